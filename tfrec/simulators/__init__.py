@@ -1,0 +1,1 @@
+"""Who answers a recommendation? Simulated users, thousands stepped at once."""

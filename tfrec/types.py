@@ -1,0 +1,122 @@
+"""What is a session, an observation, a start? Names, shapes and units.
+
+Axes: B batch, T time, H history, F feedback columns, A candidate items,
+M measurement columns, D embedding.
+
+Items are dense ids: 1..num_items are real items, 0 is padding and also stands
+for an item outside the vocabulary. Users are dense ids 1..num_users, 0 unknown.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+PAD = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedbackColumn:
+    """One kind of user feedback, a column of the log.
+
+    Attributes:
+      name: column name, e.g. `click`.
+      kind: `binary` (0/1) or `amount` (a non-negative number).
+      unit: what one unit is, e.g. `clicks`, `seconds`.
+      scale: divide an amount by this before it enters a network; the standard
+        deviation over the training rows (1 for binary columns).
+    """
+
+    name: str
+    kind: str
+    unit: str
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSpec:
+    """What a prepared log looks like; saved with the data and with each model.
+
+    Attributes:
+      feedback: the feedback columns, in storage order. The first is the click:
+        the reward that the papers count.
+      num_items: real items, dense ids 1..num_items.
+      num_users: real users, dense ids 1..num_users.
+      history_length: H, the events before a step that a policy sees.
+      max_steps: T, the longest session.
+    """
+
+    feedback: tuple[FeedbackColumn, ...]
+    num_items: int
+    num_users: int
+    history_length: int
+    max_steps: int
+
+    @property
+    def feedback_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.feedback)
+
+    def feedback_index(self, name: str) -> int:
+        """Position of a feedback column.
+
+        Raises:
+          ValueError: if the log has no such column.
+        """
+        if name not in self.feedback_names:
+            raise ValueError(
+                f"no feedback column {name!r}; the log has {', '.join(self.feedback_names)}"
+            )
+        return self.feedback_names.index(name)
+
+
+class Starts(NamedTuple):
+    """Where sessions start: who the user is and what came before.
+
+    Attributes:
+      user: int32 [B], dense user id.
+      history_item: int32 [B, H], oldest first, left-padded with 0.
+      history_feedback: float32 [B, H, F], raw units, 0 where padded.
+    """
+
+    user: tf.Tensor
+    history_item: tf.Tensor
+    history_feedback: tf.Tensor
+
+
+class Episodes(NamedTuple):
+    """Sessions, logged or simulated, right-padded to T steps.
+
+    Attributes:
+      user: int32 [B].
+      history_item: int32 [B, H], the events before the session.
+      history_feedback: float32 [B, H, F].
+      item: int32 [B, T], the item shown at each step, 0 where padded.
+      feedback: float32 [B, T, F], the user's feedback to it, raw units.
+      length: int32 [B], steps in the session, 1..T.
+      exited: bool [B], whether the user left after the last step; False where
+        the session was cut at the cap.
+    """
+
+    user: tf.Tensor
+    history_item: tf.Tensor
+    history_feedback: tf.Tensor
+    item: tf.Tensor
+    feedback: tf.Tensor
+    length: tf.Tensor
+    exited: tf.Tensor
+
+
+class Observation(NamedTuple):
+    """What a policy sees at one step: the state s_t of the papers.
+
+    Attributes:
+      history_item: int32 [B, H], the last H events up to now, oldest first,
+        left-padded with 0; it spans the session and what came before it.
+      history_feedback: float32 [B, H, F], raw units.
+      step: int32 [B], steps already taken in this session; the last `step`
+        positions of the history belong to the session.
+    """
+
+    history_item: tf.Tensor
+    history_feedback: tf.Tensor
+    step: tf.Tensor
