@@ -32,6 +32,9 @@ class World(Protocol):
     """The contract of a simulated user population. All methods are graph code."""
 
     spec: types.DataSpec
+    # Whether an item may be shown twice in a session. Logs of films have no
+    # repeats, so a user model fitted on one knows nothing about them.
+    repeats: bool
 
     def reset(self, starts: types.Starts) -> WorldState:
         """Hidden state of each user at the start of a session."""
@@ -45,9 +48,39 @@ class World(Protocol):
         """Shows item, int32 [B]; returns next state, feedback [B, F], exit bool [B]."""
 
 
-# (observation, world_state, seed int32 [2]) -> item int32 [B]. World state is for
-# controls that are allowed to look (myopic and long-term oracle); others ignore it.
-Policy = Callable[[types.Observation, WorldState, tf.Tensor], tf.Tensor]
+class Turn(NamedTuple):
+    """Everything a policy may be asked to answer at one step.
+
+    Attributes:
+      observation: what an honest policy sees.
+      blocked: bool [B, N], True at column i if item i + 1 was already shown in
+        this session; None in worlds that allow repeats.
+      world: the hidden state, for controls that are allowed to look.
+      seed: int32 [2], for stochastic policies.
+    """
+
+    observation: types.Observation
+    blocked: tf.Tensor | None
+    world: WorldState
+    seed: tf.Tensor
+
+
+Policy = Callable[[Turn], tf.Tensor]  # -> item, int32 [B]
+
+
+def best(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
+    """The item with the highest score among those not blocked.
+
+    Args:
+      scores: float [B, N], column i for item i + 1.
+      blocked: bool [B, N] or None.
+
+    Returns:
+      int32 [B], dense item ids.
+    """
+    if blocked is not None:
+        scores = tf.where(blocked, scores.dtype.min, scores)
+    return tf.argmax(scores, axis=-1, output_type=tf.int32) + 1
 
 
 def rollout(
@@ -74,19 +107,26 @@ def rollout(
     item = tf.pad(starts.history_item, [[0, 0], [0, spec.max_steps]])  # [B, H + T]
     feedback = tf.pad(starts.history_feedback, [[0, 0], [0, spec.max_steps], [0, 0]])
     positions = tf.range(horizon + spec.max_steps)  # [H + T]
+    # With repeats allowed the mask stays one column wide and is never read.
+    blocked = tf.zeros([batch, 1 if world.repeats else spec.num_items], tf.bool)
 
     def running(t, alive, *_):
         return tf.logical_and(t < spec.max_steps, tf.reduce_any(alive))
 
-    def advance(t, alive, length, item, feedback, state):
+    def advance(t, alive, length, item, feedback, blocked, state):
+        columns = len(spec.feedback)
         observation = types.Observation(
-            history_item=item[:, t : t + horizon],
-            history_feedback=feedback[:, t : t + horizon],
+            history_item=tf.ensure_shape(item[:, t : t + horizon], [None, horizon]),
+            history_feedback=tf.ensure_shape(
+                feedback[:, t : t + horizon], [None, horizon, columns]
+            ),
             step=tf.fill([batch], t),
         )
         step_seed = tf.random.experimental.stateless_fold_in(seed, t)
         seeds = tf.random.experimental.stateless_split(step_seed, 2)
-        action = policy(observation, state, seeds[0])  # [B]
+        action = policy(Turn(observation, None if world.repeats else blocked, state, seeds[0]))
+        if not world.repeats:
+            blocked = tf.logical_or(blocked, tf.one_hot(action - 1, spec.num_items, True, False))
         state, response, left = world.step(state, action, seeds[1])
         here = tf.cast(positions == t + horizon, tf.int32)[None, :]  # [1, H + T]
         shown = tf.where(alive, action, types.PAD)
@@ -94,7 +134,8 @@ def rollout(
         kept = tf.where(alive[:, None], response, 0.0)  # [B, F]
         feedback = feedback + tf.cast(here, tf.float32)[:, :, None] * kept[:, None, :]
         length = length + tf.cast(alive, tf.int32)
-        return t + 1, tf.logical_and(alive, tf.logical_not(left)), length, item, feedback, state
+        alive = tf.logical_and(alive, tf.logical_not(left))
+        return t + 1, alive, length, item, feedback, blocked, state
 
     initial = (
         tf.constant(0),
@@ -102,9 +143,10 @@ def rollout(
         tf.zeros([batch], tf.int32),
         item,
         feedback,
+        blocked,
         world.reset(starts),
     )
-    _, alive, length, item, feedback, _ = tf.while_loop(running, advance, initial)
+    _, alive, length, item, feedback, _, _ = tf.while_loop(running, advance, initial)
     return types.Episodes(
         user=starts.user,
         history_item=starts.history_item,

@@ -1,0 +1,1 @@
+"""Who do we compare with? One file for each method, and the controls."""

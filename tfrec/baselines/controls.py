@@ -1,0 +1,54 @@
+"""Controls beside the methods: what chance, popularity and foresight reach."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.simulators import session
+
+
+def random(num_items: int) -> session.Policy:
+    """Any item that may be shown, with equal probability."""
+
+    def policy(turn: session.Turn) -> tf.Tensor:
+        batch = tf.shape(turn.observation.step)[0]
+        scores = tf.random.stateless_uniform([batch, num_items], turn.seed)
+        return session.best(scores, turn.blocked)
+
+    return policy
+
+
+def popularity(episodes: types.Episodes, num_items: int) -> session.Policy:
+    """The item with the most clicks in the log that may still be shown."""
+    shown = np.asarray(episodes.item).ravel()
+    clicks = np.asarray(episodes.feedback)[..., 0].ravel()
+    count = np.bincount(shown, weights=clicks, minlength=num_items + 1)[1:]  # [N]
+    scores = tf.constant(count, tf.float32)[None, :]
+
+    def policy(turn: session.Turn) -> tf.Tensor:
+        batch = tf.shape(turn.observation.step)[0]
+        return session.best(tf.repeat(scores, batch, axis=0), turn.blocked)
+
+    return policy
+
+
+def greedy(world: session.World, reward: np.ndarray, exit_cost: float = 0.0) -> session.Policy:
+    """Greedy on the world's own expected feedback, which no honest policy knows.
+
+    With `exit_cost` 0 this is the best myopic policy. A positive cost makes it a
+    simple long-term control: the cost stands for what the rest of a session is worth.
+
+    Args:
+      world: the world it looks into.
+      reward: float [F], worth of one unit of each feedback column.
+      exit_cost: worth of keeping the user, in units of the reward.
+    """
+    candidates = tf.range(1, world.spec.num_items + 1)
+    weights = tf.constant(reward, tf.float32)
+
+    def policy(turn: session.Turn) -> tf.Tensor:
+        expected = world.responses(turn.world, candidates)
+        scores = tf.linalg.matvec(expected.feedback, weights)  # [B, N]
+        return session.best(scores - exit_cost * expected.exit, turn.blocked)
+
+    return policy
