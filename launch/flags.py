@@ -1,0 +1,234 @@
+"""Flags of the launch scripts: made from frozen dataclasses, read back into them.
+
+A script is a dataclass or two, a main, and one line to run it:
+
+    flags.define(PrepareConfig)                  # at module level: one flag per field
+    flags.define(UserModelConfig, "simulator_")  # --simulator_hidden and so on
+
+    def main(argv):
+        config = flags.read(PrepareConfig)
+        ...
+
+    if __name__ == "__main__":
+        flags.run(main)
+
+Fields are declared with `option(default, help)` and `required(help)` of
+tfrec/training/options.py. Their annotations may be int, float, str, bool,
+`tuple[int, ...]` (also of float and str; `--units=64,32`), `Literal["a", "b"]`,
+or the first four `| None`. A script keeps its own paths in such a dataclass too.
+
+Exit codes: 0 done (also `--help`), 2 a mistake of the user (a message, never a
+traceback), 130 Ctrl-C, and whatever a training loop exits with.
+
+Scripts share absl's one set of flags, so no script imports another. `call` runs
+one from start to end inside this process, as `python -m` would, and takes its
+flags away again: this is how tests run a script's real main without paying for
+another TensorFlow import, and how one script may run others.
+"""
+
+import dataclasses
+import re
+import runpy
+import sys
+import types
+import typing
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from absl import app
+from absl import flags as absl_flags
+
+from tfrec import errors
+
+Config = TypeVar("Config")
+
+absl_flags.disclaim_key_flags()  # a flag belongs to the script that calls define()
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def define(
+    config_class: type,
+    prefix: str = "",
+    flag_values: absl_flags.FlagValues = absl_flags.FLAGS,
+) -> None:
+    """Defines one flag for each field of a dataclass.
+
+    Args:
+      config_class: a frozen dataclass.
+      prefix: put before every field's name, for two configs in one script.
+      flag_values: where to define them; absl's own set unless a test says so.
+
+    Raises:
+      TypeError: if a field's annotation is none of those listed above.
+    """
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        if field.default_factory is not dataclasses.MISSING:
+            raise TypeError(f"{config_class.__name__}.{field.name}: use a plain default")
+        needed = field.default is dataclasses.MISSING
+        parser = _parser(hints[field.name])
+        if parser is None:
+            raise TypeError(
+                f"{config_class.__name__}.{field.name}: no flag for {hints[field.name]}"
+            )
+        text = field.metadata.get("help", "")
+        if needed:
+            text = f"{text} (required)"
+        elif field.default is None:
+            text = f"{text} (default: none)"
+        name = prefix + field.name
+        default = None if needed else field.default
+        if isinstance(parser, absl_flags.BooleanParser):  # --flag and --noflag
+            absl_flags.DEFINE_boolean(
+                name, default, text, flag_values=flag_values, required=needed
+            )
+        else:
+            absl_flags.DEFINE(
+                parser, name, default, text, flag_values, _Serializer(), required=needed
+            )
+
+
+def read(
+    config_class: type[Config],
+    prefix: str = "",
+    flag_values: absl_flags.FlagValues = absl_flags.FLAGS,
+) -> Config:
+    """The dataclass with the values of its flags; call it inside main.
+
+    Args:
+      config_class: a class given to `define` with the same prefix.
+      prefix: as given to `define`.
+      flag_values: as given to `define`.
+
+    Raises:
+      UserError: if the class refuses a value (ValueError in `__post_init__`);
+        names the flags whose fields the message mentions.
+    """
+    fields = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    try:
+        return config_class(**{name: flag_values[prefix + name].value for name in fields})
+    except ValueError as error:
+        named = [name for name in fields if re.search(rf"\b{name}\b", str(error))]
+        flags = ", ".join(
+            f"--{prefix}{name}={flag_values[prefix + name].serialize().partition('=')[2]}"
+            for name in named
+        )
+        raise errors.UserError(f"{flags or config_class.__name__}: {error}") from error
+
+
+def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
+    """Parses the command line, runs main and exits; the last line of a script.
+
+    Args:
+      main: takes what absl gives it, the program's name alone in a list, since
+        positional arguments are refused; returns an exit code or None.
+    """
+
+    def guarded(argv: list[str]) -> int | None:
+        try:
+            return main(argv)
+        except errors.UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_USER_ERROR
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return EXIT_INTERRUPTED
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def call(module: str, arguments: Sequence[str] = ()) -> int:
+    """Runs a launch script inside this process, as `python -m module` would.
+
+    Args:
+      module: e.g. `launch.prepare_data`.
+      arguments: the command line after the script's name.
+
+    Returns:
+      The exit code. An exception that is nobody's mistake passes through.
+    """
+    app.define_help_flags()  # absl defines them once only: keep them from being taken away
+    before, argv = set(absl_flags.FLAGS), sys.argv
+    sys.argv = [module, *arguments]
+    try:
+        with warnings.catch_warnings():
+            # runpy warns where the script was imported before; it runs afresh.
+            warnings.filterwarnings("ignore", message=".*found in sys.modules", module="runpy")
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return 0
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.argv = argv
+        for name in set(absl_flags.FLAGS) - before:
+            delattr(absl_flags.FLAGS, name)
+        absl_flags.FLAGS.unparse_flags()
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """absl's parser with our exit codes: 2 for a mistake, 0 after printing help."""
+    try:
+        rest = absl_flags.FLAGS(argv)
+    except absl_flags.Error as error:
+        print(f"error: {error}\nPass --help to see every flag.", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except SystemExit:  # only the help flags exit here, and absl makes that a 1
+        sys.exit(0)
+    if len(rest) > 1:
+        print(
+            f"error: unexpected argument {rest[1]!r}; every option is a flag, --name=value",
+            file=sys.stderr,
+        )
+        sys.exit(EXIT_USER_ERROR)
+    return rest
+
+
+class _TupleParser(absl_flags.ArgumentParser):
+    """`64,32` -> (64, 32); the empty string is the empty tuple."""
+
+    def __init__(self, element: absl_flags.ArgumentParser):
+        self.element = element
+        self.syntactic_help = (
+            f"a comma-separated list; each {element.syntactic_help or 'a word'}"
+        )
+
+    def parse(self, argument: Any) -> tuple:
+        if isinstance(argument, tuple):
+            return argument
+        parts = [part.strip() for part in argument.split(",")] if argument else []
+        return tuple(self.element.parse(part) for part in parts)
+
+    def flag_type(self) -> str:
+        return f"list of {self.element.flag_type()}"
+
+
+class _Serializer(absl_flags.ArgumentSerializer):
+    """How --help and error messages write a value: as one would type it."""
+
+    def serialize(self, value: Any) -> str:
+        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+_PARSERS: dict[type, Callable[[], absl_flags.ArgumentParser]] = {
+    bool: absl_flags.BooleanParser,
+    int: absl_flags.IntegerParser,
+    float: absl_flags.FloatParser,
+    str: absl_flags.ArgumentParser,
+}
+
+
+def _parser(hint: Any) -> absl_flags.ArgumentParser | None:
+    """The parser of an annotation, or None if it has no flag."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return absl_flags.EnumParser(list(arguments))
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        element = _parser(arguments[0])
+        return _TupleParser(element) if element else None
+    if origin in (typing.Union, types.UnionType) and types.NoneType in arguments:
+        rest = [argument for argument in arguments if argument is not types.NoneType]
+        return _parser(rest[0]) if len(rest) == 1 else None
+    return _PARSERS[hint]() if hint in _PARSERS else None
