@@ -1,0 +1,63 @@
+# make demo    from nothing to a trained, evaluated and exported recommender
+# make test    the whole test suite
+# make lint    ruff and mypy
+# make setup   .venv alone, from the locked requirements.txt
+# make clean   removes .venv, runs/demo and caches
+#
+# PYTHON=/path/to/python3.12 picks the interpreter that .venv is made of (3.11, 3.12 or 3.13;
+# by default the first of these that runs). WORKERS=4 sets the test processes.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check install --no-deps
+WORKERS ?= 2
+PYTHON ?=
+
+.PHONY: help setup demo test lint clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+setup: $(VENV)/.setup
+
+demo: $(VENV)/.setup
+	$(RUN) -m launch.demo --out=runs/demo
+
+# One TensorFlow thread for each worker: more only make them wait for each other. A file's
+# tests stay on one worker, in order, so that what they share is built once.
+test: $(VENV)/.setup-dev
+	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
+	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile --durations=15 $(TESTS)
+
+lint: $(VENV)/.setup-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+
+clean:
+	rm -rf $(VENV) runs/demo .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each candidate is run, not only looked up: a version manager's shim can be on the path
+# with no interpreter behind it.
+$(VENV)/.setup: requirements.txt
+	@check='import ensurepip, sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))'; \
+	for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python); do \
+	    if "$$python" -c "$$check" >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$${found-}" ]; then \
+	    echo "No Python 3.11, 3.12 or 3.13 with venv and pip runs here (tried: $(or $(PYTHON),python3.11 python3.12 python3.13 python3 python))." >&2; \
+	    echo "Install one (on Debian or Ubuntu also its -venv package), or name it: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$found" --version) ($$found)"; \
+	"$$found" -m venv --clear $(VENV)
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	@touch $@
