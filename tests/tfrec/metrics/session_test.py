@@ -1,0 +1,230 @@
+"""Session metrics: hand-computed means, and intervals that cover what they promise."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec import errors, types
+from tfrec.metrics import session
+
+
+def _episodes(feedback, length, user=None):
+    feedback = np.asarray(feedback, np.float32)
+    batch, steps, _ = feedback.shape
+    return types.Episodes(
+        user=np.arange(1, batch + 1) if user is None else np.asarray(user),
+        history_item=np.zeros([batch, 2], np.int32),
+        history_feedback=np.zeros([batch, 2, feedback.shape[2]], np.float32),
+        item=np.ones([batch, steps], np.int32),
+        feedback=feedback,
+        length=np.asarray(length, np.int32),
+        exited=np.ones([batch], bool),
+    )
+
+
+def _sessions(user, reward, depth, **columns):
+    arrays = {"user": user, "reward": reward, "depth": depth, **columns}
+    return {name: np.asarray(values) for name, values in arrays.items()}
+
+
+def test_per_session_sums_feedback_up_to_each_length():
+    episodes = _episodes(
+        [[[1, 5.0], [0, 2.0], [9, 9.0]], [[1, 1.0], [1, 0.5], [1, 0.25]]], length=[2, 3]
+    )
+    got = session.per_session(episodes, ("click", "watch_seconds"))
+    assert got["user"].tolist() == [1, 2]
+    assert got["reward"].tolist() == [1, 3]  # the 9 after the first session's end is padding
+    assert got["depth"].tolist() == [2, 3]
+    assert got["click"].tolist() == [1, 3]
+    assert got["watch_seconds"].tolist() == [7.0, 1.75]
+
+
+def test_per_session_takes_tensors_and_leaves_out_columns_without_names():
+    episodes = types.Episodes(*(tf.constant(x) for x in _episodes([[[1.0]]], [1])))
+    assert sorted(session.per_session(episodes)) == ["depth", "reward", "user"]
+
+
+@pytest.mark.parametrize("length", [0, 3])
+def test_per_session_refuses_a_length_outside_the_session(length):
+    with pytest.raises(ValueError, match=f"session 1 has {length} steps; expected 1 to 2"):
+        session.per_session(_episodes([[[1], [0]], [[1], [0]]], [2, length]))
+
+
+def test_per_session_refuses_what_is_not_a_number_and_names_that_do_not_fit():
+    with pytest.raises(ValueError, match="session 0 has a feedback 1 that is not a finite"):
+        session.per_session(_episodes([[[1, np.nan]]], [1]))
+    with pytest.raises(ValueError, match="1 names for 2 feedback columns"):
+        session.per_session(_episodes([[[1, 1]]], [1]), ("click",))
+    with pytest.raises(ValueError, match="may not be called 'depth'"):
+        session.per_session(_episodes([[[1, 1]]], [1]), ("click", "depth"))
+
+
+def test_means_are_ratios_of_sums_over_users_and_seeds():
+    seeds = [
+        _sessions([1, 2], [1, 5], [2, 10], watch=[3.0, 4.0]),
+        _sessions([1, 2], [0, 2], [4, 4], watch=[1.0, 0.0]),
+    ]
+    got = session.summarise(seeds, resamples=50)
+    assert list(got) == ["reward", "ctr", "depth", "watch"]
+    assert got["reward"]["mean"] == 8 / 4
+    assert got["depth"]["mean"] == 20 / 4
+    assert got["ctr"]["mean"] == 8 / 20  # not the mean of the sessions' own 1/2, 1/2, 0, 1/2
+    assert got["watch"]["mean"] == 8 / 4
+
+
+def test_users_interval_is_the_bootstrap_of_user_sums():
+    # Two users, one seed: a resample holds {1,1}, {2,2} or both, so the reward is 0, 10 or 5
+    # with odds 1:1:2, and 95% percentiles are the two extremes.
+    got = session.summarise([_sessions([1, 2], [0, 10], [1, 10])])["reward"]
+    assert got == {"mean": 5.0, "low": 0.0, "high": 10.0}
+
+
+def test_sessions_of_one_user_are_drawn_together():
+    # 50 users with one session each, against 2 users with 25 sessions each of their own level.
+    alternating = np.tile([0.0, 1.0], 25)
+    one_each = _sessions(np.arange(50), alternating, np.ones(50))
+    clustered = _sessions(np.tile([1, 2], 25), alternating, np.ones(50))
+    narrow = session.summarise([one_each])["reward"]
+    wide = session.summarise([clustered])["reward"]
+    assert narrow["high"] - narrow["low"] < 0.35
+    assert (wide["low"], wide["high"]) == (0.0, 1.0)
+
+
+def test_differences_between_seeds_widen_the_interval_as_student_t_says():
+    # Users do not differ at all; the seeds' means are 1, 2, 3: mean 2, standard error
+    # 1 / sqrt(3), t quantile at two degrees of freedom 4.303: 2 -+ 2.484.
+    seeds = [_sessions([1, 2, 3], [r] * 3, [4] * 3) for r in (1, 2, 3)]
+    got = session.summarise(seeds, resamples=40_000)["reward"]
+    assert got["mean"] == 2.0
+    assert got["low"] == pytest.approx(2 - 2.484, abs=0.15)
+    assert got["high"] == pytest.approx(2 + 2.484, abs=0.15)
+
+
+def test_identical_sessions_have_an_interval_of_no_width():
+    got = session.summarise([_sessions([1, 2, 3], [2, 2, 2], [4, 4, 4])] * 2)
+    assert got["ctr"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
+
+
+def test_the_same_input_gives_the_same_interval():
+    rng = np.random.default_rng(3)
+    seeds = [_sessions(np.arange(30), rng.poisson(3, 30), np.full(30, 9)) for _ in range(3)]
+    assert session.summarise(seeds, seed=1) == session.summarise(seeds, seed=1)
+    assert session.summarise(seeds, seed=1) != session.summarise(seeds, seed=2)
+
+
+def test_blocks_of_resamples_do_not_change_the_statistics(monkeypatch):
+    rng = np.random.default_rng(4)
+    seeds = [_sessions(np.arange(40), rng.poisson(3, 40), np.full(40, 9))]
+    whole = session.summarise(seeds)
+    monkeypatch.setattr(session, "_DRAWS_AT_ONCE", 40 * 7)
+    assert session.summarise(seeds) == whole
+
+
+def test_one_user_is_the_users_mistake():
+    with pytest.raises(errors.UserError, match="at least 2 users, there is 1"):
+        session.summarise([_sessions([7, 7], [1, 2], [3, 3])])
+
+
+def test_malformed_sessions_are_refused():
+    good = _sessions([1, 2], [1, 2], [3, 3])
+    with pytest.raises(ValueError, match="no seed"):
+        session.summarise([])
+    with pytest.raises(ValueError, match="seed 1 has no sessions"):
+        session.summarise([good, _sessions([], [], [])])
+    with pytest.raises(ValueError, match="seed 0 has a session without steps"):
+        session.summarise([_sessions([1, 2], [0, 2], [0, 3])])
+    with pytest.raises(ValueError, match="seed 1 has no watch"):
+        session.summarise([_sessions([1, 2], [1, 2], [3, 3], watch=[1, 1]), good])
+
+
+def test_paired_difference_removes_what_users_share():
+    rng = np.random.default_rng(5)
+    level = rng.gamma(2.0, 5.0, 400)  # users differ by far more than the policies do
+    b = [_sessions(np.arange(400), level + rng.normal(0, 0.5, 400), np.full(400, 50))]
+    a = [_sessions(np.arange(400), level + 0.3 + rng.normal(0, 0.5, 400), np.full(400, 50))]
+    got = session.paired_difference(a, b)["reward"]
+    apart = session.summarise(a)["reward"]
+    assert got["mean"] == pytest.approx(np.mean(a[0]["reward"] - b[0]["reward"]))
+    assert 0 < got["low"] < 0.3 < got["high"]
+    assert got["high"] - got["low"] < 0.2 < apart["high"] - apart["low"]
+    assert got["p_value"] == pytest.approx(2 / 2001)
+
+
+def test_paired_difference_joins_users_in_any_order():
+    a = [_sessions([1, 2, 3], [1, 2, 3], [4, 4, 4])]
+    b = [_sessions([3, 1, 2], [3, 1, 2], [4, 4, 4])]
+    assert session.paired_difference(a, b)["reward"] == {
+        "mean": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0
+    }  # fmt: skip
+
+
+def test_policies_on_other_users_or_seeds_are_not_paired():
+    a = [_sessions([1, 2], [1, 2], [4, 4])]
+    with pytest.raises(ValueError, match="differ in the sessions of user 2, seed 0"):
+        session.paired_difference(a, [_sessions([1, 3], [1, 2], [4, 4])])
+    with pytest.raises(ValueError, match="have 1, 2 seeds"):
+        session.paired_difference(a, a * 2)
+
+
+def test_share_runs_from_the_low_policy_to_the_high_one():
+    rng = np.random.default_rng(6)
+    users, depth = np.arange(300), np.full(300, 40)
+
+    def policy(mean):
+        return [_sessions(users, rng.poisson(mean, 300), depth) for _ in range(3)]
+
+    low, middle, high = policy(4.0), policy(10.0), policy(12.0)
+    got = session.share(middle, low, high)
+    means = [session.summarise(p, resamples=2)["reward"]["mean"] for p in (middle, low, high)]
+    assert got["mean"] == pytest.approx((means[0] - means[1]) / (means[2] - means[1]))
+    assert 0.65 < got["low"] < 0.75 < got["high"] < 0.85
+    assert session.share(low, low, high) == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert session.share(high, low, high)["low"] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="not above low"):
+        session.share(middle, high, low)
+    with pytest.raises(ValueError, match="no metric 'watch'"):
+        session.share(middle, low, high, metric="watch")
+
+
+def _simulated(rng, users, seeds, seed_effect):
+    """Users who differ, in sessions of chance length, with an effect of each seed."""
+    taste = rng.beta(4, 6, users)
+    persistence = rng.gamma(4.0, 2.0, users)
+    result = []
+    for shift in rng.normal(0, seed_effect, seeds):
+        depth = 1 + rng.poisson(persistence)
+        click = np.clip(taste + shift, 0, 1)
+        result.append(_sessions(np.arange(users), rng.binomial(depth, click), depth))
+    return result
+
+
+@pytest.mark.parametrize(("seeds", "seed_effect"), [(1, 0.0), (3, 0.0), (3, 0.08), (5, 0.03)])
+def test_intervals_cover_the_truth_at_their_nominal_rate(seeds, seed_effect):
+    # E[click rate] = 0.4 (nearly independent of clipping), E[depth] = 1 + 8 = 9.
+    rng = np.random.default_rng(7)
+    trials, covered = 200, {"reward": 0, "ctr": 0, "depth": 0}
+    truth = {"reward": 3.6, "ctr": 0.4, "depth": 9.0}
+    for trial in range(trials):
+        sessions = _simulated(rng, users=80, seeds=seeds, seed_effect=seed_effect)
+        for name, got in session.summarise(sessions, resamples=500, seed=trial).items():
+            covered[name] += got["low"] <= truth[name] <= got["high"]
+    # Binomial standard error at 95% and 200 trials is 1.5%.
+    for name, count in covered.items():
+        assert 0.90 <= count / trials <= 0.995, (name, count / trials)
+
+
+def test_intervals_of_paired_differences_cover_the_truth():
+    rng = np.random.default_rng(8)
+    covered = rejected = 0
+    for trial in range(150):
+        taste = rng.gamma(3.0, 2.0, 60)
+        users, depth = np.arange(60), np.full(60, 20)
+        a, b = [], []
+        for shift in rng.normal(0, 0.4, 3):
+            a.append(_sessions(users, rng.poisson(taste) + shift, depth))
+            b.append(_sessions(users, rng.poisson(taste), depth))
+        got = session.paired_difference(a, b, resamples=500, seed=trial)["reward"]
+        covered += got["low"] <= 0 <= got["high"]
+        rejected += got["p_value"] < 0.05
+    assert 0.90 <= covered / 150 <= 0.995
+    assert rejected / 150 <= 0.10
