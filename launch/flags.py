@@ -80,7 +80,7 @@ def define(
         elif field.default is None:
             text = f"{text} (default: none)"
         name = prefix + field.name
-        default = None if needed else field.default
+        default: Any = None if needed else field.default
         if isinstance(parser, absl_flags.BooleanParser):  # --flag and --noflag
             absl_flags.DEFINE_boolean(
                 name, default, text, flag_values=flag_values, required=needed
@@ -169,7 +169,7 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """absl's parser with our exit codes: 2 for a mistake, 0 after printing help."""
+    """Parses as absl does, with our exit codes: 2 for a mistake, 0 after printing help."""
     try:
         rest = absl_flags.FLAGS(argv)
     except absl_flags.Error as error:

@@ -1,7 +1,11 @@
-"""Fields of a method's configuration, with the help text that becomes a flag's."""
+"""What is a configuration? Fields with help, and how two of them differ."""
 
 import dataclasses
+import json
+import pathlib
 from typing import Any
+
+import numpy as np
 
 
 def option(default: Any, help: str) -> Any:  # noqa: A002  the flag's own word
@@ -23,3 +27,57 @@ def required(help: str) -> Any:  # noqa: A002  the flag's own word
       help: what it is and its unit.
     """
     return dataclasses.field(metadata={"help": help})
+
+
+def resolved(config: Any) -> Any:
+    """A configuration as it is saved: dicts, lists and scalars, as JSON gives them back.
+
+    Args:
+      config: a dataclass, or a nest of dicts, lists and tuples that may hold some.
+
+    Raises:
+      TypeError: if something in it is no configuration (an array, a module).
+    """
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, pathlib.PurePath):
+            return str(value)
+        raise TypeError(f"a configuration cannot hold {type(value).__name__}: {value!r}")
+
+    return json.loads(json.dumps(config, default=plain))
+
+
+def differences(before: Any, now: Any, path: str = "") -> list[str]:
+    """Where two resolved configurations differ, one line for each field.
+
+    Args:
+      before: the saved one.
+      now: the other.
+      path: the field both are, for the recursion.
+
+    Returns:
+      E.g. `["model.units: was [64, 32], is now [64]"]`; empty if they are equal.
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted(before.keys() | now.keys())
+            for line in differences(
+                before.get(key, _ABSENT),
+                now.get(key, _ABSENT),
+                f"{path}.{key}" if path else key,
+            )
+        ]
+    return [] if before == now else [f"{path}: was {before!r}, is now {now!r}"]
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "absent"
+
+
+_ABSENT = _Absent()

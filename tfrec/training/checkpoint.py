@@ -1,0 +1,317 @@
+"""How is the state of a run kept? Complete, checked and strict, or not at all.
+
+A checkpoint is a folder of two files. `variables.npz` holds every variable under
+its path in the module (`world_model/gru/kernel`); `numpy.load` opens it.
+`manifest.json` holds names, shapes, dtypes, the configuration, the checksum of
+`variables.npz` and its own. The folder is written as `.tmp-<name>`, flushed to the
+disk and renamed: under its real name it is complete.
+"""
+
+import collections
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import zipfile
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+from absl import logging
+
+from tfrec import errors
+from tfrec.training import options
+
+_VARIABLES = "variables.npz"
+_MANIFEST = "manifest.json"
+_TEMPORARY = ".tmp-"
+
+
+class DamagedError(Exception):
+    """A checkpoint is not what was written: truncated, zeroed or incomplete."""
+
+
+def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
+    """Every variable reachable from a module, under its shortest path of attributes.
+
+    Follows what TensorFlow tracks: modules, Keras layers, optimisers and metrics,
+    random generators, and variables in lists, tuples and dicts. A variable that is
+    reachable along several paths is named once.
+
+    Args:
+      module: the root. Its variables must all exist by now, the optimiser's slots too.
+
+    Raises:
+      TypeError: if it holds state that is no variable (a dataset iterator, a mutable table).
+    """
+    view = tf.train.TrackableView(module)
+    named: dict[str, tf.Variable] = {}
+    seen = {id(module)}
+    queue: collections.deque[tuple[str, Any]] = collections.deque([("", module)])
+    while queue:  # breadth first: the shortest path names a variable
+        path, node = queue.popleft()
+        children = dict(view.children(node))
+        if isinstance(node, tf_keras.optimizers.legacy.Optimizer):
+            # Its slots are no attributes of anything.
+            children |= {f"weights/{i}": slot for i, slot in enumerate(node.weights)}
+        # Names for people before private ones.
+        for name in sorted(children, key=lambda name: (name.startswith("_"), name)):
+            child = children[name]
+            if id(child) in seen:
+                continue
+            seen.add(id(child))
+            child_path = f"{path}/{name}" if path else name
+            if isinstance(child, tf.Variable):
+                named[child_path] = child
+            elif isinstance(child, tf.data.Iterator | tf.lookup.experimental.MutableHashTable):
+                raise TypeError(
+                    f"{child_path}: a {type(child).__name__} cannot be saved exactly; "
+                    "keep its state in variables"
+                )
+            else:
+                queue.append((child_path, child))
+    return named
+
+
+def write(path: str | os.PathLike, module: tf.Module, config: Any) -> None:
+    """Writes one checkpoint; replaces one of the same name.
+
+    Args:
+      path: the folder to make.
+      module: whose variables to save.
+      config: a dataclass or a nest of plain values, saved with them.
+
+    Raises:
+      UserError: if the disk does not take it; nothing is left behind.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(_TEMPORARY + path.name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write_files(temporary, named_variables(module), options.resolved(config))
+        _remove(path)
+        temporary.rename(path)
+        _flush(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise errors.UserError(f"{path}: cannot write the checkpoint: {error}") from error
+
+
+def read(path: str | os.PathLike, module: tf.Module, config: Any = None) -> dict[str, Any]:
+    """Restores a module's variables; all of them, or none if anything is wrong.
+
+    Args:
+      path: a folder that `write` made.
+      module: has exactly the variables that were saved.
+      config: if given, must equal the saved configuration.
+
+    Returns:
+      The saved configuration.
+
+    Raises:
+      UserError: if the checkpoint is missing or damaged, or a variable is missing,
+        extra or of another shape or dtype, or the configuration differs; names them.
+    """
+    try:
+        manifest = _verified_manifest(pathlib.Path(path))
+    except DamagedError as error:
+        raise errors.UserError(str(error)) from error
+    _restore(pathlib.Path(path), manifest, module, config)
+    return manifest["config"]
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """The configuration saved with a checkpoint, to build the module from.
+
+    Raises:
+      UserError: if the checkpoint is missing or damaged.
+    """
+    try:
+        return _manifest(pathlib.Path(path))["config"]
+    except DamagedError as error:
+        raise errors.UserError(str(error)) from error
+
+
+class CheckpointManager:
+    """The checkpoints of one run: `ckpt-<unit>` folders, of which the last few stay."""
+
+    def __init__(
+        self, directory: str | os.PathLike, module: tf.Module, config: Any, keep: int = 3
+    ):
+        """Opens a folder of checkpoints and clears what a killed save left there.
+
+        Args:
+          directory: where they are or will be.
+          module: whose variables are saved and restored.
+          config: the run's configuration; restoring under another is an error.
+          keep: how many stay.
+        """
+        self._directory = pathlib.Path(directory)
+        self._module = module
+        self._config = options.resolved(config)
+        self._keep = keep
+        for leftover in self._directory.glob(_TEMPORARY + "*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def units(self) -> list[int]:
+        """The units of work at which checkpoints exist, oldest first."""
+        names = (re.fullmatch(r"ckpt-(\d+)", p.name) for p in self._directory.glob("ckpt-*"))
+        return sorted(int(name[1]) for name in names if name)
+
+    def path(self, unit: int) -> pathlib.Path:
+        """The folder of the checkpoint after `unit` units of work."""
+        return self._directory / f"ckpt-{unit}"
+
+    def save(self, unit: int) -> pathlib.Path:
+        """Saves the module's variables, then removes checkpoints beyond the last few.
+
+        Raises:
+          UserError: if the disk does not take it; the earlier checkpoints stay.
+        """
+        write(self.path(unit), self._module, self._config)
+        for old in self.units()[: -self._keep]:
+            _remove(self.path(old))
+        return self.path(unit)
+
+    def restore_latest(self) -> int | None:
+        """Restores the newest good checkpoint; a damaged one is passed over, with a warning.
+
+        Returns:
+          Its unit, or None if there is no checkpoint: the module is as it was.
+
+        Raises:
+          UserError: if all are damaged, or the good one is not of this module and
+            configuration.
+        """
+        damaged: list[DamagedError] = []
+        for unit in reversed(self.units()):
+            try:
+                manifest = _verified_manifest(self.path(unit))
+            except DamagedError as error:
+                damaged.append(error)
+                continue
+            for damage in damaged:
+                logging.warning("%s; using %s, the one before", damage, self.path(unit))
+            _restore(self.path(unit), manifest, self._module, self._config)
+            return unit
+        if damaged:
+            raise errors.UserError(
+                f"no good checkpoint is left: {'; '.join(map(str, damaged))}. "
+                f"Remove {self._directory} to start from the beginning"
+            )
+        return None
+
+
+def _write_files(
+    folder: pathlib.Path, variables: dict[str, tf.Variable], config: dict[str, Any]
+) -> None:
+    # One variable in memory at a time: a replay buffer can be most of the state.
+    # ZipInfo carries a fixed date, so that equal states make equal files.
+    with zipfile.ZipFile(folder / _VARIABLES, "w") as archive:
+        for name, variable in variables.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(
+                    file, np.asarray(variable.read_value()), allow_pickle=False
+                )
+    _flush(folder / _VARIABLES)
+    body = {
+        "variables": {
+            name: {"shape": variable.shape.as_list(), "dtype": variable.dtype.name}
+            for name, variable in variables.items()
+        },
+        "config": config,
+        "sha256": {_VARIABLES: _checksum(folder / _VARIABLES)},
+    }
+    manifest = {"checksum": _checksum_of(body), **body}
+    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+    _flush(folder / _MANIFEST)
+    _flush(folder)
+
+
+def _manifest(path: pathlib.Path) -> dict[str, Any]:
+    """The manifest, its own checksum verified."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+        checksum = manifest.pop("checksum")
+    except FileNotFoundError as error:
+        raise DamagedError(
+            f"{path} is no complete checkpoint: {_MANIFEST} is missing"
+        ) from error
+    except (ValueError, KeyError, AttributeError, OSError) as error:
+        raise DamagedError(f"{path} is damaged: {_MANIFEST} cannot be read") from error
+    if checksum != _checksum_of(manifest):
+        raise DamagedError(f"{path} is damaged: {_MANIFEST} does not have its checksum")
+    return manifest
+
+
+def _verified_manifest(path: pathlib.Path) -> dict[str, Any]:
+    """The manifest, after every file has been compared with its checksum."""
+    manifest = _manifest(path)
+    for name, checksum in manifest["sha256"].items():
+        try:
+            found = _checksum(path / name)
+        except OSError as error:
+            raise DamagedError(f"{path} is damaged: {name} cannot be read") from error
+        if found != checksum:
+            raise DamagedError(f"{path} is damaged: {name} does not have its checksum")
+    return manifest
+
+
+def _restore(
+    path: pathlib.Path, manifest: dict[str, Any], module: tf.Module, config: Any
+) -> None:
+    """Assigns every variable, once nothing is left to complain about."""
+    complaints = []
+    if config is not None:
+        complaints += options.differences(manifest["config"], options.resolved(config))
+    variables = named_variables(module)
+    for name in sorted(manifest["variables"].keys() | variables.keys()):
+        saved = manifest["variables"].get(name)
+        if name not in variables:
+            complaints.append(f"variable {name} is in the checkpoint and not in the module")
+        elif saved is None:
+            complaints.append(f"variable {name} is in the module and not in the checkpoint")
+        elif (here := variables[name].shape.as_list()) != saved["shape"]:
+            complaints.append(f"variable {name} has shape {saved['shape']} saved, {here} here")
+        elif (dtype := variables[name].dtype.name) != saved["dtype"]:
+            complaints.append(f"variable {name} is {saved['dtype']} saved, {dtype} here")
+    if complaints:
+        listed = "\n  ".join(complaints)
+        raise errors.UserError(
+            f"{path} was saved by another configuration or code:\n  {listed}"
+        )
+    with np.load(path / _VARIABLES) as archive:
+        for name, variable in variables.items():
+            # numpy knows no bfloat16 and gives it back as raw bytes: view them as saved.
+            variable.assign(archive[name].view(variable.dtype.as_numpy_dtype))
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Removes a checkpoint such that no half of it is ever seen under its name."""
+    if path.exists():
+        doomed = path.with_name(f"{_TEMPORARY}removed-{path.name}")
+        shutil.rmtree(doomed, ignore_errors=True)
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _checksum(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksum_of(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _flush(path: pathlib.Path) -> None:
+    """Puts a file, or a folder's entries, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

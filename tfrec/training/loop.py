@@ -1,0 +1,253 @@
+"""How does a run go? Restore, work unit by unit, log, save, stop politely, go on."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import rich.console
+import rich.progress
+import tensorflow as tf
+
+from tfrec.training import checkpoint, finite, summaries
+from tfrec.training import run as runs
+
+EXIT_NON_FINITE = 3
+EXIT_STOPPED = 42
+
+_METRICS = "metrics.jsonl"
+_LINE_SECONDS = 10.0  # between progress lines where there is no terminal
+
+
+class Learner(Protocol):
+    """Something that learns in units of work. Also a `tf.Module`.
+
+    Its whole state is variables reachable from it: weights, optimiser, replay,
+    random generator, counters. They all exist after `__init__`.
+
+    Attributes:
+      unit: int64 scalar variable, the units of work done.
+    """
+
+    unit: tf.Variable
+
+    def advance(self) -> dict[str, Any]:
+        """Does one unit of work and adds one to `unit`.
+
+        Returns:
+          Numbers to log; under `hist/...` arrays to show as histograms.
+
+        Raises:
+          NonFiniteError: if a loss or gradient is not finite.
+        """
+
+
+def train(
+    learner: Learner,
+    run: runs.Run,
+    total_units: int,
+    save_every: int,
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    evaluate_every: int | None = None,
+) -> None:
+    """Brings a learner to `total_units`, from wherever the run stands.
+
+    The run's folder gets `metrics.jsonl` (one line a unit, wall time left out so
+    that equal runs write equal files), `tensorboard/` and `checkpoints/`.
+
+    SIGTERM and Ctrl-C finish the unit, save and exit with code 42; a second Ctrl-C
+    stops at once. A non-finite loss or gradient saves its batch and exits with code 3.
+
+    Args:
+      learner: a tf.Module that is a Learner.
+      run: where it goes on.
+      total_units: units of work in the whole run.
+      save_every: units between checkpoints.
+      evaluate: called after the last unit, for numbers logged as `evaluate/...`. What
+        it draws from the learner's generator is part of the run's state.
+      evaluate_every: call it also each time this many units are done.
+
+    Raises:
+      UserError: if the checkpoint does not fit, or the disk does not take one.
+      RuntimeError: if `advance` does not add one to the learner's unit.
+      SystemExit: with the codes above.
+    """
+    manager = checkpoint.CheckpointManager(
+        run.directory / "checkpoints", _module(learner), run.identity
+    )
+    unit = manager.restore_latest() or 0
+    if unit:
+        print(f"going on from {manager.path(unit)}", flush=True)
+    evaluated: list[str] = []
+    with (
+        _Metrics(run.directory / _METRICS, unit) as metrics,
+        _stop_requests() as stop,
+        _Progress(total_units, unit) as progress,
+    ):
+        while unit < total_units:
+            results = _advance(learner, run, unit + 1, manager)
+            unit += 1
+            if int(learner.unit) != unit:
+                raise RuntimeError(f"after unit {unit}, learner.unit is {int(learner.unit)}")
+            last, stopping = unit == total_units, bool(stop)
+            if evaluate and (last or (evaluate_every and unit % evaluate_every == 0)):
+                found = {f"evaluate/{name}": value for name, value in evaluate().items()}
+                evaluated = list(found)
+                results |= found
+            metrics.append(unit, results)
+            summaries.write(run.writer, results, unit)
+            progress.show(unit, results)
+            if last:
+                summaries.write_hparams(run.writer, run.config, evaluated, run.directory.name)
+            if last or stopping or unit % save_every == 0:
+                metrics.flush()
+                run.writer.flush()
+                manager.save(unit)
+            if stopping:  # not `stop`: a signal since then finds this unit unsaved
+                break
+    if stop:
+        print(
+            f"stopped by {stop[0]} after unit {unit}; saved. Run it again to go on", flush=True
+        )
+        raise SystemExit(EXIT_STOPPED)
+
+
+def _module(learner: Learner) -> tf.Module:
+    if not isinstance(learner, tf.Module):
+        raise TypeError(
+            f"{type(learner).__name__} must be a tf.Module: its variables are saved"
+        )
+    return learner
+
+
+def _advance(
+    learner: Learner, run: runs.Run, unit: int, manager: checkpoint.CheckpointManager
+) -> dict[str, Any]:
+    try:
+        return dict(learner.advance())
+    except finite.NonFiniteError as error:
+        path = run.directory / f"non_finite-{unit}.npz"
+        with open(path, "wb") as file:
+            np.savez(file, allow_pickle=False, **error.batch)
+        saved = manager.units()
+        print(
+            f"error: unit {unit}: {error}. Its batch is in {path}; the last checkpoint is "
+            + (str(manager.path(saved[-1])) if saved else "none"),
+            file=sys.stderr,
+        )
+        raise SystemExit(EXIT_NON_FINITE) from error
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[str]]:
+    """Collects the names of SIGTERM and SIGINT in a list instead of dying of them."""
+    received: list[str] = []
+
+    def on_signal(number: int, _: Any) -> None:
+        if number == signal.SIGINT and received:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number).name)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Metrics:
+    """The run's numbers, one JSON line a unit, each unit once however often it resumed."""
+
+    def __init__(self, path: pathlib.Path, unit: int):
+        """Drops the lines after `unit`: those units will be done again."""
+        kept = []
+        if path.exists():
+            with open(path, encoding="utf-8", errors="replace") as file:
+                kept = list(_lines_until(file, unit))
+        temporary = path.with_name(f".tmp-{path.name}")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(path)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
+
+    def append(self, unit: int, results: Mapping[str, Any]) -> None:
+        row: dict[str, Any] = {"unit": unit}
+        for name, value in results.items():
+            if not name.startswith(summaries.HISTOGRAM):
+                number = float(value)
+                row[name] = number if math.isfinite(number) else None  # JSON has no NaN
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def flush(self) -> None:
+        """Puts the lines on the disk, before the checkpoint that counts on them."""
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> "_Metrics":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._file.close()
+
+
+def _lines_until(lines: Iterator[str], unit: int) -> Iterator[str]:
+    for line in lines:
+        try:
+            if json.loads(line)["unit"] > unit:
+                return
+        except (ValueError, TypeError, KeyError):  # cut off by a kill
+            return
+        yield line
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, total: int, unit: int):
+        self._total = total
+        self._first = unit
+        self._began = self._spoke = time.monotonic()
+        console = rich.console.Console()
+        self._bar = None
+        if console.is_terminal:
+            self._bar = rich.progress.Progress(
+                rich.progress.BarColumn(),
+                rich.progress.MofNCompleteColumn(),
+                rich.progress.TimeRemainingColumn(),
+                rich.progress.TextColumn("{task.description}"),
+                console=console,
+            )
+            self._task = self._bar.add_task("", total=total, completed=unit)
+
+    def show(self, unit: int, results: Mapping[str, Any]) -> None:
+        scalars = [(k, v) for k, v in results.items() if not k.startswith(summaries.HISTOGRAM)]
+        shown = "  ".join(f"{name} {float(value):.4g}" for name, value in scalars[:3])
+        if self._bar:
+            self._bar.update(self._task, completed=unit, description=shown)
+            return
+        now = time.monotonic()
+        first_or_last = unit in (self._first + 1, self._total)
+        if first_or_last or now - self._spoke >= _LINE_SECONDS:
+            rate = (unit - self._first) / max(now - self._began, 1e-9)
+            print(f"unit {unit}/{self._total}  {shown}  {rate:.3g} units/s", flush=True)
+            self._spoke = now
+
+    def __enter__(self) -> "_Progress":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar:
+            self._bar.stop()

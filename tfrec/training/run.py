@@ -1,0 +1,128 @@
+"""What is a run? A folder with its configuration, seed and versions, and its logs."""
+
+import functools
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from absl import logging
+
+from tfrec import errors
+from tfrec.training import options
+
+_CONFIG = "config.json"
+_PACKAGES = (
+    "tensorflow",
+    "tf-keras",
+    "tensorflow-recommenders",
+    "tf-agents",
+    "numpy",
+    "polars",
+)
+
+
+class Run:
+    """One run, new or going on. Make it with `Run.open`.
+
+    Attributes:
+      directory: its folder.
+      config: the resolved configuration: plain nested values.
+      seed: of everything random in it.
+      extra: what else decides its result, e.g. the data's fingerprint; plain values.
+    """
+
+    def __init__(self, directory: pathlib.Path, config: Any, seed: int, extra: Any):
+        self.directory = directory
+        self.config = config
+        self.seed = seed
+        self.extra = extra
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | os.PathLike,
+        config: Any,
+        seed: int,
+        extra: dict[str, Any] | None = None,
+    ) -> "Run":
+        """Starts a run in a new folder, or goes on with the one that is there.
+
+        Writes `config.json`: configuration, seed, extra and package versions.
+
+        Args:
+          directory: the run's folder.
+          config: a dataclass or a dict, which may be nested.
+          seed: seeds Python, numpy and TensorFlow in `set_seeds`.
+          extra: what else decides the run's result, e.g. the data's fingerprint.
+
+        Raises:
+          UserError: if the folder holds a run with another configuration, seed or
+            extra; names the differing fields. Other package versions only warn.
+        """
+        directory = pathlib.Path(directory)
+        now = options.resolved({"config": config, "seed": seed, "extra": extra or {}})
+        versions = _versions()
+        path = directory / _CONFIG
+        try:
+            if path.exists():
+                _compare(path, now, versions)
+            else:
+                directory.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_name(f".tmp-{_CONFIG}")
+                temporary.write_text(json.dumps(now | {"versions": versions}, indent=1) + "\n")
+                temporary.rename(path)
+        except OSError as error:
+            raise errors.UserError(f"{path}: {error.strerror or error}") from error
+        return cls(directory, now["config"], seed, now["extra"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint of this run is stamped with: configuration, seed and extra."""
+        return {"config": self.config, "seed": self.seed, "extra": self.extra}
+
+    @functools.cached_property
+    def writer(self) -> tf.summary.SummaryWriter:
+        """TensorBoard's writer, made when it is first used."""
+        return tf.summary.create_file_writer(str(self.directory / "tensorboard"))
+
+    def set_seeds(self, deterministic: bool = True) -> None:
+        """Seeds Python, numpy and TensorFlow; call it before anything is built.
+
+        Args:
+          deterministic: also make TensorFlow choose operations that give the same bits
+            each time, which can be slower on a GPU. It holds for the whole process.
+        """
+        tf_keras.utils.set_random_seed(self.seed)
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
+
+
+def _compare(path: pathlib.Path, now: dict[str, Any], versions: dict[str, Any]) -> None:
+    try:
+        before = json.loads(path.read_text())
+        before_versions = before.pop("versions")
+    except (ValueError, KeyError, AttributeError) as error:
+        raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
+    if different := options.differences(before, now):
+        listed = "\n  ".join(different)
+        raise errors.UserError(
+            f"{path.parent} holds a run with another configuration:\n  {listed}\n"
+            "Go on with the same flags, or choose another folder"
+        )
+    for line in options.differences(before_versions, versions):
+        logging.warning("%s: the run began with another version of %s", path.parent, line)
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
