@@ -1,0 +1,457 @@
+"""The fitted user: what will this user answer to this item, and will they leave?
+
+A GRU reads the events so far; heads on its state predict the click, the further
+feedback given the click, and the exit given the click:
+
+    h_0     = tanh(W u)                                 user embedding u
+    h_{t+1} = GRU(h_t, [e_i, click * e_i, feedback])    the events, oldest first
+    p(click | h, i), p(feedback | h, i, click), p(exit | h, i, click, step, misses)
+
+`misses` counts the non-clicks since the last click. Between the history and the
+session the GRU reads a learned session-start token, so that what builds up within a
+session (fatigue) can be told from what happened before it.
+
+Each head is an MLP whose first layer is split into a half for the state and a half
+for the item, joined by an inner product: the h * e_i of Zou et al. 2020 (Pseudo
+Dyna-Q). Both halves are computed once, so all users x all candidates is one matrix
+product per head instead of a network per pair.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import errors, types
+from tfrec.simulators import session
+from tfrec.training.options import option
+
+STEP_BUCKETS = 16  # session steps told apart exactly; later ones by their logarithm
+MISS_BUCKETS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class UserModelConfig:
+    """The user model and how it is fitted."""
+
+    item_units: int = option(32, "size of an item embedding, dimensions")
+    user_units: int = option(16, "size of a user embedding, dimensions")
+    hidden_units: int = option(64, "size of the GRU state, dimensions")
+    head_units: int = option(64, "hidden units of the state half of each head")
+    rank: int = option(16, "dimensions in which the two halves of a head meet")
+    repeats: bool | None = option(
+        None, "may an item be shown twice in a session? by default as in the log"
+    )
+    batch_size: int = option(128, "sessions in a batch")
+    learning_rate: float = option(3e-3, "Adam's first step size; falls to a tenth of it")
+    max_epochs: int = option(20, "passes over the log at most")
+    patience: int = option(3, "passes without a better held-out loss before stopping")
+    held_out_fraction: float = option(0.1, "share of sessions held out for stopping")
+    dropout: float = option(0.1, "share of GRU inputs and head inputs dropped in training")
+    unknown_user: float = option(0.1, "share of sessions whose user is hidden in training")
+    embedding_penalty: float = option(1e-3, "squared norm penalty of the embeddings in use")
+
+    def __post_init__(self):
+        for name in ("item_units", "user_units", "hidden_units", "head_units", "rank"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("held_out_fraction", "dropout", "unknown_user"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 <= {name} < 1")
+
+
+class UserState(NamedTuple):
+    """Where each simulated user stands.
+
+    Attributes:
+      hidden: float32 [B, G], the GRU state.
+      user: float32 [B, U], the user embedding.
+      step: int32 [B], steps taken in this session.
+      misses: int32 [B], non-clicks since the last click of this session.
+    """
+
+    hidden: tf.Tensor
+    user: tf.Tensor
+    step: tf.Tensor
+    misses: tf.Tensor
+
+
+class Aftermath(NamedTuple):
+    """Parameters of all that follows a click or a non-click; shapes [...].
+
+    Attributes:
+      exit: logit of leaving after the item.
+      positive: for each further column, the logit of a 1, or of an amount above 0.
+      log_mean: for each further column, the mean log amount in units of its
+        scale, given that it is above 0; None for a binary column.
+    """
+
+    exit: tf.Tensor
+    positive: tuple[tf.Tensor, ...]
+    log_mean: tuple[tf.Tensor | None, ...]
+
+
+class Prediction(NamedTuple):
+    """What the model expected at each logged step, each [B, T].
+
+    Attributes:
+      click: logit.
+      aftermath: given the logged click.
+    """
+
+    click: tf.Tensor
+    aftermath: Aftermath
+
+
+class UserModel(tf.Module):
+    """A fitted population of users; meets `session.World`.
+
+    Args:
+      spec: the log it was (or will be) fitted on.
+      config: sizes.
+      seed: of the initial weights.
+    """
+
+    def __init__(self, spec: types.DataSpec, config: UserModelConfig, seed: int = 0):
+        super().__init__(name="user_model")
+        self.spec = spec
+        self.config = config
+        self.repeats = bool(config.repeats)
+        self._amounts = [c.kind == "amount" for c in spec.feedback]
+        # P': the exit, and one or two outputs for each further column
+        self._outputs = 1 + sum(2 if amount else 1 for amount in self._amounts[1:])
+        event = 2 * config.item_units + len(spec.feedback) + sum(self._amounts)
+        gates = 3 * config.hidden_units
+        state = config.hidden_units + config.user_units
+        context = STEP_BUCKETS + MISS_BUCKETS + 3
+        joint = config.rank + 1  # one more column for a half's own bias
+        draw = _Initialiser(seed)
+        self.item = draw.normal("item", [spec.num_items + 1, config.item_units], 0.1)
+        self.user = draw.normal("user", [spec.num_users + 1, config.user_units], 0.1)
+        self.hidden_kernel = draw.glorot("hidden/kernel", config.user_units, config.hidden_units)
+        self.session_start = draw.normal("session_start", [event], 0.1)
+        self.gru_kernel = draw.glorot("gru/kernel", event, gates)
+        self.gru_recurrent = draw.glorot("gru/recurrent", config.hidden_units, gates)
+        self.gru_bias = draw.zeros("gru/bias", [2, gates])
+        self.click_kernel = draw.glorot("click/kernel", state, config.head_units)
+        self.click_bias = draw.zeros("click/bias", [config.head_units])
+        self.click_join = draw.glorot("click/join", config.head_units, joint)
+        self.after_kernel = draw.glorot("after/kernel", state + context, config.head_units)
+        self.after_bias = draw.zeros("after/bias", [config.head_units])
+        self.after_join = draw.glorot("after/join", config.head_units, self._outputs * joint)
+        self.item_join = draw.glorot("item/join", config.item_units, (1 + self._outputs) * joint)
+        self.item_bias = draw.zeros("item/bias", [(1 + self._outputs) * joint])
+        # log standard deviation of log amounts after a non-click and after a click
+        self.log_spread = tf.Variable(
+            tf.zeros([len(spec.feedback), 2]), trainable=any(self._amounts), name="log_spread"
+        )
+        # Set by calibration, not by the fit: added to logits, and to log amounts.
+        self.feedback_offset = tf.Variable(
+            tf.zeros([len(spec.feedback)]), trainable=False, name="feedback_offset"
+        )
+        self.exit_offset = tf.Variable(0.0, trainable=False, name="exit_offset")
+
+    # The contract of session.World.
+
+    def reset(self, starts: types.Starts) -> UserState:
+        user = tf.gather(self.user, starts.user)
+        events = self._events(self._embed(starts.history_item), starts.history_feedback)
+        seen = starts.history_item != types.PAD
+        hidden = self._read(events, seen, user)[:, -1]
+        start = tf.repeat(self.session_start[None], tf.shape(user)[0], axis=0)
+        zeros = tf.zeros_like(starts.user)
+        return UserState(self._cell(start @ self.gru_kernel, hidden), user, zeros, zeros)
+
+    def responses(self, state: UserState, candidates: tf.Tensor) -> session.Responses:
+        halves = self._item_half(self._embed(candidates))  # [A, P, K + 1]
+        click_logit = _cross(self._click_half(state)[:, None], halves[:, :1])[0]
+        click = tf.sigmoid(click_logit + self.feedback_offset[0])  # [B, A]
+        expected: list[tf.Tensor] = []
+        for clicked in (False, True):
+            flags = tf.fill(tf.shape(state.step), clicked)
+            logits = _cross(self._after_half(state, flags), halves[:, 1:])  # [P', B, A]
+            after = self._aftermath(tf.unstack(logits))
+            weight = click if clicked else 1.0 - click
+            means = [tf.sigmoid(after.exit), *self._means(after, clicked)]
+            expected = [
+                weight * mean + (expected[k] if expected else 0.0)
+                for k, mean in enumerate(means)
+            ]
+        return session.Responses(tf.stack([click, *expected[1:]], axis=-1), expected[0])
+
+    def step(
+        self, state: UserState, item: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[UserState, tf.Tensor, tf.Tensor]:
+        embedding = self._embed(item)  # [B, D]
+        halves = self._item_half(embedding)  # [B, P, K + 1]
+        columns = len(self.spec.feedback)
+        shape = tf.concat([[1 + columns], tf.shape(item)], 0)
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        uniform = tf.random.stateless_uniform(shape, seeds[0])  # [1 + F, B]
+        normal = tf.random.stateless_normal(shape, seeds[1])
+        click_logit = _pair(self._click_half(state), halves[:, 0]) + self.feedback_offset[0]
+        clicked = uniform[0] < tf.sigmoid(click_logit)
+        logits = _pair(self._after_half(state, clicked), halves[:, 1:])  # [B, P']
+        after = self._aftermath(tf.unstack(logits, axis=-1))
+        left = uniform[columns] < tf.sigmoid(after.exit)
+        feedback = [tf.cast(clicked, tf.float32)]
+        for k, (positive, log_mean) in enumerate(
+            zip(after.positive, after.log_mean, strict=True), start=1
+        ):
+            happens = tf.cast(uniform[k] < tf.sigmoid(positive), tf.float32)
+            if log_mean is not None:
+                spread = tf.gather(tf.exp(self.log_spread[k]), tf.cast(clicked, tf.int32))
+                happens *= self.spec.feedback[k].scale * tf.exp(log_mean + spread * normal[k])
+            feedback.append(happens)
+        answer = tf.stack(feedback, axis=-1)  # [B, F]
+        hidden = self._cell(self._events(embedding, answer) @ self.gru_kernel, state.hidden)
+        misses = tf.where(clicked, 0, state.misses + 1)
+        return UserState(hidden, state.user, state.step + 1, misses), answer, left
+
+    # Teacher forcing, for the fit and the calibration.
+
+    def predict(self, episodes: types.Episodes, seed: tf.Tensor | None = None) -> Prediction:
+        """What the model expects at every step of logged sessions.
+
+        Args:
+          episodes: B sessions of T steps; steps past `length` are not masked.
+          seed: int32 [2], draws the dropout of training; None leaves it out.
+
+        Returns:
+          Logits and log means, each [B, T].
+        """
+        config = self.config
+        steps = tf.shape(episodes.item)[1]
+        horizon = tf.shape(episodes.history_item)[1]
+        who = episodes.user
+        if seed is not None:
+            seeds = tf.random.experimental.stateless_split(seed, 3)
+            hide = tf.random.stateless_uniform(tf.shape(who), seeds[0]) < config.unknown_user
+            who = tf.where(hide, 0, who)
+        user = tf.gather(self.user, who)
+        embedding = self._embed(episodes.item)  # [B, T, D]
+        before = self._events(self._embed(episodes.history_item), episodes.history_feedback)
+        within = self._events(embedding, episodes.feedback)
+        start = tf.broadcast_to(self.session_start, tf.shape(before[:, :1]))
+        events = tf.concat([before, start, within[:, :-1]], axis=1)  # [B, H + T, X]
+        seen = tf.concat(
+            [episodes.history_item != types.PAD, tf.ones_like(episodes.item, tf.bool)], axis=1
+        )
+        if seed is not None:
+            events = tf.nn.experimental.stateless_dropout(events, config.dropout, seeds[1])
+        hidden = self._read(events, seen, user)[:, horizon:]  # [B, T, G] before each step
+        if seed is not None:
+            hidden = tf.nn.experimental.stateless_dropout(hidden, config.dropout, seeds[2])
+        clicked = episodes.feedback[..., 0] > 0.0  # [B, T]
+        step = tf.broadcast_to(tf.range(steps)[None, :], tf.shape(clicked))
+        state = UserState(
+            hidden, tf.repeat(user[:, None], steps, axis=1), step, _misses_before(clicked)
+        )
+        halves = self._item_half(embedding)  # [B, T, P, K + 1]
+        click = _pair(self._click_half(state), halves[..., 0, :]) + self.feedback_offset[0]
+        logits = _pair(self._after_half(state, clicked), halves[..., 1:, :])  # [B, T, P']
+        return Prediction(click, self._aftermath(tf.unstack(logits, axis=-1)))
+
+    # Parts. Leading axes are free: [B] in a simulation, [B, T] in teacher forcing.
+
+    def _embed(self, item: tf.Tensor) -> tf.Tensor:
+        """Item embeddings; an unknown item is the zero vector, the average item."""
+        known = tf.cast(item != types.PAD, tf.float32)[..., None]
+        return tf.gather(self.item, item) * known
+
+    def _events(self, embedding: tf.Tensor, feedback: tf.Tensor) -> tf.Tensor:
+        """GRU inputs: the item, the item again if clicked, and all feedback."""
+        parts = [embedding, embedding * feedback[..., :1]]
+        for k, column in enumerate(self.spec.feedback):
+            value = feedback[..., k : k + 1]
+            parts.append(tf.math.log1p(value / column.scale) if self._amounts[k] else value)
+            if self._amounts[k]:
+                parts.append(tf.cast(value > 0.0, tf.float32))
+        return tf.concat(parts, axis=-1)
+
+    def _cell(self, projected: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
+        """One GRU step (reset gate after the product, as in cuDNN).
+
+        Args:
+          projected: event @ gru_kernel, [B, 3 G].
+          hidden: [B, G].
+        """
+        x_z, x_r, x_c = tf.split(projected + self.gru_bias[0], 3, axis=-1)
+        h_z, h_r, h_c = tf.split(hidden @ self.gru_recurrent + self.gru_bias[1], 3, axis=-1)
+        keep = tf.sigmoid(x_z + h_z)
+        return keep * hidden + (1.0 - keep) * tf.tanh(x_c + tf.sigmoid(x_r + h_r) * h_c)
+
+    def _read(self, events: tf.Tensor, seen: tf.Tensor, user: tf.Tensor) -> tf.Tensor:
+        """GRU states [B, S, G] after each event; where not seen the state stays."""
+        projected = tf.transpose(events @ self.gru_kernel, [1, 0, 2])  # [S, B, 3 G]
+        mask = tf.transpose(seen)[..., None]  # [S, B, 1]
+
+        def advance(hidden, event):
+            return tf.where(event[1], self._cell(event[0], hidden), hidden)
+
+        hidden = tf.scan(
+            advance, (projected, mask), tf.tanh(user @ self.hidden_kernel), parallel_iterations=1
+        )
+        return tf.transpose(hidden, [1, 0, 2])
+
+    def _click_half(self, state: UserState) -> tf.Tensor:
+        features = tf.concat([state.hidden, state.user], axis=-1)
+        units = tf.nn.relu(features @ self.click_kernel + self.click_bias)
+        return units @ self.click_join  # [..., K + 1]
+
+    def _after_half(self, state: UserState, clicked: tf.Tensor) -> tf.Tensor:
+        """State half of the heads that follow a click or a non-click, [..., P', K + 1]."""
+        misses = tf.where(clicked, 0, state.misses + 1)
+        numbers = [tf.math.log1p(tf.cast(state.step, tf.float32))]
+        numbers += [tf.math.log1p(tf.cast(misses, tf.float32)), tf.cast(clicked, tf.float32)]
+        features = [state.hidden, state.user]
+        features.append(tf.one_hot(tf.minimum(state.step, STEP_BUCKETS - 1), STEP_BUCKETS))
+        features.append(tf.one_hot(tf.minimum(misses, MISS_BUCKETS - 1), MISS_BUCKETS))
+        features.append(tf.stack(numbers, axis=-1))
+        units = tf.nn.relu(tf.concat(features, axis=-1) @ self.after_kernel + self.after_bias)
+        return self._by_output(units @ self.after_join, self._outputs)
+
+    def _item_half(self, embedding: tf.Tensor) -> tf.Tensor:
+        """Item half of all heads, the click's first, [..., 1 + P', K + 1]."""
+        return self._by_output(embedding @ self.item_join + self.item_bias, 1 + self._outputs)
+
+    def _by_output(self, joined: tf.Tensor, outputs: int) -> tf.Tensor:
+        shape = [outputs, self.config.rank + 1]
+        return tf.reshape(joined, tf.concat([tf.shape(joined)[:-1], shape], 0))
+
+    def _aftermath(self, outputs: list[tf.Tensor]) -> Aftermath:
+        """Names the heads' outputs and adds the calibration's offsets."""
+        rest = iter(outputs)
+        exit_logit = next(rest) + self.exit_offset
+        positive: list[tf.Tensor] = []
+        log_mean: list[tf.Tensor | None] = []
+        for k, amount in enumerate(self._amounts[1:], start=1):
+            if amount:
+                positive.append(next(rest))
+                log_mean.append(next(rest) + self.feedback_offset[k])
+            else:
+                positive.append(next(rest) + self.feedback_offset[k])
+                log_mean.append(None)
+        return Aftermath(exit_logit, tuple(positive), tuple(log_mean))
+
+    def _means(self, after: Aftermath, clicked: bool) -> list[tf.Tensor]:
+        """Expected further feedback in raw units, after a click or a non-click."""
+        means = []
+        for k, (positive, log_mean) in enumerate(
+            zip(after.positive, after.log_mean, strict=True), start=1
+        ):
+            mean = tf.sigmoid(positive)
+            if log_mean is not None:
+                variance = tf.exp(2.0 * self.log_spread[k, int(clicked)])
+                mean *= self.spec.feedback[k].scale * tf.exp(log_mean + variance / 2.0)
+            means.append(mean)
+        return means
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Writes the model; the directory appears whole or not at all.
+
+        Args:
+          directory: where; a model already there is replaced.
+        """
+        target = pathlib.Path(directory)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            described = {
+                "config": dataclasses.asdict(self.config),
+                "spec": dataclasses.asdict(self.spec),
+            }
+            (beside / "user_model.json").write_text(json.dumps(described, indent=2) + "\n")
+            np.savez(beside / "weights.npz", **{_key(v): v.numpy() for v in self.variables})
+            beside.chmod(0o755)
+            if target.exists():
+                old = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+                os.replace(target, old)
+                os.replace(beside, target)
+                shutil.rmtree(old)
+            else:
+                os.replace(beside, target)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def load(directory: str | os.PathLike) -> UserModel:
+    """Reads a saved user model.
+
+    Raises:
+      UserError: if there is none, or its files do not fit together.
+    """
+    folder = pathlib.Path(directory)
+    path = folder / "user_model.json"
+    try:
+        described = json.loads(path.read_text())
+        spec = dict(described["spec"])
+        spec["feedback"] = tuple(types.FeedbackColumn(**column) for column in spec["feedback"])
+        model = UserModel(types.DataSpec(**spec), UserModelConfig(**described["config"]))
+        with np.load(folder / "weights.npz") as weights:
+            odd = {_key(v) for v in model.variables} ^ set(weights.files)
+            if odd:
+                raise ValueError(f"missing or unexpected weights: {', '.join(sorted(odd))}")
+            for variable in model.variables:
+                variable.assign(weights[_key(variable)])
+    except FileNotFoundError as error:
+        raise errors.UserError(
+            f"{error.filename}: no such file; expected a user model written by "
+            "launch.fit_simulator"
+        ) from error
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise errors.UserError(
+            f"{folder}: not a readable user model ({error}); fit it again with "
+            "launch.fit_simulator"
+        ) from error
+    return model
+
+
+def _key(variable: tf.Variable) -> str:
+    return variable.name.removesuffix(":0")
+
+
+class _Initialiser:
+    """Draws initial weights; the n-th weight depends on the seed and n alone."""
+
+    def __init__(self, seed: int):
+        self._seed = tf.constant([seed, 0], tf.int32)
+
+    def normal(self, name: str, shape: list[int], deviation: float) -> tf.Variable:
+        self._seed += tf.constant([0, 1])
+        value = deviation * tf.random.stateless_normal(shape, self._seed)
+        return tf.Variable(value, name=name)
+
+    def glorot(self, name: str, rows: int, columns: int) -> tf.Variable:
+        return self.normal(name, [rows, columns], (2.0 / (rows + columns)) ** 0.5)
+
+    def zeros(self, name: str, shape: list[int]) -> tf.Variable:
+        return tf.Variable(tf.zeros(shape), name=name)
+
+
+def _pair(state_half: tf.Tensor, item_half: tf.Tensor) -> tf.Tensor:
+    """Joins the halves of matching states and items: [..., K + 1] x 2 -> [...]."""
+    inner = tf.reduce_sum(state_half[..., :-1] * item_half[..., :-1], axis=-1)
+    return inner + state_half[..., -1] + item_half[..., -1]
+
+
+def _cross(state_half: tf.Tensor, item_half: tf.Tensor) -> tf.Tensor:
+    """Joins every state with every item: [B, P, K + 1], [A, P, K + 1] -> [P, B, A]."""
+    states, items = tf.transpose(state_half, [1, 0, 2]), tf.transpose(item_half, [1, 2, 0])
+    inner = states[..., :-1] @ items[:, :-1]  # [P, B, A]
+    return inner + states[..., -1:] + items[:, -1:]
+
+
+def _misses_before(clicked: tf.Tensor) -> tf.Tensor:
+    """Non-clicks since the last click, before each step: bool [B, T] -> int32 [B, T]."""
+    step = tf.range(tf.shape(clicked)[1])[None, :]  # [1, T]
+    after_click = tf.where(clicked, step + 1, 0)  # [B, T] where a run of misses may begin
+    latest = tf.scan(tf.maximum, tf.transpose(after_click), tf.zeros_like(after_click[:, 0]))
+    return step - tf.pad(tf.transpose(latest)[:, :-1], [[0, 0], [1, 0]])
