@@ -1,0 +1,60 @@
+"""Set before any test file imports TensorFlow; fixtures that every folder shares."""
+
+import os
+import pathlib
+import random
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# TensorFlow reads these once. Launch scripts started by a test inherit them.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+# What takes longest starts first, so that no worker is left alone with it at the end.
+LONGEST_FIRST = ("learning", "reliability", "slow")
+
+
+def pytest_configure(config):
+    data = os.environ.get("TFREC_DATA")
+    if data and not pathlib.Path(data).is_dir():
+        raise pytest.UsageError(f"TFREC_DATA={data}: no such folder")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in ("learning", "reliability"):
+            item.add_marker(folder)
+    long_files = {
+        item.path for item in items if any(item.get_closest_marker(m) for m in LONGEST_FIRST)
+    }
+    items.sort(key=lambda item: item.path not in long_files)
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    """Every test starts from the same seeds; tests that need others set their own."""
+    random.seed(0)
+    np.random.seed(0)
+    if "tensorflow" in sys.modules:  # a test of sources alone does not wait for the import
+        sys.modules["tensorflow"].random.set_seed(0)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real sample logs that TFREC_DATA names."""
+    data = os.environ.get("TFREC_DATA")
+    if not data:
+        pytest.skip("TFREC_DATA is not set: no folder of real sample logs to read")
+    return pathlib.Path(data)
