@@ -1,0 +1,411 @@
+"""The graph that is exported: raw request -> ranked list with predicted measurements.
+
+Everything between the client's arrays and the world model happens here, in the
+graph: raw ids to dense ids, padding, named goals, exclusion, top-k, raw units.
+
+Ranking is one matrix product with a precomputed item table and one top-k when the
+head is bilinear, and `scores` of every item otherwise. tensorflow_recommenders'
+BruteForce layer does the same product, but it has no room for a k or a candidate
+list that comes with the request, for exclusion without over-fetching, nor for the
+g.V term, so the two lines are written out.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.serving import ranker as ranker_lib
+
+PADDING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1}
+_NOTHING = -float("inf")
+
+
+class ServingModel:
+    """Signatures over one ranker.
+
+    Args:
+      ranker: a trained agent.
+      vocabulary_file: raw ids one a line, in dense order; becomes the model's asset.
+      item_dtype: tf.string or tf.int64, the type of the raw ids.
+    """
+
+    def __init__(self, ranker: ranker_lib.Ranker, vocabulary_file: str, item_dtype: tf.DType):
+        self._model = ranker.world_model
+        self._spec = ranker.spec
+        self._padding = tf.constant(PADDING[item_dtype], item_dtype)
+        self._item_dtype = item_dtype
+        measurements = ranker.measurements
+        self._columns = tuple(measurements.columns)
+        self._mean = tf.constant(np.asarray(measurements.mean, np.float32))  # [M]
+        self._std = tf.constant(np.asarray(measurements.std, np.float32))  # [M]
+        self._goal_names = tuple(ranker.named_goals)
+        # Row 0 stands for "no name": the request's own vector is used then.
+        rows = [ranker.named_goals[name] for name in self._goal_names]
+        self._goals = tf.constant([[0.0] * len(self._columns), *rows], tf.float32)
+        lines = tf.lookup.TextFileIndex
+        self._dense_ids = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                vocabulary_file, item_dtype, lines.WHOLE_LINE, tf.int64, lines.LINE_NUMBER
+            ),
+            default_value=-1,
+        )
+        self._goal_ids = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                ["", *self._goal_names], tf.range(len(rows) + 1, dtype=tf.int64)
+            ),
+            default_value=-1,
+        )
+        items = tf.constant(ranker.vocabulary.items.tolist(), item_dtype)
+        self._raw_ids = tf.Variable(
+            tf.concat([self._padding[None], items], 0), trainable=False, name="raw_ids"
+        )  # [N + 1]
+        self._item_vectors = None
+        if self._model.bilinear:
+            self._item_vectors = tf.Variable(
+                self._model.item_vectors(), trainable=False, name="item_vectors"
+            )  # [N, D]
+
+    def trackable(self) -> tf.Module:
+        """The object to save: it owns every table and variable of the signatures."""
+        root = tf.Module(name="ranker")
+        root.tables = [self._dense_ids, self._goal_ids]
+        root.own_variables = [self._raw_ids]
+        if self._item_vectors is not None:
+            root.own_variables.append(self._item_vectors)
+        root.world_model_variables = list(self._model.variables)
+        return root
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """Concrete functions by signature name; `serving_default` is `rank`."""
+        ids = tf.TensorSpec([None, None], self._item_dtype)
+        rows = tf.TensorSpec([None, None], tf.float32)
+        specs = {
+            "history_item": ids,
+            # The widths are left open so that a wrong one meets our own message.
+            "history_feedback": tf.TensorSpec([None, None, None], tf.float32),
+            "step": tf.TensorSpec([None], tf.int32),
+            "goal": rows,
+            "goal_name": tf.TensorSpec([None], tf.string),
+            "weights": rows,
+            "candidates": ids,
+            "exclude": ids,
+            "k": tf.TensorSpec(None, tf.int32),
+        }
+
+        def concrete(method, *names):
+            arguments = [
+                tf.TensorSpec(specs[name].shape, specs[name].dtype, name) for name in names
+            ]
+            return tf.function(method).get_concrete_function(*arguments)
+
+        history = ("history_item", "history_feedback", "step")
+        rank = concrete(
+            self.rank, *history, "goal", "goal_name", "candidates", "exclude", "k"
+        )
+        return {
+            "serving_default": rank,
+            "rank": rank,
+            "rank_weights": concrete(
+                self.rank_weights, *history, "weights", "candidates", "exclude", "k"
+            ),
+            "predict_measurements": concrete(
+                self.predict_measurements, *history, "goal", "goal_name", "candidates"
+            ),
+        }
+
+    def rank(
+        self,
+        history_item: tf.Tensor,
+        history_feedback: tf.Tensor,
+        step: tf.Tensor,
+        goal: tf.Tensor,
+        goal_name: tf.Tensor,
+        candidates: tf.Tensor,
+        exclude: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """The k best items for a state and a goal (GoalRec eqs 7-8).
+
+        Args:
+          history_item: raw ids [B, L], oldest first; padding anywhere is dropped and the
+            last H events are kept.
+          history_feedback: float32 [B, L, F], raw units.
+          step: int32 [B], steps already taken in this session.
+          goal: float32 [B, M] standardised weights of any length but zero, or [B, 0].
+          goal_name: string [B], or [0]; where it is not "" it is used instead of `goal`.
+          candidates: raw ids [B, A]; a row with none (A = 0, or padding alone) means the
+            whole catalogue. Unknown and repeated ids are passed over.
+          exclude: raw ids [B, E] that are never answered.
+          k: int32, one number or one for each row; cut to the catalogue's size.
+
+        Returns:
+          item: raw ids [B, k], best first; padding where fewer remain.
+          score: float32 [B, k], g.(V + A); -inf where fewer remain.
+          measurements: float32 [B, k, M], predicted, raw units; 0 where fewer remain.
+          valid: bool [B, k], False where fewer remain.
+        """
+        observation = self._observation(history_item, history_feedback, step)
+        batch = tf.shape(history_item)[0]
+        goal = self._goal(goal, goal_name, batch)
+        return self._ranked(observation, goal, candidates, exclude, k)
+
+    def rank_weights(
+        self,
+        history_item: tf.Tensor,
+        history_feedback: tf.Tensor,
+        step: tf.Tensor,
+        weights: tf.Tensor,
+        candidates: tf.Tensor,
+        exclude: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`rank` for what one raw unit of each measurement is worth, [B, M].
+
+        The goal is g_j ~ weight_j x std_j: the order is that of the weighted sum of the
+        predicted measurements in raw units.
+        """
+        observation = self._observation(history_item, history_feedback, step)
+        weights = self._width(weights, "weights")
+        goal = _unit(weights * self._std, "weights")
+        return self._ranked(observation, goal, candidates, exclude, k)
+
+    def predict_measurements(
+        self,
+        history_item: tf.Tensor,
+        history_feedback: tf.Tensor,
+        step: tf.Tensor,
+        goal: tf.Tensor,
+        goal_name: tf.Tensor,
+        candidates: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """What is expected to follow each candidate under a goal.
+
+        Returns:
+          measurements: float32 [B, A, M], raw units. An unknown item gets V alone, the
+            average over items.
+          known: bool [B, A].
+        """
+        observation = self._observation(history_item, history_feedback, step)
+        goal = self._goal(goal, goal_name, tf.shape(history_item)[0])
+        candidates = _rows(candidates, tf.shape(history_item)[0], "candidates")
+        some = tf.debugging.assert_greater(
+            tf.shape(candidates)[1], 0, "candidates must hold at least one item id"
+        )
+        dense = self._dense(_checked(candidates, some))  # [B, A]
+        known = dense > 0
+        code = self._model.encode(observation, goal)
+        advantage = self._model.advantage(code, tf.maximum(dense, 1))  # [B, A, M]
+        advantage = tf.where(known[..., None], advantage, 0.0)
+        return {
+            "measurements": self._raw(self._model.value(code)[:, None, :] + advantage),
+            "known": known,
+        }
+
+    def _ranked(
+        self,
+        observation: types.Observation,
+        goal: tf.Tensor,
+        candidates: tf.Tensor,
+        exclude: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        batch = tf.shape(goal)[0]
+        k = tf.reshape(k, [-1])
+        one_or_all = tf.logical_or(tf.equal(tf.size(k), 1), tf.equal(tf.size(k), batch))
+        k = _checked(
+            k,
+            tf.debugging.assert_equal(one_or_all, True, "k must be one number or one a row"),
+            tf.debugging.assert_positive(k, "k must be at least 1"),
+        )
+        width = tf.minimum(tf.reduce_max(k), self._spec.num_items)
+        candidates = _rows(candidates, batch, "candidates")
+        # Per row: a server may put requests with and without candidates in one batch.
+        chosen = tf.reduce_any(candidates != self._padding, axis=1)  # [B]
+        candidates = self._dense(candidates)
+        exclude = self._dense(_rows(exclude, batch, "exclude"))
+        code = self._model.encode(observation, goal)
+        value = self._model.value(code)  # [B, M]
+        nothing = tf.fill([batch, width], _NOTHING), tf.fill([batch, width], types.PAD)
+        of_chosen = tf.cond(
+            tf.reduce_any(chosen),
+            lambda: self._best_candidates(code, value, goal, candidates, exclude, width),
+            lambda: nothing,
+        )
+        of_all = tf.cond(
+            tf.reduce_all(chosen),
+            lambda: nothing,
+            lambda: self._best_of_all(code, value, goal, exclude, width),
+        )
+        score = tf.where(chosen[:, None], of_chosen[0], of_all[0])  # [B, width]
+        item = tf.where(chosen[:, None], of_chosen[1], of_all[1])
+        wanted = tf.range(width)[None, :] < k[:, None]  # [1 or B, width]
+        valid = tf.logical_and(wanted, score > _NOTHING)
+        item = tf.where(valid, item, types.PAD)
+        advantage = self._model.advantage(code, tf.maximum(item, 1))  # [B, width, M]
+        raw = self._raw(value[:, None, :] + advantage)
+        return {
+            "item": tf.gather(self._raw_ids, item),  # [B, width]
+            "score": tf.where(valid, score, _NOTHING),
+            "measurements": tf.where(valid[..., None], raw, 0.0),
+            "valid": valid,
+        }
+
+    def _best_of_all(self, code, value, goal, exclude, width) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and dense ids of the best of the catalogue, [B, width] each."""
+        if self._item_vectors is None:
+            scores = self._model.scores(code, goal)  # [B, N]
+        else:
+            query = self._model.query(code, goal)  # [B, D]
+            scores = tf.matmul(query, self._item_vectors, transpose_b=True)  # [B, N]
+            scores = scores + tf.reduce_sum(goal * value, axis=-1, keepdims=True)
+        scores = _finite(scores)
+        # Unknown ids have no column: give them one and let +inf change nothing there.
+        index = tf.maximum(exclude - 1, 0)  # [B, E]
+        row = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, None], tf.shape(index))
+        scores = tf.tensor_scatter_nd_min(
+            scores,
+            tf.stack([row, index], axis=-1),  # [B, E, 2]
+            tf.where(exclude > 0, _NOTHING, -_NOTHING),
+        )
+        score, column = tf.math.top_k(scores, k=width)
+        return score, column + 1
+
+    def _best_candidates(
+        self, code, value, goal, candidates, exclude, width
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and dense ids of the best candidates, [B, width] each."""
+        # Sorted, so that neither order nor repetition matters and ties break as in the
+        # catalogue: the smaller dense id first.
+        item = tf.sort(candidates, axis=1)  # [B, A]
+        repeated = tf.pad(item[:, 1:] == item[:, :-1], [[0, 0], [1, 0]])
+        # Dense id 0 (padding and unknown ids) joins the excluded ones.
+        excluded = tf.sort(tf.pad(exclude, [[0, 0], [1, 0]]), axis=1)  # [B, E + 1]
+        place = tf.searchsorted(excluded, item)  # [B, A], E + 1 past the end
+        place = tf.minimum(place, tf.shape(excluded)[1] - 1)
+        banned = tf.gather(excluded, place, batch_dims=1) == item  # [B, A]
+        safe = tf.maximum(item, 1)
+        if self._item_vectors is None:
+            advantage = self._model.advantage(code, safe)  # [B, A, M]
+            scores = tf.einsum("bm,bam->ba", goal, advantage)
+        else:
+            query = self._model.query(code, goal)  # [B, D]
+            vectors = tf.gather(self._item_vectors, safe - 1)  # [B, A, D]
+            scores = tf.einsum("bd,bad->ba", query, vectors)
+        scores = _finite(scores + tf.reduce_sum(goal * value, axis=-1, keepdims=True))
+        scores = tf.where(tf.logical_or(repeated, banned), _NOTHING, scores)
+        missing = [[0, 0], [0, tf.maximum(width - tf.shape(scores)[1], 0)]]
+        scores = tf.pad(scores, missing, constant_values=_NOTHING)
+        score, column = tf.math.top_k(scores, k=width)
+        return score, tf.gather(tf.pad(item, missing), column, batch_dims=1)
+
+    def _observation(self, item, feedback, step) -> types.Observation:
+        """The state s_t: the last H real events, right-aligned."""
+        horizon = self._spec.history_length
+        batch, length = tf.shape(item)[0], tf.shape(item)[1]
+        names = self._spec.feedback_names
+        feedback = _checked(
+            feedback,
+            tf.debugging.assert_equal(
+                tf.shape(feedback),
+                tf.stack([batch, length, len(names)]),
+                f"history_feedback must have one row of {len(names)} values "
+                f"({', '.join(names)}) for each event of history_item",
+            ),
+        )
+        feedback = tf.debugging.assert_all_finite(feedback, "history_feedback must be finite")
+        feedback = _checked(
+            feedback,
+            tf.debugging.assert_non_negative(feedback, "history_feedback must not be negative"),
+        )
+        step = _checked(
+            step,
+            tf.debugging.assert_equal(
+                tf.shape(step), batch[None], "step must have one number a row"
+            ),
+            tf.debugging.assert_non_negative(step, "step must not be negative"),
+        )
+        room = [[0, 0], [horizon, 0]]
+        item = tf.pad(item, room, constant_values=self._padding)  # [B, H + L]
+        feedback = tf.pad(feedback, [*room, [0, 0]])
+        real = item != self._padding
+        # A stable sort on "is it real" moves padding to the left and keeps the order.
+        order = tf.argsort(tf.cast(real, tf.int32), axis=1, stable=True)[:, length:]  # [B, H]
+        kept = tf.gather(real, order, batch_dims=1)[..., None]  # [B, H, 1]
+        item = self._dense(tf.gather(item, order, batch_dims=1))
+        feedback = tf.where(kept, tf.gather(feedback, order, batch_dims=1), 0.0)
+        return types.Observation(
+            history_item=tf.ensure_shape(item, [None, horizon]),
+            history_feedback=tf.ensure_shape(feedback, [None, horizon, len(names)]),
+            step=tf.minimum(step, self._spec.max_steps - 1),
+        )
+
+    def _goal(self, goal: tf.Tensor, name: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """Unit goals, [B, M], from names where there are some, else from vectors."""
+        known = ", ".join(self._goal_names) or "none"
+        name = _rows(name[:, None], batch, "goal_name")  # [B, 1], or [B, 0] where none came
+        name = tf.strings.reduce_join(name, axis=1)  # [B], "" where none came
+        index = self._goal_ids.lookup(name)
+        index = _checked(
+            index,
+            tf.debugging.assert_non_negative(
+                index, f"unknown goal_name; the named goals are {known}"
+            ),
+        )
+        goal = tf.cond(
+            tf.shape(goal)[1] > 0,
+            lambda: _rows(self._width(goal, "goal"), batch, "goal"),
+            lambda: tf.zeros([batch, len(self._columns)]),
+        )
+        named = tf.gather(self._goals, index)  # [B, M]
+        goal = tf.where((index > 0)[:, None], named, goal)
+        return _unit(goal, f"goal (or a goal_name: {known})")
+
+    def _width(self, rows: tf.Tensor, name: str) -> tf.Tensor:
+        right = tf.debugging.assert_equal(
+            tf.shape(rows)[1],
+            len(self._columns),
+            f"{name} must have {len(self._columns)} columns: {', '.join(self._columns)}",
+        )
+        return tf.ensure_shape(_checked(rows, right), [None, len(self._columns)])
+
+    def _dense(self, raw: tf.Tensor) -> tf.Tensor:
+        """Dense ids; 0 for padding and for ids outside the vocabulary."""
+        return tf.cast(self._dense_ids.lookup(raw) + 1, tf.int32)
+
+    def _raw(self, standardised: tf.Tensor) -> tf.Tensor:
+        return standardised * self._std + self._mean  # [B, A, M]
+
+
+def _rows(values: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Tensor:
+    """values [B, X]; anything empty is taken for B rows of nothing, [B, 0]."""
+    empty = tf.equal(tf.size(values), 0)
+    shape = tf.where(empty, tf.stack([batch, 0]), tf.shape(values))
+    values = tf.reshape(values, shape)
+    enough = tf.debugging.assert_equal(
+        shape[0], batch, f"{name} must have as many rows as history_item"
+    )
+    return _checked(values, enough)
+
+
+def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
+    """Scales goals to length 1, [B, M]; refuses NaN, Inf and zero."""
+    goal = tf.debugging.assert_all_finite(goal, f"{name} must be finite")
+    # First by the largest weight: squares of very large or small weights would overflow.
+    largest = tf.reduce_max(tf.abs(goal), axis=-1, keepdims=True)  # [B, 1]
+    largest = _checked(
+        largest,
+        tf.debugging.assert_positive(largest, f"{name} must have a weight other than 0"),
+    )
+    return tf.math.l2_normalize(goal / largest, axis=-1)
+
+
+def _finite(scores: tf.Tensor) -> tf.Tensor:
+    return tf.debugging.assert_all_finite(
+        scores, "the model's scores are not finite: is the feedback far outside its usual range?"
+    )
+
+
+def _checked(value: tf.Tensor, *checks: tf.Operation) -> tf.Tensor:
+    """value, once the checks have passed: their message comes before any other error."""
+    with tf.control_dependencies(checks):
+        return tf.identity(value)

@@ -1,0 +1,89 @@
+"""What an agent must offer to be exported. Protocols only: nothing here runs.
+
+The goal-conditioned world model of GoalRec (eqs 7-8) meets them, and so can any
+model that predicts measurements of the future as V(s, g) + A(s, g, a).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+
+StateGoal = Any  # a nest of tensors, each [B, ...]; only the world model looks inside
+
+
+class Measurements(Protocol):
+    """What is predicted. Raw units = standardised * std + mean, column by column.
+
+    Attributes:
+      columns: [M] names of the measurement columns, e.g. `click@0`.
+      size: int [J], how many of the M columns each measurement spans.
+      units: [J] the unit of each measurement, e.g. `clicks`.
+      mean: float [M], in those units.
+      std: float [M], in those units; standardising divided by it.
+    """
+
+    columns: Sequence[str]
+    size: Any
+    units: Sequence[str]
+    mean: Any
+    std: Any
+
+
+class Vocabulary(Protocol):
+    """The log's own item ids: `items[i]` is the raw id of dense item i + 1."""
+
+    items: np.ndarray
+
+
+class WorldModel(Protocol):
+    """The predictor. All methods are graph code, in standardised units.
+
+    Attributes:
+      variables: every variable that the methods read.
+      bilinear: whether g.A(s, g, a) is the inner product of `query` and an item
+        vector. If not, `query` and `item_vectors` are never called.
+    """
+
+    variables: Sequence[tf.Variable]
+    bilinear: bool
+
+    def encode(self, observation: types.Observation, goal: tf.Tensor) -> StateGoal:
+        """State and goal, once per request; goal is float32 [B, M], unit length."""
+
+    def value(self, code: StateGoal) -> tf.Tensor:
+        """V, float32 [B, M]."""
+
+    def advantage(self, code: StateGoal, item: tf.Tensor) -> tf.Tensor:
+        """A of dense items, int32 [B, A] -> float32 [B, A, M]."""
+
+    def scores(self, code: StateGoal, goal: tf.Tensor) -> tf.Tensor:
+        """g.(V + A) of every item 1..N, float32 [B, N]; column i is item i + 1."""
+
+    def query(self, code: StateGoal, goal: tf.Tensor) -> tf.Tensor:
+        """float32 [B, D] such that query . item_vectors()[i] = g.A of item i + 1."""
+
+    def item_vectors(self) -> tf.Tensor:
+        """float32 [N, D]."""
+
+
+class Ranker(Protocol):
+    """A trained agent, as the export sees it.
+
+    Attributes:
+      spec: what its log looked like.
+      vocabulary: raw item ids.
+      measurements: what it predicts.
+      named_goals: business goals by name, each a float [M] direction in
+        standardised units.
+      world_model: the predictor.
+    """
+
+    spec: types.DataSpec
+    vocabulary: Vocabulary
+    measurements: Measurements
+    named_goals: Mapping[str, np.ndarray]
+    world_model: WorldModel

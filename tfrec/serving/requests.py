@@ -1,0 +1,132 @@
+"""Requests in Python, and how a batch of them becomes the model's named arrays."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+RawId = str | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One question to an exported model.
+
+    Attributes:
+      history: raw ids of the user's last events, oldest first.
+      feedback: one row of F raw values for each event; empty means no feedback.
+      step: steps already taken in this session; the last `step` events belong to it.
+      goal: M standardised weights, or empty.
+      goal_name: a named goal, or "" to use `goal`.
+      weights: M weights in raw units, for `rank_weights`; or empty.
+      candidates: raw ids to choose from; empty for the whole catalogue.
+      exclude: raw ids never to answer.
+      k: how many items to answer.
+    """
+
+    history: tuple[RawId, ...] = ()
+    feedback: tuple[tuple[float, ...], ...] = ()
+    step: int = 0
+    goal: tuple[float, ...] = ()
+    goal_name: str = ""
+    weights: tuple[float, ...] = ()
+    candidates: tuple[RawId, ...] = ()
+    exclude: tuple[RawId, ...] = ()
+    k: int = 10
+
+
+# What each signature takes, in this order.
+SIGNATURES: dict[str, tuple[str, ...]] = {
+    "rank": (
+        "history_item",
+        "history_feedback",
+        "step",
+        "goal",
+        "goal_name",
+        "candidates",
+        "exclude",
+        "k",
+    ),
+    "rank_weights": (
+        "history_item",
+        "history_feedback",
+        "step",
+        "weights",
+        "candidates",
+        "exclude",
+        "k",
+    ),
+    "predict_measurements": (
+        "history_item",
+        "history_feedback",
+        "step",
+        "goal",
+        "goal_name",
+        "candidates",
+    ),
+}
+
+
+def arrays(
+    requests: Sequence[Request], signature: str, item_dtype: str, num_feedback: int
+) -> dict[str, np.ndarray]:
+    """The named inputs of one signature for a batch of requests.
+
+    Rows of different length are padded on the left with "" or -1, which the model
+    takes for nothing at all.
+
+    Args:
+      requests: B questions.
+      signature: a key of `SIGNATURES`.
+      item_dtype: `string` or `int64`, the type of the model's item ids.
+      num_feedback: F, feedback columns of the model.
+
+    Returns:
+      Arrays by input name. Strings are bytes, as TensorFlow has them.
+
+    Raises:
+      ValueError: if a history and its feedback differ in length.
+    """
+    longest = max((len(request.history) for request in requests), default=0)
+    feedback = np.zeros((len(requests), longest, num_feedback), np.float32)
+    for row, request in enumerate(requests):
+        if request.feedback:
+            if len(request.feedback) != len(request.history):
+                raise ValueError(
+                    f"request {row}: {len(request.history)} events in the history, "
+                    f"feedback for {len(request.feedback)}"
+                )
+            feedback[row, longest - len(request.history) :] = request.feedback
+    # Goals of different width cannot share a batch: a row without one gets zeros.
+    named = {
+        "history_item": _ids([request.history for request in requests], item_dtype),
+        "history_feedback": feedback,
+        "step": np.array([request.step for request in requests], np.int32),
+        "goal": _floats([request.goal for request in requests]),
+        "goal_name": np.array([request.goal_name.encode() for request in requests], np.bytes_),
+        "weights": _floats([request.weights for request in requests]),
+        "candidates": _ids([request.candidates for request in requests], item_dtype),
+        "exclude": _ids([request.exclude for request in requests], item_dtype),
+        "k": np.array([request.k for request in requests], np.int32),
+    }
+    return {name: named[name] for name in SIGNATURES[signature]}
+
+
+def _ids(rows: Sequence[Sequence[RawId]], item_dtype: str) -> np.ndarray:
+    """Raw ids, right-aligned, [B, longest]."""
+    longest = max(map(len, rows), default=0)
+    if not longest:
+        return np.zeros((len(rows), 0), "S1" if item_dtype == "string" else np.int64)
+    if item_dtype == "string":
+        filled = [[""] * (longest - len(row)) + [str(item) for item in row] for row in rows]
+        return np.array([[item.encode() for item in row] for row in filled], np.bytes_)
+    return np.array([[-1] * (longest - len(row)) + [int(i) for i in row] for row in rows])
+
+
+def _floats(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Weights, [B, widest]; an absent row is zeros."""
+    widest = max(map(len, rows), default=0)
+    full = np.zeros((len(rows), widest), np.float32)
+    for index, row in enumerate(rows):
+        full[index, : len(row)] = row
+    return full

@@ -1,0 +1,69 @@
+"""Warm-up requests: TensorFlow Serving replays them before a version takes traffic."""
+
+import pathlib
+from collections.abc import Sequence
+
+import tensorflow as tf
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+from tfrec.serving import requests
+
+WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
+
+
+def write(
+    asked: Sequence[requests.Request],
+    version: pathlib.Path,
+    item_dtype: str,
+    num_feedback: int,
+    num_measurements: int,
+) -> None:
+    """Writes a TFRecord of PredictionLog: each signature, one request and a batch.
+
+    Args:
+      asked: requests for `rank`; the other signatures are asked the same histories.
+      version: the version directory.
+      item_dtype: `string` or `int64`.
+      num_feedback: F.
+      num_measurements: M.
+    """
+    path = version / WARMUP
+    path.parent.mkdir(parents=True, exist_ok=True)
+    some_item = next(request.candidates[:1] for request in asked if request.candidates)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature in ("serving_default", *requests.SIGNATURES):
+            named = "rank" if signature == "serving_default" else signature
+            for batch in (asked[:1], asked):
+                inputs = requests.arrays(batch, named, item_dtype, num_feedback)
+                if "weights" in inputs:
+                    inputs["weights"] = tf.ones([len(batch), num_measurements]).numpy()
+                if named == "predict_measurements":
+                    ids = [requests.Request(candidates=some_item)] * len(batch)
+                    inputs["candidates"] = requests.arrays(
+                        ids, named, item_dtype, num_feedback
+                    )["candidates"]
+                writer.write(_log(signature, inputs).SerializeToString())
+
+
+def read(version: pathlib.Path) -> list[tuple[str, dict[str, tf.Tensor]]]:
+    """The warm-up requests of a version: signature and named inputs of each."""
+    found = []
+    for record in tf.data.TFRecordDataset(str(version / WARMUP)):
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        request = log.predict_log.request
+        inputs = {
+            name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()
+        }
+        found.append((request.model_spec.signature_name, inputs))
+    return found
+
+
+def _log(signature: str, inputs) -> prediction_log_pb2.PredictionLog:
+    request = predict_pb2.PredictRequest(
+        model_spec=model_pb2.ModelSpec(signature_name=signature)
+    )
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
