@@ -1,0 +1,345 @@
+"""The interaction table that every log is turned into, and what may stand in it.
+
+One row per event, columns in this order:
+
+    user        integer or string, the log's own id
+    item        integer or string, the log's own id
+    time_ms     Int64, unix milliseconds
+    <feedback>  Float32, one column per kind of feedback, the click first
+    category    integer or string, optional
+    propensity  Float32 in (0, 1], optional: the chance that the logging policy showed this item
+
+`validate` returns it ordered by user and time; events of one user at the same time
+keep the order of the file. Rows are numbered as in the file: the first line is row 1.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from tfrec import types
+from tfrec.errors import UserError
+
+ROW = "row"  # optional column: a row's number in its file, where it is not its position
+LATEST_MS = 4_102_444_800_000  # 2100-01-01: later times are a mistaken unit
+MAX_ID_LENGTH = 256  # bytes
+
+_SKIP_HINT = (
+    "Nothing was written. Fix the {rows}, or pass --on_bad_row=skip to drop such rows and "
+    "list them in rejected.csv."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """Which columns an interaction table has beyond user, item and time.
+
+    Attributes:
+      feedback: the feedback columns; the first is the click.
+      category: whether there is a category column.
+      propensity: whether there is a propensity column.
+    """
+
+    feedback: tuple[types.FeedbackColumn, ...]
+    category: bool = False
+    propensity: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns of the table, in order."""
+        return (
+            "user",
+            "item",
+            "time_ms",
+            *(column.name for column in self.feedback),
+            *(["category"] if self.category else []),
+            *(["propensity"] if self.propensity else []),
+        )
+
+
+class BadRows:
+    """What happens to a row that breaks a rule: an error, or a line in rejected.csv.
+
+    Attributes:
+      skip: False raises a UserError at the first rule that is broken; True drops
+        the rows and remembers them.
+      repeated: rows that a source dropped because its set is known to repeat them.
+    """
+
+    def __init__(self, skip: bool = False):
+        self.skip = skip
+        self.repeated = 0
+        self._rejected: list[pl.DataFrame] = []
+
+    @property
+    def count(self) -> int:
+        """Rows rejected so far."""
+        return sum(frame.height for frame in self._rejected)
+
+    def reject(
+        self,
+        path: str | pathlib.Path,
+        rows: pl.Series,
+        column: str,
+        values: pl.Series,
+        expected: str,
+    ) -> None:
+        """Raises for the first of the rows, or remembers them all.
+
+        Args:
+          path: the file.
+          rows: row numbers in the file, ascending, at least one.
+          column: the column's name in the file.
+          values: what stands there; null where nothing does.
+          expected: completes "expected ...".
+
+        Raises:
+          UserError: unless bad rows are skipped.
+        """
+        name = pathlib.Path(path).name
+        if not self.skip:
+            value = values[0]
+            shown = "missing" if value is None else repr(_shorten(value))
+            more = f" ({len(rows) - 1:,} more rows like it)" if len(rows) > 1 else ""
+            hint = _SKIP_HINT.format(rows="rows" if len(rows) > 1 else "row")
+            raise UserError(
+                f"{name}, row {rows[0]}: {column} is {shown}; expected {expected}.{more}\n{hint}"
+            )
+        self._rejected.append(
+            pl.DataFrame(
+                {
+                    "file": [name] * len(rows),
+                    "row": rows.cast(pl.Int64),
+                    "column": [column] * len(rows),
+                    "value": values.cast(pl.String),
+                    "expected": [expected] * len(rows),
+                }
+            )
+        )
+
+    def write(self, directory: pathlib.Path) -> None:
+        """Writes rejected.csv (file, row, column, value, expected) if a row was rejected."""
+        if self._rejected:
+            rejected = pl.concat(self._rejected).sort("file", "row", maintain_order=True)
+            rejected.write_csv(directory / "rejected.csv")
+
+
+def check(
+    frame: pl.DataFrame,
+    column: str,
+    valid: pl.Expr,
+    expected: str,
+    path: str | pathlib.Path,
+    bad_rows: BadRows,
+    *,
+    first_row: int,
+    shown_as: str | None = None,
+) -> pl.DataFrame:
+    """Keeps the rows that meet a rule; the others are rejected.
+
+    Args:
+      frame: rows in the order of the file, or with a `row` column.
+      column: the column the rule is about.
+      valid: true where the rule is met. Null counts as broken.
+      expected: completes "expected ...".
+      path: the file, for the message.
+      bad_rows: what to do with the others.
+      first_row: the number of the first row, where there is no `row` column.
+      shown_as: the column's name in the file, if it is another.
+
+    Returns:
+      The frame itself if every row is good; otherwise the good rows, with a `row` column.
+
+    Raises:
+      UserError: if a row is bad and bad rows are not skipped.
+    """
+    if frame.select(valid.all(ignore_nulls=False)).item():
+        return frame
+    if ROW not in frame.columns:
+        frame = frame.with_row_index(ROW, offset=first_row)
+    good = valid.fill_null(False)
+    bad = frame.filter(~good)
+    bad_rows.reject(path, bad[ROW], shown_as or column, bad[column], expected)
+    return frame.filter(good)
+
+
+def validate(
+    frame: pl.DataFrame,
+    schema: Schema,
+    path: str | pathlib.Path,
+    bad_rows: BadRows | None = None,
+    *,
+    first_row: int = 2,
+    names: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """An interaction table that later stages can trust.
+
+    Args:
+      frame: the columns of the schema, in any order, rows in the order of the file
+        (or with a `row` column). More columns are ignored.
+      schema: what the table should hold.
+      path: where it comes from, for messages.
+      bad_rows: what to do with bad and with duplicate rows; an error by default.
+      first_row: the number of the frame's first row; 2 after a header line.
+      names: table column -> the file's own name for it, for messages.
+
+    Returns:
+      The schema's columns, checked, ordered by user and time.
+
+    Raises:
+      UserError: for a missing column, a wrong type, no rows at all, or (unless they
+        are skipped) a bad or duplicate row.
+    """
+    bad_rows = bad_rows or BadRows()
+    names = {name: (names or {}).get(name, name) for name in schema.columns}
+    file = pathlib.Path(path).name
+    absent = [names[name] for name in schema.columns if name not in frame.columns]
+    if absent:
+        raise UserError(
+            f"{file}: no column {absent[0]!r}; the file has {', '.join(frame.columns)}"
+        )
+    row = [ROW] if ROW in frame.columns else []
+    frame = frame.select(*row, *schema.columns)
+    frame = _typed(frame, schema, file, names)
+    for column, valid, expected in _rules(frame, schema):
+        frame = check(
+            frame,
+            column,
+            valid,
+            expected,
+            path,
+            bad_rows,
+            first_row=first_row,
+            shown_as=names[column],
+        )
+    if frame.height == 0:
+        raise UserError(f"{file}: no rows; expected at least one event")
+    return _ordered(frame, path, bad_rows, first_row).select(schema.columns)
+
+
+def _typed(
+    frame: pl.DataFrame, schema: Schema, file: str, names: Mapping[str, str]
+) -> pl.DataFrame:
+    """Casts numbers to their storage types; refuses columns of another kind."""
+    kinds = {"user": "id", "item": "id", "category": "id", "time_ms": "time"}
+    casts = []
+    for name in schema.columns:
+        dtype, kind = frame.schema[name], kinds.get(name, "number")
+        expected = {"id": "integers or strings", "time": "integers", "number": "numbers"}[kind]
+        fits = dtype.is_integer() or (kind == "id" and dtype == pl.String)
+        if kind == "number":
+            fits = dtype.is_numeric() or dtype == pl.Boolean
+        if not fits:
+            raise UserError(
+                f"{file}: column {names[name]!r} holds {dtype}; expected {expected}"
+            )
+        if kind == "time" and dtype != pl.Int64:
+            casts.append(pl.col(name).cast(pl.Int64))
+        if kind == "number" and dtype != pl.Float32:
+            casts.append(pl.col(name).cast(pl.Float32))
+    return frame.with_columns(casts) if casts else frame
+
+
+def _rules(frame: pl.DataFrame, schema: Schema) -> list[tuple[str, pl.Expr, str]]:
+    """(column, expression true for a good row, what is expected) of every rule."""
+    rules = []
+    for name in ("user", "item", *(["category"] if schema.category else [])):
+        column = pl.col(name)
+        if frame.schema[name] == pl.String:
+            fits = column.str.len_bytes().is_between(1, MAX_ID_LENGTH)
+            rules.append((name, fits, f"an id of 1 to {MAX_ID_LENGTH} bytes"))
+        elif frame.schema[name] == pl.UInt64:
+            fits = column <= np.iinfo(np.int64).max
+            rules.append((name, fits, "an integer that fits 64 bits with its sign"))
+        else:
+            rules.append((name, column.is_not_null(), "an id"))
+    time = pl.col("time_ms").is_between(0, LATEST_MS)
+    rules.append(("time_ms", time, "unix milliseconds between the years 1970 and 2100"))
+    for feedback in schema.feedback:
+        column = pl.col(feedback.name)
+        if feedback.kind == "binary":
+            rules.append((feedback.name, (column == 0) | (column == 1), "0 or 1"))
+        else:
+            fits = (column >= 0) & column.is_finite()
+            rules.append((feedback.name, fits, f"a number of {feedback.unit}, 0 or more"))
+    if schema.propensity:
+        column = pl.col("propensity")
+        fits = (column > 0) & (column <= 1)
+        rules.append(("propensity", fits, "a probability above 0 and at most 1"))
+    return rules
+
+
+def _ordered(
+    frame: pl.DataFrame, path: str | pathlib.Path, bad_rows: BadRows, first_row: int
+) -> pl.DataFrame:
+    """Orders by user and time, ties as in the file; rejects repeated rows."""
+    order = _order(frame)
+    # Column by column, so that only one column is ever held twice.
+    columns = {}
+    for name in frame.columns:
+        columns[name] = frame[name] if order is None else frame[name].gather(order)
+        frame = frame.drop(name)
+    frame = pl.DataFrame(columns)
+    if not _may_repeat(frame):
+        return frame
+    if ROW not in frame.columns:
+        rows = np.arange(frame.height, dtype=np.uint32) if order is None else order.to_numpy()
+        frame = frame.with_columns(pl.Series(ROW, rows).cast(pl.Int64) + first_row)
+    event = [name for name in frame.columns if name != ROW]
+    first = frame.select(pl.struct(event).is_first_distinct()).to_series()
+    if first.all():
+        return frame
+    again = frame.filter(~first).sort(ROW)
+    values = pl.select(pl.format("item {} at time_ms {}", again["item"], again["time_ms"]))
+    bad_rows.reject(
+        path, again[ROW], "the whole row", values.to_series(), "no event of a user twice"
+    )
+    return frame.filter(first)
+
+
+def _order(frame: pl.DataFrame) -> pl.Series | None:
+    """Positions in order of user, then time, then position; None if already so."""
+    if frame.schema["user"].is_integer():
+        low_user, high_user, low, high = frame.select(
+            pl.col("user").min().alias("a"),
+            pl.col("user").max().alias("b"),
+            pl.col("time_ms").min().alias("c"),
+            pl.col("time_ms").max().alias("d"),
+        ).row(0)
+        bits = (high - low).bit_length()
+        if (high_user - low_user).bit_length() + bits < 63:
+            # One integer orders both, several times faster than two columns.
+            user = pl.col("user").cast(pl.Int64) - low_user
+            key = frame.select(user * (1 << bits) + (pl.col("time_ms") - low)).to_series()
+            if key.is_sorted():
+                return None
+            order = np.argsort(key.to_numpy(), kind="stable").astype(np.uint32)
+            return pl.Series(order)
+    by = ["user", "time_ms"]
+    return frame.select(pl.arg_sort_by(by, maintain_order=True)).to_series()
+
+
+def _may_repeat(frame: pl.DataFrame) -> bool:
+    """Whether any event of a user has the time and the item of another; cheap, exact."""
+    same = (pl.col("user") == pl.col("user").shift(1)) & (
+        pl.col("time_ms") == pl.col("time_ms").shift(1)
+    )
+    # Only neighbours in time can be repeats: look at those rows alone.
+    follows = frame.select(same.fill_null(False)).to_series()
+    if not follows.any():
+        return False
+    near = follows | follows.shift(-1, fill_value=False)
+    ties = frame.select("item").filter(near)
+    group = (~follows).cast(pl.UInt32).cum_sum().filter(near)
+    return bool(ties.with_columns(group.alias("group")).is_duplicated().any())
+
+
+def _shorten(value: object) -> object:
+    """A value as a message shows it: long texts cut."""
+    if isinstance(value, str) and len(value) > 60:
+        return f"{value[:40]}... ({len(value):,} characters)"
+    return value
+

@@ -1,0 +1,1 @@
+"""One file per public data set: its own file format -> the interaction table."""

@@ -1,0 +1,351 @@
+"""Prepared sessions on disk: sharded TFRecord files and a manifest that vouches for them.
+
+    <directory>/manifest.json                  counts, checksums, schema, config, seed
+                train-00000-of-00004.tfrecord  and the same for validation and test
+                vocabulary_{items,users,categories}.parquet
+                rejected.csv                   if bad rows were skipped
+
+A directory is written beside its place and renamed when it is complete.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.data import blocks
+from tfrec.data import episodes as episodes_lib
+from tfrec.data import pipeline
+from tfrec.data import schema as schema_lib
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.errors import UserError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedData:
+    """A directory of prepared sessions.
+
+    Attributes:
+      directory: where it lies.
+      manifest: what manifest.json holds.
+      spec: shapes, feedback columns and their scales.
+      vocabulary: raw ids.
+    """
+
+    directory: pathlib.Path
+    manifest: dict[str, Any]
+    spec: types.DataSpec
+    vocabulary: vocabulary_lib.Vocabulary
+
+    @classmethod
+    def open(cls, directory: str | pathlib.Path) -> "PreparedData":
+        """Opens a directory and checks every file against the manifest.
+
+        Raises:
+          UserError: if there is no manifest, or a file is absent or damaged; names it.
+        """
+        directory = pathlib.Path(directory)
+        path = directory / MANIFEST
+        try:
+            manifest = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise UserError(
+                f"{directory}: no prepared data here (no {MANIFEST}); "
+                "run `python -m launch.prepare_data --out=...` first"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not readable as JSON ({error})") from error
+        if manifest.get("format") != FORMAT:
+            raise UserError(
+                f"{path}: format is {manifest.get('format')!r}; expected {FORMAT}. "
+                "Prepare the data again."
+            )
+        for name, entry in manifest["files"].items():
+            _verify(directory / name, entry)
+        spec = dict(manifest["spec"])
+        columns = tuple(types.FeedbackColumn(**column) for column in spec.pop("feedback"))
+        return cls(
+            directory=directory,
+            manifest=manifest,
+            spec=types.DataSpec(feedback=columns, **spec),
+            vocabulary=vocabulary_lib.load(directory),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the content: the same exactly where files, spec and ids are the same."""
+        return self.manifest["fingerprint"]
+
+    def num_sessions(self, split: str) -> int:
+        """Sessions of a split."""
+        return sum(self.manifest["splits"][name]["sessions"] for name in _splits(split))
+
+    def files(self, split: str) -> list[str]:
+        """The shards of a split, `train`, `validation`, `test` or `all` of them."""
+        names = [file for name in _splits(split) for file in self.manifest["splits"][name]["files"]]
+        return [str(self.directory / name) for name in names]
+
+    def episodes(self, split: str) -> types.Episodes:
+        """All sessions of a split in memory, as numpy arrays, ordered by user and time.
+
+        They take S x (H + T) x (4 + 4F) bytes.
+        """
+        return self._read(split).episodes
+
+    def session_times(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [S] twice: unix milliseconds of each session's first and last event."""
+        block = self._read(split)
+        return block.start_ms, block.end_ms
+
+    def column(self, split: str, name: str) -> np.ndarray:
+        """An optional column of the log at each step, [S, T], 0 where padded.
+
+        Args:
+          split: as for `episodes`.
+          name: `category` (int32, dense ids) or `propensity` (float32).
+
+        Raises:
+          UserError: if the log has no such column.
+        """
+        if name not in self._optional:
+            raise UserError(f"{self.directory}: the log has no column {name!r}")
+        return self._read(split).columns[name]
+
+    def dataset(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        repeat: bool = False,
+        drop_remainder: bool = False,
+    ) -> tf.data.Dataset:
+        """Batches of `types.Episodes`; see `pipeline.batches`."""
+        return pipeline.batches(
+            self.files(split),
+            self.spec,
+            batch_size=batch_size,
+            seed=seed,
+            repeat=repeat,
+            drop_remainder=drop_remainder,
+        )
+
+    @property
+    def _optional(self) -> tuple[str, ...]:
+        schema = self.manifest["schema"]
+        return tuple(name for name in ("category", "propensity") if schema[name])
+
+    def _read(self, split: str) -> blocks.Block:
+        parsed = pipeline.records(self.files(split)).map(
+            lambda record: blocks.parse(record, self.spec, self._optional)
+        )
+        total, filled, place = self.num_sessions(split), None, 0
+        for block in parsed.prefetch(1).as_numpy_iterator():
+            if filled is None:  # every array whole at once, filled block by block
+                filled = tf.nest.map_structure(
+                    lambda part: np.zeros((total, *part.shape[1:]), part.dtype), block
+                )
+            size = len(block.start_ms)
+            for whole, part in zip(tf.nest.flatten(filled), tf.nest.flatten(block), strict=True):
+                whole[place : place + size] = part
+            place += size
+        return filled if filled is not None else self._nothing()
+
+    def _nothing(self) -> blocks.Block:
+        """A block of no sessions."""
+        spec = self.spec
+        width = {"history": spec.history_length, "steps": spec.max_steps}
+        optional = {"category": np.int32, "propensity": np.float32}
+        return blocks.Block(
+            episodes=types.Episodes(
+                user=np.zeros(0, np.int32),
+                history_item=np.zeros((0, width["history"]), np.int32),
+                history_feedback=np.zeros(
+                    (0, width["history"], len(spec.feedback)), np.float32
+                ),
+                item=np.zeros((0, width["steps"]), np.int32),
+                feedback=np.zeros((0, width["steps"], len(spec.feedback)), np.float32),
+                length=np.zeros(0, np.int32),
+                exited=np.zeros(0, bool),
+            ),
+            start_ms=np.zeros(0, np.int64),
+            end_ms=np.zeros(0, np.int64),
+            columns={
+                name: np.zeros((0, width["steps"]), optional[name]) for name in self._optional
+            },
+        )
+
+
+def write(
+    directory: str | pathlib.Path,
+    prepared: episodes_lib.Prepared,
+    schema: schema_lib.Schema,
+    config: episodes_lib.PrepareConfig,
+    source: str,
+    bad_rows: schema_lib.BadRows | None = None,
+    overwrite: bool = False,
+) -> PreparedData:
+    """Writes prepared sessions, a block of users at a time, and opens them.
+
+    Args:
+      directory: where to; its parent is made if need be.
+      prepared: what `episodes.prepare` returned.
+      schema: the log's columns.
+      config: how the log was cut and split.
+      source: what the log was, for the manifest.
+      bad_rows: rows that were skipped, listed in rejected.csv.
+      overwrite: whether to replace prepared data that is there already.
+
+    Raises:
+      UserError: if the directory exists and is not to be (or cannot safely be) replaced.
+    """
+    directory = pathlib.Path(directory)
+    with atomic_directory(directory, overwrite) as partial:
+        prepared.vocabulary.save(partial)
+        if bad_rows:
+            bad_rows.write(partial)
+        splits = {
+            name: _write_split(partial, name, prepared, index, config.shards)
+            for index, name in enumerate(episodes_lib.SPLITS)
+        }
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in sorted(partial.iterdir())
+        }
+        spec = dataclasses.asdict(prepared.spec)
+        content = json.dumps([spec, splits, files], sort_keys=True)
+        manifest = {
+            "format": FORMAT,
+            "source": source,
+            "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "seed": config.seed,
+            "spec": spec,
+            "splits": splits,
+            "dropped": {
+                "bad_rows": bad_rows.count if bad_rows else 0,
+                "repeated_rows": bad_rows.repeated if bad_rows else 0,
+                **prepared.dropped,
+            },
+            "schema": dataclasses.asdict(schema),
+            "config": dataclasses.asdict(config),
+            "files": files,
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    return PreparedData.open(directory)
+
+
+@contextlib.contextmanager
+def atomic_directory(directory: pathlib.Path, overwrite: bool) -> Iterator[pathlib.Path]:
+    """Gives a directory beside the wanted one, renamed at the end, removed on an error.
+
+    What an interrupted run left behind is removed first.
+
+    Raises:
+      UserError: if the wanted directory exists and may not be replaced.
+    """
+    check_target(directory, overwrite)
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if directory.exists():
+            shutil.rmtree(directory)
+        partial.rename(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def check_target(directory: pathlib.Path, overwrite: bool) -> None:
+    """Refuses a target that is in use; called before hours of work, and again at the end.
+
+    Raises:
+      UserError: if it is a file, or a directory that may not be replaced: one with
+        prepared data unless `overwrite`, one with anything else always.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise UserError(f"{directory}: a file is in the way; choose another directory")
+    if not any(directory.iterdir()):
+        return
+    if not (directory / MANIFEST).exists():
+        raise UserError(
+            f"{directory}: holds other files than prepared data; choose another directory"
+        )
+    if not overwrite:
+        raise UserError(
+            f"{directory}: holds prepared data already; pass --overwrite to replace it, or "
+            "choose another directory"
+        )
+
+
+def _write_split(
+    directory: pathlib.Path,
+    name: str,
+    prepared: episodes_lib.Prepared,
+    index: int,
+    shards: int,
+) -> dict[str, Any]:
+    """Writes one split's shards; returns its entry of the manifest."""
+    sessions = prepared.sessions.take(prepared.sessions.split == index)
+    runs = list(blocks.split_users(sessions, prepared.spec.history_length))
+    shards = min(shards, len(runs))
+    files = [f"{name}-{shard:05d}-of-{shards:05d}.tfrecord" for shard in range(shards)]
+    for shard, file in enumerate(files):
+        first, last = shard * len(runs) // shards, (shard + 1) * len(runs) // shards
+        with tf.io.TFRecordWriter(str(directory / file)) as writer:
+            for run in runs[first:last]:
+                writer.write(blocks.serialise(prepared.events, run, prepared.spec))
+    return {
+        "files": files,
+        "users": len(np.unique(sessions.user)),
+        "sessions": len(sessions.user),
+        "steps": int(sessions.length.sum()),
+        "clicks": _clicks(prepared, sessions),
+        "exited": int(sessions.exited.sum()),
+    }
+
+
+def _clicks(prepared: episodes_lib.Prepared, sessions: episodes_lib.Sessions) -> int:
+    """Sum of the first feedback column over the steps of the sessions."""
+    click = prepared.events[prepared.spec.feedback[0].name].to_numpy()
+    running = np.concatenate([[0.0], np.cumsum(click, dtype=np.float64)])
+    start = sessions.start
+    return int(round((running[start + sessions.length] - running[start]).sum()))
+
+
+def _splits(split: str) -> Sequence[str]:
+    names = episodes_lib.SPLITS if split == ALL else (split,)
+    if names[0] not in episodes_lib.SPLITS:
+        raise ValueError(f"split is {split!r}; expected one of {(*episodes_lib.SPLITS, ALL)}")
+    return names
+
+
+def _verify(path: pathlib.Path, entry: dict[str, Any]) -> None:
+    hint = "Prepare the data again."
+    if not path.exists():
+        raise UserError(f"{path}: absent, but {MANIFEST} lists it. {hint}")
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        raise UserError(f"{path}: damaged: {size:,} bytes; expected {entry['bytes']:,}. {hint}")
+    if _sha256(path) != entry["sha256"]:
+        raise UserError(f"{path}: damaged: its checksum is not the one in {MANIFEST}. {hint}")
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

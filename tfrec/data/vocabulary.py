@@ -1,0 +1,148 @@
+"""Raw ids <-> dense ids: what the log calls a user or an item, and what the model does."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import polars as pl
+
+from tfrec import types
+from tfrec.errors import UserError
+
+_TABLE_ROOM = 1 << 24  # ids that span at most this many values are looked up in a table
+
+
+@dataclasses.dataclass(frozen=True)
+class Ids:
+    """One kind of id. Dense id d stands for `raw[d - 1]`; 0 for everything unknown.
+
+    Attributes:
+      raw: the log's ids, ascending, all different: int64 or str.
+    """
+
+    raw: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def encode(self, raw: np.ndarray | pl.Series | list) -> np.ndarray:
+        """Dense ids, int32 of the same shape; 0 where the id is unknown.
+
+        Raises:
+          UserError: if the ids are of the other kind (text for numbers or the reverse).
+        """
+        if isinstance(raw, pl.Series):
+            return self._encode_series(raw)
+        values = np.asarray(raw)
+        dense = self._encode_series(pl.Series(values.ravel()))
+        return dense.reshape(values.shape)
+
+    def decode(self, dense: np.ndarray) -> np.ndarray:
+        """Raw ids of the same shape; 0 decodes to -1, or to "" where ids are text.
+
+        Raises:
+          ValueError: if a dense id is outside 0..len(self).
+        """
+        dense = np.asarray(dense)
+        if dense.size and not (0 <= dense.min() and dense.max() <= len(self.raw)):
+            raise ValueError(f"dense ids must be within 0..{len(self.raw)}")
+        nothing = -1 if self.raw.dtype.kind == "i" else ""
+        return np.concatenate([np.array([nothing], self.raw.dtype), self.raw])[dense]
+
+    def _encode_series(self, raw: pl.Series) -> np.ndarray:
+        numbers = self.raw.dtype.kind == "i"
+        if len(raw) == 0:
+            return np.zeros(0, np.int32)
+        if len(self.raw) == 0:
+            return np.full(len(raw), types.PAD, np.int32)
+        if raw.dtype.is_integer() != numbers:
+            kind = "numbers" if numbers else "text"
+            raise UserError(f"the ids of this log are {kind}, but {raw[0]!r} is not")
+        if not numbers:
+            # An Enum's codes are positions in `raw`; what it does not hold becomes null.
+            known = pl.Enum(pl.Series(self.raw.tolist(), dtype=pl.String))
+            codes = raw.cast(known, strict=False).to_physical().cast(pl.Int32)
+            return (codes + 1).fill_null(types.PAD).to_numpy()
+        values = raw.to_numpy()
+        low, high = int(self.raw[0]), int(self.raw[-1])
+        if high - low < _TABLE_ROOM:
+            table = np.zeros(high - low + 3, np.int32)  # one unknown id at either end
+            table[self.raw - low + 1] = np.arange(1, len(self.raw) + 1, dtype=np.int32)
+            return table[np.clip(values, low - 1, high + 1) - (low - 1)]
+        place = np.searchsorted(self.raw, values).clip(max=len(self.raw) - 1)
+        return np.where(self.raw[place] == values, place + 1, types.PAD).astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The ids of a prepared log; saved with the data and with each exported model.
+
+    Attributes:
+      item_ids: items 1..num_items.
+      user_ids: users 1..num_users.
+      category_ids: categories, where the log has them (or empty).
+    """
+
+    item_ids: Ids
+    user_ids: Ids
+    category_ids: Ids = dataclasses.field(default_factory=lambda: Ids(np.zeros(0, np.int64)))
+
+    @property
+    def items(self) -> np.ndarray:
+        """Raw item ids; dense id = index + 1."""
+        return self.item_ids.raw
+
+    @property
+    def users(self) -> np.ndarray:
+        """Raw user ids; dense id = index + 1."""
+        return self.user_ids.raw
+
+    def encode(self, items: np.ndarray | pl.Series | list) -> np.ndarray:
+        """Dense item ids, int32; 0 where the item is unknown. See `Ids.encode`."""
+        return self.item_ids.encode(items)
+
+    def decode(self, dense: np.ndarray) -> np.ndarray:
+        """Raw item ids. See `Ids.decode`."""
+        return self.item_ids.decode(dense)
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Writes vocabulary_{items,users,categories}.parquet into the directory."""
+        for name, ids in self._parts().items():
+            frame = pl.DataFrame({"raw": pl.Series(ids.raw.tolist(), dtype=_dtype(ids.raw))})
+            frame.write_parquet(pathlib.Path(directory) / f"vocabulary_{name}.parquet")
+
+    def _parts(self) -> dict[str, Ids]:
+        return {"items": self.item_ids, "users": self.user_ids, "categories": self.category_ids}
+
+
+def load(directory: str | pathlib.Path) -> Vocabulary:
+    """Reads what `Vocabulary.save` wrote.
+
+    Raises:
+      UserError: if a file is absent or cannot be read.
+    """
+    parts = []
+    for name in ("items", "users", "categories"):
+        path = pathlib.Path(directory) / f"vocabulary_{name}.parquet"
+        try:
+            raw = pl.read_parquet(path)["raw"]
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise UserError(f"{path}: no readable vocabulary ({error})") from error
+        parts.append(Ids(as_array(raw)))
+    return Vocabulary(*parts)
+
+
+def ids_of(raw: pl.Series) -> Ids:
+    """Ids of all different values of a column; raw ids ascending."""
+    return Ids(as_array(raw.unique().sort()))
+
+
+def as_array(raw: pl.Series) -> np.ndarray:
+    """A column of ids as `Ids` holds it: int64 or str."""
+    if raw.dtype == pl.String:
+        return np.array(raw.to_list(), dtype=np.str_)
+    return raw.cast(pl.Int64).to_numpy()
+
+
+def _dtype(raw: np.ndarray) -> type[pl.DataType]:
+    return pl.Int64 if raw.dtype.kind == "i" else pl.String
