@@ -22,19 +22,20 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors
+from tfrec.serving import files, golden, model, warmup
 from tfrec.serving import manifest as manifest_lib
-from tfrec.serving import model, verify, warmup
 from tfrec.serving import ranker as ranker_lib
 
 _UNFINISHED = ".unfinished-"
 _LOCK = ".lock"
+_NOT_RECORDED = manifest_lib.Metadata()
 
 
 def export(
     ranker: ranker_lib.Ranker,
     directory: str | os.PathLike,
     version: int | None = None,
-    metadata: manifest_lib.Metadata = manifest_lib.Metadata(),
+    metadata: manifest_lib.Metadata = _NOT_RECORDED,
 ) -> pathlib.Path:
     """Writes one version and verifies it.
 
@@ -104,7 +105,7 @@ def check(ranker: ranker_lib.Ranker) -> str:
                 f"vocabulary, item {place + 1}: {item!r}; expected all ids to be strings, or "
                 "all integers"
             )
-        if item in ("", -1) or (strings and not item.isprintable()):
+        if item in ("", -1) or not str(item).isprintable():
             raise errors.UserError(
                 f"vocabulary, item {place + 1}: the id {item!r} cannot be served: it is empty, "
                 "-1, or has a line break or another unprintable character"
@@ -139,17 +140,17 @@ def _write(
     tf.saved_model.save(graph.trackable(), str(version), signatures)
     vocabulary.unlink()  # its copy is in assets/
 
-    asked = verify.golden_requests(ranker)
-    verify.write_golden(ranker, asked, version)
-    verify.golden(version)
+    asked = golden.questions(ranker)
+    golden.write(ranker, asked, version)
+    golden.verify(version)
     spec, measurements = ranker.spec, ranker.measurements
     warmup.write(asked, version, item_dtype, len(spec.feedback), len(measurements.columns))
 
     manifest = manifest_lib.describe(ranker, number, item_dtype, signatures, metadata)
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
-    manifest["files"] = verify.checksums(version)
+    manifest["files"] = files.checksums(version)
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
-    (version / verify.MANIFEST).write_text(text + "\n", encoding="utf-8")
+    (version / files.MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -14,8 +14,9 @@ from tfrec.serving import requests
 FORMAT = 1  # raise it when a reader of manifest.json has to change
 
 _MEANING = {
-    "history_item": "raw item ids of the last events, oldest first; padding anywhere is dropped",
-    "history_feedback": "one row of raw feedback values for each event, columns as in `feedback`",
+    "history_item": "raw item ids of the last events, oldest first; padding and unknown items "
+    "are dropped wherever they are",
+    "history_feedback": "a row of raw feedback values for each event, columns as in `feedback`",
     "step": "steps already taken in this session; the last `step` events belong to it",
     "goal": "standardised weights, columns as in `measurements`, any length but zero; "
     "width 0 where goal_name is used",
@@ -34,8 +35,8 @@ _PACKAGES = ("tensorflow", "tf-keras", "numpy", "tensorflow-serving-api")
 _LIMITS = (
     "It predicts what followed in its log, or in the simulated users it was trained with; "
     "a live population may answer otherwise.",
-    "Items and users outside the training log are unknown to it: an unknown item in the "
-    "history counts as an event without identity, and is never recommended.",
+    "Items outside the training log are unknown to it: their events are left out of the "
+    "history, and they are never recommended.",
     "Scores of different goals are on different scales; compare predicted measurements.",
 )
 
@@ -114,6 +115,7 @@ def describe(
                 },
             }
             for name, function in signatures.items()
+            if name in requests.SIGNATURES  # serving_default is `rank` again
         },
         "ranking": "inner product" if ranker.world_model.bilinear else "scores of every item",
         "data": dict(metadata.data),

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.serving import decoding
 from tfrec.serving import ranker as ranker_lib
 
-PADDING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1}
 _NOTHING = -float("inf")
 
 
@@ -31,33 +31,14 @@ class ServingModel:
 
     def __init__(self, ranker: ranker_lib.Ranker, vocabulary_file: str, item_dtype: tf.DType):
         self._model = ranker.world_model
-        self._spec = ranker.spec
-        self._padding = tf.constant(PADDING[item_dtype], item_dtype)
+        self._num_items = ranker.spec.num_items
         self._item_dtype = item_dtype
-        measurements = ranker.measurements
-        self._columns = tuple(measurements.columns)
-        self._mean = tf.constant(np.asarray(measurements.mean, np.float32))  # [M]
-        self._std = tf.constant(np.asarray(measurements.std, np.float32))  # [M]
-        self._goal_names = tuple(ranker.named_goals)
-        # Row 0 stands for "no name": the request's own vector is used then.
-        rows = [ranker.named_goals[name] for name in self._goal_names]
-        self._goals = tf.constant([[0.0] * len(self._columns), *rows], tf.float32)
-        lines = tf.lookup.TextFileIndex
-        self._dense_ids = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
-                vocabulary_file, item_dtype, lines.WHOLE_LINE, tf.int64, lines.LINE_NUMBER
-            ),
-            default_value=-1,
-        )
-        self._goal_ids = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                ["", *self._goal_names], tf.range(len(rows) + 1, dtype=tf.int64)
-            ),
-            default_value=-1,
-        )
+        self._decoder = decoding.Decoder(ranker, vocabulary_file, item_dtype)
+        self._mean = tf.constant(np.asarray(ranker.measurements.mean, np.float32))  # [M]
+        self._std = tf.constant(np.asarray(ranker.measurements.std, np.float32))  # [M]
         items = tf.constant(ranker.vocabulary.items.tolist(), item_dtype)
         self._raw_ids = tf.Variable(
-            tf.concat([self._padding[None], items], 0), trainable=False, name="raw_ids"
+            tf.concat([self._decoder.padding[None], items], 0), trainable=False, name="raw_ids"
         )  # [N + 1]
         self._item_vectors = None
         if self._model.bilinear:
@@ -68,7 +49,7 @@ class ServingModel:
     def trackable(self) -> tf.Module:
         """The object to save: it owns every table and variable of the signatures."""
         root = tf.Module(name="ranker")
-        root.tables = [self._dense_ids, self._goal_ids]
+        root.tables = self._decoder.tables
         root.own_variables = [self._raw_ids]
         if self._item_vectors is not None:
             root.own_variables.append(self._item_vectors)
@@ -99,9 +80,7 @@ class ServingModel:
             return tf.function(method).get_concrete_function(*arguments)
 
         history = ("history_item", "history_feedback", "step")
-        rank = concrete(
-            self.rank, *history, "goal", "goal_name", "candidates", "exclude", "k"
-        )
+        rank = concrete(self.rank, *history, "goal", "goal_name", "candidates", "exclude", "k")
         return {
             "serving_default": rank,
             "rank": rank,
@@ -127,8 +106,8 @@ class ServingModel:
         """The k best items for a state and a goal (GoalRec eqs 7-8).
 
         Args:
-          history_item: raw ids [B, L], oldest first; padding anywhere is dropped and the
-            last H events are kept.
+          history_item: raw ids [B, L], oldest first; padding and events of unknown items
+            are dropped wherever they are, and the last H of the rest are kept.
           history_feedback: float32 [B, L, F], raw units.
           step: int32 [B], steps already taken in this session.
           goal: float32 [B, M] standardised weights of any length but zero, or [B, 0].
@@ -144,9 +123,9 @@ class ServingModel:
           measurements: float32 [B, k, M], predicted, raw units; 0 where fewer remain.
           valid: bool [B, k], False where fewer remain.
         """
-        observation = self._observation(history_item, history_feedback, step)
+        observation = self._decoder.observation(history_item, history_feedback, step)
         batch = tf.shape(history_item)[0]
-        goal = self._goal(goal, goal_name, batch)
+        goal = self._decoder.goal(goal, goal_name, batch)
         return self._ranked(observation, goal, candidates, exclude, k)
 
     def rank_weights(
@@ -164,9 +143,8 @@ class ServingModel:
         The goal is g_j ~ weight_j x std_j: the order is that of the weighted sum of the
         predicted measurements in raw units.
         """
-        observation = self._observation(history_item, history_feedback, step)
-        weights = self._width(weights, "weights")
-        goal = _unit(weights * self._std, "weights")
+        observation = self._decoder.observation(history_item, history_feedback, step)
+        goal = self._decoder.weights(weights, tf.shape(history_item)[0])
         return self._ranked(observation, goal, candidates, exclude, k)
 
     def predict_measurements(
@@ -185,13 +163,13 @@ class ServingModel:
             average over items.
           known: bool [B, A].
         """
-        observation = self._observation(history_item, history_feedback, step)
-        goal = self._goal(goal, goal_name, tf.shape(history_item)[0])
-        candidates = _rows(candidates, tf.shape(history_item)[0], "candidates")
+        observation = self._decoder.observation(history_item, history_feedback, step)
+        goal = self._decoder.goal(goal, goal_name, tf.shape(history_item)[0])
+        candidates = decoding.rows(candidates, tf.shape(history_item)[0], "candidates")
         some = tf.debugging.assert_greater(
             tf.shape(candidates)[1], 0, "candidates must hold at least one item id"
         )
-        dense = self._dense(_checked(candidates, some))  # [B, A]
+        dense = self._decoder.dense(decoding.checked(candidates, some))  # [B, A]
         known = dense > 0
         code = self._model.encode(observation, goal)
         advantage = self._model.advantage(code, tf.maximum(dense, 1))  # [B, A, M]
@@ -212,17 +190,17 @@ class ServingModel:
         batch = tf.shape(goal)[0]
         k = tf.reshape(k, [-1])
         one_or_all = tf.logical_or(tf.equal(tf.size(k), 1), tf.equal(tf.size(k), batch))
-        k = _checked(
+        k = decoding.checked(
             k,
             tf.debugging.assert_equal(one_or_all, True, "k must be one number or one a row"),
             tf.debugging.assert_positive(k, "k must be at least 1"),
         )
-        width = tf.minimum(tf.reduce_max(k), self._spec.num_items)
-        candidates = _rows(candidates, batch, "candidates")
+        width = tf.minimum(tf.reduce_max(k), self._num_items)
+        candidates = decoding.rows(candidates, batch, "candidates")
         # Per row: a server may put requests with and without candidates in one batch.
-        chosen = tf.reduce_any(candidates != self._padding, axis=1)  # [B]
-        candidates = self._dense(candidates)
-        exclude = self._dense(_rows(exclude, batch, "exclude"))
+        chosen = tf.reduce_any(candidates != self._decoder.padding, axis=1)  # [B]
+        candidates = self._decoder.dense(candidates)
+        exclude = self._decoder.dense(decoding.rows(exclude, batch, "exclude"))
         code = self._model.encode(observation, goal)
         value = self._model.value(code)  # [B, M]
         nothing = tf.fill([batch, width], _NOTHING), tf.fill([batch, width], types.PAD)
@@ -250,7 +228,14 @@ class ServingModel:
             "valid": valid,
         }
 
-    def _best_of_all(self, code, value, goal, exclude, width) -> tuple[tf.Tensor, tf.Tensor]:
+    def _best_of_all(
+        self,
+        code: ranker_lib.StateGoal,
+        value: tf.Tensor,
+        goal: tf.Tensor,
+        exclude: tf.Tensor,
+        width: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and dense ids of the best of the catalogue, [B, width] each."""
         if self._item_vectors is None:
             scores = self._model.scores(code, goal)  # [B, N]
@@ -271,7 +256,13 @@ class ServingModel:
         return score, column + 1
 
     def _best_candidates(
-        self, code, value, goal, candidates, exclude, width
+        self,
+        code: ranker_lib.StateGoal,
+        value: tf.Tensor,
+        goal: tf.Tensor,
+        candidates: tf.Tensor,
+        exclude: tf.Tensor,
+        width: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and dense ids of the best candidates, [B, width] each."""
         # Sorted, so that neither order nor repetition matters and ties break as in the
@@ -298,114 +289,12 @@ class ServingModel:
         score, column = tf.math.top_k(scores, k=width)
         return score, tf.gather(tf.pad(item, missing), column, batch_dims=1)
 
-    def _observation(self, item, feedback, step) -> types.Observation:
-        """The state s_t: the last H real events, right-aligned."""
-        horizon = self._spec.history_length
-        batch, length = tf.shape(item)[0], tf.shape(item)[1]
-        names = self._spec.feedback_names
-        feedback = _checked(
-            feedback,
-            tf.debugging.assert_equal(
-                tf.shape(feedback),
-                tf.stack([batch, length, len(names)]),
-                f"history_feedback must have one row of {len(names)} values "
-                f"({', '.join(names)}) for each event of history_item",
-            ),
-        )
-        feedback = tf.debugging.assert_all_finite(feedback, "history_feedback must be finite")
-        feedback = _checked(
-            feedback,
-            tf.debugging.assert_non_negative(feedback, "history_feedback must not be negative"),
-        )
-        step = _checked(
-            step,
-            tf.debugging.assert_equal(
-                tf.shape(step), batch[None], "step must have one number a row"
-            ),
-            tf.debugging.assert_non_negative(step, "step must not be negative"),
-        )
-        room = [[0, 0], [horizon, 0]]
-        item = tf.pad(item, room, constant_values=self._padding)  # [B, H + L]
-        feedback = tf.pad(feedback, [*room, [0, 0]])
-        real = item != self._padding
-        # A stable sort on "is it real" moves padding to the left and keeps the order.
-        order = tf.argsort(tf.cast(real, tf.int32), axis=1, stable=True)[:, length:]  # [B, H]
-        kept = tf.gather(real, order, batch_dims=1)[..., None]  # [B, H, 1]
-        item = self._dense(tf.gather(item, order, batch_dims=1))
-        feedback = tf.where(kept, tf.gather(feedback, order, batch_dims=1), 0.0)
-        return types.Observation(
-            history_item=tf.ensure_shape(item, [None, horizon]),
-            history_feedback=tf.ensure_shape(feedback, [None, horizon, len(names)]),
-            step=tf.minimum(step, self._spec.max_steps - 1),
-        )
-
-    def _goal(self, goal: tf.Tensor, name: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Unit goals, [B, M], from names where there are some, else from vectors."""
-        known = ", ".join(self._goal_names) or "none"
-        name = _rows(name[:, None], batch, "goal_name")  # [B, 1], or [B, 0] where none came
-        name = tf.strings.reduce_join(name, axis=1)  # [B], "" where none came
-        index = self._goal_ids.lookup(name)
-        index = _checked(
-            index,
-            tf.debugging.assert_non_negative(
-                index, f"unknown goal_name; the named goals are {known}"
-            ),
-        )
-        goal = tf.cond(
-            tf.shape(goal)[1] > 0,
-            lambda: _rows(self._width(goal, "goal"), batch, "goal"),
-            lambda: tf.zeros([batch, len(self._columns)]),
-        )
-        named = tf.gather(self._goals, index)  # [B, M]
-        goal = tf.where((index > 0)[:, None], named, goal)
-        return _unit(goal, f"goal (or a goal_name: {known})")
-
-    def _width(self, rows: tf.Tensor, name: str) -> tf.Tensor:
-        right = tf.debugging.assert_equal(
-            tf.shape(rows)[1],
-            len(self._columns),
-            f"{name} must have {len(self._columns)} columns: {', '.join(self._columns)}",
-        )
-        return tf.ensure_shape(_checked(rows, right), [None, len(self._columns)])
-
-    def _dense(self, raw: tf.Tensor) -> tf.Tensor:
-        """Dense ids; 0 for padding and for ids outside the vocabulary."""
-        return tf.cast(self._dense_ids.lookup(raw) + 1, tf.int32)
-
     def _raw(self, standardised: tf.Tensor) -> tf.Tensor:
         return standardised * self._std + self._mean  # [B, A, M]
 
 
-def _rows(values: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Tensor:
-    """values [B, X]; anything empty is taken for B rows of nothing, [B, 0]."""
-    empty = tf.equal(tf.size(values), 0)
-    shape = tf.where(empty, tf.stack([batch, 0]), tf.shape(values))
-    values = tf.reshape(values, shape)
-    enough = tf.debugging.assert_equal(
-        shape[0], batch, f"{name} must have as many rows as history_item"
-    )
-    return _checked(values, enough)
-
-
-def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
-    """Scales goals to length 1, [B, M]; refuses NaN, Inf and zero."""
-    goal = tf.debugging.assert_all_finite(goal, f"{name} must be finite")
-    # First by the largest weight: squares of very large or small weights would overflow.
-    largest = tf.reduce_max(tf.abs(goal), axis=-1, keepdims=True)  # [B, 1]
-    largest = _checked(
-        largest,
-        tf.debugging.assert_positive(largest, f"{name} must have a weight other than 0"),
-    )
-    return tf.math.l2_normalize(goal / largest, axis=-1)
-
-
 def _finite(scores: tf.Tensor) -> tf.Tensor:
     return tf.debugging.assert_all_finite(
-        scores, "the model's scores are not finite: is the feedback far outside its usual range?"
+        scores,
+        "the model's scores are not finite: is the feedback far outside its usual range?",
     )
-
-
-def _checked(value: tf.Tensor, *checks: tf.Operation) -> tf.Tensor:
-    """value, once the checks have passed: their message comes before any other error."""
-    with tf.control_dependencies(checks):
-        return tf.identity(value)

@@ -1,8 +1,9 @@
 """Warm-up requests: TensorFlow Serving replays them before a version takes traffic."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
@@ -36,7 +37,7 @@ def write(
             for batch in (asked[:1], asked):
                 inputs = requests.arrays(batch, named, item_dtype, num_feedback)
                 if "weights" in inputs:
-                    inputs["weights"] = tf.ones([len(batch), num_measurements]).numpy()
+                    inputs["weights"] = np.ones([len(batch), num_measurements], np.float32)
                 if named == "predict_measurements":
                     ids = [requests.Request(candidates=some_item)] * len(batch)
                     inputs["candidates"] = requests.arrays(
@@ -58,7 +59,7 @@ def read(version: pathlib.Path) -> list[tuple[str, dict[str, tf.Tensor]]]:
     return found
 
 
-def _log(signature: str, inputs) -> prediction_log_pb2.PredictionLog:
+def _log(signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:
     request = predict_pb2.PredictRequest(
         model_spec=model_pb2.ModelSpec(signature_name=signature)
     )

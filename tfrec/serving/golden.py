@@ -1,14 +1,13 @@
-"""Is an exported model the agent it came from? Golden requests, files, checksums.
+"""Is an exported model the agent it came from? Golden requests and their answers.
 
 The reference answers are worked out in Python from the agent itself, through
 `scores` of every item and a plain sort, and not through the exported graph: an error
 in padding, lookup, exclusion, top-k or units in the graph shows as a difference.
 """
 
-import hashlib
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,45 +17,54 @@ from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests
 
 TOLERANCE = 1e-5  # of scores, relative above 1; of measurements, in standard deviations
-GOLDEN = pathlib.Path("assets.extra", "golden")
-MANIFEST = "manifest.json"
+GOLDEN = pathlib.Path("assets.extra", "golden", "rank.npz")
 
 
-def golden_requests(ranker: ranker_lib.Ranker) -> list[requests.Request]:
+def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
     """Requests that meet every path of the graph; the same agent gives the same ones."""
     random = np.random.default_rng(0)
     items = ranker.vocabulary.items.tolist()
-    width = len(ranker.measurements.columns)
-
-    def history(length):
-        raw = tuple(items[i] for i in random.integers(len(items), size=length))
-        return raw, tuple(
-            tuple(
-                float(random.integers(2))
-                if column.kind == "binary"
-                else float(np.float32(random.exponential(column.scale)))
-                for column in ranker.spec.feedback
-            )
-            for _ in range(length)
-        )
-
-    def goal():
-        return tuple(float(np.float32(x)) for x in random.normal(size=width))
-
     horizon, k = ranker.spec.history_length, min(10, len(items))
-    some = tuple(items[i] for i in random.integers(len(items), size=2 * k))  # with repeats
-    asked = [requests.Request(goal=goal(), k=k)]  # an empty history
-    for length, step in ((1, 0), (horizon, 1), (horizon + 3, ranker.spec.max_steps)):
-        asked.append(requests.Request(*history(length), step=step, goal=goal(), k=k))
-    asked += [
-        requests.Request(*history(horizon), goal_name=name, k=k) for name in ranker.named_goals
+    stranger = _stranger(items)
+
+    def draw(count: int) -> tuple[requests.RawId, ...]:
+        return tuple(items[place] for place in random.integers(len(items), size=count))
+
+    def feedback(column: types.FeedbackColumn) -> float:
+        if column.kind == "binary":
+            return float(random.integers(2))
+        return float(np.float32(random.exponential(column.scale)))
+
+    def ask(history: tuple[requests.RawId, ...], **rest: Any) -> requests.Request:
+        if "goal_name" not in rest:
+            drawn = random.normal(size=len(ranker.measurements.columns))
+            rest["goal"] = tuple(float(np.float32(weight)) for weight in drawn)
+        rows = tuple(tuple(map(feedback, ranker.spec.feedback)) for _ in history)
+        return requests.Request(history, rows, k=k, **rest)
+
+    some = draw(2 * k)  # with repeats
+    return [
+        ask(()),
+        ask(draw(1)),
+        ask(draw(horizon), step=1),
+        ask(draw(horizon + 3), step=ranker.spec.max_steps),
+        *(ask(draw(horizon), goal_name=name) for name in ranker.named_goals),
+        ask(draw(2), exclude=some[:k]),
+        ask(draw(2), candidates=some),
+        ask(
+            (*draw(2), stranger, *draw(1)),
+            step=2,
+            candidates=(stranger, *some),
+            exclude=(stranger, *some[:2]),
+        ),
     ]
-    asked.append(requests.Request(*history(2), goal=goal(), exclude=some[:k], k=k))
-    asked.append(requests.Request(*history(2), goal=goal(), candidates=some, k=k))
-    asked.append(
-        requests.Request(*history(2), goal=goal(), candidates=some, exclude=some[:2], k=k)
-    )
-    return asked
+
+
+def _stranger(items: Sequence[Any]) -> requests.RawId:
+    """An id outside the vocabulary."""
+    if isinstance(items[0], str):
+        return max(items, key=len) + "?"
+    return max(items) + 1 if max(items) < np.iinfo(np.int64).max else min(items) - 1
 
 
 def reference(
@@ -77,19 +85,20 @@ def reference(
     mean = np.asarray(ranker.measurements.mean, np.float32)
     std = np.asarray(ranker.measurements.std, np.float32)
     padding = "" if isinstance(raw_ids[0], str) else -1
-    goals = np.stack([_goal(ranker, request, std) for request in asked])
+    goals = tf.stack([_goal(ranker, request, std) for request in asked])
     observation = _observation(ranker.spec, asked, dense)
     model = ranker.world_model
 
     @tf.function
-    def everything(item):
-        code = model.encode(observation, tf.constant(goals))
-        return (
-            model.scores(code, tf.constant(goals)),
-            model.value(code)[:, None] + model.advantage(code, item),
-        )
+    def score_all():
+        return model.scores(model.encode(observation, goals), goals)
 
-    first = everything(tf.ones([len(asked), 1], tf.int32))[0].numpy()  # [B, N]
+    @tf.function
+    def predict(item):
+        code = model.encode(observation, goals)
+        return model.value(code)[:, None] + model.advantage(code, item)
+
+    scores = score_all().numpy()  # [B, N]
     width = min(asked[0].k, len(raw_ids))
     item = np.zeros((len(asked), width), np.int32)
     score = np.full((len(asked), width), -np.inf, np.float32)
@@ -98,13 +107,13 @@ def reference(
         allowed = {dense[raw] for raw in request.candidates or raw_ids if raw in dense}
         allowed -= {dense.get(raw, 0) for raw in request.exclude}
         places = np.array(sorted(allowed), np.int32)
-        order = places[np.argsort(-first[row, places - 1], kind="stable")]
-        sorted_scores = first[row, order - 1]
+        order = places[np.argsort(-scores[row, places - 1], kind="stable")]
+        sorted_scores = scores[row, order - 1]
         count = min(width, len(order))
         item[row, :count], score[row, :count] = order[:count], sorted_scores[:count]
         apart = np.diff(sorted_scores) < -4 * TOLERANCE * np.maximum(1, abs(sorted_scores[1:]))
         settled[row, :count] = (np.r_[True, apart] & np.r_[apart, True])[:count]
-    predicted = everything(tf.constant(np.maximum(item, 1)))[1].numpy()  # [B, k, M]
+    predicted = predict(tf.constant(np.maximum(item, 1))).numpy()  # [B, k, M]
     lookup = np.array([padding, *raw_ids], dtype=object)
     valid = item > 0
     return {
@@ -133,25 +142,26 @@ def _observation(
     horizon = spec.history_length
     item = np.zeros((len(asked), horizon), np.int32)
     feedback = np.zeros((len(asked), horizon, len(spec.feedback)), np.float32)
+    step = np.zeros(len(asked), np.int32)
     for row, request in enumerate(asked):
-        last = [dense.get(raw, types.PAD) for raw in request.history][-horizon:]
-        if last:
-            item[row, -len(last) :] = last
-            feedback[row, -len(last) :] = request.feedback[-horizon:]
-    step = np.array([min(request.step, spec.max_steps - 1) for request in asked], np.int32)
+        known = [place for place, raw in enumerate(request.history) if raw in dense]
+        before = len(request.history) - request.step  # events before this session
+        lost = len(request.history[max(before, 0) :]) - sum(place >= before for place in known)
+        step[row] = min(request.step - lost, spec.max_steps - 1)
+        for column, place in enumerate(known[-horizon:], horizon - len(known[-horizon:])):
+            item[row, column] = dense[request.history[place]]
+            feedback[row, column] = request.feedback[place]
     return types.Observation(*map(tf.constant, (item, feedback, step)))
 
 
-def write_golden(
+def write(
     ranker: ranker_lib.Ranker, asked: Sequence[requests.Request], version: pathlib.Path
 ) -> None:
     """Freezes requests and the agent's own answers inside a version directory.
 
-    `rank.npz` holds the named inputs as `saved_model_cli run --inputs` takes them, and
+    The file holds the named inputs as `saved_model_cli run --inputs` takes them, and
     the answers as `expected_item` and so on.
     """
-    folder = version / GOLDEN
-    folder.mkdir(parents=True)
     item_dtype = "string" if isinstance(ranker.vocabulary.items.tolist()[0], str) else "int64"
     inputs = requests.arrays(asked, "rank", item_dtype, len(ranker.spec.feedback))
     answers = reference(ranker, asked)
@@ -160,12 +170,14 @@ def write_golden(
         answers["item"] = np.array(encoded, np.bytes_)
     else:
         answers["item"] = answers["item"].astype(np.int64)
-    std = np.asarray(ranker.measurements.std, np.float32)
-    expected = {f"expected_{name}": value for name, value in answers.items()}
-    np.savez(folder / "rank.npz", **inputs, **expected, measurement_std=std)
+    frozen: dict[str, Any] = {**inputs}
+    frozen |= {f"expected_{name}": value for name, value in answers.items()}
+    frozen["measurement_std"] = np.asarray(ranker.measurements.std, np.float32)
+    (version / GOLDEN).parent.mkdir(parents=True)
+    np.savez(version / GOLDEN, **frozen)
 
 
-def golden(version: pathlib.Path) -> None:
+def verify(version: pathlib.Path) -> None:
     """Loads an exported version afresh and compares it with its golden answers.
 
     The frozen requests are asked together and one by one: padding to a common length
@@ -174,7 +186,7 @@ def golden(version: pathlib.Path) -> None:
     Raises:
       UserError: naming the file, the request and the difference.
     """
-    path = version / GOLDEN / "rank.npz"
+    path = version / GOLDEN
     try:
         loaded = tf.saved_model.load(str(version))
         rank = loaded.signatures["rank"]
@@ -184,14 +196,11 @@ def golden(version: pathlib.Path) -> None:
         raise errors.UserError(f"{version}: not a whole exported model: {error}") from error
     inputs = {name: frozen[name] for name in requests.SIGNATURES["rank"]}
     together = rank(**{name: tf.constant(value) for name, value in inputs.items()})
-    rows = len(frozen["step"])
-    for row in range(rows):
-        alone = rank(**{name: tf.constant(value[row : row + 1]) for name, value in inputs.items()})
-        for answer, at in ((together, row), (alone, 0)):
+    for row in range(len(frozen["step"])):
+        one = {name: tf.constant(value[row : row + 1]) for name, value in inputs.items()}
+        for answer, at in ((together, row), (rank(**one), 0)):
             found = {name: value.numpy()[at] for name, value in answer.items()}
-            expected = {
-                name: frozen[f"expected_{name}"][row] for name in (*found, "settled")
-            }
+            expected = {name: frozen[f"expected_{name}"][row] for name in (*found, "settled")}
             difference = _difference(found, expected, frozen["measurement_std"])
             if difference:
                 raise errors.UserError(
@@ -219,43 +228,3 @@ def _difference(
     if not np.all(np.abs(predicted - wanted) <= TOLERANCE * (std + np.abs(wanted))):
         return f"measurements {predicted}, expected {wanted}"
     return None
-
-
-def checksums(version: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file of a version but its manifest, by relative path."""
-    sums = {}
-    for path in sorted(version.rglob("*")):
-        if path.is_file() and path != version / MANIFEST:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            sums[path.relative_to(version).as_posix()] = digest
-    return sums
-
-
-def files(version: pathlib.Path) -> dict:
-    """The manifest of an exported version, after its files were checked against it.
-
-    Raises:
-      UserError: if there is no export, or a file is missing, added or changed.
-    """
-    path = version / MANIFEST
-    try:
-        manifest = json.loads(path.read_text())
-        recorded = manifest["files"]
-    except FileNotFoundError as error:
-        raise errors.UserError(
-            f"{version}: no exported model here ({MANIFEST} is missing); expected a version "
-            "directory such as export/1, written by launch.export_model"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise errors.UserError(f"{path}: not a manifest: {error}") from error
-    present = checksums(version)
-    for name in sorted(set(recorded) | set(present)):
-        if recorded.get(name) != present.get(name):
-            wrong = "missing" if name not in present else "changed"
-            wrong = wrong if name in recorded else "not part of the export"
-            raise errors.UserError(
-                f"{version / name}: {wrong}; the model is not the one that was exported. "
-                "Restore the directory or export again"
-            )
-    return manifest

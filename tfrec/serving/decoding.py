@@ -1,0 +1,170 @@
+"""From a client's arrays to the world model's: ids, padding, goals, checks. Graph code.
+
+Every wrong request ends here in an InvalidArgumentError that says what was expected;
+unknown items have documented fallbacks. Nothing reaches the model that it could turn
+into a NaN.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.serving import ranker as ranker_lib
+
+PADDING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1}
+
+
+class Decoder:
+    """Reads requests for one ranker.
+
+    Args:
+      ranker: a trained agent.
+      vocabulary_file: raw ids one a line, in dense order; becomes the model's asset.
+      item_dtype: tf.string or tf.int64, the type of the raw ids.
+
+    Attributes:
+      padding: scalar of item_dtype, stands for "no item here".
+      tables: what the exported object must own.
+    """
+
+    def __init__(self, ranker: ranker_lib.Ranker, vocabulary_file: str, item_dtype: tf.DType):
+        self._spec = ranker.spec
+        self.padding = tf.constant(PADDING[item_dtype], item_dtype)
+        self._columns = tuple(ranker.measurements.columns)
+        self._std = tf.constant(np.asarray(ranker.measurements.std, np.float32))  # [M]
+        self._goal_names = tuple(ranker.named_goals)
+        # Row 0 stands for "no name": the request's own vector is used then.
+        rows = [ranker.named_goals[name] for name in self._goal_names]
+        self._goals = tf.constant([[0.0] * len(self._columns), *rows], tf.float32)
+        lines = tf.lookup.TextFileIndex
+        self._dense_ids = tf.lookup.StaticHashTable(
+            tf.lookup.TextFileInitializer(
+                vocabulary_file, item_dtype, lines.WHOLE_LINE, tf.int64, lines.LINE_NUMBER
+            ),
+            default_value=-1,
+        )
+        self._goal_ids = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                ["", *self._goal_names], tf.range(len(rows) + 1, dtype=tf.int64)
+            ),
+            default_value=-1,
+        )
+        self.tables = [self._dense_ids, self._goal_ids]
+
+    def observation(
+        self, item: tf.Tensor, feedback: tf.Tensor, step: tf.Tensor
+    ) -> types.Observation:
+        """The state s_t: the last H events of known items, right-aligned."""
+        horizon = self._spec.history_length
+        batch, length = tf.shape(item)[0], tf.shape(item)[1]
+        names = self._spec.feedback_names
+        feedback = checked(
+            feedback,
+            tf.debugging.assert_equal(
+                tf.shape(feedback),
+                tf.stack([batch, length, len(names)]),
+                f"history_feedback must have one row of {len(names)} values "
+                f"({', '.join(names)}) for each event of history_item",
+            ),
+        )
+        feedback = tf.debugging.assert_all_finite(feedback, "history_feedback must be finite")
+        feedback = checked(
+            feedback,
+            tf.debugging.assert_non_negative(feedback, "history_feedback must not be negative"),
+        )
+        step = checked(
+            step,
+            tf.debugging.assert_equal(
+                tf.shape(step), batch[None], "step must have one number a row"
+            ),
+            tf.debugging.assert_non_negative(step, "step must not be negative"),
+        )
+        real = item != self.padding  # [B, L]
+        dense = self.dense(item)
+        # The log's events of unknown items were left out before sessions were counted, so
+        # they are left out here, of the history and of the steps taken.
+        place = tf.cumsum(tf.cast(real, tf.int32), axis=1, reverse=True)  # 1 for the last
+        unknown = tf.logical_and(real, dense == types.PAD)
+        lost = tf.logical_and(unknown, place <= step[:, None])
+        step = step - tf.reduce_sum(tf.cast(lost, tf.int32), axis=1)
+        dense = tf.pad(dense, [[0, 0], [horizon, 0]])  # [B, H + L]
+        feedback = tf.pad(feedback, [[0, 0], [horizon, 0], [0, 0]])
+        # A stable sort on "is it an item" moves the rest to the left and keeps the order.
+        known = tf.cast(dense != types.PAD, tf.int32)
+        order = tf.argsort(known, axis=1, stable=True)[:, length:]  # [B, H]
+        dense = tf.gather(dense, order, batch_dims=1)
+        feedback = tf.gather(feedback, order, batch_dims=1)  # [B, H, F]
+        feedback = tf.where((dense != types.PAD)[..., None], feedback, 0.0)
+        return types.Observation(
+            history_item=tf.ensure_shape(dense, [None, horizon]),
+            history_feedback=tf.ensure_shape(feedback, [None, horizon, len(names)]),
+            step=tf.minimum(step, self._spec.max_steps - 1),
+        )
+
+    def goal(self, goal: tf.Tensor, name: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """Unit goals, [B, M], from names where there are some, else from vectors."""
+        known = ", ".join(self._goal_names) or "none"
+        name = rows(name[:, None], batch, "goal_name")  # [B, 1], or [B, 0] where none came
+        name = tf.strings.reduce_join(name, axis=1)  # [B], "" where none came
+        index = self._goal_ids.lookup(name)
+        index = checked(
+            index,
+            tf.debugging.assert_non_negative(
+                index, f"unknown goal_name; the named goals are {known}"
+            ),
+        )
+        goal = tf.cond(
+            tf.shape(goal)[1] > 0,
+            lambda: rows(self._width(goal, "goal"), batch, "goal"),
+            lambda: tf.zeros([batch, len(self._columns)]),
+        )
+        named = tf.gather(self._goals, index)  # [B, M]
+        goal = tf.where((index > 0)[:, None], named, goal)
+        return _unit(goal, f"goal (or a goal_name: {known})")
+
+    def weights(self, weights: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """Unit goals from the worth of raw units: g_j ~ weight_j x std_j, [B, M]."""
+        weights = rows(self._width(weights, "weights"), batch, "weights")
+        weights = tf.debugging.assert_all_finite(weights, "weights must be finite")
+        return _unit(weights * self._std, "weights")
+
+    def _width(self, rows: tf.Tensor, name: str) -> tf.Tensor:
+        right = tf.debugging.assert_equal(
+            tf.shape(rows)[1],
+            len(self._columns),
+            f"{name} must have {len(self._columns)} columns: {', '.join(self._columns)}",
+        )
+        return tf.ensure_shape(checked(rows, right), [None, len(self._columns)])
+
+    def dense(self, raw: tf.Tensor) -> tf.Tensor:
+        """Dense ids; 0 for padding and for ids outside the vocabulary."""
+        return tf.cast(self._dense_ids.lookup(raw) + 1, tf.int32)
+
+
+def rows(values: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Tensor:
+    """Values [B, X]; anything empty is taken for B rows of nothing, [B, 0]."""
+    empty = tf.equal(tf.size(values), 0)
+    shape = tf.where(empty, tf.stack([batch, 0]), tf.shape(values))
+    values = tf.reshape(values, shape)
+    enough = tf.debugging.assert_equal(
+        shape[0], batch, f"{name} must have as many rows as history_item"
+    )
+    return checked(values, enough)
+
+
+def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
+    """Scales goals to length 1, [B, M]; refuses NaN, Inf and zero."""
+    goal = tf.debugging.assert_all_finite(goal, f"{name} must be finite")
+    # First by the largest weight: squares of very large or small weights would overflow.
+    largest = tf.reduce_max(tf.abs(goal), axis=-1, keepdims=True)  # [B, 1]
+    largest = checked(
+        largest,
+        tf.debugging.assert_positive(largest, f"{name} must have a weight other than 0"),
+    )
+    return tf.math.l2_normalize(goal / largest, axis=-1)
+
+
+def checked(value: tf.Tensor, *checks: tf.Operation) -> tf.Tensor:
+    """The value, once the checks have passed: their message comes before any other error."""
+    with tf.control_dependencies(checks):
+        return tf.identity(value)

@@ -1,0 +1,50 @@
+"""Are the files of an exported version the ones that were written? Checksums."""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from tfrec import errors
+
+MANIFEST = "manifest.json"
+
+
+def checksums(version: pathlib.Path) -> dict[str, str]:
+    """SHA-256 of every file of a version but its manifest, by relative path."""
+    sums = {}
+    for path in sorted(version.rglob("*")):
+        if path.is_file() and path != version / MANIFEST:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            sums[path.relative_to(version).as_posix()] = digest
+    return sums
+
+
+def open_manifest(version: pathlib.Path) -> dict[str, Any]:
+    """The manifest of an exported version, after its files were checked against it.
+
+    Raises:
+      UserError: if there is no export, or a file is missing, added or changed.
+    """
+    path = version / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        recorded = manifest["files"]
+    except FileNotFoundError as error:
+        raise errors.UserError(
+            f"{version}: no exported model here ({MANIFEST} is missing); expected a version "
+            "directory such as export/1, written by launch.export_model"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.UserError(f"{path}: not a manifest: {error}") from error
+    present = checksums(version)
+    for name in sorted(set(recorded) | set(present)):
+        if recorded.get(name) != present.get(name):
+            wrong = "missing" if name not in present else "changed"
+            wrong = wrong if name in recorded else "not part of the export"
+            raise errors.UserError(
+                f"{version / name}: {wrong}; the model is not the one that was exported. "
+                "Restore the directory or export again"
+            )
+    return manifest
