@@ -1,0 +1,147 @@
+"""Turns a log into prepared sessions: validated, split, indexed, stored, summed up."""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import polars as pl
+import rich
+from rich import table as rich_table
+
+from launch import flags
+from tfrec.data import download, episodes, schema, storage, synthetic
+from tfrec.data.sources import files, kuairand, movielens, table
+from tfrec.errors import UserError
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareDataConfig:
+    """Where the log comes from and where the prepared data goes."""
+
+    source: str = option(
+        "embedded",
+        "embedded, movielens, kuairand or table; or a folder or an archive of one of the "
+        "public sets, which is then recognised",
+    )
+    path: str = option("", "the log: a file, a folder or an archive; not for embedded")
+    download: str = option(
+        "", f"first fetch a public set from its publisher: {', '.join(download.SETS)}"
+    )
+    downloads: str = option("data", "folder for fetched archives")
+    out: str = option("runs/data", "folder to write the prepared data to")
+    overwrite: bool = option(False, "replace prepared data that is there already")
+    on_bad_row: Literal["error", "skip"] = option(
+        "error", "stop at the first bad or duplicate row, or drop them and list them in rejected.csv"
+    )
+
+
+flags.define(PrepareDataConfig)
+flags.define(episodes.PrepareConfig)
+flags.define(synthetic.SyntheticConfig, "embedded_")
+flags.define(movielens.MovieLensConfig)
+flags.define(table.TableConfig)
+
+
+def main(_):
+    config = flags.read(PrepareDataConfig)
+    prepare_config = flags.read(episodes.PrepareConfig)
+    out = pathlib.Path(config.out)
+    storage.check_target(out, config.overwrite)  # before any work
+
+    bad_rows = schema.BadRows(skip=config.on_bad_row == "skip")
+    source, path = _locate(config)
+    frame, log_schema = _read(source, path, bad_rows)
+    rows = frame.height
+    prepared = episodes.prepare(frame, log_schema, prepare_config)
+    del frame
+    data = storage.write(
+        out,
+        prepared,
+        log_schema,
+        prepare_config,
+        source=f"{source} {path.name}" if path else source,
+        bad_rows=bad_rows,
+        overwrite=config.overwrite,
+    )
+    _show(data, rows)
+
+
+def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
+    """Which source, and where its log lies; None for the embedded log."""
+    source, path = config.source, config.path
+    if config.download:
+        if config.download not in download.SETS:
+            raise UserError(
+                f"--download={config.download}: expected one of {', '.join(download.SETS)}"
+            )
+        archive = download.SETS[config.download](config.download)
+        rich.print(f"{archive.url}\n{archive.terms}")
+        path = str(download.fetch(archive, config.downloads))
+        source = "kuairand" if config.download.startswith("KuaiRand") else "movielens"
+    elif source not in ("embedded", "movielens", "kuairand", "table"):
+        if not pathlib.Path(source).exists():
+            raise UserError(
+                f"--source={source}: expected embedded, movielens, kuairand, table, or a "
+                "folder or an archive that exists"
+            )
+        path, source = source, _recognised(pathlib.Path(source))
+    if source == "embedded":
+        return source, None
+    if not path:
+        raise UserError(f"--source={source} needs --path=... (the log), or --download=...")
+    return source, pathlib.Path(path)
+
+
+def _recognised(path: pathlib.Path) -> str:
+    for name, patterns in (("movielens", movielens.PATTERNS), ("kuairand", kuairand.PATTERNS)):
+        if files.contains(path, patterns):
+            return name
+    raise UserError(
+        f"--source={path}: no public set recognised in it; for your own log pass "
+        "--source=table --path=... with --user, --item, --time and --feedback"
+    )
+
+
+def _read(
+    source: str, path: pathlib.Path | None, bad_rows: schema.BadRows
+) -> tuple[pl.DataFrame, schema.Schema]:
+    if path is None:
+        frame, log_schema = synthetic.read(flags.read(synthetic.SyntheticConfig, "embedded_"))
+        return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+    if source == "movielens":
+        return movielens.read(path, flags.read(movielens.MovieLensConfig), bad_rows)
+    if source == "kuairand":
+        return kuairand.read(path, bad_rows)
+    return table.read(path, flags.read(table.TableConfig), bad_rows)
+
+
+def _show(data: storage.PreparedData, rows: int) -> None:
+    spec = data.spec
+    splits = rich_table.Table(title=f"{data.directory} ({data.manifest['source']})")
+    splits.add_column("split")
+    for heading in ("users", "sessions", "steps", "CTR", "depth", "left by themselves"):
+        splits.add_column(heading, justify="right")
+    for name, entry in data.manifest["splits"].items():
+        sessions, steps = entry["sessions"], entry["steps"]
+        splits.add_row(
+            name,
+            f"{entry['users']:,}",
+            f"{sessions:,}",
+            f"{steps:,}",
+            f"{entry['clicks'] / steps:.3f}" if steps else "-",
+            f"{steps / sessions:.1f} steps" if sessions else "-",
+            f"{entry['exited'] / sessions:.1%}" if sessions else "-",
+        )
+    rich.print(splits)
+    rich.print(
+        f"{rows:,} rows, {spec.num_users:,} users, {spec.num_items:,} items; feedback: "
+        + ", ".join(f"{column.name} ({column.unit})" for column in spec.feedback)
+    )
+    left_out = {name: count for name, count in data.manifest["dropped"].items() if count}
+    for name, count in left_out.items():
+        rich.print(f"left out: {count:,} {name.replace('_', ' ')}")
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,185 @@
+"""Fetches a public set from its publisher: resumable, checked, with a progress bar.
+
+No checksum is written here: each publisher gives the MD5 of its files itself, GroupLens
+in a file beside the archive, Zenodo in the description of the record.
+"""
+
+import dataclasses
+import hashlib
+import http.client
+import json
+import pathlib
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+
+from rich import progress
+
+from tfrec.errors import UserError
+
+GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+ZENODO = "https://zenodo.org"
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """What to fetch.
+
+    Attributes:
+      url: where it lies.
+      md5: 32 hexadecimal digits, as the publisher gives them.
+      terms: one line on the terms of use, shown before the download.
+    """
+
+    url: str
+    md5: str
+    terms: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return pathlib.PurePosixPath(urllib.parse.urlsplit(self.url).path).name
+
+
+def movielens(name: str, base: str = GROUPLENS) -> Archive:
+    """A MovieLens set, e.g. `ml-25m` or `ml-latest-small`.
+
+    Raises:
+      UserError: if the publisher cannot be reached or gives no checksum.
+    """
+    url = f"{base}/{name}.zip"
+    text = _get(url + ".md5").decode("utf-8", "replace")
+    found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    if not found:
+        raise UserError(f"{url}.md5: no MD5 checksum in it; expected 32 hexadecimal digits")
+    return Archive(url, found.group().lower(), "GroupLens: research use, see the README inside")
+
+
+def kuairand(name: str, base: str = ZENODO, record: str = "10439422") -> Archive:
+    """A KuaiRand set: `KuaiRand-Pure`, `KuaiRand-1K` or `KuaiRand-27K`.
+
+    Raises:
+      UserError: if the publisher cannot be reached, or its record lacks the file or the
+        file's checksum.
+    """
+    address = f"{base}/api/records/{record}"
+    try:
+        files = {file["key"]: file for file in json.loads(_get(address))["files"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{address}: not a record with files ({error!r})") from error
+    key = f"{name}.tar.gz"
+    if key not in files:
+        raise UserError(f"{address}: no file {key!r}; the record has {', '.join(sorted(files))}")
+    kind, _, digest = str(files[key].get("checksum")).partition(":")
+    if kind != "md5" or not re.fullmatch(r"[0-9a-f]{32}", digest):
+        raise UserError(f"{address}: no MD5 checksum for {key!r}")
+    url = f"{base}/records/{record}/files/{key}"
+    return Archive(url, digest, "KuaiRand: CC BY-SA 4.0, credit Gao et al. 2022")
+
+
+def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
+    """The archive in the directory; fetched, or what is missing of it, or found there.
+
+    A download goes to `<name>.part` and takes its name only when its checksum is right.
+    An interrupted one goes on where it stopped.
+
+    Args:
+      archive: what to fetch.
+      directory: where to; made if need be.
+
+    Raises:
+      UserError: if the publisher cannot be reached, the connection breaks (run again to go
+        on), or the checksum is wrong (the file is removed).
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / archive.name
+    if target.exists() and _md5(target) == archive.md5:
+        return target
+    part = target.with_name(target.name + ".part")
+    _resume(archive.url, part)
+    received = _md5(part)
+    if received != archive.md5:
+        part.unlink()
+        raise UserError(
+            f"{archive.url}: the checksum of what arrived is {received}; expected "
+            f"{archive.md5} (MD5). It was removed: run again."
+        )
+    part.replace(target)
+    return target
+
+
+def _resume(url: str, part: pathlib.Path) -> None:
+    """Appends to the part what it lacks of the file."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+            return  # nothing is missing; the checksum will tell
+        raise UserError(f"{url}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{url}: not reachable ({error})") from error
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            have = 0  # the server sends the whole file again
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        with part.open("ab" if have else "wb") as out, _bar() as bar:
+            task = bar.add_task(part.stem, total=total, completed=have)
+            while chunk := _next_chunk(response, url, part):
+                out.write(chunk)
+                bar.advance(task, len(chunk))
+    if total is not None and part.stat().st_size < total:
+        raise UserError(
+            f"{url}: the connection broke after {part.stat().st_size:,} of {total:,} bytes; "
+            "run again to go on from there"
+        )
+
+
+def _next_chunk(response: http.client.HTTPResponse, url: str, part: pathlib.Path) -> bytes:
+    try:
+        return response.read(_CHUNK)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(
+            f"{url}: the connection broke ({error!r}); run again to go on from what "
+            f"{part.name} holds"
+        ) from error
+
+
+def _bar() -> progress.Progress:
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+
+
+def _get(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+            return response.read()
+    except OSError as error:  # URLError and HTTPError are OSErrors too
+        raise UserError(f"{url}: not reachable ({error})") from error
+
+
+def _md5(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+Describe = Callable[[str], Archive]
+SETS: dict[str, Describe] = {
+    **dict.fromkeys(
+        ("ml-25m", "ml-20m", "ml-32m", "ml-latest-small", "ml-10m", "ml-1m", "ml-100k"),
+        movielens,
+    ),
+    **dict.fromkeys(("KuaiRand-Pure", "KuaiRand-1K", "KuaiRand-27K"), kuairand),
+}
