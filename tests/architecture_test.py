@@ -9,7 +9,7 @@ import pathlib
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("tfrec", "tfgoalrec", "tfimrl", "launch", "benchmarks")
 
 # Package -> the packages that it may import, beside itself.

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # tf-agents asks for these and runs without them, or with another version; see the head of
 # requirements.txt. mypy runs with the typing-extensions that tf-agents asks for.
