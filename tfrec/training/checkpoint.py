@@ -57,8 +57,7 @@ def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
         if isinstance(node, tf_keras.optimizers.legacy.Optimizer):
             # Its slots are no attributes of anything.
             children |= {f"weights/{i}": slot for i, slot in enumerate(node.weights)}
-        # Names for people before private ones.
-        for name in sorted(children, key=lambda name: (name.startswith("_"), name)):
+        for name in sorted(children, key=_legibility):
             child = children[name]
             if id(child) in seen:
                 continue
@@ -206,6 +205,11 @@ class CheckpointManager:
         return None
 
 
+def _legibility(name: str) -> tuple[bool, bool, str]:
+    """Sorts public attributes first, and last the list of all slots in an optimiser."""
+    return name.startswith("_"), name == "_variables", name
+
+
 def _write_files(
     folder: pathlib.Path, variables: dict[str, tf.Variable], config: dict[str, Any]
 ) -> None:
@@ -215,7 +219,7 @@ def _write_files(
         for name, variable in variables.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
                 np.lib.format.write_array(
-                    file, np.asarray(variable.read_value()), allow_pickle=False
+                    file, np.asarray(variable.numpy()), allow_pickle=False
                 )
     _flush(folder / _VARIABLES)
     body = {
@@ -241,7 +245,7 @@ def _manifest(path: pathlib.Path) -> dict[str, Any]:
         raise DamagedError(
             f"{path} is no complete checkpoint: {_MANIFEST} is missing"
         ) from error
-    except (ValueError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise DamagedError(f"{path} is damaged: {_MANIFEST} cannot be read") from error
     if checksum != _checksum_of(manifest):
         raise DamagedError(f"{path} is damaged: {_MANIFEST} does not have its checksum")

@@ -86,7 +86,6 @@ def train(
     unit = manager.restore_latest() or 0
     if unit:
         print(f"going on from {manager.path(unit)}", flush=True)
-    evaluated: list[str] = []
     with (
         _Metrics(run.directory / _METRICS, unit) as metrics,
         _stop_requests() as stop,
@@ -99,14 +98,12 @@ def train(
                 raise RuntimeError(f"after unit {unit}, learner.unit is {int(learner.unit)}")
             last, stopping = unit == total_units, bool(stop)
             if evaluate and (last or (evaluate_every and unit % evaluate_every == 0)):
-                found = {f"evaluate/{name}": value for name, value in evaluate().items()}
-                evaluated = list(found)
-                results |= found
+                results |= {f"evaluate/{name}": value for name, value in evaluate().items()}
             metrics.append(unit, results)
             summaries.write(run.writer, results, unit)
             progress.show(unit, results)
             if last:
-                summaries.write_hparams(run.writer, run.config, evaluated, run.directory.name)
+                summaries.write_hparams(run.writer, run.config, run.directory.name)
             if last or stopping or unit % save_every == 0:
                 metrics.flush()
                 run.writer.flush()

@@ -106,7 +106,7 @@ def _compare(path: pathlib.Path, now: dict[str, Any], versions: dict[str, Any]) 
     try:
         before = json.loads(path.read_text())
         before_versions = before.pop("versions")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
     if different := options.differences(before, now):
         listed = "\n  ".join(different)

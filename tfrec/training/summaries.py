@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.plugins import projector
 from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import api_pb2
-from tensorboard.plugins.hparams import summary_v2 as hparams_summary
+from tensorboard.plugins.hparams import summary as hparams_summary
 
 HISTOGRAM = "hist/"  # keys of a unit's results that are arrays to be shown as histograms
 
@@ -31,23 +31,16 @@ def write(writer: tf.summary.SummaryWriter, results: Mapping[str, Any], unit: in
                 tf.summary.scalar(name, value)
 
 
-def write_hparams(
-    writer: tf.summary.SummaryWriter, config: Any, metrics: Sequence[str], name: str
-) -> None:
-    """Writes the run's line of TensorBoard's HParams table.
+def write_hparams(writer: tf.summary.SummaryWriter, config: Any, name: str) -> None:
+    """Writes the run's line of TensorBoard's HParams table, beside its last scalars.
 
     Args:
       writer: of the run.
       config: resolved configuration; nested fields become `outer.inner`, lists text.
-      metrics: names of scalars, written elsewhere, that the table compares.
       name: of the run, the line's title.
     """
     flat = dict(_flattened(config))
     with writer.as_default(step=0):
-        hparams_api.hparams_config(
-            hparams=[hparams_api.HParam(key) for key in flat],
-            metrics=[hparams_api.Metric(metric) for metric in metrics],
-        )
         hparams_api.hparams(flat, trial_id=name)
         end = hparams_summary.session_end_pb(api_pb2.STATUS_SUCCESS)
         tf.summary.experimental.write_raw_pb(end.SerializeToString())
