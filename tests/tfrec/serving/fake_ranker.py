@@ -12,9 +12,10 @@ import tensorflow as tf
 
 from tfrec import types
 
-# Under the first measurement i1 > i2 > ... > i7; under the second i6 i4 i7 i2 i5 i3 i1.
+# Under the first measurement i1 i2 i3 i4 i5 i6 i7; under the second i6 i4 i7 i2 i3 i5 i1,
+# with i3 and i5 exactly alike.
 ITEMS = np.array(
-    [[0.7, 0.0], [0.6, 0.3], [0.5, 0.1], [0.4, 0.8], [0.3, 0.2], [0.2, 2.0], [0.1, 0.45]],
+    [[0.7, 0.0], [0.6, 0.3], [0.5, 0.2], [0.4, 0.8], [0.3, 0.2], [0.2, 2.0], [0.1, 0.45]],
     np.float32,
 )
 STRING_IDS = np.array([f"i{i}" for i in range(1, 8)], dtype=object)
