@@ -1,10 +1,8 @@
 """R3 and R4: a checkpoint is complete or passed over, and restoring is strict."""
 
-import importlib.util
 import json
 import pathlib
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -14,16 +12,6 @@ from tfrec import errors
 from tfrec.training import checkpoint
 
 CONFIG = {"model": {"units": (8, 1)}, "rate": 0.01}
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """The program of the run that the other tests kill, as a module."""
-    path = pathlib.Path(__file__).with_name("tiny_run.py")
-    spec = importlib.util.spec_from_file_location("tiny_run", path)
-    module = sys.modules["tiny_run"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -85,3 +86,12 @@ def uninterrupted(tiny_run, tmp_path_factory):
 @pytest.fixture(name="state", scope="session")
 def state_fixture():
     return state
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The program as a module, for what needs no process of its own."""
+    spec = importlib.util.spec_from_file_location("tiny_run", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,8 +1,6 @@
 """R10: a NaN stops the run, names the tensor and keeps the batch."""
 
-import importlib.util
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -10,15 +8,6 @@ import tensorflow as tf
 
 from tfrec.training import checkpoint, finite, loop
 from tfrec.training import run as runs
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    path = pathlib.Path(__file__).with_name("tiny_run.py")
-    spec = importlib.util.spec_from_file_location("tiny_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_nan_stops_the_run_and_leaves_its_batch(tiny, tmp_path, capsys):
