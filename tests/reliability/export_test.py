@@ -1,13 +1,10 @@
 """R6: an export killed at any moment leaves no version, and the next one cleans up."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
-import tensorflow as tf
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors

@@ -1,8 +1,7 @@
 """From a client's arrays to the world model's: ids, padding, goals, checks. Graph code.
 
-Every wrong request ends here in an InvalidArgumentError that says what was expected;
-unknown items have documented fallbacks. Nothing reaches the model that it could turn
-into a NaN.
+A wrong request ends here in an InvalidArgumentError that says what was expected.
+Unknown items are no error: their events are left out.
 """
 
 import numpy as np
@@ -11,6 +10,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.serving import ranker as ranker_lib
 
+_SMALLEST = 1e-30  # a goal whose largest weight is below this is taken for zero
 PADDING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1}
 
 
@@ -128,13 +128,13 @@ class Decoder:
         weights = tf.debugging.assert_all_finite(weights, "weights must be finite")
         return _unit(weights * self._std, "weights")
 
-    def _width(self, rows: tf.Tensor, name: str) -> tf.Tensor:
+    def _width(self, goals: tf.Tensor, name: str) -> tf.Tensor:
         right = tf.debugging.assert_equal(
-            tf.shape(rows)[1],
+            tf.shape(goals)[1],
             len(self._columns),
             f"{name} must have {len(self._columns)} columns: {', '.join(self._columns)}",
         )
-        return tf.ensure_shape(checked(rows, right), [None, len(self._columns)])
+        return tf.ensure_shape(checked(goals, right), [None, len(self._columns)])
 
     def dense(self, raw: tf.Tensor) -> tf.Tensor:
         """Dense ids; 0 for padding and for ids outside the vocabulary."""
@@ -159,7 +159,9 @@ def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
     largest = tf.reduce_max(tf.abs(goal), axis=-1, keepdims=True)  # [B, 1]
     largest = checked(
         largest,
-        tf.debugging.assert_positive(largest, f"{name} must have a weight other than 0"),
+        tf.debugging.assert_greater(
+            largest, _SMALLEST, f"{name} must have a weight other than 0"
+        ),
     )
     return tf.math.l2_normalize(goal / largest, axis=-1)
 

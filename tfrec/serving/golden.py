@@ -194,6 +194,9 @@ def verify(version: pathlib.Path) -> None:
             frozen = {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise errors.UserError(f"{version}: not a whole exported model: {error}") from error
+    known = frozen["expected_score"][frozen["expected_valid"]]
+    if not np.isfinite(known).all():
+        raise errors.UserError(f"{version}: the agent's own scores are not finite: {known}")
     inputs = {name: frozen[name] for name in requests.SIGNATURES["rank"]}
     together = rank(**{name: tf.constant(value) for name, value in inputs.items()})
     for row in range(len(frozen["step"])):
@@ -217,8 +220,6 @@ def _difference(
     if not np.array_equal(found["valid"], valid):
         return f"{found['valid'].sum()} items, expected {valid.sum()}"
     score, wanted = found["score"][valid], expected["score"][valid]
-    if not np.all(np.isfinite(wanted)):
-        return f"the agent's own scores are not finite: {wanted}"
     if not np.all(np.abs(score - wanted) <= TOLERANCE * np.maximum(1, np.abs(wanted))):
         return f"scores {score}, expected {wanted}"
     same = found["item"] == expected["item"]

@@ -122,7 +122,9 @@ def test_python_and_saved_model_agree_on_random_requests(models, head):
     asked = []
     for _ in range(60):
         history = tuple(random.choice(ids, random.integers(8)).tolist())
-        feedback = tuple((float(random.integers(2)), float(random.exponential(20))) for _ in history)
+        feedback = tuple(
+            (float(random.integers(2)), float(random.exponential(20))) for _ in history
+        )
         asked.append(
             requests.Request(
                 history,
@@ -249,7 +251,10 @@ BAD = [
     ({"goal": np.array([[np.inf, 1]], np.float32)}, "goal.*must be finite"),
     ({"goal": np.ones([1, 3], np.float32)}, r"goal must have 2 columns: click@0, watch@1\.\."),
     ({"goal": np.ones([2, 2], np.float32)}, "goal must have as many rows as history_item"),
-    ({"goal_name": np.array([b"profit"])}, "unknown goal_name; the named goals are clicks, watch"),
+    (
+        {"goal_name": np.array([b"profit"])},
+        "unknown goal_name; the named goals are clicks",
+    ),
     ({"history_feedback": np.zeros([1, 2, 3], np.float32)}, "2 values .click, watch. for each"),
     ({"history_feedback": np.zeros([1, 1, 2], np.float32)}, "for each event of history_item"),
     ({"history_feedback": np.full([1, 2, 2], np.nan, np.float32)}, "feedback must be finite"),

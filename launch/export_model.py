@@ -1,0 +1,85 @@
+"""Exports a trained agent as a verified SavedModel that ranks for any goal.
+
+    python -m launch.export_model --agent=runs/goalrec/agent --out=export
+
+The model is loaded afresh and compared with the agent before its directory appears.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import rich
+from rich import markup
+
+from launch import flags
+from tfgoalrec import agent as goalrec_agent
+from tfrec import errors
+from tfrec.data import storage
+from tfrec.serving import export, manifest
+from tfrec.training.options import option, required
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportModelConfig:
+    """What to export and where to."""
+
+    agent: str = required("folder of a trained agent")
+    out: str = option("export", "folder of numbered versions")
+    version: int | None = option(None, "version number; by default the next free one")
+    name: str = option("goalrec", "what the model is called in its manifest and card")
+    data: str = option("", "folder of the prepared data, for the manifest's fingerprint")
+    results: str = option("", "results.json of an evaluation, for the manifest's metrics")
+
+
+flags.define(ExportModelConfig)
+
+
+def main(_):
+    config = flags.read(ExportModelConfig)
+    agent = goalrec_agent.load(config.agent)
+    metadata = manifest.Metadata(
+        name=config.name, data=_data(config.data, agent), metrics=_metrics(config.results)
+    )
+    version = export.export(agent, config.out, config.version, metadata)
+    rich.print(
+        f"[bold]{markup.escape(str(version))}[/]: verified against the agent. "
+        f"Goals: {', '.join(agent.named_goals) or 'none named'}. "
+        "Read model_card.md there, and ask it with launch.recommend."
+    )
+
+
+def _data(directory: str, agent: Any) -> dict[str, Any]:
+    """What the manifest says of the training data."""
+    if not directory:
+        return {}
+    data = storage.PreparedData.open(directory)
+    if data.vocabulary.items.tolist() != agent.vocabulary.items.tolist():
+        raise errors.UserError(
+            f"--data={directory}: its items are not the agent's; "
+            "expected the prepared data that the agent was trained on"
+        )
+    return {
+        "source": data.manifest["source"],
+        "fingerprint": data.fingerprint,
+        "items": data.spec.num_items,
+        "users": data.spec.num_users,
+        "training sessions": data.num_sessions("train"),
+    }
+
+
+def _metrics(path: str) -> dict[str, Any]:
+    if not path:
+        return {}
+    try:
+        results = json.loads(pathlib.Path(path).read_text())
+        return results["policies"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise errors.UserError(
+            f"--results={path}: expected the results.json of an evaluation ({error})"
+        ) from error
+
+
+if __name__ == "__main__":
+    flags.run(main)

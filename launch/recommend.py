@@ -1,0 +1,224 @@
+"""Asks an exported model for a ranked list, under one goal or two side by side.
+
+    python -m launch.recommend --model=export/1 --history=i5,i7 \
+        --feedback='click=1,0;watch_seconds=30,2' --goal=click --compare_goal=watch_seconds
+
+The goal is a name, or weights in raw units: --weights=click@0=1,click@1..=0.5
+"""
+
+import dataclasses
+
+import numpy as np
+import rich
+from rich import columns as rich_columns
+from rich import markup
+from rich import table as rich_table
+
+from launch import flags
+from tfrec import errors
+from tfrec.serving import loaded, requests
+from tfrec.training.options import option, required
+
+
+@dataclasses.dataclass(frozen=True)
+class RecommendConfig:
+    """One question to an exported model."""
+
+    model: str = required("version folder of an exported model, e.g. export/1")
+    history: tuple[str, ...] = option((), "item ids of the user's last events, oldest first")
+    feedback: str = option(
+        "",
+        "the user's feedback to each event, columns separated by semicolons, e.g. "
+        "'click=1,0;watch_seconds=30,2' (raw units); 0 where not given",
+    )
+    step: int = option(0, "how many of the events belong to the running session")
+    goal: str = option("", "a named goal; by default the model's first")
+    weights: tuple[str, ...] = option(
+        (), "instead of a named goal: worth of one raw unit of measurements, e.g. click@0=1"
+    )
+    compare_goal: str = option("", "a second named goal to set beside the first")
+    k: int = option(10, "how many items")
+    candidates: tuple[str, ...] = option((), "item ids to choose from; empty for all")
+    exclude: tuple[str, ...] = option((), "item ids not to recommend")
+    show: tuple[str, ...] = option(
+        (), "measurements to show; empty for those that the goals weigh"
+    )
+
+
+flags.define(RecommendConfig)
+
+
+def main(_):
+    config = flags.read(RecommendConfig)
+    model = loaded.ExportedModel(config.model)
+    history = _ids(config.history, "history", model)
+    asked = requests.Request(
+        history=history,
+        feedback=_feedback(config.feedback, len(history), model),
+        step=config.step,
+        candidates=_ids(config.candidates, "candidates", model),
+        exclude=_ids(config.exclude, "exclude", model),
+        k=config.k,
+    )
+    unknown = model.unknown((*asked.history, *asked.candidates, *asked.exclude))
+    if unknown:
+        names = ", ".join(map(str, unknown))
+        rich.print(f"[yellow]Not in the catalogue, left out: {markup.escape(names)}[/]")
+
+    questions = _questions(config, asked, model)
+    answers = {name: model.rank([question])[0] for name, question in questions.items()}
+    shown = _shown(config, questions, model)
+    tables = []
+    first: list[requests.RawId] | None = None
+    for name, answer in answers.items():
+        tables.append(_table(name, answer, first, shown, model))
+        first = first or answer.item
+    rich.print(rich_columns.Columns(tables, padding=(0, 4)))
+
+
+def _questions(
+    config: RecommendConfig, asked: requests.Request, model: loaded.ExportedModel
+) -> dict[str, requests.Request]:
+    """The request under each goal, by the goal's name."""
+    named = tuple(model.manifest["named_goals"])
+    for flag, name in (("goal", config.goal), ("compare_goal", config.compare_goal)):
+        if name and name not in named:
+            raise errors.UserError(
+                f"--{flag}={name}: the model's goals are {', '.join(named) or 'not named'}"
+            )
+    if config.goal and config.weights:
+        raise errors.UserError("--goal and --weights: give one of them")
+    if config.weights:
+        questions = {
+            " + ".join(config.weights): dataclasses.replace(
+                asked, weights=_weights(config.weights, model)
+            )
+        }
+    elif config.goal or named:
+        goal = config.goal or named[0]
+        questions = {goal: dataclasses.replace(asked, goal_name=goal)}
+    else:
+        raise errors.UserError("--weights: needed, for the model has no named goals")
+    if config.compare_goal:
+        questions[config.compare_goal] = dataclasses.replace(
+            asked, goal_name=config.compare_goal
+        )
+    return questions
+
+
+def _ids(
+    texts: tuple[str, ...], flag: str, model: loaded.ExportedModel
+) -> tuple[requests.RawId, ...]:
+    if model.item_dtype == "string":
+        return texts
+    try:
+        ids = tuple(int(text) for text in texts)
+        np.array(ids, np.int64)
+    except (ValueError, OverflowError):
+        wrong = next(text for text in texts if not _is_int64(text))
+        raise errors.UserError(
+            f"--{flag}: {wrong!r} is no item id; the ids of this model are whole numbers"
+        ) from None
+    return ids
+
+
+def _is_int64(text: str) -> bool:
+    try:
+        return -(2**63) <= int(text) < 2**63
+    except ValueError:
+        return False
+
+
+def _feedback(
+    text: str, events: int, model: loaded.ExportedModel
+) -> tuple[tuple[float, ...], ...]:
+    """One row of F values for each event."""
+    values = np.zeros((events, len(model.feedback_names)))
+    for part in filter(None, text.split(";")):
+        name, _, numbers = part.partition("=")
+        if name not in model.feedback_names:
+            raise errors.UserError(
+                f"--feedback: {name!r} is not a column; there are "
+                f"{', '.join(model.feedback_names)}"
+            )
+        try:
+            column = [float(number) for number in numbers.split(",")]
+        except ValueError as error:
+            raise errors.UserError(f"--feedback: {name}: {error}") from None
+        if len(column) != events:
+            raise errors.UserError(
+                f"--feedback: {name} has {len(column)} values for {events} events of --history"
+            )
+        values[:, model.feedback_names.index(name)] = column
+    return tuple(tuple(row) for row in values.tolist())
+
+
+def _weights(texts: tuple[str, ...], model: loaded.ExportedModel) -> tuple[float, ...]:
+    weights = np.zeros(len(model.columns))
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        _check_column(name, "weights", model)
+        try:
+            weights[model.columns.index(name)] = float(number)
+        except ValueError as error:
+            raise errors.UserError(f"--weights: {name}: {error}") from None
+    return tuple(weights.tolist())
+
+
+def _check_column(name: str, flag: str, model: loaded.ExportedModel) -> None:
+    if name not in model.columns:
+        scalars = [column for column in model.columns if not column.endswith("]")]
+        raise errors.UserError(
+            f"--{flag}: {name!r} is not a measurement; there are {', '.join(scalars)}"
+        )
+
+
+def _shown(
+    config: RecommendConfig,
+    questions: dict[str, requests.Request],
+    model: loaded.ExportedModel,
+) -> list[int]:
+    """Which of the M measurement columns to print."""
+    for name in config.show:
+        _check_column(name, "show", model)
+    if config.show:
+        return [model.columns.index(name) for name in config.show]
+    weighed = np.zeros(len(model.columns), bool)
+    for question in questions.values():
+        goal = model.manifest["named_goals"].get(question.goal_name, question.weights)
+        weighed |= np.array(goal) != 0
+    return np.flatnonzero(weighed).tolist()
+
+
+def _table(
+    title: str,
+    answer: loaded.Answer,
+    first: list[requests.RawId] | None,
+    shown: list[int],
+    model: loaded.ExportedModel,
+) -> rich_table.Table:
+    """A ranked list; beside another goal's list, with each item's place there."""
+    table = rich_table.Table(title=markup.escape(title))
+    table.add_column("", justify="right")
+    table.add_column("item")
+    if first is not None:
+        table.add_column("was", justify="right")
+    table.add_column("score", justify="right")
+    for column in shown:
+        table.add_column(
+            markup.escape(f"{model.columns[column]}\n{model.units[column]}"), justify="right"
+        )
+    for place, item in enumerate(answer.item):
+        was = [] if first is None else [str(first.index(item) + 1) if item in first else "-"]
+        table.add_row(
+            str(place + 1),
+            markup.escape(str(item)),
+            *was,
+            f"{answer.score[place]:.3f}",
+            *(f"{answer.measurements[place, column]:.3g}" for column in shown),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    flags.run(main)

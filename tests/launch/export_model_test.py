@@ -1,0 +1,56 @@
+"""launch.export_model, from an agent's folder to a version directory."""
+
+import json
+
+import pytest
+
+from launch import flags
+from tests.tfrec.serving import fake_ranker
+from tfgoalrec import agent as goalrec_agent
+from tfrec import errors
+from tfrec.serving import export, files
+
+
+@pytest.fixture(autouse=True)
+def agents(monkeypatch):
+    """Any folder holds the fake ranker, but one."""
+
+    def load(directory):
+        if directory == "nowhere":
+            raise errors.UserError("nowhere: no agent here")
+        return fake_ranker.FakeRanker()
+
+    monkeypatch.setattr(goalrec_agent, "load", load, raising=False)
+
+
+def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps({"policies": {"goalrec": {"reward": {"mean": 3.5}}}}))
+    out = tmp_path / "export"
+    command = ["--agent=agent", f"--out={out}", "--name=shop"]
+    assert flags.call("launch.export_model", [*command, f"--results={results}"]) == 0
+    assert "verified" in capsys.readouterr().out
+    manifest = files.open_manifest(out / "1")
+    assert manifest["metrics"]["goalrec"]["reward"]["mean"] == 3.5
+    assert manifest["name"] == "shop"
+
+    assert flags.call("launch.export_model", [*command, "--version=1"]) == 2
+    assert "this version exists" in capsys.readouterr().err
+    assert export.versions(out) == [1]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--agent=nowhere"], "nowhere: no agent here"),
+        (["--agent=a", "--version=0"], "version 0: expected a number from 1"),
+        (["--agent=a", "--results=none.json"], "--results=none.json: expected the results"),
+        (["--agent=a", "--data=none"], "none: no prepared data here"),
+        ([], "--agent"),
+    ],
+)
+def test_mistakes_are_messages_and_leave_nothing(arguments, message, tmp_path, capsys):
+    out = tmp_path / "export"
+    assert flags.call("launch.export_model", [*arguments, f"--out={out}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

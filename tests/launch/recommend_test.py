@@ -1,0 +1,121 @@
+"""launch.recommend: what a person reads, and what a wrong question gets."""
+
+import re
+
+import pytest
+
+from launch import flags
+from tests.tfrec.serving import fake_ranker
+from tfrec.serving import export
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports")
+    nameless = fake_ranker.FakeRanker(items=fake_ranker.INT_IDS)
+    nameless.named_goals = {}
+    return {
+        "named": str(export.export(fake_ranker.FakeRanker(), folder / "named")),
+        "nameless": str(export.export(nameless, folder / "nameless")),
+    }
+
+
+@pytest.fixture
+def ask(models, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(model, *arguments):
+        code = flags.call("launch.recommend", [f"--model={models[model]}", *arguments])
+        return code, capsys.readouterr()
+
+    return call
+
+
+def rows(text):
+    """The cells of each row of the printed tables."""
+    lines = [line for line in text.splitlines() if line.startswith("│")]
+    return [re.findall(r"[^│\s]+", line) for line in lines]
+
+
+def test_one_goal(ask):
+    code, printed = ask("named", "--goal=watch", "--k=2", "--show=watch@1..,click@0")
+    assert code == 0
+    # i6: 2.0 x 10 + 30 seconds, 0.2 x 0.5 + 2 clicks.
+    assert rows(printed.out) == [
+        ["1", "i6", "2.000", "50", "2.1"],
+        ["2", "i4", "0.800", "38", "2.2"],
+    ]
+
+
+def test_two_goals_side_by_side(ask):
+    code, printed = ask(
+        "named", "--history=i1,i2", "--feedback=click=0,0;watch=9,1", "--goal=clicks",
+        "--compare_goal=watch", "--k=3",
+    )  # fmt: skip
+    assert code == 0
+    first, second, third = rows(printed.out)
+    assert first == ["1", "i1", "0.700", "2.35", "30", "1", "i6", "-", "2.000", "2.1", "50"]
+    assert [row[1] for row in (first, second, third)] == ["i1", "i2", "i3"]
+    assert [row[6] for row in (first, second, third)] == ["i6", "i4", "i7"]
+
+
+def test_feedback_candidates_and_exclusion_reach_the_model(ask):
+    # s = i2: V = .6, A(i5) = .3 x 1.6, so 1.08 and 2 + .54 clicks.
+    code, printed = ask(
+        "named", "--history=i2", "--feedback=click=1", "--candidates=i5,i6,i7,what",
+        "--exclude=i6", "--k=5",
+    )  # fmt: skip
+    assert code == 0
+    assert "left out: what" in printed.out
+    assert rows(printed.out) == [["1", "i5", "1.080", "2.54"], ["2", "i7", "0.760", "2.38"]]
+
+
+def test_weights_and_whole_number_ids(ask):
+    code, printed = ask("nameless", "--weights=click@0=10,watch@1..=0.1", "--k=1")
+    assert code == 0
+    # Raw worth is 10 x .5 x e0 + .1 x 10 x e1 and best for i1: 3.5 + 0, then i2 3 + .3.
+    assert rows(printed.out)[0][1] == "101"
+    assert "click@0=10 + watch@1..=0.1" in printed.out
+
+
+@pytest.mark.parametrize(
+    "model, arguments, message",
+    [
+        ("named", ["--goal=profit"], "--goal=profit: the model's goals are clicks, watch"),
+        (
+            "named",
+            ["--compare_goal=x"],
+            "--compare_goal=x: the model's goals are clicks, watch",
+        ),
+        ("named", ["--goal=clicks", "--weights=click@0=1"], "give one of them"),
+        (
+            "named",
+            ["--weights=clicks=1"],
+            "'clicks' is not a measurement; there are click@0, w",
+        ),
+        ("named", ["--weights=click@0=one"], "--weights: click@0: could not convert"),
+        ("named", ["--weights=click@0=0"], "weights must have a weight other than 0\n"),
+        ("named", ["--weights=click@0=nan"], "weights must be finite"),
+        ("named", ["--show=clicks"], "--show: 'clicks' is not a measurement"),
+        ("named", ["--feedback=like=1"], "'like' is not a column; there are click, watch"),
+        ("named", ["--history=i1", "--feedback=click=1,0"], "2 values for 1 events"),
+        ("named", ["--history=i1", "--feedback=click=yes"], "--feedback: click: could not"),
+        ("named", ["--history=i1", "--feedback=click=-1"], "must not be negative"),
+        ("named", ["--k=0"], "k must be at least 1\n"),
+        ("named", ["--step=-1"], "step must not be negative\n"),
+        ("nameless", [], "--weights: needed, for the model has no named goals"),
+        ("nameless", ["--weights=click@0=1", "--history=i1"], "'i1' is no item id"),
+        ("nameless", ["--weights=click@0=1", f"--exclude={2**63}"], "is no item id"),
+    ],
+)
+def test_mistakes_are_messages(ask, model, arguments, message):
+    code, printed = ask(model, *arguments)
+    assert code == 2
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_a_damaged_model_is_refused(models, tmp_path, capsys):
+    assert flags.call("launch.recommend", [f"--model={tmp_path}"]) == 2
+    assert "no exported model here" in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""An exported version, opened and asked from Python."""
+
+import os
+import pathlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import errors
+from tfrec.serving import files, requests
+
+_ASSERTED = re.compile(r"(?:assertion failed: \[|^)(?P<message>[^\]\n]*?)(?:\]| : Tensor had)")
+
+
+class Answer(NamedTuple):
+    """A ranked list, best first.
+
+    Attributes:
+      item: raw ids, [n] with n at most k.
+      score: float32 [n].
+      measurements: float32 [n, M], predicted, raw units.
+    """
+
+    item: list[requests.RawId]
+    score: np.ndarray
+    measurements: np.ndarray
+
+
+class ExportedModel:
+    """One version of an export directory, its files checked and loaded.
+
+    Args:
+      version: the version directory, e.g. `export/1`.
+
+    Attributes:
+      manifest: what manifest.json holds.
+      columns: names of the M measurement columns.
+      units: their units, [M].
+      feedback_names: names of the F feedback columns.
+      item_dtype: `string` or `int64`.
+
+    Raises:
+      UserError: if there is no export, or it is not the one that was written.
+    """
+
+    def __init__(self, version: str | os.PathLike):
+        self.version = pathlib.Path(version)
+        self.manifest = files.open_manifest(self.version)
+        self.columns = tuple(row["column"] for row in self.manifest["measurements"])
+        self.units = tuple(row["unit"] for row in self.manifest["measurements"])
+        self.feedback_names = tuple(column["name"] for column in self.manifest["feedback"])
+        self.item_dtype = self.manifest["item_id"]["dtype"]
+        self._loaded = tf.saved_model.load(str(self.version))
+
+    def rank(self, asked: Sequence[requests.Request]) -> list[Answer]:
+        """Ranked lists for a batch of requests, by goal, named goal or weights.
+
+        Raises:
+          UserError: if the model refuses a request; says why.
+        """
+        weighted = {bool(request.weights) for request in asked}
+        if len(weighted) > 1:
+            raise errors.UserError("requests with weights need a batch of their own")
+        answer = self._ask("rank_weights" if weighted == {True} else "rank", asked)
+        return [
+            Answer(
+                [self._readable(item) for item in answer["item"][row][valid].tolist()],
+                answer["score"][row][valid],
+                answer["measurements"][row][valid],
+            )
+            for row, valid in enumerate(answer["valid"])
+        ]
+
+    def unknown(self, items: Iterable[requests.RawId]) -> list[requests.RawId]:
+        """Those of the raw ids that the model does not know."""
+        items = tuple(dict.fromkeys(items))
+        if not items:
+            return []
+        goal = (1.0,) * len(self.columns)
+        asked = requests.Request(goal=goal, candidates=items)
+        known = self._ask("predict_measurements", [asked])["known"][0]
+        return [item for item, is_known in zip(items, known, strict=True) if not is_known]
+
+    def _ask(self, signature: str, asked: Sequence[requests.Request]) -> dict[str, np.ndarray]:
+        try:
+            inputs = requests.arrays(
+                asked, signature, self.item_dtype, len(self.feedback_names)
+            )
+            answer = self._loaded.signatures[signature](
+                **{name: tf.constant(value) for name, value in inputs.items()}
+            )
+        except tf.errors.InvalidArgumentError as error:
+            found = _ASSERTED.search(error.message)
+            message = found["message"] if found else error.message
+            raise errors.UserError(f"{self.version}: {message.rstrip(' .')}") from error
+        except ValueError as error:
+            raise errors.UserError(str(error)) from error
+        return {name: value.numpy() for name, value in answer.items()}
+
+    def _readable(self, item: bytes | int) -> requests.RawId:
+        return item.decode() if isinstance(item, bytes) else item
