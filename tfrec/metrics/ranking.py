@@ -100,7 +100,8 @@ def grouped_auc(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> f
     both a positive and a negative say nothing and are left out.
 
     Args:
-      scores, labels: as in `auc`.
+      scores: [L].
+      labels: [L], 0/1.
       groups: [L], e.g. user or session ids.
 
     Raises:

@@ -118,8 +118,11 @@ def paired_difference(
     differences over seeds gives the seeds' term.
 
     Args:
-      a, b: as in `summarise`, with equally many sessions of each user in each seed.
-      resamples, level, seed: as in `summarise`.
+      a: sessions by seed, as in `summarise`.
+      b: the same, with equally many sessions of each user in each seed.
+      resamples: R, bootstrap draws.
+      level: share of such intervals meant to hold the true difference.
+      seed: of the draws.
 
     Returns:
       For each metric that both have: mean, low, high and `p_value` (two-sided, of no
@@ -158,10 +161,13 @@ def share(
     by the spread of the share over seeds.
 
     Args:
-      policy, low, high: as in `summarise`, with equally many sessions of each user in
-        each seed.
+      policy: sessions by seed, as in `summarise`.
+      low: the same of the policy that stands at 0, on the same users and seeds.
+      high: the same of the policy that stands at 1.
       metric: `reward`, `ctr`, `depth` or a feedback column of all three.
-      resamples, level, seed: as in `summarise`.
+      resamples: R, bootstrap draws.
+      level: share of such intervals meant to hold the true share.
+      seed: of the draws.
 
     Returns:
       mean, low and high of the share.

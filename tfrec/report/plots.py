@@ -1,0 +1,195 @@
+"""Plots of policies: how much, how long, and what one goal costs another.
+
+Each function returns a matplotlib Figure; `save` writes it. None of them touches pyplot,
+so that nothing needs a display and nothing stays open.
+"""
+
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfrec.report import results, style, tables
+
+# A decorator: the house style inside.
+styled: Callable = matplotlib.rc_context(cast(Any, style.RC))
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes a PNG, whole or not at all; makes its folder."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with results.replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+    return path
+
+
+@styled
+def policies(
+    summaries: results.Policies,
+    metrics: Sequence[str] = tables.DEFAULT_METRICS,
+    title: str = "Policies compared",
+) -> Figure:
+    """Bars with intervals: a panel for each metric, a bar for each policy.
+
+    Args:
+      summaries: policy -> metric -> mean, low, high.
+      metrics: one panel each.
+      title: above the panels.
+    """
+    names = style.ordered(summaries)
+    figure = Figure(
+        figsize=(3.3 * len(metrics) + 1.2, 0.42 * len(names) + 1.6), layout="constrained"
+    )
+    panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
+    for axes, metric in zip(panels, metrics, strict=True):
+        _bars(axes, [summaries[name][metric] for name in names], names)
+        axes.set_title(style.metric_name(metric))
+        axes.set_xlabel(style.metric_unit(metric))
+    panels[0].set_yticks(range(len(names)), [style.policy_name(name) for name in names])
+    panels[0].invert_yaxis()
+    figure.suptitle(f"{title} (mean, 95% interval over users and seeds)", x=0.01, ha="left")
+    return figure
+
+
+def _bars(axes: Axes, intervals: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
+    """Horizontal bars, the interval as a line and the mean as a number at its end."""
+    mean, low, high = (
+        np.array([i[part] for i in intervals]) for part in ("mean", "low", "high")
+    )
+    rows = np.arange(len(names))
+    axes.barh(rows, mean, color=[style.policy_colour(name) for name in names], height=0.7)
+    # A light line under the dark one keeps the interval visible on a black bar.
+    axes.hlines(rows, low, high, color="white", linewidth=4)
+    axes.hlines(rows, low, high, color="#333333", linewidth=1.8)
+    places = style.decimals(mean)
+    reach = max(high.max(), mean.max())
+    for row, value, end in zip(rows, mean, np.maximum(mean, high), strict=True):
+        axes.annotate(f"{value:.{places}f}", (end, row), (5, 0), textcoords="offset points",
+                      va="center", fontsize=9)  # fmt: skip
+    axes.set_xlim(min(0.0, low.min()), reach * 1.22 if reach > 0 else None)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+@styled
+def learning_curve(
+    units: Sequence[float],
+    values: Mapping[str, np.ndarray],
+    references: Mapping[str, float] | None = None,
+    xlabel: str = "updates",
+    metric: str = "reward",
+    title: str = "Learning curve",
+) -> Figure:
+    """Evaluations during training: the mean over seeds, each seed, and their range.
+
+    Args:
+      units: [E], where on the x axis the evaluations stand.
+      values: policy -> [S, E], one row for each seed; NaN where a seed has no value.
+      references: policy -> value, drawn as level lines, e.g. random and the oracle.
+      xlabel: what the units are.
+      metric: names the y axis.
+      title: above the plot.
+    """
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for policy, by_seed in values.items():
+        by_seed, colour = np.atleast_2d(by_seed), style.policy_colour(policy)
+        label = f"{style.policy_name(policy)} (mean of {len(by_seed)} seeds, range shaded)"
+        if len(by_seed) == 1:
+            label = f"{style.policy_name(policy)} (1 seed)"
+        else:
+            axes.fill_between(units, np.nanmin(by_seed, 0), np.nanmax(by_seed, 0),
+                              color=colour, alpha=0.16, linewidth=0)  # fmt: skip
+            axes.plot(units, by_seed.T, color=colour, alpha=0.4, linewidth=0.8)
+        axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label)
+    axes.margins(x=0.02)
+    for policy, level in (references or {}).items():
+        colour = style.policy_colour(policy)
+        axes.axhline(level, color=colour, linestyle="--", linewidth=1.4)
+        axes.annotate(style.policy_name(policy), (1, level), (4, 0), va="center", fontsize=9,
+                      xycoords=("axes fraction", "data"), textcoords="offset points",
+                      color=colour, annotation_clip=False)  # fmt: skip
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(f"{style.metric_name(metric)} ({style.metric_unit(metric)})")
+    axes.set_title(title)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    return figure
+
+
+@styled
+def survival(
+    depths: Mapping[str, np.ndarray], title: str = "Who is still in the session"
+) -> Figure:
+    """Share of users still in their session at each step, a line for each policy.
+
+    Args:
+      depths: policy -> steps of each session, [B]; seeds joined end to end.
+      title: above the plot.
+    """
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    longest = max(int(np.max(depth)) for depth in depths.values())
+    steps = np.arange(1, longest + 1)
+    for policy in style.ordered(depths):
+        depth = np.asarray(depths[policy], np.int64)
+        left_before = np.cumsum(np.bincount(depth, minlength=longest + 1))[:-1]
+        axes.plot(steps, 1 - left_before / len(depth), label=style.policy_name(policy),
+                  color=style.policy_colour(policy), linewidth=2,
+                  linestyle="--" if policy in ("random", "oracle") else "-")  # fmt: skip
+    axes.set_xlim(1, max(longest, 2))
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.set_xlabel("step of the session")
+    axes.set_ylabel("users still there")
+    axes.set_title(title)
+    axes.legend(fontsize=9)
+    return figure
+
+
+@styled
+def goals(
+    summaries: results.Policies,
+    x: str,
+    y: str,
+    units: tuple[str, str] = ("", ""),
+    title: str = "What each goal wins",
+) -> Figure:
+    """Two metrics against each other: a point with interval bars for each goal or policy.
+
+    Args:
+      summaries: goal or policy -> metric -> mean, low, high.
+      x: metric on the horizontal axis.
+      y: metric on the vertical axis.
+      units: what the two count, where the metric's own unit does not say it.
+      title: above the plot.
+    """
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    axes = figure.subplots()
+    names = style.ordered(summaries)
+    looks = zip(names, style.colours(names), itertools.cycle("osD^vPX"))
+    for name, colour, marker in looks:
+        across, up = summaries[name][x], summaries[name][y]
+        axes.errorbar(across["mean"], up["mean"], xerr=_arms(across), yerr=_arms(up),
+                      label=style.policy_name(name), color=colour, marker=marker,
+                      linestyle="none", markersize=8, capsize=3, linewidth=1.6)  # fmt: skip
+    axes.margins(0.1)
+    for label, metric, unit in ((axes.set_xlabel, x, units[0]), (axes.set_ylabel, y, units[1])):
+        label(f"{style.metric_name(metric)} ({unit or style.metric_unit(metric)})")
+    axes.set_title(f"{title} (95% intervals)")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _arms(interval: Mapping[str, float]) -> np.ndarray:
+    """Lengths of an error bar below and above the mean, [2, 1]."""
+    below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
+    return np.maximum([[below], [above]], 0.0)

@@ -1,0 +1,92 @@
+"""Names, colours and looks that every table and plot shares.
+
+A policy has one name and one colour wherever it appears. The colours are those of Okabe
+and Ito and of Tol, which stay apart for colour-blind readers and in grey print.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+
+# Policy -> name shown and colour, in the order in which they are shown.
+_POLICIES = {
+    "random": ("Random", "#999999"),
+    "popularity": ("Popularity", "#56B4E9"),
+    "myopic": ("Best myopic", "#E69F00"),
+    "goalrec_off": ("GoalRec-off", "#009E73"),
+    "goalrec": ("GoalRec", "#0072B2"),
+    "oracle": ("Long-term oracle", "#000000"),
+}
+_OTHERS = ("#D55E00", "#CC79A7", "#332288", "#882255", "#AA4499", "#666633")
+
+# Metric -> name shown and unit.
+_METRICS = {
+    "reward": ("Reward", "clicks per user session"),
+    "ctr": ("CTR", "clicks per step"),
+    "depth": ("Depth", "steps per user session"),
+    "share": ("Share", "0 at random, 1 at the oracle"),
+}
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.8,
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "figure.facecolor": "white",
+}
+
+
+def ordered(policies: Iterable[str]) -> list[str]:
+    """Known policies from the weakest to the oracle, others before the oracle as given."""
+    rank = {name: i for i, name in enumerate(_POLICIES)}
+    rank["oracle"] = len(rank)
+    return sorted(policies, key=lambda policy: rank.get(policy, len(rank) - 1.5))
+
+
+def policy_name(policy: str) -> str:
+    """The name shown; a policy that is not known is shown as it is called."""
+    return _POLICIES[policy][0] if policy in _POLICIES else policy
+
+
+def policy_colour(policy: str) -> str:
+    """Its colour; for a policy that is not known, one that depends on its name alone."""
+    if policy in _POLICIES:
+        return _POLICIES[policy][1]
+    return _OTHERS[zlib.crc32(policy.encode()) % len(_OTHERS)]
+
+
+def colours(names: Sequence[str]) -> list[str]:
+    """Colours within one plot of goals and policies: no two alike while there are enough."""
+    others = [name for name in names if name not in _POLICIES]
+    return [
+        policy_colour(name) if name in _POLICIES else _OTHERS[others.index(name) % len(_OTHERS)]
+        for name in names
+    ]
+
+
+def metric_name(metric: str) -> str:
+    """`Reward` for `reward`; a feedback column without underscores."""
+    return _METRICS[metric][0] if metric in _METRICS else metric.replace("_", " ")
+
+
+def metric_unit(metric: str) -> str:
+    """What a value counts; a feedback column is a total over a user's session."""
+    return _METRICS[metric][1] if metric in _METRICS else "per user session"
+
+
+def decimals(values: Iterable[float]) -> int:
+    """Decimals at which a column of values is shown, by the largest of them."""
+    largest = max((abs(value) for value in values), default=0.0)
+    return 3 if largest < 1 else 2 if largest < 100 else 1 if largest < 1000 else 0
