@@ -9,7 +9,7 @@ each session. Items are of three kinds:
 
     p(click) = sigmoid(base[kind] + match * (cluster == taste) + quality_i - tiring * f)
     seconds  = LogNormal(log watch[kind], spread) if clicked, else 0
-    p(exit)  = sigmoid(exit_base + exit_slope * f'),  f' the fatigue after the item
+    p(exit)  = sigmoid(exit_base + exit_slope * f'^2),  f' the fatigue after the item
 
 with f the fatigue as a share of its highest level. So the item that wins the next
 click shortens the session, the myopic and the long-term optimum differ, and clicks
@@ -48,7 +48,7 @@ class SyntheticConfig:
     num_tastes: int = option(5, "taste clusters")
     max_steps: int = option(30, "steps after which a session is cut")
     max_fatigue: int = option(10, "highest fatigue level")
-    click_base: tuple[float, ...] = option((-0.8, -1.5, -2.1), "click logit of bait, calm, deep")
+    click_base: tuple[float, ...] = option((-0.6, -1.8, -2.1), "click logit of bait, calm, deep")
     match: float = option(2.2, "added to the click logit when the item suits the user's taste")
     quality: float = option(0.3, "standard deviation of an item's own click logit")
     tiring: float = option(1.0, "taken off the click logit at full fatigue")
@@ -124,7 +124,8 @@ def next_fatigue(config: SyntheticConfig, fatigue: np.ndarray, kind: np.ndarray)
 
 def exit_probability(config: SyntheticConfig, fatigue_after: np.ndarray) -> np.ndarray:
     """True p(exit) at a fatigue level after the item."""
-    return _sigmoid(config.exit_base + config.exit_slope * fatigue_after / config.max_fatigue)
+    share = fatigue_after / config.max_fatigue
+    return _sigmoid(config.exit_base + config.exit_slope * share**2)
 
 
 def expected_seconds(config: SyntheticConfig, kind: np.ndarray) -> np.ndarray:

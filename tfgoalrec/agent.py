@@ -1,0 +1,181 @@
+"""The GoalRec agent: a world model that learns from sessions and ranks under a goal."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec import goals, losses, relabel
+from tfgoalrec.config import GoalRecConfig
+from tfgoalrec.measurements import Measurements
+from tfgoalrec.world_model import WorldModel
+from tfrec import types
+from tfrec.replay.episodes import Rows
+from tfrec.simulators import session
+
+
+class GoalRecAgent(tf.Module):
+    """World model, its averaged copy, the optimiser and the random state.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      measurements: fitted on the training sessions.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+      seed: of the weights and of all later draws.
+    """
+
+    def __init__(
+        self,
+        config: GoalRecConfig,
+        spec: types.DataSpec,
+        measurements: Measurements,
+        item_vectors: np.ndarray,
+        seed: int,
+    ):
+        super().__init__(name="goalrec")
+        self.config, self.spec, self.measurements = config, spec, measurements
+        tf.keras.utils.set_random_seed(seed)
+        self.world_model = WorldModel(config, spec, measurements.dim, item_vectors)
+        # The averaged weights act and are exported: an average over many updates ranks
+        # better than the last one, because single sessions are noisy.
+        self.averaged = WorldModel(config, spec, measurements.dim, item_vectors)
+        for average, variable in self._pairs():
+            average.assign(variable)
+        self.log_variance = tf.Variable(tf.zeros([len(measurements.names)]), name="log_variance")
+        self.learning_rate = tf.Variable(
+            config.learning_rate, trainable=False, name="learning_rate"
+        )
+        self.optimizer = tf.keras.optimizers.Adam(
+            self.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
+        )
+        self.optimizer.exclude_from_weight_decay(var_list=[self.log_variance])
+        self.optimizer.build(self.variables_to_train)
+        self.generator = tf.random.Generator.from_seed(seed)
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
+        self.measurement_of = tf.constant(
+            np.repeat(np.arange(len(measurements.size)), measurements.size), tf.int32
+        )
+        self.named_goals = default_goals(config, spec, measurements)
+
+    @property
+    def variables_to_train(self) -> list[tf.Variable]:
+        return [*self.world_model.trainable_variables, self.log_variance]
+
+    @property
+    def target_goal(self) -> np.ndarray:
+        """The first named goal: what the agent is trained towards, [M]."""
+        return next(iter(self.named_goals.values()))
+
+    def policy(self, goal: tf.Tensor, epsilon: tf.Tensor | float = 0.0) -> session.Policy:
+        """Greedy for a goal: a = argmax_a g . M(s, a, g) (GoalRec eq 5).
+
+        Args:
+          goal: float [M], or [B, M] for a goal for each session.
+          epsilon: probability of a random item among the best `action_pool`.
+        """
+        goal = tf.convert_to_tensor(goal, tf.float32)
+        exploring = not isinstance(epsilon, float) or epsilon > 0.0
+        pool = max(1, round(self.config.action_pool * self.spec.num_items))
+
+        def choose(turn: session.Turn) -> tf.Tensor:
+            batch = tf.shape(turn.observation.step)[0]
+            wanted = tf.broadcast_to(goal, [batch, self.measurements.dim])
+            code = self.averaged.encode(turn.observation, wanted)
+            scores = self.averaged.scores(code, wanted)  # [B, N]
+            if not exploring:
+                return session.best(scores, turn.blocked)
+            seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+            floor = tf.math.top_k(scores, pool).values[:, -1:]  # [B, 1]
+            noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
+            tried = tf.where(scores >= floor, noise, -1.0)
+            coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < epsilon
+            return session.best(tf.where(coin, tried, scores), turn.blocked)
+
+        return choose
+
+    def transition(self, rows: Rows) -> relabel.Transition:
+        """A batch of replayed steps with the goals that they learn under.
+
+        Sessions from a log have no goal of their own (stored as zero): a random goal
+        stands in, redrawn at every visit.
+        """
+        seeds = self.generator.make_seeds(2)  # [2, 2]
+        seeds = tf.cast(tf.transpose(seeds), tf.int32)
+        drawn = goals.random(self.measurements, tf.shape(rows.item)[0], seeds[0])
+        own = tf.norm(rows.goal, axis=-1, keepdims=True) > 0.5
+        batch = relabel.Transition(
+            observation=rows.observation,
+            item=rows.item,
+            measurement=rows.label,
+            outcome=rows.first_label,
+            goal=tf.where(own, rows.goal, drawn),
+        )
+        return relabel.relabel(batch, self.config.hindsight_share, seeds[1])
+
+    def update(self, batch: relabel.Transition) -> dict[str, tf.Tensor]:
+        """One gradient step on eq 9, the value loss and DIEN's auxiliary loss."""
+        config, model = self.config, self.world_model
+        seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)
+        with tf.GradientTape() as tape:
+            code = model.encode(batch.observation, batch.goal, dropout_seed=seeds[0])
+            value = model.value(code)  # [B, M]
+            advantage = model.advantage(code, batch.item[:, None])[:, 0]  # [B, M]
+            # V is held still here: A explains only what the state and goal do not.
+            prediction = tf.stop_gradient(value) + advantage
+            log_variance = tf.clip_by_value(
+                self.log_variance, -config.log_variance_bound, config.log_variance_bound
+            )
+            of = self.measurement_of
+            model_loss = losses.measurement_loss(prediction, batch.measurement, log_variance, of)
+            value_loss = losses.value_loss(value, batch.measurement, log_variance, of)
+            auxiliary = model.tower.auxiliary_loss(batch.observation, code.history, seeds[1])
+            loss = (
+                model_loss
+                + config.value_weight * value_loss
+                + config.auxiliary_weight * auxiliary
+            )
+        gradients = tape.gradient(loss, self.variables_to_train)
+        self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
+        self.updates.assign_add(1)
+        # Early on the average must forget its start quickly.
+        count = tf.cast(self.updates, tf.float32)
+        decay = tf.minimum(config.averaging, (1.0 + count) / (10.0 + count))
+        for average, variable in self._pairs():
+            average.assign_sub((1.0 - decay) * (average - variable))
+        squared = tf.math.squared_difference(prediction, batch.measurement)
+        return {
+            "loss": loss,
+            "model_loss": model_loss,
+            "value_loss": value_loss,
+            "auxiliary_loss": auxiliary,
+            "error": tf.reduce_mean(losses.per_measurement(squared, of), axis=0),  # [J]
+            "value": tf.reduce_mean(value, axis=0),  # [M]
+            "advantage": tf.reduce_mean(advantage, axis=0),  # [M]
+        }
+
+    def _pairs(self):
+        return zip(self.averaged.trainable_variables, self.world_model.trainable_variables, strict=True)
+
+
+def default_goals(
+    config: GoalRecConfig, spec: types.DataSpec, measurements: Measurements
+) -> Mapping[str, np.ndarray]:
+    """The configured goals, or one for each feedback column of the log.
+
+    A default goal weighs a column's windows from now to the end by 1, d, d^2, ...
+    with d the configured discount: far windows are mostly noise to a single step.
+    """
+    if config.goals:
+        parsed = dict(goals.parse(text) for text in config.goals)
+        return {name: goals.named(measurements, weights) for name, weights in parsed.items()}
+    found = {}
+    for column in spec.feedback_names:
+        windows = [p for p in measurements.parts if p.kind == "sum" and p.column == column]
+        weights = {
+            part.name: config.discount**rank
+            for rank, part in enumerate(sorted(windows, key=lambda part: part.first))
+        }
+        if weights:
+            found[column] = goals.named(measurements, weights)
+    return found

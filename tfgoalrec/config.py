@@ -1,0 +1,63 @@
+"""GoalRec's configuration: every number of the method, with its unit."""
+
+import dataclasses
+
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class GoalRecConfig:
+    """Model, losses, optimiser, goals and Algorithm 1."""
+
+    # Measurements and goals.
+    measurements: tuple[str, ...] = option(
+        (), "measurements, e.g. click@0,click@1..3,click@4..,exit@0; empty for the default set"
+    )
+    goals: tuple[str, ...] = option(
+        (),
+        "named goals as weights in raw units, e.g. 'clicks = 1*click@0 + 0.7*click@1..3'; "
+        "the first is the target goal; empty for one goal for each feedback column",
+    )
+    discount: float = option(
+        0.8, "worth of a unit in later windows against one now, in the default goals"
+    )
+    hindsight_share: float = option(0.3, "share of a batch relabelled with hindsight goals, 0..1")
+    # Model.
+    embedding: int = option(16, "width of an item embedding")
+    units: int = option(32, "width of the GRU and the AUGRU")
+    state: int = option(64, "width of the state vector S(s)")
+    goal_units: int = option(32, "width of the goal vector G(g)")
+    stream: int = option(128, "width of the hidden layer of the value and advantage streams")
+    advantage: str = option("bilinear", "advantage head: bilinear or mlp")
+    item_vector: int = option(16, "width of an item vector E(a)")
+    use_goal: bool = option(True, "False removes the goal input (a control of the label leak)")
+    # Losses and optimiser.
+    value_weight: float = option(1.0, "weight of the auxiliary value loss")
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss")
+    log_variance_bound: float = option(6.0, "log sigma^2 is kept within plus and minus this")
+    learning_rate: float = option(1e-3, "Adam learning rate")
+    play_learning_rate: float = option(0.5, "learning rate during play, as a share of the above")
+    weight_decay: float = option(1e-4, "decoupled weight decay, for each update")
+    dropout: float = option(0.1, "dropout on the state and item vectors inside the streams")
+    averaging: float = option(0.995, "decay of the averaged weights that act and are exported")
+    batch: int = option(512, "steps of experience in a batch")
+    # Algorithm 1.
+    replay_sessions: int = option(16384, "sessions that the replay holds")
+    sessions_per_round: int = option(1024, "sessions played in a round")
+    updates_per_round: int = option(200, "updates in a round")
+    log_rounds: int = option(4, "rounds of learning from the log alone, before any play")
+    play_rounds: int = option(20, "rounds of play and learning, for GoalRec (not GoalRec-off)")
+    goal_epsilon_end: float = option(
+        0.8, "share of the play rounds over which the share of random goals falls to 0"
+    )
+    goal_epsilon: float = option(1.0, "share of random goals in the first round of play")
+    action_epsilon: float = option(0.2, "share of steps at which play tries another good item")
+    action_pool: float = option(0.1, "share of the catalogue, best first, that it tries")
+
+    def __post_init__(self):
+        if self.advantage not in ("bilinear", "mlp"):
+            raise ValueError(f"advantage is {self.advantage!r}; expected bilinear or mlp")
+        for name in ("hindsight_share", "dropout", "averaging", "action_epsilon", "action_pool"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}; expected a number from 0 to 1")

@@ -1,0 +1,89 @@
+"""What should the session be good for? Goals g, unit vectors over measurements.
+
+Q(s, a, g) = g . M(s, a, g) (GoalRec eqs 7-8), with M in standardised units. A person
+states a goal as weights in raw units ("a click is worth 1, a second of watching
+0.01"); column j of the goal is then weight_j x std_j, because a raw unit is 1 / std_j
+standardised ones, and the whole is scaled to length 1, which changes no ranking.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec.measurements import Measurements
+
+_TERM = re.compile(r"^(?P<weight>[+-]?\d*\.?\d+)\*(?P<name>.+)$")
+
+
+def normalise(goal: tf.Tensor) -> tf.Tensor:
+    """Scales goals to unit length, [..., M]; a zero goal stays zero."""
+    return goal / tf.maximum(tf.norm(goal, axis=-1, keepdims=True), 1e-12)
+
+
+def named(measurements: Measurements, weights: Mapping[str, float]) -> np.ndarray:
+    """A goal from weights in raw units.
+
+    Args:
+      measurements: gives the columns and their standard deviations.
+      weights: worth of one raw unit of each named measurement.
+
+    Returns:
+      float32 [M], unit length.
+
+    Raises:
+      ValueError: if a name is not a column, or if all weights are zero.
+    """
+    goal = np.zeros(measurements.dim, np.float32)
+    for name, weight in weights.items():
+        if name not in measurements.columns:
+            raise ValueError(
+                f"goal names {name!r}; the measurements are {', '.join(measurements.names)}"
+            )
+        goal[measurements.columns.index(name)] = weight
+    goal = goal * measurements.std.numpy()
+    if not np.linalg.norm(goal) > 0:
+        raise ValueError(f"goal {dict(weights)} weighs nothing: one weight must differ from 0")
+    return goal / np.linalg.norm(goal)
+
+
+def parse(text: str) -> tuple[str, dict[str, float]]:
+    """Reads `clicks = 1*click@0 + 0.5*click@1..` as a name and weights.
+
+    Raises:
+      ValueError: if it is not of that form.
+    """
+    name, equals, terms = text.partition("=")
+    weights: dict[str, float] = {}
+    for term in terms.replace(" ", "").split("+") if equals else []:
+        found = _TERM.match(term)
+        if found:
+            weights[found["name"]] = float(found["weight"])
+    if not name.strip() or not weights or len(weights) != len(terms.split("+")):
+        raise ValueError(f"goal {text!r}; expected e.g. 'clicks = 1*click@0 + 0.5*click@1..'")
+    return name.strip(), weights
+
+
+def random(measurements: Measurements, batch: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Random unit goals for exploration, one for each session.
+
+    With probability 1/2 a goal over amounts only, each wanted (exits unwanted); else
+    over all columns with any sign. The paper does not say how goals are drawn.
+
+    Args:
+      measurements: gives the columns.
+      batch: how many.
+      seed: int32 [2].
+
+    Returns:
+      float [B, M].
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    z = tf.random.stateless_normal([batch, measurements.dim], seeds[0])
+    kinds = np.repeat([part.kind for part in measurements.parts], measurements.size)
+    columns = np.repeat([part.column for part in measurements.parts], measurements.size)
+    sign = np.where(kinds == "embedding", 0.0, np.where(columns == "exit", -1.0, 1.0))
+    wanted = tf.abs(z) * tf.constant(sign, tf.float32)
+    coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < 0.5
+    return normalise(tf.where(coin, wanted, z))

@@ -1,0 +1,114 @@
+"""How does GoalRec learn? From a log alone, or by playing and learning in turn."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec import goals
+from tfgoalrec.agent import GoalRecAgent
+from tfrec import types
+from tfrec.replay.episodes import EpisodeReplay
+from tfrec.simulators import session
+
+
+class GoalRecLearner(tf.Module):
+    """GoalRec with its replay; a unit of work is one round.
+
+    Without a world it learns from the log alone (GoalRec-off). With one it follows
+    Algorithm 1: play sessions under a goal, store them, update.
+
+    The replay starts with the log's sessions, and the first rounds learn from those.
+
+    Args:
+      agent: what learns.
+      log: training sessions.
+      world: who answers, or None for GoalRec-off.
+    """
+
+    def __init__(
+        self, agent: GoalRecAgent, log: types.Episodes, world: session.World | None = None
+    ):
+        super().__init__(name="goalrec_learner")
+        config = agent.config
+        self.agent, self.world = agent, world
+        self.total_units = config.log_rounds + (config.play_rounds if world else 0)
+        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
+        self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
+        self._starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
+        self._fill(log)
+
+    def _fill(self, log: types.Episodes, block: int = 2048) -> None:
+        """Stores the log's sessions; with more than fit, the last ones stay."""
+        capacity = self.replay.capacity
+        for start in range(max(0, len(log.length) - capacity), len(log.length), block):
+            self._add(types.Episodes(*(tf.constant(x[start : start + block]) for x in log)))
+
+    @tf.function(reduce_retracing=True)
+    def _add(self, episodes: types.Episodes) -> None:
+        label = self.agent.measurements.standardised(episodes)
+        no_goal = tf.zeros([tf.shape(episodes.length)[0], self.agent.measurements.dim])
+        self.replay.add(episodes, label, no_goal)
+
+    def advance(self) -> dict[str, float | np.ndarray]:
+        """One round of play (with a world) and updates."""
+        logs = {}
+        config, unit = self.agent.config, int(self.unit)
+        self.agent.learning_rate.assign(self._learning_rate(unit))
+        if self.world is not None and unit >= config.log_rounds:
+            played = (unit - config.log_rounds) / config.play_rounds
+            fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
+            epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
+            logs |= {name: float(x) for name, x in self._play(epsilon).items()}
+        learned = self._learn(tf.constant(self.agent.config.updates_per_round))
+        self.unit.assign_add(1)
+        for name, value in learned.items():
+            value = value.numpy()
+            logs[name if value.ndim == 0 else f"hist/{name}"] = value
+        return logs
+
+    def _learning_rate(self, unit: int) -> float:
+        """Falls along a cosine over the rounds on the log, and again over those of play."""
+        config = self.agent.config
+        if unit < config.log_rounds:
+            top, share = config.learning_rate, unit / config.log_rounds
+        else:
+            top = config.learning_rate * config.play_learning_rate
+            share = (unit - config.log_rounds) / max(1, config.play_rounds)
+        return top * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * share)))
+
+    @tf.function
+    def _play(self, goal_epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Plays one session for each of a random set of starts (Algorithm 1, lines 3-7)."""
+        agent, config = self.agent, self.agent.config
+        batch = config.sessions_per_round
+        seeds = tf.cast(tf.transpose(agent.generator.make_seeds(5)), tf.int32)  # [5, 2]
+        chosen = tf.random.stateless_uniform(
+            [batch], seeds[0], 0, tf.shape(self._starts.user)[0], tf.int32
+        )
+        starts = types.Starts(*(tf.gather(x, chosen) for x in self._starts))
+        coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < goal_epsilon
+        goal = tf.where(
+            coin, goals.random(agent.measurements, batch, seeds[2]), agent.target_goal[None, :]
+        )
+        policy = agent.policy(goal, epsilon=tf.constant(config.action_epsilon))
+        episodes = session.rollout(self.world, policy, starts, seeds[4])
+        self.replay.add(episodes, agent.measurements.standardised(episodes), goal)
+        clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)
+        return {
+            "play/reward_clicks": tf.reduce_mean(clicks),
+            "play/depth_steps": tf.reduce_mean(tf.cast(episodes.length, tf.float32)),
+            "play/random_goals": goal_epsilon,
+        }
+
+    @tf.function
+    def _learn(self, updates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Updates on batches from the replay, all inside one graph."""
+        sums = self._update()
+        for _ in tf.range(updates - 1):
+            step = self._update()
+            sums = {name: sums[name] + step[name] for name in sums}
+        return {name: value / tf.cast(updates, value.dtype) for name, value in sums.items()}
+
+    def _update(self) -> dict[str, tf.Tensor]:
+        seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
+        rows = self.replay.sample(self.agent.config.batch, seed)
+        return self.agent.update(self.agent.transition(rows))

@@ -1,0 +1,217 @@
+"""What of the user's future does GoalRec predict? (GoalRec, "Measurement")
+
+A measurement is a statistic of the session from a step on. It is declared by name:
+
+    click@0        the feedback `click` at this step
+    click@1..3     its sum over the next three steps
+    click@4..      its sum from the fourth step on
+    click@0..      its sum from this step on, this step included
+    step@1..       steps still to come (how long the user stays)
+    exit@0         1 if the user leaves after this step
+    mean(click)    its mean from this step on (a ratio, such as CTR)
+    embedding(click)  the mean embedding of the items clicked from this step on
+
+`click` can be any feedback column of the log. Amounts over disjoint windows are the
+ones to build goals from: a weight for now, a weight for later.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+
+_SUM = re.compile(r"^(?P<column>\w+)@(?P<first>\d+)(?P<range>\.\.(?P<last>\d+)?)?$")
+_CALL = re.compile(r"^(?P<kind>mean|embedding)\((?P<column>\w+)\)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One declared measurement.
+
+    Attributes:
+      name: the declaration, e.g. `click@1..3`.
+      kind: `sum`, `mean` or `embedding`.
+      column: a feedback column, or `step` or `exit`.
+      first: first step of a sum, counted from this one.
+      last: last step of a sum; None for the end of the session.
+      size: columns it takes in the measurement vector.
+    """
+
+    name: str
+    kind: str
+    column: str
+    first: int
+    last: int | None
+    size: int
+
+
+def parse(name: str, spec: types.DataSpec, embedding_size: int) -> Measurement:
+    """Reads one declaration.
+
+    Raises:
+      ValueError: if it is not of the forms above, or names a feedback column that
+        the log does not have.
+    """
+    call, window = _CALL.match(name), _SUM.match(name)
+    found = call or window
+    if not found:
+        raise ValueError(
+            f"measurement {name!r}; expected e.g. click@0, click@1..3, click@4.., step@1.., "
+            "exit@0, mean(click) or embedding(click)"
+        )
+    column = found["column"]
+    known = spec.feedback_names if call else (*spec.feedback_names, "step", "exit")
+    if column not in known:
+        raise ValueError(f"measurement {name!r}: no column {column!r}; there are {', '.join(known)}")
+    if call:
+        size = embedding_size if call["kind"] == "embedding" else 1
+        return Measurement(name, call["kind"], column, 0, None, size)
+    first = int(window["first"])
+    last = first if not window["range"] else int(window["last"]) if window["last"] else None
+    if last is not None and last < first:
+        raise ValueError(f"measurement {name!r}: the window ends before it starts")
+    return Measurement(name, "sum", column, first, last, 1)
+
+
+def default_names(spec: types.DataSpec) -> tuple[str, ...]:
+    """Now, soon and later of each feedback column, leaving, staying, CTR and taste."""
+    names = [f"{column}@{window}" for column in spec.feedback_names for window in _WINDOWS]
+    click = spec.feedback_names[0]
+    return (*names, "exit@0", "step@1..", f"mean({click})", f"embedding({click})")
+
+
+_WINDOWS = ("0", "1..3", "4..")
+
+
+class Measurements(tf.Module):
+    """The measurement vector: its columns, units and standardisation.
+
+    Args:
+      names: declarations; empty for `default_names`.
+      spec: the log's spec.
+      item_embedding: float [N + 1, D], frozen, row 0 zeros; needed by `embedding`
+        measurements. It must not be trained: the target would chase the model.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], spec: types.DataSpec, item_embedding: np.ndarray
+    ):
+        super().__init__(name="measurements")
+        embedding_size = item_embedding.shape[1]
+        self.names = tuple(names) or default_names(spec)
+        self.parts = tuple(parse(name, spec, embedding_size) for name in self.names)
+        self.size = np.array([part.size for part in self.parts])  # [J]
+        self.spec = spec
+        total = int(self.size.sum())
+        self.item_embedding = tf.Variable(
+            item_embedding, dtype=tf.float32, trainable=False, name="frozen_item_embedding"
+        )
+        self.mean = tf.Variable(tf.zeros([total]), trainable=False, name="mean")
+        self.std = tf.Variable(tf.ones([total]), trainable=False, name="std")
+
+    @property
+    def dim(self) -> int:
+        """M, columns of the measurement vector."""
+        return int(self.size.sum())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The name of each of the M columns."""
+        return tuple(
+            part.name if part.size == 1 else f"{part.name}[{i}]"
+            for part in self.parts
+            for i in range(part.size)
+        )
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of each measurement [J]."""
+        return tuple(self._unit(part) for part in self.parts)
+
+    def _unit(self, part: Measurement) -> str:
+        if part.kind == "embedding":
+            return "embedding"
+        unit = {"step": "steps", "exit": "exits"}.get(part.column)
+        if unit is None:
+            unit = self.spec.feedback[self.spec.feedback_index(part.column)].unit
+        return f"{unit} per step" if part.kind == "mean" else unit
+
+    def raw(self, episodes: types.Episodes) -> tf.Tensor:
+        """m_t = f(tau_{t:T}) in raw units, float [B, T, M]; zeros past the session."""
+        parts = [_measure(part, episodes, self) for part in self.parts]
+        live = _live(episodes)  # [B, T]
+        return tf.concat(parts, axis=-1) * live[..., None]
+
+    def standardised(self, episodes: types.Episodes) -> tf.Tensor:
+        """(m_t - mean) / std, float [B, T, M]."""
+        return (self.raw(episodes) - self.mean) / self.std
+
+    def fit(self, episodes: types.Episodes, block: int = 4096) -> None:
+        """Takes mean and standard deviation over all steps of training sessions."""
+        total = int(self.dim)
+        count, first, second = 0.0, np.zeros(total), np.zeros(total)
+        measure = tf.function(self.raw)
+        for start in range(0, len(episodes.length), block):
+            part = types.Episodes(*(tf.constant(x[start : start + block]) for x in episodes))
+            raw = measure(part).numpy().astype(np.float64)
+            live = _live(part).numpy().astype(bool)
+            rows = raw[live]  # [steps, M]
+            count, first = count + len(rows), first + rows.sum(axis=0)
+            second = second + (rows**2).sum(axis=0)
+        mean = first / count
+        std = np.sqrt(np.maximum(second / count - mean**2, 0.0))
+        # A constant column carries nothing: leave it at its scale instead of dividing by 0.
+        std = np.where(std < 1e-6, 1.0, std)
+        self.mean.assign(mean.astype(np.float32))
+        self.std.assign(std.astype(np.float32))
+
+
+def _live(episodes: types.Episodes) -> tf.Tensor:
+    """1 at steps inside the session, float [B, T]."""
+    return tf.sequence_mask(episodes.length, tf.shape(episodes.item)[1], tf.float32)
+
+
+def _measure(part: Measurement, episodes: types.Episodes, owner: Measurements) -> tf.Tensor:
+    """One measurement at every step, float [B, T, size]."""
+    live = _live(episodes)
+    if part.column == "step":
+        value = live
+    elif part.column == "exit":
+        last = tf.one_hot(episodes.length - 1, tf.shape(live)[1])
+        value = last * tf.cast(episodes.exited, tf.float32)[:, None]
+    else:
+        value = episodes.feedback[..., owner.spec.feedback_index(part.column)] * live
+    if part.kind == "sum":
+        return window_sum(value, part.first, part.last)[..., None]
+    to_come = window_sum(value, 0, None)  # [B, T]
+    if part.kind == "mean":
+        return (to_come / tf.maximum(window_sum(live, 0, None), 1.0))[..., None]
+    item = tf.gather(owner.item_embedding, episodes.item)  # [B, T, D]
+    liked = tf.cast(value > 0, tf.float32)
+    total = tf.cumsum(item * liked[..., None], axis=1, reverse=True)  # [B, T, D]
+    return total / tf.maximum(window_sum(liked, 0, None), 1.0)[..., None]
+
+
+def window_sum(value: tf.Tensor, first: int, last: int | None) -> tf.Tensor:
+    """Sum over steps t + first .. t + last of each row.
+
+    Args:
+      value: float [B, T], zero past the end of each session.
+      first: first step, 0 for this one.
+      last: last step, inclusive; None for the end.
+
+    Returns:
+      float [B, T].
+    """
+    to_come = tf.cumsum(value, axis=1, reverse=True)  # sum from t on
+    start = _shift(to_come, first)
+    return start if last is None else start - _shift(to_come, last + 1)
+
+
+def _shift(value: tf.Tensor, steps: int) -> tf.Tensor:
+    """value at t + steps, zero where that is past the end; [B, T]."""
+    length = tf.shape(value)[1]
+    return tf.pad(value, [[0, 0], [0, steps]])[:, steps : steps + length]

@@ -1,0 +1,164 @@
+"""GoalRec's world model: M(s, a, g) = V(s, g) + A(s, g, a) (GoalRec, Figure 3).
+
+Two towers: the state and goal side is computed once for a request, the item side once
+for a catalogue. Two advantage heads:
+
+  mlp       the paper's: a fully connected network of [S, G, E(a)]
+  bilinear  A_j(s, g, a) = P_j(s, g) . E(a): then g . A = (sum_j g_j P_j) . E(a) is an
+            inner product of one query with an item vector, so that ranking a
+            catalogue is a maximum inner product search
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec.config import GoalRecConfig
+from tfrec import types
+from tfrec.towers.dien import DienTower, History
+
+_CHUNK = 1024  # items that the mlp head scores at once: bounds memory at B x 1024 x stream
+
+
+class Code(NamedTuple):
+    """What a request's state and goal come to; computed once, then met by every item.
+
+    Attributes:
+      joint: float [B, S + G], the state vector beside the goal vector.
+      history: the encoded history, for the auxiliary loss.
+    """
+
+    joint: tf.Tensor
+    history: History
+
+
+class WorldModel(tf.Module):
+    """Predicts the standardised measurements of a user's future under a goal.
+
+    Args:
+      config: widths and the advantage head.
+      spec: the log's spec.
+      dim: M, columns of the measurement vector.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+    """
+
+    def __init__(
+        self, config: GoalRecConfig, spec: types.DataSpec, dim: int, item_vectors: np.ndarray
+    ):
+        super().__init__(name="world_model")
+        self.config, self.spec, self.dim = config, spec, dim
+        c, dense, leaky = config, tf.keras.layers.Dense, tf.nn.leaky_relu
+        noise = tf.random.normal([spec.num_items + 1, c.embedding], stddev=0.05)
+        self.item_embedding = tf.Variable(
+            item_vectors[:, : c.embedding] + noise, dtype=tf.float32, name="item_embedding"
+        )
+        self.tower = DienTower(spec, self.item_embedding, c.units, c.state)
+        joint = c.state + c.goal_units
+        self.goal_net = _stack(dim, [dense(c.goal_units, activation=leaky) for _ in range(2)])
+        self.value_net = _stack(joint, [dense(c.stream, activation=leaky), dense(dim)])
+        # E(a); its last element is 1 so that the bilinear head has a bias for each state.
+        self.item_net = _stack(
+            c.embedding, [dense(c.item_vector, activation=leaky), dense(c.item_vector)]
+        )
+        if c.advantage == "bilinear":
+            width = dim * (c.item_vector + 1)
+            self.projection = _stack(joint, [dense(c.stream, activation=leaky), dense(width)])
+        else:
+            # The first layer of the network of [S, G, E], split into its two halves.
+            self.state_half = _stack(joint, [dense(c.stream)])
+            self.item_half = _stack(c.item_vector + 1, [dense(c.stream, use_bias=False)])
+            self.advantage_out = _stack(c.stream, [dense(dim)])
+
+    def encode(
+        self,
+        observation: types.Observation,
+        goal: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> Code:
+        """The state and goal side of the model.
+
+        Args:
+          observation: s, [B, ...].
+          goal: g, unit length, float [B, M].
+          dropout_seed: int32 [2] while training; None switches dropout off.
+        """
+        history = self.tower(observation)
+        goal = goal if self.config.use_goal else tf.zeros_like(goal)
+        state = history.state
+        if dropout_seed is not None and self.config.dropout:
+            state = tf.nn.experimental.stateless_dropout(state, self.config.dropout, dropout_seed)
+        return Code(tf.concat([state, _apply(self.goal_net, goal)], axis=-1), history)
+
+    def value(self, code: Code) -> tf.Tensor:
+        """V(s, g), the mean of the measurements over the behaviour's actions, [B, M]."""
+        return _apply(self.value_net, code.joint)
+
+    def item_vectors(self, item: tf.Tensor | None = None) -> tf.Tensor:
+        """E(a) with a 1 appended.
+
+        Args:
+          item: int32 [...]; None for the whole catalogue, 1..N.
+
+        Returns:
+          float [..., D + 1], or [N, D + 1].
+        """
+        embedding = self.item_embedding[1:] if item is None else tf.gather(self.item_embedding, item)
+        vector = _apply(self.item_net, embedding)
+        return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
+
+    def advantage(self, code: Code, item: tf.Tensor) -> tf.Tensor:
+        """A(s, g, a) of each user's own candidates.
+
+        Args:
+          code: of B requests.
+          item: int32 [B, A].
+
+        Returns:
+          float [B, A, M].
+        """
+        vector = self.item_vectors(item)  # [B, A, D + 1]
+        if self.config.advantage == "bilinear":
+            return tf.einsum("bmd,bad->bam", self._projection(code), vector)
+        hidden = _apply(self.state_half, code.joint)[:, None] + _apply(self.item_half, vector)
+        return _apply(self.advantage_out, tf.nn.leaky_relu(hidden))
+
+    def query(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
+        """The bilinear head's query: query . E(a) = g . A(s, g, a), float [B, D + 1]."""
+        return tf.einsum("bm,bmd->bd", goal, self._projection(code))
+
+    def scores(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
+        """Q(s, a, g) = g . M(s, a, g) of every item (GoalRec eqs 7-8), float [B, N]."""
+        base = tf.einsum("bm,bm->b", goal, self.value(code))[:, None]
+        if self.config.advantage == "bilinear":
+            return base + tf.matmul(self.query(code, goal), self.item_vectors(), transpose_b=True)
+        # g . A is linear in the last layer: fold the goal into it, one column for each user.
+        last = self.advantage_out[-1]
+        readout = tf.matmul(goal, last.kernel, transpose_b=True)  # [B, stream]
+        bias = tf.linalg.matvec(goal, last.bias)[:, None]  # [B, 1]
+        state = _apply(self.state_half, code.joint)  # [B, stream]
+        items = _apply(self.item_half, self.item_vectors())  # [N, stream]
+        parts = []
+        for start in range(0, self.spec.num_items, _CHUNK):
+            hidden = tf.nn.leaky_relu(state[:, None] + items[None, start : start + _CHUNK])
+            parts.append(tf.einsum("bah,bh->ba", hidden, readout))
+        return base + bias + tf.concat(parts, axis=1)
+
+    def _projection(self, code: Code) -> tf.Tensor:
+        """P(s, g), float [B, M, D + 1]."""
+        flat = _apply(self.projection, code.joint)
+        return tf.reshape(flat, [-1, self.dim, self.config.item_vector + 1])  # [B, M, D + 1]
+
+
+def _stack(input_size: int, layers: list) -> list:
+    """Builds dense layers one on another, so that every variable exists from the start."""
+    for layer in layers:
+        layer.build([None, input_size])
+        input_size = layer.units
+    return layers
+
+
+def _apply(layers: list, x: tf.Tensor) -> tf.Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x

@@ -1,0 +1,112 @@
+"""A replay of whole sessions, on the accelerator where there is one.
+
+Sessions are kept as padded arrays in variables; a batch of steps is drawn by gathers
+inside the graph, and the window that a policy saw at a step is cut out of the session
+then. Every state is a variable, so a checkpoint of the module resumes exactly.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrec import types
+
+
+class Rows(NamedTuple):
+    """Steps drawn from the replay.
+
+    Attributes:
+      observation: what the policy saw, [B, ...].
+      item: int32 [B].
+      label: float [B, M], the label stored for this step.
+      first_label: float [B, M], the label stored for the session's first step.
+      goal: float [B, M], the goal stored with the session.
+    """
+
+    observation: types.Observation
+    item: tf.Tensor
+    label: tf.Tensor
+    first_label: tf.Tensor
+    goal: tf.Tensor
+
+
+class EpisodeReplay(tf.Module):
+    """A ring of the latest sessions, each with a label per step and one goal.
+
+    Args:
+      spec: the log's spec.
+      capacity: sessions it holds.
+      label_size: M, width of a step's label and of a session's goal.
+    """
+
+    def __init__(self, spec: types.DataSpec, capacity: int, label_size: int):
+        super().__init__(name="replay")
+        self.spec, self.capacity = spec, capacity
+        h, t, f = spec.history_length, spec.max_steps, len(spec.feedback)
+        self.item = _storage([capacity, h + t], tf.int32, "item")
+        self.feedback = _storage([capacity, h + t, f], tf.float32, "feedback")
+        self.label = _storage([capacity, t, label_size], tf.float32, "label")
+        self.goal = _storage([capacity, label_size], tf.float32, "goal")
+        self.length = _storage([capacity], tf.int32, "length")
+        self.ends = _storage([capacity], tf.int64, "ends")  # running total of the lengths
+        self.added = tf.Variable(0, dtype=tf.int64, trainable=False, name="added")
+
+    @property
+    def size(self) -> tf.Tensor:
+        """Steps held, int64."""
+        return self.ends[-1]
+
+    def add(self, episodes: types.Episodes, label: tf.Tensor, goal: tf.Tensor) -> None:
+        """Stores B sessions over the oldest ones.
+
+        Args:
+          episodes: B sessions, B at most the capacity.
+          label: float [B, T, M].
+          goal: float [B, M].
+        """
+        batch = tf.shape(episodes.length, tf.int64)[0]
+        slot = tf.math.floormod(self.added + tf.range(batch), self.capacity)
+        item = tf.concat([episodes.history_item, episodes.item], axis=1)  # [B, H + T]
+        feedback = tf.concat([episodes.history_feedback, episodes.feedback], axis=1)
+        for variable, value in (
+            (self.item, item),
+            (self.feedback, feedback),
+            (self.label, label),
+            (self.goal, goal),
+            (self.length, episodes.length),
+        ):
+            variable.scatter_update(tf.IndexedSlices(value, slot))
+        self.ends.assign(tf.cumsum(tf.cast(self.length, tf.int64)))
+        self.added.assign_add(batch)
+
+    def sample(self, batch: int, seed: tf.Tensor) -> Rows:
+        """Draws steps with equal probability from all that are held.
+
+        Args:
+          batch: B.
+          seed: int32 [2].
+        """
+        ends = self.ends.read_value()
+        drawn = tf.random.stateless_uniform([batch], seed, 0, ends[-1], tf.int64)
+        row = tf.searchsorted(ends, drawn, side="right", out_type=tf.int64)  # [B]
+        length = tf.cast(tf.gather(self.length, row), tf.int64)
+        step = drawn - (tf.gather(ends, row) - length)  # [B]
+        window = step[:, None] + tf.range(self.spec.history_length, dtype=tf.int64)  # [B, H]
+        cell = tf.stack([tf.broadcast_to(row[:, None], tf.shape(window)), window], axis=-1)
+        here = tf.stack([row, step], axis=1)  # [B, 2]
+        shown = tf.stack([row, step + self.spec.history_length], axis=1)
+        return Rows(
+            observation=types.Observation(
+                history_item=tf.gather_nd(self.item, cell),
+                history_feedback=tf.gather_nd(self.feedback, cell),
+                step=tf.cast(step, tf.int32),
+            ),
+            item=tf.gather_nd(self.item, shown),
+            label=tf.gather_nd(self.label, here),
+            first_label=tf.gather_nd(self.label, tf.stack([row, tf.zeros_like(row)], axis=1)),
+            goal=tf.gather(self.goal, row),
+        )
+
+
+def _storage(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)

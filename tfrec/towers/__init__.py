@@ -1,0 +1,1 @@
+"""How are users and items encoded?"""
