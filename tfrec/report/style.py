@@ -45,6 +45,8 @@ RC = {
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
     "figure.facecolor": "white",
+    "figure.constrained_layout.h_pad": 0.09,
+    "figure.constrained_layout.w_pad": 0.09,
 }
 
 

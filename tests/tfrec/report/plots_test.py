@@ -1,0 +1,106 @@
+"""Plots: what they draw is what they were given."""
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from tfrec.metrics import reliability
+from tfrec.report import model_plots, plots, style
+
+
+def _interval(mean):
+    return {"mean": mean, "low": mean * 0.9, "high": mean * 1.1}
+
+
+SUMMARIES = {
+    name: {"reward": _interval(r), "ctr": _interval(r / d), "depth": _interval(d)}
+    for name, r, d in (("oracle", 16.0, 30.0), ("random", 5.0, 15.0), ("goalrec", 14.0, 28.0))
+}
+
+
+def _texts(figure):
+    figure.draw_without_rendering()
+    return " ".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+
+
+def test_policies_has_a_bar_for_each_policy_in_its_colour():
+    figure = plots.policies(SUMMARIES)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Reward", "CTR", "Depth"]
+    bars = figure.axes[0].patches
+    assert [bar.get_width() for bar in bars] == [5.0, 14.0, 16.0]  # random, goalrec, oracle
+    assert [matplotlib.colors.to_hex(bar.get_facecolor(), False).upper() for bar in bars] == [
+        style.policy_colour(name) for name in ("random", "goalrec", "oracle")
+    ]
+    lines = figure.axes[0].collections[-1].get_segments()  # the intervals
+    assert np.asarray(lines)[:, :, 0] == pytest.approx(
+        np.array([[4.5, 5.5], [12.6, 15.4], [14.4, 17.6]])
+    )
+    assert "clicks per step" in _texts(figure)
+
+
+def test_a_picture_is_written_whole_and_its_folder_made(tmp_path):
+    path = plots.save(plots.policies(SUMMARIES, ("reward",)), tmp_path / "plots" / "a.png")
+    height, width, _ = matplotlib.image.imread(path).shape
+    assert width > 400 and height > 200
+    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+def test_survival_counts_who_has_not_left():
+    figure = plots.survival({"random": np.array([1, 2, 2, 4])})
+    steps, there = figure.axes[0].lines[0].get_data()
+    assert steps.tolist() == [1, 2, 3, 4]
+    assert there.tolist() == [1.0, 0.75, 0.25, 0.25]
+
+
+def test_learning_curve_draws_the_mean_over_seeds_and_the_references():
+    by_seed = np.array([[1.0, 3.0, np.nan], [3.0, 5.0, 7.0]])
+    figure = plots.learning_curve([0, 10, 20], {"goalrec": by_seed}, {"oracle": 9.0}, "updates")
+    lines = figure.axes[0].lines
+    assert lines[-2].get_ydata().tolist() == [2.0, 4.0, 7.0]
+    assert list(lines[-1].get_ydata()) == [9.0, 9.0]
+    assert "Long-term oracle" in _texts(figure)
+    assert figure.axes[0].get_xlabel() == "updates"
+    one = plots.learning_curve([0, 10, 20], {"goalrec": by_seed[1]})
+    assert one.axes[0].lines[0].get_ydata().tolist() == [3.0, 5.0, 7.0]
+    assert "GoalRec (1 seed)" in _texts(one)
+
+
+def test_goals_places_each_goal_at_its_two_means():
+    figure = plots.goals(SUMMARIES, "ctr", "depth", ("", "steps"))
+    points = [container.lines[0].get_data() for container in figure.axes[0].containers]
+    assert [float(y[0]) for _, y in points] == [15.0, 28.0, 30.0]
+    assert [float(x[0]) for x, _ in points] == pytest.approx([5 / 15, 14 / 28, 16 / 30])
+    assert figure.axes[0].get_ylabel() == "Depth (steps)"
+
+
+def test_measurement_error_compares_with_predicting_the_mean():
+    figure = model_plots.measurement_error(
+        ["click_now", "clicks_after"], {"training users": [0.5, 0.6], "test users": [0.7, 1.4]}
+    )
+    assert [bar.get_width() for bar in figure.axes[0].patches] == [0.5, 0.6, 0.7, 1.4]
+    assert figure.axes[0].lines[0].get_xdata() == [1.0, 1.0]
+    assert figure.axes[0].get_xlim()[1] > 1.4
+    assert all(word in _texts(figure) for word in ("click now", "0.70", "predicting the mean"))
+
+
+def test_reliability_draws_each_head_against_the_diagonal():
+    rng = np.random.default_rng(0)
+    predicted = rng.random(500)
+    curves = {
+        "click": reliability.curve(predicted, rng.random(500) < predicted),
+        "watch_seconds": reliability.curve(9 * predicted, 9 * predicted),
+    }
+    figure = model_plots.reliability(curves, {"watch_seconds": "seconds"})
+    click, watch = figure.axes
+    x, y = click.containers[0].lines[0].get_data()
+    assert np.array_equal(x, curves["click"].predicted)
+    assert np.array_equal(y, curves["click"].observed)
+    assert watch.get_xlabel() == "predicted (seconds)"
+    assert click.get_xlabel() == "predicted (probability)"
+    assert "off by 0 on average" in _texts(figure)
+
+
+def test_drawing_leaves_the_callers_style_alone():
+    before = dict(matplotlib.rcParams)
+    plots.policies(SUMMARIES)
+    assert dict(matplotlib.rcParams) == before

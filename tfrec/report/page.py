@@ -1,0 +1,167 @@
+"""The report of a run: report.md, and report.html as one file that can be sent to anyone."""
+
+import base64
+import datetime
+import html
+import os
+import pathlib
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import markdown
+
+from tfrec import errors
+from tfrec.report import results as results_file
+from tfrec.report import tables
+
+_INTERVALS = (
+    "Each cell is a mean and its 95% interval over users and seeds. Reward is what a user's "
+    "session gave in clicks, depth how many steps it lasted, and CTR the clicks over the "
+    "steps of all sessions together."
+)
+
+
+class Picture(NamedTuple):
+    """A plot of the report.
+
+    Attributes:
+      path: the PNG, inside the report's folder.
+      title: a few words, shown where the picture cannot be.
+      caption: what it shows and what to look for; plain text.
+    """
+
+    path: str | os.PathLike[str]
+    title: str
+    caption: str
+
+
+class Section(NamedTuple):
+    """A part of the report after the results.
+
+    Attributes:
+      title: its heading.
+      text: Markdown, with tables; HTML in it is shown as text.
+      pictures: shown after the text.
+    """
+
+    title: str
+    text: str
+    pictures: Sequence[Picture] = ()
+
+
+def write_report(
+    directory: str | os.PathLike[str],
+    results: Mapping[str, Any],
+    figures: Sequence[Picture] = (),
+    sections: Sequence[Section] = (),
+    title: str = "Evaluation",
+    metrics: Sequence[str] = tables.DEFAULT_METRICS,
+) -> pathlib.Path:
+    """Writes report.md and report.html.
+
+    Args:
+      directory: the run's folder; pictures lie in it or below it.
+      results: the document of results.json; `policies` becomes the table, and `seeds`
+        and `users`, where present, are stated.
+      figures: pictures that follow the table.
+      sections: further parts, in order.
+      title: of the page.
+      metrics: columns of the table.
+
+    Returns:
+      The path of report.html, which needs no other file and no network.
+
+    Raises:
+      errors.UserError: if a picture is missing. Nothing is written.
+    """
+    directory = pathlib.Path(directory)
+    lines = [f"# {title}", "", *_facts(results), "## Results", ""]
+    lines += [tables.markdown(results["policies"], metrics), _INTERVALS, ""]
+    pictures = list(figures)
+    lines += _pictures(directory, figures)
+    for section in sections:
+        lines += [f"## {section.title}", "", section.text.strip(), ""]
+        lines += _pictures(directory, section.pictures)
+        pictures += section.pictures
+    text = "\n".join(lines).rstrip() + "\n"
+    page = _to_html(text, title, {_link(directory, p.path): p.path for p in pictures})
+    for name, content in (("report.md", text), ("report.html", page)):
+        with results_file.replacing(directory / name) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    return directory / "report.html"
+
+
+def _facts(results: Mapping[str, Any]) -> list[str]:
+    """What was run, as far as the results say so."""
+    facts = []
+    if "users" in results:
+        users = results["users"]
+        facts.append(f"{users:,} users" if isinstance(users, int) else f"users: {users}")
+    if "seeds" in results:
+        seeds = results["seeds"]
+        facts.append(f"seeds {', '.join(map(str, seeds))}" if isinstance(seeds, list | tuple)
+                     else f"{seeds} seeds")  # fmt: skip
+    facts.append(f"written {datetime.date.today().isoformat()}")
+    return ["; ".join(facts).capitalize() + ".", ""]
+
+
+def _pictures(directory: pathlib.Path, pictures: Sequence[Picture]) -> list[str]:
+    lines = []
+    for picture in pictures:
+        if not pathlib.Path(picture.path).is_file():
+            raise errors.UserError(f"{picture.path}: no such picture for the report")
+        link = _link(directory, picture.path)
+        lines += [f"![{picture.title}](<{link}>)", "", f"*{picture.caption}*", ""]
+    return lines
+
+
+def _link(directory: pathlib.Path, path: str | os.PathLike[str]) -> str:
+    return pathlib.Path(os.path.relpath(path, directory)).as_posix()
+
+
+def _to_html(text: str, title: str, pictures: Mapping[str, str | os.PathLike[str]]) -> str:
+    """The page with its pictures inside."""
+    converter = markdown.Markdown(extensions=["tables", "sane_lists", "fenced_code"])
+    # Whatever looks like HTML is data (an item's name, a flag): show it, do not obey it.
+    converter.preprocessors.deregister("html_block")
+    converter.inlinePatterns.deregister("html")
+    body = converter.convert(text)
+    for link, path in pictures.items():
+        data = base64.b64encode(pathlib.Path(path).read_bytes()).decode("ascii")
+        body = body.replace(f'src="{html.escape(link)}"', f'src="data:image/png;base64,{data}"')
+    return _PAGE.substitute(title=html.escape(title), body=body)
+
+
+_PAGE = string.Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+body { font: 16px/1.55 system-ui, "DejaVu Sans", sans-serif; color: #222; background: #fff;
+       max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.7rem; margin-bottom: .2rem; }
+h2 { font-size: 1.25rem; margin-top: 2.4rem; border-bottom: 1px solid #ddd;
+     padding-bottom: .25rem; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums;
+        display: block; overflow-x: auto; }
+th, td { padding: .35rem .9rem; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
+th { border-bottom: 2px solid #999; text-align: left; }
+tbody tr:hover { background: #f6f8fa; }
+img { max-width: 100%; height: auto; display: block; margin: 1.2rem 0 .3rem; }
+p > em:only-child { color: #555; font-size: .92rem; }
+code, pre { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9em;
+            background: #f4f4f4; border-radius: 3px; }
+code { padding: .1em .3em; }
+pre { padding: .8rem; overflow-x: auto; }
+pre code { padding: 0; }
+@media print { body { margin: 0; max-width: none; } h2, img { break-inside: avoid; } }
+</style>
+</head>
+<body>
+$body
+</body>
+</html>
+""")
