@@ -5,8 +5,9 @@ The reference answers are worked out in Python from the agent itself, through
 in padding, lookup, exclusion, top-k or units in the graph shows as a difference.
 """
 
+import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from tfrec import errors, types
 from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests
 
-TOLERANCE = 1e-5  # of scores, relative above 1; of measurements, in standard deviations
-GOLDEN = pathlib.Path("assets.extra", "golden", "rank.npz")
+TOLERANCE = 1e-5  # in standardised units, relative to the largest of an answer if above 1
+GOLDEN = pathlib.Path("assets.extra", "golden")
 
 
 def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
@@ -57,6 +58,17 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
             candidates=(stranger, *some),
             exclude=(stranger, *some[:2]),
         ),
+    ]
+
+
+def weighted(asked: Sequence[requests.Request]) -> list[requests.Request]:
+    """The same requests for `rank_weights`: their goals taken for weights in raw units."""
+    width = max(len(request.goal) for request in asked)
+    return [
+        dataclasses.replace(
+            request, goal=(), goal_name="", weights=request.goal or (1.0,) * width
+        )
+        for request in asked
     ]
 
 
@@ -111,7 +123,8 @@ def reference(
         sorted_scores = scores[row, order - 1]
         count = min(width, len(order))
         item[row, :count], score[row, :count] = order[:count], sorted_scores[:count]
-        apart = np.diff(sorted_scores) < -4 * TOLERANCE * np.maximum(1, abs(sorted_scores[1:]))
+        largest = max(1.0, np.max(np.abs(sorted_scores), initial=0.0))
+        apart = np.diff(sorted_scores) < -4 * TOLERANCE * largest
         settled[row, :count] = (np.r_[True, apart] & np.r_[apart, True])[:count]
     predicted = predict(tf.constant(np.maximum(item, 1))).numpy()  # [B, k, M]
     lookup = np.array([padding, *raw_ids], dtype=object)
@@ -159,22 +172,24 @@ def write(
 ) -> None:
     """Freezes requests and the agent's own answers inside a version directory.
 
-    The file holds the named inputs as `saved_model_cli run --inputs` takes them, and
-    the answers as `expected_item` and so on.
+    rank.npz and rank_weights.npz hold the named inputs as `saved_model_cli run --inputs`
+    takes them, and the answers as `expected_item` and so on.
     """
     item_dtype = "string" if isinstance(ranker.vocabulary.items.tolist()[0], str) else "int64"
-    inputs = requests.arrays(asked, "rank", item_dtype, len(ranker.spec.feedback))
-    answers = reference(ranker, asked)
-    if item_dtype == "string":
-        encoded = [[raw.encode() for raw in row] for row in answers["item"]]
-        answers["item"] = np.array(encoded, np.bytes_)
-    else:
-        answers["item"] = answers["item"].astype(np.int64)
-    frozen: dict[str, Any] = {**inputs}
-    frozen |= {f"expected_{name}": value for name, value in answers.items()}
-    frozen["measurement_std"] = np.asarray(ranker.measurements.std, np.float32)
-    (version / GOLDEN).parent.mkdir(parents=True)
-    np.savez(version / GOLDEN, **frozen)
+    (version / GOLDEN).mkdir(parents=True)
+    for signature, questions in (("rank", asked), ("rank_weights", weighted(asked))):
+        answers = reference(ranker, questions)
+        if item_dtype == "string":
+            encoded = [[raw.encode() for raw in row] for row in answers["item"]]
+            answers["item"] = np.array(encoded, np.bytes_)
+        else:
+            answers["item"] = answers["item"].astype(np.int64)
+        frozen: dict[str, Any] = {
+            **requests.arrays(questions, signature, item_dtype, len(ranker.spec.feedback)),
+            "measurement_std": np.asarray(ranker.measurements.std, np.float32),
+        }
+        frozen |= {f"expected_{name}": value for name, value in answers.items()}
+        np.savez(version / GOLDEN / f"{signature}.npz", **frozen)
 
 
 def verify(version: pathlib.Path) -> None:
@@ -186,30 +201,41 @@ def verify(version: pathlib.Path) -> None:
     Raises:
       UserError: naming the file, the request and the difference.
     """
-    path = version / GOLDEN
     try:
         loaded = tf.saved_model.load(str(version))
-        rank = loaded.signatures["rank"]
-        with np.load(path) as stored:
-            frozen = {name: stored[name] for name in stored.files}
+        for signature in ("rank", "rank_weights"):
+            path = version / GOLDEN / f"{signature}.npz"
+            with np.load(path) as stored:
+                frozen = {name: stored[name] for name in stored.files}
+            difference = _compare(loaded.signatures[signature], signature, frozen)
+            if difference:
+                raise errors.UserError(
+                    f"{version}: the exported model is not the agent: {path.name}, {difference}"
+                )
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise errors.UserError(f"{version}: not a whole exported model: {error}") from error
+
+
+def _compare(
+    function: Callable[..., dict[str, tf.Tensor]],
+    signature: str,
+    frozen: Mapping[str, np.ndarray],
+) -> str | None:
+    """The first golden request of a signature that is answered wrongly, or None."""
     known = frozen["expected_score"][frozen["expected_valid"]]
     if not np.isfinite(known).all():
-        raise errors.UserError(f"{version}: the agent's own scores are not finite: {known}")
-    inputs = {name: frozen[name] for name in requests.SIGNATURES["rank"]}
-    together = rank(**{name: tf.constant(value) for name, value in inputs.items()})
+        return f"the agent's own scores are not finite: {known}"
+    inputs = {name: tf.constant(frozen[name]) for name in requests.SIGNATURES[signature]}
+    together = function(**inputs)
     for row in range(len(frozen["step"])):
-        one = {name: tf.constant(value[row : row + 1]) for name, value in inputs.items()}
-        for answer, at in ((together, row), (rank(**one), 0)):
+        alone = function(**{name: value[row : row + 1] for name, value in inputs.items()})
+        for answer, at in ((together, row), (alone, 0)):
             found = {name: value.numpy()[at] for name, value in answer.items()}
             expected = {name: frozen[f"expected_{name}"][row] for name in (*found, "settled")}
             difference = _difference(found, expected, frozen["measurement_std"])
             if difference:
-                raise errors.UserError(
-                    f"{version}: the exported model is not the agent: golden request {row} "
-                    f"of {path.name}: {difference}"
-                )
+                return f"golden request {row}: {difference}"
+    return None
 
 
 def _difference(
@@ -219,13 +245,15 @@ def _difference(
     valid = expected["valid"]
     if not np.array_equal(found["valid"], valid):
         return f"{found['valid'].sum()} items, expected {valid.sum()}"
-    score, wanted = found["score"][valid], expected["score"][valid]
-    if not np.all(np.abs(score - wanted) <= TOLERANCE * np.maximum(1, np.abs(wanted))):
-        return f"scores {score}, expected {wanted}"
     same = found["item"] == expected["item"]
-    if not np.all(same | ~expected["settled"]):
-        return f"items {found['item']}, expected {expected['item']}"
-    predicted, wanted = found["measurements"][same], expected["measurements"][same]
-    if not np.all(np.abs(predicted - wanted) <= TOLERANCE * (std + np.abs(wanted))):
-        return f"measurements {predicted}, expected {wanted}"
+    for place in np.flatnonzero(~same & expected["settled"]):
+        return f"place {place + 1}: {found['item'][place]!r}, not {expected['item'][place]!r}"
+    # Rounding is relative to the largest number of a row: g.M may add terms that cancel.
+    for name, unit, where in (("score", 1.0, valid), ("measurements", std, same & valid)):
+        answer, wanted = found[name][where] / unit, expected[name][where] / unit
+        if answer.size:
+            worst = float(np.max(np.abs(answer - wanted)))
+            largest = max(1.0, float(np.max(np.abs(wanted))))
+            if not worst <= TOLERANCE * largest:
+                return f"{name} differ by {worst:.3g} at a size of {largest:.3g}"
     return None

@@ -63,7 +63,7 @@ def test_manifest_and_card_say_what_it_is(exported):
 
 
 def test_saved_model_cli_gives_the_golden_answers(exported, tmp_path):
-    stored = exported / "1" / golden.GOLDEN
+    stored = exported / "1" / golden.GOLDEN / "rank.npz"
     cli = pathlib.Path(sys.executable).with_name("saved_model_cli")
     inputs = ";".join(f"{name}={stored}[{name}]" for name in requests.SIGNATURES["rank"])
     subprocess.run(
@@ -91,7 +91,9 @@ class Disagreeing(fake_ranker.LinearWorldModel):
 def test_a_model_that_is_not_the_agent_is_refused(tmp_path):
     ranker = fake_ranker.FakeRanker()
     ranker.world_model = Disagreeing(bilinear=True)
-    with pytest.raises(errors.UserError, match="not the agent: golden request 0.*(score|item)"):
+    with pytest.raises(
+        errors.UserError, match="not the agent: rank.npz, golden request 0.*(score|place)"
+    ):
         export.export(ranker, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
