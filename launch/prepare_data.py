@@ -32,7 +32,8 @@ class PrepareDataConfig:
     out: str = option("runs/data", "folder to write the prepared data to")
     overwrite: bool = option(False, "replace prepared data that is there already")
     on_bad_row: Literal["error", "skip"] = option(
-        "error", "stop at the first bad or duplicate row, or drop them and list them in rejected.csv"
+        "error",
+        "stop at the first bad or duplicate row, or drop them and list them in rejected.csv",
     )
 
 
@@ -53,8 +54,9 @@ def main(_):
     source, path = _locate(config)
     frame, log_schema = _read(source, path, bad_rows)
     rows = frame.height
-    prepared = episodes.prepare(frame, log_schema, prepare_config)
-    del frame
+    columns = {series.name: series for series in frame}
+    del frame  # so that each column can be let go once it is used
+    prepared = episodes.prepare(columns, log_schema, prepare_config)
     data = storage.write(
         out,
         prepared,
@@ -63,6 +65,7 @@ def main(_):
         source=f"{source} {path.name}" if path else source,
         bad_rows=bad_rows,
         overwrite=config.overwrite,
+        generator=None if path else dataclasses.asdict(_embedded_config()),
     )
     _show(data, rows)
 
@@ -107,13 +110,17 @@ def _read(
     source: str, path: pathlib.Path | None, bad_rows: schema.BadRows
 ) -> tuple[pl.DataFrame, schema.Schema]:
     if path is None:
-        frame, log_schema = synthetic.read(flags.read(synthetic.SyntheticConfig, "embedded_"))
+        frame, log_schema = synthetic.read(_embedded_config())
         return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
     if source == "movielens":
         return movielens.read(path, flags.read(movielens.MovieLensConfig), bad_rows)
     if source == "kuairand":
         return kuairand.read(path, bad_rows)
     return table.read(path, flags.read(table.TableConfig), bad_rows)
+
+
+def _embedded_config() -> synthetic.SyntheticConfig:
+    return flags.read(synthetic.SyntheticConfig, "embedded_")
 
 
 def _show(data: storage.PreparedData, rows: int) -> None:

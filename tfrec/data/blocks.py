@@ -65,7 +65,7 @@ def split_users(
     ends = np.flatnonzero(np.diff(block, append=block[-1] + 1)) + 1
     begin = 0
     for end in ends:
-        yield sessions.take(np.s_[begin : total_sessions[end - 1]])
+        yield sessions.take(np.arange(begin, total_sessions[end - 1]))
         begin = total_sessions[end - 1]
 
 

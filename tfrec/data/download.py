@@ -73,7 +73,9 @@ def kuairand(name: str, base: str = ZENODO, record: str = "10439422") -> Archive
         raise UserError(f"{address}: not a record with files ({error!r})") from error
     key = f"{name}.tar.gz"
     if key not in files:
-        raise UserError(f"{address}: no file {key!r}; the record has {', '.join(sorted(files))}")
+        raise UserError(
+            f"{address}: no file {key!r}; the record has {', '.join(sorted(files))}"
+        )
     kind, _, digest = str(files[key].get("checksum")).partition(":")
     if kind != "md5" or not re.fullmatch(r"[0-9a-f]{32}", digest):
         raise UserError(f"{address}: no MD5 checksum for {key!r}")

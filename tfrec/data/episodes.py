@@ -45,8 +45,12 @@ class PrepareConfig:
         0, "keep the most frequent items of the training rows, items; 0 keeps all of them"
     )
     max_sessions_per_user: int = option(30, "the latest sessions kept of each user; 0: all")
-    test_fraction: float = option(0.3, "share of the users (or of the sessions, by time) to test on")
-    validation_fraction: float = option(0.1, "share of the training users (sessions) to tune on")
+    test_fraction: float = option(
+        0.3, "share of the users (or of the sessions, by time) to test on"
+    )
+    validation_fraction: float = option(
+        0.1, "share of the training users (sessions) to tune on"
+    )
     split: Literal["user", "time"] = option("user", "test on other users, or on later sessions")
     train_until: str = option(
         "", "split=time: training sessions end before this ISO time (UTC); default by share"
@@ -88,8 +92,8 @@ class Sessions(NamedTuple):
       start: int64 [S], the session's first event.
       length: int32 [S], steps.
       exited: bool [S], False where the session reached the cap.
-      start_ms: int64 [S], time of the first step.
-      end_ms: int64 [S], time of the last step that was logged, before any cut.
+      start_ms: int64 [S], time of the first step that was logged.
+      end_ms: int64 [S], time of the last one, before any cut.
       split: int8 [S], index into SPLITS.
     """
 
@@ -127,81 +131,63 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    frame: pl.DataFrame, schema: schema_lib.Schema, config: PrepareConfig
+    table: pl.DataFrame | dict[str, pl.Series],
+    schema: schema_lib.Schema,
+    config: PrepareConfig,
 ) -> Prepared:
     """Cuts a validated log into sessions and splits them.
 
     Args:
-      frame: the interaction table as `schema.validate` returns it. Its columns are
-        let go one by one: drop your own reference to save memory.
+      table: the interaction table as `schema.validate` returns it. Given as a dict of its
+        columns, the dict is emptied on the way, which saves the memory of a large log.
       schema: its columns.
       config: how to cut and split.
 
     Raises:
-      UserError: if nothing is left, or a split by time would leak.
+      UserError: if nothing is left to train on, or a split by time would leak.
     """
-    time = frame["time_ms"].to_numpy()
-    new_user = _changes(frame["user"])
-    users = vocabulary_lib.Ids(vocabulary_lib.as_array(frame["user"].filter(new_user)))
-    frame = frame.drop("user")
-    starts_session = new_user.to_numpy().copy()
-    gap_ms = config.session_gap_minutes * _MINUTE_MS
-    starts_session[1:] |= np.diff(time) > gap_ms
-    user_of = np.cumsum(new_user.to_numpy(), dtype=np.int32)  # dense user id of each row
+    columns = table if isinstance(table, dict) else {series.name: series for series in table}
+    del table
+    user = columns.pop("user")
+    new_user = (user != user.shift(1)).fill_null(True)
+    users = vocabulary_lib.Ids(vocabulary_lib.as_array(user.filter(new_user)))
+    del user
+    time = columns.pop("time_ms").to_numpy()
+    sessions = _sessions(new_user.to_numpy(), time, config)
 
     if config.split == "user":
-        user_split = _split_users(len(users), config)  # [U]
-        in_training = user_split[user_of - 1] == 0
-        cuts = None
+        split_of = _split_users(len(users), config)  # [U]
+        in_training = _repeat(split_of == 0, np.flatnonzero(new_user.to_numpy()), len(time))
+        sessions = sessions._replace(split=split_of[sessions.user - 1])
     else:
-        cuts = _time_cuts(time, starts_session, config)
+        cuts = _time_cuts(sessions.start_ms, config)
         in_training = time < cuts.train_until
-
-    items, kept = _items(frame["item"], in_training, config.max_items)
-    dense = items.encode(frame["item"])
-    frame = frame.with_columns(pl.Series("item", dense)).drop("time_ms")
-    dropped = {"rows_of_unknown_or_rare_items": 0}
-    if not kept:
-        keep = dense != types.PAD
-        dropped["rows_of_unknown_or_rare_items"] = int(len(keep) - keep.sum())
-        session_of = np.cumsum(starts_session, dtype=np.int32)[keep]
-        starts_session = np.diff(session_of, prepend=-1) != 0
-        frame = frame.filter(pl.Series(keep))
-        time, user_of, in_training = time[keep], user_of[keep], in_training[keep]
-        if frame.height == 0:
-            raise UserError("no row is left: no item of the log occurs in its training part")
-
-    sessions = _sessions(starts_session, user_of, time, config)
-    if config.split == "user":
-        sessions = sessions._replace(split=user_split[sessions.user - 1])
-    else:
         sessions = sessions._replace(split=cuts.split(sessions))
-        dropped["sessions_across_a_cut"] = int((sessions.split == _DROPPED).sum())
-        sessions = sessions.take(sessions.split != _DROPPED)
-    short = sessions.length < config.min_steps
-    dropped["short_sessions"] = int(short.sum())
-    sessions = sessions.take(~short)
-    latest = _latest(sessions, config.max_sessions_per_user)
-    dropped["sessions_beyond_the_latest"] = int((~latest).sum())
-    sessions = sessions.take(latest)
-    if not (sessions.split == 0).any():
-        raise UserError(
-            f"no training session is left of {len(users):,} users; lower min_steps "
-            f"(now {config.min_steps}) or test_fraction (now {config.test_fraction})"
-        )
+    del time
+
+    items = _items(columns["item"], in_training, config.max_items)
+    columns["item"] = pl.Series(items.encode(columns.pop("item")))
+    unknown = columns["item"] == types.PAD
+    dropped = {"rows_of_unknown_or_rare_items": int(unknown.sum())}
+    if unknown.any():
+        known = ~unknown
+        for name in list(columns):
+            columns[name] = columns.pop(name).filter(known)
+        in_training = in_training[known.to_numpy()]
+        sessions = _moved(sessions, known.to_numpy())
+    sessions = _selected(sessions, config, dropped)
     refuse_leak(sessions, config.split)
 
     categories = vocabulary_lib.Ids(np.zeros(0, np.int64))
     if schema.category:
-        categories = vocabulary_lib.ids_of(frame["category"])
-        frame = frame.with_columns(pl.Series("category", categories.encode(frame["category"])))
-    feedback = _scaled(frame, schema, in_training)
+        categories = vocabulary_lib.ids_of(columns["category"])
+        columns["category"] = pl.Series(categories.encode(columns["category"]))
     return Prepared(
-        events=frame,
+        events=pl.DataFrame(columns),
         sessions=sessions,
         vocabulary=vocabulary_lib.Vocabulary(items, users, categories),
         spec=types.DataSpec(
-            feedback=feedback,
+            feedback=_scaled(columns, schema, in_training),
             num_items=len(items),
             num_users=len(users),
             history_length=config.history_length,
@@ -254,8 +240,8 @@ class _TimeCuts(NamedTuple):
         return which
 
 
-def _time_cuts(time: np.ndarray, starts_session: np.ndarray, config: PrepareConfig) -> _TimeCuts:
-    starts = np.sort(time[starts_session])
+def _time_cuts(start_ms: np.ndarray, config: PrepareConfig) -> _TimeCuts:
+    starts = np.sort(start_ms)
 
     def after(share: float) -> int:
         """The time at which this share of the sessions has started."""
@@ -289,42 +275,72 @@ def _split_users(num_users: int, config: PrepareConfig) -> np.ndarray:
     return split
 
 
-def _items(
-    item: pl.Series, in_training: np.ndarray, max_items: int
-) -> tuple[vocabulary_lib.Ids, bool]:
-    """The items to keep, and whether those are all items of the log."""
-    counts = item.filter(pl.Series(in_training)).value_counts(name="rows")
+def _items(item: pl.Series, in_training: np.ndarray, max_items: int) -> vocabulary_lib.Ids:
+    """The items of the training rows, or the most frequent of them."""
+    rows = pl.DataFrame({"item": item, "training": in_training}).lazy()
+    counts = rows.group_by("item").agg(pl.col("training").sum()).collect(engine="streaming")
+    kept = counts.filter(pl.col("training") > 0)
     if max_items:
         # Ties go to the smaller id, so that the choice does not depend on row order.
-        counts = counts.sort(["rows", item.name], descending=[True, False]).head(max_items)
-    ids = vocabulary_lib.ids_of(counts[item.name])
-    return ids, len(ids) == item.n_unique()
+        kept = kept.sort("training", "item", descending=[True, False]).head(max_items)
+    return vocabulary_lib.ids_of(kept["item"])
 
 
-def _sessions(
-    starts_session: np.ndarray, user_of: np.ndarray, time: np.ndarray, config: PrepareConfig
-) -> Sessions:
-    """All sessions; those longer than the cap are cut. The split is yet to be filled in."""
+def _sessions(new_user: np.ndarray, time: np.ndarray, config: PrepareConfig) -> Sessions:
+    """All sessions at full length; `exited` and `split` are yet to be filled in."""
+    starts_session = new_user.copy()
+    starts_session[1:] |= np.diff(time) > config.session_gap_minutes * _MINUTE_MS
     start = np.flatnonzero(starts_session)
-    length = np.diff(start, append=len(starts_session))
-    user = user_of[start]
-    new_user = np.flatnonzero(np.diff(user, prepend=0))  # each user's first session
-    first = np.repeat(start[new_user], np.diff(new_user, append=len(start)))
+    length = np.diff(start, append=len(time))
+    first = np.flatnonzero(new_user)  # of each user
+    user = np.cumsum(new_user[start], dtype=np.int32)
     return Sessions(
         user=user,
-        first=first,
+        first=first[user - 1],
         start=start,
-        length=np.minimum(length, config.max_steps).astype(np.int32),
-        # A session that just reaches the cap may have been cut by whoever wrote the log.
-        exited=length < config.max_steps,
+        length=length.astype(np.int32),
+        exited=np.zeros(len(start), bool),
         start_ms=time[start],
         end_ms=time[start + length - 1],
         split=np.zeros(len(start), np.int8),
     )
 
 
+def _moved(sessions: Sessions, known: np.ndarray) -> Sessions:
+    """The sessions after the rows where `known` is false have gone."""
+    before = np.append(0, np.cumsum(known, dtype=np.int32)).astype(np.int64)
+    start, end = before[sessions.start], before[sessions.start + sessions.length]
+    return sessions._replace(
+        first=before[sessions.first], start=start, length=(end - start).astype(np.int32)
+    )
+
+
+def _selected(sessions: Sessions, config: PrepareConfig, dropped: dict[str, int]) -> Sessions:
+    """The sessions to store, cut at the cap; counts the others in `dropped`."""
+
+    def keep(mask: np.ndarray, reason: str) -> None:
+        nonlocal sessions
+        dropped[reason] = int(len(mask) - mask.sum())
+        sessions = sessions.take(mask)
+
+    if config.split == "time":
+        keep(sessions.split != _DROPPED, "sessions_across_a_cut")
+    keep(sessions.length >= config.min_steps, "short_sessions")
+    keep(_latest(sessions, config.max_sessions_per_user), "sessions_beyond_the_latest")
+    if not (sessions.split == 0).any():
+        raise UserError(
+            f"no training session is left; lower min_steps (now {config.min_steps}) or "
+            f"test_fraction (now {config.test_fraction}), or give a longer log"
+        )
+    return sessions._replace(
+        length=np.minimum(sessions.length, config.max_steps),
+        # A session that just reaches the cap may have been cut by whoever wrote the log.
+        exited=sessions.length < config.max_steps,
+    )
+
+
 def _latest(sessions: Sessions, most: int) -> np.ndarray:
-    """bool [S]: whether a session is among the latest `most` of its user and split."""
+    """Bool [S]: whether a session is among the latest `most` of its user and split."""
     if not most or not len(sessions.user):
         return np.ones(len(sessions.user), bool)
     # Within a user sessions are in order of time, so splits by time are contiguous too.
@@ -336,21 +352,23 @@ def _latest(sessions: Sessions, most: int) -> np.ndarray:
 
 
 def _scaled(
-    frame: pl.DataFrame, schema: schema_lib.Schema, in_training: np.ndarray
+    columns: dict[str, pl.Series], schema: schema_lib.Schema, in_training: np.ndarray
 ) -> tuple[types.FeedbackColumn, ...]:
     """The feedback columns with their scale, from training rows alone."""
-    amounts = [column.name for column in schema.feedback if column.kind == "amount"]
-    mask = pl.Series(in_training)
-    scale = {name: frame[name].filter(mask).cast(pl.Float64).std(ddof=0) for name in amounts}
-    return tuple(
-        dataclasses.replace(column, scale=float(scale.get(column.name) or 1.0))
-        for column in schema.feedback
-    )
+    training = pl.Series(in_training)
+
+    def scale(column: types.FeedbackColumn) -> float:
+        if column.kind == "binary":
+            return 1.0
+        rows = columns[column.name].filter(training).to_numpy()
+        return float(rows.std(dtype=np.float64)) or 1.0
+
+    return tuple(dataclasses.replace(column, scale=scale(column)) for column in schema.feedback)
 
 
-def _changes(column: pl.Series) -> pl.Series:
-    """True where a value differs from the one before; true at the start."""
-    return (column != column.shift(1)).fill_null(True)
+def _repeat(values: np.ndarray, first: np.ndarray, total: int) -> np.ndarray:
+    """values[i] for each row of the run that begins at first[i], [total]."""
+    return np.repeat(values, np.diff(first, append=total))
 
 
 def _milliseconds(name: str, text: str) -> int:

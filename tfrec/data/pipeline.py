@@ -40,19 +40,18 @@ def batches(
     Returns:
       A dataset of `types.Episodes`.
     """
-    shuffled = seed is not None
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
-    if shuffled:
+    if seed is not None:
         dataset = dataset.shuffle(max(1, len(files)), seed=seed)
     dataset = dataset.interleave(
         tf.data.TFRecordDataset,
-        cycle_length=min(4, max(1, len(files))) if shuffled else 1,
+        cycle_length=1 if seed is None else min(4, max(1, len(files))),
         num_parallel_calls=1,
         deterministic=True,
     )
     dataset = dataset.map(lambda record: blocks.parse(record, spec).episodes)
     dataset = dataset.unbatch()
-    if shuffled:
+    if seed is not None:
         dataset = dataset.shuffle(SHUFFLE_SESSIONS, seed=seed + 1)
     if repeat:
         dataset = dataset.repeat()

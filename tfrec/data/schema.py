@@ -217,7 +217,9 @@ def validate(
         )
     if frame.height == 0:
         raise UserError(f"{file}: no rows; expected at least one event")
-    return _ordered(frame, path, bad_rows, first_row).select(schema.columns)
+    columns = {series.name: series for series in frame}
+    del frame
+    return _ordered(columns, path, bad_rows, first_row).select(schema.columns)
 
 
 def _typed(
@@ -273,21 +275,27 @@ def _rules(frame: pl.DataFrame, schema: Schema) -> list[tuple[str, pl.Expr, str]
 
 
 def _ordered(
-    frame: pl.DataFrame, path: str | pathlib.Path, bad_rows: BadRows, first_row: int
+    columns: dict[str, pl.Series],
+    path: str | pathlib.Path,
+    bad_rows: BadRows,
+    first_row: int,
 ) -> pl.DataFrame:
-    """Orders by user and time, ties as in the file; rejects repeated rows."""
-    order = _order(frame)
-    # Column by column, so that only one column is ever held twice.
-    columns = {}
-    for name in frame.columns:
-        columns[name] = frame[name] if order is None else frame[name].gather(order)
-        frame = frame.drop(name)
-    frame = pl.DataFrame(columns)
-    if not _may_repeat(frame):
+    """Orders by user and time, ties as in the file; rejects repeated rows.
+
+    Args:
+      columns: the table; emptied column by column, so that only one is ever held twice.
+      path: as for `validate`, and so are the others.
+      bad_rows: what to do with repeated rows.
+      first_row: the number of the first row.
+    """
+    order, same = _order(columns["user"], columns["time_ms"])
+    frame = pl.DataFrame(
+        {name: columns.pop(name).rechunk().gather(order) for name in list(columns)}
+    )
+    if not _may_repeat(frame["item"], same):
         return frame
     if ROW not in frame.columns:
-        rows = np.arange(frame.height, dtype=np.uint32) if order is None else order.to_numpy()
-        frame = frame.with_columns(pl.Series(ROW, rows).cast(pl.Int64) + first_row)
+        frame = frame.with_columns((order.cast(pl.Int64) + first_row).alias(ROW))
     event = [name for name in frame.columns if name != ROW]
     first = frame.select(pl.struct(event).is_first_distinct()).to_series()
     if first.all():
@@ -300,41 +308,51 @@ def _ordered(
     return frame.filter(first)
 
 
-def _order(frame: pl.DataFrame) -> pl.Series | None:
-    """Positions in order of user, then time, then position; None if already so."""
-    if frame.schema["user"].is_integer():
-        low_user, high_user, low, high = frame.select(
-            pl.col("user").min().alias("a"),
-            pl.col("user").max().alias("b"),
-            pl.col("time_ms").min().alias("c"),
-            pl.col("time_ms").max().alias("d"),
-        ).row(0)
-        bits = (high - low).bit_length()
-        if (high_user - low_user).bit_length() + bits < 63:
-            # One integer orders both, several times faster than two columns.
-            user = pl.col("user").cast(pl.Int64) - low_user
-            key = frame.select(user * (1 << bits) + (pl.col("time_ms") - low)).to_series()
-            if key.is_sorted():
-                return None
-            order = np.argsort(key.to_numpy(), kind="stable").astype(np.uint32)
-            return pl.Series(order)
-    by = ["user", "time_ms"]
-    return frame.select(pl.arg_sort_by(by, maintain_order=True)).to_series()
+def _order(user: pl.Series, time: pl.Series) -> tuple[pl.Series, np.ndarray]:
+    """The order of user, time and position.
+
+    Returns:
+      Positions in that order, and for each place but the first whether user and time are
+      those of the place before it.
+    """
+    if not user.dtype.is_integer() or user.max() - user.min() >= 1 << 32:
+        user = user.rank("dense")
+    user, time = user.to_numpy(), time.to_numpy()
+    low_user, low = int(user.min()), int(time.min())
+    bits = (int(time.max()) - low).bit_length()
+    if (int(user.max()) - low_user).bit_length() + bits < 64:
+        # One integer orders both. It is made in place: at this size every copy counts.
+        key = user.astype(np.int64)
+        key -= low_user
+        key <<= bits
+        key += time
+        key -= low
+        order = np.argsort(key, kind="stable").astype(np.uint32)
+        key = key[order]
+        same = key[1:] == key[:-1]
+    else:
+        order = np.lexsort((time, user)).astype(np.uint32)
+        same = (np.diff(time[order]) == 0) & (np.diff(user[order]) == 0)
+    return pl.Series(order), same
 
 
-def _may_repeat(frame: pl.DataFrame) -> bool:
-    """Whether any event of a user has the time and the item of another; cheap, exact."""
-    same = (pl.col("user") == pl.col("user").shift(1)) & (
-        pl.col("time_ms") == pl.col("time_ms").shift(1)
-    )
-    # Only neighbours in time can be repeats: look at those rows alone.
-    follows = frame.select(same.fill_null(False)).to_series()
-    if not follows.any():
+def _may_repeat(item: pl.Series, same: np.ndarray) -> bool:
+    """Whether an item occurs twice at the same time of the same user."""
+    tied = np.append(False, same)  # with the row before
+    tied[:-1] |= same  # or with the row after
+    rows = np.flatnonzero(tied)
+    if not len(rows):
         return False
-    near = follows | follows.shift(-1, fill_value=False)
-    ties = frame.select("item").filter(near)
-    group = (~follows).cast(pl.UInt32).cum_sum().filter(near)
-    return bool(ties.with_columns(group.alias("group")).is_duplicated().any())
+    shown = item.gather(rows)
+    if not shown.dtype.is_integer() or shown.max() - shown.min() >= 1 << 32:
+        shown = shown.rank("dense")
+    # One number for a run of ties and an item: repeats are then equal neighbours.
+    key = np.cumsum(~np.append(False, same)[rows])
+    key <<= 32
+    key += shown.to_numpy()
+    key -= shown.min()
+    key.sort()
+    return bool((key[1:] == key[:-1]).any())
 
 
 def _shorten(value: object) -> object:
@@ -342,4 +360,3 @@ def _shorten(value: object) -> object:
     if isinstance(value, str) and len(value) > 60:
         return f"{value[:40]}... ({len(value):,} characters)"
     return value
-

@@ -21,9 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import blocks
+from tfrec.data import blocks, pipeline
 from tfrec.data import episodes as episodes_lib
-from tfrec.data import pipeline
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
@@ -94,7 +93,9 @@ class PreparedData:
 
     def files(self, split: str) -> list[str]:
         """The shards of a split, `train`, `validation`, `test` or `all` of them."""
-        names = [file for name in _splits(split) for file in self.manifest["splits"][name]["files"]]
+        names = [
+            file for name in _splits(split) for file in self.manifest["splits"][name]["files"]
+        ]
         return [str(self.directory / name) for name in names]
 
     def episodes(self, split: str) -> types.Episodes:
@@ -158,7 +159,9 @@ class PreparedData:
                     lambda part: np.zeros((total, *part.shape[1:]), part.dtype), block
                 )
             size = len(block.start_ms)
-            for whole, part in zip(tf.nest.flatten(filled), tf.nest.flatten(block), strict=True):
+            for whole, part in zip(
+                tf.nest.flatten(filled), tf.nest.flatten(block), strict=True
+            ):
                 whole[place : place + size] = part
             place += size
         return filled if filled is not None else self._nothing()
@@ -196,6 +199,7 @@ def write(
     source: str,
     bad_rows: schema_lib.BadRows | None = None,
     overwrite: bool = False,
+    generator: dict[str, Any] | None = None,
 ) -> PreparedData:
     """Writes prepared sessions, a block of users at a time, and opens them.
 
@@ -207,6 +211,8 @@ def write(
       source: what the log was, for the manifest.
       bad_rows: rows that were skipped, listed in rejected.csv.
       overwrite: whether to replace prepared data that is there already.
+      generator: parameters of the ground truth that wrote a synthetic log, if one did:
+        with them its world can be rebuilt.
 
     Raises:
       UserError: if the directory exists and is not to be (or cannot safely be) replaced.
@@ -230,6 +236,7 @@ def write(
             "format": FORMAT,
             "source": source,
             "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "generator": generator,
             "seed": config.seed,
             "spec": spec,
             "splits": splits,

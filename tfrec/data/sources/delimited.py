@@ -1,13 +1,17 @@
 """Delimited text -> typed columns, with an error that names the row where it goes wrong."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from tfrec.data import schema
+from tfrec.data import schema as schema_lib
 from tfrec.data.sources import files
 from tfrec.errors import UserError
+
+_ROWS_AT_ONCE = 1 << 20
 
 _EXPECTED = {
     pl.Int32: "an integer within 32 bits",
@@ -32,10 +36,88 @@ def header(path: pathlib.Path, separator: str) -> list[str]:
     return [name.strip() for name in names]
 
 
+def read_grouped(
+    path: pathlib.Path,
+    columns: Mapping[str, type[pl.DataType]],
+    interactions: Callable[[pl.DataFrame, schema_lib.BadRows], pl.DataFrame],
+    schema: schema_lib.Schema,
+    *,
+    separator: str = ",",
+    names: Sequence[str] | None = None,
+) -> pl.DataFrame | None:
+    """The validated table of a clean file whose rows are grouped by ascending user.
+
+    Some users at a time are read, checked and ordered while the next are parsed, so that
+    memory is the finished table and one block.
+
+    Args:
+      path: as for `read`, and so are `columns`, `separator` and `names`.
+      columns: names and types of the columns to read, all numbers.
+      interactions: turns some rows of the file into rows of the interaction table.
+      schema: of the interaction table.
+      separator: one character.
+      names: all columns, for a file without a header line.
+
+    Returns:
+      The table, or None where the file is not so, or not clean: then `read` it, to put it
+      in order or to say what is wrong.
+    """
+    present = _present(path, columns, separator, names)
+    scan = _scan(path, present, columns, separator, names is None)
+    try:
+        table = _Table(schema, rows=scan.select(pl.len()).collect().item())
+        batches = scan.select(*columns).collect_batches(
+            chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming"
+        )
+        strict = schema_lib.BadRows()
+        rest, last_user = None, None  # the batch's last user may go on in the next batch
+        for batch in batches:
+            if sum(batch.null_count().row(0)):
+                return None
+            rows = interactions(batch, strict)
+            rows = rows if rest is None else pl.concat([rest, rows])
+            users = rows["user"]
+            if not users.is_sorted() or (last_user is not None and users[0] <= last_user):
+                return None
+            cut = users.search_sorted(users[-1])
+            rest, rows = rows[cut:], rows[:cut]
+            if cut:
+                last_user = users[cut - 1]
+                table.append(schema_lib.validate(rows, schema, path))
+        if rest is None:
+            return None
+        table.append(schema_lib.validate(rest, schema, path))
+    except (pl.exceptions.PolarsError, UserError):
+        return None
+    return table.finished()
+
+
+class _Table:
+    """An interaction table of numbers that grows block by block, without a second copy."""
+
+    def __init__(self, schema: schema_lib.Schema, rows: int):
+        self._names, self._rows, self._filled = schema.columns, rows, 0
+        self._columns: dict[str, np.ndarray] = {}
+
+    def append(self, block: pl.DataFrame) -> None:
+        end = self._filled + block.height
+        for name in self._names:
+            part = block[name].to_numpy()
+            if name not in self._columns:
+                self._columns[name] = np.empty(self._rows, part.dtype)
+            self._columns[name][self._filled : end] = part
+        self._filled = end
+
+    def finished(self) -> pl.DataFrame:
+        return pl.DataFrame(
+            {name: pl.Series(column[: self._filled]) for name, column in self._columns.items()}
+        )
+
+
 def read(
     path: pathlib.Path,
     columns: Mapping[str, type[pl.DataType]],
-    bad_rows: schema.BadRows,
+    bad_rows: schema_lib.BadRows,
     *,
     separator: str = ",",
     names: Sequence[str] | None = None,
@@ -59,63 +141,90 @@ def read(
       UserError: for a missing column, an undecodable file, a damaged row (unless these
         are skipped), or no rows.
     """
-    has_header = names is None
+    present = _present(path, columns, separator, names)
+    try:
+        scan = _scan(path, present, columns, separator, names is None)
+        frame = scan.select(*columns).collect(engine="streaming")
+        clean = sum(frame.null_count().row(0)) == 0
+    except pl.exceptions.PolarsError as error:
+        _require_utf8(path, error)
+        clean = False
+    if not clean:
+        frame = _read_as_text(path, columns, bad_rows, present, separator, names is None)
+    if frame.height == 0:
+        raise UserError(f"{path.name}: no rows after the header; expected at least one event")
+    return frame
+
+
+def _present(
+    path: pathlib.Path,
+    columns: Mapping[str, type[pl.DataType]],
+    separator: str,
+    names: Sequence[str] | None,
+) -> list[str]:
+    """The names of all columns of the file.
+
+    Raises:
+      UserError: if one of `columns` is not among them.
+    """
     present = header(path, separator) if names is None else list(names)
     absent = [name for name in columns if name not in present]
     if absent:
         raise UserError(
             f"{path.name}, row 1: no column {absent[0]!r}; the file has {', '.join(present)}"
         )
-    scan = dict(
-        source=path,
-        separator=separator,
-        has_header=has_header,
-        # Names from us, not from the line: `user, item` is as good as `user,item`.
-        new_columns=present,
-    )
+    return present
+
+
+def _scan(
+    path: pathlib.Path,
+    present: Sequence[str],
+    columns: Mapping[str, type[pl.DataType]],
+    separator: str,
+    has_header: bool,
+    **options: Any,
+) -> pl.LazyFrame:
+    # Names from us, not from the line: `user, item` is as good as `user,item`.
     overrides = {name: columns.get(name, pl.String) for name in present}
-    try:
-        frame = (
-            pl.scan_csv(**scan, schema=overrides).select(*columns).collect(engine="streaming")
-        )
-        clean = sum(frame.null_count().row(0)) == 0
-    except pl.exceptions.PolarsError as error:
-        _require_utf8(path, error)
-        clean = False
-    if not clean:
-        frame = _read_as_text(path, columns, bad_rows, scan, present)
-    if frame.height == 0:
-        raise UserError(f"{path.name}: no rows after the header; expected at least one event")
-    return frame
+    return pl.scan_csv(
+        path, separator=separator, has_header=has_header, schema=overrides, **options
+    )
 
 
 def _read_as_text(
     path: pathlib.Path,
     columns: Mapping[str, type[pl.DataType]],
-    bad_rows: schema.BadRows,
-    scan: dict,
-    present: list[str],
+    bad_rows: schema_lib.BadRows,
+    present: Sequence[str],
+    separator: str,
+    has_header: bool,
 ) -> pl.DataFrame:
     """Reads text, then casts column by column, rejecting rows that do not fit."""
-    first_row = 2 if scan["has_header"] else 1
+    first_row = 2 if has_header else 1
+    scan = _scan(
+        path,
+        present,
+        dict.fromkeys(present, pl.String),
+        separator,
+        has_header,
+        truncate_ragged_lines=True,
+    )
     try:
-        text = (
-            pl.scan_csv(
-                **scan,
-                schema={name: pl.String for name in present},
-                truncate_ragged_lines=True,
-            )
-            .select(*columns)
-            .with_row_index(schema.ROW, offset=first_row)
-            .collect(engine="streaming")
-        )
+        text = scan.select(*columns).with_row_index(schema_lib.ROW, offset=first_row)
+        text = text.collect(engine="streaming")
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path.name}: not readable as delimited text ({error})") from error
     text = text.filter(~pl.all_horizontal(pl.col(*columns).is_null()))  # blank lines
     for name, dtype in columns.items():
         value = pl.col(name).str.strip_chars(" ").cast(dtype, strict=False)
-        text = schema.check(
-            text, name, value.is_not_null(), _EXPECTED[dtype], path, bad_rows, first_row=first_row
+        text = schema_lib.check(
+            text,
+            name,
+            value.is_not_null(),
+            _EXPECTED[dtype],
+            path,
+            bad_rows,
+            first_row=first_row,
         ).with_columns(value)
     return text
 

@@ -128,9 +128,9 @@ def _unpacked(
         with tarfile.open(path) as archive:
             plain = []
             for member in _found(archive.getnames(), patterns):
-                packed = archive.extractfile(member)
-                if packed is not None:
-                    plain.append(_copy(packed, scratch / pathlib.PurePosixPath(member).name))
+                inside = archive.extractfile(member)
+                if inside is not None:
+                    plain.append(_copy(inside, scratch / pathlib.PurePosixPath(member).name))
     else:
         plain, where = [path], "file"
     if not plain:
@@ -167,19 +167,22 @@ def _as_utf8(path: pathlib.Path, encoding: str, scratch: pathlib.Path) -> pathli
     (scratch / "utf8").mkdir()
     copy = scratch / "utf8" / path.name
     try:
-        with path.open(encoding=encoding, newline="") as text, copy.open("w", newline="") as out:
+        with (
+            path.open(encoding=encoding, newline="") as text,
+            copy.open("w", newline="") as out,
+        ):
             while chunk := text.read(_CHUNK):
                 out.write(chunk)
     except UnicodeError as error:
         row = undecodable_row(path, encoding)
         raise UserError(
-            f"{path.name}, row {row}: not text in {encoding} ({error.reason}); "
+            f"{path.name}, row {row}: not text in {encoding} ({error}); "
             "pass the file's own --encoding"
         ) from error
     return copy
 
 
-def _copy(packed: IO[bytes], target: pathlib.Path) -> pathlib.Path:
+def _copy(packed: IO[bytes] | gzip.GzipFile, target: pathlib.Path) -> pathlib.Path:
     with target.open("wb") as out:
         shutil.copyfileobj(packed, out, _CHUNK)
     return target

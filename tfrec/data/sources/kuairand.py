@@ -74,8 +74,8 @@ def _read_file(
     with path.open("rb") as file:
         separator = "\t" if b"\t" in file.readline() else ","
     present = delimited.header(path, separator)
-    names = _BINARY | {raw: (name, "seconds") for raw, name in _MILLISECONDS.items()}
-    names = {raw: name for raw, (name, _) in names.items() if raw in present or raw == "is_click"}
+    feedback = {raw: name for raw, (name, _) in _BINARY.items()} | _MILLISECONDS
+    names = {raw: name for raw, name in feedback.items() if raw in present or raw == "is_click"}
     columns = _KEYS | dict.fromkeys(names, pl.Float32)
     frame = delimited.read(path, columns, bad_rows, separator=separator)
     if schema_lib.ROW not in frame.columns:
@@ -87,9 +87,7 @@ def _read_file(
         feedback=tuple(column for column in FEEDBACK if column.name in names.values())
     )
     shown = {new: old for old, new in renamed.items()}
-    table = schema_lib.validate(
-        frame.rename(renamed), schema, path, bad_rows, names=shown
-    )
+    table = schema_lib.validate(frame.rename(renamed), schema, path, bad_rows, names=shown)
     return table, schema
 
 

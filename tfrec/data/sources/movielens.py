@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -27,6 +28,15 @@ _COLUMNS = {
 _FEEDBACK = (
     types.FeedbackColumn("click", "binary", "clicks"),
     types.FeedbackColumn("rating", "amount", "stars"),
+)
+
+_RULES = (
+    ("rating", pl.col("rating").is_between(0.5, 5.0), "a number between 0.5 and 5.0"),
+    (
+        "timestamp",
+        pl.col("timestamp").is_between(0, schema_lib.LATEST_MS // 1000),
+        "unix seconds between the years 1970 and 2100",
+    ),
 )
 
 
@@ -62,38 +72,50 @@ def read(
       UserError: naming file, row, column and value.
     """
     config, bad_rows = config or MovieLensConfig(), bad_rows or schema_lib.BadRows()
-    with files.opened(path, PATTERNS) as (plain, *_), _single_separator(plain) as text:
-        has_header = text.suffix == ".csv"
-        frame = delimited.read(
-            text,
-            _COLUMNS,
-            bad_rows,
-            separator="," if has_header else "\t",
-            names=None if has_header else list(_COLUMNS),
-        )
-    first_row = 2 if has_header else 1
-    for column, valid, expected in (
-        ("rating", pl.col("rating").is_between(0.5, 5.0), "a number between 0.5 and 5.0"),
-        (
-            "timestamp",
-            pl.col("timestamp").is_between(0, schema_lib.LATEST_MS // 1000),
-            "unix seconds between the years 1970 and 2100",
-        ),
-    ):
-        frame = schema_lib.check(
-            frame, column, valid, expected, plain, bad_rows, first_row=first_row
-        )
-    frame = frame.rename({"userId": "user", "movieId": "item"}).with_columns(
-        pl.col("timestamp").mul(1000).alias("time_ms"),
-        (pl.col("rating") >= config.positive_rating).cast(pl.Float32).alias("click"),
-    )
     schema = schema_lib.Schema(feedback=_FEEDBACK)
     names = {"user": "userId", "item": "movieId", "time_ms": "timestamp"}
-    frame = frame.drop("timestamp")
-    table = schema_lib.validate(
-        frame, schema, plain, bad_rows, first_row=first_row, names=names
-    )
+    with files.opened(path, PATTERNS) as (log, *_), _single_separator(log) as text:
+        first_row = 2 if log.suffix == ".csv" else 1
+        layout: dict[str, Any] = {"separator": ","}
+        if log.suffix != ".csv":
+            layout = {"separator": "\t", "names": list(_COLUMNS)}
+
+        def interactions(rows: pl.DataFrame, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
+            return _interactions(rows, config, log, bad_rows, first_row)
+
+        table = delimited.read_grouped(text, _COLUMNS, interactions, schema, **layout)
+        if table is None:
+            table = schema_lib.validate(
+                interactions(delimited.read(text, _COLUMNS, bad_rows, **layout), bad_rows),
+                schema,
+                log,
+                bad_rows,
+                first_row=first_row,
+                names=names,
+            )
     return table, schema
+
+
+def _interactions(
+    rows: pl.DataFrame,
+    config: MovieLensConfig,
+    log: pathlib.Path,
+    bad_rows: schema_lib.BadRows,
+    first_row: int,
+) -> pl.DataFrame:
+    """Rows of the interaction table, in the order of the file."""
+    for column, valid, expected in _RULES:
+        rows = schema_lib.check(
+            rows, column, valid, expected, log, bad_rows, first_row=first_row
+        )
+    return rows.select(
+        pl.col("^row$"),
+        pl.col("userId").alias("user"),
+        pl.col("movieId").alias("item"),
+        pl.col("timestamp").mul(1000).alias("time_ms"),
+        (pl.col("rating") >= config.positive_rating).cast(pl.Float32).alias("click"),
+        "rating",
+    )
 
 
 @contextlib.contextmanager

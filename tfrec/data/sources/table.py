@@ -32,7 +32,9 @@ class TableConfig:
         "the first is the click",
     )
     category: str = option("", "column with the item's category, if there is one")
-    propensity: str = option("", "column with the logging policy's probability, if there is one")
+    propensity: str = option(
+        "", "column with the logging policy's probability, if there is one"
+    )
     separator: str = option(",", r"what stands between columns; \t for a tab")
     encoding: str = option("utf-8", "encoding of the text, e.g. latin-1 or utf-16")
 
@@ -96,9 +98,7 @@ def read(
             frame, first_row = _read_text(log, raw_names, schema, config, bad_rows), 2
     frame = _with_time(frame, config, log, bad_rows, first_row)
     return (
-        schema_lib.validate(
-            frame, schema, log, bad_rows, first_row=first_row, names=raw_names
-        ),
+        schema_lib.validate(frame, schema, log, bad_rows, first_row=first_row, names=raw_names),
         schema,
     )
 
