@@ -30,12 +30,12 @@ WITHIN_TFREC = {
     "replay": {"data"},
     "towers": set(),
     "metrics": set(),
-    "simulators": {"data", "towers"},
+    "report": {"metrics"},
+    "simulators": {"data", "towers", "metrics", "report"},  # the last two: calibration
     "ope": {"data", "towers", "metrics"},
     "baselines": {"data", "towers", "replay", "simulators"},
     "training": {"data"},
     "serving": {"data", "training"},
-    "report": {"data", "metrics", "training"},
 }
 
 # Field declarations only (no behaviour of training): a configuration may be declared anywhere.
