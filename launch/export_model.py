@@ -14,7 +14,7 @@ import rich
 from rich import markup
 
 from launch import flags
-from tfgoalrec import agent as goalrec_agent
+from tfgoalrec import trained
 from tfrec import errors
 from tfrec.data import storage
 from tfrec.serving import export, manifest
@@ -29,7 +29,9 @@ class ExportModelConfig:
     out: str = option("export", "folder of numbered versions")
     version: int | None = option(None, "version number; by default the next free one")
     name: str = option("goalrec", "what the model is called in its manifest and card")
-    data: str = option("", "folder of the prepared data, for the manifest's fingerprint")
+    data: str = option(
+        "", "folder of the prepared data that the agent was trained on, to record its source"
+    )
     results: str = option("", "results.json of an evaluation, for the manifest's metrics")
 
 
@@ -38,7 +40,7 @@ flags.define(ExportModelConfig)
 
 def main(_):
     config = flags.read(ExportModelConfig)
-    agent = goalrec_agent.load(config.agent)
+    agent = trained.load(config.agent)
     metadata = manifest.Metadata(
         name=config.name, data=_data(config.data, agent), metrics=_metrics(config.results)
     )
@@ -50,19 +52,19 @@ def main(_):
     )
 
 
-def _data(directory: str, agent: Any) -> dict[str, Any]:
-    """What the manifest says of the training data."""
+def _data(directory: str, agent: trained.TrainedAgent) -> dict[str, Any]:
+    """What the manifest says of the training."""
+    about = {"fingerprint" if key == "data" else key: x for key, x in agent.about.items()}
     if not directory:
-        return {}
+        return about
     data = storage.PreparedData.open(directory)
-    if data.vocabulary.items.tolist() != agent.vocabulary.items.tolist():
+    if data.fingerprint != agent.about["data"]:
         raise errors.UserError(
-            f"--data={directory}: its items are not the agent's; "
-            "expected the prepared data that the agent was trained on"
+            f"--data={directory}: its fingerprint is {data.fingerprint}, but the agent was "
+            f"trained on {agent.about['data']}"
         )
-    return {
+    return about | {
         "source": data.manifest["source"],
-        "fingerprint": data.fingerprint,
         "items": data.spec.num_items,
         "users": data.spec.num_users,
         "training sessions": data.num_sessions("train"),

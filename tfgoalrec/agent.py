@@ -1,17 +1,18 @@
 """The GoalRec agent: a world model that learns from sessions and ranks under a goal."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import goals, losses, relabel
+from tfgoalrec import goals, losses, relabel, trained
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import types
+from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.replay.episodes import Rows
-from tfrec.simulators import session
 
 
 class GoalRecAgent(tf.Module):
@@ -62,37 +63,23 @@ class GoalRecAgent(tf.Module):
     def variables_to_train(self) -> list[tf.Variable]:
         return [*self.world_model.trainable_variables, self.log_variance]
 
-    @property
-    def target_goal(self) -> np.ndarray:
-        """The first named goal: what the agent is trained towards, [M]."""
-        return next(iter(self.named_goals.values()))
-
-    def policy(self, goal: tf.Tensor, epsilon: tf.Tensor | float = 0.0) -> session.Policy:
-        """Greedy for a goal: a = argmax_a g . M(s, a, g) (GoalRec eq 5).
+    def trained(
+        self, vocabulary: vocabulary_lib.Vocabulary, about: Mapping[str, Any]
+    ) -> trained.TrainedAgent:
+        """The agent as it ranks, with the averaged weights.
 
         Args:
-          goal: float [M], or [B, M] for a goal for each session.
-          epsilon: probability of a random item among the best `action_pool`.
+          vocabulary: the log's ids.
+          about: where it comes from.
         """
-        goal = tf.convert_to_tensor(goal, tf.float32)
-        exploring = not isinstance(epsilon, float) or epsilon > 0.0
-        pool = max(1, round(self.config.action_pool * self.spec.num_items))
-
-        def choose(turn: session.Turn) -> tf.Tensor:
-            batch = tf.shape(turn.observation.step)[0]
-            wanted = tf.broadcast_to(goal, [batch, self.measurements.dim])
-            code = self.averaged.encode(turn.observation, wanted)
-            scores = self.averaged.scores(code, wanted)  # [B, N]
-            if not exploring:
-                return session.best(scores, turn.blocked)
-            seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-            floor = tf.math.top_k(scores, pool).values[:, -1:]  # [B, 1]
-            noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
-            tried = tf.where(scores >= floor, noise, -1.0)
-            coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < epsilon
-            return session.best(tf.where(coin, tried, scores), turn.blocked)
-
-        return choose
+        return trained.TrainedAgent(
+            self.config,
+            self.measurements,
+            self.averaged,
+            self.named_goals,
+            vocabulary,
+            {**about, "updates": int(self.updates)},
+        )
 
     def transition(self, rows: Rows) -> relabel.Transition:
         """A batch of replayed steps with the goals that they learn under.

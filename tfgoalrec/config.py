@@ -24,6 +24,7 @@ class GoalRecConfig:
     hindsight_share: float = option(0.3, "share of a batch relabelled with hindsight goals, 0..1")
     # Model.
     embedding: int = option(16, "width of an item embedding")
+    frozen_embedding: int = option(8, "width of the frozen item vectors in measurements")
     units: int = option(32, "width of the GRU and the AUGRU")
     state: int = option(64, "width of the state vector S(s)")
     goal_units: int = option(32, "width of the goal vector G(g)")
@@ -40,17 +41,17 @@ class GoalRecConfig:
     weight_decay: float = option(1e-4, "decoupled weight decay, for each update")
     dropout: float = option(0.1, "dropout on the state and item vectors inside the streams")
     averaging: float = option(0.995, "decay of the averaged weights that act and are exported")
-    batch: int = option(512, "steps of experience in a batch")
+    batch: int = option(256, "steps of experience in a batch")
     # Algorithm 1.
     replay_sessions: int = option(16384, "sessions that the replay holds")
     sessions_per_round: int = option(1024, "sessions played in a round")
-    updates_per_round: int = option(200, "updates in a round")
-    log_rounds: int = option(4, "rounds of learning from the log alone, before any play")
-    play_rounds: int = option(20, "rounds of play and learning, for GoalRec (not GoalRec-off)")
+    updates_per_round: int = option(60, "updates in a round")
+    log_rounds: int = option(8, "rounds of learning from the log alone, before any play")
+    play_rounds: int = option(24, "rounds of play and learning, for GoalRec (not GoalRec-off)")
     goal_epsilon_end: float = option(
-        0.8, "share of the play rounds over which the share of random goals falls to 0"
+        0.5, "share of the play rounds over which the share of random goals falls to 0"
     )
-    goal_epsilon: float = option(1.0, "share of random goals in the first round of play")
+    goal_epsilon: float = option(0.5, "share of random goals in the first round of play")
     action_epsilon: float = option(0.2, "share of steps at which play tries another good item")
     action_pool: float = option(0.1, "share of the catalogue, best first, that it tries")
 

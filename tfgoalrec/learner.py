@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import goals
+from tfgoalrec import acting, goals
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
 from tfrec.replay.episodes import EpisodeReplay
@@ -29,7 +29,9 @@ class GoalRecLearner(tf.Module):
     ):
         super().__init__(name="goalrec_learner")
         config = agent.config
-        self.agent, self.world = agent, world
+        self.agent = agent
+        # Behind a function, so that checkpoints of the learner leave the world out.
+        self._world = lambda: world
         self.total_units = config.log_rounds + (config.play_rounds if world else 0)
         self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
@@ -53,7 +55,7 @@ class GoalRecLearner(tf.Module):
         logs = {}
         config, unit = self.agent.config, int(self.unit)
         self.agent.learning_rate.assign(self._learning_rate(unit))
-        if self.world is not None and unit >= config.log_rounds:
+        if self._world() is not None and unit >= config.log_rounds:
             played = (unit - config.log_rounds) / config.play_rounds
             fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
@@ -86,13 +88,16 @@ class GoalRecLearner(tf.Module):
         )
         starts = types.Starts(*(tf.gather(x, chosen) for x in self._starts))
         coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < goal_epsilon
-        goal = tf.where(
-            coin, goals.random(agent.measurements, batch, seeds[2]), agent.target_goal[None, :]
+        # Every named goal is a target: one model is to serve them all.
+        named = tf.constant(np.stack(list(agent.named_goals.values())))  # [G, M]
+        target = tf.gather(named, tf.range(batch) % tf.shape(named)[0])
+        goal = tf.where(coin, goals.random(agent.measurements, batch, seeds[2]), target)
+        policy = acting.explore(
+            agent.averaged, goal, config.action_epsilon, config.action_pool
         )
-        policy = agent.policy(goal, epsilon=tf.constant(config.action_epsilon))
-        episodes = session.rollout(self.world, policy, starts, seeds[4])
+        episodes = session.rollout(self._world(), policy, starts, seeds[4])
         self.replay.add(episodes, agent.measurements.standardised(episodes), goal)
-        clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)
+        clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {
             "play/reward_clicks": tf.reduce_mean(clicks),
             "play/depth_steps": tf.reduce_mean(tf.cast(episodes.length, tf.float32)),

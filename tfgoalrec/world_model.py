@@ -48,6 +48,7 @@ class WorldModel(tf.Module):
     ):
         super().__init__(name="world_model")
         self.config, self.spec, self.dim = config, spec, dim
+        self.bilinear = config.advantage == "bilinear"
         c, dense, leaky = config, tf.keras.layers.Dense, tf.nn.leaky_relu
         noise = tf.random.normal([spec.num_items + 1, c.embedding], stddev=0.05)
         self.item_embedding = tf.Variable(
@@ -61,7 +62,7 @@ class WorldModel(tf.Module):
         self.item_net = _stack(
             c.embedding, [dense(c.item_vector, activation=leaky), dense(c.item_vector)]
         )
-        if c.advantage == "bilinear":
+        if self.bilinear:
             width = dim * (c.item_vector + 1)
             self.projection = _stack(joint, [dense(c.stream, activation=leaky), dense(width)])
         else:
@@ -118,7 +119,7 @@ class WorldModel(tf.Module):
           float [B, A, M].
         """
         vector = self.item_vectors(item)  # [B, A, D + 1]
-        if self.config.advantage == "bilinear":
+        if self.bilinear:
             return tf.einsum("bmd,bad->bam", self._projection(code), vector)
         hidden = _apply(self.state_half, code.joint)[:, None] + _apply(self.item_half, vector)
         return _apply(self.advantage_out, tf.nn.leaky_relu(hidden))
@@ -130,7 +131,7 @@ class WorldModel(tf.Module):
     def scores(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
         """Q(s, a, g) = g . M(s, a, g) of every item (GoalRec eqs 7-8), float [B, N]."""
         base = tf.einsum("bm,bm->b", goal, self.value(code))[:, None]
-        if self.config.advantage == "bilinear":
+        if self.bilinear:
             return base + tf.matmul(self.query(code, goal), self.item_vectors(), transpose_b=True)
         # g . A is linear in the last layer: fold the goal into it, one column for each user.
         last = self.advantage_out[-1]

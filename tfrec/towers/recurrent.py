@@ -28,10 +28,14 @@ class GatedRecurrence(tf.Module):
         super().__init__(name=name)
         self.units = units
         glorot = tf.keras.initializers.GlorotUniform()
-        orthogonal = tf.keras.initializers.Orthogonal()
         self.kernel = tf.Variable(glorot([input_size, 3 * units]), name="kernel")
         self.recurrent = tf.Variable(
-            tf.concat([orthogonal([units, units]) for _ in range(3)], axis=1), name="recurrent"
+            tf.concat(
+                # One initializer for each gate: an unseeded one repeats itself.
+                [tf.keras.initializers.Orthogonal()([units, units]) for _ in range(3)],
+                axis=1,
+            ),
+            name="recurrent",
         )
         self.bias = tf.Variable(tf.zeros([3 * units]), name="bias")
         self.recurrent_bias = tf.Variable(tf.zeros([3 * units]), name="recurrent_bias")

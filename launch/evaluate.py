@@ -1,0 +1,206 @@
+"""Plays test users' sessions under each policy and reports who does best.
+
+    python -m launch.evaluate --data=runs/data --world=runs/simulator --out=runs/evaluation \
+        --agents=goalrec_off=runs/a/agent_off,goalrec=runs/a/agent,goalrec=runs/b/agent
+
+Agents of one name are seeds of one method. The controls play too: random, popularity,
+the best myopic policy and a long-term oracle, which know what no honest policy knows.
+Writes results.json, report.md, report.html and plots.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from launch import flags, worlds
+from tfgoalrec import trained
+from tfrec import types
+from tfrec.baselines import controls
+from tfrec.data import storage
+from tfrec.errors import UserError
+from tfrec.metrics import session as metrics
+from tfrec.report import page, plots, results, tables
+from tfrec.simulators import embedded, playing, session
+from tfrec.training.options import option
+
+_EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """What plays, where, and where the report goes."""
+
+    data: str = option("runs/data", "folder of the prepared data")
+    world: str = option("runs/simulator", worlds.HELP)
+    agents: tuple[str, ...] = option((), "name=folder of a trained agent; a name for each seed")
+    out: str = option("runs/evaluation", "folder for the report")
+    sessions_per_user: int = option(4, "sessions that each test user plays")
+    max_users: int = option(2000, "test users at most")
+    seed: int = option(1, "seed of the played sessions")
+
+    def __post_init__(self):
+        for name in ("sessions_per_user", "max_users"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+flags.define(EvaluateConfig)
+
+
+def main(_):
+    config = flags.read(EvaluateConfig)
+    data = storage.PreparedData.open(config.data)
+    world = worlds.load(config.world, data)
+    agents = _agents(config, data)
+    out = pathlib.Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+
+    starts = _starts(data, "test", config.max_users, config.sessions_per_user)
+    seeds = [config.seed + i for i in range(len(next(iter(agents.values()), [None])))]
+    episodes = {}  # (policy, goal) -> episodes by seed
+    for name, policy in _controls(data, world, config.seed).items():
+        player = playing.Player(world, policy)
+        episodes[name, ""] = [player.play(starts, seed) for seed in seeds]
+    for name, found in agents.items():
+        for seed, agent in zip(seeds, found, strict=True):
+            goal = tf.Variable(tf.zeros([agent.measurements.dim]))
+            player = playing.Player(world, agent.policy(goal))
+            for goal_name, wanted in agent.named_goals.items():
+                goal.assign(wanted)
+                episodes.setdefault((name, goal_name), []).append(player.play(starts, seed))
+    per_session = {
+        key: [metrics.per_session(e, data.spec.feedback_names) for e in played]
+        for key, played in episodes.items()
+    }
+    # A method stands in the table with its target goal, the first; by_goal has the others.
+    target = {name: next(iter(found[0].named_goals)) for name, found in agents.items()}
+    sessions = {
+        name: played for (name, goal), played in per_session.items() if goal == target.get(name, "")
+    }
+    by_goal = {
+        f"{name}, goal {goal}": metrics.summarise(played)
+        for (name, goal), played in per_session.items()
+        if goal
+    }
+    table = {name: metrics.summarise(seeds) for name, seeds in sessions.items()}
+    shares = {
+        name: metrics.share(sessions[name], sessions["random"], sessions["oracle"])
+        for name in table
+        if name not in ("random", "oracle")
+    }
+    document = results.write(
+        out / "results.json",
+        table,
+        seeds=len(seeds),
+        users=len(np.unique(starts.user)),
+        world=world.__class__.__name__,
+        oracle=_oracle_kind(world),
+        share_of_oracle=shares,
+        goals=by_goal,
+        config=dataclasses.asdict(config),
+        data=data.fingerprint,
+    )
+    _report(out, document, sessions, by_goal, data)
+    tables.show(table, title=f"{world.__class__.__name__}: reward = clicks for each user")
+    for name, share in shares.items():
+        print(f"{name}: {_percent(share)} of the way from random to the {_oracle_kind(world)}")
+    print(f"report: {out / 'report.html'}")
+
+
+def _agents(config, data) -> dict[str, list[trained.TrainedAgent]]:
+    found: dict[str, list[trained.TrainedAgent]] = {}
+    for entry in config.agents:
+        name, equals, folder = entry.partition("=")
+        if not equals:
+            raise UserError(f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent")
+        agent = trained.load(folder)
+        if agent.spec != data.spec:
+            raise UserError(f"{folder}: trained on another log than {data.directory}")
+        found.setdefault(name, []).append(agent)
+    counts = {name: len(seeds) for name, seeds in found.items()}
+    if len(set(counts.values())) > 1:
+        raise UserError(f"--agents: expected as many seeds of each name, not {counts}")
+    return found
+
+
+def _starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> types.Starts:
+    """The last session of each user, several times over; numpy arrays."""
+    episodes = worlds.last_sessions(data.episodes(split))
+    starts = session.starts_of(types.Episodes(*(part[:users] for part in episodes)))
+    return types.Starts(*(np.repeat(part, repeats, axis=0) for part in starts))
+
+
+def _controls(data, world, seed) -> dict[str, session.Policy]:
+    reward = np.eye(len(data.spec.feedback))[0]
+    return {
+        "random": controls.random(data.spec.num_items),
+        "popularity": controls.popularity(data.episodes("train"), data.spec.num_items),
+        "myopic": controls.greedy(world, reward),
+        "oracle": _oracle(data, world, reward, seed),
+    }
+
+
+def _oracle(data, world, reward, seed) -> session.Policy:
+    """The exact optimum where the truth is known, else the best of a privileged family."""
+    if isinstance(world, embedded.EmbeddedWorld):
+        return embedded.oracle(embedded.solve(world, reward))
+    # Chosen on training users, so that the choice does not see the test users.
+    starts = _starts(data, "train", 500, 1)
+    worth = {}
+    for cost in _EXIT_COSTS:
+        episodes = playing.Player(world, controls.greedy(world, reward, cost)).play(starts, seed)
+        worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
+    return controls.greedy(world, reward, max(worth, key=worth.__getitem__))
+
+
+def _oracle_kind(world) -> str:
+    exact = isinstance(world, embedded.EmbeddedWorld)
+    return "exact optimum" if exact else "best privileged exit-averse policy (an estimate)"
+
+
+def _report(out, document, sessions, by_goal, data) -> None:
+    names = data.spec.feedback_names
+    figures = [
+        page.Picture(
+            plots.save(plots.policies(document["policies"]), out / "policies.png"),
+            "Reward, CTR and depth",
+            "Each bar is a mean over users and seeds, its line the 95% interval.",
+        ),
+        page.Picture(
+            plots.save(
+                plots.survival(
+                    {n: np.concatenate([s["depth"] for s in seeds]) for n, seeds in sessions.items()}
+                ),
+                out / "survival.png",
+            ),
+            "Who stays",
+            "Share of users still in their session at each step.",
+        ),
+    ]
+    sections = []
+    if by_goal:
+        pictures = []
+        if len(names) > 1:
+            units = tuple(column.unit for column in data.spec.feedback[:2])
+            figure = plots.goals(by_goal, names[0], names[1], units=units)
+            pictures.append(
+                page.Picture(
+                    plots.save(figure, out / "goals.png"),
+                    "What each goal wins",
+                    "One trained model under each of its named goals.",
+                )
+            )
+        text = tables.markdown(by_goal, ("reward", "ctr", "depth", *names[1:]))
+        sections.append(page.Section("One model, several goals", text, pictures))
+    page.write_report(out, document, figures, sections, title="Evaluation")
+
+
+def _percent(share: Mapping[str, float]) -> str:
+    return f"{share['mean']:.1%} [{share['low']:.1%}, {share['high']:.1%}]"
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,88 @@
+"""Trains GoalRec on prepared sessions, from the log alone or by playing in a world.
+
+    python -m launch.train_goalrec --data=runs/data --out=runs/goalrec_off
+    python -m launch.train_goalrec --data=runs/data --world=runs/simulator --out=runs/goalrec
+
+The folder gets `agent_off/` once the rounds on the log are over (GoalRec-off) and, with a
+world, `agent/` at the end (GoalRec), beside checkpoints, metrics and TensorBoard logs.
+"""
+
+import dataclasses
+import pathlib
+
+import rich
+
+from launch import flags, worlds
+from tfgoalrec import agent as goalrec_agent
+from tfgoalrec import config as goalrec_config
+from tfgoalrec import learner as goalrec_learner
+from tfgoalrec import measurements as goalrec_measurements
+from tfgoalrec import trained
+from tfrec.data import item_vectors, storage
+from tfrec.errors import UserError
+from tfrec.training import loop, summaries
+from tfrec.training import run as runs
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainGoalRecConfig:
+    """Where to learn from and where to write."""
+
+    data: str = option("runs/data", "folder of the prepared data")
+    world: str = option("", f"{worlds.HELP}; empty learns from the log alone (GoalRec-off)")
+    out: str = option("runs/goalrec", "folder of the run; one that is there goes on")
+    seed: int = option(0, "seed of weights, batches and play")
+    save_every: int = option(10, "rounds between checkpoints")
+
+
+flags.define(TrainGoalRecConfig)
+flags.define(goalrec_config.GoalRecConfig)
+
+
+def main(_):
+    config = flags.read(TrainGoalRecConfig)
+    method = flags.read(goalrec_config.GoalRecConfig)
+    data = storage.PreparedData.open(config.data)
+    world = worlds.load(config.world, data) if config.world else None
+    about = {"data": data.fingerprint, "world": config.world}
+    run = runs.Run.open(config.out, method, config.seed, about)
+    run.set_seeds()
+
+    log = data.episodes("train")
+    vectors = item_vectors.co_click_vectors(
+        log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
+    )
+    measurements = _measurements(method, data, vectors[:, : method.frozen_embedding])
+    measurements.fit(log)
+    agent = goalrec_agent.GoalRecAgent(method, data.spec, measurements, vectors, config.seed)
+    learner = goalrec_learner.GoalRecLearner(agent, log, world)
+
+    def keep(name: str) -> None:
+        agent.trained(data.vocabulary, about | {"seed": config.seed}).save(run.directory / name)
+
+    loop.train(learner, run, method.log_rounds, config.save_every)
+    off = run.directory / "agent_off"
+    if int(learner.unit) == method.log_rounds:
+        keep("agent_off")
+    if world is not None:
+        loop.train(learner, run, learner.total_units, config.save_every)
+        keep("agent")
+    summaries.write_projector(
+        run.directory / "tensorboard",
+        agent.averaged.item_embedding.numpy()[1:],
+        data.vocabulary.items.tolist(),
+    )
+    last = run.directory / "agent" if world else off
+    rich.print(f"[bold]{last}[/]: goals {', '.join(agent.named_goals)}")
+
+
+def _measurements(method, data, frozen):
+    try:
+        return goalrec_measurements.Measurements(method.measurements, data.spec, frozen)
+    except ValueError as error:
+        raise UserError(f"--measurements: {error}") from error
+
+
+if __name__ == "__main__":
+    flags.run(main)

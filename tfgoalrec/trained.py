@@ -1,0 +1,134 @@
+"""How is a trained agent kept? One folder with everything that ranking needs.
+
+    agent.json                    configuration, spec, goals, where it comes from
+    vocabulary_*.parquet          raw ids
+    checkpoint/                   weights, measurement statistics, frozen embeddings
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec import acting
+from tfgoalrec.config import GoalRecConfig
+from tfgoalrec.measurements import Measurements
+from tfgoalrec.world_model import WorldModel
+from tfrec import types
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.errors import UserError
+from tfrec.simulators import session
+from tfrec.training import checkpoint, options
+
+_ABOUT = "agent.json"
+_CHECKPOINT = "checkpoint"
+
+
+class TrainedAgent(tf.Module):
+    """What is left when learning is over: it ranks items for any goal.
+
+    Attributes:
+      config: the method's numbers.
+      spec: the log's spec.
+      measurements: what is predicted.
+      world_model: M(s, a, g).
+      named_goals: goals by name, each float [M] of unit length.
+      vocabulary: raw ids.
+      about: data fingerprint, seed and the like.
+    """
+
+    def __init__(
+        self,
+        config: GoalRecConfig,
+        measurements: Measurements,
+        world_model: WorldModel,
+        named_goals: Mapping[str, np.ndarray],
+        vocabulary: vocabulary_lib.Vocabulary,
+        about: Mapping[str, Any],
+    ):
+        super().__init__(name="trained_agent")
+        self.config, self.spec = config, measurements.spec
+        self.measurements, self.world_model = measurements, world_model
+        self.named_goals = dict(named_goals)
+        self.vocabulary, self.about = vocabulary, dict(about)
+
+    def goal(self, name: str) -> np.ndarray:
+        """A named goal, float [M].
+
+        Raises:
+          UserError: if there is no goal of that name.
+        """
+        if name not in self.named_goals:
+            raise UserError(f"no goal {name!r}; the agent has {', '.join(self.named_goals)}")
+        return self.named_goals[name]
+
+    def policy(self, goal: np.ndarray | tf.Tensor) -> session.Policy:
+        """Greedy for a goal, float [M]."""
+        return acting.greedy(self.world_model, tf.convert_to_tensor(goal, tf.float32))
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Writes the agent's folder; one that is there is replaced."""
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        about = {
+            "config": options.resolved(self.config),
+            "spec": dataclasses.asdict(self.spec),
+            "measurements": self.measurements.names,
+            "frozen_embedding": self.measurements.item_embedding.shape[1],
+            "goals": {name: goal.tolist() for name, goal in self.named_goals.items()},
+            "about": self.about,
+        }
+        self.vocabulary.save(directory)
+        checkpoint.write(directory / _CHECKPOINT, _Weights(self), about["config"])
+        (directory / _ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+
+class _Weights(tf.Module):
+    """The variables of an agent, under names that do not depend on its other parts."""
+
+    def __init__(self, agent: TrainedAgent):
+        super().__init__(name="agent")
+        self.world_model, self.measurements = agent.world_model, agent.measurements
+
+
+def load(directory: str | pathlib.Path) -> TrainedAgent:
+    """Opens an agent's folder.
+
+    Raises:
+      UserError: if it is not one, or is damaged.
+    """
+    directory = pathlib.Path(directory)
+    path = directory / _ABOUT
+    try:
+        about = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{directory}: no trained agent here (no {_ABOUT}); expected a folder that "
+            "`python -m launch.train_goalrec` wrote"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path}: not readable as JSON ({error})") from error
+    spec_fields = about["spec"]
+    columns = tuple(types.FeedbackColumn(**column) for column in spec_fields.pop("feedback"))
+    spec = types.DataSpec(feedback=columns, **spec_fields)
+    # JSON has lists where the configuration has tuples.
+    config = GoalRecConfig(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in about["config"].items()}
+    )
+    frozen = np.zeros((spec.num_items + 1, about["frozen_embedding"]), np.float32)
+    measurements = Measurements(tuple(about["measurements"]), spec, frozen)
+    start = np.zeros((spec.num_items + 1, config.embedding), np.float32)
+    agent = TrainedAgent(
+        config,
+        measurements,
+        WorldModel(config, spec, measurements.dim, start),
+        {name: np.array(goal, np.float32) for name, goal in about["goals"].items()},
+        vocabulary_lib.load(directory),
+        about["about"],
+    )
+    checkpoint.read(directory / _CHECKPOINT, _Weights(agent))
+    return agent
