@@ -64,7 +64,7 @@ def fit(
             )
             batches = fitter.batches(np.flatnonzero(~held_out), rng)
             train_loss = fitter.epoch(batches, tf.constant([seed, epoch])).numpy()
-            loss = fitter.evaluate(check).numpy()
+            loss = fitter.evaluate(check).numpy().sum()
             bar.update(task, advance=1, loss=f"loss {train_loss:.4f}, held out {loss:.4f}")
             if not np.isfinite(loss):
                 raise FloatingPointError(f"the user model's loss is {loss} in epoch {epoch}")
@@ -108,32 +108,28 @@ def negative_log_likelihood(
       seed: int32 [2], draws dropout; None for evaluation.
 
     Returns:
-      float32 [B, T, F + 1]: one column per feedback, then the exit; 0 where padded.
-      An amount counts by the density of its logarithm.
+      float32 [L, F + 1] over the L real steps: one column per feedback, then the
+      exit. An amount counts by the density of its logarithm.
     """
-    steps = tf.shape(episodes.item)[1]
     prediction = model.predict(episodes, seed)
-    after = prediction.aftermath
-    clicked = tf.cast(episodes.feedback[..., 0] > 0.0, tf.float32)
+    after, feedback = prediction.aftermath, prediction.feedback
+    clicked = tf.cast(feedback[:, 0] > 0.0, tf.float32)
     nats = [tf.nn.sigmoid_cross_entropy_with_logits(clicked, prediction.click)]
     for k, (positive, log_mean) in enumerate(
         zip(after.positive, after.log_mean, strict=True), start=1
     ):
-        value = episodes.feedback[..., k]
-        happened = tf.cast(value > 0.0, tf.float32)
+        happened = tf.cast(feedback[:, k] > 0.0, tf.float32)
         cost = tf.nn.sigmoid_cross_entropy_with_logits(happened, positive)
         if log_mean is not None:
-            log_spread = tf.gather(model.log_spread[k], tf.cast(clicked, tf.int32))  # [B, T]
-            amount = tf.where(value > 0.0, value / model.spec.feedback[k].scale, 1.0)
-            error = (tf.math.log(amount) - log_mean) * tf.exp(-log_spread)
+            log_spread = tf.gather(model.log_spread[k], tf.cast(clicked, tf.int32))  # [L]
+            scaled = feedback[:, k] / model.spec.feedback[k].scale
+            log_amount = tf.math.log(tf.where(happened > 0.0, scaled, 1.0))
+            error = (log_amount - log_mean) * tf.exp(-log_spread)
             cost += happened * (0.5 * error**2 + log_spread + 0.5 * np.log(2 * np.pi))
         nats.append(cost)
-    last = tf.range(steps)[None, :] == episodes.length[:, None] - 1  # [B, T]
-    left = tf.cast(last & episodes.exited[:, None], tf.float32)
+    left = tf.cast(prediction.exited, tf.float32)
     nats.append(tf.nn.sigmoid_cross_entropy_with_logits(left, after.exit))
-    return tf.stack(nats, axis=-1) * tf.sequence_mask(
-        episodes.length, steps, tf.float32
-    )[..., None]
+    return tf.stack(nats, axis=-1)
 
 
 class _Fitter(tf.Module):
@@ -145,19 +141,20 @@ class _Fitter(tf.Module):
         self.lengths = np.asarray(episodes.length)
         self.log = types.Episodes(*(tf.constant(x) for x in episodes))
         # Clipping keeps one odd amount in the log from throwing the fit off its course.
-        self.optimiser = tf_keras.optimizers.Adam(
-            model.config.learning_rate, global_clipnorm=5.0
+        self.optimiser = tf_keras.optimizers.AdamW(
+            model.config.learning_rate,
+            weight_decay=model.config.weight_decay,
+            global_clipnorm=5.0,
         )
+        self.optimiser.exclude_from_weight_decay(var_names=["bias", "log_spread"])
         self.optimiser.build(model.trainable_variables)
 
     def batches(
         self, sessions: np.ndarray, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """Batches of sessions of similar length, int32 [N, batch]; -1 fills the last."""
+        """Batches of sessions, shuffled if given a generator: int32 [N, batch], -1 fills."""
         size = self.model.config.batch_size
         order = sessions if rng is None else rng.permutation(sessions)
-        chunks = np.split(order, range(size * _BUCKET, len(order), size * _BUCKET))
-        order = np.concatenate([c[np.argsort(self.lengths[c], kind="stable")] for c in chunks])
         filled = np.pad(order, (0, -len(order) % size), constant_values=-1)
         plan = filled.reshape(-1, size).astype(np.int32)
         return plan if rng is None else rng.permutation(plan)
@@ -176,14 +173,16 @@ class _Fitter(tf.Module):
         """One optimiser step per batch; returns the mean loss in nats per step."""
         config, variables = self.model.config, self.model.trainable_variables
         total, steps = tf.constant(0.0), tf.constant(0.0)
-        # Batches of short sessions must not weigh more per step than others.
+        # A constant, so that a step weighs the same in every batch.
         usual = tf.constant(config.batch_size * self.lengths.mean(), tf.float32)
         for n in tf.range(tf.shape(batches)[0]):
             batch = self._batch(batches[n])
             step_seed = tf.random.experimental.stateless_fold_in(seed, n)
             with tf.GradientTape() as tape:
                 nats = tf.reduce_sum(negative_log_likelihood(self.model, batch, step_seed))
-                loss = nats / usual + config.embedding_penalty * self._norms(batch)
+                user = tf.gather(self.model.user, batch.user)  # [B, U]
+                penalty = tf.reduce_mean(tf.reduce_sum(user**2, axis=-1))
+                loss = nats / usual + config.user_penalty * penalty
             gradients = tape.gradient(loss, variables)
             self.optimiser.apply_gradients(zip(gradients, variables, strict=True))
             total += nats
@@ -192,19 +191,13 @@ class _Fitter(tf.Module):
 
     @tf.function(reduce_retracing=True)
     def evaluate(self, batches: tf.Tensor) -> tf.Tensor:
-        """Mean negative log-likelihood, nats per step."""
-        total, steps = tf.constant(0.0), tf.constant(0.0)
+        """Mean negative log-likelihood of each feedback column and the exit, nats per step."""
+        total, steps = tf.zeros([len(self.model.spec.feedback) + 1]), tf.constant(0.0)
         for n in tf.range(tf.shape(batches)[0]):
             batch = self._batch(batches[n])
-            total += tf.reduce_sum(negative_log_likelihood(self.model, batch))
+            total += tf.reduce_sum(negative_log_likelihood(self.model, batch), axis=0)
             steps += tf.cast(tf.reduce_sum(batch.length), tf.float32)
         return total / steps
-
-    def _norms(self, batch: types.Episodes) -> tf.Tensor:
-        """Mean squared norms of the embeddings that a batch uses."""
-        user = tf.gather(self.model.user, batch.user)  # [B, U]
-        item = tf.gather(self.model.item, batch.item)  # [B, T, D]
-        return sum(tf.reduce_mean(tf.reduce_sum(x**2, axis=-1)) for x in (user, item))
 
 
 def _weights(model: user_model.UserModel) -> list[np.ndarray]:

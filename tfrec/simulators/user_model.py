@@ -50,13 +50,14 @@ class UserModelConfig:
         None, "may an item be shown twice in a session? by default as in the log"
     )
     batch_size: int = option(128, "sessions in a batch")
-    learning_rate: float = option(3e-3, "Adam's first step size; falls to a tenth of it")
-    max_epochs: int = option(20, "passes over the log at most")
+    learning_rate: float = option(5e-3, "Adam's first step size; falls to a tenth of it")
+    max_epochs: int = option(12, "passes over the log at most")
     patience: int = option(3, "passes without a better held-out loss before stopping")
     held_out_fraction: float = option(0.1, "share of sessions held out for stopping")
-    dropout: float = option(0.1, "share of GRU inputs and head inputs dropped in training")
-    unknown_user: float = option(0.1, "share of sessions whose user is hidden in training")
-    embedding_penalty: float = option(1e-3, "squared norm penalty of the embeddings in use")
+    dropout: float = option(0.1, "share of GRU inputs and states dropped in training")
+    weight_decay: float = option(0.5, "share of a weight lost per step, in learning rates")
+    unknown_user: float = option(0.5, "share of sessions whose user is hidden in training")
+    user_penalty: float = option(1.0, "squared norm penalty of user embeddings, nats per step")
 
     def __post_init__(self):
         for name in ("item_units", "user_units", "hidden_units", "head_units", "rank"):
@@ -99,15 +100,21 @@ class Aftermath(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What the model expected at each logged step, each [B, T].
+    """What the model expected at each logged step, and what the log says.
+
+    Steps are flat, without padding: L steps, session after session.
 
     Attributes:
-      click: logit.
-      aftermath: given the logged click.
+      click: logit, [L].
+      aftermath: given the logged click, [L] each.
+      feedback: what was logged, raw units, [L, F].
+      exited: bool [L], whether the user left after the step.
     """
 
     click: tf.Tensor
     aftermath: Aftermath
+    feedback: tf.Tensor
+    exited: tf.Tensor
 
 
 class UserModel(tf.Module):
@@ -133,9 +140,13 @@ class UserModel(tf.Module):
         context = STEP_BUCKETS + MISS_BUCKETS + 3
         joint = config.rank + 1  # one more column for a half's own bias
         draw = _Initialiser(seed)
-        self.item = draw.normal("item", [spec.num_items + 1, config.item_units], 0.1)
-        self.user = draw.normal("user", [spec.num_users + 1, config.user_units], 0.1)
-        self.hidden_kernel = draw.glorot("hidden/kernel", config.user_units, config.hidden_units)
+        self.item = draw.normal("item", [spec.num_items + 1, config.item_units], 0.5)
+        # A user is the average one until the log says otherwise: random values here would
+        # be keys by which sessions are learned by heart.
+        self.user = draw.zeros("user", [spec.num_users + 1, config.user_units])
+        self.hidden_kernel = draw.glorot(
+            "hidden/kernel", config.user_units, config.hidden_units
+        )
         self.session_start = draw.normal("session_start", [event], 0.1)
         self.gru_kernel = draw.glorot("gru/kernel", event, gates)
         self.gru_recurrent = draw.glorot("gru/recurrent", config.hidden_units, gates)
@@ -146,7 +157,9 @@ class UserModel(tf.Module):
         self.after_kernel = draw.glorot("after/kernel", state + context, config.head_units)
         self.after_bias = draw.zeros("after/bias", [config.head_units])
         self.after_join = draw.glorot("after/join", config.head_units, self._outputs * joint)
-        self.item_join = draw.glorot("item/join", config.item_units, (1 + self._outputs) * joint)
+        self.item_join = draw.glorot(
+            "item/join", config.item_units, (1 + self._outputs) * joint
+        )
         self.item_bias = draw.zeros("item/bias", [(1 + self._outputs) * joint])
         # log standard deviation of log amounts after a non-click and after a click
         self.log_spread = tf.Variable(
@@ -173,18 +186,15 @@ class UserModel(tf.Module):
         halves = self._item_half(self._embed(candidates))  # [A, P, K + 1]
         click_logit = _cross(self._click_half(state)[:, None], halves[:, :1])[0]
         click = tf.sigmoid(click_logit + self.feedback_offset[0])  # [B, A]
-        expected: list[tf.Tensor] = []
+        given: list[list[tf.Tensor]] = []
         for clicked in (False, True):
             flags = tf.fill(tf.shape(state.step), clicked)
             logits = _cross(self._after_half(state, flags), halves[:, 1:])  # [P', B, A]
-            after = self._aftermath(tf.unstack(logits))
+            means = self._means(self._aftermath(tf.unstack(logits)), tf.constant(clicked))
             weight = click if clicked else 1.0 - click
-            means = [tf.sigmoid(after.exit), *self._means(after, clicked)]
-            expected = [
-                weight * mean + (expected[k] if expected else 0.0)
-                for k, mean in enumerate(means)
-            ]
-        return session.Responses(tf.stack([click, *expected[1:]], axis=-1), expected[0])
+            given.append([weight * mean for mean in means])
+        *further, left = (missed + clicked for missed, clicked in zip(*given, strict=True))
+        return session.Responses(tf.stack([click, *further], axis=-1), left)
 
     def step(
         self, state: UserState, item: tf.Tensor, seed: tf.Tensor
@@ -221,15 +231,12 @@ class UserModel(tf.Module):
         """What the model expects at every step of logged sessions.
 
         Args:
-          episodes: B sessions of T steps; steps past `length` are not masked.
+          episodes: B sessions of up to T steps, L steps in all.
           seed: int32 [2], draws the dropout of training; None leaves it out.
-
-        Returns:
-          Logits and log means, each [B, T].
         """
         config = self.config
-        steps = tf.shape(episodes.item)[1]
         horizon = tf.shape(episodes.history_item)[1]
+        real = tf.sequence_mask(episodes.length, tf.shape(episodes.item)[1])  # [B, T]
         who = episodes.user
         if seed is not None:
             seeds = tf.random.experimental.stateless_split(seed, 3)
@@ -241,25 +248,46 @@ class UserModel(tf.Module):
         within = self._events(embedding, episodes.feedback)
         start = tf.broadcast_to(self.session_start, tf.shape(before[:, :1]))
         events = tf.concat([before, start, within[:, :-1]], axis=1)  # [B, H + T, X]
-        seen = tf.concat(
-            [episodes.history_item != types.PAD, tf.ones_like(episodes.item, tf.bool)], axis=1
-        )
+        seen = tf.concat([episodes.history_item != types.PAD, real], axis=1)
         if seed is not None:
             events = tf.nn.experimental.stateless_dropout(events, config.dropout, seeds[1])
         hidden = self._read(events, seen, user)[:, horizon:]  # [B, T, G] before each step
         if seed is not None:
             hidden = tf.nn.experimental.stateless_dropout(hidden, config.dropout, seeds[2])
-        clicked = episodes.feedback[..., 0] > 0.0  # [B, T]
-        step = tf.broadcast_to(tf.range(steps)[None, :], tf.shape(clicked))
+        # The heads see real steps only: sessions are much shorter than the longest one.
+        place = tf.cast(tf.where(real), tf.int32)  # [L, 2] session and step
+        feedback = tf.gather_nd(episodes.feedback, place)  # [L, F]
+        clicked = feedback[:, 0] > 0.0
         state = UserState(
-            hidden, tf.repeat(user[:, None], steps, axis=1), step, _misses_before(clicked)
+            hidden=tf.gather_nd(hidden, place),
+            user=tf.gather(user, place[:, 0]),
+            step=place[:, 1],
+            misses=tf.gather_nd(_misses_before(episodes.feedback[..., 0] > 0.0), place),
         )
-        halves = self._item_half(embedding)  # [B, T, P, K + 1]
-        click = _pair(self._click_half(state), halves[..., 0, :]) + self.feedback_offset[0]
-        logits = _pair(self._after_half(state, clicked), halves[..., 1:, :])  # [B, T, P']
-        return Prediction(click, self._aftermath(tf.unstack(logits, axis=-1)))
+        halves = self._item_half(tf.gather_nd(embedding, place))  # [L, P, K + 1]
+        click = _pair(self._click_half(state), halves[:, 0]) + self.feedback_offset[0]
+        logits = _pair(self._after_half(state, clicked), halves[:, 1:])  # [L, P']
+        last = place[:, 1] == tf.gather(episodes.length, place[:, 0]) - 1
+        return Prediction(
+            click=click,
+            aftermath=self._aftermath(tf.unstack(logits, axis=-1)),
+            feedback=feedback,
+            exited=last & tf.gather(episodes.exited, place[:, 0]),
+        )
 
-    # Parts. Leading axes are free: [B] in a simulation, [B, T] in teacher forcing.
+    def expect(self, episodes: types.Episodes) -> tf.Tensor:
+        """Expected feedback in raw units, then the chance of an exit, at logged steps.
+
+        Further feedback and the exit are expected given the logged click.
+
+        Returns:
+          float32 [L, F + 1].
+        """
+        prediction = self.predict(episodes)
+        means = self._means(prediction.aftermath, prediction.feedback[:, 0] > 0.0)
+        return tf.stack([tf.sigmoid(prediction.click), *means], axis=-1)
+
+    # Parts. Leading axes are free: [B] in a simulation, [L] or [B, T] in teacher forcing.
 
     def _embed(self, item: tf.Tensor) -> tf.Tensor:
         """Item embeddings; an unknown item is the zero vector, the average item."""
@@ -297,7 +325,10 @@ class UserModel(tf.Module):
             return tf.where(event[1], self._cell(event[0], hidden), hidden)
 
         hidden = tf.scan(
-            advance, (projected, mask), tf.tanh(user @ self.hidden_kernel), parallel_iterations=1
+            advance,
+            (projected, mask),
+            tf.tanh(user @ self.hidden_kernel),
+            parallel_iterations=1,
         )
         return tf.transpose(hidden, [1, 0, 2])
 
@@ -341,18 +372,19 @@ class UserModel(tf.Module):
                 log_mean.append(None)
         return Aftermath(exit_logit, tuple(positive), tuple(log_mean))
 
-    def _means(self, after: Aftermath, clicked: bool) -> list[tf.Tensor]:
-        """Expected further feedback in raw units, after a click or a non-click."""
+    def _means(self, after: Aftermath, clicked: tf.Tensor) -> list[tf.Tensor]:
+        """Expected further feedback in raw units, then the chance of an exit."""
         means = []
         for k, (positive, log_mean) in enumerate(
             zip(after.positive, after.log_mean, strict=True), start=1
         ):
             mean = tf.sigmoid(positive)
             if log_mean is not None:
-                variance = tf.exp(2.0 * self.log_spread[k, int(clicked)])
+                log_spread = tf.gather(self.log_spread[k], tf.cast(clicked, tf.int32))
+                variance = tf.exp(2.0 * log_spread)
                 mean *= self.spec.feedback[k].scale * tf.exp(log_mean + variance / 2.0)
             means.append(mean)
-        return means
+        return [*means, tf.sigmoid(after.exit)]
 
     def save(self, directory: str | os.PathLike) -> None:
         """Writes the model; the directory appears whole or not at all.
@@ -372,7 +404,9 @@ class UserModel(tf.Module):
             np.savez(beside / "weights.npz", **{_key(v): v.numpy() for v in self.variables})
             beside.chmod(0o755)
             if target.exists():
-                old = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+                old = pathlib.Path(
+                    tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)
+                )
                 os.replace(target, old)
                 os.replace(beside, target)
                 shutil.rmtree(old)

@@ -1,0 +1,376 @@
+"""Does the fitted user answer as the logged ones did? Put right where it can be, measured.
+
+`calibrate` moves a few offsets so that means agree: click and binary feedback by their
+logits, amounts by their logarithm, the exit by its logit. `report` then compares the
+model with a log, best one it was not fitted to, in two ways:
+
+  teacher forced  the model reads the logged sessions and predicts each next answer
+  played          it lives through whole sessions from the logged starts, with items
+                  drawn from those that the log showed the same user
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+import scipy.stats
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from tfrec import errors, types
+from tfrec.metrics import ranking, reliability
+from tfrec.metrics import session as session_metrics
+from tfrec.report import model_plots, plots, results, style
+from tfrec.simulators import session, user_model
+
+_BATCH = 512  # sessions read at once
+_PLAYED = 2048  # sessions played to measure a depth
+_TRIES = 8  # draws among which an item that was not yet shown is looked for
+_LOGIT_LIMIT = 20.0
+_MIN_SHOWN = 30  # steps that fewer sessions reached are left out of the plot by step
+
+
+class Head(NamedTuple):
+    """One kind of answer at every logged step, flat over sessions: [L] each.
+
+    Attributes:
+      name: feedback column or `exit`.
+      unit: `probability`, or the unit of an amount.
+      expected: the model's expectation in raw units.
+      observed: what the log says; 0/1 for a probability.
+    """
+
+    name: str
+    unit: str
+    expected: np.ndarray
+    observed: np.ndarray
+
+
+def calibrate(
+    model: user_model.UserModel,
+    episodes: types.Episodes,
+    target_depth: float | None = None,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Sets the model's offsets so that its means are those of the log.
+
+    Args:
+      model: changed in place.
+      episodes: numpy arrays; the log whose means count.
+      target_depth: mean steps of a session played with `logging_policy`; None
+        matches the exits predicted at the logged steps with those that happened.
+      seed: of the sessions played for `target_depth`.
+
+    Returns:
+      The offset of each feedback column and of `exit`.
+
+    Raises:
+      UserError: if no exit offset reaches `target_depth`.
+    """
+    model.feedback_offset.assign(tf.zeros_like(model.feedback_offset))
+    model.exit_offset.assign(0.0)
+    heads = {head.name: head for head in expectations(model, episodes)}
+    offsets = []
+    for column in model.spec.feedback:
+        head = heads[column.name]
+        if column.kind == "amount":
+            known = head.observed.sum() > 0 and head.expected.sum() > 0
+            ratio = head.observed.mean() / head.expected.mean() if known else 1.0
+            offsets.append(float(np.log(ratio)))
+        else:
+            offsets.append(_logit_offset(head))
+    model.feedback_offset.assign(offsets)
+    if target_depth is None:
+        model.exit_offset.assign(_logit_offset(heads["exit"]))
+    else:
+        _match_depth(model, episodes, target_depth, seed)
+    named = dict(zip(model.spec.feedback_names, offsets, strict=True))
+    return {**named, "exit": float(model.exit_offset.numpy())}
+
+
+def expectations(model: user_model.UserModel, episodes: types.Episodes) -> list[Head]:
+    """What the model expects at each logged step, beside what happened.
+
+    Further columns and the exit are expected given the logged click.
+
+    Args:
+      model: the user model.
+      episodes: numpy arrays, S sessions.
+
+    Returns:
+      A head for each feedback column, in order, then the exit.
+    """
+    spec = model.spec
+
+    expect = tf.function(model.expect, reduce_retracing=True)
+    expected, steps = [], np.asarray(episodes.item).shape[1]
+    for start in range(0, len(episodes.length), _BATCH):
+        batch = types.Episodes(*(np.asarray(x)[start : start + _BATCH] for x in episodes))
+        expected.append(expect(batch).numpy())
+    flat = np.concatenate(expected).astype(np.float64)  # [L, F + 1]
+    step = np.arange(steps)[None, :]
+    real = step < np.asarray(episodes.length)[:, None]  # [S, T]
+    last = step == np.asarray(episodes.length)[:, None] - 1
+    left = (last & np.asarray(episodes.exited)[:, None])[real]
+    heads = [
+        Head(
+            column.name,
+            column.unit if column.kind == "amount" else "probability",
+            flat[:, k],
+            np.asarray(episodes.feedback)[..., k][real].astype(np.float64),
+        )
+        for k, column in enumerate(spec.feedback)
+    ]
+    return [*heads, Head("exit", "probability", flat[:, -1], left.astype(np.float64))]
+
+
+def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> session.Policy:
+    """Draws items as the log does: of those that it showed this user.
+
+    Where repeats are not allowed and none of a few draws is new, and for users that
+    the log does not know, an item is drawn as often as the log shows it to anybody.
+
+    Args:
+      log: numpy arrays, S sessions.
+      user: int [B], the users of the sessions to play, row by row.
+      num_items: N.
+    """
+    real = np.asarray(log.item) != types.PAD
+    shown = np.asarray(log.item)[real]  # [L]
+    owner = np.broadcast_to(np.asarray(log.user)[:, None], real.shape)[real]
+    by_owner = np.argsort(owner, kind="stable")
+    own = tf.constant(shown[by_owner], tf.int32)
+    first = np.searchsorted(owner[by_owner], user, side="left")
+    size = np.searchsorted(owner[by_owner], user, side="right") - first
+    first_row, size_row = tf.constant(first, tf.int32), tf.constant(size, tf.float32)
+    everyone = tf.constant(shown, tf.int32)
+
+    def policy(turn: session.Turn) -> tf.Tensor:
+        uniform = tf.random.stateless_uniform([len(user), _TRIES + 1], turn.seed)
+        nth = tf.cast(uniform * size_row[:, None], tf.int32)  # [B, tries + 1]
+        mine = tf.gather(own, tf.minimum(first_row[:, None] + nth, len(shown) - 1))
+        others = tf.gather(everyone, tf.cast(uniform[:, -1] * len(shown), tf.int32))
+        free = tf.repeat(size_row[:, None] > 0.0, _TRIES, axis=1)  # [B, tries]
+        if turn.blocked is not None:
+            free &= ~tf.gather(turn.blocked, mine[:, :-1] - 1, batch_dims=1)
+        chosen = tf.gather(mine, tf.argmax(free, axis=1), batch_dims=1)
+        return tf.where(tf.reduce_any(free, axis=1), chosen, others)
+
+    return policy
+
+
+def report(
+    model: user_model.UserModel,
+    episodes: types.Episodes,
+    directory: str | os.PathLike,
+    log: types.Episodes | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measures the model against a log and writes simulator.{json,md} and plots.
+
+    Args:
+      model: the user model, calibrated or not.
+      episodes: numpy arrays; sessions held out from the fit say most.
+      directory: where to write; created if it is not there.
+      log: all sessions, to draw the items of the sessions played from; `episodes`
+        if None.
+      seed: of the sessions played.
+
+    Returns:
+      What simulator.json holds: `sessions` (log and played: reward, ctr, depth and
+      feedback totals with 95% intervals over users) and `heads` (for each answer:
+      auc, log_loss, constant_log_loss, brier, calibration_error, mean, observed_mean;
+      for amounts: rank_correlation, calibration_error and the means).
+    """
+    folder = pathlib.Path(directory)
+    heads = expectations(model, episodes)
+    curves = {head.name: reliability.curve(head.expected, head.observed) for head in heads}
+    played = _player(model, episodes, episodes if log is None else log, seed)()
+    names = model.spec.feedback_names
+    sources = {"log": episodes, "played": played}
+    measured: dict[str, Any] = {
+        "sessions": {
+            name: session_metrics.summarise([session_metrics.per_session(source, names)])
+            for name, source in sources.items()
+        },
+        "heads": {head.name: _scores(head, curves[head.name]) for head in heads},
+    }
+    units = {head.name: head.unit for head in heads}
+    figures = {
+        "reliability": model_plots.reliability(curves, units, "Simulated users"),
+        "survival": plots.survival(
+            {name: np.asarray(source.length) for name, source in sources.items()}
+        ),
+        "depth": _depth_plot(sources),
+        "ctr_by_step": _ctr_plot(sources),
+    }
+    for name, figure in figures.items():
+        plots.save(figure, folder / f"{name}.png")
+    with results.replacing(folder / "simulator.json") as path:
+        path.write_text(json.dumps(measured, indent=2, allow_nan=False) + "\n")
+    with results.replacing(folder / "simulator.md") as path:
+        path.write_text(_markdown(measured, figures))
+    return measured
+
+
+def table(measured: Mapping[str, Any]) -> str:
+    """The report's numbers as two Markdown tables: sessions, then heads."""
+    lines = ["| sessions | CTR | depth, steps | clicks per session |", "|---|---|---|---|"]
+    for name, summary in measured["sessions"].items():
+        cells = (summary[metric] for metric in ("ctr", "depth", "reward"))
+        row = (f"{c['mean']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells)
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    columns = {
+        "mean": "predicted mean",
+        "observed_mean": "observed mean",
+        "calibration_error": "off by",
+        "auc": "AUC",
+        "log_loss": "log-loss",
+        "constant_log_loss": "log-loss of the constant",
+        "brier": "Brier",
+        "rank_correlation": "rank correlation",
+    }
+    lines += ["", f"| answer | {' | '.join(columns.values())} |", "|---" * 9 + "|"]
+    for name, scores in measured["heads"].items():
+        row = (f"{scores[key]:.4g}" if key in scores else "" for key in columns)
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(measured: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
+    parts = [
+        "# Simulated users against the log",
+        "Sessions: those of the log, and as many `played` with the model from logged starts, "
+        "items drawn from those that the log showed the same user. Brackets are 95% intervals "
+        "over users. `off by` is the mean distance between prediction and observation over ten bins.",
+        table(measured),
+        *(f"![{name.replace('_', ' ')}]({name}.png)" for name in figures),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _scores(head: Head, curve: reliability.ReliabilityCurve) -> dict[str, float]:
+    """How good one head's predictions are; a score that is undefined is left out."""
+    scores = {
+        "mean": float(head.expected.mean()),
+        "observed_mean": float(head.observed.mean()),
+        "calibration_error": reliability.calibration_error(curve),
+    }
+    varies = np.ptp(head.observed) > 0 and np.ptp(head.expected) > 0
+    if head.unit != "probability":
+        if varies:
+            rank = scipy.stats.spearmanr(head.expected, head.observed)
+            scores["rank_correlation"] = float(rank.statistic)
+        return scores
+    scores["log_loss"] = _log_loss(head.expected, head.observed)
+    scores["constant_log_loss"] = _log_loss(
+        np.full_like(head.observed, head.observed.mean()), head.observed
+    )
+    scores["brier"] = float(((head.expected - head.observed) ** 2).mean())
+    if varies:
+        scores["auc"] = ranking.auc(head.expected, head.observed)
+    return scores
+
+
+def _log_loss(probability: np.ndarray, outcome: np.ndarray) -> float:
+    right = np.where(outcome > 0, probability, 1.0 - probability)
+    return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+
+def _logit_offset(head: Head) -> float:
+    """What to add to the logits so that the mean probability is the observed share."""
+    logits = scipy.special.logit(np.clip(head.expected, 1e-9, 1 - 1e-9))
+    tiny = 0.5 / len(head.observed)  # an event that the log has never or always
+    share = np.clip(head.observed.mean(), tiny, 1 - tiny)
+    return float(
+        scipy.optimize.brentq(
+            lambda offset: scipy.special.expit(logits + offset).mean() - share,
+            -_LOGIT_LIMIT,
+            _LOGIT_LIMIT,
+        )
+    )
+
+
+def _match_depth(
+    model: user_model.UserModel, episodes: types.Episodes, target: float, seed: int
+) -> None:
+    """Bisects the exit offset until sessions played are as deep as wanted."""
+    played = _player(model, episodes, episodes, seed)
+
+    def depth(offset: float) -> float:
+        model.exit_offset.assign(offset)
+        return float(played().length.mean())
+
+    low, high = -_LOGIT_LIMIT, _LOGIT_LIMIT
+    deepest, shallowest = depth(low), depth(high)
+    if not shallowest <= target <= deepest:
+        raise errors.UserError(
+            f"target depth is {target} steps; these users can be brought to "
+            f"{shallowest:.1f} to {deepest:.1f} (sessions are cut at {model.spec.max_steps})"
+        )
+    for _ in range(16):  # the same draws each time, so that depth falls with the offset
+        middle = (low + high) / 2
+        low, high = (middle, high) if depth(middle) > target else (low, middle)
+    depth((low + high) / 2)
+
+
+def _player(
+    model: session.World, episodes: types.Episodes, log: types.Episodes, seed: int
+) -> Callable[[], types.Episodes]:
+    """Plays the same starts, drawn from `episodes`, with the same draws at each call."""
+    rows = np.random.default_rng(seed).permutation(len(episodes.length))[:_PLAYED]
+    starts = session.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
+    policy = logging_policy(log, starts.user, model.spec.num_items)
+
+    @tf.function
+    def run():
+        fixed = types.Starts(*(tf.constant(x) for x in starts))
+        return session.rollout(model, policy, fixed, tf.constant([seed, 1]))
+
+    return lambda: types.Episodes(*(x.numpy() for x in run()))
+
+
+@plots.styled
+def _depth_plot(sources: Mapping[str, types.Episodes]) -> Figure:
+    """Share of sessions of each length."""
+    figure = Figure(figsize=(7.2, 4.2), layout="tight")
+    axes = figure.subplots()
+    longest = max(int(np.max(source.length)) for source in sources.values())
+    edges = np.unique(np.linspace(1, longest + 1, min(longest, 40) + 1).round()) - 0.5
+    for name, source in sources.items():
+        length = np.asarray(source.length)
+        axes.hist(length, edges, weights=np.full(len(length), 1 / len(length)),
+                  histtype="step", linewidth=2, color=style.policy_colour(name),
+                  label=f"{name}, mean {length.mean():.1f}")  # fmt: skip
+    axes.set_xlabel("depth (steps of a session)")
+    axes.set_ylabel("share of sessions")
+    axes.set_title("How long sessions last")
+    axes.legend(fontsize=9)
+    return figure
+
+
+@plots.styled
+def _ctr_plot(sources: Mapping[str, types.Episodes]) -> Figure:
+    """Share of items clicked at each step, with a band of two standard errors."""
+    figure = Figure(figsize=(7.2, 4.2), layout="tight")
+    axes = figure.subplots()
+    for name, source in sources.items():
+        clicks = np.asarray(source.feedback)[..., 0]  # [S, T]
+        shown = np.arange(clicks.shape[1]) < np.asarray(source.length)[:, None]
+        count = shown.sum(axis=0)
+        count = count[count >= min(_MIN_SHOWN, count[0])]
+        rate = (clicks * shown).sum(axis=0)[: len(count)] / count
+        error = 2 * np.sqrt(rate * (1 - rate) / count)
+        steps, colour = np.arange(1, len(count) + 1), style.policy_colour(name)
+        axes.plot(steps, rate, color=colour, linewidth=2, label=name)
+        axes.fill_between(steps, rate - error, rate + error, color=colour, alpha=0.15)
+    axes.set_xlabel("step of the session")
+    axes.set_ylabel("CTR (clicks per item shown)")
+    axes.set_title("Clicks by step")
+    axes.legend(fontsize=9)
+    return figure
