@@ -54,7 +54,9 @@ def main(_):
 
 def _data(directory: str, agent: trained.TrainedAgent) -> dict[str, Any]:
     """What the manifest says of the training."""
-    about = {"fingerprint" if key == "data" else key: x for key, x in agent.about.items()}
+    about = {
+        "fingerprint" if key == "data" else key: x for key, x in agent.about.items() if x != ""
+    }
     if not directory:
         return about
     data = storage.PreparedData.open(directory)

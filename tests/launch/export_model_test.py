@@ -6,7 +6,7 @@ import pytest
 
 from launch import flags
 from tests.tfrec.serving import fake_ranker
-from tfgoalrec import agent as goalrec_agent
+from tfgoalrec import trained
 from tfrec import errors
 from tfrec.serving import export, files
 
@@ -18,9 +18,11 @@ def agents(monkeypatch):
     def load(directory):
         if directory == "nowhere":
             raise errors.UserError("nowhere: no agent here")
-        return fake_ranker.FakeRanker()
+        agent = fake_ranker.FakeRanker()
+        agent.about = {"data": "abc123", "seed": 4}
+        return agent
 
-    monkeypatch.setattr(goalrec_agent, "load", load, raising=False)
+    monkeypatch.setattr(trained, "load", load)
 
 
 def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
@@ -33,6 +35,7 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
     manifest = files.open_manifest(out / "1")
     assert manifest["metrics"]["goalrec"]["reward"]["mean"] == 3.5
     assert manifest["name"] == "shop"
+    assert manifest["data"] == {"fingerprint": "abc123", "seed": 4}
 
     assert flags.call("launch.export_model", [*command, "--version=1"]) == 2
     assert "this version exists" in capsys.readouterr().err
