@@ -324,7 +324,7 @@ def _selected(sessions: Sessions, config: PrepareConfig, dropped: dict[str, int]
         sessions = sessions.take(mask)
 
     if config.split == "time":
-        keep(sessions.split != _DROPPED, "sessions_across_a_cut")
+        keep(sessions.split != _DROPPED, "sessions_between_the_splits")
     keep(sessions.length >= config.min_steps, "short_sessions")
     keep(_latest(sessions, config.max_sessions_per_user), "sessions_beyond_the_latest")
     if not (sessions.split == 0).any():

@@ -106,7 +106,8 @@ class BadRows:
             more = f" ({len(rows) - 1:,} more rows like it)" if len(rows) > 1 else ""
             hint = _SKIP_HINT.format(rows="rows" if len(rows) > 1 else "row")
             raise UserError(
-                f"{name}, row {rows[0]}: {column} is {shown}; expected {expected}.{more}\n{hint}"
+                f"{name}, row {rows[0]}: {column} is {shown}; expected {expected}.{more}\n"
+                + hint
             )
         self._rejected.append(
             pl.DataFrame(
@@ -315,24 +316,22 @@ def _order(user: pl.Series, time: pl.Series) -> tuple[pl.Series, np.ndarray]:
       Positions in that order, and for each place but the first whether user and time are
       those of the place before it.
     """
-    if not user.dtype.is_integer() or user.max() - user.min() >= 1 << 32:
-        user = user.rank("dense")
-    user, time = user.to_numpy(), time.to_numpy()
-    low_user, low = int(user.min()), int(time.min())
-    bits = (int(time.max()) - low).bit_length()
-    if (int(user.max()) - low_user).bit_length() + bits < 64:
+    users, times = _codes(user), time.to_numpy()
+    low_user, low = int(users.min()), int(times.min())
+    bits = (int(times.max()) - low).bit_length()
+    if (int(users.max()) - low_user).bit_length() + bits < 64:
         # One integer orders both. It is made in place: at this size every copy counts.
-        key = user.astype(np.int64)
+        key = users.astype(np.int64)
         key -= low_user
         key <<= bits
-        key += time
+        key += times
         key -= low
         order = np.argsort(key, kind="stable").astype(np.uint32)
         key = key[order]
         same = key[1:] == key[:-1]
     else:
-        order = np.lexsort((time, user)).astype(np.uint32)
-        same = (np.diff(time[order]) == 0) & (np.diff(user[order]) == 0)
+        order = np.lexsort((times, users)).astype(np.uint32)
+        same = (np.diff(times[order]) == 0) & (np.diff(users[order]) == 0)
     return pl.Series(order), same
 
 
@@ -343,16 +342,23 @@ def _may_repeat(item: pl.Series, same: np.ndarray) -> bool:
     rows = np.flatnonzero(tied)
     if not len(rows):
         return False
-    shown = item.gather(rows)
-    if not shown.dtype.is_integer() or shown.max() - shown.min() >= 1 << 32:
-        shown = shown.rank("dense")
+    shown = _codes(item.gather(rows))
     # One number for a run of ties and an item: repeats are then equal neighbours.
     key = np.cumsum(~np.append(False, same)[rows])
     key <<= 32
-    key += shown.to_numpy()
+    key += shown
     key -= shown.min()
     key.sort()
     return bool((key[1:] == key[:-1]).any())
+
+
+def _codes(ids: pl.Series) -> np.ndarray:
+    """Integers in the order of the ids, within 32 bits of one another."""
+    if ids.dtype.is_integer():
+        codes = ids.to_numpy()
+        if int(codes.max()) - int(codes.min()) < 1 << 32:
+            return codes
+    return ids.rank("dense").to_numpy()
 
 
 def _shorten(value: object) -> object:

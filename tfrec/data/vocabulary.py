@@ -66,9 +66,10 @@ class Ids:
         values = raw.to_numpy()
         low, high = int(self.raw[0]), int(self.raw[-1])
         if high - low < _TABLE_ROOM:
-            table = np.zeros(high - low + 3, np.int32)  # one unknown id at either end
-            table[self.raw - low + 1] = np.arange(1, len(self.raw) + 1, dtype=np.int32)
-            return table[np.clip(values, low - 1, high + 1) - (low - 1)]
+            table = np.zeros(high - low + 1, np.int32)
+            table[self.raw - low] = np.arange(1, len(self.raw) + 1, dtype=np.int32)
+            within = (values >= low) & (values <= high)
+            return np.where(within, table[np.where(within, values, low) - low], types.PAD)
         place = np.searchsorted(self.raw, values).clip(max=len(self.raw) - 1)
         return np.where(self.raw[place] == values, place + 1, types.PAD).astype(np.int32)
 

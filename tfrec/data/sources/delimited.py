@@ -184,10 +184,15 @@ def _scan(
     has_header: bool,
     **options: Any,
 ) -> pl.LazyFrame:
-    # Names from us, not from the line: `user, item` is as good as `user,item`.
-    overrides = {name: columns.get(name, pl.String) for name in present}
+    """The rows after the header, under our own names: `user, item` is as good as `user,item`."""
+    dtypes = {name: columns.get(name, pl.String) for name in present}
     return pl.scan_csv(
-        path, separator=separator, has_header=has_header, schema=overrides, **options
+        path,
+        separator=separator,
+        has_header=False,
+        skip_rows=1 if has_header else 0,
+        schema=dtypes,
+        **options,
     )
 
 
@@ -201,19 +206,17 @@ def _read_as_text(
 ) -> pl.DataFrame:
     """Reads text, then casts column by column, rejecting rows that do not fit."""
     first_row = 2 if has_header else 1
-    scan = _scan(
-        path,
-        present,
-        dict.fromkeys(present, pl.String),
-        separator,
-        has_header,
-        truncate_ragged_lines=True,
-    )
+
+    def collected(**options: Any) -> pl.DataFrame:
+        scan = _scan(path, present, {}, separator, has_header, **options).select(*columns)
+        rows = scan.with_row_index(schema_lib.ROW, offset=first_row)
+        return rows.collect(engine="streaming")
+
     try:
-        text = scan.select(*columns).with_row_index(schema_lib.ROW, offset=first_row)
-        text = text.collect(engine="streaming")
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path.name}: not readable as delimited text ({error})") from error
+        text = collected()
+    except pl.exceptions.PolarsError:
+        text = collected(truncate_ragged_lines=True)
+        text = _without_long_rows(text, path, bad_rows, len(present), separator, has_header)
     text = text.filter(~pl.all_horizontal(pl.col(*columns).is_null()))  # blank lines
     for name, dtype in columns.items():
         value = pl.col(name).str.strip_chars(" ").cast(dtype, strict=False)
@@ -227,6 +230,29 @@ def _read_as_text(
             first_row=first_row,
         ).with_columns(value)
     return text
+
+
+def _without_long_rows(
+    text: pl.DataFrame,
+    path: pathlib.Path,
+    bad_rows: schema_lib.BadRows,
+    num_fields: int,
+    separator: str,
+    has_header: bool,
+) -> pl.DataFrame:
+    """Rejects the rows that have more fields than there are columns."""
+    whole = {"quote_char": None, "truncate_ragged_lines": True}
+    lines = _scan(path, ["line"], {}, "\x01", has_header, **whole).collect()["line"]
+    fields = lines.str.replace_all('"[^"]*"', "").str.count_matches(separator, literal=True) + 1
+    long = (fields > num_fields).fill_null(False)
+    if len(lines) != text.height or not long.any():
+        raise UserError(
+            f"{path.name}: a row has more fields than the header names; expected {num_fields}"
+        )
+    rows = text[schema_lib.ROW].filter(long)
+    found = pl.select(pl.format("{} fields", fields.filter(long))).to_series()
+    bad_rows.reject(path, rows, "the row", found, f"{num_fields} fields")
+    return text.filter(~long)
 
 
 def _require_utf8(path: pathlib.Path, error: Exception) -> None:

@@ -81,7 +81,12 @@ def _read_file(
     if schema_lib.ROW not in frame.columns:
         frame = frame.with_row_index(schema_lib.ROW, offset=2)
     frame = _distinct(frame, path, bad_rows)
-    frame = frame.with_columns(pl.col(raw) / 1000 for raw in _MILLISECONDS if raw in names)
+    # In double precision: in single, equal milliseconds may become unequal seconds.
+    frame = frame.with_columns(
+        (pl.col(raw).cast(pl.Float64) / 1000).cast(pl.Float32)
+        for raw in _MILLISECONDS
+        if raw in names
+    )
     renamed = {"user_id": "user", "video_id": "item", **names}
     schema = schema_lib.Schema(
         feedback=tuple(column for column in FEEDBACK if column.name in names.values())

@@ -46,7 +46,7 @@ class TableConfig:
         columns = [_feedback_column(text) for text in self.feedback]
         if columns[0].kind != "binary":
             raise ValueError(
-                f"feedback begins with {self.feedback[0]!r}; expected the click, a binary column"
+                f"feedback begins with {self.feedback[0]!r}; expected the click, which is binary"
             )
         names = [column.name for column in columns]
         for name in names:
@@ -95,7 +95,7 @@ def read(
         if _is_parquet(log):
             frame, first_row = _read_parquet(log, raw_names), 1
         else:
-            frame, first_row = _read_text(log, raw_names, schema, config, bad_rows), 2
+            frame, first_row = _read_text(log, raw_names, config, bad_rows), 2
     frame = _with_time(frame, config, log, bad_rows, first_row)
     return (
         schema_lib.validate(frame, schema, log, bad_rows, first_row=first_row, names=raw_names),
@@ -127,24 +127,28 @@ def _is_parquet(path: pathlib.Path) -> bool:
 def _read_text(
     log: pathlib.Path,
     raw_names: dict[str, str],
-    schema: schema_lib.Schema,
     config: TableConfig,
     bad_rows: schema_lib.BadRows,
 ) -> pl.DataFrame:
     separator = config.separator.replace("\\t", "\t")
     if log.suffix == ".tsv" and separator == ",":
         separator = "\t"
-    columns: dict[str, type[pl.DataType]] = {
-        raw_names[column.name]: pl.Float32 for column in schema.feedback
+    dtypes: dict[str, type[pl.DataType]] = {
+        **dict.fromkeys(("user", "item", "category"), pl.String),
+        "time_ms": pl.String if config.time_unit == "iso" else pl.Int64,
     }
-    columns[config.time] = pl.String if config.time_unit == "iso" else pl.Int64
-    if config.propensity:
-        columns[config.propensity] = pl.Float32
-    for name in (config.user, config.item, config.category):
-        if name:
-            columns[name] = pl.String
+    columns = {raw: dtypes.get(name, pl.Float32) for name, raw in raw_names.items()}
     frame = delimited.read(log, columns, bad_rows, separator=separator)
-    return frame.rename({raw: name for name, raw in raw_names.items()})
+    frame = frame.rename({raw: name for name, raw in raw_names.items()})
+    ids = [name for name in ("user", "item", "category") if name in frame.columns]
+    return frame.with_columns(_ids(frame[name]) for name in ids)
+
+
+def _ids(text: pl.Series) -> pl.Series:
+    """Integers, if every id is one and would be written the same way; otherwise text."""
+    integers = text.cast(pl.Int64, strict=False)
+    same = (integers.cast(pl.String) == text).all(ignore_nulls=False)
+    return integers if same else text
 
 
 def _read_parquet(log: pathlib.Path, raw_names: dict[str, str]) -> pl.DataFrame:
@@ -171,8 +175,8 @@ def _with_time(
 ) -> pl.DataFrame:
     """Turns the time column into unix milliseconds."""
     dtype, time = frame.schema["time_ms"], pl.col("time_ms")
-    if isinstance(dtype, pl.Datetime):  # Parquet knows its own unit
-        return frame.with_columns(time.dt.epoch("ms"))
+    if isinstance(dtype, pl.Datetime | pl.Date):  # Parquet knows its own unit
+        return frame.with_columns(time.cast(pl.Datetime("ms")).dt.epoch("ms"))
     if config.time_unit == "iso":
         if dtype != pl.String:
             raise UserError(

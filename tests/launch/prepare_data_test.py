@@ -1,0 +1,103 @@
+import json
+
+import numpy as np
+import pytest
+
+from launch import flags
+from tfrec.data import episodes, storage
+
+
+def run(*arguments):
+    return flags.call("launch.prepare_data", arguments)
+
+
+def test_the_embedded_log(tmp_path, capsys):
+    size = ["--embedded_num_users=60", "--embedded_sessions_per_user=2", "--max_steps=30"]
+    assert run(f"--out={tmp_path / 'data'}", *size) == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.spec.feedback_names == ("click", "watch_seconds")
+    assert data.spec.num_users == 60
+    assert data.num_sessions("all") == 120
+    assert data.manifest["source"] == "embedded"
+    assert data.column("train", "propensity").max() <= 1.0
+    said = capsys.readouterr().out
+    for word in ("train", "validation", "test", "CTR", "depth", "60 users"):
+        assert word in said
+
+
+def test_the_same_command_twice_needs_overwrite(tmp_path, capsys):
+    command = [f"--out={tmp_path / 'data'}", "--embedded_num_users=30"]
+    assert run(*command) == 0
+    first = storage.PreparedData.open(tmp_path / "data").fingerprint
+    assert run(*command) == 2
+    assert "pass --overwrite" in capsys.readouterr().err
+    assert run(*command, "--overwrite") == 0
+    assert storage.PreparedData.open(tmp_path / "data").fingerprint == first
+
+
+def test_a_folder_is_recognised(tmp_path):
+    (tmp_path / "ml-latest").mkdir()
+    rows = [f"{user},{movie},4.0,{movie}" for user in range(10) for movie in range(5)]
+    content = "\n".join(["userId,movieId,rating,timestamp", *rows])
+    (tmp_path / "ml-latest" / "ratings.csv").write_text(content)
+    assert run(f"--source={tmp_path / 'ml-latest'}", f"--out={tmp_path / 'data'}") == 0
+    assert storage.PreparedData.open(tmp_path / "data").manifest["source"] == (
+        "movielens ml-latest"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source=movielens"], "--source=movielens needs --path"),
+        (["--source=nothing"], "--source=nothing: expected embedded, movielens, kuairand"),
+        (["--split=day"], "split"),
+        (["--embedded_num_items=3"], "--embedded_num_items=3"),
+    ],
+)
+def test_a_bad_flag_is_a_message(arguments, message, tmp_path, capsys):
+    assert run(f"--out={tmp_path / 'data'}", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_no_public_set(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert run(f"--source={tmp_path}", f"--out={tmp_path / 'data'}") == 2
+    assert "no public set recognised in it; for your own log pass" in capsys.readouterr().err
+
+
+REAL = [
+    ("ml-25m-sample", 756, "movielens"),
+    ("ml-latest-small-2018", 610, "movielens"),
+    ("kuairand-sample", 664, "kuairand"),
+]
+
+
+@pytest.mark.parametrize(("folder", "users", "source"), REAL)
+def test_real_logs_split_by_user(real_data, folder, users, source, tmp_path):
+    assert run(f"--source={real_data / folder}", f"--out={tmp_path / 'data'}") == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.manifest["source"] == f"{source} {folder}"
+    assert data.spec.num_users == users
+    parts = [set(data.episodes(split).user.tolist()) for split in episodes.SPLITS]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    # Some users lose every session, because none of their items is in the training part.
+    assert users * 0.98 <= sum(map(len, parts)) <= users
+    assert len(parts[2]) / users == pytest.approx(0.3, abs=0.01)
+    train = data.episodes("train")
+    assert set(np.unique(data.episodes("test").item)) <= set(np.unique(train.item)) | set(
+        np.unique(train.history_item)
+    )
+
+
+@pytest.mark.parametrize(("folder", "users", "source"), REAL)
+def test_real_logs_split_by_time(real_data, folder, users, source, tmp_path):
+    out = tmp_path / "data"
+    assert run(f"--source={real_data / folder}", f"--out={out}", "--split=time") == 0
+    data = storage.PreparedData.open(out)
+    times = [data.session_times(split) for split in episodes.SPLITS]
+    assert times[0][1].max() < times[1][0].min()
+    assert times[1][1].max() < times[2][0].min()
+    dropped = json.loads((out / "manifest.json").read_text())["dropped"]
+    assert dropped["repeated_rows"] == (124 if source == "kuairand" else 0)

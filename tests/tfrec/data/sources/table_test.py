@@ -1,0 +1,153 @@
+import datetime
+
+import polars as pl
+import pytest
+
+from tfrec.data import schema
+from tfrec.data.sources import table
+from tfrec.errors import UserError
+
+CONFIG = table.TableConfig(
+    user="who",
+    item="what",
+    time="when",
+    feedback=("bought:binary:purchases", "price:amount:euros"),
+)
+CSV = "when,who,what,bought,price,more\n20,ann,9,0,0,x\n10,ann,7,1,9.5,y\n30,bob,9,1,3,z\n"
+ROWS = [("ann", 7, 10_000, 1.0, 9.5), ("ann", 9, 20_000, 0.0, 0.0), ("bob", 9, 30_000, 1.0, 3.0)]
+
+
+def test_a_csv_by_its_mapping(tmp_path):
+    (tmp_path / "log.csv").write_text(CSV)
+    frame, log_schema = table.read(tmp_path / "log.csv", CONFIG)
+    assert frame.rows() == ROWS
+    assert frame.columns == ["user", "item", "time_ms", "bought", "price"]
+    assert [column.unit for column in log_schema.feedback] == ["purchases", "euros"]
+
+
+def test_a_parquet_file(tmp_path):
+    pl.read_csv(CSV.encode()).write_parquet(tmp_path / "log.parquet")
+    assert table.read(tmp_path / "log.parquet", CONFIG)[0].rows() == ROWS
+
+
+def test_parquet_times(tmp_path):
+    frame = pl.read_csv(CSV.encode()).with_columns(
+        when=pl.from_epoch("when", "s").dt.cast_time_unit("us")
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    assert table.read(tmp_path / "log.parquet", CONFIG)[0].rows() == ROWS
+
+
+def test_category_and_propensity(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item,time,click,kind,p\n1,2,3,1,toys,0.25\n")
+    config = table.TableConfig(category="kind", propensity="p")
+    frame, log_schema = table.read(tmp_path / "log.csv", config)
+    assert frame.rows() == [(1, 2, 3000, 1.0, "toys", 0.25)]
+    assert log_schema.category and log_schema.propensity
+
+
+@pytest.mark.parametrize(
+    ("unit", "written", "milliseconds"),
+    [
+        ("s", "1714566600", 1714566600000),
+        ("ms", "1714566600123", 1714566600123),
+        ("iso", "2024-05-01T12:30:00", 1714566600000),
+        ("iso", "2024-05-01T14:30:00.123+02:00", 1714566600123),
+        ("iso", "2024-05-01 12:30:00", 1714566600000),
+        ("iso", "2024-05-01", 1714521600000),
+    ],
+)
+def test_units_of_time(tmp_path, unit, written, milliseconds):
+    (tmp_path / "log.csv").write_text(f"user,item,time,click\n1,2,{written},1\n")
+    frame, _ = table.read(tmp_path / "log.csv", table.TableConfig(time_unit=unit))
+    assert frame["time_ms"].to_list() == [milliseconds]
+
+
+@pytest.mark.parametrize(
+    ("unit", "written", "message"),
+    [
+        ("iso", "yesterday", "row 2: time is 'yesterday'; expected an ISO 8601 time"),
+        ("s", "2024-05-01", "row 2: time is '2024-05-01'; expected an integer"),
+        ("s", "1714566600123", "row 2: time is 1714566600123; expected unix time in s"),
+    ],
+)
+def test_a_bad_time_is_named(tmp_path, unit, written, message):
+    (tmp_path / "log.csv").write_text(f"user,item,time,click\n1,2,{written},1\n")
+    with pytest.raises(UserError, match=message):
+        table.read(tmp_path / "log.csv", table.TableConfig(time_unit=unit))
+
+
+@pytest.mark.parametrize(
+    ("ids", "dtype"),
+    [
+        (["1", "22"], pl.Int64),
+        (["1", "022"], pl.String),  # as a number it would be another id
+        (["1", "u2"], pl.String),
+        (["1", "9" * 30], pl.String),  # too large for a number
+    ],
+)
+def test_ids_are_numbers_only_if_all_are(tmp_path, ids, dtype):
+    rows = "".join(f"{user},5,{n},1\n" for n, user in enumerate(ids))
+    (tmp_path / "log.csv").write_text("user,item,time,click\n" + rows)
+    frame, _ = table.read(tmp_path / "log.csv")
+    assert frame.schema["user"] == dtype
+    assert sorted(str(user) for user in frame["user"]) == sorted(ids)
+
+
+@pytest.mark.parametrize("separator", ["\t", "\\t", ";"])
+def test_other_separators(tmp_path, separator):
+    content = CSV.replace(",", separator.replace("\\t", "\t"))
+    (tmp_path / "log.txt").write_text(content)
+    config = table.TableConfig(
+        user="who", item="what", time="when", feedback=CONFIG.feedback, separator=separator
+    )
+    assert table.read(tmp_path / "log.txt", config)[0].rows() == ROWS
+
+
+def test_an_absent_column_is_named(tmp_path):
+    (tmp_path / "log.csv").write_text(CSV)
+    with pytest.raises(UserError, match="log.csv, row 1: no column 'user'; the file has when, w"):
+        table.read(tmp_path / "log.csv")
+    pl.read_csv(CSV.encode()).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match="log.parquet: no column 'user'; the file has when, w"):
+        table.read(tmp_path / "log.parquet")
+
+
+def test_a_folder_with_two_logs(tmp_path):
+    (tmp_path / "a.csv").write_text(CSV)
+    (tmp_path / "b.csv").write_text(CSV)
+    with pytest.raises(UserError, match="holds a.csv and b.csv; name the file"):
+        table.read(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feedback": ()}, "feedback is empty"),
+        ({"feedback": ("click",)}, "feedback is 'click'; expected name:kind:unit"),
+        ({"feedback": ("click:boolean:clicks",)}, "expected name:kind:unit"),
+        ({"feedback": ("price:amount:euros",)}, "expected the click, which is binary"),
+        ({"feedback": ("a:binary:x", "a:binary:x")}, "'a' is named twice or is reserved"),
+        ({"feedback": ("item:binary:x",)}, "'item' is named twice or is reserved"),
+        ({"separator": "::"}, "separator is '::'; expected one character"),
+    ],
+)
+def test_bad_options_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        table.TableConfig(**changes)
+
+
+def test_bad_rows_of_a_parquet_file_are_numbered_from_one(tmp_path):
+    frame = pl.read_csv(CSV.encode()).with_columns(bought=pl.Series([0, 1, 5]))
+    frame.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match="log.parquet, row 3: bought is 5.0; expected 0 or 1"):
+        table.read(tmp_path / "log.parquet", CONFIG)
+    bad_rows = schema.BadRows(skip=True)
+    assert table.read(tmp_path / "log.parquet", CONFIG, bad_rows)[0].rows() == ROWS[:2]
+
+
+def test_dates_of_a_parquet_file(tmp_path):
+    frame = pl.read_csv(CSV.encode()).with_columns(when=datetime.date(2024, 5, 1))
+    frame.write_parquet(tmp_path / "log.parquet")
+    frame, _ = table.read(tmp_path / "log.parquet", CONFIG)
+    assert frame["time_ms"].unique().to_list() == [1714521600000]
