@@ -5,7 +5,7 @@ logits, amounts by their logarithm, the exit by its logit. `report` then compare
 model with a log, best one it was not fitted to, in two ways:
 
   teacher forced  the model reads the logged sessions and predicts each next answer
-  played          it lives through whole sessions from the logged starts, with items
+  simulated       it lives through whole sessions from the logged starts, with items
                   drawn from those that the log showed the same user
 """
 
@@ -182,7 +182,7 @@ def report(
       seed: of the sessions played.
 
     Returns:
-      What simulator.json holds: `sessions` (log and played: reward, ctr, depth and
+      What simulator.json holds: `sessions` (logged and simulated: reward, ctr, depth and
       feedback totals with 95% intervals over users) and `heads` (for each answer:
       auc, log_loss, constant_log_loss, brier, calibration_error, mean, observed_mean;
       for amounts: rank_correlation, calibration_error and the means).
@@ -192,7 +192,7 @@ def report(
     curves = {head.name: reliability.curve(head.expected, head.observed) for head in heads}
     played = _player(model, episodes, episodes if log is None else log, seed)()
     names = model.spec.feedback_names
-    sources = {"log": episodes, "played": played}
+    sources = {"logged": episodes, "simulated": played}
     measured: dict[str, Any] = {
         "sessions": {
             name: session_metrics.summarise([session_metrics.per_session(source, names)])
@@ -226,14 +226,14 @@ def table(measured: Mapping[str, Any]) -> str:
         row = (f"{c['mean']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells)
         lines.append(f"| {name} | {' | '.join(row)} |")
     columns = {
-        "mean": "predicted mean",
-        "observed_mean": "observed mean",
+        "mean": "mean",
+        "observed_mean": "logged",
         "calibration_error": "off by",
         "auc": "AUC",
         "log_loss": "log-loss",
-        "constant_log_loss": "log-loss of the constant",
+        "constant_log_loss": "constant's",
         "brier": "Brier",
-        "rank_correlation": "rank correlation",
+        "rank_correlation": "rank corr.",
     }
     lines += ["", f"| answer | {' | '.join(columns.values())} |", "|---" * 9 + "|"]
     for name, scores in measured["heads"].items():
@@ -245,9 +245,9 @@ def table(measured: Mapping[str, Any]) -> str:
 def _markdown(measured: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
     parts = [
         "# Simulated users against the log",
-        "Sessions: those of the log, and as many `played` with the model from logged starts, "
-        "items drawn from those that the log showed the same user. Brackets are 95% intervals "
-        "over users. `off by` is the mean distance between prediction and observation over ten bins.",
+        "Logged sessions, and sessions simulated from logged starts with items drawn from "
+        "those that the log showed the same user. Brackets are 95% intervals over users. "
+        "`off by` is the mean distance of prediction from observation over ten bins.",
         table(measured),
         *(f"![{name.replace('_', ' ')}]({name}.png)" for name in figures),
     ]

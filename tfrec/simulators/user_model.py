@@ -49,8 +49,8 @@ class UserModelConfig:
     repeats: bool | None = option(
         None, "may an item be shown twice in a session? by default as in the log"
     )
-    batch_size: int = option(128, "sessions in a batch")
-    learning_rate: float = option(5e-3, "Adam's first step size; falls to a tenth of it")
+    batch_size: int = option(256, "sessions in a batch")
+    learning_rate: float = option(7e-3, "Adam's first step size; falls to a tenth of it")
     max_epochs: int = option(12, "passes over the log at most")
     patience: int = option(3, "passes without a better held-out loss before stopping")
     held_out_fraction: float = option(0.1, "share of sessions held out for stopping")
