@@ -85,10 +85,10 @@ def test_real_logs_split_by_user(real_data, folder, users, source, tmp_path):
     # Some users lose every session, because none of their items is in the training part.
     assert users * 0.98 <= sum(map(len, parts)) <= users
     assert len(parts[2]) / users == pytest.approx(0.3, abs=0.01)
-    train = data.episodes("train")
-    assert set(np.unique(data.episodes("test").item)) <= set(np.unique(train.item)) | set(
-        np.unique(train.history_item)
-    )
+    every = data.episodes("all")
+    assert every.item.max() <= data.spec.num_items == len(data.vocabulary.items)
+    steps = np.arange(data.spec.max_steps) < every.length[:, None]
+    assert ((every.item > 0) == steps).all()  # every step shows an item of the vocabulary
 
 
 @pytest.mark.parametrize(("folder", "users", "source"), REAL)

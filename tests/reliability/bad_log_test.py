@@ -201,7 +201,10 @@ def test_bad_rows_are_skipped_on_request_and_listed(tmp_path):
         (["--max_steps=0"], "max_steps is 0"),
         (["--feedback=click"], "feedback is 'click'; expected name:kind:unit"),
         (["--path=/no/such/log.csv"], "/no/such/log.csv: no such file or folder"),
-        (["--source=/no/such/folder"], "--source=/no/such/folder: expected embedded, movielens"),
+        (
+            ["--source=/no/such/folder"],
+            "--source=/no/such/folder: expected embedded, movielens",
+        ),
         (["--download=ml-26m"], "--download=ml-26m: expected one of ml-25m"),
     ],
 )

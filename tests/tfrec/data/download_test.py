@@ -137,7 +137,9 @@ def test_zenodo_gives_the_checksum_in_its_record(publisher):
     found = download.kuairand("KuaiRand-1K", base=publisher.url)
     assert found.url == f"{publisher.url}/records/10439422/files/KuaiRand-1K.tar.gz"
     assert found.md5 == MD5
-    with pytest.raises(UserError, match="no file 'KuaiRand-2K.tar.gz'; the record has KuaiRand"):
+    with pytest.raises(
+        UserError, match="no file 'KuaiRand-2K.tar.gz'; the record has KuaiRand"
+    ):
         download.kuairand("KuaiRand-2K", base=publisher.url)
 
 

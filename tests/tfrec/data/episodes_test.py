@@ -116,9 +116,7 @@ def test_users_are_split_once_by_the_seed():
 def test_a_split_by_time_keeps_sessions_apart():
     # 20 users, one session every 100 minutes each, of two steps a minute apart.
     rows = [(f"u{n}", 1, 100 * s + n + m) for n in range(20) for s in range(10) for m in (0, 1)]
-    sessions = prepare(
-        rows, split="time", test_fraction=0.3, validation_fraction=0.2
-    ).sessions
+    sessions = prepare(rows, split="time", test_fraction=0.3, validation_fraction=0.2).sessions
     parts = [sessions.take(sessions.split == part) for part in range(3)]
     assert parts[0].end_ms.max() < parts[1].start_ms.min()
     assert parts[1].end_ms.max() < parts[2].start_ms.min()
@@ -158,7 +156,9 @@ def test_sessions_that_leak_are_refused():
     with pytest.raises(UserError, match="train and test share 1 users"):
         episodes.refuse_leak(sessions._replace(split=np.array([0, 2, 0])), "user")
     by_time = sessions._replace(split=np.array([0, 0, 2]))
-    with pytest.raises(UserError, match="train and test, the first lasts until 1970-01-01T01:40"):
+    with pytest.raises(
+        UserError, match="train and test, the first lasts until 1970-01-01T01:40"
+    ):
         episodes.refuse_leak(by_time, "time")
     episodes.refuse_leak(sessions._replace(split=np.array([0, 2, 0])), "time")
 

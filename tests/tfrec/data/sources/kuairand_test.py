@@ -72,7 +72,9 @@ def test_repeated_rows_are_dropped_aloud(tmp_path, caplog):
 
 def test_a_bad_value_is_named_as_in_the_file(tmp_path):
     write(tmp_path / "log_standard_x.csv", FIRST, SECOND.replace(",0,1,0,", ",0,3,0,", 1))
-    with pytest.raises(UserError, match=r"log_standard_x.csv, row 3: is_like is 3.0; expected 0"):
+    with pytest.raises(
+        UserError, match=r"log_standard_x.csv, row 3: is_like is 3.0; expected 0"
+    ):
         kuairand.read(tmp_path)
 
 

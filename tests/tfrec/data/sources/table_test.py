@@ -14,7 +14,11 @@ CONFIG = table.TableConfig(
     feedback=("bought:binary:purchases", "price:amount:euros"),
 )
 CSV = "when,who,what,bought,price,more\n20,ann,9,0,0,x\n10,ann,7,1,9.5,y\n30,bob,9,1,3,z\n"
-ROWS = [("ann", 7, 10_000, 1.0, 9.5), ("ann", 9, 20_000, 0.0, 0.0), ("bob", 9, 30_000, 1.0, 3.0)]
+ROWS = [
+    ("ann", 7, 10_000, 1.0, 9.5),
+    ("ann", 9, 20_000, 0.0, 0.0),
+    ("bob", 9, 30_000, 1.0, 3.0),
+]
 
 
 def test_a_csv_by_its_mapping(tmp_path):
@@ -106,7 +110,9 @@ def test_other_separators(tmp_path, separator):
 
 def test_an_absent_column_is_named(tmp_path):
     (tmp_path / "log.csv").write_text(CSV)
-    with pytest.raises(UserError, match="log.csv, row 1: no column 'user'; the file has when, w"):
+    with pytest.raises(
+        UserError, match="log.csv, row 1: no column 'user'; the file has when, w"
+    ):
         table.read(tmp_path / "log.csv")
     pl.read_csv(CSV.encode()).write_parquet(tmp_path / "log.parquet")
     with pytest.raises(UserError, match="log.parquet: no column 'user'; the file has when, w"):

@@ -1,0 +1,1 @@
+"""How fast is it, against the plain alternative in the same run?"""
