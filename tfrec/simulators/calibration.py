@@ -344,7 +344,7 @@ def _depth_plot(sources: Mapping[str, types.Episodes]) -> Figure:
     edges = np.unique(np.linspace(1, longest + 1, min(longest, 40) + 1).round()) - 0.5
     for name, source in sources.items():
         length = np.asarray(source.length)
-        axes.hist(length, edges, weights=np.full(len(length), 1 / len(length)),
+        axes.hist(length, edges.tolist(), weights=np.full(len(length), 1 / len(length)),
                   histtype="step", linewidth=2, color=style.policy_colour(name),
                   label=f"{name}, mean {length.mean():.1f}")  # fmt: skip
     axes.set_xlabel("depth (steps of a session)")

@@ -55,8 +55,8 @@ def fit(
     rng = np.random.default_rng([seed, 1])
     check = fitter.batches(np.flatnonzero(held_out))
     best, best_loss, best_epoch = _weights(model), np.inf, 0
-    columns = (*rich.progress.Progress.get_default_columns(), "{task.fields[loss]}")
-    with rich.progress.Progress(*columns, disable=not progress) as bar:
+    columns = rich.progress.Progress.get_default_columns()
+    with rich.progress.Progress(*columns, "{task.fields[loss]}", disable=not progress) as bar:
         task = bar.add_task("fitting users", total=config.max_epochs, loss="")
         for epoch in range(config.max_epochs):
             fitter.optimiser.learning_rate = config.learning_rate * 0.1 ** (
