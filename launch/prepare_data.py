@@ -9,7 +9,7 @@ import rich
 from rich import table as rich_table
 
 from launch import flags
-from tfrec.data import download, episodes, schema, storage, synthetic
+from tfrec.data import download, episodes, features, schema, storage, synthetic
 from tfrec.data.sources import files, kuairand, movielens, table
 from tfrec.errors import UserError
 from tfrec.training.options import option
@@ -29,6 +29,10 @@ class PrepareDataConfig:
         "", f"first fetch a public set from its publisher: {', '.join(download.SETS)}"
     )
     downloads: str = option("data", "folder for fetched archives")
+    user_features: str = option(
+        "", "CSV or Parquet file about the users, kept beside the log; first column: the id"
+    )
+    item_features: str = option("", "the same about the items")
     out: str = option("runs/data", "folder to write the prepared data to")
     overwrite: bool = option(False, "replace prepared data that is there already")
     on_bad_row: Literal["error", "skip"] = option(
@@ -57,6 +61,16 @@ def main(_):
     columns = {series.name: series for series in frame}
     del frame  # so that each column can be let go once it is used
     prepared = episodes.prepare(columns, log_schema, prepare_config)
+    ids = prepared.vocabulary
+    about = {
+        "user": (config.user_features, ids.user_ids),
+        "item": (config.item_features, ids.item_ids),
+    }
+    tables = {
+        kind: features.read(file, known, bad_rows)
+        for kind, (file, known) in about.items()
+        if file
+    }
     data = storage.write(
         out,
         prepared,
@@ -65,6 +79,7 @@ def main(_):
         source=f"{source} {path.name}" if path else source,
         bad_rows=bad_rows,
         overwrite=config.overwrite,
+        features=tables,
         generator=None if path else dataclasses.asdict(_embedded_config()),
     )
     _show(data, rows)

@@ -101,3 +101,18 @@ def test_real_logs_split_by_time(real_data, folder, users, source, tmp_path):
     assert times[1][1].max() < times[2][0].min()
     dropped = json.loads((out / "manifest.json").read_text())["dropped"]
     assert dropped["repeated_rows"] == (124 if source == "kuairand" else 0)
+
+
+def test_features_lie_beside_the_sessions(real_data, tmp_path):
+    folder, out = real_data / "ml-latest-small-2018", tmp_path / "data"
+    movies = f"--item_features={folder / 'movies.csv'}"
+    assert run(f"--source={folder}", f"--out={out}", movies) == 0
+    data = storage.PreparedData.open(out)
+    table = data.features("item")
+    assert table["movieId"].to_list() == data.vocabulary.items.tolist()
+    assert table.row(0) == (
+        1,
+        "Toy Story (1995)",
+        "Adventure|Animation|Children|Comedy|Fantasy",
+    )
+    assert data.features("user") is None

@@ -91,7 +91,7 @@ DAMAGES = {
     ),
     "UTF-16": (
         text().encode("utf-16"),
-        "log.csv, row 1: the file begins like UTF-16 text; expected UTF-8. Pass --encoding=utf-16",
+        "log.csv, row 1: the file begins like UTF-16 text; expected UTF-8. Pass --encoding",
     ),
     "zeros": (bytes(4096), "log.csv, row 1: no column 'user'"),
 }

@@ -3,6 +3,7 @@
     <directory>/manifest.json                  counts, checksums, schema, config, seed
                 train-00000-of-00004.tfrecord  and the same for validation and test
                 vocabulary_{items,users,categories}.parquet
+                {user,item}_features.parquet   if such tables were given
                 rejected.csv                   if bad rows were skipped
 
 A directory is written beside its place and renamed when it is complete.
@@ -14,10 +15,11 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import tensorflow as tf
 
 from tfrec import types
@@ -143,6 +145,11 @@ class PreparedData:
             drop_remainder=drop_remainder,
         )
 
+    def features(self, kind: str) -> pl.DataFrame | None:
+        """What is known of each `user` or `item`: row d - 1 is dense id d. None if nothing."""
+        path = self.directory / f"{kind}_features.parquet"
+        return pl.read_parquet(path) if path.name in self.manifest["files"] else None
+
     @property
     def _optional(self) -> tuple[str, ...]:
         schema = self.manifest["schema"]
@@ -200,6 +207,7 @@ def write(
     bad_rows: schema_lib.BadRows | None = None,
     overwrite: bool = False,
     generator: dict[str, Any] | None = None,
+    features: Mapping[str, pl.DataFrame] | None = None,
 ) -> PreparedData:
     """Writes prepared sessions, a block of users at a time, and opens them.
 
@@ -213,6 +221,7 @@ def write(
       overwrite: whether to replace prepared data that is there already.
       generator: parameters of the ground truth that wrote a synthetic log, if one did:
         with them its world can be rebuilt.
+      features: tables of what is known about each `user` and `item`, by dense id.
 
     Raises:
       UserError: if the directory exists and is not to be (or cannot safely be) replaced.
@@ -220,6 +229,8 @@ def write(
     directory = pathlib.Path(directory)
     with atomic_directory(directory, overwrite) as partial:
         prepared.vocabulary.save(partial)
+        for kind, table in (features or {}).items():
+            table.write_parquet(partial / f"{kind}_features.parquet")
         if bad_rows:
             bad_rows.write(partial)
         splits = {
@@ -264,16 +275,19 @@ def atomic_directory(directory: pathlib.Path, overwrite: bool) -> Iterator[pathl
     """
     check_target(directory, overwrite)
     partial = directory.with_name(f".{directory.name}.partial")
+    replaced = directory.with_name(f".{directory.name}.replaced")
     shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
         if directory.exists():
-            shutil.rmtree(directory)
+            directory.rename(replaced)
         partial.rename(directory)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def check_target(directory: pathlib.Path, overwrite: bool) -> None:

@@ -184,7 +184,7 @@ def _scan(
     has_header: bool,
     **options: Any,
 ) -> pl.LazyFrame:
-    """The rows after the header, under our own names: `user, item` is as good as `user,item`."""
+    """The rows after the header, under names of ours: `a, b` is as good as `a,b`."""
     dtypes = {name: columns.get(name, pl.String) for name in present}
     return pl.scan_csv(
         path,

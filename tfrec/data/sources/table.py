@@ -46,7 +46,7 @@ class TableConfig:
         columns = [_feedback_column(text) for text in self.feedback]
         if columns[0].kind != "binary":
             raise ValueError(
-                f"feedback begins with {self.feedback[0]!r}; expected the click, which is binary"
+                f"feedback begins with {self.feedback[0]!r}; expected a binary click"
             )
         names = [column.name for column in columns]
         for name in names:

@@ -132,7 +132,7 @@ def test_a_folder_with_two_logs(tmp_path):
         ({"feedback": ()}, "feedback is empty"),
         ({"feedback": ("click",)}, "feedback is 'click'; expected name:kind:unit"),
         ({"feedback": ("click:boolean:clicks",)}, "expected name:kind:unit"),
-        ({"feedback": ("price:amount:euros",)}, "expected the click, which is binary"),
+        ({"feedback": ("price:amount:euros",)}, "expected a binary click"),
         ({"feedback": ("a:binary:x", "a:binary:x")}, "'a' is named twice or is reserved"),
         ({"feedback": ("item:binary:x",)}, "'item' is named twice or is reserved"),
         ({"separator": "::"}, "separator is '::'; expected one character"),
