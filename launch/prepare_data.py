@@ -105,6 +105,8 @@ def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
             )
         path, source = source, _recognised(pathlib.Path(source))
     if source == "embedded":
+        if path:
+            raise UserError(f"--path={path} needs --source=movielens, kuairand or table")
         return source, None
     if not path:
         raise UserError(f"--source={source} needs --path=... (the log), or --download=...")
