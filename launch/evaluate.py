@@ -10,7 +10,8 @@ Writes results.json, report.md, report.html and plots.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -78,7 +79,9 @@ def main(_):
     # A method stands in the table with its target goal, the first; by_goal has the others.
     target = {name: next(iter(found[0].named_goals)) for name, found in agents.items()}
     sessions = {
-        name: played for (name, goal), played in per_session.items() if goal == target.get(name, "")
+        name: played
+        for (name, goal), played in per_session.items()
+        if goal == target.get(name, "")
     }
     by_goal = {
         f"{name}, goal {goal}": metrics.summarise(played)
@@ -104,18 +107,22 @@ def main(_):
         data=data.fingerprint,
     )
     _report(out, document, sessions, by_goal, data)
-    tables.show(table, title=f"{world.__class__.__name__}: reward = clicks for each user")
+    tables.show(table)
     for name, share in shares.items():
         print(f"{name}: {_percent(share)} of the way from random to the {_oracle_kind(world)}")
     print(f"report: {out / 'report.html'}")
 
 
-def _agents(config, data) -> dict[str, list[trained.TrainedAgent]]:
+def _agents(
+    config: EvaluateConfig, data: storage.PreparedData
+) -> dict[str, list[trained.TrainedAgent]]:
     found: dict[str, list[trained.TrainedAgent]] = {}
     for entry in config.agents:
         name, equals, folder = entry.partition("=")
         if not equals:
-            raise UserError(f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent")
+            raise UserError(
+                f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent"
+            )
         agent = trained.load(folder)
         if agent.spec != data.spec:
             raise UserError(f"{folder}: trained on another log than {data.directory}")
@@ -133,7 +140,9 @@ def _starts(data: storage.PreparedData, split: str, users: int, repeats: int) ->
     return types.Starts(*(np.repeat(part, repeats, axis=0) for part in starts))
 
 
-def _controls(data, world, seed) -> dict[str, session.Policy]:
+def _controls(
+    data: storage.PreparedData, world: session.World, seed: int
+) -> dict[str, session.Policy]:
     reward = np.eye(len(data.spec.feedback))[0]
     return {
         "random": controls.random(data.spec.num_items),
@@ -143,7 +152,9 @@ def _controls(data, world, seed) -> dict[str, session.Policy]:
     }
 
 
-def _oracle(data, world, reward, seed) -> session.Policy:
+def _oracle(
+    data: storage.PreparedData, world: session.World, reward: np.ndarray, seed: int
+) -> session.Policy:
     """The exact optimum where the truth is known, else the best of a privileged family."""
     if isinstance(world, embedded.EmbeddedWorld):
         return embedded.oracle(embedded.solve(world, reward))
@@ -151,17 +162,25 @@ def _oracle(data, world, reward, seed) -> session.Policy:
     starts = _starts(data, "train", 500, 1)
     worth = {}
     for cost in _EXIT_COSTS:
-        episodes = playing.Player(world, controls.greedy(world, reward, cost)).play(starts, seed)
+        episodes = playing.Player(world, controls.greedy(world, reward, cost)).play(
+            starts, seed
+        )
         worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
     return controls.greedy(world, reward, max(worth, key=worth.__getitem__))
 
 
-def _oracle_kind(world) -> str:
+def _oracle_kind(world: session.World) -> str:
     exact = isinstance(world, embedded.EmbeddedWorld)
     return "exact optimum" if exact else "best privileged exit-averse policy (an estimate)"
 
 
-def _report(out, document, sessions, by_goal, data) -> None:
+def _report(
+    out: pathlib.Path,
+    document: Mapping[str, Any],
+    sessions: Mapping[str, Sequence[metrics.Sessions]],
+    by_goal: results.Policies,
+    data: storage.PreparedData,
+) -> None:
     names = data.spec.feedback_names
     figures = [
         page.Picture(
@@ -172,7 +191,10 @@ def _report(out, document, sessions, by_goal, data) -> None:
         page.Picture(
             plots.save(
                 plots.survival(
-                    {n: np.concatenate([s["depth"] for s in seeds]) for n, seeds in sessions.items()}
+                    {
+                        n: np.concatenate([s["depth"] for s in seeds])
+                        for n, seeds in sessions.items()
+                    }
                 ),
                 out / "survival.png",
             ),

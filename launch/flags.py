@@ -151,6 +151,14 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
       The exit code. An exception that is nobody's mistake passes through.
     """
     app.define_help_flags()  # absl defines them once only: keep them from being taken away
+    # A script that calls another has flags of its own, perhaps of the same names.
+    own = {
+        name: absl_flags.FLAGS[name]
+        for name in list(absl_flags.FLAGS)
+        if not str(absl_flags.FLAGS.find_module_defining_flag(name, "")).startswith("absl")
+    }
+    for name in own:
+        delattr(absl_flags.FLAGS, name)
     before, argv = set(absl_flags.FLAGS), sys.argv
     sys.argv = [module, *arguments]
     try:
@@ -165,6 +173,8 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
         sys.argv = argv
         for name in set(absl_flags.FLAGS) - before:
             delattr(absl_flags.FLAGS, name)
+        for name, flag in own.items():
+            absl_flags.FLAGS[name] = flag
         absl_flags.FLAGS.unparse_flags()
 
 

@@ -8,7 +8,6 @@ world, `agent/` at the end (GoalRec), beside checkpoints, metrics and TensorBoar
 """
 
 import dataclasses
-import pathlib
 
 import rich
 
@@ -17,7 +16,6 @@ from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
-from tfgoalrec import trained
 from tfrec.data import item_vectors, storage
 from tfrec.errors import UserError
 from tfrec.training import loop, summaries

@@ -8,6 +8,7 @@ from tfrec import types
 from tfrec.data import storage, synthetic
 from tfrec.errors import UserError
 from tfrec.simulators import embedded, session, user_model
+from tfrec.training import options
 
 TRUTH = "truth"
 HELP = (
@@ -23,7 +24,7 @@ def load(name: str, data: storage.PreparedData) -> session.World:
       UserError: if the world was not made for this data.
     """
     if name != TRUTH:
-        world = user_model.load(pathlib.Path(name))
+        world = user_model.load(pathlib.Path(name) / "model")
         if world.spec != data.spec:
             raise UserError(
                 f"{name}: fitted on another log than {data.directory}: "
@@ -36,9 +37,7 @@ def load(name: str, data: storage.PreparedData) -> session.World:
             f"{data.directory}: its log ({data.manifest['source']}) has no known ground truth; "
             "expected the embedded log, or a folder that fit_simulator wrote"
         )
-    config = synthetic.SyntheticConfig(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in generator.items()}
-    )
+    config = options.restored(synthetic.SyntheticConfig, generator)
     return embedded.EmbeddedWorld(config, data.spec, data.vocabulary)
 
 

@@ -1,4 +1,4 @@
-"""Which item does the world model choose? (GoalRec eq 5: a' = argmax_a g . M(s, a, g))"""
+"""Which item does the world model choose? GoalRec eq 5: a' = argmax_a g . M(s, a, g)."""
 
 import tensorflow as tf
 
@@ -50,5 +50,6 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
 
 def _scores(model: WorldModel, goal: tf.Tensor, turn: session.Turn) -> tf.Tensor:
     batch = tf.shape(turn.observation.step)[0]
-    wanted = tf.broadcast_to(goal, [batch, model.dim])
+    # Read here, not when the policy is made: a goal in a variable may change.
+    wanted = tf.broadcast_to(tf.cast(goal, tf.float32), [batch, model.dim])
     return model.scores(model.encode(turn.observation, wanted), wanted)

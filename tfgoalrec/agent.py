@@ -13,6 +13,7 @@ from tfgoalrec.world_model import WorldModel
 from tfrec import types
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.replay.episodes import Rows
+from tfrec.training import finite
 
 
 class GoalRecAgent(tf.Module):
@@ -43,7 +44,9 @@ class GoalRecAgent(tf.Module):
         self.averaged = WorldModel(config, spec, measurements.dim, item_vectors)
         for average, variable in self._pairs():
             average.assign(variable)
-        self.log_variance = tf.Variable(tf.zeros([len(measurements.names)]), name="log_variance")
+        self.log_variance = tf.Variable(
+            tf.zeros([len(measurements.names)]), name="log_variance"
+        )
         self.learning_rate = tf.Variable(
             config.learning_rate, trainable=False, name="learning_rate"
         )
@@ -100,8 +103,13 @@ class GoalRecAgent(tf.Module):
         )
         return relabel.relabel(batch, self.config.hindsight_share, seeds[1])
 
-    def update(self, batch: relabel.Transition) -> dict[str, tf.Tensor]:
-        """One gradient step on eq 9, the value loss and DIEN's auxiliary loss."""
+    def update(self, batch: relabel.Transition) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One gradient step on eq 9, the value loss and DIEN's auxiliary loss.
+
+        Returns:
+          Numbers to report; and the index in `checked` of the first tensor that is not
+          finite, or -1. Where there is one, no weight moves.
+        """
         config, model = self.config, self.world_model
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)
         with tf.GradientTape() as tape:
@@ -114,7 +122,9 @@ class GoalRecAgent(tf.Module):
                 self.log_variance, -config.log_variance_bound, config.log_variance_bound
             )
             of = self.measurement_of
-            model_loss = losses.measurement_loss(prediction, batch.measurement, log_variance, of)
+            model_loss = losses.measurement_loss(
+                prediction, batch.measurement, log_variance, of
+            )
             value_loss = losses.value_loss(value, batch.measurement, log_variance, of)
             auxiliary = model.tower.auxiliary_loss(batch.observation, code.history, seeds[1])
             loss = (
@@ -123,13 +133,10 @@ class GoalRecAgent(tf.Module):
                 + config.auxiliary_weight * auxiliary
             )
         gradients = tape.gradient(loss, self.variables_to_train)
-        self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
-        self.updates.assign_add(1)
-        # Early on the average must forget its start quickly.
-        count = tf.cast(self.updates, tf.float32)
-        decay = tf.minimum(config.averaging, (1.0 + count) / (10.0 + count))
-        for average, variable in self._pairs():
-            average.assign_sub((1.0 - decay) * (average - variable))
+        parts = [model_loss, value_loss, auxiliary, *gradients]
+        bad = finite.first_non_finite(dict(zip(self.checked, parts, strict=True)))
+        if bad < 0:
+            self._apply(gradients)
         squared = tf.math.squared_difference(prediction, batch.measurement)
         return {
             "loss": loss,
@@ -138,11 +145,30 @@ class GoalRecAgent(tf.Module):
             "auxiliary_loss": auxiliary,
             "error": tf.reduce_mean(losses.per_measurement(squared, of), axis=0),  # [J]
             "value": tf.reduce_mean(value, axis=0),  # [M]
+            "sigma": tf.exp(0.5 * log_variance),  # [J]
             "advantage": tf.reduce_mean(advantage, axis=0),  # [M]
-        }
+            "advantage_size": tf.math.reduce_std(advantage, axis=0),  # [M]
+        }, bad
+
+    @property
+    def checked(self) -> list[str]:
+        """Names of the tensors that must stay finite, in the order of `update`."""
+        names = [f"gradient of {v.name.removesuffix(':0')}" for v in self.variables_to_train]
+        return ["measurement loss", "value loss", "auxiliary loss", *names]
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
+        self.updates.assign_add(1)
+        # Early on the average must forget its start quickly.
+        count = tf.cast(self.updates, tf.float32)
+        decay = tf.minimum(self.config.averaging, (1.0 + count) / (10.0 + count))
+        for average, variable in self._pairs():
+            average.assign_sub((1.0 - decay) * (average - variable))
 
     def _pairs(self):
-        return zip(self.averaged.trainable_variables, self.world_model.trainable_variables, strict=True)
+        return zip(
+            self.averaged.trainable_variables, self.world_model.trainable_variables, strict=True
+        )
 
 
 def default_goals(

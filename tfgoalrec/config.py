@@ -21,7 +21,9 @@ class GoalRecConfig:
     discount: float = option(
         0.8, "worth of a unit in later windows against one now, in the default goals"
     )
-    hindsight_share: float = option(0.3, "share of a batch relabelled with hindsight goals, 0..1")
+    hindsight_share: float = option(
+        0.3, "share of a batch relabelled with hindsight goals, 0..1"
+    )
     # Model.
     embedding: int = option(16, "width of an item embedding")
     frozen_embedding: int = option(8, "width of the frozen item vectors in measurements")
@@ -37,17 +39,19 @@ class GoalRecConfig:
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss")
     log_variance_bound: float = option(6.0, "log sigma^2 is kept within plus and minus this")
     learning_rate: float = option(1e-3, "Adam learning rate")
-    play_learning_rate: float = option(0.5, "learning rate during play, as a share of the above")
+    play_learning_rate: float = option(
+        0.5, "learning rate during play, as a share of the above"
+    )
     weight_decay: float = option(1e-4, "decoupled weight decay, for each update")
     dropout: float = option(0.1, "dropout on the state and item vectors inside the streams")
     averaging: float = option(0.995, "decay of the averaged weights that act and are exported")
     batch: int = option(256, "steps of experience in a batch")
     # Algorithm 1.
-    replay_sessions: int = option(16384, "sessions that the replay holds")
-    sessions_per_round: int = option(1024, "sessions played in a round")
+    replay_sessions: int = option(20480, "sessions that the replay holds")
+    sessions_per_round: int = option(2048, "sessions played in a round")
     updates_per_round: int = option(60, "updates in a round")
-    log_rounds: int = option(8, "rounds of learning from the log alone, before any play")
-    play_rounds: int = option(24, "rounds of play and learning, for GoalRec (not GoalRec-off)")
+    log_rounds: int = option(10, "rounds of learning from the log alone, before any play")
+    play_rounds: int = option(30, "rounds of play and learning, for GoalRec (not GoalRec-off)")
     goal_epsilon_end: float = option(
         0.5, "share of the play rounds over which the share of random goals falls to 0"
     )
@@ -58,7 +62,13 @@ class GoalRecConfig:
     def __post_init__(self):
         if self.advantage not in ("bilinear", "mlp"):
             raise ValueError(f"advantage is {self.advantage!r}; expected bilinear or mlp")
-        for name in ("hindsight_share", "dropout", "averaging", "action_epsilon", "action_pool"):
+        for name in (
+            "hindsight_share",
+            "dropout",
+            "averaging",
+            "action_epsilon",
+            "action_pool",
+        ):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is {value}; expected a number from 0 to 1")

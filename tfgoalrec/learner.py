@@ -1,13 +1,16 @@
 """How does GoalRec learn? From a log alone, or by playing and learning in turn."""
 
+from typing import Any, cast
+
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import acting, goals
+from tfgoalrec import acting, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
 from tfrec.replay.episodes import EpisodeReplay
 from tfrec.simulators import session
+from tfrec.training import finite
 
 
 class GoalRecLearner(tf.Module):
@@ -52,7 +55,7 @@ class GoalRecLearner(tf.Module):
 
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world) and updates."""
-        logs = {}
+        logs: dict[str, float | np.ndarray] = {}
         config, unit = self.agent.config, int(self.unit)
         self.agent.learning_rate.assign(self._learning_rate(unit))
         if self._world() is not None and unit >= config.log_rounds:
@@ -60,7 +63,14 @@ class GoalRecLearner(tf.Module):
             fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
             logs |= {name: float(x) for name, x in self._play(epsilon).items()}
-        learned = self._learn(tf.constant(self.agent.config.updates_per_round))
+        learned, bad, batch = self._learn(tf.constant(self.agent.config.updates_per_round))
+        if bad >= 0:
+            arrays = {
+                f"{name}.{part}" if part else name: value.numpy()
+                for name, nest in batch._asdict().items()
+                for part, value in _parts(nest)
+            }
+            raise finite.NonFiniteError(self.agent.checked[int(bad)], arrays)
         self.unit.assign_add(1)
         for name, value in learned.items():
             value = value.numpy()
@@ -92,10 +102,9 @@ class GoalRecLearner(tf.Module):
         named = tf.constant(np.stack(list(agent.named_goals.values())))  # [G, M]
         target = tf.gather(named, tf.range(batch) % tf.shape(named)[0])
         goal = tf.where(coin, goals.random(agent.measurements, batch, seeds[2]), target)
-        policy = acting.explore(
-            agent.averaged, goal, config.action_epsilon, config.action_pool
-        )
-        episodes = session.rollout(self._world(), policy, starts, seeds[4])
+        policy = acting.explore(agent.averaged, goal, config.action_epsilon, config.action_pool)
+        world = cast(session.World, self._world())  # only called with a world
+        episodes = session.rollout(world, policy, starts, seeds[4])
         self.replay.add(episodes, agent.measurements.standardised(episodes), goal)
         clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {
@@ -105,15 +114,32 @@ class GoalRecLearner(tf.Module):
         }
 
     @tf.function
-    def _learn(self, updates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Updates on batches from the replay, all inside one graph."""
-        sums = self._update()
-        for _ in tf.range(updates - 1):
-            step = self._update()
-            sums = {name: sums[name] + step[name] for name in sums}
-        return {name: value / tf.cast(updates, value.dtype) for name, value in sums.items()}
+    def _learn(
+        self, updates: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, relabel.Transition]:
+        """Updates on batches from the replay, all inside one graph.
 
-    def _update(self) -> dict[str, tf.Tensor]:
+        Returns:
+          Means of what an update reports; which tensor was not finite, or -1; and the
+          last batch.
+        """
+        sums, bad, batch = self._update()
+        done = tf.constant(1)
+        while tf.logical_and(done < updates, bad < 0):
+            step, bad, batch = self._update()
+            sums = {name: sums[name] + step[name] for name in sums}
+            done += 1
+        mean = {name: value / tf.cast(done, value.dtype) for name, value in sums.items()}
+        return mean, bad, batch
+
+    def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, relabel.Transition]:
         seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
         rows = self.replay.sample(self.agent.config.batch, seed)
-        return self.agent.update(self.agent.transition(rows))
+        batch = self.agent.transition(rows)
+        report, bad = self.agent.update(batch)
+        return report, bad, batch
+
+
+def _parts(nest: Any) -> list[tuple[str, tf.Tensor]]:
+    """The named tensors of an observation, or the tensor itself."""
+    return list(nest._asdict().items()) if hasattr(nest, "_asdict") else [("", nest)]

@@ -1,4 +1,4 @@
-"""What of the user's future does GoalRec predict? (GoalRec, "Measurement")
+"""What of the user's future does GoalRec predict? The paper's section "Measurement".
 
 A measurement is a statistic of the session from a step on. It is declared by name:
 
@@ -56,24 +56,31 @@ def parse(name: str, spec: types.DataSpec, embedding_size: int) -> Measurement:
         the log does not have.
     """
     call, window = _CALL.match(name), _SUM.match(name)
-    found = call or window
+    found = window or call
     if not found:
         raise ValueError(
             f"measurement {name!r}; expected e.g. click@0, click@1..3, click@4.., step@1.., "
             "exit@0, mean(click) or embedding(click)"
         )
-    column = found["column"]
-    known = spec.feedback_names if call else (*spec.feedback_names, "step", "exit")
-    if column not in known:
-        raise ValueError(f"measurement {name!r}: no column {column!r}; there are {', '.join(known)}")
+    own = ("step", "exit") if window else ()
+    column = _known(found["column"], name, (*spec.feedback_names, *own))
     if call:
         size = embedding_size if call["kind"] == "embedding" else 1
         return Measurement(name, call["kind"], column, 0, None, size)
+    assert window
     first = int(window["first"])
     last = first if not window["range"] else int(window["last"]) if window["last"] else None
     if last is not None and last < first:
         raise ValueError(f"measurement {name!r}: the window ends before it starts")
     return Measurement(name, "sum", column, first, last, 1)
+
+
+def _known(column: str, name: str, columns: tuple[str, ...]) -> str:
+    if column not in columns:
+        raise ValueError(
+            f"measurement {name!r}: no column {column!r}; there are {', '.join(columns)}"
+        )
+    return column
 
 
 def default_names(spec: types.DataSpec) -> tuple[str, ...]:
@@ -212,6 +219,6 @@ def window_sum(value: tf.Tensor, first: int, last: int | None) -> tf.Tensor:
 
 
 def _shift(value: tf.Tensor, steps: int) -> tf.Tensor:
-    """value at t + steps, zero where that is past the end; [B, T]."""
+    """The value at t + steps, zero where that is past the end; [B, T]."""
     length = tf.shape(value)[1]
     return tf.pad(value, [[0, 0], [0, steps]])[:, steps : steps + length]

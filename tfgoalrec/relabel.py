@@ -34,7 +34,7 @@ class Transition(NamedTuple):
 
 
 def hindsight_goal(outcome: tf.Tensor) -> tf.Tensor:
-    """g' = m_0 / |m_0|, float [B, M]."""
+    """The goal g' = m_0 / |m_0|, float [B, M]."""
     return goals.normalise(outcome)
 
 

@@ -1,8 +1,8 @@
 """How is a trained agent kept? One folder with everything that ranking needs.
 
-    agent.json                    configuration, spec, goals, where it comes from
-    vocabulary_*.parquet          raw ids
-    checkpoint/                   weights, measurement statistics, frozen embeddings
+agent.json holds the configuration, the spec, the goals and where they come from;
+vocabulary_*.parquet the raw ids; checkpoint/ the weights, the statistics of the
+measurements and the frozen embeddings.
 """
 
 import dataclasses
@@ -66,9 +66,9 @@ class TrainedAgent(tf.Module):
             raise UserError(f"no goal {name!r}; the agent has {', '.join(self.named_goals)}")
         return self.named_goals[name]
 
-    def policy(self, goal: np.ndarray | tf.Tensor) -> session.Policy:
-        """Greedy for a goal, float [M]."""
-        return acting.greedy(self.world_model, tf.convert_to_tensor(goal, tf.float32))
+    def policy(self, goal: np.ndarray | tf.Tensor | tf.Variable) -> session.Policy:
+        """Greedy for a goal, float [M]; a variable may change between plays."""
+        return acting.greedy(self.world_model, goal)
 
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes the agent's folder; one that is there is replaced."""
@@ -115,10 +115,7 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
     spec_fields = about["spec"]
     columns = tuple(types.FeedbackColumn(**column) for column in spec_fields.pop("feedback"))
     spec = types.DataSpec(feedback=columns, **spec_fields)
-    # JSON has lists where the configuration has tuples.
-    config = GoalRecConfig(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in about["config"].items()}
-    )
+    config = options.restored(GoalRecConfig, about["config"])
     frozen = np.zeros((spec.num_items + 1, about["frozen_embedding"]), np.float32)
     measurements = Measurements(tuple(about["measurements"]), spec, frozen)
     start = np.zeros((spec.num_items + 1, config.embedding), np.float32)

@@ -88,7 +88,9 @@ class WorldModel(tf.Module):
         goal = goal if self.config.use_goal else tf.zeros_like(goal)
         state = history.state
         if dropout_seed is not None and self.config.dropout:
-            state = tf.nn.experimental.stateless_dropout(state, self.config.dropout, dropout_seed)
+            state = tf.nn.experimental.stateless_dropout(
+                state, self.config.dropout, dropout_seed
+            )
         return Code(tf.concat([state, _apply(self.goal_net, goal)], axis=-1), history)
 
     def value(self, code: Code) -> tf.Tensor:
@@ -104,7 +106,9 @@ class WorldModel(tf.Module):
         Returns:
           float [..., D + 1], or [N, D + 1].
         """
-        embedding = self.item_embedding[1:] if item is None else tf.gather(self.item_embedding, item)
+        embedding = (
+            self.item_embedding[1:] if item is None else tf.gather(self.item_embedding, item)
+        )
         vector = _apply(self.item_net, embedding)
         return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
 
@@ -132,7 +136,9 @@ class WorldModel(tf.Module):
         """Q(s, a, g) = g . M(s, a, g) of every item (GoalRec eqs 7-8), float [B, N]."""
         base = tf.einsum("bm,bm->b", goal, self.value(code))[:, None]
         if self.bilinear:
-            return base + tf.matmul(self.query(code, goal), self.item_vectors(), transpose_b=True)
+            return base + tf.matmul(
+                self.query(code, goal), self.item_vectors(), transpose_b=True
+            )
         # g . A is linear in the last layer: fold the goal into it, one column for each user.
         last = self.advantage_out[-1]
         readout = tf.matmul(goal, last.kernel, transpose_b=True)  # [B, stream]

@@ -33,7 +33,8 @@ def co_click_vectors(
     user = np.asarray(episodes.user)[session]
     item = np.asarray(episodes.item)[session, step] - 1
     seen = scipy.sparse.coo_matrix(
-        (np.ones(len(item), np.float32), (user, item)), shape=(user.max(initial=0) + 1, num_items)
+        (np.ones(len(item), np.float32), (user, item)),
+        shape=(user.max(initial=0) + 1, num_items),
     ).tocsr()
     seen.data[:] = 1.0
     together = (seen.T @ seen).tocoo()

@@ -48,11 +48,15 @@ class SyntheticConfig:
     num_tastes: int = option(5, "taste clusters")
     max_steps: int = option(30, "steps after which a session is cut")
     max_fatigue: int = option(10, "highest fatigue level")
-    click_base: tuple[float, ...] = option((-0.6, -1.8, -2.1), "click logit of bait, calm, deep")
+    click_base: tuple[float, ...] = option(
+        (-0.6, -1.8, -2.1), "click logit of bait, calm, deep"
+    )
     match: float = option(2.2, "added to the click logit when the item suits the user's taste")
     quality: float = option(0.3, "standard deviation of an item's own click logit")
     tiring: float = option(1.0, "taken off the click logit at full fatigue")
-    watch_seconds: tuple[float, ...] = option((8.0, 20.0, 60.0), "median watch of bait, calm, deep")
+    watch_seconds: tuple[float, ...] = option(
+        (8.0, 20.0, 60.0), "median watch of bait, calm, deep"
+    )
     watch_spread: float = option(0.5, "standard deviation of the logarithm of a watch")
     exit_base: float = option(-3.0, "exit logit without fatigue")
     exit_slope: float = option(4.0, "added to the exit logit at full fatigue")

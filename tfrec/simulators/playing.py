@@ -18,10 +18,15 @@ class Player:
     """
 
     def __init__(self, world: session.World, policy: session.Policy):
-        self._run = tf.function(
-            lambda starts, seed: session.rollout(world, policy, starts, seed),
-            reduce_retracing=True,
+        length, columns = world.spec.history_length, len(world.spec.feedback)
+        starts = types.Starts(
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, length], tf.int32),
+            tf.TensorSpec([None, length, columns], tf.float32),
         )
+        self._run = tf.function(
+            lambda starts, seed: session.rollout(world, policy, starts, seed)
+        ).get_concrete_function(starts, tf.TensorSpec([2], tf.int32))
 
     def play(self, starts: types.Starts, seed: int) -> types.Episodes:
         """Plays one session for each start.

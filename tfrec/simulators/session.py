@@ -126,7 +126,9 @@ def rollout(
         seeds = tf.random.experimental.stateless_split(step_seed, 2)
         action = policy(Turn(observation, None if world.repeats else blocked, state, seeds[0]))
         if not world.repeats:
-            blocked = tf.logical_or(blocked, tf.one_hot(action - 1, spec.num_items, True, False))
+            blocked = tf.logical_or(
+                blocked, tf.one_hot(action - 1, spec.num_items, True, False)
+            )
         state, response, left = world.step(state, action, seeds[1])
         here = tf.cast(positions == t + horizon, tf.int32)[None, :]  # [1, H + T]
         shown = tf.where(alive, action, types.PAD)

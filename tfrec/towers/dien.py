@@ -1,4 +1,4 @@
-"""The DIEN state tower: what does a user's history say? (Zhou et al., AAAI 2019)
+"""The DIEN state tower (Zhou et al., AAAI 2019): what does a user's history say?
 
 An interest extractor (GRU) reads the last H events; an attention picks the interests
 that matter now; an interest evolver (AUGRU) reads them again with its update gate
@@ -78,7 +78,9 @@ class DienTower(tf.Module):
         recent = tf.cast(
             tf.range(length)[None, :] >= length - observation.step[:, None], tf.float32
         )  # [B, H] 1 for events of this session
-        event = tf.concat([embedding, embedding * clicked, feedback, recent[..., None]], axis=-1)
+        event = tf.concat(
+            [embedding, embedding * clicked, feedback, recent[..., None]], axis=-1
+        )
         interest = self.extractor(event, mask)  # [B, H, U]
         latest = interest[:, -1]  # history ends at the last position
         logits = tf.einsum("bhu,bu->bh", interest, self.attention(latest))

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
+Config = TypeVar("Config")
 
 def option(default: Any, help: str) -> Any:  # noqa: A002  the flag's own word
     """A dataclass field whose help is shown by `--help` of the launch scripts.
@@ -49,6 +51,17 @@ def resolved(config: Any) -> Any:
         raise TypeError(f"a configuration cannot hold {type(value).__name__}: {value!r}")
 
     return json.loads(json.dumps(config, default=plain))
+
+
+def restored(config_class: type[Config], saved: Mapping[str, Any]) -> Config:
+    """The configuration behind a resolved one: lists are tuples again.
+
+    Args:
+      config_class: the dataclass that was resolved.
+      saved: what `resolved` gave.
+    """
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+    return config_class(**fields)
 
 
 def differences(before: Any, now: Any, path: str = "") -> list[str]:

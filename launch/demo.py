@@ -1,0 +1,138 @@
+"""The whole way on the embedded log: data, users, GoalRec-off, GoalRec, report, export, lists.
+
+    python -m launch.demo --out=runs/demo
+
+Each step is one of the other scripts, run with the flags that are printed. GoalRec-off
+sees the log alone. GoalRec then plays: with the embedded truth, which stands for live
+users, or with users fitted on the log (--play_in=fitted). Both are judged by both.
+"""
+
+import dataclasses
+import pathlib
+import time
+from typing import Literal
+
+import rich
+
+from launch import flags
+from tfrec.data import storage
+from tfrec.errors import UserError
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+    """How much of everything."""
+
+    out: str = option(
+        "runs/demo", "folder for all results; it must not exist yet, or be a demo's"
+    )
+    users: int = option(4000, "users in the embedded log")
+    seeds: int = option(3, "seeds of GoalRec")
+    epochs: int = option(12, "passes over the log when fitting users, at most")
+    log_rounds: int = option(10, "rounds of learning from the log")
+    play_rounds: int = option(30, "rounds of play and learning")
+    updates_per_round: int = option(60, "updates in a round")
+    play_in: Literal["truth", "fitted"] = option(
+        "truth", "whom GoalRec plays with: the embedded truth, or the users fitted on the log"
+    )
+
+
+flags.define(DemoConfig)
+
+
+def main(_):
+    config = flags.read(DemoConfig)
+    out = pathlib.Path(config.out)
+    began = time.monotonic()
+    data, users, export = out / "data", out / "simulator", out / "export"
+
+    def step(title: str, script: str, *arguments: str) -> None:
+        seconds = time.monotonic() - began
+        rich.print(
+            f"\n[bold]{title}[/] ({seconds:.0f} s)\npython -m {script} {' '.join(arguments)}"
+        )
+        code = flags.call(script, arguments)
+        if code:
+            raise UserError(f"{script} ended with exit code {code}; see its message above")
+
+    step(
+        "1. A log becomes sessions",
+        "launch.prepare_data",
+        "--source=embedded",
+        f"--out={data}",
+        "--overwrite",
+        f"--embedded_num_users={config.users}",
+        "--max_steps=30",
+        "--history_length=20",
+    )
+    step(
+        "2. Simulated users learn to answer like the log's",
+        "launch.fit_simulator",
+        f"--data={data}",
+        f"--out={users}",
+        f"--max_epochs={config.epochs}",
+        "--overwrite",
+    )
+    runs = [out / f"goalrec-seed{seed}" for seed in range(config.seeds)]
+    for seed, run in enumerate(runs):
+        step(
+            f"3. GoalRec learns from the log, then by playing; seed {seed}",
+            "launch.train_goalrec",
+            f"--data={data}",
+            f"--world={'truth' if config.play_in == 'truth' else users}",
+            f"--out={run}",
+            f"--seed={seed}",
+            f"--log_rounds={config.log_rounds}",
+            f"--play_rounds={config.play_rounds}",
+            f"--updates_per_round={config.updates_per_round}",
+        )
+    agents = ",".join(
+        f"{name}={run / folder}"
+        for name, folder in (("goalrec_off", "agent_off"), ("goalrec", "agent"))
+        for run in runs
+    )
+    for title, world, place in (
+        ("4. Judged by the fitted users", str(users), out / "fitted"),
+        ("5. Judged by the truth", "truth", out),
+    ):
+        step(
+            title,
+            "launch.evaluate",
+            f"--data={data}",
+            f"--world={world}",
+            f"--agents={agents}",
+            f"--out={place}",
+        )
+    step(
+        "6. Exported for serving",
+        "launch.export_model",
+        f"--agent={runs[0] / 'agent'}",
+        f"--data={data}",
+        f"--results={out / 'results.json'}",
+        f"--out={export}",
+    )
+    history = storage.PreparedData.open(data).vocabulary.items[:6].tolist()
+    step(
+        "7. The exported model, asked under two goals",
+        "launch.recommend",
+        f"--model={export / '1'}",
+        f"--history={','.join(history)}",
+        "--feedback=click=1,0,0,1,0,0;watch_seconds=9,0,0,21,0,0",
+        "--goal=click",
+        "--compare_goal=watch_seconds",
+        "--k=5",
+    )
+    rich.print(
+        f"\nDone in {time.monotonic() - began:.0f} s. Everything lies in [bold]{out}[/]:\n"
+        "  results.json, report.html   the table above, with intervals and plots\n"
+        "  fitted/report.html          the same, judged by the fitted users\n"
+        "  simulator/simulator.md      how true the fitted users are to the log\n"
+        "  goalrec-seed*/              agents, checkpoints, metrics\n"
+        "  export/1/                   the model for TensorFlow Serving, with its model card\n"
+        f"  tensorboard --logdir={out}  the runs' curves"
+    )
+
+
+if __name__ == "__main__":
+    flags.run(main)
