@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tfgoalrec import goals, measurements
+
+
+def measured(*names):
+    return measurements.Measurements(names, small.SPEC, small.VECTORS)
+
+
+def test_weights_in_raw_units_become_a_unit_goal():
+    known = measured("click@0", "watch@0..", "exit@0")
+    known.std.assign([0.5, 10.0, 0.25])
+    # 6 x .5 = 3, .4 x 10 = 4: the goal is (3, 4, 0) / 5.
+    goal = goals.named(known, {"click@0": 6.0, "watch@0..": 0.4})
+    np.testing.assert_allclose(goal, [0.6, 0.8, 0.0], rtol=1e-6)
+    assert goal.dtype == np.float32
+
+
+def test_a_goal_orders_outcomes_as_the_weights_do():
+    known = small.fitted(("click@0", "watch@0..", "exit@0"))
+    weights = {"click@0": 2.0, "watch@0..": 0.1, "exit@0": -3.0}
+    raw = known.raw(small.tensors(small.sessions())).numpy().reshape(-1, 3)
+    standardised = known.standardised(small.tensors(small.sessions())).numpy().reshape(-1, 3)
+    worth = raw @ list(weights.values())
+    score = standardised @ goals.named(known, weights)
+    slope = np.polyfit(worth, score, 1)[0]
+    assert slope > 0
+    np.testing.assert_allclose(score - score[0], slope * (worth - worth[0]), atol=1e-5)
+
+
+def test_a_goal_may_name_one_column_of_an_embedding():
+    known = measured("click@0", "embedding(click)")
+    goal = goals.named(known, {"embedding(click)[1]": -2.0})
+    np.testing.assert_allclose(goal, [0, 0, -1])
+
+
+def test_goals_that_say_nothing_are_refused():
+    known = measured("click@0", "exit@0")
+    with pytest.raises(ValueError, match="goal names 'click'; the measurements are click@0, e"):
+        goals.named(known, {"click": 1.0})
+    with pytest.raises(ValueError, match="weighs nothing"):
+        goals.named(known, {"click@0": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("clicks = 1*click@0", ("clicks", {"click@0": 1.0})),
+        ("a=.5*click@0+-2*exit@0", ("a", {"click@0": 0.5, "exit@0": -2.0})),
+        (
+            " long stay = 1*step@1.. + 0.25*mean(click) ",
+            ("long stay", {"step@1..": 1.0, "mean(click)": 0.25}),
+        ),
+    ],
+)
+def test_a_goal_is_read(text, expected):
+    assert goals.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "clicks", "clicks =", "= 1*click@0", "a = click@0", "a = x*click@0",
+     "a = 1*click@0 +", "a = 1*click@0 + 2*click@0"],
+)  # fmt: skip
+def test_a_bad_goal_is_named(text):
+    with pytest.raises(ValueError, match="expected e.g. 'clicks = ") as caught:
+        goals.parse(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_random_goals_are_unit_and_half_of_them_are_wishes():
+    known = measured("click@0", "exit@0", "embedding(click)", "watch@0..")
+    goal = goals.random(known, tf.constant(4000), tf.constant([1, 2])).numpy()
+    assert goal.shape == (4000, 5)
+    np.testing.assert_allclose(np.linalg.norm(goal, axis=1), 1.0, rtol=1e-5)
+    wish = (goal[:, 2:4] == 0).all(axis=1)
+    # Four standard errors of a fair coin tossed 4000 times.
+    assert wish.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(4000))
+    assert (goal[wish][:, [0, 4]] >= 0).all() and (goal[wish][:, 1] <= 0).all()
+    # Any other goal wants and unwants every column about equally often.
+    assert (np.abs((goal[~wish] > 0).mean(axis=0) - 0.5) < 4 * 0.5 / np.sqrt(1900)).all()
+    again = goals.random(known, tf.constant(4000), tf.constant([1, 2])).numpy()
+    assert (again == goal).all()
+    other = goals.random(known, tf.constant(4000), tf.constant([1, 3])).numpy()
+    assert (other != goal).any(axis=1).all()
+
+
+def test_a_zero_goal_stays_zero():
+    goal = goals.normalise(tf.constant([[3.0, 4.0], [0.0, 0.0]])).numpy()
+    np.testing.assert_allclose(goal, [[0.6, 0.8], [0.0, 0.0]])

@@ -1,0 +1,127 @@
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tfgoalrec import world_model
+from tfrec import types
+
+HEADS = ("bilinear", "mlp")
+DIM, BATCH = 11, 7
+
+
+@functools.cache
+def made(head, **changes):
+    """A model whose weights are moved far enough from the start to tell items apart."""
+    config = small.config(advantage=head, **changes)
+    noise = np.random.default_rng(1)
+    vectors = noise.normal(size=(7, 4)).astype(np.float32)
+    tf.keras.utils.set_random_seed(0)
+    model = world_model.WorldModel(config, small.SPEC, DIM, vectors)
+    for variable in model.trainable_variables:
+        variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
+    return model
+
+
+def encoded(model):
+    goal = small.unit_goals(BATCH, DIM)
+    return model.encode(small.observations(BATCH), goal), goal
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_shapes_of_value_and_advantage(head):
+    model = made(head)
+    code, goal = encoded(model)
+    item = tf.constant(np.tile([2, 5, 1], (BATCH, 1)), tf.int32)
+    assert model.value(code).shape == (BATCH, DIM)
+    assert model.advantage(code, item).shape == (BATCH, 3, DIM)
+    assert model.scores(code, goal).shape == (BATCH, 6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_scores_are_goal_times_value_plus_advantage_of_each_item(head):
+    model = made(head)
+    code, goal = encoded(model)
+    scores = model.scores(code, goal).numpy()
+    value = model.value(code).numpy()
+    for item in range(1, 7):
+        advantage = model.advantage(code, tf.fill([BATCH, 1], item)).numpy()[:, 0]
+        by_hand = ((value + advantage) * goal.numpy()).sum(axis=1)
+        np.testing.assert_allclose(scores[:, item - 1], by_hand, atol=1e-5)
+    assert scores.std(axis=1).min() > 1e-3  # items differ, or the above would say little
+
+
+def test_the_mlp_head_scores_chunks_as_one(monkeypatch):
+    model = made("mlp")
+    code, goal = encoded(model)
+    whole = model.scores(code, goal).numpy()
+    for chunk in (1, 4, 5, 6):  # 6 items: some chunks are cut off by the end
+        monkeypatch.setattr(world_model, "_CHUNK", chunk)
+        np.testing.assert_allclose(model.scores(code, goal), whole, atol=1e-6)
+
+
+def test_bilinear_ranking_is_an_inner_product_search():
+    model = made("bilinear")
+    code, goal = encoded(model)
+    vectors = model.item_vectors().numpy()  # [N, D + 1]
+    assert vectors.shape == (6, 4)
+    np.testing.assert_array_equal(vectors[:, -1], 1.0)
+    products = model.query(code, goal).numpy() @ vectors.T  # [B, N]
+    every = tf.constant(np.tile(np.arange(1, 7), (BATCH, 1)), tf.int32)
+    advantage = model.advantage(code, every).numpy()  # [B, N, M]
+    np.testing.assert_allclose(products, np.einsum("bam,bm->ba", advantage, goal), atol=1e-5)
+    scores = model.scores(code, goal).numpy()
+    assert (products.argsort(axis=1) == scores.argsort(axis=1)).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_candidate_order_changes_nothing(head):
+    model = made(head)
+    code, _ = encoded(model)
+    item = np.tile(np.arange(1, 7), (BATCH, 1))
+    order = np.random.default_rng(0).permuted(np.tile(np.arange(6), (BATCH, 1)), axis=1)
+    shuffled = np.take_along_axis(item, order, axis=1)
+    straight = model.advantage(code, tf.constant(item, tf.int32)).numpy()
+    mixed = model.advantage(code, tf.constant(shuffled, tf.int32)).numpy()
+    np.testing.assert_allclose(
+        mixed, np.take_along_axis(straight, order[..., None], axis=1), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_companions_in_the_batch_change_nothing(head):
+    model = made(head)
+    code, goal = encoded(model)
+    scores = model.scores(code, goal).numpy()
+    observation = small.observations(BATCH)
+    for row in (0, 3):
+        alone = types.Observation(*(part[row : row + 1] for part in observation))
+        one = goal[row : row + 1]
+        found = model.scores(model.encode(alone, one), one).numpy()[0]
+        np.testing.assert_allclose(found, scores[row], atol=1e-5)
+
+
+def test_the_goal_reaches_the_prediction_unless_it_is_switched_off():
+    observation = small.observations(BATCH)
+    one, other = small.unit_goals(BATCH, DIM, 1), small.unit_goals(BATCH, DIM, 2)
+    model = made("bilinear")
+    assert (model.value(model.encode(observation, one)).numpy()
+            != model.value(model.encode(observation, other)).numpy()).any(axis=1).all()  # fmt: skip
+    blind = made("bilinear", use_goal=False)
+    np.testing.assert_array_equal(
+        blind.encode(observation, one).joint, blind.encode(observation, other).joint
+    )
+
+
+def test_dropout_acts_in_training_only():
+    model = made("bilinear", dropout=0.5)
+    observation, goal = small.observations(BATCH), small.unit_goals(BATCH, DIM)
+    still = model.encode(observation, goal).joint.numpy()
+    np.testing.assert_array_equal(model.encode(observation, goal).joint, still)
+    dropped = model.encode(observation, goal, dropout_seed=tf.constant([1, 2])).joint.numpy()
+    state = small.config().state
+    share = (dropped[:, :state][still[:, :state] != 0] == 0).mean()
+    assert 0.2 < share < 0.8
+    np.testing.assert_array_equal(dropped[:, state:], still[:, state:])  # the goal is kept

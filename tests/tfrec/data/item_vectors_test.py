@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from tests.tfgoalrec import small
+from tfrec import types
+from tfrec.data import item_vectors
+
+
+def clustered_log(clusters=3, each=5, users=120, steps=8):
+    """Users of one cluster click its items alone, and skip others that they are shown."""
+    random = np.random.default_rng(0)
+    taste = np.arange(users) % clusters
+    own = taste[:, None] * each + random.integers(0, each, (users, steps)) + 1
+    other = random.integers(1, clusters * each + 1, (users, steps))
+    click = random.random((users, steps)) < 0.7
+    feedback = np.stack([click, 5.0 * click], axis=-1).astype(np.float32)
+    return types.Episodes(
+        user=np.arange(1, users + 1, dtype=np.int32),
+        history_item=np.zeros((users, 4), np.int32),
+        history_feedback=np.zeros((users, 4, 2), np.float32),
+        item=np.where(click, own, other).astype(np.int32),
+        feedback=feedback,
+        length=np.full(users, steps, np.int32),
+        exited=np.ones(users, bool),
+    )
+
+
+def test_items_of_one_cluster_are_nearer_than_others():
+    vectors = item_vectors.co_click_vectors(clustered_log(), 15, size=4)[1:]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    same = np.arange(15)[:, None] // 5 == np.arange(15) // 5
+    np.fill_diagonal(same, False)
+    other = np.arange(15)[:, None] // 5 != np.arange(15) // 5
+    assert cosine[same].min() > cosine[other].max() + 0.3
+
+
+def test_shape_padding_and_scale():
+    vectors = item_vectors.co_click_vectors(clustered_log(), 15, size=6)
+    assert vectors.shape == (16, 6) and vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors[0], 0.0)
+    assert (vectors[1:] ** 2).sum(axis=1).mean() == pytest.approx(1.0, rel=1e-5)
+    np.testing.assert_array_equal(
+        vectors, item_vectors.co_click_vectors(clustered_log(), 15, size=6)
+    )
+
+
+def test_more_columns_than_items_are_zero():
+    vectors = item_vectors.co_click_vectors(clustered_log(), 15, size=20)
+    assert vectors.shape == (16, 20)
+    np.testing.assert_array_equal(vectors[:, 13:], 0.0)
+    assert np.isfinite(vectors).all()
+
+
+def test_an_item_that_nobody_clicked_is_nowhere():
+    vectors = item_vectors.co_click_vectors(clustered_log(), 17, size=4)
+    np.testing.assert_allclose(vectors[16:], 0.0, atol=1e-6)
+
+
+def test_a_log_without_clicks_gives_zeros():
+    sessions = small.sessions()
+    silent = sessions._replace(feedback=np.zeros_like(sessions.feedback))
+    np.testing.assert_array_equal(item_vectors.co_click_vectors(silent, 6, size=3), 0.0)

@@ -1,0 +1,131 @@
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tfrec.data import schema, synthetic
+from tfrec.data.synthetic import BAIT, CALM, DEEP
+
+CONFIG = synthetic.SyntheticConfig(
+    num_users=400, sessions_per_user=4, num_items=30, num_tastes=3, max_steps=12
+)
+
+
+@pytest.fixture(scope="module")
+def log():
+    """The log with the hidden state of each row, told again from what was shown."""
+    table, _ = synthetic.read(CONFIG)
+    truth = synthetic.truth(CONFIG)
+    item = table["item"].str.slice(1).cast(pl.Int64).to_numpy() - 1
+    user = table["user"].str.slice(1).cast(pl.Int64).to_numpy() - 1
+    day = table["time_ms"].to_numpy() // 86_400_000
+    first = np.append(True, (np.diff(user) != 0) | (np.diff(day) != 0))
+    fatigue, level = np.zeros(len(item), np.int64), 0
+    for row in range(len(item)):
+        fatigue[row] = level = 0 if first[row] else level
+        level = int(synthetic.next_fatigue(CONFIG, level, truth.kind[item[row]]))
+    probability = synthetic.click_probability(CONFIG, truth, truth.taste[user], fatigue)
+    after = synthetic.next_fatigue(CONFIG, fatigue, truth.kind[item])
+    return {
+        "table": table, "item": item, "probability": probability, "after": after,
+        "kind": truth.kind[item], "first": first, "last": np.append(first[1:], True),
+        "step": np.arange(len(item)) - np.flatnonzero(first)[np.cumsum(first) - 1],
+    }  # fmt: skip
+
+
+def test_the_truth_by_hand():
+    truth = synthetic.Truth(
+        cluster=np.array([0, 1]), kind=np.array([BAIT, CALM]),
+        click_logit=np.array([-0.6, -1.8]), taste=np.array([0]),
+    )  # fmt: skip
+    config = synthetic.SyntheticConfig(match=2.2, tiring=1.0, max_fatigue=10)
+    found = synthetic.click_probability(config, truth, np.array([0, 1]), np.array([0, 5]))
+    logits = [[-0.6 + 2.2, -1.8], [-0.6 - 0.5, -1.8 + 2.2 - 0.5]]
+    expected = [[1 / (1 + math.exp(-x)) for x in row] for row in logits]
+    np.testing.assert_allclose(found, expected)
+    levels = np.array([0, 5, 9, 10])
+    assert synthetic.next_fatigue(config, levels, np.array([BAIT])).tolist() == [2, 7, 10, 10]
+    assert synthetic.next_fatigue(config, levels, np.array([CALM])).tolist() == [0, 4, 8, 9]
+    assert synthetic.next_fatigue(config, levels, np.array([DEEP])).tolist() == [1, 6, 10, 10]
+    exits = synthetic.exit_probability(
+        synthetic.SyntheticConfig(exit_base=-3.0, exit_slope=4.0), np.array([0, 5, 10])
+    )
+    np.testing.assert_allclose(exits, [1 / (1 + math.exp(3 - 4 * s * s)) for s in (0, 0.5, 1)])
+
+
+def test_every_taste_has_items_of_every_kind():
+    truth = synthetic.truth(CONFIG)
+    pairs = set(zip(truth.kind.tolist(), truth.cluster.tolist(), strict=True))
+    assert pairs == {(kind, cluster) for kind in range(3) for cluster in range(3)}
+
+
+def test_the_same_seed_gives_the_same_log():
+    small = synthetic.SyntheticConfig(num_users=20, num_items=15)
+    assert synthetic.read(small)[0].equals(synthetic.read(small)[0])
+    other = synthetic.SyntheticConfig(num_users=20, num_items=15, seed=8)
+    assert not synthetic.read(small)[0].equals(synthetic.read(other)[0])
+
+
+def test_the_log_passes_the_checks_of_any_log(log):
+    table, declared = synthetic.read(CONFIG)
+    valid = schema.validate(table, declared, "embedded log", schema.BadRows(skip=False))
+    assert valid.height == table.height
+    assert [column.name for column in declared.feedback] == ["click", "watch_seconds"]
+
+
+def test_clicks_and_watches_follow_the_truth(log):
+    table = log["table"]
+    click, seconds = table["click"].to_numpy(), table["watch_seconds"].to_numpy()
+    p = log["probability"][np.arange(len(click)), log["item"]]
+    for kind in (BAIT, CALM, DEEP):
+        rows = log["kind"] == kind
+        error = math.sqrt((p * (1 - p))[rows].sum())
+        assert abs(click[rows].sum() - p[rows].sum()) < 4 * error
+        watched = seconds[rows & (click > 0)]
+        expected = synthetic.expected_seconds(CONFIG, np.array([kind]))[0]
+        assert abs(watched.mean() - expected) < 4 * watched.std() / math.sqrt(len(watched))
+    assert (seconds[click == 0] == 0).all()
+    # Tastes matter: items that suit are clicked far more.
+    assert p.std() > 0.1
+
+
+def test_propensities_are_those_of_a_softmax_over_the_true_clicks(log):
+    weight = np.exp(log["probability"] / CONFIG.temperature)  # [rows, N]
+    policy = weight / weight.sum(axis=1, keepdims=True)
+    rows = np.arange(len(policy))
+    np.testing.assert_allclose(
+        log["table"]["propensity"].to_numpy(), policy[rows, log["item"]], rtol=1e-5
+    )
+    # Each item is shown as often as the propensities say ..
+    shown = np.bincount(log["item"], minlength=CONFIG.num_items)
+    error = np.sqrt((policy * (1 - policy)).sum(axis=0))
+    assert (np.abs(shown - policy.sum(axis=0)) < 4.5 * error).all()
+    # .. so that weighing by 1 / propensity tells the CTR of random items.
+    click = log["table"]["click"].to_numpy()
+    value = click / log["table"]["propensity"].to_numpy() / CONFIG.num_items
+    expected = log["probability"].mean()
+    assert abs(value.mean() - expected) < 4 * value.std() / math.sqrt(len(value))
+
+
+def test_users_leave_as_the_truth_says(log):
+    before_cap = log["step"] < CONFIG.max_steps - 1
+    p = synthetic.exit_probability(CONFIG, log["after"])
+    for low, high in ((0, 3), (3, 6), (6, 11)):
+        rows = before_cap & (log["after"] >= low) & (log["after"] < high)
+        error = math.sqrt((p * (1 - p))[rows].sum())
+        assert abs(log["last"][rows].sum() - p[rows].sum()) < 4 * error
+    assert log["step"].max() == CONFIG.max_steps - 1
+
+
+def test_times_are_half_a_minute_and_a_day_apart(log):
+    time = log["table"]["time_ms"].to_numpy()
+    gap = np.diff(time)[~log["first"][1:]]
+    assert set(gap.tolist()) == {30_000}
+    start = time[log["first"]].reshape(CONFIG.num_users, CONFIG.sessions_per_user)
+    assert (np.diff(start, axis=1) == 86_400_000).all()
+
+
+def test_too_few_items_are_refused():
+    with pytest.raises(ValueError, match="num_items is 14; expected at least 3 x num_tastes = 15"):
+        synthetic.SyntheticConfig(num_items=14, num_tastes=5)
