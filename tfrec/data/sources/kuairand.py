@@ -4,8 +4,10 @@ https://kuairand.com, Gao et al. 2022 (CC BY-SA 4.0). Reads the published
 `log_standard_*.csv` (commas; a folder or an archive may hold several, which are read
 together) and tab-separated extracts of it. Feedback: the click, then whichever of the
 other columns the file has; times in seconds. The publisher names the unit of the play time
-alone; the two stay times are read as milliseconds too, which is what their size suggests. Rows that the log repeats word for word are
-dropped, and the count is logged.
+alone; the two stay times are read as milliseconds too, which is what their size suggests.
+
+An event that the log repeats (user, video, time and all feedback) is kept once, and the count
+of those dropped is logged.
 """
 
 import logging
