@@ -26,6 +26,7 @@ from tfrec.training import checkpoint, options
 
 _ABOUT = "agent.json"
 _CHECKPOINT = "checkpoint"
+_FIELDS = ("config", "spec", "measurements", "frozen_embedding", "goals", "about")
 
 
 class TrainedAgent(tf.Module):
@@ -112,6 +113,9 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
         ) from None
     except ValueError as error:
         raise UserError(f"{path}: not readable as JSON ({error})") from error
+    absent = [name for name in _FIELDS if name not in about]
+    if absent:
+        raise UserError(f"{path}: damaged: no {', '.join(absent)}; train the agent again")
     spec_fields = about["spec"]
     columns = tuple(types.FeedbackColumn(**column) for column in spec_fields.pop("feedback"))
     spec = types.DataSpec(feedback=columns, **spec_fields)

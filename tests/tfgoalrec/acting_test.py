@@ -1,0 +1,46 @@
+import numpy as np
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tfgoalrec import acting
+from tfrec.simulators import session
+
+
+def setting(batch):
+    model = small.agent().averaged
+    goal = small.unit_goals(1, 11)[0]
+    observation = small.observations(batch)
+    wanted = tf.tile(goal[None], [batch, 1])
+    scores = model.scores(model.encode(observation, wanted), wanted).numpy()
+    return model, goal, observation, np.argsort(-scores, axis=1) + 1  # best item first
+
+
+def test_exploring_tries_items_of_the_pool_at_the_given_rate():
+    model, goal, observation, ranking = setting(3000)
+    policy = acting.explore(model, goal, epsilon=0.3, pool=0.5)  # 3 of 6 items
+    chosen = policy(session.Turn(observation, None, None, tf.constant([1, 2]))).numpy()
+    rank = (ranking == chosen[:, None]).argmax(axis=1)
+    counts = np.bincount(rank, minlength=6)
+    assert (counts[3:] == 0).all()
+    # The best item: .7 + .3 / 3; the other two: .1 each. Four standard errors.
+    for place, expected in enumerate([0.8, 0.1, 0.1]):
+        error = np.sqrt(expected * (1 - expected) / 3000)
+        assert abs(counts[place] / 3000 - expected) < 4 * error
+
+
+def test_without_epsilon_it_is_greedy():
+    model, goal, observation, ranking = setting(50)
+    turn = session.Turn(observation, None, None, tf.constant([1, 2]))
+    explored = acting.explore(model, goal, epsilon=0.0, pool=1.0)(turn).numpy()
+    np.testing.assert_array_equal(explored, ranking[:, 0])
+    np.testing.assert_array_equal(explored, acting.greedy(model, goal)(turn))
+
+
+def test_blocked_items_are_not_tried():
+    model, goal, observation, ranking = setting(400)
+    blocked = np.zeros((400, 6), bool)
+    np.put_along_axis(blocked, ranking[:, :4] - 1, True, axis=1)  # only the last two are left
+    turn = session.Turn(observation, tf.constant(blocked), None, tf.constant([1, 2]))
+    chosen = acting.explore(model, goal, epsilon=1.0, pool=0.5)(turn).numpy()
+    assert not blocked[np.arange(400), chosen - 1].any()
+    assert len(np.unique((ranking == chosen[:, None]).argmax(axis=1))) == 2

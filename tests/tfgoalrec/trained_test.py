@@ -1,0 +1,123 @@
+"""A trained agent's folder: what is written is what is read, and damage is named."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tfgoalrec import trained
+from tfrec.errors import UserError
+from tfrec.simulators import session
+
+
+@pytest.fixture(scope="module", params=["bilinear", "mlp"])
+def kept(request, tmp_path_factory):
+    made = small.agent(
+        advantage=request.param,
+        measurements=(),
+        goals=("clicks = 1*click@0 + 0.5*click@1..3", "stay = 1*step@1.. + -2*exit@0"),
+    ).trained(small.ids(), {"data": "a log", "seed": 3})
+    folder = tmp_path_factory.mktemp("agent")
+    made.save(folder)
+    return made, folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    small.agent().trained(small.ids(), {}).save(tmp_path)
+    return tmp_path
+
+
+def test_the_opened_agent_scores_as_the_kept_one(kept):
+    made, folder = kept
+    opened = trained.load(folder)
+    observation, goal = small.observations(9), small.unit_goals(9, made.measurements.dim)
+    for agent in (made, opened):
+        code = agent.world_model.encode(observation, goal)
+        agent.found = agent.world_model.scores(code, goal).numpy()
+    np.testing.assert_array_equal(made.found, opened.found)
+    for name in ("mean", "std", "item_embedding"):
+        np.testing.assert_array_equal(
+            getattr(made.measurements, name), getattr(opened.measurements, name)
+        )
+    assert opened.measurements.names == made.measurements.names
+    assert opened.config == made.config
+    assert opened.spec == made.spec
+    assert opened.about == {"data": "a log", "seed": 3, "updates": 0}
+    assert opened.vocabulary.items.tolist() == made.vocabulary.items.tolist()
+
+
+def test_the_named_goals_are_kept(kept):
+    made, folder = kept
+    opened = trained.load(folder)
+    assert list(opened.named_goals) == ["clicks", "stay"]  # the first is the target
+    for name, goal in made.named_goals.items():
+        np.testing.assert_allclose(opened.goal(name), goal, rtol=1e-6)
+        assert np.linalg.norm(goal) == pytest.approx(1.0)
+    with pytest.raises(UserError, match="no goal 'money'; the agent has clicks, stay"):
+        opened.goal("money")
+
+
+def test_the_policy_is_greedy_and_passes_over_what_is_blocked(kept):
+    made, _ = kept
+    observation, goal = small.observations(9), made.goal("clicks")
+    wanted = tf.constant(np.tile(goal, (9, 1)))
+    scores = made.world_model.scores(made.world_model.encode(observation, wanted), wanted).numpy()
+    turn = session.Turn(observation, None, None, tf.constant([0, 0]))
+    np.testing.assert_array_equal(made.policy(goal)(turn), scores.argmax(axis=1) + 1)
+    blocked = np.eye(6, dtype=bool)[scores.argmax(axis=1)]
+    second = np.where(blocked, -np.inf, scores).argmax(axis=1) + 1
+    turn = turn._replace(blocked=tf.constant(blocked))
+    np.testing.assert_array_equal(made.policy(goal)(turn), second)
+
+
+def test_saving_again_replaces(folder):
+    other = small.agent(seed=5).trained(small.ids(), {"run": 2})
+    other.save(folder)
+    opened = trained.load(folder)
+    assert opened.about["run"] == 2
+    np.testing.assert_array_equal(
+        opened.world_model.item_embedding, other.world_model.item_embedding
+    )
+
+
+def test_a_folder_without_an_agent(tmp_path):
+    with pytest.raises(UserError, match="no trained agent here .*launch.train_goalrec"):
+        trained.load(tmp_path / "nowhere")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["agent.json", "checkpoint/**/manifest.json", "checkpoint/**/*.npz", "vocabulary_items*"]
+)
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damage_is_named(folder, pattern, damage):
+    (path,) = folder.glob(pattern)
+    cut(path) if damage == "cut" else path.unlink()
+    with pytest.raises(UserError) as caught:
+        trained.load(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["config", "spec", "measurements", "goals"])
+def test_an_agent_json_without_a_field_is_named(folder, field):
+    path = folder / "agent.json"
+    about = json.loads(path.read_text())
+    del about[field]
+    path.write_text(json.dumps(about))
+    with pytest.raises(UserError, match=rf"agent.json.*{field}"):
+        trained.load(folder)
+
+
+def test_other_widths_than_the_weights_are_refused(folder):
+    path = folder / "agent.json"
+    about = json.loads(path.read_text())
+    about["config"]["stream"] += 1
+    path.write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"value_net/0/bias has shape \[8\] saved, \[9\]"):
+        trained.load(folder)
