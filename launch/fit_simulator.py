@@ -46,13 +46,13 @@ def main(_):
         len(episodes.length), model_config.held_out_fraction, config.seed
     )
     model = fitting.fit(episodes, data.spec, model_config, config.seed)
-    offsets = calibration.calibrate(model, episodes, config.target_depth, config.seed)
-    model.save(out / "model")
     unseen = types.Episodes(*(np.asarray(x)[held_out] for x in episodes))
+    moved = calibration.calibrate(model, episodes, config.target_depth, unseen, config.seed)
+    model.save(out / "model")
     measured = calibration.report(model, unseen, out, log=episodes, seed=config.seed)
     rich.print(markdown.Markdown(calibration.table(measured)))
-    moved = ", ".join(f"{name} {value:+.3f}" for name, value in offsets.items())
-    rich.print(f"calibration moved: {moved}")
+    adjusted = ", ".join(f"{name} {a:.2f} z {b:+.2f}" for name, (a, b) in moved.items())
+    rich.print(f"calibration made of each logit z (of an amount, its logarithm): {adjusted}")
     rich.print(f"user model in {out / 'model'}, report in {out / 'simulator.md'}")
 
 

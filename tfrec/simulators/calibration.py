@@ -1,8 +1,10 @@
 """Does the fitted user answer as the logged ones did? Put right where it can be, measured.
 
 `calibrate` moves a few offsets so that means agree: click and binary feedback by their
-logits, amounts by their logarithm, the exit by its logit. `report` then compares the
-model with a log, best one it was not fitted to, in two ways:
+logits, amounts by their logarithm, the exit by its logit. Given sessions that the model
+was not fitted to, it first fits a slope for each logit: a model of a small log is too
+sure of itself, and a policy trained in it would learn to exploit that. `report` then
+compares the model with a log, best one it was not fitted to, in two ways:
 
   teacher forced  the model reads the logged sessions and predicts each next answer
   simulated       it lives through whole sessions from the logged starts, with items
@@ -32,7 +34,9 @@ _BATCH = 512  # sessions read at once
 _PLAYED = 2048  # sessions played to measure a depth
 _TRIES = 8  # draws among which an item that was not yet shown is looked for
 _LOGIT_LIMIT = 20.0
-_MIN_SHOWN = 30  # steps that fewer sessions reached are left out of the plot by step
+_SLOPES = (0.1, 2.0)  # beyond these the sessions are too few to say
+_MIN_SHOWN = 30  # bins of steps with fewer items shown are left out of the plot by step
+_STEP_BINS = 30
 
 
 class Head(NamedTuple):
@@ -55,42 +59,47 @@ def calibrate(
     model: user_model.UserModel,
     episodes: types.Episodes,
     target_depth: float | None = None,
+    unseen: types.Episodes | None = None,
     seed: int = 0,
-) -> dict[str, float]:
+) -> dict[str, tuple[float, float]]:
     """Sets the model's offsets so that its means are those of the log.
 
     Args:
       model: changed in place.
       episodes: numpy arrays; the log whose means count.
-      target_depth: mean steps of a session played with `logging_policy`; None
+      target_depth: mean steps of a session simulated with `logging_policy`; None
         matches the exits predicted at the logged steps with those that happened.
-      seed: of the sessions played for `target_depth`.
+      unseen: sessions the model was not fitted to, to fit slopes on; None leaves
+        every slope at 1.
+      seed: of the sessions simulated for `target_depth`.
 
     Returns:
-      The offset of each feedback column and of `exit`.
+      Slope and offset of each feedback column and of `exit`.
 
     Raises:
       UserError: if no exit offset reaches `target_depth`.
     """
-    model.feedback_offset.assign(tf.zeros_like(model.feedback_offset))
-    model.exit_offset.assign(0.0)
-    heads = {head.name: head for head in expectations(model, episodes)}
-    offsets = []
-    for column in model.spec.feedback:
-        head = heads[column.name]
-        if column.kind == "amount":
-            known = head.observed.sum() > 0 and head.expected.sum() > 0
-            ratio = head.observed.mean() / head.expected.mean() if known else 1.0
-            offsets.append(float(np.log(ratio)))
-        else:
-            offsets.append(_logit_offset(head))
-    model.feedback_offset.assign(offsets)
-    if target_depth is None:
-        model.exit_offset.assign(_logit_offset(heads["exit"]))
-    else:
+    binary = [column.kind == "binary" for column in model.spec.feedback]
+    ones = np.ones(len(binary))
+    _adjust(model, ones, 0 * ones, 1.0, 0.0)
+    slopes, exit_slope = ones, 1.0
+    if unseen is not None:
+        *heads, leaving = expectations(model, unseen)
+        slopes = np.array([_slope(h) if b else 1.0 for h, b in zip(heads, binary, strict=True)])
+        exit_slope = _slope(leaving)
+        _adjust(model, slopes, 0 * ones, exit_slope, 0.0)
+    *heads, leaving = expectations(model, episodes)
+    offsets = np.array(
+        [_logit_offset(h) if b else _log_ratio(h) for h, b in zip(heads, binary, strict=True)]
+    )
+    _adjust(model, slopes, offsets, exit_slope, _logit_offset(leaving))
+    if target_depth is not None:
         _match_depth(model, episodes, target_depth, seed)
-    named = dict(zip(model.spec.feedback_names, offsets, strict=True))
-    return {**named, "exit": float(model.exit_offset.numpy())}
+    moved = {
+        name: (float(slope), float(offset))
+        for name, slope, offset in zip(model.spec.feedback_names, slopes, offsets, strict=True)
+    }
+    return {**moved, "exit": (exit_slope, float(model.exit_offset.numpy()))}
 
 
 def expectations(model: user_model.UserModel, episodes: types.Episodes) -> list[Head]:
@@ -282,9 +291,43 @@ def _log_loss(probability: np.ndarray, outcome: np.ndarray) -> float:
     return float(-np.log(np.maximum(right, 1e-12)).mean())
 
 
+def _adjust(
+    model: user_model.UserModel,
+    slopes: np.ndarray,
+    offsets: np.ndarray,
+    exit_slope: float,
+    exit_offset: float,
+) -> None:
+    model.feedback_slope.assign(slopes)
+    model.feedback_offset.assign(offsets)
+    model.exit_slope.assign(exit_slope)
+    model.exit_offset.assign(exit_offset)
+
+
+def _logits(head: Head) -> np.ndarray:
+    return scipy.special.logit(np.clip(head.expected, 1e-9, 1 - 1e-9))
+
+
+def _slope(head: Head) -> float:
+    """The slope of the logits at which the outcomes are likeliest (Platt 1999)."""
+    logits, outcome = _logits(head), head.observed
+    if np.ptp(outcome) == 0 or np.ptp(logits) == 0:
+        return 1.0
+
+    def cost(adjusted: np.ndarray) -> tuple[float, np.ndarray]:
+        z = adjusted[0] * logits + adjusted[1]
+        error = scipy.special.expit(z) - outcome
+        loss = (np.logaddexp(0.0, z) - outcome * z).mean()
+        return loss, np.array([(error * logits).mean(), error.mean()])
+
+    bounds = [_SLOPES, (-_LOGIT_LIMIT, _LOGIT_LIMIT)]
+    found = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, bounds=bounds)
+    return float(found.x[0])
+
+
 def _logit_offset(head: Head) -> float:
     """What to add to the logits so that the mean probability is the observed share."""
-    logits = scipy.special.logit(np.clip(head.expected, 1e-9, 1 - 1e-9))
+    logits = _logits(head)
     tiny = 0.5 / len(head.observed)  # an event that the log has never or always
     share = np.clip(head.observed.mean(), tiny, 1 - tiny)
     return float(
@@ -294,6 +337,13 @@ def _logit_offset(head: Head) -> float:
             _LOGIT_LIMIT,
         )
     )
+
+
+def _log_ratio(head: Head) -> float:
+    """What to add to the logarithms so that the mean amount is the observed one."""
+    if head.observed.sum() <= 0 or head.expected.sum() <= 0:
+        return 0.0
+    return float(np.log(head.observed.mean() / head.expected.mean()))
 
 
 def _match_depth(
@@ -323,7 +373,7 @@ def _player(
     model: session.World, episodes: types.Episodes, log: types.Episodes, seed: int
 ) -> Callable[[], types.Episodes]:
     """Plays the same starts, drawn from `episodes`, with the same draws at each call."""
-    rows = np.random.default_rng(seed).permutation(len(episodes.length))[:_PLAYED]
+    rows = np.resize(np.random.default_rng(seed).permutation(len(episodes.length)), _PLAYED)
     starts = session.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
     policy = logging_policy(log, starts.user, model.spec.num_items)
 
@@ -359,14 +409,19 @@ def _ctr_plot(sources: Mapping[str, types.Episodes]) -> Figure:
     """Share of items clicked at each step, with a band of two standard errors."""
     figure = Figure(figsize=(7.2, 4.2), layout="tight")
     axes = figure.subplots()
+    longest = max(int(np.max(source.length)) for source in sources.values())
+    width = -(-longest // _STEP_BINS)  # steps in a bin
     for name, source in sources.items():
-        clicks = np.asarray(source.feedback)[..., 0]  # [S, T]
-        shown = np.arange(clicks.shape[1]) < np.asarray(source.length)[:, None]
-        count = shown.sum(axis=0)
-        count = count[count >= min(_MIN_SHOWN, count[0])]
-        rate = (clicks * shown).sum(axis=0)[: len(count)] / count
-        error = 2 * np.sqrt(rate * (1 - rate) / count)
-        steps, colour = np.arange(1, len(count) + 1), style.policy_colour(name)
+        clicks = np.asarray(source.feedback)[:, :longest, 0]  # [S, T]
+        shown = np.arange(longest) < np.asarray(source.length)[:, None]
+        group = np.arange(longest) // width
+        count = np.bincount(group, shown.sum(axis=0))
+        clicked = np.bincount(group, (clicks * shown).sum(axis=0))
+        kept = count >= min(_MIN_SHOWN, count[0])
+        rate = clicked[kept] / count[kept]
+        error = 2 * np.sqrt(rate * (1 - rate) / count[kept])
+        steps = (np.flatnonzero(kept) + 0.5) * width + 0.5  # the middle of each bin
+        colour = style.policy_colour(name)
         axes.plot(steps, rate, color=colour, linewidth=2, label=name)
         axes.fill_between(steps, rate - error, rate + error, color=colour, alpha=0.15)
     axes.set_xlabel("step of the session")

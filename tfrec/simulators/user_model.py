@@ -165,11 +165,13 @@ class UserModel(tf.Module):
         self.log_spread = tf.Variable(
             tf.zeros([len(spec.feedback), 2]), trainable=any(self._amounts), name="log_spread"
         )
-        # Set by calibration, not by the fit: added to logits, and to log amounts.
-        self.feedback_offset = tf.Variable(
-            tf.zeros([len(spec.feedback)]), trainable=False, name="feedback_offset"
-        )
-        self.exit_offset = tf.Variable(0.0, trainable=False, name="exit_offset")
+        # Set by calibration, not by the fit: logits become slope x logit + offset, and
+        # log amounts move by their offset.
+        columns = len(spec.feedback)
+        self.feedback_slope = _constant("feedback_slope", tf.ones([columns]))
+        self.feedback_offset = _constant("feedback_offset", tf.zeros([columns]))
+        self.exit_slope = _constant("exit_slope", 1.0)
+        self.exit_offset = _constant("exit_offset", 0.0)
 
     # The contract of session.World.
 
@@ -184,8 +186,8 @@ class UserModel(tf.Module):
 
     def responses(self, state: UserState, candidates: tf.Tensor) -> session.Responses:
         halves = self._item_half(self._embed(candidates))  # [A, P, K + 1]
-        click_logit = _cross(self._click_half(state)[:, None], halves[:, :1])[0]
-        click = tf.sigmoid(click_logit + self.feedback_offset[0])  # [B, A]
+        click_logit = _cross(self._click_half(state)[:, None], halves[:, :1])[0]  # [B, A]
+        click = tf.sigmoid(self._adjusted(click_logit, 0))
         given: list[list[tf.Tensor]] = []
         for clicked in (False, True):
             flags = tf.fill(tf.shape(state.step), clicked)
@@ -206,7 +208,7 @@ class UserModel(tf.Module):
         seeds = tf.random.experimental.stateless_split(seed, 2)
         uniform = tf.random.stateless_uniform(shape, seeds[0])  # [1 + F, B]
         normal = tf.random.stateless_normal(shape, seeds[1])
-        click_logit = _pair(self._click_half(state), halves[:, 0]) + self.feedback_offset[0]
+        click_logit = self._adjusted(_pair(self._click_half(state), halves[:, 0]), 0)
         clicked = uniform[0] < tf.sigmoid(click_logit)
         logits = _pair(self._after_half(state, clicked), halves[:, 1:])  # [B, P']
         after = self._aftermath(tf.unstack(logits, axis=-1))
@@ -265,7 +267,7 @@ class UserModel(tf.Module):
             misses=tf.gather_nd(_misses_before(episodes.feedback[..., 0] > 0.0), place),
         )
         halves = self._item_half(tf.gather_nd(embedding, place))  # [L, P, K + 1]
-        click = _pair(self._click_half(state), halves[:, 0]) + self.feedback_offset[0]
+        click = self._adjusted(_pair(self._click_half(state), halves[:, 0]), 0)
         logits = _pair(self._after_half(state, clicked), halves[:, 1:])  # [L, P']
         last = place[:, 1] == tf.gather(episodes.length, place[:, 0]) - 1
         return Prediction(
@@ -358,9 +360,9 @@ class UserModel(tf.Module):
         return tf.reshape(joined, tf.concat([tf.shape(joined)[:-1], shape], 0))
 
     def _aftermath(self, outputs: list[tf.Tensor]) -> Aftermath:
-        """Names the heads' outputs and adds the calibration's offsets."""
+        """Names the heads' outputs and calibrates them."""
         rest = iter(outputs)
-        exit_logit = next(rest) + self.exit_offset
+        exit_logit = self.exit_slope * next(rest) + self.exit_offset
         positive: list[tf.Tensor] = []
         log_mean: list[tf.Tensor | None] = []
         for k, amount in enumerate(self._amounts[1:], start=1):
@@ -368,9 +370,13 @@ class UserModel(tf.Module):
                 positive.append(next(rest))
                 log_mean.append(next(rest) + self.feedback_offset[k])
             else:
-                positive.append(next(rest) + self.feedback_offset[k])
+                positive.append(self._adjusted(next(rest), k))
                 log_mean.append(None)
         return Aftermath(exit_logit, tuple(positive), tuple(log_mean))
+
+    def _adjusted(self, logit: tf.Tensor, column: int) -> tf.Tensor:
+        """A binary column's calibrated logit."""
+        return self.feedback_slope[column] * logit + self.feedback_offset[column]
 
     def _means(self, after: Aftermath, clicked: tf.Tensor) -> list[tf.Tensor]:
         """Expected further feedback in raw units, then the chance of an exit."""
@@ -450,6 +456,10 @@ def load(directory: str | os.PathLike) -> UserModel:
 
 def _key(variable: tf.Variable) -> str:
     return variable.name.removesuffix(":0")
+
+
+def _constant(name: str, value: tf.Tensor | float) -> tf.Variable:
+    return tf.Variable(value, trainable=False, name=name)
 
 
 class _Initialiser:

@@ -28,8 +28,9 @@ def model():
 
 def test_calibration_hits_the_means_of_the_log(model, log):
     before = calibration.expectations(model, log)
-    offsets = calibration.calibrate(model, log)
-    assert set(offsets) == {"click", "like", "seconds", "exit"}
+    moved = calibration.calibrate(model, log)
+    assert set(moved) == {"click", "like", "seconds", "exit"}
+    assert all(slope == 1.0 for slope, _ in moved.values())
     for was, head in zip(before, calibration.expectations(model, log), strict=True):
         wanted = head.observed.mean()
         assert abs(was.expected.mean() - wanted) > 0.02 * wanted
@@ -37,6 +38,35 @@ def test_calibration_hits_the_means_of_the_log(model, log):
     real = log.item > 0
     assert before[0].observed.mean() == pytest.approx(log.feedback[..., 0][real].mean())
     assert before[-1].observed.sum() == log.exited.sum()
+
+
+def test_slopes_undo_overconfidence():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-0.5, 1.0, 50_000)
+    outcome = (rng.random(50_000) < 1 / (1 + np.exp(-logits))).astype(float)
+    for sure in (1.0, 2.0, 4.0):  # says `sure` times the true logit, and 1 more
+        said = 1 / (1 + np.exp(-(sure * logits + 1.0)))
+        head = calibration.Head("exit", "probability", said, outcome)
+        assert calibration._slope(head) == pytest.approx(1 / sure, rel=0.04)
+    never = calibration.Head("exit", "probability", said, np.zeros(50_000))
+    assert calibration._slope(never) == 1.0
+
+
+def test_calibration_with_slopes_keeps_the_means_and_helps(model, log):
+    for variable in (model.click_join, model.after_join):
+        variable.assign(20.0 * variable)  # answers at random, and very sure of them
+    unseen = types.Episodes(*(x[::5] for x in log))
+
+    def log_loss():
+        head = calibration.expectations(model, unseen)[0]
+        return calibration._log_loss(head.expected, head.observed)
+
+    calibration.calibrate(model, log)
+    sure = log_loss()
+    moved = calibration.calibrate(model, log, unseen=unseen)
+    assert moved["click"][0] < 0.7 and log_loss() < 0.9 * sure
+    for head in calibration.expectations(model, log):
+        assert head.expected.mean() == pytest.approx(head.observed.mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize("target", [2.5, 6.0])

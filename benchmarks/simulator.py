@@ -1,0 +1,108 @@
+"""Steps thousands of simulated users at once, beside a plain loop over one user at a time.
+
+    python -m benchmarks.simulator --users=4096 --candidates=1000 --repeats=5
+
+Both use the same user model with the feedback click and watch time. One step: expected
+answers of each user to all candidates, the best candidate that was not yet shown, the
+user's answer to it, the next state. Ours steps all users inside one graph call. The loop
+steps one user in each call, either of a traced graph (`loop, graph`) or op by op (`loop,
+eager`). Printed: user-steps per second, by the median round, and ours over the loops.
+"""
+
+import re
+import sys
+
+import numpy as np
+import rich
+import tensorflow as tf
+from rich import table as rich_table
+
+from benchmarks import timing
+from tfrec import types
+from tfrec.simulators import session, user_model
+
+STEPS = 4  # steps of all users in a round
+LOOP_STEPS = 100  # steps of one user in a round of the traced loop
+EAGER_STEPS = 20
+
+
+def starts(spec: types.DataSpec, users: int, seed: int = 0) -> types.Starts:
+    """Users with full random histories."""
+    rng = np.random.default_rng(seed)
+    shape = (users, spec.history_length)
+    feedback = np.stack([rng.random(shape) < 0.4, rng.exponential(30.0, shape)], axis=-1)
+    return types.Starts(
+        tf.constant(rng.integers(1, spec.num_users + 1, users), tf.int32),
+        tf.constant(rng.integers(1, spec.num_items + 1, shape), tf.int32),
+        tf.constant(feedback * feedback[..., :1], tf.float32),
+    )
+
+
+def main(users: int, candidates: int, repeats: int) -> None:
+    """Measures the three in turn and prints a table."""
+    spec = types.DataSpec(
+        feedback=(
+            types.FeedbackColumn("click", "binary", "clicks"),
+            types.FeedbackColumn("watch_seconds", "amount", "seconds", scale=30.0),
+        ),
+        num_items=candidates,
+        num_users=users,
+        history_length=20,
+        max_steps=30,
+    )
+    model = user_model.UserModel(spec, user_model.UserModelConfig(repeats=False))
+    items = tf.range(1, candidates + 1)
+
+    def advance(state, shown, seed):
+        expected = model.responses(state, items)
+        item = session.best(expected.feedback[..., 0] - expected.exit, shown)
+        state, feedback, left = model.step(state, item, seed)
+        return state, shown | tf.one_hot(item - 1, candidates, True, False), feedback, left
+
+    together = tf.function(advance)
+    alone = tf.function(advance)
+    reset = tf.function(model.reset)
+    everyone, someone = reset(starts(spec, users)), reset(starts(spec, 1))
+
+    def play(step, state, steps):
+        """Plays `steps` steps; returns when the last answer is there."""
+        shown = tf.zeros([len(state.step), candidates], tf.bool)
+        for number in range(steps):
+            state, shown, feedback, _ = step(state, shown, tf.constant([0, number]))
+        return feedback.numpy()
+
+    ways = {
+        "ours": lambda: play(together, everyone, STEPS),
+        "loop, graph": lambda: play(alone, someone, LOOP_STEPS),
+        "loop, eager": lambda: play(advance, someone, EAGER_STEPS),
+    }
+    done = {"ours": users * STEPS, "loop, graph": LOOP_STEPS, "loop, eager": EAGER_STEPS}
+    taken = timing.alternate(ways, repeats)
+    ours = taken["ours"]
+    shown = rich_table.Table(
+        title=f"{users:,} users x {candidates:,} candidates, median of {repeats}"
+    )
+    for heading in ("", "user-steps/s", "per CPU second", "ours is faster (CPU)"):
+        shown.add_column(heading, justify="right")
+    for name, took in taken.items():
+        faster = done["ours"] / ours.wall / (done[name] / took.wall)
+        of_cpu = done["ours"] / ours.cpu / (done[name] / took.cpu)
+        shown.add_row(
+            name,
+            f"{done[name] / took.wall:,.0f}",
+            f"{done[name] / took.cpu:,.0f}",
+            f"{faster:.0f}x ({of_cpu:.0f}x)",
+        )
+    rich.print(shown)
+
+
+if __name__ == "__main__":
+    given = {"users": 4096, "candidates": 1000, "repeats": 5}
+    for option in sys.argv[1:]:
+        found = re.fullmatch(r"--(users|candidates|repeats)=(\d+)", option)
+        if not found:
+            sys.exit(
+                f"unknown option {option}; expected --users=N, --candidates=N or --repeats=N"
+            )
+        given[found.group(1)] = int(found.group(2))
+    main(**given)
