@@ -232,7 +232,7 @@ def table(measured: Mapping[str, Any]) -> str:
     lines = ["| sessions | CTR | depth, steps | clicks per session |", "|---|---|---|---|"]
     for name, summary in measured["sessions"].items():
         cells = (summary[metric] for metric in ("ctr", "depth", "reward"))
-        row = (f"{c['mean']:.3f} [{c['low']:.3f}, {c['high']:.3f}]" for c in cells)
+        row = (f"{c['mean']:.3g} [{c['low']:.3g}, {c['high']:.3g}]" for c in cells)
         lines.append(f"| {name} | {' | '.join(row)} |")
     columns = {
         "mean": "mean",
@@ -246,7 +246,7 @@ def table(measured: Mapping[str, Any]) -> str:
     }
     lines += ["", f"| answer | {' | '.join(columns.values())} |", "|---" * 9 + "|"]
     for name, scores in measured["heads"].items():
-        row = (f"{scores[key]:.4g}" if key in scores else "" for key in columns)
+        row = (f"{scores[key]:.3g}" if key in scores else "" for key in columns)
         lines.append(f"| {name} | {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
@@ -391,7 +391,8 @@ def _depth_plot(sources: Mapping[str, types.Episodes]) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="tight")
     axes = figure.subplots()
     longest = max(int(np.max(source.length)) for source in sources.values())
-    edges = np.unique(np.linspace(1, longest + 1, min(longest, 40) + 1).round()) - 0.5
+    width = -(-longest // 40)  # steps in a bar
+    edges = np.arange(0, longest + width, width) + 0.5
     for name, source in sources.items():
         length = np.asarray(source.length)
         axes.hist(length, edges.tolist(), weights=np.full(len(length), 1 / len(length)),
