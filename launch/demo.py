@@ -122,6 +122,7 @@ def main(_):
         "--goal=click",
         "--compare_goal=watch_seconds",
         "--k=5",
+        "--show=click@0,watch_seconds@0,step@1..",
     )
     rich.print(
         f"\nDone in {time.monotonic() - began:.0f} s. Everything lies in [bold]{out}[/]:\n"

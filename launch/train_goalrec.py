@@ -16,6 +16,7 @@ from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
+from tfgoalrec import validation
 from tfrec.data import item_vectors, storage
 from tfrec.errors import UserError
 from tfrec.training import loop, summaries
@@ -32,6 +33,7 @@ class TrainGoalRecConfig:
     out: str = option("runs/goalrec", "folder of the run; one that is there goes on")
     seed: int = option(0, "seed of weights, batches and play")
     save_every: int = option(10, "rounds between checkpoints")
+    evaluate_every: int = option(2, "rounds between checks on held-out users")
 
 
 flags.define(TrainGoalRecConfig)
@@ -55,16 +57,21 @@ def main(_):
     measurements.fit(log)
     agent = goalrec_agent.GoalRecAgent(method, data.spec, measurements, vectors, config.seed)
     learner = goalrec_learner.GoalRecLearner(agent, log, world)
+    held_out = data.episodes("validation")
+    check = validation.Validator(agent, held_out) if len(held_out.length) else None
+
+    def train(units: int) -> None:
+        loop.train(learner, run, units, config.save_every, check, config.evaluate_every)
 
     def keep(name: str) -> None:
         agent.trained(data.vocabulary, about | {"seed": config.seed}).save(run.directory / name)
 
-    loop.train(learner, run, method.log_rounds, config.save_every)
+    train(method.log_rounds)
     off = run.directory / "agent_off"
     if int(learner.unit) == method.log_rounds:
         keep("agent_off")
     if world is not None:
-        loop.train(learner, run, learner.total_units, config.save_every)
+        train(learner.total_units)
         keep("agent")
     summaries.write_projector(
         run.directory / "tensorboard",

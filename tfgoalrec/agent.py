@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import goals, losses, relabel, trained
+from tfgoalrec import goals, relabel, trained
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
@@ -38,33 +38,27 @@ class GoalRecAgent(tf.Module):
         super().__init__(name="goalrec")
         self.config, self.spec, self.measurements = config, spec, measurements
         tf.keras.utils.set_random_seed(seed)
-        self.world_model = WorldModel(config, spec, measurements.dim, item_vectors)
+        self.world_model = WorldModel(config, spec, measurements.size, item_vectors)
         # The averaged weights act and are exported: an average over many updates ranks
         # better than the last one, because single sessions are noisy.
-        self.averaged = WorldModel(config, spec, measurements.dim, item_vectors)
+        self.averaged = WorldModel(config, spec, measurements.size, item_vectors)
         for average, variable in self._pairs():
             average.assign(variable)
-        self.log_variance = tf.Variable(
-            tf.zeros([len(measurements.names)]), name="log_variance"
-        )
         self.learning_rate = tf.Variable(
             config.learning_rate, trainable=False, name="learning_rate"
         )
         self.optimizer = tf.keras.optimizers.Adam(
             self.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
-        self.optimizer.exclude_from_weight_decay(var_list=[self.log_variance])
+        self.optimizer.exclude_from_weight_decay(var_list=[self.world_model.log_variance])
         self.optimizer.build(self.variables_to_train)
         self.generator = tf.random.Generator.from_seed(seed)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
-        self.measurement_of = tf.constant(
-            np.repeat(np.arange(len(measurements.size)), measurements.size), tf.int32
-        )
         self.named_goals = default_goals(config, spec, measurements)
 
     @property
     def variables_to_train(self) -> list[tf.Variable]:
-        return [*self.world_model.trainable_variables, self.log_variance]
+        return self.world_model.trainable_variables
 
     def trained(
         self, vocabulary: vocabulary_lib.Vocabulary, about: Mapping[str, Any]
@@ -110,45 +104,17 @@ class GoalRecAgent(tf.Module):
           Numbers to report; and the index in `checked` of the first tensor that is not
           finite, or -1. Where there is one, no weight moves.
         """
-        config, model = self.config, self.world_model
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)
         with tf.GradientTape() as tape:
-            code = model.encode(batch.observation, batch.goal, dropout_seed=seeds[0])
-            value = model.value(code)  # [B, M]
-            advantage = model.advantage(code, batch.item[:, None])[:, 0]  # [B, M]
-            # V is held still here: A explains only what the state and goal do not.
-            prediction = tf.stop_gradient(value) + advantage
-            log_variance = tf.clip_by_value(
-                self.log_variance, -config.log_variance_bound, config.log_variance_bound
-            )
-            of = self.measurement_of
-            model_loss = losses.measurement_loss(
-                prediction, batch.measurement, log_variance, of
-            )
-            value_loss = losses.value_loss(value, batch.measurement, log_variance, of)
-            auxiliary = model.tower.auxiliary_loss(batch.observation, code.history, seeds[1])
-            loss = (
-                model_loss
-                + config.value_weight * value_loss
-                + config.auxiliary_weight * auxiliary
-            )
+            loss, report = self.world_model.loss_of(batch, seeds)
         gradients = tape.gradient(loss, self.variables_to_train)
-        parts = [model_loss, value_loss, auxiliary, *gradients]
-        bad = finite.first_non_finite(dict(zip(self.checked, parts, strict=True)))
+        named = (report["model_loss"], report["value_loss"], report["auxiliary_loss"])
+        bad = finite.first_non_finite(
+            dict(zip(self.checked, (*named, *gradients), strict=True))
+        )
         if bad < 0:
             self._apply(gradients)
-        squared = tf.math.squared_difference(prediction, batch.measurement)
-        return {
-            "loss": loss,
-            "model_loss": model_loss,
-            "value_loss": value_loss,
-            "auxiliary_loss": auxiliary,
-            "error": tf.reduce_mean(losses.per_measurement(squared, of), axis=0),  # [J]
-            "value": tf.reduce_mean(value, axis=0),  # [M]
-            "sigma": tf.exp(0.5 * log_variance),  # [J]
-            "advantage": tf.reduce_mean(advantage, axis=0),  # [M]
-            "advantage_size": tf.math.reduce_std(advantage, axis=0),  # [M]
-        }, bad
+        return report, bad
 
     @property
     def checked(self) -> list[str]:

@@ -108,10 +108,14 @@ def predict(model: WorldModel, held: HeldOut, goal: np.ndarray) -> Predictions:
         return model.value(code), model.advantage(code, item[:, None])[:, 0]
 
     found = [
-        parts(_observation(held, block), tf.constant(held.item[block]), tf.constant(goal[block]))
+        parts(
+            _observation(held, block), tf.constant(held.item[block]), tf.constant(goal[block])
+        )
         for block in _blocks(len(held.item), _STEPS_AT_ONCE)
     ]
-    value, advantage = (np.concatenate([x.numpy() for x in y]) for y in zip(*found, strict=True))
+    value, advantage = (
+        np.concatenate([x.numpy() for x in y]) for y in zip(*found, strict=True)
+    )
     return Predictions(value, advantage)
 
 
@@ -198,11 +202,17 @@ def concordance(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def candidates(
-    held: HeldOut, num_items: int, count: int, repeats: bool, seed: int
+    episodes: types.Episodes,
+    held: HeldOut,
+    num_items: int,
+    count: int,
+    repeats: bool,
+    seed: int,
 ) -> np.ndarray:
     """Items to rank in each state: all where `count` allows, else a random draw.
 
     Args:
+      episodes: the sessions that `held` was drawn from.
       held: B states.
       num_items: N.
       count: A at most.
@@ -213,13 +223,12 @@ def candidates(
     Returns:
       int32 [B, A].
     """
-    states, horizon = held.observation.history_item.shape
-    order = np.random.default_rng(seed).random((states, num_items + 1))
+    order = np.random.default_rng(seed).random((len(held.item), num_items + 1))
     order[:, types.PAD] = np.inf
     if not repeats:
-        in_session = np.arange(horizon) >= horizon - held.observation.step[:, None]  # [B, H]
-        row, column = np.nonzero(in_session)
-        order[row, held.observation.history_item[row, column]] = np.inf
+        shown = episodes.item[held.session]  # [B, T]
+        row, step = np.nonzero(np.arange(shown.shape[1]) < held.observation.step[:, None])
+        order[row, shown[row, step]] = np.inf
     allowed = int(np.isfinite(order).sum(axis=1).min())
     return order.argsort(axis=1)[:, : min(count, allowed)].astype(np.int32)
 
@@ -256,7 +265,9 @@ def scores_of(
 def first_states(held: HeldOut, count: int) -> HeldOut:
     """The first `count` of the drawn steps, which are in random order."""
     observation = types.Observation(*(part[:count] for part in held.observation))
-    cut = {name: getattr(held, name)[:count] for name in HeldOut._fields if name != "observation"}
+    cut = {
+        name: getattr(held, name)[:count] for name in HeldOut._fields if name != "observation"
+    }
     return HeldOut(observation=observation, **cut)
 
 
@@ -280,6 +291,8 @@ def embedded_truth(
     candidates: np.ndarray,
 ) -> Truth:
     """Truth in the embedded world: the hidden state follows from the items shown.
+
+    The log must hold every step of its sessions, as the embedded log does.
 
     Q*(s, a) = p(click) + (1 - p(exit)) V*(s'), with V* of `embedded.solve`.
 
@@ -354,13 +367,6 @@ def fitted_truth(
         last = np.cumsum(part.length) - 1
         click.append(expected[last, 0].reshape(-1, count))
     return Truth(np.concatenate(click), None)
-
-
-def known_items(episodes: types.Episodes) -> types.Episodes:
-    """The sessions in which every item shown is of the vocabulary."""
-    taken = np.arange(episodes.item.shape[1]) < np.asarray(episodes.length)[:, None]
-    known = ((episodes.item != types.PAD) | ~taken).all(axis=1)
-    return types.Episodes(*(np.asarray(part)[known] for part in episodes))
 
 
 def intervals(

@@ -72,9 +72,13 @@ class GoalRecLearner(tf.Module):
             }
             raise finite.NonFiniteError(self.agent.checked[int(bad)], arrays)
         self.unit.assign_add(1)
-        for name, value in learned.items():
-            value = value.numpy()
-            logs[name if value.ndim == 0 else f"hist/{name}"] = value
+        for name, tensor in learned.items():
+            value = tensor.numpy()
+            if name in ("error", "sigma"):  # [J], one number for each measurement
+                pairs = zip(self.agent.measurements.names, value.tolist(), strict=True)
+                logs |= {f"{name}/{measurement}": number for measurement, number in pairs}
+            else:
+                logs[name if value.ndim == 0 else f"hist/{name}"] = value
         return logs
 
     def _learning_rate(self, unit: int) -> float:

@@ -126,7 +126,7 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
     agent = TrainedAgent(
         config,
         measurements,
-        WorldModel(config, spec, measurements.dim, start),
+        WorldModel(config, spec, measurements.size, start),
         {name: np.array(goal, np.float32) for name, goal in about["goals"].items()},
         vocabulary_lib.load(directory),
         about["about"],

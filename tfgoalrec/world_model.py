@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_recommenders as tfrs
 
+from tfgoalrec import losses
 from tfgoalrec.config import GoalRecConfig
+from tfgoalrec.relabel import Transition
 from tfrec import types
 from tfrec.towers.dien import DienTower, History
 
@@ -33,21 +36,31 @@ class Code(NamedTuple):
     history: History
 
 
-class WorldModel(tf.Module):
+class WorldModel(tfrs.Model):
     """Predicts the standardised measurements of a user's future under a goal.
+
+    A Keras model: `compile` it with an optimiser and `fit` it on a dataset of
+    transitions, or let the agent train it from a replay.
 
     Args:
       config: widths and the advantage head.
       spec: the log's spec.
-      dim: M, columns of the measurement vector.
+      size: int [J], columns of each measurement; M = their sum.
       item_vectors: float [N + 1, >= embedding], where the item embeddings start.
     """
 
     def __init__(
-        self, config: GoalRecConfig, spec: types.DataSpec, dim: int, item_vectors: np.ndarray
+        self,
+        config: GoalRecConfig,
+        spec: types.DataSpec,
+        size: np.ndarray,
+        item_vectors: np.ndarray,
     ):
         super().__init__(name="world_model")
+        dim = int(np.sum(size))
         self.config, self.spec, self.dim = config, spec, dim
+        self.measurement_of = np.repeat(np.arange(len(size)), size)  # [M]
+        self.log_variance = tf.Variable(tf.zeros([len(size)]), name="log_variance")
         self.bilinear = config.advantage == "bilinear"
         c, dense, leaky = config, tf.keras.layers.Dense, tf.nn.leaky_relu
         noise = tf.random.normal([spec.num_items + 1, c.embedding], stddev=0.05)
@@ -150,6 +163,53 @@ class WorldModel(tf.Module):
             hidden = tf.nn.leaky_relu(state[:, None] + items[None, start : start + _CHUNK])
             parts.append(tf.einsum("bah,bh->ba", hidden, readout))
         return base + bias + tf.concat(parts, axis=1)
+
+    def loss_of(
+        self, batch: Transition, seeds: tf.Tensor | None
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Eq 9, the value loss and DIEN's auxiliary loss, weighed together.
+
+        Args:
+          batch: B steps of experience.
+          seeds: int32 [2, 2], of dropout and of negative items; None while testing.
+
+        Returns:
+          The loss, and what it is made of.
+        """
+        config, of = self.config, self.measurement_of
+        code = self.encode(batch.observation, batch.goal, None if seeds is None else seeds[0])
+        value = self.value(code)  # [B, M]
+        advantage = self.advantage(code, batch.item[:, None])[:, 0]  # [B, M]
+        # V is held still here: A explains only what the state and goal do not.
+        prediction = tf.stop_gradient(value) + advantage
+        bound = config.log_variance_bound
+        log_variance = tf.clip_by_value(self.log_variance, -bound, bound)
+        target = batch.measurement
+        model_loss = losses.measurement_loss(prediction, target, log_variance, of)
+        value_loss = losses.value_loss(value, target, log_variance, of)
+        auxiliary = tf.zeros([])
+        if seeds is not None:
+            auxiliary = self.tower.auxiliary_loss(batch.observation, code.history, seeds[1])
+        loss = (
+            model_loss + config.value_weight * value_loss + config.auxiliary_weight * auxiliary
+        )
+        squared = tf.math.squared_difference(prediction, target)
+        return loss, {
+            "loss": loss,
+            "model_loss": model_loss,
+            "value_loss": value_loss,
+            "auxiliary_loss": auxiliary,
+            "error": tf.reduce_mean(losses.per_measurement(squared, of), axis=0),  # [J]
+            "sigma": tf.exp(0.5 * log_variance),  # [J]
+            "value": tf.reduce_mean(value, axis=0),  # [M]
+            "advantage": tf.reduce_mean(advantage, axis=0),  # [M]
+            "advantage_size": tf.math.reduce_std(advantage, axis=0),  # [M]
+        }
+
+    def compute_loss(self, inputs: Transition, training: bool = False) -> tf.Tensor:
+        """The loss for Keras' `fit` and `evaluate`."""
+        seeds = tf.random.uniform([2, 2], maxval=2**31 - 1, dtype=tf.int32)
+        return self.loss_of(inputs, seeds if training else None)[0]
 
     def _projection(self, code: Code) -> tf.Tensor:
         """P(s, g), float [B, M, D + 1]."""

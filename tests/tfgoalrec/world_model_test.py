@@ -19,7 +19,7 @@ def made(head, **changes):
     noise = np.random.default_rng(1)
     vectors = noise.normal(size=(7, 4)).astype(np.float32)
     tf.keras.utils.set_random_seed(0)
-    model = world_model.WorldModel(config, small.SPEC, DIM, vectors)
+    model = world_model.WorldModel(config, small.SPEC, np.ones(DIM, int), vectors)
     for variable in model.trainable_variables:
         variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
     return model
