@@ -10,8 +10,7 @@ Writes results.json, report.md, report.html and plots.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -23,7 +22,7 @@ from tfrec.baselines import controls
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
-from tfrec.report import page, plots, results, tables
+from tfrec.report import evaluation, results, tables
 from tfrec.simulators import embedded, playing, session
 from tfrec.training.options import option
 
@@ -106,7 +105,17 @@ def main(_):
         config=dataclasses.asdict(config),
         data=data.fingerprint,
     )
-    _report(out, document, sessions, by_goal, data)
+    evaluation.write(
+        out,
+        document,
+        {
+            name: np.concatenate([s["depth"] for s in played])
+            for name, played in sessions.items()
+        },
+        by_goal,
+        _curves(config),
+        data.spec,
+    )
     tables.show(table)
     for name, share in shares.items():
         print(f"{name}: {_percent(share)} of the way from random to the {_oracle_kind(world)}")
@@ -130,6 +139,16 @@ def _agents(
     counts = {name: len(seeds) for name, seeds in found.items()}
     if len(set(counts.values())) > 1:
         raise UserError(f"--agents: expected as many seeds of each name, not {counts}")
+    return found
+
+
+def _curves(config: EvaluateConfig) -> dict[str, list[pathlib.Path]]:
+    """Where the training of each agent that played left its numbers."""
+    found: dict[str, list[pathlib.Path]] = {}
+    for entry in config.agents:
+        name, _, folder = entry.partition("=")
+        if pathlib.Path(folder).name == "agent":  # agent_off never played
+            found.setdefault(name, []).append(pathlib.Path(folder).parent / "metrics.jsonl")
     return found
 
 
@@ -172,52 +191,6 @@ def _oracle(
 def _oracle_kind(world: session.World) -> str:
     exact = isinstance(world, embedded.EmbeddedWorld)
     return "exact optimum" if exact else "best privileged exit-averse policy (an estimate)"
-
-
-def _report(
-    out: pathlib.Path,
-    document: Mapping[str, Any],
-    sessions: Mapping[str, Sequence[metrics.Sessions]],
-    by_goal: results.Policies,
-    data: storage.PreparedData,
-) -> None:
-    names = data.spec.feedback_names
-    figures = [
-        page.Picture(
-            plots.save(plots.policies(document["policies"]), out / "policies.png"),
-            "Reward, CTR and depth",
-            "Each bar is a mean over users and seeds, its line the 95% interval.",
-        ),
-        page.Picture(
-            plots.save(
-                plots.survival(
-                    {
-                        n: np.concatenate([s["depth"] for s in seeds])
-                        for n, seeds in sessions.items()
-                    }
-                ),
-                out / "survival.png",
-            ),
-            "Who stays",
-            "Share of users still in their session at each step.",
-        ),
-    ]
-    sections = []
-    if by_goal:
-        pictures = []
-        if len(names) > 1:
-            units = tuple(column.unit for column in data.spec.feedback[:2])
-            figure = plots.goals(by_goal, names[0], names[1], units=units)
-            pictures.append(
-                page.Picture(
-                    plots.save(figure, out / "goals.png"),
-                    "What each goal wins",
-                    "One trained model under each of its named goals.",
-                )
-            )
-        text = tables.markdown(by_goal, ("reward", "ctr", "depth", *names[1:]))
-        sections.append(page.Section("One model, several goals", text, pictures))
-    page.write_report(out, document, figures, sections, title="Evaluation")
 
 
 def _percent(share: Mapping[str, float]) -> str:

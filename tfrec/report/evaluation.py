@@ -1,0 +1,113 @@
+"""What does an evaluation look like to a person? Tables and plots on one page."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrec import types
+from tfrec.report import page, plots, results, tables
+
+_PLAYED = "play/reward_clicks"
+
+
+def write(
+    directory: pathlib.Path,
+    document: Mapping[str, Any],
+    depths: Mapping[str, np.ndarray],
+    by_goal: results.Policies,
+    curves: Mapping[str, Sequence[pathlib.Path]],
+    spec: types.DataSpec,
+) -> pathlib.Path:
+    """Writes report.md, report.html and their plots.
+
+    Args:
+      directory: where to.
+      document: what results.json holds.
+      depths: policy -> steps of each session, [B].
+      by_goal: one trained model under each of its goals, `method, goal name` -> metrics.
+      curves: method -> metrics.jsonl of each seed's training; those that are missing or
+        hold no play are left out.
+      spec: names and units of the feedback.
+
+    Returns:
+      The path of report.html.
+    """
+
+    def picture(figure: Any, name: str, title: str, caption: str) -> page.Picture:
+        return page.Picture(plots.save(figure, directory / f"{name}.png"), title, caption)
+
+    policies = document["policies"]
+    figures = [
+        picture(
+            plots.policies(policies),
+            "policies",
+            "Reward, CTR and depth",
+            "Each bar is a mean over users and seeds, its line the 95% interval.",
+        ),
+        picture(
+            plots.survival(depths),
+            "survival",
+            "Who stays",
+            "Share of users still in their session at each step.",
+        ),
+    ]
+    played = {name: _played(paths) for name, paths in curves.items()}
+    played = {name: curve for name, curve in played.items() if curve.size}
+    if played:
+        longest = max(curve.shape[1] for curve in played.values())
+        references = {
+            name: policies[name]["reward"]["mean"]
+            for name in ("random", "myopic", "oracle")
+            if name in policies
+        }
+        figures.append(
+            picture(
+                plots.learning_curve(
+                    range(1, longest + 1),
+                    played,
+                    references,
+                    xlabel="rounds of play",
+                    title="Reward while playing and learning",
+                ),
+                "learning",
+                "Reward while playing and learning",
+                "Sessions of play explore, and pursue every named goal and random ones too, "
+                "so they stay below what the trained model reaches under its first goal.",
+            )
+        )
+    sections = [_goals(by_goal, spec, picture)] if by_goal else []
+    return page.write_report(directory, document, figures, sections, title="Evaluation")
+
+
+def _goals(by_goal: results.Policies, spec: types.DataSpec, picture: Any) -> page.Section:
+    named = {key.rpartition(" ")[2] for key in by_goal}
+    columns = [column for column in spec.feedback if column.name in named]
+    pictures = []
+    if len(columns) > 1:
+        x, y = columns[:2]
+        pictures.append(
+            picture(
+                plots.goals(by_goal, x.name, y.name, units=(x.unit, y.unit)),
+                "goals",
+                "What each goal wins",
+                "One trained model under each of its named goals.",
+            )
+        )
+    metrics = ("reward", "ctr", "depth", *(c.name for c in columns if c != spec.feedback[0]))
+    return page.Section("One model, several goals", tables.markdown(by_goal, metrics), pictures)
+
+
+def _played(paths: Sequence[pathlib.Path]) -> np.ndarray:
+    """Mean clicks of each round of play, float [S, E], NaN where a seed has fewer."""
+    seeds = []
+    for path in paths:
+        lines = path.read_text().splitlines() if path.exists() else []
+        rounds = [json.loads(line).get(_PLAYED) for line in lines]
+        seeds.append([reward for reward in rounds if reward is not None])
+    curve = np.full((len(seeds), max(map(len, seeds), default=0)), np.nan)
+    for row, rewards in zip(curve, seeds, strict=True):
+        row[: len(rewards)] = rewards
+    return curve
