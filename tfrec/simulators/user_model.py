@@ -186,16 +186,18 @@ class UserModel(tf.Module):
 
     def responses(self, state: UserState, candidates: tf.Tensor) -> session.Responses:
         halves = self._item_half(self._embed(candidates))  # [A, P, K + 1]
-        click_logit = _cross(self._click_half(state)[:, None], halves[:, :1])[0]  # [B, A]
-        click = tf.sigmoid(self._adjusted(click_logit, 0))
+        moved = self._calibration()
+        [click_logit] = _cross(self._click_half(state)[:, None], halves[:, :1], moved[:1])
+        click = tf.sigmoid(click_logit)  # [B, A]
         given: list[list[tf.Tensor]] = []
         for clicked in (False, True):
             flags = tf.fill(tf.shape(state.step), clicked)
-            logits = _cross(self._after_half(state, flags), halves[:, 1:])  # [P', B, A]
-            means = self._means(self._aftermath(tf.unstack(logits)), tf.constant(clicked))
-            weight = click if clicked else 1.0 - click
-            given.append([weight * mean for mean in means])
-        *further, left = (missed + clicked for missed, clicked in zip(*given, strict=True))
+            logits = _cross(self._after_half(state, flags), halves[:, 1:], moved[1:])
+            means = self._means(self._aftermath(logits), tf.constant(clicked))
+            given.append(means)
+        *further, left = (
+            missed + click * (clicked - missed) for missed, clicked in zip(*given, strict=True)
+        )
         return session.Responses(tf.stack([click, *further], axis=-1), left)
 
     def step(
@@ -208,9 +210,10 @@ class UserModel(tf.Module):
         seeds = tf.random.experimental.stateless_split(seed, 2)
         uniform = tf.random.stateless_uniform(shape, seeds[0])  # [1 + F, B]
         normal = tf.random.stateless_normal(shape, seeds[1])
-        click_logit = self._adjusted(_pair(self._click_half(state), halves[:, 0]), 0)
+        moved = self._calibration()
+        click_logit = _pair(self._click_half(state), halves[:, 0], moved[0])
         clicked = uniform[0] < tf.sigmoid(click_logit)
-        logits = _pair(self._after_half(state, clicked), halves[:, 1:])  # [B, P']
+        logits = _pair(self._after_half(state, clicked), halves[:, 1:], moved[1:])  # [B, P']
         after = self._aftermath(tf.unstack(logits, axis=-1))
         left = uniform[columns] < tf.sigmoid(after.exit)
         feedback = [tf.cast(clicked, tf.float32)]
@@ -267,8 +270,9 @@ class UserModel(tf.Module):
             misses=tf.gather_nd(_misses_before(episodes.feedback[..., 0] > 0.0), place),
         )
         halves = self._item_half(tf.gather_nd(embedding, place))  # [L, P, K + 1]
-        click = self._adjusted(_pair(self._click_half(state), halves[:, 0]), 0)
-        logits = _pair(self._after_half(state, clicked), halves[:, 1:])  # [L, P']
+        moved = self._calibration()
+        click = _pair(self._click_half(state), halves[:, 0], moved[0])
+        logits = _pair(self._after_half(state, clicked), halves[:, 1:], moved[1:])  # [L, P']
         last = place[:, 1] == tf.gather(episodes.length, place[:, 0]) - 1
         return Prediction(
             click=click,
@@ -359,24 +363,27 @@ class UserModel(tf.Module):
         shape = [outputs, self.config.rank + 1]
         return tf.reshape(joined, tf.concat([tf.shape(joined)[:-1], shape], 0))
 
+    def _calibration(self) -> tf.Tensor:
+        """Slope and offset of each output, the click's first, [1 + P', 2]."""
+        adjusted = tf.stack([self.feedback_slope, self.feedback_offset], axis=1)  # [F, 2]
+        rows = [adjusted[0], tf.stack([self.exit_slope, self.exit_offset])]
+        for k, amount in enumerate(self._amounts[1:], start=1):
+            if amount:  # its probability stays, its logarithm moves
+                rows += [tf.constant([1.0, 0.0]), tf.stack([1.0, self.feedback_offset[k]])]
+            else:
+                rows.append(adjusted[k])
+        return tf.stack(rows)
+
     def _aftermath(self, outputs: list[tf.Tensor]) -> Aftermath:
-        """Names the heads' outputs and calibrates them."""
+        """Names the heads' outputs."""
         rest = iter(outputs)
-        exit_logit = self.exit_slope * next(rest) + self.exit_offset
+        exit_logit = next(rest)
         positive: list[tf.Tensor] = []
         log_mean: list[tf.Tensor | None] = []
-        for k, amount in enumerate(self._amounts[1:], start=1):
-            if amount:
-                positive.append(next(rest))
-                log_mean.append(next(rest) + self.feedback_offset[k])
-            else:
-                positive.append(self._adjusted(next(rest), k))
-                log_mean.append(None)
+        for amount in self._amounts[1:]:
+            positive.append(next(rest))
+            log_mean.append(next(rest) if amount else None)
         return Aftermath(exit_logit, tuple(positive), tuple(log_mean))
-
-    def _adjusted(self, logit: tf.Tensor, column: int) -> tf.Tensor:
-        """A binary column's calibrated logit."""
-        return self.feedback_slope[column] * logit + self.feedback_offset[column]
 
     def _means(self, after: Aftermath, clicked: tf.Tensor) -> list[tf.Tensor]:
         """Expected further feedback in raw units, then the chance of an exit."""
@@ -387,8 +394,8 @@ class UserModel(tf.Module):
             mean = tf.sigmoid(positive)
             if log_mean is not None:
                 log_spread = tf.gather(self.log_spread[k], tf.cast(clicked, tf.int32))
-                variance = tf.exp(2.0 * log_spread)
-                mean *= self.spec.feedback[k].scale * tf.exp(log_mean + variance / 2.0)
+                shift = tf.exp(2.0 * log_spread) / 2.0 + np.log(self.spec.feedback[k].scale)
+                mean *= tf.exp(log_mean + shift)
             means.append(mean)
         return [*means, tf.sigmoid(after.exit)]
 
@@ -480,17 +487,44 @@ class _Initialiser:
         return tf.Variable(tf.zeros(shape), name=name)
 
 
-def _pair(state_half: tf.Tensor, item_half: tf.Tensor) -> tf.Tensor:
-    """Joins the halves of matching states and items: [..., K + 1] x 2 -> [...]."""
+def _pair(state_half: tf.Tensor, item_half: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+    """Joins the halves of matching states and items: [..., K + 1] x 2 -> [...].
+
+    `moved` is the calibration's slope and offset, [2] or, where the last axis of the
+    result is one of outputs, [P, 2].
+    """
     inner = tf.reduce_sum(state_half[..., :-1] * item_half[..., :-1], axis=-1)
-    return inner + state_half[..., -1] + item_half[..., -1]
+    logit = inner + state_half[..., -1] + item_half[..., -1]
+    return moved[..., 0] * logit + moved[..., 1]
 
 
-def _cross(state_half: tf.Tensor, item_half: tf.Tensor) -> tf.Tensor:
-    """Joins every state with every item: [B, P, K + 1], [A, P, K + 1] -> [P, B, A]."""
-    states, items = tf.transpose(state_half, [1, 0, 2]), tf.transpose(item_half, [1, 2, 0])
-    inner = states[..., :-1] @ items[:, :-1]  # [P, B, A]
-    return inner + states[..., -1:] + items[:, -1:]
+def _cross(state_half: tf.Tensor, item_half: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
+    """Joins every state with every item, P outputs.
+
+    Biases, slopes and offsets go into the product, because each pass over B x A
+    numbers costs as much as the product itself.
+
+    Args:
+      state_half: [B, P, K + 1].
+      item_half: [A, P, K + 1].
+      moved: slopes and offsets, [P, 2].
+
+    Returns:
+      P tensors [B, A].
+    """
+    ones = tf.ones_like(state_half[..., :1])
+    zeros = tf.zeros_like(state_half[..., :-1])
+    states = tf.concat([state_half, ones], axis=-1) * moved[:, :1]  # [B, P, K + 2]
+    states += tf.concat([zeros, ones, 0.0 * ones], axis=-1) * moved[:, 1:]
+    items = tf.concat(
+        [item_half[..., :-1], tf.ones_like(item_half[..., :1]), item_half[..., -1:]], axis=-1
+    )
+    return [
+        tf.matmul(state, item, transpose_b=True)
+        for state, item in zip(
+            tf.unstack(states, axis=1), tf.unstack(items, axis=1), strict=True
+        )
+    ]
 
 
 def _misses_before(clicked: tf.Tensor) -> tf.Tensor:
