@@ -6,8 +6,8 @@ goal needs no item to explain them, and ranks items badly under a goal that is n
 the outcome. Here is what shows it: how well V does when it sees such a goal, how well
 the items of one state are ranked, and whether the advantages are centred.
 
-Axes: L held-out steps, B states among them, A candidates, N items, M measurement
-columns, J measurements.
+Axes: L held-out steps, B states among them, A candidates, M measurement columns,
+J measurements.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,13 +21,16 @@ from tfgoalrec import goals, relabel
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import types
-from tfrec.data import synthetic
 from tfrec.metrics import session as metrics
-from tfrec.simulators import embedded, user_model
 
 _PAIRS_AT_ONCE = 4_000_000  # bounds the memory of a block of comparisons
-_STEPS_AT_ONCE = 2048
-_SESSIONS_AT_ONCE = 4096
+_STEPS_AT_ONCE = 8192
+_STATES_AT_ONCE = 2048
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` that cover 0..total: they bound what is in memory at once."""
+    return (slice(start, start + size) for start in range(0, total, size))
 
 
 class HeldOut(NamedTuple):
@@ -101,18 +104,12 @@ def predict(model: WorldModel, held: HeldOut, goal: np.ndarray) -> Predictions:
       held: L steps.
       goal: float [L, M], unit length.
     """
-
-    @tf.function(reduce_retracing=True)
-    def parts(observation, item, goal):
-        code = model.encode(observation, goal)
-        return model.value(code), model.advantage(code, item[:, None])[:, 0]
-
-    found = [
-        parts(
-            _observation(held, block), tf.constant(held.item[block]), tf.constant(goal[block])
-        )
-        for block in _blocks(len(held.item), _STEPS_AT_ONCE)
-    ]
+    found = []
+    # Not a tf.function: each model is asked a few times only, less than a trace costs.
+    for block in blocks(len(held.item), _STEPS_AT_ONCE):
+        code = model.encode(_observation(held, block), tf.constant(goal[block]))
+        shown = tf.constant(held.item[block])[:, None]
+        found.append((model.value(code), model.advantage(code, shown)[:, 0]))
     value, advantage = (
         np.concatenate([x.numpy() for x in y]) for y in zip(*found, strict=True)
     )
@@ -138,7 +135,7 @@ def mixed_goals(
 
 
 def explained(
-    prediction: np.ndarray, target: np.ndarray, measurement_of: np.ndarray
+    prediction: np.ndarray, target: np.ndarray, size: Sequence[int] | np.ndarray
 ) -> np.ndarray:
     """Each step's part in the variance explained; the mean over steps is R^2.
 
@@ -148,9 +145,9 @@ def explained(
     Args:
       prediction: float [L, M].
       target: m, float [L, M].
-      measurement_of: int [M], the measurement of each column. The columns of a vector
-        measurement are averaged; one that is constant in `target` is left out (NaN
-        where it is all there is).
+      size: int [J], columns of each measurement. The columns of a vector measurement
+        are averaged; one that is constant in `target` is left out (NaN where it is all
+        there is).
 
     Returns:
       float [L, J].
@@ -158,7 +155,7 @@ def explained(
     variance = target.astype(np.float64).var(axis=0)  # [M]
     moves = variance > 1e-9
     part = 1.0 - (target - prediction) ** 2 / np.where(moves, variance, np.nan)  # [L, M]
-    member = np.eye(measurement_of.max() + 1)[measurement_of] * moves[:, None]  # [M, J]
+    member = np.repeat(np.eye(len(size)), size, axis=0) * moves[:, None]  # [M, J]
     with np.errstate(invalid="ignore"):
         return np.where(moves, part, 0.0) @ (member / member.sum(axis=0))
 
@@ -191,7 +188,7 @@ def concordance(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     states, candidates = scores.shape
     first, second = np.triu_indices(candidates, 1)  # every pair once, [P]
     found = []
-    for block in _blocks(states, max(1, _PAIRS_AT_ONCE // max(1, len(first)))):
+    for block in blocks(states, max(1, _PAIRS_AT_ONCE // max(1, len(first)))):
         wanted = np.sign(truth[block][:, first] - truth[block][:, second])  # [b, P]
         got = np.sign(scores[block][:, first] - scores[block][:, second])
         counted = (wanted != 0).sum(axis=1)
@@ -199,38 +196,6 @@ def concordance(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             found.append(0.5 + 0.5 * agreement / np.where(counted, counted, np.nan))
     return np.concatenate(found)
-
-
-def candidates(
-    episodes: types.Episodes,
-    held: HeldOut,
-    num_items: int,
-    count: int,
-    repeats: bool,
-    seed: int,
-) -> np.ndarray:
-    """Items to rank in each state: all where `count` allows, else a random draw.
-
-    Args:
-      episodes: the sessions that `held` was drawn from.
-      held: B states.
-      num_items: N.
-      count: A at most.
-      repeats: whether an item may be shown twice in a session; if not, those of the
-        session so far are left out.
-      seed: of the draw.
-
-    Returns:
-      int32 [B, A].
-    """
-    order = np.random.default_rng(seed).random((len(held.item), num_items + 1))
-    order[:, types.PAD] = np.inf
-    if not repeats:
-        shown = episodes.item[held.session]  # [B, T]
-        row, step = np.nonzero(np.arange(shown.shape[1]) < held.observation.step[:, None])
-        order[row, shown[row, step]] = np.inf
-    allowed = int(np.isfinite(order).sum(axis=1).min())
-    return order.argsort(axis=1)[:, : min(count, allowed)].astype(np.int32)
 
 
 def scores_of(
@@ -247,19 +212,13 @@ def scores_of(
     Returns:
       float [B, A].
     """
-
-    @tf.function(reduce_retracing=True)
-    def ranked(observation, chosen):
-        wanted = tf.repeat(tf.constant(goal, tf.float32)[None], tf.shape(chosen)[0], axis=0)
-        scores = model.scores(model.encode(observation, wanted), wanted)  # [B, N]
-        return tf.gather(scores, chosen - 1, batch_dims=1)
-
-    return np.concatenate(
-        [
-            ranked(_observation(held, block), tf.constant(candidates[block])).numpy()
-            for block in _blocks(len(candidates), _STEPS_AT_ONCE)
-        ]
-    )
+    found = []
+    for block in blocks(len(candidates), _STATES_AT_ONCE):
+        chosen = tf.constant(candidates[block])
+        wanted = tf.repeat(tf.constant(goal, tf.float32)[None], len(chosen), axis=0)
+        scores = model.scores(model.encode(_observation(held, block), wanted), wanted)  # [B, N]
+        found.append(tf.gather(scores, chosen - 1, batch_dims=1).numpy())
+    return np.concatenate(found)
 
 
 def first_states(held: HeldOut, count: int) -> HeldOut:
@@ -269,104 +228,6 @@ def first_states(held: HeldOut, count: int) -> HeldOut:
         name: getattr(held, name)[:count] for name in HeldOut._fields if name != "observation"
     }
     return HeldOut(observation=observation, **cut)
-
-
-class Truth(NamedTuple):
-    """What the candidates are worth in a world.
-
-    Attributes:
-      click: p(click) now, float [B, A].
-      optimal: Q*(s, a), clicks to come if the best items follow, float [B, A]; None
-        where the world's optimum is not known.
-    """
-
-    click: np.ndarray
-    optimal: np.ndarray | None
-
-
-def embedded_truth(
-    world: embedded.EmbeddedWorld,
-    episodes: types.Episodes,
-    held: HeldOut,
-    candidates: np.ndarray,
-) -> Truth:
-    """Truth in the embedded world: the hidden state follows from the items shown.
-
-    The log must hold every step of its sessions, as the embedded log does.
-
-    Q*(s, a) = p(click) + (1 - p(exit)) V*(s'), with V* of `embedded.solve`.
-
-    Args:
-      world: the embedded world.
-      episodes: the sessions that `held` was drawn from.
-      held: B states.
-      candidates: int32 [B, A].
-    """
-    before = _hidden_states(world, episodes)
-    here = held.session, held.observation.step
-    state = embedded.HiddenState(*(tf.constant(part[here]) for part in before))
-    catalogue = tf.range(1, world.spec.num_items + 1)
-    responses = world.responses(state, catalogue)
-    click = responses.feedback[..., 0].numpy().astype(np.float64)  # [B, N]
-    stays = 1.0 - responses.exit.numpy().astype(np.float64)
-    reward = np.eye(len(world.spec.feedback))[0]
-    fatigue, taste = state.fatigue.numpy()[:, None], state.taste.numpy()[:, None]
-    after = synthetic.next_fatigue(world.config, fatigue, world.truth.kind[None, :])  # [B, N]
-    to_come = embedded.solve(world, reward).value[state.step.numpy()[:, None] + 1, taste, after]
-    column = candidates - 1
-    return Truth(
-        click=np.take_along_axis(click, column, axis=1),
-        optimal=np.take_along_axis(click + stays * to_come, column, axis=1),
-    )
-
-
-def _hidden_states(
-    world: embedded.EmbeddedWorld, episodes: types.Episodes
-) -> embedded.HiddenState:
-    """The true user before each logged step, int [sessions, T] each.
-
-    Taste and fatigue depend on no coin: whatever feedback the world draws on the way,
-    they are those of the logged session.
-    """
-    start = world.reset(types.Starts(*(tf.constant(x) for x in episodes[:3])))
-    shown = tf.transpose(tf.maximum(tf.constant(episodes.item), 1))  # [T, sessions]
-    seed = tf.zeros([2], tf.int32)
-    after = tf.scan(lambda state, item: world.step(state, item, seed)[0], shown, start)
-    return embedded.HiddenState(
-        *(
-            np.concatenate([first.numpy()[:, None], later.numpy().T[:, :-1]], axis=1)
-            for first, later in zip(start, after, strict=True)
-        )
-    )
-
-
-def fitted_truth(
-    world: user_model.UserModel,
-    episodes: types.Episodes,
-    held: HeldOut,
-    candidates: np.ndarray,
-) -> Truth:
-    """p(click) in a fitted world: the logged session, with a candidate at the held step.
-
-    Args:
-      world: the fitted users.
-      episodes: the sessions that `held` was drawn from.
-      held: B states.
-      candidates: int32 [B, A].
-    """
-    expect = tf.function(world.expect, reduce_retracing=True)
-    states, count = candidates.shape
-    click = []
-    for block in _blocks(states, max(1, _SESSIONS_AT_ONCE // count)):
-        session = np.repeat(held.session[block], count)
-        step = np.repeat(held.observation.step[block], count)
-        part = types.Episodes(*(np.asarray(x)[session] for x in episodes))
-        part.item[np.arange(len(step)), step] = candidates[block].ravel()
-        part = part._replace(length=(step + 1).astype(np.int32))
-        expected = expect(types.Episodes(*map(tf.constant, part))).numpy()  # [steps, F + 1]
-        last = np.cumsum(part.length) - 1
-        click.append(expected[last, 0].reshape(-1, count))
-    return Truth(np.concatenate(click), None)
 
 
 def intervals(
@@ -400,7 +261,3 @@ def seed_interval(by_seed: Sequence[float]) -> dict[str, float]:
 
 def _observation(held: HeldOut, block: slice) -> types.Observation:
     return types.Observation(*(tf.constant(part[block]) for part in held.observation))
-
-
-def _blocks(total: int, size: int) -> Iterator[slice]:
-    return (slice(start, start + size) for start in range(0, total, size))

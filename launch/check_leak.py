@@ -1,0 +1,280 @@
+"""Do hindsight goals give the outcome away? Trains GoalRec-off with and without them.
+
+    python -m launch.check_leak --data=runs/data --world=truth --out=runs/leak --seeds=3
+
+A hindsight goal is a copy of the outcome, so a model may read the outcome there and
+ignore the item (docs/label_leak.md). Arms: hindsight goals alone, half of them, the
+configured share, none, and no goal input at all; each learns from the log alone with
+the same number of updates. Writes leak.json, report.md, report.html and leak.png.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import rich.progress
+import tensorflow as tf
+
+from launch import flags, worlds
+from tfgoalrec import acting, goals, leak, leak_report, leak_truth
+from tfgoalrec import agent as goalrec_agent
+from tfgoalrec import config as goalrec_config
+from tfgoalrec import learner as goalrec_learner
+from tfgoalrec import measurements as goalrec_measurements
+from tfgoalrec.world_model import WorldModel
+from tfrec import types
+from tfrec.baselines import controls
+from tfrec.data import item_vectors, storage
+from tfrec.errors import UserError
+from tfrec.metrics import session as metrics
+from tfrec.report import results
+from tfrec.simulators import embedded, playing, session
+from tfrec.training import finite
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckLeakConfig:
+    """Where to learn and to judge, and how much of everything."""
+
+    data: str = option("runs/data", "folder of the prepared data")
+    world: str = option(worlds.TRUTH, worlds.HELP)
+    out: str = option("runs/leak", "folder for the report")
+    seeds: int = option(3, "seeds of each arm")
+    first_seed: int = option(0, "the first of them; the others follow")
+    steps: int = option(20000, "steps of test users on which predictions are judged, at most")
+    states: int = option(2000, "of these, the states in which items are ranked, at most")
+    candidates: int = option(120, "items ranked in each state, at most")
+    max_users: int = option(2000, "test users who play, at most")
+    sessions_per_user: int = option(2, "sessions that each of them plays")
+
+    def __post_init__(self):
+        for name in ("seeds", "steps", "states", "max_users", "sessions_per_user"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.candidates < 2:
+            raise ValueError(f"candidates is {self.candidates}; expected at least 2")
+
+
+flags.define(CheckLeakConfig)
+flags.define(goalrec_config.GoalRecConfig)
+
+
+def main(_):
+    config = flags.read(CheckLeakConfig)
+    method = flags.read(goalrec_config.GoalRecConfig)
+    # Every trial traces its own graphs, which TensorFlow takes for a mistake.
+    tf.get_logger().setLevel("ERROR")
+    if not method.use_goal:
+        raise UserError("--nouse_goal: one of the arms is without the goal input already")
+    data = storage.PreparedData.open(config.data)
+    world = worlds.load(config.world, data)
+    out = pathlib.Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+
+    log = data.episodes("train")
+    vectors = item_vectors.co_click_vectors(
+        log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
+    )
+    measurements = _measurements(method, data, vectors[:, : method.frozen_embedding])
+    measurements.fit(log)
+    check = _Check(config, data, world, measurements)
+    arms = _arms(method.hindsight_share)
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    trials = [(name, seed) for name in arms for seed in seeds]
+    found: dict[str, list[_Outcome]] = {name: [] for name in arms}
+    for name, seed in rich.progress.track(trials, "GoalRec-off, arms and seeds"):
+        changed = dataclasses.replace(method, **arms[name])
+        agent = goalrec_agent.GoalRecAgent(changed, data.spec, measurements, vectors, seed)
+        _train(agent, log, f"{name}, seed {seed}")
+        found[name].append(check.assess(agent, seed))
+
+    document = _document(config, method, check, arms, found, seeds)
+    policies = document.pop("policies")
+    document = results.write(out / "leak.json", policies, **document)
+    leak_report.write(out, document)
+    print(leak_report.table(document["arms"]))
+    print(f"report: {out / 'report.html'}")
+
+
+def _arms(default: float) -> dict[str, dict[str, Any]]:
+    """What each arm changes in the method's configuration."""
+    shares = sorted({1.0, 0.5, default, 0.0}, reverse=True)
+    arms: dict[str, dict[str, Any]] = {
+        f"hindsight {share:.0%}": {"hindsight_share": share} for share in shares
+    }
+    return arms | {"no goal input": {"hindsight_share": 0.0, "use_goal": False}}
+
+
+def _measurements(method, data, frozen):
+    try:
+        return goalrec_measurements.Measurements(method.measurements, data.spec, frozen)
+    except ValueError as error:
+        raise UserError(f"--measurements: {error}") from error
+
+
+def _train(agent: goalrec_agent.GoalRecAgent, log: types.Episodes, what: str) -> None:
+    """The rounds on the log of launch.train_goalrec."""
+    learner = goalrec_learner.GoalRecLearner(agent, log)
+    for _ in range(learner.total_units):
+        try:
+            learner.advance()
+        except finite.NonFiniteError as error:
+            raise UserError(f"{what}: {error}; try a lower --learning_rate") from error
+
+
+class _Outcome(NamedTuple):
+    """What one trained agent shows; rows are the held-out steps or states.
+
+    Attributes:
+      ranking: name -> concordance in each state, [B].
+      explained: hindsight or random goals -> part of R^2 of each step, [L, J].
+      bias: largest |mean A| / std(m).
+      bias_column: the measurement column that has it.
+      played: its sessions under the target goal.
+    """
+
+    ranking: dict[str, np.ndarray]
+    explained: dict[str, np.ndarray]
+    bias: float
+    bias_column: str
+    played: metrics.Sessions
+
+
+class _Check:
+    """The held-out steps, what is true of them, and how an agent is judged on them."""
+
+    def __init__(
+        self,
+        config: CheckLeakConfig,
+        data: storage.PreparedData,
+        world: session.World,
+        measurements: goalrec_measurements.Measurements,
+    ):
+        self.config, self.spec, self.world = config, data.spec, world
+        self.measurements = measurements
+        episodes = data.episodes("test")
+        last = worlds.last_sessions(episodes)
+        starts = session.starts_of(types.Episodes(*(x[: config.max_users] for x in last)))
+        self.starts = types.Starts(
+            *(np.repeat(part, config.sessions_per_user, axis=0) for part in starts)
+        )
+        self.held = leak.held_out(episodes, measurements, config.steps, seed=0)
+        self.states = leak.first_states(self.held, config.states)
+        self.candidates = leak_truth.candidates(
+            episodes, self.states, data.spec.num_items, config.candidates, world.repeats, seed=0
+        )
+        self.truth = leak_truth.of(world, episodes, self.states, self.candidates)
+        click = f"{data.spec.feedback_names[0]}@0"
+        try:
+            self.click_now = goals.named(measurements, {click: 1.0})
+        except ValueError as error:
+            raise UserError(f"--measurements: the check needs {click}: {error}") from error
+
+    def assess(self, agent: goalrec_agent.GoalRecAgent, seed: int) -> _Outcome:
+        model, held = agent.averaged, self.held
+        target = next(iter(agent.named_goals.values()))
+        ranking = {"ranking_click": self._ranking(model, self.click_now, self.truth.click)}
+        if self.truth.optimal is not None:
+            ranking["ranking_optimal"] = self._ranking(model, target, self.truth.optimal)
+        explained = {}
+        for name, share in (("hindsight", 1.0), ("random", 0.0)):
+            goal = leak.mixed_goals(held, self.measurements, share, seed=0)
+            value = leak.predict(model, held, goal).value
+            explained[name] = leak.explained(value, held.measurement, self.measurements.size)
+        goal = leak.mixed_goals(held, self.measurements, agent.config.hindsight_share, seed=0)
+        advantage = leak.predict(model, held, goal).advantage
+        bias = leak.advantage_bias(advantage, held.measurement)
+        return _Outcome(
+            ranking,
+            explained,
+            float(bias.max()),
+            self.measurements.columns[int(bias.argmax())],
+            self.play(acting.greedy(model, tf.constant(target)), seed),
+        )
+
+    def _ranking(self, model: WorldModel, goal: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        scores = leak.scores_of(model, self.states, goal, self.candidates)
+        return leak.concordance(scores, truth)
+
+    def play(self, policy: session.Policy, seed: int) -> metrics.Sessions:
+        """Sessions of test users; a seed has the same users and coins in every arm."""
+        played = playing.Player(self.world, policy).play(self.starts, seed)
+        return metrics.per_session(played, self.spec.feedback_names)
+
+
+def _document(
+    config: CheckLeakConfig,
+    method: goalrec_config.GoalRecConfig,
+    check: _Check,
+    arms: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Sequence[_Outcome]],
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """What leak.json holds."""
+    spec, world = check.spec, check.world
+    reward = np.eye(len(spec.feedback))[0]
+    played = {name: [one.played for one in outcomes] for name, outcomes in found.items()}
+    shown = {
+        "random": controls.random(spec.num_items),
+        "myopic": controls.greedy(world, reward),
+    }
+    if isinstance(world, embedded.EmbeddedWorld):
+        shown["oracle"] = embedded.oracle(embedded.solve(world, reward))
+    for name, policy in shown.items():
+        played[name] = [check.play(policy, seed) for seed in seeds]
+    summaries = {}
+    for name, outcomes in found.items():
+        summary = _summary(check, outcomes)
+        summary["reward"] = metrics.summarise(played[name])["reward"]
+        if "oracle" in shown:
+            summary["share"] = metrics.share(played[name], played["random"], played["oracle"])
+        summaries[name] = {**arms[name], **summary}
+    return {
+        "policies": {name: metrics.summarise(by_seed) for name, by_seed in played.items()},
+        "arms": summaries,
+        "default": f"hindsight {method.hindsight_share:.0%}",
+        "seeds": list(seeds),
+        "users": len(np.unique(check.starts.user)),
+        "updates": method.log_rounds * method.updates_per_round,
+        "steps": len(check.held.item),
+        "states": len(check.states.item),
+        "candidates": check.candidates.shape[1],
+        "config": dataclasses.asdict(config),
+        "method": dataclasses.asdict(method),
+    }
+
+
+def _summary(check: _Check, outcomes: Sequence[_Outcome]) -> dict[str, Any]:
+    """Means and intervals of one arm."""
+    ranked = ~np.isnan(outcomes[0].ranking["ranking_click"])
+    summary: dict[str, Any] = leak.intervals(
+        check.states.user[ranked],
+        [{name: x[ranked] for name, x in one.ranking.items()} for one in outcomes],
+    )
+    summary |= leak.intervals(
+        check.held.user,
+        [
+            {f"explained_{name}": np.nanmean(x, axis=1) for name, x in one.explained.items()}
+            for one in outcomes
+        ],
+    )
+    bias = [one.bias for one in outcomes]
+    return summary | {
+        "explained_by_measurement": {
+            measurement: {
+                name: float(np.mean([one.explained[name][:, j] for one in outcomes]))
+                for name in outcomes[0].explained
+            }
+            for j, measurement in enumerate(check.measurements.names)
+        },
+        "advantage_bias": leak.seed_interval(bias),
+        "advantage_bias_by_seed": bias,
+        "advantage_bias_column": outcomes[int(np.argmax(bias))].bias_column,
+    }
+
+
+if __name__ == "__main__":
+    flags.run(main)

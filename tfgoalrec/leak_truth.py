@@ -1,0 +1,158 @@
+"""What is each item worth in a held-out state? The truth that rankings are judged by.
+
+Axes: B states, A candidates, N items.
+"""
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec import leak
+from tfrec import types
+from tfrec.data import synthetic
+from tfrec.simulators import embedded, session, user_model
+
+_SESSIONS_AT_ONCE = 4096
+
+
+def candidates(
+    episodes: types.Episodes,
+    held: leak.HeldOut,
+    num_items: int,
+    count: int,
+    repeats: bool,
+    seed: int,
+) -> np.ndarray:
+    """Items to rank in each state: all where `count` allows, else a random draw.
+
+    Args:
+      episodes: the sessions that `held` was drawn from.
+      held: B states.
+      num_items: N.
+      count: A at most.
+      repeats: whether an item may be shown twice in a session; if not, those of the
+        session so far are left out.
+      seed: of the draw.
+
+    Returns:
+      int32 [B, A].
+    """
+    order = np.random.default_rng(seed).random((len(held.item), num_items + 1))
+    order[:, types.PAD] = np.inf
+    if not repeats:
+        shown = episodes.item[held.session]  # [B, T]
+        row, step = np.nonzero(np.arange(shown.shape[1]) < held.observation.step[:, None])
+        order[row, shown[row, step]] = np.inf
+    allowed = int(np.isfinite(order).sum(axis=1).min())
+    return order.argsort(axis=1)[:, : min(count, allowed)].astype(np.int32)
+
+
+class Truth(NamedTuple):
+    """What the candidates are worth in a world.
+
+    Attributes:
+      click: p(click) now, float [B, A].
+      optimal: Q*(s, a), clicks to come if the best items follow, float [B, A]; None
+        where the world's optimum is not known.
+    """
+
+    click: np.ndarray
+    optimal: np.ndarray | None
+
+
+def of(
+    world: session.World,
+    episodes: types.Episodes,
+    held: leak.HeldOut,
+    candidates: np.ndarray,
+) -> Truth:
+    """The truth about candidates in a world; arguments as in the two functions below."""
+    if isinstance(world, embedded.EmbeddedWorld):
+        return embedded_truth(world, episodes, held, candidates)
+    return fitted_truth(cast(user_model.UserModel, world), episodes, held, candidates)
+
+
+def embedded_truth(
+    world: embedded.EmbeddedWorld,
+    episodes: types.Episodes,
+    held: leak.HeldOut,
+    candidates: np.ndarray,
+) -> Truth:
+    """Truth in the embedded world: the hidden state follows from the items shown.
+
+    The log must hold every step of its sessions, as the embedded log does.
+
+    Q*(s, a) = p(click) + (1 - p(exit)) V*(s'), with V* of `embedded.solve`.
+
+    Args:
+      world: the embedded world.
+      episodes: the sessions that `held` was drawn from.
+      held: B states.
+      candidates: int32 [B, A].
+    """
+    before = _hidden_states(world, episodes)
+    here = held.session, held.observation.step
+    state = embedded.HiddenState(*(tf.constant(part[here]) for part in before))
+    catalogue = tf.range(1, world.spec.num_items + 1)
+    responses = world.responses(state, catalogue)
+    click = responses.feedback[..., 0].numpy().astype(np.float64)  # [B, N]
+    stays = 1.0 - responses.exit.numpy().astype(np.float64)
+    reward = np.eye(len(world.spec.feedback))[0]
+    fatigue, taste = state.fatigue.numpy()[:, None], state.taste.numpy()[:, None]
+    after = synthetic.next_fatigue(world.config, fatigue, world.truth.kind[None, :])  # [B, N]
+    to_come = embedded.solve(world, reward).value[state.step.numpy()[:, None] + 1, taste, after]
+    column = candidates - 1
+    return Truth(
+        click=np.take_along_axis(click, column, axis=1),
+        optimal=np.take_along_axis(click + stays * to_come, column, axis=1),
+    )
+
+
+def _hidden_states(
+    world: embedded.EmbeddedWorld, episodes: types.Episodes
+) -> embedded.HiddenState:
+    """The true user before each logged step, int [sessions, T] each.
+
+    Taste and fatigue depend on no coin: whatever feedback the world draws on the way,
+    they are those of the logged session.
+    """
+    start = world.reset(types.Starts(*(tf.constant(x) for x in episodes[:3])))
+    shown = tf.transpose(tf.maximum(tf.constant(episodes.item), 1))  # [T, sessions]
+    seed = tf.zeros([2], tf.int32)
+    after = tf.scan(lambda state, item: world.step(state, item, seed)[0], shown, start)
+    return embedded.HiddenState(
+        *(
+            np.concatenate([first.numpy()[:, None], later.numpy().T[:, :-1]], axis=1)
+            for first, later in zip(start, after, strict=True)
+        )
+    )
+
+
+def fitted_truth(
+    world: user_model.UserModel,
+    episodes: types.Episodes,
+    held: leak.HeldOut,
+    candidates: np.ndarray,
+) -> Truth:
+    """p(click) in a fitted world: the logged session, with a candidate at the held step.
+
+    Args:
+      world: the fitted users.
+      episodes: the sessions that `held` was drawn from.
+      held: B states.
+      candidates: int32 [B, A].
+    """
+    expect = tf.function(world.expect, reduce_retracing=True)
+    states, count = candidates.shape
+    click = []
+    for block in leak.blocks(states, max(1, _SESSIONS_AT_ONCE // count)):
+        session = np.repeat(held.session[block], count)
+        step = np.repeat(held.observation.step[block], count)
+        part = types.Episodes(*(np.asarray(x)[session] for x in episodes))
+        part.item[np.arange(len(step)), step] = candidates[block].ravel()
+        part = part._replace(length=(step + 1).astype(np.int32))
+        expected = expect(types.Episodes(*map(tf.constant, part))).numpy()  # [steps, F + 1]
+        last = np.cumsum(part.length) - 1
+        click.append(expected[last, 0].reshape(-1, count))
+    return Truth(np.concatenate(click), None)
