@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import rich.progress
+import rich
 import tensorflow as tf
 
 from launch import flags, worlds
@@ -42,6 +42,9 @@ class CheckLeakConfig:
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option(worlds.TRUTH, worlds.HELP)
     out: str = option("runs/leak", "folder for the report")
+    shares: tuple[float, ...] = option(
+        (1.0, 0.5, 0.0), "shares of hindsight goals to try beside --hindsight_share, each 0..1"
+    )
     seeds: int = option(3, "seeds of each arm")
     first_seed: int = option(0, "the first of them; the others follow")
     steps: int = option(20000, "steps of test users on which predictions are judged, at most")
@@ -54,6 +57,8 @@ class CheckLeakConfig:
         for name in ("seeds", "steps", "states", "max_users", "sessions_per_user"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if any(not 0.0 <= share <= 1.0 for share in self.shares):
+            raise ValueError(f"shares is {self.shares}; expected numbers from 0 to 1")
         if self.candidates < 2:
             raise ValueError(f"candidates is {self.candidates}; expected at least 2")
 
@@ -81,15 +86,18 @@ def main(_):
     measurements = _measurements(method, data, vectors[:, : method.frozen_embedding])
     measurements.fit(log)
     check = _Check(config, data, world, measurements)
-    arms = _arms(method.hindsight_share)
+    arms = _arms({*config.shares, method.hindsight_share})
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     trials = [(name, seed) for name in arms for seed in seeds]
     found: dict[str, list[_Outcome]] = {name: [] for name in arms}
-    for name, seed in rich.progress.track(trials, "GoalRec-off, arms and seeds"):
+    for number, (name, seed) in enumerate(trials, 1):
         changed = dataclasses.replace(method, **arms[name])
         agent = goalrec_agent.GoalRecAgent(changed, data.spec, measurements, vectors, seed)
         _train(agent, log, f"{name}, seed {seed}")
-        found[name].append(check.assess(agent, seed))
+        outcome = check.assess(agent, seed)
+        found[name].append(outcome)
+        clicks = np.mean(outcome.played["reward"])
+        rich.print(f"{number} of {len(trials)}: {name}, seed {seed}: {clicks:.2f} clicks")
 
     document = _document(config, method, check, arms, found, seeds)
     policies = document.pop("policies")
@@ -99,11 +107,11 @@ def main(_):
     print(f"report: {out / 'report.html'}")
 
 
-def _arms(default: float) -> dict[str, dict[str, Any]]:
+def _arms(shares: set[float]) -> dict[str, dict[str, Any]]:
     """What each arm changes in the method's configuration."""
-    shares = sorted({1.0, 0.5, default, 0.0}, reverse=True)
     arms: dict[str, dict[str, Any]] = {
-        f"hindsight {share:.0%}": {"hindsight_share": share} for share in shares
+        f"hindsight {share:.0%}": {"hindsight_share": share}
+        for share in sorted(shares, reverse=True)
     }
     return arms | {"no goal input": {"hindsight_share": 0.0, "use_goal": False}}
 
