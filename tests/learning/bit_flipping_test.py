@@ -92,8 +92,8 @@ def learned_success(hindsight_share):
         measurements=tuple(f"bit{i}@0.." for i in range(BITS)),
         goals=("up = 1*bit0@0..",),
         hindsight_share=hindsight_share,
-        embedding=4, units=8, state=32, goal_units=32, stream=64, item_vector=4,
-        dropout=0.0, averaging=0.99, learning_rate=3e-3, batch=256,
+        embedding=4, units=8, state=32, goal_units=32, stream=128, item_vector=4,
+        dropout=0.0, averaging=0.99, learning_rate=6e-3, batch=256,
     )  # fmt: skip
     vectors = np.zeros((3, 4), np.float32)
     measured = measurements.Measurements(config.measurements, SPEC, vectors)  # signs: unfitted

@@ -1,0 +1,114 @@
+"""One update of the agent: what moves, what holds still, and what stops it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tfgoalrec import agent as goalrec_agent
+from tfgoalrec import relabel
+from tfrec.replay import episodes as replay
+
+M = 11
+
+
+def batch(rows=16):
+    random = np.random.default_rng(0)
+    return relabel.Transition(
+        observation=small.observations(rows),
+        item=tf.constant(random.integers(1, 7, rows), tf.int32),
+        measurement=tf.constant(random.normal(size=(rows, M)), tf.float32),
+        outcome=tf.constant(random.normal(size=(rows, M)), tf.float32),
+        goal=small.unit_goals(rows, M),
+    )
+
+
+def weights(agent):
+    both = [*agent.world_model.variables, *agent.averaged.variables]
+    return [(v.name, v.numpy().copy()) for v in both]
+
+
+def test_the_model_loss_teaches_the_advantage_and_the_value_loss_the_value():
+    agent = small.agent(value_weight=0.0, auxiliary_weight=0.0)
+    model = agent.world_model
+    with tf.GradientTape() as tape:
+        loss, report = model.loss_of(batch(), tf.constant([[1, 2], [3, 4]]))
+    value_net = [v for layer in model.value_net for v in layer.trainable_variables]
+    projection = [v for layer in model.projection for v in layer.trainable_variables]
+    gradients = tape.gradient(loss, value_net + projection)
+    # With the value loss off nothing reaches V: it is held still inside M = V + A.
+    assert all(g is None or not np.any(g) for g in gradients[: len(value_net)])
+    assert all(np.any(g) for g in gradients[len(value_net) :])
+    assert report["loss"] == report["model_loss"]
+
+
+def test_losses_add_up_by_their_weights():
+    agent = small.agent(value_weight=2.0, auxiliary_weight=0.25)
+    loss, report = agent.world_model.loss_of(batch(), tf.constant([[1, 2], [3, 4]]))
+    expected = (
+        report["model_loss"] + 2.0 * report["value_loss"] + 0.25 * report["auxiliary_loss"]
+    )
+    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    assert float(report["auxiliary_loss"]) > 0
+
+
+def test_the_variance_is_kept_within_its_bound():
+    agent = small.agent(log_variance_bound=2.0)
+    agent.world_model.log_variance.assign(tf.fill([10], 5.0))
+    _, report = agent.world_model.loss_of(batch(), tf.constant([[1, 2], [3, 4]]))
+    np.testing.assert_allclose(report["sigma"], np.exp(1.0), rtol=1e-6)
+
+
+def test_a_number_that_is_not_finite_is_named_and_moves_nothing():
+    agent = small.agent()
+    good = batch()
+    before = weights(agent)
+    spoiled = good.measurement.numpy()
+    spoiled[3, 2] = np.nan
+    _, bad = agent.update(good._replace(measurement=tf.constant(spoiled)))
+    assert agent.checked[int(bad)] == "measurement loss"
+    for (name, old), (_, new) in zip(before, weights(agent), strict=True):
+        np.testing.assert_array_equal(new, old, name)
+    assert int(agent.updates) == 0
+    _, bad = agent.update(good)
+    assert int(bad) == -1
+    assert int(agent.updates) == 1
+
+
+def test_the_average_follows_the_weights():
+    agent = small.agent(averaging=0.995)
+    bias = agent.world_model.value_net[0].bias
+    average = agent.averaged.value_net[0].bias
+    before = average.numpy().copy()
+    agent.update(batch())
+    # After the first update its memory is (1 + 1) / (10 + 1).
+    expected = before + (1 - 2 / 11) * (bias.numpy() - before)
+    np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_same_seed_learns_the_same():
+    ends = []
+    for seed in (3, 3, 4):
+        agent = small.agent(seed)
+        for _ in range(2):
+            agent.update(agent.transition(small_rows()))
+        ends.append(agent.world_model.item_embedding.numpy())
+    np.testing.assert_array_equal(ends[0], ends[1])
+    assert (ends[0] != ends[2]).any()
+
+
+def small_rows():
+    made = batch()
+    return replay.Rows(
+        made.observation, made.item, made.measurement, made.outcome, tf.zeros([16, M])
+    )
+
+
+def test_default_goals_discount_the_windows_of_each_column():
+    measured = small.fitted()
+    found = goalrec_agent.default_goals(small.config(discount=0.5), small.SPEC, measured)
+    assert list(found) == ["click", "watch"]
+    std = dict(zip(measured.columns, measured.std.numpy(), strict=True))
+    wanted = {"click@0": 1.0, "click@1..3": 0.5, "click@4..": 0.25}
+    raw = np.array([wanted.get(name, 0.0) * std[name] for name in measured.columns])
+    np.testing.assert_allclose(found["click"], raw / np.linalg.norm(raw), rtol=1e-5)
