@@ -200,10 +200,13 @@ def _weights(goal: list[float], columns: list[str]) -> str:
 
 
 def _items(values: Mapping[str, Any], prefix: str = "") -> str:
-    """A nested dict as a flat list."""
+    """A nested dict as a flat list; a mean with its interval takes one line."""
     lines = []
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and set(value) == {"mean", "low", "high"}:
+            low, high = value["low"], value["high"]
+            lines.append(f"- {prefix}{key}: {value['mean']:.4g} [{low:.4g}, {high:.4g}]")
+        elif isinstance(value, Mapping):
             lines.append(_items(value, f"{prefix}{key} / "))
         else:
             shown = f"{value:.6g}" if isinstance(value, float) else value
