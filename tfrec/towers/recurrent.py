@@ -1,9 +1,11 @@
-"""GRU and AUGRU over a whole sequence, with the input half computed in one product.
+"""GRU and AUGRU over a whole sequence, with all that can be in one product outside the loop.
 
-A stock Keras GRU multiplies input and state at every step. Here the input product of
-all steps is one matrix product before the loop, and only the state's product is left
-inside it.
+A stock Keras GRU multiplies input and state at every step, and its gradient is that of
+each small operation. Here the inputs of all steps are projected before the loop, and the
+gradient is written out: only what passes from step to step is left inside the two loops.
 """
+
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -47,6 +49,16 @@ class GatedRecurrence(tf.Module):
         attention: tf.Tensor | None = None,
         initial: tf.Tensor | None = None,
     ) -> tf.Tensor:
+        """The state after every step, float [B, T, U]; arguments as in `run`."""
+        return self.run(x, mask, attention, initial)[0]
+
+    def run(
+        self,
+        x: tf.Tensor,
+        mask: tf.Tensor,
+        attention: tf.Tensor | None = None,
+        initial: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs over the sequence.
 
         Args:
@@ -56,30 +68,143 @@ class GatedRecurrence(tf.Module):
           initial: float [B, U]; zeros if None.
 
         Returns:
-          float [B, T, U], the state after every step.
+          The state after every step, float [B, T, U], and after the last, [B, U]. Take
+          the last from here: cutting it out of all states makes the gradient of all.
         """
-        units = self.units
-        projected = tf.einsum("btx,xu->tbu", x, self.kernel) + self.bias  # [T, B, 3U]
+        units, width = self.units, x.shape[-1]
+        batch, steps = tf.shape(x)[0], x.shape[1] or tf.shape(x)[1]
+        flat = tf.reshape(tf.transpose(x, [1, 0, 2]), [-1, width])  # [T * B, X]
+        update, reset, candidate = (
+            tf.reshape(tf.nn.bias_add(tf.matmul(flat, kernel), bias), [steps, batch, units])
+            for kernel, bias in zip(
+                tf.split(self.kernel, 3, axis=1), self._input_bias(), strict=True
+            )
+        )
         gate = mask if attention is None else mask * attention
         gate = tf.transpose(gate)[..., None]  # [T, B, 1]
         if initial is None:
-            initial = tf.zeros([tf.shape(x)[0], units])
+            initial = tf.zeros([batch, units])
+        weights = tf.split(self.recurrent, 3, axis=1)  # U_u, U_r, U_c, each [U, U]
+        bias = self.recurrent_bias[2 * units :]
+        states, last = _recur(update, reset, candidate, gate, *weights, bias, initial)
+        return tf.transpose(states, [1, 0, 2]), last
 
-        def step(h: tf.Tensor, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            at_t, gate_t = inputs
-            recurrent = tf.matmul(h, self.recurrent) + self.recurrent_bias  # [B, 3U]
-            gates = tf.sigmoid(at_t[:, : 2 * units] + recurrent[:, : 2 * units])
-            update, reset = gates[:, :units] * gate_t, gates[:, units:]
-            candidate = tf.tanh(at_t[:, 2 * units :] + reset * recurrent[:, 2 * units :])
-            return h + update * (candidate - h)
+    def _input_bias(self) -> list[tf.Tensor]:
+        """What is added to the input product of each gate: all but d_c, [U] each."""
+        units = self.units
+        outside = tf.concat([self.recurrent_bias[: 2 * units], tf.zeros([units])], axis=0)
+        return tf.split(self.bias + outside, 3)
 
-        steps = x.shape[1]
-        if steps is None:
-            states = tf.scan(step, (projected, gate), initializer=initial)  # [T, B, U]
-            return tf.transpose(states, [1, 0, 2])
-        # A window has a fixed, short length: an unrolled loop has no per-step overhead.
-        h, states = initial, []
-        for at_t, gate_t in zip(tf.unstack(projected, steps), tf.unstack(gate, steps), strict=True):
-            h = step(h, (at_t, gate_t))
-            states.append(h)
-        return tf.stack(states, axis=1)  # [B, T, U]
+
+@tf.custom_gradient
+def _recur(
+    x_update: tf.Tensor,
+    x_reset: tf.Tensor,
+    x_candidate: tf.Tensor,
+    gate: tf.Tensor,
+    w_update: tf.Tensor,
+    w_reset: tf.Tensor,
+    w_candidate: tf.Tensor,
+    bias: tf.Tensor,
+    initial: tf.Tensor,
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
+    """The recurrence proper, time first, and its gradient.
+
+    The three gates are tensors of their own: slicing one wide product at every step costs
+    more than three narrow products.
+
+    Args:
+      x_update: W_u x_t + b_u, float [T, B, U].
+      x_reset: W_r x_t + b_r.
+      x_candidate: W_c x_t + b_c.
+      gate: a_t, 0 at padding, float [T, B, 1].
+      w_update: U_u, float [U, U].
+      w_reset: U_r.
+      w_candidate: U_c.
+      bias: d_c, float [U].
+      initial: float [B, U].
+
+    Returns:
+      All states [T, B, U] and the last [B, U]; and the gradient.
+    """
+
+    def step(t, h, *kept):
+        update = tf.sigmoid(x_update[t] + tf.matmul(h, w_update))
+        reset = tf.sigmoid(x_reset[t] + tf.matmul(h, w_reset))
+        inner = tf.nn.bias_add(tf.matmul(h, w_candidate), bias)
+        candidate = tf.tanh(x_candidate[t] + reset * inner)
+        h = h + update * gate[t] * (candidate - h)
+        values = (h, update, reset, candidate, inner)
+        return t + 1, h, *(array.write(t, x) for array, x in zip(kept, values, strict=True))
+
+    last, states, update, reset, candidate, inner = _loop(step, x_update, initial, 5)
+
+    def gradient(d_states: tf.Tensor, d_last: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Every pre-activation's gradient is dL/dh' times a factor that does not depend on
+        # it, so the factors of all steps are computed at once, [T, B, U] each.
+        previous = tf.concat([initial[None], states[:-1]], axis=0)
+        change = candidate - previous
+        by_candidate = tf.raw_ops.TanhGrad(y=candidate, dy=update * gate)
+        by_update = tf.raw_ops.SigmoidGrad(y=update, dy=change * gate)
+        by_reset = tf.raw_ops.SigmoidGrad(y=reset, dy=by_candidate * inner)
+        by_inner = by_candidate * reset
+        keep = 1.0 - update * gate
+        back_update, back_reset, back_inner = map(
+            tf.transpose, (w_update, w_reset, w_candidate)
+        )
+
+        def step_back(i, dh, kept):
+            t = tf.shape(states)[0] - 1 - i
+            dh = dh + d_states[t]
+            kept = kept.write(t, dh)
+            dh = tf.add_n(
+                [
+                    dh * keep[t],
+                    tf.matmul(dh * by_update[t], back_update),
+                    tf.matmul(dh * by_reset[t], back_reset),
+                    tf.matmul(dh * by_inner[t], back_inner),
+                ]
+            )
+            return i + 1, dh, kept
+
+        d_initial, dh = _loop(step_back, d_states, d_last, 1)
+        d_update, d_reset, d_inner = dh * by_update, dh * by_reset, dh * by_inner
+        return (
+            d_update,
+            d_reset,
+            dh * by_candidate,
+            tf.reduce_sum(dh * change * update, axis=-1, keepdims=True),
+            *(_product(previous, d) for d in (d_update, d_reset, d_inner)),
+            tf.reduce_sum(d_inner, axis=[0, 1]),
+            d_initial,
+        )
+
+    return (states, last), gradient
+
+
+def _loop(step, like: tf.Tensor, start: tf.Tensor, kept: int) -> list[tf.Tensor]:
+    """Runs `step` over the first axis of `like` [T, B, U].
+
+    Args:
+      step: (i, state, *arrays) -> the same for i + 1.
+      like: gives T and the shape of what is kept.
+      start: float [B, U].
+      kept: how many arrays of T x [B, U] the steps write.
+
+    Returns:
+      The last state, and what was kept, [T, B, U] each.
+    """
+    steps = like.shape[0] or tf.shape(like)[0]
+    arrays = [
+        tf.TensorArray(tf.float32, steps, element_shape=like.shape[1:]) for _ in range(kept)
+    ]
+    _, state, *arrays = tf.while_loop(
+        lambda i, *_: i < steps, step, (0, start, *arrays), maximum_iterations=steps
+    )
+    return [state, *(array.stack() for array in arrays)]
+
+
+def _product(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """The sum over steps and batch of a^T b, float [U, V]."""
+    flat = (tf.reshape(x, [-1, x.shape[-1]]) for x in (a, b))
+    return tf.matmul(*flat, transpose_a=True)
