@@ -1,17 +1,17 @@
 """The documents tell the truth: links, lines of code, commands and flags, the tour.
 
-`python -m tests.docs_test` at the root of the repository brings the line numbers of
-tfgoalrec/README.md and the output in docs/data_path.md up to date.
+At the root of the repository, `python -m tests.docs_test` brings the line numbers of
+tfgoalrec/README.md up to date; with the argument `tour`, the output in docs/data_path.md too.
 """
 
 import ast
 import contextlib
-import importlib.util
 import io
-import os
 import pathlib
 import re
 import shlex
+import sys
+import tempfile
 
 import pytest
 
@@ -22,7 +22,8 @@ TOP_FOLDERS = ("benchmarks", "docs", "launch", "tests", "tfgoalrec", "tfrec")
 
 # [tfgoalrec/losses.py:23](losses.py#L23) `measurement_loss`
 REFERENCE = re.compile(
-    r"\[(?P<path>[\w/.]+\.py):(?P<line>\d+)\]\((?P<link>[^)#]+)#L(?P<anchor>\d+)\) `(?P<code>[^`]+)`"
+    r"\[(?P<path>[\w/.]+\.py):(?P<line>\d+)\]"
+    r"\((?P<link>[^)#]+)#L(?P<anchor>\d+)\) `(?P<code>[^`]+)`"
 )
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
@@ -32,9 +33,8 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?")
 
 def documents():
     """Every document of the repository; folders that a run makes are no part of it."""
-    return sorted(
-        [*ROOT.glob("*.md"), *(path for top in TOP_FOLDERS for path in (ROOT / top).rglob("*.md"))]
-    )
+    nested = (path for top in TOP_FOLDERS for path in (ROOT / top).rglob("*.md"))
+    return sorted([*ROOT.glob("*.md"), *nested])
 
 
 def name_of(path):
@@ -73,7 +73,7 @@ def wrong_reference(reference):
 def lines_with(file, code):
     """Where a symbol is defined, else where the code stands; line numbers from 1."""
     lines = list(enumerate(file.read_text().splitlines(), start=1))
-    defined = re.compile(rf"^\s*(?:def |class ){re.escape(code)}\b|^(?:    )?{re.escape(code)}: ")
+    defined = re.compile(rf"\s*(?:def|class) {re.escape(code)}\b")
     found = [number for number, line in lines if defined.match(line)]
     return found or [number for number, line in lines if code in line]
 
@@ -89,7 +89,7 @@ def test_commands_exist(path):
         known = flags_of(module)
         for word in command[1:]:
             flag = re.match(r"--(\w+)", word)
-            if flag and known and flag[1] not in known and flag[1].removeprefix("no") not in known:
+            if flag and known and not known & {flag[1], flag[1].removeprefix("no")}:
                 wrong.append(f"{command[0]} has no flag --{flag[1]}")
     assert not wrong, f"{name_of(path)}: " + "; ".join(wrong)
 
@@ -122,16 +122,13 @@ def flags_of(script):
 
 
 def fields(tree, config):
-    """Fields of the dataclass that an expression names, here or in an imported module."""
-    if isinstance(config, ast.Attribute):
-        tree = ast.parse(imported_file(tree, config.value.id).read_text())
-    wanted = config.attr if isinstance(config, ast.Attribute) else config.id
+    """Fields of a dataclass: `Config` of this source, or `module.Config`."""
+    module, _, wanted = ast.unparse(config).rpartition(".")
+    if module:
+        tree = ast.parse(imported_file(tree, module).read_text())
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == wanted:
             return [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
-        if isinstance(node, ast.ImportFrom) and wanted in [a.asname or a.name for a in node.names]:
-            there = ast.parse(module_file(node.module).read_text())
-            return fields(there, ast.Name(wanted))
     raise AssertionError(f"no class {wanted}")
 
 
@@ -155,8 +152,31 @@ def test_flags_are_found():
         module_file("launch.prepare_data")
     )
     assert {"data", "hindsight_share"} <= flags_of(module_file("launch.train_goalrec"))
-    told = list(commands("`python -m launch.demo --out=x \\\n    --seeds=3`, and python -m launch.y."))
-    assert told == [["launch.demo", "--out=x", "--seeds=3"], ["launch.y"]]
+    text = "`python -m launch.demo --out=x \\\n    --seeds=3`, and python -m launch.y."
+    assert list(commands(text)) == [["launch.demo", "--out=x", "--seeds=3"], ["launch.y"]]
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    told = {
+        target
+        for path in documents()
+        for target in re.findall(r"(?:`|^ {4})make ([a-z]+)", path.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "test"} <= told <= targets
+
+
+@pytest.mark.parametrize("path", documents(), ids=name_of)
+def test_snippets_import_what_exists(path):
+    for code, _ in SNIPPET.findall(path.read_text()):
+        for node in ast.walk(ast.parse(code)):
+            ours = isinstance(node, ast.ImportFrom) and node.module.startswith("tf")
+            if ours and node.module.split(".")[0] in TOP_FOLDERS:
+                for alias in node.names:
+                    held = module_file(node.module)
+                    assert module_file(f"{node.module}.{alias.name}") or (
+                        held and lines_with(held, alias.name)
+                    ), f"{name_of(path)}: {ast.unparse(node)}"
 
 
 @pytest.mark.slow
@@ -190,10 +210,7 @@ def outputs(text):
         yield "".join(line.rstrip() + "\n" for line in printed.getvalue().splitlines())
 
 
-def mend():
-    """Rewrites the line numbers and the tour's output."""
-    import tempfile
-
+def mend_lines():
     def moved(reference):
         places = lines_with(ROOT / reference["path"], reference["code"])
         line = min(places, key=lambda place: abs(place - int(reference["line"])), default=0)
@@ -201,6 +218,9 @@ def mend():
         return text.replace(f"#L{reference['anchor']})", f"#L{line})", 1)
 
     EQUATIONS.write_text(REFERENCE.sub(moved, EQUATIONS.read_text()))
+
+
+def mend_tour():
     text = TOUR.read_text()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         printed = iter(list(outputs(text)))
@@ -214,5 +234,6 @@ def mend():
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
-    mend()
+    mend_lines()
+    if "tour" in sys.argv:
+        mend_tour()
