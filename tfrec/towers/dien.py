@@ -81,15 +81,15 @@ class DienTower(tf.Module):
         event = tf.concat(
             [embedding, embedding * clicked, feedback, recent[..., None]], axis=-1
         )
-        interest = self.extractor(event, mask)  # [B, H, U]
-        latest = interest[:, -1]  # history ends at the last position
-        logits = tf.einsum("bhu,bu->bh", interest, self.attention(latest))
+        # History ends at the last position: the last state is the latest interest.
+        interest, latest = self.extractor.run(event, mask)  # [B, H, U], [B, U]
+        logits = tf.linalg.matvec(interest, self.attention(latest))  # [B, H]
         logits = logits / np.sqrt(self.extractor.units) - 1e9 * (1.0 - mask)
         attention = tf.nn.softmax(logits, axis=-1)  # [B, H]
         # Weights that sum to 1 over H would freeze the evolver on long histories: scale so
         # that an average event has weight 1.
         count = tf.maximum(tf.reduce_sum(mask, axis=-1, keepdims=True), 1.0)
-        evolved = self.evolver(interest, mask, tf.minimum(attention * count, 1.0))[:, -1]
+        _, evolved = self.evolver.run(interest, mask, tf.minimum(attention * count, 1.0))
         session = recent * mask
         session_count = tf.maximum(tf.reduce_sum(session, axis=-1, keepdims=True), 1.0)
         pooled = [
@@ -118,13 +118,15 @@ class DienTower(tf.Module):
         clicked = observation.history_feedback[:, 1:, 0] > 0
         known = tf.logical_and(item[:, :-1] != types.PAD, item[:, 1:] != types.PAD)
         weight = tf.cast(tf.logical_and(clicked, known), tf.float32)  # [B, H - 1]
-        predicted = self.next_item(history.interest[:, :-1])  # [B, H - 1, D]
+        weight = tf.pad(weight, [[0, 0], [0, 1]])  # [B, H], nothing follows the last event
+        predicted = self.next_item(history.interest)  # [B, H, D]
         # One random item for each row, shared by its positions.
         negative = tf.random.stateless_uniform(
             [tf.shape(item)[0]], seed, 1, self.spec.num_items + 1, tf.int32
         )
         other = tf.gather(self.item_embedding, negative)  # [B, D]
-        real = tf.einsum("bhd,bhd->bh", predicted, history.embedding[:, 1:])
-        fake = tf.einsum("bhd,bd->bh", predicted, other)
-        loss = tf.nn.softplus(-real) + tf.nn.softplus(fake)  # [B, H - 1]
+        following = tf.roll(history.embedding, -1, axis=1)  # [B, H, D]
+        real = tf.reduce_sum(predicted * following, axis=-1)  # [B, H]
+        fake = tf.linalg.matvec(predicted, other)  # [B, H]
+        loss = tf.nn.softplus(-real) + tf.nn.softplus(fake)  # [B, H]
         return tf.reduce_sum(loss * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)
