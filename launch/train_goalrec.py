@@ -7,7 +7,9 @@ The folder gets `agent_off/` once the rounds on the log are over (GoalRec-off) a
 world, `agent/` at the end (GoalRec), beside checkpoints, metrics and TensorBoard logs.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import rich
 
@@ -53,8 +55,13 @@ def main(_):
     vectors = item_vectors.co_click_vectors(
         log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
     )
-    measurements = _measurements(method, data, vectors[:, : method.frozen_embedding])
+    with _naming("--measurements"):
+        measurements = goalrec_measurements.Measurements(
+            method.measurements, data.spec, vectors[:, : method.frozen_embedding]
+        )
     measurements.fit(log)
+    with _naming("--goals"):
+        goalrec_agent.default_goals(method, data.spec, measurements)
     agent = goalrec_agent.GoalRecAgent(method, data.spec, measurements, vectors, config.seed)
     learner = goalrec_learner.GoalRecLearner(agent, log, world)
     held_out = data.episodes("validation")
@@ -82,11 +89,13 @@ def main(_):
     rich.print(f"[bold]{last}[/]: goals {', '.join(agent.named_goals)}")
 
 
-def _measurements(method, data, frozen):
+@contextlib.contextmanager
+def _naming(flag: str) -> Iterator[None]:
+    """Turns what a declaration gets wrong into a message that names its flag."""
     try:
-        return goalrec_measurements.Measurements(method.measurements, data.spec, frozen)
+        yield
     except ValueError as error:
-        raise UserError(f"--measurements: {error}") from error
+        raise UserError(f"{flag}: {error}") from error
 
 
 if __name__ == "__main__":

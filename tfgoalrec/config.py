@@ -43,7 +43,7 @@ class GoalRecConfig:
         0.5, "learning rate during play, as a share of the above"
     )
     weight_decay: float = option(1e-4, "decoupled weight decay, for each update")
-    dropout: float = option(0.1, "dropout on the state and item vectors inside the streams")
+    dropout: float = option(0.1, "dropout on the state vector inside the streams")
     averaging: float = option(0.995, "decay of the averaged weights that act and are exported")
     batch: int = option(256, "steps of experience in a batch")
     # Algorithm 1.
