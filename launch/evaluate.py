@@ -179,11 +179,12 @@ def _oracle(
         return embedded.oracle(embedded.solve(world, reward))
     # Chosen on training users, so that the choice does not see the test users.
     starts = _starts(data, "train", 500, 1)
+    exit_cost = tf.Variable(0.0)  # one graph for all costs
+    player = playing.Player(world, controls.greedy(world, reward, exit_cost))
     worth = {}
     for cost in _EXIT_COSTS:
-        episodes = playing.Player(world, controls.greedy(world, reward, cost)).play(
-            starts, seed
-        )
+        exit_cost.assign(cost)
+        episodes = player.play(starts, seed)
         worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
     return controls.greedy(world, reward, max(worth, key=worth.__getitem__))
 

@@ -32,7 +32,9 @@ def popularity(episodes: types.Episodes, num_items: int) -> session.Policy:
     return policy
 
 
-def greedy(world: session.World, reward: np.ndarray, exit_cost: float = 0.0) -> session.Policy:
+def greedy(
+    world: session.World, reward: np.ndarray, exit_cost: float | tf.Variable = 0.0
+) -> session.Policy:
     """Greedy on the world's own expected feedback, which no honest policy knows.
 
     With `exit_cost` 0 this is the best myopic policy. A positive cost makes it a
