@@ -1,0 +1,62 @@
+"""The demo from end to end, as small as it goes: everything that it names is there."""
+
+import json
+import re
+
+import pytest
+
+from launch import flags
+from tfrec.serving import loaded, requests
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("--users=200", "--seeds=1", "--epochs=1", "--log_rounds=1", "--play_rounds=1",
+         "--updates_per_round=2")  # fmt: skip
+
+
+def test_the_demo(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # no wrapped lines
+    out = tmp_path / "demo"
+    assert flags.call("launch.demo", (f"--out={out}", *SMALL)) == 0
+    said = capsys.readouterr().out
+
+    document = json.loads((out / "results.json").read_text())
+    assert set(document["policies"]) == {
+        "goalrec", "goalrec_off", "random", "popularity", "myopic", "oracle",
+    }  # fmt: skip
+    for policy, metrics in document["policies"].items():
+        assert {"reward", "ctr", "depth"} <= set(metrics), policy
+        for name, interval in metrics.items():
+            assert set(interval) == {"mean", "low", "high"}, f"{policy} {name}"
+            assert all(isinstance(number, float) for number in interval.values())
+            assert interval["low"] <= interval["mean"] <= interval["high"]
+    assert document["world"] == "EmbeddedWorld"
+
+    # What the last lines name is there.
+    named = re.findall(r"^  (\S+?)/?,? ", said.partition("Everything lies in")[2], re.MULTILINE)
+    named = [name for name in [*named, "results.json", "report.html"] if name != "tensorboard"]
+    assert {"fitted/report.html", "simulator/simulator.md", "export/1"} <= set(named)
+    for name in named:
+        assert list(out.glob(name)), name
+    assert list(out.glob("goalrec-seed*/tensorboard/*"))
+    assert list(out.glob("*.png"))
+    assert (out / "report.md").exists()
+
+    # The table was shown, and the exported model asked under two goals.
+    for policy in ("Random", "Popularity", "Best myopic", "GoalRec-off", "GoalRec", "oracle"):
+        assert policy in said
+    model = loaded.ExportedModel(out / "export" / "1")
+    items = []
+    for goal in ("click", "watch_seconds"):
+        (answer,) = model.rank([requests.Request(goal_name=goal, k=5)])
+        items.append(answer.item)
+        assert len(set(answer.item)) == 5
+        assert set(answer.item) <= {f"i{n}" for n in range(1, 121)}
+    assert "--compare_goal=watch_seconds" in said
+
+
+def test_a_bad_flag_is_a_message(tmp_path, capsys):
+    assert flags.call("launch.demo", (f"--out={tmp_path / 'demo'}", "--users=0")) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "--users=0" in said
+    assert not (tmp_path / "demo").exists()
