@@ -233,17 +233,24 @@ def _document(
         shown["oracle"] = embedded.oracle(embedded.solve(world, reward))
     for name, policy in shown.items():
         played[name] = [check.play(policy, seed) for seed in seeds]
+    default = f"hindsight {method.hindsight_share:.0%}"
     summaries = {}
     for name, outcomes in found.items():
         summary = _summary(check, outcomes)
         summary["reward"] = metrics.summarise(played[name])["reward"]
+        summary["beyond_default"] = {
+            **leak.differences(
+                *_rankings(check, outcomes), _rankings(check, found[default])[1]
+            ),
+            "reward": metrics.paired_difference(played[name], played[default])["reward"],
+        }
         if "oracle" in shown:
             summary["share"] = metrics.share(played[name], played["random"], played["oracle"])
         summaries[name] = {**arms[name], **summary}
     return {
         "policies": {name: metrics.summarise(by_seed) for name, by_seed in played.items()},
         "arms": summaries,
-        "default": f"hindsight {method.hindsight_share:.0%}",
+        "default": default,
         "seeds": list(seeds),
         "users": len(np.unique(check.starts.user)),
         "updates": method.log_rounds * method.updates_per_round,
@@ -257,11 +264,7 @@ def _document(
 
 def _summary(check: _Check, outcomes: Sequence[_Outcome]) -> dict[str, Any]:
     """Means and intervals of one arm."""
-    ranked = ~np.isnan(outcomes[0].ranking["ranking_click"])
-    summary: dict[str, Any] = leak.intervals(
-        check.states.user[ranked],
-        [{name: x[ranked] for name, x in one.ranking.items()} for one in outcomes],
-    )
+    summary: dict[str, Any] = leak.intervals(*_rankings(check, outcomes))
     summary |= leak.intervals(
         check.held.user,
         [
@@ -282,6 +285,15 @@ def _summary(check: _Check, outcomes: Sequence[_Outcome]) -> dict[str, Any]:
         "advantage_bias_by_seed": bias,
         "advantage_bias_column": outcomes[int(np.argmax(bias))].bias_column,
     }
+
+
+def _rankings(
+    check: _Check, outcomes: Sequence[_Outcome]
+) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
+    """User and concordance of the states whose truth orders the items, by seed."""
+    ranked = ~np.isnan(outcomes[0].ranking["ranking_click"])
+    by_seed = [{name: x[ranked] for name, x in one.ranking.items()} for one in outcomes]
+    return check.states.user[ranked], by_seed
 
 
 if __name__ == "__main__":

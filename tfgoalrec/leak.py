@@ -242,10 +242,28 @@ def intervals(
     Returns:
       For each name: mean, low and high.
     """
-    ones = np.ones(len(user))
-    rows = [{"user": user, "reward": ones, "depth": ones} | values for values in by_seed]
-    summary = metrics.summarise(rows)
+    summary = metrics.summarise(_as_sessions(user, by_seed))
     return {name: summary[name] for name in by_seed[0]}
+
+
+def differences(
+    user: np.ndarray, a: Sequence[dict[str, np.ndarray]], b: Sequence[dict[str, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """By how much `a` exceeds `b` on the same rows and seeds; arguments as in `intervals`.
+
+    Returns:
+      For each name: mean, low, high and p_value.
+    """
+    found = metrics.paired_difference(_as_sessions(user, a), _as_sessions(user, b))
+    return {name: found[name] for name in a[0]}
+
+
+def _as_sessions(
+    user: np.ndarray, by_seed: Sequence[dict[str, np.ndarray]]
+) -> list[metrics.Sessions]:
+    """Rows as sessions of one step, so that `metrics.session` makes their intervals."""
+    ones = np.ones(len(user))
+    return [{"user": user, "reward": ones, "depth": ones} | values for values in by_seed]
 
 
 def seed_interval(by_seed: Sequence[float]) -> dict[str, float]:

@@ -112,7 +112,8 @@ def _bars(
             axes.annotate(f"{value:.2f}", (end, row), (4, 0), textcoords="offset points",
                           va="center", fontsize=8.5)  # fmt: skip
     lowest = min(base, *(arm[key]["low"] for arm in arms for key in series))
-    axes.set_xlim(lowest, base + (reach - base) * 1.2)
+    width = reach - lowest
+    axes.set_xlim(lowest - 0.03 * width * (lowest < base), reach + 0.17 * width)
     axes.axvline(base, color="#666666", linewidth=1.0)
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6))
     axes.grid(axis="y", visible=False)
@@ -140,6 +141,8 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
         "step's click alone; ranking by Q\\*, where the world's optimum is known, and the "
         "reward are under the target goal. The largest abs(mean A) / std(m) of any arm, seed "
         f"and measurement column is {worst:.1%}, {verdict} the limit of {LIMIT:.0%}.\n\n"
+        "By how much each arm exceeds the default, on the same users and seeds:\n\n"
+        f"{beyond_default(arms)}\n"
         "R² of V by measurement, hindsight goals / random goals:\n\n"
         f"{by_measurement(arms)}"
     )
@@ -153,6 +156,17 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
     page.write_report(
         directory, document, (), [section], "Do hindsight goals leak the outcome?"
     )
+
+
+def beyond_default(arms: Arms) -> str:
+    """Markdown: paired differences from the default arm."""
+    found = {name: arm["beyond_default"] for name, arm in arms.items()}
+    present = [key for key in _COLUMNS if key in next(iter(found.values()))]
+    rows = [["Arm", *(_COLUMNS[key] for key in present)], ["---"] + ["---:"] * len(present)]
+    for name, differences in found.items():
+        if any(differences[key]["mean"] for key in present):  # not the default itself
+            rows.append([name, *(_cell(differences[key], 3) for key in present)])
+    return _lines(rows)
 
 
 def by_measurement(arms: Arms) -> str:

@@ -242,6 +242,16 @@ def test_intervals_hold_the_mean_over_seeds():
     assert found["auc"]["low"] < values.mean() < found["auc"]["high"]
 
 
+def test_differences_are_paired():
+    user = np.arange(40)
+    base = np.random.default_rng(0).normal(0.7, 0.2, (2, 40))
+    a, b = ([{"auc": one + more} for one in base] for more in (0.01, 0.0))
+    found = leak.differences(user, a, b)["auc"]
+    # Users differ by 0.2, yet each is 0.01 better: without pairing this would drown.
+    assert found["mean"] == pytest.approx(0.01)
+    assert found["low"] == pytest.approx(0.01) and found["p_value"] < 0.01
+
+
 def test_seed_interval_is_students():
     found = leak.seed_interval([0.01, 0.02, 0.03])
     half = 4.302653 * 0.01 / math.sqrt(3)
@@ -251,13 +261,14 @@ def test_seed_interval_is_students():
     assert leak.seed_interval([0.3]) == {"mean": 0.3, "low": 0.3, "high": 0.3}
 
 
-def arm(exact):
+def arm(exact, beyond=0.0):
     names = ["reward", "ranking_click", "explained_hindsight", "explained_random"]
     names += ["share", "ranking_optimal"] if exact else []
     values = {name: {"mean": 0.5, "low": 0.4, "high": 0.6} for name in names}
     return values | {
         "advantage_bias": {"mean": 0.02, "low": 0.0, "high": 0.04},
         "advantage_bias_by_seed": [0.01, 0.06],
+        "beyond_default": {"reward": {"mean": beyond, "low": -0.5, "high": 0.5}},
         "explained_by_measurement": {"click@0": {"hindsight": 0.9, "random": 0.1}},
     }
 
@@ -267,7 +278,7 @@ def test_report(tmp_path, exact):
     one = {"mean": 1.0, "low": 0.9, "high": 1.1}
     document = {
         "policies": {"hindsight 30%": {"reward": one, "ctr": one, "depth": one}},
-        "arms": {"hindsight 30%": arm(exact), "no goal input": arm(exact)},
+        "arms": {"hindsight 30%": arm(exact), "no goal input": arm(exact, 0.125)},
         "default": "hindsight 30%",
         "updates": 600,
         "steps": 1000,
@@ -278,6 +289,8 @@ def test_report(tmp_path, exact):
     text = (tmp_path / "report.md").read_text()
     assert "0.500 [0.400, 0.600]" in text
     assert "6.0%, NOT below the limit of 5%" in text
+    assert "| no goal input | 0.125 [-0.500, 0.500] |" in text
+    assert "| hindsight 30% | 0.000" not in text
     assert "| click@0 | 0.90 / 0.10 |" in text
     assert ("Share of random to oracle" in text) == exact
     assert (tmp_path / "leak.png").stat().st_size > 10_000
