@@ -26,6 +26,7 @@ from tfrec.report import evaluation, results, tables
 from tfrec.simulators import embedded, playing, session
 from tfrec.training.options import option
 
+_CONTROLS = ("random", "popularity", "myopic", "oracle")
 _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
@@ -131,6 +132,10 @@ def _agents(
         if not equals:
             raise UserError(
                 f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent"
+            )
+        if name in _CONTROLS:
+            raise UserError(
+                f"--agents={entry}: {name!r} is the name of a control; choose another"
             )
         agent = trained.load(folder)
         if agent.spec != data.spec:
