@@ -47,10 +47,6 @@ def main(_):
     method = flags.read(goalrec_config.GoalRecConfig)
     data = storage.PreparedData.open(config.data)
     world = worlds.load(config.world, data) if config.world else None
-    about = {"data": data.fingerprint, "world": config.world}
-    run = runs.Run.open(config.out, method, config.seed, about)
-    run.set_seeds()
-
     log = data.episodes("train")
     vectors = item_vectors.co_click_vectors(
         log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
@@ -62,6 +58,10 @@ def main(_):
     measurements.fit(log)
     with _naming("--goals"):
         goalrec_agent.default_goals(method, data.spec, measurements)
+
+    about = {"data": data.fingerprint, "world": config.world}
+    run = runs.Run.open(config.out, method, config.seed, about)
+    run.set_seeds()
     agent = goalrec_agent.GoalRecAgent(method, data.spec, measurements, vectors, config.seed)
     learner = goalrec_learner.GoalRecLearner(agent, log, world)
     held_out = data.episodes("validation")
