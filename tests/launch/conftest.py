@@ -1,4 +1,4 @@
-"""A small embedded log and a GoalRec trained on it for seconds, shared by the scripts' tests."""
+"""A small embedded log and a GoalRec trained on it in seconds, for the scripts' tests."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ NARROW = (
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Folders; `log_arguments` and `arguments` are the command lines that wrote the runs."""
+    """Folders, and the command line that wrote the run but for its --out."""
 
     data: pathlib.Path
     run: pathlib.Path

@@ -31,7 +31,7 @@ def test_the_document(report, goalrec):
     document = json.loads((report / "results.json").read_text())
     assert list(document["policies"]) == [*CONTROLS, "goalrec_off", "goalrec"]
     for metrics in document["policies"].values():
-        assert set(metrics) == {"reward", "ctr", "depth", "watch_seconds"}
+        assert set(metrics) == {"reward", "ctr", "depth", "click", "watch_seconds"}
         for interval in metrics.values():
             assert set(interval) == {"mean", "low", "high"}
             assert interval["low"] <= interval["mean"] <= interval["high"]

@@ -75,7 +75,9 @@ def test_it_beats_the_policy_that_wrote_the_log(data, learned):
 def test_it_beats_even_the_best_myopic_policy(data, learned):
     world = truth.world(data)
     myopic = playing.Player(world, controls.greedy(world, np.array([1.0, 0.0])))
-    assert lead(truth.clicks(play(data, learned)), truth.clicks(myopic.play(starts(data), 3))) > 5
+    assert (
+        lead(truth.clicks(play(data, learned)), truth.clicks(myopic.play(starts(data), 3))) > 5
+    )
 
 
 def test_measurements_of_other_steps_teach_nothing(data, shuffled):

@@ -30,7 +30,9 @@ def test_every_trainable_variable_moves(advantage):
 
     _, bad = agent.update(transition)
     assert int(bad) == -1
-    still = [v.deref().name for v, before in trained.items() if (v.deref() == before).numpy().all()]
+    still = [
+        v.deref().name for v, before in trained.items() if (v.deref() == before).numpy().all()
+    ]
     assert still == []
     # Every item of the catalogue is shown, clicked or drawn as a negative: each row moves.
     table = agent.world_model.item_embedding

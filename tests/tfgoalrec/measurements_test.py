@@ -50,9 +50,7 @@ def test_the_mean_embedding_of_what_is_clicked_from_here_on():
         raw[0], [[2 / 3, 2], [0.5, 3], [0.5, 3], [-1, 4], [0, 0]], atol=1e-6
     )
     # Session 1 clicks items 1 and 3 at steps 1 and 4.
-    np.testing.assert_allclose(
-        raw[1], [[1.5, 1], [1.5, 1], [2, 2], [2, 2], [2, 2]], atol=1e-6
-    )
+    np.testing.assert_allclose(raw[1], [[1.5, 1], [1.5, 1], [2, 2], [2, 2], [2, 2]], atol=1e-6)
     np.testing.assert_allclose(raw[2], 0.0)  # never clicked: no taste, and no division by 0
 
 

@@ -95,9 +95,13 @@ def observations(batch: int, seed: int = 0, spec: types.DataSpec = SPEC) -> type
     click = random.integers(0, 2, shape) * real
     feedback = np.stack([click, click * random.exponential(4.0, shape)], axis=-1)
     return types.Observation(
-        history_item=tf.constant(random.integers(1, spec.num_items + 1, shape) * real, tf.int32),
+        history_item=tf.constant(
+            random.integers(1, spec.num_items + 1, shape) * real, tf.int32
+        ),
         history_feedback=tf.constant(feedback, tf.float32),
-        step=tf.constant(random.integers(0, np.minimum(known, spec.max_steps - 1) + 1), tf.int32),
+        step=tf.constant(
+            random.integers(0, np.minimum(known, spec.max_steps - 1) + 1), tf.int32
+        ),
     )
 
 

@@ -64,7 +64,9 @@ def test_the_policy_is_greedy_and_passes_over_what_is_blocked(kept):
     made, _ = kept
     observation, goal = small.observations(9), made.goal("clicks")
     wanted = tf.constant(np.tile(goal, (9, 1)))
-    scores = made.world_model.scores(made.world_model.encode(observation, wanted), wanted).numpy()
+    scores = made.world_model.scores(
+        made.world_model.encode(observation, wanted), wanted
+    ).numpy()
     turn = session.Turn(observation, None, None, tf.constant([0, 0]))
     np.testing.assert_array_equal(made.policy(goal)(turn), scores.argmax(axis=1) + 1)
     blocked = np.eye(6, dtype=bool)[scores.argmax(axis=1)]
@@ -93,7 +95,8 @@ def cut(path):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["agent.json", "checkpoint/**/manifest.json", "checkpoint/**/*.npz", "vocabulary_items*"]
+    "pattern",
+    ["agent.json", "checkpoint/**/manifest.json", "checkpoint/**/*.npz", "vocabulary_items*"],
 )
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damage_is_named(folder, pattern, damage):

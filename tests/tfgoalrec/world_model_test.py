@@ -107,8 +107,8 @@ def test_the_goal_reaches_the_prediction_unless_it_is_switched_off():
     observation = small.observations(BATCH)
     one, other = small.unit_goals(BATCH, DIM, 1), small.unit_goals(BATCH, DIM, 2)
     model = made("bilinear")
-    assert (model.value(model.encode(observation, one)).numpy()
-            != model.value(model.encode(observation, other)).numpy()).any(axis=1).all()  # fmt: skip
+    first, second = (model.value(model.encode(observation, g)).numpy() for g in (one, other))
+    assert (first != second).any(axis=1).all()
     blind = made("bilinear", use_goal=False)
     np.testing.assert_array_equal(
         blind.encode(observation, one).joint, blind.encode(observation, other).joint

@@ -127,5 +127,7 @@ def test_times_are_half_a_minute_and_a_day_apart(log):
 
 
 def test_too_few_items_are_refused():
-    with pytest.raises(ValueError, match="num_items is 14; expected at least 3 x num_tastes = 15"):
+    with pytest.raises(
+        ValueError, match="num_items is 14; expected at least 3 x num_tastes = 15"
+    ):
         synthetic.SyntheticConfig(num_items=14, num_tastes=5)

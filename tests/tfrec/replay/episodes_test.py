@@ -26,7 +26,11 @@ def numbered(length, first):
         exited=np.ones(batch, bool),
     )
     goal = np.repeat(number[:, None], 2, axis=1)
-    return small.tensors(episodes), tf.constant(label, tf.float32), tf.constant(goal, tf.float32)
+    return (
+        small.tensors(episodes),
+        tf.constant(label, tf.float32),
+        tf.constant(goal, tf.float32),
+    )
 
 
 def test_the_oldest_sessions_make_room():

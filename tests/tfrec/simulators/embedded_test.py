@@ -54,7 +54,9 @@ def test_responses_are_what_users_do_on_average(taste, fatigue, item):
     many = 40_000
     made, _ = world()
     state = embedded.HiddenState(*(tf.fill([many], value) for value in (taste, fatigue, 3)))
-    expected = made.responses(embedded.HiddenState(*(x[:1] for x in state)), tf.constant([item]))
+    expected = made.responses(
+        embedded.HiddenState(*(x[:1] for x in state)), tf.constant([item])
+    )
     after, feedback, left = made.step(state, tf.fill([many], item), tf.constant([1, item]))
     feedback, left = feedback.numpy(), left.numpy()
     for column in range(2):
@@ -73,7 +75,9 @@ def test_responses_are_what_users_do_on_average(taste, fatigue, item):
 def test_value_iteration_equals_trying_every_sequence(reward):
     """Fatigue follows the items alone, so the best plan is a fixed sequence: try all."""
     steps = 4
-    config = dataclasses.replace(CONFIG, num_items=6, num_tastes=2, max_fatigue=3, exit_slope=5.0)
+    config = dataclasses.replace(
+        CONFIG, num_items=6, num_tastes=2, max_fatigue=3, exit_slope=5.0
+    )
     made, _ = world(config, steps)
     optimum = embedded.solve(made, reward)
     truth, best = made.truth, {}
@@ -141,6 +145,9 @@ def test_clicks_and_seconds_have_different_optima():
     seconds = np.array([0.0, 1.0])
     by_clicks = embedded.oracle(embedded.solve(made, CLICKS))
     by_seconds = embedded.oracle(embedded.solve(made, seconds))
-    for reward, winner, loser in ((CLICKS, by_clicks, by_seconds), (seconds, by_seconds, by_clicks)):
+    for reward, winner, loser in (
+        (CLICKS, by_clicks, by_seconds),
+        (seconds, by_seconds, by_clicks),
+    ):
         gap = reward_per_session(made, winner, reward) - reward_per_session(made, loser, reward)
         assert gap.mean() > 5 * gap.std() / math.sqrt(len(gap))

@@ -11,7 +11,9 @@ SEED = tf.constant([1, 2])
 
 def play(policy, repeats=True, batch=7, seed=SEED):
     world = scripted.ScriptedWorld(small.SPEC, repeats)
-    rollout = tf.function(lambda seed: session.rollout(world, policy, scripted.starts(batch), seed))
+    rollout = tf.function(
+        lambda seed: session.rollout(world, policy, scripted.starts(batch), seed)
+    )
     return small.types.Episodes(*(part.numpy() for part in rollout(seed)))
 
 
@@ -24,10 +26,9 @@ def test_sessions_end_where_the_user_leaves_or_at_the_cap():
     # Users 1..7 leave after as many steps; the cap is five.
     assert episodes.length.tolist() == [1, 2, 3, 4, 5, 5, 5]
     assert episodes.exited.tolist() == [True] * 5 + [False] * 2
-    np.testing.assert_array_equal(
-        episodes.item,
-        [[1, 0, 0, 0, 0], [1, 2, 0, 0, 0], [1, 2, 3, 0, 0], [1, 2, 3, 4, 0], *[[1, 2, 3, 4, 5]] * 3],
-    )  # fmt: skip
+    full = [1, 2, 3, 4, 5]
+    short = [[1, 0, 0, 0, 0], [1, 2, 0, 0, 0], [1, 2, 3, 0, 0], [1, 2, 3, 4, 0]]
+    np.testing.assert_array_equal(episodes.item, [*short, full, full, full])
     np.testing.assert_allclose(episodes.feedback[2, :, 0], [1, 0, 1, 0, 0])
     np.testing.assert_allclose(episodes.feedback[2, :, 1], [1.1, 2.2, 3.3, 0, 0], rtol=1e-6)
 
@@ -64,7 +65,10 @@ def test_blocked_items_are_those_shown_in_this_session():
     twice = play(random, repeats=True, batch=many)
 
     def repeated(episodes):
-        shown = [row[:length].tolist() for row, length in zip(episodes.item, episodes.length)]
+        shown = [
+            row[:length].tolist()
+            for row, length in zip(episodes.item, episodes.length, strict=True)
+        ]
         return sum(len(set(row)) < len(row) for row in shown)
 
     assert repeated(once) == 0

@@ -97,7 +97,9 @@ def test_the_loop_of_unknown_length_equals_the_unrolled_one(cell, inputs):
 
 
 def test_each_gate_starts_from_an_orthogonal_matrix_of_its_own():
-    gates = np.split(recurrent.GatedRecurrence(INPUTS, UNITS, "new").recurrent.numpy(), 3, axis=1)
+    gates = np.split(
+        recurrent.GatedRecurrence(INPUTS, UNITS, "new").recurrent.numpy(), 3, axis=1
+    )
     for gate in gates:
         np.testing.assert_allclose(gate.T @ gate, np.eye(UNITS), atol=1e-5)
     assert not np.allclose(gates[0], gates[1])
