@@ -1,0 +1,41 @@
+"""Sessions of random items and feedback: only their sizes matter to a benchmark."""
+
+import numpy as np
+
+from tfrec import types
+
+FEEDBACK = (
+    types.FeedbackColumn("click", "binary", "clicks"),
+    types.FeedbackColumn("watch_seconds", "amount", "seconds", 10.0),
+)
+
+
+def episodes(spec: types.DataSpec, sessions: int, seed: int) -> types.Episodes:
+    """Random sessions of 1 to T steps after 0 to H earlier events, numpy.
+
+    Args:
+      spec: sizes; the first feedback column is binary, the others amounts.
+      sessions: B.
+      seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    h, t, f = spec.history_length, spec.max_steps, len(spec.feedback)
+    length = rng.integers(1, t, sessions, endpoint=True)
+    past = rng.integers(0, h, sessions, endpoint=True)  # events before the session
+    live = np.arange(-h, t) < length[:, None]  # [B, H + T]
+    live &= np.arange(-h, t) >= -past[:, None]
+    clicked = rng.random((sessions, h + t, 1)) < 0.3
+    feedback = clicked * rng.lognormal(2.0, 0.5, (sessions, h + t, f))
+    feedback[..., :1] = clicked
+    feedback = (feedback * live[..., None]).astype(np.float32)
+    item = rng.integers(1, spec.num_items, (sessions, h + t), endpoint=True)
+    item = (item * live).astype(np.int32)
+    return types.Episodes(
+        user=np.arange(1, sessions + 1, dtype=np.int32),
+        history_item=item[:, :h],
+        history_feedback=feedback[:, :h],
+        item=item[:, h:],
+        feedback=feedback[:, h:],
+        length=length.astype(np.int32),
+        exited=rng.random(sessions) < 0.9,
+    )

@@ -1,0 +1,131 @@
+"""Hindsight relabelling as one batched tf.data map, beside a map for each element.
+
+    python -m benchmarks.relabel
+
+Both turn the same sessions into the same kind of batches: measurements m_t, standardised,
+the window that was seen at each step, and hindsight or random goals.
+
+batched      `tfgoalrec.pipeline`: all steps of a batch of sessions in one map
+per_element  one session at a time is measured and given its goal; then its steps are the
+             elements, and a map gives each its window and relabels it
+
+Printed: the median transitions/s of each over alternating rounds, by the clock and by
+processor time, and the ratios. The per-element side works through fewer sessions, so that
+a round of it ends soon; speeds are per transition.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import random_log, timing
+from tfgoalrec import goals, pipeline, relabel
+from tfgoalrec.config import GoalRecConfig
+from tfgoalrec.measurements import Measurements
+from tfrec import types
+
+
+def per_element(
+    sessions: tf.data.Dataset,
+    measurements: Measurements,
+    hindsight_share: float,
+    seed: int,
+    batch_size: int,
+) -> tf.data.Dataset:
+    """The same transitions as `pipeline.transitions`, in the plain way.
+
+    Args:
+      sessions: of single `types.Episodes`, without a batch axis.
+      measurements: computes and standardises m_t.
+      hindsight_share: share of rows with a hindsight goal.
+      seed: of the goals.
+      batch_size: rows in a batch.
+    """
+
+    def steps(number: tf.Tensor, episode: types.Episodes) -> tf.data.Dataset:
+        own_seed = tf.stack([seed, tf.cast(number, tf.int32)])
+        label = measurements.standardised(types.Episodes(*(x[None] for x in episode)))[0]
+        goal = goals.random(measurements, 1, own_seed)[0]
+        item = tf.concat([episode.history_item, episode.item], axis=0)  # [H + T]
+        feedback = tf.concat([episode.history_feedback, episode.feedback], axis=0)
+        length = tf.cast(tf.shape(episode.history_item)[0], tf.int64)
+
+        def step(t: tf.Tensor) -> relabel.Transition:
+            row = relabel.Transition(
+                observation=types.Observation(
+                    item[t : t + length], feedback[t : t + length], tf.cast(t, tf.int32)
+                ),
+                item=episode.item[t],
+                measurement=label[t],
+                outcome=label[0],
+                goal=goal,
+            )
+            row = tf.nest.map_structure(lambda x: x[None], row)
+            row = relabel.relabel(row, hindsight_share, own_seed + tf.cast(t, tf.int32))
+            return tf.nest.map_structure(lambda x: x[0], row)
+
+        return tf.data.Dataset.range(tf.cast(episode.length, tf.int64)).map(step)
+
+    return sessions.enumerate().flat_map(steps).batch(batch_size).prefetch(2)
+
+
+def measure(
+    sessions: int = 8192,
+    sessions_per_element: int = 128,
+    history_length: int = 50,
+    max_steps: int = 100,
+    num_items: int = 1000,
+    batch_size: int = 256,
+    repeats: int = 5,
+) -> tuple[dict[str, timing.Timing], dict[str, int]]:
+    """Times both.
+
+    Args:
+      sessions: that a round of the batched side works through.
+      sessions_per_element: the same for the per-element side.
+      history_length: H.
+      max_steps: T.
+      num_items: N.
+      batch_size: transitions in a batch.
+      repeats: counted rounds of each.
+
+    Returns:
+      The median round of `batched` and `per_element`; transitions in a round of each.
+    """
+    config = GoalRecConfig()
+    spec = types.DataSpec(random_log.FEEDBACK, num_items, sessions, history_length, max_steps)
+    log = random_log.episodes(spec, sessions, seed=0)
+    vectors = np.random.default_rng(1).normal(0, 0.1, [num_items + 1, config.frozen_embedding])
+    measurements = Measurements((), spec, vectors)
+    measurements.fit(log)
+    share = config.hindsight_share
+    some = types.Episodes(*(x[:sessions_per_element] for x in log))
+    stored = tf.data.Dataset.from_tensor_slices(log)
+    batched = pipeline.transitions(stored.batch(256), measurements, share, 0, batch_size)
+    stored = tf.data.Dataset.from_tensor_slices(some)
+    single = per_element(stored, measurements, share, 0, batch_size)
+    ways = {"batched": batched, "per_element": single}
+    took = timing.alternate(
+        {name: functools.partial(_drain, rows) for name, rows in ways.items()}, repeats
+    )
+    counts = {"batched": int(log.length.sum()), "per_element": int(some.length.sum())}
+    return took, counts
+
+
+@tf.function
+def _drain(batches: tf.data.Dataset) -> tf.Tensor:
+    """Draws all batches inside a graph, as a training loop does; how many rows they had."""
+    return batches.reduce(0, lambda rows, batch: rows + tf.shape(batch.item)[0])
+
+
+def main() -> None:
+    """Times both at the sizes of the demo and at the defaults of prepared data."""
+    for history_length, max_steps in ((20, 30), (50, 100)):
+        took, counts = measure(history_length=history_length, max_steps=max_steps)
+        print(f"\nhistory {history_length}, sessions of up to {max_steps} steps, medians")
+        timing.show(took, "batched", "transitions", counts)
+
+
+if __name__ == "__main__":
+    main()

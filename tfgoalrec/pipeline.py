@@ -1,0 +1,104 @@
+"""Sessions -> batches of transitions, for logs larger than the replay.
+
+Measurement, standardisation, windows and hindsight goals are one batched map: each is
+computed for all steps of a batch of sessions at once. Nothing runs once per step.
+
+Where there is an accelerator, copy sessions, not transitions: a session is stored once
+where its steps' windows would repeat it H times. So prefetch the sessions to the device
+and call `of_sessions` inside the training step's graph, after the copy:
+
+    sessions = data.dataset("train", ...).apply(
+        tf.data.experimental.prefetch_to_device("/gpu:0"))
+    for number, batch in enumerate(sessions):
+        train(batch, number)  # a tf.function that begins with of_sessions(batch, ...)
+
+The replay does the same from its variables, which lie on the device.
+"""
+
+import tensorflow as tf
+
+from tfgoalrec import goals, relabel
+from tfgoalrec.measurements import Measurements
+from tfrec import types
+
+
+def of_sessions(
+    episodes: types.Episodes,
+    measurements: Measurements,
+    hindsight_share: float,
+    seed: tf.Tensor,
+) -> relabel.Transition:
+    """All steps of a batch of sessions as experience, in random order.
+
+    Args:
+      episodes: B sessions; padding gives no rows.
+      measurements: computes and standardises m_t.
+      hindsight_share: probability that a row gets the goal m_0 / |m_0| (GoalRec,
+        Algorithm 1); the others keep a random goal, drawn once for each session.
+      seed: int32 [2].
+
+    Returns:
+      S rows, S the sum of the lengths.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 3)  # [3, 2]
+    label = measurements.standardised(episodes)  # [B, T, M]
+    live = tf.where(tf.sequence_mask(episodes.length, tf.shape(episodes.item)[1]))
+    live = tf.random.experimental.stateless_shuffle(tf.cast(live, tf.int32), seeds[0])
+    row, step = live[:, 0], live[:, 1]  # [S] each
+    item = tf.concat([episodes.history_item, episodes.item], axis=1)  # [B, H + T]
+    feedback = tf.concat([episodes.history_feedback, episodes.feedback], axis=1)
+    # Windows are cut by position in the flat events: one number for each, not a pair.
+    width, window = tf.shape(item)[1], tf.range(tf.shape(episodes.history_item)[1])
+    position = (row * width + step)[:, None] + window  # [S, H]
+    shown = row * width + step + tf.size(window)  # [S]
+    first = row * tf.shape(episodes.item)[1]
+    goal = goals.random(measurements, tf.shape(episodes.length)[0], seeds[1])  # [B, M]
+    item, feedback, label = (_flat(x) for x in (item, feedback, label))
+    transition = relabel.Transition(
+        observation=types.Observation(
+            history_item=tf.gather(item, position),
+            history_feedback=tf.gather(feedback, position),
+            step=step,
+        ),
+        item=tf.gather(item, shown),
+        measurement=tf.gather(label, first + step),
+        outcome=tf.gather(label, first),
+        goal=tf.gather(goal, row),
+    )
+    return relabel.relabel(transition, hindsight_share, seeds[2])
+
+
+def transitions(
+    sessions: tf.data.Dataset,
+    measurements: Measurements,
+    hindsight_share: float,
+    seed: int,
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Batches of experience from batches of sessions.
+
+    Steps are shuffled among the sessions of one batch: shuffle the sessions too, and take
+    batches of some hundred of them. The same seed over the same sessions gives the same
+    batches; another pass over repeated sessions draws other goals.
+
+    Args:
+      sessions: of `types.Episodes`, as `tfrec.data.pipeline.batches` gives them.
+      measurements: computes and standardises m_t.
+      hindsight_share: share of rows with a hindsight goal, 0..1.
+      seed: of the order and the goals.
+      batch_size: rows in a batch; the last may have fewer.
+
+    Returns:
+      A dataset of `relabel.Transition`.
+    """
+
+    def of_batch(number: tf.Tensor, episodes: types.Episodes) -> relabel.Transition:
+        own_seed = tf.stack([seed, tf.cast(number, tf.int32)])
+        return of_sessions(episodes, measurements, hindsight_share, own_seed)
+
+    return sessions.enumerate().map(of_batch).rebatch(batch_size).prefetch(2)
+
+
+def _flat(x: tf.Tensor) -> tf.Tensor:
+    """Merges the first two axes."""
+    return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
