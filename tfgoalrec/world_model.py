@@ -135,7 +135,18 @@ class WorldModel(tfrs.Model):
         Returns:
           float [B, A, M].
         """
-        vector = self.item_vectors(item)  # [B, A, D + 1]
+        return self.advantage_of(code, self.item_vectors(item))
+
+    def advantage_of(self, code: Code, vector: tf.Tensor) -> tf.Tensor:
+        """A(s, g, a) of actions given as item vectors, which need not be items.
+
+        Args:
+          code: of B requests.
+          vector: as `item_vectors` gives them, float [B, A, D + 1].
+
+        Returns:
+          float [B, A, M].
+        """
         if self.bilinear:
             return tf.einsum("bmd,bad->bam", self._projection(code), vector)
         hidden = _apply(self.state_half, code.joint)[:, None] + _apply(self.item_half, vector)

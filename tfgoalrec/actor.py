@@ -1,0 +1,149 @@
+"""The actor of eq 6, for continuous actions; an option, not used in the experiments.
+
+With a catalogue of items, argmax over all of them (eq 5) is exact and the actor is not
+needed. It is for action spaces that cannot be listed: pi(s, g) answers with a point a of
+item-vector space, trained by the value-decomposed policy gradient
+
+    grad_theta J = E[ grad_theta pi(s, g) . grad_a M(s, a, g) . grad_m U(m, g) ]   (6)
+
+at a = pi(s, g). U is linear here, U = g . m, so its last factor is g, and the whole is the
+gradient of g . M(s, pi(s, g), g) by the chain rule: the ascent of DDPG, with a measurement
+vector in the place of the critic's scalar. V does not depend on a and drops out.
+"""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from tfgoalrec.world_model import Code, WorldModel
+from tfrec.simulators import session
+
+
+class Actor(tf.Module):
+    """pi(s, g): a point in the box that the catalogue's item vectors span.
+
+    The box is needed: g . A of the bilinear head is linear in a, and grows without end.
+
+    Args:
+      input_size: width of the state and goal code.
+      low: float [D], lower corner of the box.
+      high: float [D], upper corner.
+      hidden: widths of the hidden layers.
+    """
+
+    def __init__(
+        self, input_size: int, low: tf.Tensor, high: tf.Tensor, hidden: Sequence[int] = (128,)
+    ):
+        super().__init__(name="actor")
+        self.middle = tf.Variable((low + high) / 2.0, trainable=False, name="middle")
+        self.reach = tf.Variable((high - low) / 2.0, trainable=False, name="reach")
+        dense = tf.keras.layers.Dense
+        self.layers = [dense(units, activation=tf.nn.leaky_relu) for units in hidden]
+        self.layers.append(dense(low.shape[0], activation=tf.tanh))
+        for layer, size in zip(self.layers, (input_size, *hidden), strict=True):
+            layer.build([None, size])
+
+    def __call__(self, joint: tf.Tensor) -> tf.Tensor:
+        """The action of each request.
+
+        Args:
+          joint: the state and goal code, float [B, S + G].
+
+        Returns:
+          float [B, D].
+        """
+        for layer in self.layers:
+            joint = layer(joint)
+        return self.middle + self.reach * joint
+
+
+def for_model(model: WorldModel, hidden: Sequence[int] = (128,)) -> Actor:
+    """An actor in the box of a world model's item vectors, as they are now."""
+    vectors = model.item_vectors()[:, :-1]  # [N, D]; the last element is the constant 1
+    size = model.config.state + model.config.goal_units
+    return Actor(size, tf.reduce_min(vectors, axis=0), tf.reduce_max(vectors, axis=0), hidden)
+
+
+def loss(
+    measure: Callable[[tf.Tensor], tf.Tensor], action: tf.Tensor, goal: tf.Tensor
+) -> tf.Tensor:
+    """-J: its gradient in the action's parameters is that of eq 6, with the sign turned.
+
+    Args:
+      measure: a [B, D] -> M(s, a, g) [B, M], or M up to what does not depend on a.
+      action: pi(s, g), float [B, D].
+      goal: g, float [B, M].
+
+    Returns:
+      Scalar, the mean over the batch.
+    """
+    return -tf.reduce_mean(tf.reduce_sum(goal * measure(action), axis=-1))
+
+
+def improve(
+    actor: Actor,
+    optimizer: tf.keras.optimizers.Optimizer,
+    model: WorldModel,
+    code: Code,
+    goal: tf.Tensor,
+) -> tf.Tensor:
+    """One step of the actor up eq 6; the world model stays as it is.
+
+    Args:
+      actor: what is trained.
+      optimizer: of the actor's variables.
+      model: the world model.
+      code: of B states under the goal.
+      goal: float [B, M].
+
+    Returns:
+      The loss before the step.
+    """
+
+    def advantage(action: tf.Tensor) -> tf.Tensor:
+        return model.advantage_of(code, _item_vector(action)[:, None])[:, 0]  # [B, M]
+
+    with tf.GradientTape() as tape:
+        value = loss(advantage, actor(code.joint), goal)
+    variables = actor.trainable_variables
+    optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+    return value
+
+
+def closeness(vectors: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    """Scores that are highest at the nearest item (L2).
+
+    -|e - a|^2 = 2 (e . a - |e|^2 / 2) - |a|^2: a shifted inner product, whose last term is
+    the same for all items.
+
+    Args:
+      vectors: item vectors e, float [N, D].
+      action: a, float [B, D].
+
+    Returns:
+      float [B, N]; column i is item i + 1.
+    """
+    return tf.matmul(action, vectors, transpose_b=True) - 0.5 * tf.reduce_sum(vectors**2, -1)
+
+
+def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
+    """Shows the item nearest to the actor's action.
+
+    Args:
+      model: the world model that the actor was trained on.
+      actor: pi.
+      goal: float [M], or [B, M] with a goal for each session; unit length.
+    """
+
+    def choose(turn: session.Turn) -> tf.Tensor:
+        batch = tf.shape(turn.observation.step)[0]
+        wanted = tf.broadcast_to(goal, [batch, model.dim])
+        action = actor(model.encode(turn.observation, wanted).joint)
+        return session.best(closeness(model.item_vectors()[:, :-1], action), turn.blocked)
+
+    return choose
+
+
+def _item_vector(action: tf.Tensor) -> tf.Tensor:
+    """Appends the constant 1 that ends every item vector."""
+    return tf.concat([action, tf.ones_like(action[:, :1])], axis=-1)
