@@ -159,7 +159,7 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
     }
     for name in own:
         delattr(absl_flags.FLAGS, name)
-    before, argv = set(absl_flags.FLAGS), sys.argv
+    before, argv, parsed = set(absl_flags.FLAGS), sys.argv, absl_flags.FLAGS.is_parsed()
     sys.argv = [module, *arguments]
     try:
         with warnings.catch_warnings():
@@ -173,9 +173,11 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
         sys.argv = argv
         for name in set(absl_flags.FLAGS) - before:
             delattr(absl_flags.FLAGS, name)
+        absl_flags.FLAGS.unparse_flags()
         for name, flag in own.items():
             absl_flags.FLAGS[name] = flag
-        absl_flags.FLAGS.unparse_flags()
+        if parsed:  # the caller's flags keep their values, and it may go on
+            absl_flags.FLAGS.mark_as_parsed()
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -181,3 +181,23 @@ def test_a_mistake_ends_in_a_message_and_a_code(scripts, capsys, argument, code,
 def test_a_bug_of_ours_keeps_its_traceback(scripts):
     with pytest.raises(RuntimeError, match="ours"):
         flags.call("greet_once_script", ["--name=bug"])
+
+
+def test_a_script_that_runs_another_keeps_its_own_flags(scripts, tmp_path, capsys):
+    (tmp_path / "greet_both_script.py").write_text(
+        textwrap.dedent(SCRIPT)
+        .replace("{times}", "3")
+        .replace(
+            "print(", 'assert flags.call("greet_once_script", ["--name=ann"]) == 0; print('
+        )
+    )
+    assert flags.call("greet_both_script", ["--name=bob"]) == 0
+    assert capsys.readouterr().out == "hello ann\nhello bob bob bob\n"
+    (tmp_path / "greet_then_fail_script.py").write_text(
+        textwrap.dedent(SCRIPT)
+        .replace("{times}", "3")
+        .replace("    greeting = ", '    flags.call("greet_once_script")\n    greeting = ')
+    )
+    assert flags.call("greet_then_fail_script", ["--name=nobody"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: names.csv") and "Traceback" not in captured.err
