@@ -55,8 +55,15 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
     assert "--compare_goal=watch_seconds" in said
 
 
-def test_a_bad_flag_is_a_message(tmp_path, capsys):
+def test_a_step_that_fails_ends_the_demo(tmp_path, capsys):
     assert flags.call("launch.demo", (f"--out={tmp_path / 'demo'}", "--users=0")) == 2
     said = capsys.readouterr().err
-    assert "Traceback" not in said and "--users=0" in said
+    assert "error: launch.prepare_data ended with exit code 2" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "demo").exists()
+
+
+def test_a_bad_flag_is_a_message(tmp_path, capsys):
+    assert flags.call("launch.demo", (f"--out={tmp_path / 'demo'}", "--play_in=heaven")) == 2
+    assert "play_in" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
