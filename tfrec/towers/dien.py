@@ -19,12 +19,12 @@ from tfrec.towers.recurrent import GatedRecurrence
 
 
 class History(NamedTuple):
-    """The encoded history.
+    """The encoded history; time first, as the recurrences read it.
 
     Attributes:
       state: float [B, S].
-      interest: float [B, H, U], the extractor's states.
-      embedding: float [B, H, D], the items' embeddings.
+      interest: float [H, B, U], the extractor's states.
+      embedding: float [H, B, D], the items' embeddings.
     """
 
     state: tf.Tensor
@@ -69,41 +69,42 @@ class DienTower(tf.Module):
 
     def __call__(self, observation: types.Observation) -> History:
         """Encodes B observations."""
-        item = observation.history_item
-        mask = tf.cast(item != types.PAD, tf.float32)  # [B, H]
-        embedding = tf.gather(self.item_embedding, item) * mask[..., None]  # [B, H, D]
-        feedback = self._feedback(observation.history_feedback)  # [B, H, F]
+        item = tf.transpose(observation.history_item)  # [H, B]; time first from here on
+        mask = tf.cast(item != types.PAD, tf.float32)  # [H, B]
+        embedding = tf.gather(self.item_embedding, item) * mask[..., None]  # [H, B, D]
+        feedback = self._feedback(
+            tf.transpose(observation.history_feedback, [1, 0, 2])
+        )  # [H, B, F]
         clicked = feedback[..., :1]
+        liked = embedding * clicked
         length = self.spec.history_length
         recent = tf.cast(
-            tf.range(length)[None, :] >= length - observation.step[:, None], tf.float32
-        )  # [B, H] 1 for events of this session
-        event = tf.concat(
-            [embedding, embedding * clicked, feedback, recent[..., None]], axis=-1
-        )
+            tf.range(length)[:, None] >= length - observation.step, tf.float32
+        )  # [H, B] 1 for events of this session
+        event = tf.concat([embedding, liked, feedback, recent[..., None]], axis=-1)
         # History ends at the last position: the last state is the latest interest.
-        interest, latest = self.extractor.run(event, mask)  # [B, H, U], [B, U]
-        logits = tf.linalg.matvec(interest, self.attention(latest))  # [B, H]
+        interest, latest = self.extractor.run(event, mask, time_major=True)
+        logits = tf.reduce_sum(interest * self.attention(latest), axis=-1)  # [H, B]
         logits = logits / np.sqrt(self.extractor.units) - 1e9 * (1.0 - mask)
-        attention = tf.nn.softmax(logits, axis=-1)  # [B, H]
+        attention = tf.nn.softmax(logits, axis=0)  # [H, B]
         # Weights that sum to 1 over H would freeze the evolver on long histories: scale so
         # that an average event has weight 1.
-        count = tf.maximum(tf.reduce_sum(mask, axis=-1, keepdims=True), 1.0)
-        _, evolved = self.evolver.run(interest, mask, tf.minimum(attention * count, 1.0))
+        count = tf.maximum(tf.reduce_sum(mask, axis=0), 1.0)  # [B]
+        scaled = tf.minimum(attention * count, 1.0)
+        _, evolved = self.evolver.run(interest, mask, scaled, time_major=True)
         session = recent * mask
-        session_count = tf.maximum(tf.reduce_sum(session, axis=-1, keepdims=True), 1.0)
+        session_count = tf.maximum(tf.reduce_sum(session, axis=0), 1.0)  # [B]
         pooled = [
-            tf.reduce_sum(embedding * clicked, axis=1)
-            / tf.maximum(tf.reduce_sum(clicked, axis=1), 1.0),
-            tf.reduce_sum(embedding, axis=1) / count,
+            tf.reduce_sum(liked, axis=0) / tf.maximum(tf.reduce_sum(clicked, axis=0), 1.0),
+            tf.reduce_sum(embedding, axis=0) / count[:, None],
             tf.cast(observation.step, tf.float32)[:, None] / self.spec.max_steps,
-            tf.reduce_sum(feedback * session[..., None], axis=1) / session_count,
+            tf.reduce_sum(feedback * session[..., None], axis=0) / session_count[:, None],
         ]
         state = self.output(tf.concat([evolved, latest, *pooled], axis=-1))  # [B, S]
         return History(state, interest, embedding)
 
     def _feedback(self, raw: tf.Tensor) -> tf.Tensor:
-        """Feedback as network input: amounts are compressed, [B, H, F]."""
+        """Feedback as network input: amounts are compressed, [..., F]."""
         return tf.where(self._amount, tf.math.log1p(tf.maximum(raw, 0.0) / self._scale), raw)
 
     def auxiliary_loss(
@@ -114,19 +115,19 @@ class DienTower(tf.Module):
         Returns:
           Scalar, the mean over the positions whose next event is a click.
         """
-        item = observation.history_item
-        clicked = observation.history_feedback[:, 1:, 0] > 0
-        known = tf.logical_and(item[:, :-1] != types.PAD, item[:, 1:] != types.PAD)
-        weight = tf.cast(tf.logical_and(clicked, known), tf.float32)  # [B, H - 1]
-        weight = tf.pad(weight, [[0, 0], [0, 1]])  # [B, H], nothing follows the last event
-        predicted = self.next_item(history.interest)  # [B, H, D]
+        item = tf.transpose(observation.history_item)  # [H, B]
+        clicked = tf.transpose(observation.history_feedback[:, 1:, 0]) > 0
+        known = tf.logical_and(item[:-1] != types.PAD, item[1:] != types.PAD)
+        weight = tf.cast(tf.logical_and(clicked, known), tf.float32)  # [H - 1, B]
+        weight = tf.pad(weight, [[0, 1], [0, 0]])  # [H, B], nothing follows the last event
+        predicted = self.next_item(history.interest)  # [H, B, D]
         # One random item for each row, shared by its positions.
         negative = tf.random.stateless_uniform(
-            [tf.shape(item)[0]], seed, 1, self.spec.num_items + 1, tf.int32
+            [tf.shape(item)[1]], seed, 1, self.spec.num_items + 1, tf.int32
         )
         other = tf.gather(self.item_embedding, negative)  # [B, D]
-        following = tf.roll(history.embedding, -1, axis=1)  # [B, H, D]
-        real = tf.reduce_sum(predicted * following, axis=-1)  # [B, H]
-        fake = tf.linalg.matvec(predicted, other)  # [B, H]
-        loss = tf.nn.softplus(-real) + tf.nn.softplus(fake)  # [B, H]
+        following = tf.roll(history.embedding, -1, axis=0)  # [H, B, D]
+        real = tf.reduce_sum(predicted * following, axis=-1)  # [H, B]
+        fake = tf.reduce_sum(predicted * other, axis=-1)  # [H, B]
+        loss = tf.nn.softplus(-real) + tf.nn.softplus(fake)  # [H, B]
         return tf.reduce_sum(loss * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)

@@ -58,6 +58,7 @@ class GatedRecurrence(tf.Module):
         mask: tf.Tensor,
         attention: tf.Tensor | None = None,
         initial: tf.Tensor | None = None,
+        time_major: bool = False,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs over the sequence.
 
@@ -66,28 +67,33 @@ class GatedRecurrence(tf.Module):
           mask: float [B, T], 0 at padding.
           attention: float [B, T], a_t; None for a plain GRU.
           initial: float [B, U]; zeros if None.
+          time_major: x, mask, attention and the states have T before B: two
+            transpositions each way less.
 
         Returns:
           The state after every step, float [B, T, U], and after the last, [B, U]. Take
           the last from here: cutting it out of all states makes the gradient of all.
         """
         units, width = self.units, x.shape[-1]
-        batch, steps = tf.shape(x)[0], x.shape[1] or tf.shape(x)[1]
-        flat = tf.reshape(tf.transpose(x, [1, 0, 2]), [-1, width])  # [T * B, X]
+        gate = mask if attention is None else mask * attention
+        if not time_major:
+            x, gate = tf.transpose(x, [1, 0, 2]), tf.transpose(gate)
+        steps, batch = x.shape[0] or tf.shape(x)[0], tf.shape(x)[1]
+        flat = tf.reshape(x, [-1, width])  # [T * B, X]
         update, reset, candidate = (
             tf.reshape(tf.nn.bias_add(tf.matmul(flat, kernel), bias), [steps, batch, units])
             for kernel, bias in zip(
                 tf.split(self.kernel, 3, axis=1), self._input_bias(), strict=True
             )
         )
-        gate = mask if attention is None else mask * attention
-        gate = tf.transpose(gate)[..., None]  # [T, B, 1]
         if initial is None:
             initial = tf.zeros([batch, units])
         weights = tf.split(self.recurrent, 3, axis=1)  # U_u, U_r, U_c, each [U, U]
         bias = self.recurrent_bias[2 * units :]
-        states, last = _recur(update, reset, candidate, gate, *weights, bias, initial)
-        return tf.transpose(states, [1, 0, 2]), last
+        states, last = _recur(
+            update, reset, candidate, gate[..., None], *weights, bias, initial
+        )
+        return states if time_major else tf.transpose(states, [1, 0, 2]), last
 
     def _input_bias(self) -> list[tf.Tensor]:
         """What is added to the input product of each gate: all but d_c, [U] each."""
@@ -199,7 +205,11 @@ def _loop(step, like: tf.Tensor, start: tf.Tensor, kept: int) -> list[tf.Tensor]
         tf.TensorArray(tf.float32, steps, element_shape=like.shape[1:]) for _ in range(kept)
     ]
     _, state, *arrays = tf.while_loop(
-        lambda i, *_: i < steps, step, (0, start, *arrays), maximum_iterations=steps
+        lambda i, *_: i < steps,
+        step,
+        (0, start, *arrays),
+        maximum_iterations=steps,
+        parallel_iterations=1,  # a step waits for the one before in any case
     )
     return [state, *(array.stack() for array in arrays)]
 

@@ -25,8 +25,8 @@ def tower(spec=SPEC):
 def test_shapes():
     history = tower()(small.observations(9))
     assert history.state.shape == (9, OUTPUT)
-    assert history.interest.shape == (9, SPEC.history_length, UNITS)
-    assert history.embedding.shape == (9, SPEC.history_length, WIDTH)
+    assert history.interest.shape == (SPEC.history_length, 9, UNITS)
+    assert history.embedding.shape == (SPEC.history_length, 9, WIDTH)
 
 
 def test_left_padding_changes_nothing():
@@ -86,7 +86,7 @@ def test_auxiliary_loss_by_hand():
     history, seed = known(observation), tf.constant([5, 6])
     negative = tf.random.stateless_uniform([2], seed, 1, SPEC.num_items + 1, tf.int32).numpy()
     table = known.item_embedding.numpy()
-    predicted = known.next_item(history.interest)[0, 1].numpy()
+    predicted = known.next_item(history.interest)[1, 0].numpy()
     real, fake = predicted @ table[2], predicted @ table[negative[0]]
     expected = np.log1p(np.exp(-real)) + np.log1p(np.exp(fake))
     loss = known.auxiliary_loss(observation, history, seed).numpy()
