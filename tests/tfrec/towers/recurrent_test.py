@@ -104,3 +104,12 @@ def test_each_gate_starts_from_an_orthogonal_matrix_of_its_own():
         np.testing.assert_allclose(gate.T @ gate, np.eye(UNITS), atol=1e-5)
     assert not np.allclose(gates[0], gates[1])
     assert not np.allclose(gates[1], gates[2])
+
+
+def test_time_first_is_the_same_turned_around(cell, inputs):
+    x, mask = map(tf.constant, inputs)
+    states, last = cell.run(x, mask)
+    turned, same = cell.run(tf.transpose(x, [1, 0, 2]), tf.transpose(mask), time_major=True)
+    np.testing.assert_allclose(tf.transpose(turned, [1, 0, 2]), states, atol=1e-6)
+    np.testing.assert_allclose(same, last, atol=1e-6)
+    np.testing.assert_array_equal(last, states[:, -1])
