@@ -108,10 +108,12 @@ class GoalRecAgent(tf.Module):
         with tf.GradientTape() as tape:
             loss, report = self.world_model.loss_of(batch, seeds)
         gradients = tape.gradient(loss, self.variables_to_train)
-        named = (report["model_loss"], report["value_loss"], report["auxiliary_loss"])
-        bad = finite.first_non_finite(
-            dict(zip(self.checked, (*named, *gradients), strict=True))
-        )
+        parts = (report["model_loss"], report["value_loss"], report["auxiliary_loss"])
+        named = dict(zip(self.checked, (*parts, *gradients), strict=True))
+        bad = tf.constant(-1)
+        # Their joint norm is finite only if all are; only then is none to be searched for.
+        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
+            bad = finite.first_non_finite(named)
         if bad < 0:
             self._apply(gradients)
         return report, bad

@@ -136,6 +136,7 @@ class GoalRecLearner(tf.Module):
         mean = {name: value / tf.cast(done, value.dtype) for name, value in sums.items()}
         return mean, bad, batch
 
+    @tf.function  # traced once for both places that `_learn` calls it from
     def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, relabel.Transition]:
         seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
         rows = self.replay.sample(self.agent.config.batch, seed)
