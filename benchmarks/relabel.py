@@ -15,6 +15,7 @@ a round of it ends soon; speeds are per transition.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -70,28 +71,26 @@ def per_element(
     return sessions.enumerate().flat_map(steps).batch(batch_size).prefetch(2)
 
 
-def measure(
+def both(
+    history_length: int,
+    max_steps: int,
     sessions: int = 8192,
     sessions_per_element: int = 128,
-    history_length: int = 50,
-    max_steps: int = 100,
     num_items: int = 1000,
     batch_size: int = 256,
-    repeats: int = 5,
-) -> tuple[dict[str, timing.Timing], dict[str, int]]:
-    """Times both.
+) -> tuple[dict[str, tf.data.Dataset], dict[str, int]]:
+    """Both ways over the same random sessions.
 
     Args:
-      sessions: that a round of the batched side works through.
-      sessions_per_element: the same for the per-element side.
       history_length: H.
       max_steps: T.
+      sessions: that a round of the batched side works through.
+      sessions_per_element: the same for the per-element side, the first of those.
       num_items: N.
       batch_size: transitions in a batch.
-      repeats: counted rounds of each.
 
     Returns:
-      The median round of `batched` and `per_element`; transitions in a round of each.
+      The datasets `batched` and `per_element`; how many transitions each has.
     """
     config = GoalRecConfig()
     spec = types.DataSpec(random_log.FEEDBACK, num_items, sessions, history_length, max_steps)
@@ -99,18 +98,15 @@ def measure(
     vectors = np.random.default_rng(1).normal(0, 0.1, [num_items + 1, config.frozen_embedding])
     measurements = Measurements((), spec, vectors)
     measurements.fit(log)
-    share = config.hindsight_share
     some = types.Episodes(*(x[:sessions_per_element] for x in log))
-    stored = tf.data.Dataset.from_tensor_slices(log)
-    batched = pipeline.transitions(stored.batch(256), measurements, share, 0, batch_size)
-    stored = tf.data.Dataset.from_tensor_slices(some)
-    single = per_element(stored, measurements, share, 0, batch_size)
-    ways = {"batched": batched, "per_element": single}
-    took = timing.alternate(
-        {name: functools.partial(_drain, rows) for name, rows in ways.items()}, repeats
-    )
+    whole, single = (tf.data.Dataset.from_tensor_slices(part) for part in (log, some))
+    how = (measurements, config.hindsight_share, 0, batch_size)
+    ways = {
+        "batched": pipeline.transitions(whole.batch(256), *how),
+        "per_element": per_element(single, *how),
+    }
     counts = {"batched": int(log.length.sum()), "per_element": int(some.length.sum())}
-    return took, counts
+    return ways, counts
 
 
 @tf.function
@@ -119,10 +115,21 @@ def _drain(batches: tf.data.Dataset) -> tf.Tensor:
     return batches.reduce(0, lambda rows, batch: rows + tf.shape(batch.item)[0])
 
 
-def main() -> None:
-    """Times both at the sizes of the demo and at the defaults of prepared data."""
-    for history_length, max_steps in ((20, 30), (50, 100)):
-        took, counts = measure(history_length=history_length, max_steps=max_steps)
+def main(
+    shapes: Sequence[tuple[int, int]] = ((20, 30), (50, 100)), repeats: int = 5, **sizes: int
+) -> None:
+    """Times both.
+
+    Args:
+      shapes: (H, T) of each table; those of the demo and the defaults of prepared data.
+      repeats: counted rounds of each way.
+      **sizes: see `both`.
+    """
+    for history_length, max_steps in shapes:
+        ways, counts = both(history_length, max_steps, **sizes)
+        took = timing.alternate(
+            {name: functools.partial(_drain, rows) for name, rows in ways.items()}, repeats
+        )
         print(f"\nhistory {history_length}, sessions of up to {max_steps} steps, medians")
         timing.show(took, "batched", "transitions", counts)
 

@@ -115,10 +115,10 @@ class StockGrus(tf.Module):
 
 
 def measure(
-    config: GoalRecConfig | None = None,
+    config: GoalRecConfig,
+    history_length: int,
+    max_steps: int,
     num_items: int = 1000,
-    history_length: int = 50,
-    max_steps: int = 100,
     sessions: int = 2048,
     updates: int = 20,
     repeats: int = 7,
@@ -126,11 +126,10 @@ def measure(
     """Times `updates` updates of each.
 
     Args:
-      config: GoalRec's; the stock model takes its widths, batch and optimiser. None for
-        the defaults.
-      num_items: N.
+      config: GoalRec's; the stock models take its widths, batch and optimiser.
       history_length: H.
       max_steps: T.
+      num_items: N.
       sessions: in the replay.
       updates: updates in a round.
       repeats: counted rounds of each.
@@ -138,7 +137,6 @@ def measure(
     Returns:
       The median round of `goalrec`, `stock_grus` and `bare_grus`.
     """
-    config = config or GoalRecConfig()
     spec = types.DataSpec(random_log.FEEDBACK, num_items, sessions, history_length, max_steps)
     log = random_log.episodes(spec, sessions, seed=0)
     rng = np.random.default_rng(1)
@@ -167,17 +165,28 @@ def measure(
     )
 
 
-def main() -> None:
-    """Times all at the sizes of the demo and at the defaults of prepared data."""
-    config, updates = GoalRecConfig(), 20
-    for history_length, max_steps in ((20, 30), (50, 100)):
-        took = measure(
-            config, history_length=history_length, max_steps=max_steps, updates=updates
-        )
+def main(
+    shapes: Sequence[tuple[int, int]] = ((20, 30), (50, 100)),
+    config: GoalRecConfig | None = None,
+    updates: int = 20,
+    **sizes: int,
+) -> None:
+    """Times all three.
+
+    Args:
+      shapes: (H, T) of each table; those of the demo and the defaults of prepared data.
+      config: None for the defaults.
+      updates: updates in a round.
+      **sizes: see `measure`.
+    """
+    config = config or GoalRecConfig()
+    for history_length, max_steps in shapes:
+        took = measure(config, history_length, max_steps, updates=updates, **sizes)
         print(
-            f"\nbatch {config.batch}, history {history_length}, units {config.units}, medians"
+            f"\nbatch {config.batch}, history {history_length}, {config.units} units, medians"
         )
-        timing.show(took, "goalrec", "examples", dict.fromkeys(took, config.batch * updates))
+        counts = dict.fromkeys(took, config.batch * updates)
+        timing.show(took, "goalrec", "examples", counts)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,9 @@ def _recur(
     return (states, last), gradient
 
 
-def _loop(step, like: tf.Tensor, start: tf.Tensor, kept: int) -> list[tf.Tensor]:
+def _loop(
+    step: Callable[..., tuple], like: tf.Tensor, start: tf.Tensor, kept: int
+) -> list[tf.Tensor]:
     """Runs `step` over the first axis of `like` [T, B, U].
 
     Args:

@@ -1,0 +1,54 @@
+"""Each benchmark runs at a tiny size and prints its ratio. No time is asserted."""
+
+import numpy as np
+
+from benchmarks import relabel, timing, world_model
+from tfgoalrec.config import GoalRecConfig
+
+TINY = {"num_items": 6, "batch_size": 5}
+
+
+def test_alternate_runs_each_way_in_turn_and_leaves_the_first_round_out():
+    calls = []
+    ways = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    took = timing.alternate(ways, repeats=3)
+    assert calls == ["a", "b"] * 4
+    assert set(took) == {"a", "b"}
+    assert all(each.wall >= 0 and each.cpu >= 0 for each in took.values())
+
+
+def test_show_prints_how_many_times_as_fast_ours_is(capsys):
+    took = {"ours": timing.Timing(wall=2.0, cpu=1.0), "plain": timing.Timing(wall=3.0, cpu=4.0)}
+    timing.show(took, "ours", "rows", {"ours": 600, "plain": 100})
+    ours, plain = (line.split() for line in capsys.readouterr().out.splitlines()[1:3])
+    assert ours == ["ours", "300", "600"]
+    assert plain == ["plain", "33", "25", "9.00", "24.00"]
+
+
+def test_relabel(capsys):
+    relabel.main(((3, 4),), repeats=1, sessions=8, sessions_per_element=4, **TINY)
+    out = capsys.readouterr().out
+    assert "batched" in out and "per_element" in out and "ratio" in out
+
+
+def test_both_ways_of_relabelling_give_the_same_rows():
+    ways, counts = relabel.both(3, 4, sessions=8, sessions_per_element=8, **TINY)
+    found = {name: sorted(rows_of(way)) for name, way in ways.items()}
+    assert len(found["batched"]) == counts["batched"] == counts["per_element"]
+    np.testing.assert_allclose(found["batched"], found["per_element"], atol=2e-3)
+
+
+def rows_of(way):
+    """(history, item, measurement, outcome) of every transition."""
+    for batch in way.as_numpy_iterator():
+        parts = batch.observation.history_item, batch.item[:, None], batch.measurement
+        yield from np.concatenate([*parts, batch.outcome], axis=1).round(3).tolist()
+
+
+def test_world_model(capsys):
+    widths = {"embedding": 4, "frozen_embedding": 2, "item_vector": 2, "goal_units": 3}
+    config = GoalRecConfig(units=3, state=4, stream=4, batch=5, **widths)
+    world_model.main(((3, 4),), config, updates=2, repeats=1, num_items=6, sessions=8)
+    out = capsys.readouterr().out
+    for name in ("goalrec", "stock_grus", "bare_grus", "ratio"):
+        assert name in out
