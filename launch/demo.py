@@ -112,11 +112,12 @@ def main(_):
         f"--results={out / 'results.json'}",
         f"--out={export}",
     )
+    newest = max(int(path.name) for path in export.glob("[0-9]*"))
     history = storage.PreparedData.open(data).vocabulary.items[:6].tolist()
     step(
         "7. The exported model, asked under two goals",
         "launch.recommend",
-        f"--model={export / '1'}",
+        f"--model={export / str(newest)}",
         f"--history={','.join(history)}",
         "--feedback=click=1,0,0,1,0,0;watch_seconds=9,0,0,21,0,0",
         "--goal=click",
@@ -130,7 +131,7 @@ def main(_):
         "  fitted/report.html          the same, judged by the fitted users\n"
         "  simulator/simulator.md      how true the fitted users are to the log\n"
         "  goalrec-seed*/              agents, checkpoints, metrics\n"
-        "  export/1/                   the model for TensorFlow Serving, with its model card\n"
+        f"  export/{newest}/                   the model for serving, with its model card\n"
         f"  tensorboard --logdir={out}  the runs' curves"
     )
 

@@ -89,11 +89,14 @@ def main(_):
         if goal
     }
     table = {name: metrics.summarise(seeds) for name, seeds in sessions.items()}
-    shares = {
-        name: metrics.share(sessions[name], sessions["random"], sessions["oracle"])
-        for name in table
-        if name not in ("random", "oracle")
-    }
+    shares = {}
+    # In a badly fitted world the oracle may not beat chance: then there is no way to share.
+    if table["oracle"]["reward"]["mean"] > table["random"]["reward"]["mean"]:
+        shares = {
+            name: metrics.share(sessions[name], sessions["random"], sessions["oracle"])
+            for name in table
+            if name not in ("random", "oracle")
+        }
     document = results.write(
         out / "results.json",
         table,

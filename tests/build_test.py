@@ -155,11 +155,12 @@ def test_build_files_say_what_the_sources_say():
     assert not found, "\n" + "\n".join(found)
 
 
-def test_every_launch_script_is_a_binary():
+def test_every_script_is_a_binary():
     binaries = {target.srcs[0] for target in read_targets(ROOT) if target.rule == "py_binary"}
     scripts = {
         path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "launch").glob("*.py")
+        for folder in ("launch", "benchmarks")
+        for path in (ROOT / folder).glob("*.py")
         if re.search(r"(?m)^if __name__ == .__main__.:", path.read_text())
     }
     assert scripts == binaries

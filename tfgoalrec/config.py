@@ -4,6 +4,21 @@ import dataclasses
 
 from tfrec.training.options import option
 
+_COUNTS = (
+    "embedding",
+    "frozen_embedding",
+    "units",
+    "state",
+    "goal_units",
+    "stream",
+    "item_vector",
+    "batch",
+    "replay_sessions",
+    "sessions_per_round",
+    "updates_per_round",
+    "log_rounds",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class GoalRecConfig:
@@ -62,6 +77,14 @@ class GoalRecConfig:
     def __post_init__(self):
         if self.advantage not in ("bilinear", "mlp"):
             raise ValueError(f"advantage is {self.advantage!r}; expected bilinear or mlp")
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.sessions_per_round > self.replay_sessions:
+            raise ValueError(
+                f"sessions_per_round is {self.sessions_per_round}; expected at most "
+                f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
+            )
         for name in (
             "hindsight_share",
             "dropout",
