@@ -135,4 +135,5 @@ def main(
 
 
 if __name__ == "__main__":
+    timing.one_thread()
     main()

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import tensorflow as tf
+
 
 class Timing(NamedTuple):
     """The median round.
@@ -17,6 +19,16 @@ class Timing(NamedTuple):
 
     wall: float
     cpu: float
+
+
+def one_thread() -> None:
+    """Keeps every operation on one thread; call it before TensorFlow does anything.
+
+    Small operations gain nothing from a second thread but wait for it, and how long depends
+    on what else the machine does: ratios of one thread can be compared between machines.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def alternate(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:

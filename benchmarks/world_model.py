@@ -190,4 +190,5 @@ def main(
 
 
 if __name__ == "__main__":
+    timing.one_thread()
     main()
