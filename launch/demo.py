@@ -9,6 +9,7 @@ users, or with users fitted on the log (--play_in=fitted). Both are judged by bo
 
 import dataclasses
 import pathlib
+import shlex
 import time
 from typing import Literal
 
@@ -49,9 +50,8 @@ def main(_):
 
     def step(title: str, script: str, *arguments: str) -> None:
         seconds = time.monotonic() - began
-        rich.print(
-            f"\n[bold]{title}[/] ({seconds:.0f} s)\npython -m {script} {' '.join(arguments)}"
-        )
+        rich.print(f"\n[bold]{title}[/] ({seconds:.0f} s)")
+        print(f"python -m {script} {shlex.join(arguments)}", flush=True)  # one line, to copy
         code = flags.call(script, arguments)
         if code:
             raise UserError(f"{script} ended with exit code {code}; see its message above")

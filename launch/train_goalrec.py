@@ -11,8 +11,6 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 
-import rich
-
 from launch import flags, worlds
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
@@ -86,7 +84,7 @@ def main(_):
         data.vocabulary.items.tolist(),
     )
     last = run.directory / "agent" if world else off
-    rich.print(f"[bold]{last}[/]: goals {', '.join(agent.named_goals)}")
+    print(f"{last}: goals {', '.join(agent.named_goals)}")
 
 
 @contextlib.contextmanager

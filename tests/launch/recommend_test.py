@@ -23,6 +23,7 @@ def models(tmp_path_factory):
 @pytest.fixture
 def ask(models, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("rich._console", None)  # an earlier test's has its own width
 
     def call(model, *arguments):
         code = flags.call("launch.recommend", [f"--model={models[model]}", *arguments])
