@@ -28,10 +28,10 @@ class DemoConfig:
     out: str = option(
         "runs/demo", "folder for all results; it must not exist yet, or be a demo's"
     )
-    users: int = option(4000, "users in the embedded log")
+    users: int = option(6000, "users in the embedded log")
     seeds: int = option(3, "seeds of GoalRec")
     epochs: int = option(12, "passes over the log when fitting users, at most")
-    log_rounds: int = option(10, "rounds of learning from the log")
+    log_rounds: int = option(16, "rounds of learning from the log")
     play_rounds: int = option(30, "rounds of play and learning")
     updates_per_round: int = option(60, "updates in a round")
     play_in: Literal["truth", "fitted"] = option(
@@ -103,6 +103,7 @@ def main(_):
             f"--world={world}",
             f"--agents={agents}",
             f"--out={place}",
+            "--max_users=1200",
         )
     step(
         "6. Exported for serving",
