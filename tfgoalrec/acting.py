@@ -32,10 +32,10 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
       epsilon: probability of such a try.
       pool: share of the catalogue, best first, that is tried.
     """
-    tried = max(1, round(pool * model.spec.num_items))
+    tried = max(1, round(pool * model.spec.num_candidates))
 
     def policy(turn: session.Turn) -> tf.Tensor:
-        scores = _scores(model, goal, turn)  # [B, N]
+        scores = _scores(model, goal, turn)  # [B, A]
         if turn.blocked is not None:
             scores = tf.where(turn.blocked, scores.dtype.min, scores)
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)

@@ -114,13 +114,15 @@ class WorldModel(tfrs.Model):
         """E(a) with a 1 appended.
 
         Args:
-          item: int32 [...]; None for the whole catalogue, 1..N.
+          item: int32 [...]; None for all that may be recommended, 1..A.
 
         Returns:
-          float [..., D + 1], or [N, D + 1].
+          float [..., D + 1], or [A, D + 1].
         """
         embedding = (
-            self.item_embedding[1:] if item is None else tf.gather(self.item_embedding, item)
+            self.item_embedding[1 : self.spec.num_candidates + 1]
+            if item is None
+            else tf.gather(self.item_embedding, item)
         )
         vector = _apply(self.item_net, embedding)
         return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
@@ -157,7 +159,7 @@ class WorldModel(tfrs.Model):
         return tf.einsum("bm,bmd->bd", goal, self._projection(code))
 
     def scores(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
-        """Q(s, a, g) = g . M(s, a, g) of every item (GoalRec eqs 7-8), float [B, N]."""
+        """Q(s, a, g) = g . M(s, a, g) of every candidate (GoalRec eqs 7-8), float [B, A]."""
         base = tf.einsum("bm,bm->b", goal, self.value(code))[:, None]
         if self.bilinear:
             return base + tf.matmul(
@@ -168,9 +170,9 @@ class WorldModel(tfrs.Model):
         readout = tf.matmul(goal, last.kernel, transpose_b=True)  # [B, stream]
         bias = tf.linalg.matvec(goal, last.bias)[:, None]  # [B, 1]
         state = _apply(self.state_half, code.joint)  # [B, stream]
-        items = _apply(self.item_half, self.item_vectors())  # [N, stream]
+        items = _apply(self.item_half, self.item_vectors())  # [A, stream]
         parts = []
-        for start in range(0, self.spec.num_items, _CHUNK):
+        for start in range(0, self.spec.num_candidates, _CHUNK):
             hidden = tf.nn.leaky_relu(state[:, None] + items[None, start : start + _CHUNK])
             parts.append(tf.einsum("bah,bh->ba", hidden, readout))
         return base + bias + tf.concat(parts, axis=1)

@@ -44,6 +44,8 @@ class DataSpec:
       num_users: real users, dense ids 1..num_users.
       history_length: H, the events before a step that a policy sees.
       max_steps: T, the longest session.
+      candidates: only items 1..candidates may be recommended, the most frequent ones;
+        0 for all of them. Histories may hold any item.
     """
 
     feedback: tuple[FeedbackColumn, ...]
@@ -51,6 +53,12 @@ class DataSpec:
     num_users: int
     history_length: int
     max_steps: int
+    candidates: int = 0
+
+    @property
+    def num_candidates(self) -> int:
+        """A, the items that may be recommended."""
+        return self.candidates or self.num_items
 
     @property
     def feedback_names(self) -> tuple[str, ...]:

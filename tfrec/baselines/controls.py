@@ -8,7 +8,7 @@ from tfrec.simulators import session
 
 
 def random(num_items: int) -> session.Policy:
-    """Any item that may be shown, with equal probability."""
+    """Any of the items 1..num_items that may be shown, with equal probability."""
 
     def policy(turn: session.Turn) -> tf.Tensor:
         batch = tf.shape(turn.observation.step)[0]
@@ -19,10 +19,10 @@ def random(num_items: int) -> session.Policy:
 
 
 def popularity(episodes: types.Episodes, num_items: int) -> session.Policy:
-    """The item with the most clicks in the log that may still be shown."""
+    """Of items 1..num_items the one with the most clicks in the log, if it may be shown."""
     shown = np.asarray(episodes.item).ravel()
     clicks = np.asarray(episodes.feedback)[..., 0].ravel()
-    count = np.bincount(shown, weights=clicks, minlength=num_items + 1)[1:]  # [N]
+    count = np.bincount(shown, weights=clicks, minlength=num_items + 1)[1 : num_items + 1]
     scores = tf.constant(count, tf.float32)[None, :]
 
     def policy(turn: session.Turn) -> tf.Tensor:
@@ -45,7 +45,7 @@ def greedy(
       reward: float [F], worth of one unit of each feedback column.
       exit_cost: worth of keeping the user, in units of the reward.
     """
-    candidates = tf.range(1, world.spec.num_items + 1)
+    candidates = tf.range(1, world.spec.num_candidates + 1)
     weights = tf.constant(reward, tf.float32)
 
     def policy(turn: session.Turn) -> tf.Tensor:

@@ -276,14 +276,15 @@ def _split_users(num_users: int, config: PrepareConfig) -> np.ndarray:
 
 
 def _items(item: pl.Series, in_training: np.ndarray, max_items: int) -> vocabulary_lib.Ids:
-    """The items of the training rows, or the most frequent of them."""
+    """The items of the training rows, or the most frequent of them; most frequent first."""
     rows = pl.DataFrame({"item": item, "training": in_training}).lazy()
     counts = rows.group_by("item").agg(pl.col("training").sum()).collect(engine="streaming")
     kept = counts.filter(pl.col("training") > 0)
-    if max_items:
-        # Ties go to the smaller id, so that the choice does not depend on row order.
-        kept = kept.sort("training", "item", descending=[True, False]).head(max_items)
-    return vocabulary_lib.ids_of(kept["item"])
+    # Ties go to the smaller id, so that the order does not depend on that of the rows.
+    kept = kept.sort("training", "item", descending=[True, False])
+    return vocabulary_lib.Ids(
+        vocabulary_lib.as_array((kept.head(max_items) if max_items else kept)["item"])
+    )
 
 
 def _sessions(new_user: np.ndarray, time: np.ndarray, config: PrepareConfig) -> Sessions:

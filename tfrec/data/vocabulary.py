@@ -17,7 +17,8 @@ class Ids:
     """One kind of id. Dense id d stands for `raw[d - 1]`; 0 for everything unknown.
 
     Attributes:
-      raw: the log's ids, ascending, all different: int64 or str.
+      raw: the log's ids, all different: int64 or str. Users and categories ascend;
+        items come most frequent first, so that the first A are the A most frequent.
     """
 
     raw: np.ndarray
@@ -64,13 +65,15 @@ class Ids:
             codes = raw.cast(known, strict=False).to_physical().cast(pl.Int32)
             return (codes + 1).fill_null(types.PAD).to_numpy()
         values = raw.to_numpy()
-        low, high = int(self.raw[0]), int(self.raw[-1])
+        low, high = int(self.raw.min()), int(self.raw.max())
         if high - low < _TABLE_ROOM:
             table = np.zeros(high - low + 1, np.int32)
             table[self.raw - low] = np.arange(1, len(self.raw) + 1, dtype=np.int32)
             within = (values >= low) & (values <= high)
             return np.where(within, table[np.where(within, values, low) - low], types.PAD)
-        place = np.searchsorted(self.raw, values).clip(max=len(self.raw) - 1)
+        order = np.argsort(self.raw)
+        place = np.searchsorted(self.raw, values, sorter=order).clip(max=len(self.raw) - 1)
+        place = order[place]
         return np.where(self.raw[place] == values, place + 1, types.PAD).astype(np.int32)
 
 

@@ -53,7 +53,7 @@ class Turn(NamedTuple):
 
     Attributes:
       observation: what an honest policy sees.
-      blocked: bool [B, N], True at column i if item i + 1 was already shown in
+      blocked: bool [B, A], True at column i if candidate i + 1 was already shown in
         this session; None in worlds that allow repeats.
       world: the hidden state, for controls that are allowed to look.
       seed: int32 [2], for stochastic policies.
@@ -72,8 +72,8 @@ def best(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
     """The item with the highest score among those not blocked.
 
     Args:
-      scores: float [B, N], column i for item i + 1.
-      blocked: bool [B, N] or None.
+      scores: float [B, A], column i for item i + 1.
+      blocked: bool [B, A] or None.
 
     Returns:
       int32 [B], dense item ids.
@@ -108,7 +108,7 @@ def rollout(
     feedback = tf.pad(starts.history_feedback, [[0, 0], [0, spec.max_steps], [0, 0]])
     positions = tf.range(horizon + spec.max_steps)  # [H + T]
     # With repeats allowed the mask stays one column wide and is never read.
-    blocked = tf.zeros([batch, 1 if world.repeats else spec.num_items], tf.bool)
+    blocked = tf.zeros([batch, 1 if world.repeats else spec.num_candidates], tf.bool)
 
     def running(t, alive, *_):
         return tf.logical_and(t < spec.max_steps, tf.reduce_any(alive))
@@ -127,7 +127,7 @@ def rollout(
         action = policy(Turn(observation, None if world.repeats else blocked, state, seeds[0]))
         if not world.repeats:
             blocked = tf.logical_or(
-                blocked, tf.one_hot(action - 1, spec.num_items, True, False)
+                blocked, tf.one_hot(action - 1, spec.num_candidates, True, False)
             )
         state, response, left = world.step(state, action, seeds[1])
         here = tf.cast(positions == t + horizon, tf.int32)[None, :]  # [1, H + T]
@@ -163,3 +163,12 @@ def rollout(
 def starts_of(episodes: types.Episodes) -> types.Starts:
     """The starts of logged sessions, for replaying their users in a simulator."""
     return types.Starts(episodes.user, episodes.history_item, episodes.history_feedback)
+
+
+def observed(world: World, episodes: types.Episodes) -> types.Episodes:
+    """What a learner in this world is told of sessions that were played in it.
+
+    A world with `observed` of its own reports feedback late (see `variants`); what it
+    reports is what a learner may learn from. Histories and metrics keep the true answers.
+    """
+    return world.observed(episodes) if hasattr(world, "observed") else episodes

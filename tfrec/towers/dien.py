@@ -40,10 +40,16 @@ class DienTower(tf.Module):
       item_embedding: Variable [N + 1, D], shared with the action network.
       units: width of both recurrences.
       output: width of the state vector.
+      crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
     """
 
     def __init__(
-        self, spec: types.DataSpec, item_embedding: tf.Variable, units: int, output: int
+        self,
+        spec: types.DataSpec,
+        item_embedding: tf.Variable,
+        units: int,
+        output: int,
+        crossed: int = 0,
     ):
         super().__init__(name="dien")
         self.spec = spec

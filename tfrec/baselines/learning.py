@@ -1,0 +1,201 @@
+"""How does a baseline learn? From the log first, then by playing and learning in turn.
+
+The same schedule as GoalRec's, so that a comparison is one of methods: the same sessions
+of the log, the same number of played sessions and of updates.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.simulators import session
+from tfrec.training import finite
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """What the baselines have in common: the state tower and the schedule."""
+
+    # State tower.
+    embedding: int = option(16, "width of an item embedding")
+    units: int = option(32, "width of the GRU and the AUGRU")
+    state: int = option(64, "width of the state vector S(s)")
+    hidden: int = option(128, "width of the hidden layer behind the state")
+    crossed: int = option(0, "buckets of hashed feature crosses in the state; 0 for none")
+    # Learning.
+    learning_rate: float = option(1e-3, "Adam learning rate")
+    play_learning_rate: float = option(
+        0.5, "learning rate during play, as a share of the above"
+    )
+    batch: int = option(256, "steps of experience in a batch")
+    # Schedule.
+    replay_sessions: int = option(20480, "sessions that the replay holds")
+    sessions_per_round: int = option(2048, "sessions played in a round")
+    updates_per_round: int = option(60, "updates in a round")
+    log_rounds: int = option(10, "rounds of learning from the log alone, before any play")
+    play_rounds: int = option(30, "rounds of play and learning")
+    action_epsilon: float = option(0.2, "share of random tries in the first round of play")
+    action_epsilon_end: float = option(0.02, "the same in the last; it falls linearly")
+
+
+class BaselineLearner(tf.Module, abc.ABC):
+    """A baseline with its replay; a unit of work is one round.
+
+    A subclass builds its networks and its replay and then calls `fill`. All its state is
+    variables reachable from it, except what hides behind a function.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      log: training sessions, numpy arrays.
+      world: who answers, or None to learn from the log alone.
+      seed: of the weights and of all later draws.
+      name: the module's name.
+    """
+
+    # Names of the tensors whose finiteness `update` checks, in its order.
+    checked: Sequence[str]
+
+    def __init__(
+        self,
+        config: BaselineConfig,
+        spec: types.DataSpec,
+        log: types.Episodes,
+        world: session.World | None,
+        seed: int,
+        name: str,
+    ):
+        super().__init__(name=name)
+        self.config, self.spec = config, spec
+        tf.keras.utils.set_random_seed(seed)
+        # Behind functions, so that checkpoints leave the world and the log out.
+        self._world = lambda: world
+        starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
+        self._starts = lambda: starts
+        self.total_units = config.log_rounds + (config.play_rounds if world else 0)
+        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
+        self.learning_rate = tf.Variable(
+            config.learning_rate, trainable=False, name="learning_rate"
+        )
+        self.generator = tf.random.Generator.from_seed(seed)
+
+    # What a method provides.
+
+    @abc.abstractmethod
+    def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
+        """Adds B sessions to the replay. Graph code.
+
+        Args:
+          episodes: as they happened: what the state is made of.
+          reward: float [B, T], the reward as the learner is told of it (late, in a world
+            that reports late); 0 where padded.
+        """
+
+    @abc.abstractmethod
+    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One gradient step on a batch of the replay. Graph code.
+
+        Returns:
+          Scalars to report; and the index in `checked` of the first tensor that is not
+          finite, or -1. Where there is one, no weight moves.
+        """
+
+    @abc.abstractmethod
+    def policy(self) -> session.Policy:
+        """The policy that is judged: greedy, without exploration."""
+
+    def explore(self, epsilon: tf.Tensor) -> session.Policy:
+        """The policy that plays: the greedy one but for random tries.
+
+        Args:
+          epsilon: float scalar, share of steps with a random item.
+        """
+        greedy = self.policy()
+
+        def policy(turn: session.Turn) -> tf.Tensor:
+            seeds = tf.random.experimental.stateless_split(turn.seed, 3)
+            chosen = greedy(turn._replace(seed=seeds[0]))
+            shape = [tf.shape(chosen)[0], self.spec.num_candidates]
+            drawn = session.best(tf.random.stateless_uniform(shape, seeds[1]), turn.blocked)
+            coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
+            return tf.where(coin, drawn, chosen)
+
+        return policy
+
+    # What all methods do.
+
+    def fill(self, log: types.Episodes, capacity: int, block: int = 1024) -> None:
+        """Stores the log's sessions; with more than the capacity, the last ones stay."""
+        for start in range(max(0, len(log.length) - capacity), len(log.length), block):
+            part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
+            self._store(part)
+
+    @tf.function(reduce_retracing=True)
+    def _store(self, episodes: types.Episodes) -> None:
+        self.store(episodes, episodes.feedback[..., 0])
+
+    def advance(self) -> dict[str, float | np.ndarray]:
+        """One round of play (with a world, after the rounds on the log) and updates."""
+        config, unit = self.config, int(self.unit)
+        self.learning_rate.assign(scheduled_rate(config, unit))
+        logs: dict[str, float | np.ndarray] = {}
+        if self._world() is not None and unit >= config.log_rounds:
+            played = (unit - config.log_rounds) / max(1, config.play_rounds - 1)
+            epsilon = config.action_epsilon + played * (
+                config.action_epsilon_end - config.action_epsilon
+            )
+            results = self._play(tf.constant(epsilon))
+            logs |= {name: float(value) for name, value in results.items()}
+        learned, bad = self._learn(tf.constant(config.updates_per_round))
+        if bad >= 0:
+            raise finite.NonFiniteError(self.checked[int(bad)], {})
+        self.unit.assign_add(1)
+        return logs | {name: float(value) for name, value in learned.items()}
+
+    @tf.function
+    def _play(self, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Plays one session for each of a random set of starts."""
+        world, starts = self._world(), self._starts()
+        seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)  # [2, 2]
+        chosen = tf.random.stateless_uniform(
+            [self.config.sessions_per_round], seeds[0], 0, tf.shape(starts.user)[0], tf.int32
+        )
+        starts = types.Starts(*(tf.gather(x, chosen) for x in starts))
+        episodes = session.rollout(world, self.explore(epsilon), starts, seeds[1])
+        self.store(episodes, session.observed(world, episodes).feedback[..., 0])
+        clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
+        return {
+            "play/reward_clicks": tf.reduce_mean(clicks),
+            "play/depth_steps": tf.reduce_mean(tf.cast(episodes.length, tf.float32)),
+            "play/random_actions": epsilon,
+        }
+
+    @tf.function
+    def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Updates inside one graph; the means of what they report, and what went bad."""
+        sums, bad = self._update()
+        done = tf.constant(1)
+        while tf.logical_and(done < updates, bad < 0):
+            step, bad = self._update()
+            sums = {name: sums[name] + step[name] for name in sums}
+            done += 1
+        return {name: value / tf.cast(done, value.dtype) for name, value in sums.items()}, bad
+
+    @tf.function  # traced once for both places that `_learn` calls it from
+    def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        return self.update()
+
+
+def scheduled_rate(config: BaselineConfig, unit: int) -> float:
+    """Falls along a cosine over the rounds on the log, and again over those of play."""
+    if unit < config.log_rounds:
+        top, share = config.learning_rate, unit / config.log_rounds
+    else:
+        top = config.learning_rate * config.play_learning_rate
+        share = (unit - config.log_rounds) / max(1, config.play_rounds)
+    return top * (0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * share)))

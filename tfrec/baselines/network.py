@@ -1,0 +1,94 @@
+"""What every method shares: the state tower, the item side and the candidate set.
+
+Each item's K outputs are an inner product of a projection of the state with the item's
+vector, so that all candidates of a batch of states cost one matrix product, and the next
+item's maximum over ten thousand candidates stays affordable.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.towers.dien import DienTower, History
+
+
+class StateItemNetwork(tf.Module):
+    """State tower, item vectors and a head with K outputs for each item.
+
+    Args:
+      spec: the log's spec; its candidates are the items that get scores.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+      embedding: D, width of an item embedding.
+      units: width of the state tower's recurrences.
+      state: S, width of the state vector.
+      hidden: width of the head's hidden layer.
+      crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
+      outputs: K.
+    """
+
+    def __init__(
+        self,
+        spec: types.DataSpec,
+        item_vectors: np.ndarray,
+        *,
+        embedding: int,
+        units: int,
+        state: int,
+        hidden: int,
+        crossed: int = 0,
+        outputs: int = 1,
+        name: str = "network",
+    ):
+        super().__init__(name=name)
+        self.spec, self.outputs = spec, outputs
+        noise = tf.random.normal([spec.num_items + 1, embedding], stddev=0.05)
+        self.item_embedding = tf.Variable(
+            item_vectors[:, :embedding] + noise, dtype=tf.float32, name="item_embedding"
+        )
+        self.tower = DienTower(spec, self.item_embedding, units, state, crossed=crossed)
+        dense = tf.keras.layers.Dense
+        self.item_net = [dense(embedding, activation=tf.nn.leaky_relu), dense(embedding)]
+        self.head = [
+            dense(hidden, activation=tf.nn.leaky_relu),
+            dense(outputs * (embedding + 1)),
+        ]
+        for size, layer in zip((embedding, embedding), self.item_net, strict=True):
+            layer.build([None, size])
+        for size, layer in zip((state, hidden), self.head, strict=True):
+            layer.build([None, size])
+
+    def encode(self, observation: types.Observation) -> History:
+        """The state side, computed once for all items; `.state` is float [B, S]."""
+        return self.tower(observation)
+
+    def item_vectors(self, item: tf.Tensor | None = None) -> tf.Tensor:
+        """An item's vector with a 1 appended, the bias of each state.
+
+        Args:
+          item: int32 [...]; None for all candidates, 1..A.
+
+        Returns:
+          float [..., D + 1], or [A, D + 1].
+        """
+        vector = (
+            self.item_embedding[1 : self.spec.num_candidates + 1]
+            if item is None
+            else tf.gather(self.item_embedding, item)
+        )
+        for layer in self.item_net:
+            vector = layer(vector)
+        return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
+
+    def queries(self, state: tf.Tensor) -> tf.Tensor:
+        """K projections of each state, float [B, K, D + 1]; state is float [B, S]."""
+        for layer in self.head:
+            state = layer(state)
+        return tf.reshape(state, [-1, self.outputs, state.shape[-1] // self.outputs])
+
+    def all_values(self, state: tf.Tensor) -> tf.Tensor:
+        """The outputs of all candidates, float [B, A, K]; state is float [B, S]."""
+        return tf.einsum("bkd,ad->bak", self.queries(state), self.item_vectors())
+
+    def values(self, state: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """The outputs of one item for each state, float [B, K]; item is int32 [B]."""
+        return tf.einsum("bkd,bd->bk", self.queries(state), self.item_vectors(item))
