@@ -19,6 +19,17 @@ _COUNTS = (
     "log_rounds",
 )
 
+# What tuning tries, field by field.
+SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "units": (32, 64, 128),
+    "stream": (64, 128, 256),
+    "batch": (128, 256),
+    "discount": (0.6, 0.8, 1.0),
+    "hindsight_share": (0.0, 0.3),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class GoalRecConfig:
@@ -44,6 +55,7 @@ class GoalRecConfig:
     frozen_embedding: int = option(8, "width of the frozen item vectors in measurements")
     units: int = option(32, "width of the GRU and the AUGRU")
     state: int = option(64, "width of the state vector S(s)")
+    crossed: int = option(0, "buckets of hashed feature crosses in the state; 0 for none")
     goal_units: int = option(32, "width of the goal vector G(g)")
     stream: int = option(128, "width of the hidden layer of the value and advantage streams")
     advantage: str = option("bilinear", "advantage head: bilinear or mlp")
@@ -85,6 +97,8 @@ class GoalRecConfig:
                 f"sessions_per_round is {self.sessions_per_round}; expected at most "
                 f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
             )
+        if self.crossed < 0:
+            raise ValueError(f"crossed is {self.crossed}; expected at least 0")
         for name in (
             "hindsight_share",
             "dropout",

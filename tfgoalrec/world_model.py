@@ -67,7 +67,7 @@ class WorldModel(tfrs.Model):
         self.item_embedding = tf.Variable(
             item_vectors[:, : c.embedding] + noise, dtype=tf.float32, name="item_embedding"
         )
-        self.tower = DienTower(spec, self.item_embedding, c.units, c.state)
+        self.tower = DienTower(spec, self.item_embedding, c.units, c.state, c.crossed)
         joint = c.state + c.goal_units
         self.goal_net = _stack(dim, [dense(c.goal_units, activation=leaky) for _ in range(2)])
         self.value_net = _stack(joint, [dense(c.stream, activation=leaky), dense(dim)])

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.towers.crossed import CrossedFeatures
 from tfrec.towers.recurrent import GatedRecurrence
 
 
@@ -66,8 +67,11 @@ class DienTower(tf.Module):
         self.output = dense(output, activation=tf.nn.leaky_relu, name="state")
         self.attention.build([None, units])
         self.next_item.build([None, units])
-        # evolved and latest interest, mean clicked and mean shown item, step, mean feedback
-        self.output.build([None, 2 * units + 2 * embedding + 1 + columns])
+        self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
+        # evolved and latest interest, mean clicked and mean shown item, step, mean feedback,
+        # and the bag of crosses
+        bag = self.crossed.width if self.crossed else 0
+        self.output.build([None, 2 * units + 2 * embedding + 1 + columns + bag])
         self._scale = tf.constant([column.scale for column in spec.feedback], tf.float32)
         self._amount = tf.constant(
             np.array([column.kind == "amount" for column in spec.feedback]), tf.bool
@@ -106,6 +110,8 @@ class DienTower(tf.Module):
             tf.cast(observation.step, tf.float32)[:, None] / self.spec.max_steps,
             tf.reduce_sum(feedback * session[..., None], axis=0) / session_count[:, None],
         ]
+        if self.crossed:
+            pooled.append(self.crossed(observation))
         state = self.output(tf.concat([evolved, latest, *pooled], axis=-1))  # [B, S]
         return History(state, interest, embedding)
 
