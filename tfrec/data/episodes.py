@@ -44,6 +44,9 @@ class PrepareConfig:
     max_items: int = option(
         0, "keep the most frequent items of the training rows, items; 0 keeps all of them"
     )
+    max_users: int = option(
+        0, "a random choice of this many users (split=user only), users; 0 keeps all of them"
+    )
     max_sessions_per_user: int = option(30, "the latest sessions kept of each user; 0: all")
     test_fraction: float = option(
         0.3, "share of the users (or of the sessions, by time) to test on"
@@ -65,7 +68,7 @@ class PrepareConfig:
         for name in ("min_steps", "max_steps", "history_length", "shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        for name in ("max_items", "max_sessions_per_user"):
+        for name in ("max_items", "max_users", "max_sessions_per_user"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
         for name in ("test_fraction", "validation_fraction"):
@@ -81,6 +84,8 @@ class PrepareConfig:
             )
         if self.split == "user" and (self.train_until or self.test_from):
             raise ValueError("train_until and test_from need split=time")
+        if self.split == "time" and self.max_users:
+            raise ValueError("max_users needs split=user")
 
 
 class Sessions(NamedTuple):
@@ -265,11 +270,15 @@ def _time_cuts(start_ms: np.ndarray, config: PrepareConfig) -> _TimeCuts:
 
 
 def _split_users(num_users: int, config: PrepareConfig) -> np.ndarray:
-    """int8 [U]: the split of each user, drawn by the seed."""
+    """int8 [U]: the split of each user, drawn by the seed; _DROPPED beyond `max_users`."""
     order = np.random.default_rng(config.seed).permutation(num_users)
-    num_test = round(config.test_fraction * num_users)
-    num_validation = round(config.validation_fraction * (num_users - num_test))
-    split = np.zeros(num_users, np.int8)
+    if config.max_users:
+        order = order[: config.max_users]
+    num_chosen = len(order)
+    num_test = round(config.test_fraction * num_chosen)
+    num_validation = round(config.validation_fraction * (num_chosen - num_test))
+    split = np.full(num_users, _DROPPED, np.int8)
+    split[order] = 0
     split[order[:num_test]] = 2
     split[order[num_test : num_test + num_validation]] = 1
     return split
@@ -326,6 +335,8 @@ def _selected(sessions: Sessions, config: PrepareConfig, dropped: dict[str, int]
 
     if config.split == "time":
         keep(sessions.split != _DROPPED, "sessions_between_the_splits")
+    elif config.max_users:
+        keep(sessions.split != _DROPPED, "sessions_of_users_not_chosen")
     keep(sessions.length >= config.min_steps, "short_sessions")
     keep(_latest(sessions, config.max_sessions_per_user), "sessions_beyond_the_latest")
     if not (sessions.split == 0).any():
