@@ -53,6 +53,15 @@ class GoalRecLearner(tf.Module):
         no_goal = tf.zeros([tf.shape(episodes.length)[0], self.agent.measurements.dim])
         self.replay.add(episodes, label, no_goal)
 
+    @property
+    def acting(self) -> tf.Module:
+        """The world model whose weights `policy` reads: the averaged one."""
+        return self.agent.averaged
+
+    def policy(self) -> session.Policy:
+        """The policy that is judged: greedy for the target goal, the first named one."""
+        return acting.greedy(self.agent.averaged, next(iter(self.agent.named_goals.values())))
+
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world) and updates."""
         logs: dict[str, float | np.ndarray] = {}
@@ -109,7 +118,9 @@ class GoalRecLearner(tf.Module):
         policy = acting.explore(agent.averaged, goal, config.action_epsilon, config.action_pool)
         world = cast(session.World, self._world())  # only called with a world
         episodes = session.rollout(world, policy, starts, seeds[4])
-        self.replay.add(episodes, agent.measurements.standardised(episodes), goal)
+        # It learns what it is told, late in some worlds; the state is what happened.
+        told = session.observed(world, episodes)
+        self.replay.add(episodes, agent.measurements.standardised(told), goal)
         clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {
             "play/reward_clicks": tf.reduce_mean(clicks),

@@ -1,0 +1,105 @@
+"""The registry: every method is made, learns, acts, is kept and comes back the same."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from launch import methods, worlds
+from tfrec import errors, types
+from tfrec.data import storage
+from tfrec.simulators import playing, session
+from tfrec.training import checkpoint
+
+SMALL = {
+    "embedding": 4, "frozen_embedding": 2, "units": 6, "state": 8, "goal_units": 4,
+    "stream": 8, "hidden": 8, "item_vector": 4, "batch": 16, "replay_sessions": 128,
+    "sessions_per_round": 32, "updates_per_round": 2, "log_rounds": 1, "play_rounds": 1,
+}  # fmt: skip
+
+
+def small(method, **fields):
+    """The method's configuration at its smallest."""
+    known = {field.name for field in dataclasses.fields(method.config)}
+    return method.config(**{k: v for k, v in (SMALL | fields).items() if k in known})
+
+
+@pytest.fixture(scope="module")
+def data(embedded_data):
+    return storage.PreparedData.open(embedded_data)
+
+
+@pytest.fixture(scope="module")
+def log(data):
+    return data.episodes("train")
+
+
+@pytest.fixture(scope="module")
+def world(data):
+    return worlds.load(worlds.TRUTH, data)
+
+
+def make(name, data, log, world, **fields):
+    method = methods.get(name)
+    config = small(method, **fields)
+    vectors = methods.item_vectors(config, log, data.spec)
+    return config, method.make(config, data.spec, log, world, vectors, seed=3)
+
+
+def played(world, policy, starts):
+    return playing.Player(world, policy).play(starts, seed=5).item
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_method_learns_is_kept_and_comes_back(name, data, log, world, tmp_path):
+    config, learner = make(name, data, log, world)
+    assert learner.total_units == (1 if name == "goalrec_off" else 2)
+    before = checkpoint.named_variables(learner).keys()
+    for unit in range(learner.total_units):
+        numbers = learner.advance()
+        assert int(learner.unit) == unit + 1
+        assert ("play/reward_clicks" in numbers) == (unit == 1)
+    assert checkpoint.named_variables(learner).keys() == before  # all were there at the start
+    folder = tmp_path / "agent"
+    about = {"data": data.fingerprint, "seed": 3}
+    methods.save(folder, name, config, data.spec, learner, data.vocabulary, about)
+    kept = methods.load(folder)
+    assert kept.spec == data.spec
+    assert kept.vocabulary.items.tolist() == data.vocabulary.items.tolist()
+    assert kept.about["data"] == data.fingerprint
+    starts = types.Starts(*(part[:40] for part in session.starts_of(log)))
+    goal = next(iter(kept.named_goals.values()))
+    again, now = played(world, kept.policy(goal), starts), played(world, learner.policy(), starts)
+    np.testing.assert_array_equal(again, now)
+    assert len(np.unique(now)) > 1  # a policy that always shows one item would prove little
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_space_is_of_the_configuration(name):
+    method = methods.get(name)
+    fields = {field.name for field in dataclasses.fields(method.config)}
+    assert {"learning_rate", "embedding", "units", "batch"} <= method.space.keys() <= fields
+    for field, choices in method.space.items():
+        assert len(set(choices)) == len(choices) > 1, field
+        for choice in choices:
+            dataclasses.replace(method.config(), **{field: choice})
+
+
+def test_what_goalrec_refuses_names_its_field(data, log, world):
+    for field, value in (("measurements", ("clicks@0",)), ("goals", ("a = 1*click@9",))):
+        with pytest.raises(ValueError, match=f"^{field}: "):
+            make("goalrec", data, log, world, **{field: value})
+
+
+def test_mistakes_are_messages(tmp_path):
+    with pytest.raises(errors.UserError, match="no method 'sarsa'; there are wide_and_deep"):
+        methods.get("sarsa")
+    with pytest.raises(errors.UserError, match="no trained agent here"):
+        methods.load(tmp_path)
+    (tmp_path / "method.json").write_text("{")
+    with pytest.raises(errors.UserError, match="not readable as JSON"):
+        methods.load(tmp_path)
+    (tmp_path / "method.json").write_text(json.dumps({"method": "dien"}))
+    with pytest.raises(errors.UserError, match="damaged: no config, spec, about"):
+        methods.load(tmp_path)
