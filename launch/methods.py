@@ -202,7 +202,7 @@ class Agent(Protocol):
     """A trained agent of any method; a method without goals has one, named ''."""
 
     spec: types.DataSpec
-    named_goals: Mapping[str, np.ndarray]
+    named_goals: dict[str, np.ndarray]
 
     def policy(self, goal: np.ndarray | tf.Tensor | tf.Variable) -> session.Policy:
         """Greedy for a goal, float [M]; a variable may change between plays."""
@@ -231,7 +231,7 @@ class TrainedMethod:
     ):
         self.method, self.config, self.spec = method, config, spec
         self.vocabulary, self.about = vocabulary, dict(about)
-        self.named_goals = {"": np.zeros([0], np.float32)}
+        self.named_goals: dict[str, np.ndarray] = {"": np.zeros([0], np.float32)}
         self._learner = learner
 
     def policy(self, goal: Any = None) -> session.Policy:
