@@ -109,17 +109,21 @@ class BaselineLearner(tf.Module, abc.ABC):
     def policy(self) -> session.Policy:
         """The policy that is judged: greedy, without exploration."""
 
+    def playing(self) -> session.Policy:
+        """The policy that plays, before random tries: greedy, or a method's own exploration."""
+        return self.policy()
+
     def explore(self, epsilon: tf.Tensor) -> session.Policy:
-        """The policy that plays: the greedy one but for random tries.
+        """The policy that plays, with random tries.
 
         Args:
           epsilon: float scalar, share of steps with a random item.
         """
-        greedy = self.policy()
+        playing = self.playing()
 
         def policy(turn: session.Turn) -> tf.Tensor:
             seeds = tf.random.experimental.stateless_split(turn.seed, 3)
-            chosen = greedy(turn._replace(seed=seeds[0]))
+            chosen = playing(turn._replace(seed=seeds[0]))
             shape = [tf.shape(chosen)[0], self.spec.num_candidates]
             drawn = session.best(tf.random.stateless_uniform(shape, seeds[1]), turn.blocked)
             coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
