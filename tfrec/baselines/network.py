@@ -5,6 +5,8 @@ vector, so that all candidates of a batch of states cost one matrix product, and
 item's maximum over ten thousand candidates stays affordable.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +26,7 @@ class StateItemNetwork(tf.Module):
       hidden: width of the head's hidden layer.
       crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
       outputs: K.
+      tower: what encodes the state; takes the arguments of a DienTower.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class StateItemNetwork(tf.Module):
         hidden: int,
         crossed: int = 0,
         outputs: int = 1,
+        tower: Callable[..., tf.Module] = DienTower,
         name: str = "network",
     ):
         super().__init__(name=name)
@@ -45,7 +49,7 @@ class StateItemNetwork(tf.Module):
         self.item_embedding = tf.Variable(
             item_vectors[:, :embedding] + noise, dtype=tf.float32, name="item_embedding"
         )
-        self.tower = DienTower(spec, self.item_embedding, units, state, crossed=crossed)
+        self.tower = tower(spec, self.item_embedding, units, state, crossed=crossed)
         dense = tf.keras.layers.Dense
         self.item_net = [dense(embedding, activation=tf.nn.leaky_relu), dense(embedding)]
         self.head = [

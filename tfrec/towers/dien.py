@@ -6,7 +6,8 @@ scaled by that attention. An auxiliary loss makes each hidden state tell the nex
 clicked item from a random one.
 
 In a two-tower model the candidate is not known to the state, so the attention's query
-is not the candidate, as in DIEN, but the interest after the latest event.
+is not the candidate, as in DIEN, but the interest after the latest event. A ranker of
+given candidates may pass another query.
 """
 
 from typing import NamedTuple
@@ -77,8 +78,15 @@ class DienTower(tf.Module):
             np.array([column.kind == "amount" for column in spec.feedback]), tf.bool
         )
 
-    def __call__(self, observation: types.Observation) -> History:
-        """Encodes B observations."""
+    def __call__(
+        self, observation: types.Observation, query: tf.Tensor | None = None
+    ) -> History:
+        """Encodes B observations.
+
+        Args:
+          observation: B states.
+          query: what the attention looks for, float [B, U]; None for the latest interest.
+        """
         item = tf.transpose(observation.history_item)  # [H, B]; time first from here on
         mask = tf.cast(item != types.PAD, tf.float32)  # [H, B]
         embedding = tf.gather(self.item_embedding, item) * mask[..., None]  # [H, B, D]
@@ -94,7 +102,8 @@ class DienTower(tf.Module):
         event = tf.concat([embedding, liked, feedback, recent[..., None]], axis=-1)
         # History ends at the last position: the last state is the latest interest.
         interest, latest = self.extractor.run(event, mask, time_major=True)
-        logits = tf.reduce_sum(interest * self.attention(latest), axis=-1)  # [H, B]
+        sought = self.attention(latest if query is None else query)  # [B, U]
+        logits = tf.reduce_sum(interest * sought, axis=-1)  # [H, B]
         logits = logits / np.sqrt(self.extractor.units) - 1e9 * (1.0 - mask)
         attention = tf.nn.softmax(logits, axis=0)  # [H, B]
         # Weights that sum to 1 over H would freeze the evolver on long histories: scale so
