@@ -142,7 +142,7 @@ class GoalRecAgent(tf.Module):
 def default_goals(
     config: GoalRecConfig, spec: types.DataSpec, measurements: Measurements
 ) -> Mapping[str, np.ndarray]:
-    """The configured goals, or one for each feedback column of the log.
+    """The configured goals, or one for each feedback column of the log (or of some).
 
     A default goal weighs a column's windows from now to the end by 1, d, d^2, ...
     with d the configured discount: far windows are mostly noise to a single step.
@@ -151,7 +151,8 @@ def default_goals(
         parsed = dict(goals.parse(text) for text in config.goals)
         return {name: goals.named(measurements, weights) for name, weights in parsed.items()}
     found = {}
-    for column in spec.feedback_names:
+    for column in config.goal_columns or spec.feedback_names:
+        spec.feedback_index(column)  # it must be one of the log's
         windows = [p for p in measurements.parts if p.kind == "sum" and p.column == column]
         weights = {
             part.name: config.discount**rank

@@ -44,6 +44,9 @@ class GoalRecConfig:
         "named goals as weights in raw units, e.g. 'clicks = 1*click@0 + 0.7*click@1..3'; "
         "the first is the target goal; empty for one goal for each feedback column",
     )
+    goal_columns: tuple[str, ...] = option(
+        (), "feedback columns that get a default goal; empty for every column"
+    )
     discount: float = option(
         0.8, "worth of a unit in later windows against one now, in the default goals"
     )

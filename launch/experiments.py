@@ -1,0 +1,371 @@
+"""What is one cell of a table? A method trained and judged on a data set, in an environment.
+
+A cell has a folder of its own; one that was stopped goes on, one that is done is kept:
+
+    <out>/<data set>/data, simulator              the prepared log and the users fitted on it
+    <out>/<data set>/tuning/<method>/best.json    what tuning chose
+    <out>/<data set>/<environment>/<method>/seed0/result.json, sessions.npz, metrics.jsonl
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from launch import controls, flags, methods, worlds
+from tfrec import types
+from tfrec.data import storage
+from tfrec.errors import UserError
+from tfrec.metrics import session as metrics
+from tfrec.report import results
+from tfrec.simulators import playing, session, variants
+from tfrec.training import loop
+from tfrec.training import run as runs
+
+_TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
+
+
+class DataSet(NamedTuple):
+    """A public set as the tables use it.
+
+    Attributes:
+      title: in tables.
+      prepare: flags of `launch.prepare_data`.
+      fit: flags of `launch.fit_simulator`, but for the embedded log, whose truth plays.
+      reward: what the reward counts, in words.
+    """
+
+    title: str
+    prepare: tuple[str, ...]
+    fit: tuple[str, ...]
+    reward: str
+
+
+# Depths are inside the range that reward / CTR of the paper's Table 1 implies.
+DATA_SETS = {
+    "movielens": DataSet(
+        "MovieLens-25M",
+        ("--source=movielens", "--min_steps=5", "--max_steps=150"),
+        ("--target_depth=50",),
+        "ratings of 4 stars and more",
+    ),
+    "taobao": DataSet(
+        "Taobao",
+        (
+            "--source=taobao",
+            "--min_steps=5",
+            "--max_steps=300",
+            "--session_gap_minutes=14400",  # the whole trajectory of a user
+            "--on_bad_row=skip",  # rows outside the published window
+        ),
+        ("--target_depth=120",),
+        "purchases",
+    ),
+    "yoochoose": DataSet(
+        "YooChoose",
+        ("--source=yoochoose", "--min_steps=5", "--max_steps=250"),
+        ("--target_depth=100",),
+        "purchases; long views where the log has no purchases",
+    ),
+    "embedded": DataSet(
+        "Embedded log",
+        ("--source=embedded", "--embedded_num_users=2000", "--max_steps=30"),
+        (),
+        "clicks",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of everything. Every method gets the same of it.
+
+    Attributes:
+      seeds: runs of each cell.
+      trials: settings tried for each method on each data set.
+      users: users of a log at most; 0 for all.
+      sessions_per_round: sessions played in a round.
+      updates_per_round: updates in a round.
+      log_rounds: rounds of updates on the log alone.
+      play_rounds: rounds of play and updates.
+      test_users: test users at most.
+      sessions_per_user: sessions that each of them plays.
+      candidates: items that may be recommended.
+      wide_candidates: the same in the high-dimensional environment.
+      crossed: its state's dimensions.
+      fit: flags of `launch.fit_simulator`.
+    """
+
+    seeds: int
+    trials: int
+    users: int
+    sessions_per_round: int
+    updates_per_round: int
+    log_rounds: int
+    play_rounds: int
+    test_users: int
+    sessions_per_user: int
+    candidates: int = 1_000
+    wide_candidates: int = 10_000
+    crossed: int = 30_000
+    fit: tuple[str, ...] = ()
+
+
+SCALES = {
+    "smoke": Scale(
+        seeds=1,
+        trials=0,
+        users=200,
+        sessions_per_round=32,
+        updates_per_round=5,
+        log_rounds=1,
+        play_rounds=1,
+        test_users=40,
+        sessions_per_user=1,
+        candidates=200,
+        wide_candidates=1_000,
+        crossed=3_000,
+        fit=("--max_epochs=1", "--batch_size=64"),
+    ),
+    "sample": Scale(
+        seeds=3,
+        trials=4,
+        users=0,
+        sessions_per_round=256,
+        updates_per_round=50,
+        log_rounds=8,
+        play_rounds=20,
+        test_users=300,
+        sessions_per_user=4,
+        fit=("--batch_size=64", "--dropout=0.25"),
+    ),
+    # 70,000 training users of 100,000, 30 trajectories each: 2.1 million played sessions.
+    "full": Scale(
+        seeds=5,
+        trials=30,
+        users=100_000,
+        sessions_per_round=2_100,
+        updates_per_round=200,
+        log_rounds=50,
+        play_rounds=1_000,
+        test_users=30_000,
+        sessions_per_user=1,
+    ),
+}
+
+ENVIRONMENTS = {
+    1: ("vanilla",),
+    2: ("high_dimensional",),
+    3: ("high_variance", "high_variance_literal"),
+}
+IN_TABLE = {
+    1: ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"),
+    2: ("dyna_q", "rainbow", "td3", "goalrec"),
+    3: ("dyna_q", "rainbow", "td3", "goalrec"),
+}
+
+
+class Cell(NamedTuple):
+    """One method (or control) on one data set in one environment from one seed."""
+
+    data_set: str
+    environment: str
+    method: str
+    seed: int
+
+    def folder(self, out: pathlib.Path) -> pathlib.Path:
+        return out / self.data_set / self.environment / self.method / f"seed{self.seed}"
+
+    def result(self, out: pathlib.Path) -> pathlib.Path:
+        return self.folder(out) / "result.json"
+
+
+def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
+    """Prepares a data set and fits its users, unless that is done.
+
+    Args:
+      out: the folder of all cells.
+      name: of the data set.
+      source: where its log lies; not for the embedded one.
+      scale: how much of it.
+    """
+    chosen = DATA_SETS[name]
+    data, simulator = out / name / "data", out / name / "simulator"
+    if not (data / "manifest.json").exists():
+        _call(
+            "launch.prepare_data",
+            *chosen.prepare,
+            *([f"--path={source}"] if source else []),
+            f"--max_items={scale.wide_candidates}",
+            f"--max_users={scale.users}",
+            "--history_length=20",
+            f"--out={data}",
+            "--overwrite",
+        )
+    if chosen.fit and not (simulator / "simulator.json").exists():
+        _call(
+            "launch.fit_simulator",
+            f"--data={data}",
+            f"--out={simulator}",
+            *chosen.fit,
+            *scale.fit,
+            "--overwrite",
+        )
+
+
+def _call(script: str, *arguments: str) -> None:
+    print(f"python -m {script} {' '.join(arguments)}", flush=True)
+    code = flags.call(script, arguments)
+    if code:
+        raise UserError(f"{script} ended with exit code {code}; see its message above")
+
+
+class Setting(NamedTuple):
+    """A data set in an environment.
+
+    Attributes:
+      data: the prepared log.
+      spec: what methods see: the log's spec with the environment's candidates.
+      judge: the world that test users live in: neither delay nor noise.
+      world: the world that methods play in.
+    """
+
+    data: storage.PreparedData
+    spec: types.DataSpec
+    judge: session.World
+    world: session.World
+
+
+def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Setting:
+    """Opens a prepared data set in an environment.
+
+    Raises:
+      UserError: if it is not prepared.
+    """
+    data = storage.PreparedData.open(out / name / "data")
+    known = DATA_SETS[name].fit
+    base = worlds.load(str(out / name / "simulator") if known else worlds.TRUTH, data)
+    high = environment == "high_dimensional"
+    wanted = scale.wide_candidates if high else scale.candidates
+    judge = base
+    if wanted < data.spec.num_items:
+        judge = variants.with_candidates(base, wanted)
+    world = judge
+    if environment.startswith("high_variance"):
+        mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
+        world = variants.HighVariance(judge, mode=mode)
+    return Setting(data, judge.spec, judge, world)
+
+
+def configuration(
+    method: str, environment: str, scale: Scale, spec: types.DataSpec, tuned: Mapping[str, Any]
+) -> Any:
+    """A method's configuration in a cell: the schedule that all share, and what was tuned."""
+    values: dict[str, Any] = {
+        "sessions_per_round": scale.sessions_per_round,
+        "updates_per_round": scale.updates_per_round,
+        "log_rounds": scale.log_rounds,
+        "play_rounds": scale.play_rounds,
+        "replay_sessions": max(4096, scale.sessions_per_round),
+        "crossed": scale.crossed if environment == "high_dimensional" else 0,
+    }
+    if method.startswith("goalrec"):
+        values["goal_columns"] = spec.feedback_names[:1]
+    config = methods.get(method).config
+    known = {field.name for field in dataclasses.fields(config)}
+    return config(**({k: v for k, v in values.items() if k in known} | dict(tuned)))
+
+
+def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
+    """Trains and judges one cell, from wherever it stands; one that is done is kept."""
+    if cell.result(out).exists():
+        return
+    here = setting(out, cell.data_set, cell.environment, scale)
+    folder = cell.folder(out)
+    if cell.method in controls.NAMES:
+        folder.mkdir(parents=True, exist_ok=True)
+        policy = controls.policies(here.data, here.judge, cell.seed)[cell.method]
+        _judge(folder, here, policy, cell, scale, {})
+        return
+    tuned = chosen(out, cell.data_set, cell.method)
+    config = configuration(cell.method, cell.environment, scale, here.spec, tuned)
+    extra = {"cell": cell._asdict(), "data": here.data.fingerprint}
+    opened = runs.Run.open(folder, config, cell.seed, extra)
+    opened.set_seeds()
+    learner = _learner(cell.method, config, here, cell.seed)
+    loop.train(learner, opened, learner.total_units, save_every=10)
+    _judge(folder, here, learner.policy(), cell, scale, {"tuned": dict(tuned)})
+    # The numbers are kept; the replay inside each checkpoint is not needed any more.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _learner(method: str, config: Any, here: Setting, seed: int) -> methods.Learner:
+    log = here.data.episodes("train")
+    vectors = methods.item_vectors(config, log, here.spec)
+    return methods.get(method).make(config, here.spec, log, here.world, vectors, seed)
+
+
+def _judge(
+    folder: pathlib.Path,
+    here: Setting,
+    policy: session.Policy,
+    cell: Cell,
+    scale: Scale,
+    more: Mapping[str, Any],
+) -> None:
+    """Plays the test users and writes what each of their sessions gave."""
+    starts = controls.starts(here.data, "test", scale.test_users, scale.sessions_per_user)
+    document = {"cell": cell._asdict(), **more}
+    for name, world in (("judged", here.judge), ("noisy", here.world)):
+        if name == "noisy" and here.world is here.judge:
+            continue
+        # Every method meets the same users in the same order; only the draws differ by seed.
+        played = playing.Player(world, policy).play(starts, cell.seed + 1)
+        sessions = metrics.per_session(played)
+        np.savez_compressed(folder / f"{name}.npz", **sessions)
+        document[name] = {
+            "reward": float(sessions["reward"].mean()),
+            "ctr": float(sessions["reward"].sum() / sessions["depth"].sum()),
+            "depth": float(sessions["depth"].mean()),
+        }
+    with results.replacing(folder / "result.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def chosen(out: pathlib.Path, data_set: str, method: str) -> dict[str, Any]:
+    """What tuning chose for a method on a data set; nothing where it was not tuned."""
+    path = out / data_set / "tuning" / method / "best.json"
+    if not path.exists():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))["overrides"]
+
+
+def sessions(out: pathlib.Path, cell: Cell, which: str = "judged") -> dict[str, np.ndarray]:
+    """What each test session of a finished cell gave; see `metrics.session.per_session`."""
+    with np.load(cell.folder(out) / f"{which}.npz") as stored:
+        return dict(stored)
+
+
+@functools.cache
+def _validation_starts(directory: str, users: int, repeats: int) -> types.Starts:
+    data = storage.PreparedData.open(directory)
+    return controls.starts(data, "validation", users, repeats)
+
+
+def score(
+    out: pathlib.Path, data_set: str, method: str, scale: Scale, overrides: Mapping[str, Any]
+) -> float:
+    """Mean reward of validation users under a method with some settings, vanilla environment."""
+    here = setting(out, data_set, "vanilla", scale)
+    config = configuration(method, "vanilla", scale, here.spec, overrides)
+    learner = _learner(method, config, here, _TUNING_SEED)
+    while int(learner.unit) < learner.total_units:
+        learner.advance()
+    starts = _validation_starts(str(here.data.directory), scale.test_users, 8)
+    played = playing.Player(here.judge, learner.policy()).play(starts, _TUNING_SEED)
+    return float(metrics.per_session(played)["reward"].mean())
