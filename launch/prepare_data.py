@@ -10,7 +10,7 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec.data import download, episodes, features, schema, storage, synthetic
-from tfrec.data.sources import files, kuairand, movielens, table
+from tfrec.data.sources import files, kuairand, movielens, otto, table, taobao, yoochoose
 from tfrec.errors import UserError
 from tfrec.training.options import option
 
@@ -21,8 +21,8 @@ class PrepareDataConfig:
 
     source: str = option(
         "embedded",
-        "embedded, movielens, kuairand or table; or a folder or an archive of one of the "
-        "public sets, which is then recognised",
+        "embedded, movielens, kuairand, taobao, yoochoose, otto or table; or a folder or an "
+        "archive of one of the public sets, which is then recognised",
     )
     path: str = option("", "the log: a file, a folder or an archive; not for embedded")
     download: str = option(
@@ -45,7 +45,17 @@ flags.define(PrepareDataConfig)
 flags.define(episodes.PrepareConfig)
 flags.define(synthetic.SyntheticConfig, "embedded_")
 flags.define(movielens.MovieLensConfig)
+flags.define(yoochoose.YooChooseConfig)
 flags.define(table.TableConfig)
+
+
+_PUBLIC = {
+    "movielens": movielens.PATTERNS,
+    "kuairand": kuairand.PATTERNS,
+    "taobao": taobao.PATTERNS,
+    "yoochoose": yoochoose.PATTERNS,
+    "otto": otto.PATTERNS,
+}
 
 
 def main(_):
@@ -97,16 +107,16 @@ def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
         rich.print(f"{archive.url}\n{archive.terms}")
         path = str(download.fetch(archive, config.downloads))
         source = "kuairand" if config.download.startswith("KuaiRand") else "movielens"
-    elif source not in ("embedded", "movielens", "kuairand", "table"):
+    elif source not in ("embedded", "table", *_PUBLIC):
         if not pathlib.Path(source).exists():
             raise UserError(
-                f"--source={source}: expected embedded, movielens, kuairand, table, or a "
+                f"--source={source}: expected embedded, {', '.join(_PUBLIC)}, table, or a "
                 "folder or an archive that exists"
             )
         path, source = source, _recognised(pathlib.Path(source))
     if source == "embedded":
         if path:
-            raise UserError(f"--path={path} needs --source=movielens, kuairand or table")
+            raise UserError(f"--path={path} needs --source={', '.join(_PUBLIC)} or table")
         return source, None
     if not path:
         raise UserError(f"--source={source} needs --path=... (the log), or --download=...")
@@ -114,7 +124,7 @@ def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
 
 
 def _recognised(path: pathlib.Path) -> str:
-    for name, patterns in (("movielens", movielens.PATTERNS), ("kuairand", kuairand.PATTERNS)):
+    for name, patterns in _PUBLIC.items():
         if files.contains(path, patterns):
             return name
     raise UserError(
@@ -133,6 +143,12 @@ def _read(
         return movielens.read(path, flags.read(movielens.MovieLensConfig), bad_rows)
     if source == "kuairand":
         return kuairand.read(path, bad_rows)
+    if source == "taobao":
+        return taobao.read(path, bad_rows)
+    if source == "yoochoose":
+        return yoochoose.read(path, flags.read(yoochoose.YooChooseConfig), bad_rows)
+    if source == "otto":
+        return otto.read(path, bad_rows)
     return table.read(path, flags.read(table.TableConfig), bad_rows)
 
 

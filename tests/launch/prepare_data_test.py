@@ -50,7 +50,7 @@ def test_a_folder_is_recognised(tmp_path):
     ("arguments", "message"),
     [
         (["--source=movielens"], "--source=movielens needs --path"),
-        (["--path=log.csv"], "--path=log.csv needs --source=movielens, kuairand or table"),
+        (["--path=log.csv"], "--path=log.csv needs --source=movielens, kuairand, taobao"),
         (["--source=nothing"], "--source=nothing: expected embedded, movielens, kuairand"),
         (["--split=day"], "split"),
         (["--embedded_num_items=3"], "--embedded_num_items=3"),

@@ -177,6 +177,17 @@ def _md5(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def by_hand(where: str, then: str) -> Callable[[str], Archive]:
+    """For a set that its publisher does not let a program fetch, or gives no checksum of."""
+
+    def describe(name: str) -> Archive:
+        raise UserError(
+            f"--download={name}: this set is fetched by hand: {where}. Then pass {then}"
+        )
+
+    return describe
+
+
 Describe = Callable[[str], Archive]
 SETS: dict[str, Describe] = {
     **dict.fromkeys(
@@ -184,4 +195,20 @@ SETS: dict[str, Describe] = {
         movielens,
     ),
     **dict.fromkeys(("KuaiRand-Pure", "KuaiRand-1K", "KuaiRand-27K"), kuairand),
+    "taobao": by_hand(
+        "UserBehavior.csv.zip from https://tianchi.aliyun.com/dataset/649 (research use; the "
+        "site wants an account)",
+        "--source=taobao --path=UserBehavior.csv.zip --on_bad_row=skip",
+    ),
+    "yoochoose": by_hand(
+        "yoochoose-data.7z, the RecSys Challenge 2015, from "
+        "https://s3-eu-west-1.amazonaws.com/yc-rdata/yoochoose-data.7z (CC BY-NC-ND 4.0; no "
+        "checksum is published), and unpack it with 7z",
+        "--source=yoochoose --path=the folder",
+    ),
+    "otto": by_hand(
+        "otto-recommender-system from Kaggle, with an account, as "
+        "https://github.com/otto-de/recsys-dataset says (CC BY 4.0)",
+        "--source=otto --path=the folder",
+    ),
 }

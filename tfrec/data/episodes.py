@@ -6,8 +6,9 @@ until a batch is cut out (`blocks.py`).
 
 1. A gap longer than `session_gap_minutes` starts a session.
 2. Training users (split=user) or the training period (split=time) are chosen.
-3. The `max_items` items that are most frequent in training rows stay; an item that no
-   training row has, or that is rarer, leaves the log with its rows.
+3. The `max_items` items that are most frequent in training rows stay, if they have at least
+   `min_item_rows` of them; an item that no training row has, or that is rarer, leaves the
+   log with its rows.
 4. Sessions shorter than `min_steps` are dropped. Those of `max_steps` or more keep
    their first `max_steps` and count as cut: `exited` is False. What a cut session did
    afterwards is no session of its own (nobody started there), but it is history to
@@ -44,6 +45,7 @@ class PrepareConfig:
     max_items: int = option(
         0, "keep the most frequent items of the training rows, items; 0 keeps all of them"
     )
+    min_item_rows: int = option(1, "keep items of at least this many training rows, rows")
     max_users: int = option(
         0, "a random choice of this many users (split=user only), users; 0 keeps all of them"
     )
@@ -65,7 +67,7 @@ class PrepareConfig:
     shards: int = option(4, "files of each split")
 
     def __post_init__(self):
-        for name in ("min_steps", "max_steps", "history_length", "shards"):
+        for name in ("min_steps", "max_steps", "history_length", "min_item_rows", "shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
         for name in ("max_items", "max_users", "max_sessions_per_user"):
@@ -170,7 +172,7 @@ def prepare(
         sessions = sessions._replace(split=cuts.split(sessions))
     del time
 
-    items = _items(columns["item"], in_training, config.max_items)
+    items = _items(columns["item"], in_training, config)
     columns["item"] = pl.Series(items.encode(columns.pop("item")))
     unknown = columns["item"] == types.PAD
     dropped = {"rows_of_unknown_or_rare_items": int(unknown.sum())}
@@ -284,16 +286,16 @@ def _split_users(num_users: int, config: PrepareConfig) -> np.ndarray:
     return split
 
 
-def _items(item: pl.Series, in_training: np.ndarray, max_items: int) -> vocabulary_lib.Ids:
-    """The items of the training rows, or the most frequent of them; most frequent first."""
+def _items(
+    item: pl.Series, in_training: np.ndarray, config: PrepareConfig
+) -> vocabulary_lib.Ids:
+    """The items of the training rows, or the frequent ones of them; most frequent first."""
     rows = pl.DataFrame({"item": item, "training": in_training}).lazy()
     counts = rows.group_by("item").agg(pl.col("training").sum()).collect(engine="streaming")
-    kept = counts.filter(pl.col("training") > 0)
+    kept = counts.filter(pl.col("training") >= config.min_item_rows)
     # Ties go to the smaller id, so that the order does not depend on that of the rows.
     kept = kept.sort("training", "item", descending=[True, False])
-    return vocabulary_lib.Ids(
-        vocabulary_lib.as_array((kept.head(max_items) if max_items else kept)["item"])
-    )
+    return vocabulary_lib.Ids(vocabulary_lib.as_array(kept["item"][: config.max_items or None]))
 
 
 def _sessions(new_user: np.ndarray, time: np.ndarray, config: PrepareConfig) -> Sessions:

@@ -121,6 +121,11 @@ class BadRows:
             )
         )
 
+    def add(self, other: "BadRows") -> None:
+        """Remembers what another one has rejected."""
+        self.repeated += other.repeated
+        self._rejected += other._rejected
+
     def write(self, directory: pathlib.Path) -> None:
         """Writes rejected.csv (file, row, column, value, expected) if a row was rejected."""
         if self._rejected:

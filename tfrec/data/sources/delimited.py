@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import files
+from tfrec.data.sources import assembly, files
 from tfrec.errors import UserError
 
 _ROWS_AT_ONCE = 1 << 20
@@ -17,6 +17,7 @@ _EXPECTED = {
     pl.Int32: "an integer within 32 bits",
     pl.Int64: "an integer within 64 bits",
     pl.Float32: "a number",
+    pl.Float64: "a number",
     pl.String: "text",
 }
 
@@ -41,77 +42,64 @@ def read_grouped(
     columns: Mapping[str, type[pl.DataType]],
     interactions: Callable[[pl.DataFrame, schema_lib.BadRows], pl.DataFrame],
     schema: schema_lib.Schema,
+    bad_rows: schema_lib.BadRows,
     *,
+    user: str,
     separator: str = ",",
     names: Sequence[str] | None = None,
 ) -> pl.DataFrame | None:
-    """The validated table of a clean file whose rows are grouped by ascending user.
+    """The validated table of a readable file in which each user's rows are together.
 
     Some users at a time are read, checked and ordered while the next are parsed, so that
     memory is the finished table and one block.
 
     Args:
       path: as for `read`, and so are `columns`, `separator` and `names`.
-      columns: names and types of the columns to read, all numbers.
-      interactions: turns some rows of the file into rows of the interaction table.
+      columns: names and types of the columns to read.
+      interactions: turns all rows of some users, with their `row`, into rows of the
+        interaction table, in which every column is a number.
       schema: of the interaction table.
+      bad_rows: as for `read`; left alone where None is returned.
+      user: the column with the user.
       separator: one character.
       names: all columns, for a file without a header line.
 
     Returns:
-      The table, or None where the file is not so, or not clean: then `read` it, to put it
-      in order or to say what is wrong.
+      The table, or None where the file is not so, or has bad rows that are not to be
+      skipped: then `read` it, to put it in order or to say what is wrong.
     """
     present = _present(path, columns, separator, names)
     scan = _scan(path, present, columns, separator, names is None)
+    rejected = schema_lib.BadRows(bad_rows.skip)
     try:
-        table = _Table(schema, rows=scan.select(pl.len()).collect().item())
-        batches = scan.select(*columns).collect_batches(
-            chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming"
+        table = assembly.Table(schema, rows=scan.select(pl.len()).collect().item())
+        batches = (
+            scan.select(*columns)
+            .with_row_index(schema_lib.ROW, offset=2 if names is None else 1)
+            .collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming")
         )
-        strict = schema_lib.BadRows()
-        rest, last_user = None, None  # the batch's last user may go on in the next batch
+        rest = None  # the batch's last user may go on in the next batch
         for batch in batches:
             if sum(batch.null_count().row(0)):
                 return None
-            rows = interactions(batch, strict)
-            rows = rows if rest is None else pl.concat([rest, rows])
-            users = rows["user"]
-            if not users.is_sorted() or (last_user is not None and users[0] <= last_user):
-                return None
-            cut = users.search_sorted(users[-1])
+            rows = batch if rest is None else pl.concat([rest, batch])
+            users = rows[user].to_numpy()
+            changes = np.flatnonzero(users[1:] != users[:-1])
+            cut = int(changes[-1]) + 1 if len(changes) else 0
             rest, rows = rows[cut:], rows[:cut]
             if cut:
-                last_user = users[cut - 1]
-                table.append(schema_lib.validate(rows, schema, path))
+                rows = interactions(rows, rejected)
+                table.append(schema_lib.validate(rows, schema, path, rejected))
         if rest is None:
             return None
-        table.append(schema_lib.validate(rest, schema, path))
+        rows = interactions(rest, rejected)
+        table.append(schema_lib.validate(rows, schema, path, rejected))
     except (pl.exceptions.PolarsError, UserError):
         return None
+    if table.shared_user() is not None:
+        return None
+    bad_rows.add(rejected)
     return table.finished()
-
-
-class _Table:
-    """An interaction table of numbers that grows block by block, without a second copy."""
-
-    def __init__(self, schema: schema_lib.Schema, rows: int):
-        self._names, self._rows, self._filled = schema.columns, rows, 0
-        self._columns: dict[str, np.ndarray] = {}
-
-    def append(self, block: pl.DataFrame) -> None:
-        end = self._filled + block.height
-        for name in self._names:
-            part = block[name].to_numpy()
-            if name not in self._columns:
-                self._columns[name] = np.empty(self._rows, part.dtype)
-            self._columns[name][self._filled : end] = part
-        self._filled = end
-
-    def finished(self) -> pl.DataFrame:
-        return pl.DataFrame(
-            {name: pl.Series(column[: self._filled]) for name, column in self._columns.items()}
-        )
 
 
 def read(

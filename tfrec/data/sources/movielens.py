@@ -83,7 +83,9 @@ def read(
         def interactions(rows: pl.DataFrame, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
             return _interactions(rows, config, log, bad_rows, first_row)
 
-        table = delimited.read_grouped(text, _COLUMNS, interactions, schema, **layout)
+        table = delimited.read_grouped(
+            text, _COLUMNS, interactions, schema, bad_rows, user="userId", **layout
+        )
         if table is None:
             table = schema_lib.validate(
                 interactions(delimited.read(text, _COLUMNS, bad_rows, **layout), bad_rows),

@@ -1,0 +1,168 @@
+"""OTTO: four weeks of a shop, JSON lines, one session (which is one user) a line.
+
+https://github.com/otto-de/recsys-dataset (CC BY 4.0; lies on Kaggle, an account is needed):
+
+    {"session": 42, "events": [{"aid": 0, "ts": 1661200010000, "type": "clicks"}, ...]}
+
+`aid` is the item, `ts` unix milliseconds, `type` one of clicks, carts and orders. Every event
+is a step at which the user saw the item; its type is the feedback: `order` (the reward, as
+a buy is in the other shops) and `cart`, both 0 where it is a click. What the publisher
+calls a session is all that a user did in the four weeks, so `session_gap_minutes` parts it.
+
+The file is read a block of lines at a time. A line that is no such JSON, and an event with
+a wrong value, are bad rows; a row's number is that of its line.
+"""
+
+import io
+import itertools
+import json
+import pathlib
+from collections.abc import Iterator
+
+import polars as pl
+
+from tfrec import types
+from tfrec.data import schema as schema_lib
+from tfrec.data.sources import assembly, files
+from tfrec.errors import UserError
+
+PATTERNS = ("train.jsonl", "otto-recsys-train.jsonl")
+_BYTES_AT_ONCE = 1 << 25
+_BYTES_OF_AN_EVENT = 40  # at least
+_TYPES = ("clicks", "carts", "orders")
+_EVENT: dict[str, type[pl.DataType]] = {"aid": pl.Int32, "ts": pl.Int64, "type": pl.String}
+_LINE = pl.Schema({"session": pl.Int32, "events": pl.List(pl.Struct(_EVENT))})
+_EXPECTED = {
+    "session": "an integer within 32 bits",
+    "aid": "an integer within 32 bits",
+    "ts": "an integer of unix milliseconds",
+    "type": "clicks, carts or orders",
+}
+_SCHEMA = schema_lib.Schema(
+    feedback=(
+        types.FeedbackColumn("order", "binary", "orders"),
+        types.FeedbackColumn("cart", "binary", "additions to the cart"),
+    )
+)
+
+
+def read(
+    path: str | pathlib.Path, bad_rows: schema_lib.BadRows | None = None
+) -> tuple[pl.DataFrame, schema_lib.Schema]:
+    """The events as an interaction table.
+
+    Args:
+      path: the file (also as .gz), its folder, or an archive.
+      bad_rows: what to do with bad rows; an error by default.
+
+    Returns:
+      The validated table (feedback: order, cart) and its schema.
+
+    Raises:
+      UserError: naming file, line, field and value; or a session that has two lines.
+    """
+    bad_rows = bad_rows or schema_lib.BadRows()
+    names = {"user": "session", "item": "aid", "time_ms": "ts"}
+    with files.opened(path, PATTERNS) as (log, *_):
+        table = assembly.Table(_SCHEMA, rows=log.stat().st_size // _BYTES_OF_AN_EVENT + 1)
+        empty = True
+        for first_row, lines in _blocks(log):
+            events = _events(lines, first_row, log, bad_rows)
+            if events.height:
+                table.append(schema_lib.validate(events, _SCHEMA, log, bad_rows, names=names))
+                empty = False
+        if empty:
+            raise UserError(f"{log.name}: no events; expected at least one")
+    twice = table.shared_user()
+    if twice is not None:
+        raise UserError(f"{log.name}: session {twice} has two lines; expected one of each")
+    return table.finished(), _SCHEMA
+
+
+def _blocks(log: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Whole lines and the number of the first of them."""
+    first_row = 1
+    with log.open("rb") as file:
+        while lines := file.read(_BYTES_AT_ONCE) + file.readline():
+            yield first_row, lines
+            first_row += lines.count(b"\n")
+
+
+def _events(
+    lines: bytes, first_row: int, log: pathlib.Path, bad_rows: schema_lib.BadRows
+) -> pl.DataFrame:
+    """The events of some lines as rows of the interaction table."""
+    events = _parsed(lines, first_row)
+    if events is None:
+        events = _parsed_by_line(lines, first_row, log, bad_rows)
+    known = pl.col("type").is_in(_TYPES)
+    events = schema_lib.check(
+        events, "type", known, _EXPECTED["type"], log, bad_rows, first_row=first_row
+    )
+    return events.select(
+        schema_lib.ROW,
+        pl.col("session").alias("user"),
+        pl.col("aid").alias("item"),
+        pl.col("ts").alias("time_ms"),
+        (pl.col("type") == "orders").cast(pl.Float32).alias("order"),
+        (pl.col("type") == "carts").cast(pl.Float32).alias("cart"),
+    )
+
+
+def _parsed(lines: bytes, first_row: int) -> pl.DataFrame | None:
+    """row, session, aid, ts, type of clean lines, at full speed; None for any others."""
+    try:
+        sessions = pl.read_ndjson(io.BytesIO(lines), schema=_LINE)
+    except pl.exceptions.PolarsError:
+        return None
+    if sessions.height != lines.count(b"\n") + (not lines.endswith(b"\n")):
+        return None  # blank lines, so that the numbers would be wrong
+    events = sessions.with_row_index(schema_lib.ROW, offset=first_row).explode("events")
+    events = events.unnest("events")
+    return None if sum(events.null_count().row(0)) else events
+
+
+def _parsed_by_line(
+    lines: bytes, first_row: int, log: pathlib.Path, bad_rows: schema_lib.BadRows
+) -> pl.DataFrame:
+    """The same where something is damaged: slowly, and with the row that is at fault."""
+    found: list[tuple[object, ...]] = []
+    broken: list[tuple[int, str]] = []
+    for row, line in enumerate(lines.split(b"\n"), first_row):
+        if not line.strip():
+            continue
+        try:
+            parsed = json.loads(line)
+            session, events = parsed["session"], parsed["events"]
+            values = [(event.get(name) for name in _EVENT) for event in events]
+            found += [(row, *map(_text, itertools.chain([session], v))) for v in values]
+        except (ValueError, LookupError, TypeError, AttributeError):
+            broken.append((row, line.decode("utf-8", "replace")))
+    if broken:
+        rows, texts = zip(*broken, strict=True)
+        bad_rows.reject(
+            log,
+            pl.Series(rows),
+            "the line",
+            pl.Series(texts),
+            'JSON such as {"session": 1, "events": [{"aid": 2, "ts": 3, "type": "clicks"}]}',
+        )
+    names = ["session", *_EVENT]
+    columns = {schema_lib.ROW: pl.UInt32, **dict.fromkeys(names, pl.String)}
+    frame = pl.DataFrame(found, schema=columns, orient="row")
+    for name, dtype in {"session": pl.Int32, **_EVENT}.items():
+        value = pl.col(name).cast(dtype, strict=False)
+        frame = schema_lib.check(
+            frame,
+            name,
+            value.is_not_null(),
+            _EXPECTED[name],
+            log,
+            bad_rows,
+            first_row=first_row,
+        ).with_columns(value)
+    return frame
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
