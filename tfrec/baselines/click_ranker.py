@@ -1,0 +1,145 @@
+"""What the supervised rankers share: a click logit for a state and an item, and its loss.
+
+They learn the next click alone: no reward to come, no exit. What they recommend is the
+candidate most likely to be clicked now.
+"""
+
+import abc
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.replay.episodes import EpisodeReplay
+from tfrec.simulators import session
+from tfrec.training import finite
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClickRankerConfig(BaselineConfig):
+    """What the supervised rankers have beside what all baselines have."""
+
+    weight_decay: float = option(
+        0.0, "share of a weight lost in an update, in learning rates (AdamW)"
+    )
+
+
+class ClickNetwork(tf.Module, abc.ABC):
+    """Scores items by the chance of a click."""
+
+    @abc.abstractmethod
+    def logit(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
+        """Click logit of one item for each state, float [B]; item is int32 [B]."""
+
+    @abc.abstractmethod
+    def all_logits(self, observation: types.Observation) -> tf.Tensor:
+        """Click logits of all candidates, float [B, A]; column i for item i + 1."""
+
+    @abc.abstractmethod
+    def loss(
+        self,
+        observation: types.Observation,
+        item: tf.Tensor,
+        clicked: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Losses by name, scalars, whose sum is minimised; the first is that of the clicks.
+
+        Args:
+          observation: B states.
+          item: int32 [B], what was shown.
+          clicked: float [B], 0 or 1.
+          seed: int32 [2].
+        """
+
+
+class ClickRanker(BaselineLearner):
+    """Learns a ClickNetwork from the steps of the replay.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      log: training sessions, numpy arrays.
+      world: who answers, or None to learn from the log alone.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+      seed: of the weights and of all later draws.
+      name: the module's name.
+    """
+
+    def __init__(
+        self,
+        config: ClickRankerConfig,
+        spec: types.DataSpec,
+        log: types.Episodes,
+        world: session.World | None,
+        item_vectors: np.ndarray,
+        seed: int,
+        name: str,
+    ):
+        super().__init__(config, spec, log, world, seed, name)
+        self.network = self.build_network(item_vectors)
+        self.optimizer = tf.keras.optimizers.Adam(
+            self.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
+        )
+        self.optimizer.build(self.learned_by_adam)
+        self.replay = EpisodeReplay(spec, config.replay_sessions, 1)
+        self.fill(log, config.replay_sessions)
+
+    @abc.abstractmethod
+    def build_network(self, item_vectors: np.ndarray) -> ClickNetwork:
+        """The network, with all its variables."""
+
+    @property
+    def learned_by_adam(self) -> list[tf.Variable]:
+        return list(self.network.trainable_variables)
+
+    @property
+    def acting(self) -> tf.Module:
+        """What `policy` reads."""
+        return self.network
+
+    @property
+    def checked(self) -> list[str]:
+        variables = self.network.trainable_variables
+        return ["loss", *(f"gradient of {v.name.removesuffix(':0')}" for v in variables)]
+
+    def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
+        # Clicks that are reported together, late, are one click of the step they come with.
+        clicked = tf.clip_by_value(reward, 0.0, 1.0)[..., None]  # [B, T, 1]
+        self.replay.add(episodes, clicked, tf.zeros([tf.shape(reward)[0], 1]))
+
+    def predict(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
+        """Click logit of one item for each state, float [B]; item is int32 [B]."""
+        return self.network.logit(observation, item)
+
+    def policy(self) -> session.Policy:
+        return lambda turn: session.best(
+            self.network.all_logits(turn.observation), turn.blocked
+        )
+
+    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)  # [2, 2]
+        rows = self.replay.sample(self.config.batch, seeds[0])
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            losses = self.network.loss(rows.observation, rows.item, rows.label[:, 0], seeds[1])
+            loss = tf.add_n(list(losses.values()))
+        gradients = tape.gradient(loss, variables)
+        named = dict(zip(self.checked, [loss, *gradients], strict=True))
+        bad = finite.first_non_finite(named)
+        if bad < 0:
+            self.apply(dict(zip((v.ref() for v in variables), gradients, strict=True)))
+        return losses, bad
+
+    def apply(self, gradients: dict) -> None:
+        """Moves the weights; gradients are keyed by `variable.ref()`."""
+        pairs = [(gradients[v.ref()], v) for v in self.learned_by_adam]
+        self.optimizer.apply_gradients(pairs)
+
+
+def log_loss(logit: tf.Tensor, clicked: tf.Tensor) -> tf.Tensor:
+    """Mean logistic loss, scalar; both are float [B]."""
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=clicked, logits=logit))

@@ -1,0 +1,152 @@
+"""DIEN as a click ranker (Zhou et al., AAAI 2019), with its auxiliary loss.
+
+    L = L_click + alpha L_aux                                                    (eq 7)
+
+In two forms. `candidate` is the paper's: the attention over a user's interests is for one
+candidate, so that each pair of a user and a candidate runs its own AUGRU. That ranks a few
+given candidates. `latest` asks for the interest after the latest event instead; the state
+then serves all candidates, whose scores are one matrix product, and sessions of thousands
+of users with thousands of candidates can be played.
+
+In both the click's logit is an inner product of a projection of the state with a vector of
+the item, where the paper joins them in dense layers.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.baselines.click_ranker import (
+    ClickNetwork,
+    ClickRanker,
+    ClickRankerConfig,
+    log_loss,
+)
+from tfrec.baselines.network import StateItemNetwork
+from tfrec.simulators import session
+from tfrec.towers.dien import History
+from tfrec.training.options import option
+
+_PAIRS = 4096  # states times candidates that are encoded at once
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DienConfig(ClickRankerConfig):
+    """DIEN's numbers beside those of all rankers."""
+
+    query: Literal["latest", "candidate"] = option(
+        "latest",
+        "what attention asks for: the latest interest, or the candidate (slow in play)",
+    )
+    auxiliary: float = option(0.5, "alpha, weight of the auxiliary loss")
+
+
+# What `launch/tune` draws from.
+SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "units": (32, 64),
+    "hidden": (64, 128, 256),
+    "batch": (128, 256),
+    "auxiliary": (0.0, 0.2, 0.5, 1.0),
+}
+
+
+class DienNetwork(ClickNetwork):
+    """The state tower and the head, in either form.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+    """
+
+    def __init__(self, config: DienConfig, spec: types.DataSpec, item_vectors: np.ndarray):
+        super().__init__(name="network")
+        self.spec, self.auxiliary = spec, config.auxiliary
+        self.towers = StateItemNetwork(
+            spec,
+            item_vectors,
+            embedding=config.embedding,
+            units=config.units,
+            state=config.state,
+            hidden=config.hidden,
+            crossed=config.crossed,
+            name="towers",
+        )
+        self.query = None
+        if config.query == "candidate":
+            self.query = tf.keras.layers.Dense(config.units, name="query")
+            self.query.build([None, config.embedding])
+
+    def _encode(self, observation: types.Observation, item: tf.Tensor) -> History:
+        if self.query is None:
+            return self.towers.encode(observation)
+        embedding = tf.gather(self.towers.item_embedding, item)  # [B, D]
+        return self.towers.tower(observation, self.query(embedding))
+
+    def logit(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
+        return self.towers.values(self._encode(observation, item).state, item)[:, 0]
+
+    def all_logits(self, observation: types.Observation) -> tf.Tensor:
+        if self.query is None:
+            return self.towers.all_values(self.towers.encode(observation).state)[..., 0]
+        # A block of states times one candidate at a time would leave small batches idle:
+        # each pass encodes as many candidates as keep it near `_PAIRS` pairs.
+        states = tf.shape(observation.step)[0]
+        candidates = self.spec.num_candidates
+        block = tf.clip_by_value(_PAIRS // tf.maximum(states, 1), 1, candidates)
+        passes = (candidates + block - 1) // block
+
+        def score(index: tf.Tensor) -> tf.Tensor:
+            item = tf.minimum(index * block + tf.range(block) + 1, candidates)  # [C]
+            repeated = types.Observation(*(tf.repeat(x, block, axis=0) for x in observation))
+            logit = self.logit(repeated, tf.tile(item, [states]))  # [B * C]
+            return tf.reshape(logit, [states, block])
+
+        scores = tf.map_fn(
+            score,
+            tf.range(passes),
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([None, None], tf.float32),
+        )  # [passes, B, C]
+        flat = tf.reshape(tf.transpose(scores, [1, 0, 2]), [states, passes * block])
+        return tf.ensure_shape(flat[:, :candidates], [None, candidates])
+
+    def loss(
+        self,
+        observation: types.Observation,
+        item: tf.Tensor,
+        clicked: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        history = self._encode(observation, item)
+        logit = self.towers.values(history.state, item)[:, 0]
+        auxiliary = self.towers.tower.auxiliary_loss(observation, history, seed)
+        return {
+            "click_loss": log_loss(logit, clicked),
+            "weighted_auxiliary_loss": self.auxiliary * auxiliary,
+        }
+
+
+class DienLearner(ClickRanker):
+    """DIEN on the common schedule; arguments as those of a ClickRanker."""
+
+    config: DienConfig
+
+    def __init__(
+        self,
+        config: DienConfig,
+        spec: types.DataSpec,
+        log: types.Episodes,
+        world: session.World | None,
+        item_vectors: np.ndarray,
+        seed: int,
+    ):
+        super().__init__(config, spec, log, world, item_vectors, seed, name="dien")
+
+    def build_network(self, item_vectors: np.ndarray) -> DienNetwork:
+        return DienNetwork(self.config, self.spec, item_vectors)
