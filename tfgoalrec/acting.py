@@ -51,5 +51,8 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
 def _scores(model: WorldModel, goal: tf.Tensor, turn: session.Turn) -> tf.Tensor:
     batch = tf.shape(turn.observation.step)[0]
     # Read here, not when the policy is made: a goal in a variable may change.
-    wanted = tf.broadcast_to(tf.cast(goal, tf.float32), [batch, model.dim])
+    wanted = tf.cast(goal, tf.float32)
+    if wanted.shape.rank == 2:
+        wanted = turn.own(wanted)
+    wanted = tf.broadcast_to(wanted, [batch, model.dim])
     return model.scores(model.encode(turn.observation, wanted), wanted)

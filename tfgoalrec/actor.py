@@ -137,7 +137,8 @@ def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
 
     def choose(turn: session.Turn) -> tf.Tensor:
         batch = tf.shape(turn.observation.step)[0]
-        wanted = tf.broadcast_to(goal, [batch, model.dim])
+        own = turn.own(goal) if goal.shape.rank == 2 else goal
+        wanted = tf.broadcast_to(own, [batch, model.dim])
         action = actor(model.encode(turn.observation, wanted).joint)
         return session.best(closeness(model.item_vectors()[:, :-1], action), turn.blocked)
 

@@ -44,3 +44,17 @@ def test_blocked_items_are_not_tried():
     chosen = acting.explore(model, goal, epsilon=1.0, pool=0.5)(turn).numpy()
     assert not blocked[np.arange(400), chosen - 1].any()
     assert len(np.unique((ranking == chosen[:, None]).argmax(axis=1))) == 2
+
+
+def test_each_session_keeps_its_goal_when_others_have_left():
+    model = small.agent().averaged
+    goals, observation = small.unit_goals(40, 11), small.observations(40)
+    left = tf.constant([31, 2, 17, 5])
+    whole = session.Turn(observation, None, None, tf.constant([1, 2]))
+    some = whole._replace(
+        observation=tf.nest.map_structure(lambda x: tf.gather(x, left), observation), row=left
+    )
+    policy = acting.greedy(model, goals)
+    chosen = policy(whole).numpy()
+    assert len(set(chosen)) > 1
+    np.testing.assert_array_equal(policy(some), chosen[left.numpy()])

@@ -83,7 +83,11 @@ class EmbeddedWorld(tf.Module):
         )
 
     def step(
-        self, state: HiddenState, item: tf.Tensor, seed: tf.Tensor
+        self,
+        state: HiddenState,
+        item: tf.Tensor,
+        seed: tf.Tensor,
+        distort: session.Distortion | None = None,
     ) -> tuple[HiddenState, tf.Tensor, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split(seed, 3)
         shape = tf.shape(item)
@@ -91,6 +95,8 @@ class EmbeddedWorld(tf.Module):
         probability = tf.gather_nd(
             self._click, tf.stack([state.taste, state.fatigue, index], axis=1)
         )  # [B]
+        if distort is not None:
+            probability = distort(tf.math.log(probability) - tf.math.log1p(-probability))
         click = tf.random.stateless_uniform(shape, seeds[0]) < probability
         spread = self.config.watch_spread * tf.random.stateless_normal(shape, seeds[1])
         seconds = tf.where(click, tf.gather(self._median, index) * tf.exp(spread), 0.0)
@@ -119,16 +125,17 @@ def solve(world: EmbeddedWorld, reward: np.ndarray) -> Optimum:
       world: the true world.
       reward: float [F], what one unit of each feedback column is worth.
     """
-    click = world._click.numpy().astype(np.float64)  # [Z, L, N]
-    seconds = click * world._seconds.numpy()
-    after = world._after.numpy()  # [L, N]
-    stays = 1.0 - world._exit.numpy().astype(np.float64)[after]  # [L, N]
-    now = reward[0] * click + reward[1] * seconds  # [Z, L, N]
+    allowed = world.spec.num_candidates  # A
+    click = world._click.numpy().astype(np.float64)[..., :allowed]  # [Z, L, A]
+    seconds = click * world._seconds.numpy()[:allowed]
+    after = world._after.numpy()[:, :allowed]  # [L, A]
+    stays = 1.0 - world._exit.numpy().astype(np.float64)[after]  # [L, A]
+    now = reward[0] * click + reward[1] * seconds  # [Z, L, A]
     horizon = world.spec.max_steps
     value = np.zeros((horizon + 1, *click.shape[:2]))
     item = np.zeros((horizon, *click.shape[:2]), np.int64)
     for step in reversed(range(horizon)):
-        q = now + stays[None] * value[step + 1][:, after]  # [Z, L, N]
+        q = now + stays[None] * value[step + 1][:, after]  # [Z, L, A]
         item[step], value[step] = q.argmax(axis=-1) + 1, q.max(axis=-1)
     return Optimum(value, item)
 

@@ -201,7 +201,11 @@ class UserModel(tf.Module):
         return session.Responses(tf.stack([click, *further], axis=-1), left)
 
     def step(
-        self, state: UserState, item: tf.Tensor, seed: tf.Tensor
+        self,
+        state: UserState,
+        item: tf.Tensor,
+        seed: tf.Tensor,
+        distort: session.Distortion | None = None,
     ) -> tuple[UserState, tf.Tensor, tf.Tensor]:
         embedding = self._embed(item)  # [B, D]
         halves = self._item_half(embedding)  # [B, P, K + 1]
@@ -212,7 +216,7 @@ class UserModel(tf.Module):
         normal = tf.random.stateless_normal(shape, seeds[1])
         moved = self._calibration()
         click_logit = _pair(self._click_half(state), halves[:, 0], moved[0])
-        clicked = uniform[0] < tf.sigmoid(click_logit)
+        clicked = uniform[0] < (distort or tf.sigmoid)(click_logit)
         logits = _pair(self._after_half(state, clicked), halves[:, 1:], moved[1:])  # [B, P']
         after = self._aftermath(tf.unstack(logits, axis=-1))
         left = uniform[columns] < tf.sigmoid(after.exit)

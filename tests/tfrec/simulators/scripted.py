@@ -27,11 +27,33 @@ class ScriptedWorld:
             tf.repeat(feedback[None], batch, axis=0), tf.zeros([batch, tf.size(candidates)])
         )
 
-    def step(self, state, item, seed):
+    def step(self, state, item, seed, distort=None):
         taken = state["taken"] + 1
         amount = tf.cast(taken, tf.float32) + tf.cast(item, tf.float32) / 10
         feedback = tf.stack([tf.cast(item % 2, tf.float32), amount], axis=-1)
         return {"user": state["user"], "taken": taken}, feedback, taken >= state["user"]
+
+
+class RestlessWorld:
+    """A user leaves after each step with one chance in ten, and clicks with one in three."""
+
+    repeats = False
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def reset(self, starts):
+        return (starts.user,)
+
+    def responses(self, state, candidates):
+        raise NotImplementedError
+
+    def step(self, state, item, seed, distort=None):
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        shape = tf.shape(item)
+        click = tf.cast(tf.random.stateless_uniform(shape, seeds[0]) < 1 / 3, tf.float32)
+        left = tf.random.stateless_uniform(shape, seeds[1]) < 0.1
+        return state, tf.stack([click, tf.cast(state[0], tf.float32)], axis=1), left
 
 
 def starts(batch, spec=None, seed=0):

@@ -1,4 +1,7 @@
+import dataclasses
+
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.tfgoalrec import small
@@ -83,6 +86,75 @@ def test_the_same_seed_gives_the_same_sessions():
     first, again = play(random), play(random)
     np.testing.assert_array_equal(first.item, again.item)
     assert (play(random, seed=tf.constant([1, 3])).item != first.item).any()
+
+
+LONG = dataclasses.replace(small.SPEC, max_steps=83, num_items=90)
+ONE_STRETCH = 1000
+
+
+def play_long(world, policy, batch, monkeypatch, whole=None):
+    """Sessions of up to 83 steps, in stretches or (`whole`) in one go."""
+    if whole:
+        monkeypatch.setattr(session, "_WHOLE", whole)
+    starts = scripted.starts(batch)._replace(user=tf.range(1, batch + 1))
+    episodes = tf.function(lambda: session.rollout(world, policy, starts, SEED))()
+    return small.types.Episodes(*(part.numpy() for part in episodes))
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_stretches_change_nothing_where_nothing_is_drawn(monkeypatch, repeats):
+    world = scripted.ScriptedWorld(LONG, repeats)
+    offset = tf.constant(np.random.default_rng(0).permutation(100), tf.int32)
+
+    def policy(turn):  # unlike for each session, and never the same item twice
+        own = turn.own(offset) + turn.world["user"]
+        return (own + turn.observation.step) % 90 + 1
+
+    stretches = play_long(world, policy, 100, monkeypatch)
+    whole = play_long(world, policy, 100, monkeypatch, ONE_STRETCH)
+    for name, expected in whole._asdict().items():
+        np.testing.assert_array_equal(getattr(stretches, name), expected, err_msg=name)
+    # User u leaves after u steps; the cap is 83.
+    assert stretches.length.tolist() == [*range(1, 83), *[83] * 18]
+    assert stretches.exited.tolist() == [True] * 83 + [False] * 17
+
+
+def test_the_window_goes_on_from_one_stretch_to_the_next(monkeypatch):
+    world = scripted.ScriptedWorld(LONG, repeats=True)
+    policy = scripted.by_observation(LONG)
+    stretches = play_long(world, policy, 60, monkeypatch)
+    whole = play_long(world, policy, 60, monkeypatch, ONE_STRETCH)
+    np.testing.assert_array_equal(stretches.item, whole.item)
+    np.testing.assert_array_equal(stretches.feedback, whole.feedback)
+
+
+def test_stretches_leave_the_statistics_as_they_are(monkeypatch):
+    world, policy = scripted.RestlessWorld(LONG), controls.random(90)
+    stretches = play_long(world, policy, 4000, monkeypatch)
+    again = play_long(world, policy, 4000, monkeypatch)
+    whole = play_long(world, policy, 4000, monkeypatch, ONE_STRETCH)
+    np.testing.assert_array_equal(stretches.item, again.item)  # the same seed, the same
+    assert (stretches.item[:, :16] == whole.item[:, :16]).all()
+    assert (stretches.item[:, 16:] != whole.item[:, 16:]).any()
+    long = stretches.length > 32
+    assert long.sum() > 50
+    # Leaving with a chance of 1/10: means 10 steps, those that last 32 another 10.
+    for episodes in (stretches, whole):
+        error = episodes.length.std() / np.sqrt(4000)
+        assert abs(episodes.length.mean() - 10 * (1 - 0.9**83)) < 4 * error
+        rest = episodes.length[episodes.length > 32] - 32
+        assert abs(rest.mean() - 10 * (1 - 0.9**51)) < 4 * rest.std() / np.sqrt(len(rest))
+        live = np.arange(83) < episodes.length[:, None]
+        clicks = episodes.feedback[..., 0][live & (np.arange(83) >= 32)]
+        assert abs(clicks.mean() - 1 / 3) < 4 * np.sqrt(2 / 9 / len(clicks))
+        shown = episodes.item[:, 32:][live[:, 32:]]
+        assert abs(shown.mean() - 45.5) < 4 * 26 / np.sqrt(len(shown))
+        assert (episodes.item[~live] == 0).all() and (episodes.feedback[~live] == 0).all()
+        # Each row keeps its user, and no item comes twice.
+        amount = np.where(live, np.arange(1, 4001)[:, None], 0)
+        np.testing.assert_array_equal(episodes.feedback[..., 1], amount)
+        for row, steps in zip(episodes.item[long], episodes.length[long], strict=True):
+            assert len(set(row[:steps])) == steps
 
 
 def test_best_passes_over_what_is_blocked():
