@@ -122,8 +122,9 @@ class HighVariance(tf.Module):
         if self.mode == "literal":
             # Float32 ends after some 180 steps of it; clicks were settled long before.
             return tf.clip_by_value(latest + before + shock, -1e6, 1e6)
-        fresh = tf.equal(state.step % TREND_STEPS, 0)
-        return tf.where(fresh, 0.0, 2.0 * latest - before) + shock
+        age = state.step % TREND_STEPS  # steps of this trend so far
+        latest, before = tf.where(age < 1, 0.0, latest), tf.where(age < 2, 0.0, before)
+        return 2.0 * latest - before + shock
 
     def observed(self, episodes: types.Episodes) -> types.Episodes:
         """What a learner is told: column 0 `delay` steps late, the rest as it was.
