@@ -1,6 +1,5 @@
 """What does an evaluation look like to a person? Tables and plots on one page."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +8,6 @@ import numpy as np
 
 from tfrec import types
 from tfrec.report import page, plots, results, tables
-
-_PLAYED = "play/reward_clicks"
 
 
 def write(
@@ -54,7 +51,7 @@ def write(
             "Share of users still in their session at each step.",
         ),
     ]
-    played = {name: _played(paths) for name, paths in curves.items()}
+    played = {name: plots.played(paths) for name, paths in curves.items()}
     played = {name: curve for name, curve in played.items() if curve.size}
     if played:
         longest = max(curve.shape[1] for curve in played.values())
@@ -98,16 +95,3 @@ def _goals(by_goal: results.Policies, spec: types.DataSpec, picture: Any) -> pag
         )
     metrics = ("reward", "ctr", "depth", *(c.name for c in columns if c != spec.feedback[0]))
     return page.Section("One model, several goals", tables.markdown(by_goal, metrics), pictures)
-
-
-def _played(paths: Sequence[pathlib.Path]) -> np.ndarray:
-    """Mean clicks of each round of play, float [S, E], NaN where a seed has fewer."""
-    seeds = []
-    for path in paths:
-        lines = path.read_text().splitlines() if path.exists() else []
-        rounds = [json.loads(line).get(_PLAYED) for line in lines]
-        seeds.append([reward for reward in rounds if reward is not None])
-    curve = np.full((len(seeds), max(map(len, seeds), default=0)), np.nan)
-    for row, rewards in zip(curve, seeds, strict=True):
-        row[: len(rewards)] = rewards
-    return curve

@@ -75,11 +75,34 @@ def write_report(
     Raises:
       errors.UserError: if a picture is missing. Nothing is written.
     """
+    text = "\n".join([tables.markdown(results["policies"], metrics), _INTERVALS])
+    first = Section("Results", text, figures)
+    return write(directory, title, _facts(results), [first, *sections])
+
+
+def write(
+    directory: str | os.PathLike[str],
+    title: str,
+    introduction: str,
+    sections: Sequence[Section],
+) -> pathlib.Path:
+    """Writes report.md and report.html of any content.
+
+    Args:
+      directory: the folder; pictures lie in it or below it.
+      title: of the page.
+      introduction: Markdown, before the first section.
+      sections: the parts, in order.
+
+    Returns:
+      The path of report.html, which needs no other file and no network.
+
+    Raises:
+      errors.UserError: if a picture is missing. Nothing is written.
+    """
     directory = pathlib.Path(directory)
-    lines = [f"# {title}", "", *_facts(results), "## Results", ""]
-    lines += [tables.markdown(results["policies"], metrics), _INTERVALS, ""]
-    pictures = list(figures)
-    lines += _pictures(directory, figures)
+    lines = [f"# {title}", "", introduction, ""]
+    pictures: list[Picture] = []
     for section in sections:
         lines += [f"## {section.title}", "", section.text.strip(), ""]
         lines += _pictures(directory, section.pictures)
@@ -92,7 +115,7 @@ def write_report(
     return directory / "report.html"
 
 
-def _facts(results: Mapping[str, Any]) -> list[str]:
+def _facts(results: Mapping[str, Any]) -> str:
     """What was run, as far as the results say so."""
     facts = []
     if "users" in results:
@@ -103,7 +126,7 @@ def _facts(results: Mapping[str, Any]) -> list[str]:
         facts.append(f"seeds {', '.join(map(str, seeds))}" if isinstance(seeds, list | tuple)
                      else f"{seeds} seeds")  # fmt: skip
     facts.append(f"written {datetime.date.today().isoformat()}")
-    return ["; ".join(facts).capitalize() + ".", ""]
+    return "; ".join(facts).capitalize() + "."
 
 
 def _pictures(directory: pathlib.Path, pictures: Sequence[Picture]) -> list[str]:

@@ -5,6 +5,7 @@ so that nothing needs a display and nothing stays open.
 """
 
 import itertools
+import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tfrec.report import results, style, tables
+
+_PLAYED = "play/reward_clicks"
 
 # A decorator: the house style inside.
 styled: Callable = matplotlib.rc_context(cast(Any, style.RC))
@@ -193,3 +196,23 @@ def _arms(interval: Mapping[str, float]) -> np.ndarray:
     """Lengths of an error bar below and above the mean, [2, 1]."""
     below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
     return np.maximum([[below], [above]], 0.0)
+
+
+def played(paths: Sequence[pathlib.Path]) -> np.ndarray:
+    """Mean clicks of each round of play in runs' metrics.jsonl.
+
+    Args:
+      paths: one file for each seed; one that is missing counts as empty.
+
+    Returns:
+      Float [S, E], NaN where a seed has fewer rounds.
+    """
+    seeds = []
+    for path in paths:
+        lines = path.read_text().splitlines() if path.exists() else []
+        rounds = [json.loads(line).get(_PLAYED) for line in lines]
+        seeds.append([reward for reward in rounds if reward is not None])
+    curve = np.full((len(seeds), max(map(len, seeds), default=0)), np.nan)
+    for row, rewards in zip(curve, seeds, strict=True):
+        row[: len(rewards)] = rewards
+    return curve

@@ -12,11 +12,16 @@ _POLICIES = {
     "random": ("Random", "#999999"),
     "popularity": ("Popularity", "#56B4E9"),
     "myopic": ("Best myopic", "#E69F00"),
+    "wide_and_deep": ("Wide&Deep", "#CC79A7"),
+    "dien": ("DIEN", "#882255"),
+    "dyna_q": ("Dyna-Q", "#D55E00"),
+    "rainbow": ("Rainbow", "#332288"),
+    "td3": ("TD3", "#666633"),
     "goalrec_off": ("GoalRec-off", "#009E73"),
     "goalrec": ("GoalRec", "#0072B2"),
     "oracle": ("Long-term oracle", "#000000"),
 }
-_OTHERS = ("#D55E00", "#CC79A7", "#332288", "#882255", "#AA4499", "#666633")
+_OTHERS = ("#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100", "#6699CC")
 
 # Metric -> name shown and unit.
 _METRICS = {

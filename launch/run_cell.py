@@ -1,0 +1,59 @@
+"""Trains and judges one cell of a table, or tunes a method for one data set.
+
+    python -m launch.run_cell --out=runs/sample --scale=sample --data_set=movielens \
+        --environment=vanilla --method=rainbow --seed=0
+
+`launch.reproduce` runs this for every cell. It stands alone so that any scheduler can
+spread the cells over machines that share a folder.
+"""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+from launch import experiments, flags
+from tfrec.errors import UserError
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCellConfig:
+    """Which cell, and what to do."""
+
+    out: str = option("runs/reproduction", "folder of all cells")
+    scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
+    data_set: str = option("embedded", ", ".join(experiments.DATA_SETS))
+    environment: str = option(
+        "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
+    )
+    method: str = option("goalrec", "a method or a control; prepare: only prepares the data")
+    seed: int = option(0, "seed of the cell")
+    source: str = option("", "where the data set's log lies, to prepare it")
+    trials: int = option(0, "tune: try this many settings instead of running the cell")
+
+
+flags.define(RunCellConfig)
+
+
+def main(_):
+    config = flags.read(RunCellConfig)
+    if config.data_set not in experiments.DATA_SETS:
+        known = ", ".join(experiments.DATA_SETS)
+        raise UserError(f"--data_set={config.data_set}: expected one of {known}")
+    environments = [e for found in experiments.ENVIRONMENTS.values() for e in found]
+    if config.environment not in environments:
+        raise UserError(
+            f"--environment={config.environment}: expected one of {', '.join(environments)}"
+        )
+    out, scale = pathlib.Path(config.out), experiments.SCALES[config.scale]
+    if config.method == "prepare":
+        experiments.prepare(out, config.data_set, config.source, scale)
+    elif config.trials:
+        experiments.tune(out, config.data_set, config.method, scale, config.trials)
+    else:
+        cell = experiments.Cell(config.data_set, config.environment, config.method, config.seed)
+        experiments.run(out, cell, scale)
+
+
+if __name__ == "__main__":
+    flags.run(main)
