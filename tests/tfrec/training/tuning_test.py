@@ -1,0 +1,277 @@
+"""Tuning: it finds, goes on, shares, prunes and survives."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import optuna
+import pytest
+
+from tfrec import errors
+from tfrec.training import tuning
+
+# Raised by Optuna about its heartbeats; pytest resets the filter that tuning sets.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+SPACE = {"rate": (0.1, 0.01, 0.001), "width": (16, 32, 64), "head": ("mlp", "bilinear")}
+DEFAULTS = {"rate": 0.1, "width": 16, "head": "mlp"}
+BEST = {"rate": 0.01, "width": 64, "head": "bilinear"}
+
+
+def worth(overrides):
+    """The planted objective: how many fields are right; 3 at the optimum."""
+    return float(sum(overrides[field] == value for field, value in BEST.items()))
+
+
+def evaluate(overrides, trial):
+    for unit in (1, 2, 3):
+        trial.report(unit, worth(overrides) * unit / 3, updates=10 * unit)
+    return worth(overrides)
+
+
+def tune(evaluate=evaluate, trials=12, **arguments):
+    arguments = {"space": SPACE, "defaults": DEFAULTS, "units": 3, **arguments}
+    return tuning.tune("study", evaluate=evaluate, trials=trials, **arguments)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_the_planted_optimum_is_found_and_nothing_is_tried_twice(sampler):
+    found = tune(trials=18, sampler=sampler, pruner="none")
+    assert found.overrides == BEST and found.score == 3.0
+    assert found.trials[0].overrides == DEFAULTS  # the first trial
+    assert found.default_score == 0.0
+    # 18 combinations, 18 trials: each of them once.
+    assert len({tuple(record.overrides.values()) for record in found.trials}) == 18
+    assert found.updates == 18 * 30
+    assert {record.state for record in found.trials} == {"complete"}
+    assert found.trials[0].curve == {1: 0.0, 2: 0.0, 3: 0.0}
+    assert set(found.importance) == set(SPACE) and sum(
+        found.importance.values()
+    ) == pytest.approx(1)
+
+
+def test_tpe_needs_fewer_trials_than_the_grid_has():
+    space = {f"field{i}": (0, 1, 2, 3) for i in range(5)}  # 1,024 combinations
+    found = tuning.tune(
+        "study", space, dict.fromkeys(space, 0), lambda o, _: float(sum(o.values())),
+        trials=60, units=1,
+    )  # fmt: skip
+    assert found.score >= 13  # of 15; sixty random draws reach 13 once in five
+
+
+def test_the_same_seed_tries_the_same():
+    one, other = (tune(trials=8, seed=4) for _ in range(2))
+    assert [r.overrides for r in one.trials] == [r.overrides for r in other.trials]
+    assert [r.overrides for r in tune(trials=8, seed=5).trials] != [
+        r.overrides for r in one.trials
+    ]
+
+
+def test_more_trials_than_combinations_are_as_many_as_there_are():
+    found = tune(trials=99, space={"width": (16, 32)}, defaults={"width": 16}, pruner="none",
+                 evaluate=lambda overrides, _: float(overrides["width"]))  # fmt: skip
+    assert [record.overrides for record in found.trials] == [{"width": 16}, {"width": 32}]
+
+
+def test_a_default_beside_the_choices_is_tried_too():
+    found = tune(trials=3, space={"width": (32, 64)}, defaults={"width": 48},
+                 evaluate=lambda overrides, _: -abs(overrides["width"] - 50.0))  # fmt: skip
+    assert found.overrides == {"width": 48} and found.score == found.default_score == -2
+    assert len(found.trials) == 3
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_a_bad_trial_ends_early_and_the_defaults_never(pruner):
+    units = 9
+
+    def evaluate(overrides, trial):
+        for unit in range(1, units + 1):
+            trial.report(unit, worth(overrides), updates=unit)
+        return worth(overrides)
+
+    found = tune(evaluate, trials=18, pruner=pruner, units=units)
+    pruned = [record for record in found.trials if record.state == "pruned"]
+    assert pruned and all(record.updates < units for record in pruned)
+    assert all(record.updates == units for record in found.trials if record not in pruned)
+    assert found.trials[0].state == "complete"
+    assert found.overrides == BEST
+    # Pruned trials are part of the budget; what they saved is not.
+    assert len(found.trials) == 18
+    assert found.updates == sum(record.updates for record in found.trials) < 18 * units
+
+
+def test_no_trial_is_pruned_before_the_warmup():
+    def evaluate(overrides, trial):
+        for unit in range(1, 7):
+            trial.report(unit, worth(overrides), updates=unit)
+        return worth(overrides)
+
+    found = tune(evaluate, trials=18, units=6, warmup=4)
+    shortest = min(record.updates for record in found.trials)
+    assert shortest == 4
+
+
+def test_a_diverged_trial_counts_and_does_not_win():
+    def evaluate(overrides, trial):
+        trial.report(1, 100.0, updates=1)
+        if overrides["rate"] == 0.1:
+            raise tuning.DivergedError("loss")
+        return worth(overrides)
+
+    found = tune(evaluate, trials=18, pruner="none")
+    states = {record.overrides["rate"]: record.state for record in found.trials}
+    assert states == {0.1: "diverged", 0.01: "complete", 0.001: "complete"}
+    assert found.overrides == BEST and found.default_score is None
+    with pytest.raises(errors.UserError, match="none of 2 trials was completed"):
+        tune(evaluate, trials=2, space={"rate": (0.1,), "head": ("mlp", "bilinear")},
+             defaults={"rate": 0.1, "head": "mlp"})  # fmt: skip
+
+
+@pytest.fixture(params=["sqlite", "journal"])
+def storage(request, tmp_path):
+    path = tmp_path / "study"
+    return f"sqlite:///{path}.db" if request.param == "sqlite" else f"{path}.journal"
+
+
+def test_a_study_goes_on(storage):
+    shown = []
+    first = tune(trials=5, storage=storage, show=shown.append)
+    assert [r.number for r in shown] == [r.number for r in first.trials]
+    again = tune(trials=5, storage=storage, show=shown.append)
+    assert len(shown) == 5 and again.trials == first.trials  # nothing was left to do
+    more = tune(trials=9, storage=storage, show=shown.append)
+    assert len(shown) == 9 and more.trials[:5] == first.trials and len(more.trials) == 9
+    assert sum(record.overrides == DEFAULTS for record in more.trials) == 1
+
+
+def test_a_study_about_something_else_is_refused(storage):
+    tune(trials=1, storage=storage, about={"data": "abc"})
+    with pytest.raises(errors.UserError, match="about.data: was 'abc', is now 'xyz'"):
+        tune(trials=2, storage=storage, about={"data": "xyz"})
+    with pytest.raises(errors.UserError, match="defaults.width: was 16, is now 32"):
+        tune(trials=2, storage=storage, about={"data": "abc"},
+             defaults=DEFAULTS | {"width": 32})  # fmt: skip
+
+
+def test_a_storage_that_cannot_be_opened_is_a_message(tmp_path):
+    for bad in (f"sqlite:///{tmp_path}/none/x.db", "oracle9://x", f"{tmp_path}/none/x"):
+        with pytest.raises(errors.UserError, match="cannot open the storage of the study"):
+            tune(storage=bad)
+
+
+def test_an_interrupted_trial_is_done_again(storage):
+    calls = []
+
+    def interrupted(overrides, trial):
+        calls.append(overrides)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return evaluate(overrides, trial)
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(interrupted, trials=6, storage=storage)
+    assert len(calls) == 3
+    found = tune(interrupted, trials=6, storage=storage)
+    assert calls[3] == calls[2]
+    assert len(found.trials) == 6 and len(calls) == 7
+
+
+def test_a_mistake_in_the_evaluation_passes_and_the_defaults_come_again():
+    def broken(overrides, trial):
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        tune(broken)
+
+
+# A process of its own: `python - STORAGE HOLD` tunes; in trial HOLD it says so and waits.
+WORKER = """
+import sys
+from tests.tfrec.training.tuning_test import tune, worth
+
+def evaluate(overrides, trial):
+    trial.report(1, worth(overrides), updates=1)
+    if trial.number == int(sys.argv[2]):
+        print("held", flush=True)
+        sys.stdin.readline()
+    return worth(overrides)
+
+print("go", flush=True)
+sys.stdin.readline()
+shown = []
+found = tune(evaluate, trials=6, storage=sys.argv[1], pruner="none", units=1,
+             show=shown.append)
+print(len(shown), len(found.trials), flush=True)
+"""
+
+
+def start(storage, hold=-1):
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, storage, str(hold)], text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        cwd=pathlib.Path(__file__).parents[3],
+    )  # fmt: skip
+    assert worker.stdout.readline() == "go\n"
+    return worker
+
+
+def go(worker):
+    worker.stdin.write("\n")
+    worker.stdin.flush()
+
+
+def test_two_processes_share_a_study(storage):
+    workers = [start(storage), start(storage)]
+    for worker in workers:
+        go(worker)
+    shown = [tuple(map(int, worker.communicate()[0].split())) for worker in workers]
+    assert all(worker.returncode == 0 for worker in workers)
+    assert sum(own for own, _ in shown) == 6  # no trial too many
+    found = tune(trials=6, storage=storage, units=1)
+    assert len(found.trials) == 6 and found.running == 0
+    assert len({tuple(record.overrides.values()) for record in found.trials}) == 6
+
+
+@pytest.mark.parametrize("hold", [0, 2])
+def test_the_trial_of_a_killed_process_is_done_again(storage, hold):
+    worker = start(storage, hold)
+    go(worker)
+    assert worker.stdout.readline() == "held\n"
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.communicate()
+
+    calls = []
+
+    def evaluate(overrides, trial):
+        calls.append(overrides)
+        trial.report(1, worth(overrides), updates=1)
+        return worth(overrides)
+
+    found = tune(evaluate, trials=6, storage=storage, pruner="none", units=1)
+    assert len(found.trials) == 6 and len(calls) == 6 - hold
+    assert found.default_score == 0.0 and found.running == 0
+    dead = _opened(storage).trials[hold]
+    assert dead.state == optuna.trial.TrialState.FAIL and dead.params == calls[0]
+    assert sum(record.overrides == DEFAULTS for record in found.trials) == 1
+
+
+def test_a_trial_that_another_process_holds_is_left_to_it(storage):
+    worker = start(storage, hold=0)
+    go(worker)
+    assert worker.stdout.readline() == "held\n"
+    found = tune(trials=3, storage=storage, units=1, pruner="none")
+    assert len(found.trials) == 2 and found.running == 1
+    assert DEFAULTS not in [record.overrides for record in found.trials]
+    go(worker)
+    assert worker.communicate()[0].split() == ["4", "6"]
+
+
+def _opened(storage):
+    if "://" in storage:
+        return optuna.load_study(study_name="study", storage=storage)
+    backend = optuna.storages.journal.JournalFileBackend(storage)
+    return optuna.load_study(
+        study_name="study", storage=optuna.storages.JournalStorage(backend)
+    )

@@ -1,0 +1,412 @@
+"""Which numbers suit a method? Optuna over a configuration's fields, one budget for all.
+
+A trial is one way to fill in the fields of a space. The first trial is the defaults, no
+trial is done twice, and the budget is a number of finished trials, pruned ones included;
+what each cost in updates is counted. A study lives in a storage: several processes or
+machines that open the same one share its trials, and one that is there goes on.
+
+The trial of a process that died is found and queued again: at once if it ran on this
+machine, else when its heartbeat has been missing for three minutes (databases only).
+"""
+
+import math
+import os
+import re
+import socket
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import optuna
+from optuna import storages
+from optuna.storages import journal
+from optuna.trial import FrozenTrial, TrialState
+
+from tfrec import errors
+from tfrec.training import options
+
+Sampler = Literal["tpe", "random", "grid"]
+Pruner = Literal["median", "hyperband", "none"]
+
+_HEARTBEAT = 60  # seconds
+_RETRIES = 3
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+# Keys of what is kept with a trial.
+_DEFAULT, _PROCESS, _UPDATES, _DIVERGED = "default", "process", "updates", "diverged"
+
+# Heartbeats and retries count as experimental in Optuna; nothing else here does.
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class Record(NamedTuple):
+    """A finished trial.
+
+    Attributes:
+      number: of the trial in its study.
+      overrides: the fields of the space.
+      state: `complete`, `pruned`, or `diverged` (a loss or gradient was not finite).
+      score: the last that was reported; None if none was.
+      updates: gradient steps done.
+      seconds: wall time.
+      curve: unit of work -> score.
+    """
+
+    number: int
+    overrides: dict[str, Any]
+    state: str
+    score: float | None
+    updates: int
+    seconds: float
+    curve: dict[int, float]
+
+
+class Tuned(NamedTuple):
+    """What a study has found.
+
+    Attributes:
+      overrides: the best complete trial's.
+      score: its score.
+      default_score: of the first trial, the defaults; None if it diverged.
+      trials: all finished ones, by number.
+      running: trials that other processes have in hand.
+      importance: share of the scores' variance that each field explains, the largest
+        first; empty while there are too few trials to tell.
+    """
+
+    overrides: dict[str, Any]
+    score: float
+    default_score: float | None
+    trials: list[Record]
+    running: int
+    importance: dict[str, float]
+
+    @property
+    def updates(self) -> int:
+        """Gradient steps over all finished trials."""
+        return sum(record.updates for record in self.trials)
+
+
+class DivergedError(Exception):
+    """Raised by an evaluation whose numbers went wrong: a finished trial without a score."""
+
+
+class Trial:
+    """What the evaluation of one trial talks to.
+
+    Attributes:
+      number: of the trial in its study.
+    """
+
+    def __init__(self, trial: optuna.Trial, units: int):
+        self.number = trial.number
+        self._trial, self._units = trial, units
+        self._default = bool(trial.user_attrs.get(_DEFAULT))
+
+    def report(self, unit: int, score: float, updates: int) -> None:
+        """Tells how it goes; does not return if the trial is not worth going on with.
+
+        Args:
+          unit: units of work done.
+          score: the score by now.
+          updates: gradient steps done by now.
+        """
+        self._trial.report(score, unit)
+        self._trial.set_user_attr(_UPDATES, updates)
+        # The defaults are what the others are compared with, and what is done is done.
+        spared = self._default or unit >= self._units
+        if not spared and self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+Evaluate = Callable[[dict[str, Any], Trial], float]
+
+
+def tune(
+    name: str,
+    space: Mapping[str, tuple],
+    defaults: Mapping[str, Any],
+    evaluate: Evaluate,
+    *,
+    trials: int,
+    units: int,
+    warmup: int = 0,
+    storage: str = "",
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "median",
+    about: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    show: Callable[[Record], None] | None = None,
+) -> Tuned:
+    """Looks for the overrides with the highest score.
+
+    Args:
+      name: of the study in its storage.
+      space: field -> its choices, numbers or strings. A default that is no choice is one too.
+      defaults: field of the space -> its default; the first trial.
+      evaluate: (overrides, trial) -> score; reports on the way. Equal overrides must be
+        worth equal scores.
+      trials: finished trials in all, those of earlier calls included.
+      units: units of work in a whole trial.
+      warmup: units before which no trial is pruned.
+      storage: where the study lives: a database's URL (`sqlite:///tuning.db`), or the path
+        of a journal file that machines share; empty for memory.
+      sampler: `tpe` learns from the trials before, `random` does not, `grid` draws all.
+      pruner: `median` stops a trial that is worse than half of the others at that unit,
+        `hyperband` gives many trials few units, `none` stops none.
+      about: what else decides the score; a study about something else is refused.
+      seed: of what is drawn.
+      show: called with each trial that this process has finished.
+
+    Raises:
+      UserError: if the storage cannot be opened, or its study is about something else, or
+        no trial was completed.
+      Exception: whatever `evaluate` raises but a DivergedError.
+      KeyboardInterrupt: passed on; the trial it interrupts is queued again.
+    """
+    choices = {
+        field: tuple(values if defaults[field] in values else (defaults[field], *values))
+        for field, values in space.items()
+    }
+    trials = min(trials, math.prod(map(len, choices.values())))
+    study = _study(name, storage)
+    _agree(study, name, {"space": choices, "defaults": dict(defaults), "about": about or {}})
+    study.sampler = _sampler(sampler, choices, seed + len(study.trials))
+    study.pruner = _pruner(pruner, units, warmup)
+
+    taken = [-1]  # the trial in hand
+
+    def objective(trial: optuna.Trial) -> float:
+        taken[0] = trial.number
+        trial.set_user_attr(_PROCESS, _process())
+        chosen = {field: trial.suggest_categorical(field, c) for field, c in choices.items()}
+        _check_turn(study, trial, trials)
+        if _is_repeated(study, trial):
+            _enqueue_unseen(study, choices, np.random.default_rng([seed, trial.number]))
+            raise _RepeatedError
+        try:
+            return evaluate(chosen, Trial(trial, units))
+        except DivergedError as error:
+            trial.set_user_attr(_DIVERGED, str(error))
+            raise optuna.TrialPruned from error
+
+    while not _is_done(study, trials):
+        _enqueue_defaults(study, defaults)
+        try:
+            study.optimize(objective, n_trials=1, catch=(_EnoughError, _RepeatedError))
+        except KeyboardInterrupt:
+            stopped = study.trials[taken[0]]
+            _requeue(study, [stopped] if stopped.state == TrialState.FAIL else [])
+            raise
+        if show and study.trials[taken[0]].state in _FINISHED:
+            show(_record(study.trials[taken[0]]))
+    return _found(study, name)
+
+
+class _EnoughError(Exception):
+    """Other processes have taken the last trials of the budget."""
+
+
+class _RepeatedError(Exception):
+    """The overrides are those of another trial."""
+
+
+def _study(name: str, storage: str) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for wait in (0.2, 0.5, 1.0, 2.0, None):  # seconds
+        try:
+            return optuna.create_study(
+                storage=_storage(storage),
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        except Exception as error:  # each database's driver has errors of its own
+            # Two processes that make a new database at once are in each other's way.
+            if wait and re.search("already exists|unique|duplicate", str(error), re.IGNORECASE):
+                time.sleep(wait)
+                continue
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise errors.UserError(
+                f"{storage}: cannot open the storage of the study: {reason}; expected a "
+                "database's URL, e.g. sqlite:///tuning.db, or the path of a journal file"
+            ) from error
+    raise AssertionError("the last try returns or raises")
+
+
+def _storage(where: str) -> storages.BaseStorage | None:
+    if not where:
+        return None
+    if "://" in where:
+        waits = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
+        return storages.RDBStorage(
+            where,
+            engine_kwargs=waits,
+            heartbeat_interval=_HEARTBEAT,
+            grace_period=3 * _HEARTBEAT,
+            heartbeat_stale_trial_callback=_retry(),
+        )
+    return storages.JournalStorage(journal.JournalFileBackend(where))
+
+
+def _retry() -> storages.RetryHeartbeatStaleTrialCallback:
+    return storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
+
+
+def _agree(study: optuna.Study, name: str, settings: dict[str, Any]) -> None:
+    """Writes down what the study is about, or refuses one that is about something else."""
+    now = options.resolved(settings)
+    before = study.user_attrs.get("settings")
+    if before is None:
+        study.set_user_attr("settings", now)
+    elif different := options.differences(before, now):
+        listed = "\n  ".join(different)
+        raise errors.UserError(
+            f"study {name!r} is about something else:\n  {listed}\n"
+            "Go on with the same settings, or choose another study or storage"
+        )
+
+
+def _sampler(
+    kind: Sampler, choices: Mapping[str, tuple], seed: int
+) -> optuna.samplers.BaseSampler:
+    if kind == "grid":
+        return optuna.samplers.GridSampler({f: list(c) for f, c in choices.items()}, seed=seed)
+    if kind == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    # Small budgets: half of Optuna's usual number of random trials before it models them.
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
+
+
+def _pruner(kind: Pruner, units: int, warmup: int) -> optuna.pruners.BasePruner:
+    if kind == "none":
+        return optuna.pruners.NopPruner()
+    if kind == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=max(1, min(warmup, units)), max_resource=units
+        )
+    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup)
+
+
+def _is_done(study: optuna.Study, trials: int) -> bool:
+    """Whether as many trials as asked for are finished or in somebody's hands."""
+    storages.fail_stale_trials(study)
+    _requeue(study, [trial for trial in study.trials if _is_abandoned(trial)])
+    taken = study.get_trials(False, (*_FINISHED, TrialState.RUNNING))
+    return len(taken) >= trials
+
+
+def _enqueue_defaults(study: optuna.Study, defaults: Mapping[str, Any]) -> None:
+    tried = (t for t in study.trials if t.user_attrs.get(_DEFAULT))
+    if all(trial.state == TrialState.FAIL for trial in tried):
+        study.enqueue_trial(dict(defaults), user_attrs={_DEFAULT: True})
+
+
+def _check_turn(study: optuna.Study, trial: optuna.Trial, trials: int) -> None:
+    """Gives a trial up if those before it use up the budget: numbers are given out once."""
+    finished = study.get_trials(False, _FINISHED)
+    running = study.get_trials(False, (TrialState.RUNNING,))
+    if len(finished) + sum(other.number < trial.number for other in running) >= trials:
+        raise _EnoughError
+
+
+def _is_repeated(study: optuna.Study, trial: optuna.Trial) -> bool:
+    return any(
+        other.params == trial.params
+        and (other.state in _FINISHED or other.number < trial.number)
+        for other in study.get_trials(False, (*_FINISHED, TrialState.RUNNING))
+        if other.number != trial.number
+    )
+
+
+def _enqueue_unseen(
+    study: optuna.Study, choices: Mapping[str, tuple], generator: np.random.Generator
+) -> None:
+    """Queues overrides that no trial has, if any are left."""
+    states = (*_FINISHED, TrialState.RUNNING)
+    seen = {tuple(t.params.get(f) for f in choices) for t in study.get_trials(False, states)}
+    sizes = tuple(map(len, choices.values()))
+    for index in generator.permutation(math.prod(sizes)):
+        places = np.unravel_index(index, sizes)
+        drawn = tuple(c[i] for c, i in zip(choices.values(), places, strict=True))
+        if drawn not in seen:
+            study.enqueue_trial(dict(zip(choices, drawn, strict=True)))
+            return
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _is_abandoned(trial: FrozenTrial) -> bool:
+    """Whether a running trial's process was on this machine and is gone."""
+    host, _, process = trial.user_attrs.get(_PROCESS, "").rpartition(":")
+    if trial.state != TrialState.RUNNING or host != socket.gethostname():
+        return False
+    if int(process) == os.getpid():
+        return True  # it runs nothing else while it asks
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _requeue(study: optuna.Study, abandoned: list[FrozenTrial]) -> None:
+    """Fails trials that nobody works on, and queues them again."""
+    for trial in abandoned:
+        if trial.state == TrialState.RUNNING:
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except ValueError:  # another process has just done it
+                continue
+        _retry()(study, trial)
+
+
+def _record(trial: FrozenTrial) -> Record:
+    curve = dict(sorted(trial.intermediate_values.items()))
+    last = next(reversed(curve.values()), None)
+    state = "diverged" if _DIVERGED in trial.user_attrs else trial.state.name.lower()
+    return Record(
+        number=trial.number,
+        overrides=dict(trial.params),
+        state=state,
+        score=trial.value if trial.state == TrialState.COMPLETE else last,
+        updates=int(trial.user_attrs.get(_UPDATES, 0)),
+        seconds=trial.duration.total_seconds() if trial.duration else 0.0,
+        curve=curve,
+    )
+
+
+def _found(study: optuna.Study, name: str) -> Tuned:
+    finished = study.get_trials(False, _FINISHED)
+    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+    if not complete:
+        raise errors.UserError(
+            f"study {name!r}: none of {len(finished)} trials was completed; a smaller "
+            "learning rate may keep them finite"
+        )
+    best = max(complete, key=lambda trial: (trial.value, -trial.number))
+    default = next((trial for trial in complete if trial.user_attrs.get(_DEFAULT)), None)
+    return Tuned(
+        overrides=dict(best.params),
+        score=_score(best),
+        default_score=_score(default) if default else None,
+        trials=[_record(trial) for trial in sorted(finished, key=lambda t: t.number)],
+        running=len(study.get_trials(False, (TrialState.RUNNING,))),
+        importance=_importance(study, complete),
+    )
+
+
+def _score(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def _importance(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
+    if len(complete) < 8 or len({trial.value for trial in complete}) < 2:
+        return {}
+    return optuna.importance.get_param_importances(study)
