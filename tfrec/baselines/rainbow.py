@@ -1,0 +1,396 @@
+"""Rainbow (Hessel et al., AAAI 2018) for recommendation: TF-Agents' C51 and five extensions.
+
+- distributional: C51 (Bellemare et al. 2017), TF-Agents' `CategoricalDqnAgent`,
+- double Q-learning: the learning network chooses the next item, the target values it,
+- prioritized replay, by the divergence of a step's distribution from its target,
+- duelling and noisy networks, see `rainbow_network`,
+- n-step returns, from the replay.
+
+Each has a switch; with all of them off it is DQN. TF-Agents' loss computes the
+distributions of all actions of s_t and picks one; with 10,000 items that is a gradient
+through half a million logits a state, of which 51 matter. Here an item is an input, and
+the loss computes the distribution of the one that was shown.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.agents import tf_agent
+from tf_agents.agents.categorical_dqn import categorical_dqn_agent
+from tf_agents.networks import network as tf_agents_network
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step
+
+from tfrec import types
+from tfrec.baselines import q_targets
+from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.baselines.rainbow_network import RainbowNetwork
+from tfrec.replay.prioritized import PriorityConfig
+from tfrec.replay.transitions import TransitionReplay, Transitions
+from tfrec.simulators import session
+from tfrec.training import finite
+from tfrec.training.options import option
+
+SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "units": (32, 64),
+    "hidden": (64, 128, 256),
+    "batch": (128, 256),
+    "discount": (0.9, 0.95, 1.0),
+    "n_steps": (1, 3, 5),
+    "target_tau": (0.01, 0.03),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RainbowConfig(BaselineConfig):
+    """Rainbow's numbers and switches."""
+
+    discount: float = option(0.95, "worth of the next step's reward against this one's")
+    n_steps: int = option(3, "steps of reward before the bootstrap; 1 for plain Q-learning")
+    atoms: int = option(51, "atoms of the return's distribution; 1 learns its mean alone")
+    v_min: float = option(0.0, "lowest atom, discounted clicks")
+    v_max: float = option(
+        0.0, "highest atom; 0 for the highest discounted return of a training session"
+    )
+    double_q: bool = option(True, "whether the learning network chooses the next item")
+    dueling: bool = option(True, "whether value and advantage have streams of their own")
+    noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
+    noise: float = option(0.5, "sigma_0 of the noisy layers")
+    prioritized: bool = option(True, "whether steps with large errors are drawn more often")
+    priority_exponent: float = option(0.5, "alpha of the priorities")
+    priority_correction: float = option(
+        0.4, "beta of the importance weights at first; it rises to 1 over the run"
+    )
+    target_tau: float = option(0.02, "share of the weights that an update of the target moves")
+    target_period: int = option(1, "updates between two updates of the target")
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss")
+
+    def __post_init__(self):
+        for name in ("n_steps", "atoms", "target_period"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("discount", "target_tau", "priority_correction"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        if self.v_max and self.v_max <= self.v_min:
+            raise ValueError(f"v_max is {self.v_max}; expected more than v_min {self.v_min}")
+
+
+class LogitsNetwork(tf_agents_network.Network):
+    """A `RainbowNetwork` as TF-Agents sees one: from observations to all logits."""
+
+    def __init__(self, inner: RainbowNetwork, observation_spec: Any, name: str):
+        super().__init__(observation_spec, (), name)
+        self.inner = inner
+
+    @property
+    def num_atoms(self) -> int:
+        return self.inner.outputs
+
+    @property
+    def variables(self) -> tuple[tf.Variable, ...]:
+        return self.inner.trainable_variables
+
+    @property
+    def trainable_variables(self) -> tuple[tf.Variable, ...]:
+        return self.inner.trainable_variables
+
+    def call(
+        self,
+        observation: types.Observation,
+        step_type: tf.Tensor | None = None,
+        network_state: Any = (),
+        training: bool = False,
+    ) -> tuple[tf.Tensor, Any]:
+        return self.inner.all_values(self.inner.encode(observation).state), network_state
+
+
+class RainbowLoss(NamedTuple):
+    """What an update knows beside its loss.
+
+    Attributes:
+      td_loss: float [B], before the importance weights.
+      td_error: float [B], what a step's priority is made of.
+      auxiliary: scalar, DIEN's.
+      value: scalar, mean value of the items shown.
+    """
+
+    td_loss: tf.Tensor
+    td_error: tf.Tensor
+    auxiliary: tf.Tensor
+    value: tf.Tensor
+
+
+class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
+    """TF-Agents' C51 with the item as an input and the double-Q choice of the next one.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      online: learns.
+      target: trails it; of the same shape.
+      optimizer: built for the online network.
+      generator: of the noise.
+      updates: counts updates.
+    """
+
+    def __init__(
+        self,
+        config: RainbowConfig,
+        spec: types.DataSpec,
+        online: RainbowNetwork,
+        target: RainbowNetwork,
+        optimizer: tf.keras.optimizers.Optimizer,
+        generator: tf.random.Generator,
+        updates: tf.Variable,
+    ):
+        observation = observation_spec(spec)
+        support = online.support.numpy()
+        super().__init__(
+            time_step.time_step_spec(observation),
+            tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.num_candidates - 1),
+            LogitsNetwork(online, observation, "online"),
+            optimizer,
+            min_q_value=float(support[0]),
+            max_q_value=float(support[-1]),
+            target_categorical_q_network=LogitsNetwork(target, observation, "target"),
+            target_update_tau=config.target_tau,
+            target_update_period=config.target_period,
+            train_step_counter=updates,
+        )
+        self.config, self.generator = config, generator
+        self.online, self.target = online, target
+
+    @property
+    def checked(self) -> list[str]:
+        """Names of the tensors that must stay finite, in the order of `update`."""
+        names = [v.name.removesuffix(":0") for v in self.online.trainable_variables]
+        return ["TD loss", "auxiliary loss", *(f"gradient of {name}" for name in names)]
+
+    def update(self, batch: Transitions) -> tuple[tf_agent.LossInfo, tf.Tensor]:
+        """One gradient step, and one of the target. Graph code.
+
+        Returns:
+          The loss, with a `RainbowLoss`; and the index in `checked` of the first tensor
+          that is not finite, or -1. Where there is one, no weight moves.
+        """
+        variables = self.online.trainable_variables
+        with tf.GradientTape() as tape:
+            info = self._loss(batch, weights=batch.weight)
+        gradients = tape.gradient(info.loss, variables)
+        td_loss = tf.reduce_mean(info.extra.td_loss)
+        named = dict(
+            zip(self.checked, (td_loss, info.extra.auxiliary, *gradients), strict=True)
+        )
+        bad = tf.constant(-1)
+        # Their joint norm is finite only if all are; only then is none to be searched for.
+        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
+            bad = finite.first_non_finite(named)
+        if bad < 0:
+            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self.train_step_counter.assign_add(1)
+            self._update_target()
+        return info, bad
+
+    def _loss(self, experience, weights=None, **unused) -> tf_agent.LossInfo:
+        """The loss of B `Transitions`; TF-Agents' other arguments have no part in it."""
+        after = (experience.next_observation, experience.next_blocked)
+        following = time_step.TimeStep((), experience.reward, experience.discount, after)
+        target = self._next_target(following)
+        history = self.online.encode(experience.observation)
+        logits = self.online.logits(history.state, experience.item, self._noise())  # [B, K]
+        if self.config.atoms == 1:
+            value = logits[:, 0]
+            td_error = value - target
+            # Huber's loss tends to the median of r + V or, after an exit, r: few exits
+            # would be no news. The square tends to the mean.
+            td_loss = 0.5 * tf.square(td_error)
+        else:
+            value = q_targets.expected(tf.stop_gradient(logits), self.online.support)
+            td_loss = td_error = q_targets.divergence(target, logits)
+        seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
+        auxiliary = self.online.tower.auxiliary_loss(experience.observation, history, seed)
+        loss = tf.reduce_mean(td_loss if weights is None else weights * td_loss)
+        return tf_agent.LossInfo(
+            loss + self.config.auxiliary_weight * auxiliary,
+            RainbowLoss(td_loss, td_error, auxiliary, tf.reduce_mean(value)),
+        )
+
+    def _next_target(self, following: time_step.TimeStep) -> tf.Tensor:
+        """Of the return: its distribution, float [B, K], or with one atom its mean, [B]."""
+        observation, blocked = following.observation
+        if self.config.atoms == 1:
+            values = self.target.scores(self.target.encode(observation).state, self._noise())
+            choosing = self._choosing(observation) if self.config.double_q else values
+            return q_targets.td_target(
+                following.reward, following.discount, values, choosing, blocked
+            )
+        return q_targets.projected(
+            following.reward,
+            q_targets.going_on(following.discount, blocked),
+            self._next_q_distribution(following),
+            self.online.support,
+        )
+
+    def _next_q_distribution(self, next_time_steps: time_step.TimeStep) -> tf.Tensor:
+        """The target's distribution for the next item, float [B, K].
+
+        Args:
+          next_time_steps: their observation is a pair, an `Observation` and what is
+            blocked, bool [B, A] or None.
+        """
+        observation, blocked = next_time_steps.observation
+        state, noise = self.target.encode(observation).state, self._noise()
+        if self.config.double_q:
+            choosing = self._choosing(observation)
+        else:
+            choosing = self.target.scores(state, noise)
+        item = session.best(choosing, blocked)
+        return tf.nn.softmax(self.target.logits(state, item, noise))
+
+    def _choosing(self, observation: types.Observation) -> tf.Tensor:
+        """The learning network's values of all candidates, under noise of its own."""
+        return self.online.scores(self.online.encode(observation).state, self._noise())
+
+    def _noise(self) -> tf.Tensor | None:
+        """A seed for one pass through a network, None where networks are not noisy."""
+        if not self.config.noisy:
+            return None
+        return tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
+
+
+class RainbowLearner(BaselineLearner):
+    """Rainbow with its replay; arguments as in `BaselineLearner`.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      log: training sessions, numpy arrays.
+      world: who answers, or None to learn from the log alone.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+      seed: of the weights and of all later draws.
+    """
+
+    config: RainbowConfig
+
+    def __init__(
+        self,
+        config: RainbowConfig,
+        spec: types.DataSpec,
+        log: types.Episodes,
+        world: session.World | None,
+        item_vectors: np.ndarray,
+        seed: int,
+    ):
+        super().__init__(config, spec, log, world, seed, "rainbow")
+        self.online = self._network(log, item_vectors, "online")
+        self.target = self._network(log, item_vectors, "target")
+        for one, other in zip(self.target.variables, self.online.variables, strict=True):
+            one.assign(other)
+        self.optimizer = tf.keras.optimizers.Adam(self.learning_rate, global_clipnorm=10.0)
+        self.optimizer.build(self.online.trainable_variables)
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
+        self.agent = RainbowAgent(
+            config,
+            spec,
+            self.online,
+            self.target,
+            self.optimizer,
+            self.generator,
+            self.updates,
+        )
+        self.checked = self.agent.checked
+        self.replay = TransitionReplay(
+            spec,
+            config.replay_sessions,
+            n_steps=config.n_steps,
+            discount=config.discount,
+            repeats=world.repeats if world is not None else has_repeats(log),
+            priority=self._priority() if config.prioritized else None,
+        )
+        self.fill(log, config.replay_sessions)
+
+    def _network(
+        self, log: types.Episodes, item_vectors: np.ndarray, name: str
+    ) -> RainbowNetwork:
+        config = self.config
+        v_max = config.v_max or max(
+            config.v_min + 1.0, q_targets.highest_return(log, config.discount)
+        )
+        sizes = ("embedding", "units", "state", "hidden", "crossed")
+        return RainbowNetwork(
+            self.spec,
+            item_vectors,
+            {size: getattr(config, size) for size in sizes},
+            np.linspace(config.v_min, v_max, config.atoms),
+            dueling=config.dueling,
+            noise=config.noise if config.noisy else 0.0,
+            name=name,
+        )
+
+    def _priority(self) -> PriorityConfig:
+        return PriorityConfig(
+            alpha=self.config.priority_exponent,
+            beta=self.config.priority_correction,
+            beta_draws=self.total_units * self.config.updates_per_round,
+        )
+
+    @property
+    def acting(self) -> tf.Module:
+        return self.online
+
+    def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
+        self.replay.add(episodes, reward)
+
+    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
+        batch = self.replay.sample(self.config.batch, seed)
+        info, bad = self.agent.update(batch)
+        if bad < 0:
+            self.replay.reprioritise(batch.cell, info.extra.td_error)
+        report = {
+            "td_loss": tf.reduce_mean(info.extra.td_loss),
+            "auxiliary_loss": info.extra.auxiliary,
+            "value": info.extra.value,
+        }
+        return report, bad
+
+    def policy(self) -> session.Policy:
+        def policy(turn: session.Turn) -> tf.Tensor:
+            state = self.online.encode(turn.observation).state
+            return session.best(self.online.scores(state), turn.blocked)
+
+        return policy
+
+    def playing(self) -> session.Policy:
+        """With noisy networks, greedy under noise of its own for each user and step."""
+        if not self.config.noisy:
+            return self.policy()
+
+        def policy(turn: session.Turn) -> tf.Tensor:
+            state = self.online.encode(turn.observation).state
+            return session.best(self.online.scores(state, turn.seed), turn.blocked)
+
+        return policy
+
+
+def observation_spec(spec: types.DataSpec) -> types.Observation:
+    """Observations as TF-Agents describes them, without the batch."""
+    length, columns = spec.history_length, len(spec.feedback)
+    return types.Observation(
+        tensor_spec.BoundedTensorSpec([length], tf.int32, 0, spec.num_items, "history_item"),
+        tensor_spec.BoundedTensorSpec(
+            [length, columns], tf.float32, 0.0, 1.0, "history_feedback"
+        ),
+        tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps, "step"),
+    )
+
+
+def has_repeats(log: types.Episodes) -> bool:
+    """Whether any session shows an item twice; numpy arrays."""
+    item = np.sort(log.item, axis=1)  # padding comes first
+    return bool(np.any((item[:, 1:] == item[:, :-1]) & (item[:, 1:] > types.PAD)))

@@ -1,0 +1,139 @@
+"""Rainbow's network: a distribution of the return for each item, duelling and noisy.
+
+The logits of an item's K atoms are inner products of K projections of the state with the
+item's vector. The loss needs them for one item of a state; the choice of an item needs
+their mean value for all of them.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.baselines import q_targets
+from tfrec.baselines.network import StateItemNetwork
+from tfrec.baselines.noisy import NoisyLinear
+
+# Logits that are worked on at once: a few MB, which stay in a processor's cache.
+_BLOCK = 1 << 19
+
+
+class RainbowNetwork(StateItemNetwork):
+    """State tower, item vectors and a head with K outputs for each item.
+
+    With one output it is the value itself.
+
+    Args:
+      spec: the log's spec.
+      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+      sizes: embedding, units, state, hidden and crossed of a `StateItemNetwork`.
+      support: float [K], the atoms, equally spaced; kept with the weights.
+      dueling: a value for the state and an advantage for each item (Wang et al. 2016).
+      noise: sigma_0 of the head's layers; 0 for none.
+    """
+
+    def __init__(
+        self,
+        spec: types.DataSpec,
+        item_vectors: np.ndarray,
+        sizes: dict[str, int],
+        support: np.ndarray,
+        *,
+        dueling: bool,
+        noise: float,
+        name: str,
+    ):
+        atoms, state, hidden = len(support), sizes["state"], sizes["hidden"]
+        super().__init__(spec, item_vectors, **sizes, outputs=atoms, name=name)
+        self.support = tf.Variable(support, False, dtype=tf.float32, name="support")
+        width = sizes["embedding"] if dueling else sizes["embedding"] + 1
+        self.head = [
+            NoisyLinear(state, hidden, noise, "head"),
+            NoisyLinear(hidden, atoms * width, noise, "advantage" if dueling else "value"),
+        ]
+        self.value_head = [
+            NoisyLinear(state, hidden, noise, "value_head"),
+            NoisyLinear(hidden, atoms, noise, "value"),
+        ] * dueling
+
+    def queries(self, state: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """K projections of each state, float [B, K, D + 1].
+
+        Duelling logits are V_k(s) + A_k(s, a) - mean over a' of A_k(s, a'). As A_k(s, a) =
+        q_k . x_a, that mean is q_k . x with x the mean of the candidates' vectors: it goes
+        into what the projection adds to each item, exactly.
+
+        Args:
+          state: float [B, S].
+          seed: int32 [2] of the layers' noise; None for the mean weights.
+        """
+        seeds: list[tf.Tensor | None] = [None] * 4
+        if seed is not None:
+            seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+        query = _through(self.head, state, seeds[:2])
+        query = tf.reshape(query, [-1, self.outputs, query.shape[-1] // self.outputs])
+        if not self.value_head:
+            return query
+        value = _through(self.value_head, state, seeds[2:])  # [B, K]
+        mean = tf.reduce_mean(self.item_vectors()[:, :-1], axis=0)  # [D]
+        constant = value - tf.linalg.matvec(query, mean)  # [B, K]
+        return tf.concat([query, constant[..., None]], axis=-1)
+
+    def logits(
+        self, state: tf.Tensor, item: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """The atoms' logits of one item for each state, float [B, K].
+
+        Args:
+          state: float [B, S].
+          item: int32 [B].
+          seed: int32 [2] of the layers' noise; None for the mean weights.
+        """
+        query = self.queries(state, seed)
+        return tf.einsum("bkd,bd->bk", query, self.item_vectors(item))
+
+    def scores(self, state: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """The expected return of every candidate, float [B, A], without a gradient.
+
+        Args:
+          state: float [B, S].
+          seed: int32 [2] of the layers' noise; None for the mean weights.
+        """
+        query = tf.stop_gradient(self.queries(state, seed))
+        items = tf.stop_gradient(self.item_vectors())  # [A, D + 1]
+        if self.outputs == 1:
+            return tf.matmul(query[:, 0], items, transpose_b=True)
+        # All logits together would be gigabytes: some states at a time.
+        rows = max(1, _BLOCK // (self.outputs * items.shape[0]))
+        parts = (tf.shape(query)[0] + rows - 1) // rows
+        # Sums over the atoms of exp and of exp * z, as one product.
+        sums = tf.stack([tf.ones_like(self.support), self.support])  # [2, K]
+
+        def add(part: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            block = query[part * rows : (part + 1) * rows]  # [R, K, D + 1]
+            flat = tf.reshape(block, [-1, items.shape[1]])  # [R * K, D + 1]
+            logits = tf.matmul(flat, items, transpose_b=True)
+            logits = tf.reshape(logits, [-1, self.outputs, items.shape[0]])  # [R, K, A]
+            weight = tf.exp(logits - tf.reduce_max(logits, axis=1, keepdims=True))
+            pair = tf.einsum("jk,rka->jra", sums, weight)
+            return part + 1, found.write(part, pair[1] / pair[0])
+
+        shape = [None, items.shape[0]]
+        found = tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape)
+        _, found = tf.while_loop(
+            lambda part, _: part < parts, add, (0, found), parallel_iterations=1
+        )
+        return tf.ensure_shape(found.concat(), shape)
+
+    def values(self, state: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """The expected return of one item for each state, float [B, 1]."""
+        logits = self.logits(state, item)
+        if self.outputs == 1:
+            return logits
+        return q_targets.expected(logits, self.support)[:, None]
+
+
+def _through(
+    layers: list[NoisyLinear], value: tf.Tensor, seeds: list[tf.Tensor | None]
+) -> tf.Tensor:
+    """Two layers with a leaky rectifier between them."""
+    return layers[1](tf.nn.leaky_relu(layers[0](value, seeds[0])), seeds[1])
