@@ -160,11 +160,12 @@ def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> ses
     everyone = tf.constant(shown, tf.int32)
 
     def policy(turn: session.Turn) -> tf.Tensor:
-        uniform = tf.random.stateless_uniform([len(user), _TRIES + 1], turn.seed)
-        nth = tf.cast(uniform * size_row[:, None], tf.int32)  # [B, tries + 1]
-        mine = tf.gather(own, tf.minimum(first_row[:, None] + nth, len(shown) - 1))
+        start, count = turn.own(first_row), turn.own(size_row)
+        uniform = tf.random.stateless_uniform([tf.size(start), _TRIES + 1], turn.seed)
+        nth = tf.cast(uniform * count[:, None], tf.int32)  # [B, tries + 1]
+        mine = tf.gather(own, tf.minimum(start[:, None] + nth, len(shown) - 1))
         others = tf.gather(everyone, tf.cast(uniform[:, -1] * len(shown), tf.int32))
-        free = tf.repeat(size_row[:, None] > 0.0, _TRIES, axis=1)  # [B, tries]
+        free = tf.repeat(count[:, None] > 0.0, _TRIES, axis=1)  # [B, tries]
         if turn.blocked is not None:
             free &= ~tf.gather(turn.blocked, mine[:, :-1] - 1, batch_dims=1)
         chosen = tf.gather(mine, tf.argmax(free, axis=1), batch_dims=1)
