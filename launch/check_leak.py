@@ -80,7 +80,7 @@ def main(_):
     out.mkdir(parents=True, exist_ok=True)
 
     log = data.episodes("train")
-    vectors = item_vectors.co_click_vectors(
+    vectors = item_vectors.log_vectors(
         log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
     )
     measurements = _measurements(method, data, vectors[:, : method.frozen_embedding])

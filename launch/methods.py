@@ -193,9 +193,9 @@ def get(name: str) -> Method:
 
 
 def item_vectors(config: Any, log: types.Episodes, spec: types.DataSpec) -> np.ndarray:
-    """Co-click vectors of the training log, as wide as a method's configuration asks."""
+    """Item vectors of the training log, as wide as a method's configuration asks."""
     width = max(config.embedding, getattr(config, "frozen_embedding", 0))
-    return item_vectors_lib.co_click_vectors(log, spec.num_items, width)
+    return item_vectors_lib.log_vectors(log, spec.num_items, width)
 
 
 class Agent(Protocol):

@@ -46,7 +46,7 @@ def main(_):
     data = storage.PreparedData.open(config.data)
     world = worlds.load(config.world, data) if config.world else None
     log = data.episodes("train")
-    vectors = item_vectors.co_click_vectors(
+    vectors = item_vectors.log_vectors(
         log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
     )
     with _naming("--measurements"):

@@ -57,7 +57,39 @@ def test_an_item_that_nobody_clicked_is_nowhere():
     np.testing.assert_allclose(vectors[16:], 0.0, atol=1e-6)
 
 
-def test_a_log_without_clicks_gives_zeros():
+def test_a_log_without_steps_gives_zeros():
     sessions = small.sessions()
-    silent = sessions._replace(feedback=np.zeros_like(sessions.feedback))
-    np.testing.assert_array_equal(item_vectors.co_click_vectors(silent, 6, size=3), 0.0)
+    empty = sessions._replace(
+        item=np.zeros_like(sessions.item), feedback=np.zeros_like(sessions.feedback)
+    )
+    np.testing.assert_array_equal(item_vectors.co_click_vectors(empty, 6, size=3), 0.0)
+    np.testing.assert_array_equal(item_vectors.log_vectors(empty, 6, size=4), 0.0)
+
+
+def test_log_vectors_begin_with_popularity_and_click_rate():
+    log = clustered_log()
+    vectors = item_vectors.log_vectors(log, 16, size=5)
+    shown = np.bincount(log.item.ravel(), minlength=17)[1:]
+    clicks = np.bincount(log.item.ravel(), log.feedback[..., 0].ravel(), minlength=17)[1:]
+    assert np.argmax(vectors[1:, 0]) == np.argmax(shown)
+    assert np.argmin(vectors[1:, 0]) == 15  # item 16 was never shown
+    rate = (clicks + 10 * clicks.sum() / shown.sum()) / (shown + 10)
+    order = np.argsort(rate, kind="stable")
+    np.testing.assert_array_equal(np.argsort(vectors[1:, 1], kind="stable"), order)
+    np.testing.assert_allclose(vectors[1:, :2].mean(axis=0), 0.0, atol=1e-6)
+    np.testing.assert_allclose(vectors[1:, :2].std(axis=0), 0.5, rtol=1e-5)
+    np.testing.assert_array_equal(vectors[0], 0.0)
+    np.testing.assert_array_equal(
+        vectors[:, 2:], item_vectors.co_click_vectors(log, 16, size=3)
+    )
+
+
+def test_where_clicks_are_rare_what_was_shown_together_counts():
+    log = clustered_log()
+    rare = log._replace(feedback=log.feedback * (np.arange(8) == 0)[None, :, None])
+    rare.feedback[10:] = 0.0
+    everything = log._replace(feedback=np.ones_like(log.feedback))
+    np.testing.assert_array_equal(
+        item_vectors.co_click_vectors(rare, 15, size=4),
+        item_vectors.co_click_vectors(everything, 15, size=4),
+    )
