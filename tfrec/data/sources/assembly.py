@@ -32,7 +32,8 @@ class Table:
                 self._columns[name] = np.empty(self._room, part.dtype)
             self._columns[name][self._filled : end] = part
         self._filled = end
-        self._users.append(np.unique(block["user"].to_numpy()))
+        users = block["user"].to_numpy()
+        self._users.append(users[np.append(True, users[1:] != users[:-1])])
 
     def shared_user(self) -> int | None:
         """A user of whom two blocks hold rows, or None: every block held whole users."""

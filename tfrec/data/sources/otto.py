@@ -18,6 +18,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -31,7 +32,7 @@ _BYTES_AT_ONCE = 1 << 25
 _BYTES_OF_AN_EVENT = 40  # at least
 _TYPES = ("clicks", "carts", "orders")
 _EVENT: dict[str, type[pl.DataType]] = {"aid": pl.Int32, "ts": pl.Int64, "type": pl.String}
-_LINE = pl.Schema({"session": pl.Int32, "events": pl.List(pl.Struct(_EVENT))})
+_LINE: dict[str, Any] = {"session": pl.Int32, "events": pl.List(pl.Struct(_EVENT))}
 _EXPECTED = {
     "session": "an integer within 32 bits",
     "aid": "an integer within 32 bits",
@@ -150,8 +151,8 @@ def _parsed_by_line(
     names = ["session", *_EVENT]
     columns = {schema_lib.ROW: pl.UInt32, **dict.fromkeys(names, pl.String)}
     frame = pl.DataFrame(found, schema=columns, orient="row")
-    for name, dtype in {"session": pl.Int32, **_EVENT}.items():
-        value = pl.col(name).cast(dtype, strict=False)
+    for name in names:
+        value = pl.col(name).cast(_EVENT.get(name, pl.Int32), strict=False)
         frame = schema_lib.check(
             frame,
             name,
