@@ -15,8 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from launch import flags, worlds
-from tfgoalrec import trained
+from launch import flags, methods, worlds
 from tfrec import types
 from tfrec.baselines import controls
 from tfrec.data import storage
@@ -67,7 +66,7 @@ def main(_):
         episodes[name, ""] = [player.play(starts, seed) for seed in seeds]
     for name, found in agents.items():
         for seed, agent in zip(seeds, found, strict=True):
-            goal = tf.Variable(tf.zeros([agent.measurements.dim]))
+            goal = tf.Variable(next(iter(agent.named_goals.values())))
             player = playing.Player(world, agent.policy(goal))
             for goal_name, wanted in agent.named_goals.items():
                 goal.assign(wanted)
@@ -77,6 +76,7 @@ def main(_):
         for key, played in episodes.items()
     }
     # A method stands in the table with its target goal, the first; by_goal has the others.
+    # A method without goals has one, named ''.
     target = {name: next(iter(found[0].named_goals)) for name, found in agents.items()}
     sessions = {
         name: played
@@ -128,8 +128,8 @@ def main(_):
 
 def _agents(
     config: EvaluateConfig, data: storage.PreparedData
-) -> dict[str, list[trained.TrainedAgent]]:
-    found: dict[str, list[trained.TrainedAgent]] = {}
+) -> dict[str, list[methods.Agent]]:
+    found: dict[str, list[methods.Agent]] = {}
     for entry in config.agents:
         name, equals, folder = entry.partition("=")
         if not equals:
@@ -140,7 +140,7 @@ def _agents(
             raise UserError(
                 f"--agents={entry}: {name!r} is the name of a control; choose another"
             )
-        agent = trained.load(folder)
+        agent = methods.load(folder)
         if agent.spec != data.spec:
             raise UserError(f"{folder}: trained on another log than {data.directory}")
         found.setdefault(name, []).append(agent)

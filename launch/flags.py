@@ -27,13 +27,14 @@ another TensorFlow import, and how one script may run others.
 """
 
 import dataclasses
+import itertools
 import re
 import runpy
 import sys
 import types
 import typing
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from absl import app
@@ -89,6 +90,29 @@ def define(
             absl_flags.DEFINE(
                 parser, name, default, text, flag_values, _Serializer(), required=needed
             )
+
+
+def chosen(name: str, choices: Collection[str]) -> str | None:
+    """A flag's value before flags are parsed, where it decides which others there are.
+
+    Call it at module level, to `define` what belongs to the choice. The flag itself is
+    defined as any other; a bad value is refused when flags are parsed.
+
+    Args:
+      name: of the flag.
+      choices: what it may be.
+
+    Returns:
+      The last of `choices` that the command line gives it, or None.
+    """
+    words = sys.argv[1:]
+    found = None
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+        flag, equals, value = word.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            value = value if equals else following
+            found = value if value in choices else found
+    return found
 
 
 def read(

@@ -1,0 +1,85 @@
+"""Trains any method of the tables on prepared sessions: on the log, then by playing.
+
+    python -m launch.train_baseline --method=rainbow --data=runs/data --world=runs/simulator \
+        --out=runs/rainbow
+
+`--method=rainbow --help` lists Rainbow's own flags too. The folder gets `agent/` at the
+end, for `launch.evaluate`, beside checkpoints, metrics and TensorBoard logs. Without a
+world it learns from the log alone.
+"""
+
+import dataclasses
+from typing import Literal
+
+from launch import flags, methods, trials, worlds
+from tfrec.data import storage
+from tfrec.errors import UserError
+from tfrec.training import loop
+from tfrec.training import run as runs
+from tfrec.training.options import option, required
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainBaselineConfig:
+    """What learns, from what, and where to."""
+
+    method: Literal[
+        "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"
+    ] = required("what learns; with it, --help lists the method's own flags")
+    out: str = required("folder of the run; one that is there goes on")
+    data: str = option("runs/data", "folder of the prepared data")
+    world: str = option("", f"{worlds.HELP}; empty learns from the log alone")
+    seed: int = option(0, "seed of weights, batches and play")
+    save_every: int = option(10, "rounds between checkpoints")
+    evaluate_every: int = option(
+        5, "rounds between plays of validation users, where there is a world"
+    )
+    max_users: int = option(500, "validation users at most")
+
+    def __post_init__(self):
+        for name in ("save_every", "evaluate_every", "max_users"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+flags.define(TrainBaselineConfig)
+_CHOSEN = flags.chosen("method", methods.METHODS)
+if _CHOSEN:
+    flags.define(methods.get(_CHOSEN).config)
+
+
+def main(_):
+    config = flags.read(TrainBaselineConfig)
+    method = methods.get(config.method)
+    numbers = flags.read(method.config)
+    data = storage.PreparedData.open(config.data)
+    world = worlds.load(config.world, data) if config.world else None
+    starts = trials.starts(data, config.max_users) if world else None
+    log = data.episodes("train")
+    vectors = methods.item_vectors(numbers, log, data.spec)
+    # Made before the folder is, so that a configuration that does not fit leaves nothing.
+    try:
+        learner = method.make(numbers, data.spec, log, world, vectors, config.seed)
+    except ValueError as error:
+        raise UserError(f"--method={config.method}: {error}") from error
+
+    about = {"method": config.method, "data": data.fingerprint, "world": config.world}
+    run = runs.Run.open(config.out, numbers, config.seed, about)
+    run.set_seeds()
+    score = trials.Score(world, learner.policy(), starts) if world and starts else None
+    loop.train(
+        learner,
+        run,
+        learner.total_units,
+        config.save_every,
+        (lambda: {"reward_clicks": score()}) if score else None,
+        config.evaluate_every,
+    )
+    folder = run.directory / "agent"
+    kept = about | {"seed": config.seed}
+    methods.save(folder, config.method, numbers, data.spec, learner, data.vocabulary, kept)
+    print(f"{folder}: {method.title} after {int(learner.unit)} rounds")
+
+
+if __name__ == "__main__":
+    flags.run(main)

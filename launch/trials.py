@@ -1,0 +1,196 @@
+"""What validation users are worth to a policy: the score that tuning and training watch."""
+
+import dataclasses
+import gc
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from launch import controls, methods
+from tfrec import types
+from tfrec.data import storage
+from tfrec.errors import UserError
+from tfrec.report import results
+from tfrec.report import tuning as tuning_report
+from tfrec.simulators import playing, session
+from tfrec.training import finite, options, tuning
+
+_SEED = 29  # of the validation sessions: every policy meets the same users and the same luck
+
+
+def starts(
+    data: storage.PreparedData, max_users: int = 500, sessions_per_user: int = 4
+) -> types.Starts:
+    """Where validation users start; test users are not touched.
+
+    Raises:
+      UserError: if the data has no validation users.
+    """
+    if not data.num_sessions("validation"):
+        raise UserError(f"{data.directory}: no validation users to score on; prepare it again")
+    return controls.starts(data, "validation", max_users, sessions_per_user)
+
+
+class Score:
+    """Mean reward of a policy's played sessions, in clicks.
+
+    Args:
+      world: who answers, without delay or noise.
+      policy: reads its weights from variables: one trace serves a whole training.
+      starts: of the sessions.
+    """
+
+    def __init__(self, world: session.World, policy: session.Policy, starts: types.Starts):
+        self._player, self._starts = playing.Player(world, policy), starts
+
+    def __call__(self) -> float:
+        played = self._player.play(self._starts, _SEED)
+        return float(np.asarray(played.feedback)[..., 0].sum(axis=1).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Trains one configuration of a method and scores it: what a trial of tuning is.
+
+    Attributes:
+      method: what is tuned.
+      base: its configuration; a trial replaces some fields.
+      spec: the log's spec.
+      log: training sessions.
+      world: who answers in training.
+      judge: who answers in scoring: the world without delay or noise.
+      starts: of the validation sessions.
+      every: units of work between scores.
+      seed: of every trial's weights and draws.
+    """
+
+    method: methods.Method
+    base: Any
+    spec: types.DataSpec
+    log: types.Episodes
+    world: session.World
+    judge: session.World
+    starts: types.Starts
+    every: int
+    seed: int = 0
+
+    @property
+    def units(self) -> int:
+        """Units of work in a whole trial."""
+        return self.base.log_rounds + (self.base.play_rounds if self.method.plays else 0)
+
+    def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
+        """The score at the end; reports it on the way.
+
+        Raises:
+          DivergedError: if a loss or gradient is not finite.
+        """
+        # What a trial before this one left: its graphs, and memory that cycles hold.
+        tf.keras.backend.clear_session()
+        gc.collect()
+        config = dataclasses.replace(self.base, **overrides)
+        vectors = methods.item_vectors(config, self.log, self.spec)
+        learner = self.method.make(
+            config, self.spec, self.log, self.world, vectors, self.seed
+        )
+        score = Score(self.judge, learner.policy(), self.starts)
+        now = 0.0
+        for unit in range(1, learner.total_units + 1):
+            try:
+                learner.advance()
+            except finite.NonFiniteError as error:
+                raise tuning.DivergedError(str(error)) from error
+            if unit % self.every == 0 or unit == learner.total_units:
+                now = score()
+                trial.report(unit, now, updates=unit * config.updates_per_round)
+        return now
+
+
+def tune(
+    evaluation: Evaluation,
+    name: str,
+    trials: int,
+    *,
+    fields: tuple[str, ...] = (),
+    about: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> tuning.Tuned:
+    """Tunes a method over its space; `tuning.tune` with what is the same for all methods.
+
+    Args:
+      evaluation: of the method.
+      name: of the study.
+      trials: finished trials in all.
+      fields: of the space; empty for all of them.
+      about: where data and world come from, beside the configuration and the seed.
+      **arguments: `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
+
+    Raises:
+      UserError: as `tuning.tune`; or if a field is not of the method's space.
+    """
+    unknown = [field for field in fields if field not in evaluation.method.space]
+    if unknown:
+        raise UserError(
+            f"{', '.join(unknown)}: not in the space of {evaluation.method.name}, which is "
+            f"{', '.join(evaluation.method.space)}"
+        )
+    space = {f: c for f, c in evaluation.method.space.items() if f in (fields or (f,))}
+    base = options.resolved(evaluation.base)
+    told = {
+        **(about or {}),
+        "method": evaluation.method.name,
+        "base": {field: value for field, value in base.items() if field not in space},
+        "every": evaluation.every,
+        "sessions": len(evaluation.starts.user),
+        "seed": evaluation.seed,
+    }
+    return tuning.tune(
+        name,
+        space,
+        {field: base[field] for field in space},
+        evaluation,
+        trials=trials,
+        units=evaluation.units,
+        warmup=min(evaluation.base.log_rounds, evaluation.units - 1),
+        about=told,
+        seed=evaluation.seed,
+        **arguments,
+    )
+
+
+def write(directory: str | pathlib.Path, evaluation: Evaluation, tuned: tuning.Tuned) -> None:
+    """Writes tuning.md, tuning.png, and last best.json: the choice and what it cost.
+
+    Args:
+      directory: their folder; made if it is not there.
+      evaluation: that was tuned.
+      tuned: what was found.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    base = dataclasses.asdict(evaluation.base)
+    study = tuned._asdict() | {
+        "trials": [record._asdict() for record in tuned.trials],
+        "defaults": {field: base[field] for field in tuned.overrides},
+        "updates": tuned.updates,
+    }
+    tuning_report.write(directory, study, f"Tuning {evaluation.method.title}")
+    document = {
+        "method": evaluation.method.name,
+        "overrides": tuned.overrides,
+        "config": options.resolved(dataclasses.replace(evaluation.base, **tuned.overrides)),
+        "score": tuned.score,
+        "default_score": tuned.default_score,
+        "trials": len(tuned.trials),
+        "pruned": sum(record.state == "pruned" for record in tuned.trials),
+        "diverged": sum(record.state == "diverged" for record in tuned.trials),
+        "updates": tuned.updates,
+        "seconds": round(sum(record.seconds for record in tuned.trials), 1),
+        "importance": tuned.importance,
+    }
+    with results.replacing(directory / "best.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

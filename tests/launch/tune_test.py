@@ -1,0 +1,124 @@
+"""launch.tune: a study from end to end, resumed, and mistakes."""
+
+import json
+
+import optuna
+import pytest
+
+from launch import flags, methods, trials
+from tfrec.data import storage
+from tfrec.training import finite
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+NARROW = ("--embedding=4", "--units=6", "--state=8", "--hidden=8", "--batch=16",
+          "--replay_sessions=128", "--sessions_per_round=32", "--updates_per_round=2",
+          "--log_rounds=1", "--play_rounds=1", "--max_users=10", "--sessions_per_user=1",
+          "--evaluate_every=1", "--fields=learning_rate,batch")  # fmt: skip
+
+
+def tune(*arguments):
+    return flags.call("launch.tune", arguments)
+
+
+@pytest.fixture(scope="module")
+def command(embedded_data):
+    return ("--method=wide_and_deep", f"--data={embedded_data}", "--world=truth", *NARROW)
+
+
+@pytest.fixture(scope="module")
+def study(command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tuning") / "wide_and_deep"
+    assert tune(*command, f"--out={out}", "--trials=2") == 0
+    return out
+
+
+def test_a_study_is_written_down_and_goes_on(study, command, capsys, embedded_data):
+    best = json.loads((study / "best.json").read_text())
+    assert best["method"] == "wide_and_deep"
+    assert (best["trials"], best["updates"]) == (2, 2 * 2 * 2)  # 2 rounds of 2 updates
+    assert best["overrides"].keys() == {"learning_rate", "batch"}
+    assert best["config"] | best["overrides"] == best["config"]
+    assert best["config"]["hidden"] == 8  # what the command line fixed
+    assert best["score"] >= best["default_score"] > 0
+    kept = optuna.load_study(
+        study_name="wide_and_deep", storage=f"sqlite:///{study / 'study.db'}"
+    )
+    first = kept.trials[0]
+    assert first.params == {"learning_rate": 1e-3, "batch": 16}  # the command line's
+    assert sorted(first.intermediate_values) == [1, 2]
+    assert first.value == best["default_score"] == first.intermediate_values[2]
+    assert "2 trials" in (study / "tuning.md").read_text()
+    assert (study / "tuning.png").stat().st_size > 5000
+    assert list((study / "tensorboard").glob("trial-*/events*"))
+
+    assert tune(*command, f"--out={study}", "--trials=3") == 0
+    said = capsys.readouterr().out
+    assert "trial 2: " in said and "trial 1: " not in said  # only the new one
+    assert json.loads((study / "best.json").read_text())["trials"] == 3
+    # The winner's score is what a run of that configuration gets.
+    best = json.loads((study / "best.json").read_text())
+    winner = next(t for t in kept.trials if t.params == best["overrides"])
+    assert winner.value == best["score"]
+
+
+def test_a_method_that_diverges_is_a_message(command, tmp_path, monkeypatch, capsys):
+    learner = methods.get("wide_and_deep")._parts.learner
+
+    def broken(self):
+        raise finite.NonFiniteError("loss", {})
+
+    monkeypatch.setattr(learner, "advance", broken)
+    assert tune(*command, f"--out={tmp_path / 'out'}", "--trials=1") == 2
+    said = capsys.readouterr().err
+    assert "none of 1 trials was completed" in said and "Traceback" not in said
+
+
+def test_a_stopped_study_goes_on(command, tmp_path, monkeypatch, capsys):
+    learner = methods.get("wide_and_deep")._parts.learner
+
+    def asked_to_stop(self):
+        raise KeyboardInterrupt
+
+    journal = f"--storage={tmp_path / 'shared.journal'}"
+    arguments = (*command, f"--out={tmp_path / 'out'}", journal, "--trials=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "advance", asked_to_stop)
+        assert tune(*arguments) == 42
+    assert "Run it again to go on" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "best.json").exists()
+    assert tune(*arguments) == 0
+    assert json.loads((tmp_path / "out" / "best.json").read_text())["trials"] == 1
+
+
+def test_the_score_is_that_of_validation_users_and_repeats(embedded_data):
+    data = storage.PreparedData.open(embedded_data)
+    starts = trials.starts(data, max_users=3, sessions_per_user=2)
+    users = data.episodes("validation").user
+    assert len(starts.user) == 6 and set(starts.user) <= set(users)
+    assert not set(starts.user) & set(data.episodes("test").user)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method=sarsa"], "--method=sarsa"),
+        (["--data=nowhere"], "nowhere: no prepared data here"),
+        (["--world=nowhere"], "nowhere"),
+        (["--trials=0"], "--trials=0"),
+        (["--sampler=best"], "sampler"),
+        (["--fields=colour"], "colour: not in the space of wide_and_deep, which is learning_"),
+        (["--storage=oracle9://x"], "cannot open the storage of the study"),
+    ],
+)
+def test_mistakes_are_messages_and_leave_nothing(command, tmp_path, arguments, message, capsys):
+    out = tmp_path / "out"
+    assert tune(*command, f"--out={out}", *arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+    assert not out.exists()
+
+
+def test_another_study_of_the_same_name_is_refused(study, command, capsys):
+    assert tune(*command, f"--out={study}", "--hidden=9") == 2
+    assert "hidden: was 8, is now 9" in capsys.readouterr().err

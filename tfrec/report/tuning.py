@@ -1,0 +1,123 @@
+"""What did tuning find? A page and a picture of one study."""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfrec.report import plots, results
+
+Trials = Sequence[Mapping[str, Any]]  # number, overrides, state, score, updates, seconds
+
+_LOOKS: dict[str, dict[str, Any]] = {
+    "complete": {"marker": "o", "color": "#0072B2"},
+    "pruned": {"marker": "o", "facecolors": "none", "edgecolors": "#999999"},
+    "diverged": {"marker": "x", "color": "#D55E00"},
+}
+
+
+def write(directory: str | os.PathLike[str], study: Mapping[str, Any], title: str) -> None:
+    """Writes tuning.png and tuning.md.
+
+    Args:
+      directory: their folder.
+      study: `trials` (their records), `overrides`, `score`, `default_score`, `updates`,
+        `importance` and `defaults` of the fields.
+      title: of the page.
+    """
+    directory = pathlib.Path(directory)
+    plots.save(picture(study["trials"], study["importance"], title), directory / "tuning.png")
+    with results.replacing(directory / "tuning.md") as temporary:
+        temporary.write_text(page(study, title), encoding="utf-8")
+
+
+def page(study: Mapping[str, Any], title: str) -> str:
+    """The study in Markdown: what it cost, what was best, and every trial."""
+    trials, fields = study["trials"], list(study["overrides"])
+    counts = [
+        f"{number} {state}"
+        for state in _LOOKS
+        if (number := sum(trial["state"] == state for trial in trials))
+    ]
+    default = study["default_score"]
+    lines = [
+        f"# {title}",
+        "",
+        f"{len(trials)} trials ({', '.join(counts)}), {study['updates']:,} updates in all. "
+        f"Best: {study['score']:.4g} clicks per session of validation users; the defaults: "
+        + ("diverged." if default is None else f"{default:.4g}."),
+        "",
+        "| field | default | best | importance |",
+        "|---|---|---|---|",
+    ]
+    for field in fields:
+        share = study["importance"].get(field)
+        lines.append(
+            f"| {field} | {study['defaults'][field]} | {study['overrides'][field]} | "
+            + ("" if share is None else f"{share:.0%}")
+            + " |"
+        )
+    lines += ["", "![Scores of the trials](tuning.png)", ""]
+    lines.append(f"| trial | score | state | updates | seconds | {' | '.join(fields)} |")
+    lines.append("|---" * (5 + len(fields)) + "|")
+    for trial in sorted(trials, key=_by_score):
+        score = "" if trial["score"] is None else f"{trial['score']:.4g}"
+        values = " | ".join(str(trial["overrides"][field]) for field in fields)
+        lines.append(
+            f"| {trial['number']} | {score} | {trial['state']} | {trial['updates']:,} | "
+            f"{trial['seconds']:.0f} | {values} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _by_score(trial: Mapping[str, Any]) -> tuple[bool, float]:
+    """Complete trials first, the best at the top."""
+    score = -np.inf if trial["score"] is None else trial["score"]
+    return trial["state"] != "complete", -score
+
+
+@plots.styled
+def picture(trials: Trials, importance: Mapping[str, float], title: str) -> Figure:
+    """The score of each trial and the best so far; beside it, which fields mattered.
+
+    Args:
+      trials: records, by number.
+      importance: field -> share of the variance; empty leaves the second panel out.
+      title: above the panels.
+    """
+    figure = Figure(figsize=(10.5 if importance else 7.2, 4.2), layout="constrained")
+    panels = figure.subplots(1, 2 if importance else 1, squeeze=False)[0]
+    _history(panels[0], trials)
+    if importance:
+        names = list(importance)
+        panels[1].barh(range(len(names)), list(importance.values()), color="#56B4E9")
+        panels[1].set_yticks(range(len(names)), names)
+        panels[1].invert_yaxis()
+        panels[1].grid(axis="y", visible=False)
+        panels[1].xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
+        panels[1].set_title("Which fields mattered")
+        panels[1].set_xlabel("share of the variance of scores")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _history(axes: Axes, trials: Trials) -> None:
+    for state, look in _LOOKS.items():
+        own = [t for t in trials if t["state"] == state and t["score"] is not None]
+        if own:
+            axes.scatter([t["number"] for t in own], [t["score"] for t in own], label=state,
+                         zorder=3, **look)  # fmt: skip
+    complete = [t for t in trials if t["state"] == "complete"]
+    best = np.maximum.accumulate([t["score"] for t in complete])
+    axes.step([t["number"] for t in complete], best, where="post", color="#0072B2",
+              linewidth=1.6, label="best so far")  # fmt: skip
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    axes.set_title("Scores")
+    axes.set_xlabel("trial")
+    axes.set_ylabel("clicks per session of validation users")
+    axes.legend(fontsize=9)
