@@ -186,15 +186,21 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         named = dict(
             zip(self.checked, (td_loss, info.extra.auxiliary, *gradients), strict=True)
         )
-        bad = tf.constant(-1)
         # Their joint norm is finite only if all are; only then is none to be searched for.
-        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
-            bad = finite.first_non_finite(named)
-        if bad < 0:
-            self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            self.train_step_counter.assign_add(1)
-            self._update_target()
+        bad = tf.cond(
+            tf.math.is_finite(tf.linalg.global_norm(list(named.values()))),
+            lambda: tf.constant(-1),
+            lambda: finite.first_non_finite(named),
+        )
+        tf.cond(bad < 0, lambda: self._apply(gradients), tf.no_op)
         return info, bad
+
+    def _apply(self, gradients: list[tf.Tensor]) -> tf.Operation:
+        pairs = zip(gradients, self.online.trainable_variables, strict=True)
+        self._optimizer.apply_gradients(pairs)
+        self.train_step_counter.assign_add(1)
+        self._update_target()
+        return tf.no_op()
 
     def _loss(self, experience, weights=None, **unused) -> tf_agent.LossInfo:
         """The loss of B `Transitions`; TF-Agents' other arguments have no part in it."""
@@ -346,12 +352,17 @@ class RainbowLearner(BaselineLearner):
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
         self.replay.add(episodes, reward)
 
+    @tf.autograph.experimental.do_not_convert  # it takes longer to convert than to trace
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
         batch = self.replay.sample(self.config.batch, seed)
         info, bad = self.agent.update(batch)
-        if bad < 0:
+
+        def reprioritise() -> tf.Operation:
             self.replay.reprioritise(batch.cell, info.extra.td_error)
+            return tf.no_op()
+
+        tf.cond(bad < 0, reprioritise, tf.no_op)
         report = {
             "td_loss": tf.reduce_mean(info.extra.td_loss),
             "auxiliary_loss": info.extra.auxiliary,
