@@ -45,6 +45,7 @@ flags.define(PrepareDataConfig)
 flags.define(episodes.PrepareConfig)
 flags.define(synthetic.SyntheticConfig, "embedded_")
 flags.define(movielens.MovieLensConfig)
+flags.define(taobao.TaobaoConfig)
 flags.define(yoochoose.YooChooseConfig)
 flags.define(table.TableConfig)
 
@@ -144,7 +145,7 @@ def _read(
     if source == "kuairand":
         return kuairand.read(path, bad_rows)
     if source == "taobao":
-        return taobao.read(path, bad_rows)
+        return taobao.read(path, flags.read(taobao.TaobaoConfig), bad_rows)
     if source == "yoochoose":
         return yoochoose.read(path, flags.read(yoochoose.YooChooseConfig), bad_rows)
     if source == "otto":

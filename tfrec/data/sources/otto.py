@@ -14,7 +14,6 @@ a wrong value, are bad rows; a row's number is that of its line.
 """
 
 import io
-import itertools
 import json
 import pathlib
 from collections.abc import Iterator
@@ -70,14 +69,19 @@ def read(
         for first_row, lines in _blocks(log):
             events = _events(lines, first_row, log, bad_rows)
             if events.height:
+                lines_of = events.select(schema_lib.ROW, "user").unique()["user"]
+                _refuse_second_line(log, lines_of.filter(lines_of.is_duplicated()).min())
                 table.append(schema_lib.validate(events, _SCHEMA, log, bad_rows, names=names))
                 empty = False
         if empty:
             raise UserError(f"{log.name}: no events; expected at least one")
-    twice = table.shared_user()
-    if twice is not None:
-        raise UserError(f"{log.name}: session {twice} has two lines; expected one of each")
+    _refuse_second_line(log, table.shared_user())
     return table.finished(), _SCHEMA
+
+
+def _refuse_second_line(log: pathlib.Path, session: Any) -> None:
+    if session is not None:
+        raise UserError(f"{log.name}: session {session} has two lines; expected one of each")
 
 
 def _blocks(log: pathlib.Path) -> Iterator[tuple[int, bytes]]:
@@ -135,8 +139,10 @@ def _parsed_by_line(
         try:
             parsed = json.loads(line)
             session, events = parsed["session"], parsed["events"]
-            values = [(event.get(name) for name in _EVENT) for event in events]
-            found += [(row, *map(_text, itertools.chain([session], v))) for v in values]
+            found += [
+                (row, _text(session), *(_text(event.get(name)) for name in _EVENT))
+                for event in events
+            ]
         except (ValueError, LookupError, TypeError, AttributeError):
             broken.append((row, line.decode("utf-8", "replace")))
     if broken:
