@@ -171,6 +171,11 @@ def rollout(
     """
     spec = world.spec
     horizon, columns = spec.history_length, len(spec.feedback)
+    # Rows get fewer on the way. Where their number is known beforehand, TensorFlow's graph
+    # optimiser takes it for the number at every step: hide it.
+    starts = types.Starts(
+        *(tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]]) for x in starts)
+    )
     batch = tf.shape(starts.user)[0]
     stretch = spec.max_steps if spec.max_steps <= _WHOLE else _STRETCH  # C
     stretches = -(-spec.max_steps // stretch)
