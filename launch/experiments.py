@@ -8,7 +8,6 @@ A cell has a folder of its own; one that was stopped goes on, one that is done i
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 import shutil
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import controls, flags, methods, worlds
+from launch import controls, flags, methods, trials, worlds
 from tfrec import types
 from tfrec.data import storage
 from tfrec.errors import UserError
@@ -28,6 +27,7 @@ from tfrec.training import loop
 from tfrec.training import run as runs
 
 _TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
+_VALIDATION_SESSIONS = 6  # of each validation user, at each score
 
 
 class DataSet(NamedTuple):
@@ -351,21 +351,36 @@ def sessions(out: pathlib.Path, cell: Cell, which: str = "judged") -> dict[str, 
         return dict(stored)
 
 
-@functools.cache
-def _validation_starts(directory: str, users: int, repeats: int) -> types.Starts:
-    data = storage.PreparedData.open(directory)
-    return controls.starts(data, "validation", users, repeats)
+def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: int) -> None:
+    """Tries settings of a method on validation users, in the vanilla environment.
 
-
-def score(
-    out: pathlib.Path, data_set: str, method: str, scale: Scale, overrides: Mapping[str, Any]
-) -> float:
-    """Mean reward of validation users under a method with some settings, vanilla environment."""
+    Args:
+      out: the folder of all cells.
+      data_set: whose users.
+      method: what is tuned.
+      scale: how long a trial learns: as long as a cell.
+      number: trials in all; those that are done count.
+    """
     here = setting(out, data_set, "vanilla", scale)
-    config = configuration(method, "vanilla", scale, here.spec, overrides)
-    learner = _learner(method, config, here, _TUNING_SEED)
-    while int(learner.unit) < learner.total_units:
-        learner.advance()
-    starts = _validation_starts(str(here.data.directory), scale.test_users, 8)
-    played = playing.Player(here.judge, learner.policy()).play(starts, _TUNING_SEED)
-    return float(metrics.per_session(played)["reward"].mean())
+    base = configuration(method, "vanilla", scale, here.spec, {})
+    evaluation = trials.Evaluation(
+        method=methods.get(method),
+        base=base,
+        spec=here.spec,
+        log=here.data.episodes("train"),
+        world=here.world,
+        judge=here.judge,
+        starts=trials.starts(here.data, scale.test_users, _VALIDATION_SESSIONS),
+        every=max(1, (scale.log_rounds + scale.play_rounds) // 3),
+        seed=_TUNING_SEED,
+    )
+    folder = out / data_set / "tuning" / method
+    folder.mkdir(parents=True, exist_ok=True)
+    found = trials.tune(
+        evaluation,
+        method,
+        number,
+        about={"data": here.data.fingerprint},
+        storage=str(folder / "study.log"),
+    )
+    trials.write(folder, evaluation, found)

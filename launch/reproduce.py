@@ -25,7 +25,7 @@ from typing import Literal
 import rich
 import rich.progress
 
-from launch import controls, experiments, flags, reproduction
+from launch import experiments, flags, reproduction
 from tfrec.errors import UserError
 from tfrec.training import loop
 from tfrec.training.options import option

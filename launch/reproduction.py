@@ -120,9 +120,9 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
     fields = {k: v for k, v in dataclasses.asdict(scale).items() if k != "fit"}
     numbers = ", ".join(f"{name} {value:,}" for name, value in fields.items())
     lines = [
-        "Mean ± standard deviation over seeds; in brackets what the paper printed (its depth is "
-        "reward / CTR). Ours are sessions of users fitted on the log at hand, so the numbers "
-        "compare methods with each other and not with the paper's.",
+        "Mean ± standard deviation over seeds; in brackets what the paper printed (its depth "
+        "is reward / CTR). Ours are sessions of users fitted on the log at hand, so the "
+        "numbers compare methods with each other and not with the paper's.",
         "",
         f"Every method had the same of everything: {numbers}.",
         "",
@@ -132,10 +132,11 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
         if (folder / "manifest.json").exists():
             data = storage.PreparedData.open(folder)
             entry = data.manifest["splits"]["train"]
+            reward = experiments.DATA_SETS[name].reward
             lines.append(
                 f"- {title}: {data.manifest['source']}, {data.spec.num_items:,} items, "
-                f"{entry['sessions']:,} training sessions of {entry['users']:,} users; the reward "
-                f"counts {experiments.DATA_SETS[name].reward} (`{data.spec.feedback_names[0]}`)."
+                f"{entry['sessions']:,} training sessions of {entry['users']:,} users; the "
+                f"reward counts {reward} (`{data.spec.feedback_names[0]}`)."
             )
     return "\n".join(lines)
 
