@@ -11,7 +11,6 @@ import scipy.sparse.linalg
 
 from tfrec import types
 
-
 _FEW_CLICKS = 5.0  # clicks for each item below which all that was shown counts
 _PRIOR_STEPS = 10.0  # steps at the mean click rate that each item is given beforehand
 

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from tfgoalrec import claims, published
+
+
+def sessions(reward, depth=50.0):
+    users = np.arange(100)
+    base = 1.0 + 0.1 * np.sin(users)  # the same users under every method
+    return [{"user": users, "reward": reward * base, "depth": np.full(100, depth)}]
+
+
+def verdict(found, words):
+    [check] = [check for check in found if check.claim == words]
+    return check.verdicts["movielens"]
+
+
+def test_the_printed_tables_say_what_the_paper_says():
+    # +3.7%, +6.1% and +10.7% are in the paper's text.
+    found = {check.claim: check.paper for check in claims.checks({}, ["movielens"])}
+    assert found["GoalRec earns more than Rainbow"] == "+3.7%"
+    assert found["GoalRec earns more than Dyna-Q"] == "+6.1%"
+    assert found["GoalRec earns more than TD3"] == "+10.7%"
+    # -4.2%, -5.5% and -14.3% under high variance are in its text too.
+    assert found["Dyna-Q loses under high variance"] == "-4.2%"
+    assert found["Rainbow loses under high variance"] == "-5.5%"
+    assert found["TD3 loses under high variance"] == "-14.3%"
+
+
+def test_printed_depth_is_reward_by_ctr():
+    cell = published.TABLES["vanilla"]["goalrec"]["movielens"]
+    assert cell.depth == pytest.approx(31.6 / 0.544)
+
+
+def test_verdicts():
+    vanilla = {
+        "dien": sessions(20, 30),  # fewer clicks, but a higher CTR
+        "goalrec": sessions(30, 60),
+        "rainbow": sessions(33, 60),
+        "goalrec_off": sessions(32, 60),
+    }
+    noisy = {"goalrec": sessions(29.7), "rainbow": sessions(30)}
+    judged = {"vanilla": {"movielens": vanilla}, "high_variance": {"movielens": noisy}}
+    found = claims.checks(judged, ["movielens"])
+    assert verdict(found, "DIEN has a higher CTR than GoalRec").startswith("holds: +33.3%")
+    assert verdict(found, "DIEN has a lower reward than GoalRec").startswith("holds: -33.3%")
+    assert verdict(found, "GoalRec earns more than Rainbow").startswith("reversed: -9.1%")
+    assert verdict(found, "GoalRec earns more than TD3") == "not run"
+    off = "GoalRec-off is competitive: at most 10% below the best baseline"
+    assert verdict(found, off).startswith("holds: -3.0%")
+    assert verdict(found, off).endswith("against Rainbow")
+    assert verdict(found, "GoalRec loses under high variance").startswith("holds: -1.0%")
+    assert verdict(found, "GoalRec loses least under high variance") == "yes, by the means"
+    assert verdict(found, "GoalRec loses least in high dimension") == "not run"
+
+
+def test_noise_leaves_a_claim_undecided():
+    random = np.random.default_rng(0)
+    users = np.arange(50)
+
+    def noisy():
+        return [{"user": users, "reward": random.normal(30, 9, 50), "depth": users + 50}]
+
+    judged = {"vanilla": {"movielens": {"goalrec": noisy(), "td3": noisy()}}}
+    found = claims.checks(judged, ["movielens"])
+    assert verdict(found, "GoalRec earns more than TD3").startswith("undecided")

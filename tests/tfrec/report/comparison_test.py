@@ -1,0 +1,77 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from tfrec.report import comparison
+
+TITLES = {"films": "Films", "shop": "Shop"}
+
+
+def sessions(reward, depth):
+    reward, depth = np.asarray(reward, float), np.asarray(depth)
+    return {"user": np.arange(len(reward)), "reward": reward, "depth": depth}
+
+
+def printed(method, data_set):
+    known = {("goalrec", "films"): comparison.Printed(31.6, 0.544, 58.1)}
+    return known.get((method, data_set))
+
+
+def test_spread_is_over_seeds():
+    # Seed 0: 2 clicks a session in 4 steps; seed 1: 4 clicks in 5 steps.
+    by_seed = [sessions([1, 3], [4, 4]), sessions([4, 4], [6, 4])]
+    assert comparison.spread(by_seed, "reward") == pytest.approx((3.0, np.sqrt(2.0), 2))
+    assert comparison.spread(by_seed, "ctr")[:2] == pytest.approx((0.65, 0.3 / np.sqrt(2.0)))
+    assert comparison.spread(by_seed, "depth")[:2] == pytest.approx((4.5, 1 / np.sqrt(2.0)))
+
+
+def test_a_table_shows_ours_the_printed_and_what_was_not_run():
+    judged = {"films": {"goalrec": [sessions([1, 3], [4, 4])]}}
+    text = comparison.markdown(judged, ["rainbow", "goalrec"], TITLES, printed, seeds=3)
+    heading, _, rainbow, goalrec = text.splitlines()
+    assert heading.count("reward") == 2 and "Films: reward" in heading
+    assert rainbow == "| Rainbow |" + " not run |" * 6
+    assert "2.00 [1 of 3 seeds] (31.60)" in goalrec
+    assert "0.500 [1 of 3 seeds] (0.544)" in goalrec and "4.0 [1 of 3 seeds] (58.1)" in goalrec
+    assert goalrec.endswith("| not run | not run | not run |")
+
+
+def test_csv_has_a_line_for_each_cell_and_metric():
+    judged = {"films": {"goalrec": [sessions([1, 3], [4, 4]), sessions([4, 4], [6, 4])]}}
+    rows = list(
+        csv.DictReader(io.StringIO(comparison.to_csv(judged, ["goalrec"], TITLES, printed)))
+    )
+    assert len(rows) == 2 * 3
+    reward = rows[0]
+    assert (reward["data_set"], reward["metric"], reward["seeds"]) == ("films", "reward", "2")
+    assert float(reward["mean"]) == 3.0 and float(reward["published"]) == 31.6
+    assert float(reward["low"]) <= 3.0 <= float(reward["high"])
+    assert rows[3]["mean"] == "" and rows[3]["seeds"] == "0"
+
+
+def test_gain_is_a_share_of_the_other_and_paired_over_users():
+    random = np.random.default_rng(0)
+    base = random.uniform(10, 30, 200)  # users differ much, yet each gains a tenth
+    ours = [sessions(1.1 * base, np.full(200, 50))]
+    theirs = [sessions(base, np.full(200, 50))]
+    found = comparison.gain(ours, theirs)
+    assert found.mean == pytest.approx(0.1) and 0.09 < found.low < found.high < 0.11
+    assert found.p_value < 0.01
+    same = comparison.gain(theirs, theirs)
+    assert same.mean == 0.0 and same.p_value == 1.0
+    assert comparison.gain(ours, []) is None
+
+
+def test_against_names_who_was_not_run():
+    judged = {
+        "films": {
+            "goalrec": [sessions([11, 22], [9, 9])],
+            "td3": [sessions([10, 20], [9, 9])],
+        }
+    }
+    text = comparison.against(judged, "goalrec", ["td3", "rainbow"], TITLES)
+    _, _, td3, rainbow = text.splitlines()
+    assert td3.startswith("| TD3 | +10.0% [") and td3.endswith("| not run | +10.0% |")
+    assert rainbow == "| Rainbow | not run | not run | not run |"
