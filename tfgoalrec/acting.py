@@ -39,11 +39,18 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
         if turn.blocked is not None:
             scores = tf.where(turn.blocked, scores.dtype.min, scores)
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        worst = tf.math.top_k(scores, tried).values[:, -1:]  # [B, 1]
-        noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
-        drawn = tf.where(scores >= worst, noise, -1.0)
-        coin = tf.random.stateless_uniform([tf.shape(scores)[0], 1], seeds[1]) < epsilon
-        return session.best(tf.where(coin, drawn, scores), turn.blocked)
+        coin = tf.random.stateless_uniform([tf.shape(scores)[0]], seeds[1]) < epsilon
+        # Finding the pool costs more than the scores: only for those who try one, [b].
+        rows = tf.where(coin)[:, 0]
+        own = tf.gather(scores, rows)  # [b, A]
+        worst = tf.math.top_k(own, tried, sorted=False).values  # [b, tried]
+        worst = tf.reduce_min(worst, axis=1, keepdims=True)
+        noise = tf.gather(tf.random.stateless_uniform(tf.shape(scores), seeds[0]), rows)
+        drawn = tf.where(own >= worst, noise, -1.0)
+        blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
+        return tf.tensor_scatter_nd_update(
+            session.best(scores, None), rows[:, None], session.best(drawn, blocked)
+        )
 
     return policy
 
