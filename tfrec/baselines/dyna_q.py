@@ -56,7 +56,8 @@ class DynaQConfig(learning.BaselineConfig):
 
     discount: float = option(0.95, "worth of the next step's reward against this one's")
     double_q: bool = option(
-        False, "the network chooses the next item and the target values it; else the target both"
+        False,
+        "the network chooses the next item and the target values it; else the target both",
     )
     averaging: float = option(0.98, "decay of the averaged weights that are the target")
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss")
@@ -340,11 +341,10 @@ class DynaQLearner(learning.BaselineLearner):
         if start.next_blocked is not None:  # before the real item was shown
             own = tf.one_hot(start.item - 1, self.spec.num_candidates, True, False)
             blocked = tf.logical_and(start.next_blocked, tf.logical_not(own))
-        policy = self.explore(tf.constant(config.planning_epsilon))
         origin = now = (start.observation, blocked)
         for depth in range(config.planning_depth):
             step_seed = tf.random.experimental.stateless_fold_in(seed, depth)
-            steps = self._imagine(policy, *now, step_seed)
+            steps = self._imagine(*now, step_seed)
             self.simulated.add(steps)
             over = tf.logical_or(steps.stays == 0.0, steps.next_observation.step >= limit)
             now = _each(
@@ -353,14 +353,12 @@ class DynaQLearner(learning.BaselineLearner):
                 (steps.next_observation, steps.next_blocked),
             )
 
+    @tf.function  # traced once for all depths
     def _imagine(
-        self,
-        policy: session.Policy,
-        observation: types.Observation,
-        blocked: tf.Tensor | None,
-        seed: tf.Tensor,
+        self, observation: types.Observation, blocked: tf.Tensor | None, seed: tf.Tensor
     ) -> Steps:
         """One step of B simulated users."""
+        policy = self.explore(tf.constant(self.config.planning_epsilon))
         seeds = tf.random.experimental.stateless_split(seed, 2)
         item = policy(session.Turn(observation, blocked, None, seeds[0]))
         answer = self.user.answer(observation, item, seeds[1])
@@ -405,7 +403,7 @@ def td_target(
     choosing: tf.Tensor,
     blocked: tf.Tensor | None,
 ) -> tf.Tensor:
-    """r + discount * Q'(s', argmax_a Q(s', a)) over the items that may follow.
+    """The reward and discount * Q'(s', argmax_a Q(s', a)), over the items that may follow.
 
     Args:
       reward: float [B].

@@ -112,7 +112,7 @@ class WindowUser(tf.Module):
     def _outputs(
         self, state: tf.Tensor, item: tf.Tensor, clicked: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Click logit [B], reward [B]; exit logit and further columns given the click [B, F]."""
+        """Click logit, reward, [B] each; exit logit and further columns by click [B, F]."""
         values = self.network.values(state, item)
         columns = len(self.spec.feedback)
         after = tf.reshape(values[:, _AFTER:], [-1, 2, columns])  # [B, click, F]
