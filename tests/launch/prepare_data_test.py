@@ -1,10 +1,12 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 from launch import flags
-from tfrec.data import episodes, storage
+from tfgoalrec import measurements
+from tfrec.data import episodes, item_vectors, storage
 
 
 def run(*arguments):
@@ -44,6 +46,58 @@ def test_a_folder_is_recognised(tmp_path):
     assert storage.PreparedData.open(tmp_path / "data").manifest["source"] == (
         "movielens ml-latest"
     )
+
+
+SHOPS = {
+    "taobao": ("UserBehavior.csv", "{user},{item},1,{kind},{time}", ("pv", "buy"), "buy"),
+    "yoochoose": ("yoochoose-clicks.txt", "{user}\t{item}\t{time}", ("", ""), "long_view"),
+    "otto": (
+        "train.jsonl",
+        '{{"session":{user},"events":[{{"aid":{item},"ts":{time}000,"type":"{kind}"}}]}}',
+        ("clicks", "orders"),
+        "order",
+    ),
+}
+
+
+@pytest.mark.parametrize("shop", SHOPS)
+def test_a_shops_reward_comes_first_and_is_what_goalrec_measures(shop, tmp_path):
+    name, row, kinds, reward = SHOPS[shop]
+    events = 1 if shop == "otto" else 6
+    rows = [
+        row.format(user=user, item=n + user % 3, kind=kinds[n % 2], time=1511600000 + 600 * n)
+        for user in range(30)
+        for n in range(events)
+    ]
+    if shop == "otto":
+        rows[0] = rows[0].replace("clicks", "orders")
+    header = ["SessionId\tItemId\tTime"] if shop == "yoochoose" else []
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / name).write_text("\n".join([*header, *rows]))
+    assert run(f"--source={tmp_path / 'log'}", f"--out={tmp_path / 'data'}") == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.manifest["source"] == f"{shop} log"
+    assert data.spec.feedback_names[0] == reward
+    log = data.episodes("train")
+    vectors = item_vectors.co_click_vectors(log, data.spec.num_items, 4)
+    measured = measurements.Measurements((), data.spec, vectors)
+    measured.fit(log)
+    assert np.isfinite(measured.raw(log)).all()
+    assert measured.columns[0] == f"{reward}@0"
+    assert {f"mean({reward})", "exit@0"} <= set(measured.columns)
+    clicks = data.manifest["splits"]["train"]["clicks"]
+    assert clicks == log.feedback[..., 0].sum()
+    mean = measured.mean.numpy()[0] * log.length.sum()
+    assert mean == pytest.approx(clicks, abs=1e-2)
+
+
+@pytest.mark.parametrize("name", ["taobao", "yoochoose", "otto"])
+def test_a_set_that_is_fetched_by_hand(name, tmp_path, capsys):
+    assert run(f"--download={name}", f"--out={tmp_path / 'data'}") == 2
+    said = capsys.readouterr().err
+    assert f"--download={name}: this set is fetched by hand: " in said
+    assert f"--source={name} --path=" in said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -111,9 +165,41 @@ def test_features_lie_beside_the_sessions(real_data, tmp_path):
     data = storage.PreparedData.open(out)
     table = data.features("item")
     assert table["movieId"].to_list() == data.vocabulary.items.tolist()
-    assert table.row(0) == (
+    assert table.row(by_predicate=pl.col("movieId") == 1) == (
         1,
         "Toy Story (1995)",
         "Adventure|Animation|Children|Comedy|Fantasy",
     )
     assert data.features("user") is None
+
+
+def test_real_taobao_by_category(real_data, tmp_path):
+    command = [
+        f"--source={real_data / 'taobao-userbehavior-sample'}",
+        f"--out={tmp_path / 'data'}",
+        "--session_gap_minutes=14400",
+        "--min_steps=20",
+        "--max_steps=500",
+        "--taobao_item=category",
+    ]
+    assert run(*command) == 2  # rows outside the published days
+    assert not list(tmp_path.iterdir())
+    assert run(*command, "--on_bad_row=skip") == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.manifest["dropped"]["bad_rows"] == 39
+    assert data.manifest["dropped"]["repeated_rows"] == 95
+    every = data.episodes("all")
+    assert len(every.length) == 822
+    assert every.length.mean() == pytest.approx(110.8, abs=0.1)
+    assert every.feedback[..., 0].sum() / every.length.sum() == pytest.approx(0.0192, abs=1e-4)
+
+
+def test_real_yoochoose_and_otto(real_data, tmp_path):
+    long = ["--session_gap_minutes=14400", "--min_steps=13"]
+    source = real_data / "yoochoose-sample"
+    assert run(f"--source={source}", f"--out={tmp_path / 'yoochoose'}", *long) == 0
+    data = storage.PreparedData.open(tmp_path / "yoochoose")
+    assert data.num_sessions("all") == 586
+    assert data.manifest["dropped"]["repeated_rows"] == 1
+    assert run(f"--source={real_data / 'otto-sample'}", f"--out={tmp_path / 'otto'}") == 0
+    assert storage.PreparedData.open(tmp_path / "otto").spec.num_users == 20

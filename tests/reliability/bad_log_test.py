@@ -145,6 +145,91 @@ def test_an_archive_with_a_damaged_member(tmp_path, capsys):
     assert "log.zip: truncated or damaged archive (Bad CRC-32" in capsys.readouterr().err
 
 
+SHOPS = {
+    "a time outside the days": (
+        "taobao",
+        {"UserBehavior.csv": "1,2,3,pv,1511600000\n1,2,3,pv,1600000000\n"},
+        "UserBehavior.csv, row 2: timestamp is 1600000000; expected unix seconds of the",
+    ),
+    "no behaviour": (
+        "taobao",
+        {"UserBehavior.csv": "1,2,3,pv,1511600000\n1,2,3,look,1511600000\n"},
+        "UserBehavior.csv, row 2: behaviour is 'look'; expected pv, fav, cart or buy",
+    ),
+    "half a row": (
+        "taobao",
+        {"UserBehavior.csv": "1,2,3,pv,1511600000\n1,2,3,p"},
+        "UserBehavior.csv, row 2: timestamp is missing",
+    ),
+    "binary": (
+        "taobao",
+        {"UserBehavior.csv": b"1,2,3,pv,1511600000\n\xff\xfe,2,3,pv,1511600000\n"},
+        "UserBehavior.csv, row 2: not UTF-8 text",
+    ),
+    "no buys": (
+        "yoochoose",
+        {"yoochoose-clicks.dat": "1,2014-04-07T10:51:09.277Z,41,0\n"},
+        "no yoochoose-buys.dat beside it",
+    ),
+    "empty buys": (
+        "yoochoose",
+        {
+            "yoochoose-clicks.dat": "1,2014-04-07T10:51:09.277Z,41,0\n",
+            "yoochoose-buys.dat": "",
+        },
+        "yoochoose-buys.dat: the file is empty",
+    ),
+    "a buy at no time": (
+        "yoochoose",
+        {
+            "yoochoose-clicks.dat": "1,2014-04-07T10:51:09.277Z,41,0\n",
+            "yoochoose-buys.dat": "1,later,41,5,1\n",
+        },
+        "yoochoose-buys.dat, row 1: time is 'later'; expected an ISO 8601 time",
+    ),
+    "another header": (
+        "yoochoose",
+        {"yoochoose-clicks.txt": "Session\tItemId\tTime\n1\t2\t3\n"},
+        "yoochoose-clicks.txt, row 1: no column 'SessionId'; the file has Session, ItemId, T",
+    ),
+    "only a header": (
+        "yoochoose",
+        {"yoochoose-clicks.txt": "SessionId\tItemId\tTime\n"},
+        "yoochoose-clicks.txt: no rows after the header",
+    ),
+    "half a line": (
+        "otto",
+        {"train.jsonl": '{"session":1,"events":[{"aid":1,"ts":1659304'},
+        'train.jsonl, row 1: the line is \'{"session":1,',
+    ),
+    "other JSON": ("otto", {"train.jsonl": "{}\n"}, "train.jsonl, row 1: the line is '{}'"),
+    "an archive cut short": (
+        "otto",
+        {"train.jsonl.gz": gzip.compress(b"{}", mtime=0)[:-5]},
+        "truncated or damaged compressed file",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", SHOPS)
+def test_a_damaged_log_of_a_shop_is_named_and_nothing_is_left(damage, tmp_path, capsys):
+    source, contents, message = SHOPS[damage]
+    (tmp_path / "in").mkdir()
+    for name, content in contents.items():
+        content = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "in" / name).write_bytes(content)
+    arguments = [
+        f"--source={source}",
+        f"--path={tmp_path / 'in'}",
+        f"--out={tmp_path / 'data'}",
+    ]
+    assert flags.call("launch.prepare_data", arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
 @pytest.mark.parametrize(
     ("content", "more"),
     [

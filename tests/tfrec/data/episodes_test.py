@@ -88,6 +88,15 @@ def test_of_equally_frequent_items_the_smaller_id_stays():
     assert prepared.vocabulary.items.tolist() == [3, 4]
 
 
+def test_items_of_too_few_training_rows_leave():
+    rows = [("a", 1, 0), ("a", 2, 1), ("b", 1, 0), ("b", 3, 1), ("b", 3, 2)]
+    prepared = prepare(rows, min_item_rows=2)
+    assert prepared.vocabulary.items.tolist() == [1, 3]
+    assert prepared.dropped["rows_of_unknown_or_rare_items"] == 1
+    with pytest.raises(UserError, match="no training session is left"):
+        prepare(rows, min_item_rows=3)
+
+
 def test_items_and_scales_come_from_training_rows_alone():
     rows = [(f"u{n}", item, n) for n in range(10) for item in (1, 3)]
     rows += [(f"u{n}", 50 + n, n) for n in range(10)]  # each user has an item of their own
@@ -171,6 +180,7 @@ def test_sessions_that_leak_are_refused():
         ({"min_steps": 4}, "min_steps is 4; expected at most max_steps = 3"),
         ({"session_gap_minutes": 0.0}, "session_gap_minutes is 0.0"),
         ({"max_items": -1}, "max_items is -1"),
+        ({"min_item_rows": 0}, "min_item_rows is 0; expected 1 or more"),
         ({"test_from": "2020-01-01"}, "train_until and test_from need split=time"),
     ],
 )
