@@ -92,18 +92,17 @@ def define(
             )
 
 
-def chosen(name: str, choices: Collection[str]) -> str | None:
-    """A flag's value before flags are parsed, where it decides which others there are.
+def define_chosen(
+    name: str, choices: Collection[str], config_of: Callable[[str], type]
+) -> None:
+    """Defines the flags of the class that another flag chooses; call it at module level.
 
-    Call it at module level, to `define` what belongs to the choice. The flag itself is
-    defined as any other; a bad value is refused when flags are parsed.
+    That flag itself is defined as any other, and a bad value is refused when flags are parsed.
 
     Args:
-      name: of the flag.
+      name: of the flag that chooses.
       choices: what it may be.
-
-    Returns:
-      The last of `choices` that the command line gives it, or None.
+      config_of: gives the class of a choice.
     """
     words = sys.argv[1:]
     found = None
@@ -112,7 +111,8 @@ def chosen(name: str, choices: Collection[str]) -> str | None:
         if flag in (f"--{name}", f"-{name}"):
             value = value if equals else following
             found = value if value in choices else found
-    return found
+    if found is not None:
+        define(config_of(found))
 
 
 def read(

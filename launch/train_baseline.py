@@ -43,9 +43,7 @@ class TrainBaselineConfig:
 
 
 flags.define(TrainBaselineConfig)
-_CHOSEN = flags.chosen("method", methods.METHODS)
-if _CHOSEN:
-    flags.define(methods.get(_CHOSEN).config)
+flags.define_chosen("method", methods.METHODS, lambda name: methods.get(name).config)
 
 
 def main(_):

@@ -56,9 +56,7 @@ class TuneConfig:
 
 
 flags.define(TuneConfig)
-_CHOSEN = flags.chosen("method", methods.METHODS)
-if _CHOSEN:
-    flags.define(methods.get(_CHOSEN).config)
+flags.define_chosen("method", methods.METHODS, lambda name: methods.get(name).config)
 
 
 def main(_):

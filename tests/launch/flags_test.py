@@ -99,6 +99,32 @@ def test_a_field_that_no_flag_can_hold_is_refused():
         flags.define(Odd, flag_values=absl_flags.FlagValues())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        (["--kind=tower"], {"steps", "output"}),
+        (["-kind", "tower"], {"steps", "output"}),
+        (["--kind=other"], {"size"}),
+        (["--kind=tower", "--kind=other"], {"size"}),  # the last one counts, as in parsing
+        (["--kind=neither"], set()),
+        (["--steps=3"], set()),
+        (["--kind"], set()),
+    ],
+)
+def test_one_flag_chooses_the_others(monkeypatch, arguments, known):
+    @dataclasses.dataclass(frozen=True)
+    class Other:
+        size: int = option(1, "size")
+
+    defined = []
+    monkeypatch.setattr(sys, "argv", ["script", *arguments])
+    monkeypatch.setattr(flags, "define", defined.append)
+    classes = {"tower": Tower, "other": Other}
+    flags.define_chosen("kind", classes, classes.__getitem__)
+    names = {field.name for found in defined for field in dataclasses.fields(found)}
+    assert names >= known and bool(names) == bool(known)
+
+
 SCRIPT = '''
 """Greets politely."""
 
