@@ -15,7 +15,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +31,9 @@ from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
 from tfrec.simulators import session
 from tfrec.training import checkpoint, loop, options
+
+Name = Literal["wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"]
+HELP = f"{', '.join(get_args(Name))}; with one of them, --help lists its own flags too"
 
 _ABOUT = "method.json"
 _GOALREC = "agent.json"  # GoalRec keeps its agents itself

@@ -9,7 +9,6 @@ world it learns from the log alone.
 """
 
 import dataclasses
-from typing import Literal
 
 from launch import flags, methods, trials, worlds
 from tfrec.data import storage
@@ -23,9 +22,7 @@ from tfrec.training.options import option, required
 class TrainBaselineConfig:
     """What learns, from what, and where to."""
 
-    method: Literal[
-        "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"
-    ] = required("what learns; with it, --help lists the method's own flags")
+    method: methods.Name = required(f"what learns: {methods.HELP}")
     out: str = required("folder of the run; one that is there goes on")
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("", f"{worlds.HELP}; empty learns from the log alone")

@@ -94,9 +94,7 @@ class Evaluation:
         gc.collect()
         config = dataclasses.replace(self.base, **overrides)
         vectors = methods.item_vectors(config, self.log, self.spec)
-        learner = self.method.make(
-            config, self.spec, self.log, self.world, vectors, self.seed
-        )
+        learner = self.method.make(config, self.spec, self.log, self.world, vectors, self.seed)
         score = Score(self.judge, learner.policy(), self.starts)
         now = 0.0
         for unit in range(1, learner.total_units + 1):

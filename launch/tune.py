@@ -28,9 +28,7 @@ from tfrec.training.options import option, required
 class TuneConfig:
     """What is tuned, where it plays, and with what budget."""
 
-    method: Literal[
-        "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"
-    ] = required("what is tuned; with it, --help lists the method's own flags")
+    method: methods.Name = required(f"what is tuned: {methods.HELP}")
     out: str = required("folder for the results, and for the study unless --storage is given")
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("runs/simulator", worlds.HELP)

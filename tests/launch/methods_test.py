@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import typing
 
 import numpy as np
 import pytest
@@ -91,6 +92,10 @@ def test_what_goalrec_refuses_names_its_field(data, log, world):
     for field, value in (("measurements", ("clicks@0",)), ("goals", ("a = 1*click@9",))):
         with pytest.raises(ValueError, match=f"^{field}: "):
             make("goalrec", data, log, world, **{field: value})
+
+
+def test_the_names_of_the_flag_are_those_of_the_registry():
+    assert typing.get_args(methods.Name) == tuple(methods.METHODS)
 
 
 def test_mistakes_are_messages(tmp_path):

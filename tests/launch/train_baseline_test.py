@@ -114,8 +114,8 @@ def test_help_lists_the_flags_of_the_chosen_method(script, name, capsys):
 @pytest.mark.parametrize("script", ["launch.train_baseline", "launch.tune"])
 def test_scripts_know_every_method(script, capsys):
     assert flags.call(script, ["--help"]) == 0
-    said = "".join(capsys.readouterr().out.split())  # help is wrapped
-    assert f"<{'|'.join(methods.METHODS)}>" in said
+    said = " ".join(capsys.readouterr().out.split())  # help is wrapped
+    assert f": {', '.join(methods.METHODS)}; with one of them" in said
     assert flags.call(script, []) == 2
     assert "method" in capsys.readouterr().err
 
@@ -128,7 +128,7 @@ def test_scripts_know_every_method(script, capsys):
         (["--hidden=many"], "hidden"),
         (["--save_every=0"], "--save_every=0"),
         (["--hindsight_share=0.1"], "hindsight_share"),  # GoalRec's
-        (["--method=goalrec", "--nosuch"], "nosuch"),
+        (["--nosuch"], "nosuch"),
     ],
 )
 def test_mistakes_are_messages_and_leave_nothing(command, tmp_path, arguments, message, capsys):
