@@ -28,10 +28,10 @@ from tfrec import errors, types
 from tfrec.metrics import ranking, reliability
 from tfrec.metrics import session as session_metrics
 from tfrec.report import model_plots, plots, results, style
-from tfrec.simulators import session, user_model
+from tfrec.simulators import playing, session, user_model
 
 _BATCH = 512  # sessions read at once
-_PLAYED = 2048  # sessions played to measure a depth
+_PLAYED = playing.AT_ONCE  # sessions played to measure a depth
 _TRIES = 8  # draws among which an item that was not yet shown is looked for
 _LOGIT_LIMIT = 20.0
 _SLOPES = (0.1, 2.0)  # beyond these the sessions are too few to say
@@ -378,12 +378,8 @@ def _player(
     starts = session.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
     policy = logging_policy(log, starts.user, model.spec.num_items)
 
-    @tf.function
-    def run():
-        fixed = types.Starts(*(tf.constant(x) for x in starts))
-        return session.rollout(model, policy, fixed, tf.constant([seed, 1]))
-
-    return lambda: types.Episodes(*(x.numpy() for x in run()))
+    player = playing.Player(model, policy)
+    return lambda: player.play(starts, seed)
 
 
 @plots.styled

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.simulators import session
 
-_AT_ONCE = 2048  # sessions in the graph at once: bounds memory at this x N scores
+AT_ONCE = 2048  # sessions in the graph at once: bounds memory at this x N scores
 
 
 class Player:
@@ -39,8 +39,8 @@ class Player:
           B episodes as numpy arrays, in the order of the starts.
         """
         parts = []
-        for first in range(0, len(starts.user), _AT_ONCE):
-            part = types.Starts(*(tf.constant(x[first : first + _AT_ONCE]) for x in starts))
+        for first in range(0, len(starts.user), AT_ONCE):
+            part = types.Starts(*(tf.constant(x[first : first + AT_ONCE]) for x in starts))
             played = self._run(part, tf.constant([seed, first], tf.int32))
             parts.append([field.numpy() for field in played])
         return types.Episodes(*map(np.concatenate, zip(*parts, strict=True)))
