@@ -65,8 +65,11 @@ def read_grouped(
       names: all columns, for a file without a header line.
 
     Returns:
-      The table, or None where the file is not so, or has bad rows that are not to be
-      skipped: then `read` it, to put it in order or to say what is wrong.
+      The table, or None where the file is not so: then `read` it, to put it in order or
+      to say what is wrong.
+
+    Raises:
+      UserError: for a row that breaks a rule, unless such rows are skipped.
     """
     present = _present(path, columns, separator, names)
     scan = _scan(path, present, columns, separator, names is None)
@@ -94,8 +97,12 @@ def read_grouped(
             return None
         rows = interactions(rest, rejected)
         table.append(schema_lib.validate(rows, schema, path, rejected))
-    except (pl.exceptions.PolarsError, UserError):
+    except pl.exceptions.PolarsError:
         return None
+    except UserError:
+        if not bad_rows.skip:
+            raise
+        return None  # nothing of a block was left
     if table.shared_user() is not None:
         return None
     bad_rows.add(rejected)
