@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
-from tfrec.replay.episodes import EpisodeReplay
+from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.simulators import session
 from tfrec.training import finite
 from tfrec.training.options import option
@@ -86,6 +86,8 @@ class ClickRanker(BaselineLearner):
         )
         self.optimizer.build(self.learned_by_adam)
         self.replay = EpisodeReplay(spec, config.replay_sessions, 1)
+        self.drawn = tf.Variable(0, dtype=tf.int64, trainable=False, name="drawn")
+        self.order = tf.Variable(tf.zeros([2], tf.int64), trainable=False, name="order")
         self.fill(log, config.replay_sessions)
 
     @abc.abstractmethod
@@ -121,11 +123,11 @@ class ClickRanker(BaselineLearner):
         )
 
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)  # [2, 2]
-        rows = self.replay.sample(self.config.batch, seeds[0])
+        seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)  # [2]
+        rows = self._next_rows()
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            losses = self.network.loss(rows.observation, rows.item, rows.label[:, 0], seeds[1])
+            losses = self.network.loss(rows.observation, rows.item, rows.label[:, 0], seed)
             loss = tf.add_n(list(losses.values()))
         gradients = tape.gradient(loss, variables)
         named = dict(zip(self.checked, [loss, *gradients], strict=True))
@@ -133,6 +135,25 @@ class ClickRanker(BaselineLearner):
         if bad < 0:
             self.apply(dict(zip((v.ref() for v in variables), gradients, strict=True)))
         return losses, bad
+
+    def _next_rows(self) -> Rows:
+        """The next batch of a shuffled pass over the replay, then of another.
+
+        Not drawn with replacement: a click model with a vector for each item learns rows by
+        heart from the second time that it sees them, and with replacement that begins while
+        a third of the log is still unseen.
+        """
+        size, batch = self.replay.size, self.config.batch
+        if self.drawn + batch > size:
+            self.drawn.assign(0)
+        if self.drawn == 0:
+            self.order.assign(tf.cast(self.generator.make_seeds(1)[:, 0], tf.int64))
+        place = self.drawn + tf.range(batch, dtype=tf.int64)
+        self.drawn.assign_add(batch)
+        number = tf.random.experimental.index_shuffle(
+            tf.math.floormod(place, size), tf.cast(self.order, tf.uint32), size - 1
+        )
+        return self.replay.rows(number)
 
     def apply(self, gradients: dict) -> None:
         """Moves the weights; gradients are keyed by `variable.ref()`."""

@@ -86,11 +86,14 @@ class EpisodeReplay(tf.Module):
           batch: B.
           seed: int32 [2].
         """
+        return self.rows(tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64))
+
+    def rows(self, number: tf.Tensor) -> Rows:
+        """The steps of these numbers, int64 [B] in [0, size): sessions one after another."""
         ends = self.ends.read_value()
-        drawn = tf.random.stateless_uniform([batch], seed, 0, ends[-1], tf.int64)
-        row = tf.searchsorted(ends, drawn, side="right", out_type=tf.int64)  # [B]
+        row = tf.searchsorted(ends, number, side="right", out_type=tf.int64)  # [B]
         length = tf.cast(tf.gather(self.length, row), tf.int64)
-        step = drawn - (tf.gather(ends, row) - length)  # [B]
+        step = number - (tf.gather(ends, row) - length)  # [B]
         window = step[:, None] + tf.range(self.spec.history_length, dtype=tf.int64)  # [B, H]
         cell = tf.stack([tf.broadcast_to(row[:, None], tf.shape(window)), window], axis=-1)
         here = tf.stack([row, step], axis=1)  # [B, 2]
