@@ -58,6 +58,10 @@ class RainbowConfig(BaselineConfig):
     )
     double_q: bool = option(True, "whether the learning network chooses the next item")
     dueling: bool = option(True, "whether value and advantage have streams of their own")
+    tilted: bool = option(
+        True,
+        "one advantage an item, which tilts the distribution; else one for each atom: slow",
+    )
     noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
     noise: float = option(0.5, "sigma_0 of the noisy layers")
     prioritized: bool = option(True, "whether steps with large errors are drawn more often")
@@ -334,6 +338,7 @@ class RainbowLearner(BaselineLearner):
             {size: getattr(config, size) for size in sizes},
             np.linspace(config.v_min, v_max, config.atoms),
             dueling=config.dueling,
+            tilted=config.tilted,
             noise=config.noise if config.noisy else 0.0,
             name=name,
         )

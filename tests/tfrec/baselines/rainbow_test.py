@@ -112,7 +112,7 @@ def test_the_target_value_by_hand(monkeypatch, double_q, value):
 def test_scores_are_the_means_of_all_distributions(monkeypatch, dueling, block):
     """However many states are worked on at once."""
     monkeypatch.setattr(rainbow_network, "_BLOCK", block)
-    network = learner(dueling=dueling, v_max=8.0).online
+    network = learner(dueling=dueling, tilted=False, v_max=8.0).online
     state = network.encode(small.observations(7)).state
     logits = network.all_values(state).numpy()  # [7, 6, 5]
     weight = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
@@ -120,19 +120,30 @@ def test_scores_are_the_means_of_all_distributions(monkeypatch, dueling, block):
     item = tf.constant([1, 2, 3, 4, 5, 6, 1])
     of_item = network.logits(state, item)
     np.testing.assert_allclose(of_item, logits[np.arange(7), item - 1], atol=1e-5)
+
+
+def test_a_tilted_network_ranks_as_its_means_do():
+    network = learner(v_max=8.0).online
+    state = network.encode(small.observations(50)).state
+    logits = network.all_values(state).numpy().astype(np.float64)  # [50, 6, 5]
+    mean = (np.exp(logits) @ SUPPORT) / np.exp(logits).sum(axis=-1)
+    assert np.std(mean, axis=1).min() > 1e-3
+    np.testing.assert_array_equal(np.argsort(network.scores(state)), np.argsort(mean))
+    item = tf.constant(np.arange(50) % 6 + 1)
     np.testing.assert_allclose(
-        network.values(state, item)[:, 0], (weight @ SUPPORT)[np.arange(7), item - 1], rtol=1e-5
+        network.logits(state, item), logits[np.arange(50), item - 1], atol=1e-5
     )
 
 
-def test_duelling_advantages_have_mean_zero():
-    network = learner().online
+@pytest.mark.parametrize("tilted", [True, False])
+def test_duelling_advantages_have_mean_zero(tilted):
+    network = learner(tilted=tilted).online
     state = network.encode(small.observations(7)).state
     first, second = network.value_head
     value = second(tf.nn.leaky_relu(first(state)))  # [7, 5]
     mean = tf.reduce_mean(network.all_values(state), axis=1)
     np.testing.assert_allclose(mean, value, atol=1e-5)
-    assert np.std(network.all_values(state), axis=1).min() > 1e-4
+    assert np.std(network.all_values(state), axis=1).max(axis=-1).min() > 1e-4
 
 
 def test_switches_change_what_they_say():
@@ -169,7 +180,9 @@ def test_the_support_reaches_the_best_session_of_the_log():
     assert "support" in checkpoint.named_variables(learner().acting)
 
 
-@pytest.mark.parametrize("switches", [{}, DQN], ids=["rainbow", "dqn"])
+@pytest.mark.parametrize(
+    "switches", [{}, {"tilted": False}, DQN], ids=["rainbow", "advantage of atoms", "dqn"]
+)
 def test_every_trainable_variable_moves(switches):
     made = learner(repeats=False, **switches)
     before = {v.ref(): v.numpy().copy() for v in made.online.trainable_variables}
