@@ -27,6 +27,7 @@ from tfrec.training import loop
 from tfrec.training import run as runs
 
 _TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
+_SIZES = ("batch", "embedding", "units", "hidden", "stream")
 _VALIDATION_SESSIONS = 6  # of each validation user, at each score
 
 
@@ -99,6 +100,9 @@ class Scale:
       wide_candidates: the same in the high-dimensional environment.
       crossed: its state's dimensions.
       fit: flags of `launch.fit_simulator`.
+      batch: steps of experience in a batch.
+      learning_rates: that tuning chooses from.
+      tune_sizes: whether it also chooses widths and batches.
     """
 
     seeds: int
@@ -114,6 +118,9 @@ class Scale:
     wide_candidates: int = 10_000
     crossed: int = 30_000
     fit: tuple[str, ...] = ()
+    batch: int = 256
+    learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
+    tune_sizes: bool = False
 
 
 SCALES = {
@@ -134,15 +141,18 @@ SCALES = {
     ),
     "sample": Scale(
         seeds=3,
-        trials=4,
+        trials=3,
         users=0,
         sessions_per_round=256,
         updates_per_round=50,
         log_rounds=8,
-        play_rounds=20,
+        play_rounds=12,
         test_users=300,
         sessions_per_user=4,
         fit=("--batch_size=64", "--dropout=0.25"),
+        batch=128,
+        # A thousand updates in all: smaller rates would only be cut short.
+        learning_rates=(3e-3, 1e-3, 3e-4),
     ),
     # 70,000 training users of 100,000, 30 trajectories each: 2.1 million played sessions.
     "full": Scale(
@@ -155,6 +165,7 @@ SCALES = {
         play_rounds=1_000,
         test_users=30_000,
         sessions_per_user=1,
+        tune_sizes=True,
     ),
 }
 
@@ -272,6 +283,7 @@ def configuration(
         "log_rounds": scale.log_rounds,
         "play_rounds": scale.play_rounds,
         "replay_sessions": max(4096, scale.sessions_per_round),
+        "batch": scale.batch,
         "crossed": scale.crossed if environment == "high_dimensional" else 0,
     }
     if method.startswith("goalrec"):
@@ -376,10 +388,14 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     )
     folder = out / data_set / "tuning" / method
     folder.mkdir(parents=True, exist_ok=True)
+    # What only makes networks larger or batches longer is tuned where there is time for it.
+    fields = [f for f in evaluation.method.space if scale.tune_sizes or f not in _SIZES]
     found = trials.tune(
         evaluation,
         method,
         number,
+        fields=tuple(fields),
+        choices={"learning_rate": scale.learning_rates},
         about={"data": here.data.fingerprint},
         storage=str(folder / "study.log"),
     )

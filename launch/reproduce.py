@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import rich
@@ -85,12 +85,8 @@ def main(_):
             if not reproduction.tuned(out, name, method, scale.trials)
         ]
         cells = [
-            Job(
-                "/".join(map(str, cell)),
-                tuple(f"--{field}={value}" for field, value in cell._asdict().items()),
-            )
-            for cell in plan
-            if not cell.result(out).exists()
+            _cells(found)
+            for found in reproduction.together([c for c in plan if not c.result(out).exists()])
         ]
         failed = []
         with _Pool(jobs, common, out / "logs") as pool:
@@ -111,6 +107,15 @@ class Job:
 
     name: str
     arguments: tuple[str, ...]
+
+
+def _cells(cells: Sequence[experiments.Cell]) -> Job:
+    """One process for cells that differ in their method alone."""
+    first = cells[0]._replace(method=",".join(cell.method for cell in cells))
+    name = "/".join(
+        str(part) for part in first._replace(method="+".join(first.method.split(",")))
+    )
+    return Job(name, tuple(f"--{field}={value}" for field, value in first._asdict().items()))
 
 
 class _Pool:

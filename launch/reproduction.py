@@ -48,6 +48,15 @@ def plan(
     ]
 
 
+def together(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells as processes run them: the controls of a table share one, a method has its own."""
+    groups: dict[Cell, list[Cell]] = {}
+    for cell in cells:
+        key = cell._replace(method="controls") if cell.method in controls.NAMES else cell
+        groups.setdefault(key, []).append(cell)
+    return list(groups.values())
+
+
 def to_tune(cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
     """Each data set and method that tuning tries settings for; none with no trials."""
     if not scale.trials:
@@ -117,7 +126,7 @@ def write(
 
 
 def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> str:
-    fields = {k: v for k, v in dataclasses.asdict(scale).items() if k != "fit"}
+    fields = {k: v for k, v in dataclasses.asdict(scale).items() if type(v) is int}
     numbers = ", ".join(f"{name} {value:,}" for name, value in fields.items())
     lines = [
         "Mean ± standard deviation over seeds; in brackets what the paper printed (its depth "

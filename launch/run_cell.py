@@ -1,4 +1,4 @@
-"""Trains and judges one cell of a table, or tunes a method for one data set.
+"""Trains and judges cells of a table, or tunes methods for one data set.
 
     python -m launch.run_cell --out=runs/sample --scale=sample --data_set=movielens \
         --environment=vanilla --method=rainbow --seed=0
@@ -26,7 +26,10 @@ class RunCellConfig:
     environment: str = option(
         "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
     )
-    method: str = option("goalrec", "a method or a control; prepare: only prepares the data")
+    method: tuple[str, ...] = option(
+        ("goalrec",),
+        "methods or controls, one after the other; prepare: only prepares the data",
+    )
     seed: int = option(0, "seed of the cell")
     source: str = option("", "where the data set's log lies, to prepare it")
     trials: int = option(0, "tune: try this many settings instead of running the cell")

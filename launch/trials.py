@@ -114,6 +114,7 @@ def tune(
     trials: int,
     *,
     fields: tuple[str, ...] = (),
+    choices: Mapping[str, tuple] | None = None,
     about: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> tuning.Tuned:
@@ -124,6 +125,7 @@ def tune(
       name: of the study.
       trials: finished trials in all.
       fields: of the space; empty for all of them.
+      choices: for some fields, other choices than the space's.
       about: where data and world come from, beside the configuration and the seed.
       **arguments: `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
 
@@ -136,7 +138,8 @@ def tune(
             f"{', '.join(unknown)}: not in the space of {evaluation.method.name}, which is "
             f"{', '.join(evaluation.method.space)}"
         )
-    space = {f: c for f, c in evaluation.method.space.items() if f in (fields or (f,))}
+    space = evaluation.method.space
+    space = {f: (choices or {}).get(f, space[f]) for f in fields or space}
     base = options.resolved(evaluation.base)
     told = {
         **(about or {}),
