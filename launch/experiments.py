@@ -59,7 +59,7 @@ DATA_SETS = {
         "Taobao",
         (
             "--source=taobao",
-            "--min_steps=5",
+            "--min_steps=20",
             "--max_steps=300",
             "--session_gap_minutes=14400",  # the whole trajectory of a user
             "--on_bad_row=skip",  # rows outside the published window
@@ -100,6 +100,7 @@ class Scale:
       wide_candidates: the same in the high-dimensional environment.
       crossed: its state's dimensions.
       fit: flags of `launch.fit_simulator`.
+      taobao_item: what Taobao recommends, items or their categories.
       batch: steps of experience in a batch.
       learning_rates: that tuning chooses from.
       tune_sizes: whether it also chooses widths and batches.
@@ -118,6 +119,7 @@ class Scale:
     wide_candidates: int = 10_000
     crossed: int = 30_000
     fit: tuple[str, ...] = ()
+    taobao_item: str = "item"
     batch: int = 256
     learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
     tune_sizes: bool = False
@@ -150,6 +152,8 @@ SCALES = {
         test_users=300,
         sessions_per_user=4,
         fit=("--batch_size=64", "--dropout=0.25"),
+        # A sample has one or two rows of an item: nothing carries over to other users.
+        taobao_item="category",
         batch=128,
         # A thousand updates in all: smaller rates would only be cut short.
         learning_rates=(3e-3, 1e-3, 3e-4),
@@ -212,6 +216,7 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
             "launch.prepare_data",
             *chosen.prepare,
             *([f"--path={source}"] if source else []),
+            *([f"--taobao_item={scale.taobao_item}"] if name == "taobao" else []),
             f"--max_items={scale.wide_candidates}",
             f"--max_users={scale.users}",
             "--history_length=20",

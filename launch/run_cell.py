@@ -49,13 +49,14 @@ def main(_):
             f"--environment={config.environment}: expected one of {', '.join(environments)}"
         )
     out, scale = pathlib.Path(config.out), experiments.SCALES[config.scale]
-    if config.method == "prepare":
-        experiments.prepare(out, config.data_set, config.source, scale)
-    elif config.trials:
-        experiments.tune(out, config.data_set, config.method, scale, config.trials)
-    else:
-        cell = experiments.Cell(config.data_set, config.environment, config.method, config.seed)
-        experiments.run(out, cell, scale)
+    for method in config.method:
+        if method == "prepare":
+            experiments.prepare(out, config.data_set, config.source, scale)
+        elif config.trials:
+            experiments.tune(out, config.data_set, method, scale, config.trials)
+        else:
+            cell = experiments.Cell(config.data_set, config.environment, method, config.seed)
+            experiments.run(out, cell, scale)
 
 
 if __name__ == "__main__":
