@@ -25,6 +25,9 @@ class ClickRankerConfig(BaselineConfig):
     weight_decay: float = option(
         0.0, "share of a weight lost in an update, in learning rates (AdamW)"
     )
+    embedding_noise: float = option(
+        1e-3, "deviation of the noise that item embeddings start with, beside their vectors"
+    )
 
 
 class ClickNetwork(tf.Module, abc.ABC):

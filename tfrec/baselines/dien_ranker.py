@@ -75,6 +75,7 @@ class DienNetwork(ClickNetwork):
             state=config.state,
             hidden=config.hidden,
             crossed=config.crossed,
+            noise=config.embedding_noise,
             name="towers",
         )
         self.query = None

@@ -26,6 +26,7 @@ class StateItemNetwork(tf.Module):
       hidden: width of the head's hidden layer.
       crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
       outputs: K.
+      noise: deviation of the normal noise on the embeddings' start.
       tower: what encodes the state; takes the arguments of a DienTower.
     """
 
@@ -40,14 +41,15 @@ class StateItemNetwork(tf.Module):
         hidden: int,
         crossed: int = 0,
         outputs: int = 1,
+        noise: float = 0.05,
         tower: Callable[..., tf.Module] = DienTower,
         name: str = "network",
     ):
         super().__init__(name=name)
         self.spec, self.outputs = spec, outputs
-        noise = tf.random.normal([spec.num_items + 1, embedding], stddev=0.05)
+        start = tf.random.normal([spec.num_items + 1, embedding], stddev=noise)
         self.item_embedding = tf.Variable(
-            item_vectors[:, :embedding] + noise, dtype=tf.float32, name="item_embedding"
+            item_vectors[:, :embedding] + start, dtype=tf.float32, name="item_embedding"
         )
         self.tower = tower(spec, self.item_embedding, units, state, crossed=crossed)
         dense = tf.keras.layers.Dense

@@ -239,6 +239,7 @@ class WideAndDeepNetwork(ClickNetwork):
             state=config.state,
             hidden=config.hidden,
             crossed=config.crossed,
+            noise=config.embedding_noise,
             tower=PooledTower,
             name="deep",
         )

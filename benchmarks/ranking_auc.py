@@ -1,0 +1,260 @@
+"""How well do our click rankers rank, beside a reference implementation on the same rows?
+
+    python -m benchmarks.ranking_auc --data=runs/data --reference_python=REFERENCE/bin/python
+
+Ours: `wide_and_deep`, `dien_candidate` (attention for the candidate, as in the paper) and
+`dien_latest` (the form that plays). The reference: DeepCTR's `WDL` and `DIEN`, where the
+named interpreter can import them (see `ranking_reference.py`); without it, ours alone.
+
+Both get the same training rows (each step of each training session: the history before it,
+the item, whether it was clicked), the same widths and the same tuning: every setting of
+`SETTINGS` with the first seed, as many epochs each, and the best setting, by AUC on the
+validation rows, for the other seeds too. The epoch is chosen by the validation rows as
+well. Item embeddings start at random, so that neither side knows more than the rows say.
+
+Printed: AUC and user-mean AUC (GAUC: within users, weighted by their rows) on the test
+rows, mean and standard deviation over the seeds.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import ranking_rows, timing
+from tfrec import types
+from tfrec.baselines.click_ranker import ClickRanker
+from tfrec.baselines.dien_ranker import DienConfig, DienLearner
+from tfrec.baselines.wide_and_deep import WideAndDeepConfig, WideAndDeepLearner
+from tfrec.data import storage
+from tfrec.metrics import ranking
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"learning_rate": 1e-3, "embedding": 16},
+    {"learning_rate": 3e-4, "embedding": 16},
+    {"learning_rate": 1e-3, "embedding": 32},
+)
+BATCH = 256
+# What else the reference needs to be of a size with ours.
+REFERENCE: dict[str, dict[str, Any]] = {
+    "deepctr_wdl": {"model": "wdl", "crosses": 2**18, "events": 10},
+    "deepctr_dien": {"model": "dien", "auxiliary": 0.5},
+}
+OURS: dict[str, tuple[type, type, dict[str, Any]]] = {
+    "wide_and_deep": (WideAndDeepConfig, WideAndDeepLearner, {}),
+    "dien_candidate": (DienConfig, DienLearner, {"query": "candidate"}),
+    "dien_latest": (DienConfig, DienLearner, {"query": "latest"}),
+}
+
+Parts = Mapping[str, dict[str, np.ndarray]]
+
+
+class Scores(NamedTuple):
+    """Scores of the rows after each epoch.
+
+    Attributes:
+      validation: float [epochs, rows].
+      test: float [epochs, rows].
+    """
+
+    validation: np.ndarray
+    test: np.ndarray
+
+
+class Quality(NamedTuple):
+    """How good a model is at its best epoch by validation.
+
+    Attributes:
+      epoch: that epoch, from 1.
+      validation: AUC.
+      auc: on the test rows.
+      user_auc: within users, on the test rows.
+    """
+
+    epoch: int
+    validation: float
+    auc: float
+    user_auc: float
+
+
+# Trains settings, each with a seed, and gives their scores.
+Trainer = Callable[[Sequence[tuple[dict[str, Any], int]]], Iterable[Scores]]
+
+
+def quality(scores: Scores, parts: Parts) -> Quality:
+    """AUCs at the epoch whose validation AUC is highest."""
+    by_epoch = [ranking.auc(s, parts["validation"]["click"]) for s in scores.validation]
+    best = int(np.argmax(by_epoch))
+    test, score = parts["test"], scores.test[best]
+    return Quality(
+        best + 1,
+        by_epoch[best],
+        ranking.auc(score, test["click"]),
+        ranking.grouped_auc(score, test["click"], test["user"]),
+    )
+
+
+def ours(
+    name: str, spec: types.DataSpec, log: types.Episodes, parts: Parts, epochs: int
+) -> Trainer:
+    """Our side.
+
+    Args:
+      name: a key of OURS.
+      spec: of the log, with the click as its one feedback column.
+      log: training sessions.
+      parts: rows of each split.
+      epochs: passes over the training rows.
+    """
+    config_class, learner_class, options = OURS[name]
+
+    def train(setting: dict[str, Any], seed: int) -> Scores:
+        config = config_class(
+            **options,
+            **setting,
+            batch=BATCH,
+            replay_sessions=len(log.length),
+            updates_per_round=max(1, int(log.length.sum()) // BATCH),
+            log_rounds=epochs,
+        )
+        none = np.zeros([spec.num_items + 1, config.embedding], np.float32)
+        learner = learner_class(config, spec, log, None, none, seed)
+        scored: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
+        predict = _predictor(learner)
+        for _ in range(epochs):
+            learner.advance()
+            for split, kept in scored.items():
+                kept.append(predict(parts[split]))
+        return Scores(**{split: np.stack(kept) for split, kept in scored.items()})
+
+    return lambda jobs: (train(setting, seed) for setting, seed in jobs)
+
+
+def _predictor(
+    learner: ClickRanker, block: int = 4096
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    predict = tf.function(learner.predict, reduce_retracing=True)
+
+    def scores(part: dict[str, np.ndarray]) -> np.ndarray:
+        whole = ranking_rows.observation(part)
+        found = []
+        for start in range(0, len(part["item"]), block):
+            rows = slice(start, start + block)
+            some = types.Observation(*(tf.constant(x[rows]) for x in whole))
+            found.append(predict(some, tf.constant(part["item"][rows])).numpy())
+        return np.concatenate(found)
+
+    return scores
+
+
+def reference(
+    name: str, python: str, num_items: int, parts: Parts, epochs: int, layers: Sequence[int]
+) -> Trainer:
+    """DeepCTR's side, in a process of its own.
+
+    Args:
+      name: a key of REFERENCE.
+      python: an interpreter that imports deepctr.
+      num_items: N.
+      parts: rows of each split.
+      epochs: passes over the training rows.
+      layers: widths of its dense layers.
+    """
+    script = pathlib.Path(__file__).with_name("ranking_reference.py")
+
+    def train(jobs: Sequence[tuple[dict[str, Any], int]]) -> Iterable[Scores]:
+        common = {"epochs": epochs, "batch": BATCH, "layers": list(layers)}
+        common |= {"l2": 1e-5, "dropout": 0.0} | REFERENCE[name]
+        described = [
+            common | setting | {"name": str(index), "seed": seed}
+            for index, (setting, seed) in enumerate(jobs)
+        ]
+        flat = {f"{s}/{k}": v for s, part in parts.items() for k, v in part.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder) / f for f in ("rows.npz", "jobs.json", "scores.npz")]
+            np.savez(paths[0], num_items=num_items, **flat)
+            paths[1].write_text(json.dumps(described))
+            # DeepCTR wants the Keras that came with its TensorFlow.
+            environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+            subprocess.run([python, script, *paths], check=True, env=environment)
+            with np.load(paths[2]) as file:
+                found = dict(file)
+        for index in range(len(jobs)):
+            yield Scores(found[f"{index}/validation"], found[f"{index}/test"])
+
+    return train
+
+
+def compare(trainers: Mapping[str, Trainer], parts: Parts, seeds: int) -> dict[str, list]:
+    """Tunes each side with the first seed and tries the best setting with all seeds.
+
+    Returns:
+      The test quality of each seed, by name; prints the table.
+    """
+    found: dict[str, list[Quality]] = {}
+    for name, train in trainers.items():
+        tried = [quality(s, parts) for s in train([(setting, 0) for setting in SETTINGS])]
+        best = max(range(len(SETTINGS)), key=lambda i: tried[i].validation)
+        print(f"{name}: validation AUC {', '.join(f'{q.validation:.4f}' for q in tried)}")
+        others = train([(SETTINGS[best], seed) for seed in range(1, seeds)])
+        found[name] = [tried[best], *(quality(s, parts) for s in others)]
+        print(f"{name}: {SETTINGS[best]}, epochs {[q.epoch for q in found[name]]}", flush=True)
+    print(f"\n{'':18}{'AUC':>16}{'user-mean AUC':>20}   ({seeds} seeds)")
+    for name, results in found.items():
+        columns = np.array([(q.auc, q.user_auc) for q in results])
+        mean, std = columns.mean(axis=0), columns.std(axis=0, ddof=min(1, seeds - 1))
+        print(f"{name:18}{mean[0]:9.4f} ±{std[0]:.4f}{mean[1]:13.4f} ±{std[1]:.4f}", flush=True)
+    return found
+
+
+def main(
+    data: str,
+    reference_python: str = "",
+    methods: Sequence[str] = (*OURS, *REFERENCE),
+    seeds: int = 3,
+    epochs: int = 2,
+) -> dict[str, list]:
+    """Compares; see the top of this file.
+
+    Args:
+      data: folder of prepared data.
+      reference_python: an interpreter that imports deepctr; empty for ours alone.
+      methods: which of OURS and REFERENCE.
+      seeds: runs of the best setting.
+      epochs: passes over the training rows.
+    """
+    prepared = storage.PreparedData.open(data)
+    spec = ranking_rows.clicks_only(prepared.spec)
+    sessions = {s: ranking_rows.clicks_of(prepared.episodes(s)) for s in ranking_rows.SPLITS}
+    parts = {split: ranking_rows.rows(part) for split, part in sessions.items()}
+    for split, part in parts.items():
+        clicked = part["click"].mean() if len(part["click"]) else 0.0
+        print(f"{split}: {len(part['click']):,} rows, {clicked:.3f} clicked")
+    trainers: dict[str, Trainer] = {}
+    for name in methods:
+        if name in OURS:
+            trainers[name] = ours(name, spec, sessions["train"], parts, epochs)
+        elif reference_python:
+            trainers[name] = reference(
+                name, reference_python, spec.num_items, parts, epochs, (128, 64)
+            )
+    return compare(trainers, parts, seeds)
+
+
+if __name__ == "__main__":
+    timing.one_thread()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--reference_python", default="")
+    parser.add_argument("--methods", default=",".join((*OURS, *REFERENCE)))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2)
+    arguments = vars(parser.parse_args())
+    main(**arguments | {"methods": arguments["methods"].split(",")})
