@@ -1,0 +1,158 @@
+"""launch.reproduce: what it plans, runs, resumes and shows."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from launch import experiments, flags, reproduction
+from launch.experiments import Cell
+
+SMOKE = experiments.SCALES["smoke"]
+SETS = ("movielens", "taobao", "yoochoose")
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_the_plan_has_every_row_of_the_tables():
+    scale = dataclasses.replace(SMOKE, seeds=2)
+    cells = reproduction.plan((1, 2, 3), SETS, (), scale)
+    assert len(cells) == len(set(cells))
+    learned = [
+        cell
+        for cell in cells
+        if cell.method not in ("random", "popularity", "myopic", "oracle")
+    ]
+    # 7 methods in Table 1, 4 in Table 2, 4 in Table 3 in each of two forms of noise.
+    assert len(learned) == 2 * 3 * (7 + 4 + 2 * 4)
+    assert {cell.method for cell in learned if cell.environment == "vanilla"} == {
+        "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off",
+    }  # fmt: skip
+    # Controls stand in Tables 1 and 2: the judges of Table 3 know neither delay nor noise.
+    assert len(cells) - len(learned) == 2 * 3 * 2 * 4
+    # All of seed 0 comes first, so that a run that is stopped early has filled every row.
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+
+
+def test_only_some_methods():
+    cells = reproduction.plan((2,), ("taobao",), ("td3",), SMOKE)
+    assert {cell.method for cell in cells} == {
+        "random",
+        "popularity",
+        "myopic",
+        "oracle",
+        "td3",
+    }
+
+
+def test_controls_share_a_process_and_methods_do_not():
+    cells = reproduction.plan((1,), ("taobao",), ("td3", "dien"), SMOKE)
+    groups = reproduction.together(cells)
+    assert sorted(map(len, groups)) == [1, 1, 4]
+
+
+def test_every_method_is_tuned_with_the_same_budget():
+    scale = dataclasses.replace(SMOKE, trials=3)
+    cells = reproduction.plan((1, 3), SETS, (), scale)
+    assert len(reproduction.to_tune(cells, scale)) == 3 * 7
+    assert reproduction.to_tune(cells, SMOKE) == []
+    assert "21 x 3" not in reproduction.budget(cells, scale, jobs=2)
+    assert "63 of tuning (3 settings for each method and data set)" in reproduction.budget(
+        cells, scale, jobs=2
+    )
+
+
+def test_the_full_scale_is_the_papers():
+    full = experiments.SCALES["full"]
+    assert full.users == 100_000
+    # 70,000 training users, at most 30 trajectories each.
+    assert full.sessions_per_round * full.play_rounds <= 30 * 70_000
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("reproduction")
+    arguments = ("--table=1", "--scale=smoke", "--methods=goalrec_off", f"--out={out}")
+    assert flags.call("launch.reproduce", arguments) == 0
+    return out, arguments
+
+
+def test_cells_fill_the_table(finished):
+    out, _ = finished
+    done = sorted(
+        path.parent.parent.name for path in out.glob("embedded/vanilla/*/seed0/result.json")
+    )
+    assert done == ["goalrec_off", "myopic", "oracle", "popularity", "random"]
+    results = {
+        name: json.loads((out / f"embedded/vanilla/{name}/seed0/result.json").read_text())
+        for name in done
+    }
+    reward = {name: result["judged"]["reward"] for name, result in results.items()}
+    assert reward["oracle"] > reward["myopic"] > reward["random"]
+    table = (out / "vanilla.md").read_text()
+    assert table.count("not run") == 0 and "GoalRec-off" in table
+    assert (out / "vanilla.csv").read_text().startswith("data_set,method,metric")
+    page = (out / "report.html").read_text()
+    assert "Table 1" in page and "data:image/png" in page
+    assert "claims" in (out / "report.md").read_text()
+
+
+def test_a_second_call_runs_nothing_again(finished, capfd):
+    out, arguments = finished
+    cell = Cell("embedded", "vanilla", "goalrec_off", 0)
+    before = cell.result(out).stat().st_mtime_ns
+    assert flags.call("launch.reproduce", arguments) == 0
+    assert cell.result(out).stat().st_mtime_ns == before
+    assert "5 of 5 cells are done" in capfd.readouterr().out
+
+
+def test_cells_that_were_not_run_are_shown_as_such(finished, capfd):
+    out, _ = finished
+    arguments = ("--table=1,2", "--scale=smoke", f"--out={out}", "--report_only")
+    assert flags.call("launch.reproduce", arguments) == 0
+    assert "5 of 19 cells are done" in capfd.readouterr().out
+    assert "| Rainbow | not run | not run | not run |" in (out / "vanilla.md").read_text()
+    assert "not run" in (out / "high_dimensional.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--table=4",), "--table=4: expected 1, 2 or 3"),
+        (("--methods=rainbows",), "no method 'rainbows'"),
+    ],
+)
+def test_mistakes(tmp_path, capfd, arguments, message):
+    assert flags.call("launch.reproduce", (*arguments, f"--out={tmp_path / 'out'}")) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_log_that_cannot_be_prepared_is_an_error_that_names_its_log(tmp_path, capfd):
+    arguments = (f"--movielens={tmp_path / 'nowhere'}", "--methods=dien", "--table=1")
+    assert flags.call("launch.reproduce", (*arguments, f"--out={tmp_path / 'out'}")) == 1
+    error = capfd.readouterr().err
+    assert "failed: movielens/prepare" in error
+    [log] = [word for word in error.split() if word.endswith(".txt")]
+    assert "nowhere" in pathlib.Path(log).read_text()
+
+
+def test_it_stops_when_asked_and_goes_on(tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "launch.reproduce", "--table=1", "--scale=smoke"]
+    command += ["--methods=goalrec_off", f"--out={out}", "--jobs=1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    log = out / "logs" / "embedded-prepare.txt"
+    deadline = time.monotonic() + 100
+    while not log.exists() and time.monotonic() < deadline:
+        os.sched_yield()
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=100)
+    assert process.returncode == 42
+    assert "stopped; the same command goes on" in text
+    assert not list(out.glob("embedded/vanilla/*/*/result.json"))
