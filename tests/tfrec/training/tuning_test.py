@@ -222,6 +222,7 @@ def go(worker):
     worker.stdin.flush()
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(storage):
     workers = [start(storage), start(storage)]
     for worker in workers:
@@ -234,6 +235,7 @@ def test_two_processes_share_a_study(storage):
     assert len({tuple(record.overrides.values()) for record in found.trials}) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hold", [0, 2])
 def test_the_trial_of_a_killed_process_is_done_again(storage, hold):
     worker = start(storage, hold)
@@ -257,6 +259,7 @@ def test_the_trial_of_a_killed_process_is_done_again(storage, hold):
     assert sum(record.overrides == DEFAULTS for record in found.trials) == 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_holds_is_left_to_it(storage):
     worker = start(storage, hold=0)
     go(worker)
