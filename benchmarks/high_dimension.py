@@ -75,24 +75,31 @@ def learner_of(method: str, spec: types.DataSpec, log: types.Episodes, **fields:
         agent = goalrec_agent.GoalRecAgent(config, spec, measurements, vectors, seed=0)
         return goalrec_learner.GoalRecLearner(agent, log)
     # TF-Agents takes seconds to import: only with the method that needs it.
+    parts: Any
     if method == "wide_and_deep":
-        from tfrec.baselines.wide_and_deep import WideAndDeepConfig as Config
-        from tfrec.baselines.wide_and_deep import WideAndDeepLearner as Learner
+        from tfrec.baselines import wide_and_deep
+
+        parts = wide_and_deep.WideAndDeepConfig, wide_and_deep.WideAndDeepLearner
     elif method == "dien":
-        from tfrec.baselines.dien_ranker import DienConfig as Config
-        from tfrec.baselines.dien_ranker import DienLearner as Learner
+        from tfrec.baselines import dien_ranker
+
+        parts = dien_ranker.DienConfig, dien_ranker.DienLearner
     elif method == "dyna_q":
-        from tfrec.baselines.dyna_q import DynaQConfig as Config
-        from tfrec.baselines.dyna_q import DynaQLearner as Learner
+        from tfrec.baselines import dyna_q
+
+        parts = dyna_q.DynaQConfig, dyna_q.DynaQLearner
     elif method == "rainbow":
-        from tfrec.baselines.rainbow import RainbowConfig as Config
-        from tfrec.baselines.rainbow import RainbowLearner as Learner
+        from tfrec.baselines import rainbow
+
+        parts = rainbow.RainbowConfig, rainbow.RainbowLearner
     elif method == "td3":
-        from tfrec.baselines.td3 import Td3Config as Config
-        from tfrec.baselines.td3 import Td3Learner as Learner
+        from tfrec.baselines import td3
+
+        parts = td3.Td3Config, td3.Td3Learner
     else:
         raise ValueError(f"no method {method!r}; expected one of {', '.join(METHODS)}")
-    return Learner(Config(**fields), spec, log, NoWorld(spec), vectors, 0)
+    config_class, learner_class = parts
+    return learner_class(config_class(**fields), spec, log, NoWorld(spec), vectors, 0)
 
 
 def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], object]]:
@@ -222,7 +229,8 @@ def run(arguments: Sequence[str]) -> None:
         work()
     # Not getrusage: it gives a new process the peak of the one that started it.
     status = pathlib.Path("/proc/self/status").read_text()
-    print(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024)
+    [kib] = re.findall(r"VmHWM:\s*(\d+) kB", status)
+    print(int(kib) / 1024)
 
 
 if __name__ == "__main__":
