@@ -1,0 +1,408 @@
+"""TD3 in the space of item vectors: an actor points at what to show, the nearest item is shown.
+
+Twin delayed deep deterministic policy gradient (Fujimoto et al., ICML 2018), on TF-Agents'
+Td3Agent, with items behind continuous actions as in Dulac-Arnold et al. (2015,
+arXiv:1512.07679, "Wolpertinger"): the actor's proto-action is a point among the items'
+vectors; the nearest item, or the one of the k nearest that the critics value most, is
+shown. What is learned from is the vector of the item shown, not the proto-action.
+
+    y    = r + discount * min_i Q'_i(s', v(nearest(mu'(s') + clipped noise)))
+    L_Q  = sum_i (Q_i(s, v(a)) - y)^2                               every update
+    L_mu = -Q_1(s, mu(s))                      every `actor_update_period` updates, with
+                                               the targets' move towards the weights
+
+The item vectors are fixed (co-clicks in the log, see `item_space`): were they trained, the
+space would move under the actor. One DIEN tower encodes the state for the actor and both
+critics; the critics train it, the actor reads it.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.agents.ddpg import critic_network
+from tf_agents.agents.td3 import td3_agent
+from tf_agents.networks import sequential
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step
+from tf_agents.utils import common
+
+from tfrec import types
+from tfrec.baselines.item_space import ItemSpace, unit_vectors
+from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.replay.transitions import TransitionReplay, Transitions
+from tfrec.simulators import session
+from tfrec.towers.dien import DienTower
+from tfrec.training import finite
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Td3Config(BaselineConfig):
+    """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
+
+    discount: float = option(0.95, "worth of the next step's reward beside this one's")
+    n_steps: int = option(1, "steps of reward before the critics' own estimate")
+    tau: float = option(0.02, "how far the targets move towards the weights, of the way")
+    actor_update_period: int = option(2, "updates of the critics for each of the actor")
+    actor_rate: float = option(1.0, "actor's learning rate, as a share of the critics'")
+    target_noise: float = option(0.2, "standard deviation of the target's noise, each axis")
+    target_noise_clip: float = option(0.5, "most that this noise moves the target, each axis")
+    exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
+    neighbours: float = option(
+        0.0,
+        "nearest items of which the critics choose: a number, or below 1 a share of the "
+        "candidates; 0 or 1 shows the nearest",
+    )
+    auxiliary: float = option(0.1, "weight of DIEN's auxiliary loss")
+
+    def __post_init__(self):
+        if self.neighbours < 0 or (self.neighbours > 1 and self.neighbours % 1):
+            raise ValueError(
+                f"neighbours is {self.neighbours}; expected a whole number, or a share below 1"
+            )
+        for name in ("n_steps", "actor_update_period"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "units": (32, 64),
+    "hidden": (64, 128, 256),
+    "batch": (128, 256),
+    "discount": (0.9, 0.95, 1.0),
+    "actor_rate": (0.1, 0.3, 1.0),
+    "exploration_noise": (0.1, 0.3),
+    "tau": (0.005, 0.02, 0.05),
+}
+
+
+def neighbour_count(neighbours: float, candidates: int) -> int:
+    """Among how many items the critics choose: `neighbours` as a number, 1 to A."""
+    number = neighbours if neighbours >= 1 else neighbours * candidates
+    return min(max(1, round(number)), candidates)
+
+
+class ActorCritic(tf.Module):
+    """State tower, actor and twin critics. One learns, another trails it as the target.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      item_vectors: float [N + 1, >= embedding], where the tower's embeddings start.
+      space: the items as actions.
+    """
+
+    def __init__(
+        self,
+        config: Td3Config,
+        spec: types.DataSpec,
+        item_vectors: np.ndarray,
+        space: ItemSpace,
+    ):
+        super().__init__(name="actor_critic")
+        self.space = space
+        self.count = neighbour_count(config.neighbours, spec.num_candidates)
+        noise = tf.random.normal([spec.num_items + 1, config.embedding], stddev=0.05)
+        self.item_embedding = tf.Variable(
+            item_vectors[:, : config.embedding] + noise, dtype=tf.float32, name="item_embedding"
+        )
+        self.tower = DienTower(
+            spec, self.item_embedding, config.units, config.state, crossed=config.crossed
+        )
+        self.state_spec = tf.TensorSpec([config.state], tf.float32, "state")
+        self.action_spec = tensor_spec.BoundedTensorSpec(
+            [space.vectors.shape[1]], tf.float32, -1.0, 1.0, "proto_action"
+        )
+        layers = (config.hidden, config.hidden)
+        dense = tf.keras.layers.Dense
+        self.actor = sequential.Sequential(
+            [
+                dense(config.hidden, activation="relu"),
+                dense(config.hidden, activation="relu"),
+                dense(space.vectors.shape[1]),
+                tf.keras.layers.UnitNormalization(),
+            ],
+            input_spec=self.state_spec,
+            name="actor",
+        )
+        self.critics = [
+            critic_network.CriticNetwork(
+                (self.state_spec, self.action_spec), joint_fc_layer_params=layers, name=name
+            )
+            for name in ("critic_1", "critic_2")
+        ]
+        for network in (self.actor, *self.critics):
+            network.create_variables()
+
+    def state(self, observation: types.Observation) -> tf.Tensor:
+        """The tower's state vector, float [B, S]."""
+        return self.tower(observation).state
+
+    def proto_action(self, state: tf.Tensor, noise: tf.Tensor | None = None) -> tf.Tensor:
+        """Where the actor points, float [B, D] of length 1; noise [B, D] turns it."""
+        point, _ = self.actor(state)
+        return point if noise is None else tf.math.l2_normalize(point + noise, axis=-1)
+
+    def value(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """The lower of the twins' values, float [B]; action is float [B, D]."""
+        first, second = (critic((state, action))[0] for critic in self.critics)
+        return tf.minimum(first, second)
+
+    def item(self, state: tf.Tensor, point: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
+        """The item to show: the nearest, or the best of the nearest, int32 [B].
+
+        Args:
+          state: float [B, S].
+          point: float [B, D], the proto-action.
+          blocked: bool [B, A] or None.
+        """
+        if self.count == 1:
+            return self.space.nearest(point, blocked)
+        item, barred = self.space.neighbours(point, self.count, blocked)  # [B, k]
+        vector = tf.reshape(self.space.vector(item), [-1, point.shape[-1]])  # [B * k, D]
+        value = self.value(tf.repeat(state, self.count, axis=0), vector)
+        chosen = session.best(tf.reshape(value, [-1, self.count]), barred) - 1  # [B]
+        return tf.gather(item, chosen, axis=1, batch_dims=1)
+
+
+class ItemTd3Agent(td3_agent.Td3Agent):
+    """TF-Agents' TD3 on state vectors, with the next action chosen outside.
+
+    TF-Agents evaluates the target at the target actor's own action, which no user was
+    ever shown, and draws its noise from an operation whose state no checkpoint holds.
+    """
+
+    def critic_loss(
+        self,
+        time_steps: time_step.TimeStep,
+        actions: tf.Tensor,
+        next_time_steps: time_step.TimeStep,
+        weights: tf.Tensor | None = None,
+        training: bool = False,
+        *,
+        next_actions: tf.Tensor,
+    ) -> tf.Tensor:
+        """Both critics' loss against the lower twin's target; arguments as in TF-Agents.
+
+        Args:
+          time_steps: s, in `observation`, float [B, S].
+          actions: v(a), float [B, D].
+          next_time_steps: s', the reward of `actions` and the discount, float [B].
+          weights: float [B].
+          training: for the networks.
+          next_actions: float [B, D], at which s' is valued.
+        """
+        after = (next_time_steps.observation, next_actions)
+        first, _ = self._target_critic_network_1(after)
+        second, _ = self._target_critic_network_2(after)
+        target = tf.stop_gradient(
+            next_time_steps.reward + next_time_steps.discount * tf.minimum(first, second)
+        )
+        here = (time_steps.observation, actions)
+        one, _ = self._critic_network_1(here, training=training)
+        two, _ = self._critic_network_2(here, training=training)
+        loss = self._td_errors_loss_fn(target, one) + self._td_errors_loss_fn(target, two)
+        return tf.reduce_mean(loss if weights is None else loss * weights)
+
+
+class Td3Learner(BaselineLearner):
+    """TD3 with its replay; arguments as in `BaselineLearner`.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      log: training sessions, numpy arrays.
+      world: who answers, or None to learn from the log alone.
+      item_vectors: float [N + 1, >= embedding]; their first `embedding` columns are the
+        action space and the start of the tower's embeddings.
+      seed: of the weights and of all later draws.
+    """
+
+    config: Td3Config
+
+    def __init__(
+        self,
+        config: Td3Config,
+        spec: types.DataSpec,
+        log: types.Episodes,
+        world: session.World | None,
+        item_vectors: np.ndarray,
+        seed: int,
+    ):
+        super().__init__(config, spec, log, world, seed, "td3_learner")
+        vectors = unit_vectors(item_vectors[:, : config.embedding], spec.num_candidates)
+        self.space = ItemSpace(vectors, spec.num_candidates)
+        self.online = ActorCritic(config, spec, item_vectors, self.space)
+        self.target = ActorCritic(config, spec, item_vectors, self.space)
+        self._follow(1.0)
+        self.acting = self.online
+        self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
+        adam = tf.keras.optimizers.Adam
+        self.critic_optimizer = adam(config.learning_rate, global_clipnorm=10.0)
+        self.actor_optimizer = adam(config.learning_rate, global_clipnorm=10.0)
+        self.critic_variables = [
+            v
+            for part in (self.online.tower, *self.online.critics)
+            for v in part.trainable_variables
+        ]
+        self.actor_variables = list(self.online.actor.trainable_variables)
+        self.critic_optimizer.build(self.critic_variables)
+        self.actor_optimizer.build(self.actor_variables)
+        agent = self._agent()
+        self.agent = lambda: agent  # its variables are those above
+        self.checked = [
+            "critic loss",
+            "auxiliary loss",
+            "actor loss",
+            *(
+                f"gradient of {v.name.removesuffix(':0')}"
+                for v in self.critic_variables + self.actor_variables
+            ),
+        ]
+        repeats = world.repeats if world else True
+        self.replay = TransitionReplay(
+            spec,
+            config.replay_sessions,
+            n_steps=config.n_steps,
+            discount=config.discount,
+            repeats=repeats,
+        )
+        self.fill(log, config.replay_sessions)
+
+    def _agent(self) -> ItemTd3Agent:
+        online, target = self.online, self.target
+        return ItemTd3Agent(
+            time_step.time_step_spec(online.state_spec),
+            online.action_spec,
+            actor_network=online.actor,
+            critic_network=online.critics[0],
+            critic_network_2=online.critics[1],
+            target_actor_network=target.actor,
+            target_critic_network=target.critics[0],
+            target_critic_network_2=target.critics[1],
+            actor_optimizer=self.actor_optimizer,
+            critic_optimizer=self.critic_optimizer,
+            actor_update_period=self.config.actor_update_period,
+            td_errors_loss_fn=common.element_wise_squared_loss,
+            train_step_counter=self.updates,
+        )
+
+    def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
+        self.replay.add(episodes, reward)
+
+    def policy(self) -> session.Policy:
+        def policy(turn: session.Turn) -> tf.Tensor:
+            state = self.online.state(turn.observation)
+            return self.online.item(state, self.online.proto_action(state), turn.blocked)
+
+        return policy
+
+    def playing(self) -> session.Policy:
+        """The policy with noise on the proto-action."""
+
+        def policy(turn: session.Turn) -> tf.Tensor:
+            state = self.online.state(turn.observation)
+            shape = [tf.shape(state)[0], self.space.vectors.shape[1]]
+            noise = self.config.exploration_noise * tf.random.stateless_normal(shape, turn.seed)
+            point = self.online.proto_action(state, noise)
+            return self.online.item(state, point, turn.blocked)
+
+        return policy
+
+    def next_action(self, batch: Transitions, state: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """The vector of what the target shows next, after clipped noise, float [B, D].
+
+        Args:
+          batch: B transitions.
+          state: float [B, S], the target tower's state of what came after.
+          seed: int32 [2].
+        """
+        config = self.config
+        shape = [tf.shape(state)[0], self.space.vectors.shape[1]]
+        noise = config.target_noise * tf.random.stateless_normal(shape, seed)
+        noise = tf.clip_by_value(noise, -config.target_noise_clip, config.target_noise_clip)
+        point = self.target.proto_action(state, noise)
+        return self.space.vector(self.target.item(state, point, batch.next_blocked))
+
+    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        seeds = tf.cast(tf.transpose(self.generator.make_seeds(3)), tf.int32)  # [3, 2]
+        batch = self.replay.sample(self.config.batch, seeds[0])
+        next_state = self.target.state(batch.next_observation)
+        next_actions = self.next_action(batch, next_state, seeds[1])
+        actions = self.space.vector(batch.item)  # [B, D], of what was shown
+        after = time_step.TimeStep((), batch.reward, batch.discount, next_state)
+        with tf.GradientTape() as tape:
+            history = self.online.tower(batch.observation)
+            before = time_step.TimeStep((), (), (), history.state)
+            critic_loss = self.agent().critic_loss(
+                before,
+                actions,
+                after,
+                weights=batch.weight,
+                training=True,
+                next_actions=next_actions,
+            )
+            auxiliary = self.online.tower.auxiliary_loss(batch.observation, history, seeds[2])
+            loss = critic_loss + self.config.auxiliary * auxiliary
+        gradients = tape.gradient(loss, self.critic_variables)
+        due = self.updates % self.config.actor_update_period == 0
+        actor_loss, actor_gradients = self._actor_gradients(history.state, due)
+        named = dict(
+            zip(
+                self.checked,
+                (critic_loss, auxiliary, actor_loss, *gradients, *actor_gradients),
+                strict=True,
+            )
+        )
+        bad = tf.constant(-1)
+        # Their joint norm is finite only if all are; only then is none to be searched for.
+        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
+            bad = finite.first_non_finite(named)
+        if bad < 0:
+            self._apply(gradients, actor_gradients, due)
+        value = tf.reduce_mean(self.online.value(history.state, actions))
+        report = {"critic_loss": critic_loss, "auxiliary_loss": auxiliary, "value": value}
+        return report, bad
+
+    def _actor_gradients(
+        self, state: tf.Tensor, due: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The actor's loss and its gradients, or zeros where it is not its turn."""
+
+        def taken() -> tuple[tf.Tensor, list[tf.Tensor]]:
+            before = time_step.TimeStep((), (), (), tf.stop_gradient(state))
+            with tf.GradientTape() as tape:
+                loss = self.agent().actor_loss(before, training=True)
+            return loss, tape.gradient(loss, self.actor_variables)
+
+        def skipped() -> tuple[tf.Tensor, list[tf.Tensor]]:
+            return tf.constant(0.0), [tf.zeros_like(v) for v in self.actor_variables]
+
+        return tf.cond(due, taken, skipped)
+
+    def _apply(
+        self, gradients: list[tf.Tensor], actor_gradients: list[tf.Tensor], due: tf.Tensor
+    ) -> None:
+        # An optimiser copies the variable that it is given for its rate.
+        self.critic_optimizer.learning_rate.assign(self.learning_rate)
+        self.critic_optimizer.apply_gradients(
+            zip(gradients, self.critic_variables, strict=True)
+        )
+        if due:
+            self.actor_optimizer.learning_rate.assign(
+                self.config.actor_rate * self.learning_rate
+            )
+            self.actor_optimizer.apply_gradients(
+                zip(actor_gradients, self.actor_variables, strict=True)
+            )
+            self._follow(self.config.tau)
+        self.updates.assign_add(1)
+
+    def _follow(self, tau: float) -> None:
+        """Moves the target's weights towards the learning ones."""
+        common.soft_variables_update(
+            self.online.trainable_variables, self.target.trainable_variables, tau
+        )
