@@ -15,18 +15,13 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from launch import flags, methods, worlds
-from tfrec import types
-from tfrec.baselines import controls
+from launch import controls, flags, methods, worlds
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.report import evaluation, results, tables
-from tfrec.simulators import embedded, playing, session
+from tfrec.simulators import playing
 from tfrec.training.options import option
-
-_CONTROLS = ("random", "popularity", "myopic", "oracle")
-_EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +53,10 @@ def main(_):
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    starts = _starts(data, "test", config.max_users, config.sessions_per_user)
+    starts = controls.starts(data, "test", config.max_users, config.sessions_per_user)
     seeds = [config.seed + i for i in range(len(next(iter(agents.values()), [None])))]
     episodes = {}  # (policy, goal) -> episodes by seed
-    for name, policy in _controls(data, world, config.seed).items():
+    for name, policy in controls.policies(data, world, config.seed).items():
         player = playing.Player(world, policy)
         episodes[name, ""] = [player.play(starts, seed) for seed in seeds]
     for name, found in agents.items():
@@ -103,7 +98,7 @@ def main(_):
         seeds=len(seeds),
         users=len(np.unique(starts.user)),
         world=world.__class__.__name__,
-        oracle=_oracle_kind(world),
+        oracle=controls.oracle_kind(world),
         share_of_oracle=shares,
         goals=by_goal,
         config=dataclasses.asdict(config),
@@ -122,7 +117,9 @@ def main(_):
     )
     tables.show(table)
     for name, share in shares.items():
-        print(f"{name}: {_percent(share)} of the way from random to the {_oracle_kind(world)}")
+        print(
+            f"{name}: {_percent(share)} of the way from random to the {controls.oracle_kind(world)}"
+        )
     print(f"report: {out / 'report.html'}")
 
 
@@ -136,7 +133,7 @@ def _agents(
             raise UserError(
                 f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent"
             )
-        if name in _CONTROLS:
+        if name in controls.NAMES:
             raise UserError(
                 f"--agents={entry}: {name!r} is the name of a control; choose another"
             )
@@ -158,48 +155,6 @@ def _curves(config: EvaluateConfig) -> dict[str, list[pathlib.Path]]:
         if pathlib.Path(folder).name == "agent":  # agent_off never played
             found.setdefault(name, []).append(pathlib.Path(folder).parent / "metrics.jsonl")
     return found
-
-
-def _starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> types.Starts:
-    """The last session of each user, several times over; numpy arrays."""
-    episodes = worlds.last_sessions(data.episodes(split))
-    starts = session.starts_of(types.Episodes(*(part[:users] for part in episodes)))
-    return types.Starts(*(np.repeat(part, repeats, axis=0) for part in starts))
-
-
-def _controls(
-    data: storage.PreparedData, world: session.World, seed: int
-) -> dict[str, session.Policy]:
-    reward = np.eye(len(data.spec.feedback))[0]
-    return {
-        "random": controls.random(data.spec.num_items),
-        "popularity": controls.popularity(data.episodes("train"), data.spec.num_items),
-        "myopic": controls.greedy(world, reward),
-        "oracle": _oracle(data, world, reward, seed),
-    }
-
-
-def _oracle(
-    data: storage.PreparedData, world: session.World, reward: np.ndarray, seed: int
-) -> session.Policy:
-    """The exact optimum where the truth is known, else the best of a privileged family."""
-    if isinstance(world, embedded.EmbeddedWorld):
-        return embedded.oracle(embedded.solve(world, reward))
-    # Chosen on training users, so that the choice does not see the test users.
-    starts = _starts(data, "train", 500, 1)
-    exit_cost = tf.Variable(0.0)  # one graph for all costs
-    player = playing.Player(world, controls.greedy(world, reward, exit_cost))
-    worth = {}
-    for cost in _EXIT_COSTS:
-        exit_cost.assign(cost)
-        episodes = player.play(starts, seed)
-        worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
-    return controls.greedy(world, reward, max(worth, key=worth.__getitem__))
-
-
-def _oracle_kind(world: session.World) -> str:
-    exact = isinstance(world, embedded.EmbeddedWorld)
-    return "exact optimum" if exact else "best privileged exit-averse policy (an estimate)"
 
 
 def _percent(share: Mapping[str, float]) -> str:

@@ -301,7 +301,7 @@ def load(directory: str | pathlib.Path) -> Agent:
         raise UserError(f"{path}: not readable as JSON ({error})") from error
     if absent:
         raise UserError(f"{path}: damaged: no {', '.join(absent)}; train the agent again")
-    method, spec = get(kept["method"]), _spec(kept["spec"])
+    method, spec = get(kept["method"]), types.DataSpec.restored(kept["spec"])
     config = options.restored(method.config, kept["config"])
     # Its learner is the way to its networks. One session stands for the log; the weights
     # that depended on the log are in the checkpoint.
@@ -311,11 +311,6 @@ def load(directory: str | pathlib.Path) -> Agent:
     checkpoint.read(directory / _CHECKPOINT, learner.acting)
     vocabulary = vocabulary_lib.load(directory)
     return TrainedMethod(method.name, config, learner, spec, vocabulary, kept["about"])
-
-
-def _spec(fields: dict[str, Any]) -> types.DataSpec:
-    columns = tuple(types.FeedbackColumn(**column) for column in fields["feedback"])
-    return types.DataSpec(**(fields | {"feedback": columns}))
 
 
 def _one_session(spec: types.DataSpec) -> types.Episodes:

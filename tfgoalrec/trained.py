@@ -116,9 +116,7 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
     absent = [name for name in _FIELDS if name not in about]
     if absent:
         raise UserError(f"{path}: damaged: no {', '.join(absent)}; train the agent again")
-    spec_fields = about["spec"]
-    columns = tuple(types.FeedbackColumn(**column) for column in spec_fields.pop("feedback"))
-    spec = types.DataSpec(feedback=columns, **spec_fields)
+    spec = types.DataSpec.restored(about["spec"])
     config = options.restored(GoalRecConfig, about["config"])
     frozen = np.zeros((spec.num_items + 1, about["frozen_embedding"]), np.float32)
     measurements = Measurements(tuple(about["measurements"]), spec, frozen)

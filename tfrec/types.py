@@ -8,7 +8,8 @@ for an item outside the vocabulary. Users are dense ids 1..num_users, 0 unknown.
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -63,6 +64,16 @@ class DataSpec:
     @property
     def feedback_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.feedback)
+
+    @classmethod
+    def restored(cls, fields: Mapping[str, Any]) -> "DataSpec":
+        """The spec behind `dataclasses.asdict(spec)`, also after a way through JSON.
+
+        Raises:
+          TypeError: if a field is absent or unknown.
+        """
+        columns = tuple(FeedbackColumn(**column) for column in fields["feedback"])
+        return cls(**{**fields, "feedback": columns})
 
     def feedback_index(self, name: str) -> int:
         """Position of a feedback column.

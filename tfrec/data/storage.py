@@ -75,12 +75,10 @@ class PreparedData:
             )
         for name, entry in manifest["files"].items():
             _verify(directory / name, entry)
-        spec = dict(manifest["spec"])
-        columns = tuple(types.FeedbackColumn(**column) for column in spec.pop("feedback"))
         return cls(
             directory=directory,
             manifest=manifest,
-            spec=types.DataSpec(feedback=columns, **spec),
+            spec=types.DataSpec.restored(manifest["spec"]),
             vocabulary=vocabulary_lib.load(directory),
         )
 

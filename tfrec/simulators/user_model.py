@@ -443,9 +443,8 @@ def load(directory: str | os.PathLike) -> UserModel:
     path = folder / "user_model.json"
     try:
         described = json.loads(path.read_text())
-        spec = dict(described["spec"])
-        spec["feedback"] = tuple(types.FeedbackColumn(**column) for column in spec["feedback"])
-        model = UserModel(types.DataSpec(**spec), UserModelConfig(**described["config"]))
+        spec = types.DataSpec.restored(described["spec"])
+        model = UserModel(spec, UserModelConfig(**described["config"]))
         with np.load(folder / "weights.npz") as weights:
             odd = {_key(v) for v in model.variables} ^ set(weights.files)
             if odd:
