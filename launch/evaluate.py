@@ -116,10 +116,9 @@ def main(_):
         data.spec,
     )
     tables.show(table)
+    kind = controls.oracle_kind(world)
     for name, share in shares.items():
-        print(
-            f"{name}: {_percent(share)} of the way from random to the {controls.oracle_kind(world)}"
-        )
+        print(f"{name}: {_percent(share)} of the way from random to the {kind}")
     print(f"report: {out / 'report.html'}")
 
 
