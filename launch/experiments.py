@@ -143,7 +143,7 @@ SCALES = {
     ),
     "sample": Scale(
         seeds=3,
-        trials=3,
+        trials=4,
         users=0,
         sessions_per_round=256,
         updates_per_round=50,
@@ -375,11 +375,12 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
       out: the folder of all cells.
       data_set: whose users.
       method: what is tuned.
-      scale: how long a trial learns: as long as a cell.
+      scale: how long a trial learns: as a cell does, with half of the rounds of play.
       number: trials in all; those that are done count.
     """
     here = setting(out, data_set, "vanilla", scale)
-    base = configuration(method, "vanilla", scale, here.spec, {})
+    half = dataclasses.replace(scale, play_rounds=-(-scale.play_rounds // 2))
+    base = configuration(method, "vanilla", half, here.spec, {})
     evaluation = trials.Evaluation(
         method=methods.get(method),
         base=base,
@@ -388,7 +389,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         world=here.world,
         judge=here.judge,
         starts=trials.starts(here.data, scale.test_users, _VALIDATION_SESSIONS),
-        every=max(1, (scale.log_rounds + scale.play_rounds) // 3),
+        every=max(1, (half.log_rounds + half.play_rounds) // 3),
         seed=_TUNING_SEED,
     )
     folder = out / data_set / "tuning" / method

@@ -26,7 +26,7 @@ SPACE: dict[str, tuple] = {
     "units": (32, 64, 128),
     "stream": (64, 128, 256),
     "batch": (128, 256),
-    "discount": (0.6, 0.8, 1.0),
+    "discount": (0.3, 0.6, 0.8, 1.0),
     "hindsight_share": (0.0, 0.3),
 }
 
