@@ -23,16 +23,15 @@ exits the median never sees them, and what drives users away is what there is to
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.baselines import learning, window_user
+from tfrec.baselines import learning, q_targets, simulated_replay, window_user
 from tfrec.baselines.network import StateItemNetwork
-from tfrec.replay.transitions import TransitionReplay, Transitions
+from tfrec.baselines.simulated_replay import Steps
+from tfrec.replay.transitions import TransitionReplay
 from tfrec.simulators import session
 from tfrec.training import finite
 from tfrec.training.options import option
@@ -99,91 +98,6 @@ class DynaQConfig(learning.BaselineConfig):
         return self.batch - self.simulated
 
 
-class Steps(NamedTuple):
-    """Single steps, real or simulated: what the DQN learns from.
-
-    Attributes:
-      observation: s_t, [B, ...].
-      item: int32 [B].
-      reward: float [B].
-      next_observation: s_{t+1}.
-      stays: float [B], 0 where the user left after the item, else 1.
-      next_blocked: bool [B, A] or None, see `Transitions`.
-    """
-
-    observation: types.Observation
-    item: tf.Tensor
-    reward: tf.Tensor
-    next_observation: types.Observation
-    stays: tf.Tensor
-    next_blocked: tf.Tensor | None
-
-
-class SimulatedReplay(tf.Module):
-    """A ring of the latest simulated steps.
-
-    Args:
-      spec: the log's spec.
-      capacity: steps it holds.
-      repeats: whether an item may be shown twice in a session; if not, each step keeps
-        which candidates may not follow, one byte each.
-    """
-
-    def __init__(self, spec: types.DataSpec, capacity: int, repeats: bool):
-        super().__init__(name="simulated_replay")
-        self.capacity = capacity
-        h, f, a = spec.history_length, len(spec.feedback), spec.num_candidates
-        # s_t and s_{t+1} are two windows on the same H + 1 events.
-        self.history_item = _storage([capacity, h + 1], tf.int32, "history_item")
-        self.history_feedback = _storage([capacity, h + 1, f], tf.float32, "history_feedback")
-        self.step = _storage([capacity], tf.int32, "step")
-        self.reward = _storage([capacity], tf.float32, "reward")
-        self.stays = _storage([capacity], tf.float32, "stays")
-        self.blocked = None if repeats else _storage([capacity, a], tf.bool, "blocked")
-        self.added = tf.Variable(0, dtype=tf.int64, trainable=False, name="added")
-
-    @property
-    def size(self) -> tf.Tensor:
-        """Steps held, int64."""
-        return tf.minimum(self.added, self.capacity)
-
-    def add(self, steps: Steps) -> None:
-        """Stores B steps over the oldest ones, B at most the capacity."""
-        batch = tf.shape(steps.item, tf.int64)[0]
-        slot = tf.math.floormod(self.added + tf.range(batch), self.capacity)
-        last = steps.next_observation
-        first = steps.observation
-        item = tf.concat([first.history_item, last.history_item[:, -1:]], axis=1)  # [B, H + 1]
-        feedback = tf.concat([first.history_feedback, last.history_feedback[:, -1:]], axis=1)
-        pairs = [
-            (self.history_item, item),
-            (self.history_feedback, feedback),
-            (self.step, first.step),
-            (self.reward, steps.reward),
-            (self.stays, steps.stays),
-        ]
-        if self.blocked is not None:
-            pairs.append((self.blocked, steps.next_blocked))
-        for variable, value in pairs:
-            variable.scatter_update(tf.IndexedSlices(value, slot))
-        self.added.assign_add(batch)
-
-    def sample(self, batch: int, seed: tf.Tensor) -> Steps:
-        """Draws B of the steps that are held, with equal probability."""
-        slot = tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64)
-        item = tf.gather(self.history_item, slot)
-        feedback = tf.gather(self.history_feedback, slot)
-        step = tf.gather(self.step, slot)
-        return Steps(
-            types.Observation(item[:, :-1], feedback[:, :-1], step),
-            item[:, -1],
-            tf.gather(self.reward, slot),
-            types.Observation(item[:, 1:], feedback[:, 1:], step + 1),
-            tf.gather(self.stays, slot),
-            None if self.blocked is None else tf.gather(self.blocked, slot),
-        )
-
-
 class DynaQLearner(learning.BaselineLearner):
     """The DQN, its target, its user model and both replays.
 
@@ -226,7 +140,9 @@ class DynaQLearner(learning.BaselineLearner):
         self.user: window_user.WindowUser | None = None
         if config.planning_steps > 1:
             self.user = window_user.WindowUser(spec, item_vectors, sizes)
-            self.simulated = SimulatedReplay(spec, config.planning_replay, repeats)
+            self.simulated = simulated_replay.SimulatedReplay(
+                spec, config.planning_replay, repeats
+            )
         self.optimizer = tf.keras.optimizers.Adam(self.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.variables_to_train)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
@@ -257,7 +173,7 @@ class DynaQLearner(learning.BaselineLearner):
         config = self.config
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(5)), tf.int32)  # [5, 2]
         drawn = self.replay.sample(config.batch, seeds[0])
-        batch = real = real_steps(drawn)
+        batch = real = simulated_replay.real_steps(drawn)
         if self.user is not None:
             batch = tf.cond(
                 self.updates >= config.warm_up,
@@ -289,7 +205,7 @@ class DynaQLearner(learning.BaselineLearner):
         if self.config.double_q:
             state = self.network.encode(steps.next_observation).state
             choosing = self.network.all_values(state)
-        target = td_target(
+        target = q_targets.td_target(
             steps.reward,
             self.config.discount * steps.stays,
             following[..., 0],
@@ -322,7 +238,7 @@ class DynaQLearner(learning.BaselineLearner):
         """The batch once there is a user model: its share of simulated steps is drawn anew."""
         self.plan(real, plan_seed)
         imagined = self.simulated.sample(self.config.simulated, seed)
-        return _each(
+        return simulated_replay.each(
             lambda one, other: tf.concat([one[: self.config.real], other], axis=0),
             real,
             imagined,
@@ -336,7 +252,7 @@ class DynaQLearner(learning.BaselineLearner):
         """
         config, limit = self.config, self.spec.max_steps
         count = config.simulated // config.planning_depth
-        start = _each(lambda x: x[:count], real)
+        start = simulated_replay.each(lambda x: x[:count], real)
         blocked = None
         if start.next_blocked is not None:  # before the real item was shown
             own = tf.one_hot(start.item - 1, self.spec.num_candidates, True, False)
@@ -347,7 +263,7 @@ class DynaQLearner(learning.BaselineLearner):
             steps = self._imagine(*now, step_seed)
             self.simulated.add(steps)
             over = tf.logical_or(steps.stays == 0.0, steps.next_observation.step >= limit)
-            now = _each(
+            now = simulated_replay.each(
                 lambda again, on: tf.where(_like(over, on), again, on),  # noqa: B023
                 origin,
                 (steps.next_observation, steps.next_blocked),
@@ -358,6 +274,7 @@ class DynaQLearner(learning.BaselineLearner):
         self, observation: types.Observation, blocked: tf.Tensor | None, seed: tf.Tensor
     ) -> Steps:
         """One step of B simulated users."""
+        assert self.user is not None  # nothing is planned without one
         policy = self.explore(tf.constant(self.config.planning_epsilon))
         seeds = tf.random.experimental.stateless_split(seed, 2)
         item = policy(session.Turn(observation, blocked, None, seeds[0]))
@@ -396,61 +313,11 @@ def greedy(network: StateItemNetwork) -> session.Policy:
     return policy
 
 
-def td_target(
-    reward: tf.Tensor,
-    discount: tf.Tensor,
-    following: tf.Tensor,
-    choosing: tf.Tensor,
-    blocked: tf.Tensor | None,
-) -> tf.Tensor:
-    """The reward and discount * Q'(s', argmax_a Q(s', a)), over the items that may follow.
-
-    Args:
-      reward: float [B].
-      discount: float [B], 0 where the user left.
-      following: float [B, A], Q': the values of the next items.
-      choosing: float [B, A], Q: the same as Q' in DQN, another network in double DQN
-        (van Hasselt et al., AAAI 2016).
-      blocked: bool [B, A] or None.
-
-    Returns:
-      float [B], without a gradient; just the reward where no item may follow.
-    """
-    best = session.best(choosing, blocked)[:, None] - 1
-    value = tf.gather(following, best, axis=1, batch_dims=1)[:, 0]
-    if blocked is not None:
-        value = tf.where(tf.reduce_all(blocked, axis=1), 0.0, value)
-    return tf.stop_gradient(reward + discount * value)
-
-
-def real_steps(drawn: Transitions) -> Steps:
-    """One-step transitions of a replay whose own discount is 1."""
-    return Steps(
-        drawn.observation,
-        drawn.item,
-        drawn.reward,
-        drawn.next_observation,
-        drawn.discount,
-        drawn.next_blocked,
-    )
-
-
 def _has_repeats(log: types.Episodes) -> bool:
     item = np.sort(log.item, axis=1)  # padding comes first
     return bool(np.any((item[:, 1:] == item[:, :-1]) & (item[:, 1:] > types.PAD)))
 
 
-def _each(function: Callable, *nests: Any) -> Any:
-    """Applies a function to the tensors of nests of one structure; None stays None."""
-    return tf.nest.map_structure(
-        lambda first, *others: None if first is None else function(first, *others), *nests
-    )
-
-
 def _like(flag: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
     """Flags [B] with as many axes as the value [B, ...]."""
     return tf.reshape(flag, [-1] + [1] * (len(value.shape) - 1))
-
-
-def _storage(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)

@@ -12,7 +12,7 @@ an output of its own because what a learner is told may come late and differ fro
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +47,7 @@ class WindowUser(tf.Module):
     """
 
     def __init__(
-        self, spec: types.DataSpec, item_vectors: np.ndarray, sizes: Mapping[str, int]
+        self, spec: types.DataSpec, item_vectors: np.ndarray, sizes: Mapping[str, Any]
     ):
         super().__init__(name="user")
         self.spec = spec

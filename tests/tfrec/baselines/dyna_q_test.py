@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.simulators import scripted
 from tfrec import types
-from tfrec.baselines import controls, dyna_q
+from tfrec.baselines import controls, dyna_q, q_targets, simulated_replay
 from tfrec.simulators import session
 from tfrec.training import checkpoint, finite
 
@@ -45,7 +45,7 @@ def learner(seed=0, repeats=True, **changes):
 
 
 def steps_of(made, count, seed=(3, 4)):
-    return dyna_q.real_steps(made.replay.sample(count, tf.constant(seed)))
+    return simulated_replay.real_steps(made.replay.sample(count, tf.constant(seed)))
 
 
 def weights(module):
@@ -59,21 +59,21 @@ REWARD, DISCOUNT = tf.constant([1.0, 0.0, 2.0]), tf.constant([0.5, 0.0, 1.0])
 
 
 def test_a_target_is_the_reward_and_the_best_next_value():
-    found = dyna_q.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, None)
+    found = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, None)
     np.testing.assert_allclose(found, [1 + 0.5 * 5, 0.0, 2 - 1])
 
 
 def test_an_item_that_may_not_follow_is_left_out_of_the_best():
     blocked = tf.constant([[False, True, False], [True, True, False], [False, True, True]])
-    found = dyna_q.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, blocked)
+    found = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, blocked)
     np.testing.assert_allclose(found, [1 + 0.5 * 3, 0.0, 2 - 3])
-    nothing = dyna_q.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, tf.fill([3, 3], True))
+    nothing = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, tf.fill([3, 3], True))
     np.testing.assert_allclose(nothing, REWARD)
 
 
 def test_double_q_chooses_by_one_network_and_values_by_the_other():
     choosing = tf.constant([[9.0, 0.0, 1.0], [0.0, 1.0, 2.0], [0.0, 1.0, 9.0]])
-    found = dyna_q.td_target(REWARD, DISCOUNT, FOLLOWING, choosing, None)
+    found = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, choosing, None)
     np.testing.assert_allclose(found, [1 + 0.5 * 1, 0.0, 2 - 2])
 
 
@@ -207,7 +207,7 @@ def test_k_1_is_the_plain_dqn():
     assert set(report) == {"td_loss", "value"}
     # The same update written out: one batch of real steps, one loss, one step of Adam.
     seeds = tf.cast(tf.transpose(twin.generator.make_seeds(5)), tf.int32)
-    steps = dyna_q.real_steps(twin.replay.sample(32, seeds[0]))
+    steps = simulated_replay.real_steps(twin.replay.sample(32, seeds[0]))
     network, target = twin.network, twin.target
     following = target.all_values(target.encode(steps.next_observation).state)[..., 0]
     wanted = steps.reward + 0.95 * steps.stays * tf.reduce_max(following, axis=1)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.simulators import known_users
 from tfrec import types
-from tfrec.baselines import dyna_q, window_user
+from tfrec.baselines import simulated_replay, window_user
 from tfrec.replay.transitions import TransitionReplay
 
 SIZES = {"embedding": 8, "units": 8, "state": 16, "hidden": 32}
@@ -19,7 +19,7 @@ def real_steps(count, seed):
     replay = TransitionReplay(known_users.SPEC, 1200, discount=1.0)
     episodes = types.Episodes(*map(tf.constant, known_users.log()))
     replay.add(episodes, episodes.feedback[..., 0])
-    return dyna_q.real_steps(replay.sample(count, tf.constant(seed)))
+    return simulated_replay.real_steps(replay.sample(count, tf.constant(seed)))
 
 
 def answer(steps):
@@ -42,7 +42,7 @@ def fitted():
     def fit(first, updates):
         first_loss = loss = tf.constant(0.0)
         for number in tf.range(updates):
-            steps = dyna_q.real_steps(replay.sample(256, tf.stack([first, number])))
+            steps = simulated_replay.real_steps(replay.sample(256, tf.stack([first, number])))
             with tf.GradientTape() as tape:
                 loss, _ = user.loss(steps.observation, steps.item, answer(steps), SEED)
             variables = user.network.trainable_variables
