@@ -6,12 +6,14 @@ candidate most likely to be clicked now.
 
 import abc
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.baselines.network import StateItemNetwork
 from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.simulators import session
 from tfrec.training import finite
@@ -28,6 +30,31 @@ class ClickRankerConfig(BaselineConfig):
     embedding_noise: float = option(
         1e-3, "deviation of the noise that item embeddings start with, beside their vectors"
     )
+
+
+class Halves(StateItemNetwork):
+    """A state half and an item half whose inner product is the logit, and a bias per item.
+
+    An item's bias is read off its vector. Without it what makes an item popular must go
+    through the product, which is slow to learn while both of its factors are small.
+    """
+
+    def __init__(self, spec: types.DataSpec, item_vectors: np.ndarray, **widths: Any):
+        super().__init__(spec, item_vectors, **widths)
+        self.item_bias = tf.keras.layers.Dense(1, use_bias=False, name="item_bias")
+        self.item_bias.build([None, self.item_embedding.shape[1] + 1])
+
+    def logit(self, state: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        """Of one item for each state, float [B]; state is [B, S], item int32 [B]."""
+        vector = self.item_vectors(item)  # [B, D + 1]
+        query = self.queries(state)[:, 0]  # [B, D + 1]
+        return tf.reduce_sum(query * vector, axis=-1) + self.item_bias(vector)[:, 0]
+
+    def all_logits(self, state: tf.Tensor) -> tf.Tensor:
+        """Of all candidates, float [B, A]; state is [B, S]."""
+        vector = self.item_vectors()  # [A, D + 1]
+        product = tf.matmul(self.queries(state)[:, 0], vector, transpose_b=True)
+        return product + self.item_bias(vector)[:, 0]
 
 
 class ClickNetwork(tf.Module, abc.ABC):

@@ -23,9 +23,9 @@ from tfrec.baselines.click_ranker import (
     ClickNetwork,
     ClickRanker,
     ClickRankerConfig,
+    Halves,
     log_loss,
 )
-from tfrec.baselines.network import StateItemNetwork
 from tfrec.simulators import session
 from tfrec.towers.dien import History
 from tfrec.training.options import option
@@ -67,7 +67,7 @@ class DienNetwork(ClickNetwork):
     def __init__(self, config: DienConfig, spec: types.DataSpec, item_vectors: np.ndarray):
         super().__init__(name="network")
         self.spec, self.auxiliary = spec, config.auxiliary
-        self.towers = StateItemNetwork(
+        self.towers = Halves(
             spec,
             item_vectors,
             embedding=config.embedding,
@@ -90,11 +90,11 @@ class DienNetwork(ClickNetwork):
         return self.towers.tower(observation, self.query(embedding))
 
     def logit(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
-        return self.towers.values(self._encode(observation, item).state, item)[:, 0]
+        return self.towers.logit(self._encode(observation, item).state, item)
 
     def all_logits(self, observation: types.Observation) -> tf.Tensor:
         if self.query is None:
-            return self.towers.all_values(self.towers.encode(observation).state)[..., 0]
+            return self.towers.all_logits(self.towers.encode(observation).state)
         # A block of states times one candidate at a time would leave small batches idle:
         # each pass encodes as many candidates as keep it near `_PAIRS` pairs.
         states = tf.shape(observation.step)[0]
@@ -125,7 +125,7 @@ class DienNetwork(ClickNetwork):
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         history = self._encode(observation, item)
-        logit = self.towers.values(history.state, item)[:, 0]
+        logit = self.towers.logit(history.state, item)
         auxiliary = self.towers.tower.auxiliary_loss(observation, history, seed)
         return {
             "click_loss": log_loss(logit, clicked),

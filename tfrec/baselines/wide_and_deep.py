@@ -24,9 +24,9 @@ from tfrec.baselines.click_ranker import (
     ClickNetwork,
     ClickRanker,
     ClickRankerConfig,
+    Halves,
     log_loss,
 )
-from tfrec.baselines.network import StateItemNetwork
 from tfrec.simulators import session
 from tfrec.towers.crossed import CrossedFeatures
 from tfrec.training.options import option
@@ -231,7 +231,7 @@ class WideAndDeepNetwork(ClickNetwork):
     ):
         super().__init__(name="network")
         self.wide = Crosses(spec, config.buckets, config.wide_events)
-        self.deep = StateItemNetwork(
+        self.deep = Halves(
             spec,
             item_vectors,
             embedding=config.embedding,
@@ -245,11 +245,11 @@ class WideAndDeepNetwork(ClickNetwork):
         )
 
     def logit(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
-        deep = self.deep.values(self.deep.encode(observation).state, item)[:, 0]
+        deep = self.deep.logit(self.deep.encode(observation).state, item)
         return self.wide(observation, item) + deep
 
     def all_logits(self, observation: types.Observation) -> tf.Tensor:
-        deep = self.deep.all_values(self.deep.encode(observation).state)[..., 0]  # [B, A]
+        deep = self.deep.all_logits(self.deep.encode(observation).state)  # [B, A]
         return self.wide.all(observation) + deep
 
     def loss(
