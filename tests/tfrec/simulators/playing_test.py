@@ -8,7 +8,7 @@ from tfrec.simulators import playing
 
 
 def test_the_order_of_the_starts_is_kept_across_blocks(monkeypatch):
-    monkeypatch.setattr(playing, "_AT_ONCE", 4)
+    monkeypatch.setattr(playing, "AT_ONCE", 4)
     world = scripted.ScriptedWorld(small.SPEC, repeats=False)
     player = playing.Player(world, controls.random(small.SPEC.num_items))
     starts = scripted.starts(10)  # blocks of 4, 4 and 2
