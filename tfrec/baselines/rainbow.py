@@ -41,6 +41,7 @@ SPACE: dict[str, tuple] = {
     "batch": (128, 256),
     "discount": (0.9, 0.95, 1.0),
     "n_steps": (1, 3, 5),
+    "noise": (0.1, 0.5),
     "target_tau": (0.01, 0.03),
 }
 
@@ -63,7 +64,9 @@ class RainbowConfig(BaselineConfig):
         "one advantage an item, which tilts the distribution; else one for each atom: slow",
     )
     noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
-    noise: float = option(0.5, "sigma_0 of the noisy layers")
+    noise: float = option(
+        0.1, "sigma_0 of the noisy layers; the paper's 0.5 is for play without random tries"
+    )
     prioritized: bool = option(True, "whether steps with large errors are drawn more often")
     priority_exponent: float = option(0.5, "alpha of the priorities")
     priority_correction: float = option(
@@ -206,7 +209,9 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         self._update_target()
         return tf.no_op()
 
-    def _loss(self, experience, weights=None, **unused) -> tf_agent.LossInfo:
+    def _loss(
+        self, experience: Transitions, weights: tf.Tensor | None = None, **unused: Any
+    ) -> tf_agent.LossInfo:
         """The loss of B `Transitions`; TF-Agents' other arguments have no part in it."""
         after = (experience.next_observation, experience.next_blocked)
         following = time_step.TimeStep((), experience.reward, experience.discount, after)

@@ -12,6 +12,8 @@ derivative is the covariance of t and z), so the items' order is that of A, one 
 product, and any mean within the support can be had for any item.
 """
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -44,7 +46,7 @@ class RainbowNetwork(StateItemNetwork):
         self,
         spec: types.DataSpec,
         item_vectors: np.ndarray,
-        sizes: dict[str, int],
+        sizes: dict[str, Any],
         support: np.ndarray,
         *,
         dueling: bool,
