@@ -200,18 +200,32 @@ def compare(trainers: Mapping[str, Trainer], parts: Parts, seeds: int) -> dict[s
     """
     found: dict[str, list[Quality]] = {}
     for name, train in trainers.items():
-        tried = [quality(s, parts) for s in train([(setting, 0) for setting in SETTINGS])]
+        tried = _run(name, train, [(setting, 0) for setting in SETTINGS], parts)
         best = max(range(len(SETTINGS)), key=lambda i: tried[i].validation)
-        print(f"{name}: validation AUC {', '.join(f'{q.validation:.4f}' for q in tried)}")
-        others = train([(SETTINGS[best], seed) for seed in range(1, seeds)])
-        found[name] = [tried[best], *(quality(s, parts) for s in others)]
-        print(f"{name}: {SETTINGS[best]}, epochs {[q.epoch for q in found[name]]}", flush=True)
+        more = [(SETTINGS[best], seed) for seed in range(1, seeds)]
+        found[name] = [tried[best], *_run(name, train, more, parts)]
     print(f"\n{'':18}{'AUC':>16}{'user-mean AUC':>20}   ({seeds} seeds)")
     for name, results in found.items():
         columns = np.array([(q.auc, q.user_auc) for q in results])
         mean, std = columns.mean(axis=0), columns.std(axis=0, ddof=min(1, seeds - 1))
         print(f"{name:18}{mean[0]:9.4f} ±{std[0]:.4f}{mean[1]:13.4f} ±{std[1]:.4f}", flush=True)
     return found
+
+
+def _run(
+    name: str, train: Trainer, jobs: Sequence[tuple[dict[str, Any], int]], parts: Parts
+) -> list[Quality]:
+    """The quality of each job; a line is printed for each."""
+    done = []
+    for (setting, seed), scores in zip(jobs, train(jobs) if jobs else (), strict=True):
+        one = quality(scores, parts)
+        print(
+            f"{name}, {setting}, seed {seed}: epoch {one.epoch}, AUC {one.validation:.4f} on "
+            f"validation, {one.auc:.4f} on test",
+            flush=True,
+        )
+        done.append(one)
+    return done
 
 
 def main(
