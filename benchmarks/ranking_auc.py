@@ -176,7 +176,9 @@ def reference(
             common | setting | {"name": str(index), "seed": seed}
             for index, (setting, seed) in enumerate(jobs)
         ]
-        flat = {f"{s}/{k}": v for s, part in parts.items() for k, v in part.items()}
+        flat: dict[str, Any] = {
+            f"{s}/{k}": v for s, part in parts.items() for k, v in part.items()
+        }
         with tempfile.TemporaryDirectory() as folder:
             paths = [pathlib.Path(folder) / f for f in ("rows.npz", "jobs.json", "scores.npz")]
             np.savez(paths[0], num_items=num_items, **flat)

@@ -111,6 +111,8 @@ class ClickRanker(BaselineLearner):
     ):
         super().__init__(config, spec, log, world, seed, name)
         self.network = self.build_network(item_vectors)
+        names = (v.name.removesuffix(":0") for v in self.network.trainable_variables)
+        self.checked = ("loss", *(f"gradient of {name}" for name in names))
         self.optimizer = tf.keras.optimizers.Adam(
             self.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
@@ -132,11 +134,6 @@ class ClickRanker(BaselineLearner):
     def acting(self) -> tf.Module:
         """What `policy` reads."""
         return self.network
-
-    @property
-    def checked(self) -> list[str]:
-        variables = self.network.trainable_variables
-        return ["loss", *(f"gradient of {v.name.removesuffix(':0')}" for v in variables)]
 
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
         # Clicks that are reported together, late, are one click of the step they come with.
