@@ -3,28 +3,55 @@
 import numpy as np
 import tensorflow as tf
 
+from tfrec import types
 from tfrec.simulators import session
 
 
-def unit_vectors(item_vectors: np.ndarray, candidates: int) -> np.ndarray:
-    """Item vectors as actions: each axis standardised, then each vector scaled to length 1.
+def unit_vectors(item_vectors: np.ndarray, candidates: int, log: types.Episodes) -> np.ndarray:
+    """Items as actions: with whom they are clicked, and what users do after them.
 
-    An axis of the factorisation is as long as its singular value; here all count alike.
-    On the sphere the actor cannot run into the corners of a box, where its gradient ends.
+    Co-clicks tell whose taste an item suits, not whether it keeps users; so what the log
+    says of that stands beside them, each column standardised. The factorisation's axes
+    keep their lengths among each other, and all of them together count as much as all
+    these columns. Then each vector is scaled to length 1: on the sphere the actor cannot
+    run into the corners of a box, where its gradient ends.
 
     Args:
-      item_vectors: float [N + 1, D].
-      candidates: A; the mean and deviation are those of items 1..A.
+      item_vectors: float [N + 1, D], co-click vectors.
+      candidates: A; means and deviations are those of items 1..A.
+      log: training sessions.
 
     Returns:
-      float32 [N + 1, D]; row 0 (no item) is 0, as are items at the centre of all.
+      float32 [N + 1, D + F + 1]; row 0 (no item) is 0, as are items at the centre of all.
     """
-    among = item_vectors[1 : candidates + 1]
+    answers = _answers(log, len(item_vectors))  # [N + 1, F + 1]
+    among = answers[1 : candidates + 1]
     deviation = among.std(axis=0)
-    space = (item_vectors - among.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+    answers = (answers - among.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+    tastes = item_vectors - item_vectors[1 : candidates + 1].mean(axis=0)
+    length = np.sqrt((tastes[1 : candidates + 1] ** 2).sum(axis=1).mean())
+    tastes = tastes * np.sqrt(answers.shape[1]) / max(float(length), 1e-6)
+    space = np.concatenate([tastes, answers], axis=1)  # [N + 1, D + F + 1]
     space[0] = 0.0
-    length = np.linalg.norm(space, axis=1, keepdims=True)
-    return (space / np.where(length > 1e-6, length, 1.0)).astype(np.float32)
+    lengths = np.linalg.norm(space, axis=1, keepdims=True)
+    return (space / np.where(lengths > 1e-6, lengths, 1.0)).astype(np.float32)
+
+
+def _answers(log: types.Episodes, rows: int, prior: float = 10.0) -> np.ndarray:
+    """Each item's mean feedback (log(1 + x)) and share of exits, float [rows, F + 1].
+
+    Rarely shown items are drawn to the mean of all, as if shown `prior` times more.
+    """
+    steps = np.arange(log.item.shape[1])
+    length = np.asarray(log.length)[:, None]
+    left = (steps == length - 1) & np.asarray(log.exited)[:, None]  # [B, T]
+    feedback = np.log1p(np.maximum(np.asarray(log.feedback, np.float64), 0.0))
+    live = steps < length
+    values = np.concatenate([feedback, left[..., None]], axis=-1)[live]  # [steps, F + 1]
+    item = np.asarray(log.item)[live]
+    count = np.bincount(item, minlength=rows)[:, None]
+    sums = np.stack([np.bincount(item, column, rows) for column in values.T], axis=1)
+    return (sums + prior * values.mean(axis=0)) / (count + prior)
 
 
 class ItemSpace(tf.Module):

@@ -11,9 +11,9 @@ shown. What is learned from is the vector of the item shown, not the proto-actio
     L_mu = -Q_1(s, mu(s))                      every `actor_update_period` updates, with
                                                the targets' move towards the weights
 
-The item vectors are fixed (co-clicks in the log, see `item_space`): were they trained, the
-space would move under the actor. One DIEN tower encodes the state for the actor and both
-critics; the critics train it, the actor reads it.
+The item vectors are fixed (co-clicks and mean answers in the log, see `item_space`): were
+they trained, the space would move under the actor. One DIEN tower encodes the state for the
+actor and both critics; the critics train it, the actor reads it.
 """
 
 import dataclasses
@@ -216,8 +216,8 @@ class Td3Learner(BaselineLearner):
       spec: the log's spec.
       log: training sessions, numpy arrays.
       world: who answers, or None to learn from the log alone.
-      item_vectors: float [N + 1, >= embedding]; their first `embedding` columns are the
-        action space and the start of the tower's embeddings.
+      item_vectors: float [N + 1, >= embedding]; their first `embedding` columns
+        enter the action space and start the tower's embeddings.
       seed: of the weights and of all later draws.
     """
 
@@ -233,7 +233,7 @@ class Td3Learner(BaselineLearner):
         seed: int,
     ):
         super().__init__(config, spec, log, world, seed, "td3_learner")
-        vectors = unit_vectors(item_vectors[:, : config.embedding], spec.num_candidates)
+        vectors = unit_vectors(item_vectors[:, : config.embedding], spec.num_candidates, log)
         self.space = ItemSpace(vectors, spec.num_candidates)
         self.online = ActorCritic(config, spec, item_vectors, self.space)
         self.target = ActorCritic(config, spec, item_vectors, self.space)
