@@ -4,6 +4,14 @@ Six items. Two are bait: clicked with probability 0.9, and half of the users lea
 calm: clicked with 0.5, and one user in 20 leaves; but half leave if the same item was shown
 at the step before. Sessions are cut after 12 steps. The optimum shows calm items, never one
 twice in a row, and reaches 0.5 (1 - 0.95^12) / 0.05 = 4.60 clicks; bait forever 1.80.
+
+One seed is tested; seeds differ much. Clicks after all rounds, of 300 sessions, seeds 0, 1, 2:
+
+    K = 5, 16 real and 64 simulated steps in a batch    4.16  4.47  1.76
+    K = 1, the same 16 real steps                       2.45  4.49  2.94
+    K = 1, 80 real steps                                3.70  4.38  not run
+
+So nothing is claimed here of planning against a plain DQN: three seeds do not tell them apart.
 """
 
 import numpy as np
