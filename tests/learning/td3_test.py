@@ -66,7 +66,7 @@ def log():
 
 def learned(log, discount, **changes):
     config = td3.Td3Config(
-        discount=discount, tau=0.1, learning_rate=3e-3, batch=128,
+        discount=discount, n_steps=1, tau=0.1, learning_rate=3e-3, batch=128,
         embedding=4, units=8, state=16, hidden=32,
         replay_sessions=2000, log_rounds=5, updates_per_round=120, **changes,
     )  # fmt: skip

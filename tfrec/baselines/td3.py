@@ -42,8 +42,8 @@ class Td3Config(BaselineConfig):
     """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
 
     discount: float = option(0.95, "worth of the next step's reward beside this one's")
-    n_steps: int = option(1, "steps of reward before the critics' own estimate")
-    tau: float = option(0.02, "how far the targets move towards the weights, of the way")
+    n_steps: int = option(3, "steps of reward before the critics' own estimate")
+    tau: float = option(0.1, "how far the targets move towards the weights, of the way")
     actor_update_period: int = option(2, "updates of the critics for each of the actor")
     actor_rate: float = option(1.0, "actor's learning rate, as a share of the critics'")
     target_noise: float = option(0.2, "standard deviation of the target's noise, each axis")
@@ -75,7 +75,8 @@ SPACE: dict[str, tuple] = {
     "discount": (0.9, 0.95, 1.0),
     "actor_rate": (0.1, 0.3, 1.0),
     "exploration_noise": (0.1, 0.3),
-    "tau": (0.005, 0.02, 0.05),
+    "tau": (0.02, 0.05, 0.1),
+    "n_steps": (1, 3),
 }
 
 
