@@ -8,6 +8,7 @@ from tests.tfgoalrec import small
 from tests.tfrec.simulators import known_users
 from tfrec import types
 from tfrec.baselines import simulated_replay, window_user
+from tfrec.data import item_vectors
 from tfrec.replay.transitions import TransitionReplay
 
 SIZES = {"embedding": 8, "units": 8, "state": 16, "hidden": 32}
@@ -15,9 +16,9 @@ SEED = tf.constant([1, 2])
 
 
 def real_steps(count, seed):
-    """Steps of the log whose rule is known (see known_users)."""
+    """Steps of sessions that it was not fitted on, by the same rule (see known_users)."""
     replay = TransitionReplay(known_users.SPEC, 1200, discount=1.0)
-    episodes = types.Episodes(*map(tf.constant, known_users.log()))
+    episodes = types.Episodes(*map(tf.constant, known_users.log(seed=1)))
     replay.add(episodes, episodes.feedback[..., 0])
     return simulated_replay.real_steps(replay.sample(count, tf.constant(seed)))
 
@@ -30,9 +31,11 @@ def answer(steps):
 @pytest.fixture(scope="module")
 def fitted():
     tf.keras.utils.set_random_seed(3)
-    vectors = np.zeros((known_users.NUM_ITEMS + 1, 8), np.float32)
+    vectors = item_vectors.co_click_vectors(known_users.log(), known_users.NUM_ITEMS, 8)
     user = window_user.WindowUser(known_users.SPEC, vectors, SIZES)
-    optimizer = tf.keras.optimizers.Adam(1e-2)
+    # Falling, so that the last batches do not tilt the fit.
+    rate = tf.keras.optimizers.schedules.CosineDecay(1e-2, 250)
+    optimizer = tf.keras.optimizers.Adam(rate)
     optimizer.build(user.trainable_variables)
     replay = TransitionReplay(known_users.SPEC, 1200, discount=1.0)
     episodes = types.Episodes(*map(tf.constant, known_users.log()))
