@@ -18,6 +18,7 @@ SMALL = dien_ranker.DienConfig(
     state=8,
     hidden=8,
     batch=64,
+    embedding_noise=0.1,
     replay_sessions=512,
     sessions_per_round=64,
     updates_per_round=30,

@@ -22,10 +22,11 @@ SMALL = wide_and_deep.WideAndDeepConfig(
     buckets=256,
     wide_events=3,
     wide_l1=0.0,
+    embedding_noise=0.1,
     replay_sessions=512,
     sessions_per_round=64,
     updates_per_round=30,
-    log_rounds=8,
+    log_rounds=15,
     play_rounds=2,
     learning_rate=2e-2,
 )
