@@ -44,17 +44,19 @@ class GoalRecAgent(tf.Module):
         self.averaged = WorldModel(config, spec, measurements.size, item_vectors)
         for average, variable in self._pairs():
             average.assign(variable)
-        self.learning_rate = tf.Variable(
-            config.learning_rate, trainable=False, name="learning_rate"
-        )
         self.optimizer = tf.keras.optimizers.Adam(
-            self.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
+            config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
         self.optimizer.exclude_from_weight_decay(var_list=[self.world_model.log_variance])
         self.optimizer.build(self.variables_to_train)
         self.generator = tf.random.Generator.from_seed(seed)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.named_goals = default_goals(config, spec, measurements)
+
+    @property
+    def learning_rate(self) -> tf.Variable:
+        """The optimiser's own: one handed to it would only be copied."""
+        return self.optimizer.learning_rate
 
     @property
     def variables_to_train(self) -> list[tf.Variable]:

@@ -74,6 +74,12 @@ class GoalRecConfig:
     )
     weight_decay: float = option(1e-4, "decoupled weight decay, for each update")
     dropout: float = option(0.1, "dropout on the state vector inside the streams")
+    calibrate: bool = option(
+        True, "scale each advantage by how much of it comes true in held-out sessions"
+    )
+    held_out: float = option(
+        0.1, "share of the log's sessions kept from learning, to calibrate advantages on"
+    )
     averaging: float = option(0.995, "decay of the averaged weights that act and are exported")
     batch: int = option(256, "steps of experience in a batch")
     # Algorithm 1.

@@ -5,12 +5,16 @@ from typing import Any, cast
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import acting, goals, relabel
+from tfgoalrec import acting, calibration, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
 from tfrec.replay.episodes import EpisodeReplay
 from tfrec.simulators import session
 from tfrec.training import finite
+
+_HELD_OUT_SEED = 11
+_HELD_OUT = 4096  # sessions of the log at most that advantages are calibrated on
+_CALIBRATED = 4096  # steps looked at after each round on the log
 
 
 class GoalRecLearner(tf.Module):
@@ -39,19 +43,28 @@ class GoalRecLearner(tf.Module):
         self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
         self._starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
-        self._fill(log)
+        kept = np.random.default_rng(_HELD_OUT_SEED).random(len(log.length))
+        unseen = kept < (config.held_out if config.calibrate else 0.0)
+        self.held_out = None
+        if unseen.any() and not unseen.all():
+            held_out, log = (
+                types.Episodes(*(np.asarray(x)[where] for x in log))
+                for where in (unseen, ~unseen)
+            )
+            self.held_out = EpisodeReplay(
+                agent.spec, min(len(held_out.length), _HELD_OUT), agent.measurements.dim
+            )
+            self._fill(self.held_out, held_out)
+            calibration.prepare(agent.averaged, agent.measurements)
+        self._fill(self.replay, log)
 
-    def _fill(self, log: types.Episodes, block: int = 2048) -> None:
+    def _fill(self, replay: EpisodeReplay, log: types.Episodes, block: int = 2048) -> None:
         """Stores the log's sessions; with more than fit, the last ones stay."""
-        capacity = self.replay.capacity
-        for start in range(max(0, len(log.length) - capacity), len(log.length), block):
-            self._add(types.Episodes(*(tf.constant(x[start : start + block]) for x in log)))
-
-    @tf.function(reduce_retracing=True)
-    def _add(self, episodes: types.Episodes) -> None:
-        label = self.agent.measurements.standardised(episodes)
-        no_goal = tf.zeros([tf.shape(episodes.length)[0], self.agent.measurements.dim])
-        self.replay.add(episodes, label, no_goal)
+        measure = tf.function(self.agent.measurements.standardised, reduce_retracing=True)
+        for start in range(max(0, len(log.length) - replay.capacity), len(log.length), block):
+            part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
+            label = measure(part)
+            replay.add(part, label, tf.zeros([len(label), self.agent.measurements.dim]))
 
     @property
     def acting(self) -> tf.Module:
@@ -81,6 +94,14 @@ class GoalRecLearner(tf.Module):
             }
             raise finite.NonFiniteError(self.agent.checked[int(bad)], arrays)
         self.unit.assign_add(1)
+        if self.held_out is not None and unit < config.log_rounds:
+            self._calibrate()
+        logs |= {
+            f"slope/{column}": float(slope)
+            for column, slope in zip(
+                self.agent.measurements.columns, self.agent.averaged.slope.numpy(), strict=True
+            )
+        }
         for name, tensor in learned.items():
             value = tensor.numpy()
             if name in ("error", "sigma"):  # [J], one number for each measurement
@@ -127,6 +148,21 @@ class GoalRecLearner(tf.Module):
             "play/depth_steps": tf.reduce_mean(tf.cast(episodes.length, tf.float32)),
             "play/random_goals": goal_epsilon,
         }
+
+    @tf.function
+    def _calibrate(self) -> None:
+        """Compares predicted advantages with what came of the log's held-out sessions."""
+        assert self.held_out is not None
+        agent = self.agent
+        seeds = tf.cast(tf.transpose(agent.generator.make_seeds(2)), tf.int32)
+        rows = self.held_out.sample(_CALIBRATED, seeds[0])
+        target = tf.cast(next(iter(agent.named_goals.values())), tf.float32)  # [M]
+        goal = tf.repeat(target[None], _CALIBRATED, axis=0)
+        found = calibration.measure(agent.averaged, rows, goal, seeds[1])
+        sessions = tf.minimum(self.held_out.added, self.held_out.capacity)
+        agent.averaged.slope.assign(
+            calibration.slope(found, agent.measurements, sessions, _CALIBRATED)
+        )
 
     @tf.function
     def _learn(

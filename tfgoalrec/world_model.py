@@ -61,6 +61,11 @@ class WorldModel(tfrs.Model):
         self.config, self.spec, self.dim = config, spec, dim
         self.measurement_of = np.repeat(np.arange(len(size)), size)  # [M]
         self.log_variance = tf.Variable(tf.zeros([len(size)]), name="log_variance")
+        # See `calibration`, which sets them; as they are here they change nothing.
+        self.slope = _constant("advantage_slope", tf.ones([dim]))
+        self.after = _constant("after", tf.zeros([dim]))
+        self.origin = _constant("origin", tf.zeros([dim]))
+        self.exit = _constant("exit", tf.zeros([dim]))
         self.bilinear = config.advantage == "bilinear"
         c, dense, leaky = config, tf.keras.layers.Dense, tf.nn.leaky_relu
         noise = tf.random.normal([spec.num_items + 1, c.embedding], stddev=0.05)
@@ -149,6 +154,15 @@ class WorldModel(tfrs.Model):
         Returns:
           float [B, A, M].
         """
+        learned = self.learned_advantage(code, vector)  # [B, A, M]
+        leaving = tf.linalg.matvec(learned, self.exit * self.slope)[..., None]  # [B, A, 1]
+        return self.slope * learned - leaving * self._follows(code)[:, None]
+
+    def learned_advantage(self, code: Code, vector: tf.Tensor) -> tf.Tensor:
+        """The advantage before it is scaled by what comes true of it: what is learned.
+
+        Args and returns as of `advantage_of`.
+        """
         if self.bilinear:
             return tf.einsum("bmd,bad->bam", self._projection(code), vector)
         hidden = _apply(self.state_half, code.joint)[:, None] + _apply(self.item_half, vector)
@@ -156,7 +170,7 @@ class WorldModel(tfrs.Model):
 
     def query(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
         """The bilinear head's query: query . E(a) = g . A(s, g, a), float [B, D + 1]."""
-        return tf.einsum("bm,bmd->bd", goal, self._projection(code))
+        return tf.einsum("bm,bmd->bd", self._readout(code, goal), self._projection(code))
 
     def scores(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
         """Q(s, a, g) = g . M(s, a, g) of every candidate (GoalRec eqs 7-8), float [B, A]."""
@@ -167,8 +181,9 @@ class WorldModel(tfrs.Model):
             )
         # g . A is linear in the last layer: fold the goal into it, one column for each user.
         last = self.advantage_out[-1]
-        readout = tf.matmul(goal, last.kernel, transpose_b=True)  # [B, stream]
-        bias = tf.linalg.matvec(goal, last.bias)[:, None]  # [B, 1]
+        weight = self._readout(code, goal)
+        readout = tf.matmul(weight, last.kernel, transpose_b=True)  # [B, stream]
+        bias = tf.linalg.matvec(weight, last.bias)[:, None]  # [B, 1]
         state = _apply(self.state_half, code.joint)  # [B, stream]
         items = _apply(self.item_half, self.item_vectors())  # [A, stream]
         parts = []
@@ -192,7 +207,8 @@ class WorldModel(tfrs.Model):
         config, of = self.config, self.measurement_of
         code = self.encode(batch.observation, batch.goal, None if seeds is None else seeds[0])
         value = self.value(code)  # [B, M]
-        advantage = self.advantage(code, batch.item[:, None])[:, 0]  # [B, M]
+        vector = self.item_vectors(batch.item[:, None])
+        advantage = self.learned_advantage(code, vector)[:, 0]  # [B, M]
         # V is held still here: A explains only what the state and goal do not.
         prediction = tf.stop_gradient(value) + advantage
         bound = config.log_variance_bound
@@ -224,10 +240,25 @@ class WorldModel(tfrs.Model):
         seeds = tf.random.uniform([2, 2], maxval=2**31 - 1, dtype=tf.int32)
         return self.loss_of(inputs, seeds if training else None)[0]
 
+    def _follows(self, code: Code) -> tf.Tensor:
+        """What a user who leaves forgoes and no slope accounts for, float [B, M]."""
+        above = self.value(code) - self.origin  # [B, M], 0 where nothing follows
+        leaves = tf.clip_by_value(tf.linalg.matvec(above, self.exit), 0.0, 0.9)  # [B]
+        return (1.0 - self.slope) * self.after * above / (1.0 - leaves[:, None])
+
+    def _readout(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
+        """Weights w with w . learned advantage = goal . advantage, float [B, M]."""
+        forgone = tf.einsum("bm,bm->b", goal, self._follows(code))[:, None]  # [B, 1]
+        return self.slope * (goal - forgone * self.exit)
+
     def _projection(self, code: Code) -> tf.Tensor:
         """P(s, g), float [B, M, D + 1]."""
         flat = _apply(self.projection, code.joint)
         return tf.reshape(flat, [-1, self.dim, self.config.item_vector + 1])  # [B, M, D + 1]
+
+
+def _constant(name: str, value: tf.Tensor) -> tf.Variable:
+    return tf.Variable(value, trainable=False, name=name)
 
 
 def _stack(input_size: int, layers: list) -> list:

@@ -114,7 +114,7 @@ class ClickRanker(BaselineLearner):
         names = (v.name.removesuffix(":0") for v in self.network.trainable_variables)
         self.checked = ("loss", *(f"gradient of {name}" for name in names))
         self.optimizer = tf.keras.optimizers.Adam(
-            self.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
+            config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
         self.optimizer.build(self.learned_by_adam)
         self.replay = EpisodeReplay(spec, config.replay_sessions, 1)

@@ -143,7 +143,7 @@ class DynaQLearner(learning.BaselineLearner):
             self.simulated = simulated_replay.SimulatedReplay(
                 spec, config.planning_replay, repeats
             )
-        self.optimizer = tf.keras.optimizers.Adam(self.learning_rate, global_clipnorm=10.0)
+        self.optimizer = tf.keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.variables_to_train)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.checked = [

@@ -131,6 +131,11 @@ class BaselineLearner(tf.Module, abc.ABC):
 
         return policy
 
+    def scheduled_optimizers(self) -> Sequence[tf.keras.optimizers.Optimizer]:
+        """Those whose rate follows the schedule. Each keeps its own variable: one that is
+        handed to an optimiser is copied, and assigning to it later changes nothing."""
+        return [self.optimizer]
+
     # What all methods do.
 
     def fill(self, log: types.Episodes, capacity: int, block: int = 1024) -> None:
@@ -147,6 +152,8 @@ class BaselineLearner(tf.Module, abc.ABC):
         """One round of play (with a world, after the rounds on the log) and updates."""
         config, unit = self.config, int(self.unit)
         self.learning_rate.assign(scheduled_rate(config, unit))
+        for optimizer in self.scheduled_optimizers():
+            optimizer.learning_rate.assign(self.learning_rate)
         logs: dict[str, float | np.ndarray] = {}
         if self._world() is not None and unit >= config.log_rounds:
             played = (unit - config.log_rounds) / max(1, config.play_rounds - 1)

@@ -306,7 +306,7 @@ class RainbowLearner(BaselineLearner):
         self.target = self._network(log, item_vectors, "target")
         for one, other in zip(self.target.variables, self.online.variables, strict=True):
             one.assign(other)
-        self.optimizer = tf.keras.optimizers.Adam(self.learning_rate, global_clipnorm=10.0)
+        self.optimizer = tf.keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.online.trainable_variables)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.agent = RainbowAgent(

@@ -384,11 +384,13 @@ class Td3Learner(BaselineLearner):
 
         return tf.cond(due, taken, skipped)
 
+    def scheduled_optimizers(self) -> list[tf.keras.optimizers.Optimizer]:
+        """The critics'; the actor's rate is a share of it."""
+        return [self.critic_optimizer]
+
     def _apply(
         self, gradients: list[tf.Tensor], actor_gradients: list[tf.Tensor], due: tf.Tensor
     ) -> None:
-        # An optimiser copies the variable that it is given for its rate.
-        self.critic_optimizer.learning_rate.assign(self.learning_rate)
         self.critic_optimizer.apply_gradients(
             zip(gradients, self.critic_variables, strict=True)
         )

@@ -12,13 +12,13 @@ import scipy.sparse.linalg
 from tfrec import types
 
 _FEW_CLICKS = 5.0  # clicks for each item below which all that was shown counts
-_PRIOR_STEPS = 10.0  # steps at the mean click rate that each item is given beforehand
+_PRIOR_STEPS = 10.0  # steps with the usual answers that each item is given beforehand
 
 
 def log_vectors(
     episodes: types.Episodes, num_items: int, size: int, seed: int = 0
 ) -> np.ndarray:
-    """What the log says of each item: popularity, click rate, and its company.
+    """What the log says of each item: popularity, what it met with, and its company.
 
     Args:
       episodes: training sessions.
@@ -27,21 +27,28 @@ def log_vectors(
       seed: of the factorisation.
 
     Returns:
-      float32 [N + 1, D]: the logarithm of how often it was shown; its click rate, drawn
-      towards the mean where it was shown rarely; then `co_click_vectors`. Row 0 (padding)
-      is zero. The first two columns have mean 0 and standard deviation 1 / 2.
+      float32 [N + 1, D]: the logarithm of how often it was shown; the mean of each
+      feedback column and the share of exits after it, drawn towards the usual where it was
+      shown rarely; then `co_click_vectors`. Row 0 (padding) is zero. All but the latter have
+      mean 0 and standard deviation 1 / 2.
     """
-    shown = np.asarray(episodes.item).ravel()
-    clicked = np.asarray(episodes.feedback)[..., 0].ravel() > 0
+    item = np.asarray(episodes.item)  # [B, T]
+    shown = item.ravel()
     steps = np.bincount(shown, minlength=num_items + 1)[1 : num_items + 1]  # [N]
-    clicks = np.bincount(shown, clicked, minlength=num_items + 1)[1 : num_items + 1]
-    usual = clicks.sum() / max(steps.sum(), 1)
-    rate = (clicks + _PRIOR_STEPS * usual) / (steps + _PRIOR_STEPS)
+    last = np.asarray(episodes.length)[:, None] - 1 == np.arange(item.shape[1])
+    left = last & np.asarray(episodes.exited)[:, None]
+    answers = [*np.moveaxis(np.asarray(episodes.feedback), -1, 0), left]  # [B, T] each
+    columns = [np.log1p(steps)]
+    for answer in answers:
+        total = np.bincount(shown, answer.ravel(), minlength=num_items + 1)[1 : num_items + 1]
+        usual = total.sum() / max(steps.sum(), 1)
+        columns.append((total + _PRIOR_STEPS * usual) / (steps + _PRIOR_STEPS))
     vectors = np.zeros((num_items + 1, size), np.float32)
-    for column, value in enumerate((np.log1p(steps), rate)[:size]):
-        vectors[1:, column] = 0.5 * (value - value.mean()) / max(value.std(), 1e-12)
-    if size > 2:
-        vectors[:, 2:] = co_click_vectors(episodes, num_items, size - 2, seed)
+    for number, value in enumerate(columns[:size]):
+        vectors[1:, number] = 0.5 * (value - value.mean()) / max(value.std(), 1e-12)
+    if size > len(columns):
+        company = co_click_vectors(episodes, num_items, size - len(columns), seed)
+        vectors[:, len(columns) :] = company
     return vectors
 
 

@@ -66,21 +66,23 @@ def test_a_log_without_steps_gives_zeros():
     np.testing.assert_array_equal(item_vectors.log_vectors(empty, 6, size=4), 0.0)
 
 
-def test_log_vectors_begin_with_popularity_and_click_rate():
+def test_log_vectors_begin_with_popularity_and_what_an_item_met_with():
     log = clustered_log()
-    vectors = item_vectors.log_vectors(log, 16, size=5)
+    vectors = item_vectors.log_vectors(log, 16, size=7)
     shown = np.bincount(log.item.ravel(), minlength=17)[1:]
-    clicks = np.bincount(log.item.ravel(), log.feedback[..., 0].ravel(), minlength=17)[1:]
     assert np.argmax(vectors[1:, 0]) == np.argmax(shown)
     assert np.argmin(vectors[1:, 0]) == 15  # item 16 was never shown
-    rate = (clicks + 10 * clicks.sum() / shown.sum()) / (shown + 10)
-    order = np.argsort(rate, kind="stable")
-    np.testing.assert_array_equal(np.argsort(vectors[1:, 1], kind="stable"), order)
-    np.testing.assert_allclose(vectors[1:, :2].mean(axis=0), 0.0, atol=1e-6)
-    np.testing.assert_allclose(vectors[1:, :2].std(axis=0), 0.5, rtol=1e-5)
+    left = np.zeros(log.item.shape)
+    left[:, -1] = 1.0  # every session ends with an exit after its eighth step
+    answers = (log.feedback[..., 0], log.feedback[..., 1], left)
+    for column, answer in enumerate(answers, start=1):
+        total = np.bincount(log.item.ravel(), answer.ravel(), minlength=17)[1:]
+        mean = (total + 10 * total.sum() / shown.sum()) / (shown + 10)
+        expected = 0.5 * (mean - mean.mean()) / mean.std()
+        np.testing.assert_allclose(vectors[1:, column], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(vectors[0], 0.0)
     np.testing.assert_array_equal(
-        vectors[:, 2:], item_vectors.co_click_vectors(log, 16, size=3)
+        vectors[:, 4:], item_vectors.co_click_vectors(log, 16, size=3)
     )
 
 

@@ -1,0 +1,110 @@
+"""How much of a predicted advantage comes true?
+
+The advantage of a far window is learned from sums over whole sessions, whose noise is many
+times an item's effect on them. What is learned is partly that noise, the more so the
+farther the window, and a ranking that adds up several windows drowns in the noisiest. So
+advantages are compared with what came of sessions of the log that were held out:
+
+    m_j - V_j(s)  ~  slope_j (A_j(s, a) - mean over items of A_j(s, .))
+
+A slope of 1 takes an advantage at its word, 0 leaves it out. It is a regression towards no
+effect: with few sessions, a slope must be earned.
+
+What a slope takes away from a window after this step, the advantage of the exit gives back
+in part, because one thing is known without learning: who leaves gets nothing afterwards,
+
+    A_j  =  slope_j A_j  -  (1 - slope_j) A_exit V_j / (1 - V_exit).
+
+An exit is one event with little noise where a far window is a sum with much. Goals stay
+linear and rankings stay inner products: only the weights of the goal move with the state.
+
+The paper has nothing of the kind; `calibrate=False` switches it off.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec.measurements import Measurements
+from tfgoalrec.world_model import WorldModel
+from tfrec.replay.episodes import Rows
+
+_OTHERS = 32  # random items that an item's advantage is measured against
+
+
+class Moments(NamedTuple):
+    """Second moments over B steps, each float [M].
+
+    Attributes:
+      covariance: of advantage and residual.
+      advantage: variance of the advantage.
+      residual: variance of the residual.
+    """
+
+    covariance: tf.Tensor
+    advantage: tf.Tensor
+    residual: tf.Tensor
+
+
+def prepare(model: WorldModel, measurements: Measurements) -> None:
+    """Tells a model which of its measurements are of the exit, and which come after it."""
+    parts = [
+        (p.kind, p.column, p.first, p.last) for p in measurements.parts for _ in range(p.size)
+    ]
+    after = np.array([kind == "sum" and first > 0 for kind, _, first, _ in parts])
+    leaving = np.array([part == ("sum", "exit", 0, 0) for part in parts])
+    mean, std = measurements.mean.numpy(), measurements.std.numpy()
+    model.after.assign(after.astype(np.float32))
+    model.origin.assign(-mean / std)  # where a measurement of 0 lies
+    model.exit.assign(np.where(leaving, std, 0.0).astype(np.float32))
+
+
+def measure(model: WorldModel, rows: Rows, goal: tf.Tensor, seed: tf.Tensor) -> Moments:
+    """Moments of predicted advantages and what came instead of V.
+
+    Args:
+      model: whose advantages.
+      rows: B steps that it has not learned from.
+      goal: float [B, M].
+      seed: int32 [2], of the items an item is measured against.
+    """
+    code = model.encode(rows.observation, goal)
+    others = tf.random.stateless_uniform(
+        [_OTHERS], seed, 1, model.spec.num_candidates + 1, tf.int32
+    )
+    others = tf.repeat(others[None], tf.shape(rows.item)[0], axis=0)  # [B, K]
+    items = tf.concat([rows.item[:, None], others], axis=1)  # [B, 1 + K]
+    learned = model.learned_advantage(code, model.item_vectors(items))  # [B, 1 + K, M]
+    usual = tf.reduce_mean(learned[:, 1:], axis=1)  # [B, M]
+    return moments(learned[:, 0] - usual, rows.label - model.value(code) - usual)
+
+
+def moments(advantage: tf.Tensor, residual: tf.Tensor) -> Moments:
+    """Centred second moments of advantages and residuals, float [B, M] each."""
+    a = advantage - tf.reduce_mean(advantage, axis=0)
+    r = residual - tf.reduce_mean(residual, axis=0)
+    return Moments(*(tf.reduce_mean(x, axis=0) for x in (a * r, a * a, r * r)))
+
+
+def slope(
+    found: Moments, measurements: Measurements, sessions: tf.Tensor, steps: int
+) -> tf.Tensor:
+    """The share of each advantage that comes true, float [M] in [0, 1].
+
+    A ridge regression: the penalty is the noise of an estimate from as many independent
+    observations as there were steps, or sessions for windows longer than this step, which
+    overlap.
+
+    Args:
+      found: moments over the steps.
+      measurements: of the model.
+      sessions: int scalar, the sessions behind them.
+      steps: how many steps there were.
+    """
+    now = [p.kind == "sum" and p.last == 0 for p in measurements.parts for _ in range(p.size)]
+    observations = tf.where(now, float(steps), tf.cast(sessions, tf.float32))  # [M]
+    noise = found.residual / tf.maximum(observations, 1.0)
+    return tf.clip_by_value(
+        tf.math.divide_no_nan(found.covariance, found.advantage + noise), 0.0, 1.0
+    )
