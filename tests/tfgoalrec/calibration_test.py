@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tfgoalrec import calibration, world_model
+
+NAMES = ("click@0", "click@1..3", "click@4..", "exit@0", "mean(click)")
+BATCH = 7
+
+
+def made(head="bilinear"):
+    measured = small.fitted(NAMES)
+    config = small.config(advantage=head)
+    noise = np.random.default_rng(1)
+    tf.keras.utils.set_random_seed(0)
+    model = world_model.WorldModel(
+        config, small.SPEC, measured.size, noise.normal(size=(7, 4)).astype(np.float32)
+    )
+    for variable in model.trainable_variables:
+        variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
+    return model, measured
+
+
+def encoded(model):
+    goal = small.unit_goals(BATCH, 5)
+    return model.encode(small.observations(BATCH), goal), goal
+
+
+def test_moments_are_centred():
+    advantage = tf.constant([[1.0, 0.0], [3.0, 0.0]])
+    residual = tf.constant([[10.0, 1.0], [14.0, 5.0]])
+    found = calibration.moments(advantage, residual)
+    np.testing.assert_allclose(found.covariance, [2.0, 0.0])
+    np.testing.assert_allclose(found.advantage, [1.0, 0.0])
+    np.testing.assert_allclose(found.residual, [4.0, 4.0])
+
+
+def test_a_slope_must_be_earned():
+    measured = small.fitted(NAMES)
+    ones = tf.ones([5])
+    found = calibration.Moments(0.5 * ones, ones, 8.0 * ones)
+    slope = calibration.slope(found, measured, tf.constant(4), 100).numpy()
+    # This step's click and exit: noise 8 / 100 steps. Longer windows: 8 / 4 sessions.
+    np.testing.assert_allclose(slope, [0.5 / 1.08, 0.5 / 3, 0.5 / 3, 0.5 / 1.08, 0.5 / 3])
+    more = calibration.Moments(3.0 * ones, ones, 8.0 * ones)
+    assert calibration.slope(more, measured, tf.constant(100), 10000).numpy().max() == 1.0
+    less = calibration.Moments(-ones, ones, ones)
+    assert calibration.slope(less, measured, tf.constant(100), 100).numpy().max() == 0.0
+    nothing = calibration.Moments(0 * ones, 0 * ones, 0 * ones)
+    assert calibration.slope(nothing, measured, tf.constant(100), 100).numpy().max() == 0.0
+
+
+def test_only_windows_after_this_step_end_with_the_exit():
+    model, measured = made()
+    calibration.prepare(model, measured)
+    np.testing.assert_array_equal(model.after, [0, 1, 1, 0, 0])
+    np.testing.assert_allclose(model.exit, [0, 0, 0, measured.std.numpy()[3], 0])
+    # A measurement of 0, standardised.
+    np.testing.assert_allclose(model.origin, (0 - measured.mean) / measured.std)
+
+
+@pytest.mark.parametrize("head", ["bilinear", "mlp"])
+def test_a_new_model_takes_its_advantages_at_their_word(head):
+    model, _ = made(head)
+    code, _ = encoded(model)
+    vector = model.item_vectors(tf.fill([BATCH, 1], 2))
+    np.testing.assert_array_equal(
+        model.advantage_of(code, vector), model.learned_advantage(code, vector)
+    )
+
+
+@pytest.mark.parametrize("head", ["bilinear", "mlp"])
+def test_what_a_slope_takes_away_the_exit_gives_back(head):
+    model, measured = made(head)
+    calibration.prepare(model, measured)
+    model.slope.assign([1.0, 0.25, 0.0, 0.5, 0.8])
+    code, goal = encoded(model)
+    vector = model.item_vectors(tf.fill([BATCH, 1], 2))
+    learned = model.learned_advantage(code, vector).numpy()[:, 0]
+    mean, std = measured.mean.numpy(), measured.std.numpy()
+    raw = model.value(code).numpy() * std + mean  # V in raw units
+    leaving = learned[:, 3] * std[3] * 0.5  # advantage of the exit, a probability
+    stays = 1.0 - np.clip(raw[:, 3], 0.0, 0.9)
+    expected = learned * [1.0, 0.25, 0.0, 0.5, 0.8]
+    expected[:, 1] -= 0.75 * leaving * (raw[:, 1] / stays) / std[1]
+    expected[:, 2] -= 1.0 * leaving * (raw[:, 2] / stays) / std[2]
+    found = model.advantage_of(code, vector).numpy()[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    # And the goal's reading of it is what ranks.
+    scores = model.scores(code, goal).numpy()[:, 1]
+    value = (goal.numpy() * model.value(code).numpy()).sum(axis=1)
+    np.testing.assert_allclose(scores, value + (goal.numpy() * found).sum(axis=1), atol=1e-4)
+    if head == "bilinear":
+        query = model.query(code, goal).numpy()
+        np.testing.assert_allclose(
+            (query * vector.numpy()[:, 0]).sum(axis=1),
+            (goal.numpy() * found).sum(axis=1),
+            atol=1e-4,
+        )
+
+
+def test_noise_gets_no_slope_and_a_true_effect_gets_one():
+    random = np.random.default_rng(0)
+    advantage = random.normal(size=(4000, 5)).astype(np.float32)
+    noise = random.normal(size=(4000, 5)).astype(np.float32)
+    true = np.array([1.0, 0.0, 0.7, 0.0, 0.3], np.float32)
+    found = calibration.moments(tf.constant(advantage), tf.constant(true * advantage + noise))
+    slope = calibration.slope(found, small.fitted(NAMES), tf.constant(4000), 4000).numpy()
+    np.testing.assert_allclose(slope, true, atol=0.06)
