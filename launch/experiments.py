@@ -344,7 +344,8 @@ def _judge(
         # Every method meets the same users in the same order; only the draws differ by seed.
         played = playing.Player(world, policy).play(starts, cell.seed + 1)
         sessions = metrics.per_session(played)
-        np.savez_compressed(folder / f"{name}.npz", **sessions)
+        with results.replacing(folder / f"{name}.npz") as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **sessions)
         document[name] = {
             "reward": float(sessions["reward"].mean()),
             "ctr": float(sessions["reward"].sum() / sessions["depth"].sum()),

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import rich
 import rich.progress
@@ -57,8 +57,10 @@ def main(_):
     if unknown:
         raise UserError(f"--table={unknown[0]}: expected 1, 2 or 3")
     scale = experiments.SCALES[config.scale]
-    changes = {"trials": config.trials, "seeds": config.seeds}
-    scale = dataclasses.replace(scale, **{k: v for k, v in changes.items() if v >= 0})
+    if config.trials >= 0:
+        scale = dataclasses.replace(scale, trials=config.trials)
+    if config.seeds >= 0:
+        scale = dataclasses.replace(scale, seeds=config.seeds)
     out = pathlib.Path(config.out or f"runs/reproduction-{config.scale}")
     logs = {name: getattr(config, name) for name in ("movielens", "taobao", "yoochoose")}
     logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}
@@ -134,7 +136,7 @@ class _Pool:
         }
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -194,7 +196,7 @@ class _Pool:
             self._running.discard(process)
         return code, time.monotonic() - began
 
-    def _stop(self, *_) -> None:
+    def _stop(self, *_: Any) -> None:
         self._stopping = True
         for process in list(self._running):
             process.terminate()

@@ -77,7 +77,7 @@ def budget(cells: Sequence[Cell], scale: Scale, jobs: int) -> str:
     tuning = len(to_tune(cells, scale)) * scale.trials
     sessions = scale.sessions_per_round * scale.play_rounds
     rounds = scale.log_rounds + scale.play_rounds
-    depth = np.mean([_DEPTHS.get(cell.data_set, 30) for cell in learned] or [0])
+    depth = float(np.mean([_DEPTHS.get(cell.data_set, 30) for cell in learned] or [0]))
     seconds = _SECONDS_PER_CELL + rounds * scale.updates_per_round / _UPDATES_PER_SECOND
     played = sessions + scale.test_users * scale.sessions_per_user
     seconds += played * depth / _STEPS_PER_SECOND

@@ -7,6 +7,7 @@ of the log, the same number of played sessions and of updates.
 import abc
 import dataclasses
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -132,8 +133,11 @@ class BaselineLearner(tf.Module, abc.ABC):
         return policy
 
     def scheduled_optimizers(self) -> Sequence[tf.keras.optimizers.Optimizer]:
-        """Those whose rate follows the schedule. Each keeps its own variable: one that is
-        handed to an optimiser is copied, and assigning to it later changes nothing."""
+        """Those whose rate follows the schedule.
+
+        Each keeps a variable of its own: one that is handed to an optimiser is copied, and
+        assigning to it later changes nothing.
+        """
         return [self.optimizer]
 
     # What all methods do.
@@ -171,7 +175,8 @@ class BaselineLearner(tf.Module, abc.ABC):
     @tf.function
     def _play(self, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
         """Plays one session for each of a random set of starts."""
-        world, starts = self._world(), self._starts()
+        world = cast(session.World, self._world())  # only called with a world
+        starts = self._starts()
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)  # [2, 2]
         chosen = tf.random.stateless_uniform(
             [self.config.sessions_per_round], seeds[0], 0, tf.shape(starts.user)[0], tf.int32

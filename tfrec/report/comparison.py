@@ -167,7 +167,9 @@ def gain(ours: BySeed, theirs: BySeed, metric: str = "reward") -> Gain | None:
     return Gain(difference["mean"] / base, low, high, difference["p_value"])
 
 
-def against(judged: Judged, method: str, others: Sequence[str], titles: Mapping[str, str]):
+def against(
+    judged: Judged, method: str, others: Sequence[str], titles: Mapping[str, str]
+) -> str:
     """A table of a method's reward against each other's: gain, interval, p.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 
 Config = TypeVar("Config")
 
+
 def option(default: Any, help: str) -> Any:  # noqa: A002  the flag's own word
     """A dataclass field whose help is shown by `--help` of the launch scripts.
 
