@@ -1,0 +1,72 @@
+"""The contract of the public simulators' ports: thousands of sessions stepped in one graph.
+
+They differ from `session.World` in what they recommend from: candidates that change at
+every step and are given by features, or a continuous action, instead of one catalogue.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+State = Any  # a nest of tensors, each [B, ...]; only the simulator looks inside
+
+
+class Outcome(NamedTuple):
+    """What a step of B sessions gives.
+
+    Attributes:
+      state: after the step. That of a session that is done has no meaning.
+      reward: float32 [B], the simulator's own reward.
+      clicks: float32 [B], clicks of this step.
+      shown: float32 [B], what was shown in this step: CTR is clicks / shown.
+      done: bool [B], whether the session ended with this step.
+    """
+
+    state: State
+    reward: tf.Tensor
+    clicks: tf.Tensor
+    shown: tf.Tensor
+    done: tf.Tensor
+
+
+class Simulator(Protocol):
+    """A batched simulator. All methods are graph code, and the same seed gives the same.
+
+    Attributes:
+      observation_size: O, what a policy sees of the user.
+      slate_size: k, items in a recommendation; 0 where the action is continuous.
+      action_size: D, width of a continuous action, or of an item's features.
+    """
+
+    observation_size: int
+    slate_size: int
+    action_size: int
+
+    def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
+        """New sessions of new users; seed is int32 [2]."""
+
+    def observation(self, state: State) -> tf.Tensor:
+        """What a policy may see, float32 [B, O]."""
+
+    def candidates(self, state: State) -> tf.Tensor | None:
+        """Features of the items to choose from, float32 [B, m, D]; None if continuous."""
+
+    def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> Outcome:
+        """One step of every session.
+
+        Args:
+          state: of B sessions, none of them done.
+          action: int32 [B, k], positions among the candidates, or float32 [B, D] in [-1, 1].
+          seed: int32 [2].
+        """
+
+
+def restarted(simulator: Simulator, state: State, done: tf.Tensor, seed: tf.Tensor) -> State:
+    """The state with new sessions in the place of those that are done, bool [B]."""
+    fresh = simulator.reset(tf.shape(done)[0], seed)
+
+    def chosen(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
+        where = tf.reshape(done, [-1] + [1] * (len(new.shape) - 1))
+        return tf.where(where, new, old)
+
+    return tf.nest.map_structure(chosen, fresh, state)
