@@ -1,0 +1,1 @@
+"""IMRL: exploration by empowerment and counterfactual augmentation on a soft actor-critic."""

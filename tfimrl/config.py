@@ -1,0 +1,100 @@
+"""IMRL's configuration: every number of the method, its unit, and whose it is.
+
+`paper` in a field's help: printed in Chen et al. (arXiv:2209.08228). `ours`: the paper gives
+no value, and this one is a choice of this project.
+"""
+
+import dataclasses
+
+from tfrec.training.options import option
+
+MODES = ("faithful", "fixed")
+EXPLORATIONS = ("empowerment", "entropy", "kl")
+SUCCESSORS = ("replay", "forward")
+
+# What tuning tries, field by field.
+SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "beta": (1e-3, 1e-2, 1e-1),
+    "discount": (0.9, 0.95, 0.99),
+    "batch": (128, 256),
+    "tau": (0.005, 0.02),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImrlConfig:
+    """Networks, optimiser, intrinsic motivation and the threshold of augmentation."""
+
+    # Soft actor-critic.
+    hidden: tuple[int, ...] = option(
+        (256, 256), "widths of the hidden layers (256 is the paper's, two of them ours)"
+    )
+    learning_rate: float = option(3e-4, "Adam's learning rate of every part (paper)")
+    discount: float = option(0.99, "gamma, worth of the next step's reward (paper)")
+    replay_size: int = option(1_000_000, "transitions that the replay keeps (paper)")
+    batch: int = option(256, "transitions in an update (ours)")
+    tau: float = option(
+        0.005, "how far the slow value network moves towards V in an update (ours)"
+    )
+    reward_scale: float = option(
+        1.0, "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)"
+    )
+    target_entropy: float | None = option(
+        None, "H of eq 15 in nats; by default minus the number of action dimensions (ours)"
+    )
+    initial_temperature: float = option(1.0, "alpha of eq 15 before the first update (ours)")
+    # Intrinsic motivation.
+    mode: str = option(
+        "fixed",
+        "faithful: beta weighs all of g as printed, and the learned temperature enters nothing; "
+        "fixed: beta weighs log p(a|s',s) and the temperature weighs -log pi (ours)",
+    )
+    exploration: str = option(
+        "empowerment",
+        "empowerment: IMRL; entropy: IMRL-E, without log p(a|s',s); "
+        "kl: IMRL-KL, our reading of it, a penalty on states far apart in V's representation",
+    )
+    beta: float = option(
+        0.01, "weight of the intrinsic term, in scaled reward per nat (ours)"
+    )
+    successor: str = option(
+        "replay",
+        "which s' eq 12 asks about: replay takes the stored a and s', forward draws both a and, "
+        "from a learned Gaussian model, s' (ours)",
+    )
+    # Which transitions are augmented, eq 16.
+    threshold_start: float = option(1.0, "sigma, the first threshold, in reward (paper)")
+    threshold_max: float = option(
+        1.0, "T_max, the most reward of a step: 1 for a click, 10 for VirtualTB (per environment)"
+    )
+    threshold_ramp: float = option(
+        0.5, "share of the training episodes in which the threshold reaches its most (ours)"
+    )
+
+    def __post_init__(self):
+        for name, choices in (
+            ("mode", MODES),
+            ("exploration", EXPLORATIONS),
+            ("successor", SUCCESSORS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
+        for name in ("learning_rate", "replay_size", "batch", "reward_scale",
+                     "initial_temperature", "threshold_start", "threshold_max"):  # fmt: skip
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
+        for name in ("discount", "tau", "threshold_ramp"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        if self.beta < 0:
+            raise ValueError(f"beta is {self.beta}; expected 0 or more")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden is {self.hidden}; expected widths of at least 1")
+
+    @property
+    def uses_inverse(self) -> bool:
+        """Whether log p_xi(a|s',s) enters anything."""
+        return self.exploration == "empowerment" and self.beta > 0

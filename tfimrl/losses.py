@@ -1,0 +1,127 @@
+"""IMRL's losses, eqs 10-15. Pure functions of tensors: no state, no I/O, no flags.
+
+Every loss is minimised: where the paper's J is stated with a minus in front, so is ours. All
+take `weight`, float [B], e.g. 0 for rows that must not count; the mean is over all B rows.
+"""
+
+import tensorflow as tf
+
+
+def weighted_mean(value: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
+    """The mean over the batch of weight * value; without a weight, of value."""
+    return tf.reduce_mean(value if weight is None else weight * value)
+
+
+def q_target(reward: tf.Tensor, discount: tf.Tensor, next_value: tf.Tensor) -> tf.Tensor:
+    """What Q(s, a) regresses on: r + gamma V_psi'(s') (inside eq 10), float [B].
+
+    Args:
+      reward: r, float [B].
+      discount: gamma, or 0 where nothing follows, float [B].
+      next_value: V_psi'(s') of the slow value network, float [B].
+    """
+    return tf.stop_gradient(reward + discount * next_value)
+
+
+def q_loss(q: tf.Tensor, target: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
+    """J_Q (eq 10): E[(Q(s, a) - target)^2]; the paper prints the square inside.
+
+    Args:
+      q: Q_theta(s, a) of one of the twins, float [B].
+      target: see `q_target`, float [B].
+      weight: float [B].
+    """
+    return weighted_mean(tf.math.squared_difference(q, tf.stop_gradient(target)), weight)
+
+
+def gain(
+    log_inverse: tf.Tensor | float,
+    log_policy: tf.Tensor,
+    inverse_weight: tf.Tensor | float,
+    entropy_weight: tf.Tensor | float,
+) -> tf.Tensor:
+    """beta g(s, a) of eqs 11-13, one draw of s' and a; float [B].
+
+    With equal weights this is beta * (log p_xi(a|s',s) - log pi(a|s)), eq 12 as printed. With
+    `inverse_weight` 0 it is SAC's entropy bonus; then log p_xi may be anything finite.
+
+    Args:
+      log_inverse: log p_xi(a|s', s), float [B], nats.
+      log_policy: log pi_phi(a|s), float [B], nats.
+      inverse_weight: weight of the first, beta.
+      entropy_weight: weight of the second: beta, or the learned temperature.
+    """
+    return inverse_weight * log_inverse - entropy_weight * log_policy
+
+
+def value_loss(
+    value: tf.Tensor, q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None
+) -> tf.Tensor:
+    """J_V (eq 11): E[(V(s) - (Q(s, a) + beta g(s, a)))^2], a fresh from the policy.
+
+    Args:
+      value: V_psi(s), float [B].
+      q: the lower of the twins at the fresh action, float [B]; no gradient.
+      bonus: see `gain`, float [B]; no gradient.
+      weight: float [B].
+    """
+    target = tf.stop_gradient(q + bonus)
+    return weighted_mean(tf.math.squared_difference(value, target), weight)
+
+
+def policy_loss(
+    q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None
+) -> tf.Tensor:
+    """J_pi (eq 13): -E[beta g(s, a) + Q(s, a)], with gradients through the fresh action.
+
+    Args:
+      q: the lower of the twins at the fresh action, float [B].
+      bonus: see `gain`, float [B].
+      weight: float [B].
+    """
+    return -weighted_mean(q + bonus, weight)
+
+
+def inverse_loss(log_inverse: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
+    """J_p (eq 14): -E[log p_xi(a|s', s)].
+
+    Args:
+      log_inverse: float [B], nats.
+      weight: float [B]; 0 where s' is not known.
+    """
+    return -weighted_mean(log_inverse, weight)
+
+
+def temperature_loss(
+    temperature: tf.Tensor,
+    log_policy: tf.Tensor,
+    target_entropy: float,
+    weight: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """J(alpha) (eq 15): -E[alpha log pi(a|s) + alpha H].
+
+    The temperature rises while the policy's entropy is below H.
+
+    Args:
+      temperature: alpha, positive scalar.
+      log_policy: log pi_phi(a|s) of fresh actions, float [B], nats; no gradient.
+      target_entropy: H in nats.
+      weight: float [B].
+    """
+    surplus = tf.stop_gradient(log_policy + target_entropy)
+    return -weighted_mean(temperature * surplus, weight)
+
+
+def kl_bonus(features: tf.Tensor, next_features: tf.Tensor) -> tf.Tensor:
+    """-KL(N(mu(s), I) || N(mu(s'), I)) = -|mu(s) - mu(s')|^2 / 2, nats, float [B].
+
+    IMRL-KL is described in words ("transferring state and its subsequent states'
+    representations into KL divergence and minimizing it") and has no formula: unit
+    variances and this order of the two are our reading.
+
+    Args:
+      features: mu(s), float [B, F].
+      next_features: mu(s'), float [B, F].
+    """
+    squared = tf.math.squared_difference(features, next_features)  # [B, F]
+    return tf.stop_gradient(-0.5 * tf.reduce_sum(squared, axis=-1))
