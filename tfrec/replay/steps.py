@@ -1,0 +1,155 @@
+"""A replay of flat steps: state and action are vectors, and some rows are synthetic.
+
+Real and synthetic rows are rings of their own, so that made-up rows never push out what
+was seen, in the same variables, so that a batch is one gather. Every state is a variable:
+a checkpoint of the module resumes exactly.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Steps(NamedTuple):
+    """Steps of any users, one a row.
+
+    Attributes:
+      state: float32 [B, S], s_t.
+      action: float32 [B, D], a_t.
+      reward: float32 [B], r_t.
+      next_state: float32 [B, S], s_{t+1}.
+      discount: float32 [B], of what follows s_{t+1}; 0 where the session ended.
+      user: int32 [B], the user, or the session where users are not told apart.
+      own_next: bool [B], whether `next_state` is this user's. False where a simulator
+        starts the next user within the last step of a session: nothing may be learnt
+        from that row's `next_state`.
+      synthetic: bool [B], whether the row was made from two others.
+    """
+
+    state: tf.Tensor
+    action: tf.Tensor
+    reward: tf.Tensor
+    next_state: tf.Tensor
+    discount: tf.Tensor
+    user: tf.Tensor
+    own_next: tf.Tensor
+    synthetic: tf.Tensor
+
+
+class StepReplay(tf.Module):
+    """A ring of the latest steps and one of the latest synthetic steps.
+
+    A row takes 8 S + 4 D + 14 bytes: a million with S = 91 and D = 27 take 0.85 GB.
+
+    Args:
+      state_size: S.
+      action_size: D.
+      capacity: real rows it holds.
+      synthetic_capacity: synthetic rows it holds beside them.
+    """
+
+    def __init__(
+        self, state_size: int, action_size: int, capacity: int, synthetic_capacity: int = 0
+    ):
+        super().__init__(name="step_replay")
+        self.capacity, self.synthetic_capacity = capacity, synthetic_capacity
+        rows = capacity + synthetic_capacity  # the synthetic ones lie behind the real ones
+        self.state = _storage([rows, state_size], tf.float32, "state")
+        self.action = _storage([rows, action_size], tf.float32, "action")
+        self.reward = _storage([rows], tf.float32, "reward")
+        self.next_state = _storage([rows, state_size], tf.float32, "next_state")
+        self.discount = _storage([rows], tf.float32, "discount")
+        self.user = _storage([rows], tf.int32, "user")
+        self.own_next = _storage([rows], tf.bool, "own_next")
+        self.added = _storage([], tf.int64, "added")
+        self.added_synthetic = _storage([], tf.int64, "added_synthetic")
+
+    @property
+    def size(self) -> tf.Tensor:
+        """Real rows held, int64."""
+        return tf.minimum(self.added, self.capacity)
+
+    @property
+    def synthetic_size(self) -> tf.Tensor:
+        """Synthetic rows held, int64."""
+        return tf.minimum(self.added_synthetic, self.synthetic_capacity)
+
+    def add(self, steps: Steps) -> None:
+        """Stores B real rows over the oldest ones. Graph code.
+
+        Raises:
+          tf.errors.InvalidArgumentError: if B is more than the capacity, or a row is
+            tagged synthetic.
+        """
+        tf.debugging.assert_equal(
+            tf.reduce_any(steps.synthetic), False, "synthetic rows go to add_synthetic"
+        )
+        self._write(steps, self.added, 0, self.capacity)
+
+    def add_synthetic(self, steps: Steps, valid: tf.Tensor) -> None:
+        """Stores those of B synthetic rows that are valid, bool [B], over the oldest.
+
+        Raises:
+          tf.errors.InvalidArgumentError: if more are valid than it can hold, or a row is
+            not tagged synthetic.
+        """
+        tf.debugging.assert_equal(
+            tf.reduce_all(steps.synthetic), True, "rows that are not synthetic go to add"
+        )
+        kept = tf.nest.map_structure(lambda column: tf.boolean_mask(column, valid), steps)
+        self._write(kept, self.added_synthetic, self.capacity, self.synthetic_capacity)
+
+    def sample(self, batch: int, seed: tf.Tensor) -> Steps:
+        """Draws rows, each as likely as any other; at most half of them synthetic.
+
+        Where more than half would be synthetic, real rows take their place. Graph code;
+        at least one real row must be held.
+
+        Args:
+          batch: B.
+          seed: int32 [2]; the same seed and content draw the same rows.
+        """
+        seeds = tf.random.experimental.stateless_split(seed, 2)
+        size = self.size
+        real = tf.random.stateless_uniform([batch], seeds[0], 0, size, tf.int64)
+        if not self.synthetic_capacity:
+            return self.rows(real)
+        number = tf.random.stateless_uniform(
+            [batch], seeds[1], 0, size + self.synthetic_size, tf.int64
+        )
+        synthetic = number >= size  # [B]
+        within = tf.cumsum(tf.cast(synthetic, tf.int32)) <= batch // 2
+        slot = tf.where(synthetic & within, self.capacity + number - size, real)
+        return self.rows(slot)
+
+    def sample_real(self, batch: int, seed: tf.Tensor) -> Steps:
+        """Draws real rows, each as likely as any other; seed is int32 [2]. Graph code."""
+        return self.rows(tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64))
+
+    def rows(self, slot: tf.Tensor) -> Steps:
+        """The rows stored at these places, int64 [B]; synthetic from `capacity` on."""
+        return Steps(
+            state=tf.gather(self.state, slot),  # [B, S]
+            action=tf.gather(self.action, slot),  # [B, D]
+            reward=tf.gather(self.reward, slot),
+            next_state=tf.gather(self.next_state, slot),  # [B, S]
+            discount=tf.gather(self.discount, slot),
+            user=tf.gather(self.user, slot),
+            own_next=tf.gather(self.own_next, slot),
+            synthetic=slot >= self.capacity,
+        )
+
+    def _write(self, steps: Steps, added: tf.Variable, first: int, capacity: int) -> None:
+        batch = tf.shape(steps.reward, tf.int64)[0]
+        tf.debugging.assert_less_equal(
+            batch, tf.constant(capacity, tf.int64), "more rows at once than the replay holds"
+        )
+        # Nothing is kept by a ring of no places, but a remainder by 0 is an error.
+        slot = first + tf.math.floormod(added + tf.range(batch), max(1, capacity))
+        for name in steps._fields[:-1]:  # which ring it is in tells whether it is synthetic
+            getattr(self, name).scatter_update(tf.IndexedSlices(getattr(steps, name), slot))
+        added.assign_add(batch)
+
+
+def _storage(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
+    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)
