@@ -132,7 +132,7 @@ class DynaQLearner(learning.BaselineLearner):
         for average, variable in self._pairs():
             average.assign(variable)
         # Films are not shown twice in a session; without a world the log tells.
-        repeats = world.repeats if world is not None else _has_repeats(log)
+        repeats = world.repeats if world is not None else session.has_repeats(log)
         # Its discount is 1 while the user stays: ours is multiplied in the target.
         self.replay = TransitionReplay(
             spec, config.replay_sessions, n_steps=1, discount=1.0, repeats=repeats
@@ -311,11 +311,6 @@ def greedy(network: StateItemNetwork) -> session.Policy:
         return session.best(network.all_values(state)[..., 0], turn.blocked)
 
     return policy
-
-
-def _has_repeats(log: types.Episodes) -> bool:
-    item = np.sort(log.item, axis=1)  # padding comes first
-    return bool(np.any((item[:, 1:] == item[:, :-1]) & (item[:, 1:] > types.PAD)))
 
 
 def _like(flag: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

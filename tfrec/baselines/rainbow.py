@@ -324,7 +324,7 @@ class RainbowLearner(BaselineLearner):
             config.replay_sessions,
             n_steps=config.n_steps,
             discount=config.discount,
-            repeats=world.repeats if world is not None else has_repeats(log),
+            repeats=world.repeats if world is not None else session.has_repeats(log),
             priority=self._priority() if config.prioritized else None,
         )
         self.fill(log, config.replay_sessions)
@@ -409,9 +409,3 @@ def observation_spec(spec: types.DataSpec) -> types.Observation:
         ),
         tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps, "step"),
     )
-
-
-def has_repeats(log: types.Episodes) -> bool:
-    """Whether any session shows an item twice; numpy arrays."""
-    item = np.sort(log.item, axis=1)  # padding comes first
-    return bool(np.any((item[:, 1:] == item[:, :-1]) & (item[:, 1:] > types.PAD)))

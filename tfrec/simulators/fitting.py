@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import errors, types
-from tfrec.simulators import user_model
+from tfrec.simulators import session, user_model
 
 _BUCKET = 16  # batches among which sessions are sorted by length, to save padding
 
@@ -48,7 +48,7 @@ def fit(
       FloatingPointError: if the loss stops being a finite number.
     """
     if config.repeats is None:
-        config = dataclasses.replace(config, repeats=_has_repeats(episodes))
+        config = dataclasses.replace(config, repeats=session.has_repeats(episodes))
     held_out = held_out_sessions(len(episodes.length), config.held_out_fraction, seed)
     model = user_model.UserModel(spec, config, seed)
     fitter = _Fitter(model, episodes)
@@ -202,10 +202,3 @@ class _Fitter(tf.Module):
 
 def _weights(model: user_model.UserModel) -> list[np.ndarray]:
     return [variable.numpy() for variable in model.trainable_variables]
-
-
-def _has_repeats(episodes: types.Episodes) -> bool:
-    """Whether sessions show an item again, in more than one step of a hundred."""
-    item = np.sort(np.asarray(episodes.item), axis=1)
-    again = (item[:, 1:] == item[:, :-1]) & (item[:, 1:] != types.PAD)
-    return bool(again.sum() > 0.01 * np.asarray(episodes.length).sum())

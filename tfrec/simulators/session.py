@@ -8,6 +8,7 @@ that each of them meets and the one loop that runs them all.
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from tfrec import types
@@ -314,3 +315,14 @@ def observed(world: World, episodes: types.Episodes) -> types.Episodes:
     reports is what a learner may learn from. Histories and metrics keep the true answers.
     """
     return world.observed(episodes) if hasattr(world, "observed") else episodes
+
+
+def has_repeats(episodes: types.Episodes) -> bool:
+    """Whether logged sessions show an item again, in more than one step of a hundred.
+
+    Args:
+      episodes: numpy arrays.
+    """
+    item = np.sort(np.asarray(episodes.item), axis=1)
+    again = (item[:, 1:] == item[:, :-1]) & (item[:, 1:] != types.PAD)
+    return bool(again.sum() > 0.01 * np.asarray(episodes.length).sum())

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tests.tfrec.simulators import known_users
 from tfrec import errors, types
-from tfrec.simulators import fitting, user_model
+from tfrec.simulators import fitting, session, user_model
 
 QUICK = user_model.UserModelConfig(
     item_units=8, user_units=4, hidden_units=16, head_units=16, rank=4,
@@ -131,6 +131,6 @@ def test_batches_hold_every_session_once(log):
 
 
 def test_repeats_are_as_in_the_log(log):
-    assert fitting._has_repeats(log)
+    assert session.has_repeats(log)
     films = log._replace(item=np.arange(1, 11)[None, :] * (log.item > 0))
-    assert not fitting._has_repeats(films)
+    assert not session.has_repeats(films)
