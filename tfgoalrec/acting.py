@@ -45,7 +45,7 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
         own = tf.gather(scores, rows)  # [b, A]
         worst = tf.math.top_k(own, tried, sorted=False).values  # [b, tried]
         worst = tf.reduce_min(worst, axis=1, keepdims=True)
-        noise = tf.gather(tf.random.stateless_uniform(tf.shape(scores), seeds[0]), rows)
+        noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
         drawn = tf.where(own >= worst, noise, -1.0)
         blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
         return tf.tensor_scatter_nd_update(
