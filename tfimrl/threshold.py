@@ -42,5 +42,4 @@ def informative(reward: tf.Tensor, limit: tf.Tensor | float) -> tf.Tensor:
       reward: float [B], the simulator's own, not scaled for learning.
       limit: T, in the same unit.
     """
-    # 10 / .1 ** 1 is a rounding error above or below 10: a reward of T_max always passes.
-    return (reward >= limit - 1e-4) & (reward > 0)
+    return (reward >= limit) & (reward > 0)

@@ -1,0 +1,503 @@
+"""The IMRL agent: soft actor-critic with empowerment (Algorithm 2), as a TF-Agents TFAgent.
+
+Without empowerment (`exploration="entropy"`, mode fixed) it is the soft actor-critic of
+Haarnoja et al. (2018, arXiv:1801.01290) with a learned temperature (arXiv:1812.05905).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+from tf_agents.agents import tf_agent
+from tf_agents.policies import tf_policy
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import policy_step, time_step
+
+from tfimrl import empowerment, losses, networks, transition
+from tfimrl.config import ImrlConfig
+from tfimrl.transition import Transition
+from tfrec.training import finite
+
+# SAC's own bounds of the policy's log standard deviation.
+_POLICY_LOG_STDS = (-20.0, 2.0)
+# The order in which `ImrlInfo` begins.
+_LOSSES = ("q", "value", "policy", "inverse", "forward", "temperature")
+
+
+class ImrlInfo(NamedTuple):
+    """What an update saw, means over the batch; of several updates, their mean.
+
+    Attributes:
+      q_loss: eq 10, both twins.
+      value_loss: eq 11.
+      policy_loss: eq 13.
+      inverse_loss: eq 14; 0 without empowerment.
+      forward_loss: of the forward model, nats; 0 without it.
+      temperature_loss: eq 15.
+      temperature: alpha of eq 15.
+      entropy: -log pi of fresh actions, nats.
+      empowerment: g of eq 12, nats; without empowerment only its -log pi.
+      q: the lower twin at fresh actions, in scaled reward.
+      error: |Q - target| of rows that were seen, in scaled reward.
+      synthetic_error: the same of synthetic rows; 0 if there is none.
+      non_finite: int32, index in `ImrlAgent.checked` of the first bad tensor, -1 if none.
+      updates: int32, how many were made: all, or those before the bad one.
+    """
+
+    q_loss: tf.Tensor
+    value_loss: tf.Tensor
+    policy_loss: tf.Tensor
+    inverse_loss: tf.Tensor
+    forward_loss: tf.Tensor
+    temperature_loss: tf.Tensor
+    temperature: tf.Tensor
+    entropy: tf.Tensor
+    empowerment: tf.Tensor
+    q: tf.Tensor
+    error: tf.Tensor
+    synthetic_error: tf.Tensor
+    non_finite: tf.Tensor
+    updates: tf.Tensor
+
+
+_MEANS = len(ImrlInfo._fields) - 2
+
+
+class _Fresh(NamedTuple):
+    """Of an action drawn from the policy, all float [B].
+
+    Attributes:
+      log_policy: log pi(a|s).
+      log_inverse: log p_xi(a|s', s) in the reading chosen; 0 without empowerment.
+      bonus: beta g(s, a), see `losses.gain`.
+      q: the lower of the twins.
+    """
+
+    log_policy: tf.Tensor
+    log_inverse: tf.Tensor
+    bonus: tf.Tensor
+    q: tf.Tensor
+
+
+class ImrlNetworks(tf.Module):
+    """Every function that is learned.
+
+    Attributes:
+      policy: pi_phi, a squashed Gaussian.
+      critics: Q_theta, two of them.
+      value: V_psi.
+      slow_value: V_psi', which trails it.
+      inverse: p_xi, or None where nothing asks for it.
+      forward: P_eta, or None.
+      log_temperature: log alpha of eq 15.
+    """
+
+    def __init__(self, config: ImrlConfig, observation_size: int, action_size: int, seed: int):
+        super().__init__(name="networks")
+        seeds = map(int, np.random.default_rng(seed).integers(2**31, size=1000))
+        sizes = (observation_size, action_size)
+        hidden = config.hidden
+        self.policy = networks.Gaussian(
+            observation_size, hidden, action_size, seeds, "policy", _POLICY_LOG_STDS
+        )
+        self.critics = [
+            networks.Perceptron(sum(sizes), hidden, 1, seeds, name)
+            for name in ("critic_1", "critic_2")
+        ]
+        self.value = networks.Perceptron(observation_size, hidden, 1, seeds, "value")
+        self.slow_value = networks.Perceptron(observation_size, hidden, 1, seeds, "slow_value")
+        self.inverse = self.forward = None
+        if config.uses_inverse:
+            self.inverse = empowerment.InverseDynamics(*sizes, hidden, seeds)
+            if config.successor == "forward":
+                self.forward = empowerment.ForwardModel(*sizes, hidden, seeds)
+        self.log_temperature = tf.Variable(
+            np.log(config.initial_temperature), dtype=tf.float32, name="log_temperature"
+        )
+        self.follow(1.0)
+
+    def parts(self) -> dict[str, list[tf.Variable]]:
+        """The variables of each part that has a loss of its own."""
+        named: dict[str, list[tf.Variable]] = {
+            "q": [v for critic in self.critics for v in critic.trainable_variables],
+            "value": list(self.value.trainable_variables),
+            "policy": list(self.policy.trainable_variables),
+            "temperature": [self.log_temperature],
+        }
+        if self.inverse is not None:
+            named["inverse"] = list(self.inverse.trainable_variables)
+        if self.forward is not None:
+            named["forward"] = list(self.forward.trainable_variables)
+        return named
+
+    def trained(self) -> list[tf.Variable]:
+        """All of `parts`, in order."""
+        return [v for variables in self.parts().values() for v in variables]
+
+    def twins(self, observation: tf.Tensor, action: tf.Tensor) -> list[tf.Tensor]:
+        """Q_1(s, a) and Q_2(s, a), each float [B]."""
+        return [critic(observation, action)[:, 0] for critic in self.critics]
+
+    def follow(self, tau: float) -> None:
+        """psi' <- tau psi + (1 - tau) psi' (below eq 15)."""
+        pairs = zip(self.value.variables, self.slow_value.variables, strict=True)
+        for ours, slow in pairs:
+            slow.assign(slow + tau * (ours - slow))
+
+
+class ImrlPolicy(tf_policy.TFPolicy):
+    """The agent's policy to TF-Agents: stochastic in training, the mean action at test.
+
+    Args:
+      steps: spec of the time steps.
+      action_spec: of the actions.
+      learned: the networks.
+      generator: draws the seeds of sampled actions; None for the mean action.
+      name: of the policy.
+    """
+
+    def __init__(
+        self,
+        steps: time_step.TimeStep,
+        action_spec: tensor_spec.BoundedTensorSpec,
+        learned: ImrlNetworks,
+        generator: tf.random.Generator | None,
+        name: str,
+    ):
+        super().__init__(steps, action_spec, name=name)
+        self._policy_network = learned.policy
+        self._generator = generator
+
+    def _variables(self) -> list[tf.Variable]:
+        return list(self._policy_network.variables)
+
+    def _distribution(
+        self, time_step: time_step.TimeStep, policy_state: Any
+    ) -> policy_step.PolicyStep:
+        mean, log_std = self._policy_network(time_step.observation)
+        if self._generator is None:
+            law = tfp.distributions.Deterministic(tf.tanh(mean))
+        else:
+            gaussian = tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std))
+            law = tfp.distributions.TransformedDistribution(gaussian, tfp.bijectors.Tanh())
+        return policy_step.PolicyStep(law, policy_state, ())
+
+    def _action(
+        self, time_step: time_step.TimeStep, policy_state: Any, seed: Any
+    ) -> policy_step.PolicyStep:
+        mean, log_std = self._policy_network(time_step.observation)
+        if self._generator is not None:
+            seed = self._generator.make_seeds(1)[:, 0] if seed is None else seed
+            noise = tf.random.stateless_normal(tf.shape(mean), seed)
+            mean += tf.exp(log_std) * noise
+        return policy_step.PolicyStep(tf.tanh(mean), policy_state, ())
+
+
+class ImrlAgent(tf_agent.TFAgent):
+    """Learns from batches of `Transition`; all of its state is in variables.
+
+    Args:
+      config: the method's numbers.
+      observation_size: O.
+      action_size: D.
+      seed: of the weights and of all later draws.
+      jit_compile: compile updates with XLA.
+
+    Attributes:
+      networks: everything learned.
+      checked: names of the tensors that every update checks for NaN and infinity.
+    """
+
+    def __init__(
+        self,
+        config: ImrlConfig,
+        observation_size: int,
+        action_size: int,
+        seed: int = 0,
+        jit_compile: bool = True,
+    ):
+        steps = time_step.time_step_spec(
+            tf.TensorSpec([observation_size], tf.float32, "observation")
+        )
+        action_spec = tensor_spec.BoundedTensorSpec(
+            [action_size], tf.float32, -1.0, 1.0, "action"
+        )
+        learned = ImrlNetworks(config, observation_size, action_size, seed)
+        generator = tf.random.Generator.from_seed(seed, alg="philox")
+        super().__init__(
+            steps,
+            action_spec,
+            ImrlPolicy(steps, action_spec, learned, None, "mean_action"),
+            ImrlPolicy(steps, action_spec, learned, generator, "stochastic"),
+            train_sequence_length=None,
+            num_outer_dims=1,
+            training_data_spec=transition.spec(observation_size, action_size),
+            train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False, name="updates"),
+        )
+        self.config = config
+        self.networks = learned
+        self.generator = generator
+        entropy = config.target_entropy
+        self._target_entropy = -float(action_size) if entropy is None else entropy
+        parts = learned.parts()
+        self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
+        self.optimizer.build(learned.trained())
+        self.checked = tuple(
+            [f"{part} loss" for part in parts]
+            + [
+                f"gradient of {part} {v.name.removesuffix(':0')} {i}"
+                for part, variables in parts.items()
+                for i, v in enumerate(variables)
+            ]
+        )
+        self._compiled = tf.function(self._updates, jit_compile=jit_compile)
+        self._seeded = tf.function(self._draw_and_update)
+
+    def act(self, observation: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Actions in (-1, 1), float [B, D]; graph code.
+
+        Args:
+          observation: float [B, O].
+          seed: int32 [2] to draw from the policy; None for its mean action.
+        """
+        mean, log_std = self.networks.policy(observation)
+        if seed is not None:
+            mean += tf.exp(log_std) * tf.random.stateless_normal(tf.shape(mean), seed)
+        return tf.tanh(mean)
+
+    def train_many(
+        self,
+        source: Transition | Callable[[int, tf.Tensor], Transition],
+        updates: int | None = None,
+        weights: tf.Tensor | None = None,
+    ) -> tf_agent.LossInfo:
+        """Several updates in one compiled call.
+
+        Args:
+          source: rows stacked [N, B, ...], one batch for each update; or draws them:
+            source(rows, seed int32 [2]) gives `updates * config.batch` rows, in graph code.
+          updates: N, with a source that draws.
+          weights: float [N, B], importance weights.
+
+        Returns:
+          Means over the updates. Inside a graph the caller must look at
+          `extra.non_finite`, or hand what was returned to `check`.
+
+        Raises:
+          NonFiniteError: if a loss or gradient is not finite, outside of graphs. The update
+            was not made, and those after it were not tried.
+        """
+        if callable(source):
+            if updates is None:
+                raise ValueError("updates is None; expected how many, as the source draws rows")
+            source = self._drawn(source, updates)
+        info = self._seeded(source, weights)
+        self.check(info, source)
+        return info
+
+    def check(self, info: tf_agent.LossInfo, experience: Transition) -> None:
+        """Raises NonFiniteError for what `train` or `train_many` returned, if it has one.
+
+        Does nothing while a graph is traced. Experience is [N, B, ...] or [B, ...].
+        """
+        if not tf.executing_eagerly() or int(info.extra.non_finite) < 0:
+            return
+        rows = {name: value.numpy() for name, value in experience._asdict().items()}
+        if rows["reward"].ndim == 2:
+            rows = {name: value[int(info.extra.updates)] for name, value in rows.items()}
+        raise finite.NonFiniteError(self.checked[int(info.extra.non_finite)], rows)
+
+    def _drawn(
+        self, source: Callable[[int, tf.Tensor], Transition], updates: int
+    ) -> Transition:
+        batch = self.config.batch
+        rows = source(updates * batch, self._seeds(1)[0])
+        return tf.nest.map_structure(
+            lambda x: tf.reshape(x, [updates, batch, *x.shape[1:]]), rows
+        )
+
+    def _seeds(self, number: int | tf.Tensor) -> tf.Tensor:
+        """int32 [number, 2]."""
+        return tf.cast(tf.transpose(self.generator.make_seeds(number)), tf.int32)
+
+    def _train(
+        self, experience: Transition, weights: tf.Tensor | None = None
+    ) -> tf_agent.LossInfo:
+        one = tf.nest.map_structure(lambda x: tf.convert_to_tensor(x)[None], experience)
+        info = self._seeded(one, None if weights is None else weights[None])
+        self.check(info, one)
+        return info
+
+    def _draw_and_update(
+        self, experience: Transition, weights: tf.Tensor | None
+    ) -> tf_agent.LossInfo:
+        if weights is None:
+            weights = tf.ones_like(experience.reward)
+        # Drawn outside of what is compiled: XLA draws other numbers from the same seed.
+        width = self._noise_width()
+        shape = tf.concat([tf.shape(experience.reward), [width]], axis=0)  # N, B, width
+        noise = tf.random.stateless_normal(shape, self._seeds(1)[0])
+        return self._compiled(experience, weights, tf.ensure_shape(noise, [None, None, width]))
+
+    def _noise_width(self) -> int:
+        """Normal numbers that a row needs: for its action, and for s' of the forward model."""
+        return self.action_spec.shape[0] + (
+            self.time_step_spec.observation.shape[0] if self.networks.forward else 0
+        )
+
+    def _updates(
+        self, experience: Transition, weights: tf.Tensor, noise: tf.Tensor
+    ) -> tf_agent.LossInfo:
+        """One update for each of N batches, until one is bad; all arguments [N, ...]."""
+        bad, total, done = tf.constant(-1), tf.zeros([_MEANS]), tf.constant(0)
+        for i in tf.range(tf.shape(noise)[0]):
+            batch = tf.nest.map_structure(lambda x, i=i: x[i], experience)
+            found, gradients, means = self._gradients(batch, weights[i], noise[i])
+            going = bad < 0
+            bad = tf.where(going, found, bad)
+            if bad < 0:
+                self._apply(gradients)
+            total += tf.where(going, means, 0.0)
+            done += tf.cast(bad < 0, tf.int32)
+        self._train_step_counter.assign_add(tf.cast(done, tf.int64))
+        tried = tf.cast(done + tf.cast(bad >= 0, tf.int32), tf.float32)
+        info = ImrlInfo(*tf.unstack(total / tried), non_finite=bad, updates=done)
+        loss = info.q_loss + info.value_loss + info.policy_loss + info.inverse_loss
+        return tf_agent.LossInfo(loss, info)
+
+    def _gradients(
+        self, batch: Transition, weight: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
+        """Every part's gradient at the present weights (Algorithm 2, lines 14-18).
+
+        Returns:
+          The first tensor that is not finite, or -1; the gradients, in the order of
+          `networks.trained()`; the means that `ImrlInfo` begins with, float [_MEANS].
+        """
+        learned, parts = self.networks, self.networks.parts()
+        # An s' that is another user's is replaced before anything can look at it.
+        known = batch.next_valid[:, None]
+        batch = batch._replace(
+            next_observation=tf.where(known, batch.next_observation, batch.observation)
+        )
+        found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
+
+        with _tape(parts["policy"]) as tape:
+            fresh = self._fresh(batch, noise)
+            loss = losses.policy_loss(fresh.q, fresh.bonus, weight)
+        found["policy"] = loss, tape.gradient(loss, parts["policy"])
+
+        target = self._q_target(batch)
+        with _tape(parts["q"]) as tape:
+            twins = learned.twins(batch.observation, batch.action)
+            loss = tf.add_n([losses.q_loss(q, target, weight) for q in twins])
+        found["q"] = loss, tape.gradient(loss, parts["q"])
+
+        with _tape(parts["value"]) as tape:
+            value = learned.value(batch.observation)[:, 0]
+            loss = losses.value_loss(value, fresh.q, fresh.bonus, weight)
+        found["value"] = loss, tape.gradient(loss, parts["value"])
+
+        with _tape(parts["temperature"]) as tape:
+            temperature = tf.exp(learned.log_temperature)
+            loss = losses.temperature_loss(
+                temperature, fresh.log_policy, self._target_entropy, weight
+            )
+        found["temperature"] = loss, tape.gradient(loss, parts["temperature"])
+
+        gradients = [g for part in parts for g in found[part][1]]
+        checked = [found[part][0] for part in parts] + gradients
+        bad = finite.first_non_finite(dict(zip(self.checked, checked, strict=True)))
+        none = (tf.constant(0.0), [])
+        error = tf.abs(twins[0] - target)
+        synthetic = tf.cast(batch.synthetic, tf.float32)
+        means = [found.get(part, none)[0] for part in _LOSSES] + [
+            temperature,
+            -tf.reduce_mean(fresh.log_policy),
+            tf.reduce_mean(fresh.log_inverse - fresh.log_policy),
+            tf.reduce_mean(fresh.q),
+            _mean_where(error, 1 - synthetic),
+            _mean_where(error, synthetic),
+        ]
+        return bad, gradients, tf.stack(means)
+
+    def _models(
+        self, batch: Transition, weight: tf.Tensor
+    ) -> dict[str, tuple[tf.Tensor, list[tf.Tensor]]]:
+        """Losses and gradients of p_xi and P_eta, as far as there are any."""
+        learned, parts = self.networks, self.networks.parts()
+        weight = weight * tf.cast(batch.next_valid, tf.float32)
+        found = {}
+        if learned.inverse is not None:
+            with _tape(parts["inverse"]) as tape:
+                loss = losses.inverse_loss(self._stored_log_inverse(batch), weight)
+            found["inverse"] = loss, tape.gradient(loss, parts["inverse"])
+        if learned.forward is not None:
+            with _tape(parts["forward"]) as tape:
+                seen = learned.forward.log_prob(
+                    batch.observation, batch.action, batch.next_observation
+                )
+                loss = -losses.weighted_mean(seen, weight)
+            found["forward"] = loss, tape.gradient(loss, parts["forward"])
+        return found
+
+    def _fresh(self, batch: Transition, noise: tf.Tensor) -> _Fresh:
+        """An action drawn from the policy for each row, and what eqs 11-13 ask about it."""
+        learned, config = self.networks, self.config
+        mean, log_std = learned.policy(batch.observation)
+        size = mean.shape[-1]
+        u = mean + tf.exp(log_std) * noise[:, :size]
+        log_policy = networks.squashed_log_prob(mean, log_std, u)
+        q = tf.minimum(*learned.twins(batch.observation, tf.tanh(u)))
+        if learned.inverse is None:
+            log_inverse = tf.zeros_like(q)
+        elif learned.forward is None:
+            log_inverse = empowerment.replay_log_inverse(
+                self._stored_log_inverse(batch), batch.next_valid
+            )
+        else:
+            log_inverse = empowerment.forward_log_inverse(
+                learned.inverse, learned.forward, batch.observation, u, noise[:, size:]
+            )
+        # As printed, beta weighs all of g; there the learned temperature enters nothing.
+        faithful = config.mode == "faithful"
+        entropy_weight = config.beta if faithful else tf.exp(learned.log_temperature)
+        bonus = losses.gain(log_inverse, log_policy, config.beta, entropy_weight)
+        return _Fresh(log_policy, log_inverse, bonus, q)
+
+    def _stored_log_inverse(self, batch: Transition) -> tf.Tensor:
+        """log p_xi(a|s', s) of the stored actions, float [B], nats."""
+        return self.networks.inverse.log_prob(
+            batch.observation, batch.next_observation, networks.unsquashed(batch.action)
+        )
+
+    def _q_target(self, batch: Transition) -> tf.Tensor:
+        """What eq 10 regresses on, float [B]; nothing follows an unknown s'."""
+        config, slow = self.config, self.networks.slow_value
+        reward = config.reward_scale * batch.reward
+        if config.exploration == "kl":
+            features = (slow.features(batch.observation), slow.features(batch.next_observation))
+            reward += config.beta * losses.kl_bonus(*features)
+        discount = tf.where(batch.next_valid, config.discount * batch.discount, 0.0)
+        return losses.q_target(reward, discount, slow(batch.next_observation)[:, 0])
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        self.optimizer.apply_gradients(zip(gradients, self.networks.trained(), strict=True))
+        self.networks.follow(self.config.tau)
+
+
+@contextlib.contextmanager
+def _tape(variables: list[tf.Variable]) -> Iterator[tf.GradientTape]:
+    """A tape of these variables and no others."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(variables)
+        yield tape
+
+
+def _mean_where(value: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
+    """The mean of value [B] where chosen [B] is 1; 0 where none is."""
+    return tf.math.divide_no_nan(tf.reduce_sum(value * chosen), tf.reduce_sum(chosen))

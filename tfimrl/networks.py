@@ -1,0 +1,106 @@
+"""What IMRL's functions are made of: perceptrons and squashed Gaussians.
+
+A squashed Gaussian is the law of a = tanh(u), u ~ N(mean, diag(std^2)): actions in (-1, 1)
+with a density. By the change of variables (SAC, Haarnoja et al. 2018, appendix C)
+
+    log p(a) = sum_d log N(u_d; mean_d, std_d) - log(1 - tanh(u_d)^2)
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import tensorflow as tf
+import tf_keras
+
+# Stored actions are inverted by atanh, which is infinite at the bounds.
+_MARGIN = 1e-6
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def unsquashed(action: tf.Tensor) -> tf.Tensor:
+    """u of a = tanh(u), any shape; an action on its bound is taken just inside."""
+    return tf.math.atanh(tf.clip_by_value(action, -1 + _MARGIN, 1 - _MARGIN))
+
+
+def gaussian_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """log N(u; mean, diag(exp(log_std)^2)), all [B, D]; float [B], nats."""
+    scaled = (u - mean) * tf.exp(-log_std)  # [B, D]
+    return tf.reduce_sum(-0.5 * (tf.square(scaled) + _LOG_2PI) - log_std, axis=-1)
+
+
+def log_slope(u: tf.Tensor) -> tf.Tensor:
+    """sum_d log(1 - tanh(u_d)^2) without overflow, u [B, D]; float [B]."""
+    return tf.reduce_sum(2.0 * (math.log(2.0) - u - tf.math.softplus(-2.0 * u)), axis=-1)
+
+
+def squashed_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """log density of a = tanh(u), float [B], nats.
+
+    Args:
+      mean: of u, float [B, D].
+      log_std: of u, float [B, D].
+      u: the action before squashing, float [B, D]; of a stored action, `unsquashed`.
+    """
+    return gaussian_log_prob(mean, log_std, u) - log_slope(u)
+
+
+class Perceptron(tf.Module):
+    """ReLU layers and a linear one; its variables exist at once.
+
+    Args:
+      inputs: width of the input.
+      hidden: widths of the ReLU layers.
+      outputs: width of the output.
+      seeds: of the initial weights, one taken for each layer.
+      name: of the module.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: Sequence[int], outputs: int, seeds: Iterator[int], name: str
+    ):
+        super().__init__(name=name)
+        widths = [inputs, *hidden, outputs]
+        self.layers = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            initializer = tf_keras.initializers.GlorotUniform(seed=next(seeds))
+            layer = tf_keras.layers.Dense(after, kernel_initializer=initializer)
+            layer.build([None, before])
+            self.layers.append(layer)
+
+    def features(self, *inputs: tf.Tensor) -> tf.Tensor:
+        """What the last hidden layer says, float [B, hidden[-1]]."""
+        x = tf.concat(inputs, axis=-1)
+        for layer in self.layers[:-1]:
+            x = tf.nn.relu(layer(x))
+        return x
+
+    def __call__(self, *inputs: tf.Tensor) -> tf.Tensor:
+        """Inputs float [B, n_i], side by side; float [B, outputs]."""
+        return self.layers[-1](self.features(*inputs))
+
+
+class Gaussian(Perceptron):
+    """A diagonal Gaussian that depends on its inputs.
+
+    Args:
+      inputs, hidden, seeds, name: as in `Perceptron`.
+      size: D, its dimensions.
+      log_stds: (least, most) of the log standard deviation.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        size: int,
+        seeds: Iterator[int],
+        name: str,
+        log_stds: tuple[float, float],
+    ):
+        super().__init__(inputs, hidden, 2 * size, seeds, name)
+        self._log_stds = log_stds
+
+    def __call__(self, *inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Inputs float [B, n_i]; mean and log standard deviation, each float [B, D]."""
+        mean, log_std = tf.split(super().__call__(*inputs), 2, axis=-1)
+        return mean, tf.clip_by_value(log_std, *self._log_stds)
