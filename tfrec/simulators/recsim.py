@@ -84,7 +84,9 @@ class InterestEvolution:
         self.slate_size = config.slate
         self.observation_size = self.action_size = CLUSTERS
 
-    def _documents(self, batch: int | tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _documents(
+        self, batch: int | tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         of_cluster, of_quality = _split(seed, 2)
         shape = [batch, self.config.candidates]
         cluster = tf.random.stateless_uniform(shape, of_cluster, 0, CLUSTERS, tf.int32)
@@ -95,9 +97,7 @@ class InterestEvolution:
         of_user, of_documents = _split(seed, 2)
         interests = tf.random.stateless_uniform([batch, CLUSTERS], of_user, -1.0, 1.0)
         budget = tf.fill([batch], _BUDGET)
-        return InterestEvolutionState(
-            interests, budget, *self._documents(batch, of_documents)
-        )
+        return InterestEvolutionState(interests, budget, *self._documents(batch, of_documents))
 
     def observation(self, state: InterestEvolutionState) -> tf.Tensor:
         return state.interests
@@ -161,9 +161,7 @@ class InterestEvolution:
         flip = tf.random.stateless_uniform([batch], of_flip)
         outcome = self.transition(state, action, choice, flip)
         cluster, quality = self._documents(batch, of_documents)
-        return outcome._replace(
-            state=outcome.state._replace(cluster=cluster, quality=quality)
-        )
+        return outcome._replace(state=outcome.state._replace(cluster=cluster, quality=quality))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,7 +344,9 @@ class InterestExploration:
         self.config = config
         self.slate_size = config.slate
 
-    def _documents(self, batch: int | tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _documents(
+        self, batch: int | tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         of_topic, of_quality = _split(seed, 2)
         shape = [batch, self.config.candidates]
         uniform = tf.random.stateless_uniform(shape, of_topic)
