@@ -32,6 +32,11 @@ class ExportModelConfig:
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"
     )
+    table: str = option(
+        "float32",
+        "precision of the item table, float32, bfloat16 or int8: smaller tables find a "
+        "shortlist that is then scored exactly (bilinear head only)",
+    )
     results: str = option("", "results.json of an evaluation, for the manifest's metrics")
 
 
@@ -44,7 +49,7 @@ def main(_):
     metadata = manifest.Metadata(
         name=config.name, data=_data(config.data, agent), metrics=_metrics(config.results)
     )
-    version = export.export(agent, config.out, config.version, metadata)
+    version = export.export(agent, config.out, config.version, metadata, config.table)
     rich.print(
         f"[bold]{markup.escape(str(version))}[/]: verified against the agent. "
         f"Goals: {', '.join(agent.named_goals) or 'none named'}. "

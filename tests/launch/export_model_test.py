@@ -47,6 +47,7 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
     [
         (["--agent=nowhere"], "nowhere: no agent here"),
         (["--agent=a", "--version=0"], "version 0: expected a number from 1"),
+        (["--agent=a", "--table=int4"], "table 'int4': expected float32, bfloat16, int8"),
         (["--agent=a", "--results=none.json"], "--results=none.json: expected the results"),
         (["--agent=a", "--data=none"], "none: no prepared data here"),
         ([], "--agent"),

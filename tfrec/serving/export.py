@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors
-from tfrec.serving import files, golden, model, warmup
+from tfrec.serving import files, golden, model, recall, tables, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import ranker as ranker_lib
 
@@ -36,6 +36,7 @@ def export(
     directory: str | os.PathLike,
     version: int | None = None,
     metadata: manifest_lib.Metadata = _NOT_RECORDED,
+    table: str = "float32",
 ) -> pathlib.Path:
     """Writes one version and verifies it.
 
@@ -44,16 +45,27 @@ def export(
       directory: where versions lie; made if missing.
       version: its number, from 1; the next free one by default.
       metadata: where the model comes from.
+      table: precision of the item table, one of tables.PRECISIONS. A reduced one finds the
+        shortlist and the world model scores it, so that answers are as exact; that it
+        misses none of the best is measured and recorded.
 
     Returns:
       The version directory.
 
     Raises:
       UserError: if the version exists, the directory cannot be written or is being
-        exported to, an item id cannot be served, or the saved model does not answer
-        what the agent answers. Nothing is left behind then.
+        exported to, an item id cannot be served, the agent has no table of the precision
+        asked for, or the saved model does not answer what the agent answers. Nothing is
+        left behind then.
     """
     item_dtype = check(ranker)
+    if table not in tables.PRECISIONS:
+        raise errors.UserError(f"table {table!r}: expected {', '.join(tables.PRECISIONS)}")
+    if table != "float32" and not ranker.world_model.bilinear:
+        raise errors.UserError(
+            f"table {table!r}: this agent's head is fully connected and has no item table; "
+            "leave it at float32"
+        )
     directory = pathlib.Path(directory)
     if version is not None and version < 1:
         raise errors.UserError(f"version {version}: expected a number from 1")
@@ -71,7 +83,7 @@ def export(
             )
         unfinished = directory / f"{_UNFINISHED}{version}"
         try:
-            _write(ranker, unfinished, version, item_dtype, metadata)
+            _write(ranker, unfinished, version, item_dtype, metadata, table)
             _flush(unfinished)
             os.rename(unfinished, final)
             _flush_one(directory)
@@ -129,13 +141,14 @@ def _write(
     number: int,
     item_dtype: str,
     metadata: manifest_lib.Metadata,
+    table: str,
 ) -> None:
     """Everything of a version, verified."""
     version.mkdir()
     vocabulary = version / "items.txt"
     items = ranker.vocabulary.items.tolist()
     vocabulary.write_text("".join(f"{item}\n" for item in items), encoding="utf-8")
-    graph = model.ServingModel(ranker, str(vocabulary), tf.as_dtype(item_dtype))
+    graph = model.ServingModel(ranker, str(vocabulary), tf.as_dtype(item_dtype), table)
     signatures = graph.signatures()
     tf.saved_model.save(graph.trackable(), str(version), signatures)
     vocabulary.unlink()  # its copy is in assets/
@@ -147,6 +160,11 @@ def _write(
     warmup.write(asked, version, item_dtype, len(spec.feedback), len(measurements.columns))
 
     manifest = manifest_lib.describe(ranker, number, item_dtype, signatures, metadata)
+    if graph.table is not None:
+        manifest["table"] = {"precision": table, "bytes": graph.table.nbytes}
+        if table != "float32":
+            asked = [request for request in asked if not request.candidates]
+            manifest["table"] |= recall.measure(ranker, signatures["rank"], asked, item_dtype)
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
     manifest["files"] = files.checksums(version)
     text = json.dumps(manifest, indent=2, ensure_ascii=False)

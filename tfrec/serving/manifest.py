@@ -151,7 +151,7 @@ recommendation on to the end of the session.
 
 Made {manifest["created"]}. Signatures: {signatures} (`serving_default` is `rank`);
 their inputs and outputs are in manifest.json.
-
+{_table(manifest.get("table"))}
 ## Input
 
 The last {manifest["history_length"]} events, each with {_feedback(manifest["feedback"])}.
@@ -187,6 +187,17 @@ The saved model was loaded afresh and gave the agent's own answers to the frozen
 assets.extra/golden: the same items, scores within 1e-5. Checksums of all files are in
 manifest.json.
 """
+
+
+def _table(table: Mapping[str, Any] | None) -> str:
+    """What a reduced item table costs; of the others there is nothing to say."""
+    if table is None or "recall" not in table:
+        return ""
+    return (
+        f"\nItems are searched in {table['precision']} and the best scored exactly: of the "
+        f"exact best {table['k']}, {table['recall']:.2%} were found for {table['queries']} "
+        "random goals.\n"
+    )
 
 
 def _feedback(columns: list[dict[str, str]]) -> str:

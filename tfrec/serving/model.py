@@ -3,21 +3,20 @@
 Everything between the client's arrays and the world model happens here, in the
 graph: raw ids to dense ids, padding, named goals, exclusion, top-k, raw units.
 
-Ranking is one matrix product with a precomputed item table and one top-k when the
-head is bilinear, and `scores` of every item otherwise. tensorflow_recommenders'
-BruteForce layer does the same product, but it has no room for a k or a candidate
-list that comes with the request, for exclusion without over-fetching, nor for the
-g.V term, so the two lines are written out.
+Ranking is a search of the precomputed item table when the head is bilinear (see
+`tables`), and `scores` of every item otherwise. tensorflow_recommenders' BruteForce layer
+is a search too, but it has no room for a k or a candidate list that comes with the
+request, nor for exclusion without over-fetching, and takes its top k of all scores.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.serving import decoding
+from tfrec.serving import decoding, tables
 from tfrec.serving import ranker as ranker_lib
 
-_NOTHING = -float("inf")
+_NOTHING = tables.NOTHING
 
 
 class ServingModel:
@@ -27,9 +26,18 @@ class ServingModel:
       ranker: a trained agent.
       vocabulary_file: raw ids one a line, in dense order; becomes the model's asset.
       item_dtype: tf.string or tf.int64, the type of the raw ids.
+      precision: of the item table, one of tables.PRECISIONS; the fully connected head
+        has none. A reduced table chooses `tables.shortlist(k)` items, which the world
+        model then scores itself.
     """
 
-    def __init__(self, ranker: ranker_lib.Ranker, vocabulary_file: str, item_dtype: tf.DType):
+    def __init__(
+        self,
+        ranker: ranker_lib.Ranker,
+        vocabulary_file: str,
+        item_dtype: tf.DType,
+        precision: str = "float32",
+    ):
         self._model = ranker.world_model
         self._num_items = ranker.spec.num_items
         self._item_dtype = item_dtype
@@ -40,19 +48,16 @@ class ServingModel:
         self._raw_ids = tf.Variable(
             tf.concat([self._decoder.padding[None], items], 0), trainable=False, name="raw_ids"
         )  # [N + 1]
-        self._item_vectors = None
+        self.table = None
         if self._model.bilinear:
-            self._item_vectors = tf.Variable(
-                self._model.item_vectors(), trainable=False, name="item_vectors"
-            )  # [N, D]
+            self.table = tables.ItemTable(self._model.item_vectors().numpy(), precision)
 
     def trackable(self) -> tf.Module:
         """The object to save: it owns every table and variable of the signatures."""
         root = tf.Module(name="ranker")
         root.tables = self._decoder.tables
         root.own_variables = [self._raw_ids]
-        if self._item_vectors is not None:
-            root.own_variables.append(self._item_vectors)
+        root.item_table = self.table
         root.world_model_variables = list(self._model.variables)
         return root
 
@@ -237,23 +242,24 @@ class ServingModel:
         width: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and dense ids of the best of the catalogue, [B, width] each."""
-        if self._item_vectors is None:
-            scores = self._model.scores(code, goal)  # [B, N]
-        else:
-            query = self._model.query(code, goal)  # [B, D]
-            scores = tf.matmul(query, self._item_vectors, transpose_b=True)  # [B, N]
-            scores = scores + tf.reduce_sum(goal * value, axis=-1, keepdims=True)
-        scores = _finite(scores)
-        # Unknown ids have no column: give them one and let +inf change nothing there.
-        index = tf.maximum(exclude - 1, 0)  # [B, E]
-        row = tf.broadcast_to(tf.range(tf.shape(index)[0])[:, None], tf.shape(index))
-        scores = tf.tensor_scatter_nd_min(
-            scores,
-            tf.stack([row, index], axis=-1),  # [B, E, 2]
-            tf.where(exclude > 0, _NOTHING, -_NOTHING),
-        )
-        score, column = tf.math.top_k(scores, k=width)
-        return score, column + 1
+        base = tf.reduce_sum(goal * value, axis=-1, keepdims=True)  # [B, 1]
+        if self.table is None:
+            scores = _finite(self._model.scores(code, goal))  # [B, N]
+            score, index = tables.best_of_scores(scores, exclude - 1, width)
+            return score, index + 1
+        query = self._model.query(code, goal)  # [B, D]
+        largest = self.table.bound(query)[:, None] + tf.abs(base)
+        query = decoding.checked(query, _finite(largest))
+        if self.table.precision == "float32":
+            score, index = self.table.best(query, exclude - 1, width)
+            return base + score, index + 1
+        wide = tables.shortlist(width, self._num_items)
+        rough, index = self.table.best(query, exclude - 1, wide)
+        # In the order of the vocabulary, for ties. What is excluded stays so.
+        index, rough = tables.by_index(index, rough)
+        score = base + self._advantage_scores(code, goal, index + 1)
+        score, column = tf.math.top_k(tf.where(rough > _NOTHING, score, _NOTHING), k=width)
+        return score, tf.gather(index, column, batch_dims=1) + 1
 
     def _best_candidates(
         self,
@@ -270,24 +276,25 @@ class ServingModel:
         item = tf.sort(candidates, axis=1)  # [B, A]
         repeated = tf.pad(item[:, 1:] == item[:, :-1], [[0, 0], [1, 0]])
         # Dense id 0 (padding and unknown ids) joins the excluded ones.
-        excluded = tf.sort(tf.pad(exclude, [[0, 0], [1, 0]]), axis=1)  # [B, E + 1]
-        place = tf.searchsorted(excluded, item)  # [B, A], E + 1 past the end
-        place = tf.minimum(place, tf.shape(excluded)[1] - 1)
-        banned = tf.gather(excluded, place, batch_dims=1) == item  # [B, A]
+        banned = tables.among(item, tf.sort(tf.pad(exclude, [[0, 0], [1, 0]]), axis=1))
         safe = tf.maximum(item, 1)
-        if self._item_vectors is None:
-            advantage = self._model.advantage(code, safe)  # [B, A, M]
-            scores = tf.einsum("bm,bam->ba", goal, advantage)
+        if self.table is None or self.table.precision != "float32":
+            scores = self._advantage_scores(code, goal, safe)
         else:
             query = self._model.query(code, goal)  # [B, D]
-            vectors = tf.gather(self._item_vectors, safe - 1)  # [B, A, D]
-            scores = tf.einsum("bd,bad->ba", query, vectors)
+            scores = tf.einsum("bd,bad->ba", query, self.table.vectors(safe - 1))
         scores = _finite(scores + tf.reduce_sum(goal * value, axis=-1, keepdims=True))
         scores = tf.where(tf.logical_or(repeated, banned), _NOTHING, scores)
         missing = [[0, 0], [0, tf.maximum(width - tf.shape(scores)[1], 0)]]
         scores = tf.pad(scores, missing, constant_values=_NOTHING)
         score, column = tf.math.top_k(scores, k=width)
         return score, tf.gather(tf.pad(item, missing), column, batch_dims=1)
+
+    def _advantage_scores(
+        self, code: ranker_lib.StateGoal, goal: tf.Tensor, item: tf.Tensor
+    ) -> tf.Tensor:
+        """g.A of dense items by the world model itself, [B, A]."""
+        return tf.einsum("bm,bam->ba", goal, self._model.advantage(code, item))
 
     def _raw(self, standardised: tf.Tensor) -> tf.Tensor:
         return standardised * self._std + self._mean  # [B, A, M]
