@@ -125,10 +125,15 @@ class BaselineLearner(tf.Module, abc.ABC):
         def policy(turn: session.Turn) -> tf.Tensor:
             seeds = tf.random.experimental.stateless_split(turn.seed, 3)
             chosen = playing(turn._replace(seed=seeds[0]))
-            shape = [tf.shape(chosen)[0], self.spec.num_candidates]
-            drawn = session.best(tf.random.stateless_uniform(shape, seeds[1]), turn.blocked)
             coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
-            return tf.where(coin, drawn, chosen)
+            # A number for each candidate is dear: only for those who try one, [b].
+            rows = tf.where(coin)[:, 0]
+            noise = tf.random.stateless_uniform(
+                [tf.size(rows), self.spec.num_candidates], seeds[1]
+            )
+            blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
+            drawn = session.best(noise, blocked)
+            return tf.tensor_scatter_nd_update(chosen, rows[:, None], drawn)
 
         return policy
 
