@@ -56,7 +56,8 @@ def test_synthetic_rows_push_out_only_synthetic_rows():
     ring = replay()
     ring.add(numbered([1, 2]))
     for first in (10, 12):
-        ring.add_synthetic(numbered([first, first + 1], synthetic=True), tf.constant([True] * 2))
+        made = numbered([first, first + 1], synthetic=True)
+        ring.add_synthetic(made, tf.constant([True, True]))
     assert (ring.size, ring.synthetic_size) == (2, 3)
     drawn = ring.sample(400, tf.constant([0, 1]))
     assert held(drawn) == [1, 2, 11, 12, 13]

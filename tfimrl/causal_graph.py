@@ -1,0 +1,298 @@
+"""Which parts of a state does an action touch? Slots, influence, components.
+
+State and action are cut into slots. The influence of slot i on slot j of the next state
+comes from what is known of the world, from a rule of thumb, or from the attention of a
+network that predicts the next state (Pitis et al. 2020, arXiv 2007.02863, whose method
+IMRL takes over). Thresholded, it is a graph for each step; its connected components
+without an action slot are what the action does not touch (IMRL Algorithm 1, `ind`).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.training.options import option
+
+# (state [B, S], action [B, D]) -> float [B, N, N], how much slot i bears on next slot j.
+Influence = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """Which columns form a slot. State slots come first, then the action slots.
+
+    Attributes:
+      state: columns of the state vector in each of its slots.
+      action: columns of the action vector in each of its slots.
+
+    Raises:
+      ValueError: if a column is in no slot or in two, or there is no action slot.
+
+    Example:
+      `Slots.of_sizes([3, 2], [4])` has three slots: columns 0-2 and 3-4 of the state,
+      and the whole action of 4 columns.
+    """
+
+    state: tuple[tuple[int, ...], ...]
+    action: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self):
+        for side, slots in (("state", self.state), ("action", self.action)):
+            columns = sorted(column for slot in slots for column in slot)
+            if columns != list(range(len(columns))) or not all(slots) or not slots:
+                raise ValueError(
+                    f"{side} slots {slots} must hold each column from 0 on exactly once, "
+                    f"and at least one column each"
+                )
+
+    @classmethod
+    def of_sizes(cls, state: Sequence[int], action: Sequence[int]) -> "Slots":
+        """Slots of neighbouring columns, from the number of columns in each."""
+
+        def ranges(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+            ends = np.cumsum([0, *sizes]).tolist()
+            return tuple(tuple(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+
+        return cls(ranges(state), ranges(action))
+
+    @property
+    def count(self) -> int:
+        """N, slots of the state and of the action."""
+        return len(self.state) + len(self.action)
+
+    @property
+    def of_state_column(self) -> np.ndarray:
+        """The slot of each state column, int [S]."""
+        slot = np.zeros(sum(map(len, self.state)), np.int32)
+        for number, columns in enumerate(self.state):
+            slot[list(columns)] = number
+        return slot
+
+    @property
+    def of_action_column(self) -> np.ndarray:
+        """The slot of each action column, int [D]."""
+        slot = np.zeros(sum(map(len, self.action)), np.int32)
+        for number, columns in enumerate(self.action):
+            slot[list(columns)] = len(self.state) + number
+        return slot
+
+    @property
+    def is_action(self) -> np.ndarray:
+        """Which slots are the action's, bool [N]."""
+        return np.arange(self.count) >= len(self.state)
+
+
+def always(influence: np.ndarray) -> Influence:
+    """The same influence in every step: a world whose graph is known and never changes.
+
+    Args:
+      influence: [N, N], of slot i on next slot j.
+    """
+    fixed = tf.constant(influence, tf.float32)
+    return lambda state, action: tf.broadcast_to(
+        fixed, tf.concat([tf.shape(state)[:1], tf.shape(fixed)], axis=0)
+    )
+
+
+def touched(
+    slots: Slots, links: Sequence[tuple[int, int]], tolerance: float = 1e-6
+) -> Influence:
+    """A rule of thumb: an action touches the state slots of its columns that are not 0.
+
+    For actions that are features of what is shown, where each feature has a slot of the
+    state (a product and its views, a topic and the user's interest in it). State slots
+    are taken to be independent of each other.
+
+    Args:
+      slots: the slots.
+      links: (column of the action, state slot that it bears on).
+      tolerance: up to which an action's column counts as 0.
+    """
+    columns = tf.constant([column for column, _ in links], tf.int32)
+    cells = [
+        (slots.of_action_column[column] * slots.count + state_slot)
+        for column, state_slot in links
+    ]
+    place = tf.one_hot(cells, slots.count**2)  # [links, N * N]
+
+    def influence(state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        shown = tf.abs(tf.gather(action, columns, axis=1)) > tolerance  # [B, links]
+        flat = tf.cast(shown, tf.float32) @ place  # [B, N * N]
+        return tf.reshape(flat, [-1, slots.count, slots.count])
+
+    return influence
+
+
+def adjacency(influence: tf.Tensor, slots: Slots, threshold: float = 0.02) -> tf.Tensor:
+    """Which slots are linked, in either direction.
+
+    Args:
+      influence: float [B, N, N], of slot i on next slot j.
+      slots: the slots; nothing bears on an action, so its columns are set to 0.
+      threshold: a link is a mean influence of the two directions above it.
+
+    Returns:
+      bool [B, N, N], symmetric, True on the diagonal.
+    """
+    onto_state = tf.where(slots.is_action, 0.0, influence)
+    both = (onto_state + tf.linalg.matrix_transpose(onto_state)) / 2.0
+    return (both > threshold) | tf.eye(slots.count, dtype=tf.bool)
+
+
+def components(linked: tf.Tensor) -> tf.Tensor:
+    """The connected component of each slot, named by its first slot.
+
+    Paths of up to 2^k links are the k-th squaring of the graph, so ceil(log2(N)) matrix
+    products find every component of the batch.
+
+    Args:
+      linked: bool [B, N, N], symmetric, True on the diagonal.
+
+    Returns:
+      int32 [B, N]; two slots are connected iff their numbers are equal.
+    """
+    reach = tf.cast(linked, tf.float32)
+    for _ in range(math.ceil(math.log2(max(2, linked.shape[-1])))):
+        reach = tf.minimum(reach @ reach, 1.0)  # [B, N, N]
+    return tf.argmax(reach, axis=-1, output_type=tf.int32)  # the first of equals
+
+
+def independent(component: tf.Tensor, slots: Slots) -> tf.Tensor:
+    """Which slots are connected with no action slot.
+
+    Args:
+      component: int32 [B, N].
+      slots: the slots.
+
+    Returns:
+      bool [B, N], False at the action slots themselves.
+    """
+    of_actions = component[:, len(slots.state) :]  # [B, N_action]
+    return ~tf.reduce_any(component[:, :, None] == of_actions[:, None, :], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SetAttentionConfig:
+    """The network that learns the graph; the defaults are those of Pitis et al.'s code."""
+
+    blocks: int = option(2, "attention blocks, one upon the other")
+    heads: int = option(5, "attention heads in a block, averaged")
+    hidden_layers: int = option(2, "hidden layers of each query, key and embedding net")
+    units: int = option(128, "width of every layer")
+    learning_rate: float = option(3e-4, "learning rate of Adam")
+    weight_decay: float = option(1e-5, "weight decay, as a share of the learning rate")
+    sparsity: float = option(
+        0.03, "loss per unit of influence on other slots; 0, as published, links all slots"
+    )
+
+
+class SetAttention(tf.Module):
+    """Predicts s' from (s, a) by attention over slots; the attention tells who bears on whom.
+
+    There are no shortcuts around the attention: what a slot's prediction knows of another
+    slot has passed through it, and the product of the blocks' attention maps bounds the
+    way from each slot into each prediction. States should come in columns of like scale,
+    since the loss is a plain mean square.
+
+    Args:
+      config: sizes.
+      slots: the slots.
+      seed: of the weights' start.
+    """
+
+    def __init__(self, config: SetAttentionConfig, slots: Slots, seed: int = 0):
+        super().__init__(name="set_attention")
+        self.slots, self.sparsity = slots, config.sparsity
+        # Slot n's row holds its own columns at their places, and 0 elsewhere.
+        of_column = np.concatenate([slots.of_state_column, slots.of_action_column])
+        self._own = tf.constant(np.arange(slots.count)[:, None] == of_column, tf.float32)
+        state_size = len(slots.of_state_column)
+        random = np.random.default_rng(seed)
+        sizes = [config.units] * (config.hidden_layers + 1)
+        self.blocks = [
+            {
+                role: _HeadNets([width, *sizes], config.heads, random)
+                for role in ("query", "key", "embedding")
+            }
+            for width in [len(of_column)] + [config.units] * (config.blocks - 1)
+        ]
+        self.readout = _HeadNets([config.units, state_size], 1, random)
+        self.optimizer = tf.keras.optimizers.Adam(
+            config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.optimizer.build(self.trainable_variables)
+
+    def __call__(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Influence of slot i on next slot j, float [B, N, N]; each column sums to 1."""
+        _, maps = self._forward(state, action)
+        influence = tf.eye(self.slots.count, batch_shape=tf.shape(state)[:1])
+        for attention in maps:
+            influence = influence @ tf.linalg.matrix_transpose(attention)
+        return influence
+
+    def predict(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """The next state, float [B, S]."""
+        return self._forward(state, action)[0]
+
+    def update(
+        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor, weight: tf.Tensor
+    ) -> tf.Tensor:
+        """One step of Adam on the mean square of s' - prediction. Graph code.
+
+        Args:
+          state: float [B, S].
+          action: float [B, D].
+          next_state: float [B, S].
+          weight: float [B], 0 for rows whose next state is not the user's own.
+
+        Returns:
+          The loss before the step, a scalar.
+        """
+        with tf.GradientTape() as tape:
+            prediction, maps = self._forward(state, action)
+            error = tf.reduce_mean(tf.math.squared_difference(prediction, next_state), axis=-1)
+            # Block by block: of a product of even maps no map has a gradient.
+            own = tf.add_n([tf.linalg.trace(m) for m in maps]) / (len(maps) * self.slots.count)
+            cost = error + self.sparsity * (1.0 - own)  # [B]
+            loss = tf.math.divide_no_nan(tf.reduce_sum(weight * cost), tf.reduce_sum(weight))
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    def _forward(
+        self, state: tf.Tensor, action: tf.Tensor
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The prediction [B, S], and each block's map [B, N, N] of output i on input j."""
+        columns = tf.concat([state, action], axis=1)  # [B, S + D]
+        x = columns[:, None, :] * self._own  # [B, N, S + D]
+        maps = []
+        for block in self.blocks:
+            scores = tf.einsum("hbiu,hbju->hbij", block["query"](x), block["key"](x))
+            attention = tf.nn.softmax(scores)  # [heads, B, N, N]
+            x = tf.reduce_mean(attention @ block["embedding"](x), axis=0)  # [B, N, units]
+            maps.append(tf.reduce_mean(attention, axis=0))
+        own_state = self._own[:, : state.shape[-1]]  # [N, S]
+        return tf.einsum("bns,ns->bs", self.readout(x)[0], own_state), maps
+
+
+class _HeadNets(tf.Module):
+    """The same small network once for each head, with weights of their own."""
+
+    def __init__(self, sizes: Sequence[int], heads: int, random: np.random.Generator):
+        super().__init__()
+        self.kernels, self.biases = [], []
+        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+            limit = math.sqrt(6.0 / (inputs + outputs))  # Glorot and Bengio's range
+            start = random.uniform(-limit, limit, [heads, 1, inputs, outputs])
+            self.kernels.append(tf.Variable(start, dtype=tf.float32, name="kernel"))
+            self.biases.append(tf.Variable(tf.zeros([heads, 1, 1, outputs]), name="bias"))
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Float [B, N, inputs] to [heads, B, N, outputs]."""
+        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            x = (tf.nn.relu(x) if layer else x) @ kernel + bias
+        return x
