@@ -91,7 +91,7 @@ class VirtualTaobao(batched.Simulator):
     action_size = ACTION_SIZE
 
     def __init__(self, folder: str | pathlib.Path):
-        networks = _read(pathlib.Path(folder))
+        networks = _read(data_folder(folder))
         self._generator, self._leave = networks["generator"], networks["leave"]
         self._action = networks["action"]
 
@@ -210,13 +210,17 @@ def _logits(layers: Layers, x: tf.Tensor) -> tf.Tensor:
     return tf.matmul(x, kernel) + bias
 
 
+def data_folder(folder: str | pathlib.Path) -> pathlib.Path:
+    """Where the files of a clone lie; a folder that is no clone is meant itself."""
+    inside = pathlib.Path(folder) / "virtualTB" / "data"
+    return inside if inside.is_dir() else pathlib.Path(folder)
+
+
 def _read(folder: pathlib.Path) -> dict[str, Layers]:
-    """The networks of a clone, checked layer by layer."""
-    inside = folder / "virtualTB" / "data"
-    where = inside if inside.is_dir() else folder
+    """The networks in a folder, checked layer by layer."""
     networks: dict[str, Layers] = {}
     for name, (file, widths) in FILES.items():
-        path = where / file
+        path = folder / file
         if not path.is_file():
             raise errors.UserError(
                 f"{path}: not there. Expected a clone of VirtualTaobao, with "
