@@ -23,6 +23,7 @@ NOTHING = -float("inf")  # the score of what must not be answered
 
 _BLOCK = 64  # items of which the first pass keeps one number
 _CHUNK = 32_768  # items scored at once: 4 MB of scores for 32 queries stay in the cache
+_EXCLUDED = 64  # with more exclusions than this, comparing each with each would cost too much
 _SHARE = 32  # blocks pay while no more than one in 32 is scored again
 
 
@@ -93,13 +94,15 @@ class ItemTable(tf.Module):
         Returns:
           Scores and indices, [B, k] each, best first; -inf where fewer than k remain.
         """
-        query = query * self._scale
-        exclude = tf.sort(exclude, axis=1)
+        if self.precision == "int8":
+            query = query * self._scale
         # An excluded item can be the best of its block, and so can the padding of the last
         # one: that many blocks may promise more than they hold.
-        blocks = k + tf.shape(exclude)[1] + 1
+        excluded = tf.shape(exclude)[1]
+        blocks = k + excluded + 1
+        few = tf.logical_and(blocks <= self._blocks // _SHARE, excluded <= _EXCLUDED)
         return tf.cond(
-            blocks <= self._blocks // _SHARE,
+            few,
             lambda: self._best_by_blocks(query, exclude, k, blocks),
             lambda: self._best_by_chunks(query, exclude, k),
         )
@@ -117,18 +120,21 @@ class ItemTable(tf.Module):
             lambda chunk, _: chunk < self._chunks, body, (0, tops), parallel_iterations=1
         )
         top = tf.reshape(tf.transpose(tops.stack(), [1, 0, 2]), [-1, self._blocks])
-        padding = tf.range(self._blocks) * _BLOCK >= self._count
-        _, block = tf.math.top_k(tf.where(padding, NOTHING, top), k=blocks)  # [B, R]
-        block = tf.sort(block, axis=1)  # top_k keeps the first of equals
+        if (self._blocks - 1) * _BLOCK >= self._count:  # blocks of padding alone
+            padding = tf.range(self._blocks) * _BLOCK >= self._count
+            top = tf.where(padding, NOTHING, top)
+        _, block = tf.math.top_k(top, k=blocks)  # [B, R]
+        block = -tf.math.top_k(-block, k=blocks).values  # ascending: top_k keeps the first
         index = block[..., None] * _BLOCK + tf.range(_BLOCK)  # [B, R, 64]
         index = tf.reshape(index, [-1, blocks * _BLOCK])
-        # Rows of 64 of the table seen as [C x D x S / 64, 64].
-        row = (block // per_chunk)[..., None] * self._width + tf.range(self._width)
-        row = row * per_chunk + (block % per_chunk)[..., None]  # [B, R, D]
+        # Row (chunk x D + d) x S / 64 + place of the table seen as [C x D x S / 64, 64].
+        row = block + block // per_chunk * (per_chunk * (self._width - 1))
+        row = row[..., None] + tf.range(self._width) * per_chunk  # [B, R, D]
         vectors = tf.gather(tf.reshape(self._table, [-1, _BLOCK]), row)  # [B, R, D, 64]
         scores = tf.matmul(query[:, None, None], tf.cast(vectors, tf.float32))
-        scores = tf.reshape(scores, tf.shape(index))  # [B, R x 64]
-        banned = tf.logical_or(index >= self._count, among(index, exclude))
+        scores = tf.reshape(scores, [-1, blocks * _BLOCK])
+        banned = tf.reduce_any(index[..., None] == exclude[:, None], axis=2)  # [B, R x 64]
+        banned = tf.logical_or(banned, index >= self._count)
         score, column = tf.math.top_k(tf.where(banned, NOTHING, scores), k=k)
         return score, tf.gather(index, column, batch_dims=1)
 
