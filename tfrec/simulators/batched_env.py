@@ -100,9 +100,12 @@ class BatchedTFEnvironment(tf_environment.TFEnvironment):
     def _restart(self, where: tf.Tensor) -> None:
         """New sessions in the rows `where`, [R, 1]; no users are drawn for the others."""
         state = self._simulator.reset(tf.shape(where)[0], self._draw_seed())
-        tf.nest.map_structure(
-            lambda variable, value: variable.scatter_nd_update(where, value), self._state, state
-        )
+
+        def write(variable: tf.Variable, value: tf.Tensor) -> None:
+            if variable.shape.num_elements():  # the update refuses a part of width 0
+                variable.scatter_nd_update(where, value)
+
+        tf.nest.map_structure(write, self._state, state)
 
     def _observe(self, state: batched.State) -> tf.Tensor | dict[str, tf.Tensor]:
         user = self._simulator.observation(state)

@@ -20,6 +20,7 @@ class State(NamedTuple):
     number: tf.Tensor  # of the session, counted from 1 over all rows
     steps: tf.Tensor
     gone: tf.Tensor
+    nothing: tf.Tensor  # [B, 0], as where a simulator's users differ in nothing
 
 
 class Numbered:
@@ -38,7 +39,8 @@ class Numbered:
     def reset(self, batch, seed):
         last = self.drawn.assign_add(batch)
         number = last - batch + 1 + tf.range(batch)
-        return State(number, tf.zeros_like(number), tf.zeros_like(number, tf.bool))
+        nothing = tf.zeros([batch, 0])
+        return State(number, tf.zeros_like(number), tf.zeros_like(number, tf.bool), nothing)
 
     def observation(self, state):
         seen = tf.cast(tf.stack([state.number, state.steps], axis=1), tf.float32)
@@ -52,7 +54,7 @@ class Numbered:
         steps = state.steps + 1
         done = steps >= state.number
         return batched.Outcome(
-            state=State(state.number, steps, done),
+            state=State(state.number, steps, done, state.nothing),
             reward=tf.reduce_sum(tf.cast(action, tf.float32), axis=1),
             clicks=tf.zeros_like(done, tf.float32),
             shown=tf.ones_like(done, tf.float32),
