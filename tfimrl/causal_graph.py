@@ -185,7 +185,7 @@ class SetAttentionConfig:
     learning_rate: float = option(3e-4, "learning rate of Adam")
     weight_decay: float = option(1e-5, "weight decay, as a share of the learning rate")
     sparsity: float = option(
-        0.03, "loss per unit of influence on other slots; 0, as published, links all slots"
+        0.3, "loss where all attention is on other slots; as published 0, which links all"
     )
 
 
@@ -194,8 +194,9 @@ class SetAttention(tf.Module):
 
     There are no shortcuts around the attention: what a slot's prediction knows of another
     slot has passed through it, and the product of the blocks' attention maps bounds the
-    way from each slot into each prediction. States should come in columns of like scale,
-    since the loss is a plain mean square.
+    way from each slot into each prediction. A network that may attend to everything learns
+    to: `sparsity`, which is ours, charges for attention to other slots. It weighs against
+    the mean square of s', so states should come in columns of like scale.
 
     Args:
       config: sizes.
