@@ -101,11 +101,12 @@ class ItemTable(tf.Module):
         excluded = tf.shape(exclude)[1]
         blocks = k + excluded + 1
         few = tf.logical_and(blocks <= self._blocks // _SHARE, excluded <= _EXCLUDED)
-        return tf.cond(
+        score, index = tf.cond(
             few,
             lambda: self._best_by_blocks(query, exclude, k, blocks),
             lambda: self._best_by_chunks(query, exclude, k),
         )
+        return tf.ensure_shape(score, [None, None]), tf.ensure_shape(index, [None, None])
 
     def _best_by_blocks(
         self, query: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor, blocks: tf.Tensor
