@@ -288,12 +288,14 @@ class _HeadNets(tf.Module):
         self.kernels, self.biases = [], []
         for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
             limit = math.sqrt(6.0 / (inputs + outputs))  # Glorot and Bengio's range
-            start = random.uniform(-limit, limit, [heads, 1, inputs, outputs])
+            start = random.uniform(-limit, limit, [heads, inputs, outputs])
             self.kernels.append(tf.Variable(start, dtype=tf.float32, name="kernel"))
-            self.biases.append(tf.Variable(tf.zeros([heads, 1, 1, outputs]), name="bias"))
+            self.biases.append(tf.Variable(tf.zeros([heads, 1, outputs]), name="bias"))
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         """Float [B, N, inputs] to [heads, B, N, outputs]."""
+        # One large product for each head, not one small product for each step.
+        y = tf.reshape(x, [1, -1, x.shape[-1]])  # [1, B * N, inputs]
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            x = (tf.nn.relu(x) if layer else x) @ kernel + bias
-        return x
+            y = (tf.nn.relu(y) if layer else y) @ kernel + bias  # [heads, B * N, outputs]
+        return tf.reshape(y, [y.shape[0], -1, x.shape[1], y.shape[-1]])
