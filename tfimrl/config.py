@@ -55,9 +55,7 @@ class ImrlConfig:
         "empowerment: IMRL; entropy: IMRL-E, without log p(a|s',s); "
         "kl: IMRL-KL, our reading of it, a penalty on states far apart in V's representation",
     )
-    beta: float = option(
-        0.01, "weight of the intrinsic term, in scaled reward per nat (ours)"
-    )
+    beta: float = option(0.01, "weight of the intrinsic term, in scaled reward per nat (ours)")
     successor: str = option(
         "replay",
         "which s' eq 12 asks about: replay takes the stored a and s', forward draws both a and, "
@@ -66,7 +64,8 @@ class ImrlConfig:
     # Which transitions are augmented, eq 16.
     threshold_start: float = option(1.0, "sigma, the first threshold, in reward (paper)")
     threshold_max: float = option(
-        1.0, "T_max, the most reward of a step: 1 for a click, 10 for VirtualTB (per environment)"
+        1.0,
+        "T_max, the most reward of a step: 1 for a click, 10 for VirtualTB (per environment)",
     )
     threshold_ramp: float = option(
         0.5, "share of the training episodes in which the threshold reaches its most (ours)"

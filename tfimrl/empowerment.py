@@ -78,7 +78,12 @@ class ForwardModel(tf.Module):
     ):
         super().__init__(name="forward_model")
         self.gaussian = networks.Gaussian(
-            observation_size + action_size, hidden, observation_size, seeds, "forward", _LOG_STDS
+            observation_size + action_size,
+            hidden,
+            observation_size,
+            seeds,
+            "forward",
+            _LOG_STDS,
         )
 
     def log_prob(
@@ -88,9 +93,7 @@ class ForwardModel(tf.Module):
         mean, log_std = self.gaussian(observation, action)
         return networks.gaussian_log_prob(mean, log_std, next_observation - observation)
 
-    def sample(
-        self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor
-    ) -> tf.Tensor:
+    def sample(self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """s' of an action nobody took, with its gradient; noise is normal [B, O]."""
         mean, log_std = self.gaussian(observation, action)
         return observation + mean + tf.exp(log_std) * noise

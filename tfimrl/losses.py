@@ -69,9 +69,7 @@ def value_loss(
     return weighted_mean(tf.math.squared_difference(value, target), weight)
 
 
-def policy_loss(
-    q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None
-) -> tf.Tensor:
+def policy_loss(q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
     """J_pi (eq 13): -E[beta g(s, a) + Q(s, a)], with gradients through the fresh action.
 
     Args:

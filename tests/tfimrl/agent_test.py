@@ -1,0 +1,333 @@
+"""What an update moves and what it must not; draws, checkpoints, bad numbers, TF-Agents' face."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tf_agents.trajectories import time_step
+
+from tfimrl.agent import ImrlAgent
+from tfimrl.config import ImrlConfig
+from tfimrl.transition import Transition
+from tfrec.training import checkpoint, finite
+
+OBSERVATION, ACTION, ROWS = 5, 2, 16
+EACH = (
+    {},
+    {"mode": "faithful"},
+    {"successor": "forward"},
+    {"exploration": "entropy"},
+    {"exploration": "kl"},
+)
+
+
+@pytest.fixture(autouse=True)
+def _eager():
+    """Tracing an update takes longer than a few eager ones; one test compiles."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def agent(seed=0, jit_compile=False, **changes):
+    config = ImrlConfig(**{"hidden": (8, 8), "batch": ROWS, "learning_rate": 1e-2, **changes})
+    return ImrlAgent(config, OBSERVATION, ACTION, seed, jit_compile)
+
+
+def rows(*lead, seed=0):
+    draw = np.random.default_rng(seed)
+    lead = lead or (ROWS,)
+
+    def normal(*shape):
+        return tf.constant(draw.normal(size=[*lead, *shape]), tf.float32)
+
+    return Transition(
+        normal(OBSERVATION),
+        tf.tanh(normal(ACTION)),
+        normal(),
+        normal(OBSERVATION),
+        tf.ones(lead),
+        tf.ones(lead, tf.bool),
+        tf.zeros(lead, tf.bool),
+    )
+
+
+def values(module):
+    return {name: v.numpy() for name, v in checkpoint.named_variables(module).items()}
+
+
+def changed(before, after):
+    return {name for name, value in before.items() if (value != after[name]).any()}
+
+
+@pytest.mark.parametrize("changes", EACH, ids=str)
+def test_an_update_moves_every_part(changes):
+    learner = agent(**changes)
+    before = values(learner.networks)
+    info = learner.train(rows())
+    assert set(before) == set(values(learner.networks))  # nothing was made on the way
+    assert changed(before, values(learner.networks)) == set(before)
+    assert np.isfinite(info.loss) and info.extra.updates == 1
+    assert int(learner.train_step_counter) == 1
+
+
+def test_parts_exist_where_they_are_asked_for():
+    assert agent().networks.forward is None
+    assert agent(successor="forward").networks.forward is not None
+    for off in ({"exploration": "entropy"}, {"exploration": "kl"}, {"beta": 0.0}):
+        assert agent(**off).networks.inverse is None
+
+
+def test_beta_0_is_the_plain_soft_actor_critic():
+    """IMRL with beta 0 and IMRL-E update alike, bit by bit."""
+    off, plain = agent(beta=0.0), agent(exploration="entropy", beta=0.5)
+    for _ in range(3):
+        assert off.train(rows()).extra[:6] == plain.train(rows()).extra[:6]
+    assert not changed(values(off.networks), values(plain.networks))
+
+
+def test_an_update_of_the_plain_soft_actor_critic_by_hand():
+    """The losses, computed again from the networks: who reads which network is right."""
+    learner = agent(exploration="entropy", discount=0.9, reward_scale=0.5)
+    batch, nets = rows(), learner.networks
+    learner.train(rows(seed=9))  # so that V and its slow copy are not the same
+    noise = tf.random.stateless_normal([ROWS, ACTION], [3, 4])
+    bad, _, means = learner._gradients(batch, tf.ones([ROWS]), noise)
+    mean, log_std = nets.policy(batch.observation)
+    u = mean + tf.exp(log_std) * noise
+    action = tf.tanh(u)
+    log_policy = tf.reduce_sum(
+        -0.5 * noise**2 - log_std - 0.5 * np.log(2 * np.pi) - tf.math.log(1 - action**2),
+        axis=-1,
+    )
+    alpha = tf.exp(nets.log_temperature)
+    q = tf.minimum(*nets.twins(batch.observation, action))
+    soft = q - alpha * log_policy
+    target = 0.5 * batch.reward + 0.9 * nets.slow_value(batch.next_observation)[:, 0]
+    square = tf.math.squared_difference
+    q_loss = sum(square(q, target) for q in nets.twins(batch.observation, batch.action))
+    expected = [
+        tf.reduce_mean(q_loss),
+        tf.reduce_mean(square(nets.value(batch.observation)[:, 0], soft)),
+        -tf.reduce_mean(soft),
+        0,
+        0,
+        -alpha * tf.reduce_mean(log_policy - ACTION),
+    ]
+    assert int(bad) == -1
+    np.testing.assert_allclose(means[:6], expected, rtol=1e-3)
+
+
+def test_the_policys_gradient_is_that_of_q_and_entropy():
+    """By finite differences of eq 13 in one weight of the policy."""
+    learner = agent(successor="forward", beta=0.7)
+    batch, weight = rows(), tf.ones([ROWS])
+    noise = tf.random.stateless_normal([ROWS, learner._noise_width()], [3, 4])
+    variable = learner.networks.parts()["policy"][-1]
+    names = [name for name in learner.checked if name.startswith("gradient of")]
+    index = names.index([n for n in names if n.startswith("gradient of policy")][-1])
+    _, gradients, _ = learner._gradients(batch, weight, noise)
+    losses = []
+    for step in (1e-2, -2e-2):
+        variable.assign_add(tf.one_hot(0, 2 * ACTION, step))
+        losses.append(float(learner._gradients(batch, weight, noise)[2][2]))
+    slope = (losses[0] - losses[1]) / 2e-2
+    assert float(gradients[index][0]) == pytest.approx(slope, rel=0.02)
+
+
+def test_faithful_weighs_g_by_beta_and_fixed_by_the_temperature():
+    found = {}
+    for mode, temperature in (("faithful", 1.0), ("faithful", 9.0), ("fixed", 9.0)):
+        learner = agent(mode=mode, initial_temperature=temperature, beta=0.5)
+        extra = learner.train(rows()).extra
+        found[mode, temperature] = float(extra.policy_loss)
+        expected = -extra.q - 0.5 * extra.empowerment
+        if mode == "faithful":
+            assert float(extra.policy_loss) == pytest.approx(float(expected), rel=1e-4)
+    # The learned temperature enters nothing in the faithful form.
+    assert found["faithful", 1.0] == found["faithful", 9.0]
+    assert found["faithful", 9.0] != found["fixed", 9.0]
+
+
+@pytest.mark.parametrize("changes", EACH, ids=str)
+def test_an_unknown_next_state_is_never_looked_at(changes):
+    """Whatever stands there, NaN too: the same weights after three updates."""
+    valid = tf.constant([True, False] * (ROWS // 2))
+    batch = rows()._replace(next_valid=valid)
+    other = tf.where(valid[:, None], batch.next_observation, np.nan)
+    ours, theirs = agent(**changes), agent(**changes)
+    for _ in range(3):
+        ours.train(batch)
+        discount = tf.cast(valid, tf.float32)
+        theirs.train(batch._replace(next_observation=other, discount=discount))
+    assert not changed(values(ours), values(theirs))
+    # A control: a known one does matter.
+    theirs.train(batch._replace(next_observation=batch.next_observation + 1))
+    ours.train(batch)
+    assert changed(values(ours), values(theirs))
+
+
+def test_unknown_next_states_do_not_train_the_inverse_dynamics():
+    learner = agent()
+    before = values(learner.networks.inverse)
+    learner.train(rows()._replace(next_valid=tf.zeros([ROWS], tf.bool)))
+    assert not changed(before, values(learner.networks.inverse))
+
+
+def test_nothing_follows_a_session_that_ended():
+    learner = agent(exploration="entropy")
+    for variable in learner.networks.slow_value.trainable_variables:
+        variable.assign_add(tf.ones_like(variable))  # V' of anything is far from 0
+    ended = rows()._replace(discount=tf.zeros([ROWS]))
+    unknown = rows()._replace(next_valid=tf.zeros([ROWS], tf.bool))
+    target = learner._q_target(ended)
+    np.testing.assert_allclose(target, ended.reward)
+    np.testing.assert_allclose(learner._q_target(unknown), unknown.reward)
+    assert np.abs(learner._q_target(rows()) - ended.reward).min() > 0.1
+
+
+def test_the_slow_value_trails():
+    learner = agent(tau=0.25)
+    slow = values(learner.networks.slow_value)
+    learner.train(rows())
+    fast = values(learner.networks.value)
+    for name, value in values(learner.networks.slow_value).items():
+        np.testing.assert_allclose(value, 0.75 * slow[name] + 0.25 * fast[name], rtol=1e-5)
+
+
+def test_fused_and_compiled_updates_are_the_single_ones():
+    single, fused, compiled = (agent(jit_compile=jit) for jit in (False, False, True))
+    batches = rows(3, ROWS)
+    noise = tf.random.stateless_normal([3, ROWS, ACTION], [1, 2])
+    weights = tf.ones([3, ROWS])
+    for i in range(3):
+        one = Transition(*(value[i : i + 1] for value in batches))
+        single._compiled(one, weights[:1], noise[i : i + 1])
+    assert fused._compiled(batches, weights, noise).extra.updates == 3
+    tf.config.run_functions_eagerly(False)
+    assert compiled._compiled(batches, weights, noise).extra.updates == 3
+    expected = values(single.networks)
+    for learner in (fused, compiled):
+        for name, value in values(learner.networks).items():
+            np.testing.assert_allclose(
+                value, expected[name], rtol=2e-3, atol=2e-4, err_msg=name
+            )
+    # In what is compiled too, a bad batch stops the updates before it is learned from.
+    before = values(compiled)
+    reward = tf.tensor_scatter_nd_update(batches.reward, [[0, 4]], [np.inf])
+    info = compiled._compiled(batches._replace(reward=reward), weights, noise)
+    assert not changed(before, values(compiled))
+    with pytest.raises(finite.NonFiniteError, match="q loss is not finite"):
+        compiled.check(info, batches)
+
+
+def test_a_source_draws_the_batches():
+    learner = agent()
+
+    def source(count, seed):
+        assert count == 4 * ROWS and seed.shape == [2]
+        return rows(count)
+
+    assert learner.train_many(source, 4).extra.updates == 4
+    with pytest.raises(ValueError, match="updates is None"):
+        learner.train_many(source)
+
+
+def test_rows_of_weight_0_teach_nothing():
+    ours, theirs = agent(exploration="entropy"), agent(exploration="entropy")
+    weights = tf.constant([1.0, 0.0] * (ROWS // 2))
+    batch = rows()
+    ours.train(batch, weights)
+    theirs.train(batch._replace(reward=tf.where(weights > 0, batch.reward, 77.0)), weights)
+    assert not changed(values(ours.networks), values(theirs.networks))
+
+
+def test_errors_of_seen_and_of_synthetic_rows_are_told_apart():
+    batch = rows()._replace(
+        synthetic=tf.constant([True] + [False] * (ROWS - 1)),
+        reward=tf.one_hot(0, ROWS, 100.0),
+    )
+    extra = agent().train(batch).extra
+    assert float(extra.synthetic_error) > 90 > 10 > float(extra.error)
+
+
+def test_a_bad_number_is_named_and_not_learned():
+    learner, twin = agent(), agent()
+    batches = rows(3, ROWS)
+    reward = batches.reward.numpy()
+    reward[1, 4] = np.nan
+    with pytest.raises(finite.NonFiniteError, match="q loss is not finite") as error:
+        learner.train_many(batches._replace(reward=tf.constant(reward)))
+    np.testing.assert_array_equal(error.value.batch["reward"], reward[1])
+    assert error.value.batch["observation"].shape == (ROWS, OBSERVATION)
+    assert int(learner.train_step_counter) == 1
+    assert all(np.isfinite(value).all() for value in values(learner).values())
+    # The first update was made, the one after the bad one was not.
+    twin.train_many(batches)
+    assert changed(values(agent().networks), values(learner.networks))
+    assert changed(values(twin.networks), values(learner.networks))
+
+
+def test_a_checkpoint_goes_on_exactly(tmp_path):
+    config = ImrlConfig()
+    going = agent()
+    going.train(rows())
+    checkpoint.write(tmp_path / "here", going, config)
+    names = checkpoint.named_variables(going)
+    assert "networks/policy/layers/0/kernel" in names and "generator/_state_var" in names
+    back = agent(seed=7)
+    checkpoint.read(tmp_path / "here", back, config)
+    step = time_step.restart(rows().observation, batch_size=ROWS)
+    for learner in (going, back):
+        learner.train(rows(seed=1))
+    assert not changed(values(going), values(back))
+    actions = [learner.collect_policy.action(step).action for learner in (going, back)]
+    np.testing.assert_array_equal(*actions)
+
+
+def test_the_same_seed_gives_the_same_agent():
+    one, two, other = agent(seed=3), agent(seed=3), agent(seed=4)
+    for learner in (one, two, other):
+        learner.train(rows())
+    assert not changed(values(one), values(two))
+    assert changed(values(one.networks), values(other.networks))
+
+
+def test_policies():
+    learner = agent()
+    observation = rows().observation
+    step = time_step.restart(observation, batch_size=ROWS)
+    mean, _ = learner.networks.policy(observation)
+    test = learner.policy.action(step).action
+    np.testing.assert_allclose(test, tf.tanh(mean), rtol=1e-5)
+    np.testing.assert_allclose(test, learner.act(observation), rtol=1e-5)
+    first, second = (learner.collect_policy.action(step).action for _ in range(2))
+    assert np.abs(first - second).min() > 0  # stochastic in training
+    seeded = [learner.act(observation, tf.constant([1, 2])) for _ in range(2)]
+    np.testing.assert_array_equal(*seeded)
+    assert np.abs(seeded[0] - test).min() > 0
+
+
+def test_the_distribution_has_the_density_of_the_update():
+    learner = agent()
+    observation = rows().observation
+    step = time_step.restart(observation, batch_size=ROWS)
+    law = learner.collect_policy.distribution(step).action
+    mean, log_std = learner.networks.policy(observation)
+    noise = tf.random.stateless_normal([ROWS, ACTION], [3, 4])
+    fresh = learner._fresh(rows(), noise)
+    action = tf.tanh(mean + tf.exp(log_std) * noise)
+    np.testing.assert_allclose(law.log_prob(action), fresh.log_policy, rtol=1e-3, atol=1e-3)
+
+
+def test_transitions_of_other_shapes_are_refused():
+    with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
+        agent().train(rows()._replace(action=tf.zeros([ROWS, ACTION + 1])))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "both"}, {"exploration": "on"}, {"beta": -1.0}, {"tau": 2.0},
+              {"hidden": ()}, {"successor": "none"}, {"batch": 0}], ids=str,
+)  # fmt: skip
+def test_config_refuses(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*expected"):
+        ImrlConfig(**wrong)
