@@ -5,9 +5,10 @@ calm: clicked with 0.5, and one user in 20 leaves; but half leave if the same it
 at the step before. Sessions are cut after 12 steps. The optimum shows calm items, never one
 twice in a row, and reaches 0.5 (1 - 0.95^12) / 0.05 = 4.60 clicks; bait forever 1.80.
 
-Seeds differ, and one is tested, for time. With 40 logged sessions and 8 rounds of 100 (seeds 0, 1, 2)
-it ends at 4.52, 3.84 and 4.52 clicks. With rounds of 20 and a constant learning rate three seeds
-did not tell K = 5 from K = 1, so nothing is claimed here of planning against a plain DQN.
+Seeds differ, and one is tested, for time. With 40 logged sessions and 8 rounds of 100 (seeds
+0, 1, 2) it ends at 4.52, 3.84 and 4.52 clicks. With rounds of 20 and a constant learning rate
+three seeds did not tell K = 5 from K = 1, so nothing is claimed here of planning against a
+plain DQN.
 """
 
 import numpy as np
