@@ -164,7 +164,6 @@ class _RecSim:
                 of_users("user_interests"),
                 of_users("time_budget"),
                 of_documents("cluster_id", tf.int32),
-                of_documents("quality"),
             )
         if isinstance(self._simulator, recsim.LongTermSatisfaction):
             return recsim.LongTermSatisfactionState(

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrec.simulators import batched, recogym
 from tfrec.simulators.public_playing import Policy, Turn
 
-_NEWTON = 2  # steps of a Laplace step; more change nothing
+_NEWTON = 3  # steps of a Laplace step; more change nothing
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 
 
@@ -132,7 +132,8 @@ class Believing:
             some = self.after_view(some, tf.gather_nd(latest[:, place], rows), drift)
             return place + 1, _put(belief, rows, some)
 
-        longest = tf.reduce_max(tf.reduce_sum(tf.cast(latest >= 0, tf.int32), axis=1))
+        viewed = tf.reduce_any(latest >= 0, axis=0)  # [48]; with no rows, nothing
+        longest = tf.reduce_sum(tf.cast(viewed, tf.int32))
         return tf.while_loop(
             lambda place, _: place < recogym.LATEST,
             take_in,

@@ -40,11 +40,6 @@ def _categorical(probabilities: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(uniform[:, None] >= edges, tf.int32), axis=-1)
 
 
-def _picked(values: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
-    """values[b, choice[b]], and 0 where the choice is past the end: nothing was clicked."""
-    return tf.reduce_sum(values * tf.one_hot(choice, values.shape[1]), axis=1)
-
-
 @dataclasses.dataclass(frozen=True)
 class InterestEvolutionConfig:
     """Interest evolution's sizes and its reward."""
@@ -61,19 +56,18 @@ class InterestEvolutionState(NamedTuple):
       interests: float32 [B, 20] in [-1, 1]; observable.
       budget: float32 [B], minutes left; hidden.
       cluster: int32 [B, m], of each candidate; observable.
-      quality: float32 [B, m], of each candidate; hidden.
     """
 
     interests: tf.Tensor
     budget: tf.Tensor
     cluster: tf.Tensor
-    quality: tf.Tensor
 
 
 class InterestEvolution:
     """Good documents give time back, and interests follow what is watched.
 
-    A policy observes the interests, and of a candidate its cluster (one-hot).
+    A policy observes the interests, and of a candidate its cluster (one-hot). How good a
+    document is within its cluster shows when it is watched, and is drawn then.
     """
 
     def __init__(self, config: InterestEvolutionConfig = InterestEvolutionConfig()):  # noqa: B008  frozen
@@ -84,20 +78,15 @@ class InterestEvolution:
         self.slate_size = config.slate
         self.observation_size = self.action_size = CLUSTERS
 
-    def _documents(
-        self, batch: int | tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        of_cluster, of_quality = _split(seed, 2)
+    def _documents(self, batch: int | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         shape = [batch, self.config.candidates]
-        cluster = tf.random.stateless_uniform(shape, of_cluster, 0, CLUSTERS, tf.int32)
-        noise = _QUALITY_SPREAD * tf.random.stateless_normal(shape, of_quality)
-        return cluster, noise + tf.gather(tf.constant(CLUSTER_QUALITY, tf.float32), cluster)
+        return tf.random.stateless_uniform(shape, seed, 0, CLUSTERS, tf.int32)
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> InterestEvolutionState:
         of_user, of_documents = _split(seed, 2)
         interests = tf.random.stateless_uniform([batch, CLUSTERS], of_user, -1.0, 1.0)
         budget = tf.fill([batch], _BUDGET)
-        return InterestEvolutionState(interests, budget, *self._documents(batch, of_documents))
+        return InterestEvolutionState(interests, budget, self._documents(batch, of_documents))
 
     def observation(self, state: InterestEvolutionState) -> tf.Tensor:
         return state.interests
@@ -121,6 +110,7 @@ class InterestEvolution:
         action: tf.Tensor,
         choice: tf.Tensor,
         flip: tf.Tensor,
+        noise: tf.Tensor,
     ) -> batched.Outcome:
         """What follows from the draws; the candidates stay.
 
@@ -129,13 +119,15 @@ class InterestEvolution:
           action: int32 [B, k], positions among the candidates.
           choice: int32 [B], which document of the slate is clicked; k for none.
           flip: float32 [B] in [0, 1): the interest grows if it is below (interest + 1) / 2.
+          noise: float32 [B], of the clicked document's quality, in standard deviations.
         """
         clicked = tf.cast(choice < self.slate_size, tf.float32)
         cluster = tf.gather(state.cluster, action, batch_dims=1)  # [B, k]
-        quality = _picked(tf.gather(state.quality, action, batch_dims=1), choice)
         topic = tf.reduce_sum(
             tf.one_hot(cluster, CLUSTERS) * tf.one_hot(choice, self.slate_size)[..., None], 1
         )  # [B, 20], zeros without a click
+        quality = tf.linalg.matvec(topic, tf.constant(CLUSTER_QUALITY, tf.float32))
+        quality += _QUALITY_SPREAD * noise
         interest = tf.reduce_sum(state.interests * topic, axis=1)  # [B]
         change = _INTEREST_STEP * (1.0 - tf.abs(interest)) * (1.0 - interest)
         change = tf.where(flip < (interest + 1.0) / 2.0, change, -change)
@@ -154,14 +146,15 @@ class InterestEvolution:
     def step(
         self, state: InterestEvolutionState, action: tf.Tensor, seed: tf.Tensor
     ) -> batched.Outcome:
-        of_choice, of_flip, of_documents = _split(seed, 3)
+        of_choice, of_flip, of_noise, of_documents = _split(seed, 4)
         batch = tf.shape(action)[0]
         uniform = tf.random.stateless_uniform([batch], of_choice)
         choice = _categorical(self.click_probabilities(state, action), uniform)
         flip = tf.random.stateless_uniform([batch], of_flip)
-        outcome = self.transition(state, action, choice, flip)
-        cluster, quality = self._documents(batch, of_documents)
-        return outcome._replace(state=outcome.state._replace(cluster=cluster, quality=quality))
+        noise = tf.random.stateless_normal([batch], of_noise)
+        outcome = self.transition(state, action, choice, flip, noise)
+        cluster = self._documents(batch, of_documents)
+        return outcome._replace(state=outcome.state._replace(cluster=cluster))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,29 +83,34 @@ def test_evolution_by_hand():
         tf.constant(interests),
         tf.constant([10.0]),
         tf.constant([[19, 0, 3, 3, 3, 3, 3, 3, 3, 3]]),
-        tf.constant([[3.4, -3.4, 0, 0, 0, 0, 0, 0, 0, 0]]),
     )
     slate = tf.constant([[0, 1, 2]])
     # Masses 1.5, .5, 1 and 2 for no click.
     np.testing.assert_allclose(
         EVOLUTION.click_probabilities(state, slate)[0], [0.3, 0.1, 0.2, 0.4], rtol=1e-6
     )
-    # The step is .3 (1 - .5) (1 - .5) = .075, up as .7 < .75; 4 minutes give .9 back.
-    liked = EVOLUTION.transition(state, slate, tf.constant([0]), tf.constant([0.7]))
+    # The step is .3 (1 - .5) (1 - .5) = .075, up as .7 < .75; a quality of 3 + .1 x 4 = 3.4
+    # gives .9 back of each of 4 minutes.
+    liked = EVOLUTION.transition(
+        state, slate, tf.constant([0]), tf.constant([0.7]), tf.constant([4.0])
+    )
     assert liked.state.interests[0, 19].numpy() == pytest.approx(0.575)
     assert liked.state.budget[0].numpy() == pytest.approx(10 - 4 + 0.9 * 4, rel=1e-6)
     assert (liked.reward[0].numpy(), liked.clicks[0].numpy()) == (4.0, 1.0)
     # .3 (.5) (1.5) = .225, down as .3 >= .25; 4 minutes cost another 3.6.
-    disliked = EVOLUTION.transition(state, slate, tf.constant([1]), tf.constant([0.3]))
+    disliked = EVOLUTION.transition(
+        state, slate, tf.constant([1]), tf.constant([0.3]), tf.constant([-4.0])
+    )
     assert disliked.state.interests[0, 0].numpy() == pytest.approx(-0.725)
     assert disliked.state.budget[0].numpy() == pytest.approx(10 - 4 - 3.6, rel=1e-6)
-    ignored = EVOLUTION.transition(state, slate, tf.constant([3]), tf.constant([0.0]))
+    zero = tf.constant([0.0])
+    ignored = EVOLUTION.transition(state, slate, tf.constant([3]), zero, zero + 5.0)
     np.testing.assert_array_equal(ignored.state.interests, interests)
     assert ignored.state.budget[0].numpy() == 9.5
     assert (ignored.reward[0].numpy(), ignored.clicks[0].numpy()) == (0.0, 0.0)
     assert not ignored.done[0]
     last = EVOLUTION.transition(
-        state._replace(budget=tf.constant([0.5])), slate, tf.constant([3]), tf.constant([0.0])
+        state._replace(budget=tf.constant([0.5])), slate, tf.constant([3]), zero, zero
     )
     assert last.done[0]
 
@@ -124,6 +129,7 @@ def test_transitions_are_the_originals(simulator, monkeypatch):
         while not done:
             state = face.state(None, None, None)
             slate = slates.permutation(simulator.config.candidates)[: simulator.slate_size]
+            documents = face._documents(0)
             reward, clicks, shown, done = face.step(0, slate)
             action = tf.constant(slate[None], tf.int32)
             if isinstance(simulator, recsim.LongTermSatisfaction):
@@ -137,7 +143,10 @@ def test_transitions_are_the_originals(simulator, monkeypatch):
                 more = ()
                 if isinstance(simulator, recsim.InterestEvolution):
                     flip = draws.flips[-1] if clicks else [0.0]
-                    more = (tf.constant(flip, tf.float32),)
+                    watched = documents[slate[drawn if clicks else 0]]
+                    mean = recsim.CLUSTER_QUALITY[watched.cluster_id]
+                    noise = [(watched.quality - mean) / 0.1]
+                    more = (tf.constant(flip, tf.float32), tf.constant(noise, tf.float32))
                 ours = simulator.transition(state, action, tf.constant([drawn]), *more)
             assert ours.reward[0].numpy() == pytest.approx(reward, rel=1e-5)
             assert (ours.clicks[0].numpy(), ours.shown[0].numpy()) == (clicks, shown)
