@@ -1,0 +1,68 @@
+"""Why is a request refused? One exception for both doors, with gRPC's codes and HTTP's."""
+
+import re
+
+import grpc
+import tensorflow as tf
+
+_HTTP = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+TOO_LARGE = 413
+_ASSERTED = re.compile(r"assertion failed: \[(?P<message>[^\]\n]*)\]")
+_NOT_FINITE = re.compile(r"(?m)^(?P<message>.*?) : Tensor had ")
+
+
+class Refused(Exception):
+    """A request that is answered with an error.
+
+    Attributes:
+      code: gRPC's status code.
+      message: what was wrong and what was expected.
+      http: HTTP's status code.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, http: int | None = None):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http = http or _HTTP[code]
+
+
+def invalid(message: str) -> Refused:
+    """A request that no server could answer."""
+    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def too_large(message: str) -> Refused:
+    """A request beyond this server's limits."""
+    return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, message, TOO_LARGE)
+
+
+def not_found(message: str) -> Refused:
+    """A model, version, label or path that is not here."""
+    return Refused(grpc.StatusCode.NOT_FOUND, message)
+
+
+def late(seconds: float) -> Refused:
+    """A request that took longer than it may."""
+    return Refused(
+        grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within the {seconds:.3g} s allowed"
+    )
+
+
+def of_graph(error: tf.errors.OpError, seconds: float) -> Refused:
+    """What a graph's error means for a client: its own assertions are about the request."""
+    if isinstance(error, tf.errors.DeadlineExceededError):
+        return late(seconds)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for the request")
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        found = _ASSERTED.search(error.message) or _NOT_FINITE.search(error.message)
+        return invalid(found["message"].rstrip(" .") if found else error.message[:500])
+    return Refused(grpc.StatusCode.INTERNAL, "the model failed; the server's log says how")

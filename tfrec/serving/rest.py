@@ -1,0 +1,364 @@
+"""The REST door: TensorFlow Serving's paths and JSON, health and metrics.
+
+On the standard library's ThreadingHTTPServer: there are eight paths and no pages, and
+what matters here (when a body is read, how many connections are open, how they end) is in
+its handler's hands. Werkzeug, which the lock has too, runs the same server underneath.
+"""
+
+import base64
+import binascii
+import contextlib
+import http.server
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+from google.protobuf import json_format
+from tensorflow.core.protobuf import meta_graph_pb2
+
+from tfrec import errors
+from tfrec.serving import refusal, rpc, saved, service
+
+_MODEL = re.compile(
+    r"/v1/models/(?P<name>[^/:]+)"
+    r"(?:/versions/(?P<version>\d{1,19})|/labels/(?P<label>[^/:]+))?"
+    r"(?P<what>:predict|/metadata)?"
+)
+_METRICS = ("/metrics", "/monitoring/prometheus/metrics")  # the second is TF Serving's
+_IDLE_SECONDS = 30.0  # without a byte from a client
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "f": ((int, float), "numbers"),
+    "i": ((int,), "whole numbers"),
+    "u": ((int,), "whole numbers"),
+    "b": ((bool,), "booleans"),
+    "O": ((str, dict), "strings"),
+}
+
+
+class RestServer:
+    """The door, open from the start until `stop`.
+
+    Args:
+      answers: what stands behind it.
+      host: address to listen on.
+      port: 0 for any free one.
+
+    Attributes:
+      port: the port that it got.
+
+    Raises:
+      UserError: if the port cannot be had.
+    """
+
+    def __init__(self, answers: service.Service, host: str, port: int):
+        try:
+            self._http = _Http(answers, host, port)
+        except OSError as error:
+            raise errors.UserError(
+                f"REST cannot listen on {host}:{port}: {error.strerror}"
+            ) from error
+        self.port = self._http.server_address[1]
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": 0.1}, name="rest"
+        )
+        self._thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Accepts nothing more, lets running requests end; whether all did in time."""
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+        return self._http.drained(time.monotonic() + seconds)
+
+
+class _Http(http.server.ThreadingHTTPServer):
+    daemon_threads = True  # their end is waited for in `drained`, with a limit
+    request_queue_size = 128
+
+    def __init__(self, answers: service.Service, host: str, port: int):
+        self.service = answers
+        self._open: set[socket.socket] = set()
+        self._change = threading.Condition()
+        self.draining = False
+        super().__init__((host, port), _Handler)
+
+    def process_request(self, request, client_address):
+        with self._change:
+            full = len(self._open) >= self.service.limits.max_connections
+            if not full:
+                self._open.add(request)
+        if full:
+            with contextlib.suppress(OSError):
+                request.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            super().shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        super().shutdown_request(request)
+        with self._change:
+            self._open.discard(request)
+            self._change.notify_all()
+
+    def drained(self, deadline: float) -> bool:
+        """Ends idle connections and waits for the others."""
+        with self._change:
+            self.draining = True
+            for connection in self._open:
+                # Whoever waits for the next request reads the end; answers still go out.
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RD)
+            return self._change.wait_for(
+                lambda: not self._open, max(0.0, deadline - time.monotonic())
+            )
+
+    def handle_error(self, request, client_address):
+        logging.info("%s: connection failed", client_address, exc_info=True)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = _IDLE_SECONDS
+    wbufsize = -1
+    disable_nagle_algorithm = True
+    server: _Http
+
+    def handle(self):
+        # A client that goes away is its own business.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            super().handle()
+
+    def do_GET(self):  # noqa: N802  the base class's name
+        self._answer(self._get)
+
+    def do_POST(self):  # noqa: N802
+        self._answer(self._post)
+
+    def _answer(self, act):
+        answers = self.server.service
+        try:
+            with answers.metrics.observed("rest", self._method()):
+                status, body, kind = act(answers)
+        except refusal.Refused as refused:
+            status, kind = refused.http, "application/json"
+            body = json.dumps({"error": refused.message}).encode()
+        self._reply(status, body, kind)
+
+    def _method(self) -> str:
+        """For the metrics: one of few, whatever was asked for."""
+        found = _MODEL.fullmatch(self._path())
+        if not found:
+            return "other"
+        return {":predict": "Predict", "/metadata": "GetModelMetadata"}.get(
+            found["what"], "GetModelStatus"
+        )
+
+    def _path(self) -> str:
+        return self.path.partition("?")[0]
+
+    def _get(self, answers: service.Service) -> tuple[int, bytes, str]:
+        path = self._path()
+        if path in _METRICS:
+            return 200, answers.metrics.text(), "text/plain; version=0.0.4; charset=utf-8"
+        if path == "/healthz":
+            return 200, b"ok\n", "text/plain"
+        if path == "/readyz":
+            ready = answers.ready()
+            return 200 if ready else 503, b"ready\n" if ready else b"not ready\n", "text/plain"
+        found = self._model(path)
+        if found["what"] == ":predict":
+            raise refusal.Refused(refusal.invalid("").code, ":predict takes a POST", 405)
+        act = rpc.metadata if found["what"] else rpc.status
+        message = act(answers, _asked(found))
+        body = json_format.MessageToJson(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        return 200, body.encode(), "application/json"
+
+    def _post(self, answers: service.Service) -> tuple[int, bytes, str]:
+        body = self._body(answers.limits.max_bytes)
+        found = self._model(self._path())
+        if found["what"] != ":predict":
+            raise refusal.not_found(f"{self._path()[:200]} takes no POST; expected :predict")
+        answer = predict(answers, _asked(found), body)
+        return 200, json.dumps(answer).encode(), "application/json"
+
+    def _model(self, path: str) -> re.Match:
+        found = _MODEL.fullmatch(path)
+        if not found:
+            raise refusal.not_found(
+                f"{path[:200]}: no such path; there are "
+                "/v1/models/<name>[/versions/<n>|/labels/<label>][:predict|/metadata], "
+                "/healthz, /readyz and /metrics"
+            )
+        return found
+
+    def _body(self, most: int) -> bytes:
+        """The body, read only once its size is known to be allowed."""
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            self.close_connection = True  # where its body ends is not known
+            raise refusal.Refused(
+                refusal.invalid("").code, "a Content-Length is needed; no chunked bodies", 411
+            )
+        size = int(length)
+        if size > most:
+            self.close_connection = True
+            self._skip(min(size, 8 * most))
+            raise refusal.too_large(f"a body of {size} bytes; this server takes {most}")
+        body = self.rfile.read(size)
+        if len(body) < size:
+            raise ConnectionResetError
+        return body
+
+    def _skip(self, size: int) -> None:
+        """Reads past a body: closing on unread bytes would take the answer along."""
+        while size > 0 and (read := self.rfile.read(min(size, 2**16))):
+            size -= len(read)
+
+    def _reply(self, status: int, body: bytes, kind: str) -> None:
+        if self.server.draining:
+            self.close_connection = True
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_error(self, code, message=None, explain=None):
+        """What the base class refuses by itself (no HTTP, unknown method), as JSON."""
+        self.close_connection = True
+        text = message or http.HTTPStatus(code).phrase
+        self._reply(code, json.dumps({"error": text}).encode(), "application/json")
+
+    def log_message(self, format, *args):  # noqa: A002  the base class's name
+        pass  # metrics count requests
+
+
+def predict(answers: service.Service, asked: service.Asked, body: bytes) -> dict[str, Any]:
+    """Answers a `:predict` body in the format, row or column, that it came in.
+
+    Raises:
+      Refused: if the body is no such JSON, or the request is refused.
+    """
+    try:
+        question = json.loads(body)
+    except (ValueError, RecursionError) as error:  # also text that is no UTF-8
+        raise refusal.invalid(f"not JSON: {error}") from error
+    if not isinstance(question, dict) or len({"instances", "inputs"} & set(question)) != 1:
+        raise refusal.invalid("expected an object with either 'instances' or 'inputs'")
+    signature = question.get("signature_name", "serving_default")
+    if not isinstance(signature, str):
+        raise refusal.invalid("signature_name: expected a string")
+    asked = service.Asked(asked.model, asked.version, asked.label, signature)
+    by_row = "instances" in question
+
+    def read(definition: meta_graph_pb2.SignatureDef) -> dict[str, np.ndarray]:
+        values: Any = question.get("inputs")
+        if by_row:
+            values = _columns(question["instances"], definition)
+        if not isinstance(values, dict):  # a model of one input may leave out its name
+            if len(definition.inputs) != 1:
+                raise refusal.invalid(
+                    f"expected an object with the inputs {', '.join(sorted(definition.inputs))}"
+                )
+            values = {next(iter(definition.inputs)): values}
+        return {name: _array(name, value, definition) for name, value in values.items()}
+
+    _, outputs = answers.predict(asked, read)
+    plain = {name: _plain(value) for name, value in outputs.items()}
+    if not by_row:
+        return {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
+    if len(plain) == 1:
+        return {"predictions": next(iter(plain.values()))}
+    rows = zip(*plain.values(), strict=True)
+    return {"predictions": [dict(zip(plain, row, strict=True)) for row in rows]}
+
+
+def _asked(found: re.Match) -> service.Asked:
+    version = None if found["version"] is None else int(found["version"])
+    return service.Asked(found["name"], version, found["label"])
+
+
+def _columns(instances: Any, definition: meta_graph_pb2.SignatureDef) -> dict[str, list]:
+    """Rows of named values as one list for each name."""
+    if not isinstance(instances, list) or not instances:
+        raise refusal.invalid("instances: expected a list of at least one")
+    if not isinstance(instances[0], dict) or set(instances[0]) == {"b64"}:
+        if len(definition.inputs) != 1:
+            raise refusal.invalid(
+                "instances: expected objects with the inputs "
+                f"{', '.join(sorted(definition.inputs))}"
+            )
+        return {next(iter(definition.inputs)): instances}
+    names = set(instances[0])
+    for row, instance in enumerate(instances):
+        if not isinstance(instance, dict) or set(instance) != names:
+            raise refusal.invalid(f"instances[{row}]: its inputs are not those of the first")
+    return {name: [instance[name] for instance in instances] for name in names}
+
+
+def _array(name: str, value: Any, definition: meta_graph_pb2.SignatureDef) -> np.ndarray:
+    """A nested list as an array of the input's type; nothing is converted silently."""
+    if name not in definition.inputs:
+        known = ", ".join(sorted(definition.inputs))
+        raise refusal.invalid(f"no input {name[:80]!r}; the inputs are {known}")
+    dtype, _ = saved.expected(definition, name)
+    wanted = np.dtype(dtype.as_numpy_dtype)
+    allowed, readable = _TYPES[wanted.kind]
+    try:
+        found = np.array(value, dtype=object)
+    except ValueError as error:
+        raise refusal.invalid(f"{name}: not a rectangle: {error}") from error
+    for kind in set(map(type, found.flat)):
+        if kind is list:
+            raise refusal.invalid(f"{name}: lists of one level must have one length")
+        if kind not in allowed:
+            raise refusal.invalid(f"{name}: a {kind.__name__}; expected {readable}")
+    try:
+        if dtype == tf.string:
+            flat = [_bytes(name, text) for text in found.flat]
+            strings = np.empty(len(flat), object)
+            strings[:] = flat
+            return strings.reshape(found.shape)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
+            return found.astype(wanted)
+    except (OverflowError, ValueError) as error:
+        raise refusal.invalid(f"{name}: {error}; expected {dtype.name}") from error
+
+
+def _bytes(name: str, text: str | Mapping[str, Any]) -> bytes:
+    """A JSON string, or {"b64": ...} for bytes that are none."""
+    try:
+        if isinstance(text, str):
+            return text.encode()
+        if set(text) == {"b64"} and isinstance(text["b64"], str):
+            return base64.b64decode(text["b64"], validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise refusal.invalid(f"{name}: {error}") from error
+    raise refusal.invalid(f'{name}: expected a string or {{"b64": "..."}}')
+
+
+def _plain(value: np.ndarray) -> Any:
+    """An array as JSON has it; infinite and NaN are the tokens Infinity and NaN."""
+    if value.dtype.kind not in "SO":
+        return value.tolist()
+    texts = np.empty(value.size, object)
+    texts[:] = [_text(item) for item in value.flat]
+    return texts.reshape(value.shape).tolist()
+
+
+def _text(item: bytes) -> str | dict[str, str]:
+    try:
+        return item.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(item).decode()}

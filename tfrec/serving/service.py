@@ -1,0 +1,207 @@
+"""What both doors of the server share: limits, the queue, the clock and the counters."""
+
+import contextlib
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+import prometheus_client
+from absl import logging
+
+from tfrec.serving import refusal, versions
+from tfrec.training.options import option
+
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LimitsConfig:
+    """How much one request, and all of them together, may ask."""
+
+    concurrency: int = option(4, "requests that the model works on at a time")
+    queue: int = option(64, "requests that may wait beside those; more are refused")
+    time_limit: float = option(10.0, "seconds a request may take, waiting included")
+    max_request_mib: float = option(4.0, "size of a request's body, MiB")
+    max_rows: int = option(128, "rows of a batch")
+    max_values: int = option(100_000, "values of one input, e.g. candidates of all rows")
+    max_k: int = option(1000, "how many items a request may ask for")
+    max_connections: int = option(256, "open REST connections")
+    drain_seconds: float = option(30.0, "seconds that running requests have at the end")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not value > 0 and not (field.name == "queue" and value == 0):
+                raise ValueError(f"{field.name} must be above 0")
+
+    @property
+    def max_bytes(self) -> int:
+        return int(self.max_request_mib * 2**20)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A request for a prediction, but for its inputs.
+
+    Attributes:
+      model: the model's name.
+      version: a version's number, or None.
+      label: a label instead, or None.
+      signature: its name.
+      outputs: which outputs to answer; empty for all.
+    """
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+    signature: str = "serving_default"
+    outputs: Collection[str] = ()
+
+
+class Metrics:
+    """Counters in a registry of their own, so that two servers share none.
+
+    Args:
+      served: the versions, for their numbers.
+    """
+
+    def __init__(self, served: versions.Versions):
+        self.registry = prometheus_client.CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self.registry)
+        self._requests = prometheus_client.Counter(
+            "tfrec_requests", "Requests answered.", ("door", "method", "code"),
+            registry=self.registry,
+        )  # fmt: skip
+        self._seconds = prometheus_client.Histogram(
+            "tfrec_request_seconds", "Time to answer a request.", ("door", "method"),
+            registry=self.registry, buckets=_BUCKETS,
+        )  # fmt: skip
+        for name, text, value in (
+            ("tfrec_newest_version", "Highest version that answers.",
+             lambda: max(served.available(), default=0)),
+            ("tfrec_versions", "Versions that answer.", lambda: len(served.available())),
+            ("tfrec_version_loads", "Versions loaded so far.", lambda: served.loads),
+            ("tfrec_version_refusals", "Versions refused so far.", lambda: served.refusals),
+        ):  # fmt: skip
+            self.gauge(name, text, value)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A number that is read when it is asked for."""
+        prometheus_client.Gauge(name, text, registry=self.registry).set_function(value)
+
+    @contextlib.contextmanager
+    def observed(self, door: str, method: str) -> Iterator[None]:
+        """Counts and times a request; what nobody foresaw becomes INTERNAL and is logged."""
+        start, code = time.perf_counter(), grpc.StatusCode.OK
+        try:
+            yield
+        except refusal.Refused as refused:
+            code = refused.code
+            raise
+        except Exception as error:  # a request must never take the server down
+            logging.exception("%s %s failed", door, method)
+            code = grpc.StatusCode.INTERNAL
+            raise refusal.Refused(code, "internal error; the server's log says more") from error
+        finally:
+            self._requests.labels(door, method, code.name).inc()
+            self._seconds.labels(door, method).observe(time.perf_counter() - start)
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus' text format."""
+        return prometheus_client.generate_latest(self.registry)
+
+
+class _Gate:
+    """Lets so many in, so many wait, and refuses the rest."""
+
+    def __init__(self, inside: int, waiting: int):
+        self._inside = threading.BoundedSemaphore(inside)
+        self._places = threading.BoundedSemaphore(inside + waiting)
+
+    @contextlib.contextmanager
+    def passed(self, deadline: float, limit: float) -> Iterator[None]:
+        if not self._places.acquire(blocking=False):
+            raise refusal.Refused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests at once; try again later"
+            )
+        try:
+            if not self._inside.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                raise refusal.late(limit)
+            try:
+                yield
+            finally:
+                self._inside.release()
+        finally:
+            self._places.release()
+
+
+class Service:
+    """Answers predictions within the limits.
+
+    Args:
+      limits: what a request may ask.
+      served: the versions.
+    """
+
+    def __init__(self, limits: LimitsConfig, served: versions.Versions):
+        self.limits = limits
+        self.versions = served
+        self.metrics = Metrics(served)
+        self.draining = False
+        self._gate = _Gate(limits.concurrency, limits.queue)
+
+    def predict(
+        self,
+        asked: Asked,
+        read: Callable[[Any], Mapping[str, np.ndarray]],
+        seconds: float | None = None,
+    ) -> tuple[int, dict[str, np.ndarray]]:
+        """Answers one request.
+
+        Args:
+          asked: what of.
+          read: gives the inputs for a SignatureDef; may raise Refused.
+          seconds: how long the client waits, or None.
+
+        Returns:
+          The number of the version that answered, and its outputs.
+
+        Raises:
+          Refused: if it is not answered; says why.
+        """
+        limit = min(self.limits.time_limit, math.inf if seconds is None else seconds)
+        deadline = time.monotonic() + limit
+        with self.versions.lease(asked.model, asked.version, asked.label) as version:
+            inputs = read(version.signature(asked.signature))
+            self._check_size(inputs)
+            with self._gate.passed(deadline, limit):
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise refusal.late(limit)
+                return version.number, version.run(asked.signature, inputs, asked.outputs, left)
+
+    def _check_size(self, inputs: Mapping[str, np.ndarray]) -> None:
+        limits = self.limits
+        for name, value in inputs.items():
+            if value.size > limits.max_values:
+                raise refusal.too_large(
+                    f"{name}: {value.size} values; this server takes at most "
+                    f"{limits.max_values}"
+                )
+            if value.ndim and value.shape[0] > limits.max_rows:
+                raise refusal.too_large(
+                    f"{name}: {value.shape[0]} rows; this server takes at most "
+                    f"{limits.max_rows}"
+                )
+        k = inputs.get("k")
+        if k is not None and k.size and k.dtype.kind == "i" and k.max() > limits.max_k:
+            raise refusal.too_large(f"k: {k.max()}; this server takes at most {limits.max_k}")
+
+    def ready(self) -> bool:
+        """Whether requests may be sent here."""
+        return not self.draining and bool(self.versions.available())
