@@ -24,7 +24,7 @@ NOTHING = -float("inf")  # the score of what must not be answered
 _BLOCK = 64  # items of which the first pass keeps one number
 _CHUNK = 32_768  # items scored at once: 4 MB of scores for 32 queries stay in the cache
 _EXCLUDED = 64  # with more exclusions than this, comparing each with each would cost too much
-_SHARE = 32  # blocks pay while no more than one in 32 is scored again
+_SHARE = 16  # blocks pay while no more than one in 16 is scored again
 
 
 class ItemTable(tf.Module):

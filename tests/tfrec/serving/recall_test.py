@@ -10,7 +10,7 @@ from tests.tfrec.serving import fake_ranker
 from tfrec import errors
 from tfrec.serving import export, files, golden, recall, requests, tables
 
-COUNT = 30_000  # 469 blocks of 64: the first pass goes by blocks for k + E + 1 up to 14
+COUNT = 30_000  # 469 blocks of 64: the first pass goes by blocks for k + E + 1 up to 29
 
 
 def catalogue(count=COUNT):

@@ -36,7 +36,7 @@ def search(table, query, exclude, k):
     return score.numpy(), index.numpy()
 
 
-# 10,000 items have 157 blocks of 64: 4 may be scored again, so k=2 goes by blocks and k=10
+# 10,000 items have 160 blocks of 64: 10 may be scored again, so k=2 goes by blocks and k=10
 # by chunks. 64 and 65 items: a full block and one item more.
 @pytest.mark.parametrize("precision", tables.PRECISIONS)
 @pytest.mark.parametrize(
@@ -112,14 +112,15 @@ def test_size_and_stored_vectors(precision, size):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_the_shortlist_of_a_reduced_table_holds_the_best(precision):
+@pytest.mark.parametrize("count", [50_000, 100_000])  # by chunks, by blocks
+def test_the_shortlist_of_a_reduced_table_holds_the_best(precision, count):
     random = np.random.default_rng(3)
-    vectors = random.normal(size=(50_000, 17)).astype(np.float32)
+    vectors = random.normal(size=(count, 17)).astype(np.float32)
     query = random.normal(size=(16, 17)).astype(np.float32)
     none = np.zeros((16, 0), np.int32)
     exact = sorted_best(vectors, query, none, 10)[1]
     table = tables.ItemTable(vectors, precision)
-    rough = search(table, query, none, int(tables.shortlist(tf.constant(10), 50_000)))[1]
+    rough = search(table, query, none, int(tables.shortlist(tf.constant(10), count)))[1]
     assert rough.shape == (16, 74)
     assert (rough[:, :10] != exact).any()  # or there would be no need of it
     assert all(set(best) <= set(found) for best, found in zip(exact, rough, strict=True))
