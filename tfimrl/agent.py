@@ -143,7 +143,7 @@ class ImrlNetworks(tf.Module):
         return [critic(observation, action)[:, 0] for critic in self.critics]
 
     def follow(self, tau: float) -> None:
-        """psi' <- tau psi + (1 - tau) psi' (below eq 15)."""
+        """Moves psi' <- tau psi + (1 - tau) psi' (below eq 15)."""
         pairs = zip(self.value.variables, self.slow_value.variables, strict=True)
         for ours, slow in pairs:
             slow.assign(slow + tau * (ours - slow))
@@ -365,7 +365,7 @@ class ImrlAgent(tf_agent.TFAgent):
             done += tf.cast(bad < 0, tf.int32)
         self._train_step_counter.assign_add(tf.cast(done, tf.int64))
         tried = tf.cast(done + tf.cast(bad >= 0, tf.int32), tf.float32)
-        info = ImrlInfo(*tf.unstack(total / tried), non_finite=bad, updates=done)
+        info = ImrlInfo(*tf.unstack(total / tried, num=_MEANS), bad, done)  # type: ignore[call-arg]
         loss = info.q_loss + info.value_loss + info.policy_loss + info.inverse_loss
         return tf_agent.LossInfo(loss, info)
 
@@ -412,10 +412,10 @@ class ImrlAgent(tf_agent.TFAgent):
         gradients = [g for part in parts for g in found[part][1]]
         checked = [found[part][0] for part in parts] + gradients
         bad = finite.first_non_finite(dict(zip(self.checked, checked, strict=True)))
-        none = (tf.constant(0.0), [])
+        nothing = tf.constant(0.0)
         error = tf.abs(twins[0] - target)
         synthetic = tf.cast(batch.synthetic, tf.float32)
-        means = [found.get(part, none)[0] for part in _LOSSES] + [
+        means = [found[part][0] if part in found else nothing for part in _LOSSES] + [
             temperature,
             -tf.reduce_mean(fresh.log_policy),
             tf.reduce_mean(fresh.log_inverse - fresh.log_policy),
@@ -470,7 +470,8 @@ class ImrlAgent(tf_agent.TFAgent):
         return _Fresh(log_policy, log_inverse, bonus, q)
 
     def _stored_log_inverse(self, batch: Transition) -> tf.Tensor:
-        """log p_xi(a|s', s) of the stored actions, float [B], nats."""
+        """The log p_xi(a|s', s) of the stored actions, float [B], nats."""
+        assert self.networks.inverse is not None
         return self.networks.inverse.log_prob(
             batch.observation, batch.next_observation, networks.unsquashed(batch.action)
         )

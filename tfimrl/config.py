@@ -47,7 +47,7 @@ class ImrlConfig:
     # Intrinsic motivation.
     mode: str = option(
         "fixed",
-        "faithful: beta weighs all of g as printed, and the learned temperature enters nothing; "
+        "faithful: beta weighs all of g as printed, the learned temperature enters nothing; "
         "fixed: beta weighs log p(a|s',s) and the temperature weighs -log pi (ours)",
     )
     exploration: str = option(
@@ -58,8 +58,8 @@ class ImrlConfig:
     beta: float = option(0.01, "weight of the intrinsic term, in scaled reward per nat (ours)")
     successor: str = option(
         "replay",
-        "which s' eq 12 asks about: replay takes the stored a and s', forward draws both a and, "
-        "from a learned Gaussian model, s' (ours)",
+        "which s' eq 12 asks about: replay takes the stored a and s', forward draws a from the "
+        "policy and s' from a learned Gaussian model (ours)",
     )
     # Which transitions are augmented, eq 16.
     threshold_start: float = option(1.0, "sigma, the first threshold, in reward (paper)")

@@ -47,7 +47,7 @@ class InverseDynamics(tf.Module):
     def log_prob(
         self, observation: tf.Tensor, next_observation: tf.Tensor, u: tf.Tensor
     ) -> tf.Tensor:
-        """log p_xi(a|s', s), float [B], nats.
+        """The log p_xi(a|s', s), float [B], nats.
 
         Args:
           observation: s, float [B, O].
@@ -89,18 +89,18 @@ class ForwardModel(tf.Module):
     def log_prob(
         self, observation: tf.Tensor, action: tf.Tensor, next_observation: tf.Tensor
     ) -> tf.Tensor:
-        """log P_eta(s'|s, a), float [B], nats; s and s' are [B, O], a is [B, D]."""
+        """The log P_eta(s'|s, a), float [B], nats; s and s' are [B, O], a is [B, D]."""
         mean, log_std = self.gaussian(observation, action)
         return networks.gaussian_log_prob(mean, log_std, next_observation - observation)
 
     def sample(self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """s' of an action nobody took, with its gradient; noise is normal [B, O]."""
+        """The s' of an action nobody took, with its gradient; noise is normal [B, O]."""
         mean, log_std = self.gaussian(observation, action)
         return observation + mean + tf.exp(log_std) * noise
 
 
 def replay_log_inverse(log_inverse: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """log p_xi of eq 12 at the stored (a, s'), a number without gradient, float [B].
+    """The log p_xi of eq 12 at the stored (a, s'), a number without gradient, float [B].
 
     Args:
       log_inverse: log p_xi(a|s', s) of the stored actions, float [B].
@@ -120,7 +120,7 @@ def forward_log_inverse(
     u: tf.Tensor,
     noise: tf.Tensor,
 ) -> tf.Tensor:
-    """log p_xi of eq 12 at a fresh action and the model's s', with gradients, float [B].
+    """The log p_xi of eq 12 at a fresh action and the model's s', with gradients, float [B].
 
     Args:
       inverse: p_xi.

@@ -40,7 +40,7 @@ def gain(
     inverse_weight: tf.Tensor | float,
     entropy_weight: tf.Tensor | float,
 ) -> tf.Tensor:
-    """beta g(s, a) of eqs 11-13, one draw of s' and a; float [B].
+    """The beta g(s, a) of eqs 11-13, one draw of s' and a; float [B].
 
     With equal weights this is beta * (log p_xi(a|s',s) - log pi(a|s)), eq 12 as printed. With
     `inverse_weight` 0 it is SAC's entropy bonus; then log p_xi may be anything finite.

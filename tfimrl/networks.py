@@ -18,12 +18,12 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 def unsquashed(action: tf.Tensor) -> tf.Tensor:
-    """u of a = tanh(u), any shape; an action on its bound is taken just inside."""
+    """The u of a = tanh(u), any shape; an action on its bound is taken just inside."""
     return tf.math.atanh(tf.clip_by_value(action, -1 + _MARGIN, 1 - _MARGIN))
 
 
 def gaussian_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-    """log N(u; mean, diag(exp(log_std)^2)), all [B, D]; float [B], nats."""
+    """The log of N(u; mean, diag(exp(log_std)^2)), all [B, D]; float [B], nats."""
     scaled = (u - mean) * tf.exp(-log_std)  # [B, D]
     return tf.reduce_sum(-0.5 * (tf.square(scaled) + _LOG_2PI) - log_std, axis=-1)
 
@@ -34,7 +34,7 @@ def log_slope(u: tf.Tensor) -> tf.Tensor:
 
 
 def squashed_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-    """log density of a = tanh(u), float [B], nats.
+    """The log density of a = tanh(u), float [B], nats.
 
     Args:
       mean: of u, float [B, D].

@@ -1,4 +1,4 @@
-"""What an update moves and what it must not; draws, checkpoints, bad numbers, TF-Agents' face."""
+"""What an update moves and what it must not; draws, checkpoints, bad numbers, policies."""
 
 import numpy as np
 import pytest

@@ -10,7 +10,7 @@ from tf_agents.agents.sac import sac_agent
 from tf_agents.networks import network
 from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
-from tf_agents.trajectories import policy_step, time_step
+from tf_agents.trajectories import time_step
 
 from tfimrl import losses
 
