@@ -51,9 +51,14 @@ def transitions():
 def earned(transitions, calls=40, **changes):
     """Reward of six steps of the mean action, after 20 updates a call."""
     config = ImrlConfig(
-        hidden=(32, 32), learning_rate=3e-3, tau=0.05, initial_temperature=0.1, **changes
+        hidden=(32, 32),
+        batch=128,
+        learning_rate=3e-3,
+        tau=0.05,
+        initial_temperature=0.1,
+        **changes,
     )
-    agent = ImrlAgent(config, 2, 1, seed=1)
+    agent = ImrlAgent(config, 2, 1, seed=1, jit_compile=False)  # compiling takes longer
     number = len(transitions.reward)
 
     def source(count, seed):
