@@ -1,0 +1,192 @@
+"""Load on the development server while versions change under it.
+
+    python -m benchmarks.serving_load --minutes=10 --clients=4
+
+Starts `launch.serve` in a process of its own over a folder with a small exported model. Every
+few seconds a version is added, or the newest removed (a rollback), in turn; one version in the
+folder is corrupt all the time. Meanwhile clients ask over gRPC and REST, each the next question
+as soon as the last is answered, without retries. Printed: requests and failed requests,
+latency percentiles, versions loaded, and the server's resident memory over time, which must
+not grow. Linux only (/proc).
+"""
+
+import argparse
+import collections
+import itertools
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+import rich
+
+import tfrec  # noqa: F401  sets up Keras 2 before TensorFlow comes
+from tfgoalrec import agent as goalrec_agent
+from tfgoalrec import config, measurements
+from tfrec import types
+from tfrec.data import vocabulary
+from tfrec.serving import client, export, requests
+
+_CORRUPT = 9_000  # higher than any other: the server would prefer it
+
+
+def export_model(folder: pathlib.Path, items: int) -> pathlib.Path:
+    """Exports an untrained GoalRec, small but of the real shape."""
+    spec = types.DataSpec(
+        (types.FeedbackColumn("click", "binary", "clicks"),), items, 10, 20, 30
+    )
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(items + 1, 16)).astype(np.float32)
+    measured = measurements.Measurements((), spec, vectors[:, :2])
+    agent = goalrec_agent.GoalRecAgent(config.GoalRecConfig(), spec, measured, vectors, 0)
+    ids = vocabulary.Vocabulary(
+        vocabulary.Ids(np.array(sorted(f"item {i:07d}" for i in range(items)))),
+        vocabulary.Ids(np.arange(10)),
+    )
+    return export.export(agent.trained(ids, {"data": "none"}), folder)
+
+
+class Asking(threading.Thread):
+    """One client: asks until told to end."""
+
+    def __init__(self, asks: client.Client, items: list[str], end: threading.Event, seed: int):
+        super().__init__()
+        self._asks, self._items, self._end = asks, items, end
+        self._random = np.random.default_rng(seed)
+        self.seconds: list[float] = []
+        self.failures: collections.Counter[str] = collections.Counter()
+        self.versions: set[int | None] = set()
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            history = tuple(self._random.choice(self._items, 5).tolist())
+            asked = requests.Request(history, ((1.0,),) * 5, goal_name="click", k=10)
+            start = time.perf_counter()
+            try:
+                self.versions.add(self._asks.rank(asked).version)
+            except client.RequestError as error:
+                self.failures[str(error)[:120]] += 1
+            self.seconds.append(time.perf_counter() - start)
+
+
+def resident(process: int) -> float:
+    """Resident memory of a process, MiB."""
+    text = pathlib.Path(f"/proc/{process}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return int(found[1]) / 1024 if found else float("nan")
+
+
+def put(good: pathlib.Path, folder: pathlib.Path, number: int, damaged: bool = False) -> None:
+    """Adds a version as an export does: complete at once."""
+    unfinished = folder / f".unfinished-{number}"
+    shutil.copytree(good, unfinished)
+    if damaged:
+        data = next((unfinished / "variables").glob("*.data*"))
+        data.write_bytes(data.read_bytes()[:-8])
+    os.rename(unfinished, folder / str(number))
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--clients", type=int, default=4, help="half of them over each door")
+    parser.add_argument("--every", type=float, default=4.0, help="seconds between changes")
+    parser.add_argument("--items", type=int, default=1000)
+    flags = parser.parse_args()
+    client._ATTEMPTS = 1  # a failed request is a failed request
+    with tempfile.TemporaryDirectory() as temporary:
+        good = export_model(pathlib.Path(temporary, "good"), flags.items)
+        folder = pathlib.Path(temporary, "served")
+        folder.mkdir()
+        put(good, folder, 1)
+        put(good, folder, _CORRUPT, damaged=True)
+        log = pathlib.Path(temporary, "log")
+        with log.open("w") as errors:
+            server = subprocess.Popen(
+                [sys.executable, "-m", "launch.serve", f"--model={folder}", "--port=0",
+                 "--rest_port=0", "--poll_seconds=0.5"],
+                stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
+        try:
+            measure(server, folder, good, flags)
+        finally:
+            server.kill()
+            server.wait()
+            loads = re.findall(r"version \d+ (loaded|refused|unloaded)", log.read_text())
+            rich.print("server's log:", dict(collections.Counter(loads)))
+
+
+def measure(
+    server: subprocess.Popen,
+    folder: pathlib.Path,
+    good: pathlib.Path,
+    flags: argparse.Namespace,
+) -> None:
+    """Asks and changes versions for the time given, then prints what came of it."""
+    addresses = []
+    assert server.stdout is not None
+    for line in server.stdout:
+        if found := re.match(r"gRPC (\S+)", line):
+            addresses.append(f"grpc://{found[1]}")
+        elif found := re.match(r"REST (http://[^/]+)", line):
+            addresses.append(found[1])
+            break
+    if len(addresses) != 2:
+        raise SystemExit("the server did not start")
+    contract = client.Contract.read(good / "manifest.json")
+    items = [f"item {i:07d}" for i in range(flags.items)]
+    end = threading.Event()
+    asking = [
+        Asking(client.connect(addresses[i % 2], contract, seconds=20.0), items, end, i)
+        for i in range(flags.clients)
+    ]
+    for one in asking:
+        one.start()
+    start, memory = time.monotonic(), []
+    live, number = [1], 1
+    for change in itertools.cycle(("add", "add", "roll back")):
+        time.sleep(flags.every)
+        memory.append((time.monotonic() - start, resident(server.pid)))
+        if memory[-1][0] > 60 * flags.minutes:
+            break
+        if change == "add":
+            number += 1
+            put(good, folder, number)
+            live.append(number)
+            gone = live.pop(0) if len(live) > 2 else None
+        else:
+            gone = live.pop()
+        if gone is not None:
+            removed = folder / f".removed-{gone}"
+            os.rename(folder / str(gone), removed)
+            shutil.rmtree(removed)
+    end.set()
+    for one in asking:
+        one.join()
+    server.send_signal(signal.SIGTERM)
+    server.communicate(timeout=60)
+    for door, name in enumerate(("gRPC", "REST")):
+        seconds = np.concatenate([one.seconds for one in asking[door::2]])
+        failures = sum((one.failures for one in asking[door::2]), collections.Counter())
+        p50, p90, p99 = 1000 * np.percentile(seconds, (50, 90, 99))
+        rich.print(
+            f"{name}: {len(seconds):,} requests, {failures.total()} failed {dict(failures)}; "
+            f"p50 {p50:.1f} p90 {p90:.1f} p99 {p99:.1f} max {1000 * seconds.max():.0f} ms"
+        )
+    versions = {version for one in asking for version in one.versions if version}
+    rich.print(f"versions that answered over gRPC: {sorted(versions)}")
+    shown = memory[:: max(1, len(memory) // 12)]
+    rich.print("resident MiB:", ", ".join(f"{at:.0f} s {size:.0f}" for at, size in shown))
+    rich.print(f"the server's exit code: {server.returncode}")
+
+
+if __name__ == "__main__":
+    main()
