@@ -25,21 +25,22 @@ from tf_agents.utils import common
 from benchmarks import timing
 from tfimrl.agent import ImrlAgent
 from tfimrl.config import ImrlConfig
-from tfimrl.transition import Transition
+from tfrec.replay.steps import Steps
 
 
 def batches(
     number: int, rows: int, observation_size: int, action_size: int, seed: int = 0
-) -> Transition:
+) -> Steps:
     """Random transitions, [number, rows, ...]."""
     draw = np.random.default_rng(seed)
     lead = [number, rows]
-    return Transition(
+    return Steps(
         tf.constant(draw.normal(size=[*lead, observation_size]), tf.float32),
         tf.constant(draw.uniform(-1, 1, [*lead, action_size]), tf.float32),
         tf.constant(draw.uniform(0, 1, lead), tf.float32),
         tf.constant(draw.normal(size=[*lead, observation_size]), tf.float32),
         tf.ones(lead),
+        tf.zeros(lead, tf.int32),
         tf.ones(lead, tf.bool),
         tf.zeros(lead, tf.bool),
     )
@@ -77,14 +78,14 @@ def stock_agent(
     return agent
 
 
-def as_trajectory(batch: Transition) -> trajectory.Transition:
+def as_trajectory(batch: Steps) -> trajectory.Transition:
     """The same rows [B, ...] as TF-Agents' transition."""
     rows = tf.shape(batch.reward)
     first = tf.fill(rows, time_step.StepType.MID)
     return trajectory.Transition(
-        time_step.TimeStep(first, tf.zeros(rows), tf.ones(rows), batch.observation),
+        time_step.TimeStep(first, tf.zeros(rows), tf.ones(rows), batch.state),
         trajectory.policy_step.PolicyStep(batch.action, (), ()),
-        time_step.TimeStep(first, batch.reward, batch.discount, batch.next_observation),
+        time_step.TimeStep(first, batch.reward, batch.discount, batch.next_state),
     )
 
 
@@ -114,7 +115,7 @@ def main(
     )
     stock = stock_agent(*sizes, config)
     train = common.function(stock.train)
-    single = [as_trajectory(Transition(*(value[i] for value in data))) for i in range(fused)]
+    single = [as_trajectory(Steps(*(value[i] for value in data))) for i in range(fused)]
 
     def stock_round() -> float:
         for each in single:

@@ -17,9 +17,9 @@ from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step, time_step
 
-from tfimrl import empowerment, losses, networks, transition
+from tfimrl import empowerment, losses, networks
 from tfimrl.config import ImrlConfig
-from tfimrl.transition import Transition
+from tfrec.replay.steps import Steps
 from tfrec.training import finite
 
 # SAC's own bounds of the policy's log standard deviation.
@@ -198,7 +198,7 @@ class ImrlPolicy(tf_policy.TFPolicy):
 
 
 class ImrlAgent(tf_agent.TFAgent):
-    """Learns from batches of `Transition`; all of its state is in variables.
+    """Learns from batches of `Steps`; all of its state is in variables.
 
     Args:
       config: the method's numbers.
@@ -235,7 +235,7 @@ class ImrlAgent(tf_agent.TFAgent):
             ImrlPolicy(steps, action_spec, learned, generator, "stochastic"),
             train_sequence_length=None,
             num_outer_dims=1,
-            training_data_spec=transition.spec(observation_size, action_size),
+            training_data_spec=_steps_spec(observation_size, action_size),
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False, name="updates"),
         )
         self.config = config
@@ -271,7 +271,7 @@ class ImrlAgent(tf_agent.TFAgent):
 
     def train_many(
         self,
-        source: Transition | Callable[[int, tf.Tensor], Transition],
+        source: Steps | Callable[[int, tf.Tensor], Steps],
         updates: int | None = None,
         weights: tf.Tensor | None = None,
     ) -> tf_agent.LossInfo:
@@ -299,7 +299,7 @@ class ImrlAgent(tf_agent.TFAgent):
         self.check(info, source)
         return info
 
-    def check(self, info: tf_agent.LossInfo, experience: Transition) -> None:
+    def check(self, info: tf_agent.LossInfo, experience: Steps) -> None:
         """Raises NonFiniteError for what `train` or `train_many` returned, if it has one.
 
         Does nothing while a graph is traced. Experience is [N, B, ...] or [B, ...].
@@ -311,9 +311,7 @@ class ImrlAgent(tf_agent.TFAgent):
             rows = {name: value[int(info.extra.updates)] for name, value in rows.items()}
         raise finite.NonFiniteError(self.checked[int(info.extra.non_finite)], rows)
 
-    def _drawn(
-        self, source: Callable[[int, tf.Tensor], Transition], updates: int
-    ) -> Transition:
+    def _drawn(self, source: Callable[[int, tf.Tensor], Steps], updates: int) -> Steps:
         batch = self.config.batch
         rows = source(updates * batch, self._seeds(1)[0])
         return tf.nest.map_structure(
@@ -324,16 +322,14 @@ class ImrlAgent(tf_agent.TFAgent):
         """int32 [number, 2]."""
         return tf.cast(tf.transpose(self.generator.make_seeds(number)), tf.int32)
 
-    def _train(
-        self, experience: Transition, weights: tf.Tensor | None = None
-    ) -> tf_agent.LossInfo:
+    def _train(self, experience: Steps, weights: tf.Tensor | None = None) -> tf_agent.LossInfo:
         one = tf.nest.map_structure(lambda x: tf.convert_to_tensor(x)[None], experience)
         info = self._seeded(one, None if weights is None else weights[None])
         self.check(info, one)
         return info
 
     def _draw_and_update(
-        self, experience: Transition, weights: tf.Tensor | None
+        self, experience: Steps, weights: tf.Tensor | None
     ) -> tf_agent.LossInfo:
         if weights is None:
             weights = tf.ones_like(experience.reward)
@@ -350,7 +346,7 @@ class ImrlAgent(tf_agent.TFAgent):
         )
 
     def _updates(
-        self, experience: Transition, weights: tf.Tensor, noise: tf.Tensor
+        self, experience: Steps, weights: tf.Tensor, noise: tf.Tensor
     ) -> tf_agent.LossInfo:
         """One update for each of N batches, until one is bad; all arguments [N, ...]."""
         bad, total, done = tf.constant(-1), tf.zeros([_MEANS]), tf.constant(0)
@@ -370,7 +366,7 @@ class ImrlAgent(tf_agent.TFAgent):
         return tf_agent.LossInfo(loss, info)
 
     def _gradients(
-        self, batch: Transition, weight: tf.Tensor, noise: tf.Tensor
+        self, batch: Steps, weight: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
         """Every part's gradient at the present weights (Algorithm 2, lines 14-18).
 
@@ -380,10 +376,8 @@ class ImrlAgent(tf_agent.TFAgent):
         """
         learned, parts = self.networks, self.networks.parts()
         # An s' that is another user's is replaced before anything can look at it.
-        known = batch.next_valid[:, None]
-        batch = batch._replace(
-            next_observation=tf.where(known, batch.next_observation, batch.observation)
-        )
+        known = batch.own_next[:, None]
+        batch = batch._replace(next_state=tf.where(known, batch.next_state, batch.state))
         found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
 
         with _tape(parts["policy"]) as tape:
@@ -393,12 +387,12 @@ class ImrlAgent(tf_agent.TFAgent):
 
         target = self._q_target(batch)
         with _tape(parts["q"]) as tape:
-            twins = learned.twins(batch.observation, batch.action)
+            twins = learned.twins(batch.state, batch.action)
             loss = tf.add_n([losses.q_loss(q, target, weight) for q in twins])
         found["q"] = loss, tape.gradient(loss, parts["q"])
 
         with _tape(parts["value"]) as tape:
-            value = learned.value(batch.observation)[:, 0]
+            value = learned.value(batch.state)[:, 0]
             loss = losses.value_loss(value, fresh.q, fresh.bonus, weight)
         found["value"] = loss, tape.gradient(loss, parts["value"])
 
@@ -426,11 +420,11 @@ class ImrlAgent(tf_agent.TFAgent):
         return bad, gradients, tf.stack(means)
 
     def _models(
-        self, batch: Transition, weight: tf.Tensor
+        self, batch: Steps, weight: tf.Tensor
     ) -> dict[str, tuple[tf.Tensor, list[tf.Tensor]]]:
         """Losses and gradients of p_xi and P_eta, as far as there are any."""
         learned, parts = self.networks, self.networks.parts()
-        weight = weight * tf.cast(batch.next_valid, tf.float32)
+        weight = weight * tf.cast(batch.own_next, tf.float32)
         found = {}
         if learned.inverse is not None:
             with _tape(parts["inverse"]) as tape:
@@ -438,30 +432,28 @@ class ImrlAgent(tf_agent.TFAgent):
             found["inverse"] = loss, tape.gradient(loss, parts["inverse"])
         if learned.forward is not None:
             with _tape(parts["forward"]) as tape:
-                seen = learned.forward.log_prob(
-                    batch.observation, batch.action, batch.next_observation
-                )
+                seen = learned.forward.log_prob(batch.state, batch.action, batch.next_state)
                 loss = -losses.weighted_mean(seen, weight)
             found["forward"] = loss, tape.gradient(loss, parts["forward"])
         return found
 
-    def _fresh(self, batch: Transition, noise: tf.Tensor) -> _Fresh:
+    def _fresh(self, batch: Steps, noise: tf.Tensor) -> _Fresh:
         """An action drawn from the policy for each row, and what eqs 11-13 ask about it."""
         learned, config = self.networks, self.config
-        mean, log_std = learned.policy(batch.observation)
+        mean, log_std = learned.policy(batch.state)
         size = mean.shape[-1]
         u = mean + tf.exp(log_std) * noise[:, :size]
         log_policy = networks.squashed_log_prob(mean, log_std, u)
-        q = tf.minimum(*learned.twins(batch.observation, tf.tanh(u)))
+        q = tf.minimum(*learned.twins(batch.state, tf.tanh(u)))
         if learned.inverse is None:
             log_inverse = tf.zeros_like(q)
         elif learned.forward is None:
             log_inverse = empowerment.replay_log_inverse(
-                self._stored_log_inverse(batch), batch.next_valid
+                self._stored_log_inverse(batch), batch.own_next
             )
         else:
             log_inverse = empowerment.forward_log_inverse(
-                learned.inverse, learned.forward, batch.observation, u, noise[:, size:]
+                learned.inverse, learned.forward, batch.state, u, noise[:, size:]
             )
         # As printed, beta weighs all of g; there the learned temperature enters nothing.
         faithful = config.mode == "faithful"
@@ -469,26 +461,42 @@ class ImrlAgent(tf_agent.TFAgent):
         bonus = losses.gain(log_inverse, log_policy, config.beta, entropy_weight)
         return _Fresh(log_policy, log_inverse, bonus, q)
 
-    def _stored_log_inverse(self, batch: Transition) -> tf.Tensor:
+    def _stored_log_inverse(self, batch: Steps) -> tf.Tensor:
         """The log p_xi(a|s', s) of the stored actions, float [B], nats."""
         assert self.networks.inverse is not None
         return self.networks.inverse.log_prob(
-            batch.observation, batch.next_observation, networks.unsquashed(batch.action)
+            batch.state, batch.next_state, networks.unsquashed(batch.action)
         )
 
-    def _q_target(self, batch: Transition) -> tf.Tensor:
+    def _q_target(self, batch: Steps) -> tf.Tensor:
         """What eq 10 regresses on, float [B]; nothing follows an unknown s'."""
         config, slow = self.config, self.networks.slow_value
         reward = config.reward_scale * batch.reward
         if config.exploration == "kl":
-            features = (slow.features(batch.observation), slow.features(batch.next_observation))
+            features = (slow.features(batch.state), slow.features(batch.next_state))
             reward += config.beta * losses.kl_bonus(*features)
-        discount = tf.where(batch.next_valid, config.discount * batch.discount, 0.0)
-        return losses.q_target(reward, discount, slow(batch.next_observation)[:, 0])
+        discount = tf.where(batch.own_next, config.discount * batch.discount, 0.0)
+        return losses.q_target(reward, discount, slow(batch.next_state)[:, 0])
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.networks.trained(), strict=True))
         self.networks.follow(self.config.tau)
+
+
+def _steps_spec(state_size: int, action_size: int) -> Steps:
+    """Shapes and dtypes of one row."""
+    number, flag = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.bool)
+    state = tf.TensorSpec([state_size], tf.float32)
+    return Steps(
+        state=state,
+        action=tf.TensorSpec([action_size], tf.float32),
+        reward=number,
+        next_state=state,
+        discount=number,
+        user=tf.TensorSpec([], tf.int32),
+        own_next=flag,
+        synthetic=flag,
+    )
 
 
 @contextlib.contextmanager

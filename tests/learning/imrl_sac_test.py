@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfimrl.agent import ImrlAgent
 from tfimrl.config import ImrlConfig
-from tfimrl.transition import Transition
+from tfrec.replay.steps import Steps
 
 STEPS, BEST, BLIND = 6, 10.0, 1.1
 
@@ -38,13 +38,17 @@ def transitions():
         here, following = observed(place, step), observed(after, step + 1)
         if last:
             following = np.full_like(here, 9.0)
-        flags = np.full(place.shape, not last), np.zeros(place.shape, bool)
+        flags = (
+            np.zeros(place.shape, np.int32),
+            np.full(place.shape, not last),
+            np.zeros(place.shape, bool),
+        )
         ones = np.ones(place.shape)
         walks.append((here, action[:, None], reward, following, ones, *flags))
         place = after
     columns = [np.concatenate(column) for column in zip(*walks, strict=True)]
-    return Transition(*(
-        tf.constant(c, tf.bool if c.dtype == bool else tf.float32) for c in columns
+    return Steps(*(
+        tf.constant(c, tf.float32 if c.dtype == np.float64 else None) for c in columns
     ))  # fmt: skip
 
 
@@ -63,7 +67,7 @@ def earned(transitions, calls=40, **changes):
 
     def source(count, seed):
         index = tf.random.stateless_uniform([count], seed, 0, number, tf.int32)
-        return Transition(*(tf.gather(column, index) for column in transitions))
+        return Steps(*(tf.gather(column, index) for column in transitions))
 
     for _ in range(calls):
         agent.train_many(source, 20)

@@ -7,7 +7,7 @@ from tf_agents.trajectories import time_step
 
 from tfimrl.agent import ImrlAgent
 from tfimrl.config import ImrlConfig
-from tfimrl.transition import Transition
+from tfrec.replay.steps import Steps
 from tfrec.training import checkpoint, finite
 
 OBSERVATION, ACTION, ROWS = 5, 2, 16
@@ -40,12 +40,13 @@ def rows(*lead, seed=0):
     def normal(*shape):
         return tf.constant(draw.normal(size=[*lead, *shape]), tf.float32)
 
-    return Transition(
+    return Steps(
         normal(OBSERVATION),
         tf.tanh(normal(ACTION)),
         normal(),
         normal(OBSERVATION),
         tf.ones(lead),
+        tf.zeros(lead, tf.int32),
         tf.ones(lead, tf.bool),
         tf.zeros(lead, tf.bool),
     )
@@ -92,7 +93,7 @@ def test_an_update_of_the_plain_soft_actor_critic_by_hand():
     learner.train(rows(seed=9))  # so that V and its slow copy are not the same
     noise = tf.random.stateless_normal([ROWS, ACTION], [3, 4])
     bad, _, means = learner._gradients(batch, tf.ones([ROWS]), noise)
-    mean, log_std = nets.policy(batch.observation)
+    mean, log_std = nets.policy(batch.state)
     u = mean + tf.exp(log_std) * noise
     action = tf.tanh(u)
     log_policy = tf.reduce_sum(
@@ -100,14 +101,14 @@ def test_an_update_of_the_plain_soft_actor_critic_by_hand():
         axis=-1,
     )
     alpha = tf.exp(nets.log_temperature)
-    q = tf.minimum(*nets.twins(batch.observation, action))
+    q = tf.minimum(*nets.twins(batch.state, action))
     soft = q - alpha * log_policy
-    target = 0.5 * batch.reward + 0.9 * nets.slow_value(batch.next_observation)[:, 0]
+    target = 0.5 * batch.reward + 0.9 * nets.slow_value(batch.next_state)[:, 0]
     square = tf.math.squared_difference
-    q_loss = sum(square(q, target) for q in nets.twins(batch.observation, batch.action))
+    q_loss = sum(square(q, target) for q in nets.twins(batch.state, batch.action))
     expected = [
         tf.reduce_mean(q_loss),
-        tf.reduce_mean(square(nets.value(batch.observation)[:, 0], soft)),
+        tf.reduce_mean(square(nets.value(batch.state)[:, 0], soft)),
         -tf.reduce_mean(soft),
         0,
         0,
@@ -152,16 +153,16 @@ def test_faithful_weighs_g_by_beta_and_fixed_by_the_temperature():
 def test_an_unknown_next_state_is_never_looked_at(changes):
     """Whatever stands there, NaN too: the same weights after three updates."""
     valid = tf.constant([True, False] * (ROWS // 2))
-    batch = rows()._replace(next_valid=valid)
-    other = tf.where(valid[:, None], batch.next_observation, np.nan)
+    batch = rows()._replace(own_next=valid)
+    other = tf.where(valid[:, None], batch.next_state, np.nan)
     ours, theirs = agent(**changes), agent(**changes)
     for _ in range(3):
         ours.train(batch)
         discount = tf.cast(valid, tf.float32)
-        theirs.train(batch._replace(next_observation=other, discount=discount))
+        theirs.train(batch._replace(next_state=other, discount=discount))
     assert not changed(values(ours), values(theirs))
     # A control: a known one does matter.
-    theirs.train(batch._replace(next_observation=batch.next_observation + 1))
+    theirs.train(batch._replace(next_state=batch.next_state + 1))
     ours.train(batch)
     assert changed(values(ours), values(theirs))
 
@@ -169,7 +170,7 @@ def test_an_unknown_next_state_is_never_looked_at(changes):
 def test_unknown_next_states_do_not_train_the_inverse_dynamics():
     learner = agent()
     before = values(learner.networks.inverse)
-    learner.train(rows()._replace(next_valid=tf.zeros([ROWS], tf.bool)))
+    learner.train(rows()._replace(own_next=tf.zeros([ROWS], tf.bool)))
     assert not changed(before, values(learner.networks.inverse))
 
 
@@ -178,7 +179,7 @@ def test_nothing_follows_a_session_that_ended():
     for variable in learner.networks.slow_value.trainable_variables:
         variable.assign_add(tf.ones_like(variable))  # V' of anything is far from 0
     ended = rows()._replace(discount=tf.zeros([ROWS]))
-    unknown = rows()._replace(next_valid=tf.zeros([ROWS], tf.bool))
+    unknown = rows()._replace(own_next=tf.zeros([ROWS], tf.bool))
     target = learner._q_target(ended)
     np.testing.assert_allclose(target, ended.reward)
     np.testing.assert_allclose(learner._q_target(unknown), unknown.reward)
@@ -200,7 +201,7 @@ def test_fused_and_compiled_updates_are_the_single_ones():
     noise = tf.random.stateless_normal([3, ROWS, ACTION], [1, 2])
     weights = tf.ones([3, ROWS])
     for i in range(3):
-        one = Transition(*(value[i : i + 1] for value in batches))
+        one = Steps(*(value[i : i + 1] for value in batches))
         single._compiled(one, weights[:1], noise[i : i + 1])
     assert fused._compiled(batches, weights, noise).extra.updates == 3
     tf.config.run_functions_eagerly(False)
@@ -258,7 +259,7 @@ def test_a_bad_number_is_named_and_not_learned():
     with pytest.raises(finite.NonFiniteError, match="q loss is not finite") as error:
         learner.train_many(batches._replace(reward=tf.constant(reward)))
     np.testing.assert_array_equal(error.value.batch["reward"], reward[1])
-    assert error.value.batch["observation"].shape == (ROWS, OBSERVATION)
+    assert error.value.batch["state"].shape == (ROWS, OBSERVATION)
     assert int(learner.train_step_counter) == 1
     assert all(np.isfinite(value).all() for value in values(learner).values())
     # The first update was made, the one after the bad one was not.
@@ -276,7 +277,7 @@ def test_a_checkpoint_goes_on_exactly(tmp_path):
     assert "networks/policy/layers/0/kernel" in names and "generator/_state_var" in names
     back = agent(seed=7)
     checkpoint.read(tmp_path / "here", back, config)
-    step = time_step.restart(rows().observation, batch_size=ROWS)
+    step = time_step.restart(rows().state, batch_size=ROWS)
     for learner in (going, back):
         learner.train(rows(seed=1))
     assert not changed(values(going), values(back))
@@ -294,7 +295,7 @@ def test_the_same_seed_gives_the_same_agent():
 
 def test_policies():
     learner = agent()
-    observation = rows().observation
+    observation = rows().state
     step = time_step.restart(observation, batch_size=ROWS)
     mean, _ = learner.networks.policy(observation)
     test = learner.policy.action(step).action
@@ -309,7 +310,7 @@ def test_policies():
 
 def test_the_distribution_has_the_density_of_the_update():
     learner = agent()
-    observation = rows().observation
+    observation = rows().state
     step = time_step.restart(observation, batch_size=ROWS)
     law = learner.collect_policy.distribution(step).action
     mean, log_std = learner.networks.policy(observation)
