@@ -26,7 +26,9 @@ def ours(
 ) -> Callable[[], object]:
     """A round: `steps` steps of so many sessions, each replaced by a new one when it ends."""
     # Positions may repeat, as in the originals: telling different ones costs a sort.
-    choices = simulator.candidates(simulator.reset(1, tf.constant([0, 0]))).shape[1]
+    candidates = simulator.candidates(simulator.reset(1, tf.constant([0, 0])))
+    assert candidates is not None, "a benchmark of slates"
+    choices = candidates.shape[1]
     shape = [sessions, simulator.slate_size]
 
     @tf.function(jit_compile=compiled)

@@ -210,7 +210,6 @@ class _RecoGym:
     """Copies of one RecoGym environment, with the state of its port."""
 
     def __init__(self, simulator: Any, copies: int, seed: int):
-        self._simulator = simulator
         self._port = getattr(simulator, "inner", simulator)
         config = self._port.config
         module = recogym_module()
@@ -223,6 +222,9 @@ class _RecoGym:
         for env, of_users in zip(self.envs, streams, strict=True):
             env.init_gym(recogym_settings(config, config.seed))  # the port's products
             env.rng = np.random.RandomState(of_users)  # and users of its own
+        self._believed: Any = None
+        if isinstance(simulator, recogym_posterior.Believing):
+            self._believed = tf.function(simulator.believed, reduce_retracing=True)
         self._counts = np.zeros([copies, config.products], np.float32)
         self._recent = np.zeros([copies, config.products], np.float32)
         self._latest = np.full([copies, recogym.LATEST], -1)
@@ -265,10 +267,8 @@ class _RecoGym:
             tf.constant([int(env.product_view) for env in self.envs], tf.int32),
             tf.constant(self._latest, tf.int32),
         )
-        if isinstance(self._simulator, recogym_posterior.Believing):
-            return self._simulator.believed(
-                previous, state, tf.constant(clicked), tf.constant(fresh)
-            )
+        if self._believed is not None:
+            return self._believed(previous, state, tf.constant(clicked), tf.constant(fresh))
         return state
 
 
@@ -334,8 +334,8 @@ def play(
     now = np.zeros([copies, 4])  # reward, clicks, shown, steps
     totals = []
     with _global_seed(seed):
-        for copy in range(copies):
-            _begin(ours, copy)
+        for each in range(copies):
+            _begin(ours, each)
         clicked, fresh = np.zeros(copies, bool), np.ones(copies, bool)
         state = ours.state(None, clicked, fresh)
         number = 0
@@ -352,7 +352,7 @@ def play(
                     now[copy] = 0
                     todo[copy] -= 1
                     fresh[copy] = True
-                    _begin(ours, copy)
+                    _begin(ours, int(copy))
             state = ours.state(state, clicked, fresh)
     reward, clicks, shown, steps = np.array(totals).T
     return public_playing.Played(

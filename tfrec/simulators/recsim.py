@@ -424,6 +424,11 @@ def _by(simulator: batched.Simulator, score: Callable[[Turn], tf.Tensor]) -> Pol
     return lambda turn: best(score(turn), simulator.slate_size)
 
 
+def _features(turn: Turn) -> tf.Tensor:
+    assert turn.candidates is not None, "RecSim's actions are slates of candidates"
+    return turn.candidates
+
+
 def _interest(turn: Turn) -> tf.Tensor:
     """The user's interest in each candidate of interest evolution, [B, m]."""
     return tf.einsum("bmd,bd->bm", turn.candidates, turn.observation)
@@ -449,15 +454,15 @@ def interest_times_quality(simulator: InterestEvolution) -> Policy:
 def top_quality(simulator: InterestEvolution | InterestExploration) -> Policy:
     """The best made documents, whoever the user is."""
     if isinstance(simulator, InterestExploration):
-        return _by(simulator, lambda turn: turn.candidates[..., 0])
+        return _by(simulator, lambda turn: _features(turn)[..., 0])
     return _by(simulator, _cluster_quality)
 
 
 def most_clickbait(simulator: LongTermSatisfaction) -> Policy:
     """The most tempting document: the myopic optimum."""
-    return _by(simulator, lambda turn: turn.candidates[..., 0])
+    return _by(simulator, lambda turn: _features(turn)[..., 0])
 
 
 def least_clickbait(simulator: LongTermSatisfaction) -> Policy:
     """The least tempting document: for those who are patient."""
-    return _by(simulator, lambda turn: -turn.candidates[..., 0])
+    return _by(simulator, lambda turn: -_features(turn)[..., 0])
