@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import grpc
 import numpy as np
 import tensorflow as tf
 from absl import logging
@@ -174,7 +175,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return 200 if ready else 503, b"ready\n" if ready else b"not ready\n", "text/plain"
         found = self._model(path)
         if found["what"] == ":predict":
-            raise refusal.Refused(refusal.invalid("").code, ":predict takes a POST", 405)
+            raise refusal.Refused(
+                grpc.StatusCode.INVALID_ARGUMENT, ":predict takes a POST", 405
+            )
         act = rpc.metadata if found["what"] else rpc.status
         message = act(answers, _asked(found))
         body = json_format.MessageToJson(
@@ -206,7 +209,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()):
             self.close_connection = True  # where its body ends is not known
             raise refusal.Refused(
-                refusal.invalid("").code, "a Content-Length is needed; no chunked bodies", 411
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "a Content-Length is needed; no chunked bodies",
+                411,
             )
         size = int(length)
         if size > most:
