@@ -24,14 +24,16 @@ recall of the reduced tables' first k and of their shortlists against brute forc
 """
 
 import argparse
+import dataclasses
+import functools
 import os
 import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +43,7 @@ from tfgoalrec import world_model
 from tfgoalrec.config import GoalRecConfig
 from tfrec import types
 from tfrec.serving import model as serving_model
+from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests, tables
 
 K = 10
@@ -52,37 +55,42 @@ MLP_CHUNK = 8192  # pairs of state and item in one product
 MLP_PAIRS = 1_000_000  # it takes no part where a round has more of them
 
 
-class Measurements(NamedTuple):
+@dataclasses.dataclass
+class Measurements:
     """Four measurements, as the serving model reads them."""
 
-    columns: tuple[str, ...] = ("click@0", "click@1..", "watch@0", "watch@1..")
-    size: tuple[int, ...] = (1, 1, 1, 1)
-    units: tuple[str, ...] = ("clicks", "clicks", "seconds", "seconds")
-    mean: tuple[float, ...] = (0.3, 2.0, 10.0, 60.0)
-    std: tuple[float, ...] = (0.4, 2.0, 20.0, 80.0)
+    columns: Sequence[str] = ("click@0", "click@1..", "watch@0", "watch@1..")
+    size: Any = (1, 1, 1, 1)
+    units: Sequence[str] = ("clicks", "clicks", "seconds", "seconds")
+    mean: Any = (0.3, 2.0, 10.0, 60.0)
+    std: Any = (0.4, 2.0, 20.0, 80.0)
 
 
-class Vocabulary(NamedTuple):
+@dataclasses.dataclass
+class Vocabulary:
     """Raw item ids."""
 
     items: np.ndarray
 
 
-class Ranker(NamedTuple):
+@dataclasses.dataclass
+class Ranker:
     """What `ServingModel` needs of an agent."""
 
     spec: types.DataSpec
-    vocabulary: Vocabulary
-    world_model: world_model.WorldModel
-    measurements: Measurements = Measurements()
-    named_goals: Mapping[str, np.ndarray] = {"click": np.array([1.0, 0, 0, 0])}
+    vocabulary: ranker_lib.Vocabulary
+    world_model: ranker_lib.WorldModel
+    measurements: ranker_lib.Measurements = dataclasses.field(default_factory=Measurements)
+    named_goals: Mapping[str, np.ndarray] = dataclasses.field(
+        default_factory=lambda: {"click": np.array([1.0, 0, 0, 0])}
+    )
 
 
 class Way(NamedTuple):
     """One way to do it: a round of work, and how many answers (batches) it gives."""
 
     work: Callable[[], object]
-    count: int = 1
+    answers: int = 1
 
 
 class Latency(NamedTuple):
@@ -165,7 +173,7 @@ def reader(vectors: np.ndarray, threads: int) -> Callable[[], object]:
     return lambda: max(pool.map(np.max, parts))
 
 
-def faiss_index(vectors: np.ndarray, threads: int):
+def faiss_index(vectors: np.ndarray, threads: int) -> Any:
     """An exact index, or None, said aloud."""
     try:
         import faiss
@@ -235,7 +243,7 @@ def searches(vectors: np.ndarray) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]
 
 
 def search_ways(
-    found: Mapping[str, Callable[[tf.Tensor], tf.Tensor]], queries: np.ndarray, index
+    found: Mapping[str, Callable[[tf.Tensor], tf.Tensor]], queries: np.ndarray, index: Any
 ) -> dict[str, Way]:
     """Ten searches in a row, of the same queries by each; queries [10, B, W]."""
     given = tf.constant(queries)
@@ -266,14 +274,14 @@ def measure(ways: Mapping[str, Way], seconds: float, rounds: int) -> dict[str, L
     for way in ways.values():
         way.work()  # traces the graph
     for _ in range(rounds):
-        for name, (work, count) in ways.items():
+        for name, (work, answers) in ways.items():
             spent = sum(wall for wall, _ in took[name])
-            if spent * count > seconds and len(took[name]) >= 3:
+            if spent * answers > seconds and len(took[name]) >= 3:
                 continue
             wall, cpu = time.perf_counter(), time.process_time()
             work()
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            took[name].append((wall / count, cpu / count))
+            took[name].append((wall / answers, cpu / answers))
     found = {}
     for name, pairs in took.items():
         wall, cpu = np.array(pairs).T
@@ -310,7 +318,9 @@ def show(took: Mapping[str, Latency], batch: int) -> None:
         )
 
 
-def compare(items: int, width: int, batches: tuple[int, ...], options) -> None:
+def compare(
+    items: int, width: int, batches: tuple[int, ...], options: argparse.Namespace
+) -> None:
     """All ways over one catalogue."""
     source = ranker(items, width)
     signatures = loaded_signatures(source)
@@ -326,7 +336,7 @@ def compare(items: int, width: int, batches: tuple[int, ...], options) -> None:
         ways |= search_ways(found, queries, index)
         state = tf.constant(random.normal(size=(batch, STATE)).astype(np.float32))
         if items * batch <= MLP_PAIRS:
-            ways["mlp"] = Way(lambda state=state: mlp(state).numpy())
+            ways["mlp"] = Way(functools.partial(lambda given: mlp(given).numpy(), state))
         ways["read"] = Way(reader(vectors, options.threads))
         took = measure(ways, options.seconds, options.rounds)
         speed = megabytes / 1e3 / took["read"].p50
@@ -350,13 +360,16 @@ def compare(items: int, width: int, batches: tuple[int, ...], options) -> None:
     )
 
 
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    numbers = lambda text: tuple(int(part) for part in text.split(","))  # noqa: E731
-    parser.add_argument("--items", type=numbers, default=(10_000, 100_000, 1_000_000))
+    parser.add_argument("--items", type=_numbers, default=(10_000, 100_000, 1_000_000))
     parser.add_argument("--width", type=int, default=17, help="numbers in an item vector")
-    parser.add_argument("--batches", type=numbers, default=(1, 32))
+    parser.add_argument("--batches", type=_numbers, default=(1, 32))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each way, about")
     parser.add_argument("--rounds", type=int, default=200, help="of each way, at most")
