@@ -1,7 +1,7 @@
 """The documents tell the truth: links, lines of code, commands and flags, the tour.
 
 At the root of the repository, `python -m tests.docs_test` brings the line numbers of
-tfgoalrec/README.md up to date; with the argument `tour`, the output in docs/data_path.md too.
+tfgoalrec/README.md and tfimrl/README.md up to date; with the argument `tour`, the output in docs/data_path.md too.
 """
 
 import ast
@@ -16,9 +16,9 @@ import tempfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-EQUATIONS = ROOT / "tfgoalrec" / "README.md"
+EQUATIONS = [ROOT / package / "README.md" for package in ("tfgoalrec", "tfimrl")]
 TOUR = ROOT / "docs" / "data_path.md"
-TOP_FOLDERS = ("benchmarks", "docs", "launch", "tests", "tfgoalrec", "tfrec")
+TOP_FOLDERS = ("benchmarks", "docs", "launch", "tests", "tfgoalrec", "tfimrl", "tfrec")
 
 # [tfgoalrec/losses.py:23](losses.py#L23) `measurement_loss`
 REFERENCE = re.compile(
@@ -48,20 +48,21 @@ def test_links_lead_somewhere(path):
     assert not broken, f"{name_of(path)} links to what does not exist: {', '.join(broken)}"
 
 
-def test_lines_of_the_equations():
-    found = list(REFERENCE.finditer(EQUATIONS.read_text()))
-    assert len(found) > 20, "tfgoalrec/README.md: the table of equations and lines is not there"
-    wrong = [problem for reference in found if (problem := wrong_reference(reference))]
+@pytest.mark.parametrize("readme", EQUATIONS, ids=name_of)
+def test_lines_of_the_equations(readme):
+    found = list(REFERENCE.finditer(readme.read_text()))
+    assert len(found) > 20, f"{name_of(readme)}: the table of equations and lines is not there"
+    wrong = [problem for reference in found if (problem := wrong_reference(readme, reference))]
     assert not wrong, "\n".join([*wrong, "`python -m tests.docs_test` mends moved lines"])
 
 
-def wrong_reference(reference):
+def wrong_reference(readme, reference):
     """What is wrong with one `path:line` and its link, or None."""
     file, code = ROOT / reference["path"], reference["code"]
     where = f"{reference['path']}:{reference['line']}"
     if not file.exists():
         return f"{where}: no such file"
-    if (EQUATIONS.parent / reference["link"]).resolve() != file:
+    if (readme.parent / reference["link"]).resolve() != file:
         return f"{where}: its link leads to {reference['link']}"
     if reference["line"] != reference["anchor"]:
         return f"{where}: its link leads to line {reference['anchor']}"
@@ -217,7 +218,8 @@ def mend_lines():
         text = reference[0].replace(f":{reference['line']}]", f":{line}]", 1)
         return text.replace(f"#L{reference['anchor']})", f"#L{line})", 1)
 
-    EQUATIONS.write_text(REFERENCE.sub(moved, EQUATIONS.read_text()))
+    for readme in EQUATIONS:
+        readme.write_text(REFERENCE.sub(moved, readme.read_text()))
 
 
 def mend_tour():
