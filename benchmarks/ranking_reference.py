@@ -157,7 +157,7 @@ def train(job, parts, horizon):
         split: {name: value for name, value in inputs_of(part, job).items() if name in names}
         for split, part in parts.items()
     }
-    scores = {"validation": [], "test": []}
+    scores: dict[str, list] = {"validation": [], "test": []}
     whole = len(parts["train"]["click"]) // job["batch"] * job["batch"]
     rng = np.random.default_rng(job["seed"])
     for _ in range(job["epochs"]):

@@ -1,7 +1,8 @@
 """The documents tell the truth: links, lines of code, commands and flags, the tour.
 
 At the root of the repository, `python -m tests.docs_test` brings the line numbers of
-tfgoalrec/README.md and tfimrl/README.md up to date; with the argument `tour`, the output in docs/data_path.md too.
+tfgoalrec/README.md and tfimrl/README.md up to date; with the argument `tour`, the output in
+docs/data_path.md too.
 """
 
 import ast
