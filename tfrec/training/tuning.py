@@ -32,6 +32,7 @@ Pruner = Literal["median", "hyperband", "none"]
 
 _HEARTBEAT = 60  # seconds
 _RETRIES = 3
+_SETTLING = 5.0  # seconds that another process may take to choose its fields
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # Keys of what is kept with a trial.
 _DEFAULT, _PROCESS, _UPDATES, _DIVERGED = "default", "process", "updates", "diverged"
@@ -182,6 +183,7 @@ def tune(
         trial.set_user_attr(_PROCESS, _process())
         chosen = {field: trial.suggest_categorical(field, c) for field, c in choices.items()}
         _check_turn(study, trial, trials)
+        _wait_for_earlier(study, trial, choices)
         if _is_repeated(study, trial):
             _enqueue_unseen(study, choices, np.random.default_rng([seed, trial.number]))
             raise _RepeatedError
@@ -309,6 +311,21 @@ def _check_turn(study: optuna.Study, trial: optuna.Trial, trials: int) -> None:
     running = study.get_trials(False, (TrialState.RUNNING,))
     if len(finished) + sum(other.number < trial.number for other in running) >= trials:
         raise _EnoughError
+
+
+def _wait_for_earlier(
+    study: optuna.Study, trial: optuna.Trial, choices: Mapping[str, tuple]
+) -> None:
+    """Waits until trials that began before this one have said what they try.
+
+    Another process may be between the two: without its fields it cannot be told from.
+    """
+    until = time.monotonic() + _SETTLING
+    while time.monotonic() < until and any(
+        other.number < trial.number and other.params.keys() != choices.keys()
+        for other in study.get_trials(False, (TrialState.RUNNING,))
+    ):
+        time.sleep(0.02)
 
 
 def _is_repeated(study: optuna.Study, trial: optuna.Trial) -> bool:
