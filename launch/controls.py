@@ -7,6 +7,7 @@ from launch import worlds
 from tfrec import types
 from tfrec.baselines import controls
 from tfrec.data import storage
+from tfrec.errors import UserError
 from tfrec.simulators import embedded, playing, session
 
 NAMES = ("random", "popularity", "myopic", "oracle")
@@ -14,7 +15,16 @@ _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> types.Starts:
-    """The last session of each of a split's first users, several times over; arrays."""
+    """The last session of each of a split's first users, several times over; arrays.
+
+    Raises:
+      UserError: if the split has no session.
+    """
+    if not data.num_sessions(split):
+        raise UserError(
+            f"{data.directory}: no {split} session is left; prepare it with more users, more "
+            "items, or a lower min_steps"
+        )
     episodes = worlds.last_sessions(data.episodes(split))
     found = session.starts_of(types.Episodes(*(part[:users] for part in episodes)))
     return types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))

@@ -100,6 +100,8 @@ class Scale:
       wide_candidates: the same in the high-dimensional environment.
       crossed: its state's dimensions.
       fit: flags of `launch.fit_simulator`.
+      one_process: whether cells that differ in their method share a process: imports take
+        longer than such cells.
       taobao_item: what Taobao recommends, items or their categories.
       batch: steps of experience in a batch.
       learning_rates: that tuning chooses from.
@@ -119,6 +121,7 @@ class Scale:
     wide_candidates: int = 10_000
     crossed: int = 30_000
     fit: tuple[str, ...] = ()
+    one_process: bool = False
     taobao_item: str = "item"
     batch: int = 256
     learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
@@ -140,6 +143,8 @@ SCALES = {
         wide_candidates=1_000,
         crossed=3_000,
         fit=("--max_epochs=1", "--batch_size=64"),
+        taobao_item="category",
+        one_process=True,
     ),
     "sample": Scale(
         seeds=3,

@@ -88,7 +88,9 @@ def main(_):
         ]
         cells = [
             _cells(found)
-            for found in reproduction.together([c for c in plan if not c.result(out).exists()])
+            for found in reproduction.together(
+                [cell for cell in plan if not cell.result(out).exists()], scale
+            )
         ]
         failed = []
         with _Pool(jobs, common, out / "logs") as pool:

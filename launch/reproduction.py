@@ -48,11 +48,15 @@ def plan(
     ]
 
 
-def together(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells as processes run them: the controls of a table share one, a method has its own."""
+def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
+    """Cells as processes run them: the controls of a table share one, a method has its own.
+
+    At a scale of `one_process` all methods share the controls'.
+    """
     groups: dict[Cell, list[Cell]] = {}
     for cell in cells:
-        key = cell._replace(method="controls") if cell.method in controls.NAMES else cell
+        shared = scale.one_process or cell.method in controls.NAMES
+        key = cell._replace(method="") if shared else cell
         groups.setdefault(key, []).append(cell)
     return list(groups.values())
 

@@ -9,6 +9,7 @@ spread the cells over machines that share a folder.
 
 import dataclasses
 import pathlib
+import traceback
 from typing import Literal
 
 from launch import experiments, flags
@@ -49,14 +50,26 @@ def main(_):
             f"--environment={config.environment}: expected one of {', '.join(environments)}"
         )
     out, scale = pathlib.Path(config.out), experiments.SCALES[config.scale]
+    failed = []
     for method in config.method:
-        if method == "prepare":
-            experiments.prepare(out, config.data_set, config.source, scale)
-        elif config.trials:
-            experiments.tune(out, config.data_set, method, scale, config.trials)
-        else:
-            cell = experiments.Cell(config.data_set, config.environment, method, config.seed)
-            experiments.run(out, cell, scale)
+        try:
+            if method == "prepare":
+                experiments.prepare(out, config.data_set, config.source, scale)
+            elif config.trials:
+                experiments.tune(out, config.data_set, method, scale, config.trials)
+            else:
+                cell = experiments.Cell(
+                    config.data_set, config.environment, method, config.seed
+                )
+                experiments.run(out, cell, scale)
+        except Exception as error:
+            if len(config.method) == 1:
+                raise
+            # The other methods of this process have nothing to do with it.
+            traceback.print_exception(error)
+            failed.append(method)
+    if failed:
+        raise UserError(f"{', '.join(failed)}: failed; see above")
 
 
 if __name__ == "__main__":

@@ -52,8 +52,10 @@ def test_only_some_methods():
 
 def test_controls_share_a_process_and_methods_do_not():
     cells = reproduction.plan((1,), ("taobao",), ("td3", "dien"), SMOKE)
-    groups = reproduction.together(cells)
-    assert sorted(map(len, groups)) == [1, 1, 4]
+    sample = experiments.SCALES["sample"]
+    assert sorted(map(len, reproduction.together(cells, sample))) == [1, 1, 4]
+    # At the smoke scale imports would take longer than the cells.
+    assert list(map(len, reproduction.together(cells, SMOKE))) == [6]
 
 
 def test_every_method_is_tuned_with_the_same_budget():
