@@ -155,7 +155,7 @@ SCALES = {
         log_rounds=8,
         play_rounds=12,
         test_users=300,
-        sessions_per_user=4,
+        sessions_per_user=2,
         fit=("--batch_size=64", "--dropout=0.25"),
         # A sample has one or two rows of an item: nothing carries over to other users.
         taobao_item="category",
