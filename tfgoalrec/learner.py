@@ -10,7 +10,7 @@ from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
 from tfrec.replay.episodes import EpisodeReplay
 from tfrec.simulators import session
-from tfrec.training import finite
+from tfrec.training import finite, schedule
 
 _HELD_OUT_SEED = 11
 _HELD_OUT = 4096  # sessions of the log at most that advantages are calibrated on
@@ -79,7 +79,7 @@ class GoalRecLearner(tf.Module):
         """One round of play (with a world) and updates."""
         logs: dict[str, float | np.ndarray] = {}
         config, unit = self.agent.config, int(self.unit)
-        self.agent.learning_rate.assign(self._learning_rate(unit))
+        self.agent.learning_rate.assign(schedule.learning_rate(config, unit))
         if self._world() is not None and unit >= config.log_rounds:
             played = (unit - config.log_rounds) / config.play_rounds
             fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
@@ -110,16 +110,6 @@ class GoalRecLearner(tf.Module):
             else:
                 logs[name if value.ndim == 0 else f"hist/{name}"] = value
         return logs
-
-    def _learning_rate(self, unit: int) -> float:
-        """Falls along a cosine over the rounds on the log, and again over those of play."""
-        config = self.agent.config
-        if unit < config.log_rounds:
-            top, share = config.learning_rate, unit / config.log_rounds
-        else:
-            top = config.learning_rate * config.play_learning_rate
-            share = (unit - config.log_rounds) / max(1, config.play_rounds)
-        return top * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * share)))
 
     @tf.function
     def _play(self, goal_epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -174,14 +164,7 @@ class GoalRecLearner(tf.Module):
           Means of what an update reports; which tensor was not finite, or -1; and the
           last batch.
         """
-        sums, bad, batch = self._update()
-        done = tf.constant(1)
-        while tf.logical_and(done < updates, bad < 0):
-            step, bad, batch = self._update()
-            sums = {name: sums[name] + step[name] for name in sums}
-            done += 1
-        mean = {name: value / tf.cast(done, value.dtype) for name, value in sums.items()}
-        return mean, bad, batch
+        return schedule.repeat(self._update, updates)
 
     @tf.function  # traced once for both places that `_learn` calls it from
     def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, relabel.Transition]:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.simulators import session
-from tfrec.training import finite
+from tfrec.training import finite, schedule
 from tfrec.training.options import option
 
 
@@ -80,9 +80,6 @@ class BaselineLearner(tf.Module, abc.ABC):
         self._starts = lambda: starts
         self.total_units = config.log_rounds + (config.play_rounds if world else 0)
         self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
-        self.learning_rate = tf.Variable(
-            config.learning_rate, trainable=False, name="learning_rate"
-        )
         self.generator = tf.random.Generator.from_seed(seed)
 
     # What a method provides.
@@ -137,13 +134,13 @@ class BaselineLearner(tf.Module, abc.ABC):
 
         return policy
 
-    def scheduled_optimizers(self) -> Sequence[tf.keras.optimizers.Optimizer]:
-        """Those whose rate follows the schedule.
+    def scheduled_optimizers(self) -> Sequence[tuple[tf.keras.optimizers.Optimizer, float]]:
+        """Those whose rate follows the schedule, and their share of its rate.
 
         Each keeps a variable of its own: one that is handed to an optimiser is copied, and
         assigning to it later changes nothing.
         """
-        return [self.optimizer]
+        return [(self.optimizer, 1.0)]
 
     # What all methods do.
 
@@ -160,9 +157,9 @@ class BaselineLearner(tf.Module, abc.ABC):
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world, after the rounds on the log) and updates."""
         config, unit = self.config, int(self.unit)
-        self.learning_rate.assign(scheduled_rate(config, unit))
-        for optimizer in self.scheduled_optimizers():
-            optimizer.learning_rate.assign(self.learning_rate)
+        rate = schedule.learning_rate(config, unit)
+        for optimizer, share in self.scheduled_optimizers():
+            optimizer.learning_rate.assign(share * rate)
         logs: dict[str, float | np.ndarray] = {}
         if self._world() is not None and unit >= config.log_rounds:
             played = (unit - config.log_rounds) / max(1, config.play_rounds - 1)
@@ -199,24 +196,8 @@ class BaselineLearner(tf.Module, abc.ABC):
     @tf.function
     def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Updates inside one graph; the means of what they report, and what went bad."""
-        sums, bad = self._update()
-        done = tf.constant(1)
-        while tf.logical_and(done < updates, bad < 0):
-            step, bad = self._update()
-            sums = {name: sums[name] + step[name] for name in sums}
-            done += 1
-        return {name: value / tf.cast(done, value.dtype) for name, value in sums.items()}, bad
+        return schedule.repeat(self._update, updates)
 
     @tf.function  # traced once for both places that `_learn` calls it from
     def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         return self.update()
-
-
-def scheduled_rate(config: BaselineConfig, unit: int) -> float:
-    """Falls along a cosine over the rounds on the log, and again over those of play."""
-    if unit < config.log_rounds:
-        top, share = config.learning_rate, unit / config.log_rounds
-    else:
-        top = config.learning_rate * config.play_learning_rate
-        share = (unit - config.log_rounds) / max(1, config.play_rounds)
-    return top * (0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * share)))

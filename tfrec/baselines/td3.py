@@ -384,9 +384,9 @@ class Td3Learner(BaselineLearner):
 
         return tf.cond(due, taken, skipped)
 
-    def scheduled_optimizers(self) -> list[tf.keras.optimizers.Optimizer]:
-        """The critics'; the actor's rate is a share of it."""
-        return [self.critic_optimizer]
+    def scheduled_optimizers(self) -> list[tuple[tf.keras.optimizers.Optimizer, float]]:
+        """The critics', and the actor's at its share."""
+        return [(self.critic_optimizer, 1.0), (self.actor_optimizer, self.config.actor_rate)]
 
     def _apply(
         self, gradients: list[tf.Tensor], actor_gradients: list[tf.Tensor], due: tf.Tensor
@@ -395,9 +395,6 @@ class Td3Learner(BaselineLearner):
             zip(gradients, self.critic_variables, strict=True)
         )
         if due:
-            self.actor_optimizer.learning_rate.assign(
-                self.config.actor_rate * self.learning_rate
-            )
             self.actor_optimizer.apply_gradients(
                 zip(actor_gradients, self.actor_variables, strict=True)
             )

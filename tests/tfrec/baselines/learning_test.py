@@ -1,7 +1,5 @@
 """The schedule that all baselines share."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,12 +45,6 @@ def test_the_optimiser_follows_the_schedule():
     expected = [0.1 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * k / 4))) for k in range(4)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
     assert int(learner.unit) == 4
-
-
-def test_the_rate_of_play_begins_lower():
-    config = dataclasses.replace(CONFIG, play_rounds=10, play_learning_rate=0.5)
-    assert learning.scheduled_rate(config, 4) == pytest.approx(0.05)
-    assert learning.scheduled_rate(config, 0) == pytest.approx(0.1)
 
 
 def test_only_the_last_sessions_that_fit_are_stored():

@@ -1,0 +1,49 @@
+"""The learning rate of each round, and updates repeated until one goes bad."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec.training import schedule
+
+
+def rounds(**kwargs):
+    return SimpleNamespace(learning_rate=1.0, play_learning_rate=0.5, **kwargs)
+
+
+def test_the_rate_falls_over_the_log_and_starts_again_lower_in_play():
+    config = SimpleNamespace(
+        learning_rate=1.0, play_learning_rate=0.5, log_rounds=2, play_rounds=2
+    )
+    rates = [schedule.learning_rate(config, unit) for unit in range(5)]
+    # 0.05 + 0.95 (1 + cos) / 2 at shares 0 and 1/2; then half of it; at the end a twentieth.
+    np.testing.assert_allclose(rates, [1.0, 0.525, 0.5, 0.2625, 0.025])
+
+
+def test_a_schedule_without_play_divides_by_nothing():
+    config = SimpleNamespace(
+        learning_rate=1.0, play_learning_rate=0.5, log_rounds=1, play_rounds=0
+    )
+    assert schedule.learning_rate(config, 1) == 0.5
+
+
+@pytest.mark.parametrize("times, bad_at, made", [(3, 99, 3), (3, 2, 2), (1, 99, 1)])
+def test_updates_repeat_until_one_goes_bad_and_report_means(times, bad_at, made):
+    count = tf.Variable(0)
+
+    @tf.function
+    def update():
+        count.assign_add(1)
+        bad = tf.where(count >= bad_at, 7, -1)
+        return {"loss": tf.cast(count, tf.float32)}, bad, count.read_value()
+
+    @tf.function
+    def run():
+        return schedule.repeat(update, tf.constant(times))
+
+    report, bad, last = run()
+    assert count.numpy() == made == last
+    assert report["loss"].numpy() == pytest.approx(np.mean(range(1, made + 1)))
+    assert bad.numpy() == (7 if made == bad_at else -1)
