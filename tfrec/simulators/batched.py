@@ -36,11 +36,14 @@ class Simulator(Protocol):
       observation_size: O, what a policy sees of the user.
       slate_size: k, items in a recommendation; 0 where the action is continuous.
       action_size: D, width of a continuous action, or of an item's features.
+      catalogue: float32 [m, D], what `candidates` gives for every session where that is the
+        same items always; else None.
     """
 
     observation_size: int
     slate_size: int
     action_size: int
+    catalogue: tf.Tensor | None
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
         """New sessions of new users; seed is int32 [2]."""

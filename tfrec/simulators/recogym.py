@@ -98,6 +98,7 @@ class _RecoGym:
     def __init__(self, config: ChainConfig, width: int):
         self.config = config
         self.action_size = config.products
+        self.catalogue = tf.eye(config.products)
         self.observation_size = 3 * config.products
         self._width = width
 
@@ -162,7 +163,7 @@ class _RecoGym:
         """Every product, one-hot: nothing of it can be observed but its number."""
         products = self.config.products
         batch = tf.shape(state.last)[0]
-        return tf.broadcast_to(tf.eye(products), [batch, products, products])
+        return tf.broadcast_to(self.catalogue, [batch, products, products])
 
     def step(self, state: RecoGymState, action: tf.Tensor, seed: tf.Tensor) -> batched.Outcome:
         of_click, of_next, of_views, of_end = tf.unstack(

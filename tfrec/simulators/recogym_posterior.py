@@ -54,6 +54,7 @@ class Believing:
         self.inner = inner
         self.observation_size = inner.observation_size
         self.action_size = inner.action_size
+        self.catalogue = inner.catalogue
         self._gamma, _, self._beta, self._mu_bandit = (
             tf.constant(x, tf.float32) for x in inner.parameters
         )

@@ -18,7 +18,7 @@ from tfrec.simulators.public_playing import Policy, Turn, best
 from tfrec.training.options import option
 
 CLUSTERS = 20  # of interest evolution's documents
-_VIDEO = 4.0  # minutes
+VIDEO_MINUTES = 4.0
 _BUDGET = 200.0  # minutes
 _NO_CLICK = 2.0  # mass 1 - min_normalizer -1
 _NO_CLICK_COST = 0.5  # minutes
@@ -69,6 +69,8 @@ class InterestEvolution:
     A policy observes the interests, and of a candidate its cluster (one-hot). How good a
     document is within its cluster shows when it is watched, and is drawn then.
     """
+
+    catalogue: tf.Tensor | None = None
 
     def __init__(self, config: InterestEvolutionConfig = InterestEvolutionConfig()):  # noqa: B008  frozen
         _check_sizes(config.candidates, config.slate)
@@ -132,7 +134,7 @@ class InterestEvolution:
         change = _INTEREST_STEP * (1.0 - tf.abs(interest)) * (1.0 - interest)
         change = tf.where(flip < (interest + 1.0) / 2.0, change, -change)
         interests = tf.clip_by_value(state.interests + change[:, None] * topic, -1.0, 1.0)
-        watched = clicked * tf.minimum(state.budget, _VIDEO)
+        watched = clicked * tf.minimum(state.budget, VIDEO_MINUTES)
         spent = watched * (1.0 - _QUALITY_GAIN * quality)
         budget = state.budget - tf.where(clicked > 0, spent, _NO_CLICK_COST)
         return batched.Outcome(
@@ -201,6 +203,7 @@ class LongTermSatisfaction:
 
     observation_size = 2
     action_size = 1
+    catalogue: tf.Tensor | None = None
 
     def __init__(
         self,
@@ -328,6 +331,7 @@ class InterestExploration:
 
     observation_size = 2 * TOPICS
     action_size = 1 + TOPICS
+    catalogue: tf.Tensor | None = None
 
     def __init__(
         self,

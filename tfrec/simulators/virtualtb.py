@@ -89,6 +89,7 @@ class VirtualTaobao(batched.Simulator):
     observation_size = USER_SIZE + 3
     slate_size = 0
     action_size = ACTION_SIZE
+    catalogue: tf.Tensor | None = None
 
     def __init__(self, folder: str | pathlib.Path):
         networks = _read(data_folder(folder))

@@ -33,6 +33,8 @@ def test_contract(simulator):
     state = simulator.reset(7, SEED)
     assert simulator.observation(state).shape == [7, simulator.observation_size]
     assert simulator.candidates(state).shape == [7, products, simulator.action_size]
+    for candidates in simulator.candidates(state):
+        np.testing.assert_array_equal(candidates, simulator.catalogue)
     action = tf.range(7)[:, None]
     outcome = simulator.step(state, action, SEED)
     tf.nest.map_structure(

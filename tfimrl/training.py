@@ -1,0 +1,217 @@
+"""Algorithm 2's outer loop: play some steps of many sessions, hand them over, let it learn.
+
+One loop for every method of `online`, compiled into one call a unit: B sessions side by side
+are played for T steps each; where one ends, a new one begins in its place. All state is in
+variables, so that a run that was stopped goes on exactly.
+"""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tfimrl.online import Method, Stretch
+from tfrec.simulators import batched, public_playing
+from tfrec.training import finite
+from tfrec.training.options import option
+
+_TEST_SEED = 20_000  # of the sessions that judge, the same for every run
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineConfig:
+    """How much is played, learned and tested. The same for every method of a comparison."""
+
+    sessions: int = option(64, "sessions played side by side")
+    stretch: int = option(8, "steps of each of them in a unit of work")
+    updates: int = option(32, "updates in a unit")
+    warm_up: int = option(10_000, "steps of all sessions before the first update")
+    units: int = option(1_000, "units of work in the run")
+    test_every: int = option(50, "units between tests")
+    test_sessions: int = option(256, "sessions of a test, the same in every test")
+
+    def __post_init__(self):
+        for name in ("sessions", "stretch", "units", "test_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("updates", "warm_up"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if self.test_sessions < 2:
+            raise ValueError(f"test_sessions is {self.test_sessions}; expected at least 2")
+
+
+class OnlineLearner(tf.Module):
+    """A method at work in a simulator; a `tfrec.training.loop.Learner`.
+
+    Args:
+      config: how much of everything.
+      simulator: who answers.
+      method: who learns; part of this module, so its variables are saved with it.
+      seed: of the play.
+
+    Attributes:
+      unit: int64, units done.
+      steps: int64, recommendations made so far, those before the first unit included.
+      sessions: int64, sessions that have ended so far, those before the first included.
+      total_units: of the whole run.
+    """
+
+    def __init__(
+        self, config: OnlineConfig, simulator: batched.Simulator, method: Method, seed: int
+    ):
+        super().__init__(name="online_learner")
+        self.config, self.method = config, method
+        self._simulator, self._seed = simulator, seed
+        self.total_units = config.units
+        self.unit = _number(0, tf.int64, "unit")
+        self.steps = _number(getattr(method, "steps_before", 0), tf.int64, "steps")
+        self.sessions = _number(getattr(method, "sessions_before", 0), tf.int64, "sessions")
+        state = simulator.reset(config.sessions, tf.constant([seed, -1], tf.int32))
+        self._state = [
+            tf.Variable(part, trainable=False, name="state") for part in tf.nest.flatten(state)
+        ]
+        self._structure = lambda parts: tf.nest.pack_sequence_as(state, parts)
+        self._user = tf.Variable(tf.range(config.sessions), trainable=False, name="user")
+        self._begun = _number(config.sessions, tf.int32, "begun")
+        self._unit = tf.function(self._play_and_learn)
+        self._test = tf.function(self._play_tests)
+
+    def advance(self) -> dict[str, Any]:
+        """Plays a stretch, hands it to the method and lets it learn.
+
+        Raises:
+          NonFiniteError: if a loss or a gradient was not finite; with the stretch.
+        """
+        numbers, bad, stretch = self._unit()
+        if int(bad) >= 0:
+            seen = {k: v.numpy() for k, v in stretch._asdict().items() if v is not None}
+            raise finite.NonFiniteError(self.method.checked[int(bad)], seen)
+        return {name: float(number) for name, number in numbers.items()}
+
+    def evaluate(self, sessions: int | None = None) -> dict[str, float]:
+        """CTR, reward and length of test sessions, with standard errors.
+
+        Args:
+          sessions: how many; the configuration's number by default.
+        """
+        played = self._test(sessions or self.config.test_sessions)
+        ctr = public_playing.click_rate(played)
+        reward = public_playing.mean(played.reward)
+        length = public_playing.mean(tf.cast(played.steps, tf.float32))
+        return {
+            "ctr": ctr.value,
+            "ctr_error": ctr.error,
+            "reward": reward.value,
+            "reward_error": reward.error,
+            "steps": length.value,
+        }
+
+    def _play_tests(self, sessions: int) -> public_playing.Played:
+        seed = tf.constant([_TEST_SEED, 0], tf.int32)
+        return public_playing.play(self._simulator, self.method.greedy, sessions, seed)
+
+    def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Stretch]:
+        config = self.config
+        stretch, shown = self._play()
+        played = config.sessions * config.stretch
+        self.steps.assign_add(played)
+        ended = tf.reduce_sum(tf.cast(stretch.done, tf.int64))
+        self.sessions.assign_add(ended)
+        self.unit.assign_add(1)
+        progress = tf.cast(self.unit, tf.float32) / config.units
+        self.method.observe(stretch, progress)
+        ready = self.steps >= config.warm_up
+        learned, bad = self.method.learn(tf.where(ready, config.updates, 0))
+        numbers = {
+            "sessions": self.sessions,
+            "play/ctr": tf.reduce_sum(stretch.clicks) / shown,
+            "play/reward_per_step": tf.reduce_mean(stretch.reward),
+            "steps": self.steps,
+        }
+        return numbers | learned, bad, stretch
+
+    def _play(self) -> tuple[Stretch, tf.Tensor]:
+        """The next stretch, and how many items were shown in it; moves the state on."""
+        config, simulator = self.config, self._simulator
+        seed = tf.random.experimental.stateless_fold_in(
+            tf.constant([self._seed, 0], tf.int32), self.unit
+        )
+        shapes: dict[str, tf.TensorShape] = {}
+
+        def advance(t, state, user, begun, shown, rows):
+            seeds = tf.random.experimental.stateless_split(
+                tf.random.experimental.stateless_fold_in(seed, t), 3
+            )
+            row, outcome = self._step(state, seeds)
+            row["user"] = user
+            shapes.update({name: value.shape for name, value in row.items()})
+            done = tf.cast(outcome.done, tf.int32)
+            # Sessions that begin now take the next numbers, in the order of their columns.
+            user = tf.where(outcome.done, begun + tf.cumsum(done) - 1, user)
+            fresh = batched.restarted(simulator, outcome.state, outcome.done, seeds[2])
+            state = tf.nest.map_structure(
+                lambda new, old: tf.ensure_shape(new, old.shape), fresh, state
+            )
+            begun += tf.reduce_sum(done)
+            shown += tf.reduce_sum(outcome.shown)
+            rows = {name: array.write(t, row[name]) for name, array in rows.items()}
+            return t + 1, state, user, begun, shown, rows
+
+        state = self._structure([part.read_value() for part in self._state])
+        arrays = {name: tf.TensorArray(t, config.stretch) for name, t in self._rows().items()}
+        first = (tf.constant(0), state, self._user.read_value(), self._begun.read_value())
+        _, state, user, begun, shown, arrays = tf.while_loop(
+            lambda t, *_: t < config.stretch, advance, (*first, tf.constant(0.0), arrays)
+        )
+        for part, value in zip(self._state, tf.nest.flatten(state), strict=True):
+            part.assign(value)
+        self._user.assign(user)
+        self._begun.assign(begun)
+        columns = {
+            name: tf.ensure_shape(array.stack(), [config.stretch, *shapes[name]])
+            for name, array in arrays.items()
+        }
+        nothing = dict.fromkeys(("candidates", "next_candidates"))
+        return Stretch(**(nothing | columns)), shown
+
+    def _step(
+        self, state: batched.State, seeds: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], batched.Outcome]:
+        """One step of every session: a row of the stretch, but for whose it is."""
+        simulator = self._simulator
+        turn = public_playing.turn_of(simulator, state, seeds[0])
+        choice = self.method.explore(turn)
+        outcome = simulator.step(state, choice.action, seeds[1])
+        done = outcome.done
+        row = {
+            "observation": turn.observation,
+            "action": choice.action,
+            "note": choice.note,
+            "reward": outcome.reward,
+            "clicks": outcome.clicks,
+            # What a simulator says of a session that is done has no meaning.
+            "next_observation": tf.where(
+                done[:, None], turn.observation, simulator.observation(outcome.state)
+            ),
+            "done": done,
+        }
+        if "candidates" in self._rows():
+            following = simulator.candidates(outcome.state)
+            row["candidates"] = turn.candidates
+            row["next_candidates"] = tf.where(done[:, None, None], turn.candidates, following)
+        return row, outcome
+
+    def _rows(self) -> dict[str, tf.DType]:
+        """Columns of a stretch and what they hold."""
+        names = ["observation", "note", "reward", "clicks", "next_observation"]
+        types = dict.fromkeys(names, tf.float32)
+        types |= {"done": tf.bool, "user": tf.int32}
+        types["action"] = tf.int32 if self._simulator.slate_size else tf.float32
+        if self._simulator.slate_size and self._simulator.catalogue is None:
+            types |= dict.fromkeys(("candidates", "next_candidates"), tf.float32)
+        return types
+
+
+def _number(value: int, dtype: tf.DType, name: str) -> tf.Variable:
+    return tf.Variable(value, dtype=dtype, trainable=False, name=name)
