@@ -1,0 +1,232 @@
+"""How does an online baseline learn? Several updates in one graph, none from bad numbers."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfimrl.online import Choice, Stretch
+from tfrec.simulators import batched
+from tfrec.simulators.public_playing import Turn
+from tfrec.training import finite
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineConfig:
+    """What all online baselines have in common; the same as IMRL's where IMRL has it."""
+
+    hidden: tuple[int, ...] = option((256, 256), "widths of the hidden layers")
+    learning_rate: float = option(3e-4, "Adam's learning rate of every part")
+    discount: float = option(0.99, "worth of the next step's reward")
+    reward_scale: float = option(1.0, "what rewards are multiplied by before they are learned")
+
+    def __post_init__(self):
+        at_least_one = ("batch", "replay_size", "pieces", "actor_update_period", "width")
+        for name in ("learning_rate", "reward_scale", *at_least_one):
+            least = 1 if name in at_least_one else 0
+            value = getattr(self, name, 1)
+            if value < least or value == 0:
+                expected = "at least 1" if least else "more than 0"
+                raise ValueError(f"{name} is {value}; expected {expected}")
+        for name in ("discount", "tau", "action_dropout", "epsilon", "epsilon_end"):
+            if not 0 <= getattr(self, name, 0) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden is {self.hidden}; expected widths of at least 1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayConfig(BaselineConfig):
+    """Of the methods that learn from a replay."""
+
+    batch: int = option(256, "steps in an update")
+    replay_size: int = option(200_000, "steps that the replay keeps")
+    tau: float = option(0.005, "how far the slow networks move in an update, of the way")
+    random_steps: int = option(1000, "steps at the start that are played at random")
+
+
+class Found(NamedTuple):
+    """A part's loss at the present weights.
+
+    Attributes:
+      loss: scalar.
+      gradients: of the part's variables, in their order.
+    """
+
+    loss: tf.Tensor
+    gradients: Sequence[tf.Tensor]
+
+
+class Baseline(tf.Module, abc.ABC):
+    """Learns online; a `tfimrl.online.Method`. All its state is variables.
+
+    A subclass builds its networks and then calls `set_parts`.
+
+    Args:
+      config: the method's numbers.
+      simulator: who will be played with; only its sizes and items are looked at.
+      seed: of the weights and of all later draws.
+
+    Attributes:
+      extras: names of the scalars that `gradients` reports beside the losses.
+      seeds: of initial weights, one after the other.
+    """
+
+    note_size = 0
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, config: BaselineConfig, simulator: batched.Simulator, seed: int):
+        super().__init__(name=type(self).__name__.lower())
+        self.config = config
+        self.observation_size = simulator.observation_size
+        self.action_size = simulator.action_size
+        self.slate_size = simulator.slate_size
+        # For layers that can only be seeded so: TF-Agents'.
+        tf.keras.utils.set_random_seed(seed)
+        seeds: Iterator[int] = map(int, np.random.default_rng(seed).integers(2**31, size=1000))
+        self.weight_seeds = lambda: seeds  # hidden from checkpoints
+        self.generator = tf.random.Generator.from_seed(seed, alg="philox")
+
+    def set_parts(self, **parts: Sequence[tf.Variable]) -> None:
+        """Names what is learned: each part has a loss and an optimiser of its own."""
+        self._parts = lambda: {name: list(variables) for name, variables in parts.items()}
+        self.optimizers = {}
+        for name, variables in self._parts().items():
+            optimizer = tf_keras.optimizers.Adam(self.config.learning_rate, jit_compile=False)
+            optimizer.build(variables)
+            self.optimizers[name] = optimizer
+        self.checked = tuple(
+            [f"{part} loss" for part in parts]
+            + [
+                f"gradient of {part} {v.name.removesuffix(':0')} {i}"
+                for part, variables in self._parts().items()
+                for i, v in enumerate(variables)
+            ]
+        )
+
+    # What a method provides.
+
+    @abc.abstractmethod
+    def explore(self, turn: Turn) -> Choice:
+        """See `tfimrl.online.Method`."""
+
+    @abc.abstractmethod
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        """See `tfimrl.online.Method`."""
+
+    @abc.abstractmethod
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        """See `tfimrl.online.Method`."""
+
+    @abc.abstractmethod
+    def gradients(
+        self, number: tf.Tensor
+    ) -> tuple[Mapping[str, Found], Mapping[str, tf.Tensor]]:
+        """Every part's gradient at the present weights, and `extras`. Graph code.
+
+        Args:
+          number: int32 scalar, which of the updates of this `learn` it is.
+        """
+
+    def planned(self, updates: tf.Tensor) -> tf.Tensor:
+        """How many updates to make where so many were asked for."""
+        return updates
+
+    def due(self, part: str) -> tf.Tensor | bool:
+        """Whether this update moves the part."""
+        return True
+
+    def after_update(self) -> None:
+        """Called when weights have moved. Graph code."""
+
+    # What all do.
+
+    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """See `tfimrl.online.Method`."""
+        updates = self.planned(tf.convert_to_tensor(updates))
+        names = [f"{part}_loss" for part in self._parts()] + list(self.extras)
+
+        def going(done: tf.Tensor, bad: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+            return (done < updates) & (bad < 0)
+
+        def one(done: tf.Tensor, _: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            found, report = self.gradients(done)
+            losses = [each.loss for each in found.values()]
+            bad = finite.first_non_finite(self._named(found))
+            tf.cond(bad < 0, lambda: self._apply(found), lambda: tf.constant(False))
+            means = tf.stack([*losses, *(report[name] for name in self.extras)])
+            return done + 1, bad, sums + means
+
+        start = (tf.constant(0), tf.constant(-1), tf.zeros([len(names)]))
+        done, bad, sums = tf.while_loop(going, one, start)
+        means = tf.math.divide_no_nan(sums, tf.cast(done, tf.float32))
+        return dict(zip(names, tf.unstack(means), strict=True)), bad
+
+    def draw(self) -> tf.Tensor:
+        """A seed, int32 [2], another one each time."""
+        return tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
+
+    def _named(self, found: Mapping[str, Found]) -> dict[str, tf.Tensor]:
+        tensors = [each.loss for each in found.values()]
+        tensors += [g for each in found.values() for g in each.gradients]
+        return dict(zip(self.checked, tensors, strict=True))
+
+    def _apply(self, found: Mapping[str, Found]) -> tf.Tensor:
+        for part, variables in self._parts().items():
+            pairs = list(zip(found[part].gradients, variables, strict=True))
+            optimizer, due = self.optimizers[part], self.due(part)
+            if due is True:
+                optimizer.apply_gradients(pairs)
+            else:
+                tf.cond(due, _applied(optimizer, pairs), lambda: tf.constant(False))
+        self.after_update()
+        return tf.constant(True)
+
+
+def _applied(optimizer: tf_keras.optimizers.Optimizer, pairs: list) -> Callable[[], tf.Tensor]:
+    def apply() -> tf.Tensor:
+        optimizer.apply_gradients(pairs)
+        return tf.constant(False)
+
+    return apply
+
+
+def found(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variable]) -> Found:
+    """The loss with its gradients; it must depend on every variable."""
+    gradients = tape.gradient(loss, list(variables))
+    for variable, gradient in zip(variables, gradients, strict=True):
+        if gradient is None:
+            raise ValueError(f"the loss does not depend on {variable.name}")
+    return Found(loss, gradients)
+
+
+def follow(
+    slow: Sequence[tf.Variable], ours: Sequence[tf.Variable], tau: float | tf.Tensor
+) -> None:
+    """Moves each slow variable by tau of the way to ours."""
+    for behind, ahead in zip(slow, ours, strict=True):
+        behind.assign(behind + tau * (ahead - behind))
+
+
+def flat(x: tf.Tensor) -> tf.Tensor:
+    """[T, B, ...] -> [T * B, ...]."""
+    return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
+
+
+def no_note(batch: tf.Tensor) -> tf.Tensor:
+    """A note of no numbers, float32 [B, 0]."""
+    return tf.zeros([batch, 0])
+
+
+def require_items(name: str, simulator: batched.Simulator) -> None:
+    """Raises ValueError for a method that has no continuous form."""
+    if not simulator.slate_size:
+        raise ValueError(
+            f"{name} recommends items; {type(simulator).__name__} asks for a continuous "
+            f"action of {simulator.action_size} numbers"
+        )

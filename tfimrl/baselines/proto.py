@@ -1,0 +1,148 @@
+"""What SAC, TD3 and DDPG have in common: a proto-action, a replay and TF-Agents' losses.
+
+The proto-action is a point in [-1, 1]^D. Where the simulator takes a continuous action it is
+that action; where items are recommended it is a point in the space of their features, and
+the k candidates with the highest inner products with it are shown (without the critics'
+second look of Dulac-Arnold et al., 2015). What is learned from is the proto-action.
+
+The losses are TF-Agents'. Its agents' `train` is not used: it draws from operations whose
+state no checkpoint holds, and it has moved the critics before it looks at the actor's loss.
+Here all parts' gradients are taken at the same weights, checked, and then applied.
+"""
+
+import abc
+import dataclasses
+
+import tensorflow as tf
+from tf_agents.agents.ddpg import actor_network, critic_network
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step
+from tf_agents.utils import common
+
+from tfimrl.baselines import base, items
+from tfimrl.online import Choice, Stretch
+from tfrec.replay.steps import StepReplay, Steps
+from tfrec.simulators import batched
+from tfrec.simulators.public_playing import Turn
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProtoConfig(base.ReplayConfig):
+    """Of the deterministic ones."""
+
+    exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
+
+
+class Proto(base.Baseline):
+    """A method with a proto-action; arguments as in `base.Baseline`.
+
+    A subclass builds its networks with `critic` and `actor` and its TF-Agents agent.
+    """
+
+    config: base.ReplayConfig
+
+    def __init__(self, config: base.ReplayConfig, simulator: batched.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        self.note_size = self.action_size if self.slate_size else 0
+        self.state_spec = tf.TensorSpec([self.observation_size], tf.float32, "observation")
+        self.action_spec = tensor_spec.BoundedTensorSpec(
+            [self.action_size], tf.float32, -1.0, 1.0, "proto_action"
+        )
+        self.replay = StepReplay(self.observation_size, self.action_size, config.replay_size)
+
+    @abc.abstractmethod
+    def proto_action(self, observation: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Float [B, D] in [-1, 1]; with a seed int32 [2], one that explores."""
+
+    @abc.abstractmethod
+    def losses(
+        self, batch: Steps, before: time_step.TimeStep, after: time_step.TimeStep
+    ) -> dict[str, base.Found]:
+        """Every part's loss, with the discount already in `after`."""
+
+    def critic(self, name: str) -> critic_network.CriticNetwork:
+        """Q(s, a), its variables there."""
+        network = critic_network.CriticNetwork(
+            (self.state_spec, self.action_spec),
+            joint_fc_layer_params=self.config.hidden,
+            name=name,
+        )
+        network.create_variables()
+        return network
+
+    def actor(self, name: str) -> actor_network.ActorNetwork:
+        """mu(s), its variables there."""
+        network = actor_network.ActorNetwork(
+            self.state_spec, self.action_spec, fc_layer_params=self.config.hidden, name=name
+        )
+        network.create_variables()
+        return network
+
+    def explore(self, turn: Turn) -> Choice:
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        ours = self.proto_action(turn.observation, seeds[0])
+        anything = tf.random.stateless_uniform(tf.shape(ours), seeds[1], -1.0, 1.0)
+        start = self.replay.added < self.config.random_steps
+        point = tf.where(start, anything, ours)
+        if not self.slate_size:
+            return Choice(point, base.no_note(tf.shape(point)[0]))
+        return Choice(self._shown(turn, point), point)
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        return self._shown(turn, self.proto_action(turn.observation, None))
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        self.replay.add(rows(stretch, stretch.note if self.slate_size else stretch.action))
+
+    def gradients(
+        self, number: tf.Tensor
+    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        config = self.config
+        batch = self.replay.sample(config.batch, self.draw())
+        before = time_step.restart(batch.state, config.batch)
+        after = time_step.transition(
+            batch.next_state,
+            config.reward_scale * batch.reward,
+            config.discount * batch.discount,
+        )
+        return self.losses(batch, before, after), {}
+
+    def _shown(self, turn: Turn, point: tf.Tensor) -> tf.Tensor:
+        return items.nearest(turn.candidates, point, self.slate_size)
+
+
+class Deterministic(Proto):
+    """An actor whose exploration is Gaussian noise, clipped to the bounds.
+
+    DDPG's own noise is an Ornstein-Uhlenbeck process; what a step draws here depends on the
+    step alone, and later work (TD3) found no difference.
+    """
+
+    config: ProtoConfig
+    online_actor: actor_network.ActorNetwork
+
+    def proto_action(self, observation: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        point, _ = self.online_actor(observation)
+        if seed is None:
+            return point
+        noise = tf.random.stateless_normal(tf.shape(point), seed)
+        return tf.clip_by_value(point + self.config.exploration_noise * noise, -1.0, 1.0)
+
+
+def rows(stretch: Stretch, action: tf.Tensor) -> Steps:
+    """A stretch as rows of the replay, with actions float [T, B, D]."""
+    alive = tf.logical_not(base.flat(stretch.done))
+    return Steps(
+        state=base.flat(stretch.observation),
+        action=base.flat(action),
+        reward=base.flat(stretch.reward),
+        next_state=base.flat(stretch.next_observation),
+        discount=tf.cast(alive, tf.float32),
+        user=base.flat(stretch.user),
+        own_next=alive,
+        synthetic=tf.zeros_like(alive),
+    )
+
+
+squared_loss = common.element_wise_squared_loss
