@@ -1,6 +1,9 @@
 """Serves an exported model over gRPC and REST: a development server.
 
     python -m launch.serve --model=export
+    python -m launch.serve --model=export --ui --users=runs/demo/data
+
+The second opens a page, too: pick a user or type a history, move the goal and watch the list.
 
 It speaks TensorFlow Serving's protocols and follows the folder: a new version is loaded and
 warmed up beside the former before it takes requests; a damaged one is refused; a removed one
@@ -9,16 +12,20 @@ TensorFlow Serving itself: docs/serving.md.
 """
 
 import dataclasses
+import pathlib
 import signal
 import threading
 
+import numpy as np
 import rich
 import tensorflow as tf
 from absl import logging
 from rich import markup
 
 from launch import flags
-from tfrec.serving import server, service, versions
+from tfrec import errors
+from tfrec.data import storage
+from tfrec.serving import client, page, server, service, versions
 from tfrec.training.options import option, required
 
 
@@ -33,12 +40,22 @@ class ServeConfig:
         "a models.config of TensorFlow Serving (text) with the model's name, versions and "
         "labels; read again when it changes. Its base_path is passed over",
     )
+    ui: bool = option(False, "also a page to look at the model with, on the REST port")
+    users: str = option("", "folder of prepared data; the page offers some of its test users")
+    num_users: int = option(50, "how many users the page offers")
+
+    def __post_init__(self):
+        if self.users and not self.ui:
+            raise ValueError("users are offered on the page: pass --ui, too")
+        if self.num_users < 1:
+            raise ValueError("num_users must be at least 1")
 
 
 flags.define(ServeConfig)
 flags.define(server.ServerConfig)
 flags.define(service.LimitsConfig)
 
+_SESSIONS = 20  # read for each user to offer: sessions come ordered by user
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -52,20 +69,57 @@ def main(_):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_end.set())
     plan = None if config.config else versions.Plan(config.name)
-    running = server.Server(config.model, listen, limits, plan, config.config)
-    if listen.host not in _LOOPBACK:
-        logging.warning("%s: whoever reaches it can ask; no password, no TLS", listen.host)
-    name = running.versions.plan.name
-    rich.print(
-        f"[bold]Development server[/]: {markup.escape(name)}, "
-        f"version {max(running.versions.available())}"
-    )
-    print(f"gRPC {listen.host}:{running.port}", flush=True)
-    print(f"REST http://{listen.host}:{running.rest_port}/v1/models/{name}:predict", flush=True)
-    asked_to_end.wait()
-    print("draining", flush=True)
-    running.stop()
+    data = storage.PreparedData.open(config.users) if config.users else None
+    with server.Server(config.model, listen, limits, plan, config.config) as running:
+        newest = max(running.versions.available())
+        if config.ui:
+            manifest = pathlib.Path(config.model, str(newest), "manifest.json")
+            contract = client.Contract.read(manifest)
+            running.show(_users(data, contract, config.num_users) if data else ())
+        if listen.host not in _LOOPBACK:
+            logging.warning("%s: whoever reaches it can ask; no password, no TLS", listen.host)
+        name = running.versions.plan.name
+        rich.print(f"[bold]Development server[/]: {markup.escape(name)}, version {newest}")
+        rest = f"http://{listen.host}:{running.rest_port}"
+        print(f"gRPC {listen.host}:{running.port}", flush=True)
+        print(f"REST {rest}/v1/models/{name}:predict", flush=True)
+        if config.ui:
+            print(f"page {rest}/", flush=True)
+        asked_to_end.wait()
+        print("draining", flush=True)
     print("done", flush=True)
+
+
+def _users(data: storage.PreparedData, contract: client.Contract, most: int) -> list[page.User]:
+    """Test users as they come back: their last events, up to the end of the last session.
+
+    Raises:
+      UserError: if the data has not the feedback that the model reads.
+    """
+    spec = data.spec
+    for name in contract.feedback:
+        if name not in spec.feedback_names:
+            raise errors.UserError(
+                f"--users={data.directory}: no feedback {name!r}, which the model reads; "
+                f"there is {', '.join(spec.feedback_names)}"
+            )
+    sessions = data.dataset("test", batch_size=_SESSIONS * most).as_numpy_iterator()
+    episodes = next(sessions, None)
+    if episodes is None:
+        raise errors.UserError(f"--users={data.directory}: no test users")
+    last = np.flatnonzero(np.diff(episodes.user, append=-1))[:most]  # of each user's sessions
+    items = np.hstack([episodes.history_item[last], episodes.item[last]])  # [U, H + T]
+    feedback = np.hstack([episodes.history_feedback[last], episodes.feedback[last]])
+    raw, names = data.vocabulary.decode(items), data.vocabulary.users[episodes.user[last] - 1]
+    users = []
+    for row, name in enumerate(names):
+        real = np.flatnonzero(items[row])[-spec.history_length :]
+        values = {
+            column: feedback[row, real, spec.feedback_index(column)].tolist()
+            for column in contract.feedback
+        }
+        users.append(page.User(str(name), raw[row, real].tolist(), values))
+    return users
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The REST door: TensorFlow Serving's paths and JSON, health and metrics.
 
-On the standard library's ThreadingHTTPServer: there are eight paths and no pages, and
+On the standard library's ThreadingHTTPServer: there are few paths, one page at most, and
 what matters here (when a body is read, how many connections are open, how they end) is in
 its handler's hands. Werkzeug, which the lock has too, runs the same server underneath.
 """
@@ -25,6 +25,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfrec import errors
+from tfrec.serving import page as page_lib
 from tfrec.serving import refusal, rpc, saved, service
 
 _MODEL = re.compile(
@@ -71,6 +72,10 @@ class RestServer:
         )
         self._thread.start()
 
+    def show(self, page: page_lib.Page) -> None:
+        """Answers a page's paths, too."""
+        self._http.page = page
+
     def stop(self, seconds: float) -> bool:
         """Accepts nothing more, lets running requests end; whether all did in time."""
         self._http.shutdown()
@@ -85,6 +90,7 @@ class _Http(http.server.ThreadingHTTPServer):
 
     def __init__(self, answers: service.Service, host: str, port: int):
         self.service = answers
+        self.page: page_lib.Page | None = None
         self._open: set[socket.socket] = set()
         self._change = threading.Condition()
         self.draining = False
@@ -173,6 +179,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == "/readyz":
             ready = answers.ready()
             return 200 if ready else 503, b"ready\n" if ready else b"not ready\n", "text/plain"
+        if self.server.page:
+            query = self.path.partition("?")[2]
+            if (reply := self.server.page.get(path, query)) is not None:
+                return reply
         found = self._model(path)
         if found["what"] == ":predict":
             raise refusal.Refused(

@@ -9,11 +9,12 @@ authentication.
 import dataclasses
 import os
 import threading
+from collections.abc import Sequence
 
 from absl import logging
 
 from tfrec import errors
-from tfrec.serving import rest, rpc, service, versions
+from tfrec.serving import page, rest, rpc, service, versions
 from tfrec.training.options import option
 
 
@@ -54,6 +55,7 @@ class Server:
         plan: versions.Plan | None = None,
         models_config: str = "",
     ):
+        self._folder = folder
         self._limits = limits
         self.versions = versions.Versions(folder, plan, models_config)
         self.versions.poll()
@@ -74,6 +76,10 @@ class Server:
             self.versions.close()
             raise
         self.versions.watch(config.poll_seconds)
+
+    def show(self, users: Sequence[page.User] = ()) -> None:
+        """Opens the page to look at the model with, on the REST port, and offers users."""
+        self._rest.show(page.Page(self._folder, self.versions, self._limits, users))
 
     def stop(self) -> bool:
         """Accepts nothing more, lets running requests end; whether all did in time."""

@@ -1,0 +1,86 @@
+// A text field with suggestions, by the keyboard pattern of ARIA's combobox.
+
+import { element } from "./dom.js";
+
+const PAUSE = 80;  // milliseconds without a key before the server is asked
+
+/**
+ * @param input the text field; the list that its aria-controls names is filled.
+ * @param suggest text -> a promise of strings.
+ * @param choose takes the string that was chosen, or typed and confirmed with Enter.
+ */
+export function combobox(input, suggest, choose) {
+  const list = document.getElementById(input.getAttribute("aria-controls"));
+  let asked = 0, timer = 0, active = -1;
+
+  const options = () => [...list.children];
+
+  function mark(index) {
+    active = index;
+    options().forEach((option, n) => option.setAttribute("aria-selected", String(n === index)));
+    if (index < 0) {
+      input.removeAttribute("aria-activedescendant");
+    } else {
+      input.setAttribute("aria-activedescendant", options()[index].id);
+      options()[index].scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  function close() {
+    asked += 1;  // an answer on its way opens nothing
+    clearTimeout(timer);
+    list.hidden = true;
+    list.replaceChildren();
+    input.setAttribute("aria-expanded", "false");
+    mark(-1);
+  }
+
+  async function open() {
+    const mine = ++asked;
+    const found = await suggest(input.value.trim());
+    if (mine !== asked) return;
+    list.replaceChildren(...found.map((text, n) =>
+      element("li", { role: "option", id: `${list.id}-${n}`, "data-item": text }, text)));
+    list.hidden = !found.length;
+    input.setAttribute("aria-expanded", String(found.length > 0));
+    mark(-1);
+  }
+
+  function take(text) {
+    close();
+    if (!text) return;
+    input.value = "";
+    choose(text);
+  }
+
+  input.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(open, PAUSE);
+  });
+  input.addEventListener("click", open);
+  input.addEventListener("blur", close);
+  input.addEventListener("keydown", async (event) => {
+    const count = options().length;
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      const down = event.key === "ArrowDown";
+      if (list.hidden) {
+        await open();
+        if (options().length) mark(down ? 0 : options().length - 1);
+      } else {
+        mark(down ? (active + 1) % count : (active <= 0 ? count : active) - 1);
+      }
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      take(active < 0 ? input.value.trim() : options()[active].dataset.item);
+    } else if (event.key === "Escape") {
+      if (list.hidden) input.value = "";
+      close();
+    }
+  });
+  list.addEventListener("mousedown", (event) => {
+    event.preventDefault();  // the field keeps the focus
+    const option = event.target.closest("[role=option]");
+    if (option) take(option.dataset.item);
+  });
+}
