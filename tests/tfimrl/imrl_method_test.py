@@ -1,0 +1,200 @@
+"""The method around the agent: what is kept, what is made up, what the ablations leave out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfimrl import imrl_method, training
+from tfimrl.imrl_method import ImrlMethod, OnlineImrlConfig
+from tfrec.simulators import public_playing, recogym, recsim
+from tfrec.training import checkpoint, finite
+
+SMALL = OnlineImrlConfig(
+    hidden=(8,),
+    batch=16,
+    replay_size=400,
+    synthetic_size=200,
+    threshold_max=4.0,
+    augmentation="true",
+    mask_units=4,
+    mask_heads=1,
+    mask_batch=8,
+    mask_updates=1,
+    mask_warm_up=1,
+    pool=32,
+    neighbours=4,
+    vector_width=3,
+    vector_sessions=30,
+)
+SIZES = training.OnlineConfig(
+    sessions=6, stretch=5, updates=3, warm_up=60, units=20, test_sessions=4
+)
+EVOLUTION = recsim.InterestEvolution()
+RECOGYM = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))
+
+
+def learner(simulator=EVOLUTION, **changes):
+    config = dataclasses.replace(SMALL, **changes)
+    return training.OnlineLearner(SIZES, simulator, ImrlMethod(config, simulator, 1), 1)
+
+
+def rows(replay, synthetic=False):
+    """Every row held, in order."""
+    first = replay.capacity if synthetic else 0
+    size = replay.synthetic_size if synthetic else replay.size
+    return replay.rows(first + tf.range(size))
+
+
+@pytest.fixture
+def eager():
+    """Without graphs, which take longer to trace than such runs to run."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def played():
+    """Three units of IMRL with the true graph: its learner and what each unit said."""
+    learning = learner()
+    return learning, [learning.advance() for _ in range(3)]
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_replay_holds_what_was_played():
+    learning = learner(augmentation="none")
+    _, _, stretch = learning._unit()
+    kept = rows(learning.method.replay)
+    flat = [np.reshape(x, [30, *x.shape[2:]]) for x in stretch if x is not None]
+    observation, candidates, action, note, reward = flat[:5]
+    np.testing.assert_array_equal(kept.state, observation)
+    np.testing.assert_array_equal(kept.reward, reward)
+    np.testing.assert_array_equal(kept.action[:, :20], note)
+    shown = np.take_along_axis(candidates, action[:, :, None], axis=1).reshape(30, 40)
+    np.testing.assert_array_equal(kept.action[:, 20:], shown)
+    # What was shown is what the proto-action asked for.
+    scores = np.einsum("bmd,bd->bm", candidates, note)
+    np.testing.assert_array_equal(action[:, 0], scores.argmax(axis=1))
+    done = stretch.done.numpy().ravel()
+    np.testing.assert_array_equal(kept.own_next, ~done)
+    np.testing.assert_array_equal(kept.discount, 1 - done)
+    assert learning.method.replay.synthetic_size == 0
+
+
+def test_only_rewarded_steps_are_made_up(played):
+    learning, said = played
+    made, real = rows(learning.method.replay, True), rows(learning.method.replay)
+    assert 0 < len(made.reward) <= (real.reward.numpy() > 0).sum()
+    assert (made.reward.numpy() > 0).all() and made.synthetic.numpy().all()
+    assert made.own_next.numpy().all()
+    total = sum(30 * s["augmentation/informative"] * s["augmentation/augmented"] for s in said)
+    assert len(made.reward) == pytest.approx(total)
+    # Made-up steps have a real step's action and other interests, but where it shows;
+    # or the same ones, where the second step is the same user's.
+    exchanged = []
+    for state, action in zip(made.state.numpy(), made.action.numpy(), strict=True):
+        [origin] = np.where((real.action.numpy() == action).all(axis=1))[0]
+        shown = action[20:40] + action[40:] > 0
+        moved = state != real.state.numpy()[origin]
+        assert not (moved & shown).any()
+        exchanged.append(moved.any())
+    assert np.mean(exchanged) > 0.5
+    assert all(s["augmentation/reward_error"] == 0 for s in said)
+    assert said[0]["augmentation/threshold"] < said[2]["augmentation/threshold"] <= 4
+
+
+def test_learning_begins_after_the_warm_up(played):
+    _, said = played
+    assert [s["q_loss"] > 0 for s in said] == [False, True, True]
+    assert 0 < said[2]["augmentation/batch_share"] <= 0.5
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("partner", ["uniform", "nearest"])
+def test_a_learned_graph_is_believed_when_it_is_warm(partner):
+    learning = learner(augmentation="learned", mask_warm_up=2, partner=partner)
+    said = [learning.advance() for _ in range(4)]
+    # One update a unit from the second unit on, and a stretch comes before its updates.
+    assert [s["augmentation/warm"] for s in said] == [0, 0, 0, 1]
+    assert said[1]["graph_loss"] > 0
+    assert said[3]["augmentation/reward_error"] >= 0
+
+
+@pytest.mark.usefixtures("eager")
+def test_only_what_is_informative_passes_a_threshold():
+    learning = learner(threshold_start=4.5, threshold_max=5.0)
+    assert learning.advance()["augmentation/informative"] == 0
+    assert learning.method.replay.synthetic_size == 0
+
+
+@pytest.mark.usefixtures("eager")
+def test_recogym_in_terms_of_item_vectors():
+    learning = learner(RECOGYM, augmentation="heuristic", vectors="views", threshold_max=1.0)
+    method = learning.method
+    assert method.note_size == 3 and method.replay.action.shape[1] == 3 + 6
+    assert method.replay.state.shape[1] == 18
+    assert method.agent.networks.policy.variables[0].shape[0] == 10
+    said = [learning.advance() for _ in range(2)]
+    assert said[0]["sessions"] >= 30 and said[0]["steps"] > 30 + 30
+    assert said[1]["q_loss"] > 0
+    assert "augmentation/reward_error" not in said[0]  # the simulator cannot be asked
+
+
+def test_what_the_ablations_leave_out():
+    without = ImrlMethod(dataclasses.replace(SMALL, augmentation="none"), EVOLUTION, 0)
+    assert without.augmentation is None and without.replay.synthetic_capacity == 0
+    entropy = dataclasses.replace(SMALL, exploration="entropy", augmentation="none")
+    assert ImrlMethod(entropy, EVOLUTION, 0).agent.networks.inverse is None
+
+
+def test_resumes_exactly(tmp_path):
+    changes = {"augmentation": "learned"}
+    whole = learner(**changes)
+    expected = [whole.advance() for _ in range(4)]
+    half = learner(**changes)
+    for _ in range(2):
+        half.advance()
+    checkpoint.write(tmp_path / "at2", half, {})
+    again = learner(**changes)
+    checkpoint.read(tmp_path / "at2", again)
+    assert [again.advance() for _ in range(2)] == expected[2:]
+
+
+def test_greedy_is_the_mean_and_exploring_is_not(played):
+    learning, _ = played
+    method = learning.method
+    turn = public_playing.turn_of(
+        EVOLUTION, EVOLUTION.reset(4, tf.constant([1, 2])), tf.constant([3, 4])
+    )
+    weights = method.agent.act(turn.observation)
+    np.testing.assert_array_equal(
+        method.greedy(turn), method.face.chooses(weights, turn.candidates)
+    )
+    notes = [method.explore(turn._replace(seed=tf.constant([s, 0]))).note for s in (1, 1, 2)]
+    np.testing.assert_array_equal(notes[0], notes[1])
+    assert (notes[0] != notes[2]).numpy().all() and (notes[0] != weights).numpy().all()
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_bad_weight_is_named():
+    learning = learner(augmentation="none")
+    learning.advance()
+    networks = learning.method.agent.networks
+    before = networks.policy.variables[0].numpy()
+    for weight in networks.value.variables:
+        weight.assign(np.nan * weight)
+    with pytest.raises(finite.NonFiniteError, match="value loss"):
+        learning.advance()
+    np.testing.assert_array_equal(networks.policy.variables[0], before)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("augmentation", "some"), ("partner", "best"), ("vectors", "mine"), ("copies", 0),
+     ("neighbours", 1000), ("discount", 2.0)],
+)  # fmt: skip
+def test_numbers_are_checked(field, value):
+    with pytest.raises(ValueError, match=field):
+        imrl_method.OnlineImrlConfig(**{field: value})

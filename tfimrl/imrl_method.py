@@ -1,0 +1,360 @@
+"""IMRL in a live simulator: Algorithm 2, with the ablations as configurations of it.
+
+What was played goes to a replay; a step whose reward reaches the threshold (eq 16) is
+crossed with another one (Algorithm 1), and what comes of it lies beside, tagged; the agent
+learns from both. The replay keeps what the simulator shows, and of an action the proto-action
+that was chosen and the features of what it showed: the agent learns from the first, the
+causal graph speaks of the second.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfimrl import causal_graph, counterfactual, knowledge, proto, threshold
+from tfimrl.agent import ImrlAgent, ImrlInfo
+from tfimrl.config import ImrlConfig
+from tfimrl.online import Choice, Stretch
+from tfrec.replay.steps import StepReplay, Steps
+from tfrec.simulators import batched
+from tfrec.simulators.public_playing import Turn
+from tfrec.training.options import option
+
+_NONE = "none"
+_PARTNERS = ("uniform", "nearest")
+_REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "updates")]
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineImrlConfig(ImrlConfig):
+    """The agent's numbers, and those of augmentation while it plays. All but `copies` ours."""
+
+    augmentation: str = option(
+        "learned",
+        "the graph that says what may be exchanged: learned by attention as play goes on, "
+        "heuristic or true, see tfimrl/knowledge.py; none makes up nothing (IMRL-A)",
+    )
+    partner: str = option("uniform", "second step of a pair: uniform, or nearest users'")
+    neighbours: int = option(50, "nearest users that a partner is drawn from")
+    pool: int = option(512, "steps among which nearest users are looked for")
+    copies: int = option(1, "pairs that an informative step is tried in (CoDA has up to 2)")
+    synthetic_size: int = option(100_000, "made-up steps that the replay keeps")
+    mask_threshold: float = option(0.02, "influence from which on two slots are linked (CoDA)")
+    mask_units: int = option(32, "width of the network that learns the graph")
+    mask_heads: int = option(2, "its heads")
+    mask_batch: int = option(128, "steps in an update of it")
+    mask_updates: int = option(2, "updates of it in a unit of work")
+    mask_warm_up: int = option(400, "updates of it before it is believed")
+    # Item vectors.
+    vectors: str = option(
+        "own",
+        "what a proto-action is compared with: own, the features that items come with; "
+        "views, vectors learned from what users view while they are played at random",
+    )
+    vector_width: int = option(8, "width of learned vectors")
+    vector_sessions: int = option(500, "sessions played for them, part of the run's")
+    jit_compile: bool = option(False, "compile updates with XLA")
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, choices in (
+            ("augmentation", (*knowledge.MASKS, _NONE)),
+            ("partner", _PARTNERS),
+            ("vectors", proto.VECTORS),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
+        for name in ("neighbours", "pool", "copies", "synthetic_size", "mask_units",
+                     "mask_heads", "mask_batch", "mask_updates", "vector_width",
+                     "vector_sessions"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.neighbours > self.pool:
+            raise ValueError(f"neighbours is {self.neighbours}; expected at most pool")
+
+
+CONFIG = OnlineImrlConfig
+
+
+class Augmentation(tf.Module):
+    """Makes up steps from what was just played, and counts what comes of it.
+
+    Args:
+      config: the method's numbers.
+      simulator: whose slots are known.
+      replay: where pairs come from and made-up steps go to.
+      shown: the columns of the replay's actions from which on is what was shown.
+      seed: of the network that learns the graph.
+
+    Attributes:
+      attention: that network, or None.
+      seen: numbers of the latest stretch, by name.
+      checked: names of the losses that `learn` gives.
+
+    Raises:
+      ValueError: if the simulator's slots, or a graph of them, are not known.
+    """
+
+    def __init__(
+        self,
+        config: OnlineImrlConfig,
+        simulator: batched.Simulator,
+        replay: StepReplay,
+        shown: int,
+        seed: int,
+    ):
+        super().__init__(name="augmentation")
+        self.config, self._replay, self._shown = config, replay, shown
+        known = knowledge.of(simulator)
+        self._known = lambda: known  # hidden from checkpoints
+        self.attention = None
+        names = ["informative", "threshold", "augmented", "warm"]
+        if config.augmentation == "learned":
+            sizes = causal_graph.SetAttentionConfig(
+                units=config.mask_units, heads=config.mask_heads
+            )
+            self.attention = causal_graph.SetAttention(sizes, known.slots, seed)
+        elif config.augmentation not in known.graphs:
+            raise ValueError(
+                f"augmentation is {config.augmentation}: no such graph is known of "
+                f"{type(simulator).__name__}; expected learned, none"
+                + "".join(f", {name}" for name in known.graphs)
+            )
+        if known.ask is not None:
+            names += ["reward_error", "reward_error_share"]
+        self.seen = {name: tf.Variable(0.0, trainable=False, name=name) for name in names}
+
+    def influence(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Of slot on slot, float32 [B, N, N]; action as the replay has it."""
+        action = action[:, self._shown :]
+        if self.attention is not None:
+            return self.attention(state, action)
+        return self._known().graphs[self.config.augmentation](state, action)
+
+    def make(self, steps: Steps, progress: tf.Tensor, seed: tf.Tensor) -> None:
+        """Crosses those of the steps that are informative, as in Algorithm 2. Graph code.
+
+        Args:
+          steps: just played, N of them, in the replay already.
+          progress: share of the run that is over; it stands for eq 16's share of episodes.
+          seed: int32 [2].
+        """
+        config, known = self.config, self._known()
+        seeds = tf.random.experimental.stateless_split(seed, 3)
+        limit = threshold.threshold(
+            progress, 1, config.threshold_start, config.threshold_max, config.threshold_ramp
+        )
+        triggered = threshold.informative(steps.reward, limit) & steps.own_next  # [N]
+        first = tf.nest.map_structure(
+            lambda column: tf.repeat(tf.boolean_mask(column, triggered), config.copies, axis=0),
+            steps,
+        )
+        pairs = tf.shape(first.reward)[0]
+        second, found = self._partners(first, pairs, seeds)
+        made = counterfactual.augment(
+            first,
+            second,
+            self.influence,
+            known.slots,
+            seeds[2],
+            threshold=config.mask_threshold,
+        )
+        warm = self.warm()
+        valid = made.valid & found
+        self._replay.add_synthetic(made.steps, valid & warm)
+        seen = {
+            "informative": tf.reduce_mean(tf.cast(triggered, tf.float32)),
+            "threshold": limit,
+            "augmented": _share(valid),
+            "warm": tf.cast(warm, tf.float32),
+        }
+        if known.ask is not None:
+            seen |= self._errors(first, made.steps, valid)
+        for name, value in seen.items():
+            self.seen[name].assign(value)
+
+    def warm(self) -> tf.Tensor:
+        """Whether the graph is believed yet."""
+        if self.attention is None:
+            return tf.constant(True)
+        return self.attention.optimizer.iterations >= self.config.mask_warm_up
+
+    def learn(self, seed: tf.Tensor) -> tf.Tensor:
+        """Some updates of the network that learns the graph; the last one's loss."""
+        assert self.attention is not None
+        loss = tf.constant(0.0)
+        seeds = tf.random.experimental.stateless_split(seed, self.config.mask_updates)
+        for update in range(self.config.mask_updates):
+            rows = self._replay.sample_real(self.config.mask_batch, seeds[update])
+            own = tf.cast(rows.own_next, tf.float32)
+            action = rows.action[:, self._shown :]
+            next_state = tf.where(rows.own_next[:, None], rows.next_state, rows.state)
+            loss = self.attention.update(rows.state, action, next_state, own)
+        return loss
+
+    def _partners(
+        self, first: Steps, pairs: tf.Tensor, seeds: tf.Tensor
+    ) -> tuple[Steps, tf.Tensor]:
+        """A second step for each first one, and whether there was one, bool."""
+        config = self.config
+        if config.partner == "uniform":
+            return self._replay.sample_real(pairs, seeds[0]), tf.fill([pairs], True)
+        pool = self._replay.sample_real(config.pool, seeds[0])
+        columns = self._known().user_columns
+        return counterfactual.nearest_partners(
+            first, pool, columns, config.neighbours, seeds[1]
+        )
+
+    def _errors(self, first: Steps, made: Steps, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        """How far from r_1's expectation that of the made-up step is, by the simulator."""
+        ask = self._known().ask
+        assert ask is not None
+        weight = tf.cast(valid, tf.float32)
+        action = first.action[:, self._shown :]
+        before, after = ask(first.state, action), ask(made.state, action)
+        number = tf.reduce_sum(weight)
+        error = tf.math.divide_no_nan(tf.reduce_sum(weight * tf.abs(after - before)), number)
+        level = tf.math.divide_no_nan(tf.reduce_sum(weight * before), number)
+        return {
+            "reward_error": error,
+            "reward_error_share": tf.math.divide_no_nan(error, level),
+        }
+
+
+class ImrlMethod(tf.Module):
+    """IMRL and its ablations; a `tfimrl.online.Method`.
+
+    Args:
+      config: the method's numbers.
+      simulator: who will be played with.
+      seed: of the weights and of all later draws.
+
+    Attributes:
+      note_size: W, of the proto-action; 0 where the action is the proto-action.
+      checked: names of the tensors that `learn` checks.
+      sessions_before: sessions played for item vectors; counted in the run's.
+      steps_before: recommendations made in them.
+
+    Raises:
+      ValueError: if the simulator lacks what the configuration asks for.
+    """
+
+    def __init__(self, config: OnlineImrlConfig, simulator: batched.Simulator, seed: int):
+        super().__init__(name="imrl")
+        self.config = config
+        face = proto.Face(
+            simulator, config.vectors, config.vector_width, config.vector_sessions, seed
+        )
+        self.face = face
+        self.agent = ImrlAgent(
+            config, face.observation_size, face.action_size, seed, config.jit_compile
+        )
+        self.note_size = face.action_size if simulator.slate_size else 0
+        shown = simulator.action_size * max(1, simulator.slate_size)
+        augments = config.augmentation != _NONE
+        self.replay = StepReplay(
+            simulator.observation_size,
+            self.note_size + shown,
+            config.replay_size,
+            config.synthetic_size if augments else 0,
+        )
+        self.augmentation = (
+            Augmentation(config, simulator, self.replay, self.note_size, seed)
+            if augments
+            else None
+        )
+        self._learns_graph = augments and config.augmentation == "learned"
+        self.checked = (*self.agent.checked, *(["graph loss"] if self._learns_graph else []))
+        self._generator = tf.random.Generator.from_seed(seed + 1, alg="philox")
+        self.sessions_before, self.steps_before = face.sessions_before, face.steps_before
+
+    def explore(self, turn: Turn) -> Choice:
+        """Drawn from the policy; uniformly until the first update."""
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        weights = self.agent.act(self.face.sees(turn.observation), seeds[0])
+        uniform = tf.random.stateless_uniform(tf.shape(weights), seeds[1], -1.0, 1.0)
+        weights = tf.where(self.agent.train_step_counter > 0, weights, uniform)
+        return Choice(self.face.chooses(weights, turn.candidates), self._note(weights))
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        """The policy's mean action."""
+        weights = self.agent.act(self.face.sees(turn.observation))
+        return self.face.chooses(weights, turn.candidates)
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        """Keeps the stretch, and what is made up from it."""
+        steps = self._steps(stretch)
+        self.replay.add(steps)
+        if self.augmentation is not None:
+            self.augmentation.make(steps, progress, self._seed())
+
+    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Updates of the agent, then of the network that learns the graph."""
+
+        def some() -> tuple[list[tf.Tensor], tf.Tensor]:
+            info = self.agent.train_many(self._draw, updates).extra
+            bad, loss = info.non_finite, tf.constant(0.0)
+            if self._learns_graph:
+                assert self.augmentation is not None
+                loss = self.augmentation.learn(self._seed())
+                wrong = (bad < 0) & ~tf.math.is_finite(loss)
+                bad = tf.where(wrong, len(self.checked) - 1, bad)
+            return [*(getattr(info, name) for name in _REPORTED), loss], bad
+
+        def nothing() -> tuple[list[tf.Tensor], tf.Tensor]:
+            return [tf.constant(0.0)] * (len(_REPORTED) + 1), tf.constant(-1)
+
+        numbers, bad = tf.cond(updates > 0, some, nothing)
+        report = dict(zip([*_REPORTED, "graph_loss"], numbers, strict=True))
+        if self.augmentation is not None:
+            report |= {f"augmentation/{k}": v for k, v in self.augmentation.seen.items()}
+            real, made = (
+                tf.cast(size, tf.float32)
+                for size in (self.replay.size, self.replay.synthetic_size)
+            )
+            report["augmentation/batch_share"] = tf.minimum(made / (real + made), 0.5)
+        return report, bad
+
+    def _draw(self, rows: tf.Tensor, seed: tf.Tensor) -> Steps:
+        """Rows as the agent's networks see them."""
+        drawn = self.replay.sample(rows, seed)
+        return drawn._replace(
+            state=self.face.sees(drawn.state),
+            action=drawn.action[:, : self.face.action_size],
+            next_state=self.face.sees(drawn.next_state),
+        )
+
+    def _steps(self, stretch: Stretch) -> Steps:
+        """A stretch as rows of the replay, [T * B, ...]."""
+
+        def flat(column: tf.Tensor) -> tf.Tensor:
+            return tf.reshape(column, [-1, *column.shape[2:]])
+
+        candidates = None if stretch.candidates is None else flat(stretch.candidates)
+        shown = self.face.shown(flat(stretch.action), candidates)
+        action = tf.concat([flat(stretch.note), shown], axis=1) if self.note_size else shown
+        done = flat(stretch.done)
+        return Steps(
+            state=flat(stretch.observation),
+            action=action,
+            reward=flat(stretch.reward),
+            next_state=flat(stretch.next_observation),
+            discount=1.0 - tf.cast(done, tf.float32),
+            user=flat(stretch.user),
+            own_next=~done,
+            synthetic=tf.zeros_like(done),
+        )
+
+    def _note(self, weights: tf.Tensor) -> tf.Tensor:
+        return weights if self.note_size else weights[:, :0]
+
+    def _seed(self) -> tf.Tensor:
+        return tf.cast(self._generator.make_seeds(1)[:, 0], tf.int32)
+
+
+def _share(flags: tf.Tensor) -> tf.Tensor:
+    """Share of True, 0 of none."""
+    number = tf.cast(tf.size(flags), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.cast(flags, tf.float32)), number)
