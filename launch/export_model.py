@@ -35,7 +35,12 @@ class ExportModelConfig:
     table: str = option(
         "float32",
         "precision of the item table, float32, bfloat16 or int8: smaller tables find a "
-        "shortlist that is then scored exactly (bilinear head only)",
+        "shortlist that is then scored exactly",
+    )
+    shortlist: int | None = option(
+        None,
+        "items that a fully connected head scores, found by a search that stands in for it; "
+        "0 for all items; by default 2000, and all of a catalogue less than twice as large",
     )
     results: str = option("", "results.json of an evaluation, for the manifest's metrics")
 
@@ -49,7 +54,9 @@ def main(_):
     metadata = manifest.Metadata(
         name=config.name, data=_data(config.data, agent), metrics=_metrics(config.results)
     )
-    version = export.export(agent, config.out, config.version, metadata, config.table)
+    version = export.export(
+        agent, config.out, config.version, metadata, config.table, config.shortlist
+    )
     rich.print(
         f"[bold]{markup.escape(str(version))}[/]: verified against the agent. "
         f"Goals: {', '.join(agent.named_goals) or 'none named'}. "

@@ -8,7 +8,7 @@ from launch import flags
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
 from tfrec import errors
-from tfrec.serving import export, files
+from tfrec.serving import export, files, numbered
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
 
     assert flags.call("launch.export_model", [*command, "--version=1"]) == 2
     assert "this version exists" in capsys.readouterr().err
-    assert export.versions(out) == [1]
+    assert numbered.versions(out) == [1]
 
 
 @pytest.mark.parametrize(

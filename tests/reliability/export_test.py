@@ -8,7 +8,7 @@ import pytest
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
-from tfrec.serving import export, files, golden
+from tfrec.serving import export, files, golden, numbered
 
 # The child exports for real; at the named point it says so on a pipe and waits to be killed.
 CHILD = """
@@ -18,7 +18,7 @@ import tfrec  # sets up Keras 2
 import tensorflow as tf
 
 from tests.tfrec.serving import fake_ranker
-from tfrec.serving import export, golden
+from tfrec.serving import export, golden, numbered
 
 directory, point = sys.argv[1:]
 
@@ -37,7 +37,7 @@ elif point == "graph half written":
 elif point == "model written":
     golden.write = halt
 elif point == "before the rename":
-    export.os.rename = halt
+    numbered.os.rename = halt
 export.export(fake_ranker.FakeRanker(), directory)
 print("not halted", flush=True)
 """
@@ -70,7 +70,7 @@ def killed(tmp_path_factory):
 @pytest.mark.parametrize("point", POINTS)
 def test_no_half_model_is_visible_and_the_next_export_cleans_up(killed, point):
     directory = killed[point]
-    assert export.versions(directory) == []
+    assert numbered.versions(directory) == []
     left = [path for path in directory.iterdir() if path.is_dir()]
     assert [path.name for path in left] == [".unfinished-1"], "the child was not where it said"
     assert export.export(fake_ranker.FakeRanker(), directory) == directory / "1"

@@ -5,29 +5,23 @@
           assets.extra/golden/rank.npz  assets.extra/tf_serving_warmup_requests
       2/  ...
 
-A version is complete or absent: it is written in a hidden sibling, loaded afresh and
-compared with the agent, and only then renamed. It is never written over. TensorFlow
-Serving and other readers of version directories see only names that are numbers.
+A version is complete or absent (see `numbered`): it is written in a hidden sibling,
+loaded afresh and compared with the agent, and only then renamed.
 """
 
-import contextlib
-import fcntl
+import functools
 import json
 import os
 import pathlib
-import shutil
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec import errors
-from tfrec.serving import files, golden, model, recall, tables, warmup
+from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import ranker as ranker_lib
 
-_UNFINISHED = ".unfinished-"
-_LOCK = ".lock"
 _NOT_RECORDED = manifest_lib.Metadata()
 
 
@@ -37,6 +31,7 @@ def export(
     version: int | None = None,
     metadata: manifest_lib.Metadata = _NOT_RECORDED,
     table: str = "float32",
+    shortlist: int | None = None,
 ) -> pathlib.Path:
     """Writes one version and verifies it.
 
@@ -48,6 +43,9 @@ def export(
       table: precision of the item table, one of tables.PRECISIONS. A reduced one finds the
         shortlist and the world model scores it, so that answers are as exact; that it
         misses none of the best is measured and recorded.
+      shortlist: how many items a fully connected head scores, found by a surrogate; what it
+        misses is measured and recorded, too. 0 for all items; by default
+        surrogate.SHORTLIST, and all of a catalogue less than twice as large.
 
     Returns:
       The version directory.
@@ -59,43 +57,17 @@ def export(
         left behind then.
     """
     item_dtype = check(ranker)
+    shortlist = _shortlist(ranker, shortlist)
     if table not in tables.PRECISIONS:
         raise errors.UserError(f"table {table!r}: expected {', '.join(tables.PRECISIONS)}")
-    if table != "float32" and not ranker.world_model.bilinear:
+    if table != "float32" and not ranker.world_model.bilinear and not shortlist:
         raise errors.UserError(
-            f"table {table!r}: this agent's head is fully connected and has no item table; "
-            "leave it at float32"
+            f"table {table!r}: this agent's head is fully connected and has no item table "
+            "unless there is a shortlist; leave it at float32"
         )
-    directory = pathlib.Path(directory)
-    if version is not None and version < 1:
-        raise errors.UserError(f"version {version}: expected a number from 1")
-    with _locked(directory):
-        # The lock is ours, so whoever left these is dead.
-        for leftover in directory.glob(_UNFINISHED + "*"):
-            shutil.rmtree(leftover)
-        if version is None:
-            version = max(versions(directory), default=0) + 1
-        final = directory / str(version)
-        if final.exists():
-            raise errors.UserError(
-                f"{final}: this version exists and is never written over; "
-                "export another version"
-            )
-        unfinished = directory / f"{_UNFINISHED}{version}"
-        try:
-            _write(ranker, unfinished, version, item_dtype, metadata, table)
-            _flush(unfinished)
-            os.rename(unfinished, final)
-            _flush_one(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return final
-
-
-def versions(directory: str | os.PathLike) -> list[int]:
-    """Version numbers in an export directory, smallest first; nothing unfinished."""
-    names = [path.name for path in pathlib.Path(directory).iterdir() if path.is_dir()]
-    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    files.expect_kind(directory, "ranker")
+    fill = functools.partial(_write, ranker, item_dtype, metadata, table, shortlist)
+    return numbered.write(directory, version, fill)
 
 
 def check(ranker: ranker_lib.Ranker) -> str:
@@ -135,34 +107,64 @@ def check(ranker: ranker_lib.Ranker) -> str:
     return "string" if strings else "int64"
 
 
+def _shortlist(ranker: ranker_lib.Ranker, asked: int | None) -> int:
+    """How many items a search finds for the head to score; 0 if it scores all of them."""
+    count = ranker.spec.num_candidates
+    if ranker.world_model.bilinear:
+        if asked:
+            raise errors.UserError(
+                f"shortlist {asked}: this agent's head is bilinear and is searched exactly; "
+                "leave the shortlist out"
+            )
+        return 0
+    if asked is None:
+        return surrogate.SHORTLIST if count >= 2 * surrogate.SHORTLIST else 0
+    if asked < 0:
+        raise errors.UserError(f"shortlist {asked}: expected a number of items, or 0 for all")
+    return asked if asked < count else 0
+
+
 def _write(
     ranker: ranker_lib.Ranker,
-    version: pathlib.Path,
-    number: int,
     item_dtype: str,
     metadata: manifest_lib.Metadata,
     table: str,
+    shortlist: int,
+    version: pathlib.Path,
+    number: int,
 ) -> None:
     """Everything of a version, verified."""
-    version.mkdir()
     vocabulary = version / "items.txt"
     items = ranker.vocabulary.items.tolist()
     vocabulary.write_text("".join(f"{item}\n" for item in items), encoding="utf-8")
-    graph = model.ServingModel(ranker, str(vocabulary), tf.as_dtype(item_dtype), table)
+    dtype = tf.as_dtype(item_dtype)
+    graph = model.ServingModel(ranker, str(vocabulary), dtype, table, shortlist)
     signatures = graph.signatures()
     tf.saved_model.save(graph.trackable(), str(version), signatures)
     vocabulary.unlink()  # its copy is in assets/
 
     asked = golden.questions(ranker)
     golden.write(ranker, asked, version)
-    golden.verify(version)
+    exact = table == "float32" and not shortlist
+    try:
+        golden.verify(version)
+    except errors.UserError as error:
+        if exact:
+            raise
+        raise errors.UserError(
+            f"{error}. If its shortlist lacks an item, a float32 table or a larger shortlist "
+            "may hold it"
+        ) from error
     spec, measurements = ranker.spec, ranker.measurements
     warmup.write(asked, version, item_dtype, len(spec.feedback), len(measurements.columns))
 
-    manifest = manifest_lib.describe(ranker, number, item_dtype, signatures, metadata)
+    ranking = _ranking(ranker, table, shortlist)
+    manifest = manifest_lib.describe(ranker, number, item_dtype, signatures, metadata, ranking)
     if graph.table is not None:
         manifest["table"] = {"precision": table, "bytes": graph.table.nbytes}
-        if table != "float32":
+        if shortlist:
+            manifest["table"]["shortlist"] = shortlist
+        if not exact:
             asked = [request for request in asked if not request.candidates]
             manifest["table"] |= recall.measure(ranker, signatures["rank"], asked, item_dtype)
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
@@ -171,33 +173,12 @@ def _write(
     (version / files.MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-@contextlib.contextmanager
-def _locked(directory: pathlib.Path) -> Iterator[None]:
-    """One export at a time in a directory; a dead process holds no lock."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        file = (directory / _LOCK).open("w")
-    except OSError as error:
-        raise errors.UserError(f"{directory}: cannot export there: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise errors.UserError(
-                f"{directory}: another export is being written there; wait for it to end"
-            ) from error
-        yield
-
-
-def _flush(directory: pathlib.Path) -> None:
-    """Puts a tree on disk, so that no crash leaves a renamed but empty file."""
-    for path in [*directory.rglob("*"), directory]:
-        _flush_one(path)
-
-
-def _flush_one(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _ranking(ranker: ranker_lib.Ranker, table: str, shortlist: int) -> str:
+    """How it finds the best items, for the manifest."""
+    if shortlist:
+        return f"scores of the {shortlist} items that a {table} surrogate finds"
+    if not ranker.world_model.bilinear:
+        return "scores of every item"
+    if table == "float32":
+        return "inner product"
+    return f"inner product in {table}, the best scored exactly"

@@ -1,11 +1,14 @@
 """Are the files of an exported version the ones that were written? Checksums."""
 
+import contextlib
 import hashlib
 import json
+import os
 import pathlib
 from typing import Any
 
 from tfrec import errors
+from tfrec.serving import numbered
 
 MANIFEST = "manifest.json"
 
@@ -48,3 +51,28 @@ def open_manifest(version: pathlib.Path) -> dict[str, Any]:
                 "Restore the directory or export again"
             )
     return manifest
+
+
+def expect_kind(directory: str | os.PathLike, kind: str) -> None:
+    """Whether an export directory is empty, or holds models of a kind.
+
+    A server switches from one version of a directory to the next: they must take the same
+    requests.
+
+    Args:
+      directory: where versions lie, or will.
+      kind: `ranker` or `policy`.
+
+    Raises:
+      UserError: if its newest version is of another kind.
+    """
+    newest: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # it is absent, empty or not ours to judge
+        last = pathlib.Path(directory, str(max(numbered.versions(directory))))
+        newest = json.loads((last / MANIFEST).read_text())
+    found = newest.get("kind", kind)
+    if found != kind:
+        raise errors.UserError(
+            f"{directory}: its versions are of the kind {found}, and this is a {kind}; export "
+            "it to a directory of its own"
+        )

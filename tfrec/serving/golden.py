@@ -25,7 +25,7 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
     """Requests that meet every path of the graph; the same agent gives the same ones."""
     random = np.random.default_rng(0)
     items = ranker.vocabulary.items.tolist()
-    horizon, k = ranker.spec.history_length, min(10, len(items))
+    horizon, k = ranker.spec.history_length, min(10, ranker.spec.num_candidates)
     stranger = _stranger(items)
 
     def draw(count: int) -> tuple[requests.RawId, ...]:
@@ -111,13 +111,14 @@ def reference(
         return model.value(code)[:, None] + model.advantage(code, item)
 
     scores = score_all().numpy()  # [B, N]
-    width = min(asked[0].k, len(raw_ids))
+    shown = range(1, ranker.spec.num_candidates + 1)
+    width = min(asked[0].k, len(shown))
     item = np.zeros((len(asked), width), np.int32)
     score = np.full((len(asked), width), -np.inf, np.float32)
     settled = np.ones((len(asked), width), bool)
     for row, request in enumerate(asked):
         allowed = {dense[raw] for raw in request.candidates or raw_ids if raw in dense}
-        allowed -= {dense.get(raw, 0) for raw in request.exclude}
+        allowed &= set(shown) - {dense.get(raw, 0) for raw in request.exclude}
         places = np.array(sorted(allowed), np.int32)
         order = places[np.argsort(-scores[row, places - 1], kind="stable")]
         sorted_scores = scores[row, order - 1]

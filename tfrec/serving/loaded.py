@@ -3,8 +3,8 @@
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +48,7 @@ class ExportedModel:
 
     def __init__(self, version: str | os.PathLike):
         self.version = pathlib.Path(version)
-        self.manifest = files.open_manifest(self.version)
+        self.manifest = _manifest(self.version, "ranker")
         self.columns = tuple(row["column"] for row in self.manifest["measurements"])
         self.units = tuple(row["unit"] for row in self.manifest["measurements"])
         self.feedback_names = tuple(column["name"] for column in self.manifest["feedback"])
@@ -89,16 +89,92 @@ class ExportedModel:
             inputs = requests.arrays(
                 asked, signature, self.item_dtype, len(self.feedback_names)
             )
-            answer = self._loaded.signatures[signature](
-                **{name: tf.constant(value) for name, value in inputs.items()}
-            )
-        except tf.errors.InvalidArgumentError as error:
-            found = _ASSERTED.search(error.message)
-            message = found["message"] if found else error.message
-            raise errors.UserError(f"{self.version}: {message.rstrip(' .')}") from error
         except ValueError as error:
             raise errors.UserError(str(error)) from error
-        return {name: value.numpy() for name, value in answer.items()}
+        return _run(self.version, self._loaded.signatures[signature], inputs)
 
     def _readable(self, item: bytes | int) -> requests.RawId:
         return item.decode() if isinstance(item, bytes) else item
+
+
+class Choice(NamedTuple):
+    """What a policy chooses.
+
+    Attributes:
+      action: float32 [B, D].
+      position: int32 [B, m], places in the candidates, best first.
+      score: float32 [B, m], inner products of action and candidates, in that order.
+    """
+
+    action: np.ndarray
+    position: np.ndarray
+    score: np.ndarray
+
+
+class ExportedPolicy:
+    """One version of a policy's export directory, its files checked and loaded.
+
+    Args:
+      version: the version directory, e.g. `export/1`.
+
+    Attributes:
+      manifest: what manifest.json holds.
+
+    Raises:
+      UserError: if there is no export of a policy, or it is not the one that was written.
+    """
+
+    def __init__(self, version: str | os.PathLike):
+        self.version = pathlib.Path(version)
+        self.manifest = _manifest(self.version, "policy")
+        self._loaded = tf.saved_model.load(str(self.version))
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Actions [B, ...] for observations float32 [B, O].
+
+        Raises:
+          UserError: if the model refuses a request; says why.
+        """
+        return self._ask("act", observation=observation)["action"]
+
+    def choose(self, observation: np.ndarray, candidates: np.ndarray) -> Choice:
+        """Candidates float32 [B, m, D] in the order of their inner product with the action.
+
+        Raises:
+          UserError: if the model refuses a request or does not choose; says why.
+        """
+        return Choice(**self._ask("choose", observation=observation, candidates=candidates))
+
+    def _ask(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        if signature not in self._loaded.signatures:
+            raise errors.UserError(f"{self.version}: it has no signature {signature!r}")
+        ranks = {"observation": 2, "candidates": 3}
+        given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
+        for name, value in given.items():
+            if value.ndim != ranks[name]:
+                raise errors.UserError(
+                    f"{name}: shape {list(value.shape)}; expected {ranks[name]} dimensions"
+                )
+        return _run(self.version, self._loaded.signatures[signature], given)
+
+
+def _manifest(version: pathlib.Path, kind: str) -> dict[str, Any]:
+    """The manifest of a version that is of the kind expected."""
+    manifest = files.open_manifest(version)
+    found = manifest.get("kind", "ranker")
+    if found != kind:
+        raise errors.UserError(f"{version}: an exported {found}; expected a {kind}")
+    return manifest
+
+
+def _run(
+    version: pathlib.Path, signature: Callable, inputs: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A signature's answer; what it refuses is a UserError."""
+    try:
+        answer = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    except tf.errors.InvalidArgumentError as error:
+        found = _ASSERTED.search(error.message)
+        message = found["message"] if found else error.message
+        raise errors.UserError(f"{version}: {message.rstrip(' .')}") from error
+    return {name: value.numpy() for name, value in answer.items()}

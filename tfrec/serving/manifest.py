@@ -64,6 +64,7 @@ def describe(
     item_dtype: str,
     signatures: Mapping[str, Any],
     metadata: Metadata,
+    ranking: str,
 ) -> dict[str, Any]:
     """The manifest, but for the checksums of files.
 
@@ -73,6 +74,7 @@ def describe(
       item_dtype: `string` or `int64`.
       signatures: concrete functions by signature name.
       metadata: where the model comes from.
+      ranking: how it finds the best items.
 
     Returns:
       A dict that json can write.
@@ -80,15 +82,15 @@ def describe(
     spec, measurements = ranker.spec, ranker.measurements
     units = np.repeat(measurements.units, measurements.size).tolist()  # [M]
     mean, std = (np.asarray(x, float).tolist() for x in (measurements.mean, measurements.std))
+    # serving_default is `rank` again.
+    named = {name: signatures[name] for name in requests.SIGNATURES}
     return {
-        "format": FORMAT,
-        "name": metadata.name,
-        "version": version,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        **start("ranker", version, metadata),
         "item_id": {
             "dtype": item_dtype,
             "padding": "" if item_dtype == "string" else -1,
             "count": spec.num_items,
+            "recommended": spec.num_candidates,
         },
         "history_length": spec.history_length,
         "max_steps": spec.max_steps,
@@ -103,31 +105,50 @@ def describe(
         "named_goals": {
             name: np.asarray(goal, float).tolist() for name, goal in ranker.named_goals.items()
         },
-        "signatures": {
-            name: {
-                "inputs": {
-                    spec.name: _tensor(spec.name, spec)
-                    for spec in function.structured_input_signature[0]
-                },
-                "outputs": {
-                    key: _tensor(key, tensor)
-                    for key, tensor in function.structured_outputs.items()
-                },
-            }
-            for name, function in signatures.items()
-            if name in requests.SIGNATURES  # serving_default is `rank` again
-        },
-        "ranking": "inner product" if ranker.world_model.bilinear else "scores of every item",
+        "signatures": tensors(named, _MEANING),
+        "ranking": ranking,
         "data": dict(metadata.data),
         "metrics": dict(metadata.metrics),
         "limits": [*_LIMITS, *metadata.limits],
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": packages(),
     }
 
 
-def _tensor(name: str, tensor: Any) -> dict[str, Any]:
-    shape = None if tensor.shape.rank is None else tensor.shape.as_list()
-    return {"dtype": tensor.dtype.name, "shape": shape, "meaning": _MEANING[name]}
+def start(kind: str, version: int, metadata: Metadata) -> dict[str, Any]:
+    """What every manifest begins with."""
+    return {
+        "format": FORMAT,
+        "kind": kind,
+        "name": metadata.name,
+        "version": version,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of what a model is made with."""
+    return {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def tensors(signatures: Mapping[str, Any], meaning: Mapping[str, str]) -> dict[str, Any]:
+    """Type, shape and meaning of what each concrete function takes and gives."""
+
+    def row(name: str, tensor: Any) -> dict[str, Any]:
+        shape = None if tensor.shape.rank is None else tensor.shape.as_list()
+        return {"dtype": tensor.dtype.name, "shape": shape, "meaning": meaning[name]}
+
+    return {
+        name: {
+            "inputs": {
+                spec.name: row(spec.name, spec)
+                for spec in function.structured_input_signature[0]
+            },
+            "outputs": {
+                key: row(key, tensor) for key, tensor in function.structured_outputs.items()
+            },
+        }
+        for name, function in signatures.items()
+    }
 
 
 def card(manifest: Mapping[str, Any]) -> str:
@@ -145,13 +166,13 @@ def card(manifest: Mapping[str, Any]) -> str:
     signatures = ", ".join(f"`{name}`" for name in requests.SIGNATURES)
     return f"""# {manifest["name"]}, version {manifest["version"]}
 
-Ranks {manifest["item_id"]["count"]} items for a user's history and a goal that comes with the
-request, and says what it expects to follow each item: the measurements below, from the
-recommendation on to the end of the session.
+Ranks {manifest["item_id"]["recommended"]} items for a user's history and a goal that comes
+with the request, and says what it expects to follow each item: the measurements below, from
+the recommendation on to the end of the session.
 
 Made {manifest["created"]}. Signatures: {signatures} (`serving_default` is `rank`);
 their inputs and outputs are in manifest.json.
-{_table(manifest.get("table"))}
+{_table(manifest)}
 ## Input
 
 The last {manifest["history_length"]} events, each with {_feedback(manifest["feedback"])}.
@@ -171,11 +192,11 @@ Item ids are the log's own ({manifest["item_id"]["dtype"]}).
 
 ## Trained on
 
-{_items(manifest["data"])}
+{bullets(manifest["data"])}
 
 ## How good it was
 
-{_items(manifest["metrics"])}
+{bullets(manifest["metrics"])}
 
 ## Limits
 
@@ -189,14 +210,14 @@ manifest.json.
 """
 
 
-def _table(table: Mapping[str, Any] | None) -> str:
-    """What a reduced item table costs; of the others there is nothing to say."""
-    if table is None or "recall" not in table:
+def _table(manifest: Mapping[str, Any]) -> str:
+    """What a search that is not exact costs; of the others there is nothing to say."""
+    table = manifest.get("table", {})
+    if "recall" not in table:
         return ""
     return (
-        f"\nItems are searched in {table['precision']} and the best scored exactly: of the "
-        f"exact best {table['k']}, {table['recall']:.2%} were found for {table['queries']} "
-        "random goals.\n"
+        f"\nItems are found by {manifest['ranking']}: of the exact best {table['k']}, "
+        f"{table['recall']:.2%} were found for {table['queries']} random goals.\n"
     )
 
 
@@ -210,15 +231,15 @@ def _weights(goal: list[float], columns: list[str]) -> str:
     return " ".join(terms)
 
 
-def _items(values: Mapping[str, Any], prefix: str = "") -> str:
-    """A nested dict as a flat list; a mean with its interval takes one line."""
+def bullets(values: Mapping[str, Any], prefix: str = "") -> str:
+    """A nested dict as a Markdown list; a mean with its interval takes one line."""
     lines = []
     for key, value in values.items():
         if isinstance(value, Mapping) and set(value) == {"mean", "low", "high"}:
             low, high = value["low"], value["high"]
             lines.append(f"- {prefix}{key}: {value['mean']:.4g} [{low:.4g}, {high:.4g}]")
         elif isinstance(value, Mapping):
-            lines.append(_items(value, f"{prefix}{key} / "))
+            lines.append(bullets(value, f"{prefix}{key} / "))
         else:
             shown = f"{value:.6g}" if isinstance(value, float) else value
             lines.append(f"- {prefix}{key}: {shown}")

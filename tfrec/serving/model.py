@@ -4,7 +4,8 @@ Everything between the client's arrays and the world model happens here, in the
 graph: raw ids to dense ids, padding, named goals, exclusion, top-k, raw units.
 
 Ranking is a search of the precomputed item table when the head is bilinear (see
-`tables`), and `scores` of every item otherwise. tensorflow_recommenders' BruteForce layer
+`tables`). Of another head it is `scores` of every item, or of those that a search of its
+`surrogate` finds. tensorflow_recommenders' BruteForce layer
 is a search too, but it has no room for a k or a candidate list that comes with the
 request, nor for exclusion without over-fetching, and takes its top k of all scores.
 """
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.serving import decoding, tables
+from tfrec.serving import decoding, surrogate, tables
 from tfrec.serving import ranker as ranker_lib
 
 _NOTHING = tables.NOTHING
@@ -26,9 +27,10 @@ class ServingModel:
       ranker: a trained agent.
       vocabulary_file: raw ids one a line, in dense order; becomes the model's asset.
       item_dtype: tf.string or tf.int64, the type of the raw ids.
-      precision: of the item table, one of tables.PRECISIONS; the fully connected head
-        has none. A reduced table chooses `tables.shortlist(k)` items, which the world
-        model then scores itself.
+      precision: of the item table, one of tables.PRECISIONS. A reduced table chooses
+        `tables.shortlist(k)` items, which the world model then scores itself.
+      shortlist: how many items a head that is not bilinear scores, chosen by a surrogate;
+        0 for all of them, and then there is no table.
     """
 
     def __init__(
@@ -37,9 +39,11 @@ class ServingModel:
         vocabulary_file: str,
         item_dtype: tf.DType,
         precision: str = "float32",
+        shortlist: int = 0,
     ):
         self._model = ranker.world_model
-        self._num_items = ranker.spec.num_items
+        self._count = ranker.spec.num_candidates  # A
+        self._shortlist = shortlist
         self._item_dtype = item_dtype
         self._decoder = decoding.Decoder(ranker, vocabulary_file, item_dtype)
         self._mean = tf.constant(np.asarray(ranker.measurements.mean, np.float32))  # [M]
@@ -48,9 +52,15 @@ class ServingModel:
         self._raw_ids = tf.Variable(
             tf.concat([self._decoder.padding[None], items], 0), trainable=False, name="raw_ids"
         )  # [N + 1]
-        self.table = None
+        self.table: tables.ItemTable | None = None
+        self._surrogate: surrogate.Surrogate | None = None
         if self._model.bilinear:
             self.table = tables.ItemTable(self._model.item_vectors().numpy(), precision)
+        elif shortlist:
+            self._surrogate, vectors = surrogate.fit(ranker)
+            self.table = tables.ItemTable(vectors, precision)
+        # Whether scores by the table are the answer, or choose what the model scores.
+        self._exact = self._model.bilinear and precision == "float32"
 
     def trackable(self) -> tf.Module:
         """The object to save: it owns every table and variable of the signatures."""
@@ -200,7 +210,7 @@ class ServingModel:
             tf.debugging.assert_equal(one_or_all, True, "k must be one number or one a row"),
             tf.debugging.assert_positive(k, "k must be at least 1"),
         )
-        width = tf.minimum(tf.reduce_max(k), self._num_items)
+        width = tf.minimum(tf.reduce_max(k), self._count)
         candidates = decoding.rows(candidates, batch, "candidates")
         # Per row: a server may put requests with and without candidates in one batch.
         chosen = tf.reduce_any(candidates != self._decoder.padding, axis=1)  # [B]
@@ -247,17 +257,20 @@ class ServingModel:
             scores = _finite(self._model.scores(code, goal))  # [B, N]
             score, index = tables.best_of_scores(scores, exclude - 1, width)
             return score, index + 1
-        query = self._model.query(code, goal)  # [B, D]
+        if self._surrogate is None:
+            query = self._model.query(code, goal)  # [B, D]
+        else:
+            query = self._surrogate.query(self._model, code, goal)  # [B, L]
         largest = self.table.bound(query)[:, None] + tf.abs(base)
         query = decoding.checked(query, _finite(largest))
-        if self.table.precision == "float32":
+        if self._exact:
             score, index = self.table.best(query, exclude - 1, width)
             return base + score, index + 1
-        wide = tables.shortlist(width, self._num_items)
+        wide = tf.maximum(tables.shortlist(width, self._count), self._shortlist)
         rough, index = self.table.best(query, exclude - 1, wide)
         # In the order of the vocabulary, for ties. What is excluded stays so.
         index, rough = tables.by_index(index, rough)
-        score = base + self._advantage_scores(code, goal, index + 1)
+        score = base + _finite(self._advantage_scores(code, goal, index + 1))
         score, column = tf.math.top_k(tf.where(rough > _NOTHING, score, _NOTHING), k=width)
         return score, tf.gather(index, column, batch_dims=1) + 1
 
@@ -273,16 +286,17 @@ class ServingModel:
         """Scores and dense ids of the best candidates, [B, width] each."""
         # Sorted, so that neither order nor repetition matters and ties break as in the
         # catalogue: the smaller dense id first.
-        item = tf.sort(candidates, axis=1)  # [B, A]
+        item = tf.where(candidates > self._count, types.PAD, candidates)  # not to be shown
+        item = tf.sort(item, axis=1)  # [B, A]
         repeated = tf.pad(item[:, 1:] == item[:, :-1], [[0, 0], [1, 0]])
-        # Dense id 0 (padding and unknown ids) joins the excluded ones.
+        # Dense id 0 (padding, unknown and unwanted ids) joins the excluded ones.
         banned = tables.among(item, tf.sort(tf.pad(exclude, [[0, 0], [1, 0]]), axis=1))
         safe = tf.maximum(item, 1)
-        if self.table is None or self.table.precision != "float32":
-            scores = self._advantage_scores(code, goal, safe)
-        else:
+        if self._exact and self.table is not None:
             query = self._model.query(code, goal)  # [B, D]
             scores = tf.einsum("bd,bad->ba", query, self.table.vectors(safe - 1))
+        else:
+            scores = self._advantage_scores(code, goal, safe)
         scores = _finite(scores + tf.reduce_sum(goal * value, axis=-1, keepdims=True))
         scores = tf.where(tf.logical_or(repeated, banned), _NOTHING, scores)
         missing = [[0, 0], [0, tf.maximum(width - tf.shape(scores)[1], 0)]]

@@ -61,13 +61,16 @@ class WorldModel(Protocol):
         """A of dense items, int32 [B, A] -> float32 [B, A, M]."""
 
     def scores(self, code: StateGoal, goal: tf.Tensor) -> tf.Tensor:
-        """g.(V + A) of every item 1..N, float32 [B, N]; column i is item i + 1."""
+        """g.(V + A) of every item that may be recommended, float32 [B, A].
+
+        Column i is item i + 1; A is the spec's `num_candidates`.
+        """
 
     def query(self, code: StateGoal, goal: tf.Tensor) -> tf.Tensor:
         """float32 [B, D] such that query . item_vectors()[i] = g.A of item i + 1."""
 
     def item_vectors(self) -> tf.Tensor:
-        """float32 [N, D]."""
+        """float32 [A, D]."""
 
 
 class Ranker(Protocol):

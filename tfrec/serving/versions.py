@@ -20,7 +20,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfrec import errors
-from tfrec.serving import export, refusal, saved
+from tfrec.serving import numbered, refusal, saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Versions:
         """One look: loads what is wanted, moves labels, retires what is wanted no more."""
         self._read_config()
         try:
-            found = set(export.versions(self._folder))
+            found = set(numbered.versions(self._folder))
         except OSError as error:
             found = set()
             self._say(f"{self._folder}: {error.strerror}")

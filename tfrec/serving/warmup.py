@@ -1,7 +1,7 @@
 """Warm-up requests: TensorFlow Serving replays them before a version takes traffic."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,7 +19,7 @@ def write(
     num_feedback: int,
     num_measurements: int,
 ) -> None:
-    """Writes a TFRecord of PredictionLog: each signature, one request and a batch.
+    """Records a ranker's warm-up requests: each signature, one request and a batch.
 
     Args:
       asked: requests for `rank`; the other signatures are asked the same histories.
@@ -28,22 +28,31 @@ def write(
       num_feedback: F.
       num_measurements: M.
     """
+    some_item = next(request.candidates[:1] for request in asked if request.candidates)
+    logs = []
+    for signature in ("serving_default", *requests.SIGNATURES):
+        named = "rank" if signature == "serving_default" else signature
+        for batch in (asked[:1], asked):
+            inputs = requests.arrays(batch, named, item_dtype, num_feedback)
+            if "weights" in inputs:
+                inputs["weights"] = np.ones([len(batch), num_measurements], np.float32)
+            if named == "predict_measurements":
+                ids = [requests.Request(candidates=some_item)] * len(batch)
+                candidates = requests.arrays(ids, named, item_dtype, num_feedback)
+                inputs["candidates"] = candidates["candidates"]
+            logs.append((signature, inputs))
+    record(version, logs)
+
+
+def record(
+    version: pathlib.Path, asked: Iterable[tuple[str, Mapping[str, np.ndarray]]]
+) -> None:
+    """Writes a TFRecord of PredictionLog: a signature and its named inputs each."""
     path = version / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)
-    some_item = next(request.candidates[:1] for request in asked if request.candidates)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature in ("serving_default", *requests.SIGNATURES):
-            named = "rank" if signature == "serving_default" else signature
-            for batch in (asked[:1], asked):
-                inputs = requests.arrays(batch, named, item_dtype, num_feedback)
-                if "weights" in inputs:
-                    inputs["weights"] = np.ones([len(batch), num_measurements], np.float32)
-                if named == "predict_measurements":
-                    ids = [requests.Request(candidates=some_item)] * len(batch)
-                    inputs["candidates"] = requests.arrays(
-                        ids, named, item_dtype, num_feedback
-                    )["candidates"]
-                writer.write(_log(signature, inputs).SerializeToString())
+        for signature, inputs in asked:
+            writer.write(_log(signature, inputs).SerializeToString())
 
 
 def read(version: pathlib.Path) -> list[tuple[str, dict[str, tf.Tensor]]]:

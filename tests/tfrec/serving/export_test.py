@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
-from tfrec.serving import export, files, golden, manifest, requests
+from tfrec.serving import export, files, golden, manifest, numbered, requests
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def exported(tmp_path_factory):
 
 
 def test_versions_count_up_and_nothing_else_is_left(exported):
-    assert export.versions(exported) == [1, 5]
+    assert numbered.versions(exported) == [1, 5]
     assert sorted(path.name for path in exported.iterdir()) == [".lock", "1", "5"]
 
 
@@ -103,7 +103,7 @@ def test_a_broken_agent_is_refused(tmp_path):
     ranker.world_model.table[2, 1].assign(np.nan)
     with pytest.raises(errors.UserError, match="scores are not finite"):
         export.export(ranker, tmp_path)
-    assert export.versions(tmp_path) == []
+    assert numbered.versions(tmp_path) == []
 
 
 @pytest.mark.parametrize(

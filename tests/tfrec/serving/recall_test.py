@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
-from tfrec.serving import export, files, golden, recall, requests, tables
+from tfrec.serving import export, files, golden, numbered, recall, requests, tables
 
 COUNT = 30_000  # 469 blocks of 64: the first pass goes by blocks for k + E + 1 up to 29
 
@@ -71,7 +71,7 @@ def test_a_shortlist_that_misses_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "shortlist", lambda k, count: k)  # nothing to choose from
     with pytest.raises(errors.UserError, match="not the agent: rank"):
         export.export(catalogue(), tmp_path, table="int8")
-    assert export.versions(tmp_path) == []
+    assert numbered.versions(tmp_path) == []
 
 
 def test_tables_that_cannot_be(tmp_path):

@@ -1,0 +1,100 @@
+"""IMRL's agent as a SavedModel: the same mean actions, together, one by one and served."""
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from tfimrl import agent as imrl
+from tfimrl import config
+from tfrec import errors
+from tfrec.serving import export_policy, loaded, server, service, versions
+
+OBSERVATION, ACTION = 6, 3
+
+
+@pytest.fixture(scope="module")
+def agent():
+    """Untrained."""
+    small = config.ImrlConfig(hidden=(16, 16), batch=8)
+    return imrl.ImrlAgent(small, OBSERVATION, ACTION, seed=2, jit_compile=False)
+
+
+@pytest.fixture(scope="module")
+def version(agent, tmp_path_factory):
+    return export_policy.export(agent.policy, tmp_path_factory.mktemp("imrl"))
+
+
+@pytest.fixture(scope="module")
+def asked():
+    random = np.random.default_rng(5)
+    observation = random.normal(size=(20, OBSERVATION)).astype(np.float32)
+    return observation, random.normal(size=(20, 9, ACTION)).astype(np.float32)
+
+
+def test_the_saved_model_is_the_agent_together_and_one_by_one(agent, version, asked):
+    observation, candidates = asked
+    policy = loaded.ExportedPolicy(version)
+    expected = agent.act(tf.constant(observation)).numpy()
+    assert np.ptp(expected, axis=0).min() > 0.1  # it does not always do the same
+    np.testing.assert_allclose(policy.act(observation), expected, atol=1e-6)
+    scores = np.einsum("bd,bmd->bm", expected, candidates)
+    chosen = policy.choose(observation, candidates)
+    np.testing.assert_array_equal(chosen.position, np.argsort(-scores, axis=1))
+    np.testing.assert_allclose(chosen.score, -np.sort(-scores, axis=1), atol=1e-5)
+    for row in range(len(observation)):
+        alone = policy.choose(observation[row : row + 1], candidates[row : row + 1])
+        np.testing.assert_allclose(alone.action[0], expected[row], atol=1e-6)
+        assert alone.position[0].tolist() == chosen.position[row].tolist()
+
+
+def test_it_is_served(agent, version, asked):
+    observation, candidates = asked
+    limits, plan = service.LimitsConfig(max_rows=32), versions.Plan("imrl")
+    ports = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
+    with server.Server(version.parent, ports, limits, plan) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+            def ask(signature, **inputs):
+                request = predict_pb2.PredictRequest()
+                request.model_spec.name = "imrl"
+                request.model_spec.signature_name = signature
+                for name, value in inputs.items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+                outputs = stub.Predict(request, timeout=60).outputs
+                return {name: tf.make_ndarray(value) for name, value in outputs.items()}
+
+            expected = agent.act(tf.constant(observation)).numpy()
+            found = ask("act", observation=observation)
+            np.testing.assert_allclose(found["action"], expected, atol=1e-6)
+            found = ask("choose", observation=observation, candidates=candidates)
+            np.testing.assert_allclose(found["action"], expected, atol=1e-6)
+            assert found["position"].shape == (20, 9)
+
+            wrong = observation.copy()
+            wrong[3, 1] = np.nan
+            for inputs, code, message in (
+                ({"observation": wrong}, "INVALID_ARGUMENT", "observation must be finite"),
+                ({"observation": wrong[:, :2]}, "INVALID_ARGUMENT", "6 numbers a row"),
+                ({"observation": wrong[0]}, "INVALID_ARGUMENT", "shape .6."),
+                ({"observation": np.tile(wrong, (2, 1))}, "RESOURCE_EXHAUSTED", "40 rows"),
+                ({"observation": wrong, "reward": wrong}, "INVALID_ARGUMENT", "no input"),
+            ):
+                with pytest.raises(grpc.RpcError, match=message) as refused:
+                    ask("act", **inputs)
+                assert refused.value.code().name == code
+
+
+def test_a_non_finite_observation_is_refused(version):
+    policy = loaded.ExportedPolicy(version)
+    for value in (np.nan, np.inf):
+        with pytest.raises(errors.UserError, match="observation must be finite"):
+            policy.act(np.full((1, OBSERVATION), value))
+
+
+def test_only_the_greedy_policy_can_be_exported(agent, tmp_path):
+    with pytest.raises(errors.UserError, match="'stochastic' acts differently each time"):
+        export_policy.export(agent.collect_policy, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
