@@ -9,6 +9,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import urllib.parse
 
 import numpy as np
@@ -422,6 +424,56 @@ def test_json_that_javascript_would_round_or_refuse(look):
     inputs = json.loads(body)["inputs"]
     assert inputs["history_item"] == [[9007199254740993, -1]]
     assert inputs["exclude"] == [[7]] and inputs["goal_name"] == ["a"]
+
+
+@pytest.mark.skipif(not SCREENSHOTS, reason="TFREC_SCREENSHOTS names no folder for pictures")
+def test_screenshots(browser):
+    """The pictures of docs/serving.md, of the command that stands there."""
+    demo = pathlib.Path(os.environ.get("TFREC_DEMO", "runs/demo"))
+    command = [
+        sys.executable, "-m", "launch.serve", f"--model={demo / 'export'}", "--ui",
+        f"--users={demo / 'data'}", "--port=0", "--rest_port=0",
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = next(line.split()[1] for line in process.stdout if line[:4] == "page")
+            for name, size, scheme, act in (
+                ("page", (1360, 1000), "light", weigh_exits),
+                ("page_dark", (1360, 1000), "dark", type_an_item),
+                ("page_narrow", (400, 900), "light", weigh_exits),
+            ):
+                context = browser.new_context(
+                    viewport={"width": size[0], "height": size[1]},
+                    color_scheme=scheme,
+                    device_scale_factor=1.25,
+                )
+                opened = context.new_page()
+                opened.goto(address)
+                opened.select_option("#user", index=3)
+                expect(opened.locator("#history li").first).to_be_visible()
+                act(opened)
+                expect(opened.locator("#list")).to_have_attribute("aria-busy", "false")
+                if size[0] < size[1]:
+                    opened.evaluate("document.getElementById('list').scrollIntoView()")
+                opened.screenshot(path=pathlib.Path(SCREENSHOTS, f"{name}.png"))
+                context.close()
+        finally:
+            process.terminate()
+
+
+def weigh_exits(opened):
+    opened.get_by_label("click, 4+ later").fill("0.3")
+    opened.get_by_label("watch_seconds, 1–3 later").fill("0.3")
+    opened.get_by_label("exit, now").fill("-0.4")
+    opened.get_by_label("and the history’s items").check()
+    expect(opened.locator("#status")).to_contain_text("your own goal")
+
+
+def type_an_item(opened):
+    opened.locator("#add-event").press_sequentially("i1")
+    expect(opened.locator("[role=option]").nth(2)).to_be_visible()
+    opened.keyboard.press("ArrowDown")
+    opened.keyboard.press("ArrowDown")
 
 
 # ---- Without a browser ----------------------------------------------------------------

@@ -367,6 +367,7 @@ async function load() {
   find("k").max = model.max_k;
   find("user-line").hidden = !model.users.length;
   if (!same) {
+    find("k").value = Math.min(10, model.max_k);
     find("user").replaceChildren(element("option", { value: "" }, "nobody"),
       ...model.users.map((name) => element("option", { value: name }, name)));
   }

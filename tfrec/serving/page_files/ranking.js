@@ -19,7 +19,7 @@ function moveCell(place, former, against) {
   }[kind];
   return element(
     "td",
-    { role: "cell", className: `move ${kind}`, title: long, "data-label": "moved" },
+    { role: "cell", className: `move ${kind}`, title: long },
     element("span", { "aria-hidden": "true" }, short),
     unseen(long),
   );
@@ -104,14 +104,14 @@ export function table(list, shown, weights, against) {
     if (against) line.append(moveCell(place, former.get(row.item), against));
     line.append(
       element("th", { role: "rowheader", scope: "row", className: "item" }, row.item),
-      element("td", { role: "cell", className: "score", "data-label": "score" }, score(row.score)),
+      element("td", { role: "cell", className: "score" }, score(row.score)),
       ...columns.map((column) => measurementCell(row.measurements[column.index], column)),
     );
     body.append(line);
   });
   const foot = element("tfoot", { role: "rowgroup" });
-  const lists = [["mean of this list", list]];
-  if (other.length) lists.push([`mean under ${against.label}`, other]);
+  const lists = [["mean of the list", list]];
+  if (other.length) lists.push([`mean, ${against.label}`, other]);
   for (const [label, rows] of lists) {
     foot.append(element("tr", { role: "row" },
       element("th", { role: "rowheader", scope: "row", colSpan: against ? 4 : 3 }, label),
