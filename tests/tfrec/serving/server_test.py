@@ -232,6 +232,48 @@ def test_hostile_inputs_over_grpc(doors, wrong, code, message):
     assert len(re.findall(message, details)) == 1, details
 
 
+def test_too_many_rows_are_refused_at_both_doors(doors):
+    many = arrays(*[ASKED] * 17)
+    code, details = doors.refused(many)
+    assert (
+        code == Code.RESOURCE_EXHAUSTED and "17 rows; this server takes at most 16" in details
+    )
+    status, answer = doors.post({"inputs": listed(many)})
+    assert status == 413 and "17 rows" in answer["error"]
+
+
+# Requests that are unusual but not wrong: what `docs/serving.md` promises of them. Under the
+# goal of clicks items come as i1, i2, ..., whatever the history.
+UNUSUAL = {
+    "no history": (requests.Request(goal=CLICKS, k=2), ["i1", "i2"]),
+    "an unknown event": (requests.Request(("zz",), ((1, 3.0),), 1, CLICKS, k=2), ["i1", "i2"]),
+    "unknown candidates": (
+        requests.Request(goal=CLICKS, candidates=("zz", "i3", "i2", "i3"), k=3),
+        ["i2", "i3", ""],
+    ),
+    "no known candidate": (requests.Request(goal=CLICKS, candidates=("zz",), k=2), ["", ""]),
+    "a k above the catalogue": (
+        requests.Request(goal=CLICKS, k=50),
+        ["i1", "i2", "i3", "i4", "i5", "i6", "i7"],
+    ),
+    "a step beyond the longest session": (
+        requests.Request(goal=CLICKS, k=1, step=2**31 - 1), ["i1"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked, items", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_requests_are_answered_alike_at_both_doors(doors, asked, items):
+    by_grpc, _ = doors.grpc(arrays(asked))
+    assert [item.decode() for item in by_grpc["item"][0]] == items
+    assert by_grpc["valid"][0].tolist() == [item != "" for item in items]
+    inputs = listed(arrays(asked))
+    if not asked.history:  # JSON cannot show the width of nothing: one event of padding
+        inputs |= {"history_item": [[""]], "history_feedback": [[[0, 0]]]}
+    status, answer = doors.post({"inputs": inputs})
+    assert status == 200 and answer["outputs"]["item"][0] == items
+
+
 @pytest.mark.parametrize(
     "wrong, code",
     [
@@ -546,6 +588,38 @@ def test_the_queue_is_bounded_and_waiting_counts():
             codes.add(refused.value.code)
         slow.go.set()
         assert first.result(20) == second.result(20) == (1, {"y": 3})
+
+
+@pytest.mark.parametrize(
+    "queue, code, status, message",
+    [
+        (1, Code.DEADLINE_EXCEEDED, 504, "no answer within the 0.05 s allowed"),
+        (0, Code.RESOURCE_EXHAUSTED, 429, "too many requests at once"),
+    ],
+)
+def test_a_busy_server_says_so_at_both_doors(queue, code, status, message):
+    slow = Slow()
+    limits = service.LimitsConfig(concurrency=1, queue=queue, time_limit=0.05)
+    answers = service.Service(limits, slow)
+    by_grpc, port = rpc.start(answers, "127.0.0.1", 0)
+    by_rest = rest.RestServer(answers, "127.0.0.1", 0)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "ranker"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(answers.predict, service.Asked("ranker"), lambda _: {})
+        assert slow.entered.acquire(timeout=20)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Predict(request, timeout=20)
+        assert refused.value.code() == code and message in refused.value.details()
+        url = f"http://127.0.0.1:{by_rest.port}/v1/models/ranker:predict"
+        found = urllib3.request("POST", url, json={"inputs": {}}, retries=False, timeout=20)
+        assert found.status == status and message in found.json()["error"]
+        slow.go.set()
+        assert first.result(20) == (1, {"y": 3})
+    by_grpc.stop(0).wait(20)
+    assert by_rest.stop(20)
 
 
 @pytest.mark.parametrize("door", ["grpc", "rest"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.tfrec.serving import fake_ranker, goalrec_ranker
+from tests.tfrec.serving import fake_ranker
 from tfrec import errors, types
 from tfrec.serving import export, files, golden, numbered, requests, surrogate, tables
 
@@ -120,13 +120,3 @@ def test_shortlists_that_cannot_be(tmp_path):
     with pytest.raises(errors.UserError, match="scores are not finite"):
         export.export(broken, tmp_path / "export", shortlist=5)
     assert numbered.versions(tmp_path / "export") == []
-
-
-def test_the_real_head(tmp_path):
-    """GoalRec's own network; only some items may be recommended, histories hold any."""
-    ranker = goalrec_ranker.make("mlp", items=600, candidates=500)
-    version = export.export(ranker, tmp_path, shortlist=100)
-    manifest = files.open_manifest(version)
-    assert manifest["table"]["recall"] == 1.0
-    assert manifest["item_id"]["count"] == 600
-    assert manifest["item_id"]["recommended"] == 500
