@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfimrl.online import Choice, Stretch
+from tfimrl.proto import VECTORS, Face
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn
 from tfrec.training import finite
@@ -24,16 +25,39 @@ class BaselineConfig:
     learning_rate: float = option(3e-4, "Adam's learning rate of every part")
     discount: float = option(0.99, "worth of the next step's reward")
     reward_scale: float = option(1.0, "what rewards are multiplied by before they are learned")
+    # The state, the same for everybody, see `tfimrl.proto.Face`.
+    vectors: str = option(
+        "own",
+        "what tells of items: own, the features that they come with; views, vectors learned "
+        "from what users view while they are played at random",
+    )
+    vector_width: int = option(8, "width of learned vectors")
+    vector_sessions: int = option(500, "sessions played for them, part of the run's")
 
     def __post_init__(self):
-        at_least_one = ("batch", "replay_size", "pieces", "actor_update_period", "width")
+        if self.vectors not in VECTORS:
+            raise ValueError(
+                f"vectors is {self.vectors!r}; expected one of {', '.join(VECTORS)}"
+            )
+        at_least_one = (
+            "batch", "replay_size", "pieces", "actor_update_period", "width", "history",
+            "neighbours", "vector_width", "vector_sessions",
+        )  # fmt: skip
         for name in ("learning_rate", "reward_scale", *at_least_one):
             least = 1 if name in at_least_one else 0
             value = getattr(self, name, 1)
             if value < least or value == 0:
                 expected = "at least 1" if least else "more than 0"
                 raise ValueError(f"{name} is {value}; expected {expected}")
-        for name in ("discount", "tau", "action_dropout", "epsilon", "epsilon_end"):
+        shares = (
+            "discount",
+            "tau",
+            "action_dropout",
+            "epsilon",
+            "epsilon_end",
+            "epsilon_share",
+        )
+        for name in shares:
             if not 0 <= getattr(self, name, 0) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
         if not self.hidden or min(self.hidden) < 1:
@@ -47,7 +71,6 @@ class ReplayConfig(BaselineConfig):
     batch: int = option(256, "steps in an update")
     replay_size: int = option(200_000, "steps that the replay keeps")
     tau: float = option(0.005, "how far the slow networks move in an update, of the way")
-    random_steps: int = option(1000, "steps at the start that are played at random")
 
 
 class Found(NamedTuple):
@@ -74,7 +97,10 @@ class Baseline(tf.Module, abc.ABC):
 
     Attributes:
       extras: names of the scalars that `gradients` reports beside the losses.
-      seeds: of initial weights, one after the other.
+      face: what networks see of the simulator.
+      observation_size: width of that.
+      catalogue: features of items that are always the same, float32 [m, D]; else None.
+      weight_seeds: gives the seeds of initial weights, one after the other.
     """
 
     note_size = 0
@@ -83,9 +109,14 @@ class Baseline(tf.Module, abc.ABC):
     def __init__(self, config: BaselineConfig, simulator: batched.Simulator, seed: int):
         super().__init__(name=type(self).__name__.lower())
         self.config = config
-        self.observation_size = simulator.observation_size
-        self.action_size = simulator.action_size
+        self.face = Face(
+            simulator, config.vectors, config.vector_width, config.vector_sessions, seed
+        )
+        self.steps_before = self.face.steps_before
+        self.sessions_before = self.face.sessions_before
+        self.observation_size = self.face.observation_size
         self.slate_size = simulator.slate_size
+        self.catalogue = simulator.catalogue
         # For layers that can only be seeded so: TF-Agents'.
         tf.keras.utils.set_random_seed(seed)
         seeds: Iterator[int] = map(int, np.random.default_rng(seed).integers(2**31, size=1000))
@@ -143,6 +174,7 @@ class Baseline(tf.Module, abc.ABC):
 
     def after_update(self) -> None:
         """Called when weights have moved. Graph code."""
+        return
 
     # What all do.
 

@@ -17,7 +17,7 @@ from tfrec.simulators import batched
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DdpgConfig(proto.ProtoConfig):
+class DdpgConfig(proto.DeterministicConfig):
     """DDPG's numbers: all in common."""
 
 

@@ -53,22 +53,6 @@ class Scores(tf.Module):
         return tf.einsum("be,bme->bm", query, encoded)
 
 
-def nearest(candidates: tf.Tensor | None, point: tf.Tensor, slate: int) -> tf.Tensor:
-    """The candidates with the highest inner products with a point, best first, int32 [B, k].
-
-    Without candidates the point itself, float [B, D]: the action is continuous.
-    """
-    if candidates is None:
-        return point
-    return best(tf.einsum("bmd,bd->bm", candidates, point), slate)
-
-
-def catalogue_of(simulator: batched.Simulator) -> tf.Tensor | None:
-    """The features of the items where they are always the same, float [m, D]; else None."""
-    catalogue = getattr(simulator, "catalogue", None)
-    return None if catalogue is None else tf.convert_to_tensor(catalogue, tf.float32)
-
-
 def offered(turn: Turn, catalogue: tf.Tensor | None) -> tf.Tensor:
     """What to score at a turn: the catalogue, [m, D], or the candidates, [B, m, D]."""
     return turn.candidates if catalogue is None else catalogue
@@ -78,18 +62,6 @@ def sampled(simulator: batched.Simulator, sessions: int, seed: int) -> np.ndarra
     """Candidates at the start of so many sessions, float [sessions, m, D]."""
     candidates = simulator.candidates(simulator.reset(sessions, tf.constant([seed, 0])))
     return np.asarray(candidates)
-
-
-def chosen(features: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-    """The features of the slate, float [B, k, D].
-
-    Args:
-      features: float [B, m, D] or [m, D].
-      action: int32 [B, k].
-    """
-    if features.shape.rank == 2:
-        return tf.gather(features, action)
-    return tf.gather(features, action, batch_dims=1)
 
 
 def drawn(scores: tf.Tensor, slate: int, seed: tf.Tensor) -> tf.Tensor:

@@ -19,7 +19,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 from tf_agents.utils import common
 
-from tfimrl.baselines import base, items
+from tfimrl.baselines import base
 from tfimrl.online import Choice, Stretch
 from tfrec.replay.steps import StepReplay, Steps
 from tfrec.simulators import batched
@@ -29,7 +29,14 @@ from tfrec.training.options import option
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProtoConfig(base.ReplayConfig):
-    """Of the deterministic ones."""
+    """Of all three."""
+
+    random_steps: int = option(1000, "steps at the start that are played at random")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeterministicConfig(ProtoConfig):
+    """Of TD3 and DDPG."""
 
     exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
 
@@ -40,10 +47,11 @@ class Proto(base.Baseline):
     A subclass builds its networks with `critic` and `actor` and its TF-Agents agent.
     """
 
-    config: base.ReplayConfig
+    config: ProtoConfig
 
-    def __init__(self, config: base.ReplayConfig, simulator: batched.Simulator, seed: int):
+    def __init__(self, config: ProtoConfig, simulator: batched.Simulator, seed: int):
         super().__init__(config, simulator, seed)
+        self.action_size = self.face.action_size
         self.note_size = self.action_size if self.slate_size else 0
         self.state_spec = tf.TensorSpec([self.observation_size], tf.float32, "observation")
         self.action_spec = tensor_spec.BoundedTensorSpec(
@@ -52,7 +60,7 @@ class Proto(base.Baseline):
         self.replay = StepReplay(self.observation_size, self.action_size, config.replay_size)
 
     @abc.abstractmethod
-    def proto_action(self, observation: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+    def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         """Float [B, D] in [-1, 1]; with a seed int32 [2], one that explores."""
 
     @abc.abstractmethod
@@ -81,19 +89,31 @@ class Proto(base.Baseline):
 
     def explore(self, turn: Turn) -> Choice:
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        ours = self.proto_action(turn.observation, seeds[0])
+        ours = self.proto_action(self.face.sees(turn.observation), seeds[0])
         anything = tf.random.stateless_uniform(tf.shape(ours), seeds[1], -1.0, 1.0)
         start = self.replay.added < self.config.random_steps
         point = tf.where(start, anything, ours)
-        if not self.slate_size:
-            return Choice(point, base.no_note(tf.shape(point)[0]))
-        return Choice(self._shown(turn, point), point)
+        note = point if self.slate_size else base.no_note(tf.shape(point)[0])
+        return Choice(self.face.chooses(point, turn.candidates), note)
 
     def greedy(self, turn: Turn) -> tf.Tensor:
-        return self._shown(turn, self.proto_action(turn.observation, None))
+        point = self.proto_action(self.face.sees(turn.observation), None)
+        return self.face.chooses(point, turn.candidates)
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
-        self.replay.add(rows(stretch, stretch.note if self.slate_size else stretch.action))
+        alive = tf.logical_not(base.flat(stretch.done))
+        self.replay.add(
+            Steps(
+                state=self.face.sees(base.flat(stretch.observation)),
+                action=base.flat(stretch.note if self.slate_size else stretch.action),
+                reward=base.flat(stretch.reward),
+                next_state=self.face.sees(base.flat(stretch.next_observation)),
+                discount=tf.cast(alive, tf.float32),
+                user=base.flat(stretch.user),
+                own_next=alive,
+                synthetic=tf.zeros_like(alive),
+            )
+        )
 
     def gradients(
         self, number: tf.Tensor
@@ -108,9 +128,6 @@ class Proto(base.Baseline):
         )
         return self.losses(batch, before, after), {}
 
-    def _shown(self, turn: Turn, point: tf.Tensor) -> tf.Tensor:
-        return items.nearest(turn.candidates, point, self.slate_size)
-
 
 class Deterministic(Proto):
     """An actor whose exploration is Gaussian noise, clipped to the bounds.
@@ -119,30 +136,15 @@ class Deterministic(Proto):
     step alone, and later work (TD3) found no difference.
     """
 
-    config: ProtoConfig
+    config: DeterministicConfig
     online_actor: actor_network.ActorNetwork
 
-    def proto_action(self, observation: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        point, _ = self.online_actor(observation)
+    def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        point, _ = self.online_actor(state)
         if seed is None:
             return point
         noise = tf.random.stateless_normal(tf.shape(point), seed)
         return tf.clip_by_value(point + self.config.exploration_noise * noise, -1.0, 1.0)
-
-
-def rows(stretch: Stretch, action: tf.Tensor) -> Steps:
-    """A stretch as rows of the replay, with actions float [T, B, D]."""
-    alive = tf.logical_not(base.flat(stretch.done))
-    return Steps(
-        state=base.flat(stretch.observation),
-        action=base.flat(action),
-        reward=base.flat(stretch.reward),
-        next_state=base.flat(stretch.next_observation),
-        discount=tf.cast(alive, tf.float32),
-        user=base.flat(stretch.user),
-        own_next=alive,
-        synthetic=tf.zeros_like(alive),
-    )
 
 
 squared_loss = common.element_wise_squared_loss

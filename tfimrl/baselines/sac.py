@@ -22,7 +22,7 @@ from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SacConfig(base.ReplayConfig):
+class SacConfig(proto.ProtoConfig):
     """SAC's own numbers."""
 
     target_entropy: float | None = option(
@@ -91,9 +91,8 @@ class Sac(proto.Proto):
         )
         self._agent = lambda: agent  # its variables are ours; hidden from checkpoints
         self.log_temperature = agent.log_temperature
-        self._critic_variables = [v for c in self.critics for v in c.trainable_variables]
         self.set_parts(
-            critic=self._critic_variables,
+            critic=[v for c in self.critics for v in c.trainable_variables],
             actor=self.policy.trainable_variables,
             temperature=[self.log_temperature],
         )
@@ -103,8 +102,8 @@ class Sac(proto.Proto):
         for slow, critic in zip(self.slow_critics, self.critics, strict=True):
             base.follow(slow.variables, critic.variables, tau)
 
-    def proto_action(self, observation: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        law, _ = self.policy(observation, step_type=(), network_state=())
+    def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        law, _ = self.policy(state, step_type=(), network_state=())
         return law.mode() if seed is None else law.sample(seed=seed)
 
     def losses(

@@ -19,7 +19,7 @@ from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Td3Config(proto.ProtoConfig):
+class Td3Config(proto.DeterministicConfig):
     """TD3's own numbers; noise is in units of an action's half range (paper's values)."""
 
     actor_update_period: int = option(2, "updates of the critics for each of the actor")

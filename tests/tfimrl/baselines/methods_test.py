@@ -1,0 +1,145 @@
+"""Every other method solves the toy; bad numbers move nothing; histories and graphs by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfimrl.baselines import toy
+from tfimrl.baselines import deers, kgrl, pgpr, reinforce, slateq, tpgr
+from tfrec.simulators import public_playing
+from tfrec.training import checkpoint
+
+REPLAY = {
+    "hidden": (32,), "batch": 64, "replay_size": 5000, "learning_rate": 3e-3, "tau": 0.05,
+    "discount": 0.5,
+}  # fmt: skip
+ACTING = {**REPLAY, "random_steps": 600, "exploration_noise": 0.3}
+POLICY = {"hidden": (32,), "learning_rate": 3e-3, "discount": 0.5}
+# Module, name, kind of toy, slate, numbers, rounds.
+CASES = [
+    (slateq, "Slateq", "changing", 1, REPLAY, 25),
+    (slateq, "Slateq", "changing", 2, REPLAY, 25),
+    (deers, "Deers", "catalogue", 2, REPLAY, 25),
+    (reinforce, "Reinforce", "catalogue", 2, POLICY, 40),
+    (reinforce, "Reinforce", "continuous", 1, POLICY, 50),
+    (pgpr, "Pgpr", "changing", 2, POLICY, 40),
+    (pgpr, "Pgpr", "continuous", 1, POLICY, 50),
+    (tpgr, "Tpgr", "changing", 2, POLICY, 40),
+    (tpgr, "Tpgr", "catalogue", 1, POLICY, 50),
+    (kgrl, "Kgrl", "catalogue", 2, ACTING, 30),
+    (kgrl, "Kgrl", "changing", 1, ACTING, 40),
+    (kgrl, "Kgrl", "continuous", 1, ACTING, 40),
+]
+# One of each form that a method has of its own.
+LEARNED = [CASES[i] for i in (0, 1, 2, 3, 4, 5, 7, 8, 9)]
+
+
+def named(case):
+    return f"{case[1]}-{case[2]}-{case[3]}"
+
+
+@pytest.mark.parametrize("case", LEARNED, ids=named)
+def test_it_finds_what_the_user_wants(case):
+    module, name, kind, slate, numbers, rounds = case
+    simulator = toy.Toy(kind, slate)
+    learner = getattr(module, name)(module.CONFIG(**numbers), simulator, 3)
+    toy.trained(simulator, learner, rounds, updates=8)
+    found = toy.earned(simulator, learner.greedy)
+    random = toy.earned(simulator, public_playing.random(simulator))
+    assert found > random + 0.7 * (toy.best(simulator) - random)
+
+
+@pytest.mark.parametrize("case", CASES, ids=named)
+def test_bad_numbers_move_no_weight(case):
+    module, name, kind, slate, numbers, _ = case
+    simulator = toy.Toy(kind, slate)
+    learner = getattr(module, name)(module.CONFIG(**numbers), simulator, 3)
+    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
+    assert stretch.note.shape == (3, 4, learner.note_size)
+    learner.observe(stretch._replace(reward=stretch.reward * np.nan), tf.constant(0.5))
+    moving = checkpoint.named_variables(learner).items()
+    moving = {n: v for n, v in moving if "generator" not in n}
+    before = {n: v.numpy() for n, v in moving.items()}
+    _, bad = learner.learn(tf.constant(3))
+    assert learner.checked[int(bad)].endswith("loss")
+    for path, variable in moving.items():
+        np.testing.assert_array_equal(variable, before[path], err_msg=path)
+    # And good ones do.
+    learner.observe(stretch, tf.constant(0.5))
+    if hasattr(learner, "replay"):
+        learner.replay.added.assign(0)
+        learner.observe(stretch, tf.constant(0.5))
+    report, bad = learner.learn(tf.constant(1))
+    assert int(bad) == -1
+    assert all(np.isfinite(float(value)) for value in report.values())
+    weights = [v for part in learner._parts().values() for v in part]
+    assert any((v.numpy() != before[n]).any() for n, v in moving.items() if v is weights[0])
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[5], CASES[9]], ids=named)
+def test_the_same_seed_gives_the_same(case):
+    module, name, kind, slate, numbers, _ = case
+    simulator = toy.Toy(kind, slate)
+    both = [getattr(module, name)(module.CONFIG(**numbers), simulator, 3) for _ in range(2)]
+    for learner in both:
+        stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
+        learner.observe(stretch, tf.constant(0.5))
+        learner.learn(tf.constant(2))
+    for one, two in zip(both[0].variables, both[1].variables, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_tries_become_fewer_until_their_share_of_the_run():
+    learner = slateq.Slateq(slateq.CONFIG(hidden=(8,), replay_size=50), toy.Toy(), 0)
+    stretch = toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=1)
+    for progress, expected in ((0.0, 1.0), (0.15, 0.525), (0.3, 0.05), (1.0, 0.05)):
+        learner.observe(stretch, tf.constant(progress))
+        assert float(learner.epsilon) == pytest.approx(expected)
+
+
+def test_deers_reads_what_is_liked_and_what_not_the_strongest_last():
+    # Two numbers for each of three features: sums 3, -1, 0.
+    observation = tf.constant([[1.0, -1.0, 0.5, 2.0, 0.0, -0.5]])
+    (liked, first), (not_liked, second) = deers.histories(observation, 3, 2)
+    assert first.numpy().tolist() == [[False, True]]
+    assert liked[0, 1].numpy().tolist() == [1.0, 2.0, 1.0, 0.0, 0.0]
+    assert second.numpy().tolist() == [[False, True]]
+    assert not_liked[0, 1].numpy().tolist() == [-1.0, 0.0, 0.0, 1.0, 0.0]
+
+
+def test_deers_without_items_in_the_observation_is_a_dqn():
+    simulator = toy.Toy("changing")
+    simulator.observation_size = 6
+    assert deers.Deers(deers.CONFIG(hidden=(8,)), simulator, 0).values.readers == []
+
+
+def test_an_item_is_linked_to_its_most_frequent_companions():
+    together = tf.constant([[9.0, 3.0, 1.0], [3.0, 9.0, 0.0], [1.0, 0.0, 9.0]])
+    found = kgrl.adjacency(together, 1)
+    np.testing.assert_allclose(found, [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
+
+
+def test_items_clicked_by_one_session_go_together():
+    simulator = toy.Toy("catalogue")
+    learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
+    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=2, steps=4)
+    assert stretch.done.numpy()[:, 0].tolist() == [False, False, True, False]
+    stretch = stretch._replace(
+        action=tf.constant([[[0], [3]], [[1], [3]], [[2], [2]], [[3], [1]]]),
+        clicks=tf.constant([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]),
+    )
+    # Column 0: items 0 and 1 of one session, 3 of the next. Column 1: 3 and 2.
+    expected = np.diag([1.0, 1.0, 1.0, 2.0])
+    expected[0, 1] = expected[1, 0] = expected[2, 3] = expected[3, 2] = 1.0
+    np.testing.assert_array_equal(kgrl.met(stretch, 4, False), expected)
+
+
+def test_items_viewed_by_a_session_go_together_when_it_ends():
+    simulator = toy.Toy("catalogue")
+    learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
+    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
+    seen = tf.constant([[[9.0, 9.0, 9.0, 9.0]], [[9.0, 9.0, 9.0, 9.0]], [[0.5, 0.0, 2.0, 0.0]]])
+    found = kgrl.met(stretch._replace(observation=tf.concat([seen, seen], axis=2)), 4, True)
+    expected = np.zeros((4, 4))
+    expected[np.ix_([0, 2], [0, 2])] = 1.0
+    np.testing.assert_array_equal(found, expected)

@@ -1,0 +1,146 @@
+"""DEERS online: what the user likes and what not are two parts of the state.
+
+Zhao et al., "Recommendations with Negative Feedback via Pairwise Deep Reinforcement Learning",
+KDD 2018. There Q(s+, s-, a) reads the last N items clicked and the last N skipped with two
+GRUs, and items of one category with different feedback are pushed apart. Which items were
+shown and skipped is not part of the state that everybody sees here, so:
+- The two histories are read from the observation, where it tells of items: if its numbers are
+  a whole number of rows over the D features (RecSim's interests, RecoGym's views), the N
+  features whose sum over the rows is the most above 0 are the positive history, and those the
+  most below are the negative one, the strongest last; RecoGym's has no negatives. Else both
+  GRUs are removed, and it is a DQN on the observation.
+- The term alpha (Q(s, a) - Q(s, a^C))^2 is removed: a^C is an item of the same category with
+  the other feedback, and neither categories nor which item was clicked are known.
+Ours: a slate is the k items of the highest Q, and its value their mean, as the reward is of the
+slate. Continuous actions have no items: ValueError.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+import tf_keras
+
+from tfimrl.baselines import base, item_q, items
+from tfrec.simulators import batched
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeersConfig(item_q.ItemQConfig):
+    """DEERS' own numbers."""
+
+    history: int = option(10, "N, items in each history (paper)")
+    units: int = option(32, "width of each GRU")
+    discount: float = option(0.95, "worth of the next step's reward (paper)")
+
+
+CONFIG = DeersConfig
+
+
+def histories(
+    observation: tf.Tensor, features: int, length: int
+) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """The positive and the negative history: rows float [B, N, C + D] and which are there.
+
+    A row is the observation's C numbers of a feature and its one-hot number; bool [B, N] says
+    whether there is one. The strongest comes last.
+
+    Args:
+      observation: float [B, C * D].
+      features: D.
+      length: N, at most D.
+    """
+    rows = tf.transpose(
+        tf.reshape(observation, [-1, observation.shape[1] // features, features]), [0, 2, 1]
+    )
+    strength = tf.reduce_sum(rows, axis=2)  # [B, D]
+    parts = []
+    for sign in (1.0, -1.0):
+        top = tf.math.top_k(sign * strength, length)
+        number = tf.reverse(top.indices, [1])  # [B, N]
+        of_it = tf.gather(rows, number, batch_dims=1)  # [B, N, C]
+        told = tf.concat([of_it, tf.one_hot(number, features)], axis=2)
+        parts.append((told, tf.reverse(top.values, [1]) > 0))
+    return parts[0], parts[1]
+
+
+class PairwiseQ(tf.Module):
+    """Q(s+, s-, a).
+
+    Args:
+      method: whose sizes it takes.
+      observed: O, numbers of an observation.
+      name: of the module.
+    """
+
+    def __init__(self, method: item_q.ItemQ, observed: int, name: str):
+        super().__init__(name=name)
+        config, seeds = method.config, method.weight_seeds()
+        assert isinstance(config, DeersConfig)
+        self._features = method.feature_size
+        self._length = min(config.history, self._features)
+        self.readers = []
+        if self._features > 1 and observed % self._features == 0:
+            for part in ("positive", "negative"):
+                reader = tf_keras.layers.GRU(
+                    config.units,
+                    unroll=True,  # a loop in the loop of updates costs ten times as much
+                    kernel_initializer=tf_keras.initializers.GlorotUniform(seed=next(seeds)),
+                    recurrent_initializer=tf_keras.initializers.Orthogonal(seed=next(seeds)),
+                    name=part,
+                )
+                reader.build((None, self._length, observed // self._features + self._features))
+                self.readers.append(reader)
+        inputs = method.observation_size + config.units * len(self.readers)
+        self.of_item = items.Scores(
+            inputs, self._features, config.hidden, config.width, seeds, "of_item"
+        )
+
+    def state(self, seen: tf.Tensor, observation: tf.Tensor) -> tf.Tensor:
+        """What is seen with s+ and s- beside it, float [B, S]."""
+        if not self.readers:
+            return seen
+        both = histories(observation, self._features, self._length)
+        read = [
+            reader(told, mask=there)
+            for reader, (told, there) in zip(self.readers, both, strict=True)
+        ]
+        return tf.concat([seen, *read], axis=1)
+
+
+class Deers(item_q.ItemQ):
+    """DEERS; arguments and errors as in `item_q.ItemQ`."""
+
+    config: DeersConfig
+
+    def __init__(self, config: DeersConfig, simulator: batched.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        observed = simulator.observation_size
+        self.values = PairwiseQ(self, observed, "values")
+        self.slow = PairwiseQ(self, observed, "slow")
+        self.set_parts(value=self.values.trainable_variables)
+        base.follow(self.slow.variables, self.values.variables, 1.0)
+
+    def _all(self, q: PairwiseQ, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        return q.of_item(q.state(self.face.sees(observation), observation), features)
+
+    def ranks(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        return self._all(self.values, observation, features)
+
+    def gradients(
+        self, number: tf.Tensor
+    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        rows = self.sampled_rows()
+        after = self._all(self.slow, rows["next_observation"], self.next_features(rows))
+        most = tf.math.top_k(after, self.slate_size).values  # [B, k]
+        target = rows["reward"] + rows["discount"] * tf.reduce_mean(most, axis=1)
+        observation = rows["observation"]
+        with tf.GradientTape() as tape:
+            state = self.values.state(self.face.sees(observation), observation)
+            shown = self.of_slate(self.values.of_item, state, rows)  # [B, k]
+            expected = tf.reduce_mean(shown, axis=1)
+            loss = tf.reduce_mean(tf.math.squared_difference(expected, target))
+        return {"value": base.found(tape, loss, self._parts()["value"])}, {}
+
+    def after_update(self) -> None:
+        base.follow(self.slow.variables, self.values.variables, self.config.tau)
