@@ -42,9 +42,9 @@ from benchmarks import random_log
 from tfgoalrec import world_model
 from tfgoalrec.config import GoalRecConfig
 from tfrec import types
+from tfrec.serving import export, requests, tables
 from tfrec.serving import model as serving_model
 from tfrec.serving import ranker as ranker_lib
-from tfrec.serving import requests, tables
 
 K = 10
 HISTORY = 20
@@ -102,9 +102,9 @@ class Latency(NamedTuple):
     rounds: int
 
 
-def ranker(items: int, width: int) -> Ranker:
+def ranker(items: int, width: int, advantage: str = "bilinear") -> Ranker:
     """A GoalRec model with random weights whose item vectors are [items, width]."""
-    config = GoalRecConfig(item_vector=width - 1)
+    config = GoalRecConfig(item_vector=width - 1, advantage=advantage)
     spec = types.DataSpec(random_log.FEEDBACK, items, 1, history_length=HISTORY, max_steps=30)
     random = np.random.default_rng(0)
     start = random.normal(size=(items + 1, config.embedding)).astype(np.float32)
@@ -113,12 +113,14 @@ def ranker(items: int, width: int) -> Ranker:
     return Ranker(spec, Vocabulary(ids), model)
 
 
-def loaded_signatures(source: Ranker) -> Mapping[str, Callable]:
-    """The signatures of the model, saved and loaded again."""
+def loaded_signatures(source: ranker_lib.Ranker, shortlist: int = 0) -> Mapping[str, Callable]:
+    """The signatures of the model, saved and loaded again; `shortlist` as for the export."""
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = pathlib.Path(folder, "items.txt")
         vocabulary.write_text("".join(f"{item}\n" for item in source.vocabulary.items))
-        graph = serving_model.ServingModel(source, str(vocabulary), tf.string)
+        graph = serving_model.ServingModel(
+            source, str(vocabulary), tf.as_dtype(export.check(source)), shortlist=shortlist
+        )
         saved = str(pathlib.Path(folder, "1"))
         tf.saved_model.save(graph.trackable(), saved, graph.signatures())
         loaded = tf.saved_model.load(saved)

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from tests.tfrec.serving import goalrec_ranker
-from tfrec.serving import client, export, golden, loaded, requests, server, service
+from tfrec.serving import client, export, files, golden, loaded, requests, server, service
 
 WAYS = ("agent", "process", "saved_model_cli", "grpc", "rest")
 K, COLUMNS = 5, 11
+ITEMS, RECOMMENDED = 220, 200  # the last ones, `film 81` to `film 99`, are never shown
 # Heads, and what their export takes beside the agent.
 HEADS = {"bilinear": {}, "mlp": {"shortlist": 80}}
 
@@ -51,7 +52,7 @@ ASKED = {
         candidates=(*_SOME[:3], "nothing", *_SOME[:2], "", *reversed(_SOME)),
         exclude=_SOME[:1],
     ),
-    "too few": _request(goal=_GOAL, candidates=(*_SOME[:3], "nothing")),
+    "too few": _request(goal=_GOAL, candidates=(*_SOME[:3], "nothing", "film 87")),
 }
 
 
@@ -95,9 +96,12 @@ def rows(answer):
 @pytest.fixture(scope="module", params=list(HEADS))
 def answers(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("parity")
-    agent = goalrec_ranker.make(request.param, items=200)
+    agent = goalrec_ranker.make(request.param, ITEMS, RECOMMENDED)
     assert agent.measurements.dim == COLUMNS
     version = export.export(agent, folder / "export", **HEADS[request.param])
+    manifest = files.open_manifest(version)
+    assert manifest["item_id"]["recommended"] == RECOMMENDED
+    assert manifest["table"].get("recall", 1.0) == 1.0
     asked = list(ASKED.values())
     found = {
         "agent": rows(golden.reference(agent, asked)),
