@@ -73,9 +73,11 @@ def main(_):
     with server.Server(config.model, listen, limits, plan, config.config) as running:
         newest = max(running.versions.available())
         if config.ui:
-            manifest = pathlib.Path(config.model, str(newest), "manifest.json")
-            contract = client.Contract.read(manifest)
-            running.show(_users(data, contract, config.num_users) if data else ())
+            users = []
+            if data:
+                manifest = pathlib.Path(config.model, str(newest), "manifest.json")
+                users = _users(data, client.Contract.read(manifest), config.num_users)
+            running.show(users)
         if listen.host not in _LOOPBACK:
             logging.warning("%s: whoever reaches it can ask; no password, no TLS", listen.host)
         name = running.versions.plan.name

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tfrec import errors
 from tfrec.serving import files, refusal, requests, service, versions
 
 _FILES = pathlib.Path(__file__).parent / "page_files"
@@ -21,6 +22,7 @@ _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
+_SHOWN = ("history_length", "max_steps", "feedback", "measurements", "named_goals")
 _MOST_ITEMS = 12  # suggestions for what was typed
 _MOST_TYPED = 200  # characters of it that are looked at
 
@@ -59,6 +61,9 @@ class Page:
       served: which of them answer requests.
       limits: what requests may ask.
       users: whom the page offers.
+
+    Raises:
+      UserError: if the newest version is not one that ranks.
     """
 
     def __init__(
@@ -79,6 +84,10 @@ class Page:
             if path.suffix in _KINDS
         }
         self._files["/"] = self._files.pop("/index.html")
+        try:
+            self._newest()
+        except refusal.Refused as refused:
+            raise errors.UserError(f"{folder}: {refused.message}") from refused
 
     def get(self, path: str, query: str) -> Reply | None:
         """The answer to a GET; None where the path is not the page's.
@@ -101,7 +110,6 @@ class Page:
         """Names, units and limits: all that the page shows before it asks for a list."""
         found = self._newest()
         manifest = found.manifest
-        shown = ("history_length", "max_steps", "feedback", "measurements", "named_goals")
         return {
             "name": self._served.plan.name,
             "version": found.version,
@@ -109,7 +117,7 @@ class Page:
             "num_items": manifest["item_id"]["count"],
             "max_k": self._limits.max_k,
             "users": list(self._users),
-            **{name: manifest[name] for name in shown},
+            **{name: manifest[name] for name in _SHOWN},
         }
 
     def _items(self, typed: str) -> dict[str, Any]:
@@ -140,6 +148,11 @@ class Page:
             version = self._folder / str(number)
             try:
                 manifest = json.loads((version / files.MANIFEST).read_text())
+                if missing := sorted({"item_id", *_SHOWN} - set(manifest)):
+                    raise refusal.invalid(
+                        f"version {number} does not rank for goals (its manifest has no "
+                        f"{', '.join(missing)}); the page cannot show it"
+                    )
                 items = (version / "assets" / "items.txt").read_bytes().decode()
             except OSError as error:
                 raise refusal.not_found(

@@ -19,6 +19,7 @@ import urllib3
 from playwright.sync_api import expect, sync_playwright
 
 from tests.tfrec.serving import fake_ranker
+from tfrec import errors
 from tfrec.serving import export, loaded, page, requests, server, service
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -514,6 +515,19 @@ def test_paths_of_the_page(url, exported):
     config = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
     with server.Server(exported, config, LIMITS) as plain:  # no page was asked for
         assert get(f"http://127.0.0.1:{plain.rest_port}/", "")[0] == 404
+
+
+def test_a_model_without_goals_is_refused(exported, tmp_path):
+    folder = tmp_path / "policy"  # e.g. a TF-Agents policy
+    shutil.copytree(exported / "1", folder / "1")
+    path = folder / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["named_goals"], manifest["measurements"]
+    path.write_text(json.dumps(manifest))
+    config = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
+    with server.Server(folder, config, LIMITS) as running:
+        with pytest.raises(errors.UserError, match=r"no measurements, named_goals\); the page"):
+            running.show()
 
 
 def test_nothing_of_the_page_names_another_host():
