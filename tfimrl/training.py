@@ -26,12 +26,12 @@ class OnlineConfig:
     stretch: int = option(8, "steps of each of them in a unit of work")
     updates: int = option(32, "updates in a unit")
     warm_up: int = option(10_000, "steps of all sessions before the first update")
-    units: int = option(1_000, "units of work in the run")
+    total_units: int = option(1_000, "units of work in the run")
     test_every: int = option(50, "units between tests")
     test_sessions: int = option(256, "sessions of a test, the same in every test")
 
     def __post_init__(self):
-        for name in ("sessions", "stretch", "units", "test_every"):
+        for name in ("sessions", "stretch", "total_units", "test_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         for name in ("updates", "warm_up"):
@@ -63,7 +63,7 @@ class OnlineLearner(tf.Module):
         super().__init__(name="online_learner")
         self.config, self.method = config, method
         self._simulator, self._seed = simulator, seed
-        self.total_units = config.units
+        self.total_units = config.total_units
         self.unit = _number(0, tf.int64, "unit")
         self.steps = _number(getattr(method, "steps_before", 0), tf.int64, "steps")
         self.sessions = _number(getattr(method, "sessions_before", 0), tf.int64, "sessions")
@@ -119,7 +119,7 @@ class OnlineLearner(tf.Module):
         ended = tf.reduce_sum(tf.cast(stretch.done, tf.int64))
         self.sessions.assign_add(ended)
         self.unit.assign_add(1)
-        progress = tf.cast(self.unit, tf.float32) / config.units
+        progress = tf.cast(self.unit, tf.float32) / config.total_units
         self.method.observe(stretch, progress)
         ready = self.steps >= config.warm_up
         learned, bad = self.method.learn(tf.where(ready, config.updates, 0))

@@ -29,7 +29,7 @@ SMALL = OnlineImrlConfig(
     vector_sessions=30,
 )
 SIZES = training.OnlineConfig(
-    sessions=6, stretch=5, updates=3, warm_up=60, units=20, test_sessions=4
+    sessions=6, stretch=5, updates=3, warm_up=60, total_units=20, test_sessions=4
 )
 EVOLUTION = recsim.InterestEvolution()
 RECOGYM = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))

@@ -96,7 +96,7 @@ class Remembering(tf.Module):
 
 
 def learner(simulator=None, method=None, seed=3, **sizes):
-    sizes = {"sessions": 5, "stretch": 7, "units": 10, "warm_up": 70, "updates": 4} | sizes
+    sizes = {"sessions": 5, "stretch": 7, "total_units": 10, "warm_up": 70, "updates": 4} | sizes
     config = OnlineConfig(**sizes)
     return OnlineLearner(config, simulator or Counting(), method or Remembering(), seed)
 
@@ -194,7 +194,7 @@ def test_a_bad_tensor_is_named():
     assert raised.value.batch["observation"].shape == (7, 5, 2)
 
 
-@pytest.mark.parametrize("field", ["sessions", "stretch", "units", "test_every"])
+@pytest.mark.parametrize("field", ["sessions", "stretch", "total_units", "test_every"])
 def test_sizes_are_checked(field):
     with pytest.raises(ValueError, match=field):
         OnlineConfig(**{field: 0})

@@ -1,0 +1,187 @@
+"""One learning curve: a method learns in a live simulator, is judged, and is kept.
+
+A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, result.json.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from launch import live
+from tfimrl.online import Method
+from tfimrl.training import OnlineConfig, OnlineLearner
+from tfrec.errors import UserError
+from tfrec.report import results
+from tfrec.simulators import batched, originals, public_playing, recogym, recsim
+from tfrec.simulators.public_playing import Policy, Turn
+from tfrec.training import loop
+from tfrec.training import run as runs
+
+RESULT = "result.json"
+POLICY = "policy"
+_FINAL_SEED = 30_000  # of the sessions of final tests, which no test during training plays
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a run is.
+
+    Attributes:
+      simulator: its name.
+      method: its name.
+      seed: of weights and play.
+      at: which form of the simulator.
+      sizes: how much is played, learned and tested.
+      numbers: the method's configuration.
+      save_every: units between checkpoints.
+      final_sessions: of the final test.
+      original_sessions: the same in the original environment; 0 leaves it out.
+    """
+
+    simulator: str
+    method: str
+    seed: int
+    at: live.SimulatorConfig
+    sizes: OnlineConfig
+    numbers: Any
+    save_every: int = 100
+    final_sessions: int = 1_000
+    original_sessions: int = 0
+
+
+def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
+    """Brings a run to its end, from wherever it stands; one that is done is kept.
+
+    Returns:
+      The content of its result.json.
+
+    Raises:
+      UserError: if a number does not fit, or the folder holds another run.
+    """
+    folder = pathlib.Path(folder)
+    numbers = live.fitting(task.numbers, task.sizes)
+    simulator = live.simulator(task.simulator, task.at)
+    about = {"simulator": task.simulator, "method": task.method, "at": task.at}
+    # Made before the folder is, so that a configuration that does not fit leaves nothing.
+    try:
+        method = live.make(task.method, numbers, simulator, task.seed)
+    except ValueError as error:
+        raise UserError(f"--method={task.method}: {error}") from error
+    learner = OnlineLearner(task.sizes, simulator, method, task.seed)
+    opened = runs.Run.open(
+        folder,
+        {"sizes": task.sizes, "numbers": numbers},
+        task.seed,
+        {**about, "at": dataclasses.asdict(task.at)},
+    )
+    opened.set_seeds(deterministic=False)
+    loop.train(
+        learner,
+        opened,
+        learner.total_units,
+        task.save_every,
+        learner.evaluate,
+        task.sizes.test_every,
+    )
+    judged = {"port": judge(simulator, method.greedy, task.final_sessions)}
+    if task.original_sessions:
+        played = originals.play(simulator, method.greedy, task.original_sessions, seed=1)
+        judged["original"] = rates(played)
+    save_policy(folder / POLICY, method, simulator)
+    result = {
+        "simulator": task.simulator,
+        "method": task.method,
+        "seed": task.seed,
+        "steps": int(learner.steps),
+        "sessions": int(learner.sessions),
+        "judged": judged,
+    }
+    write(folder / RESULT, result)
+    return result
+
+
+def judge(simulator: batched.Simulator, policy: Policy, sessions: int) -> dict[str, float]:
+    """CTR, reward and length of the sessions of a final test, with standard errors."""
+    seed = tf.constant([_FINAL_SEED, 0], tf.int32)
+    return rates(tf.function(public_playing.play)(simulator, policy, sessions, seed))
+
+
+def rates(played: public_playing.Played) -> dict[str, float]:
+    """What is said of sessions."""
+    found = {
+        "ctr": public_playing.click_rate(played),
+        "reward": public_playing.mean(played.reward),
+        "steps": public_playing.mean(tf.cast(played.steps, tf.float32)),
+    }
+    numbers = {name: rate.value for name, rate in found.items()}
+    return numbers | {f"{name}_error": rate.error for name, rate in found.items()}
+
+
+def write(path: pathlib.Path, content: Any) -> None:
+    """Writes JSON, whole or not at all."""
+    with results.replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulator) -> None:
+    """Writes the policy that was judged as a SavedModel that needs no code of ours.
+
+    `tf.saved_model.load(folder).act(observation, candidates)`: float32 [B, O] and
+    [B, m, D] to what the simulator takes; `act(observation)` where the action is continuous
+    or the items are always the same.
+    """
+    kept = tf.Module(name="policy")
+    kept.act = _act(method, simulator)
+    # Only what the policy reads is saved: no replay, no optimiser.
+    kept.weights = list(kept.act.get_concrete_function().variables)
+    temporary = folder.with_name(f".tmp-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    tf.saved_model.save(kept, str(temporary))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+def _act(method: Method, simulator: batched.Simulator) -> Callable:
+    observed = tf.TensorSpec([None, simulator.observation_size], tf.float32, "observation")
+    catalogue = simulator.catalogue
+    state, seed = None, tf.zeros([2], tf.int32)  # an honest policy asks for neither
+
+    if not simulator.slate_size or catalogue is not None:
+
+        @tf.function(input_signature=[observed])
+        def alone(observation: tf.Tensor) -> tf.Tensor:
+            items = None
+            if catalogue is not None:
+                items = tf.repeat(catalogue[None], tf.shape(observation)[0], axis=0)
+            return method.greedy(Turn(observation, items, state, seed))
+
+        return alone
+
+    offered = simulator.candidates(simulator.reset(1, seed))
+    assert offered is not None
+    choice = tf.TensorSpec([None, *offered.shape[1:]], tf.float32, "candidates")
+
+    @tf.function(input_signature=[observed, choice])
+    def act(observation: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+        return method.greedy(Turn(observation, candidates, state, seed))
+
+    return act
+
+
+def originals_installed(simulator: batched.Simulator) -> bool:
+    """Whether the original of a port can be imported."""
+    try:
+        if isinstance(simulator, recogym.RecoGymV1):
+            originals.recogym_module()
+        elif isinstance(simulator, recsim.InterestEvolution):
+            originals.recsim_module("interest_evolution")
+        else:
+            return False
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,221 @@
+"""What a figure's runs say: curves with bands over seeds, levels of controls, a table."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from tfrec.report import plots, results, style
+
+# Okabe and Ito's colours and Tol's, in the order of the registry; a method keeps its own.
+_COLOURS = {
+    "imrl": "#0072B2", "imrl_e": "#E69F00", "imrl_a": "#009E73", "imrl_kl": "#CC79A7",
+    "imrl_ea": "#D55E00", "sac": "#882255", "td3": "#666633", "ddpg": "#56B4E9",
+    "slateq": "#332288", "reinforce": "#AA4499", "deers": "#117733", "kgrl": "#DDCC77",
+    "tpgr": "#88CCEE", "pgpr": "#661100",
+}  # fmt: skip
+_CONTROLS = {
+    "random": "random",
+    "constant": "one constant action",
+    "top_interest": "top interest",
+    "top_quality": "top quality",
+    "heuristic": "interest x quality",
+    "last_viewed": "last viewed",
+    "most_viewed": "most viewed",
+    "bayes": "Bayes-optimal",
+    "oracle": "oracle (sees the hidden user)",
+}
+_UNITS = {"ctr": "CTR (clicks per item shown)", "reward": "reward per session"}
+
+
+class Panel(NamedTuple):
+    """One simulator in a figure.
+
+    Attributes:
+      simulator: its name.
+      title: of the plots.
+      runs: method -> folders of its runs that are done, one for each seed.
+      titles: method -> name shown.
+      controls: control -> metric -> value; empty where they were not run.
+      seeds: runs that there should be of each method.
+    """
+
+    simulator: str
+    title: str
+    runs: Mapping[str, Sequence[pathlib.Path]]
+    titles: Mapping[str, str]
+    controls: Mapping[str, Mapping[str, float]]
+    seeds: int
+
+
+class Curve(NamedTuple):
+    """A method's tests during training.
+
+    Attributes:
+      sessions: float [E], training sessions at each test, mean over seeds.
+      steps: float [E], recommendations until then.
+      values: metric -> float [S, E].
+    """
+
+    sessions: np.ndarray
+    steps: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+def tests(folder: pathlib.Path) -> pl.DataFrame:
+    """The tests in a run's metrics: test, sessions, steps, ctr, ctr_error, reward, length."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    rows = [row for line in lines if "evaluate/ctr" in (row := json.loads(line))]
+    return pl.DataFrame(
+        [
+            {
+                "test": number,
+                "sessions": int(row["sessions"]),
+                "steps": int(row["steps"]),
+                "ctr": row["evaluate/ctr"],
+                "ctr_error": row["evaluate/ctr_error"],
+                "reward": row["evaluate/reward"],
+                "reward_error": row["evaluate/reward_error"],
+                "length": row["evaluate/steps"],
+            }
+            for number, row in enumerate(rows, 1)
+        ]
+    )
+
+
+def curve(folders: Sequence[pathlib.Path]) -> Curve:
+    """The tests of a method's seeds; all have as many."""
+    frames = [tests(folder) for folder in folders]
+
+    def column(name: str) -> np.ndarray:
+        return np.stack([frame[name].to_numpy().astype(float) for frame in frames])
+
+    values = {name: column(name) for name in _UNITS}
+    return Curve(column("sessions").mean(0), column("steps").mean(0), values)
+
+
+def steps_to_share(
+    steps: np.ndarray, values: np.ndarray, random: float, share: float = 0.9
+) -> np.ndarray:
+    """Steps after which a test first reached a share of the way from random to the last test.
+
+    Args:
+      steps: float [E].
+      values: float [S, E].
+      random: where the way begins.
+      share: of the way.
+
+    Returns:
+      Float [S]; NaN for a seed that ends no better than random.
+    """
+    goal = random + share * (values[:, -1:] - random)
+    first = (values >= goal).argmax(axis=1)
+    return np.where(values[:, -1] > random, steps[first], np.nan)
+
+
+@plots.styled
+def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
+    """Curves over training sessions: the mean over seeds, the range of seeds shaded."""
+    figure = Figure(figsize=(8.4, 5.4), layout="constrained")
+    axes = figure.subplots()
+    for method, tested in found.items():
+        colour, values = _COLOURS[method], tested.values[metric]
+        label = f"{panel.titles[method]} ({len(values)} of {panel.seeds} seeds)"
+        axes.plot(tested.sessions, values.mean(0), color=colour, linewidth=2, label=label)
+        axes.fill_between(
+            tested.sessions, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0
+        )
+    for control, judged in panel.controls.items():
+        axes.axhline(judged[metric], color="#555555", linestyle="--", linewidth=1.2)
+        axes.annotate(_CONTROLS[control], (1, judged[metric]), (4, 0), va="center", fontsize=8,
+                      xycoords=("axes fraction", "data"), textcoords="offset points",
+                      annotation_clip=False)  # fmt: skip
+    absent = [panel.titles[m] for m, folders in panel.runs.items() if not folders]
+    if not panel.controls:
+        absent.append("controls")
+    if absent:
+        axes.plot([], [], " ", label=f"not run: {', '.join(absent)}")
+    axes.margins(x=0.02)
+    axes.set_xlabel("training sessions (the paper tests after every ten)")
+    axes.set_ylabel(_UNITS[metric])
+    axes.set_title(f"{panel.title}: tests while it learns (range of seeds shaded)")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    return figure
+
+
+def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
+    """Writes a figure's plots, its CSV of every test and its table of final tests."""
+    out.mkdir(parents=True, exist_ok=True)
+    frames, text = [], [f"# Figure {figure}\n"]
+    for panel in panels:
+        found = {m: curve(folders) for m, folders in panel.runs.items() if folders}
+        for metric in _UNITS:
+            path = out / f"figure{figure}_{panel.simulator}_{metric}.png"
+            plots.save(plot(panel, metric, found), path)
+        for method, folders in panel.runs.items():
+            frames += [
+                tests(folder).select(
+                    pl.lit(panel.simulator).alias("simulator"),
+                    pl.lit(method).alias("method"),
+                    pl.lit(int(folder.name.removeprefix("seed"))).alias("seed"),
+                    pl.all(),
+                )
+                for folder in folders
+            ]
+        text.append(_table(panel, found))
+    with results.replacing(out / f"figure{figure}.md") as temporary:
+        temporary.write_text("\n".join(text), encoding="utf-8")
+    if frames:
+        with results.replacing(out / f"figure{figure}.csv") as temporary:
+            pl.concat(frames).write_csv(temporary)
+
+
+def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
+    """Final tests, mean ± standard deviation over seeds, and how soon they were near."""
+    lines = [
+        f"## {panel.title}\n",
+        "Final tests: mean ± standard deviation over seeds; of controls ± standard error. "
+        "Steps: recommendations until a test reached 90% of the way from random to the last "
+        "test, mean and range over seeds.\n",
+        "| | CTR | reward | original CTR | original reward | steps to 90% | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for control, judged in panel.controls.items():
+        values = (_spread([judged[m]], judged[f"{m}_error"]) for m in _UNITS)
+        lines.append(f"| {_CONTROLS[control]} | {' | '.join(values)} | | | | |")
+    for method, folders in panel.runs.items():
+        title = panel.titles[method]
+        if not folders:
+            lines.append(f"| {title} | not run | not run | | | | 0 of {panel.seeds} |")
+            continue
+        judged_all = [json.loads((f / "result.json").read_text())["judged"] for f in folders]
+        cells = [
+            _spread([judged[place][metric] for judged in judged_all if place in judged])
+            for place in ("port", "original")
+            for metric in _UNITS
+        ]
+        soon = ""
+        if "random" in panel.controls:
+            tested, random = found[method], panel.controls["random"]["reward"]
+            needed = steps_to_share(tested.steps, tested.values["reward"], random)
+            needed = needed[np.isfinite(needed)]
+            if needed.size:
+                soon = f"{needed.mean():,.0f} ({needed.min():,.0f} to {needed.max():,.0f})"
+        lines.append(
+            f"| {title} | {' | '.join(cells)} | {soon} | {len(folders)} of {panel.seeds} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: Sequence[float], error: float | None = None) -> str:
+    if not values:
+        return ""
+    mean = float(np.mean(values))
+    places = max(style.decimals([mean]), 5 if abs(mean) < 0.1 else 0)
+    if error is None:
+        error = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return f"{mean:.{places}f}" + (f" ± {error:.{places}f}" if error is not None else "")

@@ -1,0 +1,292 @@
+"""Figures 2 and 3 of IMRL's paper: which curves there are, how they run, what is written.
+
+<out>/<simulator>/controls.json                          levels that need no learning
+<out>/<simulator>/<method>/seed0/{metrics.jsonl, result.json, tensorboard, policy}
+<out>/figure2_<simulator>_<ctr or reward>.png, figure2.csv, figure2.md; the same of 3
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from launch import curves, figure_report, live
+from launch.pool import Job, Pool
+from tfrec.errors import UserError
+
+ABLATIONS = ("imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea")
+METHODS = {
+    2: ("imrl", "imrl_ea", "sac", "td3", "ddpg", "slateq", "reinforce", "deers", "kgrl",
+        "tpgr", "pgpr"),
+    3: ABLATIONS,
+}  # fmt: skip
+# The paper's figure 3 is VirtualTB alone; the others are asked for with --simulators.
+SHOWN_IN = {2: ("virtualtb", "recogym", "recsim"), 3: ("virtualtb",)}
+# They score items one by one and have nothing to say where the action is continuous.
+NEED_ITEMS = ("slateq", "deers", "tpgr")
+CONTROLS = "controls"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of everything; every method of a simulator gets the same of it.
+
+    Attributes:
+      seeds: runs of each cell.
+      sizes: simulator -> what differs from `live.sizes_class`.
+      numbers: fields of methods that differ, for those that have them.
+      final_sessions: of each run's final test and of the controls.
+      original_sessions: of a final test in the original environment, where installed.
+      one_process: whether all methods of a simulator and seed share a process.
+    """
+
+    seeds: int
+    sizes: dict[str, dict[str, Any]]
+    numbers: dict[str, Any]
+    final_sessions: int
+    original_sessions: int = 0
+    one_process: bool = False
+
+
+_TINY = {
+    "sessions": 16, "stretch": 4, "updates": 2, "warm_up": 128, "total_units": 12,
+    "test_every": 3, "test_sessions": 32,
+}  # fmt: skip
+# 10,000 sessions as in the paper, 100,000 of VirtualTB, whose sessions are shorter.
+_FULL = {"updates": 64, "test_sessions": 1_000}
+SCALES = {
+    "smoke": Scale(
+        seeds=1,
+        sizes=dict.fromkeys(live.SIMULATORS, _TINY),
+        numbers={"hidden": (32,), "batch": 32, "vector_sessions": 50, "mask_units": 8,
+                 "mask_batch": 32, "mask_warm_up": 4},
+        final_sessions=200,
+        one_process=True,
+    ),
+    "sample": Scale(seeds=3, sizes={}, numbers={}, final_sessions=2_000, original_sessions=250),
+    "full": Scale(
+        seeds=5,
+        sizes={
+            "recsim": _FULL | {"total_units": 1_100},
+            "recogym": _FULL | {"total_units": 900},
+            "virtualtb": _FULL | {"total_units": 2_000},
+        },
+        numbers={},
+        final_sessions=6_000,
+        original_sessions=500,
+    ),
+}  # fmt: skip
+
+
+class Cell(NamedTuple):
+    """One curve: a method in a simulator; or, as a method, its controls."""
+
+    simulator: str
+    method: str
+    seed: int
+
+    def folder(self, out: pathlib.Path) -> pathlib.Path:
+        return out / self.simulator / self.method / f"seed{self.seed}"
+
+    def result(self, out: pathlib.Path) -> pathlib.Path:
+        if self.method == CONTROLS:
+            return out / self.simulator / "controls.json"
+        return self.folder(out) / curves.RESULT
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is asked of `reproduce`.
+
+    Attributes:
+      out: folder of everything.
+      figures: 2, 3.
+      scale: its name.
+      simulators: only these; empty for those of the figure.
+      methods: only these; empty for those of the figure.
+      seeds: of each cell; -1 for the scale's number.
+      virtualtb_path: VirtualTB's folder; '' leaves VirtualTB out.
+    """
+
+    out: pathlib.Path
+    figures: tuple[int, ...]
+    scale: str
+    simulators: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: int = -1
+    virtualtb_path: str = ""
+
+    @property
+    def seeds_each(self) -> int:
+        return self.seeds if self.seeds >= 0 else SCALES[self.scale].seeds
+
+    def simulators_of(self, figure: int) -> tuple[str, ...]:
+        return self.simulators or SHOWN_IN[figure]
+
+    def methods_of(self, figure: int, simulator: str) -> list[str]:
+        return [
+            name
+            for name in METHODS[figure]
+            if (not self.methods or name in self.methods)
+            and not (name in NEED_ITEMS and simulator == "virtualtb")
+        ]
+
+
+def check(wanted: Wanted) -> None:
+    """Raises UserError for figures, simulators or methods that there are not."""
+    for figure in wanted.figures:
+        if figure not in METHODS:
+            raise UserError(f"--figure={figure}: expected 2 or 3")
+    for name in wanted.simulators:
+        if name not in live.SIMULATORS:
+            expected = ", ".join(live.SIMULATORS)
+            raise UserError(f"--simulators={name}: expected some of {expected}")
+    for name in wanted.methods:
+        live.get(name)
+
+
+def plan(wanted: Wanted) -> list[Cell]:
+    """Every cell, seed by seed, so that early ones already fill every figure."""
+    cells = [
+        Cell(simulator, method, seed)
+        for seed in range(wanted.seeds_each)
+        for figure in sorted(set(wanted.figures))
+        for simulator in wanted.simulators_of(figure)
+        for method in (CONTROLS, *wanted.methods_of(figure, simulator))
+        if not (method == CONTROLS and seed)
+    ]
+    return list(dict.fromkeys(cells))
+
+
+def can_run(wanted: Wanted, cell: Cell) -> bool:
+    """Whether a cell's simulator is there."""
+    return cell.simulator != "virtualtb" or bool(wanted.virtualtb_path)
+
+
+def task(cell: Cell, scale: Scale, virtualtb_path: str) -> curves.Task:
+    """A cell as a run."""
+    at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
+    config = live.config_class(cell.method, cell.simulator)
+    fields = {field.name for field in dataclasses.fields(config)}
+    known = {name: value for name, value in scale.numbers.items() if name in fields}
+    return curves.Task(
+        simulator=cell.simulator,
+        method=cell.method,
+        seed=cell.seed,
+        at=at,
+        sizes=live.sizes_class(cell.simulator)(**scale.sizes.get(cell.simulator, {})),
+        numbers=config(**known),
+        final_sessions=scale.final_sessions,
+        original_sessions=scale.original_sessions,
+    )
+
+
+def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> None:
+    """Brings a cell to its end; one that is done is left as it is."""
+    if cell.result(out).exists():
+        return
+    if cell.method == CONTROLS:
+        at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
+        simulator = live.simulator(cell.simulator, at)
+        levels = {}
+        for name in live.controls(cell.simulator):
+            levels[name] = curves.judge(
+                *live.control(cell.simulator, name, simulator), scale.final_sessions
+            )
+        path = cell.result(out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        curves.write(path, levels)
+        return
+    work = task(cell, scale, virtualtb_path)
+    if work.original_sessions:
+        simulator = live.simulator(cell.simulator, work.at)
+        if not curves.originals_installed(simulator):
+            print(f"{cell.simulator}: the original is not installed; judged in the port alone")
+            work = dataclasses.replace(work, original_sessions=0)
+    curves.run(cell.folder(out), work)
+
+
+def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
+    """Cells as processes run them."""
+    groups: dict[Any, list[Cell]] = {}
+    for cell in cells:
+        key = (cell.simulator, cell.seed) if scale.one_process else cell
+        groups.setdefault(key, []).append(cell)
+    return list(groups.values())
+
+
+def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
+    """Runs what is not done yet and writes the figures; returns the exit code.
+
+    Raises:
+      UserError: for a figure, simulator or method that there is not.
+    """
+    check(wanted)
+    scale, out = SCALES[wanted.scale], wanted.out
+    cells = plan(wanted)
+    left = [cell for cell in cells if not cell.result(out).exists()]
+    possible = [cell for cell in left if can_run(wanted, cell)]
+    if len(possible) < len(left):
+        print(
+            f"VirtualTB is skipped, {len(left) - len(possible)} cells: --virtualtb_path is "
+            "empty. Expected a clone: git clone https://github.com/eyounx/VirtualTaobao"
+        )
+    failed = []
+    if not report_only and possible:
+        out.mkdir(parents=True, exist_ok=True)
+        common = (
+            f"--out={out}",
+            f"--scale={wanted.scale}",
+            f"--virtualtb_path={wanted.virtualtb_path}",
+        )
+        with Pool("launch.run_curve", jobs, common, out / "logs") as pool:
+            failed = pool.run("curves", [_job(found) for found in together(possible, scale)])
+        for job in failed:
+            print(f"failed: {job.name}; see {pool.log(job)}", file=sys.stderr)
+    for figure in sorted(set(wanted.figures)):
+        figure_report.write(
+            out,
+            figure,
+            [_shown(wanted, figure, simulator) for simulator in wanted.simulators_of(figure)],
+        )
+    done = sum(cell.result(out).exists() for cell in cells)
+    print(f"{done} of {len(cells)} cells are done; figures: {out}")
+    return 1 if failed else 0
+
+
+def _job(cells: Sequence[Cell]) -> Job:
+    """One process for cells of one simulator and seed."""
+    first, methods = cells[0], [cell.method for cell in cells]
+    name = f"{first.simulator}/{'+'.join(methods)}/{first.seed}"
+    return Job(
+        name if len(name) < 100 else f"{first.simulator}/{len(methods)} methods/{first.seed}",
+        (
+            f"--simulator={first.simulator}",
+            f"--method={','.join(methods)}",
+            f"--seed={first.seed}",
+        ),
+    )
+
+
+def _shown(wanted: Wanted, figure: int, simulator: str) -> figure_report.Panel:
+    """What is there of a simulator in a figure."""
+    out, seeds = wanted.out, range(wanted.seeds_each)
+    path = Cell(simulator, CONTROLS, 0).result(out)
+    return figure_report.Panel(
+        simulator=simulator,
+        title=live.TITLES[simulator],
+        runs={
+            method: [
+                folder
+                for seed in seeds
+                if (Cell(simulator, method, seed).result(out)).exists()
+                for folder in [Cell(simulator, method, seed).folder(out)]
+            ]
+            for method in wanted.methods_of(figure, simulator)
+        },
+        titles={method: live.METHODS[method].title for method in live.METHODS},
+        controls=json.loads(path.read_text()) if path.exists() else {},
+        seeds=wanted.seeds_each,
+    )

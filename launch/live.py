@@ -1,0 +1,270 @@
+"""Live simulators and the methods that learn in them, by name, with numbers that fit.
+
+    simulator = live.simulator("recsim", live.SimulatorConfig())
+    config = live.config_class("imrl", "recsim")()
+    method = live.make("imrl", config, simulator, seed=0)
+
+A method's module is imported when it is asked for: TF-Agents takes seconds to import.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+import tensorflow as tf
+
+from tfimrl import proto
+from tfimrl.online import Method
+from tfimrl.training import OnlineConfig
+from tfrec.errors import UserError
+from tfrec.simulators import (
+    batched,
+    public_playing,
+    recogym,
+    recogym_posterior,
+    recsim,
+    virtualtb,
+)
+from tfrec.simulators.public_playing import Policy, Turn
+from tfrec.training.options import option
+
+SimulatorName = Literal["recsim", "recogym", "virtualtb"]
+SIMULATORS: tuple[str, ...] = get_args(SimulatorName)
+TITLES = {
+    "recsim": "RecSim interest evolution",
+    "recogym": "RecoGym v1",
+    "virtualtb": "VirtualTB",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatorConfig:
+    """Which form of a simulator; of others than the one at hand nothing is looked at."""
+
+    virtualtb_path: str = option("", "VirtualTB: a clone of VirtualTaobao, or its data folder")
+    candidates: int = option(10, "RecSim: documents to choose from")
+    slate: int = option(2, "RecSim: documents in a slate")
+    reward: Literal["watch_time", "clicks"] = option("watch_time", "RecSim: what is paid")
+    products: int = option(100, "RecoGym: products")
+    flips: int = option(50, "RecoGym: pairs of products whose clicks are swapped")
+
+
+def simulator(name: str, config: SimulatorConfig) -> batched.Simulator:
+    """A simulator by its name.
+
+    Raises:
+      UserError: if it is not there or does not go with its numbers.
+    """
+    try:
+        if name == "recsim":
+            return recsim.InterestEvolution(
+                recsim.InterestEvolutionConfig(config.candidates, config.slate, config.reward)
+            )
+        if name == "recogym":
+            return recogym.RecoGymV1(
+                recogym.RecoGymV1Config(products=config.products, flips=config.flips)
+            )
+    except ValueError as error:
+        raise UserError(f"--simulator={name}: {error}") from error
+    if not config.virtualtb_path:
+        raise UserError(
+            "--virtualtb_path: VirtualTB's networks are not part of this project. Expected the "
+            "folder of a clone: git clone https://github.com/eyounx/VirtualTaobao"
+        )
+    return proto.ScaledTaobao(pathlib.Path(config.virtualtb_path))
+
+
+# Controls of each simulator: name -> makes the policy. `bayes` plays in a simulator of its own.
+_CONTROLS: dict[str, dict[str, Callable[[Any], Policy]]] = {
+    "recsim": {
+        "random": public_playing.random,
+        "top_interest": recsim.top_interest,
+        "top_quality": recsim.top_quality,
+        "heuristic": recsim.interest_times_quality,
+    },
+    "recogym": {
+        "random": public_playing.random,
+        "last_viewed": recogym.last_viewed,
+        "most_viewed": recogym.most_viewed,
+        "bayes": recogym_posterior.bayes_optimal,
+        "oracle": recogym.oracle,
+    },
+    "virtualtb": {
+        "random": public_playing.random,
+        "constant": lambda simulator: constant(simulator),
+    },
+}
+
+
+def controls(name: str) -> tuple[str, ...]:
+    """Names of a simulator's controls."""
+    return tuple(_CONTROLS[name])
+
+
+def control(
+    name: str, control_name: str, simulator: batched.Simulator
+) -> tuple[batched.Simulator, Policy]:
+    """A control, and the simulator that it plays in."""
+    if control_name == "bayes":
+        assert isinstance(simulator, recogym.RecoGymV1)
+        simulator = recogym_posterior.Believing(simulator)
+    return simulator, _CONTROLS[name][control_name](simulator)
+
+
+def constant(simulator: virtualtb.VirtualTaobao) -> Policy:
+    """One action for everybody, found by climbing the simulator's own click model."""
+    action = tf.constant(virtualtb.constant_action(simulator, seed=0))
+
+    def policy(turn: Turn) -> tf.Tensor:
+        return tf.repeat(action[None], tf.shape(turn.observation)[0], axis=0)
+
+    return policy
+
+
+class _Known(NamedTuple):
+    """A method of the registry.
+
+    Attributes:
+      title: in plots and tables.
+      module: of `tfimrl`, with `CONFIG`.
+      maker: the class in it.
+      changes: fields that make it what its name says.
+    """
+
+    title: str
+    module: str
+    maker: str
+    changes: Mapping[str, Any] = {}
+
+
+def _imrl(title: str, **changes: Any) -> _Known:
+    return _Known(title, "imrl_method", "ImrlMethod", changes)
+
+
+def _baseline(title: str, name: str) -> _Known:
+    return _Known(title, f"baselines.{name}", name.capitalize())
+
+
+METHODS: dict[str, _Known] = {
+    "imrl": _imrl("IMRL"),
+    "imrl_e": _imrl("IMRL-E (no empowerment)", exploration="entropy"),
+    "imrl_a": _imrl("IMRL-A (no augmentation)", augmentation="none"),
+    "imrl_kl": _imrl("IMRL-KL (our reading)", exploration="kl"),
+    "imrl_ea": _imrl("neither: our SAC", exploration="entropy", augmentation="none"),
+    "sac": _baseline("SAC (TF-Agents)", "sac"),
+    "td3": _baseline("TD3", "td3"),
+    "ddpg": _baseline("DDPG", "ddpg"),
+    "slateq": _baseline("SlateQ", "slateq"),
+    "reinforce": _baseline("REINFORCE", "reinforce"),
+    "deers": _baseline("DEERS", "deers"),
+    "kgrl": _baseline("KGRL", "kgrl"),
+    "tpgr": _baseline("TPGR", "tpgr"),
+    "pgpr": _baseline("PGPR", "pgpr"),
+}
+HELP = f"{', '.join(METHODS)}; with a method and a simulator, --help lists their flags too"
+
+# Numbers that fit a simulator, for each of the methods that have such a field.
+_FITTED: dict[str, dict[str, Any]] = {
+    "recsim": {
+        "threshold_max": 4.0,  # minutes
+        "reward_scale": 0.1,
+        "learning_rate": 1e-3,
+        "initial_temperature": 0.02,
+        "replay_size": 400_000,
+    },
+    "recogym": {
+        "augmentation": "heuristic",  # learned, its 101 slots would take most of the time
+        "vectors": "views",
+        "initial_temperature": 0.01,
+        "learning_rate": 1e-3,
+        "replay_size": 200_000,
+    },
+    "virtualtb": {
+        "threshold_max": 10.0,  # clicks
+        "reward_scale": 0.1,
+        "learning_rate": 1e-3,
+        "initial_temperature": 0.1,
+        "replay_size": 400_000,
+    },
+}
+# They learn from each step once, at a rate of their own.
+_ON_POLICY = ("reinforce", "tpgr", "pgpr")
+_SIZES: dict[str, dict[str, Any]] = {
+    "recsim": {"stretch": 16, "updates": 24, "warm_up": 5_000, "total_units": 700},
+    "recogym": {"stretch": 16, "updates": 24, "warm_up": 20_000, "total_units": 700,
+                "test_sessions": 2_000},
+    "virtualtb": {"stretch": 8, "updates": 24, "warm_up": 5_000, "total_units": 500},
+}  # fmt: skip
+
+
+def sizes_class(simulator_name: str) -> type[OnlineConfig]:
+    """How much is played, with a simulator's own numbers as defaults."""
+    return _with_defaults(OnlineConfig, _SIZES[simulator_name])
+
+
+def config_class(method: str, simulator_name: str) -> type[Any]:
+    """A method's configuration, with defaults that fit a simulator."""
+    known = get(method)
+    plain = _module(known).CONFIG
+    fields = {field.name for field in dataclasses.fields(plain)}
+    fitted = {
+        name: value
+        for name, value in _FITTED[simulator_name].items()
+        if name in fields and not (name == "learning_rate" and method in _ON_POLICY)
+    }
+    return _with_defaults(plain, fitted | dict(known.changes))
+
+
+def get(method: str) -> _Known:
+    """A method by its name.
+
+    Raises:
+      UserError: if there is none of that name.
+    """
+    if method not in METHODS:
+        raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def make(method: str, config: Any, simulator: batched.Simulator, seed: int) -> Method:
+    """A method at its beginning.
+
+    Raises:
+      ValueError: if it does not go with the simulator.
+    """
+    known = get(method)
+    return getattr(_module(known), known.maker)(config, simulator, seed)
+
+
+def fitting(config: Any, sizes: OnlineConfig) -> Any:
+    """The configuration with a replay no larger than the run has steps."""
+    if not hasattr(config, "replay_size"):
+        return config
+    steps = sizes.total_units * sizes.sessions * sizes.stretch
+    return dataclasses.replace(config, replay_size=min(config.replay_size, steps))
+
+
+def _module(known: _Known) -> Any:
+    try:
+        return importlib.import_module(f"tfimrl.{known.module}")
+    except ModuleNotFoundError as error:
+        if error.name != f"tfimrl.{known.module}":
+            raise
+        raise UserError(f"{known.title}: there is no tfimrl/{known.module} yet") from error
+
+
+def _with_defaults(config: type[Any], defaults: Mapping[str, Any]) -> type[Any]:
+    """The same dataclass with other defaults."""
+    hints = typing.get_type_hints(config)
+    fields = [
+        (field.name, hints[field.name], option(defaults[field.name], field.metadata["help"]))
+        for field in dataclasses.fields(config)
+        if field.name in defaults
+    ]
+    absent = set(defaults) - {name for name, *_ in fields}
+    if absent:
+        raise KeyError(f"{config.__name__} has no {', '.join(sorted(absent))}")
+    return dataclasses.make_dataclass(config.__name__, fields, bases=(config,), frozen=True)

@@ -1,0 +1,114 @@
+"""Jobs in processes of their own: what `launch.reproduce` does with its cells."""
+
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import rich.progress
+
+from tfrec.training import loop
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One call of a launch script."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+class Pool:
+    """Runs jobs in processes of their own, some at once; stops them all when asked to.
+
+    Args:
+      module: the launch script that does a job.
+      size: processes at once.
+      common: arguments of every job.
+      logs: folder of their output.
+    """
+
+    def __init__(self, module: str, size: int, common: Sequence[str], logs: pathlib.Path):
+        self._module, self._size, self._common, self._logs = module, size, common, logs
+        self._running: set[subprocess.Popen] = set()
+        self._lock, self._stopping = threading.Lock(), False
+
+    def __enter__(self) -> "Pool":
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._before = {
+            number: signal.signal(number, self._stop)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def log(self, job: Job) -> pathlib.Path:
+        """Where a job's output goes."""
+        return self._logs / f"{job.name.replace('/', '-').replace(' ', '-')}.txt"
+
+    def run(self, title: str, jobs: Iterable[Job]) -> list[Job]:
+        """Runs jobs to their end.
+
+        Returns:
+          Those that failed.
+
+        Raises:
+          SystemExit: if asked to stop; every running job has saved and ended then.
+        """
+        jobs, failed = list(jobs), []
+        with (
+            rich.progress.Progress(transient=not jobs) as progress,
+            concurrent.futures.ThreadPoolExecutor(self._size) as executor,
+        ):
+            task = progress.add_task(title, total=len(jobs))
+            waiting = {executor.submit(self._one, job): job for job in jobs}
+            for future in concurrent.futures.as_completed(waiting):
+                code, seconds = future.result()
+                job = waiting[future]
+                if not self._stopping:
+                    words = "done" if code == 0 else f"exit code {code}"
+                    progress.print(f"{job.name}: {words}, {seconds:.0f} s")
+                    if code:
+                        failed.append(job)
+                progress.advance(task)
+        if self._stopping:
+            print("stopped; the same command goes on", flush=True)
+            raise SystemExit(loop.EXIT_STOPPED)
+        return failed
+
+    def _one(self, job: Job) -> tuple[int, float]:
+        began = time.monotonic()
+        command = [sys.executable, "-m", self._module, *self._common, *job.arguments]
+        # A core for each process: more threads would only get into each other's way.
+        threads = {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTRAOP", "INTEROP")}
+        with self.log(job).open("ab") as log, self._lock:
+            if self._stopping:
+                return loop.EXIT_STOPPED, 0.0
+            process = subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | threads,
+                start_new_session=True,  # Ctrl-C reaches it through us, once
+            )
+            self._running.add(process)
+        code = process.wait()
+        with self._lock:
+            self._running.discard(process)
+        return code, time.monotonic() - began
+
+    def _stop(self, *_: Any) -> None:
+        self._stopping = True
+        for process in list(self._running):
+            process.terminate()

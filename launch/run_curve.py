@@ -1,0 +1,63 @@
+"""Runs cells of IMRL's figures: a method in a live simulator, or a simulator's controls.
+
+    python -m launch.run_curve --out=runs/figures --scale=sample --simulator=recsim \
+        --method=imrl --seed=0
+
+`launch.reproduce --figure` runs this for every cell. It stands alone so that any scheduler
+can spread the cells over machines that share a folder.
+"""
+
+import dataclasses
+import pathlib
+import traceback
+from typing import Literal
+
+from launch import figures, flags, live
+from tfrec.errors import UserError
+from tfrec.training.options import option
+
+
+@dataclasses.dataclass(frozen=True)
+class RunCurveConfig:
+    """Which cells."""
+
+    out: str = option("runs/figures", "folder of all cells")
+    scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
+    simulator: live.SimulatorName = option("recsim", "where it plays")
+    method: tuple[str, ...] = option(
+        ("imrl",), f"one after the other; {figures.CONTROLS}: levels that need no learning"
+    )
+    seed: int = option(0, "seed of the cells")
+    virtualtb_path: str = option("", "a clone of VirtualTaobao")
+
+
+flags.define(RunCurveConfig)
+
+
+def main(_):
+    config = flags.read(RunCurveConfig)
+    for method in config.method:
+        if method != figures.CONTROLS:
+            live.get(method)
+    failed = []
+    for method in config.method:
+        cell = figures.Cell(config.simulator, method, config.seed)
+        try:
+            figures.run(
+                pathlib.Path(config.out),
+                cell,
+                figures.SCALES[config.scale],
+                config.virtualtb_path,
+            )
+        except Exception as error:
+            if len(config.method) == 1:
+                raise
+            # The other methods of this process have nothing to do with it.
+            traceback.print_exception(error)
+            failed.append(method)
+    if failed:
+        raise UserError(f"{', '.join(failed)}: failed; see above")
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,130 @@
+"""launch.reproduce --figure: what it plans, runs, keeps and shows."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import polars as pl
+import pytest
+
+from launch import figure_report, figures, flags, live
+
+SMOKE = figures.SCALES["smoke"]
+
+
+def wanted(**changes):
+    base = figures.Wanted(pathlib.Path("out"), (2,), "smoke", virtualtb_path="somewhere")
+    return dataclasses.replace(base, **changes)
+
+
+def test_figure_2_has_every_method_in_every_simulator():
+    cells = figures.plan(wanted(seeds=2))
+    assert len(cells) == len(set(cells))
+    # 11 methods, of which 3 need items, and the controls, once.
+    assert len(cells) == 2 * (11 + 11 + 8) + 3
+    assert not [c for c in cells if c.simulator == "virtualtb" and c.method == "slateq"]
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+
+
+def test_figure_3_is_the_ablations_in_virtual_taobao():
+    cells = figures.plan(wanted(figures=(3,)))
+    assert {cell.simulator for cell in cells} == {"virtualtb"}
+    assert [c.method for c in cells] == [
+        "controls", "imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea",
+    ]  # fmt: skip
+    everywhere = figures.plan(wanted(figures=(2, 3), simulators=live.SIMULATORS))
+    # IMRL and IMRL without either are in both figures, and run once.
+    assert len(everywhere) == 11 + 11 + 8 + 3 * 3 + 3
+
+
+def test_only_some():
+    cells = figures.plan(wanted(simulators=("recsim",), methods=("imrl", "td3"), seeds=1))
+    assert [c.method for c in cells] == ["controls", "imrl", "td3"]
+
+
+def test_methods_share_a_process_at_the_smoke_scale_alone():
+    cells = figures.plan(wanted(seeds=1))
+    assert sorted(map(len, figures.together(cells, SMOKE))) == [9, 12, 12]
+    assert set(map(len, figures.together(cells, figures.SCALES["sample"]))) == {1}
+
+
+def test_every_scale_fits_every_simulator():
+    for scale in figures.SCALES.values():
+        for simulator in live.SIMULATORS:
+            for method in figures.ABLATIONS:
+                task = figures.task(figures.Cell(simulator, method, 0), scale, "somewhere")
+                assert task.sizes.total_units % task.sizes.test_every == 0
+                learns = task.sizes.total_units * task.sizes.sessions * task.sizes.stretch
+                assert learns > 2 * task.sizes.warm_up
+    numbers = figures.task(figures.Cell("recsim", "imrl_ea", 0), SMOKE, "").numbers
+    assert (numbers.exploration, numbers.augmentation) == ("entropy", "none")
+
+
+def test_steps_to_a_share_of_the_way():
+    values = np.array([[10.0, 60, 95, 100], [20, 91, 30, 100], [10, 10, 10, 10]])
+    found = figure_report.steps_to_share(np.array([1.0, 2, 3, 4]), values, random=10.0)
+    np.testing.assert_array_equal(found, [3, 2, np.nan])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two seeds of one baseline and the controls, in RecSim."""
+    out = tmp_path_factory.mktemp("figures")
+    arguments = ("--figure=2", "--scale=smoke", "--simulators=recsim", f"--out={out}")
+    only = ("--methods=imrl_ea", "--seeds=2", "--jobs=1")
+    assert flags.call("launch.reproduce", (*arguments, *only)) == 0
+    return out, arguments, only
+
+
+def test_what_a_figure_leaves(finished):
+    out, _, _ = finished
+    controls = json.loads((out / "recsim/controls.json").read_text())
+    assert controls["heuristic"]["reward"] > controls["top_quality"]["reward"]
+    assert controls["random"]["reward"] == pytest.approx(154, abs=6)
+    for metric in ("ctr", "reward"):
+        assert (out / f"figure2_recsim_{metric}.png").stat().st_size > 10_000
+    frame = pl.read_csv(out / "figure2.csv")
+    assert frame.columns[:6] == ["simulator", "method", "seed", "test", "sessions", "steps"]
+    assert frame["seed"].to_list() == [0] * 4 + [1] * 4
+    assert frame["steps"].to_list() == 2 * [192, 384, 576, 768]
+    assert frame["ctr"].is_between(0.1, 0.4).all()
+    table = (out / "figure2.md").read_text()
+    assert "| neither: our SAC |" in table and "2 of 2 |" in table
+    assert "interest x quality" in table
+    seeds = [out / f"recsim/imrl_ea/seed{seed}" for seed in range(2)]
+    assert all((seed / "policy/saved_model.pb").exists() for seed in seeds)
+    assert all(list((seed / "tensorboard").iterdir()) for seed in seeds)
+
+
+def test_a_second_call_runs_nothing_and_shows_what_was_not_run(finished, capfd):
+    out, arguments, _ = finished
+    path = out / "recsim/imrl_ea/seed1/result.json"
+    before = path.stat().st_mtime_ns
+    again = ("--methods=imrl_ea,td3", "--seeds=2", "--report_only")
+    assert flags.call("launch.reproduce", (*arguments, *again)) == 0
+    assert "3 of 5 cells are done" in capfd.readouterr().out
+    assert path.stat().st_mtime_ns == before
+    assert "| TD3 | not run | not run |" in (out / "figure2.md").read_text()
+
+
+def test_virtual_taobao_is_skipped_aloud(tmp_path, capfd):
+    out = tmp_path / "out"
+    assert flags.call("launch.reproduce", ("--figure=3", f"--out={out}")) == 0
+    said = capfd.readouterr().out
+    assert "VirtualTB is skipped, 6 cells" in said and "0 of 6 cells are done" in said
+    assert "| IMRL | not run |" in (out / "figure3.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--figure=4",), "--figure=4: expected 2 or 3"),
+        (("--figure=2", "--simulators=recsym"), "--simulators=recsym: expected some of"),
+        (("--figure=2", "--methods=imrls"), "no method 'imrls'"),
+    ],
+)
+def test_mistakes(tmp_path, capfd, arguments, message):
+    assert flags.call("launch.reproduce", (*arguments, f"--out={tmp_path / 'out'}")) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()

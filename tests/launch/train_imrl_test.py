@@ -1,0 +1,111 @@
+"""launch.train_imrl: a method in a live simulator, resumed, judged and kept."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from launch import flags
+
+TINY = (
+    "--hidden=8", "--batch=16", "--sessions=8", "--stretch=4", "--updates=2", "--total_units=4",
+    "--warm_up=40", "--test_every=2", "--test_sessions=8", "--final_sessions=20",
+    "--save_every=1",
+)  # fmt: skip
+MASK = ("--mask_units=8", "--mask_batch=8", "--mask_updates=1", "--mask_warm_up=1")
+
+
+def train(*arguments):
+    return flags.call("launch.train_imrl", arguments)
+
+
+def rows(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").open()]
+
+
+@pytest.fixture(scope="module")
+def command():
+    return ("--simulator=recsim", "--method=imrl", *TINY, *MASK)
+
+
+@pytest.fixture(scope="module")
+def run(command, tmp_path_factory):
+    out = tmp_path_factory.mktemp("imrl") / "run"
+    assert train(*command, f"--out={out}") == 0
+    return out
+
+
+def test_what_a_run_leaves(run, capsys):
+    found = rows(run)
+    assert [row["unit"] for row in found] == [1, 2, 3, 4]
+    assert [row["steps"] for row in found] == [32, 64, 96, 128]
+    assert ["evaluate/ctr" in row for row in found] == [False, True, False, True]
+    assert found[0]["q_loss"] == 0 and found[1]["q_loss"] > 0  # learning from 40 steps on
+    for name in ("informative", "augmented", "threshold", "reward_error", "batch_share"):
+        assert f"augmentation/{name}" in found[0]
+    assert found[3]["empowerment"] != 0
+    assert list((run / "tensorboard").iterdir())
+    result = json.loads((run / "result.json").read_text())
+    assert result["steps"] == 128 and result["method"] == "imrl"
+    assert 100 < result["judged"]["port"]["reward"] < 250
+
+
+def test_the_policy_stands_alone(run):
+    policy = tf.saved_model.load(str(run / "policy"))
+    candidates = tf.one_hot(np.arange(30).reshape(3, 10) % 20, 20)
+    action = policy.act(tf.zeros([3, 20]), candidates)
+    assert action.shape == [3, 2] and action.dtype == tf.int32
+    # No replay among what it keeps: 20 x 8 and 8 x 40 weights, and their biases.
+    assert sum(np.prod(weight.shape) for weight in policy.weights) == 528
+
+
+def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
+    out = tmp_path / "run"
+    assert train(*command, f"--out={out}") == 0
+    for unit in (3, 4):  # as if it had been stopped after the second unit
+        for file in (out / "checkpoints" / f"ckpt-{unit}").iterdir():
+            file.unlink()
+        (out / "checkpoints" / f"ckpt-{unit}").rmdir()
+    assert train(*command, f"--out={out}") == 0
+    assert rows(out) == rows(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--simulator=recsim", "--method=imrls"), "no method 'imrls'"),
+        (("--simulator=virtualtb", "--method=imrl"), "--virtualtb_path"),
+        (
+            ("--simulator=recogym", "--method=imrl", "--augmentation=true"),
+            "augmentation is true: no such graph is known of RecoGymV1; expected learned",
+        ),
+        (("--simulator=recsim", "--method=imrl", "--vectors=views"), "shows no views"),
+        (("--simulator=recsim", "--method=imrl", "--partner=best"), "--partner=best"),
+        (("--simulator=recsim", "--method=imrl", "--total_units=0"), "--total_units=0"),
+        (("--simulator=recsim", "--method=imrl", "--slate=11"), "slate=11"),
+    ],
+)
+def test_mistakes(tmp_path, capfd, arguments, message):
+    assert train(*arguments, f"--out={tmp_path / 'out'}") == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_another_configuration_is_refused(command, run, capfd):
+    assert train(*command, f"--out={run}", "--discount=0.5") == 2
+    assert "discount: was 0.99, is now 0.5" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["imrl_ea", "sac"])
+def test_recogym(tmp_path, method):
+    views = ("--vector_width=3", "--vector_sessions=40")
+    own = views if method == "imrl_ea" else ("--vectors=own",)
+    small = ("--simulator=recogym", "--products=10", "--flips=5", f"--method={method}")
+    assert train(*small, *TINY, *own, f"--out={tmp_path / 'run'}") == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert 0 <= result["judged"]["port"]["ctr"] < 0.1
+    # The sessions that item vectors came from are part of the run.
+    assert (rows(tmp_path / "run")[0]["sessions"] >= 40) == (method == "imrl_ea")
+    policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))
+    assert policy.act(tf.zeros([3, 30])).shape == [3, 1]
