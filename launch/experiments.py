@@ -159,6 +159,7 @@ SCALES = {
         fit=("--batch_size=64", "--dropout=0.25"),
         # A sample has one or two rows of an item: nothing carries over to other users.
         taobao_item="category",
+        one_process=True,
         batch=128,
         # A thousand updates in all: smaller rates would only be cut short.
         learning_rates=(3e-3, 1e-3, 3e-4),

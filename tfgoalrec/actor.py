@@ -59,7 +59,7 @@ class Actor(tf.Module):
 
 def for_model(model: WorldModel, hidden: Sequence[int] = (128,)) -> Actor:
     """An actor in the box of a world model's item vectors, as they are now."""
-    vectors = model.item_vectors()[:, :-1]  # [N, D]; the last element is the constant 1
+    vectors = _points(model)
     size = model.config.state + model.config.goal_units
     return Actor(size, tf.reduce_min(vectors, axis=0), tf.reduce_max(vectors, axis=0), hidden)
 
@@ -101,7 +101,7 @@ def improve(
     """
 
     def advantage(action: tf.Tensor) -> tf.Tensor:
-        return model.advantage_of(code, _item_vector(action)[:, None])[:, 0]  # [B, M]
+        return model.advantage_of(code, _item_vector(model, action)[:, None])[:, 0]  # [B, M]
 
     with tf.GradientTape() as tape:
         value = loss(advantage, actor(code.joint), goal)
@@ -140,11 +140,19 @@ def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
         own = turn.own(goal) if goal.shape.rank == 2 else goal
         wanted = tf.broadcast_to(own, [batch, model.dim])
         action = actor(model.encode(turn.observation, wanted).joint)
-        return session.best(closeness(model.item_vectors()[:, :-1], action), turn.blocked)
+        return session.best(closeness(_points(model), action), turn.blocked)
 
     return choose
 
 
-def _item_vector(action: tf.Tensor) -> tf.Tensor:
-    """Appends the constant 1 that ends every item vector."""
-    return tf.concat([action, tf.ones_like(action[:, :1])], axis=-1)
+def _points(model: WorldModel) -> tf.Tensor:
+    """E(a) of every candidate, float [A, D]."""
+    return model.item_vectors()[:, : model.config.item_vector]
+
+
+def _item_vector(model: WorldModel, action: tf.Tensor) -> tf.Tensor:
+    """An item vector at a point of the box: with the constant 1 and no advantage of its own."""
+    parts = [action, tf.ones_like(action[:, :1])]
+    if model.item_effect is not None:
+        parts.append(tf.zeros([tf.shape(action)[0], model.dim]))
+    return tf.concat(parts, axis=-1)

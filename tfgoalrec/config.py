@@ -63,6 +63,14 @@ class GoalRecConfig:
     stream: int = option(128, "width of the hidden layer of the value and advantage streams")
     advantage: str = option("bilinear", "advantage head: bilinear or mlp")
     item_vector: int = option(16, "width of an item vector E(a)")
+    item_input: str = option(
+        "trained",
+        "what E(a) is computed from: trained, the item embedding; log, what the log says of "
+        "the item, frozen, so that items are told apart by that alone",
+    )
+    item_effect: float = option(
+        0.0, "speed of an advantage that each item learns for itself, beside E(a); 0 for none"
+    )
     use_goal: bool = option(True, "False removes the goal input (a control of the label leak)")
     # Losses and optimiser.
     value_weight: float = option(1.0, "weight of the auxiliary value loss")
@@ -84,6 +92,9 @@ class GoalRecConfig:
     batch: int = option(256, "steps of experience in a batch")
     # Algorithm 1.
     replay_sessions: int = option(20480, "sessions that the replay holds")
+    keep_log: bool = option(
+        True, "keep the log's sessions in the replay when play begins; else they are dropped"
+    )
     sessions_per_round: int = option(2048, "sessions played in a round")
     updates_per_round: int = option(60, "updates in a round")
     log_rounds: int = option(10, "rounds of learning from the log alone, before any play")
@@ -98,6 +109,10 @@ class GoalRecConfig:
     def __post_init__(self):
         if self.advantage not in ("bilinear", "mlp"):
             raise ValueError(f"advantage is {self.advantage!r}; expected bilinear or mlp")
+        if self.item_input not in ("trained", "log"):
+            raise ValueError(f"item_input is {self.item_input!r}; expected trained or log")
+        if self.item_effect < 0:
+            raise ValueError(f"item_effect is {self.item_effect}; expected at least 0")
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")

@@ -81,6 +81,8 @@ class GoalRecLearner(tf.Module):
         config, unit = self.agent.config, int(self.unit)
         self.agent.learning_rate.assign(schedule.learning_rate(config, unit))
         if self._world() is not None and unit >= config.log_rounds:
+            if unit == config.log_rounds and not config.keep_log:
+                self.replay.clear()
             played = (unit - config.log_rounds) / config.play_rounds
             fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))

@@ -72,6 +72,14 @@ class WorldModel(tfrs.Model):
         self.item_embedding = tf.Variable(
             item_vectors[:, : c.embedding] + noise, dtype=tf.float32, name="item_embedding"
         )
+        # What the item side reads, and what it adds; see `item_input` and `item_effect`.
+        self.item_input = self.item_embedding
+        if c.item_input == "log":
+            self.item_input = _constant("item_input", item_vectors[:, : c.embedding])
+        self.item_effect = None
+        if c.item_effect:
+            zeros = tf.zeros([spec.num_items + 1, dim])
+            self.item_effect = tf.Variable(zeros, name="item_effect")
         self.tower = DienTower(spec, self.item_embedding, c.units, c.state, c.crossed)
         joint = c.state + c.goal_units
         self.goal_net = _stack(dim, [dense(c.goal_units, activation=leaky) for _ in range(2)])
@@ -116,21 +124,24 @@ class WorldModel(tfrs.Model):
         return _apply(self.value_net, code.joint)
 
     def item_vectors(self, item: tf.Tensor | None = None) -> tf.Tensor:
-        """E(a) with a 1 appended.
+        """E(a), a 1, and with `item_effect` the item's own advantage.
 
         Args:
           item: int32 [...]; None for all that may be recommended, 1..A.
 
         Returns:
-          float [..., D + 1], or [A, D + 1].
+          float [..., W] or [A, W]; W is D + 1, or D + 1 + M.
         """
-        embedding = (
-            self.item_embedding[1 : self.spec.num_candidates + 1]
-            if item is None
-            else tf.gather(self.item_embedding, item)
-        )
-        vector = _apply(self.item_net, embedding)
-        return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
+        every = slice(1, self.spec.num_candidates + 1)
+
+        def of(table: tf.Variable) -> tf.Tensor:
+            return table[every] if item is None else tf.gather(table, item)
+
+        vector = _apply(self.item_net, of(self.item_input))
+        parts = [vector, tf.ones_like(vector[..., :1])]
+        if self.item_effect is not None:
+            parts.append(self.config.item_effect * of(self.item_effect))
+        return tf.concat(parts, axis=-1)
 
     def advantage(self, code: Code, item: tf.Tensor) -> tf.Tensor:
         """A(s, g, a) of each user's own candidates.
@@ -149,7 +160,7 @@ class WorldModel(tfrs.Model):
 
         Args:
           code: of B requests.
-          vector: as `item_vectors` gives them, float [B, A, D + 1].
+          vector: as `item_vectors` gives them, float [B, A, W].
 
         Returns:
           float [B, A, M].
@@ -163,14 +174,17 @@ class WorldModel(tfrs.Model):
 
         Args and returns as of `advantage_of`.
         """
+        vector, own = self._parts(vector)
         if self.bilinear:
-            return tf.einsum("bmd,bad->bam", self._projection(code), vector)
+            return own + tf.einsum("bmd,bad->bam", self._projection(code), vector)
         hidden = _apply(self.state_half, code.joint)[:, None] + _apply(self.item_half, vector)
-        return _apply(self.advantage_out, tf.nn.leaky_relu(hidden))
+        return own + _apply(self.advantage_out, tf.nn.leaky_relu(hidden))
 
     def query(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
-        """The bilinear head's query: query . E(a) = g . A(s, g, a), float [B, D + 1]."""
-        return tf.einsum("bm,bmd->bd", self._readout(code, goal), self._projection(code))
+        """The bilinear head's query: query . item vector = g . A(s, g, a), float [B, W]."""
+        weight = self._readout(code, goal)  # [B, M]
+        query = tf.einsum("bm,bmd->bd", weight, self._projection(code))
+        return query if self.item_effect is None else tf.concat([query, weight], axis=-1)
 
     def scores(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
         """Q(s, a, g) = g . M(s, a, g) of every candidate (GoalRec eqs 7-8), float [B, A]."""
@@ -185,12 +199,14 @@ class WorldModel(tfrs.Model):
         readout = tf.matmul(weight, last.kernel, transpose_b=True)  # [B, stream]
         bias = tf.linalg.matvec(weight, last.bias)[:, None]  # [B, 1]
         state = _apply(self.state_half, code.joint)  # [B, stream]
-        items = _apply(self.item_half, self.item_vectors())  # [A, stream]
+        vector, own = self._parts(self.item_vectors())
+        items = _apply(self.item_half, vector)  # [A, stream]
         parts = []
         for start in range(0, self.spec.num_candidates, _CHUNK):
             hidden = tf.nn.leaky_relu(state[:, None] + items[None, start : start + _CHUNK])
             parts.append(tf.einsum("bah,bh->ba", hidden, readout))
-        return base + bias + tf.concat(parts, axis=1)
+        scores = base + bias + tf.concat(parts, axis=1)
+        return scores if self.item_effect is None else scores + weight @ tf.transpose(own)
 
     def loss_of(
         self, batch: Transition, seeds: tf.Tensor | None
@@ -250,6 +266,12 @@ class WorldModel(tfrs.Model):
         """Weights w with w . learned advantage = goal . advantage, float [B, M]."""
         forgone = tf.einsum("bm,bm->b", goal, self._follows(code))[:, None]  # [B, 1]
         return self.slope * (goal - forgone * self.exit)
+
+    def _parts(self, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """E(a) with its 1, float [..., D + 1], and the item's own advantage, [..., M] or 0."""
+        width = self.config.item_vector + 1
+        own = 0.0 if self.item_effect is None else vector[..., width:]
+        return vector[..., :width], own
 
     def _projection(self, code: Code) -> tf.Tensor:
         """P(s, g), float [B, M, D + 1]."""

@@ -40,9 +40,10 @@ def test_shapes_of_value_and_advantage(head):
     assert model.scores(code, goal).shape == (BATCH, 6)
 
 
+@pytest.mark.parametrize("effect", [0.0, 2.0])
 @pytest.mark.parametrize("head", HEADS)
-def test_scores_are_goal_times_value_plus_advantage_of_each_item(head):
-    model = made(head)
+def test_scores_are_goal_times_value_plus_advantage_of_each_item(head, effect):
+    model = made(head, item_effect=effect)
     code, goal = encoded(model)
     scores = model.scores(code, goal).numpy()
     value = model.value(code).numpy()
@@ -74,6 +75,29 @@ def test_bilinear_ranking_is_an_inner_product_search():
     np.testing.assert_allclose(products, np.einsum("bam,bm->ba", advantage, goal), atol=1e-5)
     scores = model.scores(code, goal).numpy()
     assert (products.argsort(axis=1) == scores.argsort(axis=1)).all()
+
+
+def test_an_items_own_advantage_is_part_of_the_inner_product():
+    model, plain = made("bilinear", item_effect=2.0), made("bilinear")
+    code, goal = encoded(model)
+    model.slope.assign(tf.linspace(0.0, 1.0, DIM))
+    products = model.query(code, goal) @ tf.transpose(model.item_vectors())  # [B, N]
+    scores = model.scores(code, goal)
+    base = scores[:, :1] - products[:, :1]
+    np.testing.assert_allclose(products + base, scores, atol=1e-5)
+    # The head's own part is there twice as fast, and nothing else differs in shape.
+    assert model.item_vectors().shape[1] == plain.item_vectors().shape[1] + DIM
+    np.testing.assert_allclose(model.item_vectors()[:, 4:], 2.0 * model.item_effect[1:])
+
+
+def test_items_told_apart_by_the_log_alone_stay_as_the_log_says():
+    model = made("bilinear", item_input="log")
+    before = model.item_input.numpy()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model.item_vectors() ** 2)
+    assert tape.gradient(loss, model.item_embedding) is None
+    assert all(v is not model.item_input for v in model.trainable_variables)
+    np.testing.assert_array_equal(model.item_input, before)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -79,6 +79,11 @@ class EpisodeReplay(tf.Module):
         self.ends.assign(tf.cumsum(tf.cast(self.length, tf.int64)))
         self.added.assign_add(batch)
 
+    def clear(self) -> None:
+        """Drops every session; the replay must be filled again before it is asked."""
+        self.length.assign(tf.zeros_like(self.length))
+        self.ends.assign(tf.zeros_like(self.ends))
+
     def sample(self, batch: int, seed: tf.Tensor) -> Rows:
         """Draws steps with equal probability from all that are held.
 

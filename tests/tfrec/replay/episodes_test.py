@@ -33,6 +33,16 @@ def numbered(length, first):
     )
 
 
+def test_a_cleared_ring_knows_only_what_comes_after():
+    ring = replay_lib.EpisodeReplay(small.SPEC, capacity=4, label_size=2)
+    ring.add(*numbered([1, 2, 3], first=10))
+    ring.clear()
+    assert int(ring.size) == 0
+    ring.add(*numbered([2, 1], first=20))  # to slots 3 and 0
+    rows = ring.rows(tf.range(ring.size))
+    np.testing.assert_array_equal(rows.label, [[21, 0], [20, 0], [20, 1]])
+
+
 def test_the_oldest_sessions_make_room():
     ring = replay_lib.EpisodeReplay(small.SPEC, capacity=4, label_size=2)
     ring.add(*numbered([1, 2, 3], first=10))  # 10 11 12
