@@ -1,6 +1,7 @@
-"""Exports a trained agent as a verified SavedModel that ranks for any goal.
+"""Exports a trained agent as a verified SavedModel that ranks for any goal, or a policy.
 
     python -m launch.export_model --agent=runs/goalrec/agent --out=export
+    python -m launch.export_model --policy=runs/imrl/policy --out=policies
 
 The model is loaded afresh and compared with the agent before its directory appears.
 """
@@ -17,18 +18,22 @@ from launch import flags
 from tfgoalrec import trained
 from tfrec import errors
 from tfrec.data import storage
-from tfrec.serving import export, manifest
-from tfrec.training.options import option, required
+from tfrec.serving import export, export_policy, manifest
+from tfrec.serving import policy as policy_lib
+from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportModelConfig:
     """What to export and where to."""
 
-    agent: str = required("folder of a trained agent")
+    agent: str = option("", "folder of a trained agent of GoalRec")
+    policy: str = option("", "instead, a policy that launch.train_imrl wrote")
     out: str = option("export", "folder of numbered versions")
     version: int | None = option(None, "version number; by default the next free one")
-    name: str = option("goalrec", "what the model is called in its manifest and card")
+    name: str = option(
+        "", "what the model is called in its manifest and card; by default goalrec or policy"
+    )
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"
     )
@@ -42,7 +47,20 @@ class ExportModelConfig:
         "items that a fully connected head scores, found by a search that stands in for it; "
         "0 for all items; by default 2000, and all of a catalogue less than twice as large",
     )
-    results: str = option("", "results.json of an evaluation, for the manifest's metrics")
+    results: str = option(
+        "",
+        "results.json of an evaluation, or result.json of a policy's run, for the manifest's "
+        "metrics",
+    )
+
+    def __post_init__(self):
+        if bool(self.agent) == bool(self.policy):
+            raise ValueError("give --agent or --policy, one of them")
+        asked = {"data": self.data, "shortlist": self.shortlist is not None}
+        asked["table"] = self.table != "float32"
+        for name in asked:
+            if self.policy and asked[name]:
+                raise ValueError(f"--{name} is for agents; a policy has none")
 
 
 flags.define(ExportModelConfig)
@@ -50,17 +68,31 @@ flags.define(ExportModelConfig)
 
 def main(_):
     config = flags.read(ExportModelConfig)
+    if config.policy:
+        metadata = manifest.Metadata(
+            name=config.name or "policy", metrics=_metrics(config.results, "judged")
+        )
+        policy = policy_lib.SavedPolicy(config.policy)
+        version = export_policy.export(policy, config.out, config.version, metadata)
+        _say(version, "policy", "ask it as tfrec/serving/loaded.py does")
+        return
     agent = trained.load(config.agent)
     metadata = manifest.Metadata(
-        name=config.name, data=_data(config.data, agent), metrics=_metrics(config.results)
+        name=config.name or "goalrec",
+        data=_data(config.data, agent),
+        metrics=_metrics(config.results, "policies"),
     )
     version = export.export(
         agent, config.out, config.version, metadata, config.table, config.shortlist
     )
+    goals = f"Goals: {', '.join(agent.named_goals) or 'none named'}"
+    _say(version, "agent", "ask it with launch.recommend", goals)
+
+
+def _say(version: pathlib.Path, source: str, how: str, goals: str = "") -> None:
     rich.print(
-        f"[bold]{markup.escape(str(version))}[/]: verified against the agent. "
-        f"Goals: {', '.join(agent.named_goals) or 'none named'}. "
-        "Read model_card.md there, and ask it with launch.recommend."
+        f"[bold]{markup.escape(str(version))}[/]: verified against the {source}. "
+        f"{goals + '. ' if goals else ''}Read model_card.md there, and {how}."
     )
 
 
@@ -85,15 +117,15 @@ def _data(directory: str, agent: trained.TrainedAgent) -> dict[str, Any]:
     }
 
 
-def _metrics(path: str) -> dict[str, Any]:
+def _metrics(path: str, part: str) -> dict[str, Any]:
     if not path:
         return {}
     try:
         results = json.loads(pathlib.Path(path).read_text())
-        return results["policies"]
+        return results[part]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.UserError(
-            f"--results={path}: expected the results.json of an evaluation ({error})"
+            f"--results={path}: expected the results of an evaluation, with {part!r} ({error})"
         ) from error
 
 

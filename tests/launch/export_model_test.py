@@ -3,12 +3,13 @@
 import json
 
 import pytest
+import tensorflow as tf
 
 from launch import flags
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
 from tfrec import errors
-from tfrec.serving import export, files, numbered
+from tfrec.serving import files, loaded, numbered
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,24 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
     assert numbered.versions(out) == [1]
 
 
+class Policy(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "observation")])
+    def act(self, observation):
+        return -observation
+
+
+def test_a_policy_is_exported_with_its_results(tmp_path, capsys):
+    tf.saved_model.save(Policy(), str(tmp_path / "policy"))
+    results = tmp_path / "result.json"
+    results.write_text(json.dumps({"judged": {"port": {"ctr": 0.25}}}))
+    command = [f"--policy={tmp_path / 'policy'}", f"--out={tmp_path / 'out'}"]
+    assert flags.call("launch.export_model", [*command, f"--results={results}"]) == 0
+    assert "verified against the policy" in " ".join(capsys.readouterr().out.split())
+    policy = loaded.ExportedPolicy(tmp_path / "out" / "1")
+    assert policy.manifest["metrics"] == {"port": {"ctr": 0.25}}
+    assert policy.act([[1.0, -0.5]]).tolist() == [[-1.0, 0.5]]
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -49,6 +68,10 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
         (["--agent=a", "--version=0"], "version 0: expected a number from 1"),
         (["--agent=a", "--table=int4"], "table 'int4': expected float32, bfloat16, int8"),
         (["--agent=a", "--results=none.json"], "--results=none.json: expected the results"),
+        (["--agent=a", "--shortlist=5"], "shortlist 5: this agent's head is bilinear"),
+        (["--agent=a", "--policy=b"], "give --agent or --policy"),
+        (["--policy=b", "--table=int8"], "--table is for agents"),
+        (["--policy=nowhere"], "nowhere: no saved policy"),
         (["--agent=a", "--data=none"], "none: no prepared data here"),
         ([], "--agent"),
     ],

@@ -13,7 +13,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,15 +29,10 @@ from tfrec.serving import policy as policy_lib
 _NOT_RECORDED = manifest_lib.Metadata(name="policy")
 _QUESTIONS = 16
 _CANDIDATES = 7
-_INPUTS = {
-    "serving_default": ("observation",),
-    "act": ("observation",),
-    "choose": ("observation", "candidates"),
-}
 _MEANING = {
     "observation": "what the policy observes, finite",
     "candidates": "item vectors to choose from, finite",
-    "action": "the policy's greedy action",
+    "action": "the policy's greedy action; whole numbers are positions",
     "position": "places in candidates by their inner product with the action, best first",
     "score": "these inner products",
 }
@@ -52,17 +47,18 @@ def export(
     directory: str | os.PathLike,
     version: int | None = None,
     metadata: manifest_lib.Metadata = _NOT_RECORDED,
-    observations: np.ndarray | None = None,
+    observations: Mapping[str, np.ndarray] | None = None,
 ) -> pathlib.Path:
     """Writes one version and verifies it.
 
     Args:
-      policy: greedy and without memory; it observes one float32 vector of O numbers.
+      policy: greedy and without memory; it observes one float32 vector, or float32 tensors
+        by name.
       directory: where versions lie; made if missing. One of rankers is refused.
       version: its number, from 1; the next free one by default.
       metadata: where the policy comes from.
-      observations: float32 [Q, O], as the environment gives them, to verify with; drawn
-        from a normal distribution by default.
+      observations: float32 [Q, ...] by name (`observation` if there is but one), as the
+        environment gives them, to verify with; drawn from a normal distribution by default.
 
     Returns:
       The version directory.
@@ -74,16 +70,25 @@ def export(
     """
     graph = policy_lib.PolicyModel(policy)
     if observations is None:
-        drawn = np.random.default_rng(0).normal(size=(_QUESTIONS, graph.size))
-        drawn[0] = 0.0
-        observations = drawn
-    asked = np.asarray(observations, np.float32)
-    if asked.ndim != 2 or asked.shape[1] != graph.size or not np.isfinite(asked).all():
+        random = np.random.default_rng(0)
+        observations = {
+            name: random.normal(size=(_QUESTIONS, *spec.shape))
+            for name, spec in graph.inputs.items()
+        }
+    asked = {name: np.asarray(value, np.float32) for name, value in observations.items()}
+    if set(asked) != set(graph.inputs):
         raise errors.UserError(
-            f"observations: shape {list(asked.shape)}; expected finite [any, {graph.size}]"
+            f"observations of {', '.join(asked)}; expected {', '.join(graph.inputs)}"
         )
+    for name, spec in graph.inputs.items():
+        found = asked[name]
+        if found.shape[1:] != tuple(spec.shape) or not np.isfinite(found).all():
+            raise errors.UserError(
+                f"observations: {name} is {list(found.shape)}; expected finite "
+                f"{['any', *spec.shape]}"
+            )
     files.expect_kind(directory, "policy")
-    frozen = {"observation": asked, "action": _actions(policy, asked)}
+    frozen = asked | {"action": _actions(policy, graph, asked)}
     fill = functools.partial(_write, graph, frozen, metadata)
     return numbered.write(directory, version, fill)
 
@@ -104,7 +109,7 @@ def verify(version: pathlib.Path) -> None:
         for name, function in signatures.items():
             for row in rows:
                 some = {key: value[row] for key, value in frozen.items()}
-                wrong = _difference(function, _INPUTS[name], some)
+                wrong = _difference(function, some)
                 if wrong:
                     raise errors.UserError(
                         f"{version}: the exported model is not the policy: {name}, {wrong}"
@@ -123,7 +128,7 @@ def _write(
     """Everything of a version, verified."""
     signatures = graph.signatures()
     tf.saved_model.save(graph.trackable(), str(version), signatures)
-    if graph.chooses:
+    if graph.chooses:  # `candidates` is free: the one input is `observation`
         shape = (len(frozen["action"]), _CANDIDATES, graph.action.shape[0])
         drawn = np.random.default_rng(1).normal(size=shape).astype(np.float32)
         drawn[:, -1] = drawn[:, 0]  # a tie
@@ -135,8 +140,8 @@ def _write(
     warmup.record(
         version,
         (
-            (name, {key: frozen[key][:rows] for key in _INPUTS[name]})
-            for name in signatures
+            (name, {key: frozen[key][:rows] for key in _inputs(function)})
+            for name, function in signatures.items()
             for rows in (1, len(frozen["action"]))
         ),
     )
@@ -147,14 +152,18 @@ def _write(
     (version / files.MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def _actions(policy: tf_policy.TFPolicy, observation: np.ndarray) -> np.ndarray:
+def _actions(
+    policy: tf_policy.TFPolicy,
+    graph: policy_lib.PolicyModel,
+    observations: Mapping[str, np.ndarray],
+) -> np.ndarray:
     """The policy's own actions, in the middle of an episode and at its start.
 
     Raises:
       UserError: if they differ from one time to the next, or are not finite.
     """
-    batch = len(observation)
-    observed = tf.constant(observation)
+    batch = len(next(iter(observations.values())))
+    observed = graph.observation({name: tf.constant(x) for name, x in observations.items()})
     start = time_step.restart(observed, batch_size=batch)
     middle = time_step.transition(observed, tf.fill([batch], 3.0), tf.fill([batch], 0.5))
     first, *others = [policy.action(step).action.numpy() for step in (start, start, middle)]
@@ -168,13 +177,17 @@ def _actions(policy: tf_policy.TFPolicy, observation: np.ndarray) -> np.ndarray:
     return first
 
 
+def _inputs(function: Any) -> list[str]:
+    """Names of what a signature takes, saved and loaded or not."""
+    positional, named = function.structured_input_signature
+    return [spec.name for spec in positional] + list(named)
+
+
 def _difference(
-    function: Callable[..., dict[str, tf.Tensor]],
-    inputs: Collection[str],
-    frozen: Mapping[str, np.ndarray],
+    function: Callable[..., dict[str, tf.Tensor]], frozen: Mapping[str, np.ndarray]
 ) -> str | None:
     """What sets answers apart from the policy's, or None."""
-    given = {name: tf.constant(frozen[name]) for name in inputs}
+    given = {name: tf.constant(frozen[name]) for name in _inputs(function)}
     answer = {name: value.numpy() for name, value in function(**given).items()}
     allowed = golden.TOLERANCE * max(1.0, float(np.max(np.abs(frozen["action"]), initial=0)))
     worst = float(np.max(np.abs(answer["action"] - frozen["action"]), initial=0))
@@ -204,7 +217,7 @@ def _describe(
     named = {name: x for name, x in signatures.items() if name != "serving_default"}
     return {
         **manifest_lib.start("policy", number, metadata),
-        "observation_size": graph.size,
+        "observation": {name: spec.shape.as_list() for name, spec in graph.inputs.items()},
         "action": {
             "dtype": graph.action.dtype.name,
             "shape": graph.action.shape.as_list(),
@@ -229,11 +242,12 @@ def _card(manifest: Mapping[str, Any]) -> str:
     bounds = ""
     if "minimum" in action:
         bounds = f", from {action['minimum']} to {action['maximum']}"
+    seen = ", ".join(f"`{name}` {shape}" for name, shape in manifest["observation"].items())
     limits = "\n".join(f"- {limit}" for limit in manifest["limits"])
     return f"""# {manifest["name"]}, version {manifest["version"]}
 
-Acts greedily: an observation of {manifest["observation_size"]} numbers, an action of shape
-{action["shape"]} ({action["dtype"]}{bounds}).
+Acts greedily: of {seen}, an action of shape {action["shape"]}
+({action["dtype"]}{bounds}).
 
 Made {manifest["created"]}. Signatures: {", ".join(f"`{n}`" for n in manifest["signatures"])}
 (`serving_default` is `act`); their inputs and outputs are in manifest.json.

@@ -129,13 +129,13 @@ class ExportedPolicy:
         self.manifest = _manifest(self.version, "policy")
         self._loaded = tf.saved_model.load(str(self.version))
 
-    def act(self, observation: np.ndarray) -> np.ndarray:
-        """Actions [B, ...] for observations float32 [B, O].
+    def act(self, observation: np.ndarray, **others: np.ndarray) -> np.ndarray:
+        """Actions [B, ...] for observations float32 [B, O], and others by name.
 
         Raises:
           UserError: if the model refuses a request; says why.
         """
-        return self._ask("act", observation=observation)["action"]
+        return self._ask("act", observation=observation, **others)["action"]
 
     def choose(self, observation: np.ndarray, candidates: np.ndarray) -> Choice:
         """Candidates float32 [B, m, D] in the order of their inner product with the action.
@@ -145,17 +145,22 @@ class ExportedPolicy:
         """
         return Choice(**self._ask("choose", observation=observation, candidates=candidates))
 
-    def _ask(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+    def _ask(self, signature: str, **given: np.ndarray) -> dict[str, np.ndarray]:
         if signature not in self._loaded.signatures:
             raise errors.UserError(f"{self.version}: it has no signature {signature!r}")
-        ranks = {"observation": 2, "candidates": 3}
-        given = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
-        for name, value in given.items():
-            if value.ndim != ranks[name]:
+        wanted = self.manifest["signatures"][signature]["inputs"]
+        if set(given) != set(wanted):
+            raise errors.UserError(
+                f"{signature} was given {', '.join(given)}; expected {', '.join(wanted)}"
+            )
+        arrays = {name: np.asarray(value, np.float32) for name, value in given.items()}
+        for name, value in arrays.items():
+            shape = tf.TensorShape(wanted[name]["shape"])
+            if not shape.is_compatible_with(value.shape):
                 raise errors.UserError(
-                    f"{name}: shape {list(value.shape)}; expected {ranks[name]} dimensions"
+                    f"{name}: shape {list(value.shape)}; expected {shape.as_list()}"
                 )
-        return _run(self.version, self._loaded.signatures[signature], given)
+        return _run(self.version, self._loaded.signatures[signature], arrays)
 
 
 def _manifest(version: pathlib.Path, kind: str) -> dict[str, Any]:

@@ -4,9 +4,13 @@ TF-Agents' PolicySaver asks for reward, discount and step type with every reques
 client of a trained policy has. One without memory looks at none of them.
 """
 
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 from tf_agents.policies import tf_policy
-from tf_agents.trajectories import time_step
+from tf_agents.trajectories import policy_step, time_step
 
 from tfrec import errors
 from tfrec.serving import decoding
@@ -16,12 +20,15 @@ class PolicyModel:
     """Signatures over one greedy policy.
 
     Args:
-      policy: of TF-Agents, without memory; it observes one float vector.
+      policy: of TF-Agents, without memory; it observes one float vector, or float tensors
+        by name.
 
     Attributes:
-      size: O, numbers in an observation.
+      inputs: what it observes by name, specs without the batch; one vector is called
+        `observation`.
       action: spec of an action, without the batch.
-      chooses: whether there is `choose`: actions are vectors of D numbers.
+      chooses: whether there is `choose`: it observes one vector, and actions are vectors of
+        D numbers.
 
     Raises:
       UserError: if it is another kind of policy.
@@ -33,13 +40,17 @@ class PolicyModel:
             raise errors.UserError(
                 f"policy {policy.name!r} has a memory; only one without can be exported"
             )
-        if (
-            not isinstance(observation, tf.TypeSpec)
-            or observation.shape.rank != 1
-            or observation.dtype != tf.float32
+        self._named = isinstance(observation, Mapping)
+        self.inputs = dict(observation) if self._named else {"observation": observation}
+        if not all(
+            isinstance(spec, tf.TensorSpec)
+            and spec.dtype == tf.float32
+            and (self._named or spec.shape.rank == 1)
+            for spec in self.inputs.values()
         ):
             raise errors.UserError(
-                f"policy {policy.name!r} observes {observation}; expected one float32 vector"
+                f"policy {policy.name!r} observes {observation}; expected one float32 vector, "
+                "or float32 tensors by name"
             )
         if not isinstance(self.action, tf.TypeSpec):
             raise errors.UserError(
@@ -47,8 +58,8 @@ class PolicyModel:
                 "one; expected one tensor"
             )
         self._policy = policy
-        self.size = observation.shape[0]
-        self.chooses = self.action.shape.rank == 1 and self.action.dtype.is_floating
+        vector = self.action.shape.rank == 1 and self.action.dtype.is_floating
+        self.chooses = vector and not self._named
 
     def trackable(self) -> tf.Module:
         """The object to save: it owns every variable of the signatures."""
@@ -58,39 +69,49 @@ class PolicyModel:
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Concrete functions by signature name; `serving_default` is `act`."""
-        # The widths are left open so that a wrong one meets our own message.
-        observation = tf.TensorSpec([None, None], tf.float32, "observation")
-        candidates = tf.TensorSpec([None, None, None], tf.float32, "candidates")
+        # The width of one vector is left open so that a wrong one meets our own message.
+        inputs = [
+            tf.TensorSpec([None, *(spec.shape if self._named else [None])], tf.float32, name)
+            for name, spec in self.inputs.items()
+        ]
         # TF-Agents' own functions are not for AutoGraph either.
-        act = tf.function(self.act, autograph=False).get_concrete_function(observation)
+        act = tf.function(self.act, autograph=False).get_concrete_function(*inputs)
         found = {"serving_default": act, "act": act}
         if self.chooses:
+            candidates = tf.TensorSpec([None, None, None], tf.float32, "candidates")
             choose = tf.function(self.choose, autograph=False)
-            found["choose"] = choose.get_concrete_function(observation, candidates)
+            found["choose"] = choose.get_concrete_function(*inputs, candidates)
         return found
 
-    def act(self, observation: tf.Tensor) -> dict[str, tf.Tensor]:
+    def act(self, *observed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The policy's action.
 
         Args:
-          observation: float32 [B, O], finite.
+          observed: float32 [B, ...], finite, in the order of `inputs`.
 
         Returns:
           action: [B, ...] as the action spec says.
         """
-        right = tf.debugging.assert_equal(
-            tf.shape(observation)[1],
-            self.size,
-            f"observation must have {self.size} numbers a row",
-        )
-        observation = tf.ensure_shape(decoding.checked(observation, right), [None, self.size])
-        observation = tf.debugging.assert_all_finite(observation, "observation must be finite")
-        batch = tf.shape(observation)[0]
+        batch = tf.shape(observed[0])[0]
+        checked = {}
+        for value, (name, spec) in zip(observed, self.inputs.items(), strict=True):
+            right = [
+                tf.debugging.assert_equal(
+                    tf.shape(value)[0], batch, f"{name} must have as many rows as the others"
+                )
+            ]
+            if not self._named:
+                message = f"{name} must have {spec.shape[0]} numbers a row"
+                right.append(
+                    tf.debugging.assert_equal(tf.shape(value)[1], spec.shape[0], message)
+                )
+            value = tf.ensure_shape(decoding.checked(value, *right), [None, *spec.shape])
+            checked[name] = tf.debugging.assert_all_finite(value, f"{name} must be finite")
         now = time_step.TimeStep(
             tf.fill([batch], time_step.StepType.FIRST),
             tf.zeros([batch]),
             tf.ones([batch]),
-            observation,
+            self.observation(checked),
         )
         action = self._policy.action(now).action
         if action.dtype.is_floating:
@@ -98,6 +119,10 @@ class PolicyModel:
                 action, "the action is not finite: is the observation far outside its range?"
             )
         return {"action": action}
+
+    def observation(self, values: Mapping[str, Any]) -> Any:
+        """Values by name as the policy observes them."""
+        return dict(values) if self._named else values["observation"]
 
     def choose(self, observation: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         """The action, and candidates in the order of their inner product with it.
@@ -137,3 +162,46 @@ class PolicyModel:
             "position": position,
             "score": tf.gather(score, position, batch_dims=1),
         }
+
+
+class SavedPolicy(tf_policy.TFPolicy):
+    """The `act` of a SavedModel as a policy, e.g. of one that `launch.train_imrl` wrote.
+
+    Args:
+      folder: the SavedModel; `act` takes float32 tensors [B, ...] and gives one tensor.
+
+    Raises:
+      UserError: if there is no such model.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        try:
+            self._saved = tf.saved_model.load(os.fspath(folder))
+            [self._act] = self._saved.act.concrete_functions
+        except (OSError, AttributeError, ValueError) as error:
+            raise errors.UserError(
+                f"{folder}: no saved policy: expected a SavedModel with one `act`"
+            ) from error
+        specs = [
+            tf.TensorSpec(spec.shape[1:], spec.dtype, spec.name)
+            for spec in self._act.structured_input_signature[0]
+        ]
+        self._names = [spec.name for spec in specs]
+        alone = len(specs) == 1 and specs[0].shape.rank == 1
+        named = dict(zip(self._names, specs, strict=True))
+        answer = self._act.structured_outputs
+        super().__init__(
+            time_step.time_step_spec(specs[0] if alone else named),
+            tf.TensorSpec(answer.shape[1:], answer.dtype, "action"),
+            name=os.path.basename(os.fspath(folder)),
+        )
+
+    def _variables(self) -> list[tf.Variable]:
+        return list(self._act.variables)
+
+    def _action(
+        self, time_step: time_step.TimeStep, policy_state: Any, seed: Any
+    ) -> policy_step.PolicyStep:
+        seen = time_step.observation
+        given = [seen[name] for name in self._names] if isinstance(seen, dict) else [seen]
+        return policy_step.PolicyStep(self._saved.act(*given), policy_state, ())

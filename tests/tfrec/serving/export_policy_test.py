@@ -10,6 +10,7 @@ from tf_agents.trajectories import policy_step, time_step
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
 from tfrec.serving import export, export_policy, files, loaded, manifest, numbered, warmup
+from tfrec.serving import policy as policy_lib
 
 WEIGHT = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, -1.0]], np.float32)
 ACTION = tensor_spec.BoundedTensorSpec([2], tf.float32, -100.0, 100.0, "action")
@@ -71,7 +72,7 @@ def test_candidates_come_in_the_order_of_their_inner_products(policy):
         ([[1, np.nan, 0]], None, "observation must be finite"),
         ([[1, np.inf, 0]], None, "observation must be finite"),
         ([[1, 2]], None, "observation must have 3 numbers a row"),
-        ([1, 2, 3], None, r"observation: shape \[3\]; expected 2 dimensions"),
+        ([1, 2, 3], None, r"observation: shape \[3\]; expected \[None, None\]"),
         ([[1, 2, 3]], [[[1, np.nan]]], "candidates must be finite"),
         ([[1, 2, 3]], [[[1, 2, 3]]], "a row of vectors of 2 numbers for each observation"),
         ([[1, 2, 3]], [[[1, 2]]] * 2, "a row of vectors of 2 numbers for each observation"),
@@ -89,14 +90,14 @@ def test_bad_requests_are_refused_with_a_message(policy, observation, candidates
 
 def test_manifest_card_and_warm_up(exported):
     said = files.open_manifest(exported)
-    assert (said["kind"], said["observation_size"]) == ("policy", 3)
+    assert (said["kind"], said["observation"]) == ("policy", {"observation": [3]})
     assert said["action"] == {
         "dtype": "float32", "shape": [2], "minimum": -100.0, "maximum": 100.0,
     }  # fmt: skip
     assert set(said["signatures"]) == {"act", "choose"}
     assert set(said["signatures"]["choose"]["outputs"]) == {"action", "position", "score"}
     card = (exported / "model_card.md").read_text()
-    for text in ("# liner, version 1", "observation of 3 numbers", "reward: 2.5", "A line."):
+    for text in ("# liner, version 1", "of `observation` [3], an", "reward: 2.5", "A line."):
         assert text in card
     asked = warmup.read(exported)
     assert sorted(name for name, _ in asked) == sorted(2 * ["act", "choose", "serving_default"])
@@ -118,6 +119,41 @@ def test_an_action_without_bounds_may_overflow(tmp_path):
         loaded.ExportedPolicy(version).act([[3e38, 0, 3e38]])
 
 
+class Nearest(tf.Module):
+    """A SavedModel's `act`: the two candidates that the observation points at."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 3], tf.float32, "observation"),
+            tf.TensorSpec([None, 4, 3], tf.float32, "candidates"),
+        ]
+    )
+    def act(self, observation, candidates):
+        return tf.math.top_k(tf.linalg.matvec(candidates, observation), 2).indices
+
+
+def test_a_saved_policy_is_exported_with_all_that_it_observes(tmp_path):
+    tf.saved_model.save(Nearest(), str(tmp_path / "nearest"))
+    saved = policy_lib.SavedPolicy(tmp_path / "nearest")
+    version = export_policy.export(saved, tmp_path / "export")
+    said = files.open_manifest(version)
+    assert said["observation"] == {"observation": [3], "candidates": [4, 3]}
+    assert said["action"] == {"dtype": "int32", "shape": [2]}
+    policy = loaded.ExportedPolicy(version)
+    vectors = np.eye(4, 3)[None] * [[[1], [2], [3], [4]]]
+    assert policy.act([[1, 1, 1]], candidates=vectors).tolist() == [[2, 1]]
+    for given, message in (
+        ({"candidates": vectors[:, :3]}, r"shape \[1, 3, 3\]; expected \[None, 4, 3\]"),
+        ({"candidates": vectors * np.nan}, "candidates must be finite"),
+        ({"candidates": np.tile(vectors, (2, 1, 1))}, "as many rows as the others"),
+        ({}, "act was given observation; expected observation, candidates"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            policy.act([[1, 1, 1]], **given)
+    with pytest.raises(errors.UserError, match="nothing: no saved policy"):
+        policy_lib.SavedPolicy(tmp_path / "nothing")
+
+
 class Noisy(Linear):
     def _action(self, time_step, policy_state, seed):
         step = super()._action(time_step, policy_state, seed)
@@ -128,7 +164,7 @@ class Noisy(Linear):
     "policy, message",
     [
         (lambda: Linear(state=tf.TensorSpec([1], tf.float32)), "'line' has a memory"),
-        (lambda: Linear(observation={"x": tf.TensorSpec([3], tf.float32)}), "'line' observes"),
+        (lambda: Linear(observation={"x": tf.TensorSpec([3], tf.int32)}), "'line' observes"),
         (lambda: Linear(observation=tf.TensorSpec([3, 1], tf.float32)), "one float32 vector"),
         (lambda: Linear(observation=tf.TensorSpec([3], tf.int32)), "one float32 vector"),
         (lambda: Linear(action=(ACTION, ACTION)), "2 actions in one"),
@@ -162,6 +198,11 @@ def test_versions_are_kept_apart_and_never_written_over(exported, tmp_path):
         export.export(fake_ranker.FakeRanker(), exported.parent)
     with pytest.raises(errors.UserError, match="an exported policy; expected a ranker"):
         loaded.ExportedModel(exported)
-    with pytest.raises(errors.UserError, match=r"shape \[1, 2\]; expected finite \[any, 3\]"):
-        export_policy.export(Linear(), tmp_path / "x", observations=np.zeros((1, 2)))
+    for observations, message in (
+        ({"observation": np.zeros((1, 2))}, r"is \[1, 2\]; expected finite \['any', 3\]"),
+        ({"observation": np.full((1, 3), np.nan)}, "expected finite"),
+        ({"state": np.zeros((1, 3))}, "observations of state; expected observation"),
+    ):
+        with pytest.raises(errors.UserError, match=message):
+            export_policy.export(Linear(), tmp_path / "x", observations=observations)
     assert numbered.versions(exported.parent) == [1]
