@@ -1,14 +1,14 @@
 """KGRL online: an actor-critic whose items are vectors smoothed over a graph.
 
 Chen X. et al., "Knowledge-guided Deep Reinforcement Learning for Interactive Recommendation",
-IJCNN 2020 (arXiv:2004.08068): DDPG with item vectors from graph convolutions over the local
+(arXiv:2004.08068): DDPG with item vectors from graph convolutions over the local
 part of a knowledge graph. Removed, as IMRL's authors removed side information so that
 everybody sees the same state: the knowledge graph and the attention over the items of a
 history. Filled in by us:
 - Where the catalogue is fixed, a graph of items that go together takes its place: its edges
   are each item's `neighbours` most frequent companions, and learned vectors go through two
   graph convolutions over it (Kipf and Welling, ICLR 2017), each a mean over an item and its
-  neighbours:  Z = A relu(A E W1) W2, of length 1.
+  neighbours:  Z = E + A relu(A E W1) W2, to length 1.
   Items go together where a session has both: viewed, if the observation begins with one
   number for each item (RecoGym), else clicked.
 - The actor points at a vector of length 1; the k items of the highest inner products are
@@ -33,12 +33,12 @@ from tfrec.training.options import option
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KgrlConfig(base.ReplayConfig):
-    """KGRL's own numbers; the paper's are not stated."""
+    """KGRL's own numbers; all ours."""
 
     width: int = option(16, "width of an item's vector")
     neighbours: int = option(10, "companions of an item in the graph")
     exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
-    random_steps: int = option(1000, "steps at the start that are played at random")
+    random_steps: int = option(10_000, "steps at the start that are played at random")
 
 
 CONFIG = KgrlConfig
@@ -115,7 +115,7 @@ class ItemGraph(tf.Module):
         """Z, float [m, width], rows of length 1."""
         mean = adjacency(self.together, self._neighbours)
         hidden = tf.nn.relu(tf.matmul(tf.matmul(mean, self.embedding), self.first))
-        # With what they were beside it: a relu may leave nothing of an item.
+        # E itself beside it: a relu may leave nothing of an item.
         smooth = tf.matmul(tf.matmul(mean, hidden), self.second) + self.embedding
         return tf.math.l2_normalize(smooth, axis=1)
 

@@ -31,7 +31,7 @@ from tfrec.training.options import option
 class ProtoConfig(base.ReplayConfig):
     """Of all three."""
 
-    random_steps: int = option(1000, "steps at the start that are played at random")
+    random_steps: int = option(10_000, "steps at the start that are played at random")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

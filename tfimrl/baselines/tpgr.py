@@ -7,13 +7,13 @@ returns and no baseline, and a bonus for entropy.
 
 Removed, so that everybody sees the same state: its recurrent state over pre-trained vectors of
 rated items, and the reward for runs of good ratings. Filled in by us:
-- The tree is the paper's by principal components: items in the order of the first one of
-  their features (learned vectors, with `vectors=views`), cut into c parts of equal size.
+- The tree is by principal components, as one of the authors' code: items in the order of
+  the first one of their features (learned vectors, with `vectors=views`), cut into c parts of equal size.
 - Where the candidates change at each step, the same cuts are made for the candidates of 256
   first steps, so the features' space is c slabs; a candidate is of the branch whose slab it
   lies in, and branches without a candidate cannot be walked to.
 - A leaf's logit is linear in the item's features, by its node's network of s: of items that
-  are one-hot, one output each, as in the paper.
+  are one-hot, one output each, as there.
 - A slate is drawn without replacement from pi. What a cut session would still earn is V.
 Continuous actions have no items: ValueError.
 """

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.tfimrl.baselines import toy
 from tfimrl.baselines import deers, items, ring, slateq, tpgr
+from tfrec.simulators import recogym
 
 
 def test_a_slate_s_probability_is_that_of_its_picks():
@@ -92,6 +93,17 @@ def test_the_tree_of_a_catalogue_has_the_root_of_its_size():
     assert sorted(learner.slabs.of_rows.tolist()) == [0, 0, 1, 1]
     scores = learner.scores(tf.eye(4), tf.eye(4))
     np.testing.assert_allclose(tf.reduce_sum(tf.exp(scores), axis=1), np.ones(4), rtol=1e-5)
+
+
+def test_the_tree_is_cut_by_learned_vectors_where_there_are_some():
+    simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=9, flips=0))
+    config = tpgr.CONFIG(hidden=(8,), vectors="views", vector_width=3, vector_sessions=20)
+    learner = tpgr.Tpgr(config, simulator, 0)
+    assert learner.sessions_before == 20
+    assert learner.observation_size == 10  # of the viewed items' vectors, not 3 * 9
+    vectors = learner.face.variables[0].numpy()
+    assert learner.slabs.of_rows.tolist() == tpgr.Slabs(vectors, 3).of_rows.tolist()
+    assert np.bincount(learner.slabs.of_rows).tolist() == [3, 3, 3]
 
 
 @pytest.mark.parametrize(
