@@ -20,7 +20,7 @@ from tfrec.training.options import option
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Td3Config(proto.DeterministicConfig):
-    """TD3's own numbers; noise is in units of an action's half range (as in the authors' code)."""
+    """TD3's own numbers, as in its authors' code; noise is in units of half a range."""
 
     actor_update_period: int = option(2, "updates of the critics for each of the actor")
     target_noise: float = option(0.2, "standard deviation of the target's noise, each axis")

@@ -8,7 +8,8 @@ returns and no baseline, and a bonus for entropy.
 Removed, so that everybody sees the same state: its recurrent state over pre-trained vectors of
 rated items, and the reward for runs of good ratings. Filled in by us:
 - The tree is by principal components, as one of the authors' code: items in the order of
-  the first one of their features (learned vectors, with `vectors=views`), cut into c parts of equal size.
+  the first one of their features (learned vectors, with `vectors=views`), cut into c parts
+  of equal size.
 - Where the candidates change at each step, the same cuts are made for the candidates of 256
   first steps, so the features' space is c slabs; a candidate is of the branch whose slab it
   lies in, and branches without a candidate cannot be walked to.
