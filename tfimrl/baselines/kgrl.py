@@ -3,7 +3,8 @@
 Chen X. et al., "Knowledge-guided Deep Reinforcement Learning for Interactive Recommendation",
 arXiv:2004.08068: DDPG with item vectors from graph convolutions over the local part of a
 knowledge graph. Removed, as IMRL's authors removed side information so that everybody sees
-the same state: the knowledge graph and the attention over the items of a history. Filled in by us:
+the same state: the knowledge graph and the attention over the items of a history. Filled in
+by us:
 - Where the catalogue is fixed, a graph of items that go together takes its place: its edges
   are each item's `neighbours` most frequent companions, and learned vectors go through two
   graph convolutions over it (Kipf and Welling, ICLR 2017), each a mean over an item and its
