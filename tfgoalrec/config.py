@@ -28,6 +28,8 @@ SPACE: dict[str, tuple] = {
     "batch": (128, 256),
     "discount": (0.3, 0.6, 0.8, 1.0),
     "hindsight_share": (0.0, 0.3),
+    "item_input": ("trained", "log"),
+    "item_effect": (0.0, 1.0, 3.0),
 }
 
 
