@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
-from tfimrl import proto
+from tfimrl import seen
 from tfimrl.online import Method
 from tfimrl.training import OnlineConfig
 from tfrec.errors import UserError
@@ -60,7 +60,7 @@ def simulator(name: str, config: SimulatorConfig) -> batched.Simulator:
     """
     try:
         if name == "recsim":
-            return recsim.InterestEvolution(
+            return seen.RememberedEvolution(
                 recsim.InterestEvolutionConfig(config.candidates, config.slate, config.reward)
             )
         if name == "recogym":
@@ -74,7 +74,7 @@ def simulator(name: str, config: SimulatorConfig) -> batched.Simulator:
             "--virtualtb_path: VirtualTB's networks are not part of this project. Expected the "
             "folder of a clone: git clone https://github.com/eyounx/VirtualTaobao"
         )
-    return proto.ScaledTaobao(pathlib.Path(config.virtualtb_path))
+    return seen.ScaledTaobao(pathlib.Path(config.virtualtb_path))
 
 
 # Controls of each simulator: name -> makes the policy. `bayes` plays in a simulator of its own.
@@ -108,6 +108,8 @@ def control(
     name: str, control_name: str, simulator: batched.Simulator
 ) -> tuple[batched.Simulator, Policy]:
     """A control, and the simulator that it plays in."""
+    if isinstance(simulator, seen.RememberedEvolution):  # the same users, without the memory
+        simulator = recsim.InterestEvolution(simulator.config)
     if control_name == "bayes":
         assert isinstance(simulator, recogym.RecoGymV1)
         simulator = recogym_posterior.Believing(simulator)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfimrl import causal_graph, proto
+from tfimrl import causal_graph, seen
 from tfrec.simulators import batched, recogym, recsim, virtualtb
 
 MASKS = ("learned", "heuristic", "true")
@@ -56,17 +56,22 @@ def of(simulator: batched.Simulator) -> Knowledge:
 
 
 def _interest_evolution(simulator: recsim.InterestEvolution) -> Knowledge:
-    """A slot for each interest: an action reaches the interests of the clusters it shows.
+    """A slot for each cluster: an action reaches the interests in the clusters it shows.
 
     That is how the simulator works: which document is clicked depends on the interests in
     what is shown alone, and the interest in a watched cluster is all that changes.
     """
     clusters, slate = recsim.CLUSTERS, simulator.slate_size
-    slots = causal_graph.Slots.of_sizes([1] * clusters, [slate * clusters])
+    remembers = isinstance(simulator, seen.RememberedEvolution)
+    columns = [(c, clusters + c) if remembers else (c,) for c in range(clusters)]
+    # Whether a slate was ignored depends on all of what it showed.
+    ignored = [(2 * clusters,)] if remembers else []
+    slots = causal_graph.Slots((*columns, *ignored), (tuple(range(slate * clusters)),))
     links = [
-        (place * clusters + cluster, cluster)
+        (place * clusters + cluster, slot)
         for place in range(slate)
         for cluster in range(clusters)
+        for slot in (cluster, *([clusters] if remembers else []))
     ]
     touched = causal_graph.touched(slots, links)
     watch_time = simulator.config.reward == "watch_time"
@@ -75,15 +80,15 @@ def _interest_evolution(simulator: recsim.InterestEvolution) -> Knowledge:
     def ask(observation: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
         documents = tf.reshape(shown, [-1, slate, clusters])  # [B, k, 20]
         state = recsim.InterestEvolutionState(
-            interests=observation,
+            interests=observation[:, :clusters],
             budget=tf.zeros_like(observation[:, 0]),  # which no click depends on
             cluster=tf.argmax(documents, axis=2, output_type=tf.int32),
         )
         everything = tf.broadcast_to(tf.range(slate), tf.shape(state.cluster))
         return most * (1.0 - simulator.click_probabilities(state, everything)[:, -1])
 
-    columns = list(range(clusters))
-    return Knowledge(slots, {"heuristic": touched, "true": touched}, columns, ask)
+    graphs = {"heuristic": touched, "true": touched}
+    return Knowledge(slots, graphs, list(range(clusters)), ask)
 
 
 def _virtual_taobao(simulator: virtualtb.VirtualTaobao) -> Knowledge:
@@ -104,7 +109,7 @@ def _virtual_taobao(simulator: virtualtb.VirtualTaobao) -> Knowledge:
     believed[action, page] = 1.0
     known[:groups, feedback] = 1.0
 
-    scale = proto.TAOBAO_SCALE if isinstance(simulator, proto.ScaledTaobao) else 1.0
+    scale = seen.TAOBAO_SCALE if isinstance(simulator, seen.ScaledTaobao) else 1.0
 
     def ask(observation: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
         raw = observation / scale

@@ -11,21 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrec.simulators import batched, public_playing, recogym, virtualtb
+from tfrec.simulators import batched, public_playing, recogym
 
 VECTORS = ("own", "views")
 
 RecoGym = recogym.RecoGymV1 | recogym.RecoGymV0
-
-# What VirtualTB's columns are multiplied by: feedback goes to 10, pages to 100.
-TAOBAO_SCALE = np.array([1.0] * virtualtb.USER_SIZE + [0.1, 0.1, 0.1], np.float32)
-
-
-class ScaledTaobao(virtualtb.VirtualTaobao):
-    """VirtualTB, whose feedback and page are seen by networks in tenths."""
-
-    def observation(self, state: virtualtb.State) -> tf.Tensor:
-        return super().observation(state) * TAOBAO_SCALE
 
 
 def slate(proto: tf.Tensor, features: tf.Tensor, size: int) -> tf.Tensor:

@@ -54,10 +54,10 @@ def test_what_a_run_leaves(run, capsys):
 def test_the_policy_stands_alone(run):
     policy = tf.saved_model.load(str(run / "policy"))
     candidates = tf.one_hot(np.arange(30).reshape(3, 10) % 20, 20)
-    action = policy.act(tf.zeros([3, 20]), candidates)
+    action = policy.act(tf.zeros([3, 41]), candidates)
     assert action.shape == [3, 2] and action.dtype == tf.int32
-    # No replay among what it keeps: 20 x 8 and 8 x 40 weights, and their biases.
-    assert sum(np.prod(weight.shape) for weight in policy.weights) == 528
+    # No replay among what it keeps: 41 x 8 and 8 x 40 weights, and their biases.
+    assert sum(np.prod(weight.shape) for weight in policy.weights) == 41 * 8 + 8 + 8 * 40 + 40
 
 
 def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfimrl import causal_graph, counterfactual, knowledge, proto
+from tfimrl import causal_graph, counterfactual, knowledge, seen
 from tfrec.replay.steps import Steps
 from tfrec.simulators import public_playing, recogym, recsim, virtualtb
 
@@ -38,8 +38,9 @@ def exchanged(made, known, mask):
     return counterfactual.augment(made, partner, known.graphs[mask], known.slots, SEED)
 
 
-def test_interest_evolution_is_exchanged_without_an_error():
-    simulator = recsim.InterestEvolution(recsim.InterestEvolutionConfig(reward="watch_time"))
+@pytest.mark.parametrize("kind", [recsim.InterestEvolution, seen.RememberedEvolution])
+def test_interest_evolution_is_exchanged_without_an_error(kind):
+    simulator = kind(recsim.InterestEvolutionConfig(reward="watch_time"))
     known = knowledge.of(simulator)
 
     def shown(turn, action):
@@ -54,6 +55,8 @@ def test_interest_evolution_is_exchanged_without_an_error():
     assert np.corrcoef(asked, outcome.reward)[0, 1] > 0.1
     new = exchanged(made, known, "true")
     assert new.valid.numpy().mean() > 0.99
+    moved = (new.steps.state.numpy() != made.state.numpy()).mean(axis=0)
+    assert (moved[:20] > 0.2).all() and not moved[40:].any()
     np.testing.assert_array_equal(known.ask(new.steps.state, made.action), asked)
     # What the step changed is still what it changed.
     before, after = ((s.next_state - s.state).numpy()[new.valid] for s in (made, new.steps))
@@ -87,7 +90,7 @@ def taobao(request):
     folder = pathlib.Path(os.environ.get("TFREC_DATA", "")) / "virtualtb"
     if "TFREC_DATA" not in os.environ or not folder.is_dir():
         pytest.skip("TFREC_DATA has no folder virtualtb")
-    kinds = {"as it is": virtualtb.VirtualTaobao, "scaled": proto.ScaledTaobao}
+    kinds = {"as it is": virtualtb.VirtualTaobao, "scaled": seen.ScaledTaobao}
     return kinds[request.param](folder)
 
 

@@ -96,7 +96,13 @@ class Remembering(tf.Module):
 
 
 def learner(simulator=None, method=None, seed=3, **sizes):
-    sizes = {"sessions": 5, "stretch": 7, "total_units": 10, "warm_up": 70, "updates": 4} | sizes
+    sizes = {
+        "sessions": 5,
+        "stretch": 7,
+        "total_units": 10,
+        "warm_up": 70,
+        "updates": 4,
+    } | sizes
     config = OnlineConfig(**sizes)
     return OnlineLearner(config, simulator or Counting(), method or Remembering(), seed)
 
