@@ -196,8 +196,11 @@ class SavedPolicy(tf_policy.TFPolicy):
             name=os.path.basename(os.fspath(folder)),
         )
 
+        # TF-Agents finds a policy's variables in its attributes.
+        self._kept = list(self._act.variables)
+
     def _variables(self) -> list[tf.Variable]:
-        return list(self._act.variables)
+        return self._kept
 
     def _action(
         self, time_step: time_step.TimeStep, policy_state: Any, seed: Any

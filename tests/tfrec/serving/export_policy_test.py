@@ -122,6 +122,10 @@ def test_an_action_without_bounds_may_overflow(tmp_path):
 class Nearest(tf.Module):
     """A SavedModel's `act`: the two candidates that the observation points at."""
 
+    def __init__(self):
+        super().__init__()
+        self.length = tf.Variable(2.0)
+
     @tf.function(
         input_signature=[
             tf.TensorSpec([None, 3], tf.float32, "observation"),
@@ -129,7 +133,7 @@ class Nearest(tf.Module):
         ]
     )
     def act(self, observation, candidates):
-        return tf.math.top_k(tf.linalg.matvec(candidates, observation), 2).indices
+        return tf.math.top_k(tf.linalg.matvec(candidates, self.length * observation), 2)[1]
 
 
 def test_a_saved_policy_is_exported_with_all_that_it_observes(tmp_path):
