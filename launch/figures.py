@@ -55,7 +55,7 @@ _TINY = {
     "test_every": 3, "test_sessions": 32,
 }  # fmt: skip
 # 10,000 sessions as in the paper, 100,000 of VirtualTB, whose sessions are shorter.
-_FULL = {"updates": 64, "test_sessions": 1_000}
+_FULL = {"updates": 128, "test_sessions": 1_000}
 SCALES = {
     "smoke": Scale(
         seeds=1,
@@ -69,9 +69,9 @@ SCALES = {
     "full": Scale(
         seeds=5,
         sizes={
-            "recsim": _FULL | {"total_units": 1_100},
-            "recogym": _FULL | {"total_units": 900},
-            "virtualtb": _FULL | {"total_units": 2_000},
+            "recsim": _FULL | {"total_units": 600},
+            "recogym": _FULL | {"total_units": 500},
+            "virtualtb": _FULL | {"total_units": 2_500},
         },
         numbers={},
         final_sessions=6_000,

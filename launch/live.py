@@ -168,26 +168,37 @@ METHODS: dict[str, _Known] = {
 }
 HELP = f"{', '.join(METHODS)}; with a method and a simulator, --help lists their flags too"
 
-# Numbers that fit a simulator, for each of the methods that have such a field.
+# Numbers that fit a simulator, for each of the methods that have such a field; all ours. Where
+# a small difference in much noise has to be found, small networks and large batches find it.
 _FITTED: dict[str, dict[str, Any]] = {
     "recsim": {
+        "hidden": (64,),
+        "batch": 1024,
+        "learning_rate": 1e-3,
+        "tau": 0.04,
+        "discount": 0.995,  # a session's end, 100 steps away, is what a choice puts off
+        "target_entropy": 5.0,
         "threshold_max": 4.0,  # minutes
         "reward_scale": 0.1,
-        "learning_rate": 1e-3,
         "initial_temperature": 0.02,
         "replay_size": 400_000,
     },
     "recogym": {
+        "hidden": (64,),
+        "batch": 1024,
+        "learning_rate": 1e-3,
+        "tau": 0.02,
+        "discount": 0.9,
         "augmentation": "heuristic",  # learned, its 101 slots would take most of the time
         "vectors": "views",
         "initial_temperature": 0.01,
-        "learning_rate": 1e-3,
         "replay_size": 200_000,
     },
     "virtualtb": {
+        "learning_rate": 1e-3,
+        "discount": 0.9,
         "threshold_max": 10.0,  # clicks
         "reward_scale": 0.1,
-        "learning_rate": 1e-3,
         "initial_temperature": 0.1,
         "replay_size": 400_000,
     },
@@ -195,8 +206,8 @@ _FITTED: dict[str, dict[str, Any]] = {
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
-    "recsim": {"stretch": 16, "updates": 24, "warm_up": 5_000, "total_units": 700},
-    "recogym": {"stretch": 16, "updates": 24, "warm_up": 20_000, "total_units": 700,
+    "recsim": {"stretch": 32, "updates": 36, "warm_up": 40_000, "total_units": 500},
+    "recogym": {"stretch": 32, "updates": 24, "warm_up": 40_000, "total_units": 400,
                 "test_sessions": 2_000},
     "virtualtb": {"stretch": 8, "updates": 24, "warm_up": 5_000, "total_units": 500},
 }  # fmt: skip

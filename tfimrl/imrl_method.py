@@ -37,6 +37,7 @@ class OnlineImrlConfig(ImrlConfig):
     partner: str = option("uniform", "second step of a pair: uniform, or nearest users'")
     neighbours: int = option(50, "nearest users that a partner is drawn from")
     pool: int = option(512, "steps among which nearest users are looked for")
+    pairs: int = option(512, "informative steps of a stretch that are tried, at most")
     copies: int = option(1, "pairs that an informative step is tried in (CoDA has up to 2)")
     synthetic_size: int = option(100_000, "made-up steps that the replay keeps")
     mask_threshold: float = option(0.02, "influence from which on two slots are linked (CoDA)")
@@ -66,7 +67,7 @@ class OnlineImrlConfig(ImrlConfig):
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
                 )
-        for name in ("neighbours", "pool", "copies", "synthetic_size", "mask_units",
+        for name in ("neighbours", "pool", "pairs", "copies", "synthetic_size", "mask_units",
                      "mask_heads", "mask_batch", "mask_updates", "vector_width",
                      "vector_sessions"):  # fmt: skip
             if getattr(self, name) < 1:
@@ -142,16 +143,16 @@ class Augmentation(tf.Module):
           seed: int32 [2].
         """
         config, known = self.config, self._known()
-        seeds = tf.random.experimental.stateless_split(seed, 3)
+        seeds = tf.random.experimental.stateless_split(seed, 4)
         limit = threshold.threshold(
             progress, 1, config.threshold_start, config.threshold_max, config.threshold_ramp
         )
         triggered = threshold.informative(steps.reward, limit) & steps.own_next  # [N]
-        first = tf.nest.map_structure(
-            lambda column: tf.repeat(tf.boolean_mask(column, triggered), config.copies, axis=0),
-            steps,
-        )
-        pairs = tf.shape(first.reward)[0]
+        rows = tf.where(triggered)[:, 0]
+        order = tf.argsort(tf.random.stateless_uniform(tf.shape(rows), seeds[3]))
+        rows = tf.repeat(tf.gather(rows, order[: config.pairs]), config.copies)
+        first = tf.nest.map_structure(lambda column: tf.gather(column, rows), steps)
+        pairs = tf.shape(rows)[0]
         second, found = self._partners(first, pairs, seeds)
         made = counterfactual.augment(
             first,

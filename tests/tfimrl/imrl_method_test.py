@@ -130,6 +130,17 @@ def test_only_what_is_informative_passes_a_threshold():
 
 
 @pytest.mark.usefixtures("eager")
+def test_so_many_pairs_at_most():
+    learning = learner(pairs=3, copies=2)
+    said = learning.advance()
+    assert said["augmentation/informative"] > 3 / 30
+    made = rows(learning.method.replay, True)
+    assert len(made.reward) == round(6 * said["augmentation/augmented"]) <= 6
+    # Each of the three stands there twice, crossed with others.
+    assert len(np.unique(made.action.numpy(), axis=0)) <= 3
+
+
+@pytest.mark.usefixtures("eager")
 def test_recogym_in_terms_of_item_vectors():
     learning = learner(RECOGYM, augmentation="heuristic", vectors="views", threshold_max=1.0)
     method = learning.method
