@@ -12,6 +12,7 @@ TensorFlow Serving itself: docs/serving.md.
 """
 
 import dataclasses
+import gc
 import pathlib
 import signal
 import threading
@@ -68,6 +69,9 @@ def main(_):
     asked_to_end = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_end.set())
+    # What is imported by now stays: without it, a collection when a version is unloaded takes
+    # milliseconds, and no request waits for it.
+    gc.freeze()
     plan = None if config.config else versions.Plan(config.name)
     data = storage.PreparedData.open(config.users) if config.users else None
     with server.Server(config.model, listen, limits, plan, config.config) as running:

@@ -8,6 +8,7 @@ loaded is refused until its files change, and the former stays.
 import collections
 import contextlib
 import dataclasses
+import gc
 import os
 import pathlib
 import threading
@@ -98,6 +99,7 @@ class Versions:
         # Version -> (its files as they were, why it was refused).
         self._refused: dict[int, tuple[frozenset, str]] = {}
         self._said = ""
+        self._freed = False
         self.loads = 0
         self.refusals = 0
         self._end = threading.Event()
@@ -118,6 +120,13 @@ class Versions:
 
     def poll(self) -> None:
         """One look: loads what is wanted, moves labels, retires what is wanted no more."""
+        self._look()
+        if self._freed:
+            self._freed = False
+            # A loaded model is full of cycles: left to itself, Python frees it much later.
+            gc.collect()
+
+    def _look(self) -> None:
         self._read_config()
         try:
             found = set(numbered.versions(self._folder))
@@ -260,6 +269,7 @@ class Versions:
         self._retired.discard(version)
         self._leases.pop(version, None)
         version.close()
+        self._freed = True
         logging.info("version %d unloaded", version.number)
 
     def _files(self, number: int) -> frozenset:

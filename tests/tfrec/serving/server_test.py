@@ -1,12 +1,14 @@
 """The development server inside this process: both doors, hostile requests, versions."""
 
 import concurrent.futures
+import gc
 import json
 import logging
 import re
 import shutil
 import threading
 import types
+import weakref
 
 import grpc
 import numpy as np
@@ -425,6 +427,23 @@ def test_versions_come_and_go(folder, exported, caplog):
     with pytest.raises(refusal.Refused) as refused, served.lease("ranker"):
         pass
     assert refused.value.code == Code.UNAVAILABLE
+
+
+def test_an_unloaded_version_leaves_nothing_behind(folder, exported):
+    served = versions.Versions(folder)
+    served.poll()
+    with served.lease("ranker") as version:
+        former = weakref.ref(version._session.graph)  # what is large, and full of cycles
+        del version
+    gc.disable()  # what is left to Python itself happens who knows when
+    try:
+        shutil.copytree(exported / "2", folder / "2")
+        served.poll()
+        assert served.available() == [2]
+        assert former() is None
+    finally:
+        gc.enable()
+        served.close()
 
 
 def test_a_corrupt_version_is_refused_until_it_changes(folder, exported, caplog):
