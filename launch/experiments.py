@@ -169,8 +169,8 @@ SCALES = {
         # was tried, and what it gave, stands in docs/results.md.
         goalrec={
             "averaging": 0.97,
-            "item_input": "log",
-            "item_effect": 1.0,
+            "calibrate": False,
+            "discount": 0.0,
             "keep_log": False,
         },
     ),

@@ -26,8 +26,8 @@ SPACE: dict[str, tuple] = {
     "units": (32, 64, 128),
     "stream": (64, 128, 256),
     "batch": (128, 256),
-    "discount": (0.3, 0.6, 0.8, 1.0),
-    "hindsight_share": (0.0, 0.3),
+    "discount": (0.0, 0.3, 0.8),
+    "calibrate": (True, False),
     "item_input": ("trained", "log"),
     "item_effect": (0.0, 1.0, 3.0),
 }
