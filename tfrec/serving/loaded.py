@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,9 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors
-from tfrec.serving import files, requests
-
-_ASSERTED = re.compile(r"(?:assertion failed: \[|^)(?P<message>[^\]\n]*?)(?:\]| : Tensor had)")
+from tfrec.serving import asserted, files, requests
 
 
 class Answer(NamedTuple):
@@ -179,7 +176,6 @@ def _run(
     try:
         answer = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     except tf.errors.InvalidArgumentError as error:
-        found = _ASSERTED.search(error.message)
-        message = found["message"] if found else error.message
-        raise errors.UserError(f"{version}: {message.rstrip(' .')}") from error
+        message = asserted.message(error) or error.message
+        raise errors.UserError(f"{version}: {message}") from error
     return {name: value.numpy() for name, value in answer.items()}

@@ -1,9 +1,9 @@
 """Why is a request refused? One exception for both doors, with gRPC's codes and HTTP's."""
 
-import re
-
 import grpc
 import tensorflow as tf
+
+from tfrec.serving import asserted
 
 _HTTP = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -14,8 +14,6 @@ _HTTP = {
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
 TOO_LARGE = 413
-_ASSERTED = re.compile(r"assertion failed: \[(?P<message>[^\]\n]*)\]")
-_NOT_FINITE = re.compile(r"(?m)^(?P<message>.*?) : Tensor had ")
 
 
 class Refused(Exception):
@@ -63,6 +61,5 @@ def of_graph(error: tf.errors.OpError, seconds: float) -> Refused:
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for the request")
     if isinstance(error, tf.errors.InvalidArgumentError):
-        found = _ASSERTED.search(error.message) or _NOT_FINITE.search(error.message)
-        return invalid(found["message"].rstrip(" .") if found else error.message[:500])
+        return invalid(asserted.message(error) or error.message[:500])
     return Refused(grpc.StatusCode.INTERNAL, "the model failed; the server's log says how")
