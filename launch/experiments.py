@@ -169,8 +169,9 @@ SCALES = {
         # was tried, and what it gave, stands in docs/results.md.
         goalrec={
             "averaging": 0.97,
-            "calibrate": False,
-            "discount": 0.0,
+            "far_windows": "exit",
+            "item_input": "log",
+            "item_effect": 1.0,
             "keep_log": False,
         },
     ),

@@ -18,7 +18,8 @@ in part, because one thing is known without learning: who leaves gets nothing af
 An exit is one event with little noise where a far window is a sum with much. Goals stay
 linear and rankings stay inner products: only the weights of the goal move with the state.
 
-The paper has nothing of the kind; `calibrate=False` switches it off.
+The paper has nothing of the kind; `far_windows=learned` switches it off, and `exit` leaves
+nothing of what was learned of far windows.
 """
 
 from typing import NamedTuple
@@ -102,9 +103,21 @@ def slope(
       sessions: int scalar, the sessions behind them.
       steps: how many steps there were.
     """
-    now = [p.kind == "sum" and p.last == 0 for p in measurements.parts for _ in range(p.size)]
-    observations = tf.where(now, float(steps), tf.cast(sessions, tf.float32))  # [M]
+    observations = tf.where(
+        _now(measurements), float(steps), tf.cast(sessions, tf.float32)
+    )  # [M]
     noise = found.residual / tf.maximum(observations, 1.0)
     return tf.clip_by_value(
         tf.math.divide_no_nan(found.covariance, found.advantage + noise), 0.0, 1.0
     )
+
+
+def exit_alone(measurements: Measurements) -> np.ndarray:
+    """Slopes of 1 for what happens at this step and 0 for all that follows, float32 [M]."""
+    return _now(measurements).astype(np.float32)
+
+
+def _now(measurements: Measurements) -> np.ndarray:
+    """Which columns are of this step alone, bool [M]."""
+    now = [p.kind == "sum" and p.last == 0 for p in measurements.parts for _ in range(p.size)]
+    return np.array(now)

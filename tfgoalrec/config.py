@@ -26,10 +26,10 @@ SPACE: dict[str, tuple] = {
     "units": (32, 64, 128),
     "stream": (64, 128, 256),
     "batch": (128, 256),
-    "discount": (0.0, 0.3, 0.8),
-    "calibrate": (True, False),
+    "discount": (0.0, 0.8),
+    "far_windows": ("calibrated", "exit", "learned"),
     "item_input": ("trained", "log"),
-    "item_effect": (0.0, 1.0, 3.0),
+    "item_effect": (0.0, 1.0),
 }
 
 
@@ -84,8 +84,11 @@ class GoalRecConfig:
     )
     weight_decay: float = option(1e-4, "decoupled weight decay, for each update")
     dropout: float = option(0.1, "dropout on the state vector inside the streams")
-    calibrate: bool = option(
-        True, "scale each advantage by how much of it comes true in held-out sessions"
+    far_windows: str = option(
+        "calibrated",
+        "advantages of windows after this step: calibrated, scaled by how much of them comes "
+        "true in held-out sessions, the exit's advantage for the rest; exit, the exit's alone; "
+        "learned, as they are learned",
     )
     held_out: float = option(
         0.1, "share of the log's sessions kept from learning, to calibrate advantages on"
@@ -113,6 +116,10 @@ class GoalRecConfig:
             raise ValueError(f"advantage is {self.advantage!r}; expected bilinear or mlp")
         if self.item_input not in ("trained", "log"):
             raise ValueError(f"item_input is {self.item_input!r}; expected trained or log")
+        if self.far_windows not in ("calibrated", "exit", "learned"):
+            raise ValueError(
+                f"far_windows is {self.far_windows!r}; expected calibrated, exit or learned"
+            )
         if self.item_effect < 0:
             raise ValueError(f"item_effect is {self.item_effect}; expected at least 0")
         for name in _COUNTS:

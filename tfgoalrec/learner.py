@@ -44,7 +44,8 @@ class GoalRecLearner(tf.Module):
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
         self._starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
         kept = np.random.default_rng(_HELD_OUT_SEED).random(len(log.length))
-        unseen = kept < (config.held_out if config.calibrate else 0.0)
+        calibrated = config.far_windows == "calibrated"
+        unseen = kept < (config.held_out if calibrated else 0.0)
         self.held_out = None
         if unseen.any() and not unseen.all():
             held_out, log = (
@@ -55,7 +56,10 @@ class GoalRecLearner(tf.Module):
                 agent.spec, min(len(held_out.length), _HELD_OUT), agent.measurements.dim
             )
             self._fill(self.held_out, held_out)
+        if self.held_out is not None or config.far_windows == "exit":
             calibration.prepare(agent.averaged, agent.measurements)
+        if config.far_windows == "exit":
+            agent.averaged.slope.assign(calibration.exit_alone(agent.measurements))
         self._fill(self.replay, log)
 
     def _fill(self, replay: EpisodeReplay, log: types.Episodes, block: int = 2048) -> None:

@@ -51,6 +51,10 @@ def test_a_slope_must_be_earned():
     assert calibration.slope(nothing, measured, tf.constant(100), 100).numpy().max() == 0.0
 
 
+def test_the_exit_alone_speaks_for_what_follows():
+    np.testing.assert_array_equal(calibration.exit_alone(small.fitted(NAMES)), [1, 0, 0, 1, 0])
+
+
 def test_only_windows_after_this_step_end_with_the_exit():
     model, measured = made()
     calibration.prepare(model, measured)
