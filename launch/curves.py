@@ -66,6 +66,11 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     folder = pathlib.Path(folder)
     numbers = live.fitting(task.numbers, task.sizes)
     simulator = live.simulator(task.simulator, task.at)
+    if task.original_sessions and not originals_installed(simulator):
+        raise UserError(
+            f"--original_sessions={task.original_sessions}: the original of {task.simulator} "
+            "is not installed, or cannot show what policies see here; expected 0"
+        )
     about = {"simulator": task.simulator, "method": task.method, "at": task.at}
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
     try:
@@ -174,11 +179,15 @@ def _act(method: Method, simulator: batched.Simulator) -> Callable:
 
 
 def originals_installed(simulator: batched.Simulator) -> bool:
-    """Whether the original of a port can be imported."""
+    """Whether a policy can be judged in the original: it can be imported, and it remembers.
+
+    The original of interest evolution tells nothing of what was watched before, and nothing
+    here keeps that beside it yet.
+    """
     try:
         if isinstance(simulator, recogym.RecoGymV1):
             originals.recogym_module()
-        elif isinstance(simulator, recsim.InterestEvolution):
+        elif type(simulator) is recsim.InterestEvolution:
             originals.recsim_module("interest_evolution")
         else:
             return False

@@ -203,7 +203,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
     if work.original_sessions:
         simulator = live.simulator(cell.simulator, work.at)
         if not curves.originals_installed(simulator):
-            print(f"{cell.simulator}: the original is not installed; judged in the port alone")
+            print(f"{cell.simulator}: judged in the port alone, the original cannot be asked")
             work = dataclasses.replace(work, original_sessions=0)
     curves.run(cell.folder(out), work)
 

@@ -1,6 +1,8 @@
 """launch.train_imrl: a method in a live simulator, resumed, judged and kept."""
 
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -84,6 +86,10 @@ def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
         (("--simulator=recsim", "--method=imrl", "--partner=best"), "--partner=best"),
         (("--simulator=recsim", "--method=imrl", "--total_units=0"), "--total_units=0"),
         (("--simulator=recsim", "--method=imrl", "--slate=11"), "slate=11"),
+        (
+            ("--simulator=recsim", "--method=imrl", "--original_sessions=5"),
+            "--original_sessions=5: the original of recsim",
+        ),
     ],
 )
 def test_mistakes(tmp_path, capfd, arguments, message):
@@ -109,3 +115,17 @@ def test_recogym(tmp_path, method):
     assert (rows(tmp_path / "run")[0]["sessions"] >= 40) == (method == "imrl_ea")
     policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))
     assert policy.act(tf.zeros([3, 30])).shape == [3, 1]
+
+
+def test_virtual_taobao(tmp_path):
+    folder = pathlib.Path(os.environ.get("TFREC_DATA", "")) / "virtualtb"
+    if "TFREC_DATA" not in os.environ or not folder.is_dir():
+        pytest.skip("TFREC_DATA has no folder virtualtb")
+    where = ("--simulator=virtualtb", f"--virtualtb_path={folder}", f"--out={tmp_path / 'run'}")
+    assert train(*where, "--method=imrl", "--partner=nearest", *TINY, *MASK,
+                 "--neighbours=4", "--pool=16") == 0  # fmt: skip
+    found = rows(tmp_path / "run")
+    assert found[0]["augmentation/threshold"] < found[-1]["augmentation/threshold"] == 10
+    policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))
+    action = policy.act(tf.zeros([3, 91]))
+    assert action.shape == [3, 27] and np.abs(action).max() <= 1
