@@ -27,7 +27,7 @@ _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "up
 
 @dataclasses.dataclass(frozen=True)
 class OnlineImrlConfig(ImrlConfig):
-    """The agent's numbers, and those of augmentation while it plays. All but `copies` ours."""
+    """The agent's numbers, and those of augmentation while it plays. All ours."""
 
     augmentation: str = option(
         "learned",
@@ -40,12 +40,16 @@ class OnlineImrlConfig(ImrlConfig):
     pairs: int = option(512, "informative steps of a stretch that are tried, at most")
     copies: int = option(1, "pairs that an informative step is tried in (CoDA has up to 2)")
     synthetic_size: int = option(100_000, "made-up steps that the replay keeps")
-    mask_threshold: float = option(0.02, "influence from which on two slots are linked (CoDA)")
+    mask_threshold: float = option(
+        0.05, "influence from which on two slots are linked (CoDA has .02, which links more)"
+    )
     mask_units: int = option(32, "width of the network that learns the graph")
     mask_heads: int = option(2, "its heads")
     mask_batch: int = option(128, "steps in an update of it")
-    mask_updates: int = option(2, "updates of it in a unit of work")
-    mask_warm_up: int = option(400, "updates of it before it is believed")
+    mask_updates: int = option(8, "updates of it in a unit of work")
+    mask_warm_up: int = option(
+        800, "updates of it before it is believed; untrained, it links everything"
+    )
     # Item vectors.
     vectors: str = option(
         "own",
@@ -185,15 +189,18 @@ class Augmentation(tf.Module):
     def learn(self, seed: tf.Tensor) -> tf.Tensor:
         """Some updates of the network that learns the graph; the last one's loss."""
         assert self.attention is not None
-        loss = tf.constant(0.0)
-        seeds = tf.random.experimental.stateless_split(seed, self.config.mask_updates)
-        for update in range(self.config.mask_updates):
-            rows = self._replay.sample_real(self.config.mask_batch, seeds[update])
+        attention, config = self.attention, self.config
+        seeds = tf.random.experimental.stateless_split(seed, config.mask_updates)
+
+        def update(number: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows = self._replay.sample_real(config.mask_batch, seeds[number])
             own = tf.cast(rows.own_next, tf.float32)
             action = rows.action[:, self._shown :]
             next_state = tf.where(rows.own_next[:, None], rows.next_state, rows.state)
-            loss = self.attention.update(rows.state, action, next_state, own)
-        return loss
+            return number + 1, attention.update(rows.state, action, next_state, own)
+
+        first = (tf.constant(0), tf.constant(0.0))
+        return tf.while_loop(lambda i, _: i < config.mask_updates, update, first)[1]
 
     def _partners(
         self, first: Steps, pairs: tf.Tensor, seeds: tf.Tensor
