@@ -52,9 +52,9 @@ def test_only_some_methods():
 
 def test_controls_share_a_process_and_methods_do_not():
     cells = reproduction.plan((1,), ("taobao",), ("td3", "dien"), SMOKE)
-    sample = experiments.SCALES["sample"]
-    assert sorted(map(len, reproduction.together(cells, sample))) == [1, 1, 4]
-    # At the smoke scale imports would take longer than the cells.
+    full = experiments.SCALES["full"]
+    assert sorted(map(len, reproduction.together(cells, full))) == [1, 1, 4]
+    # At the smaller scales imports would take longer than the cells, or nearly.
     assert list(map(len, reproduction.together(cells, SMOKE))) == [6]
 
 
