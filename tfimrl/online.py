@@ -1,4 +1,4 @@
-"""What learns in a live simulator: the contract between the one loop that plays and its methods.
+"""What learns in a live simulator: the contract between the loop that plays and its methods.
 
 The loop plays B sessions side by side, a stretch of T steps at a time, hands the stretch to
 the method and lets it learn; `training.py` is that loop. Every method sees the same steps.
