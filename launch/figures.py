@@ -59,7 +59,12 @@ _FULL = {"updates": 128, "test_sessions": 1_000}
 SCALES = {
     "smoke": Scale(
         seeds=1,
-        sizes=dict.fromkeys(live.SIMULATORS, _TINY),
+        # Long enough that sessions of eighty steps end and the curves have a width.
+        sizes={
+            "recsim": _TINY | {"stretch": 16},
+            "recogym": _TINY | {"stretch": 16},
+            "virtualtb": _TINY,
+        },
         numbers={"hidden": (32,), "batch": 32, "vector_sessions": 50, "mask_units": 8,
                  "mask_batch": 32, "mask_warm_up": 4},
         final_sessions=200,
