@@ -179,15 +179,11 @@ def _act(method: Method, simulator: batched.Simulator) -> Callable:
 
 
 def originals_installed(simulator: batched.Simulator) -> bool:
-    """Whether a policy can be judged in the original: it can be imported, and it remembers.
-
-    The original of interest evolution tells nothing of what was watched before, and nothing
-    here keeps that beside it yet.
-    """
+    """Whether a policy can be judged in the original: whether it can be imported."""
     try:
         if isinstance(simulator, recogym.RecoGymV1):
             originals.recogym_module()
-        elif type(simulator) is recsim.InterestEvolution:
+        elif isinstance(simulator, recsim.InterestEvolution):
             originals.recsim_module("interest_evolution")
         else:
             return False

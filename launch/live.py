@@ -16,7 +16,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
-from tfimrl import seen
 from tfimrl.online import Method
 from tfimrl.training import OnlineConfig
 from tfrec.errors import UserError
@@ -26,6 +25,7 @@ from tfrec.simulators import (
     recogym,
     recogym_posterior,
     recsim,
+    seen,
     virtualtb,
 )
 from tfrec.simulators.public_playing import Policy, Turn

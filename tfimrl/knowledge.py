@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfimrl import causal_graph, seen
-from tfrec.simulators import batched, recogym, recsim, virtualtb
+from tfimrl import causal_graph
+from tfrec.simulators import batched, recogym, recsim, seen, virtualtb
 
 MASKS = ("learned", "heuristic", "true")
 

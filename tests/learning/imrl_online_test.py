@@ -6,7 +6,8 @@ is only had by who finds out which documents give time back.
 
 import pytest
 
-from tfimrl import imrl_method, seen, training
+from tfimrl import imrl_method, training
+from tfrec.simulators import seen
 
 RANDOM, MYOPIC = 154.0, 168.0
 

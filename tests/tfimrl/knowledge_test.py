@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfimrl import causal_graph, counterfactual, knowledge, seen
+from tfimrl import causal_graph, counterfactual, knowledge
 from tfrec.replay.steps import Steps
-from tfrec.simulators import public_playing, recogym, recsim, virtualtb
+from tfrec.simulators import public_playing, recogym, recsim, seen, virtualtb
 
 SEED = tf.constant([1, 2])
 

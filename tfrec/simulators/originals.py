@@ -25,11 +25,19 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors
-from tfrec.simulators import batched, public_playing, recogym, recogym_posterior, recsim
+from tfrec.simulators import (
+    batched,
+    public_playing,
+    recogym,
+    recogym_posterior,
+    recsim,
+    seen,
+)
 
 _INSTALL = "`pip install --no-deps -r requirements-simulators.txt` installs it"
 _RECSIM = {
     recsim.InterestEvolution: "interest_evolution",
+    seen.RememberedEvolution: "interest_evolution",
     recsim.LongTermSatisfaction: "long_term_satisfaction",
     recsim.InterestExploration: "interest_exploration",
 }
@@ -112,6 +120,8 @@ class _RecSim:
             "tempted": 0.5,
             "shown": np.zeros(recsim.TOPICS),
             "clicks": np.zeros(recsim.TOPICS),
+            "watched": np.zeros(recsim.CLUSTERS),
+            "ignored": 0.0,
         }
         return True
 
@@ -124,6 +134,8 @@ class _RecSim:
         clicks = 0.0
         for position, response in zip(action, observation["response"], strict=True):
             clicks += response["click"]
+            if isinstance(self._simulator, recsim.InterestEvolution):
+                memory["watched"][documents[position].cluster_id] += response["click"]
             if isinstance(self._simulator, recsim.InterestExploration):
                 topic = documents[position].cluster_id
                 memory["shown"][topic] += 1
@@ -133,6 +145,7 @@ class _RecSim:
             clickbait = documents[action[0]].clickbait_score
             memory["engagement"] = float(observation["response"][0]["engagement"])
             memory["tempted"] = recsim.tempted_by(memory["tempted"], clickbait)
+        memory["ignored"] += clicks == 0
         if getattr(config, "reward", None) == "clicks":
             reward = clicks
         return float(reward), clicks, float(len(action)), bool(done)
@@ -160,11 +173,15 @@ class _RecSim:
 
         left = config.steps - remembered("steps") if hasattr(config, "steps") else None
         if isinstance(self._simulator, recsim.InterestEvolution):
-            return recsim.InterestEvolutionState(
+            now = recsim.InterestEvolutionState(
                 of_users("user_interests"),
                 of_users("time_budget"),
                 of_documents("cluster_id", tf.int32),
             )
+            if isinstance(self._simulator, seen.RememberedEvolution):
+                memories = remembered("watched"), remembered("ignored")
+                return seen.RememberedState(*now, *memories)
+            return now
         if isinstance(self._simulator, recsim.LongTermSatisfaction):
             return recsim.LongTermSatisfactionState(
                 of_users("net_positive_exposure"),
