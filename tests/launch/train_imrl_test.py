@@ -100,7 +100,7 @@ def test_mistakes(tmp_path, capfd, arguments, message):
 
 def test_a_run_of_another_configuration_is_refused(command, run, capfd):
     assert train(*command, f"--out={run}", "--discount=0.5") == 2
-    assert "discount: was 0.99, is now 0.5" in capfd.readouterr().err
+    assert "discount: was 0.995, is now 0.5" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["imrl_ea", "sac"])
