@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import rich.progress
 
+from tfrec.errors import UserError
 from tfrec.training import loop
 
 
@@ -112,3 +114,22 @@ class Pool:
         self._stopping = True
         for process in list(self._running):
             process.terminate()
+
+
+def each(names: Sequence[str], work: Callable[[str], None]) -> None:
+    """Works on one after the other in this process; one that fails does not stop the others.
+
+    Raises:
+      UserError: naming those that failed; where there is but one, its own error.
+    """
+    failed = []
+    for name in names:
+        try:
+            work(name)
+        except Exception as error:
+            if len(names) == 1:
+                raise
+            traceback.print_exception(error)
+            failed.append(name)
+    if failed:
+        raise UserError(f"{', '.join(failed)}: failed; see above")

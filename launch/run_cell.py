@@ -9,10 +9,9 @@ spread the cells over machines that share a folder.
 
 import dataclasses
 import pathlib
-import traceback
 from typing import Literal
 
-from launch import experiments, flags
+from launch import experiments, flags, pool
 from tfrec.errors import UserError
 from tfrec.training.options import option
 
@@ -50,26 +49,17 @@ def main(_):
             f"--environment={config.environment}: expected one of {', '.join(environments)}"
         )
     out, scale = pathlib.Path(config.out), experiments.SCALES[config.scale]
-    failed = []
-    for method in config.method:
-        try:
-            if method == "prepare":
-                experiments.prepare(out, config.data_set, config.source, scale)
-            elif config.trials:
-                experiments.tune(out, config.data_set, method, scale, config.trials)
-            else:
-                cell = experiments.Cell(
-                    config.data_set, config.environment, method, config.seed
-                )
-                experiments.run(out, cell, scale)
-        except Exception as error:
-            if len(config.method) == 1:
-                raise
-            # The other methods of this process have nothing to do with it.
-            traceback.print_exception(error)
-            failed.append(method)
-    if failed:
-        raise UserError(f"{', '.join(failed)}: failed; see above")
+
+    def work(method: str) -> None:
+        if method == "prepare":
+            experiments.prepare(out, config.data_set, config.source, scale)
+        elif config.trials:
+            experiments.tune(out, config.data_set, method, scale, config.trials)
+        else:
+            cell = experiments.Cell(config.data_set, config.environment, method, config.seed)
+            experiments.run(out, cell, scale)
+
+    pool.each(config.method, work)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ can spread the cells over machines that share a folder.
 
 import dataclasses
 import pathlib
-import traceback
 from typing import Literal
 
-from launch import figures, flags, live
-from tfrec.errors import UserError
+from launch import figures, flags, live, pool
 from tfrec.training.options import option
 
 
@@ -39,24 +37,13 @@ def main(_):
     for method in config.method:
         if method != figures.CONTROLS:
             live.get(method)
-    failed = []
-    for method in config.method:
+    out, scale = pathlib.Path(config.out), figures.SCALES[config.scale]
+
+    def work(method: str) -> None:
         cell = figures.Cell(config.simulator, method, config.seed)
-        try:
-            figures.run(
-                pathlib.Path(config.out),
-                cell,
-                figures.SCALES[config.scale],
-                config.virtualtb_path,
-            )
-        except Exception as error:
-            if len(config.method) == 1:
-                raise
-            # The other methods of this process have nothing to do with it.
-            traceback.print_exception(error)
-            failed.append(method)
-    if failed:
-        raise UserError(f"{', '.join(failed)}: failed; see above")
+        figures.run(out, cell, scale, config.virtualtb_path)
+
+    pool.each(config.method, work)
 
 
 if __name__ == "__main__":
