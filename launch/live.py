@@ -172,49 +172,63 @@ HELP = f"{', '.join(METHODS)}; with a method and a simulator, --help lists their
 # a small difference in much noise has to be found, small networks and large batches find it.
 _FITTED: dict[str, dict[str, Any]] = {
     "recsim": {
-        "hidden": (128,),
+        "hidden": (64,),
         "batch": 1024,
         "learning_rate": 1e-3,
-        "tau": 0.04,
-        "discount": 0.995,  # a session's end, 100 steps away, is what a choice puts off
-        "target_entropy": 5.0,
+        "tau": 0.1,
+        "discount": 0.9995,  # a session's end, 150 steps away, is what a choice puts off
+        "twins": "mean",
+        "target_entropy": 0.0,
+        "beta": 1e-4,  # at .01 the intrinsic term outweighs the reward
         "augmentation": "heuristic",  # which is the true graph here, and costs little
         "threshold_max": 4.0,  # minutes
-        "reward_scale": 0.1,
-        "initial_temperature": 0.02,
+        "reward_scale": 0.02,  # a session is worth 6, which networks reach soon
+        "initial_temperature": 0.004,
         "replay_size": 400_000,
     },
     "recogym": {
         "hidden": (64,),
-        "batch": 1024,
+        "batch": 4096,
         "learning_rate": 1e-3,
         "tau": 0.02,
-        "discount": 0.9,
+        "discount": 0.3,  # no recommendation changes what comes later, but for a click
+        "twins": "mean",
+        "target_entropy": 0.0,
+        "beta": 1e-4,
         "augmentation": "heuristic",  # learned, its 101 slots would take most of the time
         "vectors": "views",
-        "initial_temperature": 0.01,
-        "replay_size": 200_000,
+        "vector_width": 16,
+        "vector_sessions": 2_000,
+        "reward_scale": 10.0,  # a click in a hundred steps
+        "initial_temperature": 0.001,
+        "replay_size": 500_000,
     },
     "virtualtb": {
         "hidden": (128, 128),
-        "learning_rate": 5e-4,
+        "learning_rate": 1e-3,
         "tau": 0.02,
-        "discount": 0.9,  # no action changes what comes later
-        "target_entropy": 3.0,  # at -10 it stays where 8 of 10 are clicked
+        "discount": 0.5,  # no action changes what comes later
+        "target_entropy": 3.0,
+        # The true graph allows no exchange; users left out of it, which costs some reward.
+        "augmentation": "heuristic",
+        "copies": 64,  # everything clicked is 1 random step in 700, and half of each batch
         "threshold_max": 10.0,  # clicks
+        "threshold_ramp": 0.02,
         "reward_scale": 0.1,
-        "initial_temperature": 0.01,  # at .1 nothing is learned in the first 50,000 steps
+        "initial_temperature": 0.01,
         "replay_size": 400_000,
     },
 }
+# What a family of methods needs otherwise: its critics judge products by their number.
+_FITTED_IMRL: dict[str, dict[str, Any]] = {"recogym": {"vectors": "viewers"}}
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
-    "recsim": {"stretch": 32, "updates": 36, "warm_up": 40_000, "total_units": 500},
-    "recogym": {"stretch": 32, "updates": 24, "warm_up": 40_000, "total_units": 400,
-                "test_sessions": 2_000},
-    "virtualtb": {"sessions": 128, "stretch": 8, "updates": 24, "warm_up": 5_000,
-                  "total_units": 400},
+    "recsim": {"stretch": 32, "updates": 36, "warm_up": 40_000, "total_units": 300},
+    "recogym": {"sessions": 256, "stretch": 32, "updates": 24, "warm_up": 50_000,
+                "total_units": 120, "test_every": 10, "test_sessions": 2_000},
+    "virtualtb": {"sessions": 128, "stretch": 8, "updates": 32, "warm_up": 50_000,
+                  "total_units": 200, "test_every": 10},
 }  # fmt: skip
 
 
@@ -228,9 +242,12 @@ def config_class(method: str, simulator_name: str) -> type[Any]:
     known = get(method)
     plain = _module(known).CONFIG
     fields = {field.name for field in dataclasses.fields(plain)}
+    numbers = dict(_FITTED[simulator_name])
+    if known.module == "imrl_method":
+        numbers |= _FITTED_IMRL.get(simulator_name, {})
     fitted = {
         name: value
-        for name, value in _FITTED[simulator_name].items()
+        for name, value in numbers.items()
         if name in fields and not (name == "learning_rate" and method in _ON_POLICY)
     }
     return _with_defaults(plain, fitted | dict(known.changes))
@@ -258,11 +275,18 @@ def make(method: str, config: Any, simulator: batched.Simulator, seed: int) -> M
 
 
 def fitting(config: Any, sizes: OnlineConfig) -> Any:
-    """The configuration with a replay no larger than the run has steps."""
-    if not hasattr(config, "replay_size"):
-        return config
-    steps = sizes.total_units * sizes.sessions * sizes.stretch
-    return dataclasses.replace(config, replay_size=min(config.replay_size, steps))
+    """The configuration with a replay no larger than the run has steps.
+
+    Who plays at random for some steps does so until learning begins: a policy that has learned
+    nothing tells nobody more.
+    """
+    changes: dict[str, Any] = {}
+    if hasattr(config, "replay_size"):
+        steps = sizes.total_units * sizes.sessions * sizes.stretch
+        changes["replay_size"] = min(config.replay_size, steps)
+    if hasattr(config, "random_steps"):
+        changes["random_steps"] = max(config.random_steps, sizes.warm_up)
+    return dataclasses.replace(config, **changes)
 
 
 def _module(known: _Known) -> Any:

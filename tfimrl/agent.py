@@ -19,6 +19,7 @@ from tf_agents.trajectories import policy_step, time_step
 
 from tfimrl import empowerment, losses, networks
 from tfimrl.config import ImrlConfig
+from tfimrl.showing import Showing
 from tfrec.replay.steps import Steps
 from tfrec.training import finite
 
@@ -74,7 +75,7 @@ class _Fresh(NamedTuple):
       log_policy: log pi(a|s).
       log_inverse: log p_xi(a|s', s) in the reading chosen; 0 without empowerment.
       bonus: beta g(s, a), see `losses.gain`.
-      q: the lower of the twins.
+      q: of the twins, see `ImrlConfig.twins`.
     """
 
     log_policy: tf.Tensor
@@ -96,7 +97,14 @@ class ImrlNetworks(tf.Module):
       log_temperature: log alpha of eq 15.
     """
 
-    def __init__(self, config: ImrlConfig, observation_size: int, action_size: int, seed: int):
+    def __init__(
+        self,
+        config: ImrlConfig,
+        observation_size: int,
+        action_size: int,
+        judged_size: int,
+        seed: int,
+    ):
         super().__init__(name="networks")
         seeds = map(int, np.random.default_rng(seed).integers(2**31, size=1000))
         sizes = (observation_size, action_size)
@@ -105,7 +113,7 @@ class ImrlNetworks(tf.Module):
             observation_size, hidden, action_size, seeds, "policy", _POLICY_LOG_STDS
         )
         self.critics = [
-            networks.Perceptron(sum(sizes), hidden, 1, seeds, name)
+            networks.Perceptron(observation_size + judged_size, hidden, 1, seeds, name)
             for name in ("critic_1", "critic_2")
         ]
         self.value = networks.Perceptron(observation_size, hidden, 1, seeds, "value")
@@ -138,9 +146,9 @@ class ImrlNetworks(tf.Module):
         """All of `parts`, in order."""
         return [v for variables in self.parts().values() for v in variables]
 
-    def twins(self, observation: tf.Tensor, action: tf.Tensor) -> list[tf.Tensor]:
-        """Q_1(s, a) and Q_2(s, a), each float [B]."""
-        return [critic(observation, action)[:, 0] for critic in self.critics]
+    def twins(self, observation: tf.Tensor, judged: tf.Tensor) -> list[tf.Tensor]:
+        """Q_1(s, a) and Q_2(s, a), each float [B]; `judged` is a, or what it showed."""
+        return [critic(observation, judged)[:, 0] for critic in self.critics]
 
     def follow(self, tau: float) -> None:
         """Moves psi' <- tau psi + (1 - tau) psi' (below eq 15)."""
@@ -206,6 +214,8 @@ class ImrlAgent(tf_agent.TFAgent):
       action_size: D.
       seed: of the weights and of all later draws.
       jit_compile: compile updates with XLA.
+      showing: where actions are proto-actions whose items critics judge; the action of a
+        batch is then a `Showing.row`.
 
     Attributes:
       networks: everything learned.
@@ -219,6 +229,7 @@ class ImrlAgent(tf_agent.TFAgent):
         action_size: int,
         seed: int = 0,
         jit_compile: bool = True,
+        showing: Showing | None = None,
     ):
         steps = time_step.time_step_spec(
             tf.TensorSpec([observation_size], tf.float32, "observation")
@@ -226,7 +237,8 @@ class ImrlAgent(tf_agent.TFAgent):
         action_spec = tensor_spec.BoundedTensorSpec(
             [action_size], tf.float32, -1.0, 1.0, "action"
         )
-        learned = ImrlNetworks(config, observation_size, action_size, seed)
+        judged_size = showing.size if showing else action_size
+        learned = ImrlNetworks(config, observation_size, action_size, judged_size, seed)
         generator = tf.random.Generator.from_seed(seed, alg="philox")
         super().__init__(
             steps,
@@ -235,10 +247,13 @@ class ImrlAgent(tf_agent.TFAgent):
             ImrlPolicy(steps, action_spec, learned, generator, "stochastic"),
             train_sequence_length=None,
             num_outer_dims=1,
-            training_data_spec=_steps_spec(observation_size, action_size),
+            training_data_spec=_steps_spec(
+                observation_size, showing.row_size if showing else action_size
+            ),
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False, name="updates"),
         )
         self.config = config
+        self._showing = showing
         self.networks = learned
         self.generator = generator
         entropy = config.target_entropy
@@ -378,16 +393,20 @@ class ImrlAgent(tf_agent.TFAgent):
         # An s' that is another user's is replaced before anything can look at it.
         known = batch.own_next[:, None]
         batch = batch._replace(next_state=tf.where(known, batch.next_state, batch.state))
+        judged, items = batch.action, None
+        if self._showing:
+            weights, judged, items = self._showing.split(batch.action)
+            batch = batch._replace(action=weights)
         found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
 
         with _tape(parts["policy"]) as tape:
-            fresh = self._fresh(batch, noise)
+            fresh = self._fresh(batch, items, noise)
             loss = losses.policy_loss(fresh.q, fresh.bonus, weight)
         found["policy"] = loss, tape.gradient(loss, parts["policy"])
 
         target = self._q_target(batch)
         with _tape(parts["q"]) as tape:
-            twins = learned.twins(batch.state, batch.action)
+            twins = learned.twins(batch.state, judged)
             loss = tf.add_n([losses.q_loss(q, target, weight) for q in twins])
         found["q"] = loss, tape.gradient(loss, parts["q"])
 
@@ -437,14 +456,18 @@ class ImrlAgent(tf_agent.TFAgent):
             found["forward"] = loss, tape.gradient(loss, parts["forward"])
         return found
 
-    def _fresh(self, batch: Steps, noise: tf.Tensor) -> _Fresh:
+    def _fresh(self, batch: Steps, items: tf.Tensor | None, noise: tf.Tensor) -> _Fresh:
         """An action drawn from the policy for each row, and what eqs 11-13 ask about it."""
         learned, config = self.networks, self.config
         mean, log_std = learned.policy(batch.state)
         size = mean.shape[-1]
         u = mean + tf.exp(log_std) * noise[:, :size]
         log_policy = networks.squashed_log_prob(mean, log_std, u)
-        q = tf.minimum(*learned.twins(batch.state, tf.tanh(u)))
+        judged = tf.tanh(u)
+        if self._showing:
+            judged = self._showing.relaxed(judged, items)
+        twins = learned.twins(batch.state, judged)
+        q = tf.minimum(*twins) if config.twins == "lower" else tf.add_n(twins) / 2.0
         if learned.inverse is None:
             log_inverse = tf.zeros_like(q)
         elif learned.forward is None:

@@ -11,6 +11,7 @@ from tfrec.training.options import option
 MODES = ("faithful", "fixed")
 EXPLORATIONS = ("empowerment", "entropy", "kl")
 SUCCESSORS = ("replay", "forward")
+TWINS = ("lower", "mean")
 
 # What tuning tries, field by field.
 SPACE: dict[str, tuple] = {
@@ -36,6 +37,11 @@ class ImrlConfig:
     batch: int = option(256, "transitions in an update (ours)")
     tau: float = option(
         0.005, "how far the slow value network moves towards V in an update (ours)"
+    )
+    twins: str = option(
+        "lower",
+        "what eqs 11 and 13 take of the twin Qs (the paper does not say): lower, as SAC does; "
+        "mean, where rewards are noise and a session long, so that being wary adds up",
     )
     reward_scale: float = option(
         1.0, "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)"
@@ -76,6 +82,7 @@ class ImrlConfig:
             ("mode", MODES),
             ("exploration", EXPLORATIONS),
             ("successor", SUCCESSORS),
+            ("twins", TWINS),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(

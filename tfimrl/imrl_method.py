@@ -4,7 +4,7 @@ What was played goes to a replay; a step whose reward reaches the threshold (eq 
 crossed with another one (Algorithm 1), and what comes of it lies beside, tagged; the agent
 learns from both. The replay keeps what the simulator shows, and of an action the proto-action
 that was chosen and the features of what it showed: the agent learns from the first, the
-causal graph speaks of the second.
+causal graph and, by default, the critics speak of the second.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ from tfimrl import causal_graph, counterfactual, knowledge, proto, threshold
 from tfimrl.agent import ImrlAgent, ImrlInfo
 from tfimrl.config import ImrlConfig
 from tfimrl.online import Choice, Stretch
+from tfimrl.showing import Showing
 from tfrec.replay.steps import StepReplay, Steps
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn
@@ -22,6 +23,7 @@ from tfrec.training.options import option
 
 _NONE = "none"
 _PARTNERS = ("uniform", "nearest")
+_JUDGED = ("shown", "proto")
 _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "updates")]
 
 
@@ -50,12 +52,16 @@ class OnlineImrlConfig(ImrlConfig):
     mask_warm_up: int = option(
         800, "updates of it before it is believed; untrained, it links everything"
     )
-    # Item vectors.
-    vectors: str = option(
-        "own",
-        "what a proto-action is compared with: own, the features that items come with; "
-        "views, vectors learned from what users view while they are played at random",
+    # Items.
+    judged: str = option(
+        "shown",
+        "what critics judge where items are recommended: shown, the items' own features; "
+        "proto, the proto-action that chose them",
     )
+    softness: float = option(
+        0.2, "of shown: scores' scale in the softmax that the policy's gradient goes through"
+    )
+    vectors: str = option("own", proto.VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors")
     vector_sessions: int = option(500, "sessions played for them, part of the run's")
     jit_compile: bool = option(False, "compile updates with XLA")
@@ -65,6 +71,7 @@ class OnlineImrlConfig(ImrlConfig):
         for name, choices in (
             ("augmentation", (*knowledge.MASKS, _NONE)),
             ("partner", _PARTNERS),
+            ("judged", _JUDGED),
             ("vectors", proto.VECTORS),
         ):
             if getattr(self, name) not in choices:
@@ -76,6 +83,13 @@ class OnlineImrlConfig(ImrlConfig):
                      "vector_sessions"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not self.softness > 0:
+            raise ValueError(f"softness is {self.softness}; expected more than 0")
+        if self.judged == "shown" and self.vectors == "views":
+            raise ValueError(
+                "vectors is views with judged=shown: critics see items as they are; expected "
+                "own or viewers, or judged=proto"
+            )
         if self.neighbours > self.pool:
             raise ValueError(f"neighbours is {self.neighbours}; expected at most pool")
 
@@ -90,7 +104,7 @@ class Augmentation(tf.Module):
       config: the method's numbers.
       simulator: whose slots are known.
       replay: where pairs come from and made-up steps go to.
-      shown: the columns of the replay's actions from which on is what was shown.
+      shown: the columns of the replay's actions that are what was shown.
       seed: of the network that learns the graph.
 
     Attributes:
@@ -107,7 +121,7 @@ class Augmentation(tf.Module):
         config: OnlineImrlConfig,
         simulator: batched.Simulator,
         replay: StepReplay,
-        shown: int,
+        shown: slice,
         seed: int,
     ):
         super().__init__(name="augmentation")
@@ -133,7 +147,7 @@ class Augmentation(tf.Module):
 
     def influence(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """Of slot on slot, float32 [B, N, N]; action as the replay has it."""
-        action = action[:, self._shown :]
+        action = action[:, self._shown]
         if self.attention is not None:
             return self.attention(state, action)
         return self._known().graphs[self.config.augmentation](state, action)
@@ -195,7 +209,7 @@ class Augmentation(tf.Module):
         def update(number: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             rows = self._replay.sample_real(config.mask_batch, seeds[number])
             own = tf.cast(rows.own_next, tf.float32)
-            action = rows.action[:, self._shown :]
+            action = rows.action[:, self._shown]
             next_state = tf.where(rows.own_next[:, None], rows.next_state, rows.state)
             return number + 1, attention.update(rows.state, action, next_state, own)
 
@@ -220,7 +234,7 @@ class Augmentation(tf.Module):
         ask = self._known().ask
         assert ask is not None
         weight = tf.cast(valid, tf.float32)
-        action = first.action[:, self._shown :]
+        action = first.action[:, self._shown]
         before, after = ask(first.state, action), ask(made.state, action)
         number = tf.reduce_sum(weight)
         error = tf.math.divide_no_nan(tf.reduce_sum(weight * tf.abs(after - before)), number)
@@ -256,22 +270,31 @@ class ImrlMethod(tf.Module):
             simulator, config.vectors, config.vector_width, config.vector_sessions, seed
         )
         self.face = face
+        self._showing = None
+        if simulator.slate_size and config.judged == "shown":
+            self._showing = Showing(simulator, config.softness)
         self.agent = ImrlAgent(
-            config, face.observation_size, face.action_size, seed, config.jit_compile
+            config,
+            face.observation_size,
+            face.action_size,
+            seed,
+            config.jit_compile,
+            self._showing,
         )
         self.note_size = face.action_size if simulator.slate_size else 0
-        shown = simulator.action_size * max(1, simulator.slate_size)
+        shown = slice(
+            self.note_size,
+            self.note_size + simulator.action_size * max(1, simulator.slate_size),
+        )
         augments = config.augmentation != _NONE
         self.replay = StepReplay(
             simulator.observation_size,
-            self.note_size + shown,
+            self._showing.row_size if self._showing else shown.stop,
             config.replay_size,
             config.synthetic_size if augments else 0,
         )
         self.augmentation = (
-            Augmentation(config, simulator, self.replay, self.note_size, seed)
-            if augments
-            else None
+            Augmentation(config, simulator, self.replay, shown, seed) if augments else None
         )
         self._learns_graph = augments and config.augmentation == "learned"
         self.checked = (*self.agent.checked, *(["graph loss"] if self._learns_graph else []))
@@ -330,7 +353,7 @@ class ImrlMethod(tf.Module):
         drawn = self.replay.sample(rows, seed)
         return drawn._replace(
             state=self.face.sees(drawn.state),
-            action=drawn.action[:, : self.face.action_size],
+            action=drawn.action if self._showing else drawn.action[:, : self.face.action_size],
             next_state=self.face.sees(drawn.next_state),
         )
 
@@ -341,8 +364,11 @@ class ImrlMethod(tf.Module):
             return tf.reshape(column, [-1, *column.shape[2:]])
 
         candidates = None if stretch.candidates is None else flat(stretch.candidates)
-        shown = self.face.shown(flat(stretch.action), candidates)
-        action = tf.concat([flat(stretch.note), shown], axis=1) if self.note_size else shown
+        if self._showing:
+            action = self._showing.row(flat(stretch.note), flat(stretch.action), candidates)
+        else:
+            shown = self.face.shown(flat(stretch.action), candidates)
+            action = tf.concat([flat(stretch.note), shown], axis=1)
         done = flat(stretch.done)
         return Steps(
             state=flat(stretch.observation),

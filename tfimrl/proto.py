@@ -13,7 +13,12 @@ import tensorflow as tf
 
 from tfrec.simulators import batched, public_playing, recogym
 
-VECTORS = ("own", "views")
+VECTORS = ("own", "views", "viewers")
+VECTORS_HELP = (
+    "what tells of items: own, the features that they come with; views, vectors learned from "
+    "what users view while they are played at random; viewers, the same of what a user "
+    "viewed, while what is recommended keeps the features that it comes with"
+)
 
 RecoGym = recogym.RecoGymV1 | recogym.RecoGymV0
 
@@ -170,7 +175,7 @@ class Face(tf.Module):
 
     Args:
       simulator: who answers.
-      vectors: `own`, the features that items come with, or `views`, see `view_vectors`.
+      vectors: one of `VECTORS`; see `view_vectors`.
       width: W of learned vectors.
       sessions: played for learned vectors.
       seed: of that play.
@@ -201,16 +206,18 @@ class Face(tf.Module):
         )
         self.sessions_before = self.steps_before = 0
         self._items = None
-        if vectors == "views":
+        self._catalogue = simulator.catalogue
+        if vectors != "own":
             if not isinstance(simulator, RecoGym):
-                raise ValueError(
-                    f"vectors=views: {type(simulator).__name__} shows no views; expected own"
-                )
+                name = type(simulator).__name__
+                raise ValueError(f"vectors={vectors}: {name} shows no views; expected own")
             found = view_vectors(simulator, width, sessions, seed)
             self._items = tf.Variable(found.items, trainable=False, name="items")
             self.sessions_before, self.steps_before = found.sessions, found.steps
-            self.observation_size, self.action_size = 3 * width + 1, width
-        self._catalogue = simulator.catalogue
+            self.observation_size = 3 * width + 1
+            if vectors == "views":
+                self.action_size = width
+        self._points_at = self._items if vectors == "views" else self._catalogue
 
     def sees(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
@@ -220,8 +227,8 @@ class Face(tf.Module):
         """What the simulator is told, from proto-actions [B, W] and a turn's candidates."""
         if not self.slate_size:
             return weights
-        features = self._items if self._items is not None else self._catalogue
-        return slate(weights, candidates if features is None else features, self.slate_size)
+        features = candidates if self._points_at is None else self._points_at
+        return slate(weights, features, self.slate_size)
 
     def shown(self, action: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
         """Features of what was shown, float32 [B, k D]; a continuous action is its own."""

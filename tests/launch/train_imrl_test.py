@@ -82,7 +82,7 @@ def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
             ("--simulator=recogym", "--method=imrl", "--augmentation=true"),
             "augmentation is true: no such graph is known of RecoGymV1; expected learned",
         ),
-        (("--simulator=recsim", "--method=imrl", "--vectors=views"), "shows no views"),
+        (("--simulator=recsim", "--method=imrl", "--vectors=viewers"), "shows no views"),
         (("--simulator=recsim", "--method=imrl", "--partner=best"), "--partner=best"),
         (("--simulator=recsim", "--method=imrl", "--total_units=0"), "--total_units=0"),
         (("--simulator=recsim", "--method=imrl", "--slate=11"), "slate=11"),

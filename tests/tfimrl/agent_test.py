@@ -315,9 +315,18 @@ def test_the_distribution_has_the_density_of_the_update():
     law = learner.collect_policy.distribution(step).action
     mean, log_std = learner.networks.policy(observation)
     noise = tf.random.stateless_normal([ROWS, ACTION], [3, 4])
-    fresh = learner._fresh(rows(), noise)
+    fresh = learner._fresh(rows(), None, noise)
     action = tf.tanh(mean + tf.exp(log_std) * noise)
     np.testing.assert_allclose(law.log_prob(action), fresh.log_policy, rtol=1e-3, atol=1e-3)
+
+
+def test_of_the_twins_the_lower_or_their_mean():
+    noise = tf.zeros([ROWS, ACTION])
+    lower, mean = agent(), agent(twins="mean")  # the same weights
+    action = lower.act(rows().state)
+    twins = np.stack(lower.networks.twins(rows().state, action))  # [2, B]
+    np.testing.assert_allclose(lower._fresh(rows(), None, noise).q, twins.min(0), rtol=1e-5)
+    np.testing.assert_allclose(mean._fresh(rows(), None, noise).q, twins.mean(0), rtol=1e-5)
 
 
 def test_transitions_of_other_shapes_are_refused():
@@ -327,7 +336,8 @@ def test_transitions_of_other_shapes_are_refused():
 
 @pytest.mark.parametrize(
     "wrong", [{"mode": "both"}, {"exploration": "on"}, {"beta": -1.0}, {"tau": 2.0},
-              {"hidden": ()}, {"successor": "none"}, {"batch": 0}], ids=str,
+              {"hidden": ()}, {"successor": "none"}, {"batch": 0}, {"twins": "higher"}],
+    ids=str,
 )  # fmt: skip
 def test_config_refuses(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*expected"):

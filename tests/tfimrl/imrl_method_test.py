@@ -73,7 +73,8 @@ def test_the_replay_holds_what_was_played():
     np.testing.assert_array_equal(kept.reward, reward)
     np.testing.assert_array_equal(kept.action[:, :20], note)
     shown = np.take_along_axis(candidates, action[:, :, None], axis=1).reshape(30, 40)
-    np.testing.assert_array_equal(kept.action[:, 20:], shown)
+    np.testing.assert_array_equal(kept.action[:, 20:60], shown)
+    np.testing.assert_array_equal(kept.action[:, 60:], candidates.reshape(30, 200))
     # What was shown is what the proto-action asked for.
     scores = np.einsum("bmd,bd->bm", candidates, note)
     np.testing.assert_array_equal(action[:, 0], scores.argmax(axis=1))
@@ -96,7 +97,7 @@ def test_only_rewarded_steps_are_made_up(played):
     exchanged = []
     for state, action in zip(made.state.numpy(), made.action.numpy(), strict=True):
         [origin] = np.where((real.action.numpy() == action).all(axis=1))[0]
-        shown = action[20:40] + action[40:] > 0
+        shown = action[20:40] + action[40:60] > 0
         moved = state != real.state.numpy()[origin]
         assert not (moved & shown).any()
         exchanged.append(moved.any())
@@ -141,16 +142,28 @@ def test_so_many_pairs_at_most():
 
 
 @pytest.mark.usefixtures("eager")
-def test_recogym_in_terms_of_item_vectors():
-    learning = learner(RECOGYM, augmentation="heuristic", vectors="views", threshold_max=1.0)
+@pytest.mark.parametrize(
+    ("vectors", "judged", "width"), [("views", "proto", 3), ("viewers", "shown", 6)]
+)
+def test_recogym_in_terms_of_item_vectors(vectors, judged, width):
+    changes = {"augmentation": "heuristic", "threshold_max": 1.0}
+    learning = learner(RECOGYM, vectors=vectors, judged=judged, **changes)
     method = learning.method
-    assert method.note_size == 3 and method.replay.action.shape[1] == 3 + 6
+    assert method.note_size == width and method.replay.action.shape[1] == width + 6
     assert method.replay.state.shape[1] == 18
-    assert method.agent.networks.policy.variables[0].shape[0] == 10
+    networks = method.agent.networks
+    assert networks.policy.variables[0].shape[0] == 10
+    assert networks.critics[0].layers[0].kernel.shape[0] == 10 + width
     said = [learning.advance() for _ in range(2)]
     assert said[0]["sessions"] >= 30 and said[0]["steps"] > 30 + 30
     assert said[1]["q_loss"] > 0
     assert "augmentation/reward_error" not in said[0]  # the simulator cannot be asked
+
+
+def test_a_proto_action_may_be_judged_itself(eager):
+    learning = learner(judged="proto")
+    assert learning.method.agent.networks.critics[0].layers[0].kernel.shape[0] == 40
+    assert [learning.advance() for _ in range(2)][1]["q_loss"] > 0
 
 
 def test_what_the_ablations_leave_out():

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfimrl.online import Choice, Stretch
-from tfimrl.proto import VECTORS, Face
+from tfimrl.proto import VECTORS, VECTORS_HELP, Face
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn
 from tfrec.training import finite
@@ -26,11 +26,7 @@ class BaselineConfig:
     discount: float = option(0.99, "worth of the next step's reward")
     reward_scale: float = option(1.0, "what rewards are multiplied by before they are learned")
     # The state, the same for everybody, see `tfimrl.proto.Face`.
-    vectors: str = option(
-        "own",
-        "what tells of items: own, the features that they come with; views, vectors learned "
-        "from what users view while they are played at random",
-    )
+    vectors: str = option("own", VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors")
     vector_sessions: int = option(500, "sessions played for them, part of the run's")
 

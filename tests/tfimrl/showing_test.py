@@ -1,0 +1,64 @@
+"""What critics see of a slate, and the gradient that reaches the proto-action through it."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfimrl import proto, showing
+from tfrec.simulators import recogym, recsim
+
+ITEMS = tf.constant([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+
+
+def test_forwards_it_is_the_slate_itself():
+    weights = tf.constant([[0.9, 0.1], [-0.5, 0.3]])
+    made = showing.relaxed(weights, ITEMS, 2, 0.2)
+    np.testing.assert_array_equal(made, [[1, 1, 1, 0], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(made, proto.shown(proto.slate(weights, ITEMS, 2), ITEMS))
+    of_each = tf.repeat(ITEMS[None], 2, axis=0)
+    np.testing.assert_array_equal(showing.relaxed(weights, of_each, 2, 0.2), made)
+
+
+def test_backwards_it_is_a_softmax_of_the_items_left():
+    weights = tf.constant([[0.9, 0.1]])
+    worth = tf.constant([1.0, 2.0, 10.0, 20.0])  # of each column of the slate
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        value = tf.linalg.matvec(showing.relaxed(weights, ITEMS, 2, 0.5), worth)
+    found = tape.gradient(value, weights)[0]
+
+    items = ITEMS.numpy().astype(np.float64)
+    scores = items @ [0.9, 0.1]  # .9, .1, 1: the third is shown first
+
+    def jacobian(rows, place):
+        """Of worth . sum_i softmax_i items_i by the proto-action."""
+        p = np.exp(scores[rows] / 0.5)
+        p /= p.sum()
+        gains = items[rows] @ place
+        by_score = p * (gains - p @ gains) / 0.5
+        return by_score @ items[rows]
+
+    expected = jacobian([0, 1, 2], [1.0, 2.0]) + jacobian([0, 1], [10.0, 20.0])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_rows_hold_what_there_was_to_choose_from():
+    simulator = recsim.InterestEvolution()
+    shown = showing.Showing(simulator, 0.2)
+    assert (shown.size, shown.row_size) == (40, 20 + 40 + 200)
+    candidates = simulator.candidates(simulator.reset(3, tf.constant([1, 2])))
+    weights = tf.random.stateless_uniform([3, 20], [1, 1])
+    action = proto.slate(weights, candidates, 2)
+    parts = shown.split(shown.row(weights, action, candidates))
+    np.testing.assert_array_equal(parts.weights, weights)
+    np.testing.assert_array_equal(parts.items, candidates)
+    np.testing.assert_array_equal(parts.shown, shown.relaxed(weights, candidates))
+
+
+def test_items_that_never_change_are_not_kept():
+    simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))
+    shown = showing.Showing(simulator, 0.2)
+    assert (shown.size, shown.row_size) == (6, 12)
+    weights = tf.eye(6)[:2]
+    parts = shown.split(shown.row(weights, tf.constant([[4], [1]]), None))
+    np.testing.assert_array_equal(parts.shown, tf.one_hot([4, 1], 6))
+    np.testing.assert_array_equal(parts.items, tf.eye(6))

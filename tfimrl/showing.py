@@ -1,0 +1,102 @@
+"""What critics judge where items are recommended: what was shown, not the proto-action.
+
+Which items a proto-action points at jumps as it turns, so a critic of proto-actions has to
+learn that ranking from rewards alone. Users see the items; what they do depends on those. Here
+critics are asked about the features of the items shown, and the policy learns through them
+with a straight-through estimator (Bengio et al. 2013, arXiv:1308.3432): forwards the items
+with the highest scores, backwards as if each place of the slate were a softmax over the items
+that are left. All ours: the paper says nothing of discrete items.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfimrl import proto
+from tfrec.simulators import batched
+
+
+def relaxed(weights: tf.Tensor, items: tf.Tensor, size: int, softness: float) -> tf.Tensor:
+    """Features of the slate that a proto-action chooses, with a gradient.
+
+    Args:
+      weights: the proto-action, float32 [B, D].
+      items: float32 [B, m, D] of each row's candidates, or [m, D] of all rows'.
+      size: k, items in a slate.
+      softness: of the softmax that gradients go through, in scores; more reaches more items.
+
+    Returns:
+      float32 [B, k D], the same as `proto.shown(proto.slate(...), ...)` gives.
+    """
+    alike = items.shape.rank == 2
+    scores = tf.einsum("md,bd->bm" if alike else "bmd,bd->bm", items, weights)
+    places = []
+    for _ in range(size):
+        soft = tf.nn.softmax(scores / softness)  # [B, m]
+        hard = tf.one_hot(tf.argmax(scores, axis=1), tf.shape(scores)[1])
+        chosen = hard + (soft - tf.stop_gradient(soft))  # in this order exactly `hard`
+        places.append(tf.einsum("bm,md->bd" if alike else "bm,bmd->bd", chosen, items))
+        scores = tf.where(hard > 0, scores.dtype.min / 2, scores)
+    return tf.concat(places, axis=1)
+
+
+class Parts(NamedTuple):
+    """A replay's action.
+
+    Attributes:
+      weights: the proto-action, float32 [B, D].
+      shown: features of what it showed, float32 [B, k D].
+      items: of what there was to choose from, float32 [B, m, D], or [m, D] of all rows.
+    """
+
+    weights: tf.Tensor
+    shown: tf.Tensor
+    items: tf.Tensor
+
+
+class Showing:
+    """How a simulator's items stand in a replay, and what critics see of them.
+
+    Args:
+      simulator: who has items.
+      softness: see `relaxed`.
+
+    Attributes:
+      size: k D, width of what critics see.
+      row_size: columns of a replay's action: proto-action, what was shown, and what there
+        was to choose from unless that is always the same.
+    """
+
+    def __init__(self, simulator: batched.Simulator, softness: float):
+        self._softness = softness
+        self._slate, self._width = simulator.slate_size, simulator.action_size
+        self._catalogue = simulator.catalogue
+        self._items = 0
+        if self._catalogue is None:
+            offered = simulator.candidates(simulator.reset(1, tf.zeros([2], tf.int32)))
+            assert offered is not None
+            self._items = offered.shape[1]
+        self.size = self._slate * self._width
+        self.row_size = self._width + self.size + self._items * self._width
+
+    def row(
+        self, weights: tf.Tensor, action: tf.Tensor, candidates: tf.Tensor | None
+    ) -> tf.Tensor:
+        """What a replay keeps, float32 [B, row_size]; action int32 [B, k]."""
+        if self._catalogue is not None:
+            return tf.concat([weights, proto.shown(action, self._catalogue)], axis=1)
+        assert candidates is not None
+        offered = tf.reshape(candidates, [-1, self._items * self._width])
+        return tf.concat([weights, proto.shown(action, candidates), offered], axis=1)
+
+    def split(self, row: tf.Tensor) -> Parts:
+        """The parts of rows float32 [B, row_size]."""
+        sizes = [self._width, self.size, self._items * self._width]
+        weights, shown, offered = tf.split(row, sizes, axis=1)
+        if self._catalogue is not None:
+            return Parts(weights, shown, self._catalogue)
+        return Parts(weights, shown, tf.reshape(offered, [-1, self._items, self._width]))
+
+    def relaxed(self, weights: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """What proto-actions show, float32 [B, k D], with a gradient."""
+        return relaxed(weights, items, self._slate, self._softness)
