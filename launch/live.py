@@ -188,20 +188,20 @@ _FITTED: dict[str, dict[str, Any]] = {
     },
     "recogym": {
         "hidden": (64,),
-        "batch": 4096,
+        "batch": 512,  # each step is learned from twice; oftener, its noise is learned
         "learning_rate": 1e-3,
+        "final_rate": 0.05,
         "tau": 0.02,
         "discount": 0.3,  # no recommendation changes what comes later, but for a click
-        "twins": "mean",
-        "target_entropy": 0.0,
+        "target_entropy": -10.0,
         "beta": 1e-4,
         "augmentation": "heuristic",  # learned, its 101 slots would take most of the time
         "vectors": "views",
-        "vector_width": 16,
-        "vector_sessions": 2_000,
+        "vector_width": 8,
+        "vector_sessions": 1_000,
         "reward_scale": 10.0,  # a click in a hundred steps
         "initial_temperature": 0.001,
-        "replay_size": 500_000,
+        "replay_size": 1_000_000,
     },
     "virtualtb": {
         "hidden": (128, 128),
@@ -225,8 +225,8 @@ _FITTED_IMRL: dict[str, dict[str, Any]] = {"recogym": {"vectors": "viewers"}}
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
     "recsim": {"stretch": 32, "updates": 36, "warm_up": 40_000, "total_units": 300},
-    "recogym": {"sessions": 256, "stretch": 32, "updates": 24, "warm_up": 50_000,
-                "total_units": 120, "test_every": 10, "test_sessions": 2_000},
+    "recogym": {"sessions": 256, "stretch": 32, "updates": 32, "warm_up": 50_000,
+                "total_units": 200, "test_every": 10, "test_sessions": 2_000},
     "virtualtb": {"sessions": 128, "stretch": 8, "updates": 32, "warm_up": 50_000,
                   "total_units": 200, "test_every": 10},
 }  # fmt: skip

@@ -19,6 +19,7 @@ from tfimrl.showing import Showing
 from tfrec.replay.steps import StepReplay, Steps
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn
+from tfrec.training import schedule
 from tfrec.training.options import option
 
 _NONE = "none"
@@ -52,6 +53,7 @@ class OnlineImrlConfig(ImrlConfig):
     mask_warm_up: int = option(
         800, "updates of it before it is believed; untrained, it links everything"
     )
+    final_rate: float = option(1.0, "learning rate at the run's end, as a share of the first")
     # Items.
     judged: str = option(
         "shown",
@@ -83,6 +85,8 @@ class OnlineImrlConfig(ImrlConfig):
                      "vector_sessions"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not 0 <= self.final_rate <= 1:
+            raise ValueError(f"final_rate is {self.final_rate}; expected 0 to 1")
         if not self.softness > 0:
             raise ValueError(f"softness is {self.softness}; expected more than 0")
         if self.judged == "shown" and self.vectors == "views":
@@ -320,6 +324,12 @@ class ImrlMethod(tf.Module):
         self.replay.add(steps)
         if self.augmentation is not None:
             self.augmentation.make(steps, progress, self._seed())
+
+    def anneal(self, progress: tf.Tensor) -> None:
+        """Of the agent's parts; the network that learns the graph keeps its own."""
+        config = self.config
+        rate = schedule.annealed(config.learning_rate, config.final_rate, progress)
+        self.agent.optimizer.learning_rate.assign(rate)
 
     def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Updates of the agent, then of the network that learns the graph."""

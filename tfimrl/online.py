@@ -80,6 +80,9 @@ class Method(Protocol):
           progress: float scalar, share of the run that is over, for schedules.
         """
 
+    def anneal(self, progress: tf.Tensor) -> None:
+        """Sets the learning rate. Graph code; `progress` as in `observe`."""
+
     def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Makes so many updates. Graph code.
 

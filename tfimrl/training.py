@@ -121,6 +121,7 @@ class OnlineLearner(tf.Module):
         self.unit.assign_add(1)
         progress = tf.cast(self.unit, tf.float32) / config.total_units
         self.method.observe(stretch, progress)
+        self.method.anneal(progress)
         ready = self.steps >= config.warm_up
         learned, bad = self.method.learn(tf.where(ready, config.updates, 0))
         numbers = {

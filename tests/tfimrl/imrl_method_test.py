@@ -160,6 +160,13 @@ def test_recogym_in_terms_of_item_vectors(vectors, judged, width):
     assert "augmentation/reward_error" not in said[0]  # the simulator cannot be asked
 
 
+def test_the_learning_rate_falls_over_the_run(eager):
+    learning = learner(augmentation="none", learning_rate=1e-2, final_rate=0.1)
+    learning.advance()  # one of twenty units
+    rate = 1e-2 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi / 20)))
+    np.testing.assert_allclose(learning.method.agent.optimizer.learning_rate, rate, rtol=1e-5)
+
+
 def test_a_proto_action_may_be_judged_itself(eager):
     learning = learner(judged="proto")
     assert learning.method.agent.networks.critics[0].layers[0].kernel.shape[0] == 40

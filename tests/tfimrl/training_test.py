@@ -78,6 +78,7 @@ class Remembering(tf.Module):
         self.updates = tf.Variable(0)
         self.progress = tf.Variable(0.0)
         self.told = []
+        self.annealed = tf.Variable(0.0)
 
     def explore(self, turn):
         batch = tf.shape(turn.observation)[0]
@@ -86,6 +87,9 @@ class Remembering(tf.Module):
 
     def greedy(self, turn):
         return self.explore(turn).action
+
+    def anneal(self, progress):
+        self.annealed.assign(progress)
 
     def observe(self, stretch, progress):
         self.progress.assign(progress)
@@ -156,6 +160,7 @@ def test_counts_and_when_learning_begins():
     assert [row["made"] for row in rows] == [0, 4, 4]  # from 70 steps on
     assert rows[0]["play/ctr"] == 0.5 and rows[0]["play/reward_per_step"] == 1.0
     assert int(learning.unit) == 3 and learning.method.progress.numpy() == np.float32(0.3)
+    assert learning.method.annealed.numpy() == np.float32(0.3)
     again = learner()
     ended = [stretches(again, 1).done.sum() for _ in range(3)]
     np.testing.assert_array_equal([row["sessions"] for row in rows], np.cumsum(ended))

@@ -13,7 +13,7 @@ from tfimrl.online import Choice, Stretch
 from tfimrl.proto import VECTORS, VECTORS_HELP, Face
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn
-from tfrec.training import finite
+from tfrec.training import finite, schedule
 from tfrec.training.options import option
 
 
@@ -23,6 +23,7 @@ class BaselineConfig:
 
     hidden: tuple[int, ...] = option((256, 256), "widths of the hidden layers")
     learning_rate: float = option(3e-4, "Adam's learning rate of every part")
+    final_rate: float = option(1.0, "learning rate at the run's end, as a share of the first")
     discount: float = option(0.99, "worth of the next step's reward")
     reward_scale: float = option(1.0, "what rewards are multiplied by before they are learned")
     # The state, the same for everybody, see `tfimrl.proto.Face`.
@@ -47,6 +48,7 @@ class BaselineConfig:
                 raise ValueError(f"{name} is {value}; expected {expected}")
         shares = (
             "discount",
+            "final_rate",
             "tau",
             "action_dropout",
             "epsilon",
@@ -173,6 +175,13 @@ class Baseline(tf.Module, abc.ABC):
         return
 
     # What all do.
+
+    def anneal(self, progress: tf.Tensor) -> None:
+        """See `tfimrl.online.Method`."""
+        config = self.config
+        rate = schedule.annealed(config.learning_rate, config.final_rate, progress)
+        for optimizer in self.optimizers.values():
+            optimizer.learning_rate.assign(rate)
 
     def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """See `tfimrl.online.Method`."""

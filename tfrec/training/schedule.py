@@ -42,6 +42,18 @@ def learning_rate(config: Schedule, unit: int) -> float:
     return top * (0.05 + 0.95 * 0.5 * (1.0 + float(np.cos(np.pi * share))))
 
 
+def annealed(first: float, final: float, progress: tf.Tensor) -> tf.Tensor:
+    """A rate that falls along half a cosine. Graph code.
+
+    Args:
+      first: at the beginning.
+      final: at the end, as a share of the first.
+      progress: float scalar, share of the run that is over.
+    """
+    left = 0.5 * (1.0 + tf.cos(np.pi * tf.clip_by_value(progress, 0.0, 1.0)))
+    return first * (final + (1.0 - final) * left)
+
+
 def repeat(update: Callable[[], tuple[Any, ...]], times: tf.Tensor) -> tuple[Any, ...]:
     """Updates one after the other until one goes bad. Graph code.
 

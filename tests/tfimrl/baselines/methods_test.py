@@ -97,6 +97,16 @@ def test_tries_become_fewer_until_their_share_of_the_run():
         assert float(learner.epsilon) == pytest.approx(expected)
 
 
+def test_the_learning_rate_of_every_part_falls():
+    config = reinforce.CONFIG(hidden=(8,), learning_rate=1e-2, final_rate=0.1)
+    learner = reinforce.Reinforce(config, toy.Toy(), 1)
+    assert len(learner.optimizers) == 2
+    for progress, expected in ((0.0, 1e-2), (0.5, 5.5e-3), (1.0, 1e-3)):
+        learner.anneal(tf.constant(progress))
+        for optimizer in learner.optimizers.values():
+            np.testing.assert_allclose(optimizer.learning_rate, expected, rtol=1e-5)
+
+
 def test_deers_reads_what_is_liked_and_what_not_the_strongest_last():
     # Two numbers for each of three features: sums 3, -1, 0.
     observation = tf.constant([[1.0, -1.0, 0.5, 2.0, 0.0, -0.5]])

@@ -29,6 +29,13 @@ def test_a_schedule_without_play_divides_by_nothing():
     assert schedule.learning_rate(config, 1) == 0.5
 
 
+def test_a_rate_falls_along_half_a_cosine():
+    shares = tf.constant([0.0, 0.5, 1.0, 1.5])
+    rates = schedule.annealed(2.0, 0.1, shares)
+    np.testing.assert_allclose(rates, [2.0, 1.1, 0.2, 0.2], rtol=1e-6)
+    np.testing.assert_array_equal(schedule.annealed(2.0, 1.0, shares), [2.0] * 4)
+
+
 @pytest.mark.parametrize("times, bad_at, made", [(3, 99, 3), (3, 2, 2), (1, 99, 1)])
 def test_updates_repeat_until_one_goes_bad_and_report_means(times, bad_at, made):
     count = tf.Variable(0)
