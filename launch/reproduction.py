@@ -188,7 +188,9 @@ def _section(
         if not found:
             continue
         summaries = {method: metrics.summarise(by_seed) for method, by_seed in found.items()}
-        path = plots.save(plots.policies(summaries, title=title), out / f"{stem}_{name}.png")
+        heading = f"{title}; a click stands for {experiments.DATA_SETS[name].reward}"
+        figure = plots.policies(summaries, title=heading)
+        path = plots.save(figure, out / f"{stem}_{name}.png")
         pictures.append(page.Picture(path, title, f"{title}: reward, CTR and depth."))
         curves = {
             method: plots.played([cell_folder / "metrics.jsonl" for cell_folder in folders])

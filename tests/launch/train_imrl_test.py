@@ -100,7 +100,7 @@ def test_mistakes(tmp_path, capfd, arguments, message):
 
 def test_a_run_of_another_configuration_is_refused(command, run, capfd):
     assert train(*command, f"--out={run}", "--discount=0.5") == 2
-    assert "discount: was 0.995, is now 0.5" in capfd.readouterr().err
+    assert "discount: was 0.9995, is now 0.5" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["imrl_ea", "sac"])
@@ -123,7 +123,8 @@ def test_virtual_taobao(tmp_path):
         pytest.skip("TFREC_DATA has no folder virtualtb")
     where = ("--simulator=virtualtb", f"--virtualtb_path={folder}", f"--out={tmp_path / 'run'}")
     assert train(*where, "--method=imrl", "--partner=nearest", *TINY, *MASK,
-                 "--neighbours=4", "--pool=16") == 0  # fmt: skip
+                 "--neighbours=4", "--pool=16", "--augmentation=learned",
+                 "--threshold_ramp=0.5") == 0  # fmt: skip
     found = rows(tmp_path / "run")
     assert found[0]["augmentation/threshold"] < found[-1]["augmentation/threshold"] == 10
     policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))

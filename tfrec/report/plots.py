@@ -114,12 +114,15 @@ def learning_curve(
             axes.plot(units, by_seed.T, color=colour, alpha=0.4, linewidth=0.8)
         axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label)
     axes.margins(x=0.02)
-    for policy, level in (references or {}).items():
-        colour = style.policy_colour(policy)
-        axes.axhline(level, color=colour, linestyle="--", linewidth=1.4)
-        axes.annotate(style.policy_name(policy), (1, level), (4, 0), va="center", fontsize=9,
+    levels = references or {}
+    for policy, level in levels.items():
+        axes.axhline(level, color=style.policy_colour(policy), linestyle="--", linewidth=1.4)
+    bottom, top = axes.get_ylim()
+    beside = _apart(list(levels.values()), (top - bottom) / 20)  # a line of text each
+    for policy, height in zip(levels, beside, strict=True):
+        axes.annotate(style.policy_name(policy), (1, height), (4, 0), va="center", fontsize=9,
                       xycoords=("axes fraction", "data"), textcoords="offset points",
-                      color=colour, annotation_clip=False)  # fmt: skip
+                      color=style.policy_colour(policy), annotation_clip=False)  # fmt: skip
     axes.set_xlabel(xlabel)
     axes.set_ylabel(f"{style.metric_name(metric)} ({style.metric_unit(metric)})")
     axes.set_title(title)
@@ -190,6 +193,15 @@ def goals(
     axes.set_title(f"{title} (95% intervals)")
     figure.legend(loc="outside right upper")
     return figure
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """The same heights, moved up where they are closer to one below than the gap."""
+    moved = list(heights)
+    last = -np.inf
+    for index in np.argsort(heights):
+        moved[index] = last = max(heights[index], last + gap)
+    return moved
 
 
 def _arms(interval: Mapping[str, float]) -> np.ndarray:
