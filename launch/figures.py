@@ -8,6 +8,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -211,6 +212,8 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
             print(f"{cell.simulator}: judged in the port alone, the original cannot be asked")
             work = dataclasses.replace(work, original_sessions=0)
     curves.run(cell.folder(out), work)
+    # They hold the replay, gigabytes of it, and what is done is not gone on with.
+    shutil.rmtree(cell.folder(out) / "checkpoints", ignore_errors=True)
 
 
 def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:

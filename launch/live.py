@@ -193,7 +193,8 @@ _FITTED: dict[str, dict[str, Any]] = {
         "final_rate": 0.05,
         "tau": 0.02,
         "discount": 0.3,  # no recommendation changes what comes later, but for a click
-        "target_entropy": -10.0,
+        "target_entropy": 20.0,
+        "softness": 0.5,  # of a hundred products, or gradients reach the best one alone
         "beta": 1e-4,
         "augmentation": "heuristic",  # learned, its 101 slots would take most of the time
         "vectors": "views",
@@ -226,7 +227,7 @@ _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
     "recsim": {"stretch": 32, "updates": 36, "warm_up": 40_000, "total_units": 300},
     "recogym": {"sessions": 256, "stretch": 32, "updates": 32, "warm_up": 50_000,
-                "total_units": 200, "test_every": 10, "test_sessions": 2_000},
+                "total_units": 100, "test_every": 10, "test_sessions": 2_000},
     "virtualtb": {"sessions": 128, "stretch": 8, "updates": 32, "warm_up": 50_000,
                   "total_units": 200, "test_every": 10},
 }  # fmt: skip

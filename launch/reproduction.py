@@ -188,10 +188,12 @@ def _section(
         if not found:
             continue
         summaries = {method: metrics.summarise(by_seed) for method, by_seed in found.items()}
-        heading = f"{title}; a click stands for {experiments.DATA_SETS[name].reward}"
-        figure = plots.policies(summaries, title=heading)
-        path = plots.save(figure, out / f"{stem}_{name}.png")
-        pictures.append(page.Picture(path, title, f"{title}: reward, CTR and depth."))
+        path = plots.save(plots.policies(summaries, title=title), out / f"{stem}_{name}.png")
+        caption = (
+            f"{title}: reward, CTR and depth. A click stands for "
+            f"{experiments.DATA_SETS[name].reward}."
+        )
+        pictures.append(page.Picture(path, title, caption))
         curves = {
             method: plots.played([cell_folder / "metrics.jsonl" for cell_folder in folders])
             for method in learned
@@ -214,6 +216,8 @@ def _section(
             )
             path = plots.save(figure, out / f"{stem}_{name}_learning.png")
             caption = f"{title}: each round's sessions, exploration included."
+            if environment.startswith("high_variance"):
+                caption += " Rewards as methods are paid them: late and with noise."
             pictures.append(page.Picture(path, f"{title}, learning", caption))
     return page.Section(_TITLES[environment], text, pictures)
 

@@ -96,6 +96,7 @@ def test_what_a_figure_leaves(finished):
     seeds = [out / f"recsim/imrl_ea/seed{seed}" for seed in range(2)]
     assert all((seed / "policy/saved_model.pb").exists() for seed in seeds)
     assert all(list((seed / "tensorboard").iterdir()) for seed in seeds)
+    assert not any((seed / "checkpoints").exists() for seed in seeds), "gigabytes of replay"
 
 
 def test_a_second_call_runs_nothing_and_shows_what_was_not_run(finished, capfd):
