@@ -26,6 +26,7 @@ _CONTROLS = {
     "heuristic": "interest x quality",
     "last_viewed": "last viewed",
     "most_viewed": "most viewed",
+    "best_product": "best one product for all",
     "bayes": "Bayes-optimal",
     "oracle": "oracle (sees the hidden user)",
 }

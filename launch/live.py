@@ -89,6 +89,7 @@ _CONTROLS: dict[str, dict[str, Callable[[Any], Policy]]] = {
         "random": public_playing.random,
         "last_viewed": recogym.last_viewed,
         "most_viewed": recogym.most_viewed,
+        "best_product": recogym.best_product,
         "bayes": recogym_posterior.bayes_optimal,
         "oracle": recogym.oracle,
     },

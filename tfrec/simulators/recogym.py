@@ -380,6 +380,18 @@ def most_viewed(simulator: _RecoGym) -> Policy:
     return lambda turn: best(turn.observation[:, : simulator.config.products], 1)
 
 
+def best_product(simulator: RecoGymV1) -> Policy:
+    """Always the product that a new user clicks most, by the true parameters: one for all."""
+    parameters = simulator.parameters
+    nodes, weights = np.polynomial.hermite_e.hermegauss(20)
+    # A new user's vector is N(0, I), so a product's score is N(mu, |beta|^2).
+    spread = np.linalg.norm(parameters.beta, axis=1)
+    scores = parameters.mu_bandit[:, None] + spread[:, None] * nodes  # [P, 20]
+    clicks = click_curve(tf.constant(scores)).numpy() @ weights
+    product = int(clicks.argmax())
+    return lambda turn: tf.fill([tf.shape(turn.observation)[0], 1], product)
+
+
 def oracle(simulator: _RecoGym) -> Policy:
     """The product with the highest click probability, which no honest policy knows."""
     return lambda turn: best(simulator.click_probabilities(turn.state), 1)

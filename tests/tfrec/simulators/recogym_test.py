@@ -282,3 +282,12 @@ def test_beliefs_are_followed_in_the_original(original):
 def test_clusters_must_divide_the_products():
     with pytest.raises(ValueError, match="products=10; expected a multiple of clusters=3"):
         recogym.RecoGymV0(recogym.RecoGymV0Config(products=10, clusters=3))
+
+
+def test_the_best_product_for_all_is_clicked_more_than_any_other():
+    state = V1.reset(20_000, tf.constant([5, 1]))
+    clicks = tf.reduce_mean(V1.click_probabilities(state), axis=0).numpy()  # [P]
+    turn = public_playing.turn_of(V1, state, tf.constant([0, 0]))
+    action = recogym.best_product(V1)(turn)
+    assert action.shape == [20_000, 1] and len(np.unique(action)) == 1
+    assert int(action[0, 0]) == clicks.argmax()
