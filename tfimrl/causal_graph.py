@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfrec.training import finite
 from tfrec.training.options import option
 
 # (state [B, S], action [B, D]) -> float [B, N, N], how much slot i bears on next slot j.
@@ -250,7 +251,8 @@ class SetAttention(tf.Module):
           weight: float [B], 0 for rows whose next state is not the user's own.
 
         Returns:
-          The loss before the step, a scalar.
+          The loss before the step, a scalar; NaN if it or a gradient was not finite, and then
+          no weight moved.
         """
         with tf.GradientTape() as tape:
             prediction, maps = self._forward(state, action)
@@ -261,8 +263,14 @@ class SetAttention(tf.Module):
             loss = tf.math.divide_no_nan(tf.reduce_sum(weight * cost), tf.reduce_sum(weight))
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss
+        checked = {str(number): tensor for number, tensor in enumerate([loss, *gradients])}
+        fine = finite.first_non_finite(checked) < 0
+
+        def move() -> tf.Tensor:
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss
+
+        return tf.cond(fine, move, lambda: tf.constant(np.nan, tf.float32))
 
     def _forward(
         self, state: tf.Tensor, action: tf.Tensor

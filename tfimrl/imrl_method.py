@@ -205,7 +205,11 @@ class Augmentation(tf.Module):
         return self.attention.optimizer.iterations >= self.config.mask_warm_up
 
     def learn(self, seed: tf.Tensor) -> tf.Tensor:
-        """Some updates of the network that learns the graph; the last one's loss."""
+        """Some updates of the network that learns the graph.
+
+        Returns:
+          The last one's loss; NaN if one was not finite, and from that one on none was made.
+        """
         assert self.attention is not None
         attention, config = self.attention, self.config
         seeds = tf.random.experimental.stateless_split(seed, config.mask_updates)
@@ -217,8 +221,10 @@ class Augmentation(tf.Module):
             next_state = tf.where(rows.own_next[:, None], rows.next_state, rows.state)
             return number + 1, attention.update(rows.state, action, next_state, own)
 
-        first = (tf.constant(0), tf.constant(0.0))
-        return tf.while_loop(lambda i, _: i < config.mask_updates, update, first)[1]
+        def going(number: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
+            return (number < config.mask_updates) & tf.math.is_finite(loss)
+
+        return tf.while_loop(going, update, (tf.constant(0), tf.constant(0.0)))[1]
 
     def _partners(
         self, first: Steps, pairs: tf.Tensor, seeds: tf.Tensor

@@ -227,6 +227,17 @@ def test_rows_of_no_weight_teach_nothing():
         np.testing.assert_array_equal(one, other)
 
 
+def test_bad_numbers_move_no_weight():
+    slots = causal_graph.Slots.of_sizes([1], [1])
+    model = causal_graph.SetAttention(SMALL, slots, seed=3)
+    before = [v.numpy() for v in model.variables]
+    ones = tf.ones([2, 1])
+    assert np.isnan(model.update(ones, ones, ones * np.inf, tf.ones([2])))
+    for variable, old in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, old)
+    assert np.isfinite(model.update(ones, ones, ones, tf.ones([2])))
+
+
 def test_a_checkpoint_learns_on(tmp_path):
     slots = causal_graph.Slots.of_sizes([2], [1])
     before, after = (causal_graph.SetAttention(SMALL, slots, seed=s) for s in (1, 2))
