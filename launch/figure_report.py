@@ -130,9 +130,13 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
         axes.fill_between(
             tested.sessions, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0
         )
-    for control, judged in panel.controls.items():
-        axes.axhline(judged[metric], color="#555555", linestyle="--", linewidth=1.2)
-        axes.annotate(_CONTROLS[control], (1, judged[metric]), (4, 0), va="center", fontsize=8,
+    levels = [judged[metric] for judged in panel.controls.values()]
+    for level in levels:
+        axes.axhline(level, color="#555555", linestyle="--", linewidth=1.2)
+    bottom, top = axes.get_ylim()
+    beside = plots.apart(levels, (top - bottom) / 35)  # a line of text each
+    for control, height in zip(panel.controls, beside, strict=True):
+        axes.annotate(_CONTROLS[control], (1, height), (4, 0), va="center", fontsize=8,
                       xycoords=("axes fraction", "data"), textcoords="offset points",
                       annotation_clip=False)  # fmt: skip
     absent = [panel.titles[m] for m, folders in panel.runs.items() if not folders]

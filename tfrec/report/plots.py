@@ -118,7 +118,7 @@ def learning_curve(
     for policy, level in levels.items():
         axes.axhline(level, color=style.policy_colour(policy), linestyle="--", linewidth=1.4)
     bottom, top = axes.get_ylim()
-    beside = _apart(list(levels.values()), (top - bottom) / 20)  # a line of text each
+    beside = apart(list(levels.values()), (top - bottom) / 20)  # a line of text each
     for policy, height in zip(levels, beside, strict=True):
         axes.annotate(style.policy_name(policy), (1, height), (4, 0), va="center", fontsize=9,
                       xycoords=("axes fraction", "data"), textcoords="offset points",
@@ -195,8 +195,8 @@ def goals(
     return figure
 
 
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """The same heights, moved up where they are closer to one below than the gap."""
+def apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Where labels of such heights stand: moved up where closer to the one below than the gap."""
     moved = list(heights)
     last = -np.inf
     for index in np.argsort(heights):

@@ -107,6 +107,6 @@ def test_drawing_leaves_the_callers_style_alone():
 
 
 def test_labels_of_levels_do_not_overlap():
-    assert plots._apart([3.0, 1.0, 1.1], 0.5) == [3.0, 1.0, 1.5]
-    assert plots._apart([1.0, 1.0, 1.0], 0.5) == [1.0, 1.5, 2.0]
-    assert plots._apart([], 0.5) == []
+    assert plots.apart([3.0, 1.0, 1.1], 0.5) == [3.0, 1.0, 1.5]
+    assert plots.apart([1.0, 1.0, 1.0], 0.5) == [1.0, 1.5, 2.0]
+    assert plots.apart([], 0.5) == []
