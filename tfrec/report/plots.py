@@ -196,7 +196,7 @@ def goals(
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Where labels of such heights stand: moved up where closer to the one below than the gap."""
+    """Where labels of such heights stand: moved up where closer than the gap to one below."""
     moved = list(heights)
     last = -np.inf
     for index in np.argsort(heights):
