@@ -15,7 +15,7 @@ import dataclasses
 import gc
 import pathlib
 import signal
-import threading
+import time
 
 import numpy as np
 import rich
@@ -66,9 +66,9 @@ def main(_):
     limits = flags.read(service.LimitsConfig)
     logging.set_verbosity(logging.INFO)
     tf.get_logger().setLevel("ERROR")  # it calls the way to load without leaks deprecated
-    asked_to_end = threading.Event()
+    asked_to_end: list[bool] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_end.set())
+        signal.signal(number, lambda *_: asked_to_end.append(True))
     # What is imported by now stays: without it, a collection when a version is unloaded takes
     # milliseconds, and no request waits for it.
     gc.freeze()
@@ -91,7 +91,10 @@ def main(_):
         print(f"REST {rest}/v1/models/{name}:predict", flush=True)
         if config.ui:
             print(f"page {rest}/", flush=True)
-        asked_to_end.wait()
+        # A lock that is waited for would sleep through a signal that comes just before it is
+        # asked for, and deadlock with a handler that wants it.
+        while not asked_to_end:
+            time.sleep(0.1)
         print("draining", flush=True)
     print("done", flush=True)
 
