@@ -36,23 +36,44 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
 
     def policy(turn: session.Turn) -> tf.Tensor:
         scores = _scores(model, goal, turn)  # [B, A]
-        if turn.blocked is not None:
-            scores = tf.where(turn.blocked, scores.dtype.min, scores)
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)
         coin = tf.random.stateless_uniform([tf.shape(scores)[0]], seeds[1]) < epsilon
-        # Finding the pool costs more than the scores: only for those who try one, [b].
+        # Finding the pool costs as much as the scores: only for those who try one, [b].
         rows = tf.where(coin)[:, 0]
         own = tf.gather(scores, rows)  # [b, A]
-        worst = tf.math.top_k(own, tried, sorted=False).values  # [b, tried]
-        worst = tf.reduce_min(worst, axis=1, keepdims=True)
-        noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
-        drawn = tf.where(own >= worst, noise, -1.0)
         blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
+        noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
+        drawn = tf.where(own >= pool_edge(own, blocked, tried), noise, -1.0)
         return tf.tensor_scatter_nd_update(
-            session.best(scores, None), rows[:, None], session.best(drawn, blocked)
+            session.best(scores, turn.blocked), rows[:, None], session.best(drawn, blocked)
         )
 
     return policy
+
+
+def pool_edge(scores: tf.Tensor, blocked: tf.Tensor | None, size: int) -> tf.Tensor:
+    """A score that `size` of the items that are not blocked reach, float [B, 1].
+
+    Found by halving the range of the scores, which is several times as fast as to sort out the
+    best ones. Items within a millionth of the range of each other may come in together.
+
+    Args:
+      scores: float [B, A].
+      blocked: bool [B, A] or None.
+      size: how many; of fewer that are not blocked, all.
+    """
+    free = scores if blocked is None else tf.where(blocked, scores.dtype.max, scores)
+    low = tf.reduce_min(free, axis=1, keepdims=True)  # [B, 1], all of them reach it
+    # Blocked items can be in no pool: they are as low as the lowest.
+    scores = scores if blocked is None else tf.where(blocked, scores.dtype.min, scores)
+    high = tf.reduce_max(scores, axis=1, keepdims=True)
+    for _ in range(20):
+        middle = (low + high) / 2.0
+        reached = tf.reduce_sum(tf.cast(scores >= middle, tf.float32), axis=1, keepdims=True)
+        enough = reached >= size
+        low = tf.where(enough, middle, low)
+        high = tf.where(enough, high, middle)
+    return low
 
 
 def _scores(model: WorldModel, goal: tf.Tensor, turn: session.Turn) -> tf.Tensor:

@@ -68,9 +68,16 @@ class Perceptron(tf.Module):
             self.layers.append(layer)
 
     def features(self, *inputs: tf.Tensor) -> tf.Tensor:
-        """What the last hidden layer says, float [B, hidden[-1]]."""
-        x = tf.concat(inputs, axis=-1)
-        for layer in self.layers[:-1]:
+        """What the last hidden layer says, float [B, hidden[-1]]; with none, the inputs."""
+        if len(self.layers) == 1:
+            return tf.concat(inputs, axis=-1)
+        # The first product input by input: the compiler then takes the one with the state once
+        # for all actions that are judged in it, and the gradient of an action alone.
+        first, *others = self.layers[:-1]
+        kernels = tf.split(first.kernel, [x.shape[-1] for x in inputs])
+        products = [x @ kernel for x, kernel in zip(inputs, kernels, strict=True)]
+        x = tf.nn.relu(tf.add_n(products) + first.bias)
+        for layer in others:
             x = tf.nn.relu(layer(x))
         return x
 

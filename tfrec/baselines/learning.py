@@ -123,14 +123,10 @@ class BaselineLearner(tf.Module, abc.ABC):
             seeds = tf.random.experimental.stateless_split(turn.seed, 3)
             chosen = playing(turn._replace(seed=seeds[0]))
             coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
-            # A number for each candidate is dear: only for those who try one, [b].
-            rows = tf.where(coin)[:, 0]
-            noise = tf.random.stateless_uniform(
-                [tf.size(rows), self.spec.num_candidates], seeds[1]
-            )
+            rows = tf.where(coin)[:, 0]  # [b]
             blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
-            drawn = session.best(noise, blocked)
-            return tf.tensor_scatter_nd_update(chosen, rows[:, None], drawn)
+            tried = session.drawn(tf.size(rows), self.spec.num_candidates, blocked, seeds[1])
+            return tf.tensor_scatter_nd_update(chosen, rows[:, None], tried)
 
         return policy
 

@@ -19,6 +19,7 @@ WorldState = Any  # a nest of tensors, each [B, ...]; only the world looks insid
 # which those who have left are dropped. Clearing costs less than a step.
 _WHOLE = 32
 _STRETCH = 16
+_TRIES = 16  # draws among which an item that may be shown is looked for
 
 
 class Responses(NamedTuple):
@@ -110,6 +111,32 @@ def best(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
     if blocked is not None:
         scores = tf.where(blocked, scores.dtype.min, scores)
     return tf.argmax(scores, axis=-1, output_type=tf.int32) + 1
+
+
+def drawn(
+    rows: int | tf.Tensor, items: int, blocked: tf.Tensor | None, seed: tf.Tensor
+) -> tf.Tensor:
+    """One of the items that are not blocked, each as likely; int32 [B], dense item ids.
+
+    A number for every item would be dear where they are many: few are drawn, and the first that
+    may be shown is taken.
+
+    Args:
+      rows: B.
+      items: A.
+      blocked: bool [B, A] or None.
+      seed: int32 [2].
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    tries = tf.random.stateless_uniform([rows, _TRIES], seeds[0], 0, items, tf.int32)
+    if blocked is None:
+        return tries[:, 0] + 1
+    free = tf.logical_not(tf.gather(blocked, tries, batch_dims=1))  # [B, tries]
+    chosen = tf.gather(tries, tf.argmax(free, axis=1), batch_dims=1) + 1
+    none = tf.where(tf.logical_not(tf.reduce_any(free, axis=1)))  # [b, 1]
+    noise = tf.random.stateless_uniform([tf.shape(none)[0], items], seeds[1])
+    others = best(noise, tf.gather_nd(blocked, none))
+    return tf.tensor_scatter_nd_update(chosen, none, others)
 
 
 class _Live(NamedTuple):

@@ -164,6 +164,20 @@ def test_best_passes_over_what_is_blocked():
     assert session.best(scores, blocked).numpy().tolist() == [3, 2]
 
 
+@pytest.mark.parametrize("few", [3, 50])  # of 50 items; 3: most tries meet none
+def test_a_drawn_item_is_each_of_those_not_blocked_as_likely(few):
+    blocked = np.ones((6000, 50), bool)
+    free = np.linspace(0, 49, few).astype(int)
+    blocked[:, free] = False
+    chosen = session.drawn(6000, 50, tf.constant(blocked), tf.constant([1, 2])).numpy()
+    counts = np.bincount(chosen - 1, minlength=50)
+    assert counts.sum() == counts[free].sum()
+    # Four standard errors of a share of 1 / few, for each.
+    error = np.sqrt((1 / few) * (1 - 1 / few) / 6000)
+    np.testing.assert_allclose(counts[free] / 6000, 1 / few, atol=4 * error)
+    assert len(np.unique(session.drawn(6000, 50, None, tf.constant([1, 2])))) == 50
+
+
 def test_starts_are_the_first_fields_of_sessions():
     episodes = small.sessions()
     starts = session.starts_of(episodes)
