@@ -221,8 +221,19 @@ _FITTED: dict[str, dict[str, Any]] = {
         "replay_size": 400_000,
     },
 }
-# What a family of methods needs otherwise: its critics judge products by their number.
-_FITTED_IMRL: dict[str, dict[str, Any]] = {"recogym": {"vectors": "viewers"}}
+# What a family of methods needs otherwise: its critics judge products by their number, as a
+# shrunk linear function of the user for each. One with hidden layers finds which products are
+# good for all, and takes the noise of a click in fifty for what users differ in.
+_FITTED_IMRL: dict[str, dict[str, Any]] = {
+    "recogym": {
+        "vectors": "viewers",
+        "critic": "bilinear",
+        "critic_decay": 0.006,
+        "refined": 10,
+        "batch": 1024,
+        "update_factor": 2,
+    }
+}
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {

@@ -112,8 +112,10 @@ class ImrlNetworks(tf.Module):
         self.policy = networks.Gaussian(
             observation_size, hidden, action_size, seeds, "policy", _POLICY_LOG_STDS
         )
-        self.critics = [
-            networks.Perceptron(observation_size + judged_size, hidden, 1, seeds, name)
+        self.critics: list[networks.Perceptron | networks.Bilinear] = [
+            networks.Bilinear(observation_size, judged_size, name)
+            if config.critic == "bilinear"
+            else networks.Perceptron(observation_size + judged_size, hidden, 1, seeds, name)
             for name in ("critic_1", "critic_2")
         ]
         self.value = networks.Perceptron(observation_size, hidden, 1, seeds, "value")
@@ -284,6 +286,16 @@ class ImrlAgent(tf_agent.TFAgent):
             mean += tf.exp(log_std) * tf.random.stateless_normal(tf.shape(mean), seed)
         return tf.tanh(mean)
 
+    def worth(self, observation: tf.Tensor, judged: tf.Tensor) -> tf.Tensor:
+        """What eqs 11 and 13 take of the twins, float [B], in scaled reward; graph code.
+
+        Args:
+          observation: float32 [B, O].
+          judged: float32 [B, ...], the action, or what it showed.
+        """
+        twins = self.networks.twins(observation, judged)
+        return tf.minimum(*twins) if self.config.twins == "lower" else tf.add_n(twins) / 2.0
+
     def train_many(
         self,
         source: Steps | Callable[[int, tf.Tensor], Steps],
@@ -408,6 +420,9 @@ class ImrlAgent(tf_agent.TFAgent):
         with _tape(parts["q"]) as tape:
             twins = learned.twins(batch.state, judged)
             loss = tf.add_n([losses.q_loss(q, target, weight) for q in twins])
+            if self.config.critic_decay:
+                squares = tf.add_n([tf.reduce_sum(v**2) for v in parts["q"]])
+                loss += self.config.critic_decay * squares
         found["q"] = loss, tape.gradient(loss, parts["q"])
 
         with _tape(parts["value"]) as tape:
@@ -466,8 +481,7 @@ class ImrlAgent(tf_agent.TFAgent):
         judged = tf.tanh(u)
         if self._showing:
             judged = self._showing.relaxed(judged, items)
-        twins = learned.twins(batch.state, judged)
-        q = tf.minimum(*twins) if config.twins == "lower" else tf.add_n(twins) / 2.0
+        q = self.worth(batch.state, judged)
         if learned.inverse is None:
             log_inverse = tf.zeros_like(q)
         elif learned.forward is None:

@@ -12,6 +12,7 @@ MODES = ("faithful", "fixed")
 EXPLORATIONS = ("empowerment", "entropy", "kl")
 SUCCESSORS = ("replay", "forward")
 TWINS = ("lower", "mean")
+CRITICS = ("perceptron", "bilinear")
 
 # What tuning tries, field by field.
 SPACE: dict[str, tuple] = {
@@ -42,6 +43,14 @@ class ImrlConfig:
         "lower",
         "what eqs 11 and 13 take of the twin Qs (the paper does not say): lower, as SAC does; "
         "mean, where rewards are noise and a session long, so that being wary adds up",
+    )
+    critic: str = option(
+        "perceptron",
+        "what Q is: perceptron, of state and action side by side; bilinear, a linear function "
+        "of the state for each column of the action, where rewards are few and noisy (ours)",
+    )
+    critic_decay: float = option(
+        0.0, "weight of the squares of the critics' weights in their loss (ours)"
     )
     reward_scale: float = option(
         1.0, "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)"
@@ -83,6 +92,7 @@ class ImrlConfig:
             ("exploration", EXPLORATIONS),
             ("successor", SUCCESSORS),
             ("twins", TWINS),
+            ("critic", CRITICS),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -95,8 +105,9 @@ class ImrlConfig:
         for name in ("discount", "tau", "threshold_ramp"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        if self.beta < 0:
-            raise ValueError(f"beta is {self.beta}; expected 0 or more")
+        for name in ("beta", "critic_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden is {self.hidden}; expected widths of at least 1")
 

@@ -53,6 +53,10 @@ class OnlineImrlConfig(ImrlConfig):
     mask_warm_up: int = option(
         800, "updates of it before it is believed; untrained, it links everything"
     )
+    update_factor: int = option(
+        1,
+        "updates of the agent for each that the run asks for; critics that are shrunk bear more",
+    )
     final_rate: float = option(1.0, "learning rate at the run's end, as a share of the first")
     # Items.
     judged: str = option(
@@ -62,6 +66,11 @@ class OnlineImrlConfig(ImrlConfig):
     )
     softness: float = option(
         0.2, "of shown: scores' scale in the softmax that the policy's gradient goes through"
+    )
+    refined: int = option(
+        1,
+        "of so many items that the proto-action points at, the one that the critics value most "
+        "is shown at test (Wolpertinger, arXiv:1512.07679); slates of one item",
     )
     vectors: str = option("own", proto.VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors")
@@ -81,8 +90,8 @@ class OnlineImrlConfig(ImrlConfig):
                     f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
                 )
         for name in ("neighbours", "pool", "pairs", "copies", "synthetic_size", "mask_units",
-                     "mask_heads", "mask_batch", "mask_updates", "vector_width",
-                     "vector_sessions"):  # fmt: skip
+                     "mask_heads", "mask_batch", "mask_updates", "refined", "update_factor",
+                     "vector_width", "vector_sessions"):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if not 0 <= self.final_rate <= 1:
@@ -281,6 +290,11 @@ class ImrlMethod(tf.Module):
         )
         self.face = face
         self._showing = None
+        if config.refined > 1 and (simulator.slate_size != 1 or config.judged != "shown"):
+            raise ValueError(
+                f"refined is {config.refined}; expected 1, unless slates have one item and "
+                "critics judge what is shown"
+            )
         if simulator.slate_size and config.judged == "shown":
             self._showing = Showing(simulator, config.softness)
         self.agent = ImrlAgent(
@@ -320,9 +334,17 @@ class ImrlMethod(tf.Module):
         return Choice(self.face.chooses(weights, turn.candidates), self._note(weights))
 
     def greedy(self, turn: Turn) -> tf.Tensor:
-        """The policy's mean action."""
-        weights = self.agent.act(self.face.sees(turn.observation))
-        return self.face.chooses(weights, turn.candidates)
+        """The policy's mean action, or the best by the critics of what it points at."""
+        sees = self.face.sees(turn.observation)
+        weights, several = self.agent.act(sees), self.config.refined
+        if several == 1:
+            return self.face.chooses(weights, turn.candidates)
+        items = self.face.chooses(weights, turn.candidates, several)  # [B, n]
+        shown = self.face.shown(items, turn.candidates)
+        shown = tf.reshape(shown, [-1, self.face.shown_size])  # [B n, D]
+        worth = self.agent.worth(tf.repeat(sees, several, axis=0), shown)
+        best = tf.argmax(tf.reshape(worth, [-1, several]), axis=1)
+        return tf.gather(items, best, batch_dims=1)[:, None]
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
         """Keeps the stretch, and what is made up from it."""
@@ -341,7 +363,8 @@ class ImrlMethod(tf.Module):
         """Updates of the agent, then of the network that learns the graph."""
 
         def some() -> tuple[list[tf.Tensor], tf.Tensor]:
-            info = self.agent.train_many(self._draw, updates).extra
+            several = updates * self.config.update_factor
+            info = self.agent.train_many(self._draw, several).extra
             bad, loss = info.non_finite, tf.constant(0.0)
             if self._learns_graph:
                 assert self.augmentation is not None

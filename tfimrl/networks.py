@@ -86,6 +86,29 @@ class Perceptron(tf.Module):
         return self.layers[-1](self.features(*inputs))
 
 
+class Bilinear(tf.Module):
+    """(1, x) W (1, y)^T, without a hidden layer.
+
+    Of items that are told apart by a one-hot y alone, that is a linear function of x for each.
+    Shrinking W shrinks what is said of items with few rewards, as in a ridge regression.
+
+    Args:
+      inputs: width of x.
+      judged: width of y.
+      name: of the module.
+    """
+
+    def __init__(self, inputs: int, judged: int, name: str):
+        super().__init__(name=name)
+        self.weights = tf.Variable(tf.zeros([inputs + 1, judged + 1]), name="weights")
+
+    def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        """Of x float [B, inputs] and y float [B, judged], float [B, 1]."""
+        one = tf.ones_like(x[:, :1])
+        left = tf.concat([one, x], axis=1) @ self.weights  # [B, judged + 1]
+        return left[:, :1] + tf.reduce_sum(left[:, 1:] * y, axis=1, keepdims=True)
+
+
 class Gaussian(Perceptron):
     """A diagonal Gaussian that depends on its inputs.
 

@@ -183,6 +183,7 @@ class Face(tf.Module):
     Attributes:
       observation_size: width of what `sees` gives.
       action_size: W, width of a proto-action.
+      shown_size: D, width of what is shown in a place of a slate.
       sessions_before: sessions played here already.
       steps_before: recommendations made in them.
 
@@ -204,6 +205,7 @@ class Face(tf.Module):
             simulator.observation_size,
             simulator.action_size,
         )
+        self.shown_size = simulator.action_size
         self.sessions_before = self.steps_before = 0
         self._items = None
         self._catalogue = simulator.catalogue
@@ -223,12 +225,17 @@ class Face(tf.Module):
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
         return observation if self._items is None else viewer(observation, self._items)
 
-    def chooses(self, weights: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
-        """What the simulator is told, from proto-actions [B, W] and a turn's candidates."""
+    def chooses(
+        self, weights: tf.Tensor, candidates: tf.Tensor | None, number: int = 0
+    ) -> tf.Tensor:
+        """What the simulator is told, from proto-actions [B, W] and a turn's candidates.
+
+        With a number, so many items instead of a slate, int32 [B, number], best first.
+        """
         if not self.slate_size:
             return weights
         features = candidates if self._points_at is None else self._points_at
-        return slate(weights, features, self.slate_size)
+        return slate(weights, features, number or self.slate_size)
 
     def shown(self, action: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
         """Features of what was shown, float32 [B, k D]; a continuous action is its own."""

@@ -329,6 +329,34 @@ def test_of_the_twins_the_lower_or_their_mean():
     np.testing.assert_allclose(mean._fresh(rows(), None, noise).q, twins.mean(0), rtol=1e-5)
 
 
+def test_a_bilinear_critic_is_a_linear_function_of_the_state_for_each_item():
+    learner = agent(critic="bilinear", critic_decay=0.5)
+    weights = np.arange((OBSERVATION + 1) * (ACTION + 1), dtype=np.float32)
+    weights = weights.reshape(OBSERVATION + 1, ACTION + 1) / 10
+    learner.networks.critics[0].weights.assign(weights)
+    state = rows().state.numpy()
+    second = np.eye(ACTION, dtype=np.float32)[[1] * ROWS]
+    said = learner.networks.twins(tf.constant(state), tf.constant(second))[0]
+    # What holds for all items, and what for the second one, column 2 behind the constant.
+    expected = weights[0, 0] + state @ weights[1:, 0] + weights[0, 2] + state @ weights[1:, 2]
+    np.testing.assert_allclose(said, expected, rtol=1e-5)
+
+
+def test_the_critics_squares_are_in_their_loss():
+    plain, shrunk = (agent(critic="bilinear", critic_decay=d) for d in (0.0, 0.5))
+    found = []
+    for learner in (plain, shrunk):
+        for critic in learner.networks.critics:
+            critic.weights.assign(tf.fill([OBSERVATION + 1, ACTION + 1], 0.1))
+        info = learner._gradients(rows(), tf.ones([ROWS]), tf.zeros([ROWS, ACTION]))
+        found.append((info[1][:2], info[2][0]))
+    (gradients, loss), (with_decay, more) = found
+    squares = 2 * (OBSERVATION + 1) * (ACTION + 1) * 0.1**2
+    assert float(more - loss) == pytest.approx(0.5 * squares, rel=1e-4)
+    for without, own in zip(gradients, with_decay, strict=True):
+        np.testing.assert_allclose(own - without, 0.5 * 2 * 0.1, rtol=1e-3)
+
+
 def test_transitions_of_other_shapes_are_refused():
     with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
         agent().train(rows()._replace(action=tf.zeros([ROWS, ACTION + 1])))
@@ -336,7 +364,8 @@ def test_transitions_of_other_shapes_are_refused():
 
 @pytest.mark.parametrize(
     "wrong", [{"mode": "both"}, {"exploration": "on"}, {"beta": -1.0}, {"tau": 2.0},
-              {"hidden": ()}, {"successor": "none"}, {"batch": 0}, {"twins": "higher"}],
+              {"hidden": ()}, {"successor": "none"}, {"batch": 0}, {"twins": "higher"},
+              {"critic": "table"}, {"critic_decay": -1.0}],
     ids=str,
 )  # fmt: skip
 def test_config_refuses(wrong):

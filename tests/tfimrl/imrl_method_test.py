@@ -113,6 +113,14 @@ def test_learning_begins_after_the_warm_up(played):
 
 
 @pytest.mark.usefixtures("eager")
+def test_more_updates_than_the_run_asks_for():
+    learning = learner(augmentation="none", update_factor=2)
+    for _ in range(3):
+        learning.advance()
+    assert int(learning.method.agent.train_step_counter) == 2 * 2 * 3  # units, factor, updates
+
+
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("partner", ["uniform", "nearest"])
 def test_a_learned_graph_is_believed_when_it_is_warm(partner):
     learning = learner(augmentation="learned", mask_warm_up=2, partner=partner)
@@ -209,6 +217,27 @@ def test_greedy_is_the_mean_and_exploring_is_not(played):
 
 
 @pytest.mark.usefixtures("eager")
+def test_of_the_items_pointed_at_critics_choose():
+    changes = {"augmentation": "none", "vectors": "viewers", "critic": "bilinear"}
+    method = learner(RECOGYM, refined=3, **changes).method
+    state = RECOGYM.reset(40, tf.constant([1, 2]))
+    turn = public_playing.turn_of(RECOGYM, state, tf.constant([3, 4]))
+    # Critics for which item 5 is the best, then 4, and so on.
+    liking = np.zeros(method.agent.networks.critics[0].weights.shape, np.float32)
+    liking[0, 1:] = np.arange(6)
+    for critic in method.agent.networks.critics:
+        critic.weights.assign(liking)
+    weights = method.agent.act(method.face.sees(turn.observation)).numpy()
+    three = np.argsort(-weights, axis=1)[:, :3]
+    np.testing.assert_array_equal(method.greedy(turn)[:, 0], three.max(axis=1))
+
+
+def test_only_one_item_is_refined():
+    with pytest.raises(ValueError, match="refined is 3; expected 1"):
+        learner(augmentation="none", refined=3)
+
+
+@pytest.mark.usefixtures("eager")
 def test_a_bad_weight_is_named():
     learning = learner(augmentation="none")
     learning.advance()
@@ -224,7 +253,7 @@ def test_a_bad_weight_is_named():
 @pytest.mark.parametrize(
     ("field", "value"),
     [("augmentation", "some"), ("partner", "best"), ("vectors", "mine"), ("copies", 0),
-     ("neighbours", 1000), ("discount", 2.0)],
+     ("neighbours", 1000), ("discount", 2.0), ("refined", 0)],
 )  # fmt: skip
 def test_numbers_are_checked(field, value):
     with pytest.raises(ValueError, match=field):
