@@ -55,7 +55,7 @@ class OnlineImrlConfig(ImrlConfig):
     )
     update_factor: int = option(
         1,
-        "updates of the agent for each that the run asks for; critics that are shrunk bear more",
+        "updates of the agent for each that the run asks for; shrunk critics bear more",
     )
     final_rate: float = option(1.0, "learning rate at the run's end, as a share of the first")
     # Items.
