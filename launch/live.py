@@ -197,7 +197,7 @@ _FITTED: dict[str, dict[str, Any]] = {
         "target_entropy": 20.0,
         "softness": 0.5,  # of a hundred products, or gradients reach the best one alone
         "beta": 1e-4,
-        "augmentation": "heuristic",  # learned, its 101 slots would take most of the time
+        "augmentation": "true",  # which allows nothing: made-up clicks would be another user's
         "vectors": "views",
         "vector_width": 8,
         "vector_sessions": 1_000,

@@ -128,13 +128,18 @@ def _virtual_taobao(simulator: virtualtb.VirtualTaobao) -> Knowledge:
 def _recogym(simulator: recogym.RecoGymV1 | recogym.RecoGymV0) -> Knowledge:
     """A slot for each product, with all that is observed of its views.
 
-    What is viewed after a click comes of a hidden vector, so the true graph is not one of
-    observed slots. The rule of thumb: recommending a product reaches that product's views.
+    What is viewed and what is clicked come of one hidden vector, so that all views of a user
+    hang together: in the true graph everything reaches everything, and nothing can be exchanged.
+    The rule of thumb: recommending a product reaches that product's views alone. It makes up
+    clicks of users who viewed something else, from which nobody learns what users differ in.
     """
     products = simulator.config.products
     slots = causal_graph.Slots(
         state=tuple((p, products + p, 2 * products + p) for p in range(products)),
         action=(tuple(range(products)),),
     )
-    touched = causal_graph.touched(slots, [(p, p) for p in range(products)])
-    return Knowledge(slots, {"heuristic": touched}, list(range(products)), None)
+    graphs = {
+        "heuristic": causal_graph.touched(slots, [(p, p) for p in range(products)]),
+        "true": causal_graph.always(np.ones([slots.count, slots.count])),
+    }
+    return Knowledge(slots, graphs, list(range(products)), None)

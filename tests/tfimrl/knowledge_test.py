@@ -74,7 +74,7 @@ def test_clicks_may_be_the_reward():
 def test_recogym_reaches_the_product_that_is_shown():
     simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=0))
     known = knowledge.of(simulator)
-    assert known.ask is None and "true" not in known.graphs
+    assert known.ask is None
     made, _ = steps(simulator, lambda turn, action: tf.one_hot(action[:, 0], 6))
     linked = causal_graph.adjacency(
         known.graphs["heuristic"](made.state, made.action), known.slots
@@ -83,6 +83,10 @@ def test_recogym_reaches_the_product_that_is_shown():
     np.testing.assert_array_equal(free[:, :6], made.action == 0)
     product = known.slots.of_state_column
     np.testing.assert_array_equal(product, [*range(6)] * 3)
+    # In truth all views come of one hidden vector: nothing can be exchanged.
+    linked = causal_graph.adjacency(known.graphs["true"](made.state, made.action), known.slots)
+    free = causal_graph.independent(causal_graph.components(linked), known.slots)
+    assert not free.numpy().any()
 
 
 @pytest.fixture(scope="module", params=["as it is", "scaled"])
