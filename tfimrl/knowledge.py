@@ -128,10 +128,10 @@ def _virtual_taobao(simulator: virtualtb.VirtualTaobao) -> Knowledge:
 def _recogym(simulator: recogym.RecoGymV1 | recogym.RecoGymV0) -> Knowledge:
     """A slot for each product, with all that is observed of its views.
 
-    What is viewed and what is clicked come of one hidden vector, so that all views of a user
-    hang together: in the true graph everything reaches everything, and nothing can be exchanged.
-    The rule of thumb: recommending a product reaches that product's views alone. It makes up
-    clicks of users who viewed something else, from which nobody learns what users differ in.
+    Views and clicks come of one hidden vector, so all views of a user hang together: in the true
+    graph everything reaches everything, and nothing can be exchanged. The rule of thumb:
+    recommending a product reaches that product's views alone. It makes up clicks of users who
+    viewed something else, from which nobody learns what users differ in.
     """
     products = simulator.config.products
     slots = causal_graph.Slots(
