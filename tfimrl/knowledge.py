@@ -128,8 +128,8 @@ def _virtual_taobao(simulator: virtualtb.VirtualTaobao) -> Knowledge:
 def _recogym(simulator: recogym.RecoGymV1 | recogym.RecoGymV0) -> Knowledge:
     """A slot for each product, with all that is observed of its views.
 
-    Views and clicks come of one hidden vector, so all views of a user hang together: in the true
-    graph everything reaches everything, and nothing can be exchanged. The rule of thumb:
+    Views and clicks come of one hidden vector, so all views of a user hang together: in the
+    true graph everything reaches everything, and nothing can be exchanged. The rule of thumb:
     recommending a product reaches that product's views alone. It makes up clicks of users who
     viewed something else, from which nobody learns what users differ in.
     """
