@@ -79,8 +79,8 @@ def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
         (("--simulator=recsim", "--method=imrls"), "no method 'imrls'"),
         (("--simulator=virtualtb", "--method=imrl"), "--virtualtb_path"),
         (
-            ("--simulator=recogym", "--method=imrl", "--augmentation=true"),
-            "augmentation is true: no such graph is known of RecoGymV1; expected learned",
+            ("--simulator=recsim", "--method=imrl", "--refined=10"),
+            "refined is 10; expected 1, unless slates have one item",
         ),
         (("--simulator=recsim", "--method=imrl", "--vectors=viewers"), "shows no views"),
         (("--simulator=recsim", "--method=imrl", "--partner=best"), "--partner=best"),

@@ -232,6 +232,15 @@ def test_of_the_items_pointed_at_critics_choose():
     np.testing.assert_array_equal(method.greedy(turn)[:, 0], three.max(axis=1))
 
 
+def test_a_graph_that_nobody_knows_is_refused(monkeypatch):
+    known = imrl_method.knowledge.of(RECOGYM)._replace(graphs={})
+    monkeypatch.setattr(imrl_method.knowledge, "of", lambda simulator: known)
+    with pytest.raises(
+        ValueError, match="no such graph is known of RecoGymV1; expected learned"
+    ):
+        learner(RECOGYM, vectors="viewers", augmentation="true")
+
+
 def test_only_one_item_is_refined():
     with pytest.raises(ValueError, match="refined is 3; expected 1"):
         learner(augmentation="none", refined=3)
