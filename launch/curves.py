@@ -93,10 +93,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         learner.evaluate,
         task.sizes.test_every,
     )
-    judged = {"port": judge(simulator, method.greedy, task.final_sessions)}
-    if task.original_sessions:
-        played = originals.play(simulator, method.greedy, task.original_sessions, seed=1)
-        judged["original"] = rates(played)
+    judged = judge(simulator, method.greedy, task.final_sessions, task.original_sessions)
     save_policy(folder / POLICY, method, simulator)
     result = {
         "simulator": task.simulator,
@@ -110,21 +107,22 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     return result
 
 
-def judge(simulator: batched.Simulator, policy: Policy, sessions: int) -> dict[str, float]:
-    """CTR, reward and length of the sessions of a final test, with standard errors."""
+def judge(
+    simulator: batched.Simulator, policy: Policy, sessions: int, original_sessions: int = 0
+) -> dict[str, dict[str, float]]:
+    """A final test: CTR, reward and length of sessions, with standard errors.
+
+    Returns:
+      What `public_playing.rates` says of the `port`, and of the `original` where sessions of
+      it are asked for.
+    """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
-    return rates(tf.function(public_playing.play)(simulator, policy, sessions, seed))
-
-
-def rates(played: public_playing.Played) -> dict[str, float]:
-    """What is said of sessions."""
-    found = {
-        "ctr": public_playing.click_rate(played),
-        "reward": public_playing.mean(played.reward),
-        "steps": public_playing.mean(tf.cast(played.steps, tf.float32)),
-    }
-    numbers = {name: rate.value for name, rate in found.items()}
-    return numbers | {f"{name}_error": rate.error for name, rate in found.items()}
+    played = tf.function(public_playing.play)(simulator, policy, sessions, seed)
+    judged = {"port": public_playing.rates(played)}
+    if original_sessions:
+        played = originals.play(simulator, policy, original_sessions, seed=1)
+        judged["original"] = public_playing.rates(played)
+    return judged
 
 
 def write(path: pathlib.Path, content: Any) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import controls, flags, methods, trials, worlds
+from launch import controls, flags, methods, studies, trials, worlds
 from tfrec import types
 from tfrec.data import storage
 from tfrec.errors import UserError
@@ -423,4 +423,5 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         about={"data": here.data.fingerprint},
         storage=str(folder / "study.log"),
     )
-    trials.write(folder, evaluation, found)
+    study = studies.Study(method, evaluation.method.title, base, trials.SCORED)
+    studies.write(folder, study, found)

@@ -30,6 +30,7 @@ _CONTROLS = {
     "bayes": "Bayes-optimal",
     "oracle": "oracle (sees the hidden user)",
 }
+_PLACES = ("port", "original")
 _UNITS = {"ctr": "CTR (clicks per item shown)", "reward": "reward per session"}
 
 
@@ -41,7 +42,8 @@ class Panel(NamedTuple):
       title: of the plots.
       runs: method -> folders of its runs that are done, one for each seed.
       titles: method -> name shown.
-      controls: control -> metric -> value; empty where they were not run.
+      controls: control -> what `curves.judge` says of it, and what the `tests` of curves do;
+        empty where they were not run.
       seeds: runs that there should be of each method.
     """
 
@@ -49,7 +51,7 @@ class Panel(NamedTuple):
     title: str
     runs: Mapping[str, Sequence[pathlib.Path]]
     titles: Mapping[str, str]
-    controls: Mapping[str, Mapping[str, float]]
+    controls: Mapping[str, Mapping[str, Mapping[str, float]]]
     seeds: int
 
 
@@ -130,7 +132,7 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
         axes.fill_between(
             tested.sessions, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0
         )
-    levels = [judged[metric] for judged in panel.controls.values()]
+    levels = [judged["tests"][metric] for judged in panel.controls.values()]
     for level in levels:
         axes.axhline(level, color="#555555", linestyle="--", linewidth=1.2)
     bottom, top = axes.get_ylim()
@@ -190,8 +192,12 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for control, judged in panel.controls.items():
-        values = (_spread([judged[m]], judged[f"{m}_error"]) for m in _UNITS)
-        lines.append(f"| {_CONTROLS[control]} | {' | '.join(values)} | | | | |")
+        values = [
+            _spread([judged[place][m]], judged[place][f"{m}_error"]) if place in judged else ""
+            for place in _PLACES
+            for m in _UNITS
+        ]
+        lines.append(f"| {_CONTROLS[control]} | {' | '.join(values)} | | |")
     for method, folders in panel.runs.items():
         title = panel.titles[method]
         if not folders:
@@ -200,12 +206,12 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
         judged_all = [json.loads((f / "result.json").read_text())["judged"] for f in folders]
         cells = [
             _spread([judged[place][metric] for judged in judged_all if place in judged])
-            for place in ("port", "original")
+            for place in _PLACES
             for metric in _UNITS
         ]
         soon = ""
         if "random" in panel.controls:
-            tested, random = found[method], panel.controls["random"]["reward"]
+            tested, random = found[method], panel.controls["random"]["tests"]["reward"]
             needed = steps_to_share(tested.steps, tested.values["reward"], random)
             needed = needed[np.isfinite(needed)]
             if needed.size:

@@ -38,6 +38,7 @@ TITLES = {
     "recogym": "RecoGym v1",
     "virtualtb": "VirtualTB",
 }
+METRIC = {"recsim": "reward", "recogym": "ctr", "virtualtb": "ctr"}  # what tuning looks at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +235,17 @@ _FITTED_IMRL: dict[str, dict[str, Any]] = {
         "update_factor": 2,
     }
 }
+# What tuning chooses from, of the fields that a method has.
+_SPACE: dict[str, tuple] = {
+    "learning_rate": (3e-4, 1e-3, 3e-3),
+    "batch": (256, 1024),
+    "tau": (0.005, 0.02, 0.1),
+    "exploration_noise": (0.05, 0.1, 0.3),
+    "entropy": (0.001, 0.01, 0.1),
+    "target_entropy": (-8.0, 0.0, 3.0, 20.0),
+    "epsilon_end": (0.02, 0.05, 0.2),
+    "action_dropout": (0.2, 0.5, 0.8),
+}
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
@@ -275,6 +287,27 @@ def get(method: str) -> _Known:
     if method not in METHODS:
         raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
     return METHODS[method]
+
+
+def space(config: Any, fields: tuple[str, ...] = ()) -> dict[str, tuple]:
+    """What tuning chooses from: field -> choices.
+
+    Args:
+      config: a method's configuration.
+      fields: only these; empty for all.
+
+    Raises:
+      UserError: if a field is not tuned.
+    """
+    names = {field.name for field in dataclasses.fields(config)}
+    found = {name: choices for name, choices in _SPACE.items() if name in names}
+    unknown = [name for name in fields if name not in found]
+    if unknown:
+        raise UserError(
+            f"--fields={','.join(unknown)}: not in the space of the method, which is "
+            f"{', '.join(found)}"
+        )
+    return {name: found[name] for name in fields or found}
 
 
 def make(method: str, config: Any, simulator: batched.Simulator, seed: int) -> Method:

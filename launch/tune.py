@@ -12,15 +12,10 @@ a study until it has --trials finished trials; several processes, or machines, w
 
 import dataclasses
 import pathlib
-import signal
-from typing import Any, Literal
+from typing import Literal
 
-import tensorflow as tf
-
-from launch import flags, methods, trials, worlds
+from launch import flags, methods, studies, trials, worlds
 from tfrec.data import storage
-from tfrec.errors import UserError
-from tfrec.training import loop, summaries, tuning
 from tfrec.training.options import option, required
 
 
@@ -76,23 +71,11 @@ def main(_):
         seed=config.seed,
     )
     out = pathlib.Path(config.out)
-
-    def show(record: tuning.Record) -> None:
-        _board(out / "tensorboard" / f"trial-{record.number}", base, record)
-        score = "" if record.score is None else f" {record.score:.4g}"
-        chosen = ", ".join(f"{field}={value}" for field, value in record.overrides.items())
-        print(
-            f"trial {record.number}: {record.state}{score} ({record.seconds:.0f} s)  {chosen}",
-            flush=True,
-        )
-
-    # Each trial traces functions of its own; TensorFlow would warn of that at every one.
-    tf.get_logger().setLevel("ERROR")
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        tuned = trials.tune(
+    study = studies.Study(method.name, method.title, base, trials.SCORED)
+    return studies.search(
+        out,
+        study,
+        lambda show: trials.tune(
             evaluation,
             config.study or config.method,
             config.trials,
@@ -102,39 +85,8 @@ def main(_):
             sampler=config.sampler,
             pruner=config.pruner,
             show=show,
-        )
-    except KeyboardInterrupt:
-        print("stopped; finished trials are kept. Run it again to go on", flush=True)
-        return loop.EXIT_STOPPED
-    except UserError:
-        if made and not any(out.iterdir()):
-            out.rmdir()
-        raise
-    trials.write(out, evaluation, tuned)
-    if tuned.running:
-        print(f"{tuned.running} trials are still running elsewhere; run it again after them")
-    print(
-        f"{len(tuned.trials)} trials, {tuned.updates:,} updates: {tuned.score:.4g} clicks per "
-        f"session of validation users\n{out / 'best.json'}: {_flags(tuned.overrides)}"
+        ),
     )
-    return None
-
-
-def _flags(overrides: dict[str, Any]) -> str:
-    """The overrides as one would type them."""
-    return " ".join(f"--{field}={value}" for field, value in overrides.items())
-
-
-def _board(directory: pathlib.Path, base: Any, record: tuning.Record) -> None:
-    """A trial's curve, and its line in TensorBoard's HParams table."""
-    writer = tf.summary.create_file_writer(str(directory))
-    for unit, score in record.curve.items():
-        summaries.write(writer, {"score": score}, unit)
-    last = max(record.curve, default=0)
-    summaries.write(writer, {"updates": record.updates, "seconds": record.seconds}, last)
-    config = dataclasses.asdict(base) | record.overrides | {"state": record.state}
-    summaries.write_hparams(writer, config, f"trial {record.number}")
-    writer.close()
 
 
 if __name__ == "__main__":

@@ -95,21 +95,10 @@ class OnlineLearner(tf.Module):
         Args:
           sessions: how many; the configuration's number by default.
         """
-        played = self._test(sessions or self.config.test_sessions)
-        ctr = public_playing.click_rate(played)
-        reward = public_playing.mean(played.reward)
-        length = public_playing.mean(tf.cast(played.steps, tf.float32))
-        return {
-            "ctr": ctr.value,
-            "ctr_error": ctr.error,
-            "reward": reward.value,
-            "reward_error": reward.error,
-            "steps": length.value,
-        }
+        return public_playing.rates(self._test(sessions or self.config.test_sessions))
 
     def _play_tests(self, sessions: int) -> public_playing.Played:
-        seed = tf.constant([_TEST_SEED, 0], tf.int32)
-        return public_playing.play(self._simulator, self.method.greedy, sessions, seed)
+        return _play_tests(self._simulator, self.method.greedy, sessions)
 
     def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Stretch]:
         config = self.config
@@ -212,6 +201,20 @@ class OnlineLearner(tf.Module):
         if self._simulator.slate_size and self._simulator.catalogue is None:
             types |= dict.fromkeys(("candidates", "next_candidates"), tf.float32)
         return types
+
+
+def tested(
+    simulator: batched.Simulator, policy: public_playing.Policy, sessions: int
+) -> dict[str, float]:
+    """What `evaluate` says, of any policy: of the same sessions."""
+    return public_playing.rates(tf.function(_play_tests)(simulator, policy, sessions))
+
+
+def _play_tests(
+    simulator: batched.Simulator, policy: public_playing.Policy, sessions: int
+) -> public_playing.Played:
+    seed = tf.constant([_TEST_SEED, 0], tf.int32)
+    return public_playing.play(simulator, policy, sessions, seed)
 
 
 def _number(value: int, dtype: tf.DType, name: str) -> tf.Variable:

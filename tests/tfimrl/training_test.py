@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfimrl import training
 from tfimrl.online import Choice
 from tfimrl.training import OnlineConfig, OnlineLearner
 from tfrec.simulators import batched
@@ -181,6 +182,8 @@ def test_a_test_plays_whole_sessions_and_always_the_same():
     assert found["reward"] == found["steps"] == pytest.approx(2.5, abs=0.25)
     learning.advance()
     assert learning.evaluate(400) == found == learner(seed=9).evaluate(400)
+    anyone = training.tested(Counting(), learning.method.greedy, 400)
+    assert anyone == found, "a control is judged by the same sessions"
 
 
 def test_resumes_exactly(tmp_path):

@@ -21,7 +21,9 @@ _LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def write(directory: str | os.PathLike[str], study: Mapping[str, Any], title: str) -> None:
+def write(
+    directory: str | os.PathLike[str], study: Mapping[str, Any], title: str, scored: str
+) -> None:
     """Writes tuning.png and tuning.md.
 
     Args:
@@ -29,14 +31,16 @@ def write(directory: str | os.PathLike[str], study: Mapping[str, Any], title: st
       study: `trials` (their records), `overrides`, `score`, `default_score`, `updates`,
         `importance` and `defaults` of the fields.
       title: of the page.
+      scored: what a score is, in words: "clicks per session of validation users".
     """
     directory = pathlib.Path(directory)
-    plots.save(picture(study["trials"], study["importance"], title), directory / "tuning.png")
+    shown = picture(study["trials"], study["importance"], title, scored)
+    plots.save(shown, directory / "tuning.png")
     with results.replacing(directory / "tuning.md") as temporary:
-        temporary.write_text(page(study, title), encoding="utf-8")
+        temporary.write_text(page(study, title, scored), encoding="utf-8")
 
 
-def page(study: Mapping[str, Any], title: str) -> str:
+def page(study: Mapping[str, Any], title: str, scored: str) -> str:
     """The study in Markdown: what it cost, what was best, and every trial."""
     trials, fields = study["trials"], list(study["overrides"])
     counts = [
@@ -49,7 +53,7 @@ def page(study: Mapping[str, Any], title: str) -> str:
         f"# {title}",
         "",
         f"{len(trials)} trials ({', '.join(counts)}), {study['updates']:,} updates in all. "
-        f"Best: {study['score']:.4g} clicks per session of validation users; the defaults: "
+        f"Best: {study['score']:.4g} {scored}; the defaults: "
         + ("diverged." if default is None else f"{default:.4g}."),
         "",
         "| field | default | best | importance |",
@@ -82,17 +86,20 @@ def _by_score(trial: Mapping[str, Any]) -> tuple[bool, float]:
 
 
 @plots.styled
-def picture(trials: Trials, importance: Mapping[str, float], title: str) -> Figure:
+def picture(
+    trials: Trials, importance: Mapping[str, float], title: str, scored: str
+) -> Figure:
     """The score of each trial and the best so far; beside it, which fields mattered.
 
     Args:
       trials: records, by number.
       importance: field -> share of the variance; empty leaves the second panel out.
       title: above the panels.
+      scored: what a score is.
     """
     figure = Figure(figsize=(10.5 if importance else 7.2, 4.2), layout="constrained")
     panels = figure.subplots(1, 2 if importance else 1, squeeze=False)[0]
-    _history(panels[0], trials)
+    _history(panels[0], trials, scored)
     if importance:
         names = list(importance)
         panels[1].barh(range(len(names)), list(importance.values()), color="#56B4E9")
@@ -106,7 +113,7 @@ def picture(trials: Trials, importance: Mapping[str, float], title: str) -> Figu
     return figure
 
 
-def _history(axes: Axes, trials: Trials) -> None:
+def _history(axes: Axes, trials: Trials, scored: str) -> None:
     for state, look in _LOOKS.items():
         own = [t for t in trials if t["state"] == state and t["score"] is not None]
         if own:
@@ -119,5 +126,5 @@ def _history(axes: Axes, trials: Trials) -> None:
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.set_title("Scores")
     axes.set_xlabel("trial")
-    axes.set_ylabel("clicks per session of validation users")
+    axes.set_ylabel(scored)
     axes.legend(fontsize=9)

@@ -140,3 +140,14 @@ def click_rate(played: Played) -> Rate:
     rate = clicks.sum() / shown.sum()
     spread = (clicks - rate * shown).std(ddof=1)
     return Rate(float(rate), float(spread / shown.mean() / len(shown) ** 0.5))
+
+
+def rates(played: Played) -> dict[str, float]:
+    """CTR, reward and length of sessions, with standard errors: ctr, ctr_error, ..."""
+    found = {
+        "ctr": click_rate(played),
+        "reward": mean(played.reward),
+        "steps": mean(tf.cast(played.steps, tf.float32)),
+    }
+    numbers = {name: rate.value for name, rate in found.items()}
+    return numbers | {f"{name}_error": rate.error for name, rate in found.items()}

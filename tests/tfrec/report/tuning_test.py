@@ -19,11 +19,11 @@ STUDY = {
 
 
 def test_the_page_has_the_budget_the_best_and_every_trial(tmp_path):
-    tuning.write(tmp_path, STUDY, "Rainbow on films")
+    tuning.write(tmp_path, STUDY, "Rainbow on films", "clicks per session")
     text = (tmp_path / "tuning.md").read_text()
     assert "# Rainbow on films" in text
     assert "5 trials (3 complete, 1 pruned, 1 diverged), 5,000 updates in all." in text
-    assert "Best: 3.5 clicks per session of validation users; the defaults: 2." in text
+    assert "Best: 3.5 clicks per session; the defaults: 2." in text
     assert "| rate | 0.1 | 0.01 | 100% |" in text
     rows = [line.split(" | ")[0] for line in text.splitlines() if "1,000" in line]
     assert rows == ["| 1", "| 5", "| 0", "| 2", "| 4"]  # best first, the unfinished last
@@ -32,13 +32,14 @@ def test_the_page_has_the_budget_the_best_and_every_trial(tmp_path):
 
 
 def test_the_line_is_the_best_so_far():
-    (axes,) = tuning.picture(STUDY["trials"], {}, "A study").axes
+    (axes,) = tuning.picture(STUDY["trials"], {}, "A study", "clicks").axes
     (line,) = axes.lines
     assert list(line.get_xdata()) == [0, 1, 5]
     assert list(line.get_ydata()) == [2.0, 3.5, 3.5]
-    both = tuning.picture(STUDY["trials"], STUDY["importance"], "A study").axes
+    both = tuning.picture(STUDY["trials"], STUDY["importance"], "A study", "clicks").axes
     assert [label.get_text() for label in both[1].get_yticklabels()] == ["rate"]
 
 
 def test_defaults_that_diverged_are_said():
-    assert "the defaults: diverged." in tuning.page(STUDY | {"default_score": None}, "x")
+    study = STUDY | {"default_score": None}
+    assert "the defaults: diverged." in tuning.page(study, "x", "clicks")

@@ -1,0 +1,131 @@
+"""What does a study of tuning say while it runs, and leave behind at its end?
+
+best.json, tuning.md, tuning.png, and a TensorBoard log for each trial of this process.
+"""
+
+import dataclasses
+import json
+import pathlib
+import signal
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfrec.errors import UserError
+from tfrec.report import results
+from tfrec.report import tuning as tuning_report
+from tfrec.training import loop, options, summaries, tuning
+
+Show = Callable[[tuning.Record], None]
+
+
+class Study(NamedTuple):
+    """What is tuned.
+
+    Attributes:
+      method: its name.
+      title: the same for people.
+      base: its configuration; a trial replaces some fields.
+      scored: what a score is, in words.
+    """
+
+    method: str
+    title: str
+    base: Any
+    scored: str
+
+
+def search(out: pathlib.Path, study: Study, tune: Callable[[Show], tuning.Tuned]) -> int | None:
+    """Runs a study from wherever it stands, and writes it down.
+
+    Args:
+      out: its folder; made if it is not there.
+      study: what is tuned.
+      tune: `tuning.tune` with everything but `show`.
+
+    Returns:
+      An exit status: `loop.EXIT_STOPPED` if it was stopped, else None.
+
+    Raises:
+      UserError: of `tune`; a folder made for nothing is gone again.
+    """
+
+    def show(record: tuning.Record) -> None:
+        _board(out / "tensorboard" / f"trial-{record.number}", study.base, record)
+        score = "" if record.score is None else f" {record.score:.4g}"
+        chosen = ", ".join(f"{field}={value}" for field, value in record.overrides.items())
+        print(
+            f"trial {record.number}: {record.state}{score} ({record.seconds:.0f} s)  {chosen}",
+            flush=True,
+        )
+
+    # Each trial traces functions of its own; TensorFlow would warn of that at every one.
+    tf.get_logger().setLevel("ERROR")
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        tuned = tune(show)
+    except KeyboardInterrupt:
+        print("stopped; finished trials are kept. Run it again to go on", flush=True)
+        return loop.EXIT_STOPPED
+    except UserError:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+        raise
+    write(out, study, tuned)
+    if tuned.running:
+        print(f"{tuned.running} trials are still running elsewhere; run it again after them")
+    flags = " ".join(f"--{field}={value}" for field, value in tuned.overrides.items())
+    print(
+        f"{len(tuned.trials)} trials, {tuned.updates:,} updates: {tuned.score:.4g} "
+        f"{study.scored}\n{out / 'best.json'}: {flags}"
+    )
+    return None
+
+
+def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> None:
+    """Writes tuning.md, tuning.png, and last best.json: the choice and what it cost.
+
+    Args:
+      directory: their folder; made if it is not there.
+      study: what was tuned.
+      tuned: what was found.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    base = dataclasses.asdict(study.base)
+    found = tuned._asdict() | {
+        "trials": [record._asdict() for record in tuned.trials],
+        "defaults": {field: base[field] for field in tuned.overrides},
+        "updates": tuned.updates,
+    }
+    tuning_report.write(directory, found, f"Tuning {study.title}", study.scored)
+    document = {
+        "method": study.method,
+        "overrides": tuned.overrides,
+        "config": options.resolved(dataclasses.replace(study.base, **tuned.overrides)),
+        "score": tuned.score,
+        "default_score": tuned.default_score,
+        "trials": len(tuned.trials),
+        "pruned": sum(record.state == "pruned" for record in tuned.trials),
+        "diverged": sum(record.state == "diverged" for record in tuned.trials),
+        "updates": tuned.updates,
+        "seconds": round(sum(record.seconds for record in tuned.trials), 1),
+        "importance": tuned.importance,
+    }
+    with results.replacing(directory / "best.json") as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _board(directory: pathlib.Path, base: Any, record: tuning.Record) -> None:
+    """A trial's curve, and its line in TensorBoard's HParams table."""
+    writer = tf.summary.create_file_writer(str(directory))
+    for unit, score in record.curve.items():
+        summaries.write(writer, {"score": score}, unit)
+    last = max(record.curve, default=0)
+    summaries.write(writer, {"updates": record.updates, "seconds": record.seconds}, last)
+    config = dataclasses.asdict(base) | record.overrides | {"state": record.state}
+    summaries.write_hparams(writer, config, f"trial {record.number}")
+    writer.close()

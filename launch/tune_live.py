@@ -1,0 +1,166 @@
+"""Looks for the numbers that suit a method in a live simulator: Optuna, scored by playing.
+
+    python -m launch.tune_live --simulator=recogym --method=slateq --trials=6 \
+        --out=runs/tuning/recogym/slateq
+
+A trial learns as `launch.train_imrl` does, for `--total_units` units, and is scored by test
+sessions that no run plays. The first trial is the defaults, or what the method's own flags
+say; `launch/live.py` has the space. The same command goes on with a study until it has
+--trials finished trials; several processes, or machines, with one --storage share them.
+Writes best.json, tuning.md, tuning.png and TensorBoard logs.
+"""
+
+import dataclasses
+import gc
+import pathlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from launch import flags, live, studies
+from tfimrl.training import OnlineConfig, OnlineLearner
+from tfrec.simulators import batched, public_playing
+from tfrec.training import finite, options, tuning
+from tfrec.training.options import option, required
+
+_SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneLiveConfig:
+    """What is tuned, where, and with what budget."""
+
+    simulator: live.SimulatorName = required("what it learns in")
+    method: str = required(f"what is tuned: {live.HELP}")
+    out: str = required("folder for the results, and for the study unless --storage is given")
+    trials: int = option(6, "finished trials in all, pruned ones and earlier ones included")
+    fields: tuple[str, ...] = option((), "fields to tune; empty for all of the method's space")
+    storage: str = option(
+        "",
+        "where the study lives: a database's URL, e.g. sqlite:///tuning.db, or the path of a "
+        "journal file; machines that open the same one share it; empty for out/study.db",
+    )
+    sampler: Literal["tpe", "random", "grid"] = option("random", "how trials are chosen")
+    pruner: Literal["median", "hyperband", "none"] = option("median", "how trials end early")
+    evaluate_every: int = option(10, "units between scores, at which a trial may be pruned")
+    score_sessions: int = option(2_000, "sessions of a score")
+    final_sessions: int = option(10_000, "sessions of a trial's last score")
+    seed: int = option(1000, "seed of each trial and of the sampler; keep it off the curves'")
+
+    def __post_init__(self):
+        for name in ("trials", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("score_sessions", "final_sessions"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2")
+
+
+_chosen: dict[str, str] = {}
+
+
+def _sizes(simulator: str) -> type:
+    _chosen["simulator"] = simulator
+    return live.sizes_class(simulator)
+
+
+flags.define(TuneLiveConfig)
+flags.define(live.SimulatorConfig)
+flags.define_chosen("simulator", live.SIMULATORS, _sizes)
+if _chosen:
+    flags.define_chosen(
+        "method", live.METHODS, lambda name: live.config_class(name, _chosen["simulator"])
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Trains one configuration and scores it: what a trial is.
+
+    Attributes:
+      config: the study.
+      base: the method's configuration; a trial replaces some fields.
+      sizes: how much is played and learned.
+      simulator: who answers.
+    """
+
+    config: TuneLiveConfig
+    base: Any
+    sizes: OnlineConfig
+    simulator: batched.Simulator
+
+    def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
+        """The score at the end; reports it on the way.
+
+        Raises:
+          DivergedError: if a loss or gradient is not finite.
+        """
+        # What a trial before this one left: its graphs, and memory that cycles hold.
+        tf.keras.backend.clear_session()
+        gc.collect()
+        config, simulator = self.config, self.simulator
+        numbers = live.fitting(dataclasses.replace(self.base, **overrides), self.sizes)
+        tf.random.set_seed(config.seed)
+        method = live.make(config.method, numbers, simulator, config.seed)
+        learner = OnlineLearner(self.sizes, simulator, method, config.seed)
+        play = tf.function(public_playing.play)
+        metric, now = live.METRIC[config.simulator], 0.0
+        for unit in range(1, learner.total_units + 1):
+            try:
+                learner.advance()
+            except finite.NonFiniteError as error:
+                raise tuning.DivergedError(str(error)) from error
+            last = unit == learner.total_units
+            if last or unit % config.evaluate_every == 0:
+                sessions = config.final_sessions if last else config.score_sessions
+                seed = tf.constant([_SEED, 0], tf.int32)
+                played = play(simulator, method.greedy, sessions, seed)
+                now = public_playing.rates(played)[metric]
+                trial.report(unit, now, updates=unit * self.sizes.updates)
+        return now
+
+
+def main(_):
+    config = flags.read(TuneLiveConfig)
+    known = live.get(config.method)
+    at, sizes = flags.read(live.SimulatorConfig), flags.read(live.sizes_class(config.simulator))
+    base = flags.read(live.config_class(config.method, config.simulator))
+    space = live.space(base, config.fields)
+    resolved = options.resolved(base)
+    evaluation = Evaluation(config, base, sizes, live.simulator(config.simulator, at))
+    about = {
+        "simulator": config.simulator,
+        "at": dataclasses.asdict(at),
+        "method": config.method,
+        "base": {field: value for field, value in resolved.items() if field not in space},
+        "sizes": options.resolved(sizes),
+        "every": config.evaluate_every,
+        "sessions": [config.score_sessions, config.final_sessions],
+        "seed": config.seed,
+    }
+    out = pathlib.Path(config.out)
+    where = f"{live.METRIC[config.simulator]} in {live.TITLES[config.simulator]}"
+    return studies.search(
+        out,
+        studies.Study(config.method, known.title, base, where),
+        lambda show: tuning.tune(
+            config.method,
+            space,
+            {field: resolved[field] for field in space},
+            evaluation,
+            trials=config.trials,
+            units=sizes.total_units,
+            warmup=max(1, sizes.total_units // 2),
+            storage=config.storage or f"sqlite:///{out / 'study.db'}",
+            sampler=config.sampler,
+            pruner=config.pruner,
+            about=about,
+            seed=config.seed,
+            show=show,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    flags.run(main)

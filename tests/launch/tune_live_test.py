@@ -1,0 +1,75 @@
+"""launch.tune_live: a study in a live simulator from end to end, resumed, and mistakes."""
+
+import json
+
+import optuna
+import pytest
+
+from launch import flags, live
+from tfrec.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+TINY = (
+    "--simulator=recsim", "--method=slateq", "--hidden=8", "--batch=16", "--sessions=8",
+    "--stretch=4", "--updates=2", "--warm_up=40", "--total_units=4", "--evaluate_every=2",
+    "--score_sessions=8", "--final_sessions=20", "--fields=learning_rate,batch",
+)  # fmt: skip
+
+
+def tune(*arguments):
+    return flags.call("launch.tune_live", arguments)
+
+
+def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
+    out = tmp_path / "slateq"
+    assert tune(*TINY, f"--out={out}", "--trials=2") == 0
+    best = json.loads((out / "best.json").read_text())
+    assert best["method"] == "slateq"
+    assert (best["trials"], best["updates"]) == (2, 2 * 4 * 2)  # 4 units of 2 updates
+    assert best["config"]["hidden"] == [8]
+    assert best["score"] >= best["default_score"] > 0
+    stored = f"sqlite:///{out / 'study.db'}"
+    kept = optuna.load_study(study_name="slateq", storage=stored)
+    first = kept.trials[0]
+    assert first.params == {"learning_rate": 1e-3, "batch": 16}  # the command line's
+    assert sorted(first.intermediate_values) == [2, 4]
+    assert first.value == best["default_score"] == first.intermediate_values[4]
+    assert "reward in RecSim" in (out / "tuning.md").read_text()
+    assert list((out / "tensorboard").glob("trial-*/events*"))
+
+    assert tune(*TINY, f"--out={out}", "--trials=3") == 0
+    said = capsys.readouterr().out
+    assert said.count(": complete") == 3, "the first two are not done again"
+    assert json.loads((out / "best.json").read_text())["trials"] == 3
+
+
+def test_every_method_has_a_space_with_its_own_defaults_type():
+    for simulator in live.SIMULATORS:
+        for method in live.METHODS:
+            config = live.config_class(method, simulator)()
+            space = live.space(config)
+            assert "learning_rate" in space
+            for field, choices in space.items():
+                assert hasattr(config, field) and len(choices) > 1
+    with pytest.raises(UserError, match="colour: not in the space"):
+        live.space(live.config_class("td3", "recsim")(), ("colour",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method=sarsa"], "sarsa"),
+        (["--simulator=recsym"], "recsym"),
+        (["--trials=0"], "trials is 0; expected at least 1"),
+        (["--final_sessions=1"], "final_sessions is 1; expected at least 2"),
+        (["--fields=colour"], "colour: not in the space"),
+        (["--storage=oracle9://x"], "cannot open the storage of the study"),
+    ],
+)
+def test_mistakes_are_messages_and_leave_nothing(tmp_path, arguments, message, capsys):
+    out = tmp_path / "out"
+    assert tune(*TINY, f"--out={out}", *arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+    assert not out.exists()
