@@ -24,6 +24,7 @@ from tfrec.training import run as runs
 
 RESULT = "result.json"
 POLICY = "policy"
+_AT_ONCE = 2_000  # sessions; the longest of many more would keep all others waiting
 _FINAL_SEED = 30_000  # of the sessions of final tests, which no test during training plays
 
 
@@ -117,7 +118,8 @@ def judge(
       it are asked for.
     """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
-    played = tf.function(public_playing.play)(simulator, policy, sessions, seed)
+    play = tf.function(public_playing.play)
+    played = play(simulator, policy, sessions, seed, at_once=_AT_ONCE)
     judged = {"port": public_playing.rates(played)}
     if original_sessions:
         played = originals.play(simulator, policy, original_sessions, seed=1)

@@ -239,12 +239,20 @@ _FITTED_IMRL: dict[str, dict[str, Any]] = {
 _SPACE: dict[str, tuple] = {
     "learning_rate": (3e-4, 1e-3, 3e-3),
     "batch": (256, 1024),
+    "update_factor": (1, 2, 4),
     "tau": (0.005, 0.02, 0.1),
     "exploration_noise": (0.05, 0.1, 0.3),
     "entropy": (0.001, 0.01, 0.1),
-    "target_entropy": (-8.0, 0.0, 3.0, 20.0),
+    "target_entropy": (-8.0, 0.0, 3.0),
     "epsilon_end": (0.02, 0.05, 0.2),
     "action_dropout": (0.2, 0.5, 0.8),
+}
+# The same of baselines in a simulator: IMRL's critics ask for `viewers`.
+_SPACE_THERE: dict[str, dict[str, tuple]] = {"recogym": {"vectors": ("views", "viewers")}}
+# Of methods that differ in what a number means. TF-Agents' SAC has 8 numbers in its
+# proto-action where IMRL has one for each of 100 products.
+_FITTED_METHOD: dict[str, dict[str, dict[str, Any]]] = {
+    "recogym": {"sac": {"target_entropy": 1.6}},
 }
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
@@ -275,6 +283,7 @@ def config_class(method: str, simulator_name: str) -> type[Any]:
         for name, value in numbers.items()
         if name in fields and not (name == "learning_rate" and method in _ON_POLICY)
     }
+    fitted |= _FITTED_METHOD.get(simulator_name, {}).get(method, {})
     return _with_defaults(plain, fitted | dict(known.changes))
 
 
@@ -289,22 +298,27 @@ def get(method: str) -> _Known:
     return METHODS[method]
 
 
-def space(config: Any, fields: tuple[str, ...] = ()) -> dict[str, tuple]:
+def space(method: str, simulator_name: str, fields: tuple[str, ...] = ()) -> dict[str, tuple]:
     """What tuning chooses from: field -> choices.
 
     Args:
-      config: a method's configuration.
+      method: its name.
+      simulator_name: where it learns.
       fields: only these; empty for all.
 
     Raises:
       UserError: if a field is not tuned.
     """
-    names = {field.name for field in dataclasses.fields(config)}
-    found = {name: choices for name, choices in _SPACE.items() if name in names}
+    known = get(method)
+    choices = dict(_SPACE)
+    if known.module != "imrl_method":
+        choices |= _SPACE_THERE.get(simulator_name, {})
+    names = {field.name for field in dataclasses.fields(_module(known).CONFIG)}
+    found = {name: values for name, values in choices.items() if name in names}
     unknown = [name for name in fields if name not in found]
     if unknown:
         raise UserError(
-            f"--fields={','.join(unknown)}: not in the space of the method, which is "
+            f"--fields={','.join(unknown)}: not in the space of {method}, which is "
             f"{', '.join(found)}"
         )
     return {name: found[name] for name in fields or found}

@@ -24,6 +24,7 @@ from tfrec.simulators import batched, public_playing
 from tfrec.training import finite, options, tuning
 from tfrec.training.options import option, required
 
+_AT_ONCE = 2_000  # sessions that score; more are played after them
 _SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
 
 
@@ -115,7 +116,7 @@ class Evaluation:
             if last or unit % config.evaluate_every == 0:
                 sessions = config.final_sessions if last else config.score_sessions
                 seed = tf.constant([_SEED, 0], tf.int32)
-                played = play(simulator, method.greedy, sessions, seed)
+                played = play(simulator, method.greedy, sessions, seed, at_once=_AT_ONCE)
                 now = public_playing.rates(played)[metric]
                 trial.report(unit, now, updates=unit * self.sizes.updates)
         return now
@@ -126,7 +127,7 @@ def main(_):
     known = live.get(config.method)
     at, sizes = flags.read(live.SimulatorConfig), flags.read(live.sizes_class(config.simulator))
     base = flags.read(live.config_class(config.method, config.simulator))
-    space = live.space(base, config.fields)
+    space = live.space(config.method, config.simulator, config.fields)
     resolved = options.resolved(base)
     evaluation = Evaluation(config, base, sizes, live.simulator(config.simulator, at))
     about = {

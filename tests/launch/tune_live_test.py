@@ -44,16 +44,18 @@ def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
     assert json.loads((out / "best.json").read_text())["trials"] == 3
 
 
-def test_every_method_has_a_space_with_its_own_defaults_type():
+def test_every_method_has_a_space():
     for simulator in live.SIMULATORS:
         for method in live.METHODS:
             config = live.config_class(method, simulator)()
-            space = live.space(config)
+            space = live.space(method, simulator)
             assert "learning_rate" in space
             for field, choices in space.items():
                 assert hasattr(config, field) and len(choices) > 1
+    assert "vectors" in live.space("td3", "recogym")
+    assert "vectors" not in live.space("imrl", "recogym")
     with pytest.raises(UserError, match="colour: not in the space"):
-        live.space(live.config_class("td3", "recsim")(), ("colour",))
+        live.space("td3", "recsim", ("colour",))
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class BaselineConfig:
             )
         at_least_one = (
             "batch", "replay_size", "pieces", "actor_update_period", "width", "history",
-            "neighbours", "vector_width", "vector_sessions",
+            "neighbours", "update_factor", "vector_width", "vector_sessions",
         )  # fmt: skip
         for name in ("learning_rate", "reward_scale", *at_least_one):
             least = 1 if name in at_least_one else 0
@@ -67,6 +67,7 @@ class ReplayConfig(BaselineConfig):
     """Of the methods that learn from a replay."""
 
     batch: int = option(256, "steps in an update")
+    update_factor: int = option(1, "updates for each that the run asks for")
     replay_size: int = option(200_000, "steps that the replay keeps")
     tau: float = option(0.005, "how far the slow networks move in an update, of the way")
 
@@ -164,7 +165,7 @@ class Baseline(tf.Module, abc.ABC):
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
         """How many updates to make where so many were asked for."""
-        return updates
+        return updates * getattr(self.config, "update_factor", 1)
 
     def due(self, part: str) -> tf.Tensor | bool:
         """Whether this update moves the part."""

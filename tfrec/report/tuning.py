@@ -86,9 +86,7 @@ def _by_score(trial: Mapping[str, Any]) -> tuple[bool, float]:
 
 
 @plots.styled
-def picture(
-    trials: Trials, importance: Mapping[str, float], title: str, scored: str
-) -> Figure:
+def picture(trials: Trials, importance: Mapping[str, float], title: str, scored: str) -> Figure:
     """The score of each trial and the best so far; beside it, which fields mattered.
 
     Args:

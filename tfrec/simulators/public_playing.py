@@ -26,6 +26,8 @@ class Turn(NamedTuple):
     seed: tf.Tensor
 
 
+_WAITING = 8  # where an eighth of the places wait, new sessions begin in them
+
 # -> what `step` of the simulator takes: int32 [B, k] or float32 [B, D]
 Policy = Callable[[Turn], tf.Tensor]
 
@@ -57,6 +59,7 @@ def play(
     sessions: int,
     seed: tf.Tensor,
     max_steps: int = 10_000,
+    at_once: int | None = None,
 ) -> Played:
     """Totals of so many sessions; call it inside a tf.function.
 
@@ -68,33 +71,59 @@ def play(
       policy: who recommends.
       sessions: B.
       seed: int32 [2]; the same seed gives the same sessions.
-      max_steps: cut there, for simulators whose sessions never end.
+      max_steps: a session is cut there, for simulators whose sessions never end.
+      at_once: sessions side by side; where some have ended others begin, so that not all
+        wait for the longest. All by default; other numbers give other sessions.
     """
+    places = min(at_once or sessions, sessions)
     first = tf.random.experimental.stateless_fold_in(seed, 0)
     zeros = tf.zeros([sessions])
     totals = Played(zeros, zeros, zeros, tf.zeros([sessions], tf.int32))
+    nobody = sessions
 
-    def going(t: tf.Tensor, alive: tf.Tensor, *_: object) -> tf.Tensor:
-        return (t < max_steps) & tf.reduce_any(alive)
+    def going(t: tf.Tensor, whose: tf.Tensor, *_: object) -> tf.Tensor:
+        return tf.reduce_any(whose < nobody)
 
-    def advance(t, alive, state, totals):
+    def advance(t, whose, begun, age, state, totals):
         seeds = tf.random.experimental.stateless_split(
-            tf.random.experimental.stateless_fold_in(seed, t + 1), 2
+            tf.random.experimental.stateless_fold_in(seed, t + 1), 3 if places < sessions else 2
         )
         action = policy(turn_of(simulator, state, seeds[0]))
         outcome = simulator.step(state, action, seeds[1])
-        live = tf.cast(alive, tf.float32)
-        totals = Played(
-            totals.reward + live * outcome.reward,
-            totals.clicks + live * outcome.clicks,
-            totals.shown + live * outcome.shown,
-            totals.steps + tf.cast(alive, tf.int32),
+        # Places between two sessions, and those with no session left, go on for nobody.
+        step = Played(outcome.reward, outcome.clicks, outcome.shown, tf.ones_like(age))
+        totals = tf.nest.map_structure(
+            lambda total, now: (
+                total + tf.math.unsorted_segment_sum(now, whose, sessions + 1)[:sessions]
+            ),
+            totals,
+            step,
         )
-        return t + 1, alive & ~outcome.done, outcome.state, totals
+        age += 1
+        whose = tf.where(outcome.done | (age >= max_steps), nobody, whose)
+        if places == sessions:
+            return t + 1, whose, begun, age, outcome.state, totals
+        # A reset makes a session for every place, so places wait for each other.
+        waiting = tf.cast(whose == nobody, tf.int32)
+        many = tf.reduce_sum(waiting)
+        number = begun + tf.cumsum(waiting) - 1  # of the session that a place would begin
+        enough = (_WAITING * many >= places) | (many == places)
+        start = enough & (waiting > 0) & (number < sessions)
+        following = tf.cond(
+            tf.reduce_any(start),
+            lambda: batched.restarted(simulator, outcome.state, start, seeds[2]),
+            lambda: outcome.state,
+        )
+        following = tf.nest.map_structure(
+            lambda new, old: tf.ensure_shape(new, old.shape), following, state
+        )
+        begun += tf.reduce_sum(tf.cast(start, tf.int32))
+        whose = tf.where(start, number, whose)
+        return t + 1, whose, begun, tf.where(start, 0, age), following, totals
 
-    state = simulator.reset(sessions, first)
-    loop = (tf.constant(0), tf.ones([sessions], tf.bool), state, totals)
-    return tf.while_loop(going, advance, loop)[-1]
+    state = simulator.reset(places, first)
+    loop = (tf.constant(0), tf.range(places), tf.constant(places), tf.zeros([places], tf.int32))
+    return tf.while_loop(going, advance, (*loop, state, totals))[-1]
 
 
 def random(simulator: batched.Simulator) -> Policy:

@@ -89,6 +89,18 @@ def test_the_same_seed_gives_the_same(case):
         np.testing.assert_array_equal(one, two)
 
 
+def test_more_updates_than_the_run_asks_for():
+    learner = slateq.Slateq(slateq.CONFIG(hidden=(8,), batch=4, update_factor=3), toy.Toy(), 0)
+    learner.observe(
+        toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=3),
+        tf.constant(0.5),
+    )
+    learner.learn(tf.constant(2))
+    assert {int(o.iterations) for o in learner.optimizers.values()} == {6}
+    with pytest.raises(ValueError, match="update_factor is 0; expected at least 1"):
+        slateq.CONFIG(update_factor=0)
+
+
 def test_tries_become_fewer_until_their_share_of_the_run():
     learner = slateq.Slateq(slateq.CONFIG(hidden=(8,), replay_size=50), toy.Toy(), 0)
     stretch = toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=1)
