@@ -293,7 +293,19 @@ class ImrlAgent(tf_agent.TFAgent):
           observation: float32 [B, O].
           judged: float32 [B, ...], the action, or what it showed.
         """
-        twins = self.networks.twins(observation, judged)
+        return self._of_both(self.networks.twins(observation, judged))
+
+    def worth_of_each(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """The same of every item, float [B, m], from bilinear critics.
+
+        Args:
+          observation: float32 [B, O].
+          items: what each of them shows, float32 [m, ...], the same for all rows.
+        """
+        critics = (c for c in self.networks.critics if isinstance(c, networks.Bilinear))
+        return self._of_both([critic.of_each(observation, items) for critic in critics])
+
+    def _of_both(self, twins: list[tf.Tensor]) -> tf.Tensor:
         return tf.minimum(*twins) if self.config.twins == "lower" else tf.add_n(twins) / 2.0
 
     def train_many(

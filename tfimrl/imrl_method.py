@@ -340,11 +340,15 @@ class ImrlMethod(tf.Module):
         if several == 1:
             return self.face.chooses(weights, turn.candidates)
         items = self.face.chooses(weights, turn.candidates, several)  # [B, n]
-        shown = self.face.shown(items, turn.candidates)
-        shown = tf.reshape(shown, [-1, self.face.shown_size])  # [B n, D]
-        worth = self.agent.worth(tf.repeat(sees, several, axis=0), shown)
-        best = tf.argmax(tf.reshape(worth, [-1, several]), axis=1)
-        return tf.gather(items, best, batch_dims=1)[:, None]
+        if self.config.critic == "bilinear" and self.face.catalogue is not None:
+            each = self.agent.worth_of_each(sees, self.face.catalogue)  # [B, m], one product
+            worth = tf.gather(each, items, batch_dims=1)
+        else:
+            shown = self.face.shown(items, turn.candidates)
+            shown = tf.reshape(shown, [-1, self.face.shown_size])  # [B n, D]
+            worth = self.agent.worth(tf.repeat(sees, several, axis=0), shown)
+            worth = tf.reshape(worth, [-1, several])
+        return tf.gather(items, tf.argmax(worth, axis=1), batch_dims=1)[:, None]
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
         """Keeps the stretch, and what is made up from it."""

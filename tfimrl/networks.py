@@ -104,9 +104,17 @@ class Bilinear(tf.Module):
 
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Of x float [B, inputs] and y float [B, judged], float [B, 1]."""
-        one = tf.ones_like(x[:, :1])
-        left = tf.concat([one, x], axis=1) @ self.weights  # [B, judged + 1]
+        left = self._left(x)
         return left[:, :1] + tf.reduce_sum(left[:, 1:] * y, axis=1, keepdims=True)
+
+    def of_each(self, x: tf.Tensor, ys: tf.Tensor) -> tf.Tensor:
+        """Of x float [B, inputs] and every one of ys float [m, judged], float [B, m]."""
+        left = self._left(x)
+        return left[:, :1] + tf.matmul(left[:, 1:], ys, transpose_b=True)
+
+    def _left(self, x: tf.Tensor) -> tf.Tensor:
+        """(1, x) W, float [B, judged + 1]."""
+        return tf.concat([tf.ones_like(x[:, :1]), x], axis=1) @ self.weights
 
 
 class Gaussian(Perceptron):

@@ -184,6 +184,7 @@ class Face(tf.Module):
       observation_size: width of what `sees` gives.
       action_size: W, width of a proto-action.
       shown_size: D, width of what is shown in a place of a slate.
+      catalogue: features of items that are always the same, float32 [m, D]; else None.
       sessions_before: sessions played here already.
       steps_before: recommendations made in them.
 
@@ -208,7 +209,7 @@ class Face(tf.Module):
         self.shown_size = simulator.action_size
         self.sessions_before = self.steps_before = 0
         self._items = None
-        self._catalogue = simulator.catalogue
+        self.catalogue = simulator.catalogue
         if vectors != "own":
             if not isinstance(simulator, RecoGym):
                 name = type(simulator).__name__
@@ -219,7 +220,7 @@ class Face(tf.Module):
             self.observation_size = 3 * width + 1
             if vectors == "views":
                 self.action_size = width
-        self._points_at = self._items if vectors == "views" else self._catalogue
+        self._points_at = self._items if vectors == "views" else self.catalogue
 
     def sees(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
@@ -241,5 +242,5 @@ class Face(tf.Module):
         """Features of what was shown, float32 [B, k D]; a continuous action is its own."""
         if not self.slate_size:
             return action
-        features = self._catalogue if self._catalogue is not None else candidates
+        features = self.catalogue if self.catalogue is not None else candidates
         return shown(action, features)
