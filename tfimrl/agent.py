@@ -258,8 +258,7 @@ class ImrlAgent(tf_agent.TFAgent):
         self._showing = showing
         self.networks = learned
         self.generator = generator
-        entropy = config.target_entropy
-        self._target_entropy = -float(action_size) if entropy is None else entropy
+        self._target_entropy = networks.target_entropy(config.target_entropy, action_size)
         parts = learned.parts()
         self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
         self.optimizer.build(learned.trained())

@@ -44,6 +44,27 @@ def squashed_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.T
     return gaussian_log_prob(mean, log_std, u) - log_slope(u)
 
 
+def target_entropy(wanted: float | None, size: int) -> float:
+    """Entropy that a temperature can aim at, nats: what is wanted, or -D (SAC).
+
+    Args:
+      wanted: the number asked for; None for the default.
+      size: D, width of an action in [-1, 1]^D.
+
+    Raises:
+      ValueError: if it is at least the uniform law's D log 2: no policy has it, and the
+        temperature would rise for ever.
+    """
+    if wanted is None:
+        return -float(size)
+    if wanted >= size * math.log(2.0):
+        raise ValueError(
+            f"target_entropy is {wanted}; expected less than {size * math.log(2.0):.4g}, the "
+            f"most that an action of {size} numbers in [-1, 1] can have"
+        )
+    return float(wanted)
+
+
 class Perceptron(tf.Module):
     """ReLU layers and a linear one; its variables exist at once.
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tf_agents.trajectories import time_step
 
+from tfimrl import networks
 from tfimrl.agent import ImrlAgent
 from tfimrl.config import ImrlConfig
 from tfrec.replay.steps import Steps
@@ -371,3 +372,10 @@ def test_transitions_of_other_shapes_are_refused():
 def test_config_refuses(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*expected"):
         ImrlConfig(**wrong)
+
+
+def test_an_entropy_that_no_policy_has_is_refused():
+    assert networks.target_entropy(None, 3) == -3.0
+    assert networks.target_entropy(2.0, 3) == 2.0  # of at most 3 log 2 = 2.079
+    with pytest.raises(ValueError, match="target_entropy is 2.1; expected less than 2.079"):
+        networks.target_entropy(2.1, 3)

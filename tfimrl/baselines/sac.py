@@ -15,6 +15,7 @@ from tf_agents.networks import actor_distribution_network
 from tf_agents.trajectories import time_step
 from tf_agents.utils import common
 
+from tfimrl import networks
 from tfimrl.baselines import base, proto
 from tfrec.replay.steps import Steps
 from tfrec.simulators import batched
@@ -72,7 +73,6 @@ class Sac(proto.Proto):
             continuous_projection_net=tanh_normal_projection_network.TanhNormalProjectionNetwork,
             name="policy",
         )
-        entropy = config.target_entropy
         agent = _Agent(
             self.generator,
             time_step.time_step_spec(self.state_spec),
@@ -86,7 +86,7 @@ class Sac(proto.Proto):
             critic_optimizer=None,
             alpha_optimizer=None,
             initial_log_alpha=float(tf.math.log(config.initial_temperature)),
-            target_entropy=-float(self.action_size) if entropy is None else entropy,
+            target_entropy=networks.target_entropy(config.target_entropy, self.action_size),
             train_step_counter=tf.Variable(0, dtype=tf.int64),
         )
         self._agent = lambda: agent  # its variables are ours; hidden from checkpoints
