@@ -16,9 +16,11 @@ from tfrec.simulators import batched, public_playing, recogym
 VECTORS = ("own", "views", "viewers")
 VECTORS_HELP = (
     "what tells of items: own, the features that they come with; views, vectors learned from "
-    "what users view while they are played at random; viewers, the same of what a user "
-    "viewed, while what is recommended keeps the features that it comes with"
+    "what users view while they are played at random; viewers, the same of users alone, in a "
+    "few numbers: what is recommended keeps the features that it comes with"
 )
+
+_VIEWS_OF_NOTHING = 3.0
 
 RecoGym = recogym.RecoGymV1 | recogym.RecoGymV0
 
@@ -170,6 +172,24 @@ def viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
     return tf.concat([*means, tf.matmul(last, items), tf.math.log1p(many) / 4.0], axis=1)
 
 
+def short_viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    """A RecoGym observation in few numbers, for functions without a hidden layer.
+
+    The mean vector of what was viewed, later views weighing more, drawn towards 0 as if three
+    views of nothing had come before: a few views tell little of a user.
+
+    Args:
+      observation: float32 [B, 3 P], see `recogym`.
+      items: float32 [P, W].
+
+    Returns:
+      Float32 [B, W].
+    """
+    recent = tf.math.expm1(tf.split(observation, 3, axis=1)[1])
+    views = tf.reduce_sum(recent, axis=1, keepdims=True)
+    return tf.matmul(recent, items) / (views + _VIEWS_OF_NOTHING)
+
+
 class Face(tf.Module):
     """What a policy of weights sees of a simulator, and what its weights choose there.
 
@@ -209,6 +229,7 @@ class Face(tf.Module):
         self.shown_size = simulator.action_size
         self.sessions_before = self.steps_before = 0
         self._items = None
+        self._encoder = viewer if vectors == "views" else short_viewer
         self.catalogue = simulator.catalogue
         if vectors != "own":
             if not isinstance(simulator, RecoGym):
@@ -217,14 +238,14 @@ class Face(tf.Module):
             found = view_vectors(simulator, width, sessions, seed)
             self._items = tf.Variable(found.items, trainable=False, name="items")
             self.sessions_before, self.steps_before = found.sessions, found.steps
-            self.observation_size = 3 * width + 1
+            self.observation_size = width
             if vectors == "views":
-                self.action_size = width
+                self.observation_size, self.action_size = 3 * width + 1, width
         self._points_at = self._items if vectors == "views" else self.catalogue
 
     def sees(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
-        return observation if self._items is None else viewer(observation, self._items)
+        return observation if self._items is None else self._encoder(observation, self._items)
 
     def chooses(
         self, weights: tf.Tensor, candidates: tf.Tensor | None, number: int = 0

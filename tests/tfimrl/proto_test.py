@@ -69,6 +69,15 @@ def test_a_viewer_is_described_by_mean_vectors():
     np.testing.assert_allclose(proto.viewer(observation, items)[0], expected, rtol=1e-5)
 
 
+def test_few_views_tell_little_of_a_viewer():
+    items = tf.constant([[1.0, 0], [0, 1], [2, 2]])
+    recent = tf.constant([[0.5, 1.5, 0], [0, 0, 30.0]])
+    observation = tf.concat([tf.zeros([2, 3]), tf.math.log1p(recent), tf.zeros([2, 3])], axis=1)
+    # (.5 a + 1.5 b) / (2 + 3), and 30 c / (30 + 3)
+    expected = [[0.1, 0.3], [60 / 33, 60 / 33]]
+    np.testing.assert_allclose(proto.short_viewer(observation, items), expected, rtol=1e-5)
+
+
 def test_faces():
     evolution = recsim.InterestEvolution()
     face = proto.Face(evolution)
@@ -80,6 +89,10 @@ def test_faces():
     scores = np.einsum("bmd,bd->bm", candidates, weights)
     np.testing.assert_array_equal(action[:, 0], scores.argmax(axis=1))
     assert face.shown(action, candidates).shape == [3, 40]
+
+    face = proto.Face(V1, "viewers", width=4, sessions=50)
+    assert (face.observation_size, face.action_size, face.shown_size) == (4, 10, 10)
+    assert face.sees(V1.observation(V1.reset(3, tf.constant([1, 2])))).shape == [3, 4]
 
     face = proto.Face(V1, "views", width=4, sessions=50)
     assert (face.observation_size, face.action_size, face.sessions_before) == (13, 4, 50)
