@@ -228,8 +228,9 @@ _FITTED: dict[str, dict[str, Any]] = {
 _FITTED_IMRL: dict[str, dict[str, Any]] = {
     "recogym": {
         "vectors": "viewers",
+        "vector_width": 16,
         "critic": "bilinear",
-        "critic_decay": 0.006,
+        "critic_decay": 0.0004,
         "refined": 10,
         "batch": 1024,
         "update_factor": 2,

@@ -151,17 +151,18 @@ def test_so_many_pairs_at_most():
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
-    ("vectors", "judged", "width"), [("views", "proto", 3), ("viewers", "shown", 6)]
+    ("vectors", "judged", "sees", "width"),
+    [("views", "proto", 10, 3), ("viewers", "shown", 3, 6)],
 )
-def test_recogym_in_terms_of_item_vectors(vectors, judged, width):
+def test_recogym_in_terms_of_item_vectors(vectors, judged, sees, width):
     changes = {"augmentation": "heuristic", "threshold_max": 1.0}
     learning = learner(RECOGYM, vectors=vectors, judged=judged, **changes)
     method = learning.method
     assert method.note_size == width and method.replay.action.shape[1] == width + 6
     assert method.replay.state.shape[1] == 18
     networks = method.agent.networks
-    assert networks.policy.variables[0].shape[0] == 10
-    assert networks.critics[0].layers[0].kernel.shape[0] == 10 + width
+    assert networks.policy.variables[0].shape[0] == sees
+    assert networks.critics[0].layers[0].kernel.shape[0] == sees + width
     said = [learning.advance() for _ in range(2)]
     assert said[0]["sessions"] >= 30 and said[0]["steps"] > 30 + 30
     assert said[1]["q_loss"] > 0
