@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import pathlib
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -58,7 +59,9 @@ def policies(
         axes.set_xlabel(style.metric_unit(metric))
     panels[0].set_yticks(range(len(names)), [style.policy_name(name) for name in names])
     panels[0].invert_yaxis()
-    figure.suptitle(f"{title} (mean, 95% interval over users and seeds)", x=0.01, ha="left")
+    width = int(8.5 * figure.get_figwidth())  # characters that a line of the title holds
+    title = textwrap.fill(f"{title} (mean, 95% interval over users and seeds)", width)
+    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 

@@ -38,6 +38,13 @@ def test_policies_has_a_bar_for_each_policy_in_its_colour():
     assert "clicks per step" in _texts(figure)
 
 
+def test_a_long_title_stays_on_the_picture():
+    figure = plots.policies(SUMMARIES, ("reward", "ctr"), "A title that is long " * 6)
+    figure.draw_without_rendering()
+    assert figure._suptitle.get_window_extent().x1 < figure.bbox.x1
+    assert "\n" in figure.get_suptitle()
+
+
 def test_a_picture_is_written_whole_and_its_folder_made(tmp_path):
     path = plots.save(plots.policies(SUMMARIES, ("reward",)), tmp_path / "plots" / "a.png")
     height, width, _ = matplotlib.image.imread(path).shape
