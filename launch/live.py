@@ -195,7 +195,7 @@ _FITTED: dict[str, dict[str, Any]] = {
         "final_rate": 0.05,
         "tau": 0.02,
         "discount": 0.3,  # no recommendation changes what comes later, but for a click
-        "target_entropy": 20.0,
+        "target_entropy": 0.2,
         "softness": 0.5,  # of a hundred products, or gradients reach the best one alone
         "beta": 1e-4,
         "augmentation": "true",  # which allows nothing: made-up clicks would be another user's
@@ -211,7 +211,7 @@ _FITTED: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-3,
         "tau": 0.02,
         "discount": 0.5,  # no action changes what comes later
-        "target_entropy": 3.0,
+        "target_entropy": 1 / 9,
         # The true graph allows no exchange; users left out of it, which costs some reward.
         "augmentation": "heuristic",
         "copies": 64,  # everything clicked is 1 random step in 700, and half of each batch
@@ -244,17 +244,12 @@ _SPACE: dict[str, tuple] = {
     "tau": (0.005, 0.02, 0.1),
     "exploration_noise": (0.05, 0.1, 0.3),
     "entropy": (0.001, 0.01, 0.1),
-    "target_entropy": (-8.0, 0.0, 3.0),
+    "target_entropy": (-1.0, 0.0, 0.2),
     "epsilon_end": (0.02, 0.05, 0.2),
     "action_dropout": (0.2, 0.5, 0.8),
 }
 # The same of baselines in a simulator: IMRL's critics ask for `viewers`.
 _SPACE_THERE: dict[str, dict[str, tuple]] = {"recogym": {"vectors": ("views", "viewers")}}
-# Of methods that differ in what a number means. TF-Agents' SAC has 8 numbers in its
-# proto-action where IMRL has one for each of 100 products.
-_FITTED_METHOD: dict[str, dict[str, dict[str, Any]]] = {
-    "recogym": {"sac": {"target_entropy": 1.6}},
-}
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
@@ -284,7 +279,6 @@ def config_class(method: str, simulator_name: str) -> type[Any]:
         for name, value in numbers.items()
         if name in fields and not (name == "learning_rate" and method in _ON_POLICY)
     }
-    fitted |= _FITTED_METHOD.get(simulator_name, {}).get(method, {})
     return _with_defaults(plain, fitted | dict(known.changes))
 
 

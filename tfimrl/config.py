@@ -6,6 +6,7 @@ no value, and this one is a choice of this project.
 
 import dataclasses
 
+from tfimrl import networks
 from tfrec.training.options import option
 
 MODES = ("faithful", "fixed")
@@ -55,8 +56,8 @@ class ImrlConfig:
     reward_scale: float = option(
         1.0, "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)"
     )
-    target_entropy: float | None = option(
-        None, "H of eq 15 in nats; by default minus the number of action dimensions (ours)"
+    target_entropy: float = option(
+        -1.0, "H of eq 15 in nats for each number of an action; below log 2, as all laws (ours)"
     )
     initial_temperature: float = option(1.0, "alpha of eq 15 before the first update (ours)")
     # Intrinsic motivation.
@@ -108,6 +109,7 @@ class ImrlConfig:
         for name in ("beta", "critic_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        networks.target_entropy(self.target_entropy, 1)
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden is {self.hidden}; expected widths of at least 1")
 

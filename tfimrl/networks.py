@@ -44,25 +44,23 @@ def squashed_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.T
     return gaussian_log_prob(mean, log_std, u) - log_slope(u)
 
 
-def target_entropy(wanted: float | None, size: int) -> float:
-    """Entropy that a temperature can aim at, nats: what is wanted, or -D (SAC).
+def target_entropy(each: float, size: int) -> float:
+    """Entropy that a temperature aims at, nats.
 
     Args:
-      wanted: the number asked for; None for the default.
+      each: for each number of an action; -1 in SAC.
       size: D, width of an action in [-1, 1]^D.
 
     Raises:
-      ValueError: if it is at least the uniform law's D log 2: no policy has it, and the
+      ValueError: if it is at least the uniform law's log 2: no policy has it, and the
         temperature would rise for ever.
     """
-    if wanted is None:
-        return -float(size)
-    if wanted >= size * math.log(2.0):
+    if each >= math.log(2.0):
         raise ValueError(
-            f"target_entropy is {wanted}; expected less than {size * math.log(2.0):.4g}, the "
-            f"most that an action of {size} numbers in [-1, 1] can have"
+            f"target_entropy is {each}; expected less than log 2 = {math.log(2.0):.4g}, which "
+            "is the uniform law's for each number of an action"
         )
-    return float(wanted)
+    return each * size
 
 
 class Perceptron(tf.Module):

@@ -21,7 +21,7 @@ def test_imrl_finds_out_what_gives_time_back():
         learning_rate=1e-3,
         tau=0.04,
         discount=0.995,
-        target_entropy=5.0,
+        target_entropy=0.25,
         initial_temperature=0.02,
         reward_scale=0.1,
         replay_size=400_000,

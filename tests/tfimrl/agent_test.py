@@ -7,6 +7,7 @@ from tf_agents.trajectories import time_step
 
 from tfimrl import networks
 from tfimrl.agent import ImrlAgent
+from tfimrl.baselines import sac
 from tfimrl.config import ImrlConfig
 from tfrec.replay.steps import Steps
 from tfrec.training import checkpoint, finite
@@ -375,7 +376,10 @@ def test_config_refuses(wrong):
 
 
 def test_an_entropy_that_no_policy_has_is_refused():
-    assert networks.target_entropy(None, 3) == -3.0
-    assert networks.target_entropy(2.0, 3) == 2.0  # of at most 3 log 2 = 2.079
-    with pytest.raises(ValueError, match="target_entropy is 2.1; expected less than 2.079"):
-        networks.target_entropy(2.1, 3)
+    assert networks.target_entropy(-1.0, 3) == -3.0  # SAC's
+    assert networks.target_entropy(0.2, 100) == 20.0
+    with pytest.raises(ValueError, match="target_entropy is 0.7; expected less than log 2"):
+        networks.target_entropy(0.7, 100)
+    for config in (ImrlConfig, sac.CONFIG):
+        with pytest.raises(ValueError, match="target_entropy is 1.6"):
+            config(target_entropy=1.6)

@@ -26,10 +26,14 @@ from tfrec.training.options import option
 class SacConfig(proto.ProtoConfig):
     """SAC's own numbers."""
 
-    target_entropy: float | None = option(
-        None, "entropy that the temperature aims at, nats; by default minus D"
+    target_entropy: float = option(
+        -1.0, "entropy that the temperature aims at, nats for each number of an action"
     )
     initial_temperature: float = option(1.0, "temperature before the first update")
+
+    def __post_init__(self):
+        super().__post_init__()
+        networks.target_entropy(self.target_entropy, 1)
 
 
 CONFIG = SacConfig
