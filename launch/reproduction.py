@@ -121,7 +121,10 @@ def write(
         for environment in environments
     ]
     if "vanilla" in environments:
-        text = "Intervals are 95%, paired over users; p is two-sided.\n\n"
+        text = (
+            "Intervals are 95%, paired over users and seeds, and not corrected for the "
+            "number of claims.\n\n"
+        )
         sections.append(
             page.Section("The paper's claims", text + claims.markdown(judged, titles))
         )

@@ -6,19 +6,26 @@ Every metric is a ratio of sums over sessions: reward = clicks / sessions, depth
 steps / sessions, CTR = clicks / steps, a feedback column = its total / sessions. So a
 user enters an interval only through sums, and a resample of users is one matrix product.
 
-Intervals are two-level. Users: drawn with replacement, each with all of their sessions
-under every seed, so that what a user's sessions share is not counted as new information;
-the percentiles of these draws would be the interval if seeds did not differ. Seeds: runs
-number three or five, too few to be drawn with replacement (the percentile interval over
-three runs covers its mean in about 80% of cases, not 95%). Instead each draw also gets a
-Student-t deviate with S - 1 degrees of freedom, scaled by the variance of the seed means
-in excess of what the users' noise explains. With one seed there is no such term, and the
-interval speaks of users only.
+An interval covers users and seeds. The variance of a mean over U users and S seeds has
+two parts, and each is estimated once:
+
+  seeds   what differs from seed to seed: the training run, and the noise of sessions
+          that the seeds do not share. A jackknife over the seeds estimates it from S
+          numbers, so it enters as Student's t with S - 1 degrees of freedom.
+  users   what the seeds share, because they play the same users. Users are resampled
+          with replacement, each with all of their sessions under every seed; of the
+          variance of these draws, the part that the seeds do not share is removed,
+          because the first term holds it already.
+
+A Student-t deviate that is scaled by less than the whole variance between seeds is too
+small: that variance is what has S - 1 degrees of freedom. With one seed there is only the
+bootstrap of users, and the interval says nothing about another training run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 from tfrec import errors, types
 
@@ -80,8 +87,8 @@ def summarise(
 ) -> dict[str, dict[str, float]]:
     """Mean and interval of each metric of one policy, over users and seeds.
 
-    Resampled: users with replacement, each with all of their sessions; seeds enter by
-    a Student-t term (see the module's docstring).
+    The interval holds what differs between users and between seeds; see the module's
+    docstring.
 
     Args:
       sessions_by_seed: for each training seed, what `per_session` returned for its
@@ -113,9 +120,8 @@ def paired_difference(
 ) -> dict[str, dict[str, float]]:
     """By how much policy `a` exceeds policy `b` on the same users and seeds.
 
-    Resampled: users, drawn once for both policies, so that differences between users
-    cancel; seed s of `a` is paired with seed s of `b`, and the spread of the paired
-    differences over seeds gives the seeds' term.
+    Users are resampled once for both policies, so that differences between users cancel.
+    Seed s of `a` is paired with seed s of `b`.
 
     Args:
       a: sessions by seed, as in `summarise`.
@@ -132,15 +138,57 @@ def paired_difference(
       errors.UserError: if there are fewer than two users.
       ValueError: if the users or seeds differ.
     """
+    return _paired_metrics(a, b, lambda x, y: x - y, resamples, level, seed)
+
+
+def paired_gain(
+    a: Sequence[Sessions],
+    b: Sequence[Sessions],
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """The relative difference (a - b) / b of two policies on the same users and seeds.
+
+    Numerator and denominator are resampled together, so the interval also holds the
+    uncertainty of `b`.
+
+    Args:
+      a: sessions by seed, as in `summarise`.
+      b: the same, with equally many sessions of each user in each seed.
+      resamples: R, bootstrap draws.
+      level: share of such intervals meant to hold the true relative difference.
+      seed: of the draws.
+
+    Returns:
+      As `paired_difference`, in shares of `b`: .037 is 3.7% more. NaN for a metric that is
+      0 under `b`.
+
+    Raises:
+      errors.UserError: if there are fewer than two users.
+      ValueError: if the users or seeds differ.
+    """
+    return _paired_metrics(a, b, lambda x, y: x / y - 1.0, resamples, level, seed)
+
+
+def _paired_metrics(
+    a: Sequence[Sessions],
+    b: Sequence[Sessions],
+    compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    resamples: int,
+    level: float,
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """Mean, interval and p-value of a comparison of each metric that both policies have."""
     columns = [name for name in _columns(a) if name in _columns(b)]
     draws = _Bootstrap(_paired([a, b], columns), resamples, seed)
     width = 3 + len(columns)
 
-    def difference(metric: Statistic) -> Statistic:
-        return lambda sums: metric(sums[..., :width]) - metric(sums[..., width:])
+    def compared(metric: Statistic) -> Statistic:
+        return lambda sums: compare(metric(sums[..., :width]), metric(sums[..., width:]))
 
     return {
-        name: draws.interval(difference(metric), level, p_value=True)
+        name: draws.interval(compared(metric), level, p_value=True)
         for name, metric in _metrics(columns).items()
     }
 
@@ -157,8 +205,7 @@ def share(
     """How far a policy is on the way from `low` to `high`: 0 at `low`, 1 at `high`.
 
     (policy - low) / (high - low) of a metric; `low` is usually the random policy and
-    `high` the oracle. Resampled: users, drawn once for the three policies; seeds enter
-    by the spread of the share over seeds.
+    `high` a proven optimum. Users are resampled once for the three policies.
 
     Args:
       policy: sessions by seed, as in `summarise`.
@@ -230,42 +277,53 @@ class _Bootstrap:
     def interval(
         self, statistic: Statistic, level: float, p_value: bool = False
     ) -> dict[str, float]:
-        """Mean and interval of a statistic of sums; it maps [..., K] to [...]."""
+        """Mean, interval and p-value of a statistic of sums; it maps [..., K] to [...].
+
+        Interval and p-value are read from the same draws: p is below 1 - level where the
+        interval leaves 0 out.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = float(statistic(self.total))
-            values = statistic(self.drawn.sum(axis=1))  # [R]
-            by_seed = statistic(self.by_seed)  # [S]
-            drawn_by_seed = statistic(self.drawn)  # [R, S]
-        values = values + self._seed_term(by_seed, drawn_by_seed, len(values))
+            draws = statistic(self.drawn.sum(axis=1))  # [R]
+            if len(self.by_seed) > 1 and np.isfinite(mean):
+                draws = self._with_seeds(statistic, mean, draws)
         # A handful of users can leave a resample without a single step or session.
-        values = values[np.isfinite(values)]
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+        draws = draws[np.isfinite(draws)]
+        if not draws.size:
+            draws = np.full(1, np.nan)
+        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
         result = {"mean": mean, "low": float(low), "high": float(high)}
         if p_value:
-            beyond = min(np.sum(values <= 0), np.sum(values >= 0))
-            result["p_value"] = float(min(1.0, 2 * (beyond + 1) / (len(values) + 1)))
+            beyond = min(np.sum(draws <= 0), np.sum(draws >= 0))
+            result["p_value"] = float(min(1.0, 2 * (beyond + 1) / (len(draws) + 1)))
         return result
 
-    def _seed_term(
-        self, by_seed: np.ndarray, drawn_by_seed: np.ndarray, resamples: int
-    ) -> np.ndarray:
-        """Deviates for what differs between seeds, [R].
+    def _with_seeds(self, statistic: Statistic, mean: float, draws: np.ndarray) -> np.ndarray:
+        """Draws [R] with the variance between seeds, from draws that resample users alone.
 
-        The variance of the mean over seeds is estimated from the seeds' own values, less
-        what resampling users alone does to the contrasts between seeds: that part is in
-        the users' draws already.
+        The variance between seeds is that of a jackknife, which also serves ratios: of S
+        values of a statistic without one of the seeds.
         """
-        seeds = len(by_seed)
-        if seeds < 2:
-            return np.zeros(resamples)
-        if not np.isfinite(by_seed).all():
+        seeds = len(self.by_seed)
+        without = statistic(self.total - self.by_seed)  # [S]
+        if not np.isfinite(without).all():
             raise ValueError("a seed has no sessions or no steps")
-        contrast = drawn_by_seed - drawn_by_seed.mean(axis=1, keepdims=True)
-        contrast = contrast - (by_seed - by_seed.mean())
-        squared = np.sum(contrast**2, axis=1)  # [R]
-        noise = squared[np.isfinite(squared)].mean() / (seeds - 1)
-        excess = max(0.0, float(np.var(by_seed, ddof=1) - noise)) / seeds
-        return np.sqrt(excess) * self._rng.standard_t(seeds - 1, size=resamples)
+        drawn = statistic(self.drawn.sum(axis=1, keepdims=True) - self.drawn)  # [R, S]
+        contrast = without - without.mean()
+        noise = drawn - drawn.mean(axis=1, keepdims=True) - contrast  # [R, S]
+        squared = np.sum(noise**2, axis=1)  # [R]
+        finite = np.isfinite(squared) & np.isfinite(draws)
+        if not finite.any():
+            return draws
+        between = (seeds - 1) / seeds * np.sum(contrast**2)
+        not_shared = (seeds - 1) / seeds * squared[finite].mean()
+        total = np.var(draws[finite])
+        shared = max(0.0, total - not_shared)
+        scale = np.sqrt(shared / total) if total > 0 else 0.0
+        # The quantiles of t in random order: as many random draws have noisier tails.
+        quantiles = stats.t.ppf((np.arange(len(draws)) + 0.5) / len(draws), seeds - 1)
+        deviates = np.sqrt(between) * self._rng.permutation(quantiles)
+        return mean + scale * (draws - mean) + deviates
 
 
 def _metrics(columns: Sequence[str]) -> dict[str, Statistic]:

@@ -148,29 +148,45 @@ class Gain(NamedTuple):
     p_value: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.mean:+.1%} [{self.low:+.1%}, {self.high:+.1%}], "
-            f"p {'<' if self.p_value < 0.001 else '='} {max(self.p_value, 0.001):.3f}"
-        )
+        interval = f"[{self.low:+.1%}, {self.high:+.1%}]"
+        return f"{self.mean:+.1%} {interval}, p {_p_value(self.p_value)}"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def gain(ours: BySeed, theirs: BySeed, metric: str = "reward") -> Gain | None:
-    """Paired bootstrap over users: how much `ours` exceeds `theirs`; None if one is absent."""
+    """How much `ours` exceeds `theirs`, as a share of `theirs`; None if one is absent.
+
+    Interval and p-value are of the ratio, paired over users and seeds: they also hold the
+    uncertainty of `theirs`.
+    """
     seeds = min(len(ours), len(theirs))
-    if not seeds:
+    if not seeds or spread(theirs[:seeds], metric).mean <= 0:
         return None
-    difference = metrics.paired_difference(ours[:seeds], theirs[:seeds])[metric]
-    base = spread(theirs[:seeds], metric).mean
-    if base <= 0:
-        return None
-    low, high = difference["low"] / base, difference["high"] / base
-    return Gain(difference["mean"] / base, low, high, difference["p_value"])
+    return Gain(**metrics.paired_gain(ours[:seeds], theirs[:seeds])[metric])
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for the number of comparisons by Holm's method, in their order.
+
+    The chance that any true null hypothesis of the family is rejected at a level stays
+    below that level, whatever the dependence between the comparisons.
+    """
+    order = np.argsort(p_values)
+    factors = np.arange(len(order), 0, -1)  # the smallest p is multiplied by their number
+    corrected = np.empty(len(order))
+    corrected[order] = np.maximum.accumulate(factors * np.asarray(p_values)[order])
+    return np.minimum(corrected, 1.0).tolist()
 
 
 def against(
     judged: Judged, method: str, others: Sequence[str], titles: Mapping[str, str]
 ) -> str:
-    """A table of a method's reward against each other's: gain, interval, p.
+    """A table of a method's reward against each other's: gain, interval, p, corrected p.
+
+    The last line says how many comparisons p is corrected for.
 
     Args:
       judged: sessions by data set and method.
@@ -178,17 +194,29 @@ def against(
       others: against whom, in order.
       titles: data set -> its heading, in order.
     """
+    gains = {
+        (other, name): gain(
+            judged.get(name, {}).get(method, ()), judged.get(name, {}).get(other, ())
+        )
+        for other in others
+        for name in titles
+    }
+    known = {key: found for key, found in gains.items() if found}
+    corrected = dict(zip(known, holm([found.p_value for found in known.values()]), strict=True))
     lines = [
         [f"{style.policy_name(method)} against", *titles.values(), "mean"],
         ["---"] + ["---:"] * (len(titles) + 1),
     ]
     for other in others:
-        gains = [
-            gain(judged.get(name, {}).get(method, ()), judged.get(name, {}).get(other, ()))
-            for name in titles
+        cells = [
+            f"{known[key]} (Holm {_p_value(corrected[key])})" if key in known else NOT_RUN
+            for key in ((other, name) for name in titles)
         ]
-        known = [found.mean for found in gains if found]
-        mean = f"{np.mean(known):+.1%}" if known else NOT_RUN
-        cells = [str(found) if found else NOT_RUN for found in gains]
+        means = [found.mean for (of, _), found in known.items() if of == other]
+        mean = f"{np.mean(means):+.1%}" if means else NOT_RUN
         lines.append([style.policy_name(other), *cells, mean])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table + (
+        f"\nIntervals are 95%, paired over users and seeds; p is two-sided. Holm: corrected "
+        f"for the number of comparisons in this table, {len(known)}.\n"
+    )

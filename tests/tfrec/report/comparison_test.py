@@ -72,6 +72,29 @@ def test_against_names_who_was_not_run():
         }
     }
     text = comparison.against(judged, "goalrec", ["td3", "rainbow"], TITLES)
-    _, _, td3, rainbow = text.splitlines()
+    _, _, td3, rainbow, _, note = text.splitlines()
+    assert note.endswith("corrected for the number of comparisons in this table, 1.")
     assert td3.startswith("| TD3 | +10.0% [") and td3.endswith("| not run | +10.0% |")
     assert rainbow == "| Rainbow | not run | not run | not run |"
+
+
+def test_holm_multiplies_the_smallest_p_by_the_number_of_comparisons():
+    # Sorted: .01 x 4, .02 x 3, .03 x 2, .5 x 1; none may fall below the one before it.
+    corrected = comparison.holm([0.5, 0.01, 0.03, 0.02])
+    np.testing.assert_allclose(corrected, [0.5, 0.04, 0.06, 0.06])
+    assert comparison.holm([0.4, 0.9]) == [0.8, 0.9]
+    assert comparison.holm([0.8, 0.9]) == [1.0, 1.0]
+    assert comparison.holm([]) == []
+
+
+def test_the_table_of_gains_says_p_corrected_for_its_comparisons():
+    random = np.random.default_rng(0)
+    base = random.uniform(10, 30, 200)
+    ours = [sessions(1.1 * base, np.full(200, 50))]
+    theirs = [sessions(base, np.full(200, 50))]
+    judged = {name: {"goalrec": ours, "td3": theirs, "dien": ours} for name in TITLES}
+    text = comparison.against(judged, "goalrec", ["td3", "dien"], TITLES)
+    _, _, td3, dien, _, note = text.splitlines()
+    # Four comparisons: 1 / 1000 becomes 4 / 1000 and 3 / 1000, not below the one before.
+    assert td3.count("(Holm = 0.004)") == 2 and dien.count("(Holm = 1.000)") == 2
+    assert note.endswith("in this table, 4.")

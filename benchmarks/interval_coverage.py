@@ -1,0 +1,112 @@
+"""Coverage of the 95% intervals of `tfrec.metrics.session`, on simulated experiments.
+
+    python -m benchmarks.interval_coverage --experiments=2000
+
+An experiment evaluates two policies of equal quality on the same users under several
+training seeds. Users differ in how often they click; every training run shifts the click
+rate by its own normal effect; sessions end at random. The true mean and the true difference
+are known, so the share of intervals that hold them, and of p-values below .05, can be
+counted. Draws are seeded: the same arguments print the same table.
+"""
+
+import argparse
+from typing import NamedTuple
+
+import numpy as np
+
+from tfrec.metrics import session
+
+CLICK_RATE = 0.4
+USER_SPREAD = 0.1  # standard deviation of click rates between users
+STEPS = 20.0  # mean session length
+SESSIONS = 2  # of each user in each evaluation
+
+
+class Coverage(NamedTuple):
+    """Shares of experiments.
+
+    Attributes:
+      mean: the interval of one policy's reward holds the true reward.
+      difference: the interval of the paired difference holds 0.
+      gain: the interval of the relative difference holds 0.
+      rejected: the p-value of the difference is below .05.
+    """
+
+    mean: float
+    difference: float
+    gain: float
+    rejected: float
+
+
+def evaluation(
+    random: np.random.Generator, taste: np.ndarray, seeds: int, seed_spread: float
+) -> list[session.Sessions]:
+    """Sessions of one policy by seed.
+
+    Args:
+      random: source of the draws.
+      taste: click rate of each user, float [U].
+      seeds: training runs.
+      seed_spread: standard deviation of the click rate between training runs.
+    """
+    user = np.tile(np.arange(len(taste)), SESSIONS)
+    by_seed: list[session.Sessions] = []
+    for effect in random.normal(0.0, seed_spread, seeds):
+        click_rate = np.clip(taste + effect, 0.0, 1.0)[user]
+        depth = random.geometric(1.0 / STEPS, len(user))
+        reward = random.binomial(depth, click_rate)
+        by_seed.append({"user": user, "reward": reward, "depth": depth})
+    return by_seed
+
+
+def coverage(
+    users: int, seeds: int, seed_spread: float, experiments: int, resamples: int = 500
+) -> Coverage:
+    """How often the intervals hold the truth.
+
+    Args:
+      users: test users in an experiment.
+      seeds: training runs in an experiment.
+      seed_spread: standard deviation of the click rate between training runs.
+      experiments: simulated experiments.
+      resamples: bootstrap draws of each interval.
+    """
+    counts = np.zeros(len(Coverage._fields))
+    truth = CLICK_RATE * STEPS
+    for number in range(experiments):
+        random = np.random.default_rng([number, users, seeds])
+        taste = CLICK_RATE + USER_SPREAD * random.standard_normal(users)
+        a, b = (evaluation(random, taste, seeds, seed_spread) for _ in range(2))
+        mean = session.summarise(a, resamples, seed=number)["reward"]
+        difference = session.paired_difference(a, b, resamples, seed=number)["reward"]
+        gain = session.paired_gain(a, b, resamples, seed=number)["reward"]
+        counts += (
+            mean["low"] <= truth <= mean["high"],
+            difference["low"] <= 0 <= difference["high"],
+            gain["low"] <= 0 <= gain["high"],
+            difference["p_value"] < 0.05,
+        )
+    return Coverage(*(counts / experiments).tolist())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prints the table of the settings that the arguments name."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--experiments", type=int, default=2000)
+    parser.add_argument("--users", type=int, nargs="+", default=[120, 1000])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5])
+    parser.add_argument("--spreads", type=float, nargs="+", default=[0.0, 0.03, 0.08])
+    parser.add_argument("--resamples", type=int, default=500)
+    given = parser.parse_args(arguments)
+    print("| users | seeds | spread of seeds | mean | difference | gain | p < .05 |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    for users in given.users:
+        for seeds in given.seeds:
+            for spread in given.spreads:
+                found = coverage(users, seeds, spread, given.experiments, given.resamples)
+                shares = " | ".join(f"{share:.1%}" for share in found)
+                print(f"| {users} | {seeds} | {spread:g} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
