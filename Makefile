@@ -1,6 +1,7 @@
 # make demo    from nothing to a trained, evaluated and exported recommender
 # make test    the whole test suite
 # make lint    ruff and mypy
+# make build   BUILD files that match the sources
 # make setup   .venv alone, from the locked requirements.txt
 # make clean   removes .venv, runs/demo and caches
 #
@@ -17,7 +18,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check install --no-deps
 WORKERS ?= 2
 PYTHON ?=
 
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint build clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -36,6 +37,9 @@ test: $(VENV)/.setup-dev
 lint: $(VENV)/.setup-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+build: $(VENV)/.setup-dev
+	$(RUN) tests/fix_build.py
 
 clean:
 	rm -rf $(VENV) runs/demo .pytest_cache .mypy_cache .ruff_cache

@@ -5,7 +5,7 @@
 goalrec     a whole update as in training: a batch drawn from the replay, goals
             relabelled, DIEN's two recurrences with attention and auxiliary loss, both
             streams, the gradient step and the averaged weights
-stock_grus  an embedding, two tf.keras GRUs and a dense layer on the same batches from the
+stock_grus  an embedding, two tf_keras GRUs and a dense layer on the same batches from the
             same replay, the padding masked: squared error, the same optimiser
 bare_grus   the two GRUs and the dense layer alone, on one ready batch without padding:
             the least that two GRUs can cost
@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from benchmarks import random_log, timing
 from tfgoalrec.agent import GoalRecAgent
@@ -68,7 +69,7 @@ class StockInput(tf.Module):
 
 
 class StockGrus(tf.Module):
-    """GRU -> GRU -> Dense of tf.keras with a training loop inside one graph.
+    """GRU -> GRU -> Dense of tf_keras with a training loop inside one graph.
 
     Args:
       config: widths, batch and optimiser.
@@ -88,14 +89,14 @@ class StockGrus(tf.Module):
     ):
         super().__init__(name="stock_grus")
         self._draw = draw
-        self.first = tf.keras.layers.GRU(config.units, return_sequences=True)
-        self.second = tf.keras.layers.GRU(config.units)
-        self.output = tf.keras.layers.Dense(outputs)
+        self.first = tf_keras.layers.GRU(config.units, return_sequences=True)
+        self.second = tf_keras.layers.GRU(config.units)
+        self.output = tf_keras.layers.Dense(outputs)
         self.first.build((None, None, width))
         self.second.build((None, None, config.units))
         self.output.build((None, config.units))
         self._weights = [*inputs, *self.trainable_variables]
-        self.optimizer = tf.keras.optimizers.Adam(
+        self.optimizer = tf_keras.optimizers.Adam(
             config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
         self.optimizer.build(self._weights)

@@ -1,1 +1,7 @@
-"""One script for each job a person does; the only place with flags."""
+"""Scripts, one for each job of a user; the only package with flags."""
+
+import sys
+
+from launch import startup
+
+startup.prepare(sys.argv[1:])  # before any script imports TensorFlow

@@ -70,8 +70,6 @@ flags.define(goalrec_config.GoalRecConfig)
 def main(_):
     config = flags.read(CheckLeakConfig)
     method = flags.read(goalrec_config.GoalRecConfig)
-    # Every trial traces its own graphs, which TensorFlow takes for a mistake.
-    tf.get_logger().setLevel("ERROR")
     if not method.use_goal:
         raise UserError("--nouse_goal: one of the arms is without the goal input already")
     data = storage.PreparedData.open(config.data)

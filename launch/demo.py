@@ -14,7 +14,6 @@ import time
 from typing import Literal
 
 import rich
-import tensorflow as tf
 
 from launch import flags
 from tfrec.data import storage
@@ -47,8 +46,6 @@ def main(_):
     config = flags.read(DemoConfig)
     out = pathlib.Path(config.out)
     began = time.monotonic()
-    # Each seed traces functions of its own; TensorFlow would warn of that.
-    tf.get_logger().setLevel("ERROR")
     data, users, export = out / "data", out / "simulator", out / "export"
 
     def step(title: str, script: str, *arguments: str) -> None:

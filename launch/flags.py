@@ -37,9 +37,10 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
-from absl import app
+from absl import app, logging
 from absl import flags as absl_flags
 
+from launch import startup
 from tfrec import errors
 
 Config = TypeVar("Config")
@@ -146,12 +147,22 @@ def read(
 def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
     """Parses the command line, runs main and exits; the last line of a script.
 
+    Every script has the flag `--verbose`, which `launch.startup` reads before flags are parsed.
+
     Args:
       main: takes what absl gives it, the program's name alone in a list, since
         positional arguments are refused; returns an exit code or None.
     """
+    absl_flags.DEFINE_boolean(
+        "verbose",
+        False,
+        "show the messages of TensorFlow and other libraries",
+        module_name=sys.argv[0],  # a key flag of the script: --help lists it
+    )
 
     def guarded(argv: list[str]) -> int | None:
+        if not startup.is_verbose():
+            logging.set_verbosity(logging.WARNING)  # absl shows all once flags are parsed
         try:
             return main(argv)
         except errors.UserError as error:

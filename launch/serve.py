@@ -19,7 +19,6 @@ import time
 
 import numpy as np
 import rich
-import tensorflow as tf
 from absl import logging
 from rich import markup
 
@@ -65,7 +64,6 @@ def main(_):
     listen = flags.read(server.ServerConfig)
     limits = flags.read(service.LimitsConfig)
     logging.set_verbosity(logging.INFO)
-    tf.get_logger().setLevel("ERROR")  # it calls the way to load without leaks deprecated
     asked_to_end: list[bool] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_end.append(True))

@@ -60,8 +60,6 @@ def search(out: pathlib.Path, study: Study, tune: Callable[[Show], tuning.Tuned]
             flush=True,
         )
 
-    # Each trial traces functions of its own; TensorFlow would warn of that at every one.
-    tf.get_logger().setLevel("ERROR")
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+import tf_keras
 
 from launch import controls, methods
 from tfrec import types
@@ -87,7 +87,7 @@ class Evaluation:
           DivergedError: if a loss or gradient is not finite.
         """
         # What a trial before this one left: its graphs, and memory that cycles hold.
-        tf.keras.backend.clear_session()
+        tf_keras.backend.clear_session()
         gc.collect()
         config = dataclasses.replace(self.base, **overrides)
         vectors = methods.item_vectors(config, self.log, self.spec)

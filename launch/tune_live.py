@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import tensorflow as tf
+import tf_keras
 
 from launch import flags, live, studies
 from tfimrl.training import OnlineConfig, OnlineLearner
@@ -98,7 +99,7 @@ class Evaluation:
           DivergedError: if a loss or gradient is not finite.
         """
         # What a trial before this one left: its graphs, and memory that cycles hold.
-        tf.keras.backend.clear_session()
+        tf_keras.backend.clear_session()
         gc.collect()
         config, simulator = self.config, self.simulator
         numbers = live.fitting(dataclasses.replace(self.base, **overrides), self.sizes)

@@ -1,4 +1,4 @@
-"""Which way the arrows run: imports, flags and file access, read from the sources.
+"""Rules on imports, flags, Keras and file access, checked on the sources.
 
 The arrows: launch, benchmarks -> tfgoalrec, tfimrl -> tfrec, and within tfrec the table
 `WITHIN_TFREC`. A rule that is broken names the file and the line.
@@ -22,10 +22,11 @@ BETWEEN_PACKAGES = {
 }
 
 # Part of tfrec -> the other parts that it may import. `types` and `errors` are free to all.
-FREE_IN_TFREC = {"types", "errors"}
+FREE_IN_TFREC = {"types", "errors", "keras_version"}
 WITHIN_TFREC = {
     "types": set(),
     "errors": set(),
+    "keras_version": set(),
     "data": set(),
     "replay": {"data"},
     "towers": set(),
@@ -42,7 +43,9 @@ WITHIN_TFREC = {
 CONFIGURATION = "tfrec.training.options"
 
 FLAG_MODULES = ("absl.flags", "absl.app", "argparse", "optparse", "click", "fire")
-FORBIDDEN_MODULES = ("keras", "keras_rs")
+FORBIDDEN_MODULES = ("keras", "keras_rs", "tensorflow.keras")
+# Runs in an environment of its own, whose TensorFlow has the Keras that it came with.
+FOREIGN = ("benchmarks/ranking_reference.py",)
 
 # Pure parts: arrays in, arrays out.
 NO_FILE_ACCESS = tuple(
@@ -108,7 +111,7 @@ def violations(path, source):
         top = name.split(".")[0]
         if name.startswith("."):
             broken.append((line, f"relative import {name}: write the whole name"))
-        if top in FORBIDDEN_MODULES:
+        if is_within(name, FORBIDDEN_MODULES):
             broken.append((line, f"import of {name}: Keras 3 layers do not train in Keras 2"))
         own = package == "benchmarks" and name == "argparse"  # a script with a few numbers
         if package != "launch" and is_within(name, FLAG_MODULES) and not own:
@@ -119,6 +122,12 @@ def violations(path, source):
             broken.extend((line, rule) for rule in _within_tfrec(module, name))
         if path in NO_FILE_ACCESS and is_within(name, FILE_MODULES):
             broken.append((line, f"import of {name}: no file access here"))
+    if path not in FOREIGN:
+        broken.extend(
+            (node.lineno, "tf.keras may be Keras 3: write tf_keras")
+            for node in ast.walk(tree)
+            if dotted(node) == "tf.keras"
+        )
     if path in NO_FILE_ACCESS:
         for node in ast.walk(tree):
             broken.extend(
@@ -159,6 +168,18 @@ def test_every_package_folder_says_what_it_is():
         assert ast.get_docstring(ast.parse(init.read_text())), f"{init} has no docstring"
 
 
+def test_every_package_selects_keras_2_first():
+    """The first import of a package is tfrec, or its own module that imports tfrec."""
+    for package in ("tfgoalrec", "tfimrl", "benchmarks"):
+        tree = ast.parse((ROOT / package / "__init__.py").read_text())
+        assert next(imports(tree))[1] == "tfrec", package
+    startup = ast.parse((ROOT / "launch" / "startup.py").read_text())
+    assert "tfrec" in [name for _, name in imports(startup)]
+    assert "launch.startup" in [
+        name for _, name in imports(ast.parse((ROOT / "launch" / "__init__.py").read_text()))
+    ]
+
+
 def test_tests_import_no_other_tests_package():
     """Test folders are no packages: two of them may have files of the same name."""
     assert not list((ROOT / "tests").rglob("__init__.py"))
@@ -178,6 +199,8 @@ def test_tests_import_no_other_tests_package():
         ("tfrec/towers/dien.py", "import keras", "Keras 3"),
         ("tfrec/towers/dien.py", "from keras.layers import Dense", "Keras 3"),
         ("tfrec/towers/dien.py", "import keras_rs", "Keras 3"),
+        ("tfrec/towers/dien.py", "from tensorflow.keras import layers", "Keras 3"),
+        ("tfrec/towers/dien.py", "x = tf.keras.layers.Dense(1)", "write tf_keras"),
         ("tfrec/towers/dien.py", "from tfrec.data import schema", "imports tfrec.data"),
         ("tfrec/metrics/session.py", "import tfrec.report.table", "imports tfrec.report"),
         ("tfrec/data/storage.py", "from tfrec import simulators", "imports tfrec.simulators"),

@@ -1,1 +1,3 @@
 """GoalRec: a world model of measurements, ranked under any goal (Wang et al., AAAI 2021)."""
+
+import tfrec  # noqa: F401  selects Keras 2 before TensorFlow is imported

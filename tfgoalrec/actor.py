@@ -14,6 +14,7 @@ vector in the place of the critic's scalar. V does not depend on a and drops out
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+import tf_keras
 
 from tfgoalrec.world_model import Code, WorldModel
 from tfrec.simulators import session
@@ -37,7 +38,7 @@ class Actor(tf.Module):
         super().__init__(name="actor")
         self.middle = tf.Variable((low + high) / 2.0, trainable=False, name="middle")
         self.reach = tf.Variable((high - low) / 2.0, trainable=False, name="reach")
-        dense = tf.keras.layers.Dense
+        dense = tf_keras.layers.Dense
         self.layers = [dense(units, activation=tf.nn.leaky_relu) for units in hidden]
         self.layers.append(dense(low.shape[0], activation=tf.tanh))
         for layer, size in zip(self.layers, (input_size, *hidden), strict=True):
@@ -82,7 +83,7 @@ def loss(
 
 def improve(
     actor: Actor,
-    optimizer: tf.keras.optimizers.Optimizer,
+    optimizer: tf_keras.optimizers.Optimizer,
     model: WorldModel,
     code: Code,
     goal: tf.Tensor,

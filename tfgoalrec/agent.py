@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfgoalrec import goals, relabel, trained
 from tfgoalrec.config import GoalRecConfig
@@ -37,14 +38,14 @@ class GoalRecAgent(tf.Module):
     ):
         super().__init__(name="goalrec")
         self.config, self.spec, self.measurements = config, spec, measurements
-        tf.keras.utils.set_random_seed(seed)
+        tf_keras.utils.set_random_seed(seed)
         self.world_model = WorldModel(config, spec, measurements.size, item_vectors)
         # The averaged weights act and are exported: an average over many updates ranks
         # better than the last one, because single sessions are noisy.
         self.averaged = WorldModel(config, spec, measurements.size, item_vectors)
         for average, variable in self._pairs():
             average.assign(variable)
-        self.optimizer = tf.keras.optimizers.Adam(
+        self.optimizer = tf_keras.optimizers.Adam(
             config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
         self.optimizer.exclude_from_weight_decay(var_list=[self.world_model.log_variance])

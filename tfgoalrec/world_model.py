@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
+import tf_keras
 
 from tfgoalrec import losses
 from tfgoalrec.config import GoalRecConfig
@@ -67,7 +68,7 @@ class WorldModel(tfrs.Model):
         self.origin = _constant("origin", tf.zeros([dim]))
         self.exit = _constant("exit", tf.zeros([dim]))
         self.bilinear = config.advantage == "bilinear"
-        c, dense, leaky = config, tf.keras.layers.Dense, tf.nn.leaky_relu
+        c, dense, leaky = config, tf_keras.layers.Dense, tf.nn.leaky_relu
         noise = tf.random.normal([spec.num_items + 1, c.embedding], stddev=0.05)
         self.item_embedding = tf.Variable(
             item_vectors[:, : c.embedding] + noise, dtype=tf.float32, name="item_embedding"

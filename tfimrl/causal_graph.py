@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec.training import finite
 from tfrec.training.options import option
@@ -222,7 +223,7 @@ class SetAttention(tf.Module):
             for width in [len(of_column)] + [config.units] * (config.blocks - 1)
         ]
         self.readout = _HeadNets([config.units, state_size], 1, random)
-        self.optimizer = tf.keras.optimizers.Adam(
+        self.optimizer = tf_keras.optimizers.Adam(
             config.learning_rate, weight_decay=config.weight_decay
         )
         self.optimizer.build(self.trainable_variables)

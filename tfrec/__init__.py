@@ -1,7 +1,5 @@
-"""The ground that every method stands on: logs, simulated users, towers, training, serving."""
+"""Shared ground of all methods: logs, simulated users, towers, replay, training, serving."""
 
-import os
+from tfrec import keras_version
 
-# TF-Agents and TensorFlow Recommenders need Keras 2, and TensorFlow reads this
-# variable once, when it is first imported: it must be set before that.
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+keras_version.require_keras_2()  # before any module imports TensorFlow

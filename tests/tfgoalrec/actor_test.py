@@ -1,5 +1,6 @@
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tfgoalrec import actor as actors
@@ -11,7 +12,7 @@ def box(size, bound):
 
 
 def train(actor, measure, joint, goal, steps, rate=0.05):
-    optimizer = tf.keras.optimizers.Adam(rate)
+    optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(actor.trainable_variables)
 
     @tf.function
@@ -77,7 +78,7 @@ def test_improve_beats_every_item_and_leaves_the_world_model_alone():
     observation, goal = small.observations(4), small.unit_goals(4, model.dim)
     code = model.encode(observation, goal)
     actor = actors.for_model(model, hidden=(32,))
-    optimizer = tf.keras.optimizers.Adam(0.02)
+    optimizer = tf_keras.optimizers.Adam(0.02)
     optimizer.build(actor.trainable_variables)
     before = [variable.numpy() for variable in model.variables]
     step = tf.function(lambda: actors.improve(actor, optimizer, model, code, goal))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tfgoalrec import calibration, world_model
@@ -13,7 +14,7 @@ def made(head="bilinear"):
     measured = small.fitted(NAMES)
     config = small.config(advantage=head)
     noise = np.random.default_rng(1)
-    tf.keras.utils.set_random_seed(0)
+    tf_keras.utils.set_random_seed(0)
     model = world_model.WorldModel(
         config, small.SPEC, measured.size, noise.normal(size=(7, 4)).astype(np.float32)
     )

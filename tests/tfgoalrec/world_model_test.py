@@ -3,6 +3,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tfgoalrec import world_model
@@ -18,7 +19,7 @@ def made(head, **changes):
     config = small.config(advantage=head, **changes)
     noise = np.random.default_rng(1)
     vectors = noise.normal(size=(7, 4)).astype(np.float32)
-    tf.keras.utils.set_random_seed(0)
+    tf_keras.utils.set_random_seed(0)
     model = world_model.WorldModel(config, small.SPEC, np.ones(DIM, int), vectors)
     for variable in model.trainable_variables:
         variable.assign_add(noise.normal(scale=0.3, size=variable.shape))

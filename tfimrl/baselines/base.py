@@ -117,7 +117,7 @@ class Baseline(tf.Module, abc.ABC):
         self.slate_size = simulator.slate_size
         self.catalogue = simulator.catalogue
         # For layers that can only be seeded so: TF-Agents'.
-        tf.keras.utils.set_random_seed(seed)
+        tf_keras.utils.set_random_seed(seed)
         seeds: Iterator[int] = map(int, np.random.default_rng(seed).integers(2**31, size=1000))
         self.weight_seeds = lambda: seeds  # hidden from checkpoints
         self.generator = tf.random.Generator.from_seed(seed, alg="philox")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
@@ -41,7 +42,7 @@ class Halves(StateItemNetwork):
 
     def __init__(self, spec: types.DataSpec, item_vectors: np.ndarray, **widths: Any):
         super().__init__(spec, item_vectors, **widths)
-        self.item_bias = tf.keras.layers.Dense(1, use_bias=False, name="item_bias")
+        self.item_bias = tf_keras.layers.Dense(1, use_bias=False, name="item_bias")
         self.item_bias.build([None, self.item_embedding.shape[1] + 1])
 
     def logit(self, state: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
@@ -113,7 +114,7 @@ class ClickRanker(BaselineLearner):
         self.network = self.build_network(item_vectors)
         names = (v.name.removesuffix(":0") for v in self.network.trainable_variables)
         self.checked = ("loss", *(f"gradient of {name}" for name in names))
-        self.optimizer = tf.keras.optimizers.Adam(
+        self.optimizer = tf_keras.optimizers.Adam(
             config.learning_rate, weight_decay=config.weight_decay or None, global_clipnorm=10.0
         )
         self.optimizer.build(self.learned_by_adam)

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.baselines.click_ranker import (
@@ -80,7 +81,7 @@ class DienNetwork(ClickNetwork):
         )
         self.query = None
         if config.query == "candidate":
-            self.query = tf.keras.layers.Dense(config.units, name="query")
+            self.query = tf_keras.layers.Dense(config.units, name="query")
             self.query.build([None, config.embedding])
 
     def _encode(self, observation: types.Observation, item: tf.Tensor) -> History:

@@ -26,6 +26,7 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.baselines import learning, q_targets, simulated_replay, window_user
@@ -143,7 +144,7 @@ class DynaQLearner(learning.BaselineLearner):
             self.simulated = simulated_replay.SimulatedReplay(
                 spec, config.planning_replay, repeats
             )
-        self.optimizer = tf.keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
+        self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.variables_to_train)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.checked = [

@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.simulators import session
@@ -73,7 +74,7 @@ class BaselineLearner(tf.Module, abc.ABC):
     ):
         super().__init__(name=name)
         self.config, self.spec = config, spec
-        tf.keras.utils.set_random_seed(seed)
+        tf_keras.utils.set_random_seed(seed)
         # Behind functions, so that checkpoints leave the world and the log out.
         self._world = lambda: world
         starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
@@ -130,7 +131,7 @@ class BaselineLearner(tf.Module, abc.ABC):
 
         return policy
 
-    def scheduled_optimizers(self) -> Sequence[tuple[tf.keras.optimizers.Optimizer, float]]:
+    def scheduled_optimizers(self) -> Sequence[tuple[tf_keras.optimizers.Optimizer, float]]:
         """Those whose rate follows the schedule, and their share of its rate.
 
         Each keeps a variable of its own: one that is handed to an optimiser is copied, and

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.towers.dien import DienTower, History
@@ -52,7 +53,7 @@ class StateItemNetwork(tf.Module):
             item_vectors[:, :embedding] + start, dtype=tf.float32, name="item_embedding"
         )
         self.tower = tower(spec, self.item_embedding, units, state, crossed=crossed)
-        dense = tf.keras.layers.Dense
+        dense = tf_keras.layers.Dense
         self.item_net = [dense(embedding, activation=tf.nn.leaky_relu), dense(embedding)]
         self.head = [
             dense(hidden, activation=tf.nn.leaky_relu),

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 from tf_agents.agents import tf_agent
 from tf_agents.agents.categorical_dqn import categorical_dqn_agent
 from tf_agents.networks import network as tf_agents_network
@@ -151,7 +152,7 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         spec: types.DataSpec,
         online: RainbowNetwork,
         target: RainbowNetwork,
-        optimizer: tf.keras.optimizers.Optimizer,
+        optimizer: tf_keras.optimizers.Optimizer,
         generator: tf.random.Generator,
         updates: tf.Variable,
     ):
@@ -306,7 +307,7 @@ class RainbowLearner(BaselineLearner):
         self.target = self._network(log, item_vectors, "target")
         for one, other in zip(self.target.variables, self.online.variables, strict=True):
             one.assign(other)
-        self.optimizer = tf.keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
+        self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.online.trainable_variables)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.agent = RainbowAgent(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.baselines.network import StateItemNetwork
@@ -67,7 +68,7 @@ class RainbowNetwork(StateItemNetwork):
         ]
         if dueling:  # advantages are taken against their mean: a bias of all items cancels
             embedding = sizes["embedding"]
-            centred = tf.keras.layers.Dense(embedding, use_bias=False)
+            centred = tf_keras.layers.Dense(embedding, use_bias=False)
             centred.build([None, embedding])
             self.item_net = [self.item_net[0], centred]
         self.value_head = [

@@ -20,6 +20,7 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 from tf_agents.agents.ddpg import critic_network
 from tf_agents.agents.td3 import td3_agent
 from tf_agents.networks import sequential
@@ -118,13 +119,13 @@ class ActorCritic(tf.Module):
             [space.vectors.shape[1]], tf.float32, -1.0, 1.0, "proto_action"
         )
         layers = (config.hidden, config.hidden)
-        dense = tf.keras.layers.Dense
+        dense = tf_keras.layers.Dense
         self.actor = sequential.Sequential(
             [
                 dense(config.hidden, activation="relu"),
                 dense(config.hidden, activation="relu"),
                 dense(space.vectors.shape[1]),
-                tf.keras.layers.UnitNormalization(),
+                tf_keras.layers.UnitNormalization(),
             ],
             input_spec=self.state_spec,
             name="actor",
@@ -241,7 +242,7 @@ class Td3Learner(BaselineLearner):
         self._follow(1.0)
         self.acting = self.online
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
-        adam = tf.keras.optimizers.Adam
+        adam = tf_keras.optimizers.Adam
         self.critic_optimizer = adam(config.learning_rate, global_clipnorm=10.0)
         self.actor_optimizer = adam(config.learning_rate, global_clipnorm=10.0)
         self.critic_variables = [
@@ -384,7 +385,7 @@ class Td3Learner(BaselineLearner):
 
         return tf.cond(due, taken, skipped)
 
-    def scheduled_optimizers(self) -> list[tuple[tf.keras.optimizers.Optimizer, float]]:
+    def scheduled_optimizers(self) -> list[tuple[tf_keras.optimizers.Optimizer, float]]:
         """The critics', and the actor's at its share."""
         return [(self.critic_optimizer, 1.0), (self.actor_optimizer, self.config.actor_rate)]
 

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.baselines.click_ranker import (
@@ -173,7 +174,7 @@ class PooledTower(tf.Module):
         embedding, columns = item_embedding.shape[1], len(spec.feedback)
         self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
         bag = self.crossed.width if self.crossed else 0
-        dense = tf.keras.layers.Dense
+        dense = tf_keras.layers.Dense
         self.layers = [
             dense(4 * units, activation=tf.nn.leaky_relu),
             dense(output, activation=tf.nn.leaky_relu),
@@ -281,7 +282,7 @@ class WideAndDeepLearner(ClickRanker):
         super().__init__(config, spec, log, world, item_vectors, seed, name="wide_and_deep")
         # The loss is a mean over the batch. FTRL, used on its sum, does the same on the mean
         # with these two constants scaled.
-        self.wide_optimizer = tf.keras.optimizers.legacy.Ftrl(
+        self.wide_optimizer = tf_keras.optimizers.legacy.Ftrl(
             config.wide_learning_rate,
             initial_accumulator_value=0.1 / config.batch**2,
             l1_regularization_strength=config.wide_l1 / config.batch,

@@ -94,6 +94,9 @@ def co_click_vectors(
         return vectors
     start = np.random.default_rng(seed).normal(size=num_items)
     left, strength, _ = scipy.sparse.linalg.svds(positive.astype(np.float64), k=rank, v0=start)
-    vectors[1:, :rank] = (left * np.sqrt(strength))[:, ::-1]
+    # A singular vector has no sign of its own; which one the solver returns depends on the
+    # processor. The entry of largest magnitude is made positive.
+    largest = np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0)  # [1, rank]
+    vectors[1:, :rank] = (left * np.sign(largest) * np.sqrt(strength))[:, ::-1]
     length = np.sqrt((vectors[1:] ** 2).sum(axis=1).mean())
     return vectors / max(length, 1e-12)

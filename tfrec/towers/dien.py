@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfrec import types
 from tfrec.towers.crossed import CrossedFeatures
@@ -62,7 +63,7 @@ class DienTower(tf.Module):
         event = 2 * embedding + columns + 1
         self.extractor = GatedRecurrence(event, units, name="extractor")
         self.evolver = GatedRecurrence(units, units, name="evolver")
-        dense = tf.keras.layers.Dense
+        dense = tf_keras.layers.Dense
         self.attention = dense(units, use_bias=False, name="attention")
         self.next_item = dense(embedding, name="next_item")
         self.output = dense(output, activation=tf.nn.leaky_relu, name="state")

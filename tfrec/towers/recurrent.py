@@ -8,6 +8,7 @@ gradient is written out: only what passes from step to step is left inside the t
 from collections.abc import Callable
 
 import tensorflow as tf
+import tf_keras
 
 
 class GatedRecurrence(tf.Module):
@@ -29,12 +30,12 @@ class GatedRecurrence(tf.Module):
     def __init__(self, input_size: int, units: int, name: str):
         super().__init__(name=name)
         self.units = units
-        glorot = tf.keras.initializers.GlorotUniform()
+        glorot = tf_keras.initializers.GlorotUniform()
         self.kernel = tf.Variable(glorot([input_size, 3 * units]), name="kernel")
         self.recurrent = tf.Variable(
             tf.concat(
                 # One initializer for each gate: an unseeded one repeats itself.
-                [tf.keras.initializers.Orthogonal()([units, units]) for _ in range(3)],
+                [tf_keras.initializers.Orthogonal()([units, units]) for _ in range(3)],
                 axis=1,
             ),
             name="recurrent",

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tfrec.baselines import learning
@@ -17,7 +18,7 @@ class Counting(learning.BaselineLearner):
     def __init__(self, config, log):
         super().__init__(config, small.SPEC, log, None, 0, "counting")
         self.weight = tf.Variable(0.0)
-        self.optimizer = tf.keras.optimizers.Adam(config.learning_rate)
+        self.optimizer = tf_keras.optimizers.Adam(config.learning_rate)
         self.optimizer.build([self.weight])
         self.stored = tf.Variable(0.0)
         self.bad = tf.Variable(-1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tests.tfrec.simulators import known_users
@@ -30,12 +31,12 @@ def answer(steps):
 
 @pytest.fixture(scope="module")
 def fitted():
-    tf.keras.utils.set_random_seed(3)
+    tf_keras.utils.set_random_seed(3)
     vectors = item_vectors.co_click_vectors(known_users.log(), known_users.NUM_ITEMS, 8)
     user = window_user.WindowUser(known_users.SPEC, vectors, SIZES)
     # Falling, so that the last batches do not tilt the fit.
-    rate = tf.keras.optimizers.schedules.CosineDecay(1e-2, 250)
-    optimizer = tf.keras.optimizers.Adam(rate)
+    rate = tf_keras.optimizers.schedules.CosineDecay(1e-2, 250)
+    optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(user.trainable_variables)
     replay = TransitionReplay(known_users.SPEC, 1200, discount=1.0)
     episodes = types.Episodes(*map(tf.constant, known_users.log()))

@@ -45,6 +45,21 @@ def test_shape_padding_and_scale():
     )
 
 
+def test_the_sign_of_a_column_does_not_depend_on_the_solver(monkeypatch):
+    expected = item_vectors.co_click_vectors(clustered_log(), 15, size=6)
+    solve = item_vectors.scipy.sparse.linalg.svds
+
+    def flipped(*arguments, **options):
+        left, strength, right = solve(*arguments, **options)
+        return -left, strength, -right
+
+    monkeypatch.setattr(item_vectors.scipy.sparse.linalg, "svds", flipped)
+    found = item_vectors.co_click_vectors(clustered_log(), 15, size=6)
+    np.testing.assert_array_equal(found, expected)
+    largest = np.abs(expected[1:]).argmax(axis=0) + 1
+    assert np.all(expected[largest, np.arange(6)] > 0)
+
+
 def test_more_columns_than_items_are_zero():
     vectors = item_vectors.co_click_vectors(clustered_log(), 15, size=20)
     assert vectors.shape == (16, 20)

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tfrec import types
@@ -123,7 +124,7 @@ def test_no_buckets_is_refused():
 
 
 def tower(buckets):
-    tf.keras.utils.set_random_seed(4)
+    tf_keras.utils.set_random_seed(4)
     vectors = tf.Variable(tf.random.normal([SPEC.num_items + 1, 3]))
     return dien.DienTower(SPEC, vectors, 5, 6, crossed=buckets)
 

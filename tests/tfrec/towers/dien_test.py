@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.tfgoalrec import small
 from tfrec import types
@@ -13,7 +14,7 @@ SPEC = small.SPEC
 
 
 def tower(spec=SPEC):
-    tf.keras.utils.set_random_seed(4)
+    tf_keras.utils.set_random_seed(4)
     vectors = np.random.default_rng(0).normal(size=(7, WIDTH))
     made = dien.DienTower(spec, tf.Variable(vectors, dtype=tf.float32), UNITS, OUTPUT)
     noise = np.random.default_rng(1)

@@ -1,0 +1,104 @@
+"""Prepares a process before TensorFlow is imported: Keras 2, and only the project's messages.
+
+TensorFlow, TF-Agents and Gym print notices when they are imported, and TensorFlow reads its log
+level from the environment at that moment, before flags are parsed. `--verbose` is therefore
+looked up in the command line.
+"""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+
+import tfrec  # noqa: F401  selects Keras 2
+
+_VERBOSE = ("--verbose", "--verbose=true", "--verbose=True", "--verbose=1", "-verbose")
+
+# Level of TensorFlow's C++ messages: 0 shows all, 3 shows fatal ones alone. Errors that matter
+# reach Python as exceptions.
+_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def prepare(arguments: Sequence[str]) -> None:
+    """Hides the messages of other libraries, unless the command line asks for them.
+
+    Call it before anything imports TensorFlow. Child processes inherit the log level.
+
+    Args:
+      arguments: the command line; `--verbose` in it leaves all messages on.
+    """
+    if any(argument in _VERBOSE for argument in arguments):
+        os.environ[_LOG_LEVEL] = "0"
+    if is_verbose():
+        return
+    os.environ.setdefault(_LOG_LEVEL, "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # retracing and similar advice
+    warnings.filterwarnings("ignore", message=".*pkg_resources is deprecated.*")
+    # Code that AutoGraph generates from TF-Agents.
+    warnings.filterwarnings("ignore", message='"is not" with', category=SyntaxWarning)
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _SilentTensorFlow())
+    _hide_gym_notice()
+
+
+def is_verbose() -> bool:
+    """Whether the messages of other libraries are shown, in this process and its children."""
+    return os.environ.get(_LOG_LEVEL) == "0"
+
+
+class _SilentTensorFlow(importlib.abc.MetaPathFinder):
+    """Imports TensorFlow with standard error set aside.
+
+    Its C++ libraries report missing GPU drivers while they are loaded, before they have read
+    the log level.
+    """
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                with _stderr_set_aside():
+                    execute(module)
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+@contextlib.contextmanager
+def _stderr_set_aside() -> Iterator[None]:
+    """Redirects the file descriptor of standard error; shows the text if the body fails."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    with tempfile.TemporaryFile() as text:
+        os.dup2(text.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            text.seek(0)
+            os.write(stderr, text.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _hide_gym_notice() -> None:
+    """Empties the notices that Gym prints at import; only TF-Agents imports Gym."""
+    try:
+        from gym_notices import notices
+    except ImportError:
+        return
+    notices.notices.clear()

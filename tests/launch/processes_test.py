@@ -1,0 +1,133 @@
+"""Every launch script, run as a process of its own in an environment with nothing set.
+
+A variable or an import of the test process has no influence here: the environment holds PATH,
+HOME and the encoding alone. Each script does its real work at its smallest size, ends with exit
+code 0 and prints nothing but the project's own lines.
+"""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = {
+    f"launch.{path.stem}"
+    for path in (ROOT / "launch").glob("*.py")
+    if re.search(r"^    flags\.run\(main\)$", path.read_text(), re.MULTILINE)
+}
+
+NARROW = (
+    "--embedding=4", "--units=6", "--state=8", "--batch=16", "--replay_sessions=64",
+    "--sessions_per_round=16", "--updates_per_round=2", "--log_rounds=1",
+)  # fmt: skip
+GOALREC = (*NARROW, "--frozen_embedding=2", "--goal_units=4", "--stream=8", "--item_vector=4")
+LIVE = (
+    "--simulator=recsim", "--batch=16", "--sessions=8", "--stretch=4", "--updates=2",
+    "--warm_up=40", "--total_units=2", "--evaluate_every=2", "--final_sessions=8",
+)  # fmt: skip
+SCORED = ("--trials=1", "--evaluate_every=1")
+
+# (script, its name here, arguments). `{work}` is a folder that all commands share; they run in
+# this order, and later ones read what earlier ones wrote.
+COMMANDS = [
+    ("launch.prepare_data", "prepare_data", (
+        "--out={work}/data", "--embedded_num_users=60", "--embedded_num_items=30",
+        "--max_steps=12", "--history_length=8")),
+    ("launch.fit_simulator", "fit_simulator", (
+        "--data={work}/data", "--out={work}/users", "--max_epochs=1", "--hidden_units=8")),
+    ("launch.train_goalrec", "train_goalrec", (
+        "--data={work}/data", "--world={work}/users", "--out={work}/goalrec", *GOALREC,
+        "--play_rounds=1")),
+    *(("launch.train_baseline", f"train_baseline {method}", (
+        f"--method={method}", "--data={work}/data", "--world=truth", f"--out={{work}}/{method}",
+        *NARROW, *(() if method in ("dien", "wide_and_deep") else ("--play_rounds=1",))))
+      for method in ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3")),
+    ("launch.evaluate", "evaluate", (
+        "--data={work}/data", "--world=truth", "--out={work}/evaluation", "--max_users=8",
+        "--agents=goalrec={work}/goalrec/agent,td3={work}/td3/agent")),
+    ("launch.export_model", "export_model", (
+        "--agent={work}/goalrec/agent", "--data={work}/data", "--out={work}/export")),
+    ("launch.recommend", "recommend", ("--model={work}/export/1", "--goal=click", "--k=3")),
+    ("launch.tune", "tune", (
+        "--method=td3", "--data={work}/data", "--world=truth", "--out={work}/tune", *NARROW,
+        *SCORED, "--play_rounds=1", "--max_users=8", "--sessions_per_user=1")),
+    ("launch.check_leak", "check_leak", (
+        "--data={work}/data", "--out={work}/leak", "--shares=", "--seeds=1", "--steps=100",
+        "--states=20", "--log_rounds=1", "--updates_per_round=2", "--units=4", "--state=8",
+        "--stream=8", "--item_vector=4")),
+    ("launch.run_cell", "run_cell", (
+        "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
+    ("launch.run_curve", "run_curve", (
+        "--out={work}/curves", "--scale=smoke", "--simulator=recsim", "--method=controls")),
+    ("launch.reproduce", "reproduce", (
+        "--out={work}/curves", "--figure=2", "--scale=smoke", "--simulators=recsim",
+        "--report_only")),
+    *(("launch.train_imrl", f"train_imrl {method}", (
+        f"--method={method}", f"--out={{work}}/live_{method}", *LIVE))
+      for method in ("imrl", "sac", "td3", "ddpg")),
+    ("launch.tune_live", "tune_live", (
+        "--method=sac", "--out={work}/tune_live", *LIVE, *SCORED, "--score_sessions=8",
+        "--fields=batch")),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def environment():
+    bare = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**bare, "PYTHONIOENCODING": "utf-8"}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [pytest.param(script, arguments, id=name) for script, name, arguments in COMMANDS],
+)
+def test_a_script_runs_with_nothing_set(script, arguments, environment, work):
+    command = [sys.executable, "-m", script, *(a.format(work=work) for a in arguments)]
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stderr == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["rainbow", "dyna_q"])
+def test_no_variable_stays_at_its_start(method, work):
+    """The weights of two seeds differ everywhere, and none is a fresh layer's zero bias."""
+    with np.load(work / method / "agent" / "checkpoint" / "variables.npz") as variables:
+        biases = {name: variables[name] for name in variables.files if name.endswith("bias")}
+    assert len(biases) > 3
+    still = [name for name, bias in biases.items() if not np.any(bias)]
+    assert not still
+
+
+@pytest.mark.slow
+def test_serve_runs_with_nothing_set(environment, work):
+    command = [sys.executable, "-m", "launch.serve", f"--model={work / 'export'}"]
+    command += ["--port=0", "--rest_port=0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None and server.stderr is not None
+        assert "Development server" in server.stdout.readline()
+        server.send_signal(signal.SIGTERM)
+        assert server.stdout.read().endswith("draining\ndone\n")
+        lines = server.stderr.read().splitlines()
+    assert server.returncode == 0
+    assert [line for line in lines if "versions.py" not in line] == []
+
+
+def test_every_script_is_run():
+    """The demo runs from nothing in continuous integration, the server in its own test."""
+    assert SCRIPTS == {script for script, _, _ in COMMANDS} | {"launch.demo", "launch.serve"}
