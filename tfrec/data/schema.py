@@ -130,7 +130,8 @@ class BadRows:
         """Writes rejected.csv (file, row, column, value, expected) if a row was rejected."""
         if self._rejected:
             rejected = pl.concat(self._rejected).sort("file", "row", maintain_order=True)
-            rejected.write_csv(directory / "rejected.csv")
+            with (directory / "rejected.csv").open("wb") as file:  # polars expands `~`
+                rejected.write_csv(file)
 
 
 def check(

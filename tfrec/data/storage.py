@@ -23,7 +23,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import blocks, pipeline
+from tfrec.data import blocks, parquet, pipeline
 from tfrec.data import episodes as episodes_lib
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -146,7 +146,7 @@ class PreparedData:
     def features(self, kind: str) -> pl.DataFrame | None:
         """What is known of each `user` or `item`: row d - 1 is dense id d. None if nothing."""
         path = self.directory / f"{kind}_features.parquet"
-        return pl.read_parquet(path) if path.name in self.manifest["files"] else None
+        return parquet.read(path) if path.name in self.manifest["files"] else None
 
     @property
     def _optional(self) -> tuple[str, ...]:
@@ -228,7 +228,7 @@ def write(
     with atomic_directory(directory, overwrite) as partial:
         prepared.vocabulary.save(partial)
         for kind, table in (features or {}).items():
-            table.write_parquet(partial / f"{kind}_features.parquet")
+            parquet.write(table, partial / f"{kind}_features.parquet")
         if bad_rows:
             bad_rows.write(partial)
         splits = {

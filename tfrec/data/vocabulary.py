@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrec import types
+from tfrec.data import parquet
 from tfrec.errors import UserError
 
 _TABLE_ROOM = 1 << 24  # ids that span at most this many values are looked up in a table
@@ -113,7 +114,7 @@ class Vocabulary:
         """Writes vocabulary_{items,users,categories}.parquet into the directory."""
         for name, ids in self._parts().items():
             frame = pl.DataFrame({"raw": pl.Series(ids.raw.tolist(), dtype=_dtype(ids.raw))})
-            frame.write_parquet(pathlib.Path(directory) / f"vocabulary_{name}.parquet")
+            parquet.write(frame, pathlib.Path(directory) / f"vocabulary_{name}.parquet")
 
     def _parts(self) -> dict[str, Ids]:
         return {"items": self.item_ids, "users": self.user_ids, "categories": self.category_ids}
@@ -129,7 +130,7 @@ def load(directory: str | pathlib.Path) -> Vocabulary:
     for name in ("items", "users", "categories"):
         path = pathlib.Path(directory) / f"vocabulary_{name}.parquet"
         try:
-            raw = pl.read_parquet(path)["raw"]
+            raw = parquet.read(path)["raw"]
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UserError(f"{path}: no readable vocabulary ({error})") from error
         parts.append(Ids(as_array(raw)))

@@ -1,17 +1,26 @@
-"""Delimited text -> typed columns, with an error that names the row where it goes wrong."""
+"""Delimited text -> typed columns, row for row as Python's csv module reads it.
 
+A file whose lines all have the same number of fields and no quotes is read by polars, in
+parallel. Every other file goes through the csv module, in batches. Rows have the number of
+the line on which they begin.
+"""
+
+import logging
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import assembly, files
+from tfrec.data import whitespace
+from tfrec.data.sources import assembly, text_rows
 from tfrec.errors import UserError
 
-_ROWS_AT_ONCE = 1 << 20
+_log = logging.getLogger(__name__)
+
+_ROWS_AT_ONCE = 1 << 20  # of a batch that polars reads
+_RECORDS_AT_ONCE = 1 << 16  # of a batch that the csv module reads
 
 _EXPECTED = {
     pl.Int32: "an integer within 32 bits",
@@ -22,19 +31,15 @@ _EXPECTED = {
 }
 
 
-def header(path: pathlib.Path, separator: str) -> list[str]:
-    """The names on the first line.
+def header(
+    path: pathlib.Path, separator: str = ",", quoting: text_rows.Quoting = "doubled"
+) -> list[str]:
+    """The names of the columns: the first row that is not blank.
 
     Raises:
-      UserError: if the line is empty or not text.
+      UserError: if there is none, or if it is not text.
     """
-    try:
-        names = pl.read_csv(
-            path, separator=separator, n_rows=0, infer_schema=False, truncate_ragged_lines=True
-        ).columns
-    except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path.name}, row 1: no readable header line ({error})") from error
-    return [name.strip() for name in names]
+    return list(text_rows.with_header(path, separator, quoting).names)
 
 
 def read_grouped(
@@ -48,7 +53,7 @@ def read_grouped(
     separator: str = ",",
     names: Sequence[str] | None = None,
 ) -> pl.DataFrame | None:
-    """The validated table of a readable file in which each user's rows are together.
+    """The validated table of a plain file in which each user's rows are together.
 
     Some users at a time are read, checked and ordered while the next are parsed, so that
     memory is the finished table and one block.
@@ -71,16 +76,16 @@ def read_grouped(
     Raises:
       UserError: for a row that breaks a rule, unless such rows are skipped.
     """
-    present = _present(path, columns, separator, names)
-    scan = _scan(path, present, columns, separator, names is None)
+    file = _described(path, columns, separator, "doubled", names)
+    if not text_rows.is_plain(file):
+        return None
+    scan = _scan(file, columns)
     rejected = schema_lib.BadRows(bad_rows.skip)
     try:
         table = assembly.Table(schema, rows=scan.select(pl.len()).collect().item())
-        batches = (
-            scan.select(*columns)
-            .with_row_index(schema_lib.ROW, offset=2 if names is None else 1)
-            .collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming")
-        )
+        batches = scan.with_row_index(
+            schema_lib.ROW, offset=file.header_lines + 1
+        ).collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming")
         rest = None  # the batch's last user may go on in the next batch
         for batch in batches:
             if sum(batch.null_count().row(0)):
@@ -115,146 +120,228 @@ def read(
     bad_rows: schema_lib.BadRows,
     *,
     separator: str = ",",
+    quoting: text_rows.Quoting = "doubled",
     names: Sequence[str] | None = None,
 ) -> pl.DataFrame:
-    """Reads columns of a plain UTF-8 file.
+    """Reads columns of a UTF-8 file.
 
-    A clean file is read once, in parallel, at full speed. Only where that fails is it
-    read again as text, to say which rows are at fault.
+    Outer whitespace of values and column names is dropped, and so are blank lines.
 
     Args:
       path: the file.
       columns: names and types of the columns to read; any further ones are left out.
       bad_rows: what to do with rows that do not fit.
       separator: one character.
+      quoting: as in `text_rows.TextFormat`.
       names: all columns, for a file without a header line.
 
     Returns:
-      The columns; with a `row` column if rows are missing from it.
+      The columns, and a `row` column unless each row's number follows from its position.
 
     Raises:
       UserError: for a missing column, an undecodable file, a damaged row (unless these
         are skipped), or no rows.
     """
-    present = _present(path, columns, separator, names)
-    try:
-        scan = _scan(path, present, columns, separator, names is None)
-        frame = scan.select(*columns).collect(engine="streaming")
-        clean = sum(frame.null_count().row(0)) == 0
-    except pl.exceptions.PolarsError as error:
-        _require_utf8(path, error)
-        clean = False
-    if not clean:
-        frame = _read_as_text(path, columns, bad_rows, present, separator, names is None)
+    file = _described(path, columns, separator, quoting, names)
+    frame = _read_plain(file, columns) if text_rows.is_plain(file) else None
+    if frame is None:
+        batches = [
+            _typed(batch, columns, path, bad_rows)
+            for batch in _batches(file, list(columns), bad_rows)
+        ]
+        frame = pl.concat(batches)
     if frame.height == 0:
         raise UserError(f"{path.name}: no rows after the header; expected at least one event")
     return frame
 
 
-def _present(
+def read_as_text(
     path: pathlib.Path,
-    columns: Mapping[str, type[pl.DataType]],
-    separator: str,
-    names: Sequence[str] | None,
-) -> list[str]:
-    """The names of all columns of the file.
+    bad_rows: schema_lib.BadRows,
+    *,
+    separator: str = ",",
+    quoting: text_rows.Quoting = "doubled",
+) -> pl.DataFrame:
+    """Reads all columns of a UTF-8 file with a header, as text.
+
+    Args:
+      path: the file.
+      bad_rows: what to do with rows that do not fit.
+      separator: one character.
+      quoting: as in `text_rows.TextFormat`.
+
+    Returns:
+      `row` and the columns, without outer whitespace; null where nothing stands.
 
     Raises:
-      UserError: if one of `columns` is not among them.
+      UserError: for two columns of one name, an undecodable file, or a damaged row (unless
+        these are skipped).
     """
-    present = header(path, separator) if names is None else list(names)
-    absent = [name for name in columns if name not in present]
-    if absent:
-        raise UserError(
-            f"{path.name}, row 1: no column {absent[0]!r}; the file has {', '.join(present)}"
-        )
-    return present
+    file = text_rows.with_header(path, separator, quoting)
+    file = _described(path, dict.fromkeys(file.names, pl.String), separator, quoting, None)
+    columns = dict.fromkeys(file.names, pl.String)
+    if text_rows.is_plain(file):
+        try:
+            scan = _scan(file, columns)
+            rows = scan.with_row_index(schema_lib.ROW, offset=file.header_lines + 1)
+            return rows.collect(engine="streaming")
+        except pl.exceptions.PolarsError:
+            pass  # the csv module finds the row at fault
+    return pl.concat(_batches(file, list(columns), bad_rows))
 
 
-def _scan(
+def _described(
     path: pathlib.Path,
-    present: Sequence[str],
     columns: Mapping[str, type[pl.DataType]],
     separator: str,
-    has_header: bool,
-    **options: Any,
-) -> pl.LazyFrame:
-    """The rows after the header, under names of ours: `a, b` is as good as `a,b`."""
-    dtypes = {name: columns.get(name, pl.String) for name in present}
-    return pl.scan_csv(
-        path,
-        separator=separator,
+    quoting: text_rows.Quoting,
+    names: Sequence[str] | None,
+) -> text_rows.TextFile:
+    """The file with the names of all its columns.
+
+    Raises:
+      UserError: if one of `columns` is not among them, or is there twice.
+    """
+    if names is None:
+        file = text_rows.with_header(path, separator, quoting)
+    else:
+        file = text_rows.TextFile(path, separator, quoting, names, header_lines=0)
+    for name in columns:
+        if name not in file.names:
+            raise UserError(
+                f"{path.name}, row {max(file.header_lines, 1)}: no column {name!r}; the file "
+                f"has {', '.join(file.names)}"
+            )
+        if list(file.names).count(name) > 1:
+            raise UserError(
+                f"{path.name}, row {file.header_lines}: two columns have the name {name!r}; "
+                "expected one"
+            )
+    return file
+
+
+def _scan(file: text_rows.TextFile, columns: Mapping[str, type[pl.DataType]]) -> pl.LazyFrame:
+    """The wanted columns of a plain file; null where nothing stands."""
+    place = {name: str(file.names.index(name)) for name in columns}
+    types = {position: columns[name] for name, position in place.items()}
+    scan = pl.scan_csv(
+        file.path.absolute(),  # polars expands a leading `~`
+        glob=False,
+        separator=file.separator,
+        quote_char=None,
         has_header=False,
-        skip_rows=1 if has_header else 0,
-        schema=dtypes,
-        **options,
+        skip_lines=file.header_lines,
+        schema={str(n): types.get(str(n), pl.String) for n in range(len(file.names))},
+    )
+    return scan.select(
+        (
+            whitespace.stripped(pl.col(position))
+            if types[position] == pl.String
+            else pl.col(position)
+        ).alias(name)
+        for name, position in place.items()
     )
 
 
-def _read_as_text(
-    path: pathlib.Path,
-    columns: Mapping[str, type[pl.DataType]],
-    bad_rows: schema_lib.BadRows,
-    present: Sequence[str],
-    separator: str,
-    has_header: bool,
-) -> pl.DataFrame:
-    """Reads text, then casts column by column, rejecting rows that do not fit."""
-    first_row = 2 if has_header else 1
-
-    def collected(**options: Any) -> pl.DataFrame:
-        scan = _scan(path, present, {}, separator, has_header, **options).select(*columns)
-        rows = scan.with_row_index(schema_lib.ROW, offset=first_row)
-        return rows.collect(engine="streaming")
-
+def _read_plain(
+    file: text_rows.TextFile, columns: Mapping[str, type[pl.DataType]]
+) -> pl.DataFrame | None:
+    """The columns of a plain file, or None if a value is missing or of another type."""
     try:
-        text = collected()
+        frame = _scan(file, columns).collect(engine="streaming")
     except pl.exceptions.PolarsError:
-        text = collected(truncate_ragged_lines=True)
-        text = _without_long_rows(text, path, bad_rows, len(present), separator, has_header)
-    text = text.filter(~pl.all_horizontal(pl.col(*columns).is_null()))  # blank lines
+        return None
+    if sum(frame.null_count().row(0)):
+        return None
+    if file.header_lines > 1:
+        frame = frame.with_row_index(schema_lib.ROW, offset=file.header_lines + 1)
+    return frame
+
+
+def _typed(
+    text: pl.DataFrame,
+    columns: Mapping[str, type[pl.DataType]],
+    path: pathlib.Path,
+    bad_rows: schema_lib.BadRows,
+) -> pl.DataFrame:
+    """Casts text column by column, rejecting rows that do not fit."""
     for name, dtype in columns.items():
-        value = pl.col(name).str.strip_chars(" ").cast(dtype, strict=False)
+        value = pl.col(name).cast(dtype, strict=False)
         text = schema_lib.check(
-            text,
-            name,
-            value.is_not_null(),
-            _EXPECTED[dtype],
-            path,
-            bad_rows,
-            first_row=first_row,
+            text, name, value.is_not_null(), _EXPECTED[dtype], path, bad_rows, first_row=1
         ).with_columns(value)
     return text
 
 
-def _without_long_rows(
-    text: pl.DataFrame,
-    path: pathlib.Path,
-    bad_rows: schema_lib.BadRows,
-    num_fields: int,
-    separator: str,
-    has_header: bool,
-) -> pl.DataFrame:
-    """Rejects the rows that have more fields than there are columns."""
-    whole = {"quote_char": None, "truncate_ragged_lines": True}
-    lines = _scan(path, ["line"], {}, "\x01", has_header, **whole).collect()["line"]
-    fields = lines.str.replace_all('"[^"]*"', "").str.count_matches(separator, literal=True) + 1
-    long = (fields > num_fields).fill_null(False)
-    if len(lines) != text.height or not long.any():
-        raise UserError(
-            f"{path.name}: a row has more fields than the header names; expected {num_fields}"
+def _batches(
+    file: text_rows.TextFile, columns: Sequence[str], bad_rows: schema_lib.BadRows
+) -> Iterator[pl.DataFrame]:
+    """`row` and the wanted columns as text, as the csv module reads them.
+
+    Raises:
+      UserError: for text that is not UTF-8, or for a damaged row unless these are skipped.
+    """
+    width = len(file.names)
+    broken: list[int] = []  # rows that hold line breaks
+    records = (entry for entry in text_rows.records(file) if entry[0] > file.header_lines)
+    more = True
+    while more:
+        rows: list[int] = []
+        # Lists of text alone: the garbage collector passes over them, unlike lists of rows.
+        values: dict[str, list[str]] = {name: [] for name in columns}
+        places = [(values[name].append, file.names.index(name)) for name in columns]
+        damaged: list[tuple[int, list[str] | text_rows.Damaged]] = []
+        more = False
+        for row, record, lines in records:
+            if isinstance(record, text_rows.Damaged) or len(record) > width:
+                damaged.append((row, record))
+            elif len(record) == width or not text_rows.is_blank(record):
+                if len(record) < width:
+                    record += [""] * (width - len(record))
+                rows.append(row)
+                for append, place in places:
+                    append(record[place])
+                if lines > 1:
+                    broken.append(row)
+            if len(rows) + len(damaged) == _RECORDS_AT_ONCE:
+                more = True
+                break
+        if damaged:
+            _reject(file, damaged, bad_rows)
+        frame = pl.DataFrame(
+            [pl.Series(schema_lib.ROW, rows, pl.UInt32)]
+            + [pl.Series(name, column, pl.String) for name, column in values.items()]
         )
-    rows = text[schema_lib.ROW].filter(long)
-    found = pl.select(pl.format("{} fields", fields.filter(long))).to_series()
-    bad_rows.reject(path, rows, "the row", found, f"{num_fields} fields")
-    return text.filter(~long)
+        yield frame.with_columns(whitespace.stripped(pl.col(name)) for name in columns)
+    if broken:
+        _log.warning(
+            "%s: %d rows hold line breaks within quotes, the first at row %d",
+            file.path.name,
+            len(broken),
+            broken[0],
+        )
 
 
-def _require_utf8(path: pathlib.Path, error: Exception) -> None:
-    """Raises where the reader's error comes from bytes that are not UTF-8."""
-    row = files.undecodable_row(path, "utf-8")
-    if row is not None:
-        raise UserError(
-            f"{path.name}, row {row}: not UTF-8 text. Pass the file's --encoding, "
-            "for example --encoding=latin-1."
-        ) from error
+def _reject(
+    file: text_rows.TextFile,
+    damaged: Sequence[tuple[int, list[str] | text_rows.Damaged]],
+    bad_rows: schema_lib.BadRows,
+) -> None:
+    """Rejects rows with too many fields, and rows that the csv module cannot read."""
+    rejected: dict[str, list[tuple[int, str]]] = {}  # by what is expected, first row first
+    for row, record in damaged:
+        if isinstance(record, text_rows.Damaged):
+            shown, backslash = record.line.rstrip("\r\n"), '\\"' in record.line
+            expected = f"fields that are closed by the quote that ends them ({record.why})"
+        else:
+            shown = f"{len(record)} fields"
+            backslash = any(field.endswith("\\") for field in record)
+            expected = f"{len(file.names)} fields"
+        if file.quoting == "doubled" and backslash:
+            expected += r"; quoting=backslash reads \" as a quote within a field"
+        elif file.quoting != "none" and isinstance(record, text_rows.Damaged):
+            expected += "; quoting=none reads quotes as ordinary characters"
+        rejected.setdefault(expected, []).append((row, shown))
+    for expected, rows in rejected.items():
+        numbers, texts = zip(*rows, strict=True)
+        bad_rows.reject(file.path, pl.Series(numbers), "the row", pl.Series(texts), expected)

@@ -7,8 +7,9 @@ from typing import Literal
 import polars as pl
 
 from tfrec import types
+from tfrec.data import parquet, whitespace
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import delimited, files
+from tfrec.data.sources import delimited, files, text_rows
 from tfrec.errors import UserError
 from tfrec.training.options import option
 
@@ -17,7 +18,7 @@ _RESERVED = ("user", "item", "time_ms", "category", "propensity", schema_lib.ROW
 
 
 @dataclasses.dataclass(frozen=True)
-class TableConfig:
+class TableConfig(text_rows.TextFormat):
     """Which column of one's own log is what."""
 
     user: str = option("user", "column with the user's id: integers or text")
@@ -35,12 +36,9 @@ class TableConfig:
     propensity: str = option(
         "", "column with the logging policy's probability, if there is one"
     )
-    separator: str = option(",", r"what stands between columns; \t for a tab")
-    encoding: str = option("utf-8", "encoding of the text, e.g. latin-1 or utf-16")
 
     def __post_init__(self):
-        if len(self.separator.replace("\\t", "\t")) != 1:
-            raise ValueError(f"separator is {self.separator!r}; expected one character")
+        super().__post_init__()
         if not self.feedback:
             raise ValueError("feedback is empty; expected at least name:kind:unit of the click")
         columns = [_feedback_column(text) for text in self.feedback]
@@ -92,7 +90,7 @@ def read(
             raise UserError(
                 f"{path}: holds {log.name} and {others[0].name}; name the file that is the log"
             )
-        if _is_parquet(log):
+        if parquet.is_parquet(log):
             frame, first_row = _read_parquet(log, raw_names), 1
         else:
             frame, first_row = _read_text(log, raw_names, config, bad_rows), 2
@@ -119,26 +117,20 @@ def _feedback_column(text: str) -> types.FeedbackColumn:
     return types.FeedbackColumn(name, kind, unit)
 
 
-def _is_parquet(path: pathlib.Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
-
-
 def _read_text(
     log: pathlib.Path,
     raw_names: dict[str, str],
     config: TableConfig,
     bad_rows: schema_lib.BadRows,
 ) -> pl.DataFrame:
-    separator = config.separator.replace("\\t", "\t")
-    if log.suffix == ".tsv" and separator == ",":
-        separator = "\t"
     dtypes: dict[str, type[pl.DataType]] = {
         **dict.fromkeys(("user", "item", "category"), pl.String),
         "time_ms": pl.String if config.time_unit == "iso" else pl.Int64,
     }
     columns = {raw: dtypes.get(name, pl.Float32) for name, raw in raw_names.items()}
-    frame = delimited.read(log, columns, bad_rows, separator=separator)
+    frame = delimited.read(
+        log, columns, bad_rows, separator=config.separator_of(log), quoting=config.quoting
+    )
     frame = frame.rename({raw: name for name, raw in raw_names.items()})
     ids = [name for name in ("user", "item", "category") if name in frame.columns]
     return frame.with_columns(_ids(frame[name]) for name in ids)
@@ -153,17 +145,22 @@ def _ids(text: pl.Series) -> pl.Series:
 
 def _read_parquet(log: pathlib.Path, raw_names: dict[str, str]) -> pl.DataFrame:
     try:
-        present = pl.read_parquet_schema(log)
+        present = {whitespace.strip(name): name for name in parquet.column_types(log)}
         absent = [raw for raw in raw_names.values() if raw not in present]
         if absent:
             raise UserError(
                 f"{log.name}: no column {absent[0]!r}; the file has {', '.join(present)}"
             )
-        return pl.read_parquet(log, columns=list(raw_names.values())).rename(
-            {raw: name for name, raw in raw_names.items()}
-        )
+        columns = {name: present[raw] for name, raw in raw_names.items()}
+        frame = parquet.read(log, sorted(set(columns.values())))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{log.name}: damaged Parquet file ({error})") from error
+    return frame.select(
+        (
+            whitespace.stripped(pl.col(raw)) if frame.schema[raw] == pl.String else pl.col(raw)
+        ).alias(name)
+        for name, raw in columns.items()
+    )
 
 
 def _with_time(
