@@ -124,13 +124,14 @@ def flags_of(script):
 
 
 def fields(tree, config):
-    """Fields of a dataclass: `Config` of this source, or `module.Config`."""
+    """Fields of a dataclass and its bases: `Config` of this source, or `module.Config`."""
     module, _, wanted = ast.unparse(config).rpartition(".")
     if module:
         tree = ast.parse(imported_file(tree, module).read_text())
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == wanted:
-            return [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
+            own = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
+            return own + [field for base in node.bases for field in fields(tree, base)]
     raise AssertionError(f"no class {wanted}")
 
 
@@ -150,7 +151,7 @@ def imported_file(tree, name):
 
 def test_flags_are_found():
     """The other tests would pass if no flag were ever seen."""
-    assert {"source", "max_items", "embedded_num_users", "positive_rating"} <= flags_of(
+    assert {"source", "max_items", "embedded_num_users", "quoting"} <= flags_of(
         module_file("launch.prepare_data")
     )
     assert {"data", "hindsight_share"} <= flags_of(module_file("launch.train_goalrec"))
