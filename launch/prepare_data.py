@@ -10,7 +10,16 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec.data import download, episodes, features, schema, storage, synthetic
-from tfrec.data.sources import files, kuairand, movielens, otto, table, taobao, yoochoose
+from tfrec.data.sources import (
+    files,
+    kuairand,
+    movielens,
+    otto,
+    table,
+    taobao,
+    text_rows,
+    yoochoose,
+)
 from tfrec.errors import UserError
 from tfrec.training.options import option
 
@@ -30,7 +39,7 @@ class PrepareDataConfig:
     )
     downloads: str = option("data", "folder for fetched archives")
     user_features: str = option(
-        "", "CSV or Parquet file about the users, kept beside the log; first column: the id"
+        "", "text or Parquet file about the users, kept beside the log; first column: the id"
     )
     item_features: str = option("", "the same about the items")
     out: str = option("runs/data", "folder to write the prepared data to")
@@ -48,6 +57,7 @@ flags.define(movielens.MovieLensConfig)
 flags.define(taobao.TaobaoConfig)
 flags.define(yoochoose.YooChooseConfig)
 flags.define(table.TableConfig)
+flags.define(text_rows.TextFormat, "features_")
 
 
 _PUBLIC = {
@@ -77,8 +87,9 @@ def main(_):
         "user": (config.user_features, ids.user_ids),
         "item": (config.item_features, ids.item_ids),
     }
+    text_format = flags.read(text_rows.TextFormat, "features_")
     tables = {
-        kind: features.read(file, known, bad_rows)
+        kind: features.read(file, known, bad_rows, text_format)
         for kind, (file, known) in about.items()
         if file
     }

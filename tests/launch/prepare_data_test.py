@@ -203,3 +203,34 @@ def test_real_yoochoose_and_otto(real_data, tmp_path):
     assert data.manifest["dropped"]["repeated_rows"] == 1
     assert run(f"--source={real_data / 'otto-sample'}", f"--out={tmp_path / 'otto'}") == 0
     assert storage.PreparedData.open(tmp_path / "otto").spec.num_users == 20
+
+
+def test_book_crossings_own_form(tmp_path):
+    """Quotes after a backslash, in the log and in the table of items."""
+    rows = [
+        rf'"{n % 15}";"0{n % 7}";"nails 6\"; long";"{n % 2}";"{1700000000 + 420 * n}"'
+        for n in range(300)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(['"who";"book";"title";"click";"at"', *rows]))
+    books = [rf'"0{n}";"nails {n}\"; caf' + 'é"' for n in range(7)]
+    (tmp_path / "books.csv").write_text("\n".join(['"book";"title"', *books]), "latin-1")
+    written = [f"--{table}quoting=backslash" for table in ("", "features_")]
+    command = [
+        "--source=table",
+        f"--path={tmp_path / 'log.csv'}",
+        f"--out={tmp_path / 'data'}",
+        f"--item_features={tmp_path / 'books.csv'}",
+        "--separator=;",
+        "--features_separator=;",
+        "--features_encoding=latin-1",
+        "--user=who",
+        "--item=book",
+        "--time=at",
+    ]
+    assert run(*command) == 2
+    assert not (tmp_path / "data").exists()
+    assert run(*command, *written) == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert sum(split["steps"] for split in data.manifest["splits"].values()) == 300
+    titles = dict(data.features("item").rows())
+    assert titles == {f"0{n}": f'nails {n}"; café' for n in range(7)}

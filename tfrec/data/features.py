@@ -1,79 +1,144 @@
 """Tables beside the log: what is known about users and items.
 
-Any CSV or Parquet file whose first column is the id of the log. The table is kept with the
-prepared data in the order of the dense ids, ready to be looked up by them.
+Any CSV or Parquet file whose first column is the id of the log. Ids are compared as text, so
+that integers of a Parquet file match an id by its decimal text, and `007` is not `7`. The
+table is kept with the prepared data in the order of the dense ids, ready to be looked up by
+them.
 """
 
+import logging
 import pathlib
 
 import polars as pl
 
+from tfrec.data import parquet, text_columns, vocabulary
 from tfrec.data import schema as schema_lib
-from tfrec.data import vocabulary
-from tfrec.data.sources import files
+from tfrec.data.sources import delimited, files, text_rows
 from tfrec.errors import UserError
 
+_log = logging.getLogger(__name__)
+
 KINDS = ("user", "item")
+_FEW = 0.5  # a table that knows a smaller share of the ids is worth a warning
+_EXAMPLES = 3
 
 
 def read(
-    path: str | pathlib.Path, ids: vocabulary.Ids, bad_rows: schema_lib.BadRows | None = None
+    path: str | pathlib.Path,
+    ids: vocabulary.Ids,
+    bad_rows: schema_lib.BadRows | None = None,
+    text_format: text_rows.TextFormat | None = None,
 ) -> pl.DataFrame:
     """A feature table with one row for each id.
 
     Args:
-      path: a CSV (also .gz) or Parquet file; its first column holds the ids.
+      path: a text file (also .gz) or a Parquet file; its first column holds the ids.
       ids: the users or the items of the log.
       bad_rows: what to do with rows without an id, or with one that came before.
+      text_format: of a text file; commas and UTF-8 by default.
 
     Returns:
       Row d - 1 belongs to dense id d; null where the file does not know the id. Rows of
-      ids that the log does not have are left out.
+      ids that the log does not have are left out. Columns of a text file whose values are
+      all numbers are Int64 or Float64.
 
     Raises:
-      UserError: naming file, row, column and value.
+      UserError: naming file, row, column and value; or if no id of the table is in the log.
     """
     bad_rows = bad_rows or schema_lib.BadRows()
-    with files.opened(path) as (file, *_):
-        frame, first_row = _read_file(file)
-        if frame.width < 2 or frame.height == 0:
+    text_format = text_format or text_rows.TextFormat()
+    with files.opened(path, encoding=text_format.encoding) as (file, *_):
+        is_parquet = parquet.is_parquet(file)
+        if is_parquet:
+            names, frame = _read_parquet(file)
+        else:
+            names, frame = delimited.read_as_text(
+                file,
+                bad_rows,
+                separator=text_format.separator_of(file),
+                quoting=text_format.quoting,
+            )
+        if len(names) < 2 or frame.height == 0:
             raise UserError(f"{file.name}: no features; expected an id column and one more")
-        key = frame.columns[0]
-        column = pl.col(key)
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(
+                    f"{file.name}: two columns have the name {name!r}; expected one"
+                )
+        frame = _with_text_ids(frame, names[0], file)
         for valid, expected in (
-            (column.is_not_null(), "an id"),
-            (column.is_first_distinct(), "an id that no row before has"),
+            (pl.col("0").is_not_null(), "an id"),
+            (pl.col("0").is_first_distinct(), "an id that no row before has"),
         ):
             frame = schema_lib.check(
-                frame, key, valid, expected, file, bad_rows, first_row=first_row
+                frame, "0", valid, expected, file, bad_rows, first_row=1, shown_as=names[0]
             )
-        raw = pl.Series(key, ids.raw.tolist())
-        if raw.dtype == pl.String:
-            frame = frame.with_columns(column.cast(pl.String))
-        elif not frame.schema[key].is_integer():
-            raise UserError(
-                f"{file.name}: column {key!r} holds {frame.schema[key]}; expected the ids of "
-                "the log, which are integers"
-            )
-        frame = frame.drop(schema_lib.ROW, strict=False).with_columns(column.cast(raw.dtype))
-        aligned = pl.DataFrame({key: raw}).join(
-            frame, on=key, how="left", maintain_order="left"
-        )
-        if not frame[key].is_in(raw.implode()).any():
-            raise UserError(f"{file.name}: none of its ids in column {key!r} is in the log")
-    return aligned
+    raw = pl.Series(names[0], ids.raw.tolist())
+    wanted = raw.cast(pl.String)
+    _compare_ids(wanted, frame["0"].alias(names[0]), file)
+    table = frame.select(pl.col(str(place)).alias(name) for place, name in enumerate(names))
+    if not is_parquet:
+        table = table.with_columns(text_columns.as_values(table[name]) for name in names[1:])
+    return (
+        pl.DataFrame([wanted])
+        .join(table, on=names[0], how="left", maintain_order="left")
+        .with_columns(raw)
+    )
 
 
-def _read_file(path: pathlib.Path) -> tuple[pl.DataFrame, int]:
-    """The table, and the number of its first row."""
-    with path.open("rb") as file:
-        is_parquet = file.read(4) == b"PAR1"
+def _read_parquet(path: pathlib.Path) -> tuple[list[str], pl.DataFrame]:
+    """As `delimited.read_as_text`, but with the types of the file and without `row`."""
     try:
-        if is_parquet:
-            return pl.read_parquet(path), 1
-        return pl.read_csv(path, infer_schema_length=None), 2
+        frame = parquet.read(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        row = None if is_parquet else files.undecodable_row(path, "utf-8")
-        if row is not None:
-            raise UserError(f"{path.name}, row {row}: not UTF-8 text") from error
         raise UserError(f"{path.name}: not a readable table ({error})") from error
+    names = [text_columns.strip(name) for name in frame.columns]
+    frame.columns = [str(place) for place in range(frame.width)]
+    return names, frame.with_columns(text_columns.stripped(pl.col(pl.String)))
+
+
+def _with_text_ids(frame: pl.DataFrame, name: str, path: pathlib.Path) -> pl.DataFrame:
+    """The table with ids as text in its first column, which has this name."""
+    dtype = frame.schema["0"]
+    if dtype != pl.String and not dtype.is_integer():
+        raise UserError(
+            f"{path.name}: column {name!r} holds {dtype}; expected ids, integers or text"
+        )
+    return frame.with_columns(pl.col("0").cast(pl.String))
+
+
+def _compare_ids(wanted: pl.Series, given: pl.Series, path: pathlib.Path) -> None:
+    """Warns where the table knows few of the log's ids.
+
+    Args:
+      wanted: ids of the log.
+      given: ids of the table.
+      path: the table's file.
+
+    Raises:
+      UserError: if it knows none.
+    """
+    known = wanted.is_in(given.implode())
+    if not known.any():
+        raise UserError(
+            f"{path.name}: none of its {len(given):,} ids in column {given.name!r} is in the "
+            f"log; it has {_examples(given)}, the log has {_examples(wanted)}"
+        )
+    if known.sum() < _FEW * len(wanted):
+        foreign = given.filter(~given.is_in(wanted.implode()))
+        _log.warning(
+            "%s: only %s of the %s ids of the log are in column %r; without a row: %s; "
+            "rows of ids that are not in the log: %s%s",
+            path.name,
+            f"{known.sum():,}",
+            f"{len(wanted):,}",
+            given.name,
+            _examples(wanted.filter(~known)),
+            f"{len(foreign):,}",
+            f", such as {_examples(foreign)}" if len(foreign) else "",
+        )
+
+
+def _examples(ids: pl.Series) -> str:
+    more = ", ..." if len(ids) > _EXAMPLES else ""
+    return ", ".join(map(repr, ids.head(_EXAMPLES))) + more

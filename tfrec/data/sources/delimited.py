@@ -5,6 +5,7 @@ parallel. Every other file goes through the csv module, in batches. Rows have th
 the line on which they begin.
 """
 
+import dataclasses
 import logging
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from tfrec.data import schema as schema_lib
-from tfrec.data import whitespace
+from tfrec.data import text_columns
 from tfrec.data.sources import assembly, text_rows
 from tfrec.errors import UserError
 
@@ -161,7 +162,7 @@ def read_as_text(
     *,
     separator: str = ",",
     quoting: text_rows.Quoting = "doubled",
-) -> pl.DataFrame:
+) -> tuple[list[str], pl.DataFrame]:
     """Reads all columns of a UTF-8 file with a header, as text.
 
     Args:
@@ -171,23 +172,23 @@ def read_as_text(
       quoting: as in `text_rows.TextFormat`.
 
     Returns:
-      `row` and the columns, without outer whitespace; null where nothing stands.
+      The names of the columns. And `row`, then the columns under the names `0`, `1`, ...,
+      without outer whitespace; null where nothing stands.
 
     Raises:
-      UserError: for two columns of one name, an undecodable file, or a damaged row (unless
-        these are skipped).
+      UserError: for an undecodable file, or a damaged row (unless these are skipped).
     """
     file = text_rows.with_header(path, separator, quoting)
-    file = _described(path, dict.fromkeys(file.names, pl.String), separator, quoting, None)
-    columns = dict.fromkeys(file.names, pl.String)
+    names, positions = list(file.names), [str(place) for place in range(len(file.names))]
+    file = dataclasses.replace(file, names=positions)
     if text_rows.is_plain(file):
         try:
-            scan = _scan(file, columns)
+            scan = _scan(file, dict.fromkeys(positions, pl.String))
             rows = scan.with_row_index(schema_lib.ROW, offset=file.header_lines + 1)
-            return rows.collect(engine="streaming")
+            return names, rows.collect(engine="streaming")
         except pl.exceptions.PolarsError:
             pass  # the csv module finds the row at fault
-    return pl.concat(_batches(file, list(columns), bad_rows))
+    return names, pl.concat(_batches(file, positions, bad_rows))
 
 
 def _described(
@@ -200,7 +201,8 @@ def _described(
     """The file with the names of all its columns.
 
     Raises:
-      UserError: if one of `columns` is not among them, or is there twice.
+      UserError: if one of `columns` is not among them, is there twice, or has the name of
+        the row numbers.
     """
     if names is None:
         file = text_rows.with_header(path, separator, quoting)
@@ -211,6 +213,11 @@ def _described(
             raise UserError(
                 f"{path.name}, row {max(file.header_lines, 1)}: no column {name!r}; the file "
                 f"has {', '.join(file.names)}"
+            )
+        if name == schema_lib.ROW:
+            raise UserError(
+                f"{path.name}: the name {name!r} is reserved for row numbers; expected another "
+                "name in the header"
             )
         if list(file.names).count(name) > 1:
             raise UserError(
@@ -235,7 +242,7 @@ def _scan(file: text_rows.TextFile, columns: Mapping[str, type[pl.DataType]]) ->
     )
     return scan.select(
         (
-            whitespace.stripped(pl.col(position))
+            text_columns.stripped(pl.col(position))
             if types[position] == pl.String
             else pl.col(position)
         ).alias(name)
@@ -312,7 +319,7 @@ def _batches(
             [pl.Series(schema_lib.ROW, rows, pl.UInt32)]
             + [pl.Series(name, column, pl.String) for name, column in values.items()]
         )
-        yield frame.with_columns(whitespace.stripped(pl.col(name)) for name in columns)
+        yield frame.with_columns(text_columns.stripped(pl.col(name)) for name in columns)
     if broken:
         _log.warning(
             "%s: %d rows hold line breaks within quotes, the first at row %d",

@@ -7,7 +7,7 @@ from typing import Literal
 import polars as pl
 
 from tfrec import types
-from tfrec.data import parquet, whitespace
+from tfrec.data import parquet, text_columns
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files, text_rows
 from tfrec.errors import UserError
@@ -133,19 +133,12 @@ def _read_text(
     )
     frame = frame.rename({raw: name for name, raw in raw_names.items()})
     ids = [name for name in ("user", "item", "category") if name in frame.columns]
-    return frame.with_columns(_ids(frame[name]) for name in ids)
-
-
-def _ids(text: pl.Series) -> pl.Series:
-    """Integers, if every id is one and would be written the same way; otherwise text."""
-    integers = text.cast(pl.Int64, strict=False)
-    same = (integers.cast(pl.String) == text).all(ignore_nulls=False)
-    return integers if same else text
+    return frame.with_columns(text_columns.as_ids(frame[name]) for name in ids)
 
 
 def _read_parquet(log: pathlib.Path, raw_names: dict[str, str]) -> pl.DataFrame:
     try:
-        present = {whitespace.strip(name): name for name in parquet.column_types(log)}
+        present = {text_columns.strip(name): name for name in parquet.column_types(log)}
         absent = [raw for raw in raw_names.values() if raw not in present]
         if absent:
             raise UserError(
@@ -157,7 +150,9 @@ def _read_parquet(log: pathlib.Path, raw_names: dict[str, str]) -> pl.DataFrame:
         raise UserError(f"{log.name}: damaged Parquet file ({error})") from error
     return frame.select(
         (
-            whitespace.stripped(pl.col(raw)) if frame.schema[raw] == pl.String else pl.col(raw)
+            text_columns.stripped(pl.col(raw))
+            if frame.schema[raw] == pl.String
+            else pl.col(raw)
         ).alias(name)
         for name, raw in columns.items()
     )

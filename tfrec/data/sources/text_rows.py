@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Literal
 
-from tfrec.data import whitespace
+from tfrec.data import text_columns
 from tfrec.data.sources import files
 from tfrec.errors import UserError
 from tfrec.training.options import option
@@ -73,7 +73,7 @@ def with_header(path: pathlib.Path, separator: str, quoting: Quoting) -> TextFil
         if isinstance(record, Damaged):
             raise UserError(f"{path.name}, row {row}: no readable header line ({record.why})")
         if not is_blank(record):
-            names = tuple(whitespace.strip(name) for name in record)
+            names = tuple(text_columns.strip(name) for name in record)
             return dataclasses.replace(file, names=names, header_lines=row - 1 + lines)
     raise UserError(f"{path.name}, row 1: no readable header line; every line is blank")
 
@@ -173,7 +173,7 @@ def records(file: TextFile) -> Iterator[tuple[int, list[str] | Damaged, int]]:
 
 def is_blank(record: list[str]) -> bool:
     """Whether the fields are those of a line with nothing but whitespace."""
-    return len(record) < 2 and not any(map(whitespace.strip, record))
+    return len(record) < 2 and not any(map(text_columns.strip, record))
 
 
 def _not_utf8(path: pathlib.Path) -> UserError:

@@ -25,7 +25,7 @@ def write(tmp_path, text, encoding="utf-8"):
 
 
 def rows_of(path, bad_rows=None, **options):
-    frame = delimited.read_as_text(path, bad_rows or schema.BadRows(), **options)
+    _, frame = delimited.read_as_text(path, bad_rows or schema.BadRows(), **options)
     return frame.drop("row").rows()
 
 
@@ -148,7 +148,8 @@ def test_rows_with_line_breaks_are_counted(tmp_path, caplog):
 
 def test_a_row_has_the_number_of_its_first_line(tmp_path):
     path = write(tmp_path, '\n\na,b\n1,"x\ny"\n\n2,z\n')
-    frame = delimited.read_as_text(path, schema.BadRows())
+    names, frame = delimited.read_as_text(path, schema.BadRows())
+    assert names == ["a", "b"]
     assert frame["row"].to_list() == [4, 7]
     bad = write(tmp_path, "\na,b\n1,2\nx,2\n")
     with pytest.raises(UserError, match="row 4: a is 'x'; expected an integer within 32 bits"):
@@ -175,6 +176,13 @@ def test_two_columns_of_one_name(tmp_path):
         delimited.read(path, {"a": pl.Int32}, schema.BadRows())
     frame = delimited.read(path, {"b": pl.Int32}, schema.BadRows())
     assert frame.rows() == [(2,)]
+
+
+def test_a_column_with_the_name_of_the_row_numbers(tmp_path):
+    path = write(tmp_path, "row,a\n1,2\n")
+    with pytest.raises(UserError, match="the name 'row' is reserved for row numbers"):
+        delimited.read(path, {"row": pl.Int32}, schema.BadRows())
+    assert delimited.read(path, {"a": pl.Int32}, schema.BadRows()).rows() == [(2,)]
 
 
 @pytest.mark.parametrize("name", ["log[1].csv", "log*.csv", "log?.csv", "{a}.csv", "~", "a b"])

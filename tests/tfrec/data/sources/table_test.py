@@ -136,6 +136,7 @@ def test_a_folder_with_two_logs(tmp_path):
         ({"feedback": ("a:binary:x", "a:binary:x")}, "'a' is named twice or is reserved"),
         ({"feedback": ("item:binary:x",)}, "'item' is named twice or is reserved"),
         ({"separator": "::"}, "separator is '::'; expected one character"),
+        ({"separator": '"'}, "expected no quote, backslash or line end"),
     ],
 )
 def test_bad_options_are_named(changes, message):
@@ -157,3 +158,19 @@ def test_dates_of_a_parquet_file(tmp_path):
     frame.write_parquet(tmp_path / "log.parquet")
     frame, _ = table.read(tmp_path / "log.parquet", CONFIG)
     assert frame["time_ms"].unique().to_list() == [1714521600000]
+
+
+def test_spaces_in_a_parquet_file_are_dropped(tmp_path):
+    frame = pl.DataFrame(
+        {" user": [" a", "a "], "item ": ["007", " 7\t"], "time": [1, 2], "click": [0, 1]}
+    )
+    frame.write_parquet(tmp_path / "log[1].parquet")
+    table_read, _ = table.read(tmp_path / "log[1].parquet")
+    assert table_read.select("user", "item").rows() == [("a", "007"), ("a", "7")]
+
+
+@pytest.mark.parametrize("item", ["+7", "1e3", "9223372036854775808", "007", "-0"])
+def test_ids_keep_every_character(item, tmp_path):
+    (tmp_path / "log.csv").write_text(f"user,item,time,click\n1,{item},1,0\n1, 7 ,2,0\n")
+    frame, _ = table.read(tmp_path / "log.csv")
+    assert frame["item"].to_list() == [item, "7"]
