@@ -73,6 +73,7 @@ def main(_):
     if not method.use_goal:
         raise UserError("--nouse_goal: one of the arms is without the goal input already")
     data = storage.PreparedData.open(config.data)
+    flags.warn(data.untrained_items)
     world = worlds.load(config.world, data)
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)

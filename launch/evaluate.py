@@ -48,6 +48,7 @@ flags.define(EvaluateConfig)
 def main(_):
     config = flags.read(EvaluateConfig)
     data = storage.PreparedData.open(config.data)
+    flags.warn(data.untrained_items)
     world = worlds.load(config.world, data)
     agents = _agents(config, data)
     out = pathlib.Path(config.out)

@@ -81,7 +81,10 @@ def main(_):
         name=config.name or "goalrec",
         data=_data(config.data, agent),
         metrics=_metrics(config.results, "policies"),
+        limits=_limits(agent),
     )
+    for limit in metadata.limits:
+        flags.warn(limit)
     version = export.export(
         agent, config.out, config.version, metadata, config.table, config.shortlist
     )
@@ -115,6 +118,18 @@ def _data(directory: str, agent: trained.TrainedAgent) -> dict[str, Any]:
         "users": data.spec.num_users,
         "training sessions": data.num_sessions("train"),
     }
+
+
+def _limits(agent: trained.TrainedAgent) -> tuple[str, ...]:
+    """What the model card says of items that the agent did not learn from."""
+    count = agent.about.get(storage.UNTRAINED, 0)
+    if not count:
+        return ()
+    return (
+        f"{count:,} of its {agent.spec.num_items:,} items stand in no stored training step. "
+        "They may be recommended, but what it says of them is not learned from events of "
+        "theirs; name the others as candidates to leave them out.",
+    )
 
 
 def _metrics(path: str, part: str) -> dict[str, Any]:

@@ -26,7 +26,9 @@ flags away again: this is how tests run a script's real main without paying for
 another TensorFlow import, and how one script may run others.
 """
 
+import csv
 import dataclasses
+import io
 import itertools
 import re
 import runpy
@@ -175,6 +177,12 @@ def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
     app.run(guarded, flags_parser=_parse)
 
 
+def warn(message: str) -> None:
+    """Prints a warning beside errors, on standard error; nothing where there is none."""
+    if message:
+        print(f"warning: {message}", file=sys.stderr)
+
+
 def call(module: str, arguments: Sequence[str] = ()) -> int:
     """Runs a launch script inside this process, as `python -m module` would.
 
@@ -234,7 +242,10 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 class _TupleParser(absl_flags.ArgumentParser):
-    """`64,32` -> (64, 32); the empty string is the empty tuple."""
+    """`64,32` -> (64, 32); the empty string is the empty tuple.
+
+    An element with a comma stands in double quotes, as in CSV: `"a,b",c`.
+    """
 
     def __init__(self, element: absl_flags.ArgumentParser):
         self.element = element
@@ -245,7 +256,14 @@ class _TupleParser(absl_flags.ArgumentParser):
     def parse(self, argument: Any) -> tuple:
         if isinstance(argument, tuple):
             return argument
-        parts = [part.strip() for part in argument.split(",")] if argument else []
+        try:
+            rows = csv.reader([argument], skipinitialspace=True, strict=True)
+            parts = [part.strip() for row in rows for part in row]
+        except csv.Error as error:
+            raise ValueError(
+                f"{error}; an element with a comma or that begins with a quotation mark stands "
+                'in double quotes, its own marks doubled: "a,b",c'
+            ) from error
         return tuple(self.element.parse(part) for part in parts)
 
     def flag_type(self) -> str:
@@ -256,7 +274,11 @@ class _Serializer(absl_flags.ArgumentSerializer):
     """How --help and error messages write a value: as one would type it."""
 
     def serialize(self, value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if not isinstance(value, tuple):
+            return str(value)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow(value)
+        return text.getvalue()
 
 
 _PARSERS: dict[type, Callable[[], absl_flags.ArgumentParser]] = {

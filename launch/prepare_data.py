@@ -6,6 +6,7 @@ from typing import Literal
 
 import polars as pl
 import rich
+from rich import markup
 from rich import table as rich_table
 
 from launch import flags
@@ -79,6 +80,7 @@ def main(_):
     source, path = _locate(config)
     frame, log_schema = _read(source, path, bad_rows)
     rows = frame.height
+    warnings = [*bad_rows.warnings, *schema.warnings(frame, log_schema)]
     columns = {series.name: series for series in frame}
     del frame  # so that each column can be let go once it is used
     prepared = episodes.prepare(columns, log_schema, prepare_config)
@@ -103,8 +105,11 @@ def main(_):
         overwrite=config.overwrite,
         features=tables,
         generator=None if path else dataclasses.asdict(_embedded_config()),
+        warnings=warnings,
     )
     _show(data, rows)
+    for warning in (*warnings, data.untrained_items):
+        flags.warn(warning)
 
 
 def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
@@ -170,7 +175,8 @@ def _embedded_config() -> synthetic.SyntheticConfig:
 
 def _show(data: storage.PreparedData, rows: int) -> None:
     spec = data.spec
-    splits = rich_table.Table(title=f"{data.directory} ({data.manifest['source']})")
+    title = markup.escape(f"{data.directory} ({data.manifest['source']})")
+    splits = rich_table.Table(title=title)
     splits.add_column("split")
     for heading in ("users", "sessions", "steps", "CTR", "depth", "left by themselves"):
         splits.add_column(heading, justify="right")
@@ -181,14 +187,14 @@ def _show(data: storage.PreparedData, rows: int) -> None:
             f"{entry['users']:,}",
             f"{sessions:,}",
             f"{steps:,}",
-            f"{entry['clicks'] / steps:.3f}" if steps else "-",
+            f"{entry['clicks'] / steps:.3g}" if steps else "-",
             f"{steps / sessions:.1f} steps" if sessions else "-",
             f"{entry['exited'] / sessions:.1%}" if sessions else "-",
         )
     rich.print(splits)
     rich.print(
         f"{rows:,} rows, {spec.num_users:,} users, {spec.num_items:,} items; feedback: "
-        + ", ".join(f"{column.name} ({column.unit})" for column in spec.feedback)
+        + ", ".join(f"{column.name} ({markup.escape(column.unit)})" for column in spec.feedback)
     )
     left_out = {name: count for name, count in data.manifest["dropped"].items() if count}
     for name, count in left_out.items():

@@ -4,6 +4,7 @@
         --feedback='click=1,0;watch_seconds=30,2' --goal=click --compare_goal=watch_seconds
 
 The goal is a name, or weights in raw units: --weights=click@0=1,click@1..=0.5
+An id with a comma stands in double quotes, as in CSV: --history='"red, large",i7'
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec import errors
+from tfrec.report import style
 from tfrec.serving import loaded, requests
 from tfrec.training.options import option, required
 
@@ -25,7 +27,10 @@ class RecommendConfig:
     """One question to an exported model."""
 
     model: str = required("version folder of an exported model, e.g. export/1")
-    history: tuple[str, ...] = option((), "item ids of the user's last events, oldest first")
+    history: tuple[str, ...] = option(
+        (),
+        "item ids of the user's last events, oldest first; one with a comma in double quotes",
+    )
     feedback: str = option(
         "",
         "the user's feedback to each event, columns separated by semicolons, e.g. "
@@ -109,6 +114,8 @@ def _questions(
 def _ids(
     texts: tuple[str, ...], flag: str, model: loaded.ExportedModel
 ) -> tuple[requests.RawId, ...]:
+    if "" in texts:
+        raise errors.UserError(f"--{flag}: one of the item ids is empty")
     if model.item_dtype == "string":
         return texts
     try:
@@ -208,13 +215,14 @@ def _table(
         table.add_column(
             markup.escape(f"{model.columns[column]}\n{model.units[column]}"), justify="right"
         )
+    written = style.formatter(answer.score, least=3)
     for place, item in enumerate(answer.item):
         was = [] if first is None else [str(first.index(item) + 1) if item in first else "-"]
         table.add_row(
             str(place + 1),
             markup.escape(str(item)),
             *was,
-            f"{answer.score[place]:.3f}",
+            written(answer.score[place]),
             *(f"{answer.measurements[place, column]:.3g}" for column in shown),
         )
     return table

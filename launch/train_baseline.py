@@ -48,6 +48,7 @@ def main(_):
     method = methods.get(config.method)
     numbers = flags.read(method.config)
     data = storage.PreparedData.open(config.data)
+    flags.warn(data.untrained_items)
     world = worlds.load(config.world, data) if config.world else None
     starts = trials.starts(data, config.max_users) if world else None
     log = data.episodes("train")
@@ -71,7 +72,7 @@ def main(_):
         config.evaluate_every,
     )
     folder = run.directory / "agent"
-    kept = about | {"seed": config.seed}
+    kept = about | {"seed": config.seed, storage.UNTRAINED: data.num_untrained_items}
     methods.save(folder, config.method, numbers, data.spec, learner, data.vocabulary, kept)
     print(f"{folder}: {method.title} after {int(learner.unit)} rounds")
 

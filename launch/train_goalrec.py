@@ -44,6 +44,7 @@ def main(_):
     config = flags.read(TrainGoalRecConfig)
     method = flags.read(goalrec_config.GoalRecConfig)
     data = storage.PreparedData.open(config.data)
+    flags.warn(data.untrained_items)
     world = worlds.load(config.world, data) if config.world else None
     log = data.episodes("train")
     vectors = item_vectors.log_vectors(
@@ -69,7 +70,8 @@ def main(_):
         loop.train(learner, run, units, config.save_every, check, config.evaluate_every)
 
     def keep(name: str) -> None:
-        agent.trained(data.vocabulary, about | {"seed": config.seed}).save(run.directory / name)
+        kept = about | {"seed": config.seed, storage.UNTRAINED: data.num_untrained_items}
+        agent.trained(data.vocabulary, kept).save(run.directory / name)
 
     train(method.log_rounds)
     off = run.directory / "agent_off"

@@ -57,6 +57,7 @@ def main(_):
     method = methods.get(config.method)
     base = flags.read(method.config)
     data = storage.PreparedData.open(config.data)
+    flags.warn(data.untrained_items)
     world = worlds.load(config.world, data)
     starts = trials.starts(data, config.max_users, config.sessions_per_user)
     evaluation = trials.Evaluation(

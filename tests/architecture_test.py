@@ -21,12 +21,13 @@ BETWEEN_PACKAGES = {
     "benchmarks": {"tfrec", "tfgoalrec", "tfimrl"},
 }
 
-# Part of tfrec -> the other parts that it may import. `types` and `errors` are free to all.
-FREE_IN_TFREC = {"types", "errors", "keras_version"}
+# Part of tfrec -> the other parts that it may import. Those of FREE_IN_TFREC are free to all.
+FREE_IN_TFREC = {"types", "errors", "keras_version", "names"}
 WITHIN_TFREC = {
     "types": set(),
     "errors": set(),
     "keras_version": set(),
+    "names": set(),
     "data": set(),
     "replay": {"data"},
     "towers": set(),

@@ -11,7 +11,7 @@ from tfgoalrec import goals, relabel, trained
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
-from tfrec import types
+from tfrec import names, types
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.replay.episodes import Rows
 from tfrec.training import finite
@@ -151,8 +151,9 @@ def default_goals(
     with d the configured discount: far windows are mostly noise to a single step.
     """
     if config.goals:
-        parsed = dict(goals.parse(text) for text in config.goals)
-        return {name: goals.named(measurements, weights) for name, weights in parsed.items()}
+        parsed = [goals.parse(text) for text in config.goals]
+        names.check_distinct("goal", (name for name, _ in parsed))
+        return {name: goals.named(measurements, weights) for name, weights in parsed}
     found = {}
     for column in config.goal_columns or spec.feedback_names:
         spec.feedback_index(column)  # it must be one of the log's
@@ -163,4 +164,6 @@ def default_goals(
         }
         if weights:
             found[column] = goals.named(measurements, weights)
+        elif config.goal_columns:
+            raise ValueError(f"goal_columns names {column!r}, of which no window is measured")
     return found

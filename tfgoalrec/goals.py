@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfgoalrec.measurements import Measurements
+from tfrec import names
 
-_TERM = re.compile(r"^(?P<weight>[+-]?\d*\.?\d+)\*(?P<name>.+)$")
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_TERM = re.compile(rf"(?P<sign>\+?-|\+|^)(?P<weight>{_NUMBER})\*(?P<name>[^+*-]+)")
 
 
 def normalise(goal: tf.Tensor) -> tf.Tensor:
@@ -43,25 +45,36 @@ def named(measurements: Measurements, weights: Mapping[str, float]) -> np.ndarra
             )
         goal[measurements.columns.index(name)] = weight
     goal = goal * measurements.std.numpy()
-    if not np.linalg.norm(goal) > 0:
+    if not np.isfinite(goal).all():
+        raise ValueError(f"goal {dict(weights)}: expected weights within the range of float32")
+    largest = np.abs(goal).max()
+    if not largest > 0:
         raise ValueError(f"goal {dict(weights)} weighs nothing: one weight must differ from 0")
+    # Squares of weights in tiny or huge units leave the range of float32; a power of two
+    # changes no digit.
+    goal = np.ldexp(goal, -np.frexp(largest)[1])
     return goal / np.linalg.norm(goal)
 
 
 def parse(text: str) -> tuple[str, dict[str, float]]:
-    """Reads `clicks = 1*click@0 + 0.5*click@1..` as a name and weights.
+    """Reads `clicks = 1*click@0 + 0.5*click@1.. - 2e3*exit@0` as a name and weights.
 
     Raises:
-      ValueError: if it is not of that form.
+      ValueError: if it is not of that form, or weighs a measurement twice.
+      UserError: if the name cannot be used.
     """
-    name, equals, terms = text.partition("=")
-    weights: dict[str, float] = {}
-    for term in terms.replace(" ", "").split("+") if equals else []:
-        found = _TERM.match(term)
-        if found:
-            weights[found["name"]] = float(found["weight"])
-    if not name.strip() or not weights or len(weights) != len(terms.split("+")):
+    name, _, terms = text.partition("=")
+    terms = terms.replace(" ", "")
+    found = list(_TERM.finditer(terms))
+    if not name.strip() or not found or "".join(term[0] for term in found) != terms:
         raise ValueError(f"goal {text!r}; expected e.g. 'clicks = 1*click@0 + 0.5*click@1..'")
+    names.check_goal(name.strip())
+    weights: dict[str, float] = {}
+    for term in found:
+        if term["name"] in weights:
+            raise ValueError(f"goal {text!r} weighs {term['name']!r} twice")
+        sign = -1.0 if "-" in term["sign"] else 1.0
+        weights[term["name"]] = sign * float(term["weight"])
     return name.strip(), weights
 
 

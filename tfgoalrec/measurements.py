@@ -97,7 +97,7 @@ class Measurements(tf.Module):
     """The measurement vector: its columns, units and standardisation.
 
     Args:
-      names: declarations; empty for `default_names`.
+      names: declarations, all different; empty for `default_names`.
       spec: the log's spec.
       item_embedding: float [N + 1, D], frozen, row 0 zeros; needed by `embedding`
         measurements. It must not be trained: the target would chase the model.
@@ -109,6 +109,9 @@ class Measurements(tf.Module):
         super().__init__(name="measurements")
         embedding_size = item_embedding.shape[1]
         self.names = tuple(names) or default_names(spec)
+        repeated = [name for name in self.names if self.names.count(name) > 1]
+        if repeated:
+            raise ValueError(f"measurement {repeated[0]!r} is given twice")
         self.parts = tuple(parse(name, spec, embedding_size) for name in self.names)
         self.size = np.array([part.size for part in self.parts])  # [J]
         self.spec = spec
@@ -170,8 +173,10 @@ class Measurements(tf.Module):
             second = second + (rows**2).sum(axis=0)
         mean = first / count
         std = np.sqrt(np.maximum(second / count - mean**2, 0.0))
-        # A constant column carries nothing: leave it at its scale instead of dividing by 0.
-        std = np.where(std < 1e-6, 1.0, std)
+        # A constant column carries nothing: its size stands for the deviation that it lacks.
+        # The bound is relative, so that the unit of a column does not matter.
+        size = np.sqrt(second / count)
+        std = np.where(std > 1e-6 * size, std, np.where(size > 0, size, 1.0))
         self.mean.assign(mean.astype(np.float32))
         self.std.assign(std.astype(np.float32))
 
@@ -192,7 +197,10 @@ def _measure(part: Measurement, episodes: types.Episodes, owner: Measurements) -
     else:
         value = episodes.feedback[..., owner.spec.feedback_index(part.column)] * live
     if part.kind == "sum":
-        return window_sum(value, part.first, part.last)[..., None]
+        # A window past the longest session is empty however far away it lies.
+        most = owner.spec.max_steps
+        last = None if part.last is None else min(part.last, most)
+        return window_sum(value, min(part.first, most), last)[..., None]
     to_come = window_sum(value, 0, None)  # [B, T]
     if part.kind == "mean":
         return (to_come / tf.maximum(window_sum(live, 0, None), 1.0))[..., None]

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrec import names
+
 PAD = 0
 
 
@@ -26,12 +28,18 @@ class FeedbackColumn:
       unit: what one unit is, e.g. `clicks`, `seconds`.
       scale: divide an amount by this before it enters a network; the standard
         deviation over the training rows (1 for binary columns).
+
+    Raises:
+      UserError: if the name, the kind or the unit breaks a rule of `tfrec.names`.
     """
 
     name: str
     kind: str
     unit: str
     scale: float = 1.0
+
+    def __post_init__(self):
+        names.check_feedback(self.name, self.kind, self.unit)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +55,9 @@ class DataSpec:
       max_steps: T, the longest session.
       candidates: only items 1..candidates may be recommended, the most frequent ones;
         0 for all of them. Histories may hold any item.
+
+    Raises:
+      UserError: if two feedback columns have one name.
     """
 
     feedback: tuple[FeedbackColumn, ...]
@@ -55,6 +66,9 @@ class DataSpec:
     history_length: int
     max_steps: int
     candidates: int = 0
+
+    def __post_init__(self):
+        names.check_distinct("feedback column", self.feedback_names)
 
     @property
     def num_candidates(self) -> int:

@@ -227,3 +227,23 @@ def test_a_script_that_runs_another_keeps_its_own_flags(scripts, tmp_path, capsy
     assert flags.call("greet_then_fail_script", ["--name=nobody"]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("error: names.csv") and "Traceback" not in captured.err
+
+
+def test_an_element_with_a_comma_stands_in_double_quotes():
+    words = parsed("--output=o", '--goals="a,b", c ,"say ""hi""",5" screen')
+    read = flags.read(Tower, flag_values=words)
+    assert read.goals == ("a,b", "c", 'say "hi"', '5" screen')
+    # Written as one would type it: the same comes back.
+    again = parsed("--output=o", words["goals"].serialize())
+    assert flags.read(Tower, flag_values=again).goals == read.goals
+
+
+def test_a_quotation_mark_that_is_not_closed_is_named():
+    with pytest.raises(absl_flags.Error, match="goals.*double quotes"):
+        parsed("--output=o", '--goals="a,b')
+
+
+def test_a_warning_goes_beside_errors(capsys):
+    flags.warn("odd")
+    flags.warn("")
+    assert capsys.readouterr() == ("", "warning: odd\n")

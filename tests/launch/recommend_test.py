@@ -120,3 +120,15 @@ def test_mistakes_are_messages(ask, model, arguments, message):
 def test_a_damaged_model_is_refused(models, tmp_path, capsys):
     assert flags.call("launch.recommend", [f"--model={tmp_path}"]) == 2
     assert "no exported model here" in capsys.readouterr().err
+
+
+def test_ids_that_look_like_lists_and_flags(models, ask, tmp_path):
+    items = fake_ranker.STRING_IDS.copy()
+    items[:2] = ["red, large", "--k=3"]
+    models["odd"] = str(export.export(fake_ranker.FakeRanker(items=items), tmp_path))
+    code, printed = ask("odd", '--history="red, large",--k=3', "--goal=clicks", "--k=2")
+    assert code == 0 and "Not in the catalogue" not in printed.out
+    assert [row[1:-2] for row in rows(printed.out)] == [["red,", "large"], ["--k=3"]]
+    code, printed = ask("odd", "--history=i3,,i4")
+    assert (code, printed.out) == (2, "")
+    assert "--history: one of the item ids is empty" in printed.err

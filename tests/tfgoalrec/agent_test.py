@@ -1,12 +1,17 @@
 """One update of the agent: what moves, what holds still, and what stops it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tfgoalrec import agent as goalrec_agent
-from tfgoalrec import relabel
+from tfgoalrec import learner, measurements, relabel
+from tfrec import types
+from tfrec.data import item_vectors
+from tfrec.errors import UserError
 from tfrec.replay import episodes as replay
 
 M = 11
@@ -112,3 +117,55 @@ def test_default_goals_discount_the_windows_of_each_column():
     wanted = {"click@0": 1.0, "click@1..3": 0.5, "click@4..": 0.25}
     raw = np.array([wanted.get(name, 0.0) * std[name] for name in measured.columns])
     np.testing.assert_allclose(found["click"], raw / np.linalg.norm(raw), rtol=1e-5)
+
+
+def test_goals_have_names_of_their_own():
+    measured = small.fitted()
+    twice = ("a = 1*click@0", "a = 1*watch@0")
+    with pytest.raises(UserError, match="goal 'a' is given twice"):
+        goalrec_agent.default_goals(small.config(goals=twice), small.SPEC, measured)
+
+
+def test_a_goal_column_of_which_nothing_is_measured_is_refused():
+    measured = small.fitted(("click@0", "mean(watch)"))
+    config = small.config(goal_columns=("click", "watch"))
+    with pytest.raises(ValueError, match="goal_columns names 'watch', of which no window"):
+        goalrec_agent.default_goals(config, small.SPEC, measured)
+
+
+@pytest.mark.parametrize("unit", [2.0**-27, 2.0**30])
+def test_the_unit_of_an_amount_changes_nothing_that_is_learned(unit):
+    """The same log in another unit: the same weights, scores, and predictions but for it."""
+    ends = []
+    for factor in (1.0, unit):
+        watch = dataclasses.replace(small.SPEC.feedback[1], scale=4.0 * factor)
+        spec = dataclasses.replace(small.SPEC, feedback=(small.SPEC.feedback[0], watch))
+        factors = np.array([1.0, factor], np.float32)
+        log = small.sessions()
+        log = log._replace(
+            feedback=log.feedback * factors, history_feedback=log.history_feedback * factors
+        )
+        vectors = item_vectors.log_vectors(log, spec.num_items, 4)
+        measured = measurements.Measurements((), spec, small.VECTORS)
+        measured.fit(log)
+        agent = goalrec_agent.GoalRecAgent(
+            small.config(updates_per_round=2, log_rounds=1), spec, measured, vectors, seed=3
+        )
+        learner.GoalRecLearner(agent, log).advance()
+        observation = types.Observation(
+            log.history_item, log.history_feedback, np.zeros(3, np.int32)
+        )
+        goal = tf.repeat(agent.named_goals["watch"][None], 3, axis=0)
+        model = agent.averaged
+        code = model.encode(types.Observation(*map(tf.constant, observation)), goal)
+        expected = model.value(code) * measured.std + measured.mean
+        watched = measured.columns.index("watch@0")
+        ends.append(
+            (
+                goal.numpy(),
+                model.scores(code, goal).numpy(),
+                expected.numpy()[:, watched] / factor,
+            )
+        )
+    for plain, scaled in zip(*ends, strict=True):
+        np.testing.assert_array_equal(plain, scaled)

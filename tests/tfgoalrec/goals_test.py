@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tfgoalrec import goals, measurements
+from tfrec.errors import UserError
 
 
 def measured(*names):
@@ -63,7 +64,7 @@ def test_a_goal_is_read(text, expected):
 @pytest.mark.parametrize(
     "text",
     ["", "clicks", "clicks =", "= 1*click@0", "a = click@0", "a = x*click@0",
-     "a = 1*click@0 +", "a = 1*click@0 + 2*click@0"],
+     "a = 1*click@0 +", "a = 1*click@0 2*exit@0", "a = 1*click@0--1*exit@0"],
 )  # fmt: skip
 def test_a_bad_goal_is_named(text):
     with pytest.raises(ValueError, match="expected e.g. 'clicks = ") as caught:
@@ -91,3 +92,29 @@ def test_random_goals_are_unit_and_half_of_them_are_wishes():
 def test_a_zero_goal_stays_zero():
     goal = goals.normalise(tf.constant([[3.0, 4.0], [0.0, 0.0]])).numpy()
     np.testing.assert_allclose(goal, [[0.6, 0.8], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize("unit", [2.0**-70, 2.0**-27, 2.0**70])
+def test_a_goal_over_tiny_or_huge_units(unit):
+    known = measured("click@0", "watch@0..", "watch@1..")
+    known.std.assign([0.5, 10.0 * unit, 5.0 * unit])
+    goal = goals.named(known, {"watch@0..": 0.3, "watch@1..": 0.8})
+    np.testing.assert_allclose(goal, [0, 0.6, 0.8], rtol=1e-6)
+    # What a unit is worth may be as large as the unit is small.
+    goal = goals.named(known, {"click@0": 6.0, "watch@0..": 0.4 / unit})
+    np.testing.assert_allclose(goal, [0.6, 0.8, 0], rtol=1e-6)
+
+
+def test_a_weight_may_be_in_scientific_notation_and_a_term_subtracted():
+    _, weights = goals.parse("a = 1e8*watch@0 - 2.5e-3*exit@0 + 1E+2*mean(click) -.5*step@1..")
+    assert weights == {"watch@0": 1e8, "exit@0": -0.0025, "mean(click)": 100, "step@1..": -0.5}
+
+
+def test_a_measurement_is_weighed_once():
+    with pytest.raises(ValueError, match="weighs 'click@0' twice"):
+        goals.parse("a = 1*click@0 + 2*click@0")
+
+
+def test_the_name_of_a_goal_is_checked():
+    with pytest.raises(UserError, match="goal name 'a/b'"):
+        goals.parse("a/b = 1*click@0")

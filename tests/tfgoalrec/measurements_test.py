@@ -119,3 +119,40 @@ def test_a_bad_declaration_is_named(name, message):
         measurements.Measurements(("click@0", name), small.SPEC, small.VECTORS)
     assert repr(name) in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("unit", [2.0**-60, 2.0**-27, 2.0**30, 2.0**60])
+def test_the_unit_of_an_amount_changes_no_standardised_measurement(unit):
+    """A power of two changes no digit, so that equal means equal."""
+    names = ("watch@0", "watch@1..3", "watch@4..", "mean(watch)")
+    plain = small.sessions()
+    scaled = plain._replace(feedback=plain.feedback * np.array([1, unit], np.float32))
+    found = []
+    for log in (plain, scaled):
+        measured = measurements.Measurements(names, small.SPEC, small.VECTORS)
+        measured.fit(log)
+        found.append(measured.standardised(small.tensors(log)).numpy())
+    np.testing.assert_array_equal(found[0], found[1])
+    assert measured.std.numpy() == pytest.approx(small.fitted(names).std.numpy() * unit)
+
+
+def test_the_size_of_a_constant_column_stands_for_its_deviation():
+    log = small.sessions()
+    live = np.arange(5) < log.length[:, None]
+    log = log._replace(feedback=np.stack([0 * live, 3e-9 * live], axis=-1).astype(np.float32))
+    measured = measurements.Measurements(("watch@0", "click@0"), small.SPEC, small.VECTORS)
+    measured.fit(log)
+    assert measured.std.numpy() == pytest.approx([3e-9, 1.0])
+
+
+def test_a_measurement_is_declared_once():
+    with pytest.raises(ValueError, match="measurement 'click@0' is given twice"):
+        measurements.Measurements(("click@0", "exit@0", "click@0"), small.SPEC, small.VECTORS)
+
+
+def test_a_window_far_past_the_end_is_empty():
+    names = ("click@99999999999", "click@0..99999999999", "click@0..")
+    measured = measurements.Measurements(names, small.SPEC, small.VECTORS)
+    far, near, whole = measured.raw(small.tensors(small.sessions())).numpy().transpose(2, 0, 1)
+    assert not far.any()
+    np.testing.assert_array_equal(near, whole)

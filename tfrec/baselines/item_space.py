@@ -27,7 +27,9 @@ def unit_vectors(item_vectors: np.ndarray, candidates: int, log: types.Episodes)
     answers = _answers(log, len(item_vectors))  # [N + 1, F + 1]
     among = answers[1 : candidates + 1]
     deviation = among.std(axis=0)
-    answers = (answers - among.mean(axis=0)) / np.where(deviation > 1e-6, deviation, 1.0)
+    # Relative to the column's size, so that amounts in tiny units count as others do.
+    varies = deviation > 1e-9 * np.abs(among).max(axis=0)
+    answers = (answers - among.mean(axis=0)) / np.where(varies, deviation, 1.0)
     tastes = item_vectors - item_vectors[1 : candidates + 1].mean(axis=0)
     length = np.sqrt((tastes[1 : candidates + 1] ** 2).sum(axis=1).mean())
     tastes = tastes * np.sqrt(answers.shape[1]) / max(float(length), 1e-6)

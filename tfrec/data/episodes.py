@@ -225,8 +225,8 @@ def refuse_leak(sessions: Sessions, split: str) -> None:
             elif one.end_ms.max() >= other.start_ms.min():
                 raise UserError(
                     f"the split leaks time: of {names}, the first lasts until "
-                    f"{_iso(one.end_ms.max())}, the second starts at "
-                    f"{_iso(other.start_ms.min())}; expected it to end before"
+                    f"{schema_lib.iso(one.end_ms.max())}, the second starts at "
+                    f"{schema_lib.iso(other.start_ms.min())}; expected it to end before"
                 )
 
 
@@ -260,8 +260,8 @@ def _time_cuts(start_ms: np.ndarray, config: PrepareConfig) -> _TimeCuts:
     test_from = _milliseconds("test_from", config.test_from) or max(until, after(learn))
     if test_from < until:
         raise UserError(
-            f"the split leaks time: test_from is {_iso(test_from)}, train_until is "
-            f"{_iso(until)}; expected test_from to be the same or later"
+            f"the split leaks time: test_from is {schema_lib.iso(test_from)}, train_until is "
+            f"{schema_lib.iso(until)}; expected test_from to be the same or later"
         )
     share = np.searchsorted(starts, until) / len(starts)
     return _TimeCuts(
@@ -368,14 +368,27 @@ def _latest(sessions: Sessions, most: int) -> np.ndarray:
 def _scaled(
     columns: dict[str, pl.Series], schema: schema_lib.Schema, in_training: np.ndarray
 ) -> tuple[types.FeedbackColumn, ...]:
-    """The feedback columns with their scale, from training rows alone."""
+    """The feedback columns with their scale, from training rows alone.
+
+    The scale of an amount is its standard deviation, or its size where it is constant: a
+    network then reads the same numbers whatever the unit is.
+    """
     training = pl.Series(in_training)
 
     def scale(column: types.FeedbackColumn) -> float:
         if column.kind == "binary":
             return 1.0
         rows = columns[column.name].filter(training).to_numpy()
-        return float(rows.std(dtype=np.float64)) or 1.0
+        largest = float(rows.max(initial=0.0))
+        if 0.0 < largest < 1 / schema_lib.MOST_AMOUNT:
+            raise UserError(
+                f"feedback column {column.name!r}: no amount of the training rows is above "
+                f"{largest:g} {column.unit}; expected at least {1 / schema_lib.MOST_AMOUNT:g}. "
+                "Write it in a smaller unit"
+            )
+        deviation = float(rows.std(dtype=np.float64))
+        # Rounding leaves a constant column a deviation that is not quite 0.
+        return deviation if deviation > 1e-6 * largest else largest or 1.0
 
     return tuple(dataclasses.replace(column, scale=scale(column)) for column in schema.feedback)
 
@@ -397,8 +410,3 @@ def _milliseconds(name: str, text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return int(moment.timestamp() * 1000)
-
-
-def _iso(milliseconds: int) -> str:
-    moment = datetime.datetime.fromtimestamp(int(milliseconds) / 1000, datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S")

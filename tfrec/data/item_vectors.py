@@ -45,7 +45,8 @@ def log_vectors(
         columns.append((total + _PRIOR_STEPS * usual) / (steps + _PRIOR_STEPS))
     vectors = np.zeros((num_items + 1, size), np.float32)
     for number, value in enumerate(columns[:size]):
-        vectors[1:, number] = 0.5 * (value - value.mean()) / max(value.std(), 1e-12)
+        varies = value.std() > 1e-12 * np.abs(value).max()  # whatever the unit
+        vectors[1:, number] = 0.5 * (value - value.mean()) / (value.std() if varies else 1.0)
     if size > len(columns):
         company = co_click_vectors(episodes, num_items, size - len(columns), seed)
         vectors[:, len(columns) :] = company

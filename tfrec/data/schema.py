@@ -14,18 +14,26 @@ keep the order of the file. Rows are numbered as in the file: the first line is 
 """
 
 import dataclasses
+import datetime
 import pathlib
+import time
 from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
+from tfrec import names as names_lib
 from tfrec import types
+from tfrec.data import vocabulary
 from tfrec.errors import UserError
 
-ROW = "row"  # optional column: a row's number in its file, where it is not its position
+# Optional column: a row's number in its file, where it is not its position.
+ROW = "__row__"
 LATEST_MS = 4_102_444_800_000  # 2100-01-01: later times are a mistaken unit
-MAX_ID_LENGTH = 256  # bytes
+EARLIEST_PLAUSIBLE_MS = 631_152_000_000  # 1990-01-01: earlier times are warned of
+
+_HUGE_SPREAD = 10_000  # an amount this many times the mean of its column is warned of
+MOST_AMOUNT = 1e30  # sums and squares of larger ones leave the range of float32
 
 _SKIP_HINT = (
     "Nothing was written. Fix the {rows}, or pass --on_bad_row=skip to drop such rows and "
@@ -41,11 +49,17 @@ class Schema:
       feedback: the feedback columns; the first is the click.
       category: whether there is a category column.
       propensity: whether there is a propensity column.
+
+    Raises:
+      UserError: if two feedback columns have one name.
     """
 
     feedback: tuple[types.FeedbackColumn, ...]
     category: bool = False
     propensity: bool = False
+
+    def __post_init__(self):
+        names_lib.check_distinct("feedback column", (column.name for column in self.feedback))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -73,6 +87,7 @@ class BadRows:
         self.skip = skip
         self.repeated = 0
         self._rejected: list[pl.DataFrame] = []
+        self._doubtful: dict[tuple[str, str], tuple[int, str, int]] = {}
 
     @property
     def count(self) -> int:
@@ -121,10 +136,37 @@ class BadRows:
             )
         )
 
+    def doubt(
+        self, path: str | pathlib.Path, column: str, row: int, message: str, count: int
+    ) -> None:
+        """Remembers rows that are kept although their values are implausible.
+
+        Args:
+          path: the file.
+          column: the column's name in the file.
+          row: the number of the first such row.
+          message: what is odd about its value, and what was expected.
+          count: how many such rows there are.
+        """
+        key = (pathlib.Path(path).name, column)
+        first = min((row, message), self._doubtful.get(key, (row, message))[:2])
+        self._doubtful[key] = (*first, count + self._doubtful.get(key, (0, "", 0))[2])
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each file and column with implausible values that were kept."""
+        return [
+            f"{file}, row {row}: {message}"
+            + (f" ({count - 1:,} more rows like it)" if count > 1 else "")
+            for (file, _), (row, message, count) in self._doubtful.items()
+        ]
+
     def add(self, other: "BadRows") -> None:
-        """Remembers what another one has rejected."""
+        """Remembers what another one has rejected or doubted."""
         self.repeated += other.repeated
         self._rejected += other._rejected
+        for (file, column), (row, message, count) in other._doubtful.items():
+            self.doubt(file, column, row, message, count)
 
     def write(self, directory: pathlib.Path) -> None:
         """Writes rejected.csv (file, row, column, value, expected) if a row was rejected."""
@@ -224,6 +266,7 @@ def validate(
         )
     if frame.height == 0:
         raise UserError(f"{file}: no rows; expected at least one event")
+    _doubt_times(frame, path, bad_rows, first_row, names["time_ms"])
     columns = {series.name: series for series in frame}
     del frame
     return _ordered(columns, path, bad_rows, first_row).select(schema.columns)
@@ -256,29 +299,89 @@ def _rules(frame: pl.DataFrame, schema: Schema) -> list[tuple[str, pl.Expr, str]
     """(column, expression true for a good row, what is expected) of every rule."""
     rules = []
     for name in ("user", "item", *(["category"] if schema.category else [])):
-        column = pl.col(name)
-        if frame.schema[name] == pl.String:
-            fits = column.str.len_bytes().is_between(1, MAX_ID_LENGTH)
-            rules.append((name, fits, f"an id of 1 to {MAX_ID_LENGTH} bytes"))
-        elif frame.schema[name] == pl.UInt64:
-            fits = column <= np.iinfo(np.int64).max
+        dtype = frame.schema[name]
+        rules += [(name, *rule) for rule in vocabulary.id_rules(name, dtype)]
+        if dtype == pl.UInt64:
+            fits = pl.col(name) <= np.iinfo(np.int64).max
             rules.append((name, fits, "an integer that fits 64 bits with its sign"))
-        else:
-            rules.append((name, column.is_not_null(), "an id"))
-    time = pl.col("time_ms").is_between(0, LATEST_MS)
-    rules.append(("time_ms", time, "unix milliseconds between the years 1970 and 2100"))
+    possible = pl.col("time_ms").is_between(0, LATEST_MS)
+    rules.append(("time_ms", possible, "unix milliseconds between the years 1970 and 2100"))
     for feedback in schema.feedback:
         column = pl.col(feedback.name)
         if feedback.kind == "binary":
             rules.append((feedback.name, (column == 0) | (column == 1), "0 or 1"))
         else:
-            fits = (column >= 0) & column.is_finite()
-            rules.append((feedback.name, fits, f"a number of {feedback.unit}, 0 or more"))
+            fits = (column >= 0) & (column <= MOST_AMOUNT)
+            most = f"a number of {feedback.unit}, 0 or more and at most {MOST_AMOUNT:g}"
+            rules.append((feedback.name, fits, most))
     if schema.propensity:
         column = pl.col("propensity")
         fits = (column > 0) & (column <= 1)
         rules.append(("propensity", fits, "a probability above 0 and at most 1"))
     return rules
+
+
+def _doubt_times(
+    frame: pl.DataFrame,
+    path: str | pathlib.Path,
+    bad_rows: BadRows,
+    first_row: int,
+    shown_as: str,
+) -> None:
+    """Notes the rows whose time is before 1990 or later than tomorrow."""
+    plausible = frame["time_ms"].is_between(EARLIEST_PLAUSIBLE_MS, latest_plausible_ms())
+    place = (~plausible).arg_true()
+    if len(place):
+        first = int(place[0])
+        row = frame[ROW][first] if ROW in frame.columns else first + first_row
+        bad_rows.doubt(
+            path,
+            shown_as,
+            row,
+            f"{shown_as} is {iso(frame['time_ms'][first])}; expected a time between 1990 and "
+            "tomorrow. Is the unit of time right?",
+            len(place),
+        )
+
+
+def warnings(frame: pl.DataFrame, schema: Schema) -> list[str]:
+    """Sentences about columns of a valid table that are implausible as a whole.
+
+    Args:
+      frame: the interaction table, as `validate` returns it.
+      schema: its columns.
+    """
+    found = []
+    times = frame["time_ms"]
+    if frame.height > 1 and times.min() == times.max():
+        found.append(
+            f"every event has the same time, {iso(times[0])}: the order of events is that of "
+            "the file, and each user has one session"
+        )
+    for column in schema.feedback:
+        values = frame[column.name]
+        least, most, mean = values.min(), values.max(), values.mean()
+        if frame.height > 1 and least == most:
+            found.append(
+                f"{column.name} is {most:g} in every row: nothing can be learned about it"
+            )
+        elif column.kind == "amount" and most > _HUGE_SPREAD * mean:
+            found.append(
+                f"{column.name}: the largest amount, {most:g} {column.unit}, is "
+                f"{most / mean:,.0f} times the mean, {mean:.3g}: is it a mistake?"
+            )
+    return found
+
+
+def latest_plausible_ms() -> int:
+    """A day from now, unix milliseconds: later times are warned of."""
+    return int((time.time() + 86_400) * 1000)
+
+
+def iso(milliseconds: float) -> str:
+    """Unix milliseconds as ISO 8601 text in UTC."""
+    moment = datetime.datetime.fromtimestamp(int(milliseconds) / 1000, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _ordered(
@@ -315,14 +418,14 @@ def _ordered(
     return frame.filter(first)
 
 
-def _order(user: pl.Series, time: pl.Series) -> tuple[pl.Series, np.ndarray]:
+def _order(user: pl.Series, time_ms: pl.Series) -> tuple[pl.Series, np.ndarray]:
     """The order of user, time and position.
 
     Returns:
       Positions in that order, and for each place but the first whether user and time are
       those of the place before it.
     """
-    users, times = _codes(user), time.to_numpy()
+    users, times = _codes(user), time_ms.to_numpy()
     low_user, low = int(users.min()), int(times.min())
     bits = (int(times.max()) - low).bit_length()
     if (int(users.max()) - low_user).bit_length() + bits < 64:

@@ -32,6 +32,7 @@ from tfrec.errors import UserError
 MANIFEST = "manifest.json"
 FORMAT = 1
 ALL = "all"
+UNTRAINED = "items without a training step"  # what agents and exports call their number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,29 @@ class PreparedData:
     def fingerprint(self) -> str:
         """Hash of the content: the same exactly where files, spec and ids are the same."""
         return self.manifest["fingerprint"]
+
+    @property
+    def num_untrained_items(self) -> int:
+        """Items of the catalogue that no stored training step shows."""
+        return self.manifest.get("items", {}).get("without_training_step", 0)
+
+    @property
+    def untrained_items(self) -> str:
+        """A sentence on the items that no stored training step shows; "" if there are none."""
+        count = self.num_untrained_items
+        if not count:
+            return ""
+        config, unseen = self.manifest["config"], self.manifest["items"]["unseen_in_training"]
+        return (
+            f"{count:,} of {self.spec.num_items:,} items stand in no stored training step, "
+            f"{unseen:,} of them in no stored training history either: what a policy says of "
+            "them is not learned from events of theirs. Their training rows lie in sessions "
+            f"that are not stored (min_steps is {config['min_steps']}, max_sessions_per_user "
+            f"{config['max_sessions_per_user']}) or beyond the end of one (max_steps is "
+            f"{config['max_steps']}). Prepare the data with --max_sessions_per_user=0 or a "
+            "larger --max_steps to store more, or with a larger --min_item_rows to leave rare "
+            "items out"
+        )
 
     def num_sessions(self, split: str) -> int:
         """Sessions of a split."""
@@ -206,6 +230,7 @@ def write(
     overwrite: bool = False,
     generator: dict[str, Any] | None = None,
     features: Mapping[str, pl.DataFrame] | None = None,
+    warnings: Sequence[str] = (),
 ) -> PreparedData:
     """Writes prepared sessions, a block of users at a time, and opens them.
 
@@ -220,6 +245,7 @@ def write(
       generator: parameters of the ground truth that wrote a synthetic log, if one did:
         with them its world can be rebuilt.
       features: tables of what is known about each `user` and `item`, by dense id.
+      warnings: what is implausible about the log, for the manifest.
 
     Raises:
       UserError: if the directory exists and is not to be (or cannot safely be) replaced.
@@ -254,6 +280,8 @@ def write(
                 "repeated_rows": bad_rows.repeated if bad_rows else 0,
                 **prepared.dropped,
             },
+            "items": _item_counts(prepared),
+            "warnings": list(warnings),
             "schema": dataclasses.asdict(schema),
             "config": dataclasses.asdict(config),
             "files": files,
@@ -336,6 +364,33 @@ def _write_split(
         "steps": int(sessions.length.sum()),
         "clicks": _clicks(prepared, sessions),
         "exited": int(sessions.exited.sum()),
+    }
+
+
+def _item_counts(prepared: episodes_lib.Prepared) -> dict[str, int]:
+    """How many items the stored training sessions show, and how many they do not."""
+    sessions = prepared.sessions.take(prepared.sessions.split == 0)
+    item = prepared.events["item"].to_numpy()
+    end = sessions.start + sessions.length
+    history = np.maximum(sessions.first, sessions.start - prepared.spec.history_length)
+
+    def shown(start: np.ndarray) -> np.ndarray:
+        """Whether an item occurs in rows start..end of a session, bool [N + 1]."""
+        # Sessions are in order, so that clipping makes ranges disjoint: 1 opens, -1 closes.
+        start = np.maximum(start, np.append(0, end[:-1]))
+        edges = np.zeros(len(item) + 1, np.int8)
+        np.add.at(edges, start, 1)
+        np.add.at(edges, end, -1)
+        found = np.zeros(prepared.spec.num_items + 1, bool)
+        found[item[np.cumsum(edges[:-1], dtype=np.int8) > 0]] = True
+        return found
+
+    trained = shown(sessions.start)[1:]
+    seen = trained | shown(history)[1:]
+    return {
+        "count": len(trained),
+        "without_training_step": int((~trained).sum()),
+        "unseen_in_training": int((~seen).sum()),
     }
 
 

@@ -10,7 +10,44 @@ from tfrec import types
 from tfrec.data import parquet
 from tfrec.errors import UserError
 
+MAX_ID_LENGTH = 256  # bytes
+PADDING = -1  # stands for "no item" where item ids are integers; "" does where they are text
+
 _TABLE_ROOM = 1 << 24  # ids that span at most this many values are looked up in a table
+
+
+# One id is one line of an exported vocabulary. TensorFlow's reader of such files drops
+# carriage returns, and numpy the zero bytes at the end of a text.
+_BREAKS_A_LINE = r"[\p{Cc}\p{Zl}\p{Zp}]"
+
+
+def id_rules(name: str, dtype: pl.DataType) -> list[tuple[pl.Expr, str]]:
+    """What an id must be to be stored, exported and asked for.
+
+    Args:
+      name: `user`, `item` or `category`, also the name of the column.
+      dtype: of the column, integers or text.
+
+    Returns:
+      Expressions that are true for a good id, each with what it expects.
+    """
+    column = pl.col(name)
+    if dtype == pl.String:
+        return [
+            (
+                column.str.len_bytes().is_between(1, MAX_ID_LENGTH),
+                f"an id of 1 to {MAX_ID_LENGTH} bytes",
+            ),
+            (
+                ~column.str.contains(_BREAKS_A_LINE),
+                "an id without line breaks and control characters",
+            ),
+        ]
+    rules = [(column.is_not_null(), "an id")]
+    if name == "item":
+        expected = f"an item id other than {PADDING}, which stands for no item in requests"
+        rules.append((column != PADDING, expected))
+    return rules
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +85,7 @@ class Ids:
         dense = np.asarray(dense)
         if dense.size and not (0 <= dense.min() and dense.max() <= len(self.raw)):
             raise ValueError(f"dense ids must be within 0..{len(self.raw)}")
-        nothing = -1 if self.raw.dtype.kind == "i" else ""
+        nothing = PADDING if self.raw.dtype.kind == "i" else ""
         return np.concatenate([np.array([nothing], self.raw.dtype), self.raw])[dense]
 
     def _encode_series(self, raw: pl.Series) -> np.ndarray:

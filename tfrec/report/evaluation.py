@@ -80,7 +80,7 @@ def write(
 
 
 def _goals(by_goal: results.Policies, spec: types.DataSpec, picture: Any) -> page.Section:
-    named = {key.rpartition(" ")[2] for key in by_goal}
+    named = {key.partition(", goal ")[2] for key in by_goal}
     columns = [column for column in spec.feedback if column.name in named]
     pictures = []
     if len(columns) > 1:

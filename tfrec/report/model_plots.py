@@ -69,7 +69,7 @@ def reliability(
     panels = np.atleast_1d(figure.subplots(1, len(curves)))
     for number, (axes, (head, curve)) in enumerate(zip(panels, curves.items(), strict=True)):
         unit = (units or {}).get(head, "probability")
-        top = 1.06 * max(curve.predicted.max(), curve.high.max(), 1e-9)
+        top = 1.06 * max(curve.predicted.max(), curve.high.max()) or 1.0
         bottom = min(0.0, curve.predicted.min(), curve.low.min())
         axes.plot([bottom, top], [bottom, top], color="#888888", linestyle="--", linewidth=1.2)
         arms = np.maximum([curve.observed - curve.low, curve.high - curve.observed], 0.0)

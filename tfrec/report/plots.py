@@ -75,10 +75,10 @@ def _bars(axes: Axes, intervals: Sequence[Mapping[str, float]], names: Sequence[
     # A light line under the dark one keeps the interval visible on a black bar.
     axes.hlines(rows, low, high, color="white", linewidth=4)
     axes.hlines(rows, low, high, color="#333333", linewidth=1.8)
-    places = style.decimals(mean)
+    written = style.formatter(mean)
     reach = max(high.max(), mean.max())
     for row, value, end in zip(rows, mean, np.maximum(mean, high), strict=True):
-        axes.annotate(f"{value:.{places}f}", (end, row), (5, 0), textcoords="offset points",
+        axes.annotate(written(value), (end, row), (5, 0), textcoords="offset points",
                       va="center", fontsize=9)  # fmt: skip
     axes.set_xlim(min(0.0, low.min()), reach * 1.22 if reach > 0 else None)
     axes.grid(axis="y", visible=False)

@@ -4,8 +4,9 @@ A policy has one name and one colour wherever it appears. The colours are those 
 and Ito and of Tol, which stay apart for colour-blind readers and in grey print.
 """
 
+import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 # Policy -> name shown and colour, in the order in which they are shown.
 _POLICIES = {
@@ -97,3 +98,22 @@ def decimals(values: Iterable[float]) -> int:
     """Decimals at which a column of values is shown, by the largest of them."""
     largest = max((abs(value) for value in values), default=0.0)
     return 3 if largest < 1 else 2 if largest < 100 else 1 if largest < 1000 else 0
+
+
+def formatter(values: Iterable[float], least: int = 0) -> Callable[[float], str]:
+    """How the numbers of a column are written, so that the largest has significant digits.
+
+    Args:
+      values: the column.
+      least: decimals that it has at least.
+
+    Returns:
+      A function from a number to text: with `decimals`, or in scientific notation where
+      amounts in tiny or huge units would be rounded to 0 or be too long to read.
+    """
+    values = [abs(value) for value in values if math.isfinite(value)]
+    largest = max(values, default=0.0)
+    if 0.0 < largest < 0.01 or largest >= 1e7:
+        return lambda value: f"{value:.2e}"
+    places = max(decimals(values), least)
+    return lambda value: f"{value:.{places}f}"

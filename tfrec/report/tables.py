@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import rich.box
 import rich.console
@@ -87,9 +87,9 @@ def _cells(
     columns = []
     for metric in metrics:
         found = {name: policies[name][metric] for name in names if metric in policies[name]}
-        places = style.decimals(interval["mean"] for interval in found.values())
+        written = style.formatter(interval["mean"] for interval in found.values())
         columns.append(
-            [_interval(found[name], places) if name in found else "–" for name in names]
+            [_interval(found[name], written) if name in found else "–" for name in names]
         )
     headings = [first]
     headings += [f"{style.metric_name(m)} ({style.metric_unit(m)})" for m in metrics]
@@ -99,8 +99,8 @@ def _cells(
     return headings, rows
 
 
-def _interval(interval: Mapping[str, float], places: int) -> str:
-    mean, low, high = (f"{interval[part]:.{places}f}" for part in ("mean", "low", "high"))
+def _interval(interval: Mapping[str, float], written: Callable[[float], str]) -> str:
+    mean, low, high = (written(interval[part]) for part in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 

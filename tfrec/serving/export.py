@@ -15,9 +15,11 @@ import os
 import pathlib
 
 import numpy as np
+import polars as pl
 import tensorflow as tf
 
-from tfrec import errors
+from tfrec import errors, names
+from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import ranker as ranker_lib
@@ -89,18 +91,23 @@ def check(ranker: ranker_lib.Ranker) -> str:
                 f"vocabulary, item {place + 1}: {item!r}; expected all ids to be strings, or "
                 "all integers"
             )
-        if item in ("", -1) or not str(item).isprintable():
-            raise errors.UserError(
-                f"vocabulary, item {place + 1}: the id {item!r} cannot be served: it is empty, "
-                "-1, or has a line break or another unprintable character"
-            )
         if item in seen:
             raise errors.UserError(f"vocabulary, item {place + 1}: the id {item!r} is repeated")
         seen.add(item)
+    ids = pl.DataFrame({"item": items})
+    for valid, expected in vocabulary_lib.id_rules("item", ids.schema["item"]):
+        wrong = ids.select((~valid).arg_true()).to_series()
+        if len(wrong):
+            raise errors.UserError(
+                f"vocabulary, item {wrong[0] + 1}: the id {items[wrong[0]]!r} cannot be "
+                f"served; expected {expected}"
+            )
     width = len(ranker.measurements.columns)
+    names.check_distinct("goal", ranker.named_goals)
     for name, goal in ranker.named_goals.items():
+        names.check_goal(name)
         goal = np.asarray(goal, float)
-        if not name or goal.shape != (width,) or not np.isfinite(goal).all() or not goal.any():
+        if goal.shape != (width,) or not np.isfinite(goal).all() or not goal.any():
             raise errors.UserError(
                 f"goal {name!r}: {goal.tolist()}; expected {width} finite weights, one not 0"
             )

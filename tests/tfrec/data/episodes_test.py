@@ -204,3 +204,24 @@ def test_columns_given_as_a_dict_are_let_go():
     columns = {series.name: series for series in frame}
     episodes.prepare(columns, SCHEMA, EVERYTHING)
     assert "user" not in columns and "time_ms" not in columns
+
+
+@pytest.mark.parametrize(
+    ("watch", "scale"),
+    [([7.0] * 3, 7.0), ([0.1] * 3, 0.1), ([0.0] * 3, 1.0), ([1.0, 2.0, 3.0], (2 / 3) ** 0.5)],
+)
+def test_the_scale_of_an_amount_follows_its_unit(watch, scale):
+    for unit in (1.0, 2.0**-27, 2.0**30):
+        frame = log([("a", 1, 0), ("a", 2, 1), ("a", 3, 2)]).with_columns(
+            watch=pl.Series(np.array(watch) * unit, dtype=pl.Float32)
+        )
+        found = episodes.prepare(frame, SCHEMA, EVERYTHING).spec.feedback[1].scale
+        assert found == pytest.approx(scale * unit if any(watch) else 1.0, rel=1e-6)
+
+
+def test_amounts_too_small_for_arithmetic_are_refused():
+    frame = log([("a", 1, 0), ("a", 2, 1)]).with_columns(
+        watch=pl.Series([1e-32, 2e-32], dtype=pl.Float32)
+    )
+    with pytest.raises(UserError, match="feedback column 'watch': no amount .* smaller unit"):
+        episodes.prepare(frame, SCHEMA, EVERYTHING)

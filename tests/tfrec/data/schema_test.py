@@ -57,6 +57,10 @@ def test_order_of_users_and_times_too_far_apart_for_one_key():
         ({"time_ms": [5, -1, 7]}, "row 3: time_ms is -1; expected unix milliseconds"),
         ({"time_ms": [5, 10**15, 7]}, "row 3: time_ms is 1000000000000000; expected unix"),
         ({"click": [1, 0, 2]}, "row 4: click is 2.0; expected 0 or 1"),
+        (
+            {"watch": [1.0, 2e30, 1.0]},
+            "row 3: watch is .*; expected a number of seconds, 0 or m",
+        ),
         ({"watch": [1.0, float("nan"), 1.0]}, "row 3: watch is nan; expected a number of sec"),
         ({"watch": [float("inf"), 1.0, 1.0]}, "row 2: watch is inf; expected a number"),
         ({"watch": [1.0, 1.0, -0.5]}, "row 4: watch is -0.5; expected a number of seconds, 0"),
@@ -143,3 +147,44 @@ def test_skipping_drops_and_lists(tmp_path):
 def test_nothing_to_list_writes_nothing(tmp_path):
     schema.BadRows(skip=True).write(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_ids_that_cannot_be_exported_are_refused():
+    for item in ("a\nb", "a\tb", "a\rb", "a\x00", "a\u2028b"):
+        with pytest.raises(UserError, match="row 3: item is .*; expected an id without line"):
+            schema.validate(table(item=["x", item, "y"]), SCHEMA, "log.csv")
+    with pytest.raises(UserError, match="row 3: item is -1; expected an item id other than -1"):
+        schema.validate(table(item=[3, -1, 2]), SCHEMA, "log.csv")
+    frame = table(user=[-1, -1, 7], item=["-1", "👨\u200d👩\u200d👧", "é, b; c"])
+    assert schema.validate(frame, SCHEMA, "log.csv").height == 3
+
+
+def test_warnings_of_a_table_as_a_whole():
+    good = schema.validate(table(), SCHEMA, "log.csv")
+    assert schema.warnings(good, SCHEMA) == []
+    odd = table(time_ms=[7, 7, 7], click=[1, 1, 1], watch=[0, 0, 0])
+    same, click, watch = schema.warnings(schema.validate(odd, SCHEMA, "log.csv"), SCHEMA)
+    assert same.startswith("every event has the same time, 1970-01-01T00:00:00")
+    assert click == "click is 1 in every row: nothing can be learned about it"
+    assert watch == "watch is 0 in every row: nothing can be learned about it"
+    rows = 20_001
+    wide = pl.DataFrame(
+        {"user": 1, "item": pl.Series(range(rows)), "time_ms": pl.Series(range(rows))}
+    ).with_columns(
+        click=pl.col("item") % 2, watch=pl.when(pl.col("item") == 9).then(5.0).otherwise(0.0)
+    )
+    [spread] = schema.warnings(schema.validate(wide, SCHEMA, "log.csv"), SCHEMA)
+    assert spread.startswith("watch: the largest amount, 5 seconds, is 20,001 times the mean")
+
+
+def test_implausible_times_are_counted_over_parts_of_a_file():
+    first, second = schema.BadRows(), schema.BadRows()
+    late = schema.latest_plausible_ms() + 60_000
+    schema.validate(table(time_ms=[1_600_000_000_000, 5, 7]), SCHEMA, "log.csv", first)
+    schema.validate(
+        table(time_ms=[late, 1_600_000_000_000, 7]), SCHEMA, "log.csv", second, first_row=5
+    )
+    second.add(first)
+    [said] = second.warnings
+    assert said.startswith("log.csv, row 3: time_ms is 1970-01-01T00:00:00; expected a time")
+    assert said.endswith("(3 more rows like it)")

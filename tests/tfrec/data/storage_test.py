@@ -234,3 +234,50 @@ def test_what_an_interrupted_run_left_is_removed(tmp_path):
     (tmp_path / ".data.partial" / "train-00000-of-00001.tfrecord").write_bytes(b"half")
     write(tmp_path / "data")
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_items_without_a_stored_training_step_are_counted(tmp_path):
+    # User a has a session a day: items 1 1 4, 2 3 3 and 5. The last two days are stored, cut
+    # at two steps, with two events of history: 1 and 4, then 3 and 3.
+    days = [(1, 1, 4), (2, 3, 3), (5,)]
+    rows = [
+        ("a", item, 1_700_000_000_000 + day * 86_400_000 + step * 1000, step % 2, 1.0, 0, 0.5)
+        for day, items in enumerate(days)
+        for step, item in enumerate(items)
+    ]
+    frame = pl.DataFrame(rows, schema=list(SCHEMA.columns), orient="row")
+    config = dataclasses.replace(
+        CONFIG, history_length=2, max_steps=2, max_sessions_per_user=2, test_fraction=0.0,
+        validation_fraction=0.0,
+    )  # fmt: skip
+    prepared = episodes.prepare(schema.validate(frame, SCHEMA, "l"), SCHEMA, config)
+    data = storage.write(tmp_path / "a", prepared, SCHEMA, config, "t", warnings=["odd"])
+    assert data.manifest["items"] == {
+        "count": 5, "without_training_step": 2, "unseen_in_training": 0,
+    }  # fmt: skip
+    assert data.manifest["warnings"] == ["odd"]
+    assert data.untrained_items.startswith("2 of 5 items stand in no stored training step, 0")
+    assert "--max_sessions_per_user=0" in data.untrained_items
+    # One event of history: item 1 is gone, item 4 is still seen.
+    config = dataclasses.replace(config, history_length=1)
+    prepared = episodes.prepare(schema.validate(frame, SCHEMA, "l"), SCHEMA, config)
+    data = storage.write(tmp_path / "b", prepared, SCHEMA, config, "t")
+    assert data.manifest["items"]["unseen_in_training"] == 1
+    everything = dataclasses.replace(config, max_steps=3, max_sessions_per_user=0)
+    prepared = episodes.prepare(schema.validate(frame, SCHEMA, "l"), SCHEMA, everything)
+    data = storage.write(tmp_path / "c", prepared, SCHEMA, everything, "t")
+    assert (data.num_untrained_items, data.untrained_items) == (0, "")
+
+
+def test_counts_of_items_are_those_of_the_stored_sessions(tmp_path):
+    config = dataclasses.replace(CONFIG, history_length=1, max_steps=2, max_sessions_per_user=1)
+    data = write(tmp_path / "data", config)
+    train = data.episodes("train")
+    items = np.arange(1, data.spec.num_items + 1)
+    trained = np.isin(items, train.item)
+    seen = trained | np.isin(items, train.history_item)
+    assert data.manifest["items"] == {
+        "count": len(items),
+        "without_training_step": int((~trained).sum()),
+        "unseen_in_training": int((~seen).sum()),
+    }

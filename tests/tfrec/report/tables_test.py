@@ -98,3 +98,17 @@ def test_a_policy_has_one_colour_wherever_it_appears():
     goals = ["clicks", "watch", "both", "oracle"]
     assert len(set(style.colours(goals))) == 4
     assert style.colours(goals)[3] == style.policy_colour("oracle")
+
+
+def test_amounts_in_tiny_and_huge_units_keep_their_digits():
+    def interval(mean):
+        return {"tip": {"mean": mean, "low": 0.9 * mean, "high": 1.1 * mean}}
+
+    for mean, cell in (
+        (2.6e-8, "2.60e-08 [2.34e-08, 2.86e-08]"),
+        (3.1e9, "3.10e+09 [2.79e+09"),
+    ):
+        assert cell in tables.markdown({"mine": interval(mean)}, ("tip",))
+    assert "0.0260" not in tables.markdown({"mine": interval(0.026)}, ("tip",))
+    assert style.formatter([0.0, 0.0])(0.0) == "0.000"
+    assert style.formatter([12.0], least=3)(12.0) == "12.000"

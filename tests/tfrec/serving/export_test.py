@@ -6,12 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pytest
 import tensorflow as tf
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
-from tfrec.serving import export, files, golden, manifest, numbered, requests
+from tfrec.data import vocabulary
+from tfrec.serving import export, files, golden, loaded, manifest, numbered, requests
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +167,39 @@ def test_changed_missing_and_added_files_are_found(exported, tmp_path):
         files.open_manifest(version)
     with pytest.raises(errors.UserError, match="no exported model here"):
         files.open_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "👨\u200d👩\u200d👧",
+        "-1",
+        "-x,y;z=1",
+        "[PAD]",
+        " a b ",
+        "\u200fא",
+        "i|`1`",
+        "nan",
+        "x" * 256,
+    ],
+)
+def test_an_id_that_is_prepared_is_exported_and_answered(first, tmp_path):
+    """The rule is the one of the log's schema, and what passes it comes back unchanged."""
+    items = np.array([first, "i2", "i3", "i4", "i5", "i6", "i7"], dtype=object)
+    rules = vocabulary.id_rules("item", pl.String)
+    frame = pl.DataFrame({"item": items.tolist()})
+    assert all(frame.select(valid.all()).item() for valid, _ in rules)
+    exported = loaded.ExportedModel(
+        export.export(fake_ranker.FakeRanker(items=items), tmp_path / "export")
+    )
+    request = requests.Request(history=(first,), goal_name="clicks", k=1)
+    assert exported.unknown((first,)) == []
+    [answer] = exported.rank([request])
+    assert answer.item == [first]
+
+
+def test_goal_names_that_cannot_be_asked_for():
+    ranker = fake_ranker.FakeRanker()
+    ranker.named_goals = {"a]b": np.array([1.0, 0.0])}
+    with pytest.raises(errors.UserError, match="goal name 'a]b': expected"):
+        export.check(ranker)

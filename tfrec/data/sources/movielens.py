@@ -111,7 +111,7 @@ def _interactions(
             rows, column, valid, expected, log, bad_rows, first_row=first_row
         )
     return rows.select(
-        pl.col("^row$"),
+        pl.col(f"^{schema_lib.ROW}$"),
         pl.col("userId").alias("user"),
         pl.col("movieId").alias("item"),
         pl.col("timestamp").mul(1000).alias("time_ms"),

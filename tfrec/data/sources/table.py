@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-from tfrec import types
+from tfrec import names, types
 from tfrec.data import parquet, text_columns
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files, text_rows
@@ -14,7 +14,9 @@ from tfrec.errors import UserError
 from tfrec.training.options import option
 
 PATTERNS = ("*.parquet", "*.csv", "*.tsv", "*.txt")
-_RESERVED = ("user", "item", "time_ms", "category", "propensity", schema_lib.ROW)
+_PER_MILLISECOND = {"s": 0.001, "ms": 1, "us": 1_000, "ns": 1_000_000}  # of unix times
+_ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"  # a date, or date and time
+_ZONE = r" ?(Z|[+-]\d{2}:?\d{2})$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +26,16 @@ class TableConfig(text_rows.TextFormat):
     user: str = option("user", "column with the user's id: integers or text")
     item: str = option("item", "column with the item's id: integers or text")
     time: str = option("time", "column with the time of the event")
-    time_unit: Literal["s", "ms", "iso"] = option(
-        "s", "unix seconds, unix milliseconds, or ISO 8601 text (UTC where no zone is given)"
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] = option(
+        "s",
+        "unix seconds, milliseconds, microseconds or nanoseconds, or ISO 8601 text (UTC where "
+        "no time of the file has a zone)",
     )
     feedback: tuple[str, ...] = option(
         ("click:binary:clicks",),
-        "feedback columns, each name:kind:unit with kind binary (0/1) or amount (0 or more); "
-        "the first is the click",
+        "feedback columns, each name:kind:unit with kind binary (0/1) or amount (0 or more), "
+        "or name=column:kind:unit to give the file's column another name; the first is the "
+        "click",
     )
     category: str = option("", "column with the item's category, if there is one")
     propensity: str = option(
@@ -41,15 +46,37 @@ class TableConfig(text_rows.TextFormat):
         super().__post_init__()
         if not self.feedback:
             raise ValueError("feedback is empty; expected at least name:kind:unit of the click")
-        columns = [_feedback_column(text) for text in self.feedback]
+        columns = [_feedback_column(text)[0] for text in self.feedback]
         if columns[0].kind != "binary":
             raise ValueError(
                 f"feedback begins with {self.feedback[0]!r}; expected a binary click"
             )
-        names = [column.name for column in columns]
-        for name in names:
-            if names.count(name) > 1 or name in _RESERVED:
-                raise ValueError(f"feedback column {name!r} is named twice or is reserved")
+        names.check_distinct("feedback column", (column.name for column in columns))
+        used: dict[str, str] = {}
+        for name, column in self.columns().items():
+            role = "time" if name == "time_ms" else name
+            if not column or column == schema_lib.ROW:
+                raise ValueError(f"{role} is {column!r}; expected the name of a column")
+            if column in used:
+                raise ValueError(
+                    f"column {column!r} is used twice, for {used[column]} and for {role}; "
+                    "expected a column for each"
+                )
+            used[column] = role
+
+    def columns(self) -> dict[str, str]:
+        """Columns of the interaction table -> their names in the file."""
+        optional = {"category": self.category, "propensity": self.propensity}
+        return {
+            "user": self.user,
+            "item": self.item,
+            "time_ms": self.time,
+            **{name: column for name, column in optional.items() if column},
+            **{
+                column.name: raw
+                for column, raw in (_feedback_column(text) for text in self.feedback)
+            },
+        }
 
 
 def read(
@@ -73,18 +100,11 @@ def read(
     """
     config, bad_rows = config or TableConfig(), bad_rows or schema_lib.BadRows()
     schema = schema_lib.Schema(
-        feedback=tuple(_feedback_column(text) for text in config.feedback),
+        feedback=tuple(_feedback_column(text)[0] for text in config.feedback),
         category=bool(config.category),
         propensity=bool(config.propensity),
     )
-    raw_names = {
-        "user": config.user,
-        "item": config.item,
-        "time_ms": config.time,
-        **{column.name: column.name for column in schema.feedback},
-        **({"category": config.category} if config.category else {}),
-        **({"propensity": config.propensity} if config.propensity else {}),
-    }
+    raw_names = config.columns()
     with files.opened(path, PATTERNS, config.encoding) as (log, *others):
         if others:
             raise UserError(
@@ -101,20 +121,22 @@ def read(
     )
 
 
-def _feedback_column(text: str) -> types.FeedbackColumn:
-    """`name:kind:unit` -> the column.
+def _feedback_column(text: str) -> tuple[types.FeedbackColumn, str]:
+    """`name:kind:unit` or `name=column:kind:unit` -> the column, and its name in the file.
 
     Raises:
       ValueError: if it is written otherwise.
+      UserError: if the name or the unit cannot be used.
     """
-    name, _, rest = text.partition(":")
-    kind, _, unit = rest.partition(":")
-    if not name or kind not in ("binary", "amount") or not unit:
+    parts = [part.strip() for part in text.rsplit(":", 2)]
+    if len(parts) < 3 or not all(parts) or parts[1] not in ("binary", "amount"):
         raise ValueError(
             f"feedback is {text!r}; expected name:kind:unit, for example click:binary:clicks "
-            "or watch:amount:seconds"
+            "or watch:amount:seconds, or name=column:kind:unit"
         )
-    return types.FeedbackColumn(name, kind, unit)
+    source, kind, unit = parts
+    name, _, raw = (part.strip() for part in source.partition("="))
+    return types.FeedbackColumn(name, kind, unit), raw or name
 
 
 def _read_text(
@@ -167,6 +189,19 @@ def _with_time(
 ) -> pl.DataFrame:
     """Turns the time column into unix milliseconds."""
     dtype, time = frame.schema["time_ms"], pl.col("time_ms")
+
+    def good(frame: pl.DataFrame, valid: pl.Expr, expected: str) -> pl.DataFrame:
+        return schema_lib.check(
+            frame,
+            "time_ms",
+            valid,
+            expected,
+            log,
+            bad_rows,
+            first_row=first_row,
+            shown_as=config.time,
+        )
+
     if isinstance(dtype, pl.Datetime | pl.Date):  # Parquet knows its own unit
         return frame.with_columns(time.cast(pl.Datetime("ms")).dt.epoch("ms"))
     if config.time_unit == "iso":
@@ -174,30 +209,67 @@ def _with_time(
             raise UserError(
                 f"{log.name}: column {config.time!r} holds {dtype}; expected ISO text or times"
             )
-        parsed = time.str.to_datetime(time_unit="ms", time_zone="UTC", strict=False)
-        expected = "an ISO 8601 time, such as 2024-05-01T12:30:00"
-        good = schema_lib.check(
-            frame,
-            "time_ms",
-            parsed.is_not_null(),
-            expected,
-            log,
-            bad_rows,
-            first_row=first_row,
-            shown_as=config.time,
+        parsed = _iso_time(time)
+        frame = good(
+            frame, parsed.is_not_null(), "an ISO 8601 time, such as 2024-05-01T12:30:00"
         )
-        return good.with_columns(parsed.dt.epoch("ms"))
+        zoned = time.str.contains(_ZONE)
+        if frame.select(zoned.any() & ~zoned.all()).item():
+            frame = good(frame, zoned, "a time with its zone, as other rows of the file have")
+        return frame.with_columns(parsed.dt.epoch("ms"))
     if not dtype.is_integer():
         raise UserError(f"{log.name}: column {config.time!r} holds {dtype}; expected integers")
-    scale = 1000 if config.time_unit == "s" else 1
-    good = schema_lib.check(
+    scale = _PER_MILLISECOND[config.time_unit]
+    possible = time.is_between(0, int(schema_lib.LATEST_MS * scale))
+    frame = good(
         frame,
-        "time_ms",
-        time.is_between(0, schema_lib.LATEST_MS // scale),
-        f"unix time in {config.time_unit}, between the years 1970 and 2100",
-        log,
-        bad_rows,
-        first_row=first_row,
-        shown_as=config.time,
+        possible,
+        f"unix time in {config.time_unit}, between the years 1970 and 2100"
+        + _better_unit(frame.filter(~possible)["time_ms"]),
     )
-    return good.with_columns(time.cast(pl.Int64) * scale)
+    times = frame["time_ms"]
+    if len(times) and times.max() / scale < schema_lib.EARLIEST_PLAUSIBLE_MS:
+        better = _better_unit(times)
+        if better:
+            row = frame[schema_lib.ROW][0] if schema_lib.ROW in frame.columns else first_row
+            raise UserError(
+                f"{log.name}, row {row}: {config.time} is {times[0]}; read in "
+                f"{config.time_unit}, every time of the file lies between "
+                f"{schema_lib.iso(times.min() / scale)} and "
+                f"{schema_lib.iso(times.max() / scale)}{better}"
+            )
+    if scale < 1:
+        return frame.with_columns(time.cast(pl.Int64) * round(1 / scale))
+    return frame.with_columns(time.cast(pl.Int64) // scale)
+
+
+def _iso_time(text: pl.Expr) -> pl.Expr:
+    """ISO 8601 text as UTC times; null where it is anything else, e.g. 01/02/2024."""
+    text = text.str.strip_chars(" ")
+    zone = text.str.extract(_ZONE).str.replace("Z", "+00:00", literal=True).fill_null("+00:00")
+    clock = text.str.replace(_ZONE, "")
+    valid = clock.str.contains(_ISO + "$")
+    clock = (
+        pl.when(clock.str.len_bytes() == len("2024-05-01"))
+        .then(clock + "T00:00:00")
+        .when(clock.str.len_bytes() == len("2024-05-01T12:30"))
+        .then(clock.str.replace(" ", "T", literal=True) + ":00")
+        .otherwise(clock.str.replace(" ", "T", literal=True))
+    )
+    zone = zone.str.replace(r"^([+-]\d{2})(\d{2})$", "${1}:${2}")
+    parsed = (clock + zone).str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="ms", strict=False
+    )
+    return pl.when(valid).then(parsed)
+
+
+def _better_unit(times: pl.Series) -> str:
+    """Names the unit in which all of some unix times lie between 1990 and now, if one does."""
+    for unit, scale in _PER_MILLISECOND.items() if len(times) else ():
+        low, high = times.min() / scale, times.max() / scale
+        if schema_lib.EARLIEST_PLAUSIBLE_MS <= low and high <= schema_lib.latest_plausible_ms():
+            return (
+                f". Read in {unit}, this would be {schema_lib.iso(low)} to "
+                f"{schema_lib.iso(high)}: pass --time_unit={unit}"
+            )
+    return ""

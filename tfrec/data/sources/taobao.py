@@ -126,7 +126,7 @@ def _interactions(
     for column, valid, expected in _RULES:
         rows = schema_lib.check(rows, column, valid, expected, log, bad_rows, first_row=1)
     rows = rows.select(
-        pl.col("^row$"),
+        pl.col(f"^{schema_lib.ROW}$"),
         "user",
         pl.col(config.taobao_item).alias("item"),
         pl.col("timestamp").mul(1000).alias("time_ms"),

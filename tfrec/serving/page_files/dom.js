@@ -16,16 +16,20 @@ export const find = (id) => document.getElementById(id);
 /** Text for screen readers alone. */
 export const unseen = (text) => element("span", { className: "unseen" }, text);
 
-const people = (text) => text.replace(/^-(?=[0.]+$)/, "").replace("-", "−");
+const people = (text) => text.replace(/^-(?=[0.]+$)/, "").replaceAll("-", "−");
 
 /** Up to three significant digits, as people write them. */
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 export const number = (value) => people(short.format(value));
 
-/** The same for a column of values: as many decimals for all as the largest needs. */
+/**
+ * The same for a column of values: as many decimals for all as the largest needs, or powers
+ * of ten where amounts in tiny units would be rounded to 0.
+ */
 export function column(values) {
   const largest = Math.max(...values.map(Math.abs));
-  const decimals = largest > 0 ? Math.min(6, Math.max(0, 2 - Math.floor(Math.log10(largest)))) : 0;
+  if (largest > 0 && largest < 1e-4) return (value) => people(value.toExponential(2));
+  const decimals = largest > 0 ? Math.max(0, 2 - Math.floor(Math.log10(largest))) : 0;
   const format = new Intl.NumberFormat("en", {
     minimumFractionDigits: decimals, maximumFractionDigits: decimals,
   });

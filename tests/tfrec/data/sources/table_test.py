@@ -133,8 +133,10 @@ def test_a_folder_with_two_logs(tmp_path):
         ({"feedback": ("click",)}, "feedback is 'click'; expected name:kind:unit"),
         ({"feedback": ("click:boolean:clicks",)}, "expected name:kind:unit"),
         ({"feedback": ("price:amount:euros",)}, "expected a binary click"),
-        ({"feedback": ("a:binary:x", "a:binary:x")}, "'a' is named twice or is reserved"),
-        ({"feedback": ("item:binary:x",)}, "'item' is named twice or is reserved"),
+        ({"item": "user"}, "column 'user' is used twice, for user and for item"),
+        ({"time": "click"}, "column 'click' is used twice, for time and for click"),
+        ({"feedback": ("a=x:binary:u", "b=x:binary:u")}, "'x' is used twice, for a and for b"),
+        ({"user": ""}, "user is ''; expected the name of a column"),
         ({"separator": "::"}, "separator is '::'; expected one character"),
         ({"separator": '"'}, "expected no quote, backslash or line end"),
     ],
@@ -174,3 +176,112 @@ def test_ids_keep_every_character(item, tmp_path):
     (tmp_path / "log.csv").write_text(f"user,item,time,click\n1,{item},1,0\n1, 7 ,2,0\n")
     frame, _ = table.read(tmp_path / "log.csv")
     assert frame["item"].to_list() == [item, "7"]
+
+
+@pytest.mark.parametrize("column", ["exit", "is click", "a:b", "step", "item"])
+def test_a_column_of_any_name_is_read_under_another(tmp_path, column):
+    (tmp_path / "log.csv").write_text(f"user,what,time,{column}\n1,2,3,1\n")
+    with pytest.raises(UserError, match="feedback column '.*--feedback='feedback_"):
+        table.TableConfig(item="what", feedback=(f"{column}:binary:clicks",))
+    config = table.TableConfig(item="what", feedback=(f"mine={column}:binary:clicks",))
+    frame, log_schema = table.read(tmp_path / "log.csv", config)
+    assert frame.rows() == [(1, 2, 3000, 1.0)]
+    assert [one.name for one in log_schema.feedback] == ["mine"]
+    (tmp_path / "log.csv").write_text(f"user,what,time,{column}\n1,2,3,5\n")
+    with pytest.raises(UserError, match=f"row 2: {column} is 5.0; expected 0 or 1"):
+        table.read(tmp_path / "log.csv", config)
+
+
+def test_feedback_called_time_is_not_the_time(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item,ts,click,time\n1,2,3,1,7\n")
+    feedback = ("click:binary:clicks", "time:amount:seconds")
+    config = table.TableConfig(time="ts", feedback=feedback)
+    assert table.read(tmp_path / "log.csv", config)[0].rows() == [(1, 2, 3000, 1.0, 7.0)]
+
+
+def test_columns_called_row_are_columns_like_others(tmp_path):
+    text = "row,item,time,click\n" + "".join(f"u{n},2,{n},1\n" for n in range(5))
+    (tmp_path / "log.csv").write_text(text + "u9,2,9,3\n")
+    config = table.TableConfig(user="row")
+    with pytest.raises(UserError, match="log.csv, row 7: click is 3.0; expected 0 or 1"):
+        table.read(tmp_path / "log.csv", config)
+    (tmp_path / "log.csv").write_text(text + "u9,2,9,banana\n")
+    with pytest.raises(UserError, match="log.csv, row 7: click is 'banana'; expected a number"):
+        table.read(tmp_path / "log.csv", config)
+
+
+@pytest.mark.parametrize(
+    ("unit", "written", "milliseconds"),
+    [
+        ("us", "1714566600123456", 1714566600123),
+        ("ns", "1714566600123456789", 1714566600123),
+        ("iso", "2024-05-01T12:30", 1714566600000),
+        ("iso", "2024-05-01T12:30:00Z", 1714566600000),
+        ("iso", "2024-05-01 14:30:00+0200", 1714566600000),
+        ("iso", "2024-05-01T12:30:00.123456", 1714566600123),
+    ],
+)
+def test_more_units_of_time(tmp_path, unit, written, milliseconds):
+    (tmp_path / "log.csv").write_text(f"user,item,time,click\n1,2,{written},1\n")
+    frame, _ = table.read(tmp_path / "log.csv", table.TableConfig(time_unit=unit))
+    assert frame["time_ms"].to_list() == [milliseconds]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["01/02/2024", "01-02-2024", "2024/02/01", "01.02.2024 10:00", "2024-02-01T25:00"],
+)
+def test_a_date_whose_order_must_be_guessed_is_refused(tmp_path, written):
+    (tmp_path / "log.csv").write_text(
+        f"user,item,time,click\n1,2,2024-05-01,1\n1,3,{written},1\n"
+    )
+    with pytest.raises(UserError, match=f"row 3: time is '{written}'; expected an ISO 8601"):
+        table.read(tmp_path / "log.csv", table.TableConfig(time_unit="iso"))
+
+
+def test_times_with_and_without_a_zone_are_not_mixed(tmp_path):
+    (tmp_path / "log.csv").write_text(
+        "user,item,time,click\n1,2,2024-05-01T10:00:00+02:00,1\n1,3,2024-05-01T10:00:00,1\n"
+    )
+    config = table.TableConfig(time_unit="iso")
+    with pytest.raises(
+        UserError, match="row 3: time is '2024-05-01T10:00:00'; expected a time"
+    ):
+        table.read(tmp_path / "log.csv", config)
+    (tmp_path / "log.csv").write_text(
+        "user,item,time,click\n1,2,2024-05-01T10:00:00+02:00,1\n1,3,2024-05-01T10:00:00Z,1\n"
+    )
+    times = table.read(tmp_path / "log.csv", config)[0]["time_ms"].to_list()
+    assert times == [1714550400000, 1714557600000]  # 8 and 10 o'clock UTC
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "right"),
+    [
+        ("ms", 1_709_251_200, "s"),
+        ("s", 1_709_251_200_000, "ms"),
+        ("s", 1_709_251_200_000_000, "us"),
+        ("ms", 1_709_251_200_000_000_000, "ns"),
+        ("us", 1_709_251_200, "s"),
+    ],
+)
+def test_a_mistaken_unit_of_time_is_refused_with_the_right_one(tmp_path, unit, value, right):
+    rows = "".join(f"1,{n},{value + n},1\n" for n in range(3))
+    (tmp_path / "log.csv").write_text("user,item,time,click\n" + rows)
+    with pytest.raises(UserError) as error:
+        table.read(tmp_path / "log.csv", table.TableConfig(time_unit=unit))
+    said = str(error.value)
+    assert f"log.csv, row 2: time is {value}" in said
+    assert "2024-03-01" in said and f"pass --time_unit={right}" in said
+
+
+def test_some_implausible_times_are_warned_of(tmp_path):
+    (tmp_path / "log.csv").write_text(
+        "user,item,time,click\n1,2,1709251200,1\n1,3,86400,1\n1,4,172800,1\n"
+    )
+    bad_rows = schema.BadRows()
+    assert table.read(tmp_path / "log.csv", bad_rows=bad_rows)[0].height == 3
+    assert bad_rows.warnings == [
+        "log.csv, row 3: time is 1970-01-02T00:00:00; expected a time between 1990 and "
+        "tomorrow. Is the unit of time right? (1 more rows like it)"
+    ]
