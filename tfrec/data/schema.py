@@ -352,15 +352,15 @@ def warnings(frame: pl.DataFrame, schema: Schema) -> list[str]:
       schema: its columns.
     """
     found = []
-    times = frame["time_ms"]
+    times = frame["time_ms"].to_numpy()
     if frame.height > 1 and times.min() == times.max():
         found.append(
             f"every event has the same time, {iso(times[0])}: the order of events is that of "
             "the file, and each user has one session"
         )
     for column in schema.feedback:
-        values = frame[column.name]
-        least, most, mean = values.min(), values.max(), values.mean()
+        values = frame[column.name].to_numpy()
+        least, most, mean = values.min(), values.max(), values.mean(dtype=np.float64)
         if frame.height > 1 and least == most:
             found.append(
                 f"{column.name} is {most:g} in every row: nothing can be learned about it"

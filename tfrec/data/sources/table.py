@@ -227,9 +227,9 @@ def _with_time(
         f"unix time in {config.time_unit}, between the years 1970 and 2100"
         + _better_unit(frame.filter(~possible)["time_ms"]),
     )
-    times = frame["time_ms"]
+    times = frame["time_ms"].to_numpy()
     if len(times) and times.max() / scale < schema_lib.EARLIEST_PLAUSIBLE_MS:
-        better = _better_unit(times)
+        better = _better_unit(frame["time_ms"])
         if better:
             row = frame[schema_lib.ROW][0] if schema_lib.ROW in frame.columns else first_row
             raise UserError(
@@ -265,8 +265,9 @@ def _iso_time(text: pl.Expr) -> pl.Expr:
 
 def _better_unit(times: pl.Series) -> str:
     """Names the unit in which all of some unix times lie between 1990 and now, if one does."""
-    for unit, scale in _PER_MILLISECOND.items() if len(times) else ():
-        low, high = times.min() / scale, times.max() / scale
+    values = times.drop_nulls().to_numpy()
+    for unit, scale in _PER_MILLISECOND.items() if len(values) else ():
+        low, high = values.min() / scale, values.max() / scale
         if schema_lib.EARLIEST_PLAUSIBLE_MS <= low and high <= schema_lib.latest_plausible_ms():
             return (
                 f". Read in {unit}, this would be {schema_lib.iso(low)} to "

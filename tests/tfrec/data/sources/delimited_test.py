@@ -26,7 +26,7 @@ def write(tmp_path, text, encoding="utf-8"):
 
 def rows_of(path, bad_rows=None, **options):
     _, frame = delimited.read_as_text(path, bad_rows or schema.BadRows(), **options)
-    return frame.drop("row").rows()
+    return frame.drop(schema.ROW).rows()
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_row_has_the_number_of_its_first_line(tmp_path):
     path = write(tmp_path, '\n\na,b\n1,"x\ny"\n\n2,z\n')
     names, frame = delimited.read_as_text(path, schema.BadRows())
     assert names == ["a", "b"]
-    assert frame["row"].to_list() == [4, 7]
+    assert frame[schema.ROW].to_list() == [4, 7]
     bad = write(tmp_path, "\na,b\n1,2\nx,2\n")
     with pytest.raises(UserError, match="row 4: a is 'x'; expected an integer within 32 bits"):
         delimited.read(bad, {"a": pl.Int32}, schema.BadRows())
