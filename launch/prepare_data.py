@@ -187,7 +187,7 @@ def _show(data: storage.PreparedData, rows: int) -> None:
             f"{entry['users']:,}",
             f"{sessions:,}",
             f"{steps:,}",
-            f"{entry['clicks'] / steps:.3g}" if steps else "-",
+            f"{entry['clicks'] / steps:#.3g}" if steps else "-",
             f"{steps / sessions:.1f} steps" if sessions else "-",
             f"{entry['exited'] / sessions:.1%}" if sessions else "-",
         )
