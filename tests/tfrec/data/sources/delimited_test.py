@@ -179,9 +179,9 @@ def test_two_columns_of_one_name(tmp_path):
 
 
 def test_a_column_with_the_name_of_the_row_numbers(tmp_path):
-    path = write(tmp_path, "row,a\n1,2\n")
-    with pytest.raises(UserError, match="the name 'row' is reserved for row numbers"):
-        delimited.read(path, {"row": pl.Int32}, schema.BadRows())
+    path = write(tmp_path, "__row__,a\n1,2\n")
+    with pytest.raises(UserError, match="the name '__row__' is reserved for row numbers"):
+        delimited.read(path, {schema.ROW: pl.Int32}, schema.BadRows())
     assert delimited.read(path, {"a": pl.Int32}, schema.BadRows()).rows() == [(2,)]
 
 
