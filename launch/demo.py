@@ -1,10 +1,11 @@
-"""The whole way on the embedded log: data, users, GoalRec-off, GoalRec, report, export, lists.
+"""Runs the whole chain on the embedded log: data, users, training, evaluation, export, lists.
 
     python -m launch.demo --out=runs/demo
 
 Each step is one of the other scripts, run with the flags that are printed. GoalRec-off
-sees the log alone. GoalRec then plays: with the embedded truth, which stands for live
-users, or with users fitted on the log (--play_in=fitted). Both are judged by both.
+learns from the log alone. GoalRec and Rainbow then also play, with the same number of sessions
+and updates: with the embedded truth, which stands for live users, or with users fitted on the
+log (--play_in=fitted). All are evaluated in both.
 """
 
 import dataclasses
@@ -29,13 +30,13 @@ class DemoConfig:
         "runs/demo", "folder for all results; it must not exist yet, or be a demo's"
     )
     users: int = option(6000, "users in the embedded log")
-    seeds: int = option(3, "seeds of GoalRec")
+    seeds: int = option(3, "seeds of GoalRec and of Rainbow")
     epochs: int = option(12, "passes over the log when fitting users, at most")
     log_rounds: int = option(16, "rounds of learning from the log")
     play_rounds: int = option(30, "rounds of play and learning")
     updates_per_round: int = option(60, "updates in a round")
     play_in: Literal["truth", "fitted"] = option(
-        "truth", "whom GoalRec plays with: the embedded truth, or the users fitted on the log"
+        "truth", "environment of play: the embedded truth, or the users fitted on the log"
     )
 
 
@@ -74,27 +75,44 @@ def main(_):
         f"--max_epochs={config.epochs}",
         "--overwrite",
     )
+    budget = (
+        f"--data={data}",
+        f"--world={'truth' if config.play_in == 'truth' else users}",
+        f"--log_rounds={config.log_rounds}",
+        f"--play_rounds={config.play_rounds}",
+        f"--updates_per_round={config.updates_per_round}",
+    )
     runs = [out / f"goalrec-seed{seed}" for seed in range(config.seeds)]
     for seed, run in enumerate(runs):
         step(
             f"3. GoalRec learns from the log, then by playing; seed {seed}",
             "launch.train_goalrec",
-            f"--data={data}",
-            f"--world={'truth' if config.play_in == 'truth' else users}",
+            *budget,
             f"--out={run}",
             f"--seed={seed}",
-            f"--log_rounds={config.log_rounds}",
-            f"--play_rounds={config.play_rounds}",
-            f"--updates_per_round={config.updates_per_round}",
+        )
+    rainbow_runs = [out / f"rainbow-seed{seed}" for seed in range(config.seeds)]
+    for seed, run in enumerate(rainbow_runs):
+        step(
+            f"4. Rainbow learns with the same budget; seed {seed}",
+            "launch.train_baseline",
+            "--method=rainbow",
+            *budget,
+            f"--out={run}",
+            f"--seed={seed}",
         )
     agents = ",".join(
         f"{name}={run / folder}"
-        for name, folder in (("goalrec_off", "agent_off"), ("goalrec", "agent"))
-        for run in runs
+        for name, folder, method_runs in (
+            ("goalrec_off", "agent_off", runs),
+            ("goalrec", "agent", runs),
+            ("rainbow", "agent", rainbow_runs),
+        )
+        for run in method_runs
     )
     for title, world, place in (
-        ("4. Judged by the fitted users", str(users), out / "fitted"),
-        ("5. Judged by the truth", "truth", out),
+        ("5. Evaluated on the fitted users", str(users), out / "fitted"),
+        ("6. Evaluated on the truth", "truth", out),
     ):
         step(
             title,
@@ -106,7 +124,7 @@ def main(_):
             "--max_users=1200",
         )
     step(
-        "6. Exported for serving",
+        "7. Exported for serving",
         "launch.export_model",
         f"--agent={runs[0] / 'agent'}",
         f"--data={data}",
@@ -116,7 +134,7 @@ def main(_):
     newest = max(int(path.name) for path in export.glob("[0-9]*"))
     history = storage.PreparedData.open(data).vocabulary.items[:6].tolist()
     step(
-        "7. The exported model, asked under two goals",
+        "8. The exported model ranks under two goals",
         "launch.recommend",
         f"--model={export / str(newest)}",
         f"--history={','.join(history)}",
@@ -132,6 +150,7 @@ def main(_):
         "  fitted/report.html          the same, judged by the fitted users\n"
         "  simulator/simulator.md      how true the fitted users are to the log\n"
         "  goalrec-seed*/              agents, checkpoints, metrics\n"
+        "  rainbow-seed*/              the same of Rainbow\n"
         f"  export/{newest}/                   the model for serving, with its model card\n"
         f"  tensorboard --logdir={out}  the runs' curves"
     )

@@ -29,7 +29,7 @@ NARROW = (
 GOALREC = (*NARROW, "--frozen_embedding=2", "--goal_units=4", "--stream=8", "--item_vector=4")
 LIVE = (
     "--simulator=recsim", "--batch=16", "--sessions=8", "--stretch=4", "--updates=2",
-    "--warm_up=40", "--total_units=2", "--evaluate_every=2", "--final_sessions=8",
+    "--warm_up=40", "--total_units=2", "--final_sessions=8", "--hidden=8",
 )  # fmt: skip
 SCORED = ("--trials=1", "--evaluate_every=1")
 
@@ -69,7 +69,8 @@ COMMANDS = [
         "--out={work}/curves", "--figure=2", "--scale=smoke", "--simulators=recsim",
         "--report_only")),
     *(("launch.train_imrl", f"train_imrl {method}", (
-        f"--method={method}", f"--out={{work}}/live_{method}", *LIVE))
+        f"--method={method}", f"--out={{work}}/live_{method}", *LIVE, "--test_every=2",
+        "--test_sessions=8"))
       for method in ("imrl", "sac", "td3", "ddpg")),
     ("launch.tune_live", "tune_live", (
         "--method=sac", "--out={work}/tune_live", *LIVE, *SCORED, "--score_sessions=8",
