@@ -1,8 +1,11 @@
 """Set before any test file imports TensorFlow; fixtures that every folder shares."""
 
+import ctypes
+import gc
 import os
 import pathlib
 import random
+import resource
 import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -40,6 +43,39 @@ def pytest_collection_modifyitems(items):
         item.path for item in items if any(item.get_closest_marker(m) for m in LONGEST_FIRST)
     }
     items.sort(key=lambda item: item.path not in long_files)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Frees what a test file leaves before the next begins: graphs, modules, freed pages."""
+    result = yield
+    if "tensorflow" in sys.modules and (nextitem is None or nextitem.path != item.path):
+        import tf_keras
+
+        tf_keras.backend.clear_session()
+        gc.collect()
+        if sys.platform == "linux":
+            ctypes.CDLL(None).malloc_trim(0)
+    return result
+
+
+_peaks = {}  # worker -> peak memory in GiB
+
+
+def pytest_sessionfinish(session):
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = peak
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    _peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", float("nan"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for worker, peak in sorted(_peaks.items()):
+        terminalreporter.write_line(f"peak memory of {worker}: {peak:.1f} GiB")
 
 
 @pytest.fixture(autouse=True)

@@ -43,7 +43,9 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
     assert (out / "report.md").exists()
 
     # The table was shown, and the exported model asked under two goals.
-    for policy in ("Random", "Popularity", "Best myopic", "GoalRec-off", "GoalRec", "Rainbow", "oracle"):
+    for policy in (
+        "Random", "Popularity", "Best myopic", "GoalRec-off", "GoalRec", "Rainbow", "oracle",
+    ):  # fmt: skip
         assert policy in said
     model = loaded.ExportedModel(out / "export" / "1")
     items = []
