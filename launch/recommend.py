@@ -17,6 +17,7 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec import errors
+from tfrec.data import text_columns
 from tfrec.report import style
 from tfrec.serving import loaded, requests
 from tfrec.training.options import option, required
@@ -114,24 +115,23 @@ def _questions(
 def _ids(
     texts: tuple[str, ...], flag: str, model: loaded.ExportedModel
 ) -> tuple[requests.RawId, ...]:
+    texts = tuple(map(text_columns.strip, texts))  # as in a log
     if "" in texts:
         raise errors.UserError(f"--{flag}: one of the item ids is empty")
     if model.item_dtype == "string":
         return texts
-    try:
-        ids = tuple(int(text) for text in texts)
-        np.array(ids, np.int64)
-    except (ValueError, OverflowError):
-        wrong = next(text for text in texts if not _is_int64(text))
-        raise errors.UserError(
-            f"--{flag}: {wrong!r} is no item id; the ids of this model are whole numbers"
-        ) from None
-    return ids
+    for text in texts:
+        if not _is_int64(text):
+            raise errors.UserError(
+                f"--{flag}: {text!r} is no item id; the ids of this model are whole numbers"
+            )
+    return tuple(map(int, texts))
 
 
 def _is_int64(text: str) -> bool:
+    """Whether a text is how a log writes an integer id: `007` and `1_000` are other ids."""
     try:
-        return -(2**63) <= int(text) < 2**63
+        return str(int(text)) == text and -(2**63) <= int(text) < 2**63
     except ValueError:
         return False
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from launch import flags, methods, studies, trials, worlds
 from tfrec.data import storage
+from tfrec.training import tuning
 from tfrec.training.options import option, required
 
 
@@ -82,7 +83,7 @@ def main(_):
             config.trials,
             fields=config.fields,
             about={"data": data.fingerprint, "world": world.__class__.__name__},
-            storage=config.storage or f"sqlite:///{out / 'study.db'}",
+            storage=config.storage or tuning.sqlite_url(out / "study.db"),
             sampler=config.sampler,
             pruner=config.pruner,
             show=show,

@@ -154,7 +154,7 @@ def main(_):
             trials=config.trials,
             units=sizes.total_units,
             warmup=max(1, sizes.total_units // 2),
-            storage=config.storage or f"sqlite:///{out / 'study.db'}",
+            storage=config.storage or tuning.sqlite_url(out / "study.db"),
             sampler=config.sampler,
             pruner=config.pruner,
             about=about,

@@ -48,6 +48,12 @@ def test_one_goal(ask):
     ]
 
 
+def test_spaces_around_ids(ask):
+    spaced = ask("named", "--history= i1,\ti2 ", "--exclude= i6 ", "--goal=watch", "--k=1")
+    plain = ask("named", "--history=i1,i2", "--exclude=i6", "--goal=watch", "--k=1")
+    assert spaced == plain and plain[0] == 0
+
+
 def test_two_goals_side_by_side(ask):
     code, printed = ask(
         "named", "--history=i1,i2", "--feedback=click=0,0;watch=9,1", "--goal=clicks",
@@ -107,6 +113,8 @@ def test_weights_and_whole_number_ids(ask):
         ("nameless", [], "--weights: needed, for the model has no named goals"),
         ("nameless", ["--weights=click@0=1", "--history=i1"], "'i1' is no item id"),
         ("nameless", ["--weights=click@0=1", f"--exclude={2**63}"], "is no item id"),
+        ("nameless", ["--weights=click@0=1", "--history=0101"], "'0101' is no item id"),
+        ("nameless", ["--weights=click@0=1", "--candidates=1_01"], "'1_01' is no item id"),
     ],
 )
 def test_mistakes_are_messages(ask, model, arguments, message):

@@ -22,7 +22,7 @@ from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step
 
 from tfrec import errors
-from tfrec.serving import files, golden, numbered, warmup
+from tfrec.serving import files, golden, model_path, numbered, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import policy as policy_lib
 
@@ -102,7 +102,8 @@ def verify(version: pathlib.Path) -> None:
       UserError: naming the observation and the difference.
     """
     try:
-        signatures = tf.saved_model.load(str(version)).signatures
+        with model_path.literal(version) as path:
+            signatures = tf.saved_model.load(path).signatures
         with np.load(version / golden.GOLDEN / "act.npz") as stored:
             frozen = {name: stored[name] for name in stored.files}
         rows = [slice(None), *(slice(row, row + 1) for row in range(len(frozen["action"])))]

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, types
+from tfrec.serving import model_path, requests
 from tfrec.serving import ranker as ranker_lib
-from tfrec.serving import requests
 
 TOLERANCE = 1e-5  # in standardised units, relative to the largest of an answer if above 1
 GOLDEN = pathlib.Path("assets.extra", "golden")
@@ -203,7 +203,8 @@ def verify(version: pathlib.Path) -> None:
       UserError: naming the file, the request and the difference.
     """
     try:
-        loaded = tf.saved_model.load(str(version))
+        with model_path.literal(version) as folder:
+            loaded = tf.saved_model.load(folder)
         for signature in ("rank", "rank_weights"):
             path = version / GOLDEN / f"{signature}.npz"
             with np.load(path) as stored:

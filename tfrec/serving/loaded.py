@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors
-from tfrec.serving import asserted, files, requests
+from tfrec.serving import asserted, files, model_path, requests
 
 
 class Answer(NamedTuple):
@@ -50,7 +50,8 @@ class ExportedModel:
         self.units = tuple(row["unit"] for row in self.manifest["measurements"])
         self.feedback_names = tuple(column["name"] for column in self.manifest["feedback"])
         self.item_dtype = self.manifest["item_id"]["dtype"]
-        self._loaded = tf.saved_model.load(str(self.version))
+        with model_path.literal(self.version) as path:
+            self._loaded = tf.saved_model.load(path)
 
     def rank(self, asked: Sequence[requests.Request]) -> list[Answer]:
         """Ranked lists for a batch of requests, by goal, named goal or weights.
@@ -124,7 +125,8 @@ class ExportedPolicy:
     def __init__(self, version: str | os.PathLike):
         self.version = pathlib.Path(version)
         self.manifest = _manifest(self.version, "policy")
-        self._loaded = tf.saved_model.load(str(self.version))
+        with model_path.literal(self.version) as path:
+            self._loaded = tf.saved_model.load(path)
 
     def act(self, observation: np.ndarray, **others: np.ndarray) -> np.ndarray:
         """Actions [B, ...] for observations float32 [B, O], and others by name.

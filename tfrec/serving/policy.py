@@ -13,7 +13,7 @@ from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step, time_step
 
 from tfrec import errors
-from tfrec.serving import decoding
+from tfrec.serving import decoding, model_path
 
 
 class PolicyModel:
@@ -176,7 +176,8 @@ class SavedPolicy(tf_policy.TFPolicy):
 
     def __init__(self, folder: str | os.PathLike):
         try:
-            self._saved = tf.saved_model.load(os.fspath(folder))
+            with model_path.literal(folder) as path:
+                self._saved = tf.saved_model.load(path)
             [self._act] = self._saved.act.concrete_functions
         except (OSError, AttributeError, ValueError) as error:
             raise errors.UserError(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from tfrec.serving import files, refusal, warmup
+from tfrec.serving import files, model_path, refusal, warmup
 
 _WARMUP_SECONDS = 120.0  # the first run of each signature optimises its graph
 
@@ -39,9 +39,9 @@ class SavedVersion:
         graph = tf.Graph()
         self._session = tf.compat.v1.Session(graph=graph)
         try:
-            with graph.as_default():
+            with graph.as_default(), model_path.literal(path) as literal_path:
                 saved = tf.compat.v1.saved_model.load(
-                    self._session, [tf.saved_model.SERVING], str(path)
+                    self._session, [tf.saved_model.SERVING], literal_path
                 )
             self.signatures = {
                 name: definition

@@ -11,9 +11,11 @@ machine, else when its heartbeat has been missing for three minutes (databases o
 
 import math
 import os
+import pathlib
 import re
 import socket
 import time
+import urllib.parse
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -212,6 +214,14 @@ class _EnoughError(Exception):
 
 class _RepeatedError(Exception):
     """The overrides are those of another trial."""
+
+
+def sqlite_url(path: pathlib.Path) -> str:
+    """Returns the URL of a database file, whatever characters its path holds."""
+    if "?" not in str(path):
+        return f"sqlite:///{path}"
+    # In a database's URL, everything after `?` is an option; SQLite's own URI quotes it.
+    return f"sqlite:///file:{urllib.parse.quote(str(path.absolute()))}?uri=true"
 
 
 def _study(name: str, storage: str) -> optuna.Study:

@@ -146,6 +146,16 @@ def test_a_study_goes_on(storage):
     assert sum(record.overrides == DEFAULTS for record in more.trials) == 1
 
 
+@pytest.mark.parametrize("name", ["a.db", "a [1]?b=%41#.db"])
+def test_the_url_of_a_database_names_its_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study?").mkdir()
+    path = pathlib.Path("study?", name)
+    tune(trials=1, storage=tuning.sqlite_url(path))
+    assert path.exists()
+    assert [found.name for found in tmp_path.iterdir()] == ["study?"]
+
+
 def test_a_study_about_something_else_is_refused(storage):
     tune(trials=1, storage=storage, about={"data": "abc"})
     with pytest.raises(errors.UserError, match="about.data: was 'abc', is now 'xyz'"):
