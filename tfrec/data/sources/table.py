@@ -160,13 +160,15 @@ def _read_text(
 
 def _read_parquet(log: pathlib.Path, raw_names: dict[str, str]) -> pl.DataFrame:
     try:
-        present = {text_columns.strip(name): name for name in parquet.column_types(log)}
-        absent = [raw for raw in raw_names.values() if raw not in present]
-        if absent:
-            raise UserError(
-                f"{log.name}: no column {absent[0]!r}; the file has {', '.join(present)}"
-            )
-        columns = {name: present[raw] for name, raw in raw_names.items()}
+        names = list(parquet.column_types(log))
+        stripped = [text_columns.strip(name) for name in names]
+        for raw in raw_names.values():
+            if stripped.count(raw) != 1:
+                count = "two columns have the name" if raw in stripped else "no column"
+                raise UserError(
+                    f"{log.name}: {count} {raw!r}; the file has {', '.join(stripped)}"
+                )
+        columns = {name: names[stripped.index(raw)] for name, raw in raw_names.items()}
         frame = parquet.read(log, sorted(set(columns.values())))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{log.name}: damaged Parquet file ({error})") from error

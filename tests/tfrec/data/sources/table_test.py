@@ -171,6 +171,13 @@ def test_spaces_in_a_parquet_file_are_dropped(tmp_path):
     assert table_read.select("user", "item").rows() == [("a", "007"), ("a", "7")]
 
 
+def test_two_parquet_columns_that_differ_by_a_space(tmp_path):
+    frame = pl.DataFrame({"user": [1], "item": [2], "item ": [3], "time": [1], "click": [0]})
+    frame.write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(UserError, match="log.parquet: two columns have the name 'item'"):
+        table.read(tmp_path / "log.parquet")
+
+
 @pytest.mark.parametrize("item", ["+7", "1e3", "9223372036854775808", "007", "-0"])
 def test_ids_keep_every_character(item, tmp_path):
     (tmp_path / "log.csv").write_text(f"user,item,time,click\n1,{item},1,0\n1, 7 ,2,0\n")
