@@ -61,7 +61,14 @@ class WorldModel(tfrs.Model):
         dim = int(np.sum(size))
         self.config, self.spec, self.dim = config, spec, dim
         self.measurement_of = np.repeat(np.arange(len(size)), size)  # [M]
-        self.log_variance = tf.Variable(tf.zeros([len(size)]), name="log_variance")
+        # The optimizer projects it onto its bounds after each update. A clip inside the loss
+        # would have no gradient beyond them, and the variable could not come back.
+        bound = config.log_variance_bound
+        self.log_variance = tf.Variable(
+            tf.zeros([len(size)]),
+            name="log_variance",
+            constraint=lambda value: tf.clip_by_value(value, -bound, bound),
+        )
         # See `calibration`, which sets them; as they are here they change nothing.
         self.slope = _constant("advantage_slope", tf.ones([dim]))
         self.after = _constant("after", tf.zeros([dim]))
@@ -228,8 +235,7 @@ class WorldModel(tfrs.Model):
         advantage = self.learned_advantage(code, vector)[:, 0]  # [B, M]
         # V is held still here: A explains only what the state and goal do not.
         prediction = tf.stop_gradient(value) + advantage
-        bound = config.log_variance_bound
-        log_variance = tf.clip_by_value(self.log_variance, -bound, bound)
+        log_variance = tf.convert_to_tensor(self.log_variance)
         target = batch.measurement
         model_loss = losses.measurement_loss(prediction, target, log_variance, of)
         value_loss = losses.value_loss(value, target, log_variance, of)

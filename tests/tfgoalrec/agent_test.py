@@ -59,9 +59,22 @@ def test_losses_add_up_by_their_weights():
 
 def test_the_variance_is_kept_within_its_bound():
     agent = small.agent(log_variance_bound=2.0)
-    agent.world_model.log_variance.assign(tf.fill([10], 5.0))
-    _, report = agent.world_model.loss_of(batch(), tf.constant([[1, 2], [3, 4]]))
-    np.testing.assert_allclose(report["sigma"], np.exp(1.0), rtol=1e-6)
+    for start in (5.0, -5.0):
+        agent.world_model.log_variance.assign(tf.fill([10], start))
+        agent.update(batch())
+        np.testing.assert_allclose(agent.world_model.log_variance, np.sign(start) * 2.0)
+
+
+def test_a_variance_beyond_its_bound_comes_back_when_the_error_grows():
+    # exp(6.01) times a squared error of about 100^2 outweighs the 1 of log sigma^2, so every
+    # measurement's variance has to rise, and must not stay where the bound is.
+    agent = small.agent(log_variance_bound=6.0, learning_rate=0.01)
+    agent.world_model.log_variance.assign(tf.fill([10], -6.01))
+    far = batch()
+    far = far._replace(measurement=100.0 * far.measurement)
+    for _ in range(3):
+        agent.update(far)
+    assert (agent.world_model.log_variance.numpy() > -5.99).all()
 
 
 def test_a_number_that_is_not_finite_is_named_and_moves_nothing():
