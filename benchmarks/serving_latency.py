@@ -84,6 +84,7 @@ class Ranker:
     named_goals: Mapping[str, np.ndarray] = dataclasses.field(
         default_factory=lambda: {"click": np.array([1.0, 0, 0, 0])}
     )
+    discarded: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Way(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 import rich
 import tensorflow as tf
 
-from launch import flags, worlds
+from launch import flags, methods, worlds
 from tfgoalrec import acting, goals, leak, leak_report, leak_truth
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
@@ -74,6 +74,10 @@ def main(_):
         raise UserError("--nouse_goal: one of the arms is without the goal input already")
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
+    try:
+        methods.get("goalrec").check(method, data.spec)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
     world = worlds.load(config.world, data)
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +86,9 @@ def main(_):
     vectors = item_vectors.log_vectors(
         log, data.spec.num_items, max(method.embedding, method.frozen_embedding)
     )
-    measurements = _measurements(method, data, vectors[:, : method.frozen_embedding])
+    measurements = goalrec_measurements.Measurements(
+        method.measurements, data.spec, vectors[:, : method.frozen_embedding]
+    )
     measurements.fit(log)
     check = _Check(config, data, world, measurements)
     arms = _arms({*config.shares, method.hindsight_share})
@@ -113,13 +119,6 @@ def _arms(shares: set[float]) -> dict[str, dict[str, Any]]:
         for share in sorted(shares, reverse=True)
     }
     return arms | {"no goal input": {"hindsight_share": 0.0, "use_goal": False}}
-
-
-def _measurements(method, data, frozen):
-    try:
-        return goalrec_measurements.Measurements(method.measurements, data.spec, frozen)
-    except ValueError as error:
-        raise UserError(f"--measurements: {error}") from error
 
 
 def _train(agent: goalrec_agent.GoalRecAgent, log: types.Episodes, what: str) -> None:

@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from launch import controls, flags, methods, worlds
+from tfgoalrec import trained
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.report import evaluation, results, tables
+from tfrec.serving import golden
 from tfrec.simulators import playing
 from tfrec.training.options import option
 
@@ -140,6 +142,8 @@ def _agents(
         agent = methods.load(folder)
         if agent.spec != data.spec:
             raise UserError(f"{folder}: trained on another log than {data.directory}")
+        if isinstance(agent, trained.TrainedAgent):
+            golden.tied_goals(agent)  # warns
         found.setdefault(name, []).append(agent)
     counts = {name: len(seeds) for name, seeds in found.items()}
     if len(set(counts.values())) > 1:

@@ -63,11 +63,14 @@ class Parts(NamedTuple):
       config: a frozen dataclass, every field with a default.
       space: field -> its choices when the method is tuned.
       learner: makes a learner of (config, spec, log, world, item_vectors, seed).
+      check: raises ValueError if a configuration does not fit the spec of a log; called
+        before any work.
     """
 
     config: type[Any]
     space: Mapping[str, tuple]
     learner: Callable[..., Learner]
+    check: Callable[[Any, types.DataSpec], None] = lambda config, spec: None
 
 
 class Method:
@@ -95,6 +98,14 @@ class Method:
     @property
     def space(self) -> dict[str, tuple]:
         return dict(self._parts.space)
+
+    def check(self, config: Any, spec: types.DataSpec) -> None:
+        """Refuses a configuration that `make` would refuse for what it declares.
+
+        Raises:
+          ValueError: if the configuration does not fit the log; names the field.
+        """
+        self._parts.check(config, spec)
 
     def make(
         self,
@@ -124,12 +135,22 @@ class Method:
 
 
 def _goalrec() -> Parts:
-    def learner(config, spec, log, world, item_vectors, seed):
-        frozen = item_vectors[:, : config.frozen_embedding]
+    def measured(config, spec, frozen):
         try:
-            measurements = goalrec_measurements.Measurements(config.measurements, spec, frozen)
+            return goalrec_measurements.Measurements(config.measurements, spec, frozen)
         except ValueError as error:
             raise ValueError(f"measurements: {error}") from error
+
+    def check(config, spec):
+        frozen = np.zeros([1, config.frozen_embedding], np.float32)
+        measurements = measured(config, spec, frozen)
+        try:
+            goalrec_agent.default_goals(config, spec, measurements)
+        except ValueError as error:
+            raise ValueError(f"goals: {error}") from error
+
+    def learner(config, spec, log, world, item_vectors, seed):
+        measurements = measured(config, spec, item_vectors[:, : config.frozen_embedding])
         measurements.fit(log)
         try:
             agent = goalrec_agent.GoalRecAgent(config, spec, measurements, item_vectors, seed)
@@ -137,7 +158,7 @@ def _goalrec() -> Parts:
             raise ValueError(f"goals: {error}") from error
         return goalrec_learner.GoalRecLearner(agent, log, world)
 
-    return Parts(goalrec_config.GoalRecConfig, goalrec_config.SPACE, learner)
+    return Parts(goalrec_config.GoalRecConfig, goalrec_config.SPACE, learner, check)
 
 
 def _wide_and_deep() -> Parts:

@@ -19,6 +19,7 @@ from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec import validation
 from tfrec.data import item_vectors, storage
 from tfrec.errors import UserError
+from tfrec.serving import golden
 from tfrec.training import loop, summaries
 from tfrec.training import run as runs
 from tfrec.training.options import option
@@ -71,7 +72,9 @@ def main(_):
 
     def keep(name: str) -> None:
         kept = about | {"seed": config.seed, storage.UNTRAINED: data.num_untrained_items}
-        agent.trained(data.vocabulary, kept).save(run.directory / name)
+        trained = agent.trained(data.vocabulary, kept)
+        trained.save(run.directory / name)
+        golden.tied_goals(trained)  # warns
 
     train(method.log_rounds)
     off = run.directory / "agent_off"

@@ -127,7 +127,8 @@ def tune(
       **arguments: `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
 
     Raises:
-      UserError: as `tuning.tune`; or if a field is not of the method's space.
+      UserError: as `tuning.tune`; or if a field is not of the method's space, or one of its
+        choices does not fit the log and the goals.
     """
     unknown = [field for field in fields if field not in evaluation.method.space]
     if unknown:
@@ -137,6 +138,16 @@ def tune(
         )
     space = evaluation.method.space
     space = {f: (choices or {}).get(f, space[f]) for f in fields or space}
+    for field, values in space.items():
+        for value in values:
+            config = dataclasses.replace(evaluation.base, **{field: value})
+            try:
+                evaluation.method.check(config, evaluation.spec)
+            except ValueError as error:
+                raise UserError(
+                    f"--fields: {field}={value!r} cannot be tried: {error}; or name the fields "
+                    f"to tune without {field}"
+                ) from error
     base = options.resolved(evaluation.base)
     told = {
         **(about or {}),

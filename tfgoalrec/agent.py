@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfgoalrec import goals, relabel, trained
+from tfgoalrec import calibration, goals, relabel, trained
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
@@ -149,11 +149,26 @@ def default_goals(
 
     A default goal weighs a column's windows from now to the end by 1, d, d^2, ...
     with d the configured discount: far windows are mostly noise to a single step.
+
+    Raises:
+      ValueError: if a goal is not well formed, names what is not measured, or weighs what
+        `far_windows` leaves without an advantage.
     """
+    weights_of = _weights(config, spec, measurements)
+    unranked = calibration.discarded(config.far_windows, measurements)
+    for name, weights in weights_of.items():
+        calibration.check_goal(name, weights, unranked)
+    return {name: goals.named(measurements, weights) for name, weights in weights_of.items()}
+
+
+def _weights(
+    config: GoalRecConfig, spec: types.DataSpec, measurements: Measurements
+) -> dict[str, dict[str, float]]:
+    """The goals of `default_goals`, as weights of measurements in raw units."""
     if config.goals:
         parsed = [goals.parse(text) for text in config.goals]
         names.check_distinct("goal", (name for name, _ in parsed))
-        return {name: goals.named(measurements, weights) for name, weights in parsed}
+        return dict(parsed)
     found = {}
     for column in config.goal_columns or spec.feedback_names:
         spec.feedback_index(column)  # it must be one of the log's
@@ -163,7 +178,7 @@ def default_goals(
             for rank, part in enumerate(sorted(windows, key=lambda part: part.first))
         }
         if weights:
-            found[column] = goals.named(measurements, weights)
+            found[column] = weights
         elif config.goal_columns:
             raise ValueError(f"goal_columns names {column!r}, of which no window is measured")
     return found

@@ -19,15 +19,18 @@ An exit is one event with little noise where a far window is a sum with much. Go
 linear and rankings stay inner products: only the weights of the goal move with the state.
 
 The paper has nothing of the kind; `far_windows=learned` switches it off, and `exit` leaves
-nothing of what was learned of far windows.
+nothing of what was learned of far windows. Measurements that `exit` leaves without any
+advantage, such as `click@0..` and `mean(click)`, cannot rank items: no goal may weigh them
+(`check_goal`).
 """
 
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec.measurements import Measurements
+from tfgoalrec.measurements import Measurement, Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec.replay.episodes import Rows
 
@@ -50,11 +53,7 @@ class Moments(NamedTuple):
 
 def prepare(model: WorldModel, measurements: Measurements) -> None:
     """Tells a model which of its measurements are of the exit, and which come after it."""
-    parts = [
-        (p.kind, p.column, p.first, p.last) for p in measurements.parts for _ in range(p.size)
-    ]
-    after = np.array([kind == "sum" and first > 0 for kind, _, first, _ in parts])
-    leaving = np.array([part == ("sum", "exit", 0, 0) for part in parts])
+    after, leaving = _after(measurements), _leaving(measurements)
     mean, std = measurements.mean.numpy(), measurements.std.numpy()
     model.after.assign(after.astype(np.float32))
     model.origin.assign(-mean / std)  # where a measurement of 0 lies
@@ -117,7 +116,59 @@ def exit_alone(measurements: Measurements) -> np.ndarray:
     return _now(measurements).astype(np.float32)
 
 
+def discarded(far_windows: str, measurements: Measurements) -> dict[str, str]:
+    """Columns that have the same advantage for every item, and the option that makes it so.
+
+    With `far_windows=exit` these are the columns that are neither of this step alone nor a
+    window after it whose loss at the exit is known.
+    """
+    if far_windows != "exit":
+        return {}
+    follows = _after(measurements) & _leaving(measurements).any()
+    ranked = _now(measurements) | follows
+    return {
+        column: "far_windows=exit"
+        for column, kept in zip(measurements.columns, ranked, strict=True)
+        if not kept
+    }
+
+
+def check_goal(name: str, weighed: Mapping[str, float], unranked: Mapping[str, str]) -> None:
+    """Refuses a goal that weighs a column by which items cannot be ranked.
+
+    Args:
+      name: of the goal.
+      weighed: weight of each column.
+      unranked: what `discarded` returned.
+
+    Raises:
+      ValueError: naming the goal, the columns and the option.
+    """
+    wrong = [column for column, weight in weighed.items() if weight and column in unranked]
+    if wrong:
+        raise ValueError(
+            f"goal {name!r} weighs {', '.join(wrong)}: {unranked[wrong[0]]} gives every item "
+            "the same advantage there. It ranks by this step (e.g. click@0) and, where exit@0 "
+            "is measured, by windows after it (e.g. click@1..); weigh those, or choose "
+            "far_windows=calibrated"
+        )
+
+
+def _after(measurements: Measurements) -> np.ndarray:
+    """Which columns are sums over steps after this one alone, bool [M]."""
+    return _columns(measurements, lambda part: part.kind == "sum" and part.first > 0)
+
+
+def _leaving(measurements: Measurements) -> np.ndarray:
+    """Which columns say that the user leaves after this step, bool [M]."""
+    return _columns(measurements, lambda p: (p.kind, p.column, p.last) == ("sum", "exit", 0))
+
+
 def _now(measurements: Measurements) -> np.ndarray:
     """Which columns are of this step alone, bool [M]."""
-    now = [p.kind == "sum" and p.last == 0 for p in measurements.parts for _ in range(p.size)]
-    return np.array(now)
+    return _columns(measurements, lambda part: part.kind == "sum" and part.last == 0)
+
+
+def _columns(measurements: Measurements, of: Callable[[Measurement], bool]) -> np.ndarray:
+    """Which columns belong to measurements of a kind, bool [M]."""
+    return np.repeat([of(part) for part in measurements.parts], measurements.size)

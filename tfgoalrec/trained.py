@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import acting
+from tfgoalrec import acting, calibration
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
@@ -40,6 +40,7 @@ class TrainedAgent(tf.Module):
       named_goals: goals by name, each float [M] of unit length.
       vocabulary: raw ids.
       about: data fingerprint, seed and the like.
+      discarded: columns that no goal may weigh, see `calibration.discarded`.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class TrainedAgent(tf.Module):
         self.measurements, self.world_model = measurements, world_model
         self.named_goals = dict(named_goals)
         self.vocabulary, self.about = vocabulary, dict(about)
+        self.discarded = calibration.discarded(config.far_windows, measurements)
 
     def goal(self, name: str) -> np.ndarray:
         """A named goal, float [M].
@@ -129,5 +131,11 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
         vocabulary_lib.load(directory),
         about["about"],
     )
+    try:
+        for name, goal in agent.named_goals.items():
+            weighed = dict(zip(measurements.columns, goal.tolist(), strict=True))
+            calibration.check_goal(name, weighed, agent.discarded)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; train the agent again") from error
     checkpoint.read(directory / _CHECKPOINT, _Weights(agent))
     return agent

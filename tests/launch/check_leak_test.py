@@ -73,7 +73,8 @@ def test_mistakes_are_explained(data, tmp_path, capsys):
         ("--shares=0.5,2", "expected numbers from 0 to 1"),
         ("--nouse_goal", "one of the arms is without the goal input"),
         ("--measurements=step@1..", "the check needs click@0"),
-        ("--measurements=likes@0", "no column 'likes'"),
+        ("--measurements=likes@0", "--measurements: measurement 'likes@0': no column 'likes'"),
+        ("--goals=a = 1*click@9", "--goals: goal names 'click@9'"),
     ):
         assert flags.call("launch.check_leak", [*base, bad]) == 2
         assert said in capsys.readouterr().err

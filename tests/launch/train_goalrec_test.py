@@ -111,6 +111,18 @@ def test_declared_measurements_and_goals(embedded_data, narrow, tmp_path):
         (["--goals=clicks"], "--goals: goal 'clicks'; expected e.g."),
         (["--goals=a = 1*click@9"], "--goals: goal names 'click@9'; the measurements are"),
         (["--goals=a = 0*click@0"], "--goals: goal {'click@0': 0.0} weighs nothing"),
+        (
+            [
+                "--far_windows=exit",
+                "--measurements=click@0..,exit@0,mean(click)",
+                "--goals=total = 1*click@0..",
+            ],
+            "--goals: goal 'total' weighs click@0..: far_windows=exit gives",
+        ),
+        (
+            ["--far_windows=exit", "--measurements=click@0,click@1.."],
+            "--goals: goal 'click' weighs click@1..: far_windows=exit gives",
+        ),
         (["--advantage=linear"], "--advantage=linear"),
         (["--hindsight_share=2"], "--hindsight_share=2.0: hindsight_share is 2.0"),
         (["--log_rounds=many"], "log_rounds"),

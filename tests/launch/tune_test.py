@@ -119,6 +119,20 @@ def test_mistakes_are_messages_and_leave_nothing(command, tmp_path, arguments, m
     assert not out.exists()
 
 
+def test_a_choice_under_which_the_goal_ranks_nothing_is_refused(
+    embedded_data, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    command = (
+        "--method=goalrec", f"--data={embedded_data}", "--world=truth", f"--out={out}",
+        "--measurements=click@0..,exit@0", "--goals=total = 1*click@0..",
+    )  # fmt: skip
+    assert tune(*command) == 2
+    said = capsys.readouterr().err
+    assert "--fields: far_windows='exit' cannot be tried: goals: goal 'total' weighs" in said
+    assert not out.exists()
+
+
 def test_another_study_of_the_same_name_is_refused(study, command, capsys):
     assert tune(*command, f"--out={study}", "--hidden=9") == 2
     assert "hidden: was 8, is now 9" in capsys.readouterr().err

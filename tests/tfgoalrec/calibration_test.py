@@ -56,6 +56,44 @@ def test_the_exit_alone_speaks_for_what_follows():
     np.testing.assert_array_equal(calibration.exit_alone(small.fitted(NAMES)), [1, 0, 0, 1, 0])
 
 
+def test_measurements_that_the_exit_leaves_without_an_advantage():
+    def columns(*names):
+        return list(calibration.discarded("exit", small.fitted(names)))
+
+    # Of this step, or of steps after it whose loss at the exit is known.
+    assert columns("click@0", "exit@0", "click@1..3", "step@1..", "watch@2") == []
+    assert columns("click@0..", "click@0..2", "exit@0") == ["click@0..", "click@0..2"]
+    assert columns("mean(click)", "embedding(click)", "exit@0", "click@0") == [
+        "mean(click)", "embedding(click)[0]", "embedding(click)[1]",
+    ]  # fmt: skip
+    # Without the exit nothing speaks for the steps after this one.
+    assert columns("click@0", "click@1..", "exit@1..") == ["click@1..", "exit@1.."]
+    for kept in ("calibrated", "learned"):
+        assert calibration.discarded(kept, small.fitted(("click@0..", "mean(click)"))) == {}
+
+
+@pytest.mark.parametrize("head", ["bilinear", "mlp"])
+def test_the_discarded_columns_are_those_under_which_all_items_tie(head):
+    model, measured = made(head)
+    calibration.prepare(model, measured)
+    model.slope.assign(calibration.exit_alone(measured))
+    discarded = calibration.discarded("exit", measured)
+    observation = small.observations(BATCH)
+    for place, column in enumerate(measured.columns):
+        goal = tf.one_hot(tf.fill([BATCH], place), len(measured.columns))
+        scores = model.scores(model.encode(observation, goal), goal).numpy()  # [B, A]
+        tied = np.ptp(scores, axis=1).max() < 1e-5
+        assert tied == (column in discarded), column
+
+
+def test_a_goal_on_a_discarded_measurement_is_refused_by_name():
+    calibration.check_goal("now", {"click@0": 1.0, "mean(click)": 0.0}, {"mean(click)": "x=y"})
+    with pytest.raises(ValueError, match=r"goal 'ctr' weighs mean\(click\): x=y gives every"):
+        calibration.check_goal(
+            "ctr", {"click@0": 1.0, "mean(click)": -0.1}, {"mean(click)": "x=y"}
+        )
+
+
 def test_only_windows_after_this_step_end_with_the_exit():
     model, measured = made()
     calibration.prepare(model, measured)

@@ -49,6 +49,15 @@ def test_the_opened_agent_scores_as_the_kept_one(kept):
     assert opened.vocabulary.items.tolist() == made.vocabulary.items.tolist()
 
 
+def test_a_goal_that_ranks_nothing_is_refused(tmp_path):
+    made = small.agent(far_windows="exit", goals=("now = 1*click@0",))
+    made.named_goals["taste"] = np.ones(made.measurements.dim, np.float32)
+    made.trained(small.ids(), {}).save(tmp_path)
+    message = r"agent.json: goal 'taste' weighs mean\(click\), embedding.*far_windows=exit"
+    with pytest.raises(UserError, match=message):
+        trained.load(tmp_path)
+
+
 def test_the_named_goals_are_kept(kept):
     made, folder = kept
     opened = trained.load(folder)

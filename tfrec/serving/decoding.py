@@ -32,6 +32,7 @@ class Decoder:
         self.padding = tf.constant(PADDING[item_dtype], item_dtype)
         self._columns = tuple(ranker.measurements.columns)
         self._std = tf.constant(np.asarray(ranker.measurements.std, np.float32))  # [M]
+        self._discarded = dict(ranker.discarded)
         self._goal_names = tuple(ranker.named_goals)
         # Row 0 stands for "no name": the request's own vector is used then.
         rows = [ranker.named_goals[name] for name in self._goal_names]
@@ -120,13 +121,28 @@ class Decoder:
         )
         named = tf.gather(self._goals, index)  # [B, M]
         goal = tf.where((index > 0)[:, None], named, goal)
+        goal = self._ranks(goal, "goal")
         return _unit(goal, f"goal (or a goal_name: {known})")
 
     def weights(self, weights: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         """Unit goals from the worth of raw units: g_j ~ weight_j x std_j, [B, M]."""
         weights = rows(self._width(weights, "weights"), batch, "weights")
         weights = tf.debugging.assert_all_finite(weights, "weights must be finite")
+        weights = self._ranks(weights, "weights")
         return _unit(weights * self._std, "weights")
+
+    def _ranks(self, goals: tf.Tensor, name: str) -> tf.Tensor:
+        """The same goals; refuses weights of columns that rank no items."""
+        if not self._discarded:
+            return goals
+        option = next(iter(self._discarded.values()))
+        places = [self._columns.index(column) for column in self._discarded]
+        message = (
+            f"{name} must be 0 for {', '.join(self._discarded)}: {option} gives every item the "
+            "same advantage there"
+        )
+        weighed = tf.gather(goals, places, axis=1)  # [B, discarded]
+        return checked(goals, tf.debugging.assert_equal(weighed, 0.0, message))
 
     def _width(self, goals: tf.Tensor, name: str) -> tf.Tensor:
         right = tf.debugging.assert_equal(

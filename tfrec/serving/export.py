@@ -9,6 +9,7 @@ A version is complete or absent (see `numbered`): it is written in a hidden sibl
 loaded afresh and compared with the agent, and only then renamed.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -111,6 +112,12 @@ def check(ranker: ranker_lib.Ranker) -> str:
             raise errors.UserError(
                 f"goal {name!r}: {goal.tolist()}; expected {width} finite weights, one not 0"
             )
+        for column, weight in zip(ranker.measurements.columns, goal, strict=True):
+            if weight and column in ranker.discarded:
+                raise errors.UserError(
+                    f"goal {name!r} weighs {column}: {ranker.discarded[column]} gives every "
+                    "item the same advantage there; train again without that weight"
+                )
     return "string" if strings else "int64"
 
 
@@ -162,8 +169,13 @@ def _write(
             f"{error}. If its shortlist lacks an item, a float32 table or a larger shortlist "
             "may hold it"
         ) from error
-    spec, measurements = ranker.spec, ranker.measurements
-    warmup.write(asked, version, item_dtype, len(spec.feedback), len(measurements.columns))
+    spec = ranker.spec
+    weights = golden.weighable(ranker).tolist()
+    warmup.write(asked, version, item_dtype, len(spec.feedback), weights)
+    tied = golden.tied_goals(ranker)
+    if tied:
+        limit = f"Goals under which every item has the same score: {', '.join(tied)}."
+        metadata = dataclasses.replace(metadata, limits=(*metadata.limits, limit))
 
     ranking = _ranking(ranker, table, shortlist)
     manifest = manifest_lib.describe(ranker, number, item_dtype, signatures, metadata, ranking)

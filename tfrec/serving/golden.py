@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tfrec import errors, types
 from tfrec.serving import model_path, requests
 from tfrec.serving import ranker as ranker_lib
 
 TOLERANCE = 1e-5  # in standardised units, relative to the largest of an answer if above 1
+_SAME = 1e-6  # scores whose range is below this differ by rounding alone; relative as above
 GOLDEN = pathlib.Path("assets.extra", "golden")
 
 
@@ -38,8 +40,7 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
 
     def ask(history: tuple[requests.RawId, ...], **rest: Any) -> requests.Request:
         if "goal_name" not in rest:
-            drawn = random.normal(size=len(ranker.measurements.columns))
-            rest["goal"] = tuple(float(np.float32(weight)) for weight in drawn)
+            rest["goal"] = tuple(random_goals(ranker, random, 1)[0].tolist())
         rows = tuple(tuple(map(feedback, ranker.spec.feedback)) for _ in history)
         return requests.Request(history, rows, k=k, **rest)
 
@@ -61,15 +62,60 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
     ]
 
 
-def weighted(asked: Sequence[requests.Request]) -> list[requests.Request]:
+def random_goals(
+    ranker: ranker_lib.Ranker, random: np.random.Generator, count: int
+) -> np.ndarray:
+    """Normal weights of the columns that goals may weigh, 0 for others; float32 [count, M]."""
+    drawn = random.normal(size=(count, len(ranker.measurements.columns)))
+    return np.float32(drawn * weighable(ranker))
+
+
+def weighable(ranker: ranker_lib.Ranker) -> np.ndarray:
+    """1 for columns that goals may weigh, else 0; float [M]."""
+    return np.array([float(c not in ranker.discarded) for c in ranker.measurements.columns])
+
+
+def weighted(
+    ranker: ranker_lib.Ranker, asked: Sequence[requests.Request]
+) -> list[requests.Request]:
     """The same requests for `rank_weights`: their goals taken for weights in raw units."""
-    width = max(len(request.goal) for request in asked)
+    every = tuple(weighable(ranker).tolist())
     return [
-        dataclasses.replace(
-            request, goal=(), goal_name="", weights=request.goal or (1.0,) * width
-        )
+        dataclasses.replace(request, goal=(), goal_name="", weights=request.goal or every)
         for request in asked
     ]
+
+
+def tied_goals(ranker: ranker_lib.Ranker) -> list[str]:
+    """Named goals under which every item has the same score, in every golden request.
+
+    Such a goal recommends the first item of the vocabulary to everyone; a warning is logged.
+    """
+    if ranker.spec.num_candidates < 2:
+        return []
+    dense = {raw: place + 1 for place, raw in enumerate(ranker.vocabulary.items.tolist())}
+    observation = _observation(ranker.spec, questions(ranker), dense)
+    model, rows = ranker.world_model, len(observation.step)
+
+    @tf.function
+    def score_all(goals: tf.Tensor) -> tf.Tensor:
+        return model.scores(model.encode(observation, goals), goals)
+
+    tied = []
+    for name, goal in ranker.named_goals.items():
+        unit = np.float32(goal / np.linalg.norm(goal))
+        scores = score_all(tf.constant(np.tile(unit, (rows, 1)))).numpy()  # [B, A]
+        largest = np.maximum(1.0, np.abs(scores).max(axis=1))
+        if (np.ptp(scores, axis=1) <= _SAME * largest).all():
+            tied.append(name)
+            logging.warning(
+                "goal %r: every item has the same score in all %d requests that were tried, so "
+                "the first item is recommended to everyone; train longer, or state the goal by "
+                "other measurements",
+                name,
+                rows,
+            )
+    return tied
 
 
 def _stranger(items: Sequence[Any]) -> requests.RawId:
@@ -178,7 +224,7 @@ def write(
     """
     item_dtype = "string" if isinstance(ranker.vocabulary.items.tolist()[0], str) else "int64"
     (version / GOLDEN).mkdir(parents=True)
-    for signature, questions in (("rank", asked), ("rank_weights", weighted(asked))):
+    for signature, questions in (("rank", asked), ("rank_weights", weighted(ranker, asked))):
         answers = reference(ranker, questions)
         if item_dtype == "string":
             encoded = [[raw.encode() for raw in row] for row in answers["item"]]

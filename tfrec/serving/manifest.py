@@ -105,6 +105,7 @@ def describe(
         "named_goals": {
             name: np.asarray(goal, float).tolist() for name, goal in ranker.named_goals.items()
         },
+        "discarded": dict(ranker.discarded),
         "signatures": tensors(named, _MEANING),
         "ranking": ranking,
         "data": dict(metadata.data),

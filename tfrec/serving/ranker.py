@@ -83,6 +83,8 @@ class Ranker(Protocol):
       named_goals: business goals by name, each a float [M] direction in
         standardised units.
       world_model: the predictor.
+      discarded: columns that no goal may weigh because all items have the same advantage
+        there, each with the option that makes it so.
     """
 
     spec: types.DataSpec
@@ -90,3 +92,4 @@ class Ranker(Protocol):
     measurements: Measurements
     named_goals: Mapping[str, np.ndarray]
     world_model: WorldModel
+    discarded: Mapping[str, str]

@@ -35,7 +35,7 @@ def measure(
     random = np.random.default_rng(1)
     found = []
     for _ in range(draws):
-        goals = random.normal(size=(len(asked), len(ranker.measurements.columns)))
+        goals = golden.random_goals(ranker, random, len(asked))
         questions = [
             dataclasses.replace(request, goal=tuple(goal), goal_name="")
             for request, goal in zip(asked, goals.tolist(), strict=True)

@@ -17,7 +17,7 @@ def write(
     version: pathlib.Path,
     item_dtype: str,
     num_feedback: int,
-    num_measurements: int,
+    weights: Sequence[float],
 ) -> None:
     """Records a ranker's warm-up requests: each signature, one request and a batch.
 
@@ -26,7 +26,7 @@ def write(
       version: the version directory.
       item_dtype: `string` or `int64`.
       num_feedback: F.
-      num_measurements: M.
+      weights: of each measurement column in requests for `rank_weights`, [M].
     """
     some_item = next(request.candidates[:1] for request in asked if request.candidates)
     logs = []
@@ -35,7 +35,7 @@ def write(
         for batch in (asked[:1], asked):
             inputs = requests.arrays(batch, named, item_dtype, num_feedback)
             if "weights" in inputs:
-                inputs["weights"] = np.ones([len(batch), num_measurements], np.float32)
+                inputs["weights"] = np.tile(np.float32(weights), (len(batch), 1))  # [B, M]
             if named == "predict_measurements":
                 ids = [requests.Request(candidates=some_item)] * len(batch)
                 candidates = requests.arrays(ids, named, item_dtype, num_feedback)

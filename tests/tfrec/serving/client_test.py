@@ -45,7 +45,7 @@ def test_python_saved_model_grpc_and_rest_agree_on_the_golden_requests(served):
     name, path, clients, _ = served
     ranker, model = RANKERS[name], loaded.ExportedModel(path)
     asked = golden.questions(ranker)
-    for batch in (asked, golden.weighted(asked)):
+    for batch in (asked, golden.weighted(ranker, asked)):
         agent = golden.reference(ranker, batch)
         answers = {"process": model.rank(batch)}
         for door, asks in clients.items():

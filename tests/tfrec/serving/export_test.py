@@ -134,6 +134,24 @@ def test_goals_that_cannot_be_served():
             export.check(ranker)
 
 
+def test_a_goal_that_weighs_what_ranks_nothing_is_refused():
+    ranker = fake_ranker.FakeRanker()
+    ranker.discarded = {"watch@1..": "far_windows=exit"}
+    with pytest.raises(errors.UserError, match=r"goal 'watch' weighs watch@1\.\.: far_windows"):
+        export.check(ranker)
+
+
+def test_a_goal_under_which_all_items_tie_is_named(tmp_path, caplog):
+    ranker = fake_ranker.FakeRanker()
+    ranker.world_model.table[:, 1].assign(tf.fill([8], 0.25))
+    version = export.export(ranker, tmp_path)
+    said = json.loads((version / files.MANIFEST).read_text())
+    assert said["limits"][-1] == "Goals under which every item has the same score: watch."
+    assert "every item has the same score: watch" in (version / "model_card.md").read_text()
+    assert "goal 'watch': every item has the same score in all 9 requests" in caplog.text
+    assert golden.tied_goals(fake_ranker.FakeRanker()) == []
+
+
 def test_a_directory_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.UserError, match="file/export: cannot export there"):

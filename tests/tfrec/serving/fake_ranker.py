@@ -86,3 +86,4 @@ class FakeRanker:
         self.measurements = Measurements()
         self.named_goals = {"clicks": np.array([1.0, 0.0]), "watch": np.array([0.0, 1.0])}
         self.world_model = LinearWorldModel(bilinear)
+        self.discarded: dict[str, str] = {}

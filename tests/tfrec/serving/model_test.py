@@ -94,6 +94,30 @@ def test_steps_beyond_the_cap_count_as_the_last_step(model):
     assert answer["score"][:, 0] == pytest.approx([1.2, 1.2])
 
 
+@pytest.fixture(scope="module")
+def without_watch(tmp_path_factory):
+    ranker = fake_ranker.FakeRanker()
+    ranker.named_goals.pop("watch")
+    ranker.discarded = {"watch@1..": "far_windows=exit"}
+    return Model(ranker, tmp_path_factory.mktemp("discarded"))
+
+
+@pytest.mark.parametrize(
+    ("signature", "asked"),
+    [("rank", {"goal": (1.0, 0.1)}), ("rank_weights", {"weights": (0.0, -2.0)})],
+)
+def test_weights_of_a_measurement_that_ranks_nothing_are_refused(
+    without_watch, signature, asked
+):
+    name = next(iter(asked))
+    said = rf"{name} must be 0 for watch@1\.\.: far_windows=exit gives every item the same"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+        without_watch.ask(requests.Request(**asked), signature=signature)
+    allowed = requests.Request(**{name: (2.0, 0.0)})
+    assert without_watch.ask(allowed, signature=signature)["valid"].all()
+    assert without_watch.items(requests.Request(goal_name="clicks")) == BY_CLICKS
+
+
 def test_named_goals_and_vectors_share_a_batch(model):
     named = requests.Request(goal_name="watch")
     answer = model.ask(named, requests.Request(goal=CLICKS))
