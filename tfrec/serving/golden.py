@@ -67,7 +67,7 @@ def random_goals(
 ) -> np.ndarray:
     """Normal weights of the columns that goals may weigh, 0 for others; float32 [count, M]."""
     drawn = random.normal(size=(count, len(ranker.measurements.columns)))
-    return np.float32(drawn * weighable(ranker))
+    return (drawn * weighable(ranker)).astype(np.float32)
 
 
 def weighable(ranker: ranker_lib.Ranker) -> np.ndarray:

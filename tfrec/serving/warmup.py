@@ -35,7 +35,8 @@ def write(
         for batch in (asked[:1], asked):
             inputs = requests.arrays(batch, named, item_dtype, num_feedback)
             if "weights" in inputs:
-                inputs["weights"] = np.tile(np.float32(weights), (len(batch), 1))  # [B, M]
+                row = np.asarray(weights, np.float32)
+                inputs["weights"] = np.tile(row, (len(batch), 1))  # [B, M]
             if named == "predict_measurements":
                 ids = [requests.Request(candidates=some_item)] * len(batch)
                 candidates = requests.arrays(ids, named, item_dtype, num_feedback)
