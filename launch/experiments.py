@@ -27,6 +27,7 @@ from tfrec.training import loop
 from tfrec.training import run as runs
 
 _TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
+_LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
 _SIZES = ("batch", "embedding", "units", "hidden", "stream")
 _VALIDATION_SESSIONS = 6  # of each validation user, at each score
 
@@ -264,12 +265,14 @@ class Setting(NamedTuple):
     Attributes:
       data: the prepared log.
       spec: what methods see: the log's spec with the environment's candidates.
+      log: training sessions as methods see them, with the environment's noise.
       judge: the world that test users live in: neither delay nor noise.
-      world: the world that methods play in.
+      world: the world that methods play in, and that reports feedback late if it is so.
     """
 
     data: storage.PreparedData
     spec: types.DataSpec
+    log: types.Episodes
     judge: session.World
     world: session.World
 
@@ -288,11 +291,12 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
     judge = base
     if wanted < data.spec.num_items:
         judge = variants.with_candidates(base, wanted)
-    world = judge
+    world, log = judge, data.episodes("train")
     if environment.startswith("high_variance"):
         mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
         world = variants.HighVariance(judge, mode=mode)
-    return Setting(data, judge.spec, judge, world)
+        log = world.disturbed(log, _LOG_SEED)
+    return Setting(data, judge.spec, log, judge, world)
 
 
 def configuration(
@@ -339,9 +343,8 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
 
 
 def _learner(method: str, config: Any, here: Setting, seed: int) -> methods.Learner:
-    log = here.data.episodes("train")
-    vectors = methods.item_vectors(config, log, here.spec)
-    return methods.get(method).make(config, here.spec, log, here.world, vectors, seed)
+    vectors = methods.item_vectors(config, here.log, here.spec)
+    return methods.get(method).make(config, here.spec, here.log, here.world, vectors, seed)
 
 
 def _judge(
@@ -403,7 +406,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         method=methods.get(method),
         base=base,
         spec=here.spec,
-        log=here.data.episodes("train"),
+        log=here.log,
         world=here.world,
         judge=here.judge,
         starts=trials.starts(here.data, scale.test_users, _VALIDATION_SESSIONS),

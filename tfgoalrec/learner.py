@@ -64,11 +64,19 @@ class GoalRecLearner(tf.Module):
 
     def _fill(self, replay: EpisodeReplay, log: types.Episodes, block: int = 2048) -> None:
         """Stores the log's sessions; with more than fit, the last ones stay."""
-        measure = tf.function(self.agent.measurements.standardised, reduce_retracing=True)
+        measure = tf.function(self._reported, reduce_retracing=True)
         for start in range(max(0, len(log.length) - replay.capacity), len(log.length), block):
             part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
             label = measure(part)
             replay.add(part, label, tf.zeros([len(label), self.agent.measurements.dim]))
+
+    def _reported(self, episodes: types.Episodes) -> tf.Tensor:
+        """Measurements of logged or played sessions as this world reports them, [B, T, M].
+
+        The state is what happened; what is learned of it is late in some worlds.
+        """
+        told = session.observed(self._world(), episodes)
+        return self.agent.measurements.standardised(told)
 
     @property
     def acting(self) -> tf.Module:
@@ -135,9 +143,7 @@ class GoalRecLearner(tf.Module):
         policy = acting.explore(agent.averaged, goal, config.action_epsilon, config.action_pool)
         world = cast(session.World, self._world())  # only called with a world
         episodes = session.rollout(world, policy, starts, seeds[4])
-        # It learns what it is told, late in some worlds; the state is what happened.
-        told = session.observed(world, episodes)
-        self.replay.add(episodes, agent.measurements.standardised(told), goal)
+        self.replay.add(episodes, self._reported(episodes), goal)
         clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {
             "play/reward_clicks": tf.reduce_mean(clicks),

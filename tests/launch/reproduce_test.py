@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from launch import experiments, flags, reproduction
@@ -82,6 +83,22 @@ def finished(tmp_path_factory):
     arguments = ("--table=1", "--scale=smoke", "--methods=goalrec_off", f"--out={out}")
     assert flags.call("launch.reproduce", arguments) == 0
     return out, arguments
+
+
+def test_the_log_has_the_noise_of_the_environment(finished):
+    out, _ = finished
+    calm, noisy = (
+        experiments.setting(out, "embedded", environment, SMOKE)
+        for environment in ("vanilla", "high_variance")
+    )
+    before, after = calm.log.feedback[..., 0], noisy.log.feedback[..., 0]
+    np.testing.assert_array_equal(before, calm.data.episodes("train").feedback[..., 0])
+    steps = calm.log.length.sum()
+    changed = np.sum(before != after) / steps
+    assert 0.02 < changed < 0.3
+    assert abs(after.sum() - before.sum()) / steps < 0.05
+    for name in ("item", "length", "exited", "history_feedback"):
+        np.testing.assert_array_equal(getattr(noisy.log, name), getattr(calm.log, name))
 
 
 def test_cells_fill_the_table(finished):

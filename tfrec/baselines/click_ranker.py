@@ -141,6 +141,9 @@ class ClickRanker(BaselineLearner):
         clicked = tf.clip_by_value(reward, 0.0, 1.0)[..., None]  # [B, T, 1]
         self.replay.add(episodes, clicked, tf.zeros([tf.shape(reward)[0], 1]))
 
+    def clear(self) -> None:
+        self.replay.clear()
+
     def predict(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
         """Click logit of one item for each state, float [B]; item is int32 [B]."""
         return self.network.logit(observation, item)

@@ -170,6 +170,11 @@ class DynaQLearner(learning.BaselineLearner):
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
         self.replay.add(episodes, reward)
 
+    def clear(self) -> None:
+        self.replay.clear()
+        if self.user is not None:
+            self.simulated.clear()
+
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         config = self.config
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(5)), tf.int32)  # [5, 2]

@@ -37,6 +37,9 @@ class BaselineConfig:
     batch: int = option(256, "steps of experience in a batch")
     # Schedule.
     replay_sessions: int = option(20480, "sessions that the replay holds")
+    keep_log: bool = option(
+        True, "keep the log's sessions in the replay when play begins; else they are dropped"
+    )
     sessions_per_round: int = option(2048, "sessions played in a round")
     updates_per_round: int = option(60, "updates in a round")
     log_rounds: int = option(10, "rounds of learning from the log alone, before any play")
@@ -96,6 +99,10 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
 
     @abc.abstractmethod
+    def clear(self) -> None:
+        """Drops all sessions that were stored."""
+
+    @abc.abstractmethod
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """One gradient step on a batch of the replay. Graph code.
 
@@ -149,7 +156,8 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     @tf.function(reduce_retracing=True)
     def _store(self, episodes: types.Episodes) -> None:
-        self.store(episodes, episodes.feedback[..., 0])
+        """Stores logged or played sessions with the reward as this world reports it."""
+        self.store(episodes, session.observed(self._world(), episodes).feedback[..., 0])
 
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world, after the rounds on the log) and updates."""
@@ -159,6 +167,8 @@ class BaselineLearner(tf.Module, abc.ABC):
             optimizer.learning_rate.assign(share * rate)
         logs: dict[str, float | np.ndarray] = {}
         if self._world() is not None and unit >= config.log_rounds:
+            if unit == config.log_rounds and not config.keep_log:
+                self.clear()
             played = (unit - config.log_rounds) / max(1, config.play_rounds - 1)
             epsilon = config.action_epsilon + played * (
                 config.action_epsilon_end - config.action_epsilon
@@ -182,7 +192,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         )
         starts = types.Starts(*(tf.gather(x, chosen) for x in starts))
         episodes = session.rollout(world, self.explore(epsilon), starts, seeds[1])
-        self.store(episodes, session.observed(world, episodes).feedback[..., 0])
+        self._store(episodes)
         clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {
             "play/reward_clicks": tf.reduce_mean(clicks),

@@ -363,6 +363,9 @@ class RainbowLearner(BaselineLearner):
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
         self.replay.add(episodes, reward)
 
+    def clear(self) -> None:
+        self.replay.clear()
+
     @tf.autograph.experimental.do_not_convert  # it takes longer to convert than to trace
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)

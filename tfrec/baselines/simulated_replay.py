@@ -61,6 +61,10 @@ class SimulatedReplay(tf.Module):
         """Steps held, int64."""
         return tf.minimum(self.added, self.capacity)
 
+    def clear(self) -> None:
+        """Drops every step."""
+        self.added.assign(0)
+
     def add(self, steps: Steps) -> None:
         """Stores B steps over the oldest ones, B at most the capacity."""
         batch = tf.shape(steps.item, tf.int64)[0]

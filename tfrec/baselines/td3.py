@@ -295,6 +295,9 @@ class Td3Learner(BaselineLearner):
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
         self.replay.add(episodes, reward)
 
+    def clear(self) -> None:
+        self.replay.clear()
+
     def policy(self) -> session.Policy:
         def policy(turn: session.Turn) -> tf.Tensor:
             state = self.online.state(turn.observation)

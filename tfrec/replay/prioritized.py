@@ -60,6 +60,11 @@ class Priorities(tf.Module):
         live = tf.sequence_mask(length, self.step.shape[1], tf.float32)  # [B, T]
         self._assign(slot, live * self.largest)
 
+    def clear(self) -> None:
+        """Forgets the priorities of all steps."""
+        self.step.assign(tf.zeros_like(self.step))
+        self.session.assign(tf.zeros_like(self.session))
+
     def draw(self, batch: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Draws steps in proportion to their priorities, one from each of B equal shares.
 

@@ -92,6 +92,12 @@ class TransitionReplay(tf.Module):
         no_goal = tf.zeros([tf.shape(episodes.length)[0], 1])
         self.sessions.add(episodes, reward[..., None], no_goal)
 
+    def clear(self) -> None:
+        """Drops every session; the replay must be filled again before it is asked."""
+        self.sessions.clear()
+        if self.priorities is not None:
+            self.priorities.clear()
+
     def sample(self, batch: int, seed: tf.Tensor) -> Transitions:
         """Draws B steps. Graph code; the replay must hold at least one session.
 

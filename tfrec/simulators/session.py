@@ -335,13 +335,19 @@ def starts_of(episodes: types.Episodes) -> types.Starts:
     return types.Starts(episodes.user, episodes.history_item, episodes.history_feedback)
 
 
-def observed(world: World, episodes: types.Episodes) -> types.Episodes:
-    """What a learner in this world is told of sessions that were played in it.
+def observed(world: World | None, episodes: types.Episodes) -> types.Episodes:
+    """Sessions with the feedback that is reported to a learner in this world.
 
-    A world with `observed` of its own reports feedback late (see `variants`); what it
-    reports is what a learner may learn from. Histories and metrics keep the true answers.
+    A world with `observed` of its own reports feedback late (see `variants`). Every session
+    that a learner stores passes through here, whether it was logged or played. Histories
+    and metrics keep the true answers.
+
+    Args:
+      world: the world in which the learner plays; None reports everything at once.
+      episodes: sessions as they happened.
     """
-    return world.observed(episodes) if hasattr(world, "observed") else episodes
+    report = getattr(world, "observed", None)
+    return report(episodes) if report else episodes
 
 
 def has_repeats(episodes: types.Episodes) -> bool:

@@ -13,13 +13,17 @@ As printed, y_t explodes (the equation has the root 1.618: its variance is 0.2, 
   trend-diff  y_t = 2 y_{t-1} - y_{t-2} + eps_t, a local linear trend, added to the logit
               and begun again from 0 every 10 steps
 
-In each, y is of one user, and is 0 before a session.
+In each, y is of one user, and is 0 before a session. Played sessions have the noise when
+they are played; `HighVariance.disturbed` puts it on the clicks of a log. Both are reported
+late by `session.observed`.
 """
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, types
@@ -99,19 +103,30 @@ class HighVariance(tf.Module):
         """
         if distort is not None:
             raise ValueError("a HighVariance world has a distortion of its own")
+        return self._step(state, item, seed, lambda _, noisy: noisy)
+
+    def _step(
+        self,
+        state: NoisyState,
+        item: tf.Tensor,
+        seed: tf.Tensor,
+        click_probability: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    ) -> tuple[NoisyState, tf.Tensor, tf.Tensor]:
+        """One step, with a click probability from the one without and the one with noise."""
         seeds = tf.random.experimental.stateless_split(seed, 2)
         shock = tf.random.stateless_normal(tf.shape(item), seeds[0]) * NOISE_VARIANCE**0.5
         noise = self.next_noise(state, shock)
         if self.mode == "literal":
 
-            def noisy(logit: tf.Tensor) -> tf.Tensor:
-                return tf.clip_by_value(tf.sigmoid(logit) + noise, 0.0, 1.0)
+            def distorted(logit: tf.Tensor) -> tf.Tensor:
+                noisy = tf.clip_by_value(tf.sigmoid(logit) + noise, 0.0, 1.0)
+                return click_probability(tf.sigmoid(logit), noisy)
         else:
 
-            def noisy(logit: tf.Tensor) -> tf.Tensor:
-                return tf.sigmoid(logit + noise)
+            def distorted(logit: tf.Tensor) -> tf.Tensor:
+                return click_probability(tf.sigmoid(logit), tf.sigmoid(logit + noise))
 
-        after, feedback, left = self.world.step(state.world, item, seeds[1], noisy)
+        after, feedback, left = self.world.step(state.world, item, seeds[1], distorted)
         return NoisyState(after, noise, state.noise, state.step + 1), feedback, left
 
     def next_noise(self, state: NoisyState, shock: tf.Tensor) -> tf.Tensor:
@@ -125,6 +140,62 @@ class HighVariance(tf.Module):
         age = state.step % TREND_STEPS  # steps of this trend so far
         latest, before = tf.where(age < 1, 0.0, latest), tf.where(age < 2, 0.0, before)
         return 2.0 * latest - before + shock
+
+    def disturbed(self, log: types.Episodes, seed: int, block: int = 1024) -> types.Episodes:
+        """Logged sessions with the noise of this world on their clicks.
+
+        Items, lengths and exits stay as logged. A logged click is kept or changed so that,
+        over the base world's own click probability p, the click has the noisy probability q:
+        a click stays with min(1, q / p), a step without one gets one with
+        max(0, (q - p) / (1 - p)). Where the click changes, the step's other feedback is
+        drawn by the base world for the new click.
+
+        Args:
+          log: sessions, numpy arrays.
+          seed: of the noise; the same seed gives the same sessions.
+          block: sessions at a time.
+
+        Returns:
+          Sessions as numpy arrays.
+        """
+        replayed = tf.function(self._disturbed_feedback, reduce_retracing=True)
+        feedback = [
+            replayed(
+                types.Episodes(*(tf.constant(x[start : start + block]) for x in log)),
+                tf.constant([seed, start]),
+            ).numpy()
+            for start in range(0, len(log.length), block)
+        ]
+        return log._replace(feedback=np.concatenate(feedback) if feedback else log.feedback)
+
+    def _disturbed_feedback(self, log: types.Episodes, seed: tf.Tensor) -> tf.Tensor:
+        """Feedback of logged sessions with noise on the clicks, float [B, T, F]."""
+        steps = tf.shape(log.item)[1]
+        live = tf.sequence_mask(log.length, steps)  # [B, T]
+
+        def advance(
+            t: tf.Tensor, state: NoisyState, found: tf.TensorArray
+        ) -> tuple[tf.Tensor, NoisyState, tf.TensorArray]:
+            logged = log.feedback[:, t]  # [B, F]
+            clicked = logged[:, 0] > 0.0
+
+            def kept_or_changed(clean: tf.Tensor, noisy: tf.Tensor) -> tf.Tensor:
+                stays = tf.math.divide_no_nan(noisy, clean)
+                begins = tf.math.divide_no_nan(noisy - clean, 1.0 - clean)
+                return tf.clip_by_value(tf.where(clicked, stays, begins), 0.0, 1.0)
+
+            step_seed = tf.random.experimental.stateless_fold_in(seed, t)
+            item = tf.maximum(log.item[:, t], 1)  # padding is replayed too, and left out below
+            state, drawn, _ = self._step(state, item, step_seed, kept_or_changed)
+            changed = tf.logical_and(live[:, t], (drawn[:, 0] > 0.0) != clicked)
+            return t + 1, state, found.write(t, tf.where(changed[:, None], drawn, logged))
+
+        found = tf.TensorArray(tf.float32, steps, element_shape=log.feedback[:, 0].shape)
+        state = self.reset(session.starts_of(log))
+        _, _, found = tf.while_loop(
+            lambda t, *_: t < steps, advance, (tf.constant(0), state, found)
+        )
+        return tf.transpose(found.stack(), [1, 0, 2])  # [B, T, F]
 
     def observed(self, episodes: types.Episodes) -> types.Episodes:
         """What a learner is told: column 0 `delay` steps late, the rest as it was.

@@ -6,8 +6,10 @@ import tensorflow as tf
 import tf_keras
 
 from tests.tfgoalrec import small
+from tests.tfrec.simulators import scripted
 from tfrec.baselines import learning
-from tfrec.simulators import session
+from tfrec.replay.episodes import EpisodeReplay
+from tfrec.simulators import session, variants
 
 
 class Counting(learning.BaselineLearner):
@@ -15,17 +17,24 @@ class Counting(learning.BaselineLearner):
 
     checked = ("loss",)
 
-    def __init__(self, config, log):
-        super().__init__(config, small.SPEC, log, None, 0, "counting")
+    def __init__(self, config, log, world=None):
+        super().__init__(config, small.SPEC, log, world, 0, "counting")
         self.weight = tf.Variable(0.0)
         self.optimizer = tf_keras.optimizers.Adam(config.learning_rate)
         self.optimizer.build([self.weight])
         self.stored = tf.Variable(0.0)
+        self.last = tf.Variable(tf.zeros([2, 5]), shape=[None, 5])
+        self.replay = EpisodeReplay(small.SPEC, 8, 1)
         self.bad = tf.Variable(-1)
         self.fill(log, capacity=2)
 
     def store(self, episodes, reward):
         self.stored.assign_add(tf.reduce_sum(reward))
+        self.last.assign(reward)
+        self.replay.add(episodes, reward[..., None], tf.zeros([tf.shape(reward)[0], 1]))
+
+    def clear(self):
+        self.replay.clear()
 
     def update(self):
         return {"loss": tf.constant(2.0)}, self.bad.read_value()
@@ -51,6 +60,33 @@ def test_the_optimiser_follows_the_schedule():
 def test_only_the_last_sessions_that_fit_are_stored():
     learner = Counting(CONFIG, small.sessions())
     assert float(learner.stored) == 2.0 + 0.0  # clicks of sessions 1 and 2; 0 had 3
+
+
+def test_the_logs_rewards_are_reported_as_late_as_those_of_play():
+    world = variants.HighVariance(scripted.ScriptedWorld(small.SPEC, True), delay=3)
+    learner = Counting(CONFIG, small.sessions(), world)
+    # Session 1 clicks at steps 1 and 4 of 0..4: the first is reported at step 4 as well.
+    # Session 2 has one step and no click.
+    np.testing.assert_array_equal(learner.last, [[0, 0, 0, 0, 2], [0, 0, 0, 0, 0]])
+    at_once = Counting(CONFIG, small.sessions())
+    np.testing.assert_array_equal(at_once.last, [[0, 1, 0, 0, 1], [0, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize(("keep_log", "sessions"), [(True, 2 + 3), (False, 3)])
+def test_the_log_is_kept_or_dropped_when_play_begins(keep_log, sessions):
+    config = learning.BaselineConfig(
+        keep_log=keep_log,
+        log_rounds=1,
+        play_rounds=1,
+        sessions_per_round=3,
+        updates_per_round=1,
+    )
+    world = scripted.ScriptedWorld(small.SPEC, True)
+    learner = Counting(config, small.sessions(), world)
+    learner.advance()
+    assert np.count_nonzero(learner.replay.length) == 2
+    learner.advance()
+    assert np.count_nonzero(learner.replay.length) == sessions
 
 
 def test_what_is_not_finite_stops_it():

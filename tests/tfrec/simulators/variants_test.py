@@ -161,6 +161,51 @@ def test_clicks_are_told_three_steps_late_and_all_by_the_last_step():
     assert all(getattr(told, name) is getattr(episodes, name) for name in same)
 
 
+def logged(users, steps, seed=0):
+    """Sessions of chance lengths whose clicks have the coin's probability; arrays."""
+    draw = np.random.default_rng(seed)
+    length = draw.integers(1, steps + 1, users)
+    live = np.arange(steps) < length[:, None]
+    click = (draw.random((users, steps)) < 1 / (1 + math.exp(-LOGIT))) * live
+    return types.Episodes(*(np.asarray(x) for x in sessions(click, length)))
+
+
+@pytest.mark.parametrize("mode", variants.MODES)
+def test_without_noise_a_log_stays_as_it_is(mode, monkeypatch):
+    monkeypatch.setattr(variants, "NOISE_VARIANCE", 0.0)
+    log = logged(50, 5)
+    found = variants.HighVariance(CoinWorld(), mode).disturbed(log, seed=3, block=20)
+    for name in log._fields:
+        np.testing.assert_array_equal(getattr(found, name), getattr(log, name), name)
+
+
+def test_noise_on_a_log_is_that_of_play():
+    # The first step's y has variance .2, so a click has the probability E[sigmoid(l + y)].
+    log, steps = logged(MANY, 2), 2
+    found = variants.HighVariance(CoinWorld()).disturbed(log, seed=3)
+    _, _, played = noise_of("stable", steps)
+    for step in range(steps):
+        live = log.length > step
+        rate = found.feedback[live, step, 0].mean()
+        assert rate == pytest.approx(played[step].mean(), abs=5 * 0.5 / math.sqrt(live.sum()))
+    # Most clicks are kept, in either direction some are not.
+    before, after = log.feedback[:, 0, 0], found.feedback[:, 0, 0]
+    assert 0.02 < after[before == 0].mean() < 0.15
+    assert 0.85 < after[before == 1].mean() < 0.98
+    # Other feedback is drawn anew only where the click changed; nothing follows the end.
+    same = before == after
+    np.testing.assert_array_equal(found.feedback[same, 0], log.feedback[same, 0])
+    assert (found.feedback[~same, 0, 1] < 1.0).all()  # the coin's: a probability
+    assert (found.feedback[log.length == 1, 1, 0] == 0).all()
+
+
+def test_literal_noise_makes_a_logged_session_all_clicks_or_none():
+    found = variants.HighVariance(CoinWorld(), "literal").disturbed(logged(400, 12), seed=1)
+    late = found.feedback[found.length == 12, 9:12, 0].mean(axis=1)
+    assert set(np.unique(late)) <= {0.0, 1.0}
+    assert 0.3 < late.mean() < 0.7
+
+
 @pytest.mark.parametrize("delay", [0, 1, 2, 3, 5, 9])
 def test_no_click_is_lost_by_any_delay(delay):
     draw = np.random.default_rng(delay)
