@@ -33,7 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -103,7 +103,9 @@ class Latency(NamedTuple):
     rounds: int
 
 
-def ranker(items: int, width: int, advantage: str = "bilinear") -> Ranker:
+def ranker(
+    items: int, width: int, advantage: Literal["bilinear", "mlp"] = "bilinear"
+) -> Ranker:
     """A GoalRec model with random weights whose item vectors are [items, width]."""
     config = GoalRecConfig(item_vector=width - 1, advantage=advantage)
     spec = types.DataSpec(random_log.FEEDBACK, items, 1, history_length=HISTORY, max_steps=30)

@@ -32,35 +32,44 @@ from tfrec.metrics import session as metrics
 from tfrec.report import results
 from tfrec.simulators import embedded, playing, session
 from tfrec.training import finite
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckLeakConfig:
+class CheckLeakConfig(Options):
     """Where to learn and to judge, and how much of everything."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option(worlds.TRUTH, worlds.HELP)
     out: str = option("runs/leak", "folder for the report")
     shares: tuple[float, ...] = option(
-        (1.0, 0.5, 0.0), "shares of hindsight goals to try beside --hindsight_share, each 0..1"
+        (1.0, 0.5, 0.0),
+        "shares of hindsight goals to try beside --hindsight_share",
+        at_least=0,
+        at_most=1,
+        distinct=True,
     )
-    seeds: int = option(3, "seeds of each arm")
-    first_seed: int = option(0, "the first of them; the others follow")
-    steps: int = option(20000, "steps of test users on which predictions are judged, at most")
-    states: int = option(2000, "of these, the states in which items are ranked, at most")
-    candidates: int = option(120, "items ranked in each state, at most")
-    max_users: int = option(2000, "test users who play, at most")
-    sessions_per_user: int = option(2, "sessions that each of them plays")
+    seeds: int = option(3, "seeds of each arm", at_least=1)
+    first_seed: int = option(
+        0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
+    )
+    steps: int = option(
+        20000, "steps of test users on which predictions are judged, at most", at_least=1
+    )
+    states: int = option(
+        2000, "of these, the states in which items are ranked, at most", at_least=1
+    )
+    candidates: int = option(120, "items ranked in each state, at most", at_least=2)
+    max_users: int = option(2000, "test users who play, at most", at_least=1)
+    sessions_per_user: int = option(2, "sessions that each of them plays", at_least=1)
 
     def __post_init__(self):
-        for name in ("seeds", "steps", "states", "max_users", "sessions_per_user"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if any(not 0.0 <= share <= 1.0 for share in self.shares):
-            raise ValueError(f"shares is {self.shares}; expected numbers from 0 to 1")
-        if self.candidates < 2:
-            raise ValueError(f"candidates is {self.candidates}; expected at least 2")
+        super().__post_init__()
+        if self.first_seed + self.seeds - 1 > MAX_SEED:
+            raise ValueError(
+                f"first_seed is {self.first_seed}; expected at most "
+                f"{MAX_SEED - self.seeds + 1} with seeds={self.seeds}"
+            )
 
 
 flags.define(CheckLeakConfig)

@@ -19,22 +19,22 @@ import rich
 from launch import flags
 from tfrec.data import storage
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(Options):
     """How much of everything."""
 
     out: str = option(
         "runs/demo", "folder for all results; it must not exist yet, or be a demo's"
     )
-    users: int = option(6000, "users in the embedded log")
-    seeds: int = option(3, "seeds of GoalRec and of Rainbow")
-    epochs: int = option(12, "passes over the log when fitting users, at most")
-    log_rounds: int = option(16, "rounds of learning from the log")
-    play_rounds: int = option(30, "rounds of play and learning")
-    updates_per_round: int = option(60, "updates in a round")
+    users: int = option(6000, "users in the embedded log", at_least=1)
+    seeds: int = option(3, "seeds of GoalRec and of Rainbow", at_least=1)
+    epochs: int = option(12, "passes over the log when fitting users, at most", at_least=1)
+    log_rounds: int = option(16, "rounds of learning from the log", at_least=1)
+    play_rounds: int = option(30, "rounds of play and learning", at_least=1)
+    updates_per_round: int = option(60, "updates in a round", at_least=1)
     play_in: Literal["truth", "fitted"] = option(
         "truth", "environment of play: the embedded truth, or the users fitted on the log"
     )

@@ -23,25 +23,22 @@ from tfrec.metrics import session as metrics
 from tfrec.report import evaluation, results, tables
 from tfrec.serving import golden
 from tfrec.simulators import playing
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Options):
     """What plays, where, and where the report goes."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("runs/simulator", worlds.HELP)
-    agents: tuple[str, ...] = option((), "name=folder of a trained agent; a name for each seed")
+    agents: tuple[str, ...] = option(
+        (), "name=folder of a trained agent; a name for each seed", distinct=True
+    )
     out: str = option("runs/evaluation", "folder for the report")
-    sessions_per_user: int = option(4, "sessions that each test user plays")
-    max_users: int = option(2000, "test users at most")
-    seed: int = option(1, "seed of the played sessions")
-
-    def __post_init__(self):
-        for name in ("sessions_per_user", "max_users"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+    sessions_per_user: int = option(4, "sessions that each test user plays", at_least=1)
+    max_users: int = option(2000, "test users at most", at_least=1)
+    seed: int = option(1, "seed of the played sessions", at_least=0, at_most=MAX_SEED)
 
 
 flags.define(EvaluateConfig)

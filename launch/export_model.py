@@ -9,7 +9,7 @@ The model is loaded afresh and compared with the agent before its directory appe
 import dataclasses
 import json
 import pathlib
-from typing import Any
+from typing import Any, Literal
 
 import rich
 from rich import markup
@@ -20,32 +20,35 @@ from tfrec import errors
 from tfrec.data import storage
 from tfrec.serving import export, export_policy, manifest
 from tfrec.serving import policy as policy_lib
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportModelConfig:
+class ExportModelConfig(Options):
     """What to export and where to."""
 
     agent: str = option("", "folder of a trained agent of GoalRec")
     policy: str = option("", "instead, a policy that launch.train_imrl wrote")
     out: str = option("export", "folder of numbered versions")
-    version: int | None = option(None, "version number; by default the next free one")
+    version: int | None = option(
+        None, "version number; by default the next free one", at_least=1, at_most=2**63 - 1
+    )
     name: str = option(
         "", "what the model is called in its manifest and card; by default goalrec or policy"
     )
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"
     )
-    table: str = option(
+    table: Literal["float32", "bfloat16", "int8"] = option(
         "float32",
-        "precision of the item table, float32, bfloat16 or int8: smaller tables find a "
+        "precision of the item table: smaller ones find a "
         "shortlist that is then scored exactly",
     )
     shortlist: int | None = option(
         None,
         "items that a fully connected head scores, found by a search that stands in for it; "
         "0 for all items; by default 2000, and all of a catalogue less than twice as large",
+        at_least=0,
     )
     results: str = option(
         "",
@@ -54,6 +57,7 @@ class ExportModelConfig:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if bool(self.agent) == bool(self.policy):
             raise ValueError("give --agent or --policy, one of them")
         asked = {"data": self.data, "shortlist": self.shortlist is not None}

@@ -123,7 +123,7 @@ class Wanted:
       scale: its name.
       simulators: only these; empty for those of the figure.
       methods: only these; empty for those of the figure.
-      seeds: of each cell; -1 for the scale's number.
+      seeds: of each cell; None for the scale's number.
       virtualtb_path: VirtualTB's folder; '' leaves VirtualTB out.
     """
 
@@ -132,12 +132,12 @@ class Wanted:
     scale: str
     simulators: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
-    seeds: int = -1
+    seeds: int | None = None
     virtualtb_path: str = ""
 
     @property
     def seeds_each(self) -> int:
-        return self.seeds if self.seeds >= 0 else SCALES[self.scale].seeds
+        return SCALES[self.scale].seeds if self.seeds is None else self.seeds
 
     def simulators_of(self, figure: int) -> tuple[str, ...]:
         return self.simulators or SHOWN_IN[figure]

@@ -12,18 +12,25 @@ from tfrec import types
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.simulators import calibration, fitting, user_model
-from tfrec.training.options import option, required
+from tfrec.training.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSimulatorConfig:
+class FitSimulatorConfig(Options):
     """Where the data lies and where the users go."""
 
     data: str = required("folder of prepared data, written by launch.prepare_data")
     out: str = required("folder for the user model and its report")
-    seed: int = option(0, "seed of the weights, the held-out sessions and the report")
+    seed: int = option(
+        0,
+        "seed of the weights, the held-out sessions and the report",
+        at_least=0,
+        at_most=MAX_SEED,
+    )
     target_depth: float | None = option(
-        None, "mean depth to calibrate the exits to, steps; by default the log's exits"
+        None,
+        "mean depth to calibrate the exits to, steps; by default the log's exits",
+        at_least=1,
     )
     overwrite: bool = option(False, "replace a user model that is there already")
 

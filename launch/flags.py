@@ -12,10 +12,12 @@ A script is a dataclass or two, a main, and one line to run it:
     if __name__ == "__main__":
         flags.run(main)
 
-Fields are declared with `option(default, help)` and `required(help)` of
-tfrec/training/options.py. Their annotations may be int, float, str, bool,
-`tuple[int, ...]` (also of float and str; `--units=64,32`), `Literal["a", "b"]`,
-or the first four `| None`. A script keeps its own paths in such a dataclass too.
+A configuration is a subclass of `Options` whose fields are declared with
+`option(default, help, at_least=...)` and `required(help)`, all of
+tfrec/training/options.py: a value out of its range is a mistake of the user. Annotations
+may be int, float, str, bool, `tuple[int, ...]` (also of float and str; `--units=64,32`),
+`Literal["a", "b"]`, or the first four `| None`. A script keeps its own paths in such a
+dataclass too.
 
 Exit codes: 0 done (also `--help`), 2 a mistake of the user (a message, never a
 traceback), 130 Ctrl-C, and whatever a training loop exits with.
@@ -44,6 +46,7 @@ from absl import flags as absl_flags
 
 from launch import startup
 from tfrec import errors
+from tfrec.training import options
 
 Config = TypeVar("Config")
 
@@ -78,7 +81,7 @@ def define(
             raise TypeError(
                 f"{config_class.__name__}.{field.name}: no flag for {hints[field.name]}"
             )
-        text = field.metadata.get("help", "")
+        text = options.help_of(field)
         if needed:
             text = f"{text} (required)"
         elif field.default is None:

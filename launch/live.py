@@ -29,7 +29,7 @@ from tfrec.simulators import (
     virtualtb,
 )
 from tfrec.simulators.public_playing import Policy, Turn
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 SimulatorName = Literal["recsim", "recogym", "virtualtb"]
 SIMULATORS: tuple[str, ...] = get_args(SimulatorName)
@@ -42,15 +42,15 @@ METRIC = {"recsim": "reward", "recogym": "ctr", "virtualtb": "ctr"}  # what tuni
 
 
 @dataclasses.dataclass(frozen=True)
-class SimulatorConfig:
+class SimulatorConfig(Options):
     """Which form of a simulator; of others than the one at hand nothing is looked at."""
 
     virtualtb_path: str = option("", "VirtualTB: a clone of VirtualTaobao, or its data folder")
-    candidates: int = option(10, "RecSim: documents to choose from")
-    slate: int = option(2, "RecSim: documents in a slate")
+    candidates: int = option(10, "RecSim: documents to choose from", at_least=1)
+    slate: int = option(2, "RecSim: documents in a slate", at_least=1)
     reward: Literal["watch_time", "clicks"] = option("watch_time", "RecSim: what is paid")
-    products: int = option(100, "RecoGym: products")
-    flips: int = option(50, "RecoGym: pairs of products whose clicks are swapped")
+    products: int = option(100, "RecoGym: products", at_least=1)
+    flips: int = option(50, "RecoGym: pairs of products whose clicks are swapped", at_least=0)
 
 
 def simulator(name: str, config: SimulatorConfig) -> batched.Simulator:
@@ -357,7 +357,11 @@ def _with_defaults(config: type[Any], defaults: Mapping[str, Any]) -> type[Any]:
     """The same dataclass with other defaults."""
     hints = typing.get_type_hints(config)
     fields = [
-        (field.name, hints[field.name], option(defaults[field.name], field.metadata["help"]))
+        (
+            field.name,
+            hints[field.name],
+            dataclasses.field(default=defaults[field.name], metadata=field.metadata),
+        )
         for field in dataclasses.fields(config)
         if field.name in defaults
     ]

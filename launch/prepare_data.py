@@ -22,11 +22,11 @@ from tfrec.data.sources import (
     yoochoose,
 )
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareDataConfig:
+class PrepareDataConfig(Options):
     """Where the log comes from and where the prepared data goes."""
 
     source: str = option(

@@ -20,11 +20,11 @@ from tfrec import errors
 from tfrec.data import text_columns
 from tfrec.report import style
 from tfrec.serving import loaded, requests
-from tfrec.training.options import option, required
+from tfrec.training.options import Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)
-class RecommendConfig:
+class RecommendConfig(Options):
     """One question to an exported model."""
 
     model: str = required("version folder of an exported model, e.g. export/1")
@@ -37,17 +37,19 @@ class RecommendConfig:
         "the user's feedback to each event, columns separated by semicolons, e.g. "
         "'click=1,0;watch_seconds=30,2' (raw units); 0 where not given",
     )
-    step: int = option(0, "how many of the events belong to the running session")
+    step: int = option(0, "how many of the events belong to the running session", at_least=0)
     goal: str = option("", "a named goal; by default the model's first")
     weights: tuple[str, ...] = option(
         (), "instead of a named goal: worth of one raw unit of measurements, e.g. click@0=1"
     )
     compare_goal: str = option("", "a second named goal to set beside the first")
-    k: int = option(10, "how many items")
-    candidates: tuple[str, ...] = option((), "item ids to choose from; empty for all")
-    exclude: tuple[str, ...] = option((), "item ids not to recommend")
+    k: int = option(10, "how many items", at_least=1)
+    candidates: tuple[str, ...] = option(
+        (), "item ids to choose from; empty for all", distinct=True
+    )
+    exclude: tuple[str, ...] = option((), "item ids not to recommend", distinct=True)
     show: tuple[str, ...] = option(
-        (), "measurements to show; empty for those that the goals weigh"
+        (), "measurements to show; empty for those that the goals weigh", distinct=True
     )
 
 

@@ -26,28 +26,44 @@ import rich
 from launch import experiments, figures, flags, reproduction
 from launch.pool import Job, Pool
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class ReproduceConfig:
+class ReproduceConfig(Options):
     """Which tables, at what scale, from which logs."""
 
-    table: tuple[int, ...] = option((1, 2, 3), "tables of the paper: 1, 2, 3")
+    table: tuple[int, ...] = option(
+        (1, 2, 3), "tables of the paper: 1, 2, 3", at_least=1, at_most=3, distinct=True
+    )
     scale: Literal["smoke", "sample", "full"] = option("smoke", "how much of everything")
     movielens: str = option("", "MovieLens-25M: folder or archive with its ratings")
     taobao: str = option("", "Taobao UserBehavior: file, folder or archive")
     yoochoose: str = option("", "YooChoose: folder or file of its clicks")
-    figure: tuple[int, ...] = option((), "figures of IMRL's paper, instead of tables: 2, 3")
+    figure: tuple[int, ...] = option(
+        (),
+        "figures of IMRL's paper, instead of tables: 2, 3",
+        at_least=2,
+        at_most=3,
+        distinct=True,
+    )
     simulators: tuple[str, ...] = option(
-        (), "figures: only these of recsim, recogym, virtualtb; empty for all of a figure"
+        (),
+        "figures: only these of recsim, recogym, virtualtb; empty for all of a figure",
+        distinct=True,
     )
     virtualtb_path: str = option("", "figures: a clone of VirtualTaobao")
     out: str = option("", "folder of all cells; runs/reproduction-<scale> if empty")
-    methods: tuple[str, ...] = option((), "only these methods; empty for all of a table")
-    trials: int = option(-1, "settings tried for each method; -1 for the scale's number")
-    seeds: int = option(-1, "seeds of each cell; -1 for the scale's number")
-    jobs: int = option(0, "processes at once; 0 for one for each core")
+    methods: tuple[str, ...] = option(
+        (), "only these methods; empty for all of a table", distinct=True
+    )
+    trials: int | None = option(
+        None, "settings tried for each method; by default the scale's number", at_least=0
+    )
+    seeds: int | None = option(
+        None, "seeds of each cell; by default the scale's number", at_least=1
+    )
+    jobs: int = option(0, "processes at once; 0 for one for each core", at_least=0)
     report_only: bool = option(False, "run nothing; write the tables of what is there")
 
 
@@ -76,9 +92,9 @@ def main(_):
             config.report_only,
         )
     scale = experiments.SCALES[config.scale]
-    if config.trials >= 0:
+    if config.trials is not None:
         scale = dataclasses.replace(scale, trials=config.trials)
-    if config.seeds >= 0:
+    if config.seeds is not None:
         scale = dataclasses.replace(scale, seeds=config.seeds)
     logs = {name: getattr(config, name) for name in ("movielens", "taobao", "yoochoose")}
     logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}

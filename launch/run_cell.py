@@ -13,11 +13,11 @@ from typing import Literal
 
 from launch import experiments, flags, pool
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class RunCellConfig:
+class RunCellConfig(Options):
     """Which cell, and what to do."""
 
     out: str = option("runs/reproduction", "folder of all cells")
@@ -29,10 +29,13 @@ class RunCellConfig:
     method: tuple[str, ...] = option(
         ("goalrec",),
         "methods or controls, one after the other; prepare: only prepares the data",
+        distinct=True,
     )
-    seed: int = option(0, "seed of the cell")
+    seed: int = option(0, "seed of the cell", at_least=0, at_most=MAX_SEED)
     source: str = option("", "where the data set's log lies, to prepare it")
-    trials: int = option(0, "tune: try this many settings instead of running the cell")
+    trials: int = option(
+        0, "tune: try this many settings instead of running the cell", at_least=0
+    )
 
 
 flags.define(RunCellConfig)

@@ -12,20 +12,22 @@ import pathlib
 from typing import Literal
 
 from launch import figures, flags, live, pool
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class RunCurveConfig:
+class RunCurveConfig(Options):
     """Which cells."""
 
     out: str = option("runs/figures", "folder of all cells")
     scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
     simulator: live.SimulatorName = option("recsim", "where it plays")
     method: tuple[str, ...] = option(
-        ("imrl",), f"one after the other; {figures.CONTROLS}: levels that need no learning"
+        ("imrl",),
+        f"one after the other; {figures.CONTROLS}: levels that need no learning",
+        distinct=True,
     )
-    seed: int = option(0, "seed of the cells")
+    seed: int = option(0, "seed of the cells", at_least=0, at_most=MAX_SEED)
     virtualtb_path: str = option("", "a clone of VirtualTaobao")
 
 

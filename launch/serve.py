@@ -26,11 +26,11 @@ from launch import flags
 from tfrec import errors
 from tfrec.data import storage
 from tfrec.serving import client, page, server, service, versions
-from tfrec.training.options import option, required
+from tfrec.training.options import Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(Options):
     """What to serve."""
 
     model: str = required("folder of numbered versions, written by launch.export_model")
@@ -42,13 +42,12 @@ class ServeConfig:
     )
     ui: bool = option(False, "also a page to look at the model with, on the REST port")
     users: str = option("", "folder of prepared data; the page offers some of its test users")
-    num_users: int = option(50, "how many users the page offers")
+    num_users: int = option(50, "how many users the page offers", at_least=1)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.users and not self.ui:
             raise ValueError("users are offered on the page: pass --ui, too")
-        if self.num_users < 1:
-            raise ValueError("num_users must be at least 1")
 
 
 flags.define(ServeConfig)

@@ -15,28 +15,23 @@ from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.training import loop
 from tfrec.training import run as runs
-from tfrec.training.options import option, required
+from tfrec.training.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainBaselineConfig:
+class TrainBaselineConfig(Options):
     """What learns, from what, and where to."""
 
     method: methods.Name = required(f"what learns: {methods.HELP}")
     out: str = required("folder of the run; one that is there goes on")
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("", f"{worlds.HELP}; empty learns from the log alone")
-    seed: int = option(0, "seed of weights, batches and play")
-    save_every: int = option(10, "rounds between checkpoints")
+    seed: int = option(0, "seed of weights, batches and play", at_least=0, at_most=MAX_SEED)
+    save_every: int = option(10, "rounds between checkpoints", at_least=1)
     evaluate_every: int = option(
-        5, "rounds between plays of validation users, where there is a world"
+        5, "rounds between plays of validation users, where there is a world", at_least=1
     )
-    max_users: int = option(500, "validation users at most")
-
-    def __post_init__(self):
-        for name in ("save_every", "evaluate_every", "max_users"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+    max_users: int = option(500, "validation users at most", at_least=1)
 
 
 flags.define(TrainBaselineConfig)

@@ -22,19 +22,19 @@ from tfrec.errors import UserError
 from tfrec.serving import golden
 from tfrec.training import loop, summaries
 from tfrec.training import run as runs
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainGoalRecConfig:
+class TrainGoalRecConfig(Options):
     """Where to learn from and where to write."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("", f"{worlds.HELP}; empty learns from the log alone (GoalRec-off)")
     out: str = option("runs/goalrec", "folder of the run; one that is there goes on")
-    seed: int = option(0, "seed of weights, batches and play")
-    save_every: int = option(10, "rounds between checkpoints")
-    evaluate_every: int = option(2, "rounds between checks on held-out users")
+    seed: int = option(0, "seed of weights, batches and play", at_least=0, at_most=MAX_SEED)
+    save_every: int = option(10, "rounds between checkpoints", at_least=1)
+    evaluate_every: int = option(2, "rounds between checks on held-out users", at_least=1)
 
 
 flags.define(TrainGoalRecConfig)

@@ -12,28 +12,36 @@ goes on with it. It gets `metrics.jsonl`, TensorBoard logs, checkpoints and, at 
 import dataclasses
 
 from launch import curves, flags, live
-from tfrec.training.options import option, required
+from tfrec.training.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainImrlConfig:
+class TrainImrlConfig(Options):
     """What learns, where, and where to."""
 
     simulator: live.SimulatorName = required("what it learns in")
     method: str = required(f"what learns: {live.HELP}")
     out: str = required("folder of the run; one that is there goes on")
-    seed: int = option(0, "seed of weights and play; test sessions are always the same")
-    save_every: int = option(100, "units between checkpoints")
-    final_sessions: int = option(1_000, "sessions of the final test")
+    seed: int = option(
+        0,
+        "seed of weights and play; test sessions are always the same",
+        at_least=0,
+        at_most=MAX_SEED,
+    )
+    save_every: int = option(100, "units between checkpoints", at_least=1)
+    final_sessions: int = option(1_000, "sessions of the final test", at_least=2)
     original_sessions: int = option(
-        0, "sessions of a final test in the original environment, where it is installed"
+        0,
+        "sessions of a final test in the original environment, where it is installed",
+        at_least=0,
     )
 
     def __post_init__(self):
-        if self.save_every < 1:
-            raise ValueError(f"save_every is {self.save_every}; expected at least 1")
-        if self.final_sessions < 2:
-            raise ValueError(f"final_sessions is {self.final_sessions}; expected at least 2")
+        super().__post_init__()
+        if self.original_sessions == 1:
+            raise ValueError(
+                "original_sessions is 1; expected 0, or at least 2 for a standard error"
+            )
 
 
 _chosen: dict[str, str] = {}

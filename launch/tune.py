@@ -17,19 +17,23 @@ from typing import Literal
 from launch import flags, methods, studies, trials, worlds
 from tfrec.data import storage
 from tfrec.training import tuning
-from tfrec.training.options import option, required
+from tfrec.training.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(Options):
     """What is tuned, where it plays, and with what budget."""
 
     method: methods.Name = required(f"what is tuned: {methods.HELP}")
     out: str = required("folder for the results, and for the study unless --storage is given")
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("runs/simulator", worlds.HELP)
-    trials: int = option(20, "finished trials in all, pruned ones and earlier ones included")
-    fields: tuple[str, ...] = option((), "fields to tune; empty for all of the method's space")
+    trials: int = option(
+        20, "finished trials in all, pruned ones and earlier ones included", at_least=1
+    )
+    fields: tuple[str, ...] = option(
+        (), "fields to tune; empty for all of the method's space", distinct=True
+    )
     storage: str = option(
         "",
         "where the study lives: a database's URL, e.g. sqlite:///tuning.db, or the path of a "
@@ -38,15 +42,17 @@ class TuneConfig:
     study: str = option("", "name of the study in its storage; empty for the method's name")
     sampler: Literal["tpe", "random", "grid"] = option("tpe", "how trials are chosen")
     pruner: Literal["median", "hyperband", "none"] = option("median", "how trials end early")
-    evaluate_every: int = option(5, "rounds between scores, at which a trial may be pruned")
-    max_users: int = option(500, "validation users at most")
-    sessions_per_user: int = option(4, "sessions that each validation user plays")
-    seed: int = option(1000, "seed of each trial and of the sampler; keep it off the tables'")
-
-    def __post_init__(self):
-        for name in ("trials", "evaluate_every", "max_users", "sessions_per_user"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+    evaluate_every: int = option(
+        5, "rounds between scores, at which a trial may be pruned", at_least=1
+    )
+    max_users: int = option(500, "validation users at most", at_least=1)
+    sessions_per_user: int = option(4, "sessions that each validation user plays", at_least=1)
+    seed: int = option(
+        1000,
+        "seed of each trial and of the sampler; keep it off the tables'",
+        at_least=0,
+        at_most=MAX_SEED,
+    )
 
 
 flags.define(TuneConfig)

@@ -23,21 +23,25 @@ from launch import flags, live, studies
 from tfimrl.training import OnlineConfig, OnlineLearner
 from tfrec.simulators import batched, public_playing
 from tfrec.training import finite, options, tuning
-from tfrec.training.options import option, required
+from tfrec.training.options import MAX_SEED, Options, option, required
 
 _AT_ONCE = 2_000  # sessions that score; more are played after them
 _SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneLiveConfig:
+class TuneLiveConfig(Options):
     """What is tuned, where, and with what budget."""
 
     simulator: live.SimulatorName = required("what it learns in")
     method: str = required(f"what is tuned: {live.HELP}")
     out: str = required("folder for the results, and for the study unless --storage is given")
-    trials: int = option(6, "finished trials in all, pruned ones and earlier ones included")
-    fields: tuple[str, ...] = option((), "fields to tune; empty for all of the method's space")
+    trials: int = option(
+        6, "finished trials in all, pruned ones and earlier ones included", at_least=1
+    )
+    fields: tuple[str, ...] = option(
+        (), "fields to tune; empty for all of the method's space", distinct=True
+    )
     storage: str = option(
         "",
         "where the study lives: a database's URL, e.g. sqlite:///tuning.db, or the path of a "
@@ -45,18 +49,17 @@ class TuneLiveConfig:
     )
     sampler: Literal["tpe", "random", "grid"] = option("random", "how trials are chosen")
     pruner: Literal["median", "hyperband", "none"] = option("median", "how trials end early")
-    evaluate_every: int = option(10, "units between scores, at which a trial may be pruned")
-    score_sessions: int = option(2_000, "sessions of a score")
-    final_sessions: int = option(10_000, "sessions of a trial's last score")
-    seed: int = option(1000, "seed of each trial and of the sampler; keep it off the curves'")
-
-    def __post_init__(self):
-        for name in ("trials", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("score_sessions", "final_sessions"):
-            if getattr(self, name) < 2:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 2")
+    evaluate_every: int = option(
+        10, "units between scores, at which a trial may be pruned", at_least=1
+    )
+    score_sessions: int = option(2_000, "sessions of a score", at_least=2)
+    final_sessions: int = option(10_000, "sessions of a trial's last score", at_least=2)
+    seed: int = option(
+        1000,
+        "seed of each trial and of the sampler; keep it off the curves'",
+        at_least=0,
+        at_most=MAX_SEED,
+    )
 
 
 _chosen: dict[str, str] = {}

@@ -131,7 +131,8 @@ def fields(tree, config):
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == wanted:
             own = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
-            return own + [field for base in node.bases for field in fields(tree, base)]
+            bases = [base for base in node.bases if ast.unparse(base) != "Options"]  # no fields
+            return own + [field for base in bases for field in fields(tree, base)]
     raise AssertionError(f"no class {wanted}")
 
 

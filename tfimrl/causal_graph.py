@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec.training import finite
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 # (state [B, S], action [B, D]) -> float [B, N, N], how much slot i bears on next slot j.
 Influence = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -177,17 +177,23 @@ def independent(component: tf.Tensor, slots: Slots) -> tf.Tensor:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SetAttentionConfig:
+class SetAttentionConfig(Options):
     """The network that learns the graph; the defaults are those of Pitis et al.'s code."""
 
-    blocks: int = option(2, "attention blocks, one upon the other")
-    heads: int = option(5, "attention heads in a block, averaged")
-    hidden_layers: int = option(2, "hidden layers of each query, key and embedding net")
-    units: int = option(128, "width of every layer")
-    learning_rate: float = option(3e-4, "learning rate of Adam")
-    weight_decay: float = option(1e-5, "weight decay, as a share of the learning rate")
+    blocks: int = option(2, "attention blocks, one upon the other", at_least=1)
+    heads: int = option(5, "attention heads in a block, averaged", at_least=1)
+    hidden_layers: int = option(
+        2, "hidden layers of each query, key and embedding net", at_least=0
+    )
+    units: int = option(128, "width of every layer", at_least=1)
+    learning_rate: float = option(3e-4, "learning rate of Adam", above=0, at_most=1)
+    weight_decay: float = option(
+        1e-5, "weight decay, as a share of the learning rate", at_least=0
+    )
     sparsity: float = option(
-        0.3, "loss where all attention is on other slots; as published 0, which links all"
+        0.3,
+        "loss where all attention is on other slots; as published 0, which links all",
+        at_least=0,
     )
 
 

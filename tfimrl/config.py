@@ -5,15 +5,10 @@ no value, and this one is a choice of this project.
 """
 
 import dataclasses
+import math
+from typing import Literal
 
-from tfimrl import networks
-from tfrec.training.options import option
-
-MODES = ("faithful", "fixed")
-EXPLORATIONS = ("empowerment", "entropy", "kl")
-SUCCESSORS = ("replay", "forward")
-TWINS = ("lower", "mean")
-CRITICS = ("perceptron", "bilinear")
+from tfrec.training.options import Options, option
 
 # What tuning tries, field by field.
 SPACE: dict[str, tuple] = {
@@ -26,92 +21,93 @@ SPACE: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ImrlConfig:
+class ImrlConfig(Options):
     """Networks, optimiser, intrinsic motivation and the threshold of augmentation."""
 
     # Soft actor-critic.
     hidden: tuple[int, ...] = option(
-        (256, 256), "widths of the hidden layers (256 is the paper's, two of them ours)"
+        (256, 256),
+        "widths of the hidden layers (256 is the paper's, two of them ours)",
+        at_least=1,
+        min_length=1,
     )
-    learning_rate: float = option(3e-4, "Adam's learning rate of every part (paper)")
-    discount: float = option(0.99, "gamma, worth of the next step's reward (paper)")
-    replay_size: int = option(1_000_000, "transitions that the replay keeps (paper)")
-    batch: int = option(256, "transitions in an update (ours)")
+    learning_rate: float = option(
+        3e-4, "Adam's learning rate of every part (paper)", above=0, at_most=1
+    )
+    discount: float = option(
+        0.99, "gamma, worth of the next step's reward (paper)", at_least=0, at_most=1
+    )
+    replay_size: int = option(
+        1_000_000, "transitions that the replay keeps (paper)", at_least=1
+    )
+    batch: int = option(256, "transitions in an update (ours)", at_least=1)
     tau: float = option(
-        0.005, "how far the slow value network moves towards V in an update (ours)"
+        0.005,
+        "how far the slow value network moves towards V in an update (ours)",
+        at_least=0,
+        at_most=1,
     )
-    twins: str = option(
+    twins: Literal["lower", "mean"] = option(
         "lower",
         "what eqs 11 and 13 take of the twin Qs (the paper does not say): lower, as SAC does; "
         "mean, where rewards are noise and a session long, so that being wary adds up",
     )
-    critic: str = option(
+    critic: Literal["perceptron", "bilinear"] = option(
         "perceptron",
         "what Q is: perceptron, of state and action side by side; bilinear, a linear function "
         "of the state for each column of the action, where rewards are few and noisy (ours)",
     )
     critic_decay: float = option(
-        0.0, "weight of the squares of the critics' weights in their loss (ours)"
+        0.0, "weight of the squares of the critics' weights in their loss (ours)", at_least=0
     )
     reward_scale: float = option(
-        1.0, "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)"
+        1.0,
+        "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)",
+        above=0,
     )
     target_entropy: float = option(
-        -1.0, "H of eq 15 in nats for each number of an action; below log 2, as all laws (ours)"
+        -1.0,
+        "H of eq 15 in nats for each number of an action; below log 2, as all laws (ours)",
+        at_least=-100,
+        below=math.log(2),
     )
-    initial_temperature: float = option(1.0, "alpha of eq 15 before the first update (ours)")
+    initial_temperature: float = option(
+        1.0, "alpha of eq 15 before the first update (ours)", above=0
+    )
     # Intrinsic motivation.
-    mode: str = option(
+    mode: Literal["faithful", "fixed"] = option(
         "fixed",
         "faithful: beta weighs all of g as printed, the learned temperature enters nothing; "
         "fixed: beta weighs log p(a|s',s) and the temperature weighs -log pi (ours)",
     )
-    exploration: str = option(
+    exploration: Literal["empowerment", "entropy", "kl"] = option(
         "empowerment",
         "empowerment: IMRL; entropy: IMRL-E, without log p(a|s',s); "
         "kl: IMRL-KL, our reading of it, a penalty on states far apart in V's representation",
     )
-    beta: float = option(0.01, "weight of the intrinsic term, in scaled reward per nat (ours)")
-    successor: str = option(
+    beta: float = option(
+        0.01, "weight of the intrinsic term, in scaled reward per nat (ours)", at_least=0
+    )
+    successor: Literal["replay", "forward"] = option(
         "replay",
         "which s' eq 12 asks about: replay takes the stored a and s', forward draws a from the "
         "policy and s' from a learned Gaussian model (ours)",
     )
     # Which transitions are augmented, eq 16.
-    threshold_start: float = option(1.0, "sigma, the first threshold, in reward (paper)")
+    threshold_start: float = option(
+        1.0, "sigma, the first threshold, in reward (paper)", above=0
+    )
     threshold_max: float = option(
         1.0,
         "T_max, the most reward of a step: 1 for a click, 10 for VirtualTB (per environment)",
+        above=0,
     )
     threshold_ramp: float = option(
-        0.5, "share of the training episodes in which the threshold reaches its most (ours)"
+        0.5,
+        "share of the training episodes in which the threshold reaches its most (ours)",
+        at_least=0,
+        at_most=1,
     )
-
-    def __post_init__(self):
-        for name, choices in (
-            ("mode", MODES),
-            ("exploration", EXPLORATIONS),
-            ("successor", SUCCESSORS),
-            ("twins", TWINS),
-            ("critic", CRITICS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
-                )
-        for name in ("learning_rate", "replay_size", "batch", "reward_scale",
-                     "initial_temperature", "threshold_start", "threshold_max"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected more than 0")
-        for name in ("discount", "tau", "threshold_ramp"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        for name in ("beta", "critic_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        networks.target_entropy(self.target_entropy, 1)
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden is {self.hidden}; expected widths of at least 1")
 
     @property
     def uses_inverse(self) -> bool:

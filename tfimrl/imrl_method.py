@@ -8,6 +8,7 @@ causal graph and, by default, the critics speak of the second.
 """
 
 import dataclasses
+from typing import Literal
 
 import tensorflow as tf
 
@@ -23,8 +24,6 @@ from tfrec.training import schedule
 from tfrec.training.options import option
 
 _NONE = "none"
-_PARTNERS = ("uniform", "nearest")
-_JUDGED = ("shown", "proto")
 _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "updates")]
 
 
@@ -32,72 +31,70 @@ _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "up
 class OnlineImrlConfig(ImrlConfig):
     """The agent's numbers, and those of augmentation while it plays. All ours."""
 
-    augmentation: str = option(
+    augmentation: Literal["learned", "heuristic", "true", "none"] = option(
         "learned",
         "the graph that says what may be exchanged: learned by attention as play goes on, "
         "heuristic or true, see tfimrl/knowledge.py; none makes up nothing (IMRL-A)",
     )
-    partner: str = option("uniform", "second step of a pair: uniform, or nearest users'")
-    neighbours: int = option(50, "nearest users that a partner is drawn from")
-    pool: int = option(512, "steps among which nearest users are looked for")
-    pairs: int = option(512, "informative steps of a stretch that are tried, at most")
-    copies: int = option(1, "pairs that an informative step is tried in (CoDA has up to 2)")
-    synthetic_size: int = option(100_000, "made-up steps that the replay keeps")
-    mask_threshold: float = option(
-        0.05, "influence from which on two slots are linked (CoDA has .02, which links more)"
+    partner: Literal["uniform", "nearest"] = option(
+        "uniform", "second step of a pair: uniform, or nearest users'"
     )
-    mask_units: int = option(32, "width of the network that learns the graph")
-    mask_heads: int = option(2, "its heads")
-    mask_batch: int = option(128, "steps in an update of it")
-    mask_updates: int = option(8, "updates of it in a unit of work")
+    neighbours: int = option(50, "nearest users that a partner is drawn from", at_least=1)
+    pool: int = option(512, "steps among which nearest users are looked for", at_least=1)
+    pairs: int = option(
+        512, "informative steps of a stretch that are tried, at most", at_least=1
+    )
+    copies: int = option(
+        1, "pairs that an informative step is tried in (CoDA has up to 2)", at_least=1
+    )
+    synthetic_size: int = option(100_000, "made-up steps that the replay keeps", at_least=1)
+    mask_threshold: float = option(
+        0.05,
+        "influence from which on two slots are linked (CoDA has .02, which links more)",
+        at_least=0,
+        at_most=1,
+    )
+    mask_units: int = option(32, "width of the network that learns the graph", at_least=1)
+    mask_heads: int = option(2, "its heads", at_least=1)
+    mask_batch: int = option(128, "steps in an update of it", at_least=1)
+    mask_updates: int = option(8, "updates of it in a unit of work", at_least=1)
     mask_warm_up: int = option(
-        800, "updates of it before it is believed; untrained, it links everything"
+        800, "updates of it before it is believed; untrained, it links everything", at_least=0
     )
     update_factor: int = option(
         1,
         "updates of the agent for each that the run asks for; shrunk critics bear more",
+        at_least=1,
     )
-    final_rate: float = option(1.0, "learning rate at the run's end, as a share of the first")
+    final_rate: float = option(
+        1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+    )
     # Items.
-    judged: str = option(
+    judged: Literal["shown", "proto"] = option(
         "shown",
         "what critics judge where items are recommended: shown, the items' own features; "
         "proto, the proto-action that chose them",
     )
     softness: float = option(
-        0.2, "of shown: scores' scale in the softmax that the policy's gradient goes through"
+        0.2,
+        "of shown: scores' scale in the softmax that the policy's gradient goes through",
+        above=0,
     )
     refined: int = option(
         1,
         "of so many items that the proto-action points at, the one that the critics value most "
         "is shown at test (Wolpertinger, arXiv:1512.07679); slates of one item",
+        at_least=1,
     )
-    vectors: str = option("own", proto.VECTORS_HELP)
-    vector_width: int = option(8, "width of learned vectors")
-    vector_sessions: int = option(500, "sessions played for them, part of the run's")
+    vectors: proto.Vectors = option("own", proto.VECTORS_HELP)
+    vector_width: int = option(8, "width of learned vectors", at_least=1)
+    vector_sessions: int = option(
+        500, "sessions played for them, part of the run's", at_least=1
+    )
     jit_compile: bool = option(False, "compile updates with XLA")
 
     def __post_init__(self):
         super().__post_init__()
-        for name, choices in (
-            ("augmentation", (*knowledge.MASKS, _NONE)),
-            ("partner", _PARTNERS),
-            ("judged", _JUDGED),
-            ("vectors", proto.VECTORS),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
-                )
-        for name in ("neighbours", "pool", "pairs", "copies", "synthetic_size", "mask_units",
-                     "mask_heads", "mask_batch", "mask_updates", "refined", "update_factor",
-                     "vector_width", "vector_sessions"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        if not 0 <= self.final_rate <= 1:
-            raise ValueError(f"final_rate is {self.final_rate}; expected 0 to 1")
-        if not self.softness > 0:
-            raise ValueError(f"softness is {self.softness}; expected more than 0")
         if self.judged == "shown" and self.vectors == "views":
             raise ValueError(
                 "vectors is views with judged=shown: critics see items as they are; expected "

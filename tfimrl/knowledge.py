@@ -15,8 +15,6 @@ import tensorflow as tf
 from tfimrl import causal_graph
 from tfrec.simulators import batched, recogym, recsim, seen, virtualtb
 
-MASKS = ("learned", "heuristic", "true")
-
 # (observation [B, O], shown [B, A]) -> expected reward [B].
 Ask = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -26,7 +24,7 @@ class Knowledge(NamedTuple):
 
     Attributes:
       slots: of the observation and of what was shown.
-      graphs: influence by its name among `MASKS`, where there is one without learning.
+      graphs: `heuristic` and `true` influence, where there is one without learning.
       user_columns: of the observation, that say how alike two users are.
       ask: the expected reward of a step; None where it depends on what is hidden.
     """

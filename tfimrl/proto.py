@@ -6,14 +6,14 @@ items, those with the highest inner product of the proto-action and their featur
 come with, or, of items that have none but their number, vectors learned from what users view.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.simulators import batched, public_playing, recogym
 
-VECTORS = ("own", "views", "viewers")
+Vectors = Literal["own", "views", "viewers"]
 VECTORS_HELP = (
     "what tells of items: own, the features that they come with; views, vectors learned from "
     "what users view while they are played at random; viewers, the same of users alone, in a "
@@ -195,7 +195,7 @@ class Face(tf.Module):
 
     Args:
       simulator: who answers.
-      vectors: one of `VECTORS`; see `view_vectors`.
+      vectors: one of `Vectors`; see `view_vectors`.
       width: W of learned vectors.
       sessions: played for learned vectors.
       seed: of that play.

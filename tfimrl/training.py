@@ -13,32 +13,22 @@ import tensorflow as tf
 from tfimrl.online import Method, Stretch
 from tfrec.simulators import batched, public_playing
 from tfrec.training import finite
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 _TEST_SEED = 20_000  # of the sessions that judge, the same for every run
 
 
 @dataclasses.dataclass(frozen=True)
-class OnlineConfig:
+class OnlineConfig(Options):
     """How much is played, learned and tested. The same for every method of a comparison."""
 
-    sessions: int = option(64, "sessions played side by side")
-    stretch: int = option(8, "steps of each of them in a unit of work")
-    updates: int = option(32, "updates in a unit")
-    warm_up: int = option(10_000, "steps of all sessions before the first update")
-    total_units: int = option(1_000, "units of work in the run")
-    test_every: int = option(50, "units between tests")
-    test_sessions: int = option(256, "sessions of a test, the same in every test")
-
-    def __post_init__(self):
-        for name in ("sessions", "stretch", "total_units", "test_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("updates", "warm_up"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if self.test_sessions < 2:
-            raise ValueError(f"test_sessions is {self.test_sessions}; expected at least 2")
+    sessions: int = option(64, "sessions played side by side", at_least=1)
+    stretch: int = option(8, "steps of each of them in a unit of work", at_least=1)
+    updates: int = option(32, "updates in a unit", at_least=0)
+    warm_up: int = option(10_000, "steps of all sessions before the first update", at_least=0)
+    total_units: int = option(1_000, "units of work in the run", at_least=1)
+    test_every: int = option(50, "units between tests", at_least=1)
+    test_sessions: int = option(256, "sessions of a test, the same in every test", at_least=2)
 
 
 class OnlineLearner(tf.Module):

@@ -10,66 +10,48 @@ import tensorflow as tf
 import tf_keras
 
 from tfimrl.online import Choice, Stretch
-from tfimrl.proto import VECTORS, VECTORS_HELP, Face
+from tfimrl.proto import VECTORS_HELP, Face, Vectors
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn
 from tfrec.training import finite, schedule
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BaselineConfig:
+class BaselineConfig(Options):
     """What all online baselines have in common; the same as IMRL's where IMRL has it."""
 
-    hidden: tuple[int, ...] = option((256, 256), "widths of the hidden layers")
-    learning_rate: float = option(3e-4, "Adam's learning rate of every part")
-    final_rate: float = option(1.0, "learning rate at the run's end, as a share of the first")
-    discount: float = option(0.99, "worth of the next step's reward")
-    reward_scale: float = option(1.0, "what rewards are multiplied by before they are learned")
+    hidden: tuple[int, ...] = option(
+        (256, 256), "widths of the hidden layers", at_least=1, min_length=1
+    )
+    learning_rate: float = option(
+        3e-4, "Adam's learning rate of every part", above=0, at_most=1
+    )
+    final_rate: float = option(
+        1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+    )
+    discount: float = option(0.99, "worth of the next step's reward", at_least=0, at_most=1)
+    reward_scale: float = option(
+        1.0, "what rewards are multiplied by before they are learned", above=0
+    )
     # The state, the same for everybody, see `tfimrl.proto.Face`.
-    vectors: str = option("own", VECTORS_HELP)
-    vector_width: int = option(8, "width of learned vectors")
-    vector_sessions: int = option(500, "sessions played for them, part of the run's")
-
-    def __post_init__(self):
-        if self.vectors not in VECTORS:
-            raise ValueError(
-                f"vectors is {self.vectors!r}; expected one of {', '.join(VECTORS)}"
-            )
-        at_least_one = (
-            "batch", "replay_size", "pieces", "actor_update_period", "width", "history",
-            "neighbours", "update_factor", "vector_width", "vector_sessions",
-        )  # fmt: skip
-        for name in ("learning_rate", "reward_scale", *at_least_one):
-            least = 1 if name in at_least_one else 0
-            value = getattr(self, name, 1)
-            if value < least or value == 0:
-                expected = "at least 1" if least else "more than 0"
-                raise ValueError(f"{name} is {value}; expected {expected}")
-        shares = (
-            "discount",
-            "final_rate",
-            "tau",
-            "action_dropout",
-            "epsilon",
-            "epsilon_end",
-            "epsilon_share",
-        )
-        for name in shares:
-            if not 0 <= getattr(self, name, 0) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden is {self.hidden}; expected widths of at least 1")
+    vectors: Vectors = option("own", VECTORS_HELP)
+    vector_width: int = option(8, "width of learned vectors", at_least=1)
+    vector_sessions: int = option(
+        500, "sessions played for them, part of the run's", at_least=1
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReplayConfig(BaselineConfig):
     """Of the methods that learn from a replay."""
 
-    batch: int = option(256, "steps in an update")
-    update_factor: int = option(1, "updates for each that the run asks for")
-    replay_size: int = option(200_000, "steps that the replay keeps")
-    tau: float = option(0.005, "how far the slow networks move in an update, of the way")
+    batch: int = option(256, "steps in an update", at_least=1)
+    update_factor: int = option(1, "updates for each that the run asks for", at_least=1)
+    replay_size: int = option(200_000, "steps that the replay keeps", at_least=1)
+    tau: float = option(
+        0.005, "how far the slow networks move in an update, of the way", at_least=0, at_most=1
+    )
 
 
 class Found(NamedTuple):

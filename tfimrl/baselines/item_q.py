@@ -18,10 +18,12 @@ from tfrec.training.options import option
 class ItemQConfig(base.ReplayConfig):
     """Exploration: the share of random slates falls linearly, then stays."""
 
-    width: int = option(32, "width of an item's encoded features")
-    epsilon: float = option(1.0, "share of random slates at the start")
-    epsilon_end: float = option(0.05, "the same later")
-    epsilon_share: float = option(0.3, "share of the run in which it falls")
+    width: int = option(32, "width of an item's encoded features", at_least=1)
+    epsilon: float = option(1.0, "share of random slates at the start", at_least=0, at_most=1)
+    epsilon_end: float = option(0.05, "the same later", at_least=0, at_most=1)
+    epsilon_share: float = option(
+        0.3, "share of the run in which it falls", at_least=0, at_most=1
+    )
 
 
 class ItemQ(base.Baseline):

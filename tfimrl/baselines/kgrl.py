@@ -35,10 +35,14 @@ from tfrec.training.options import option
 class KgrlConfig(base.ReplayConfig):
     """KGRL's own numbers; all ours."""
 
-    width: int = option(16, "width of an item's vector")
-    neighbours: int = option(10, "companions of an item in the graph")
-    exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
-    random_steps: int = option(10_000, "steps at the start that are played at random")
+    width: int = option(16, "width of an item's vector", at_least=1)
+    neighbours: int = option(10, "companions of an item in the graph", at_least=1)
+    exploration_noise: float = option(
+        0.1, "standard deviation of the noise in play, each axis", at_least=0
+    )
+    random_steps: int = option(
+        10_000, "steps at the start that are played at random", at_least=0
+    )
 
 
 CONFIG = KgrlConfig

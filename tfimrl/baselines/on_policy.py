@@ -22,10 +22,16 @@ from tfrec.training.options import option
 class OnPolicyConfig(base.BaselineConfig):
     """Of all three; what the papers do not say is ours."""
 
-    learning_rate: float = option(1e-3, "Adam's learning rate of every part")
-    pieces: int = option(4, "updates from a stretch, each from other sessions of it")
+    learning_rate: float = option(
+        1e-3, "Adam's learning rate of every part", above=0, at_most=1
+    )
+    pieces: int = option(
+        4, "updates from a stretch, each from other sessions of it", at_least=1
+    )
     entropy: float = option(
-        0.001, "weight of the policy's entropy per nat, beside advantages of unit spread"
+        0.001,
+        "weight of the policy's entropy per nat, beside advantages of unit spread",
+        at_least=0,
     )
 
 

@@ -28,9 +28,15 @@ _LEFT_OUT = -1e9
 class PgprConfig(reinforce.ReinforceConfig):
     """PGPR's own numbers."""
 
-    hidden: tuple[int, ...] = option((512, 256), "widths of the layers both heads share")
-    action_dropout: float = option(0.5, "probability that a candidate is left out")
-    value_weight: float = option(1.0, "weight of the critic's loss beside the actor's")
+    hidden: tuple[int, ...] = option(
+        (512, 256), "widths of the layers both heads share", at_least=1, min_length=1
+    )
+    action_dropout: float = option(
+        0.5, "probability that a candidate is left out", at_least=0, at_most=1
+    )
+    value_weight: float = option(
+        1.0, "weight of the critic's loss beside the actor's", at_least=0
+    )
 
 
 CONFIG = PgprConfig

@@ -31,14 +31,18 @@ from tfrec.training.options import option
 class ProtoConfig(base.ReplayConfig):
     """Of all three."""
 
-    random_steps: int = option(10_000, "steps at the start that are played at random")
+    random_steps: int = option(
+        10_000, "steps at the start that are played at random", at_least=0
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeterministicConfig(ProtoConfig):
     """Of TD3 and DDPG."""
 
-    exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
+    exploration_noise: float = option(
+        0.1, "standard deviation of the noise in play, each axis", at_least=0
+    )
 
 
 class Proto(base.Baseline):

@@ -31,7 +31,7 @@ _LOG_2PI_E = 2.8378770664093453
 class ReinforceConfig(on_policy.OnPolicyConfig):
     """REINFORCE's numbers."""
 
-    width: int = option(32, "width of an item's encoded features")
+    width: int = option(32, "width of an item's encoded features", at_least=1)
 
 
 CONFIG = ReinforceConfig

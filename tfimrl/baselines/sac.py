@@ -7,6 +7,7 @@ from it by its V network in the place of slow critics.
 """
 
 import dataclasses
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -27,13 +28,12 @@ class SacConfig(proto.ProtoConfig):
     """SAC's own numbers."""
 
     target_entropy: float = option(
-        -1.0, "entropy that the temperature aims at, nats for each number of an action"
+        -1.0,
+        "entropy that the temperature aims at, nats for each number of an action",
+        at_least=-100,
+        below=math.log(2),
     )
-    initial_temperature: float = option(1.0, "temperature before the first update")
-
-    def __post_init__(self):
-        super().__post_init__()
-        networks.target_entropy(self.target_entropy, 1)
+    initial_temperature: float = option(1.0, "temperature before the first update", above=0)
 
 
 CONFIG = SacConfig

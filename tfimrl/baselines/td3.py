@@ -22,9 +22,15 @@ from tfrec.training.options import option
 class Td3Config(proto.DeterministicConfig):
     """TD3's own numbers, as in its authors' code; noise is in units of half a range."""
 
-    actor_update_period: int = option(2, "updates of the critics for each of the actor")
-    target_noise: float = option(0.2, "standard deviation of the target's noise, each axis")
-    target_noise_clip: float = option(0.5, "most that this noise moves the target, each axis")
+    actor_update_period: int = option(
+        2, "updates of the critics for each of the actor", at_least=1
+    )
+    target_noise: float = option(
+        0.2, "standard deviation of the target's noise, each axis", at_least=0
+    )
+    target_noise_clip: float = option(
+        0.5, "most that this noise moves the target, each axis", at_least=0
+    )
 
 
 CONFIG = Td3Config

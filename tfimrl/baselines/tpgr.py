@@ -38,9 +38,13 @@ _SAMPLED = 256
 class TpgrConfig(reinforce.ReinforceConfig):
     """TPGR's own numbers; the width of encoded features is not used."""
 
-    hidden: tuple[int, ...] = option((64,), "widths of each node's hidden layers")
+    hidden: tuple[int, ...] = option(
+        (64,), "widths of each node's hidden layers", at_least=1, min_length=1
+    )
     entropy: float = option(
-        0.01, "weight of the policy's entropy per nat, beside returns of unit spread"
+        0.01,
+        "weight of the policy's entropy per nat, beside returns of unit spread",
+        at_least=0,
     )
 
 

@@ -26,10 +26,12 @@ class ClickRankerConfig(BaselineConfig):
     """What the supervised rankers have beside what all baselines have."""
 
     weight_decay: float = option(
-        0.0, "share of a weight lost in an update, in learning rates (AdamW)"
+        0.0, "share of a weight lost in an update, in learning rates (AdamW)", at_least=0
     )
     embedding_noise: float = option(
-        1e-3, "deviation of the noise that item embeddings start with, beside their vectors"
+        1e-3,
+        "deviation of the noise that item embeddings start with, beside their vectors",
+        at_least=0,
     )
 
 

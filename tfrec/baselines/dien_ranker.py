@@ -42,7 +42,7 @@ class DienConfig(ClickRankerConfig):
         "latest",
         "what attention asks for: the latest interest, or the candidate (slow in play)",
     )
-    auxiliary: float = option(0.5, "alpha, weight of the auxiliary loss")
+    auxiliary: float = option(0.5, "alpha, weight of the auxiliary loss", at_least=0)
 
 
 # What `launch/tune` draws from.

@@ -54,28 +54,33 @@ SPACE: dict[str, tuple] = {
 class DynaQConfig(learning.BaselineConfig):
     """The DQN, its user model and planning."""
 
-    discount: float = option(0.95, "worth of the next step's reward against this one's")
+    discount: float = option(
+        0.95, "worth of the next step's reward against this one's", at_least=0, at_most=1
+    )
     double_q: bool = option(
         False,
         "the network chooses the next item and the target values it; else the target both",
     )
-    averaging: float = option(0.98, "decay of the averaged weights that are the target")
-    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss")
-    planning_steps: int = option(
-        5, "K: steps learned from, real and simulated, for each real one; 1 for a plain DQN"
+    averaging: float = option(
+        0.98, "decay of the averaged weights that are the target", at_least=0, at_most=1
     )
-    planning_depth: int = option(4, "simulated steps in a row from one real state")
-    planning_epsilon: float = option(0.2, "share of random items in simulated steps")
-    planning_replay: int = option(4096, "simulated steps held, the latest")
-    warm_up: int = option(120, "updates of the user model before it is planned with")
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
+    planning_steps: int = option(
+        5,
+        "K: steps learned from, real and simulated, for each real one; 1 for a plain DQN",
+        at_least=1,
+    )
+    planning_depth: int = option(4, "simulated steps in a row from one real state", at_least=1)
+    planning_epsilon: float = option(
+        0.2, "share of random items in simulated steps", at_least=0, at_most=1
+    )
+    planning_replay: int = option(4096, "simulated steps held, the latest", at_least=1)
+    warm_up: int = option(
+        120, "updates of the user model before it is planned with", at_least=0
+    )
 
     def __post_init__(self):
-        for name in ("planning_steps", "planning_depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("discount", "averaging", "planning_epsilon"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        super().__post_init__()
         if not 1 <= self.real <= self.batch:
             raise ValueError(
                 f"batch is {self.batch}; expected at least planning_steps x planning_depth, "

@@ -51,12 +51,21 @@ SPACE: dict[str, tuple] = {
 class RainbowConfig(BaselineConfig):
     """Rainbow's numbers and switches."""
 
-    discount: float = option(0.95, "worth of the next step's reward against this one's")
-    n_steps: int = option(3, "steps of reward before the bootstrap; 1 for plain Q-learning")
-    atoms: int = option(51, "atoms of the return's distribution; 1 learns its mean alone")
-    v_min: float = option(0.0, "lowest atom, discounted clicks")
+    discount: float = option(
+        0.95, "worth of the next step's reward against this one's", at_least=0, at_most=1
+    )
+    n_steps: int = option(
+        3, "steps of reward before the bootstrap; 1 for plain Q-learning", at_least=1
+    )
+    atoms: int = option(
+        51, "atoms of the return's distribution; 1 learns its mean alone", at_least=1
+    )
+    v_min: float = option(0.0, "lowest atom, discounted clicks", at_least=-1e6, at_most=1e6)
     v_max: float = option(
-        0.0, "highest atom; 0 for the highest discounted return of a training session"
+        0.0,
+        "highest atom; 0 for the highest discounted return of a training session",
+        at_least=-1e6,
+        at_most=1e6,
     )
     double_q: bool = option(True, "whether the learning network chooses the next item")
     dueling: bool = option(True, "whether value and advantage have streams of their own")
@@ -66,24 +75,26 @@ class RainbowConfig(BaselineConfig):
     )
     noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
     noise: float = option(
-        0.1, "sigma_0 of the noisy layers; the paper's 0.5 is for play without random tries"
+        0.1,
+        "sigma_0 of the noisy layers; the paper's 0.5 is for play without random tries",
+        at_least=0,
     )
     prioritized: bool = option(True, "whether steps with large errors are drawn more often")
-    priority_exponent: float = option(0.5, "alpha of the priorities")
+    priority_exponent: float = option(0.5, "alpha of the priorities", at_least=0, at_most=1)
     priority_correction: float = option(
-        0.4, "beta of the importance weights at first; it rises to 1 over the run"
+        0.4,
+        "beta of the importance weights at first; it rises to 1 over the run",
+        at_least=0,
+        at_most=1,
     )
-    target_tau: float = option(0.02, "share of the weights that an update of the target moves")
-    target_period: int = option(1, "updates between two updates of the target")
-    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss")
+    target_tau: float = option(
+        0.02, "share of the weights that an update of the target moves", at_least=0, at_most=1
+    )
+    target_period: int = option(1, "updates between two updates of the target", at_least=1)
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
 
     def __post_init__(self):
-        for name in ("n_steps", "atoms", "target_period"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("discount", "target_tau", "priority_correction"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 to 1")
+        super().__post_init__()
         if self.v_max and self.v_max <= self.v_min:
             raise ValueError(f"v_max is {self.v_max}; expected more than v_min {self.v_min}")
 

@@ -42,29 +42,42 @@ from tfrec.training.options import option
 class Td3Config(BaselineConfig):
     """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
 
-    discount: float = option(0.95, "worth of the next step's reward beside this one's")
-    n_steps: int = option(3, "steps of reward before the critics' own estimate")
-    tau: float = option(0.1, "how far the targets move towards the weights, of the way")
-    actor_update_period: int = option(2, "updates of the critics for each of the actor")
-    actor_rate: float = option(1.0, "actor's learning rate, as a share of the critics'")
-    target_noise: float = option(0.2, "standard deviation of the target's noise, each axis")
-    target_noise_clip: float = option(0.5, "most that this noise moves the target, each axis")
-    exploration_noise: float = option(0.1, "standard deviation of the noise in play, each axis")
+    discount: float = option(
+        0.95, "worth of the next step's reward beside this one's", at_least=0, at_most=1
+    )
+    n_steps: int = option(3, "steps of reward before the critics' own estimate", at_least=1)
+    tau: float = option(
+        0.1, "how far the targets move towards the weights, of the way", at_least=0, at_most=1
+    )
+    actor_update_period: int = option(
+        2, "updates of the critics for each of the actor", at_least=1
+    )
+    actor_rate: float = option(
+        1.0, "actor's learning rate, as a share of the critics'", at_least=0
+    )
+    target_noise: float = option(
+        0.2, "standard deviation of the target's noise, each axis", at_least=0
+    )
+    target_noise_clip: float = option(
+        0.5, "most that this noise moves the target, each axis", at_least=0
+    )
+    exploration_noise: float = option(
+        0.1, "standard deviation of the noise in play, each axis", at_least=0
+    )
     neighbours: float = option(
         0.0,
         "nearest items of which the critics choose: a number, or below 1 a share of the "
         "candidates; 0 or 1 shows the nearest",
+        at_least=0,
     )
-    auxiliary: float = option(0.1, "weight of DIEN's auxiliary loss")
+    auxiliary: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
 
     def __post_init__(self):
-        if self.neighbours < 0 or (self.neighbours > 1 and self.neighbours % 1):
+        super().__post_init__()
+        if self.neighbours > 1 and self.neighbours % 1:
             raise ValueError(
                 f"neighbours is {self.neighbours}; expected a whole number, or a share below 1"
             )
-        for name in ("n_steps", "actor_update_period"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
 
 
 SPACE: dict[str, tuple] = {

@@ -39,16 +39,19 @@ _LINE = 16  # buckets that a lookup moves at once: the floats of one cache line
 class WideAndDeepConfig(ClickRankerConfig):
     """Wide&Deep's numbers beside those of all rankers."""
 
-    buckets: int = option(2**18, "hash buckets of the crosses, a multiple of 16")
-    wide_events: int = option(10, "latest events crossed with the candidate")
-    wide_learning_rate: float = option(0.02, "FTRL learning rate of the crosses")
-    wide_l1: float = option(0.5, "L1 penalty of a cross, in summed log loss")
+    buckets: int = option(
+        2**18, "hash buckets of the crosses, a multiple of 16", at_least=_LINE
+    )
+    wide_events: int = option(10, "latest events crossed with the candidate", at_least=0)
+    wide_learning_rate: float = option(
+        0.02, "FTRL learning rate of the crosses", above=0, at_most=1
+    )
+    wide_l1: float = option(0.5, "L1 penalty of a cross, in summed log loss", at_least=0)
 
     def __post_init__(self):
-        if self.buckets < _LINE or self.buckets % _LINE:
+        super().__post_init__()
+        if self.buckets % _LINE:
             raise ValueError(f"buckets is {self.buckets}; expected a multiple of {_LINE}")
-        if self.wide_events < 0:
-            raise ValueError(f"wide_events is {self.wide_events}; expected 0 or more")
 
 
 # What `launch/tune` draws from.

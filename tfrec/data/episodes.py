@@ -27,7 +27,7 @@ from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 SPLITS = ("train", "validation", "test")
 _DROPPED = len(SPLITS)
@@ -35,26 +35,38 @@ _MINUTE_MS = 60_000
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareConfig:
+class PrepareConfig(Options):
     """How a log is cut into sessions and split."""
 
-    session_gap_minutes: float = option(60.0, "a longer pause starts a new session, minutes")
-    min_steps: int = option(1, "shorter sessions are dropped, steps")
-    max_steps: int = option(100, "sessions are cut after this many steps (T)")
-    history_length: int = option(50, "events before a step that a policy sees (H), events")
+    session_gap_minutes: float = option(
+        60.0, "a longer pause starts a new session, minutes", above=0, at_most=1e9
+    )
+    min_steps: int = option(1, "shorter sessions are dropped, steps", at_least=1)
+    max_steps: int = option(100, "sessions are cut after this many steps (T)", at_least=1)
+    history_length: int = option(
+        50, "events before a step that a policy sees (H), events", at_least=1
+    )
     max_items: int = option(
-        0, "keep the most frequent items of the training rows, items; 0 keeps all of them"
+        0,
+        "keep the most frequent items of the training rows, items; 0 keeps all of them",
+        at_least=0,
     )
-    min_item_rows: int = option(1, "keep items of at least this many training rows, rows")
+    min_item_rows: int = option(
+        1, "keep items of at least this many training rows, rows", at_least=1
+    )
     max_users: int = option(
-        0, "a random choice of this many users (split=user only), users; 0 keeps all of them"
+        0,
+        "a random choice of this many users (split=user only), users; 0 keeps all of them",
+        at_least=0,
     )
-    max_sessions_per_user: int = option(30, "the latest sessions kept of each user; 0: all")
+    max_sessions_per_user: int = option(
+        30, "the latest sessions kept of each user; 0: all", at_least=0
+    )
     test_fraction: float = option(
-        0.3, "share of the users (or of the sessions, by time) to test on"
+        0.3, "share of the users (or of the sessions, by time) to test on", at_least=0, below=1
     )
     validation_fraction: float = option(
-        0.1, "share of the training users (sessions) to tune on"
+        0.1, "share of the training users (sessions) to tune on", at_least=0, below=1
     )
     split: Literal["user", "time"] = option("user", "test on other users, or on later sessions")
     train_until: str = option(
@@ -63,23 +75,11 @@ class PrepareConfig:
     test_from: str = option(
         "", "split=time: test sessions start at or after this ISO time (UTC); default by share"
     )
-    seed: int = option(7, "seed of the user split")
-    shards: int = option(4, "files of each split")
+    seed: int = option(7, "seed of the user split", at_least=0, at_most=MAX_SEED)
+    shards: int = option(4, "files of each split", at_least=1)
 
     def __post_init__(self):
-        for name in ("min_steps", "max_steps", "history_length", "min_item_rows", "shards"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 1 or more")
-        for name in ("max_items", "max_users", "max_sessions_per_user"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        for name in ("test_fraction", "validation_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected 0 <= share < 1")
-        if not self.session_gap_minutes > 0:
-            raise ValueError(
-                f"session_gap_minutes is {self.session_gap_minutes}; expected more than 0"
-            )
+        super().__post_init__()
         if self.min_steps > self.max_steps:
             raise ValueError(
                 f"min_steps is {self.min_steps}; expected at most max_steps = {self.max_steps}"

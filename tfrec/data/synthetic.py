@@ -27,7 +27,7 @@ import polars as pl
 
 from tfrec import types
 from tfrec.data import schema
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 BAIT, CALM, DEEP = 0, 1, 2
 FATIGUE_STEP = np.array([2, -1, 1])  # levels, by kind
@@ -39,31 +39,59 @@ FEEDBACK = (
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticConfig:
+class SyntheticConfig(Options):
     """The ground truth and the size of the embedded log."""
 
-    num_users: int = option(3000, "users in the log")
-    sessions_per_user: int = option(5, "sessions of each user")
-    num_items: int = option(120, "items; a third of each kind, spread over the clusters")
-    num_tastes: int = option(5, "taste clusters")
-    max_steps: int = option(30, "steps after which a session is cut")
-    max_fatigue: int = option(10, "highest fatigue level")
+    num_users: int = option(3000, "users in the log", at_least=1)
+    sessions_per_user: int = option(5, "sessions of each user", at_least=1)
+    num_items: int = option(
+        120, "items; a third of each kind, spread over the clusters", at_least=1
+    )
+    num_tastes: int = option(5, "taste clusters", at_least=1)
+    max_steps: int = option(30, "steps after which a session is cut", at_least=1)
+    max_fatigue: int = option(10, "highest fatigue level", at_least=1)
     click_base: tuple[float, ...] = option(
-        (-0.6, -1.8, -2.1), "click logit of bait, calm, deep"
+        (-0.6, -1.8, -2.1),
+        "click logit of bait, calm, deep",
+        at_least=-100,
+        at_most=100,
     )
-    match: float = option(2.2, "added to the click logit when the item suits the user's taste")
-    quality: float = option(0.3, "standard deviation of an item's own click logit")
-    tiring: float = option(1.0, "taken off the click logit at full fatigue")
+    match: float = option(
+        2.2,
+        "added to the click logit when the item suits the user's taste",
+        at_least=-100,
+        at_most=100,
+    )
+    quality: float = option(
+        0.3, "standard deviation of an item's own click logit", at_least=0, at_most=100
+    )
+    tiring: float = option(
+        1.0, "taken off the click logit at full fatigue", at_least=-100, at_most=100
+    )
     watch_seconds: tuple[float, ...] = option(
-        (8.0, 20.0, 60.0), "median watch of bait, calm, deep"
+        (8.0, 20.0, 60.0), "median watch of bait, calm, deep, seconds", above=0, at_most=1e6
     )
-    watch_spread: float = option(0.5, "standard deviation of the logarithm of a watch")
-    exit_base: float = option(-3.0, "exit logit without fatigue")
-    exit_slope: float = option(4.0, "added to the exit logit at full fatigue")
-    temperature: float = option(0.25, "softmax temperature of the logging policy, in p(click)")
-    seed: int = option(7, "seed of the items, the users and the log")
+    watch_spread: float = option(
+        0.5, "standard deviation of the logarithm of a watch", at_least=0, at_most=10
+    )
+    exit_base: float = option(-3.0, "exit logit without fatigue", at_least=-100, at_most=100)
+    exit_slope: float = option(
+        4.0, "added to the exit logit at full fatigue", at_least=-100, at_most=100
+    )
+    temperature: float = option(
+        0.25, "softmax temperature of the logging policy, in p(click)", above=0
+    )
+    seed: int = option(
+        7, "seed of the items, the users and the log", at_least=0, at_most=MAX_SEED
+    )
 
     def __post_init__(self):
+        super().__post_init__()
+        for name in ("click_base", "watch_seconds"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; expected three numbers: bait, calm, deep"
+                )
         if self.num_items < 3 * self.num_tastes:
             raise ValueError(
                 f"num_items is {self.num_items}; expected at least 3 x num_tastes = "

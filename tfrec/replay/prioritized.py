@@ -13,17 +13,21 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PriorityConfig:
+class PriorityConfig(Options):
     """How strongly large errors are preferred, and how far that is corrected."""
 
-    alpha: float = option(0.5, "exponent of a step's error; 0 draws uniformly")
-    beta: float = option(0.4, "importance correction at the first draw; it rises to 1")
-    beta_draws: int = option(1000, "draws of a batch after which the correction is 1")
-    epsilon: float = option(1e-3, "added to every error, so that no step is lost")
+    alpha: float = option(0.5, "exponent of a step's error; 0 draws uniformly", at_least=0)
+    beta: float = option(
+        0.4, "importance correction at the first draw; it rises to 1", at_least=0, at_most=1
+    )
+    beta_draws: int = option(
+        1000, "draws of a batch after which the correction is 1", at_least=1
+    )
+    epsilon: float = option(1e-3, "added to every error, so that no step is lost", at_least=0)
 
 
 class Priorities(tf.Module):

@@ -15,17 +15,19 @@ from absl import logging
 
 from tfrec import errors
 from tfrec.serving import page, rest, rpc, service, versions
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class ServerConfig:
+class ServerConfig(Options):
     """Where to listen and what to watch."""
 
     host: str = option("127.0.0.1", "address to listen on; others can reach 0.0.0.0")
-    port: int = option(8500, "gRPC port; 0 for any free one")
-    rest_port: int = option(8501, "REST port; 0 for any free one")
-    poll_seconds: float = option(2.0, "how often to look for new or removed versions, seconds")
+    port: int = option(8500, "gRPC port; 0 for any free one", at_least=0, at_most=65535)
+    rest_port: int = option(8501, "REST port; 0 for any free one", at_least=0, at_most=65535)
+    poll_seconds: float = option(
+        2.0, "how often to look for new or removed versions, seconds", above=0, at_most=86400
+    )
 
 
 class Server:

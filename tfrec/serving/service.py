@@ -14,30 +14,30 @@ import prometheus_client
 from absl import logging
 
 from tfrec.serving import refusal, versions
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 @dataclasses.dataclass(frozen=True)
-class LimitsConfig:
+class LimitsConfig(Options):
     """How much one request, and all of them together, may ask."""
 
-    concurrency: int = option(4, "requests that the model works on at a time")
-    queue: int = option(64, "requests that may wait beside those; more are refused")
-    time_limit: float = option(10.0, "seconds a request may take, waiting included")
-    max_request_mib: float = option(4.0, "size of a request's body, MiB")
-    max_rows: int = option(128, "rows of a batch")
-    max_values: int = option(100_000, "values of one input, e.g. candidates of all rows")
-    max_k: int = option(1000, "how many items a request may ask for")
-    max_connections: int = option(256, "open REST connections")
-    drain_seconds: float = option(30.0, "seconds that running requests have at the end")
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if not value > 0 and not (field.name == "queue" and value == 0):
-                raise ValueError(f"{field.name} must be above 0")
+    concurrency: int = option(4, "requests that the model works on at a time", at_least=1)
+    queue: int = option(64, "requests that may wait beside those; more are refused", at_least=0)
+    time_limit: float = option(
+        10.0, "seconds a request may take, waiting included", above=0, at_most=86400
+    )
+    max_request_mib: float = option(4.0, "size of a request's body, MiB", above=0, at_most=2047)
+    max_rows: int = option(128, "rows of a batch", at_least=1)
+    max_values: int = option(
+        100_000, "values of one input, e.g. candidates of all rows", at_least=1
+    )
+    max_k: int = option(1000, "how many items a request may ask for", at_least=1)
+    max_connections: int = option(256, "open REST connections", at_least=1)
+    drain_seconds: float = option(
+        30.0, "seconds that running requests have at the end", above=0, at_most=86400
+    )
 
     @property
     def max_bytes(self) -> int:

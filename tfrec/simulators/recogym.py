@@ -18,21 +18,27 @@ import tensorflow as tf
 
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Policy, Turn, best
-from tfrec.training.options import option
+from tfrec.training.options import MAX_SEED, Options, option
 
 LATEST = 48  # views of one organic session that are kept; longer ones are 1 in 2 million
 
 
 @dataclasses.dataclass(frozen=True)
-class ChainConfig:
+class ChainConfig(Options):
     """What both environments share: products and the way between organic and bandit."""
 
-    products: int = option(100, "products that are viewed and recommended")
-    seed: int = option(42, "of the products' hidden parameters")
-    organic_to_bandit: float = option(0.25, "probability after a view")
-    bandit_to_organic: float = option(0.05, "probability after a recommendation")
-    leave: float = option(0.01, "probability of leaving after a view or recommendation")
-    recent: float = option(0.95, "what a view weighs in the recent views, per later view")
+    products: int = option(100, "products that are viewed and recommended", at_least=1)
+    seed: int = option(42, "of the products' hidden parameters", at_least=0, at_most=MAX_SEED)
+    organic_to_bandit: float = option(0.25, "probability after a view", at_least=0, at_most=1)
+    bandit_to_organic: float = option(
+        0.05, "probability after a recommendation", at_least=0, at_most=1
+    )
+    leave: float = option(
+        0.01, "probability of leaving after a view or recommendation", at_least=0, at_most=1
+    )
+    recent: float = option(
+        0.95, "what a view weighs in the recent views, per later view", at_least=0, below=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,18 +49,22 @@ class RecoGymV1Config(ChainConfig):
     was viewed last is almost all there is to learn; 100 and 50 leave room.
     """
 
-    width: int = option(5, "K, width of the vectors")
-    flips: int = option(50, "pairs of similar products whose click parameters are swapped")
-    drift: float = option(0.1, "standard deviation of a user's change between two views")
-    popularity: float = option(3.0, "standard deviation of a product's popularity")
+    width: int = option(5, "K, width of the vectors", at_least=1)
+    flips: int = option(
+        50, "pairs of similar products whose click parameters are swapped", at_least=0
+    )
+    drift: float = option(
+        0.1, "standard deviation of a user's change between two views", at_least=0
+    )
+    popularity: float = option(3.0, "standard deviation of a product's popularity", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class RecoGymV0Config(ChainConfig):
     """reco-gym-v0: clusters of products; a click depends on the view before it."""
 
-    clusters: int = option(2, "clusters of products; a user stays in one")
-    variance: float = option(0.1, "of the difference between products in clicks")
+    clusters: int = option(2, "clusters of products; a user stays in one", at_least=1)
+    variance: float = option(0.1, "of the difference between products in clicks", at_least=0)
 
 
 class RecoGymState(NamedTuple):

@@ -8,14 +8,14 @@ afresh at every step (`resample_documents=True` of the original).
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Policy, Turn, best
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 CLUSTERS = 20  # of interest evolution's documents
 VIDEO_MINUTES = 4.0
@@ -41,12 +41,14 @@ def _categorical(probabilities: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class InterestEvolutionConfig:
+class InterestEvolutionConfig(Options):
     """Interest evolution's sizes and its reward."""
 
-    candidates: int = option(10, "documents to choose from at a step")
-    slate: int = option(2, "documents in a recommendation")
-    reward: str = option("watch_time", "`watch_time` in minutes (the original's) or `clicks`")
+    candidates: int = option(10, "documents to choose from at a step", at_least=1)
+    slate: int = option(2, "documents in a recommendation", at_least=1)
+    reward: Literal["watch_time", "clicks"] = option(
+        "watch_time", "what is paid: minutes watched, as in the original, or clicks"
+    )
 
 
 class InterestEvolutionState(NamedTuple):
@@ -74,8 +76,6 @@ class InterestEvolution:
 
     def __init__(self, config: InterestEvolutionConfig = InterestEvolutionConfig()):  # noqa: B008  frozen
         _check_sizes(config.candidates, config.slate)
-        if config.reward not in ("watch_time", "clicks"):
-            raise ValueError(f"reward={config.reward!r}; expected watch_time or clicks")
         self.config = config
         self.slate_size = config.slate
         self.observation_size = self.action_size = CLUSTERS
@@ -160,19 +160,23 @@ class InterestEvolution:
 
 
 @dataclasses.dataclass(frozen=True)
-class LongTermSatisfactionConfig:
+class LongTermSatisfactionConfig(Options):
     """Long-term satisfaction's sizes and its user.
 
     With the original's sensitivity of 0.01 the most tempting document is also the best in the
     long run; from about 0.1 on it is not.
     """
 
-    candidates: int = option(5, "documents to choose from at a step")
-    slate: int = option(1, "documents in a recommendation; only the first one counts")
-    sensitivity: float = option(0.01, "how far past exposure moves satisfaction")
-    memory: float = option(0.7, "share of past exposure that is remembered, per step")
-    innovation: float = option(0.05, "standard deviation of the noise in exposure")
-    steps: int = option(60, "length of a session")
+    candidates: int = option(5, "documents to choose from at a step", at_least=1)
+    slate: int = option(
+        1, "documents in a recommendation; only the first one counts", at_least=1
+    )
+    sensitivity: float = option(0.01, "how far past exposure moves satisfaction", at_least=0)
+    memory: float = option(
+        0.7, "share of past exposure that is remembered, per step", at_least=0, at_most=1
+    )
+    innovation: float = option(0.05, "standard deviation of the noise in exposure", at_least=0)
+    steps: int = option(60, "length of a session", at_least=1)
 
 
 class LongTermSatisfactionState(NamedTuple):
@@ -294,12 +298,12 @@ _NO_CLICK_LOGIT = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class InterestExplorationConfig:
+class InterestExplorationConfig(Options):
     """Interest exploration's sizes."""
 
-    candidates: int = option(10, "documents to choose from at a step")
-    slate: int = option(2, "documents in a recommendation")
-    steps: int = option(100, "length of a session; the original's never end")
+    candidates: int = option(10, "documents to choose from at a step", at_least=1)
+    slate: int = option(2, "documents in a recommendation", at_least=1)
+    steps: int = option(100, "length of a session; the original's never end", at_least=1)
 
 
 class InterestExplorationState(NamedTuple):

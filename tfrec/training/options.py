@@ -1,27 +1,89 @@
-"""What is a configuration? Fields with help, and how two of them differ."""
+"""Configurations: fields with help and bounds, their check, and how two of them differ."""
 
 import dataclasses
 import json
+import math
+import numbers
 import pathlib
+import types
+import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from tfrec import errors
+
 Config = TypeVar("Config")
 
+MAX_SEED = 2**32 - 1  # what numpy and Keras take
+_MAX_INT = 2**31 - 1  # what an int32 holds; fields that hold more declare it
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 
-def option(default: Any, help: str) -> Any:  # noqa: A002  the flag's own word
+
+class Bounds(NamedTuple):
+    """The permitted range of a number, or of each number of a tuple; None for no bound."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def allow(self, value: float) -> bool:
+        """Whether a finite number lies in the range."""
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """E.g. `at least 1`, `0 to 1` or `above 0, below 1`; empty without a bound."""
+        if self.at_least is not None and self.at_most is not None:
+            return f"{_written(self.at_least)} to {_written(self.at_most)}"
+        named = (("at_least", "at least"), ("above", "above"), ("at_most", "at most"),
+                 ("below", "below"))  # fmt: skip
+        return ", ".join(
+            f"{words} {_written(getattr(self, name))}"
+            for name, words in named
+            if getattr(self, name) is not None
+        )
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002  the flag's own word
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    distinct: bool = False,
+    min_length: int = 0,
+) -> Any:
     """A dataclass field whose help is shown by `--help` of the launch scripts.
+
+    The class is an `Options`, which checks the bounds when it is made. A field of text with
+    a few permitted values is annotated as a `Literal` of them.
 
     Args:
       default: the default. A tuple becomes a comma-separated list.
-      help: what it does and its unit.
+      help: what it does and its unit; the range is added.
+      at_least: the smallest permitted number; of a tuple, of each element.
+      at_most: the largest permitted number.
+      above: a bound that is not permitted itself.
+      below: a bound that is not permitted itself.
+      distinct: whether the elements of a tuple must differ.
+      min_length: fewest elements of a tuple.
     """
-    return dataclasses.field(default=default, metadata={"help": help})
+    metadata = _metadata(help, Bounds(at_least, at_most, above, below), distinct, min_length)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def required(help: str) -> Any:  # noqa: A002  the flag's own word
+def required(
+    help: str,  # noqa: A002  the flag's own word
+) -> Any:
     """A field without a default: the script stops unless its flag is given.
 
     Dataclasses want such fields before the others, or `kw_only=True`.
@@ -29,7 +91,76 @@ def required(help: str) -> Any:  # noqa: A002  the flag's own word
     Args:
       help: what it is and its unit.
     """
-    return dataclasses.field(metadata={"help": help})
+    return dataclasses.field(metadata=_metadata(help, Bounds(), False, 0))
+
+
+def _metadata(text: str, bounds: Bounds, distinct: bool, min_length: int) -> dict[str, Any]:
+    return {"help": text, "bounds": bounds, "distinct": distinct, "min_length": min_length}
+
+
+def help_of(field: dataclasses.Field) -> str:
+    """The help of a field, with its range."""
+    text, bounds = field.metadata.get("help", ""), str(field.metadata.get("bounds", ""))
+    return f"{text} ({bounds})" if bounds else text
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Base of every configuration: its fields are checked when it is made.
+
+    A subclass with rules across fields has a `__post_init__` that first calls this one.
+    """
+
+    def __post_init__(self) -> None:
+        """Checks each field against its declaration.
+
+        Raises:
+          ValueError: naming the first field at fault, its value and what was expected.
+        """
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            expected = _violated(value, hints[field.name], field.metadata)
+            if expected:
+                raise ValueError(f"{field.name} is {value!r}; expected {expected}")
+
+
+def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str:
+    """What was expected instead of a field's value; empty if the value is permitted."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and types.NoneType in arguments:
+            return ""
+        return _violated(value, next(a for a in arguments if a is not types.NoneType), metadata)
+    if origin is typing.Literal:
+        return "" if value in arguments else f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple:
+        for element in value:
+            if expected := _violated(element, arguments[0], metadata):
+                return f"each to be {expected}"
+        if len(value) < metadata.get("min_length", 0):
+            return f"a list of at least {metadata['min_length']}"
+        if metadata.get("distinct") and len(set(value)) < len(value):
+            repeated = next(element for element in value if value.count(element) > 1)
+            return f"each once; {repeated!r} is repeated"
+        return ""
+    if hint not in (int, float):
+        return ""
+    kind = numbers.Integral if hint is int else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind):
+        return "a whole number" if hint is int else "a number"
+    number = int(value) if hint is int else float(value)  # type: ignore[call-overload]
+    bounds = metadata.get("bounds", Bounds())
+    largest = max(_MAX_INT, bounds.at_most or 0) if hint is int else _MAX_FLOAT
+    if hint is float and not math.isfinite(number):
+        return f"a finite number, {bounds}" if str(bounds) else "a finite number"
+    if not bounds.allow(number):
+        return str(bounds)
+    return "" if abs(number) <= largest else f"at most {_written(largest)}"
+
+
+def _written(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:.6g}"
 
 
 def resolved(config: Any) -> Any:
@@ -60,9 +191,17 @@ def restored(config_class: type[Config], saved: Mapping[str, Any]) -> Config:
     Args:
       config_class: the dataclass that was resolved.
       saved: what `resolved` gave.
+
+    Raises:
+      UserError: if the class does not take the saved fields or values; names them.
     """
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
-    return config_class(**fields)
+    try:
+        return config_class(**fields)
+    except (TypeError, ValueError) as error:
+        raise errors.UserError(
+            f"the saved configuration is damaged or of another version: {error}"
+        ) from error
 
 
 def differences(before: Any, now: Any, path: str = "") -> list[str]:

@@ -175,12 +175,12 @@ def test_sessions_that_leak_are_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"max_steps": 0}, "max_steps is 0; expected 1 or more"),
-        ({"test_fraction": 1.0}, "test_fraction is 1.0; expected 0 <= share < 1"),
+        ({"max_steps": 0}, "max_steps is 0; expected at least 1"),
+        ({"test_fraction": 1.0}, "test_fraction is 1.0; expected at least 0, below 1"),
         ({"min_steps": 4}, "min_steps is 4; expected at most max_steps = 3"),
         ({"session_gap_minutes": 0.0}, "session_gap_minutes is 0.0"),
         ({"max_items": -1}, "max_items is -1"),
-        ({"min_item_rows": 0}, "min_item_rows is 0; expected 1 or more"),
+        ({"min_item_rows": 0}, "min_item_rows is 0; expected at least 1"),
         ({"test_from": "2020-01-01"}, "train_until and test_from need split=time"),
     ],
 )

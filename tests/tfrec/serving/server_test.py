@@ -707,7 +707,7 @@ def test_a_run_that_takes_too_long_is_stopped_in_the_graph(tmp_path):
 
 
 def test_limits_are_checked():
-    with pytest.raises(ValueError, match="max_rows must be above 0"):
+    with pytest.raises(ValueError, match="max_rows is 0; expected at least 1"):
         service.LimitsConfig(max_rows=0)
     assert service.LimitsConfig(queue=0).queue == 0
 

@@ -16,7 +16,7 @@ import polars as pl
 from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 PATTERNS = ("ratings.csv", "ratings.dat", "u.data")
 _COLUMNS = {
@@ -41,16 +41,12 @@ _RULES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class MovieLensConfig:
+class MovieLensConfig(Options):
     """How ratings become feedback."""
 
-    positive_rating: float = option(4.0, "a rating of at least this counts as a click, stars")
-
-    def __post_init__(self):
-        if not 0.5 <= self.positive_rating <= 5.0:
-            raise ValueError(
-                f"positive_rating is {self.positive_rating}; expected 0.5 to 5 stars"
-            )
+    positive_rating: float = option(
+        4.0, "a rating of at least this counts as a click, stars", at_least=0.5, at_most=5
+    )
 
 
 def read(

@@ -36,6 +36,8 @@ class TableConfig(text_rows.TextFormat):
         "feedback columns, each name:kind:unit with kind binary (0/1) or amount (0 or more), "
         "or name=column:kind:unit to give the file's column another name; the first is the "
         "click",
+        distinct=True,
+        min_length=1,
     )
     category: str = option("", "column with the item's category, if there is one")
     propensity: str = option(
@@ -44,8 +46,6 @@ class TableConfig(text_rows.TextFormat):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.feedback:
-            raise ValueError("feedback is empty; expected at least name:kind:unit of the click")
         columns = [_feedback_column(text)[0] for text in self.feedback]
         if columns[0].kind != "binary":
             raise ValueError(

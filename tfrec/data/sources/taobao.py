@@ -30,7 +30,7 @@ import polars as pl
 from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ _RULES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TaobaoConfig:
+class TaobaoConfig(Options):
     """What is shown to a user and recommended."""
 
     taobao_item: Literal["item", "category"] = option(

@@ -9,7 +9,7 @@ from typing import IO, Any, Literal
 from tfrec.data import text_columns
 from tfrec.data.sources import files
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 _BYTES_AT_ONCE = 1 << 22
 
@@ -17,7 +17,7 @@ Quoting = Literal["doubled", "backslash", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TextFormat:
+class TextFormat(Options):
     """How the text of one's own files is written."""
 
     separator: str = option(",", r"what stands between columns; \t for a tab")
@@ -29,6 +29,7 @@ class TextFormat:
     )
 
     def __post_init__(self):
+        super().__post_init__()
         if len(self.separator.replace("\\t", "\t")) != 1:
             raise ValueError(f"separator is {self.separator!r}; expected one character")
         if self.separator in ('"', "\\", "\n", "\r"):

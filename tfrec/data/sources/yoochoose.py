@@ -34,7 +34,7 @@ from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.training.options import Options, option
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ _DAY_MS, _TEN_HOURS_MS = 86_400_000, 36_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class YooChooseConfig:
+class YooChooseConfig(Options):
     """How clicks become steps with feedback."""
 
     merge_repeats: bool = option(
@@ -71,13 +71,8 @@ class YooChooseConfig:
         500.0,
         "text form, which has no buys: a click is a long view if the next one of the session "
         "comes at least this much later, seconds",
+        above=0,
     )
-
-    def __post_init__(self):
-        if not self.long_view_seconds > 0:
-            raise ValueError(
-                f"long_view_seconds is {self.long_view_seconds}; expected more than 0"
-            )
 
 
 def read(

@@ -129,7 +129,7 @@ def test_a_folder_with_two_logs(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"feedback": ()}, "feedback is empty"),
+        ({"feedback": ()}, r"feedback is \(\); expected a list of at least 1"),
         ({"feedback": ("click",)}, "feedback is 'click'; expected name:kind:unit"),
         ({"feedback": ("click:boolean:clicks",)}, "expected name:kind:unit"),
         ({"feedback": ("price:amount:euros",)}, "expected a binary click"),
@@ -137,6 +137,7 @@ def test_a_folder_with_two_logs(tmp_path):
         ({"time": "click"}, "column 'click' is used twice, for time and for click"),
         ({"feedback": ("a=x:binary:u", "b=x:binary:u")}, "'x' is used twice, for a and for b"),
         ({"user": ""}, "user is ''; expected the name of a column"),
+        ({"feedback": ("a:binary:x", "a:binary:x")}, "'a:binary:x' is repeated"),
         ({"separator": "::"}, "separator is '::'; expected one character"),
         ({"separator": '"'}, "expected no quote, backslash or line end"),
     ],

@@ -168,7 +168,7 @@ def test_the_text_form_has_long_views(tmp_path):
     config = yoochoose.YooChooseConfig(long_view_seconds=499)
     longer = yoochoose.read(tmp_path / "any.txt", config)[0]
     assert longer["long_view"].to_list() == [0.0, 1.0, 1.0, 0.0]
-    with pytest.raises(ValueError, match="long_view_seconds is 0; expected more than 0"):
+    with pytest.raises(ValueError, match="long_view_seconds is 0; expected above 0"):
         yoochoose.YooChooseConfig(long_view_seconds=0)
 
 

@@ -1,0 +1,116 @@
+"""Every field of every configuration has bounds, and a value outside of them is refused."""
+
+import dataclasses
+import importlib
+import math
+import pkgutil
+import re
+import sys
+import types
+import typing
+
+import pytest
+
+import launch
+import tfgoalrec
+import tfimrl
+import tfrec
+from launch import flags, live, methods
+from tfrec.training import options
+
+
+@pytest.fixture(scope="module")
+def configurations():
+    """Every dataclass with options, those that launch/live.py makes included."""
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("define", "define_chosen"):  # scripts share absl's one set of flags
+            patch.setattr(flags, name, lambda *_: None)
+        modules = [
+            importlib.import_module(found.name)
+            for package in (tfrec, tfgoalrec, tfimrl, launch)
+            for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        ]
+    for module in modules:  # a later import of a script defines its flags
+        if hasattr(module, "main") and module.__name__ not in before:
+            del sys.modules[module.__name__]
+    found = {method.config for method in methods.METHODS.values()}
+    for simulator in live.SIMULATORS:
+        found.add(live.sizes_class(simulator))
+        found |= {live.config_class(method, simulator) for method in live.METHODS}
+    for module in modules:
+        found |= {
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and dataclasses.is_dataclass(value)
+            and any("help" in field.metadata for field in dataclasses.fields(value))
+        }
+    assert len(found) > 60
+    return sorted(found, key=lambda config: (config.__module__, config.__qualname__))
+
+
+def _number(hint):
+    """int or float of a field's annotation, and whether it is a tuple of them; or None."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _number(next(a for a in arguments if a is not types.NoneType))
+    if origin is tuple:
+        return arguments[0] if arguments[0] in (int, float) else None
+    return hint if hint in (int, float) else None
+
+
+def _outside(field, number):
+    """Values that the field's bounds do not permit."""
+    bounds = field.metadata["bounds"]
+    values = []
+    if bounds.at_least is not None:
+        values.append(bounds.at_least - 1 if number is int else bounds.at_least - 1e-3)
+    if bounds.above is not None:
+        values.append(bounds.above)
+    if bounds.at_most is not None:
+        values.append(bounds.at_most + 1 if number is int else bounds.at_most * 1.01 + 1e-3)
+    elif bounds.below is not None:
+        values.append(bounds.below)
+    else:
+        values.append(2**31 if number is int else 1e39)
+    return values + ([math.nan, math.inf, -math.inf] if number is float else [])
+
+
+def _made(config, **changes):
+    needed = {
+        field.name: "x"
+        for field in dataclasses.fields(config)
+        if field.default is dataclasses.MISSING
+    }
+    hints = typing.get_type_hints(config)
+    for name in needed:
+        if typing.get_origin(hints[name]) is typing.Literal:
+            needed[name] = typing.get_args(hints[name])[0]
+    return config(**(needed | changes))
+
+
+def test_a_number_has_bounds_and_a_value_outside_is_refused(configurations):
+    for config in configurations:
+        assert issubclass(config, options.Options), config
+        hints = typing.get_type_hints(config)
+        for field in dataclasses.fields(config):
+            number = _number(hints[field.name])
+            if number is None:
+                continue
+            bounds, where = field.metadata["bounds"], f"{config.__qualname__}.{field.name}"
+            assert bounds.at_least is not None or bounds.above is not None, where
+            assert str(bounds) in options.help_of(field), where
+            for value in _outside(field, number):
+                if typing.get_origin(hints[field.name]) is tuple:
+                    value = (value,)
+                with pytest.raises(ValueError) as error:
+                    _made(config, **{field.name: value})
+                assert re.match(rf"{field.name} is .*; expected", str(error.value)), where
+
+
+def test_a_seed_is_any_that_numpy_and_keras_take(configurations):
+    for config in configurations:
+        for field in dataclasses.fields(config):
+            if field.name in ("seed", "first_seed"):
+                assert field.metadata["bounds"] == options.Bounds(0, 2**32 - 1), config
