@@ -47,7 +47,7 @@ def read(
     """
     bad_rows = bad_rows or schema_lib.BadRows()
     text_format = text_format or text_rows.TextFormat()
-    with files.opened(path, encoding=text_format.encoding) as (file, *_):
+    with files.opened(path, encoding=text_format.encoding) as (file,):
         is_parquet = parquet.is_parquet(file)
         if is_parquet:
             names, frame = _read_parquet(file)

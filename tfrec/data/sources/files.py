@@ -24,22 +24,27 @@ _UTF8_NAMES = ("utf-8", "utf8", "utf-8-sig")
 
 @contextlib.contextmanager
 def opened(
-    path: str | pathlib.Path, patterns: Sequence[str] = (), encoding: str = "utf-8"
+    path: str | pathlib.Path,
+    patterns: Sequence[str] = (),
+    encoding: str = "utf-8",
+    *,
+    several: bool = False,
 ) -> Iterator[list[pathlib.Path]]:
     """A log as plain UTF-8 files; temporary copies where it was packed or coded otherwise.
 
     Args:
       path: the file itself (also as .gz), a folder, a .zip or a .tar(.gz).
       patterns: names (`*` allowed) under which the log may lie in a folder or an archive.
-        The first pattern that is met decides; all files that meet it are the log.
+        The first pattern that is met decides; the files that meet it are the log.
       encoding: of the text.
+      several: whether a log may be more than one file.
 
     Yields:
       The files to read, at least one, ordered by name; the names are those of the log.
 
     Raises:
-      UserError: if there is no such file, it is empty, truncated, or not text in this
-        encoding.
+      UserError: if there is no such file, or more than one where `several` is false; or if
+        it is empty, truncated, or not text in this encoding.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -47,7 +52,7 @@ def opened(
     with tempfile.TemporaryDirectory(prefix="tfrec-") as folder:
         scratch = pathlib.Path(folder)
         try:
-            plain = _unpacked(path, patterns, scratch)
+            plain = _unpacked(path, patterns, scratch, several)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(
                 f"{path.name}: truncated or damaged compressed file ({error}). "
@@ -61,7 +66,7 @@ def opened(
         for file in plain:
             if file.stat().st_size == 0:
                 raise UserError(f"{file.name}: the file is empty; expected a log")
-        yield [_as_utf8(file, encoding, scratch) for file in plain]
+        yield [_as_utf8(file, encoding, scratch / f"{n}.utf8") for n, file in enumerate(plain)]
 
 
 @contextlib.contextmanager
@@ -106,47 +111,61 @@ def undecodable_row(path: pathlib.Path, encoding: str) -> int | None:
 
 
 def _unpacked(
-    path: pathlib.Path, patterns: Sequence[str], scratch: pathlib.Path
+    path: pathlib.Path, patterns: Sequence[str], scratch: pathlib.Path, several: bool
 ) -> list[pathlib.Path]:
     """The log's files outside of their archive and their compression."""
     name = path.name.lower()
+
+    def members(names: Sequence[str], where: str) -> list[str]:
+        found = _found(names, patterns)
+        if not found:
+            wanted = " or ".join(patterns) if patterns else "log known: name the file itself"
+            raise UserError(f"{path}: no {wanted} in this {where}")
+        if len(found) > 1 and not several:
+            raise UserError(
+                f"{path}: holds {found[0]} and {found[1]}; name the file that is the log"
+            )
+        return found
+
+    def place(number: int, member: str) -> pathlib.Path:
+        """Where a member goes; two of one name do not meet."""
+        folder = scratch / str(number)
+        folder.mkdir()
+        return folder / pathlib.PurePosixPath(member).name
+
     if path.is_dir():
-        members = [str(file) for file in path.rglob("*") if file.is_file()]
-        plain = [pathlib.Path(file) for file in _found(members, patterns)]
-        where = "folder"
+        inside = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
+        plain = [path / member for member in members(inside, "folder")]
     elif zipfile.is_zipfile(path):
-        where = "archive"
         with zipfile.ZipFile(path) as archive:
             plain = []
-            for member in _found(archive.namelist(), patterns):
+            for number, member in enumerate(members(archive.namelist(), "archive")):
                 with archive.open(member) as packed:
-                    plain.append(_copy(packed, scratch / pathlib.PurePosixPath(member).name))
+                    plain.append(_copy(packed, place(number, member)))
     elif name.endswith(".zip"):
         raise zipfile.BadZipFile("no directory at its end")
     elif name.endswith((".tar", ".tar.gz", ".tgz")):
-        where = "archive"
-        with tarfile.open(path) as archive:
+        with tarfile.open(path) as tar:
             plain = []
-            for member in _found(archive.getnames(), patterns):
-                inside = archive.extractfile(member)
-                if inside is not None:
-                    plain.append(_copy(inside, scratch / pathlib.PurePosixPath(member).name))
+            inside = [entry.name for entry in tar.getmembers() if entry.isfile()]
+            for number, member in enumerate(members(inside, "archive")):
+                content = tar.extractfile(member)
+                assert content is not None  # a file has content
+                plain.append(_copy(content, place(number, member)))
     else:
-        plain, where = [path], "file"
-    if not plain:
-        wanted = " or ".join(patterns) if patterns else "log known: name the file itself"
-        raise UserError(f"{path}: no {wanted} in this {where}")
-    return [_gunzipped(file, scratch) for file in plain]
+        plain = [path]
+    return [_gunzipped(file, scratch / f"{n}.gz") for n, file in enumerate(plain)]
 
 
-def _gunzipped(path: pathlib.Path, scratch: pathlib.Path) -> pathlib.Path:
+def _gunzipped(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     if path.suffix.lower() != ".gz":
         return path
+    folder.mkdir()
     with gzip.open(path) as packed:
-        return _copy(packed, scratch / path.stem)
+        return _copy(packed, folder / path.stem)
 
 
-def _as_utf8(path: pathlib.Path, encoding: str, scratch: pathlib.Path) -> pathlib.Path:
+def _as_utf8(path: pathlib.Path, encoding: str, folder: pathlib.Path) -> pathlib.Path:
     with path.open("rb") as file:
         begin = file.read(4)
     if path.suffix.lower() == ".parquet" or begin == b"PAR1":
@@ -164,8 +183,8 @@ def _as_utf8(path: pathlib.Path, encoding: str, scratch: pathlib.Path) -> pathli
         raise UserError(
             f"encoding is {encoding!r}; expected a name that Python knows, such as latin-1"
         ) from None
-    (scratch / "utf8").mkdir()
-    copy = scratch / "utf8" / path.name
+    folder.mkdir()
+    copy = folder / path.name
     try:
         with (
             path.open(encoding=encoding, newline="") as text,
@@ -190,11 +209,13 @@ def _copy(packed: IO[bytes] | gzip.GzipFile, target: pathlib.Path) -> pathlib.Pa
 
 def _found(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
     """The paths whose last part meets the first pattern that any of them meets (or + .gz)."""
+    names = {path: pathlib.PurePath(path).name.removesuffix(".gz") for path in sorted(paths)}
     for pattern in patterns:
         found = [
             path
-            for path in sorted(paths)
-            if fnmatch.fnmatch(pathlib.PurePath(path).name.removesuffix(".gz"), pattern)
+            for path, name in names.items()
+            # macOS puts a file `._log.csv` of its own beside `log.csv` into archives.
+            if fnmatch.fnmatchcase(name, pattern) and not name.startswith("._")
         ]
         if found:
             return found

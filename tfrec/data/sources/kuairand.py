@@ -60,7 +60,7 @@ def read(
       UserError: naming file, row, column and value.
     """
     bad_rows = bad_rows or schema_lib.BadRows()
-    with files.opened(path, PATTERNS) as logs:
+    with files.opened(path, PATTERNS, several=True) as logs:
         parts = [_read_file(log, bad_rows) for log in logs]
     tables, schemas = zip(*parts, strict=True)
     if len(set(schemas)) > 1:

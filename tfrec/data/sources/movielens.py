@@ -70,7 +70,7 @@ def read(
     config, bad_rows = config or MovieLensConfig(), bad_rows or schema_lib.BadRows()
     schema = schema_lib.Schema(feedback=_FEEDBACK)
     names = {"user": "userId", "item": "movieId", "time_ms": "timestamp"}
-    with files.opened(path, PATTERNS) as (log, *_), _single_separator(log) as text:
+    with files.opened(path, PATTERNS) as (log,), _single_separator(log) as text:
         first_row = 2 if log.suffix == ".csv" else 1
         layout: dict[str, Any] = {"separator": ","}
         if log.suffix != ".csv":

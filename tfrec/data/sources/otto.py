@@ -63,7 +63,7 @@ def read(
     """
     bad_rows = bad_rows or schema_lib.BadRows()
     names = {"user": "session", "item": "aid", "time_ms": "ts"}
-    with files.opened(path, PATTERNS) as (log, *_):
+    with files.opened(path, PATTERNS) as (log,):
         table = assembly.Table(_SCHEMA, rows=log.stat().st_size // _BYTES_OF_AN_EVENT + 1)
         empty = True
         for first_row, lines in _blocks(log):

@@ -105,11 +105,7 @@ def read(
         propensity=bool(config.propensity),
     )
     raw_names = config.columns()
-    with files.opened(path, PATTERNS, config.encoding) as (log, *others):
-        if others:
-            raise UserError(
-                f"{path}: holds {log.name} and {others[0].name}; name the file that is the log"
-            )
+    with files.opened(path, PATTERNS, config.encoding) as (log,):
         if parquet.is_parquet(log):
             frame, first_row = _read_parquet(log, raw_names), 1
         else:

@@ -97,7 +97,7 @@ def read(
     config, bad_rows = config or TaobaoConfig(), bad_rows or schema_lib.BadRows()
     schema = schema_lib.Schema(_FEEDBACK, category=config.taobao_item == "item")
     before = bad_rows.repeated
-    with files.opened(path, PATTERNS) as (log, *_):
+    with files.opened(path, PATTERNS) as (log,):
 
         def interactions(rows: pl.DataFrame, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
             return _interactions(rows, config, log, bad_rows)

@@ -107,12 +107,18 @@ def read(
 def _read(
     path: str | pathlib.Path, config: YooChooseConfig, bad_rows: schema_lib.BadRows
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
-    with files.opened(path, PATTERNS) as logs:
+    with files.opened(path, PATTERNS, several=True) as logs:
         if any(_is_text(log) for log in logs):
             tables = [_read_text(log, config, bad_rows) for log in logs]
             return _together(tables, logs), _TEXT_SCHEMA
         buys = [log for log in logs if "buys" in log.name]
         clicks = [log for log in logs if log not in buys]
+        for files_of_one in (buys, clicks):
+            if len(files_of_one) > 1:
+                raise UserError(
+                    f"{path}: holds {files_of_one[0].name} and {files_of_one[1].name}; "
+                    "expected one pair of clicks and buys"
+                )
         if not clicks:
             raise UserError(f"{path}: no yoochoose-clicks.dat beside {buys[0].name}")
         if buys:
@@ -124,7 +130,7 @@ def _read(
                 f"{path}: no {_BUYS} beside it; expected the published pair, since the reward "
                 "is what was bought (or session-rec's text form, which begins with SessionId)"
             )
-        with files.opened(present[0]) as (bought, *_):
+        with files.opened(present[0]) as (bought,):
             return _read_published(clicks[0], bought, config, bad_rows), _BUY_SCHEMA
 
 
