@@ -178,7 +178,8 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
         temporary.write_text("\n".join(text), encoding="utf-8")
     if frames:
         with results.replacing(out / f"figure{figure}.csv") as temporary:
-            pl.concat(frames).write_csv(temporary)
+            with temporary.open("wb") as file:  # polars expands `~` in a path
+                pl.concat(frames).write_csv(file)
 
 
 def _table(panel: Panel, found: Mapping[str, Curve]) -> str:

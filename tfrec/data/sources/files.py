@@ -93,6 +93,15 @@ def contains(path: str | pathlib.Path, patterns: Sequence[str]) -> bool:
     return bool(_found([str(path)], patterns))
 
 
+def has_tabs(path: pathlib.Path) -> bool:
+    """Whether a text file's first line that is not blank holds a tab."""
+    with path.open("rb") as file:
+        while line := file.readline(1 << 16):
+            if line.strip():
+                return b"\t" in line
+    return False
+
+
 def undecodable_row(path: pathlib.Path, encoding: str) -> int | None:
     """The number of the first line that is not text in this encoding, or None."""
     decoder = codecs.getincrementaldecoder(encoding)()

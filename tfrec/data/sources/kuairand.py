@@ -74,8 +74,7 @@ def read(
 def _read_file(
     path: pathlib.Path, bad_rows: schema_lib.BadRows
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
-    with path.open("rb") as file:
-        separator = "\t" if b"\t" in file.readline() else ","
+    separator = "\t" if files.has_tabs(path) else ","
     present = delimited.header(path, separator)
     feedback = {raw: name for raw, (name, _) in _BINARY.items()} | _MILLISECONDS
     names = {raw: name for raw, name in feedback.items() if raw in present or raw == "is_click"}

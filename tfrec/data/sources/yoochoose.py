@@ -108,7 +108,7 @@ def _read(
     path: str | pathlib.Path, config: YooChooseConfig, bad_rows: schema_lib.BadRows
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
     with files.opened(path, PATTERNS, several=True) as logs:
-        if any(_is_text(log) for log in logs):
+        if any(files.has_tabs(log) for log in logs):
             tables = [_read_text(log, config, bad_rows) for log in logs]
             return _together(tables, logs), _TEXT_SCHEMA
         buys = [log for log in logs if "buys" in log.name]
@@ -132,11 +132,6 @@ def _read(
             )
         with files.opened(present[0]) as (bought,):
             return _read_published(clicks[0], bought, config, bad_rows), _BUY_SCHEMA
-
-
-def _is_text(log: pathlib.Path) -> bool:
-    with log.open("rb") as file:
-        return b"\t" in file.readline(1 << 16)
 
 
 def _read_published(
