@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from launch import controls, flags, methods, worlds
 from tfgoalrec import trained
+from tfrec import names
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
@@ -132,6 +133,7 @@ def _agents(
             raise UserError(
                 f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent"
             )
+        names.check_label("agent", name)
         if name in controls.NAMES:
             raise UserError(
                 f"--agents={entry}: {name!r} is the name of a control; choose another"

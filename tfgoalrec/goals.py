@@ -68,7 +68,7 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
     found = list(_TERM.finditer(terms))
     if not name.strip() or not found or "".join(term[0] for term in found) != terms:
         raise ValueError(f"goal {text!r}; expected e.g. 'clicks = 1*click@0 + 0.5*click@1..'")
-    names.check_goal(name.strip())
+    names.check_label("goal", name.strip())
     weights: dict[str, float] = {}
     for term in found:
         if term["name"] in weights:

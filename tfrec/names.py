@@ -1,4 +1,4 @@
-"""Rules for the names that a user chooses: feedback columns, their units, and goals.
+"""Rules for the names that a user chooses: feedback columns, units, goals and agents.
 
 A name goes through the grammar of the measurements (`click@1..3`, `mean(click)`), flags that
 are comma-separated lists, Markdown tables, terminal markup, plots and requests. A name that
@@ -13,7 +13,7 @@ from tfrec.errors import UserError
 MAX_LENGTH = 64  # characters
 
 _FEEDBACK = re.compile(r"[^\W\d_]\w*")
-_GOAL = re.compile(r"[^\W\d_]([\w .-]*[\w.-])?")
+_LABEL = re.compile(r"[^\W\d_]([\w .-]*[\w.-])?")
 _MARKUP = re.compile(r"[\[\]|`<>*\\$\"]")
 
 # Feedback column names that already mean something, in lower case.
@@ -64,15 +64,19 @@ def check_feedback(name: str, kind: str, unit: str) -> None:
         )
 
 
-def check_goal(name: str) -> None:
-    """Checks the name of a goal.
+def check_label(what: str, name: str) -> None:
+    """Checks a name that stands in requests, tables and plots, of a goal or an agent.
+
+    Args:
+      what: what it names, for the message.
+      name: the name.
 
     Raises:
-      UserError: naming the goal and what is expected.
+      UserError: naming it and what is expected.
     """
-    if not _GOAL.fullmatch(name) or len(name) > MAX_LENGTH:
+    if not _LABEL.fullmatch(name) or len(name) > MAX_LENGTH:
         raise UserError(
-            f"goal name {name!r}: expected a letter, then letters, digits, underscores, "
+            f"{what} name {name!r}: expected a letter, then letters, digits, underscores, "
             f"hyphens, dots and spaces, at most {MAX_LENGTH} characters"
         )
 

@@ -105,6 +105,7 @@ def other_log(tmp_path_factory):
         (["--agents=goalrec"], "--agents=goalrec: expected name=folder"),
         (["--agents=goalrec={tmp}"], "no trained agent here"),
         (["--agents=a={run}/agent,a={run}/agent,b={run}/agent"], "as many seeds of each name"),
+        (["--agents=$x={run}/agent"], "agent name '$x': expected a letter"),
         (["--agents=oracle={run}/agent"], "'oracle' is the name of a control"),
         (["--sessions_per_user=0"], "--sessions_per_user=0: sessions_per_user is 0; expected"),
         (["--max_users=0"], "--max_users=0"),

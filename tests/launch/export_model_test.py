@@ -9,6 +9,7 @@ from launch import flags
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
 from tfrec import errors
+from tfrec.data import storage
 from tfrec.serving import files, loaded, numbered
 
 
@@ -81,3 +82,18 @@ def test_mistakes_are_messages_and_leave_nothing(arguments, message, tmp_path, c
     assert flags.call("launch.export_model", [*arguments, f"--out={out}"]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_items_that_training_never_showed_stand_in_the_card(tmp_path, monkeypatch, capsys):
+    def load(directory):
+        agent = fake_ranker.FakeRanker()
+        agent.about = {"data": "abc123", storage.UNTRAINED: 3}
+        return agent
+
+    monkeypatch.setattr(trained, "load", load)
+    out = tmp_path / "export"
+    assert flags.call("launch.export_model", ["--agent=agent", f"--out={out}"]) == 0
+    said = "3 of its 7 items stand in no stored training step."
+    assert f"warning: {said}" in capsys.readouterr().err
+    card = (out / "1" / "model_card.md").read_text()
+    assert f"- {said}" in card and "- items without a training step: 3" in card

@@ -234,3 +234,43 @@ def test_book_crossings_own_form(tmp_path):
     assert sum(split["steps"] for split in data.manifest["splits"].values()) == 300
     titles = dict(data.features("item").rows())
     assert titles == {f"0{n}": f'nails {n}"; café' for n in range(7)}
+
+
+def test_what_is_odd_is_warned_of_and_kept_in_the_manifest(tmp_path, capsys):
+    rows = [
+        f"u{user},{100 * user + item},{0 if item == 3 else 1700000000 + 420 * item},1"
+        for user in range(20)
+        for item in range(9)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time,click", *rows]))
+    command = ["--source=table", f"--path={tmp_path / 'log.csv'}", "--max_steps=4"]
+    assert run(*command, f"--out={tmp_path / 'data'}") == 0
+    said = capsys.readouterr().err
+    assert (
+        "warning: log.csv, row 5: time is 1970-01-01T00:00:00; expected a time between 1990 "
+        "and tomorrow. Is the unit of time right? (19 more rows like it)" in said
+    )
+    assert "warning: click is 1 in every row: nothing can be learned about it" in said
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert [warning in said for warning in data.manifest["warnings"]] == [True, True]
+    # Thirteen users train: of nine items each, the first and the next four are stored.
+    assert data.manifest["items"]["without_training_step"] == 13 * 4
+    assert f"warning: {data.untrained_items}" in said
+    assert data.untrained_items.startswith("52 of 117 items stand in no stored training step")
+
+
+def test_columns_of_any_name_get_another(tmp_path, capsys):
+    rows = [f"u{n % 15},{n % 7},{1700000000 + 420 * n},{n % 2},{n % 3}" for n in range(300)]
+    text = "\n".join(['user,item,time,exit,"watch, s"', *rows])
+    (tmp_path / "log.csv").write_text(text)
+    command = ["--source=table", f"--path={tmp_path / 'log.csv'}", f"--out={tmp_path / 'data'}"]
+    assert run(*command, "--feedback=exit:binary:exits") == 2
+    said = capsys.readouterr().err
+    assert "feedback column 'exit': 'exit' is a word of the measurements" in said
+    assert "--feedback='feedback_exit=exit:binary:exits'" in said
+    assert not (tmp_path / "data").exists()
+    assert run(*command, '--feedback=left=exit:binary:exits,"watch=watch, s:amount:s"') == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.spec.feedback_names == ("left", "watch")
+    feedback = data.episodes("all").feedback
+    assert feedback.sum(axis=(0, 1)).tolist() == [150.0, 300.0]

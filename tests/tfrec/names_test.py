@@ -73,7 +73,7 @@ def test_data_that_was_stored_before_is_checked_when_it_is_opened():
 
 @pytest.mark.parametrize("name", ["clicks", "long stay", "stay-2", "v1.5", "größe", "a_b"])
 def test_usual_goal_names(name):
-    names.check_goal(name)
+    names.check_label("goal", name)
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_a_goal_name_that_cannot_be_asked_for_is_refused(name):
     with pytest.raises(
         UserError, match="goal name .*: expected a letter, then letters, digits"
     ):
-        names.check_goal(name)
+        names.check_label("goal", name)

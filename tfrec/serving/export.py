@@ -106,7 +106,7 @@ def check(ranker: ranker_lib.Ranker) -> str:
     width = len(ranker.measurements.columns)
     names.check_distinct("goal", ranker.named_goals)
     for name, goal in ranker.named_goals.items():
-        names.check_goal(name)
+        names.check_label("goal", name)
         goal = np.asarray(goal, float)
         if goal.shape != (width,) or not np.isfinite(goal).all() or not goal.any():
             raise errors.UserError(

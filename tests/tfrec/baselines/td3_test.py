@@ -67,6 +67,14 @@ def test_without_information_items_stay_at_the_centre():
     np.testing.assert_allclose(made, 0.0, atol=1e-6)
 
 
+def test_amounts_in_tiny_units_tell_items_apart():
+    log = types.Episodes(*(np.array(x) for x in small.sessions()))
+    tiny = log._replace(feedback=log.feedback * np.array([0.0, 2.0**-30], np.float32))
+    made = unit_vectors(np.zeros((7, 2), np.float32), 6, tiny)
+    # Columns: two tastes, the click, the amount, the exit.
+    assert made[1:, 3].std() > 0.1
+
+
 def test_the_nearest_item_that_is_not_blocked():
     space = ItemSpace(POINTS, candidates=4)
     point = tf.constant([[0.9, 0.2], [0.1, 0.9], [-0.2, 0.1], [2.0, 1.5]])

@@ -1,5 +1,6 @@
 """The user model: its contract as a world, its masks, its arithmetic, its files."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import tf_keras
 
 from tests.tfrec.simulators import known_users
 from tfrec import errors, types
-from tfrec.simulators import session, user_model
+from tfrec.simulators import fitting, session, user_model
 
 SMALL = user_model.UserModelConfig(
     item_units=5, user_units=3, hidden_units=6, head_units=7, rank=4, repeats=True
@@ -32,8 +33,12 @@ def log():
     return known_users.log(sessions_per_user=2, seed=1)
 
 
-def starts(log, rows):
-    return session.starts_of(types.Episodes(*(tf.constant(x[rows]) for x in log)))
+def rows(log, chosen):
+    return types.Episodes(*(tf.constant(x[chosen]) for x in log))
+
+
+def starts(log, chosen):
+    return session.starts_of(rows(log, chosen))
 
 
 def test_responses_of_many_equal_responses_of_one(model, log):
@@ -239,3 +244,25 @@ def test_config_refuses_nonsense():
         user_model.UserModelConfig(rank=0)
     with pytest.raises(ValueError, match="dropout is 1.0"):
         user_model.UserModelConfig(dropout=1.0)
+
+
+@pytest.mark.parametrize("unit", [2.0**-27, 2.0**30])
+def test_the_unit_of_an_amount_changes_the_unit_of_answers_alone(log, unit):
+    answers = []
+    for factor in (1.0, unit):
+        *others, seconds = known_users.SPEC.feedback
+        seconds = dataclasses.replace(seconds, scale=seconds.scale * factor)
+        spec = dataclasses.replace(known_users.SPEC, feedback=(*others, seconds))
+        factors = np.array([1, 1, factor], np.float32)
+        scaled = log._replace(
+            feedback=log.feedback * factors, history_feedback=log.history_feedback * factors
+        )
+        model = user_model.UserModel(spec, SMALL, seed=3)
+        nats = fitting.negative_log_likelihood(model, rows(scaled, slice(0, 8)))
+        state = model.reset(starts(scaled, slice(0, 8)))
+        item = tf.fill([8], 5)
+        _, played, left = model.step(state, item, tf.constant([1, 2]))
+        expected = model.responses(state, tf.range(1, 13)).feedback
+        answers.append((nats, played / factors, left, expected / factors))
+    for plain, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(plain, other, rtol=1e-5)
