@@ -91,7 +91,7 @@ def co_click_vectors(
     ).tocsr()
     rank = min(size, num_items - 2)
     vectors = np.zeros((num_items + 1, size), np.float32)
-    if rank < 1 or positive.nnz == 0:
+    if rank < 1 or positive.count_nonzero() == 0:
         return vectors
     start = np.random.default_rng(seed).normal(size=num_items)
     left, strength, _ = scipy.sparse.linalg.svds(positive.astype(np.float64), k=rank, v0=start)

@@ -81,6 +81,13 @@ def test_a_log_without_steps_gives_zeros():
     np.testing.assert_array_equal(item_vectors.log_vectors(empty, 6, size=4), 0.0)
 
 
+def test_users_who_all_click_the_same_say_nothing():
+    log = clustered_log(clusters=1, each=5, steps=5)
+    same = np.tile(np.arange(1, 6, dtype=np.int32), (len(log.user), 1))
+    log = log._replace(item=same, feedback=np.ones_like(log.feedback))
+    assert (item_vectors.co_click_vectors(log, 5, size=2) == 0).all()
+
+
 def test_log_vectors_begin_with_popularity_and_what_an_item_met_with():
     log = clustered_log()
     vectors = item_vectors.log_vectors(log, 16, size=7)
