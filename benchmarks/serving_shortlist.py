@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from benchmarks import serving_latency
 from tfgoalrec import trained
-from tfrec.data import storage
+from tfrec.data import identity, storage
 from tfrec.serving import export, requests, surrogate
 from tfrec.serving import ranker as ranker_lib
 
@@ -48,10 +48,13 @@ def random_histories(
 
 
 def logged_histories(
-    source: ranker_lib.Ranker, folder: str, random: np.random.Generator, count: int
+    source: ranker_lib.Ranker,
+    data: storage.PreparedData,
+    random: np.random.Generator,
+    count: int,
 ) -> list[requests.Request]:
     """Histories of test users, at a random step of a random session."""
-    log = storage.PreparedData.open(folder).episodes("test")
+    log = data.episodes("test")
     items = source.vocabulary.items.tolist()
     before, shown = np.asarray(log.history_item), np.asarray(log.item)
     feedback = np.concatenate([log.history_feedback, log.feedback], axis=1)  # [E, H + T, F]
@@ -148,20 +151,21 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     random = np.random.default_rng(5)
     if options.agent:
-        source: ranker_lib.Ranker = trained.load(options.agent)
+        source = trained.load(options.agent)
         if source.world_model.bilinear:
             raise SystemExit(f"{options.agent}: its head is bilinear and needs no shortlist")
-        asked = (
-            logged_histories(source, options.data, random, options.requests)
-            if options.data
-            else random_histories(source, random, options.requests)
-        )
+        if options.data:
+            data = storage.PreparedData.open(options.data)
+            identity.check(source.origin(options.agent), data.origin)
+            asked = logged_histories(source, data, random, options.requests)
+        else:
+            asked = random_histories(source, random, options.requests)
         compare(source, asked, options.shortlists)
         return
     for items in options.items:
-        source = serving_latency.ranker(items, 17, "mlp")
-        asked = random_histories(source, random, options.requests)
-        compare(source, asked, options.shortlists)
+        made = serving_latency.ranker(items, 17, "mlp")
+        asked = random_histories(made, random, options.requests)
+        compare(made, asked, options.shortlists)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import types
 from tfrec.baselines import controls
-from tfrec.data import item_vectors, storage
+from tfrec.data import identity, item_vectors, storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.report import results
@@ -114,6 +114,7 @@ def main(_):
         rich.print(f"{number} of {len(trials)}: {name}, seed {seed}: {clicks:.2f} clicks")
 
     document = _document(config, method, check, arms, found, seeds)
+    document["fingerprints"] = identity.fingerprints(worlds.inputs(data, config.world, world))
     policies = document.pop("policies")
     document = results.write(out / "leak.json", policies, **document)
     leak_report.write(out, document)

@@ -15,11 +15,12 @@ import tensorflow as tf
 from launch import live
 from tfimrl.online import Method
 from tfimrl.training import OnlineConfig, OnlineLearner
+from tfrec.data import identity
 from tfrec.errors import UserError
 from tfrec.report import results
 from tfrec.simulators import batched, originals, public_playing, recogym, recsim
 from tfrec.simulators.public_playing import Policy, Turn
-from tfrec.training import loop
+from tfrec.training import loop, options
 from tfrec.training import run as runs
 
 RESULT = "result.json"
@@ -72,7 +73,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
             f"--original_sessions={task.original_sessions}: the original of {task.simulator} "
             "is not installed, or cannot show what policies see here; expected 0"
         )
-    about = {"simulator": task.simulator, "method": task.method, "at": task.at}
+    inputs = live.inputs(task.at, simulator)
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
     try:
         method = live.make(task.method, numbers, simulator, task.seed)
@@ -83,7 +84,8 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         folder,
         {"sizes": task.sizes, "numbers": numbers},
         task.seed,
-        {**about, "at": dataclasses.asdict(task.at)},
+        {"method": task.method, **live.form(task.simulator, task.at)},
+        inputs,
     )
     opened.set_seeds(deterministic=False)
     loop.train(
@@ -95,7 +97,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         task.sizes.test_every,
     )
     judged = judge(simulator, method.greedy, task.final_sessions, task.original_sessions)
-    save_policy(folder / POLICY, method, simulator)
+    policy = save_policy(folder / POLICY, method, simulator)
     result = {
         "simulator": task.simulator,
         "method": task.method,
@@ -103,6 +105,9 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         "steps": int(learner.steps),
         "sessions": int(learner.sessions),
         "judged": judged,
+        "inputs": identity.recorded(inputs),
+        "sizes": options.resolved(task.sizes),
+        "fingerprints": {"policy": policy},
     }
     write(folder / RESULT, result)
     return result
@@ -133,12 +138,15 @@ def write(path: pathlib.Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulator) -> None:
+def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulator) -> str:
     """Writes the policy that was judged as a SavedModel that needs no code of ours.
 
     `tf.saved_model.load(folder).act(observation, candidates)`: float32 [B, O] and
     [B, m, D] to what the simulator takes; `act(observation)` where the action is continuous
     or the items are always the same.
+
+    Returns:
+      The fingerprint of its weights.
     """
     kept = tf.Module(name="policy")
     kept.act = _act(method, simulator)
@@ -149,6 +157,7 @@ def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulat
     tf.saved_model.save(kept, str(temporary))
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
+    return identity.of_variables(kept.weights)
 
 
 def _act(method: Method, simulator: batched.Simulator) -> Callable:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from launch import controls, flags, methods, worlds
 from tfgoalrec import trained
 from tfrec import names
-from tfrec.data import storage
+from tfrec.data import identity, storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.report import evaluation, results, tables
@@ -104,6 +104,10 @@ def main(_):
         goals=by_goal,
         config=dataclasses.asdict(config),
         data=data.fingerprint,
+        fingerprints={
+            **identity.fingerprints(worlds.inputs(data, config.world, world)),
+            "agents": {name: [a.fingerprint for a in found] for name, found in agents.items()},
+        },
     )
     evaluation.write(
         out,
@@ -139,8 +143,7 @@ def _agents(
                 f"--agents={entry}: {name!r} is the name of a control; choose another"
             )
         agent = methods.load(folder)
-        if agent.spec != data.spec:
-            raise UserError(f"{folder}: trained on another log than {data.directory}")
+        identity.check(agent.origin(folder), data.origin, same_split=True)
         if isinstance(agent, trained.TrainedAgent):
             golden.tied_goals(agent)  # warns
         found.setdefault(name, []).append(agent)

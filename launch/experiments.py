@@ -11,24 +11,26 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from launch import controls, flags, methods, studies, trials, worlds
 from tfrec import types
-from tfrec.data import storage
+from tfrec.data import identity, storage
+from tfrec.data.sources import files, movielens, taobao, yoochoose
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.report import results
 from tfrec.simulators import playing, session, variants
-from tfrec.training import loop
+from tfrec.training import loop, options
 from tfrec.training import run as runs
 
 _TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
 _LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
 _SIZES = ("batch", "embedding", "units", "hidden", "stream")
+_PREPARED = "prepared.json"  # what a data set was prepared from and with
 _VALIDATION_SESSIONS = 6  # of each validation user, at each score
 
 
@@ -191,6 +193,8 @@ SCALES = {
     ),
 }
 
+_LOGS: dict[str, Any] = {"movielens": movielens, "taobao": taobao, "yoochoose": yoochoose}
+
 ENVIRONMENTS = {
     1: ("vanilla",),
     2: ("high_dimensional",),
@@ -226,30 +230,79 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
       name: of the data set.
       source: where its log lies; not for the embedded one.
       scale: how much of it.
+
+    Raises:
+      UserError: if it was prepared from another log or with other settings.
     """
-    chosen = DATA_SETS[name]
+    made_with = check_prepared(out, name, source, scale)
     data, simulator = out / name / "data", out / name / "simulator"
-    if not (data / "manifest.json").exists():
+    # Before the data, so that data without its record is never an interrupted preparation.
+    data.parent.mkdir(parents=True, exist_ok=True)
+    _write(data.parent / _PREPARED, made_with)
+    if not (data / storage.MANIFEST).exists():
+        path = [f"--path={source}"] if source else []
         _call(
-            "launch.prepare_data",
-            *chosen.prepare,
-            *([f"--path={source}"] if source else []),
-            *([f"--taobao_item={scale.taobao_item}"] if name == "taobao" else []),
-            f"--max_items={scale.wide_candidates}",
-            f"--max_users={scale.users}",
-            "--history_length=20",
-            f"--out={data}",
-            "--overwrite",
+            "launch.prepare_data", *path, *made_with["prepare"], f"--out={data}", "--overwrite"
         )
-    if chosen.fit and not (simulator / "simulator.json").exists():
+    if DATA_SETS[name].fit and not (simulator / "simulator.json").exists():
         _call(
             "launch.fit_simulator",
             f"--data={data}",
             f"--out={simulator}",
-            *chosen.fit,
-            *scale.fit,
+            *made_with["fit"],
             "--overwrite",
         )
+
+
+def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> dict[str, Any]:
+    """Checks that a data set, where it is prepared, is the one asked for.
+
+    Args:
+      out: the folder of all cells.
+      name: of the data set.
+      source: where its log lies; not for the embedded one.
+      scale: how much of it.
+
+    Returns:
+      What it is prepared from and with, to be recorded.
+
+    Raises:
+      UserError: if it was prepared from another log or with other settings; names them.
+    """
+    chosen, folder = DATA_SETS[name], out / name
+    now = {
+        "log": _log(name, source),
+        "prepare": [
+            *chosen.prepare,
+            *([f"--taobao_item={scale.taobao_item}"] if name == "taobao" else []),
+            f"--max_items={scale.wide_candidates}",
+            f"--max_users={scale.users}",
+            "--history_length=20",
+        ],
+        "fit": [*chosen.fit, *scale.fit] if chosen.fit else [],
+    }
+    path = folder / _PREPARED
+    if path.exists():
+        different = options.differences(json.loads(path.read_text(encoding="utf-8")), now)
+    elif (folder / "data" / storage.MANIFEST).exists():
+        different = [f"{path}: absent (an earlier version prepared it)"]
+    else:
+        return now
+    if different:
+        listed = "\n  ".join(different)
+        raise UserError(
+            f"{folder} was prepared from another log or with other settings:\n  {listed}\n"
+            f"Choose another --out, or remove {folder} to prepare it and run its cells again"
+        )
+    return now
+
+
+def _log(name: str, source: str) -> dict[str, str]:
+    """SHA-256 of each file of a data set's log, unpacked; nothing for the embedded one."""
+    if not source:
+        return {}
+    with files.opened(source, _LOGS[name].PATTERNS) as logs:
+        return {log.name: storage.sha256(log) for log in logs}
 
 
 def _call(script: str, *arguments: str) -> None:
@@ -268,6 +321,7 @@ class Setting(NamedTuple):
       log: training sessions as methods see them, with the environment's noise.
       judge: the world that test users live in: neither delay nor noise.
       world: the world that methods play in, and that reports feedback late if it is so.
+      inputs: the data and the world without delay, noise or fewer candidates.
     """
 
     data: storage.PreparedData
@@ -275,6 +329,7 @@ class Setting(NamedTuple):
     log: types.Episodes
     judge: session.World
     world: session.World
+    inputs: dict[str, identity.Source]
 
 
 def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Setting:
@@ -284,8 +339,8 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
       UserError: if it is not prepared.
     """
     data = storage.PreparedData.open(out / name / "data")
-    known = DATA_SETS[name].fit
-    base = worlds.load(str(out / name / "simulator") if known else worlds.TRUTH, data)
+    where = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
+    base = worlds.load(where, data)
     high = environment == "high_dimensional"
     wanted = scale.wide_candidates if high else scale.candidates
     judge = base
@@ -296,7 +351,8 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
         mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
         world = variants.HighVariance(judge, mode=mode)
         log = world.disturbed(log, _LOG_SEED)
-    return Setting(data, judge.spec, log, judge, world)
+    inputs = worlds.inputs(data, where, base)
+    return Setting(data, judge.spec, log, judge, world, inputs)
 
 
 def configuration(
@@ -322,6 +378,7 @@ def configuration(
 def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
     """Trains and judges one cell, from wherever it stands; one that is done is kept."""
     if cell.result(out).exists():
+        check_done(out, [cell], scale)
         return
     here = setting(out, cell.data_set, cell.environment, scale)
     folder = cell.folder(out)
@@ -330,10 +387,10 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
         policy = controls.policies(here.data, here.judge, cell.seed)[cell.method]
         _judge(folder, here, policy, cell, scale, {})
         return
-    tuned = chosen(out, cell.data_set, cell.method)
+    tuned = chosen(out, cell.data_set, cell.method, here.inputs)
     config = configuration(cell.method, cell.environment, scale, here.spec, tuned)
-    extra = {"cell": cell._asdict(), "data": here.data.fingerprint}
-    opened = runs.Run.open(folder, config, cell.seed, extra)
+    extra = {"cell": cell._asdict()}
+    opened = runs.Run.open(folder, config, cell.seed, extra, here.inputs)
     opened.set_seeds()
     learner = _learner(cell.method, config, here, cell.seed)
     loop.train(learner, opened, learner.total_units, save_every=10)
@@ -357,7 +414,7 @@ def _judge(
 ) -> None:
     """Plays the test users and writes what each of their sessions gave."""
     starts = controls.starts(here.data, "test", scale.test_users, scale.sessions_per_user)
-    document = {"cell": cell._asdict(), **more}
+    document = {"cell": cell._asdict(), **_made_with(scale, here.inputs), **more}
     for name, world in (("judged", here.judge), ("noisy", here.world)):
         if name == "noisy" and here.world is here.judge:
             continue
@@ -371,16 +428,79 @@ def _judge(
             "ctr": float(sessions["reward"].sum() / sessions["depth"].sum()),
             "depth": float(sessions["depth"].mean()),
         }
-    with results.replacing(folder / "result.json") as temporary:
+    _write(folder / "result.json", document)
+
+
+def _write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
+    with results.replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def chosen(out: pathlib.Path, data_set: str, method: str) -> dict[str, Any]:
-    """What tuning chose for a method on a data set; nothing where it was not tuned."""
+def _made_with(scale: Scale, inputs: identity.Sources) -> dict[str, Any]:
+    """What a cell is made with, to be recorded in its result."""
+    counts = ("seeds", "trials", "one_process")  # of cells; they change none of them
+    sizes = {k: v for k, v in options.resolved(scale).items() if k not in counts}
+    return {"inputs": identity.recorded(inputs), "scale": sizes}
+
+
+def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
+    """Checks that what is done belongs to the data and the simulators that are there.
+
+    Cells whose data are not on the disk any more are compared with each other.
+
+    Args:
+      out: the folder of all cells.
+      cells: those that may be done, with the tuning of their methods.
+      scale: how much of everything.
+
+    Raises:
+      UserError: naming the cell or the study whose data, simulator or scale is another.
+    """
+    inputs: dict[str, identity.Sources] = {}
+    for name in dict.fromkeys(cell.data_set for cell in cells):
+        if (out / name / "data" / storage.MANIFEST).exists():
+            inputs[name] = setting(out, name, "vanilla", scale).inputs
+            for method in dict.fromkeys(cell.method for cell in cells):
+                chosen(out, name, method, inputs[name])
+    for cell in cells:
+        path = cell.result(out)
+        if not path.exists():
+            continue
+        document = json.loads(path.read_text(encoding="utf-8"))
+        before = document.get("inputs")
+        if cell.data_set not in inputs:
+            found = {name: identity.Source(**x) for name, x in (before or {}).items()}
+            inputs[cell.data_set] = found
+        different = identity.changes(before, inputs[cell.data_set])
+        sizes = _made_with(scale, {})["scale"]
+        different += options.differences(document.get("scale", "not recorded"), sizes, "scale")
+        if different:
+            listed = "\n  ".join(different)
+            raise UserError(
+                f"{path} was made with other inputs:\n  {listed}\n"
+                f"Choose another --out, or remove {path.parent} to run the cell again"
+            )
+
+
+def chosen(
+    out: pathlib.Path, data_set: str, method: str, inputs: identity.Sources
+) -> dict[str, Any]:
+    """What tuning chose for a method on a data set; nothing where it was not tuned.
+
+    Raises:
+      UserError: if it was tuned on other data or in another world.
+    """
     path = out / data_set / "tuning" / method / "best.json"
     if not path.exists():
         return {}
-    return json.loads(path.read_text(encoding="utf-8"))["overrides"]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if different := identity.changes(found.get("inputs"), inputs):
+        listed = "\n  ".join(different)
+        raise UserError(
+            f"{path} was tuned with other inputs:\n  {listed}\n"
+            f"Choose another --out, or remove {path.parent} to tune it again"
+        )
+    return found["overrides"]
 
 
 def sessions(out: pathlib.Path, cell: Cell, which: str = "judged") -> dict[str, np.ndarray]:
@@ -423,8 +543,8 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         number,
         fields=tuple(fields),
         choices={"learning_rate": scale.learning_rates},
-        about={"data": here.data.fingerprint},
+        inputs=here.inputs,
         storage=str(folder / "study.log"),
     )
-    study = studies.Study(method, evaluation.method.title, base, trials.SCORED)
+    study = studies.Study(method, evaluation.method.title, base, trials.SCORED, here.inputs)
     studies.write(folder, study, found)

@@ -17,7 +17,7 @@ from rich import markup
 from launch import flags
 from tfgoalrec import trained
 from tfrec import errors
-from tfrec.data import storage
+from tfrec.data import identity, storage
 from tfrec.serving import export, export_policy, manifest
 from tfrec.serving import policy as policy_lib
 from tfrec.training.options import Options, option
@@ -73,19 +73,22 @@ flags.define(ExportModelConfig)
 def main(_):
     config = flags.read(ExportModelConfig)
     if config.policy:
-        metadata = manifest.Metadata(
-            name=config.name or "policy", metrics=_metrics(config.results, "judged")
-        )
         policy = policy_lib.SavedPolicy(config.policy)
+        metadata = manifest.Metadata(
+            name=config.name or "policy",
+            metrics=_metrics(config.results, "judged", config.policy, policy.fingerprint),
+            fingerprint=policy.fingerprint,
+        )
         version = export_policy.export(policy, config.out, config.version, metadata)
         _say(version, "policy", "ask it as tfrec/serving/loaded.py does")
         return
     agent = trained.load(config.agent)
     metadata = manifest.Metadata(
         name=config.name or "goalrec",
-        data=_data(config.data, agent),
-        metrics=_metrics(config.results, "policies"),
+        data=_data(config, agent),
+        metrics=_metrics(config.results, "policies", config.agent, agent.fingerprint),
         limits=_limits(agent),
+        fingerprint=agent.fingerprint,
     )
     for limit in metadata.limits:
         flags.warn(limit)
@@ -103,18 +106,21 @@ def _say(version: pathlib.Path, source: str, how: str, goals: str = "") -> None:
     )
 
 
-def _data(directory: str, agent: trained.TrainedAgent) -> dict[str, Any]:
+def _data(config: ExportModelConfig, agent: trained.TrainedAgent) -> dict[str, Any]:
     """What the manifest says of the training."""
     about = {
         "fingerprint" if key == "data" else key: x for key, x in agent.about.items() if x != ""
     }
-    if not directory:
+    about |= {"ids": agent.contents()["ids"]}
+    if not config.data:
         return about
-    data = storage.PreparedData.open(directory)
-    if data.fingerprint != agent.about["data"]:
+    data = storage.PreparedData.open(config.data)
+    identity.check(agent.origin(config.agent), data.origin)
+    if data.fingerprint != agent.about.get("data"):
         raise errors.UserError(
-            f"--data={directory}: its fingerprint is {data.fingerprint}, but the agent was "
-            f"trained on {agent.about['data']}"
+            f"--data={config.data}: its fingerprint is {data.fingerprint}, but "
+            f"{config.agent} was trained on {agent.about.get('data')}: the same ids, with "
+            "other rows or another split. Pass the data that the agent was trained on"
         )
     return about | {
         "source": data.manifest["source"],
@@ -136,16 +142,41 @@ def _limits(agent: trained.TrainedAgent) -> tuple[str, ...]:
     )
 
 
-def _metrics(path: str, part: str) -> dict[str, Any]:
+def _metrics(path: str, part: str, source: str, fingerprint: str) -> dict[str, Any]:
+    """The metrics in a results file, if it judged what is exported.
+
+    Args:
+      path: of the results; empty for none.
+      part: the key of the metrics.
+      source: folder of the agent or policy.
+      fingerprint: of the agent or policy.
+
+    Raises:
+      UserError: if the file holds no such results, or those of others.
+    """
     if not path:
         return {}
     try:
         results = json.loads(pathlib.Path(path).read_text())
-        return results[part]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        metrics, recorded = results[part], results.get("fingerprints")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.UserError(
             f"--results={path}: expected the results of an evaluation, with {part!r} ({error})"
         ) from error
+    if recorded is None:
+        raise errors.UserError(
+            f"--results={path}: does not record what it judged (an earlier version wrote it), "
+            f"so its metrics may be those of others than {source} (fingerprint {fingerprint}). "
+            "Evaluate again"
+        )
+    judged = [x for found in recorded.get("agents", {}).values() for x in found]
+    judged += [recorded["policy"]] if "policy" in recorded else []
+    if fingerprint not in judged:
+        raise errors.UserError(
+            f"--results={path}: judged {', '.join(judged) or 'no agent'}, and not {source}, "
+            f"whose fingerprint is {fingerprint}. Pass the results of an evaluation of {source}"
+        )
+    return metrics
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 from launch import curves, figure_report, live
 from launch.pool import Job, Pool
 from tfimrl import training
+from tfrec.data import identity
 from tfrec.errors import UserError
+from tfrec.training import options
 
 ABLATIONS = ("imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea")
 METHODS = {
@@ -203,6 +205,7 @@ def task(cell: Cell, scale: Scale, virtualtb_path: str) -> curves.Task:
 def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> None:
     """Brings a cell to its end; one that is done is left as it is."""
     if cell.result(out).exists():
+        check_done(out, [cell], scale, virtualtb_path)
         return
     at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
     simulator = live.simulator(cell.simulator, at)
@@ -220,12 +223,54 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
             ) | {"tests": training.tested(played, policy, sizes.test_sessions)}
         path = cell.result(out)
         path.parent.mkdir(parents=True, exist_ok=True)
-        curves.write(path, levels)
+        made_with = {
+            "inputs": identity.recorded(live.inputs(at, simulator)),
+            "sizes": options.resolved(sizes),
+        }
+        curves.write(path, {name: level | made_with for name, level in levels.items()})
         return
     work = dataclasses.replace(task(cell, scale, virtualtb_path), original_sessions=originals)
     curves.run(cell.folder(out), work)
     # They hold the replay, gigabytes of it, and what is done is not gone on with.
     shutil.rmtree(cell.folder(out) / "checkpoints", ignore_errors=True)
+
+
+def check_done(
+    out: pathlib.Path, cells: Sequence[Cell], scale: Scale, virtualtb_path: str
+) -> None:
+    """Checks that cells that are done belong to the simulators and the scale at hand.
+
+    Where VirtualTB is not given, its cells are compared with each other.
+
+    Raises:
+      UserError: naming the cell whose simulator or sizes are others.
+    """
+    inputs: dict[str, identity.Sources] = {}
+    for cell in cells:
+        path, name = cell.result(out), cell.simulator
+        if not path.exists():
+            continue
+        document = json.loads(path.read_text())
+        made_with = next(iter(document.values())) if cell.method == CONTROLS else document
+        before = made_with.get("inputs")
+        if name not in inputs:
+            if name == "virtualtb" and not virtualtb_path:
+                found = {key: identity.Source(**x) for key, x in (before or {}).items()}
+                inputs[name] = found
+            else:
+                at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
+                inputs[name] = live.inputs(at, live.simulator(name, at))
+        sizes = live.sizes_class(name)(**scale.sizes.get(name, {}))
+        different = identity.changes(before, inputs[name])
+        different += options.differences(
+            made_with.get("sizes", "not recorded"), options.resolved(sizes), "sizes"
+        )
+        if different:
+            listed = "\n  ".join(different)
+            raise UserError(
+                f"{path} was made with other inputs:\n  {listed}\n"
+                "Choose another --out, or remove this file to run the cell again"
+            )
 
 
 def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
@@ -246,6 +291,7 @@ def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
     check(wanted)
     scale, out = SCALES[wanted.scale], wanted.out
     cells = plan(wanted)
+    check_done(out, cells, scale, wanted.virtualtb_path)
     left = [cell for cell in cells if not cell.result(out).exists()]
     possible = [cell for cell in left if can_run(wanted, cell)]
     if len(possible) < len(left):

@@ -55,7 +55,7 @@ def main(_):
     model = fitting.fit(episodes, data.spec, model_config, config.seed)
     unseen = types.Episodes(*(np.asarray(x)[held_out] for x in episodes))
     moved = calibration.calibrate(model, episodes, config.target_depth, unseen, config.seed)
-    model.save(out / "model")
+    model.save(out / "model", data.origin)
     measured = calibration.report(model, unseen, out, log=episodes, seed=config.seed)
     rich.print(markdown.Markdown(calibration.table(measured)))
     adjusted = ", ".join(f"{name} {a:.2f} z {b:+.2f}" for name, (a, b) in moved.items())

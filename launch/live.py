@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfimrl.online import Method
 from tfimrl.training import OnlineConfig
+from tfrec.data import identity
 from tfrec.errors import UserError
 from tfrec.simulators import (
     batched,
@@ -76,6 +77,31 @@ def simulator(name: str, config: SimulatorConfig) -> batched.Simulator:
             "folder of a clone: git clone https://github.com/eyounx/VirtualTaobao"
         )
     return seen.ScaledTaobao(pathlib.Path(config.virtualtb_path))
+
+
+# Fields of SimulatorConfig that decide what a simulator answers. VirtualTB's weights do.
+_FORM: dict[str, tuple[str, ...]] = {
+    "recsim": ("candidates", "slate", "reward"),
+    "recogym": ("products", "flips"),
+    "virtualtb": (),
+}
+
+
+def form(name: str, config: SimulatorConfig) -> dict[str, Any]:
+    """A simulator's name and the fields that decide what it answers, to be recorded."""
+    return {"simulator": name, **{field: getattr(config, field) for field in _FORM[name]}}
+
+
+def inputs(config: SimulatorConfig, made: batched.Simulator) -> dict[str, identity.Source]:
+    """The files that a simulator was read from, as inputs of a run or a study.
+
+    Args:
+      config: which form of it.
+      made: the simulator.
+    """
+    if not isinstance(made, virtualtb.VirtualTaobao):
+        return {}
+    return {"virtualtb": identity.Source(config.virtualtb_path, made.fingerprint)}
 
 
 # Controls of each simulator: name -> makes the policy. `bayes` plays in a simulator of its own.

@@ -26,6 +26,7 @@ from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec import trained
 from tfrec import types
+from tfrec.data import identity
 from tfrec.data import item_vectors as item_vectors_lib
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
@@ -223,10 +224,21 @@ def item_vectors(config: Any, log: types.Episodes, spec: types.DataSpec) -> np.n
 
 
 class Agent(Protocol):
-    """A trained agent of any method; a method without goals has one, named ''."""
+    """A trained agent of any method; a method without goals has one, named ''.
+
+    Attributes:
+      spec: the log's spec.
+      named_goals: goals by name.
+      fingerprint: hash of weights, configuration and ids.
+    """
 
     spec: types.DataSpec
     named_goals: dict[str, np.ndarray]
+
+    fingerprint: str
+
+    def origin(self, path: str | pathlib.Path) -> identity.Origin:
+        """The prepared data that it was trained on; `path` is the agent's folder."""
 
     def policy(self, goal: np.ndarray | tf.Tensor | tf.Variable) -> session.Policy:
         """Greedy for a goal, float [M]; a variable may change between plays."""
@@ -242,7 +254,10 @@ class TrainedMethod:
       named_goals: one goal, named '' and without numbers.
       vocabulary: raw ids.
       about: data fingerprint, seed and the like.
+      fingerprint: hash of weights, configuration and ids; empty until it is loaded.
     """
+
+    fingerprint: str = ""
 
     def __init__(
         self,
@@ -257,6 +272,23 @@ class TrainedMethod:
         self.vocabulary, self.about = vocabulary, dict(about)
         self.named_goals: dict[str, np.ndarray] = {"": np.zeros([0], np.float32)}
         self._learner = learner
+
+    def contents(self) -> dict[str, Any]:
+        """Fingerprints of the files beside method.json: `ids` and `weights`."""
+        variables = checkpoint.named_variables(self._learner.acting)
+        weights = {name: variable.numpy() for name, variable in variables.items()}
+        return {
+            "ids": identity.ids_of(self.vocabulary, self.spec),
+            "weights": identity.fingerprint(weights),
+        }
+
+    def origin(self, path: str | pathlib.Path) -> identity.Origin:
+        """The prepared data that the agent was trained on.
+
+        Args:
+          path: the agent's folder, for messages.
+        """
+        return identity.trained(path, self.vocabulary, self.spec, self.about)
 
     def policy(self, goal: Any = None) -> session.Policy:
         """The policy that is judged; the goal is not looked at."""
@@ -290,11 +322,13 @@ def save(
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     vocabulary.save(directory)
+    agent = TrainedMethod(name, config, learner, spec, vocabulary, about)
     kept = {
         "method": name,
         "config": options.resolved(config),
         "spec": dataclasses.asdict(spec),
         "about": options.resolved(dict(about)),
+        **agent.contents(),
     }
     checkpoint.write(directory / _CHECKPOINT, learner.acting, kept["config"])
     (directory / _ABOUT).write_text(json.dumps(kept, indent=2) + "\n")
@@ -331,7 +365,11 @@ def load(directory: str | pathlib.Path) -> Agent:
     learner = method.make(small, spec, _one_session(spec), None, vectors, seed=0)
     checkpoint.read(directory / _CHECKPOINT, learner.acting)
     vocabulary = vocabulary_lib.load(directory)
-    return TrainedMethod(method.name, config, learner, spec, vocabulary, kept["about"])
+    agent = TrainedMethod(method.name, config, learner, spec, vocabulary, kept["about"])
+    kept = identity.verified(path, kept, agent.contents(), "Train the agent again")
+    decisive = ("method", "config", "ids", "weights")
+    agent.fingerprint = identity.fingerprint({name: kept[name] for name in decisive})
+    return agent
 
 
 def _one_session(spec: types.DataSpec) -> types.Episodes:

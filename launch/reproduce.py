@@ -99,6 +99,12 @@ def main(_):
     logs = {name: getattr(config, name) for name in ("movielens", "taobao", "yoochoose")}
     logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}
     plan = reproduction.plan(config.table, list(logs), config.methods, scale)
+    if not config.report_only:
+        for name, path in logs.items():
+            if (out / name).exists():
+                experiments.check_prepared(out, name, path, scale)
+    else:
+        experiments.check_done(out, plan, scale)
     rich.print(reproduction.budget(plan, scale, jobs))
 
     if not config.report_only:
@@ -129,8 +135,10 @@ def main(_):
         with Pool("launch.run_cell", jobs, common, out / "logs") as pool:
             for title, stage in (("prepare", prepare), ("tune", tune), ("cells", cells)):
                 failed += pool.run(title, stage)
-                if failed and title == "prepare":
-                    break
+                if title == "prepare":
+                    if failed:
+                        break
+                    experiments.check_done(out, plan, scale)
         for job in failed:
             print(f"failed: {job.name}; see {pool.log(job)}", file=sys.stderr)
     done = reproduction.write(out, plan, list(logs), scale)

@@ -13,6 +13,7 @@ TensorFlow Serving itself: docs/serving.md.
 
 import dataclasses
 import gc
+import json
 import pathlib
 import signal
 import time
@@ -76,8 +77,10 @@ def main(_):
         if config.ui:
             users = []
             if data:
-                manifest = pathlib.Path(config.model, str(newest), "manifest.json")
-                users = _users(data, client.Contract.read(manifest), config.num_users)
+                version = pathlib.Path(config.model, str(newest))
+                contract = client.Contract.read(version / "manifest.json")
+                _check_same_log(data, contract, version)
+                users = _users(data, contract, config.num_users)
             running.show(users)
         if listen.host not in _LOOPBACK:
             logging.warning("%s: whoever reaches it can ask; no password, no TLS", listen.host)
@@ -94,6 +97,41 @@ def main(_):
             time.sleep(0.1)
         print("draining", flush=True)
     print("done", flush=True)
+
+
+def _check_same_log(
+    data: storage.PreparedData, contract: client.Contract, version: pathlib.Path
+) -> None:
+    """Compares raw item ids and feedback, which requests are made of, with a model's.
+
+    Raises:
+      UserError: if the model knows none of the data's items, ids are text in one and
+        numbers in the other, or a feedback column has another kind or unit.
+    """
+    manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
+    columns = {column.name: (column.kind, column.unit) for column in data.spec.feedback}
+    for column in manifest["feedback"]:
+        asked = (column["kind"], column["unit"])
+        if columns.get(column["name"], asked) != asked:
+            raise errors.UserError(
+                f"--users={data.directory}: feedback {column['name']!r} is "
+                f"{' of '.join(columns[column['name']])}, and {' of '.join(asked)} in {version}"
+            )
+    known = (version / "assets" / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    items = data.vocabulary.items.astype(np.str_)
+    same_type = (contract.item_dtype == "string") == (data.vocabulary.items.dtype.kind == "U")
+    shared = int(np.isin(items, known).sum()) if same_type else 0
+    if not shared:
+        raise errors.UserError(
+            f"--users={data.directory} has no item of {version}: its first item is "
+            f"{data.vocabulary.items[0].item()!r}, and the model's is {known[0]!r} "
+            f"({contract.item_dtype}). Pass data of the log that the model was trained on"
+        )
+    if shared < len(items):
+        logging.warning(
+            "%s: %d of its %d items are unknown to %s; their events are left out",
+            data.directory, len(items) - shared, len(items), version,
+        )  # fmt: skip
 
 
 def _users(data: storage.PreparedData, contract: client.Contract, most: int) -> list[page.User]:

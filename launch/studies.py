@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrec.data import identity
 from tfrec.errors import UserError
 from tfrec.report import results
 from tfrec.report import tuning as tuning_report
@@ -28,12 +29,14 @@ class Study(NamedTuple):
       title: the same for people.
       base: its configuration; a trial replaces some fields.
       scored: what a score is, in words.
+      inputs: data and world that decide the scores.
     """
 
     method: str
     title: str
     base: Any
     scored: str
+    inputs: identity.Sources
 
 
 def search(out: pathlib.Path, study: Study, tune: Callable[[Show], tuning.Tuned]) -> int | None:
@@ -102,6 +105,7 @@ def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> N
     tuning_report.write(directory, found, f"Tuning {study.title}", study.scored)
     document = {
         "method": study.method,
+        "inputs": identity.recorded(study.inputs),
         "overrides": tuned.overrides,
         "config": options.resolved(dataclasses.replace(study.base, **tuned.overrides)),
         "score": tuned.score,

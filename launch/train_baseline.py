@@ -54,8 +54,8 @@ def main(_):
     except ValueError as error:
         raise UserError(f"--method={config.method}: {error}") from error
 
-    about = {"method": config.method, "data": data.fingerprint, "world": config.world}
-    run = runs.Run.open(config.out, numbers, config.seed, about)
+    inputs = worlds.inputs(data, config.world, world)
+    run = runs.Run.open(config.out, numbers, config.seed, {"method": config.method}, inputs)
     run.set_seeds()
     score = trials.Score(world, learner.policy(), starts) if world and starts else None
     loop.train(
@@ -67,7 +67,12 @@ def main(_):
         config.evaluate_every,
     )
     folder = run.directory / "agent"
-    kept = about | {"seed": config.seed, storage.UNTRAINED: data.num_untrained_items}
+    kept = {
+        "method": config.method,
+        **worlds.about(data, inputs),
+        "seed": config.seed,
+        storage.UNTRAINED: data.num_untrained_items,
+    }
     methods.save(folder, config.method, numbers, data.spec, learner, data.vocabulary, kept)
     print(f"{folder}: {method.title} after {int(learner.unit)} rounds")
 

@@ -59,8 +59,8 @@ def main(_):
     with _naming("--goals"):
         goalrec_agent.default_goals(method, data.spec, measurements)
 
-    about = {"data": data.fingerprint, "world": config.world}
-    run = runs.Run.open(config.out, method, config.seed, about)
+    inputs = worlds.inputs(data, config.world, world)
+    run = runs.Run.open(config.out, method, config.seed, inputs=inputs)
     run.set_seeds()
     agent = goalrec_agent.GoalRecAgent(method, data.spec, measurements, vectors, config.seed)
     learner = goalrec_learner.GoalRecLearner(agent, log, world)
@@ -71,7 +71,8 @@ def main(_):
         loop.train(learner, run, units, config.save_every, check, config.evaluate_every)
 
     def keep(name: str) -> None:
-        kept = about | {"seed": config.seed, storage.UNTRAINED: data.num_untrained_items}
+        kept = worlds.about(data, inputs) | {"seed": config.seed}
+        kept |= {storage.UNTRAINED: data.num_untrained_items}
         trained = agent.trained(data.vocabulary, kept)
         trained.save(run.directory / name)
         golden.tied_goals(trained)  # warns

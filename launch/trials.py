@@ -112,7 +112,6 @@ def tune(
     *,
     fields: tuple[str, ...] = (),
     choices: Mapping[str, tuple] | None = None,
-    about: Mapping[str, Any] | None = None,
     **arguments: Any,
 ) -> tuning.Tuned:
     """Tunes a method over its space; `tuning.tune` with what is the same for all methods.
@@ -123,8 +122,7 @@ def tune(
       trials: finished trials in all.
       fields: of the space; empty for all of them.
       choices: for some fields, other choices than the space's.
-      about: where data and world come from, beside the configuration and the seed.
-      **arguments: `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
+      **arguments: `inputs`, `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
 
     Raises:
       UserError: as `tuning.tune`; or if a field is not of the method's space, or one of its
@@ -150,7 +148,6 @@ def tune(
                 ) from error
     base = options.resolved(evaluation.base)
     told = {
-        **(about or {}),
         "method": evaluation.method.name,
         "base": {field: value for field, value in base.items() if field not in space},
         "every": evaluation.every,

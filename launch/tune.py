@@ -79,7 +79,8 @@ def main(_):
         seed=config.seed,
     )
     out = pathlib.Path(config.out)
-    study = studies.Study(method.name, method.title, base, trials.SCORED)
+    inputs = worlds.inputs(data, config.world, world)
+    study = studies.Study(method.name, method.title, base, trials.SCORED, inputs)
     return studies.search(
         out,
         study,
@@ -88,7 +89,7 @@ def main(_):
             config.study or config.method,
             config.trials,
             fields=config.fields,
-            about={"data": data.fingerprint, "world": world.__class__.__name__},
+            inputs=inputs,
             storage=config.storage or tuning.sqlite_url(out / "study.db"),
             sampler=config.sampler,
             pruner=config.pruner,

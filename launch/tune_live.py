@@ -133,10 +133,11 @@ def main(_):
     base = flags.read(live.config_class(config.method, config.simulator))
     space = live.space(config.method, config.simulator, config.fields)
     resolved = options.resolved(base)
-    evaluation = Evaluation(config, base, sizes, live.simulator(config.simulator, at))
+    simulator = live.simulator(config.simulator, at)
+    inputs = live.inputs(at, simulator)
+    evaluation = Evaluation(config, base, sizes, simulator)
     about = {
-        "simulator": config.simulator,
-        "at": dataclasses.asdict(at),
+        **live.form(config.simulator, at),
         "method": config.method,
         "base": {field: value for field, value in resolved.items() if field not in space},
         "sizes": options.resolved(sizes),
@@ -148,7 +149,7 @@ def main(_):
     where = f"{live.METRIC[config.simulator]} in {live.TITLES[config.simulator]}"
     return studies.search(
         out,
-        studies.Study(config.method, known.title, base, where),
+        studies.Study(config.method, known.title, base, where, inputs),
         lambda show: tuning.tune(
             config.method,
             space,
@@ -161,6 +162,7 @@ def main(_):
             sampler=config.sampler,
             pruner=config.pruner,
             about=about,
+            inputs=inputs,
             seed=config.seed,
             show=show,
         ),

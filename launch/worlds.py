@@ -1,11 +1,14 @@
 """Which world answers? A fitted user model's folder, or the truth behind the embedded log."""
 
+import dataclasses
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tfrec import types
-from tfrec.data import storage, synthetic
+from tfrec.data import identity, storage, synthetic
 from tfrec.errors import UserError
 from tfrec.simulators import embedded, session, user_model
 from tfrec.training import options
@@ -25,11 +28,14 @@ def load(name: str, data: storage.PreparedData) -> session.World:
     """
     if name != TRUTH:
         world = user_model.load(pathlib.Path(name) / "model")
-        if world.spec != data.spec:
+        if world.data is None:
             raise UserError(
-                f"{name}: fitted on another log than {data.directory}: "
-                f"{world.spec} is not {data.spec}"
+                f"{name}: does not record the items and users behind its dense ids, so it "
+                f"cannot be compared with {data.directory} (fingerprint {data.fingerprint}): "
+                "an earlier version fitted it. Fit it again: python -m launch.fit_simulator "
+                f"--data={data.directory} --out={name} --overwrite"
             )
+        identity.check(dataclasses.replace(world.data, path=name), data.origin)
         return world
     generator = data.manifest.get("generator")
     if not generator:
@@ -39,6 +45,35 @@ def load(name: str, data: storage.PreparedData) -> session.World:
         )
     config = options.restored(synthetic.SyntheticConfig, generator)
     return embedded.EmbeddedWorld(config, data.spec, data.vocabulary)
+
+
+def inputs(
+    data: storage.PreparedData, name: str = "", world: session.World | None = None
+) -> dict[str, identity.Source]:
+    """Data and world as inputs of a run or a study.
+
+    Args:
+      data: the prepared data.
+      name: of the world, as `load` takes it.
+      world: the world; None where the log alone is learned from.
+    """
+    found = {"data": data.source}
+    if world is not None:
+        found["world"] = identity.Source(name, world.fingerprint)
+    return found
+
+
+def about(data: storage.PreparedData, sources: Mapping[str, identity.Source]) -> dict[str, Any]:
+    """Where an agent comes from, to be kept with it.
+
+    Args:
+      data: the prepared data that it was trained on.
+      sources: what `inputs` gave.
+    """
+    found = dict(data.provenance)
+    if world := sources.get("world"):
+        found |= {"world": world.path, "world_fingerprint": world.fingerprint}
+    return found
 
 
 def last_sessions(episodes: types.Episodes) -> types.Episodes:

@@ -19,6 +19,7 @@ from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import types
+from tfrec.data import identity
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
 from tfrec.simulators import session
@@ -41,7 +42,10 @@ class TrainedAgent(tf.Module):
       vocabulary: raw ids.
       about: data fingerprint, seed and the like.
       discarded: columns that no goal may weigh, see `calibration.discarded`.
+      fingerprint: hash of weights, configuration, goals and ids; empty until it is loaded.
     """
+
+    fingerprint: str = ""
 
     def __init__(
         self,
@@ -73,6 +77,23 @@ class TrainedAgent(tf.Module):
         """Greedy for a goal, float [M]; a variable may change between plays."""
         return acting.greedy(self.world_model, goal)
 
+    def contents(self) -> dict[str, Any]:
+        """Fingerprints of the files beside agent.json: `ids` and `weights`."""
+        variables = checkpoint.named_variables(_Weights(self))
+        weights = {name: variable.numpy() for name, variable in variables.items()}
+        return {
+            "ids": identity.ids_of(self.vocabulary, self.spec),
+            "weights": identity.fingerprint(weights),
+        }
+
+    def origin(self, path: str | pathlib.Path) -> identity.Origin:
+        """The prepared data that the agent was trained on.
+
+        Args:
+          path: the agent's folder, for messages.
+        """
+        return identity.trained(path, self.vocabulary, self.spec, self.about)
+
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes the agent's folder; one that is there is replaced."""
         directory = pathlib.Path(directory)
@@ -84,6 +105,7 @@ class TrainedAgent(tf.Module):
             "frozen_embedding": self.measurements.item_embedding.shape[1],
             "goals": {name: goal.tolist() for name, goal in self.named_goals.items()},
             "about": self.about,
+            **self.contents(),
         }
         self.vocabulary.save(directory)
         checkpoint.write(directory / _CHECKPOINT, _Weights(self), about["config"])
@@ -138,4 +160,7 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
     except ValueError as error:
         raise UserError(f"{path}: {error}; train the agent again") from error
     checkpoint.read(directory / _CHECKPOINT, _Weights(agent))
+    kept = identity.verified(path, about, agent.contents(), "Train the agent again")
+    decisive = ("config", "measurements", "goals", "ids", "weights")
+    agent.fingerprint = identity.fingerprint({name: kept[name] for name in decisive})
     return agent

@@ -53,9 +53,10 @@ def test_in_the_true_world(data, tmp_path, capsys):
 def test_in_a_fitted_world_there_is_no_exact_optimum(data, tmp_path, monkeypatch):
     # Agents as they start: what is new here is the world that judges them.
     monkeypatch.setattr(learner.GoalRecLearner, "advance", lambda self: {})
-    spec = storage.PreparedData.open(data).spec
+    opened = storage.PreparedData.open(data)
     sizes = user_model.UserModelConfig(hidden_units=6, item_units=4, head_units=6, rank=2)
-    user_model.UserModel(spec, sizes, seed=0).save(tmp_path / "users" / "model")
+    model = user_model.UserModel(opened.spec, sizes, seed=0)
+    model.save(tmp_path / "users" / "model", opened.origin)
     arguments = [f"--data={data}", f"--world={tmp_path / 'users'}", f"--out={tmp_path / 'out'}"]
     assert flags.call("launch.check_leak", [*arguments, *QUICK, "--candidates=8"]) == 0
     document = json.loads((tmp_path / "out" / "leak.json").read_text())

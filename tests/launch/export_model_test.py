@@ -11,6 +11,7 @@ from tfgoalrec import trained
 from tfrec import errors
 from tfrec.data import storage
 from tfrec.serving import files, loaded, numbered
+from tfrec.serving import policy as policy_lib
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +23,8 @@ def agents(monkeypatch):
             raise errors.UserError("nowhere: no agent here")
         agent = fake_ranker.FakeRanker()
         agent.about = {"data": "abc123", "seed": 4}
+        agent.fingerprint = "f00d"
+        agent.contents = lambda: {"ids": {"items": "beef"}}
         return agent
 
     monkeypatch.setattr(trained, "load", load)
@@ -29,7 +32,11 @@ def agents(monkeypatch):
 
 def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
     results = tmp_path / "results.json"
-    results.write_text(json.dumps({"policies": {"goalrec": {"reward": {"mean": 3.5}}}}))
+    document = {
+        "policies": {"goalrec": {"reward": {"mean": 3.5}}},
+        "fingerprints": {"agents": {"goalrec": ["cafe", "f00d"]}},
+    }
+    results.write_text(json.dumps(document))
     out = tmp_path / "export"
     command = ["--agent=agent", f"--out={out}", "--name=shop"]
     assert flags.call("launch.export_model", [*command, f"--results={results}"]) == 0
@@ -37,7 +44,9 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
     manifest = files.open_manifest(out / "1")
     assert manifest["metrics"]["goalrec"]["reward"]["mean"] == 3.5
     assert manifest["name"] == "shop"
-    assert manifest["data"] == {"fingerprint": "abc123", "seed": 4}
+    assert manifest["fingerprint"] == "f00d"
+    ids = {"items": "beef"}
+    assert manifest["data"] == {"fingerprint": "abc123", "seed": 4, "ids": ids}
 
     assert flags.call("launch.export_model", [*command, "--version=1"]) == 2
     assert "this version exists" in capsys.readouterr().err
@@ -45,20 +54,31 @@ def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
 
 
 class Policy(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = tf.Variable(-1.0)
+
     @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "observation")])
     def act(self, observation):
-        return -observation
+        return self.factor * observation
 
 
 def test_a_policy_is_exported_with_its_results(tmp_path, capsys):
     tf.saved_model.save(Policy(), str(tmp_path / "policy"))
     results = tmp_path / "result.json"
-    results.write_text(json.dumps({"judged": {"port": {"ctr": 0.25}}}))
+    document = {"judged": {"port": {"ctr": 0.25}}, "fingerprints": {"policy": "another"}}
+    results.write_text(json.dumps(document))
     command = [f"--policy={tmp_path / 'policy'}", f"--out={tmp_path / 'out'}"]
+    assert flags.call("launch.export_model", [*command, f"--results={results}"]) == 2
+    assert f"--results={results}: judged another, and not" in capsys.readouterr().err
+    fingerprint = policy_lib.SavedPolicy(tmp_path / "policy").fingerprint
+    document["fingerprints"]["policy"] = fingerprint
+    results.write_text(json.dumps(document))
     assert flags.call("launch.export_model", [*command, f"--results={results}"]) == 0
     assert "verified against the policy" in " ".join(capsys.readouterr().out.split())
     policy = loaded.ExportedPolicy(tmp_path / "out" / "1")
     assert policy.manifest["metrics"] == {"port": {"ctr": 0.25}}
+    assert policy.manifest["fingerprint"] == fingerprint
     assert policy.act([[1.0, -0.5]]).tolist() == [[-1.0, 0.5]]
 
 

@@ -57,8 +57,10 @@ def test_what_a_run_leaves(run, embedded_data):
     about = json.loads((run / "agent" / "method.json").read_text())
     assert about["method"] == "wide_and_deep" and about["config"]["hidden"] == 8
     data = storage.PreparedData.open(embedded_data)
+    truth = worlds.load("truth", data)
     assert about["about"] == {
-        "method": "wide_and_deep", "data": data.fingerprint, "world": "truth", "seed": 0,
+        "method": "wide_and_deep", "data": data.fingerprint, "split": data.manifest["split"],
+        "world": "truth", "world_fingerprint": truth.fingerprint, "seed": 0,
     }  # fmt: skip
     assert methods.load(run / "agent").spec == data.spec
 

@@ -23,7 +23,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import blocks, parquet, pipeline
+from tfrec.data import blocks, identity, parquet, pipeline
 from tfrec.data import episodes as episodes_lib
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -110,6 +110,23 @@ class PreparedData:
             "larger --max_steps to store more, or with a larger --min_item_rows to leave rare "
             "items out"
         )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What an artefact made from the data keeps of it: `data` and `split`."""
+        return {"data": self.fingerprint, "split": self.manifest.get("split")}
+
+    @property
+    def origin(self) -> identity.Origin:
+        """What the dense ids stand for, to compare with other artefacts."""
+        return identity.Origin(
+            str(self.directory), self.vocabulary, self.spec, **self.provenance
+        )
+
+    @property
+    def source(self) -> identity.Source:
+        """The data as an input of a run or a study."""
+        return identity.Source(str(self.directory), self.fingerprint)
 
     def num_sessions(self, split: str) -> int:
         """Sessions of a split."""
@@ -262,7 +279,7 @@ def write(
             for index, name in enumerate(episodes_lib.SPLITS)
         }
         files = {
-            path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(partial.iterdir())
         }
         spec = dataclasses.asdict(prepared.spec)
@@ -271,6 +288,8 @@ def write(
             "format": FORMAT,
             "source": source,
             "fingerprint": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "ids": identity.ids_of(prepared.vocabulary, prepared.spec),
+            "split": _split(prepared.sessions, config),
             "generator": generator,
             "seed": config.seed,
             "spec": spec,
@@ -394,6 +413,20 @@ def _item_counts(prepared: episodes_lib.Prepared) -> dict[str, int]:
     }
 
 
+def _split(
+    sessions: episodes_lib.Sessions, config: episodes_lib.PrepareConfig
+) -> dict[str, Any]:
+    """What decides which users, or which times, are for training and for test."""
+    if config.split == "user":  # drawn by the seed over all users of the vocabulary
+        names = ("split", "seed", "test_fraction", "validation_fraction", "max_users")
+        return {name: getattr(config, name) for name in names}
+    ends = {
+        name: int(sessions.end_ms[sessions.split == index].max(initial=0))
+        for index, name in enumerate(episodes_lib.SPLITS[:2])
+    }
+    return {"split": "time", **{f"{name}_until_ms": end for name, end in ends.items()}}
+
+
 def _clicks(prepared: episodes_lib.Prepared, sessions: episodes_lib.Sessions) -> int:
     """Sum of the first feedback column over the steps of the sessions."""
     click = prepared.events[prepared.spec.feedback[0].name].to_numpy()
@@ -416,10 +449,11 @@ def _verify(path: pathlib.Path, entry: dict[str, Any]) -> None:
     size = path.stat().st_size
     if size != entry["bytes"]:
         raise UserError(f"{path}: damaged: {size:,} bytes; expected {entry['bytes']:,}. {hint}")
-    if _sha256(path) != entry["sha256"]:
+    if sha256(path) != entry["sha256"]:
         raise UserError(f"{path}: damaged: its checksum is not the one in {MANIFEST}. {hint}")
 
 
-def _sha256(path: pathlib.Path) -> str:
+def sha256(path: pathlib.Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -50,12 +50,14 @@ class Metadata:
       data: of the training data: source, fingerprint, counts.
       metrics: how good it was, e.g. the policies of results.json.
       limits: what it should not be used for, besides the general limits.
+      fingerprint: of the agent or policy that is exported.
     """
 
     name: str = "ranker"
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    fingerprint: str = ""
 
 
 def describe(
@@ -121,6 +123,7 @@ def start(kind: str, version: int, metadata: Metadata) -> dict[str, Any]:
         "format": FORMAT,
         "kind": kind,
         "name": metadata.name,
+        "fingerprint": metadata.fingerprint,
         "version": version,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

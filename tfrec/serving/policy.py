@@ -13,6 +13,7 @@ from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step, time_step
 
 from tfrec import errors
+from tfrec.data import identity
 from tfrec.serving import decoding, model_path
 
 
@@ -199,6 +200,11 @@ class SavedPolicy(tf_policy.TFPolicy):
 
         # TF-Agents finds a policy's variables in its attributes.
         self._kept = list(self._act.variables)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights."""
+        return identity.of_variables(self._kept)
 
     def _variables(self) -> list[tf.Variable]:
         return self._kept

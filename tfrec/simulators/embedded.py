@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import synthetic
+from tfrec.data import identity, synthetic
 from tfrec.data.vocabulary import Vocabulary
 from tfrec.simulators import session
 
@@ -40,6 +40,7 @@ class EmbeddedWorld(tf.Module):
         super().__init__(name="embedded_world")
         self.spec = spec
         self.config = config
+        self.vocabulary = vocabulary
         truth = synthetic.truth(config)
         raw_item = _numbers(vocabulary.items)  # [N] the truth's item index by dense id - 1
         raw_user = _numbers(vocabulary.users)  # [U]
@@ -67,6 +68,12 @@ class EmbeddedWorld(tf.Module):
         self._median = tf.constant(
             np.asarray(config.watch_seconds)[self.truth.kind], tf.float32
         )  # [N]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the ground truth, of the ids that it answers for and of the candidates."""
+        ids = identity.ids_of(self.vocabulary, self.spec)
+        return identity.fingerprint([self.config, ids, self.spec.candidates])
 
     def reset(self, starts: types.Starts) -> HiddenState:
         zeros = tf.zeros_like(starts.user)

@@ -46,6 +46,10 @@ class World(Protocol):
     # repeats, so a user model fitted on one knows nothing about them.
     repeats: bool
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the answers depend on: parameters, configuration and ids."""
+
     def reset(self, starts: types.Starts) -> WorldState:
         """Hidden state of each user at the start of a session."""
 

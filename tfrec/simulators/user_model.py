@@ -24,12 +24,14 @@ import pathlib
 import shutil
 import tempfile
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, types
+from tfrec.data import identity
+from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.simulators import session
 from tfrec.training.options import Options, option
 
@@ -130,7 +132,14 @@ class UserModel(tf.Module):
       spec: the log it was (or will be) fitted on.
       config: sizes.
       seed: of the initial weights.
+
+    Attributes:
+      data: the prepared data that it was fitted on, where `load` found it recorded.
+      content: fingerprint of weights, configuration and ids; empty until it is loaded.
     """
+
+    data: identity.Origin | None = None
+    content: str = ""
 
     def __init__(self, spec: types.DataSpec, config: UserModelConfig, seed: int = 0):
         super().__init__(name="user_model")
@@ -409,22 +418,38 @@ class UserModel(tf.Module):
             means.append(mean)
         return [*means, tf.sigmoid(after.exit)]
 
-    def save(self, directory: str | os.PathLike) -> None:
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights, configuration, ids and candidates."""
+        content = self.content or identity.fingerprint([self.config, self._weights()])
+        return identity.fingerprint([content, self.spec.candidates])
+
+    def _weights(self) -> dict[str, Any]:
+        return {_key(variable): variable.numpy() for variable in self.variables}
+
+    def save(self, directory: str | os.PathLike, data: identity.Origin | None = None) -> None:
         """Writes the model; the directory appears whole or not at all.
 
         Args:
           directory: where; a model already there is replaced.
+          data: the prepared data that the model was fitted on. The launch scripts refuse a
+            model without it, because they cannot check its dense ids.
         """
         target = pathlib.Path(directory)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            described = {
+            described: dict[str, Any] = {
                 "config": dataclasses.asdict(self.config),
                 "spec": dataclasses.asdict(self.spec),
+                "weights": identity.fingerprint(self._weights()),
             }
+            if data:
+                data.vocabulary.save(beside)
+                ids = identity.ids_of(data.vocabulary, data.spec)
+                described |= {"data": data.data, "split": data.split, "ids": ids}
             (beside / "user_model.json").write_text(json.dumps(described, indent=2) + "\n")
-            np.savez(beside / "weights.npz", **{_key(v): v.numpy() for v in self.variables})
+            np.savez(beside / "weights.npz", **self._weights())
             beside.chmod(0o755)
             if target.exists():
                 old = pathlib.Path(
@@ -457,6 +482,22 @@ def load(directory: str | os.PathLike) -> UserModel:
                 raise ValueError(f"missing or unexpected weights: {', '.join(sorted(odd))}")
             for variable in model.variables:
                 variable.assign(weights[_key(variable)])
+        found: dict[str, Any] = {"weights": identity.fingerprint(model._weights())}
+        if "ids" in described:
+            vocabulary = vocabulary_lib.load(folder)
+            found["ids"] = identity.ids_of(vocabulary, spec)
+            model.data = identity.Origin(
+                str(folder),
+                vocabulary,
+                spec,
+                described["data"],
+                described["split"],
+                made="fitted",
+                remedy="run launch.fit_simulator",
+            )
+        kept = identity.verified(path, described, found, "Fit it again")
+        decisive = ("config", "weights", "ids")
+        model.content = identity.fingerprint({name: kept.get(name) for name in decisive})
     except FileNotFoundError as error:
         raise errors.UserError(
             f"{error.filename}: no such file; expected a user model written by "

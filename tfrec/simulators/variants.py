@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, types
+from tfrec.data import identity
 from tfrec.simulators import session
 
 MODES = ("stable", "literal", "trend-diff")
@@ -81,6 +82,11 @@ class HighVariance(tf.Module):
     @property
     def repeats(self) -> bool:
         return self.world.repeats
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the base world, the noise and the delay."""
+        return identity.fingerprint([self.world.fingerprint, self.mode, self.delay])
 
     def reset(self, starts: types.Starts) -> NoisyState:
         calm = tf.zeros(tf.shape(starts.user))

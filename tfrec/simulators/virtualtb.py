@@ -23,6 +23,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import errors
+from tfrec.data import identity
 from tfrec.simulators import batched, torch_weights
 
 GROUPS = (8, 8, 11, 11, 11, 11, 2, 2, 3, 18, 3)  # sizes of a user's one-hot groups
@@ -95,6 +96,14 @@ class VirtualTaobao(batched.Simulator):
         networks = _read(data_folder(folder))
         self._generator, self._leave = networks["generator"], networks["leave"]
         self._action = networks["action"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights of all three networks."""
+        networks = (self._generator, self._leave, self._action)
+        return identity.fingerprint(
+            [[[part.numpy() for part in layer] for layer in layers] for layers in networks]
+        )
 
     def user_logits(self, noise: tf.Tensor) -> tf.Tensor:
         """Logits of the 11 groups' classes, side by side: [B, 128] in [0, 1) -> [B, 88]."""

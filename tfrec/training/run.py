@@ -13,6 +13,7 @@ import tf_keras
 from absl import logging
 
 from tfrec import errors
+from tfrec.data import identity
 from tfrec.training import options
 
 _CONFIG = "config.json"
@@ -33,14 +34,23 @@ class Run:
       directory: its folder.
       config: the resolved configuration: plain nested values.
       seed: of everything random in it.
-      extra: what else decides its result, e.g. the data's fingerprint; plain values.
+      extra: what else decides its result; plain values.
+      inputs: data and world by name.
     """
 
-    def __init__(self, directory: pathlib.Path, config: Any, seed: int, extra: Any):
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        config: Any,
+        seed: int,
+        extra: Any,
+        inputs: identity.Sources | None = None,
+    ):
         self.directory = directory
         self.config = config
         self.seed = seed
         self.extra = extra
+        self.inputs = inputs or {}
 
     @classmethod
     def open(
@@ -49,20 +59,23 @@ class Run:
         config: Any,
         seed: int,
         extra: dict[str, Any] | None = None,
+        inputs: identity.Sources | None = None,
     ) -> "Run":
         """Starts a run in a new folder, or goes on with the one that is there.
 
-        Writes `config.json`: configuration, seed, extra and package versions.
+        Writes `config.json`: configuration, seed, extra, inputs and package versions.
 
         Args:
           directory: the run's folder.
           config: a dataclass or a dict, which may be nested.
           seed: seeds Python, numpy and TensorFlow in `set_seeds`.
-          extra: what else decides the run's result, e.g. the data's fingerprint.
+          extra: what else decides the run's result; plain values.
+          inputs: the data and the world by name. Their content is compared and not their
+            paths: a folder may be moved or named otherwise, and may not be replaced.
 
         Raises:
-          UserError: if the folder holds a run with another configuration, seed or
-            extra; names the differing fields. Other package versions only warn.
+          UserError: if the folder holds a run with another configuration, seed, extra or
+            input; names what differs. Other package versions only warn.
         """
         directory = pathlib.Path(directory)
         now = options.resolved({"config": config, "seed": seed, "extra": extra or {}})
@@ -70,20 +83,24 @@ class Run:
         path = directory / _CONFIG
         try:
             if path.exists():
-                _compare(path, now, versions)
+                _compare(path, now, inputs or {}, versions)
             else:
                 directory.mkdir(parents=True, exist_ok=True)
                 temporary = path.with_name(f".tmp-{_CONFIG}")
-                temporary.write_text(json.dumps(now | {"versions": versions}, indent=1) + "\n")
+                saved = {**now, "inputs": identity.recorded(inputs or {}), "versions": versions}
+                temporary.write_text(json.dumps(saved, indent=1) + "\n")
                 temporary.rename(path)
         except OSError as error:
             raise errors.UserError(f"{path}: {error.strerror or error}") from error
-        return cls(directory, now["config"], seed, now["extra"])
+        return cls(directory, now["config"], seed, now["extra"], inputs)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint of this run is stamped with: configuration, seed and extra."""
-        return {"config": self.config, "seed": self.seed, "extra": self.extra}
+        """What a checkpoint is stamped with: configuration, seed, extra and fingerprints."""
+        stamp = {"config": self.config, "seed": self.seed, "extra": self.extra}
+        if self.inputs:
+            stamp["inputs"] = identity.fingerprints(self.inputs)
+        return stamp
 
     @functools.cached_property
     def writer(self) -> tf.summary.SummaryWriter:
@@ -102,17 +119,24 @@ class Run:
             tf.config.experimental.enable_op_determinism()
 
 
-def _compare(path: pathlib.Path, now: dict[str, Any], versions: dict[str, Any]) -> None:
+def _compare(
+    path: pathlib.Path,
+    now: dict[str, Any],
+    inputs: identity.Sources,
+    versions: dict[str, Any],
+) -> None:
     try:
         before = json.loads(path.read_text())
-        before_versions = before.pop("versions")
+        before_versions, before_inputs = before.pop("versions"), before.pop("inputs", None)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
-    if different := options.differences(before, now):
+    different = options.differences(before, now)
+    different += identity.changes(before_inputs, inputs)
+    if different:
         listed = "\n  ".join(different)
         raise errors.UserError(
             f"{path.parent} holds a run with another configuration:\n  {listed}\n"
-            "Go on with the same flags, or choose another folder"
+            "Go on with the same flags and inputs, or choose another folder"
         )
     for line in options.differences(before_versions, versions):
         logging.warning("%s: the run began with another version of %s", path.parent, line)

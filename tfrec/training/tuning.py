@@ -27,6 +27,7 @@ from optuna.storages import journal
 from optuna.trial import FrozenTrial, TrialState
 
 from tfrec import errors
+from tfrec.data import identity
 from tfrec.training import options
 
 Sampler = Literal["tpe", "random", "grid"]
@@ -139,6 +140,7 @@ def tune(
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
     about: Mapping[str, Any] | None = None,
+    inputs: identity.Sources | None = None,
     seed: int = 0,
     show: Callable[[Record], None] | None = None,
 ) -> Tuned:
@@ -159,6 +161,8 @@ def tune(
       pruner: `median` stops a trial that is worse than half of the others at that unit,
         `hyperband` gives many trials few units, `none` stops none.
       about: what else decides the score; a study about something else is refused.
+      inputs: the data and the world by name; a study of other content is refused, and the
+        same content under another path is not.
       seed: of what is drawn.
       show: called with each trial that this process has finished.
 
@@ -174,7 +178,8 @@ def tune(
     }
     trials = min(trials, math.prod(map(len, choices.values())))
     study = _study(name, storage)
-    _agree(study, name, {"space": choices, "defaults": dict(defaults), "about": about or {}})
+    settings = {"space": choices, "defaults": dict(defaults), "about": about or {}}
+    _agree(study, name, settings, inputs or {})
     study.sampler = _sampler(sampler, choices, seed + len(study.trials))
     study.pruner = _pruner(pruner, units, warmup)
 
@@ -266,17 +271,23 @@ def _retry() -> storages.RetryHeartbeatStaleTrialCallback:
     return storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
 
 
-def _agree(study: optuna.Study, name: str, settings: dict[str, Any]) -> None:
+def _agree(
+    study: optuna.Study, name: str, settings: dict[str, Any], inputs: identity.Sources
+) -> None:
     """Writes down what the study is about, or refuses one that is about something else."""
     now = options.resolved(settings)
     before = study.user_attrs.get("settings")
     if before is None:
+        study.set_user_attr("inputs", identity.recorded(inputs))
         study.set_user_attr("settings", now)
-    elif different := options.differences(before, now):
+        return
+    different = options.differences(before, now)
+    different += identity.changes(study.user_attrs.get("inputs"), inputs)
+    if different:
         listed = "\n  ".join(different)
         raise errors.UserError(
             f"study {name!r} is about something else:\n  {listed}\n"
-            "Go on with the same settings, or choose another study or storage"
+            "Go on with the same settings and inputs, or choose another study or storage"
         )
 
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from tfrec import types
-from tfrec.data import blocks, episodes, schema, storage
+from tfrec.data import blocks, episodes, identity, schema, storage
 from tfrec.errors import UserError
 
 SCHEMA = schema.Schema(
@@ -281,3 +281,25 @@ def test_counts_of_items_are_those_of_the_stored_sessions(tmp_path):
         "without_training_step": int((~trained).sum()),
         "unseen_in_training": int((~seen).sum()),
     }
+
+
+def test_the_manifest_says_what_dense_ids_stand_for(tmp_path):
+    data = write(tmp_path / "data")
+    assert data.manifest["ids"] == identity.ids_of(data.vocabulary, data.spec)
+    assert data.origin.path == str(tmp_path / "data")
+    assert data.origin.data == data.source.fingerprint == data.fingerprint
+    same = dataclasses.replace(CONFIG, min_steps=2)  # fewer sessions, the same test users
+    identity.check(data.origin, write(tmp_path / "same", same).origin, same_split=True)
+    other = dataclasses.replace(CONFIG, validation_fraction=0.2)
+    with pytest.raises(UserError, match="differ|validation_fraction is 0.1 in .* and 0.2 in"):
+        identity.check(data.origin, write(tmp_path / "other", other).origin, same_split=True)
+
+
+def test_a_split_by_time_is_known_by_its_times(tmp_path):
+    config = dataclasses.replace(CONFIG, split="time", max_steps=5)
+    data = write(tmp_path / "data", config)
+    train_end = int(data.session_times("train")[1].max())
+    assert data.provenance["split"] == {
+        "split": "time", "train_until_ms": train_end,
+        "validation_until_ms": int(data.session_times("validation")[1].max()),
+    }  # fmt: skip

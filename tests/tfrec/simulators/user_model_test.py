@@ -10,6 +10,7 @@ import tf_keras
 
 from tests.tfrec.simulators import known_users
 from tfrec import errors, types
+from tfrec.data import identity, vocabulary
 from tfrec.simulators import fitting, session, user_model
 
 SMALL = user_model.UserModelConfig(
@@ -237,6 +238,39 @@ def test_load_says_what_is_wrong(model, tmp_path):
     weights.write_bytes(weights.read_bytes()[:200])
     with pytest.raises(errors.UserError, match="users: not a readable user model"):
         user_model.load(tmp_path / "users")
+
+
+def test_the_ids_and_the_fingerprint_are_kept(model, tmp_path):
+    ids = vocabulary.Vocabulary(
+        vocabulary.Ids(np.arange(100, 100 + known_users.SPEC.num_items)),
+        vocabulary.Ids(np.arange(known_users.SPEC.num_users)),
+    )
+    split = {"split": "user", "seed": 7}
+    data = identity.Origin("runs/data", ids, known_users.SPEC, "1234", split)
+    model.save(tmp_path / "one", data)
+    model.save(tmp_path / "two", data)
+    one, two = (user_model.load(tmp_path / name) for name in ("one", "two"))
+    assert one.data.vocabulary.items.tolist() == ids.items.tolist()
+    assert (one.data.data, one.data.split, one.data.made) == ("1234", split, "fitted")
+    assert one.fingerprint == two.fingerprint
+    identity.check(one.data, data, same_split=True)
+    try:
+        model.exit_offset.assign_add(0.5)
+        model.save(tmp_path / "two", data)
+    finally:
+        model.exit_offset.assign_sub(0.5)
+    assert user_model.load(tmp_path / "two").fingerprint != one.fingerprint
+    other = dataclasses.replace(ids, item_ids=vocabulary.Ids(ids.items[::-1].copy()))
+    model.save(tmp_path / "two", dataclasses.replace(data, vocabulary=other))
+    assert user_model.load(tmp_path / "two").fingerprint != one.fingerprint
+
+
+def test_weights_of_another_model_are_refused(model, tmp_path):
+    model.save(tmp_path / "one")
+    user_model.UserModel(known_users.SPEC, SMALL, seed=8).save(tmp_path / "two")
+    (tmp_path / "two" / "weights.npz").replace(tmp_path / "one" / "weights.npz")
+    with pytest.raises(errors.UserError, match="damaged: the fingerprint of its weights"):
+        user_model.load(tmp_path / "one")
 
 
 def test_config_refuses_nonsense():

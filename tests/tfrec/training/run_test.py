@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec import errors
+from tfrec.data import identity
 from tfrec.training import run as runs
 from tfrec.training.options import option
 
@@ -48,6 +49,34 @@ def test_another_configuration_is_refused_by_field(tmp_path):
         assert line in str(error.value)
     assert "rate" not in str(error.value)
     assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_inputs_are_compared_by_content_and_not_by_path(tmp_path):
+    def inputs(path, fingerprint):
+        return {"world": identity.Source(path, fingerprint)}
+
+    first = runs.Run.open(tmp_path, Config(), 7, inputs=inputs("runs/world", "1234"))
+    assert first.identity["inputs"] == {"world": "1234"}
+    assert json.loads((tmp_path / "config.json").read_text())["inputs"] == {
+        "world": {"path": "runs/world", "fingerprint": "1234"}
+    }
+    again = runs.Run.open(tmp_path, Config(), 7, inputs=inputs("/moved/world/", "1234"))
+    assert again.identity == first.identity  # as are its checkpoints
+    with pytest.raises(errors.UserError, match="world: was runs/world .* 1234, is now .* 5678"):
+        runs.Run.open(tmp_path, Config(), 7, inputs=inputs("runs/world", "5678"))
+    with pytest.raises(errors.UserError, match="world: was runs/world .* 1234, is now none"):
+        runs.Run.open(tmp_path, Config(), 7)
+
+
+def test_a_run_that_did_not_record_its_inputs_is_refused(tmp_path):
+    runs.Run.open(tmp_path, Config(), 7)
+    path = tmp_path / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["inputs"]
+    path.write_text(json.dumps(saved))
+    runs.Run.open(tmp_path, Config(), 7)  # it had none
+    with pytest.raises(errors.UserError, match="data: their fingerprints were not recorded"):
+        runs.Run.open(tmp_path, Config(), 7, inputs={"data": identity.Source("d", "1234")})
 
 
 def test_other_versions_warn(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from tfrec import errors
+from tfrec.data import identity
 from tfrec.training import tuning
 
 # Raised by Optuna about its heartbeats; pytest resets the filter that tuning sets.
@@ -288,3 +289,18 @@ def _opened(storage):
     return optuna.load_study(
         study_name="study", storage=optuna.storages.JournalStorage(backend)
     )
+
+
+def test_a_study_of_other_inputs_is_refused(tmp_path):
+    def inputs(path, fingerprint):
+        return {"world": identity.Source(path, fingerprint)}
+
+    storage = str(tmp_path / "study.log")
+    tune(trials=1, storage=storage, inputs=inputs("runs/world", "1234"))
+    tune(trials=2, storage=storage, inputs=inputs("/elsewhere/world", "1234"))
+    with pytest.raises(errors.UserError, match="world: was runs/world .* 1234, is now .* 5678"):
+        tune(trials=3, storage=storage, inputs=inputs("runs/world", "5678"))
+    old = str(tmp_path / "old.log")
+    tune(trials=1, storage=old)
+    with pytest.raises(errors.UserError, match="world: was none"):
+        tune(trials=2, storage=old, inputs=inputs("runs/world", "1234"))

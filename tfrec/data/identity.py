@@ -1,0 +1,278 @@
+"""Identity by content: fingerprints of ids, weights and configurations, and their comparison.
+
+Dense ids mean nothing without the vocabulary that they were made with. Whatever holds dense
+ids (prepared data, a simulator, an agent) has an `Origin`, and whatever combines two of them
+calls `check`. A run or a study keeps a `Source` of each input and calls `changes` when it
+goes on: paths are for people, and fingerprints decide.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfrec import types
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.errors import UserError
+
+
+def fingerprint(content: Any) -> str:
+    """Hashes content: the same for equal values, whatever path or file they came from.
+
+    Args:
+      content: numbers, strings, None, numpy arrays and dataclasses, in any nest of dicts,
+        lists and tuples. The order of a dict's keys does not count.
+
+    Returns:
+      16 hexadecimal digits.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            if value.dtype.kind == "U":  # equal texts may lie in arrays of unequal width
+                longest = int(np.char.str_len(value).max(initial=0))
+                value = value.astype(f"<U{max(1, longest)}")
+            digest = hashlib.sha256(value.tobytes()).hexdigest()
+            return {"array": [value.dtype.str, value.shape, digest]}
+        if isinstance(value, np.generic):
+            return value.item()
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return dataclasses.asdict(value)
+        raise TypeError(f"no fingerprint of {type(value).__name__}: {value!r}")
+
+    text = json.dumps(content, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def of_variables(variables: Iterable[Any]) -> str:
+    """Fingerprint of variables whatever their order, for graphs that do not name them."""
+    return fingerprint(sorted(fingerprint(variable.numpy()) for variable in variables))
+
+
+def ids_of(vocabulary: vocabulary_lib.Vocabulary, spec: types.DataSpec) -> dict[str, str]:
+    """Fingerprints of what dense ids and feedback columns stand for.
+
+    Returns:
+      `items` and `users`, of the raw ids in order; `feedback`, of the feedback columns.
+    """
+    return {
+        "items": fingerprint(vocabulary.items),
+        "users": fingerprint(vocabulary.users),
+        "feedback": fingerprint(spec.feedback),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """The preparation of a log behind an artefact.
+
+    Attributes:
+      path: where the artefact lies, for messages.
+      vocabulary: raw ids behind its dense ids.
+      spec: its feedback columns and sizes.
+      data: fingerprint of the prepared data; empty if it was not recorded.
+      split: which users or times it was trained and tested on; None if not recorded.
+      made: what was done with the data: `prepared`, `fitted` or `trained`.
+      remedy: how to make the artefact for other data.
+    """
+
+    path: str
+    vocabulary: vocabulary_lib.Vocabulary
+    spec: types.DataSpec
+    data: str = ""
+    split: Mapping[str, Any] | None = None
+    made: str = "prepared"
+    remedy: str = "run launch.prepare_data"
+
+
+def trained(
+    path: Any,
+    vocabulary: vocabulary_lib.Vocabulary,
+    spec: types.DataSpec,
+    about: Mapping[str, Any],
+) -> Origin:
+    """The origin of a trained agent.
+
+    Args:
+      path: its folder.
+      vocabulary: raw ids.
+      spec: the log's spec.
+      about: where it comes from, with what `storage.PreparedData.provenance` holds.
+    """
+    remedy = "train the agent"
+    data, split = about.get("data", ""), about.get("split")
+    return Origin(str(path), vocabulary, spec, data, split, "trained", remedy)
+
+
+def verified(
+    path: pathlib.Path, saved: Mapping[str, Any], found: Mapping[str, Any], remedy: str
+) -> dict[str, Any]:
+    """A manifest after its fingerprints were compared with the files beside it.
+
+    Args:
+      path: of the manifest, for the message.
+      saved: the manifest. An earlier version may not have written the fingerprints.
+      found: the same fingerprints of what was read, e.g. `ids` and `weights`.
+      remedy: what to do if they differ.
+
+    Raises:
+      UserError: if a file is not the one that the manifest was written for.
+    """
+    for name, now in found.items():
+        if saved.get(name, now) != now:
+            raise UserError(
+                f"{path}: damaged: the fingerprint of its {name} is {saved[name]}, and that of "
+                f"the files beside it {now}: they were not saved together. {remedy}"
+            )
+    return {**saved, **found}
+
+
+def check(one: Origin, other: Origin, same_split: bool = False) -> None:
+    """Checks that the dense ids of an artefact are those of other data.
+
+    Args:
+      one: the artefact.
+      other: the prepared data (or another artefact) that it is used with.
+      same_split: whether test users of `other` must be unknown to `one`: both then need the
+        same split, because users that `one` was trained on would score too well.
+
+    Raises:
+      UserError: naming both paths, both fingerprints and the first difference.
+    """
+    advice = (
+        f"Pass the data that {one.path} was {one.made} on, or {one.remedy} again with "
+        f"{other.path}"
+    )
+    before, now = ids_of(one.vocabulary, one.spec), ids_of(other.vocabulary, other.spec)
+    if before != now or one.spec != other.spec:
+        prints = "; ".join(
+            f"fingerprints of {name}: {before[name]} and {now[name]}"
+            for name in before
+            if before[name] != now[name]
+        )
+        raise UserError(
+            f"{one.path} was {one.made} on another log, or on another preparation of it, than "
+            f"{other.path}: {_difference(one, other)}{prints and f' ({prints})'}. {advice}"
+        )
+    if not same_split or (one.data and one.data == other.data):
+        return
+    if one.split is None or other.split is None:
+        unknown = one if one.split is None else other
+        raise UserError(
+            f"{unknown.path} does not record how its log was split into training and test "
+            f"(fingerprints {one.data or 'not recorded'} and {other.data or 'not recorded'}): "
+            f"test users of {other.path} may be among those that {one.path} was {one.made} "
+            f"on. {advice}"
+        )
+    if dict(one.split) != dict(other.split):
+        differing = ", ".join(
+            f"{name} is {one.split.get(name)!r} in {one.path} and {other.split.get(name)!r} "
+            f"in {other.path}"
+            for name in sorted({*one.split, *other.split})
+            if one.split.get(name) != other.split.get(name)
+        )
+        raise UserError(
+            f"{one.path} was {one.made} on another split of the log than {other.path} "
+            f"(fingerprints {one.data} and {other.data}): {differing}. It has seen test users "
+            f"of {other.path}, and a score on them would be too high. {advice}"
+        )
+
+
+class Source(NamedTuple):
+    """An input of a run or a study.
+
+    Attributes:
+      path: where it lies, for messages.
+      fingerprint: of its content.
+    """
+
+    path: str
+    fingerprint: str
+
+
+Sources = Mapping[str, Source]
+
+
+def recorded(sources: Sources) -> dict[str, dict[str, str]]:
+    """The sources as JSON: name -> path and fingerprint."""
+    return {name: source._asdict() for name, source in sources.items()}
+
+
+def fingerprints(sources: Sources) -> dict[str, str]:
+    """The sources' fingerprints by name."""
+    return {name: source.fingerprint for name, source in sources.items()}
+
+
+def changes(before: Mapping[str, Any] | None, now: Sources) -> list[str]:
+    """Which inputs are not those that were recorded, one line for each.
+
+    Args:
+      before: what `recorded` gave when the run, study or result was begun; None if it was
+        begun before inputs were recorded.
+      now: the inputs at hand.
+
+    Returns:
+      Lines such as `world: was runs/world with fingerprint 12ab, is now ...`. Equal content
+      under another path is no change.
+    """
+    if before is None:
+        if not now:
+            return []
+        return [
+            f"{', '.join(now)}: their fingerprints were not recorded (an earlier version "
+            "began it), so nobody can tell whether they are still the same"
+        ]
+    lines = []
+    for name in sorted({*before, *now}):
+        was, new = before.get(name), now.get(name)
+        if was is None or new is None or was["fingerprint"] != new.fingerprint:
+            replaced = was and new and pathlib.Path(was["path"]) == pathlib.Path(new.path)
+            lines.append(
+                f"{name}: was {_said(was)}, is now {_said(new and new._asdict())}"
+                + (": it was replaced since" if replaced else "")
+            )
+    return lines
+
+
+def _said(source: Mapping[str, str] | None) -> str:
+    if source is None:
+        return "none"
+    return f"{source['path']} with fingerprint {source['fingerprint']}"
+
+
+def _difference(one: Origin, other: Origin) -> str:
+    """The first way in which two origins differ, in words."""
+    for kind in ("item", "user"):
+        here, there = (getattr(x.vocabulary, f"{kind}s") for x in (one, other))
+        if here.dtype.kind != there.dtype.kind:
+            kinds = ["numbers" if ids.dtype.kind == "i" else "text" for ids in (here, there)]
+            return f"{kind} ids are {kinds[0]} in {one.path} and {kinds[1]} in {other.path}"
+        shared = min(len(here), len(there))
+        unequal = np.flatnonzero(here[:shared] != there[:shared])
+        if unequal.size:
+            place = int(unequal[0])
+            return (
+                f"{kind} ids differ: position {place + 1} is {here[place].item()!r} in "
+                f"{one.path} and {there[place].item()!r} in {other.path}"
+            )
+        if len(here) != len(there):
+            return (
+                f"{kind} ids differ: {len(here):,} in {one.path} and {len(there):,} in "
+                f"{other.path}"
+            )
+    for field in dataclasses.fields(types.DataSpec):
+        before, now = (_readable(getattr(x.spec, field.name)) for x in (one, other))
+        if before != now:
+            return f"{field.name} is {before} in {one.path} and {now} in {other.path}"
+    raise AssertionError("called for two equal origins")
+
+
+def _readable(value: Any) -> str:
+    """A field of a spec in words."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ", ".join(f"{c.name} ({c.kind}, {c.unit}, scale {c.scale!r})" for c in value)
