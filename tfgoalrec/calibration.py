@@ -146,8 +146,9 @@ def check_goal(name: str, weighed: Mapping[str, float], unranked: Mapping[str, s
     """
     wrong = [column for column, weight in weighed.items() if weight and column in unranked]
     if wrong:
+        names = dict.fromkeys(column.partition("[")[0] for column in wrong)
         raise ValueError(
-            f"goal {name!r} weighs {', '.join(wrong)}: {unranked[wrong[0]]} gives every item "
+            f"goal {name!r} weighs {', '.join(names)}: {unranked[wrong[0]]} gives every item "
             "the same advantage there. It ranks by this step (e.g. click@0) and, where exit@0 "
             "is measured, by windows after it (e.g. click@1..); weigh those, or choose "
             "far_windows=calibrated"

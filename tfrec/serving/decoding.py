@@ -121,24 +121,24 @@ class Decoder:
         )
         named = tf.gather(self._goals, index)  # [B, M]
         goal = tf.where((index > 0)[:, None], named, goal)
-        goal = self._ranks(goal, "goal")
         return _unit(goal, f"goal (or a goal_name: {known})")
 
     def weights(self, weights: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         """Unit goals from the worth of raw units: g_j ~ weight_j x std_j, [B, M]."""
         weights = rows(self._width(weights, "weights"), batch, "weights")
         weights = tf.debugging.assert_all_finite(weights, "weights must be finite")
-        weights = self._ranks(weights, "weights")
         return _unit(weights * self._std, "weights")
 
-    def _ranks(self, goals: tf.Tensor, name: str) -> tf.Tensor:
-        """The same goals; refuses weights of columns that rank no items."""
+    def ranking(self, goals: tf.Tensor) -> tf.Tensor:
+        """The same goals, [B, M]; refuses weights of columns that rank no items."""
         if not self._discarded:
             return goals
         option = next(iter(self._discarded.values()))
         places = [self._columns.index(column) for column in self._discarded]
+        # Without the places inside an embedding: a message ends at a closing bracket.
+        names = dict.fromkeys(column.partition("[")[0] for column in self._discarded)
         message = (
-            f"{name} must be 0 for {', '.join(self._discarded)}: {option} gives every item the "
+            f"goal or weights must be 0 for {', '.join(names)}: {option} gives every item the "
             "same advantage there"
         )
         weighed = tf.gather(goals, places, axis=1)  # [B, discarded]

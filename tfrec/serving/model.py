@@ -202,6 +202,7 @@ class ServingModel:
         exclude: tf.Tensor,
         k: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
+        goal = self._decoder.ranking(goal)
         batch = tf.shape(goal)[0]
         k = tf.reshape(k, [-1])
         one_or_all = tf.logical_or(tf.equal(tf.size(k), 1), tf.equal(tf.size(k), batch))

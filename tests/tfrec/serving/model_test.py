@@ -110,12 +110,15 @@ def test_weights_of_a_measurement_that_ranks_nothing_are_refused(
     without_watch, signature, asked
 ):
     name = next(iter(asked))
-    said = rf"{name} must be 0 for watch@1\.\.: far_windows=exit gives every item the same"
+    said = r"goal or weights must be 0 for watch@1\.\.: far_windows=exit gives every item"
     with pytest.raises(tf.errors.InvalidArgumentError, match=said):
         without_watch.ask(requests.Request(**asked), signature=signature)
     allowed = requests.Request(**{name: (2.0, 0.0)})
     assert without_watch.ask(allowed, signature=signature)["valid"].all()
     assert without_watch.items(requests.Request(goal_name="clicks")) == BY_CLICKS
+    # A prediction ranks nothing.
+    asked = requests.Request(goal=(1.0, 1.0), candidates=("i1",))
+    assert without_watch.ask(asked, signature="predict_measurements")["known"].all()
 
 
 def test_named_goals_and_vectors_share_a_batch(model):
