@@ -238,7 +238,7 @@ def _document(
         "myopic": controls.greedy(world, reward),
     }
     if isinstance(world, embedded.EmbeddedWorld):
-        shown["oracle"] = embedded.oracle(embedded.solve(world, reward))
+        shown["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))
     for name, policy in shown.items():
         played[name] = [check.play(policy, seed) for seed in seeds]
     default = f"hindsight {method.hindsight_share:.0%}"
@@ -252,8 +252,8 @@ def _document(
             ),
             "reward": metrics.paired_difference(played[name], played[default])["reward"],
         }
-        if "oracle" in shown:
-            summary["share"] = metrics.share(played[name], played["random"], played["oracle"])
+        if "optimum" in shown:
+            summary["share"] = metrics.share(played[name], played["random"], played["optimum"])
         summaries[name] = {**arms[name], **summary}
     return {
         "policies": {name: metrics.summarise(by_seed) for name, by_seed in played.items()},

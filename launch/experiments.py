@@ -49,6 +49,11 @@ class DataSet(NamedTuple):
     fit: tuple[str, ...]
     reward: str
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls that stand beside the methods."""
+        return controls.names(exact=not self.fit)
+
 
 # Depths are inside the range that reward / CTR of the paper's Table 1 implies.
 DATA_SETS = {
@@ -332,6 +337,12 @@ class Setting(NamedTuple):
     inputs: dict[str, identity.Source]
 
 
+def candidates(environment: str, scale: Scale, spec: types.DataSpec) -> int:
+    """How many items may be recommended in an environment: no more than the log has."""
+    high = environment == "high_dimensional"
+    return min(scale.wide_candidates if high else scale.candidates, spec.num_items)
+
+
 def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Setting:
     """Opens a prepared data set in an environment.
 
@@ -341,11 +352,9 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
     data = storage.PreparedData.open(out / name / "data")
     where = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
     base = worlds.load(where, data)
-    high = environment == "high_dimensional"
-    wanted = scale.wide_candidates if high else scale.candidates
-    judge = base
-    if wanted < data.spec.num_items:
-        judge = variants.with_candidates(base, wanted)
+    judge, count = base, candidates(environment, scale, data.spec)
+    if count < data.spec.num_items:
+        judge = variants.with_candidates(base, count)
     world, log = judge, data.episodes("train")
     if environment.startswith("high_variance"):
         mode = environment.removeprefix("high_variance").lstrip("_") or "stable"

@@ -42,7 +42,7 @@ def plan(
         for seed in range(scale.seeds)
         for environment, found in environments
         for data_set in data_sets
-        for method in (*controls.NAMES, *found)
+        for method in (*experiments.DATA_SETS[data_set].controls, *found)
         # The controls judge in the world without noise, where they are as in the vanilla one.
         if not (method in controls.NAMES and environment.startswith("high_variance"))
     ]
@@ -133,24 +133,42 @@ def write(
 
 
 def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> str:
-    fields = {k: v for k, v in dataclasses.asdict(scale).items() if type(v) is int}
+    # Candidates are counted for each log below: a log may have fewer items than are asked for.
+    fields = {
+        name: value
+        for name, value in dataclasses.asdict(scale).items()
+        if type(value) is int and not name.endswith("candidates")
+    }
     numbers = ", ".join(f"{name} {value:,}" for name, value in fields.items())
+    settings = ", ".join(f"{name} {value}" for name, value in scale.goalrec.items())
     lines = [
         "Mean ± standard deviation over seeds; in brackets what the paper printed (its depth "
         "is reward / CTR). Ours are sessions of users fitted on the log at hand, so the "
         "numbers compare methods with each other and not with the paper's.",
         "",
         f"Every method had the same of everything: {numbers}.",
+        *(
+            [f"GoalRec alone starts from settings that are not its defaults: {settings}."]
+            if settings
+            else []
+        ),
         "",
     ]
+    notes = {controls.note(experiments.DATA_SETS[name].controls) for name in titles}
+    lines += [*sorted(notes), ""]
     for name, title in titles.items():
         folder = out / name / "data"
         if (folder / "manifest.json").exists():
             data = storage.PreparedData.open(folder)
             entry = data.manifest["splits"]["train"]
             reward = experiments.DATA_SETS[name].reward
+            few, many = (
+                experiments.candidates(environment, scale, data.spec)
+                for environment in ("vanilla", "high_dimensional")
+            )
             lines.append(
-                f"- {title}: {data.manifest['source']}, {data.spec.num_items:,} items, "
+                f"- {title}: {data.manifest['source']}, {data.spec.num_items:,} items "
+                f"(candidates: {few:,}, high-dimensional {many:,}), "
                 f"{entry['sessions']:,} training sessions of {entry['users']:,} users; the "
                 f"reward counts {reward} (`{data.spec.feedback_names[0]}`)."
             )

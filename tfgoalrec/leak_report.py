@@ -18,7 +18,7 @@ _PARTS = ("mean", "low", "high")
 # Key in leak.json -> column heading.
 _COLUMNS = {
     "reward": "Reward (clicks per session)",
-    "share": "Share of random to oracle",
+    "share": "Share of the way from random to the optimum",
     "ranking_optimal": "Ranking by Q\\* (AUC)",
     "ranking_click": "Ranking by p(click) (AUC)",
     "explained_hindsight": "R² of V, hindsight goals",
@@ -51,7 +51,7 @@ def figure(arms: Arms) -> Figure:
     panels: list[tuple[str, str, float, dict[str, str]]] = [
         (
             "Earned under the target goal",
-            "0 at random, 1 at the oracle" if exact else "clicks per user session",
+            "0 at random, 1 at the optimum" if exact else "clicks per user session",
             0.0,
             {earned: ""},
         ),

@@ -56,8 +56,11 @@ def of(simulator: batched.Simulator) -> Knowledge:
 def _interest_evolution(simulator: recsim.InterestEvolution) -> Knowledge:
     """A slot for each cluster: an action reaches the interests in the clusters it shows.
 
-    That is how the simulator works: which document is clicked depends on the interests in
-    what is shown alone, and the interest in a watched cluster is all that changes.
+    This is exact for interests: which document is clicked depends on the interests in what
+    is shown alone, and the interest in a watched cluster is all that changes. With remembered
+    counts it is a heuristic, although `true` names it as well: the session ends when the
+    hidden time budget is used up, which depends on the counts of all clusters, so an exchange
+    of counts also changes the time that is left.
     """
     clusters, slate = recsim.CLUSTERS, simulator.slate_size
     remembers = isinstance(simulator, seen.RememberedEvolution)

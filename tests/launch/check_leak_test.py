@@ -32,7 +32,7 @@ def test_in_the_true_world(data, tmp_path, capsys):
     assert list(document["arms"]) == ["hindsight 30%", "no goal input"]
     assert document["arms"]["hindsight 30%"]["hindsight_share"] == 0.3
     assert document["arms"]["no goal input"]["use_goal"] is False
-    assert set(document["policies"]) == {*document["arms"], "random", "myopic", "oracle"}
+    assert set(document["policies"]) == {*document["arms"], "random", "myopic", "optimum"}
     assert (document["updates"], document["steps"], document["states"]) == (2, 200, 40)
     assert document["candidates"] == 30
     blind = document["arms"]["no goal input"]
@@ -60,7 +60,7 @@ def test_in_a_fitted_world_there_is_no_exact_optimum(data, tmp_path, monkeypatch
     arguments = [f"--data={data}", f"--world={tmp_path / 'users'}", f"--out={tmp_path / 'out'}"]
     assert flags.call("launch.check_leak", [*arguments, *QUICK, "--candidates=8"]) == 0
     document = json.loads((tmp_path / "out" / "leak.json").read_text())
-    assert "oracle" not in document["policies"]
+    assert "optimum" not in document["policies"]
     assert document["candidates"] == 8
     arm = document["arms"]["hindsight 30%"]
     assert "share" not in arm and "ranking_optimal" not in arm

@@ -22,7 +22,7 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
 
     document = json.loads((out / "results.json").read_text())
     assert set(document["policies"]) == {
-        "goalrec", "goalrec_off", "rainbow", "random", "popularity", "myopic", "oracle",
+        "goalrec", "goalrec_off", "rainbow", "random", "popularity", "myopic", "optimum",
     }  # fmt: skip
     for policy, metrics in document["policies"].items():
         assert {"reward", "ctr", "depth"} <= set(metrics), policy
@@ -44,7 +44,7 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
 
     # The table was shown, and the exported model asked under two goals.
     for policy in (
-        "Random", "Popularity", "Best myopic", "GoalRec-off", "GoalRec", "Rainbow", "oracle",
+        "Random", "Popularity", "Best myopic", "GoalRec-off", "GoalRec", "Rainbow", "optimum",
     ):  # fmt: skip
         assert policy in said
     model = loaded.ExportedModel(out / "export" / "1")

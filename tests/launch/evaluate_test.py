@@ -8,7 +8,7 @@ import pytest
 from launch import flags
 from tfrec.data import storage
 
-CONTROLS = ["random", "popularity", "myopic", "oracle"]
+CONTROLS = ["random", "popularity", "myopic", "optimum"]
 
 
 def evaluate(*arguments):
@@ -40,7 +40,6 @@ def test_the_document(report, goalrec):
     assert document["seeds"] == 2
     assert document["data"] == data.fingerprint
     assert document["world"] == "EmbeddedWorld"
-    assert document["oracle"] == "exact optimum"
     # One model under each of its goals.
     assert len(document["goals"]) == 4
     assert all({"reward", "watch_seconds"} <= set(goal) for goal in document["goals"].values())
@@ -50,16 +49,16 @@ def test_the_numbers_make_sense(report):
     policies = json.loads((report / "results.json").read_text())["policies"]
     reward = {name: metrics["reward"] for name, metrics in policies.items()}
     # The exact optimum is the best there is, and looking ahead beats the next click.
-    others = [name for name in policies if name != "oracle"]
-    assert all(reward["oracle"]["low"] > reward[name]["high"] for name in others)
+    others = [name for name in policies if name != "optimum"]
+    assert all(reward["optimum"]["low"] > reward[name]["high"] for name in others)
     assert policies["myopic"]["ctr"]["low"] > policies["random"]["ctr"]["high"]
-    assert policies["myopic"]["depth"]["high"] < policies["oracle"]["depth"]["low"]
+    assert policies["myopic"]["depth"]["high"] < policies["optimum"]["depth"]["low"]
     for metrics in policies.values():
         clicks = metrics["ctr"]["mean"] * metrics["depth"]["mean"]
         assert metrics["reward"]["mean"] == pytest.approx(clicks, rel=1e-3)
-    shares = json.loads((report / "results.json").read_text())["share_of_oracle"]
-    assert "random" not in shares and "oracle" not in shares
-    way = reward["oracle"]["mean"] - reward["random"]["mean"]
+    shares = json.loads((report / "results.json").read_text())["share_of_optimum"]
+    assert "random" not in shares and "optimum" not in shares
+    way = reward["optimum"]["mean"] - reward["random"]["mean"]
     myopic = (reward["myopic"]["mean"] - reward["random"]["mean"]) / way
     assert shares["myopic"]["mean"] == pytest.approx(myopic, abs=0.01)
 
@@ -69,6 +68,22 @@ def test_the_pages_and_pictures(report):
         assert (report / name).stat().st_size > 1000, name
     text = (report / "report.md").read_text()
     assert "policies.png" in text and "goals.png" in text
+
+
+def test_a_fitted_world_has_no_optimum_and_no_share(
+    embedded_data, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "300")  # no wrapped lines
+    users, out = tmp_path / "users", tmp_path / "out"
+    fit = (f"--data={embedded_data}", f"--out={users}", "--max_epochs=1", "--batch_size=64")
+    assert flags.call("launch.fit_simulator", fit) == 0
+    arguments = (f"--data={embedded_data}", f"--world={users}", f"--out={out}", "--max_users=5")
+    assert evaluate(*arguments) == 0
+    document = json.loads((out / "results.json").read_text())
+    assert list(document["policies"]) == ["random", "popularity", "myopic", "exit_averse"]
+    assert document["share_of_optimum"] == {}
+    said = capsys.readouterr().out
+    assert "of the way" not in said and "no bound" in said
 
 
 def test_the_same_command_gives_the_same_numbers(goalrec, tmp_path):
@@ -106,7 +121,7 @@ def other_log(tmp_path_factory):
         (["--agents=goalrec={tmp}"], "no trained agent here"),
         (["--agents=a={run}/agent,a={run}/agent,b={run}/agent"], "as many seeds of each name"),
         (["--agents=$x={run}/agent"], "agent name '$x': expected a letter"),
-        (["--agents=oracle={run}/agent"], "'oracle' is the name of a control"),
+        (["--agents=exit_averse={run}/agent"], "'exit_averse' is the name of a control"),
         (["--sessions_per_user=0"], "--sessions_per_user=0: sessions_per_user is 0; expected"),
         (["--max_users=0"], "--max_users=0"),
     ],

@@ -98,7 +98,7 @@ def test_a_baseline_is_evaluated_beside_goalrec(run, goalrec, tmp_path):
         "--sessions_per_user=1", f"--out={tmp_path / 'out'}",
     ]) == 0  # fmt: skip
     document = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert {"wide_and_deep", "goalrec", "random", "oracle"} <= document["policies"].keys()
+    assert {"wide_and_deep", "goalrec", "random", "optimum"} <= document["policies"].keys()
     assert all(name.startswith("goalrec, goal") for name in document["goals"])
     assert (tmp_path / "out" / "report.html").exists()
 

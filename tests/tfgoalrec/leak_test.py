@@ -292,6 +292,6 @@ def test_report(tmp_path, exact):
     assert "| no goal input | 0.125 [-0.500, 0.500] |" in text
     assert "| hindsight 30% | 0.000" not in text
     assert "| click@0 | 0.90 / 0.10 |" in text
-    assert ("Share of random to oracle" in text) == exact
+    assert ("Share of the way from random to the optimum" in text) == exact
     assert (tmp_path / "leak.png").stat().st_size > 10_000
     assert "data:image/png" in (tmp_path / "report.html").read_text()

@@ -57,7 +57,7 @@ def write(
         longest = max(curve.shape[1] for curve in played.values())
         references = {
             name: policies[name]["reward"]["mean"]
-            for name in ("random", "myopic", "oracle")
+            for name in ("random", "myopic", "exit_averse", "optimum")
             if name in policies
         }
         figures.append(

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from tfrec.report import results, style, tables
 
 _PLAYED = "play/reward_clicks"
+_CONTROLS = ("random", "exit_averse", "optimum")  # drawn with dashes
 
 # A decorator: the house style inside.
 styled: Callable = matplotlib.rc_context(cast(Any, style.RC))
@@ -99,7 +100,7 @@ def learning_curve(
     Args:
       units: [E], where on the x axis the evaluations stand.
       values: policy -> [S, E], one row for each seed; NaN where a seed has no value.
-      references: policy -> value, drawn as level lines, e.g. random and the oracle.
+      references: policy -> value, drawn as level lines, e.g. random and the optimum.
       xlabel: what the units are.
       metric: names the y axis.
       title: above the plot.
@@ -150,9 +151,14 @@ def survival(
     for policy in style.ordered(depths):
         depth = np.asarray(depths[policy], np.int64)
         left_before = np.cumsum(np.bincount(depth, minlength=longest + 1))[:-1]
-        axes.plot(steps, 1 - left_before / len(depth), label=style.policy_name(policy),
-                  color=style.policy_colour(policy), linewidth=2,
-                  linestyle="--" if policy in ("random", "oracle") else "-")  # fmt: skip
+        axes.plot(
+            steps,
+            1 - left_before / len(depth),
+            label=style.policy_name(policy),
+            color=style.policy_colour(policy),
+            linewidth=2,
+            linestyle="--" if policy in _CONTROLS else "-",
+        )
     axes.set_xlim(1, max(longest, 2))
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))

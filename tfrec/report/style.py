@@ -20,7 +20,8 @@ _POLICIES = {
     "td3": ("TD3", "#666633"),
     "goalrec_off": ("GoalRec-off", "#009E73"),
     "goalrec": ("GoalRec", "#0072B2"),
-    "oracle": ("Long-term oracle", "#000000"),
+    "exit_averse": ("Exit-averse", "#555555"),
+    "optimum": ("Optimum", "#000000"),
 }
 _OTHERS = ("#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100", "#6699CC")
 
@@ -29,7 +30,7 @@ _METRICS = {
     "reward": ("Reward", "clicks per user session"),
     "ctr": ("CTR", "clicks per step"),
     "depth": ("Depth", "steps per user session"),
-    "share": ("Share", "0 at random, 1 at the oracle"),
+    "share": ("Share", "0 at random, 1 at the optimum"),
 }
 
 RC = {
@@ -57,10 +58,10 @@ RC = {
 
 
 def ordered(policies: Iterable[str]) -> list[str]:
-    """Known policies from the weakest to the oracle, others before the oracle as given."""
-    rank = {name: i for i, name in enumerate(_POLICIES)}
-    rank["oracle"] = len(rank)
-    return sorted(policies, key=lambda policy: rank.get(policy, len(rank) - 1.5))
+    """Known policies from the weakest on, others as given, privileged controls last."""
+    rank = {name: float(i) for i, name in enumerate(_POLICIES)}
+    others = rank["exit_averse"] - 0.5
+    return sorted(policies, key=lambda policy: rank.get(policy, others))
 
 
 def policy_name(policy: str) -> str:

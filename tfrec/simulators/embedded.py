@@ -147,8 +147,8 @@ def solve(world: EmbeddedWorld, reward: np.ndarray) -> Optimum:
     return Optimum(value, item)
 
 
-def oracle(optimum: Optimum) -> session.Policy:
-    """The long-term oracle: follows the optimum, looking at the true state."""
+def optimal_policy(optimum: Optimum) -> session.Policy:
+    """The policy that follows the optimum, looking at the true state."""
     table = tf.constant(optimum.item, tf.int32)  # [T, Z, L]
 
     def policy(turn: session.Turn) -> tf.Tensor:

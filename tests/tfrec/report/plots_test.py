@@ -14,7 +14,7 @@ def _interval(mean):
 
 SUMMARIES = {
     name: {"reward": _interval(r), "ctr": _interval(r / d), "depth": _interval(d)}
-    for name, r, d in (("oracle", 16.0, 30.0), ("random", 5.0, 15.0), ("goalrec", 14.0, 28.0))
+    for name, r, d in (("optimum", 16.0, 30.0), ("random", 5.0, 15.0), ("goalrec", 14.0, 28.0))
 }
 
 
@@ -27,9 +27,9 @@ def test_policies_has_a_bar_for_each_policy_in_its_colour():
     figure = plots.policies(SUMMARIES)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Reward", "CTR", "Depth"]
     bars = figure.axes[0].patches
-    assert [bar.get_width() for bar in bars] == [5.0, 14.0, 16.0]  # random, goalrec, oracle
+    assert [bar.get_width() for bar in bars] == [5.0, 14.0, 16.0]  # random, goalrec, optimum
     assert [matplotlib.colors.to_hex(bar.get_facecolor(), False).upper() for bar in bars] == [
-        style.policy_colour(name) for name in ("random", "goalrec", "oracle")
+        style.policy_colour(name) for name in ("random", "goalrec", "optimum")
     ]
     lines = figure.axes[0].collections[-1].get_segments()  # the intervals
     assert np.asarray(lines)[:, :, 0] == pytest.approx(
@@ -61,11 +61,13 @@ def test_survival_counts_who_has_not_left():
 
 def test_learning_curve_draws_the_mean_over_seeds_and_the_references():
     by_seed = np.array([[1.0, 3.0, np.nan], [3.0, 5.0, 7.0]])
-    figure = plots.learning_curve([0, 10, 20], {"goalrec": by_seed}, {"oracle": 9.0}, "updates")
+    figure = plots.learning_curve(
+        [0, 10, 20], {"goalrec": by_seed}, {"optimum": 9.0}, "updates"
+    )
     lines = figure.axes[0].lines
     assert lines[-2].get_ydata().tolist() == [2.0, 4.0, 7.0]
     assert list(lines[-1].get_ydata()) == [9.0, 9.0]
-    assert "Long-term oracle" in _texts(figure)
+    assert "Optimum" in _texts(figure)
     assert figure.axes[0].get_xlabel() == "updates"
     one = plots.learning_curve([0, 10, 20], {"goalrec": by_seed[1]})
     assert one.axes[0].lines[0].get_ydata().tolist() == [3.0, 5.0, 7.0]

@@ -18,7 +18,7 @@ def _policies(*names):
 
 
 def test_the_document_has_the_promised_shape(tmp_path):
-    names = ("goalrec", "goalrec_off", "random", "popularity", "myopic", "oracle")
+    names = ("goalrec", "goalrec_off", "random", "popularity", "myopic", "optimum")
     path = tmp_path / "results.json"
     written = results.write(
         path, _policies(*names), seeds=np.arange(3), users=np.int64(400), out=tmp_path

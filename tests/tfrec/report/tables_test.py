@@ -25,7 +25,7 @@ POLICIES = {
         "depth": _interval(27.0, 26.0, 28.0),
         "watch_seconds": _interval(1234.5, 1200.0, 1300.0),
     },
-    "oracle": {
+    "optimum": {
         "reward": _interval(16.0, 15.0, 17.0),
         "ctr": _interval(0.5, 0.4, 0.6),
         "depth": _interval(32.0, 31.0, 33.0),
@@ -38,7 +38,7 @@ POLICIES = {
 }
 
 
-def test_markdown_holds_mean_and_interval_from_random_to_the_oracle():
+def test_markdown_holds_mean_and_interval_from_random_to_the_optimum():
     assert tables.markdown(POLICIES) == (
         "| Policy | Reward (clicks per user session) | CTR (clicks per step) "
         "| Depth (steps per user session) |\n"
@@ -46,7 +46,7 @@ def test_markdown_holds_mean_and_interval_from_random_to_the_oracle():
         "| Random | 4.90 [4.80, 5.00] | 0.200 [0.100, 0.300] | 24.50 [24.00, 25.00] |\n"
         "| GoalRec | 14.58 [14.02, 15.16] | 0.511 [0.499, 0.525] | 28.52 [27.48, 29.62] |\n"
         "| mine | 9.00 [8.00, 10.00] | 0.333 [0.300, 0.400] | 27.00 [26.00, 28.00] |\n"
-        "| Long-term oracle | 16.00 [15.00, 17.00] | 0.500 [0.400, 0.600] "
+        "| Optimum | 16.00 [15.00, 17.00] | 0.500 [0.400, 0.600] "
         "| 32.00 [31.00, 33.00] |\n"
     )
 
@@ -56,7 +56,7 @@ def test_a_metric_that_a_policy_lacks_is_a_dash():
     assert lines[0] == "| Goal | watch seconds (per user session) |"
     assert lines[2:] == [
         "| Random | – |", "| GoalRec | – |",
-        "| mine | 1234 [1200, 1300] |", "| Long-term oracle | – |",
+        "| mine | 1234 [1200, 1300] |", "| Optimum | – |",
     ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_names_cannot_break_the_table():
 
 def test_csv_keeps_every_digit():
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(POLICIES, ("ctr", "watch_seconds")))))
-    assert [row["policy"] for row in rows] == ["random", "goalrec", "mine", "oracle"]
+    assert [row["policy"] for row in rows] == ["random", "goalrec", "mine", "optimum"]
     assert float(rows[2]["ctr_mean"]) == 1 / 3
     assert float(rows[1]["ctr_high"]) == 0.5251
     assert rows[2]["watch_seconds_low"] == "1200.0"
@@ -77,7 +77,7 @@ def test_csv_keeps_every_digit():
 def test_the_terminals_table_fits_80_characters_and_shows_brackets():
     text = io.StringIO()
     tables.show(POLICIES, console=rich.console.Console(file=text, width=80))
-    assert "GoalRec           14.58 [14.02,15.16]  0.511 [0.499,0.525]" in text.getvalue()
+    assert "GoalRec       14.58 [14.02,15.16]  0.511 [0.499,0.525]" in text.getvalue()
     assert "28.52 [27.48,29.62]" in text.getvalue()
     assert max(map(len, text.getvalue().splitlines())) <= 80
 
@@ -91,13 +91,13 @@ def test_decimals_follow_the_largest_value(values, places):
 
 
 def test_a_policy_has_one_colour_wherever_it_appears():
-    known = ["random", "popularity", "myopic", "goalrec_off", "goalrec", "oracle"]
+    known = ["random", "popularity", "myopic", "goalrec_off", "goalrec", "optimum"]
     assert len({style.policy_colour(name) for name in known}) == 6
     assert style.ordered(reversed(known)) == known
     assert style.policy_colour("mine") == style.policy_colour("mine")
-    goals = ["clicks", "watch", "both", "oracle"]
+    goals = ["clicks", "watch", "both", "optimum"]
     assert len(set(style.colours(goals))) == 4
-    assert style.colours(goals)[3] == style.policy_colour("oracle")
+    assert style.colours(goals)[3] == style.policy_colour("optimum")
 
 
 def test_amounts_in_tiny_and_huge_units_keep_their_digits():

@@ -104,7 +104,7 @@ def reward_per_session(made, policy, reward=CLICKS, times=100):
     return episodes.feedback.sum(axis=1) @ reward  # [B]
 
 
-def test_the_oracle_earns_its_value_and_nobody_earns_more():
+def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
     made, _ = world()
     optimum = embedded.solve(made, CLICKS)
     taste = made.reset(starts(made, 100)).taste.numpy()
@@ -115,7 +115,7 @@ def test_the_oracle_earns_its_value_and_nobody_earns_more():
         above = reward_per_session(made, policy) - value
         return above.mean(), above.std() / math.sqrt(len(above))
 
-    mean, error = gain(embedded.oracle(optimum))
+    mean, error = gain(embedded.optimal_policy(optimum))
     assert abs(mean) < 3 * error
     kinds = np.stack([made.truth.kind == kind for kind in range(3)])  # [3, N]
     others = {
@@ -143,8 +143,8 @@ def of_kind(member):
 def test_clicks_and_seconds_have_different_optima():
     made, _ = world()
     seconds = np.array([0.0, 1.0])
-    by_clicks = embedded.oracle(embedded.solve(made, CLICKS))
-    by_seconds = embedded.oracle(embedded.solve(made, seconds))
+    by_clicks = embedded.optimal_policy(embedded.solve(made, CLICKS))
+    by_seconds = embedded.optimal_policy(embedded.solve(made, seconds))
     for reward, winner, loser in (
         (CLICKS, by_clicks, by_seconds),
         (seconds, by_seconds, by_clicks),
