@@ -143,8 +143,12 @@ def _feedback(
 ) -> tuple[tuple[float, ...], ...]:
     """One row of F values for each event."""
     values = np.zeros((events, len(model.feedback_names)))
+    given: set[str] = set()
     for part in filter(None, text.split(";")):
         name, _, numbers = part.partition("=")
+        if name in given:
+            raise errors.UserError(f"--feedback: {name} is given twice")
+        given.add(name)
         if name not in model.feedback_names:
             raise errors.UserError(
                 f"--feedback: {name!r} is not a column; there are "
@@ -164,8 +168,12 @@ def _feedback(
 
 def _weights(texts: tuple[str, ...], model: loaded.ExportedModel) -> tuple[float, ...]:
     weights = np.zeros(len(model.columns))
+    given: set[str] = set()
     for text in texts:
         name, _, number = text.rpartition("=")
+        if name in given:
+            raise errors.UserError(f"--weights: {name} is given twice")
+        given.add(name)
         _check_column(name, "weights", model)
         try:
             weights[model.columns.index(name)] = float(number)

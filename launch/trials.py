@@ -134,6 +134,8 @@ def tune(
             f"{', '.join(unknown)}: not in the space of {evaluation.method.name}, which is "
             f"{', '.join(evaluation.method.space)}"
         )
+    if evaluation.units < 1:
+        raise UserError("log_rounds and play_rounds are 0; expected at least one round to tune")
     space = evaluation.method.space
     space = {f: (choices or {}).get(f, space[f]) for f in fields or space}
     for field, values in space.items():

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrec import types
 from tfrec.simulators import batched, public_playing, recogym
 
 Vectors = Literal["own", "views", "viewers"]
@@ -83,7 +84,7 @@ def view_vectors(simulator: RecoGym, width: int, sessions: int, seed: int) -> Vi
       sessions: how many to play.
       seed: of the play.
     """
-    counts, steps = _views(simulator, sessions, tf.constant([seed, 0], tf.int32))
+    counts, steps = _views(simulator, sessions, types.seed_pair(seed, 0))
     return ViewVectors(co_view_vectors(counts.numpy(), width), sessions, int(steps))
 
 

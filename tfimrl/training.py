@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfimrl.online import Method, Stretch
+from tfrec import types
 from tfrec.simulators import batched, public_playing
 from tfrec.training import finite
 from tfrec.training.options import Options, option
@@ -57,7 +58,7 @@ class OnlineLearner(tf.Module):
         self.unit = _number(0, tf.int64, "unit")
         self.steps = _number(getattr(method, "steps_before", 0), tf.int64, "steps")
         self.sessions = _number(getattr(method, "sessions_before", 0), tf.int64, "sessions")
-        state = simulator.reset(config.sessions, tf.constant([seed, -1], tf.int32))
+        state = simulator.reset(config.sessions, types.seed_pair(seed, -1))
         self._state = [
             tf.Variable(part, trainable=False, name="state") for part in tf.nest.flatten(state)
         ]
@@ -115,7 +116,7 @@ class OnlineLearner(tf.Module):
         """The next stretch, and how many items were shown in it; moves the state on."""
         config, simulator = self.config, self._simulator
         seed = tf.random.experimental.stateless_fold_in(
-            tf.constant([self._seed, 0], tf.int32), self.unit
+            types.seed_pair(self._seed, 0), self.unit
         )
         shapes: dict[str, tf.TensorShape] = {}
 

@@ -11,11 +11,25 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrec import names
 
 PAD = 0
+
+
+def seed_pair(seed: int, number: int) -> tf.Tensor:
+    """A seed of TensorFlow's stateless random functions.
+
+    Args:
+      seed: 0 to 2**32 - 1; one that an int32 does not hold wraps around.
+      number: tells apart what draws under the same seed.
+
+    Returns:
+      int32 [2].
+    """
+    return tf.constant((np.array([seed, number]) & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
 
 
 @dataclasses.dataclass(frozen=True)

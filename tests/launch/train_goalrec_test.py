@@ -129,6 +129,15 @@ def test_declared_measurements_and_goals(embedded_data, narrow, tmp_path):
         (["--advantage=linear"], "--advantage=linear"),
         (["--hindsight_share=2"], "--hindsight_share=2.0: hindsight_share is 2.0"),
         (["--log_rounds=many"], "log_rounds"),
+        (["--seed=-1"], "--seed=-1: seed is -1; expected 0 to 4294967295"),
+        (["--seed=99999999999"], "--seed=99999999999: seed is 99999999999; expected 0 to"),
+        (["--dropout=1"], "--dropout=1.0: dropout is 1.0; expected at least 0, below 1"),
+        (["--save_every=0"], "--save_every=0: save_every is 0; expected at least 1"),
+        (["--learning_rate=-1"], "--learning_rate=-1.0: learning_rate is -1.0; expected above"),
+        (["--learning_rate=nan"], "--learning_rate=nan: learning_rate is nan; expected a fin"),
+        (["--held_out=2"], "--held_out=2.0: held_out is 2.0; expected at least 0, below 1"),
+        (["--play_rounds=-1"], "--play_rounds=-1: play_rounds is -1; expected at least 0"),
+        (["--goals=a=1*click@0,a=1*watch_seconds@0"], "goal 'a' is given twice"),
     ],
 )
 def test_mistakes_are_messages_and_leave_nothing(

@@ -106,6 +106,7 @@ def test_the_score_is_that_of_validation_users_and_repeats(embedded_data):
         (["--data=nowhere"], "nowhere: no prepared data here"),
         (["--world=nowhere"], "nowhere"),
         (["--trials=0"], "--trials=0"),
+        (["--log_rounds=0", "--play_rounds=0"], "expected at least one round to tune"),
         (["--sampler=best"], "sampler"),
         (["--fields=colour"], "colour: not in the space of wide_and_deep, which is learning_"),
         (["--storage=oracle9://x"], "cannot open the storage of the study"),

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfimrl.networks import Perceptron
+from tfrec import types
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import Turn, best
 
@@ -60,7 +61,7 @@ def offered(turn: Turn, catalogue: tf.Tensor | None) -> tf.Tensor:
 
 def sampled(simulator: batched.Simulator, sessions: int, seed: int) -> np.ndarray:
     """Candidates at the start of so many sessions, float [sessions, m, D]."""
-    candidates = simulator.candidates(simulator.reset(sessions, tf.constant([seed, 0])))
+    candidates = simulator.candidates(simulator.reset(sessions, types.seed_pair(seed, 0)))
     return np.asarray(candidates)
 
 

@@ -41,6 +41,6 @@ class Player:
         parts = []
         for first in range(0, len(starts.user), AT_ONCE):
             part = types.Starts(*(tf.constant(x[first : first + AT_ONCE]) for x in starts))
-            played = self._run(part, tf.constant([seed, first], tf.int32))
+            played = self._run(part, types.seed_pair(seed, first))
             parts.append([field.numpy() for field in played])
         return types.Episodes(*map(np.concatenate, zip(*parts, strict=True)))

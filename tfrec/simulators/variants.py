@@ -168,7 +168,7 @@ class HighVariance(tf.Module):
         feedback = [
             replayed(
                 types.Episodes(*(tf.constant(x[start : start + block]) for x in log)),
-                tf.constant([seed, start]),
+                types.seed_pair(seed, start),
             ).numpy()
             for start in range(0, len(log.length), block)
         ]

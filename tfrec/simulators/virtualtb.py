@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrec import errors
+from tfrec import errors, types
 from tfrec.data import identity
 from tfrec.simulators import batched, torch_weights
 
@@ -184,7 +184,7 @@ def constant_action(
     Returns:
       float32 [27], each in [-1, 1].
     """
-    seeds = tf.random.split(tf.constant([seed, 0]), steps + 1)
+    seeds = tf.random.split(types.seed_pair(seed, 0), steps + 1)
     raw = tf.Variable(tf.random.stateless_uniform([ACTION_SIZE], seeds[-1], -1.0, 1.0))
     rate = tf_keras.optimizers.schedules.CosineDecay(0.1, steps)
     optimizer = tf_keras.optimizers.legacy.Adam(rate)
