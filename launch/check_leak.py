@@ -24,7 +24,7 @@ from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec.world_model import WorldModel
-from tfrec import types
+from tfrec import outputs, types
 from tfrec.baselines import controls
 from tfrec.data import identity, item_vectors, storage
 from tfrec.errors import UserError
@@ -78,6 +78,7 @@ flags.define(goalrec_config.GoalRecConfig)
 
 def main(_):
     config = flags.read(CheckLeakConfig)
+    outputs.check_folder(config.out)
     method = flags.read(goalrec_config.GoalRecConfig)
     if not method.use_goal:
         raise UserError("--nouse_goal: one of the arms is without the goal input already")

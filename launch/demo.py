@@ -17,6 +17,7 @@ from typing import Literal
 import rich
 
 from launch import flags
+from tfrec import outputs
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.training.options import Options, option
@@ -45,6 +46,7 @@ flags.define(DemoConfig)
 
 def main(_):
     config = flags.read(DemoConfig)
+    outputs.check_folder(config.out)
     out = pathlib.Path(config.out)
     began = time.monotonic()
     data, users, export = out / "data", out / "simulator", out / "export"

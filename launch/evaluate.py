@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from launch import controls, flags, methods, worlds
 from tfgoalrec import trained
-from tfrec import names
+from tfrec import names, outputs
 from tfrec.data import identity, storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
@@ -48,6 +48,7 @@ flags.define(EvaluateConfig)
 
 def main(_):
     config = flags.read(EvaluateConfig)
+    outputs.check_folder(config.out)
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
     world = worlds.load(config.world, data)
@@ -131,8 +132,15 @@ def _agents(
     config: EvaluateConfig, data: storage.PreparedData
 ) -> dict[str, list[methods.Agent]]:
     found: dict[str, list[methods.Agent]] = {}
+    given: set[tuple[str, pathlib.Path]] = set()
     for entry in config.agents:
         name, equals, folder = entry.partition("=")
+        if (name, pathlib.Path(folder).resolve()) in given:
+            raise UserError(
+                f"--agents={entry}: {folder} is given twice under {name!r}; expected the "
+                "folder of another seed"
+            )
+        given.add((name, pathlib.Path(folder).resolve()))
         if not equals:
             raise UserError(
                 f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent"

@@ -16,7 +16,7 @@ from rich import markup
 
 from launch import flags
 from tfgoalrec import trained
-from tfrec import errors
+from tfrec import errors, outputs
 from tfrec.data import identity, storage
 from tfrec.serving import export, export_policy, manifest
 from tfrec.serving import policy as policy_lib
@@ -72,6 +72,7 @@ flags.define(ExportModelConfig)
 
 def main(_):
     config = flags.read(ExportModelConfig)
+    outputs.check_folder(config.out)
     if config.policy:
         policy = policy_lib.SavedPolicy(config.policy)
         metadata = manifest.Metadata(

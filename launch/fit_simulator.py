@@ -8,7 +8,7 @@ import rich
 from rich import markdown
 
 from launch import flags
-from tfrec import types
+from tfrec import outputs, types
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.simulators import calibration, fitting, user_model
@@ -41,6 +41,7 @@ flags.define(user_model.UserModelConfig)
 
 def main(_):
     config = flags.read(FitSimulatorConfig)
+    outputs.check_folder(config.out)
     model_config = flags.read(user_model.UserModelConfig)
     out = pathlib.Path(config.out)
     if (out / "model").exists() and not config.overwrite:

@@ -19,8 +19,8 @@ may be int, float, str, bool, `tuple[int, ...]` (also of float and str; `--units
 `Literal["a", "b"]`, or the first four `| None`. A script keeps its own paths in such a
 dataclass too.
 
-Exit codes: 0 done (also `--help`), 2 a mistake of the user (a message, never a
-traceback), 130 Ctrl-C, and whatever a training loop exits with.
+Exit codes: 0 done (also `--help`), 2 a mistake of the user or a disk that takes no more (a
+message, never a traceback), 130 Ctrl-C, and whatever a training loop exits with.
 
 Scripts share absl's one set of flags, so no script imports another. `call` runs
 one from start to end inside this process, as `python -m` would, and takes its
@@ -45,7 +45,7 @@ from absl import app, logging
 from absl import flags as absl_flags
 
 from launch import startup
-from tfrec import errors
+from tfrec import errors, outputs
 from tfrec.training import options
 
 Config = TypeVar("Config")
@@ -170,14 +170,22 @@ def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
             logging.set_verbosity(logging.WARNING)  # absl shows all once flags are parsed
         try:
             return main(argv)
-        except errors.UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return EXIT_USER_ERROR
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             return EXIT_INTERRUPTED
+        except Exception as error:
+            message = message_of(error)
+            if message is None:
+                raise
+            print(f"error: {message}", file=sys.stderr)
+            return EXIT_USER_ERROR
 
     app.run(guarded, flags_parser=_parse)
+
+
+def message_of(error: Exception) -> str | None:
+    """What to say of an error that is no bug; None for one that keeps its traceback."""
+    return str(error) if isinstance(error, errors.UserError) else outputs.reason(error)
 
 
 def warn(message: str) -> None:

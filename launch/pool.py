@@ -15,6 +15,7 @@ from typing import Any
 
 import rich.progress
 
+from launch import flags
 from tfrec.errors import UserError
 from tfrec.training import loop
 
@@ -129,7 +130,10 @@ def each(names: Sequence[str], work: Callable[[str], None]) -> None:
         except Exception as error:
             if len(names) == 1:
                 raise
-            traceback.print_exception(error)
+            if (message := flags.message_of(error)) is not None:
+                print(f"error: {name}: {message}", file=sys.stderr)
+            else:
+                traceback.print_exception(error)
             failed.append(name)
     if failed:
         raise UserError(f"{', '.join(failed)}: failed; see above")

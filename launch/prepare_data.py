@@ -10,6 +10,7 @@ from rich import markup
 from rich import table as rich_table
 
 from launch import flags
+from tfrec import outputs
 from tfrec.data import download, episodes, features, schema, storage, synthetic
 from tfrec.data.sources import (
     files,
@@ -75,6 +76,9 @@ def main(_):
     prepare_config = flags.read(episodes.PrepareConfig)
     out = pathlib.Path(config.out)
     storage.check_target(out, config.overwrite)  # before any work
+    outputs.check_folder(out)
+    if config.download:
+        outputs.check_folder(config.downloads, "--downloads")
 
     bad_rows = schema.BadRows(skip=config.on_bad_row == "skip")
     source, path = _locate(config)

@@ -25,6 +25,7 @@ import rich
 
 from launch import experiments, figures, flags, reproduction
 from launch.pool import Job, Pool
+from tfrec import outputs
 from tfrec.errors import UserError
 from tfrec.training.options import Options, option
 
@@ -76,6 +77,7 @@ def main(_):
     if unknown:
         raise UserError(f"--table={unknown[0]}: expected 1, 2 or 3")
     out = pathlib.Path(config.out or f"runs/reproduction-{config.scale}")
+    outputs.check_folder(out)
     jobs = config.jobs or os.cpu_count() or 1
     if config.figure:
         return figures.reproduce(

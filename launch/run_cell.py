@@ -12,6 +12,7 @@ import pathlib
 from typing import Literal
 
 from launch import experiments, flags, pool
+from tfrec import outputs
 from tfrec.errors import UserError
 from tfrec.training.options import MAX_SEED, Options, option
 
@@ -43,6 +44,7 @@ flags.define(RunCellConfig)
 
 def main(_):
     config = flags.read(RunCellConfig)
+    outputs.check_folder(config.out)
     if config.data_set not in experiments.DATA_SETS:
         known = ", ".join(experiments.DATA_SETS)
         raise UserError(f"--data_set={config.data_set}: expected one of {known}")

@@ -12,6 +12,7 @@ import pathlib
 from typing import Literal
 
 from launch import figures, flags, live, pool
+from tfrec import outputs
 from tfrec.training.options import MAX_SEED, Options, option
 
 
@@ -36,6 +37,7 @@ flags.define(RunCurveConfig)
 
 def main(_):
     config = flags.read(RunCurveConfig)
+    outputs.check_folder(config.out)
     for method in config.method:
         if method != figures.CONTROLS:
             live.get(method)

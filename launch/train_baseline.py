@@ -11,6 +11,7 @@ world it learns from the log alone.
 import dataclasses
 
 from launch import flags, methods, trials, worlds
+from tfrec import outputs
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.training import loop
@@ -40,6 +41,7 @@ flags.define_chosen("method", methods.METHODS, lambda name: methods.get(name).co
 
 def main(_):
     config = flags.read(TrainBaselineConfig)
+    outputs.check_folder(config.out)
     method = methods.get(config.method)
     numbers = flags.read(method.config)
     data = storage.PreparedData.open(config.data)

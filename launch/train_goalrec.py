@@ -17,6 +17,7 @@ from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec import validation
+from tfrec import outputs
 from tfrec.data import item_vectors, storage
 from tfrec.errors import UserError
 from tfrec.serving import golden
@@ -43,6 +44,7 @@ flags.define(goalrec_config.GoalRecConfig)
 
 def main(_):
     config = flags.read(TrainGoalRecConfig)
+    outputs.check_folder(config.out)
     method = flags.read(goalrec_config.GoalRecConfig)
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)

@@ -12,6 +12,7 @@ goes on with it. It gets `metrics.jsonl`, TensorBoard logs, checkpoints and, at 
 import dataclasses
 
 from launch import curves, flags, live
+from tfrec import outputs
 from tfrec.training.options import MAX_SEED, Options, option, required
 
 
@@ -63,6 +64,7 @@ if _chosen:
 
 def main(_):
     config = flags.read(TrainImrlConfig)
+    outputs.check_folder(config.out)
     live.get(config.method)
     task = curves.Task(
         simulator=config.simulator,

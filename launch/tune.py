@@ -15,6 +15,7 @@ import pathlib
 from typing import Literal
 
 from launch import flags, methods, studies, trials, worlds
+from tfrec import outputs
 from tfrec.data import storage
 from tfrec.training import tuning
 from tfrec.training.options import MAX_SEED, Options, option, required
@@ -61,6 +62,7 @@ flags.define_chosen("method", methods.METHODS, lambda name: methods.get(name).co
 
 def main(_):
     config = flags.read(TuneConfig)
+    outputs.check_folder(config.out)
     method = methods.get(config.method)
     base = flags.read(method.config)
     data = storage.PreparedData.open(config.data)

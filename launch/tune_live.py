@@ -21,6 +21,7 @@ import tf_keras
 
 from launch import flags, live, studies
 from tfimrl.training import OnlineConfig, OnlineLearner
+from tfrec import outputs
 from tfrec.simulators import batched, public_playing
 from tfrec.training import finite, options, tuning
 from tfrec.training.options import MAX_SEED, Options, option, required
@@ -128,6 +129,7 @@ class Evaluation:
 
 def main(_):
     config = flags.read(TuneLiveConfig)
+    outputs.check_folder(config.out)
     known = live.get(config.method)
     at, sizes = flags.read(live.SimulatorConfig), flags.read(live.sizes_class(config.simulator))
     base = flags.read(live.config_class(config.method, config.simulator))

@@ -22,11 +22,13 @@ BETWEEN_PACKAGES = {
 }
 
 # Part of tfrec -> the other parts that it may import. Those of FREE_IN_TFREC are free to all.
-FREE_IN_TFREC = {"types", "errors", "keras_version", "names"}
+FREE_IN_TFREC = {"types", "errors", "keras_version", "names", "outputs", "weights"}
 WITHIN_TFREC = {
     "types": set(),
     "errors": set(),
     "keras_version": set(),
+    "outputs": set(),
+    "weights": set(),
     "names": set(),
     "data": set(),
     "replay": {"data"},

@@ -150,6 +150,10 @@ def main(argv):
         raise errors.UserError("names.csv, row 3: name is 'nobody'; expected a person")
     if greeting.name == "interrupt":
         raise KeyboardInterrupt
+    if greeting.name == "disk":
+        open("/dev/full", "wb", buffering=0).write(b"text")
+    if greeting.name == "folder":
+        open("/dev/null/report.md", "w")
     if greeting.name == "bug":
         raise RuntimeError("ours")
     print("hello", *[greeting.name] * greeting.times)
@@ -195,6 +199,8 @@ def test_help_lists_the_script_s_flags_with_default_and_exits_0(scripts, capsys)
         ("--nmae=x", 2, "error: Unknown command line flag 'nmae'. Did you mean: name ?"),
         ("stray", 2, "error: unexpected argument 'stray'"),
         ("--name=interrupt", 130, "interrupted\n"),
+        ("--name=disk", 2, "error: No space left on device\n"),
+        ("--name=folder", 2, "error: /dev/null/report.md: Not a directory\n"),
     ],
 )
 def test_a_mistake_ends_in_a_message_and_a_code(scripts, capsys, argument, code, message):

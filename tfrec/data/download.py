@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from rich import progress
 
+from tfrec import outputs
 from tfrec.errors import UserError
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
@@ -95,15 +96,17 @@ def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
 
     Raises:
       UserError: if the publisher cannot be reached, the connection breaks (run again to go
-        on), or the checksum is wrong (the file is removed).
+        on), the directory cannot be written, or the checksum is wrong (the file is removed).
     """
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    with outputs.writing(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     target = directory / archive.name
     if target.exists() and _md5(target) == archive.md5:
         return target
     part = target.with_name(target.name + ".part")
-    _resume(archive.url, part)
+    with outputs.writing(part):
+        _resume(archive.url, part)
     received = _md5(part)
     if received != archive.md5:
         part.unlink()

@@ -9,20 +9,18 @@
 A directory is written beside its place and renamed when it is complete.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from tfrec import types
+from tfrec import outputs, types
 from tfrec.data import blocks, identity, parquet, pipeline
 from tfrec.data import episodes as episodes_lib
 from tfrec.data import schema as schema_lib
@@ -265,10 +263,12 @@ def write(
       warnings: what is implausible about the log, for the manifest.
 
     Raises:
-      UserError: if the directory exists and is not to be (or cannot safely be) replaced.
+      UserError: if the directory exists and is not to be (or cannot safely be) replaced, or
+        cannot be written; nothing is left behind.
     """
     directory = pathlib.Path(directory)
-    with atomic_directory(directory, overwrite) as partial:
+    check_target(directory, overwrite)
+    with outputs.replacing_folder(directory) as partial:
         prepared.vocabulary.save(partial)
         for kind, table in (features or {}).items():
             parquet.write(table, partial / f"{kind}_features.parquet")
@@ -307,32 +307,6 @@ def write(
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return PreparedData.open(directory)
-
-
-@contextlib.contextmanager
-def atomic_directory(directory: pathlib.Path, overwrite: bool) -> Iterator[pathlib.Path]:
-    """Gives a directory beside the wanted one, renamed at the end, removed on an error.
-
-    What an interrupted run left behind is removed first.
-
-    Raises:
-      UserError: if the wanted directory exists and may not be replaced.
-    """
-    check_target(directory, overwrite)
-    partial = directory.with_name(f".{directory.name}.partial")
-    replaced = directory.with_name(f".{directory.name}.replaced")
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(replaced, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if directory.exists():
-            directory.rename(replaced)
-        partial.rename(directory)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def check_target(directory: pathlib.Path, overwrite: bool) -> None:

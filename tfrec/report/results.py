@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tfrec import errors
+from tfrec import errors, outputs
 
 REQUIRED_METRICS = ("reward", "ctr", "depth")
 Policies = Mapping[str, Mapping[str, Mapping[str, float]]]
@@ -66,16 +66,22 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A file beside `path` to write to, which takes its place when the block ends well."""
+    """A file beside `path` to write to, which takes its place when the block ends well.
+
+    Raises:
+      UserError: if the file cannot be written; one that is there stays as it is.
+    """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with outputs.writing(path):
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # what hindered the writing is the error
+                temporary.unlink(missing_ok=True)
 
 
 def _check(where: str, interval: Any) -> None:

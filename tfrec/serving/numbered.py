@@ -14,7 +14,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
-from tfrec import errors
+from tfrec import errors, outputs
 
 _UNFINISHED = ".unfinished-"
 _LOCK = ".lock"
@@ -56,14 +56,15 @@ def write(
                 "export another version"
             )
         unfinished = directory / f"{_UNFINISHED}{version}"
-        try:
-            unfinished.mkdir()
-            fill(unfinished, version)
-            _flush(unfinished)
-            os.rename(unfinished, final)
-            _flush_one(directory)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with outputs.writing(final):
+            try:
+                unfinished.mkdir()
+                fill(unfinished, version)
+                _flush(unfinished)
+                os.rename(unfinished, final)
+                _flush_one(directory)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
     return final
 
 

@@ -1,0 +1,140 @@
+"""Output files and folders: checked before the work begins, whole or absent after it."""
+
+import contextlib
+import errno
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+from tfrec.errors import UserError
+
+# What keeps a file from being written and is no mistake of the program.
+_CODES = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+    errno.EIO,
+)
+# The same of libraries that raise errors of their own, and what SQLite says of its file.
+_LIBRARIES = ("tensorflow", "polars", "sqlalchemy", "sqlite3", "optuna")
+_TEXTS = (
+    *map(os.strerror, _CODES),
+    "database or disk is full",
+    "attempt to write a readonly database",
+    "unable to open database file",
+)
+
+
+def reason(error: BaseException) -> str | None:
+    """Why the file system refused, in words; None for an error of another kind.
+
+    Args:
+      error: an OSError, or an error of a library that writes files.
+    """
+    if isinstance(error, OSError) and error.errno in _CODES:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return f"{where}{error.strerror}"
+    if type(error).__module__.partition(".")[0].lstrip("_") in _LIBRARIES:
+        if any(text in str(error) for text in _TEXTS):
+            return str(error).strip().splitlines()[0]
+    return None
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what keeps the block from writing a file or folder into a message.
+
+    Args:
+      path: what is written, for the message.
+
+    Raises:
+      UserError: naming the path and the reason.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = error.strerror if isinstance(error, OSError) else reason(error)
+        if why is None:
+            raise
+        raise UserError(f"{path}: cannot be written: {why}") from error
+
+
+def check_folder(directory: str | os.PathLike, flag: str = "--out") -> None:
+    """Checks that a folder can be made and written to; leaves everything as it is.
+
+    Scripts call it before hours of work.
+
+    Args:
+      directory: an output folder, which may not exist yet.
+      flag: that gave it, for the message.
+
+    Raises:
+      UserError: naming the flag, the path and the reason.
+    """
+    for attempt in (1, 2, 3):
+        try:
+            _try_folder(pathlib.Path(directory))
+            return
+        except OSError as error:
+            # Another process that checks the same folder may just have removed it again.
+            if isinstance(error, FileNotFoundError) and attempt < 3:
+                continue
+            raise UserError(
+                f"{flag}={directory}: cannot be written: {error.strerror} ({error.filename}); "
+                "choose another folder"
+            ) from error
+
+
+def _try_folder(directory: pathlib.Path) -> None:
+    made: list[pathlib.Path] = []
+    try:
+        for folder in reversed((directory, *directory.parents)):
+            if not folder.exists():
+                folder.mkdir(exist_ok=True)
+                made.append(folder)
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(bytes(4096))  # on a full disk a file can be made but not filled
+            probe.flush()
+            os.fsync(probe.fileno())
+    finally:
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):  # another process has put something there
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def replacing_folder(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A hidden folder beside `directory`, which takes its place when the block ends well.
+
+    What an interrupted run left there is removed first. A folder that is there already is
+    replaced; it stays if the block raises.
+
+    Raises:
+      UserError: if the folder cannot be written.
+    """
+    directory = pathlib.Path(directory)
+    partial = directory.with_name(f".{directory.name}.partial")
+    replaced = directory.with_name(f".{directory.name}.replaced")
+    with writing(directory):
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            yield partial
+            if directory.exists():
+                directory.rename(replaced)
+            partial.rename(directory)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            if replaced.exists() and not directory.exists():
+                replaced.rename(directory)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
