@@ -6,7 +6,6 @@ A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, re
 import dataclasses
 import json
 import pathlib
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 from launch import live
 from tfimrl.online import Method
 from tfimrl.training import OnlineConfig, OnlineLearner
+from tfrec import outputs, weights
 from tfrec.data import identity
 from tfrec.errors import UserError
 from tfrec.report import results
@@ -147,16 +147,17 @@ def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulat
 
     Returns:
       The fingerprint of its weights.
+
+    Raises:
+      NonFiniteWeightsError: if a weight that it reads is not finite; nothing is written.
     """
     kept = tf.Module(name="policy")
     kept.act = _act(method, simulator)
     # Only what the policy reads is saved: no replay, no optimiser.
     kept.weights = list(kept.act.get_concrete_function().variables)
-    temporary = folder.with_name(f".tmp-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    tf.saved_model.save(kept, str(temporary))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    weights.check(((v.name, v) for v in kept.weights), f"{folder}: not written")
+    with outputs.replacing_folder(folder) as temporary:
+        tf.saved_model.save(kept, str(temporary))
     return identity.of_variables(kept.weights)
 
 

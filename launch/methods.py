@@ -25,7 +25,7 @@ from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec import trained
-from tfrec import types
+from tfrec import outputs, types, weights
 from tfrec.data import identity
 from tfrec.data import item_vectors as item_vectors_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -315,13 +315,18 @@ def save(
       learner: whose policy is kept.
       vocabulary: the log's ids.
       about: where it comes from: data fingerprint, seed and the like.
+
+    Raises:
+      NonFiniteWeightsError: if a weight is not finite; nothing is written.
+      UserError: if the folder cannot be written; nothing is left behind.
     """
     if isinstance(learner, goalrec_learner.GoalRecLearner):
         learner.agent.trained(vocabulary, about).save(directory)
         return
     directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    vocabulary.save(directory)
+    weights.check(
+        checkpoint.named_variables(learner.acting).items(), f"{directory}: not written"
+    )
     agent = TrainedMethod(name, config, learner, spec, vocabulary, about)
     kept = {
         "method": name,
@@ -330,8 +335,10 @@ def save(
         "about": options.resolved(dict(about)),
         **agent.contents(),
     }
-    checkpoint.write(directory / _CHECKPOINT, learner.acting, kept["config"])
-    (directory / _ABOUT).write_text(json.dumps(kept, indent=2) + "\n")
+    with outputs.replacing_folder(directory) as partial:
+        vocabulary.save(partial)
+        checkpoint.write(partial / _CHECKPOINT, learner.acting, kept["config"])
+        (partial / _ABOUT).write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def load(directory: str | pathlib.Path) -> Agent:

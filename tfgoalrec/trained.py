@@ -18,7 +18,7 @@ from tfgoalrec import acting, calibration
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
-from tfrec import types
+from tfrec import outputs, types, weights
 from tfrec.data import identity
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
@@ -95,9 +95,14 @@ class TrainedAgent(tf.Module):
         return identity.trained(path, self.vocabulary, self.spec, self.about)
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes the agent's folder; one that is there is replaced."""
-        directory = pathlib.Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        """Writes the agent's folder, whole or not at all; one that is there is replaced.
+
+        Raises:
+          NonFiniteWeightsError: if a weight is not finite; nothing is written.
+          UserError: if the folder cannot be written; nothing is left behind.
+        """
+        directory, kept = pathlib.Path(directory), _Weights(self)
+        weights.check(checkpoint.named_variables(kept).items(), f"{directory}: not written")
         about = {
             "config": options.resolved(self.config),
             "spec": dataclasses.asdict(self.spec),
@@ -107,9 +112,10 @@ class TrainedAgent(tf.Module):
             "about": self.about,
             **self.contents(),
         }
-        self.vocabulary.save(directory)
-        checkpoint.write(directory / _CHECKPOINT, _Weights(self), about["config"])
-        (directory / _ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+        with outputs.replacing_folder(directory) as partial:
+            self.vocabulary.save(partial)
+            checkpoint.write(partial / _CHECKPOINT, kept, about["config"])
+            (partial / _ABOUT).write_text(json.dumps(about, indent=2) + "\n")
 
 
 class _Weights(tf.Module):

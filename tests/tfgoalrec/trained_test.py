@@ -133,3 +133,13 @@ def test_other_widths_than_the_weights_are_refused(folder):
     path.write_text(json.dumps(about))
     with pytest.raises(UserError, match=r"value_net/0/bias has shape \[8\] saved, \[9\]"):
         trained.load(folder)
+
+
+def test_weights_that_are_not_finite_leave_the_kept_agent_alone(folder):
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+    made = small.agent()
+    variable = made.averaged.variables[0]
+    variable.assign(variable * np.nan)
+    with pytest.raises(UserError, match=f"{folder}: not written: .* are NaN or infinite"):
+        made.trained(small.ids(), {}).save(folder)
+    assert before == sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from tfrec import errors, names
+from tfrec import errors, names, weights
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
@@ -103,6 +103,7 @@ def check(ranker: ranker_lib.Ranker) -> str:
                 f"vocabulary, item {wrong[0] + 1}: the id {items[wrong[0]]!r} cannot be "
                 f"served; expected {expected}"
             )
+    weights.check(((v.name, v) for v in ranker.world_model.variables), "not exported")
     width = len(ranker.measurements.columns)
     names.check_distinct("goal", ranker.named_goals)
     for name, goal in ranker.named_goals.items():

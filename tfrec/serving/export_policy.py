@@ -21,7 +21,7 @@ import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step
 
-from tfrec import errors
+from tfrec import errors, weights
 from tfrec.serving import files, golden, model_path, numbered, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import policy as policy_lib
@@ -68,6 +68,7 @@ def export(
         memory or draws its actions, or the saved model does not act as it does. Nothing is
         left behind then.
     """
+    weights.check(((v.name, v) for v in policy.variables()), "not exported")
     graph = policy_lib.PolicyModel(policy)
     if observations is None:
         random = np.random.default_rng(0)

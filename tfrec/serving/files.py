@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from tfrec import errors
+from tfrec import errors, weights
 from tfrec.serving import numbered
 
 MANIFEST = "manifest.json"
@@ -28,7 +28,8 @@ def open_manifest(version: pathlib.Path) -> dict[str, Any]:
     """The manifest of an exported version, after its files were checked against it.
 
     Raises:
-      UserError: if there is no export, or a file is missing, added or changed.
+      UserError: if there is no export, a file is missing, added or changed, or a weight is
+        not finite.
     """
     path = version / MANIFEST
     try:
@@ -50,6 +51,7 @@ def open_manifest(version: pathlib.Path) -> dict[str, Any]:
                 f"{version / name}: {wrong}; the model is not the one that was exported. "
                 "Restore the directory or export again"
             )
+    weights.check_saved_model(version)
     return manifest
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step, time_step
 
-from tfrec import errors
+from tfrec import errors, weights
 from tfrec.data import identity
 from tfrec.serving import decoding, model_path
 
@@ -172,7 +172,7 @@ class SavedPolicy(tf_policy.TFPolicy):
       folder: the SavedModel; `act` takes float32 tensors [B, ...] and gives one tensor.
 
     Raises:
-      UserError: if there is no such model.
+      UserError: if there is no such model, or a weight is not finite.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -184,6 +184,7 @@ class SavedPolicy(tf_policy.TFPolicy):
             raise errors.UserError(
                 f"{folder}: no saved policy: expected a SavedModel with one `act`"
             ) from error
+        weights.check(((v.name, v) for v in self._act.variables), os.fspath(folder))
         specs = [
             tf.TensorSpec(spec.shape[1:], spec.dtype, spec.name)
             for spec in self._act.structured_input_signature[0]

@@ -14,7 +14,7 @@ import rich.progress
 import tensorflow as tf
 import tf_keras
 
-from tfrec import errors, types
+from tfrec import errors, types, weights
 from tfrec.simulators import session, user_model
 
 _BUCKET = 16  # batches among which sessions are sorted by length, to save padding
@@ -45,7 +45,7 @@ def fit(
 
     Raises:
       UserError: if there are too few sessions to hold one out.
-      FloatingPointError: if the loss stops being a finite number.
+      NonFiniteWeightsError: if the loss stops being a finite number.
     """
     if config.repeats is None:
         config = dataclasses.replace(config, repeats=session.has_repeats(episodes))
@@ -63,11 +63,15 @@ def fit(
                 epoch / config.max_epochs
             )
             batches = fitter.batches(np.flatnonzero(~held_out), rng)
-            train_loss = fitter.epoch(batches, tf.constant([seed, epoch])).numpy()
+            train_loss = fitter.epoch(batches, types.seed_pair(seed, epoch)).numpy()
             loss = fitter.evaluate(check).numpy().sum()
             bar.update(task, advance=1, loss=f"loss {train_loss:.4f}, held out {loss:.4f}")
             if not np.isfinite(loss):
-                raise FloatingPointError(f"the user model's loss is {loss} in epoch {epoch}")
+                raise weights.NonFiniteWeightsError(
+                    f"the user model's loss on held-out sessions is {loss} after epoch "
+                    f"{epoch + 1}: fitting has diverged; expected a learning_rate below "
+                    f"{config.learning_rate}"
+                )
             if loss < best_loss:
                 best, best_loss, best_epoch = _weights(model), loss, epoch
             elif epoch - best_epoch >= config.patience:

@@ -21,15 +21,13 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfrec import errors, types
+from tfrec import errors, outputs, types, weights
 from tfrec.data import identity
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.simulators import session
@@ -434,11 +432,14 @@ class UserModel(tf.Module):
           directory: where; a model already there is replaced.
           data: the prepared data that the model was fitted on. The launch scripts refuse a
             model without it, because they cannot check its dense ids.
+
+        Raises:
+          NonFiniteWeightsError: if a weight is not finite; nothing is written.
+          UserError: if the directory cannot be written; nothing is left behind.
         """
         target = pathlib.Path(directory)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
+        weights.check(((_key(v), v) for v in self.variables), f"{target}: not written")
+        with outputs.replacing_folder(target) as beside:
             described: dict[str, Any] = {
                 "config": dataclasses.asdict(self.config),
                 "spec": dataclasses.asdict(self.spec),
@@ -450,25 +451,13 @@ class UserModel(tf.Module):
                 described |= {"data": data.data, "split": data.split, "ids": ids}
             (beside / "user_model.json").write_text(json.dumps(described, indent=2) + "\n")
             np.savez(beside / "weights.npz", **self._weights())
-            beside.chmod(0o755)
-            if target.exists():
-                old = pathlib.Path(
-                    tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)
-                )
-                os.replace(target, old)
-                os.replace(beside, target)
-                shutil.rmtree(old)
-            else:
-                os.replace(beside, target)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
 
 
 def load(directory: str | os.PathLike) -> UserModel:
     """Reads a saved user model.
 
     Raises:
-      UserError: if there is none, or its files do not fit together.
+      UserError: if there is none, its files do not fit together, or a weight is not finite.
     """
     folder = pathlib.Path(directory)
     path = folder / "user_model.json"
@@ -476,12 +465,14 @@ def load(directory: str | os.PathLike) -> UserModel:
         described = json.loads(path.read_text())
         spec = types.DataSpec.restored(described["spec"])
         model = UserModel(spec, UserModelConfig(**described["config"]))
-        with np.load(folder / "weights.npz") as weights:
-            odd = {_key(v) for v in model.variables} ^ set(weights.files)
-            if odd:
-                raise ValueError(f"missing or unexpected weights: {', '.join(sorted(odd))}")
-            for variable in model.variables:
-                variable.assign(weights[_key(variable)])
+        with np.load(folder / "weights.npz") as stored:
+            saved = {name: stored[name] for name in stored.files}
+        odd = {_key(v) for v in model.variables} ^ set(saved)
+        if odd:
+            raise ValueError(f"missing or unexpected weights: {', '.join(sorted(odd))}")
+        weights.check(saved.items(), str(folder))
+        for variable in model.variables:
+            variable.assign(saved[_key(variable)])
         found: dict[str, Any] = {"weights": identity.fingerprint(model._weights())}
         if "ids" in described:
             vocabulary = vocabulary_lib.load(folder)
@@ -523,7 +514,7 @@ class _Initialiser:
     """Draws initial weights; the n-th weight depends on the seed and n alone."""
 
     def __init__(self, seed: int):
-        self._seed = tf.constant([seed, 0], tf.int32)
+        self._seed = types.seed_pair(seed, 0)
 
     def normal(self, name: str, shape: list[int], deviation: float) -> tf.Variable:
         self._seed += tf.constant([0, 1])

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from tfrec import errors
+from tfrec import errors, weights
 from tfrec.training import options
 
 _VARIABLES = "variables.npz"
@@ -84,14 +84,17 @@ def write(path: str | os.PathLike, module: tf.Module, config: Any) -> None:
       config: a dataclass or a nest of plain values, saved with them.
 
     Raises:
+      NonFiniteWeightsError: if a variable is not finite; nothing is written.
       UserError: if the disk does not take it; nothing is left behind.
     """
     path = pathlib.Path(path)
+    variables = named_variables(module)
+    weights.check(variables.items(), f"{path}: not written")
     temporary = path.with_name(_TEMPORARY + path.name)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        _write_files(temporary, named_variables(module), options.resolved(config))
+        _write_files(temporary, variables, options.resolved(config))
         _remove(path)
         temporary.rename(path)
         _flush(path.parent)
@@ -113,7 +116,8 @@ def read(path: str | os.PathLike, module: tf.Module, config: Any = None) -> dict
 
     Raises:
       UserError: if the checkpoint is missing or damaged, or a variable is missing,
-        extra or of another shape or dtype, or the configuration differs; names them.
+        extra, not finite or of another shape or dtype, or the configuration differs; names
+        them.
     """
     try:
         manifest = _verified_manifest(pathlib.Path(path))
@@ -169,6 +173,7 @@ class CheckpointManager:
         """Saves the module's variables, then removes checkpoints beyond the last few.
 
         Raises:
+          NonFiniteWeightsError: if a variable is not finite; the earlier checkpoints stay.
           UserError: if the disk does not take it; the earlier checkpoints stay.
         """
         write(self.path(unit), self._module, self._config)
@@ -177,25 +182,27 @@ class CheckpointManager:
         return self.path(unit)
 
     def restore_latest(self) -> int | None:
-        """Restores the newest good checkpoint; a damaged one is passed over, with a warning.
+        """Restores the newest good checkpoint; a bad one is passed over, with a warning.
+
+        Bad is one that is damaged or holds variables that are not finite.
 
         Returns:
           Its unit, or None if there is no checkpoint: the module is as it was.
 
         Raises:
-          UserError: if all are damaged, or the good one is not of this module and
+          UserError: if all are bad, or the good one is not of this module and
             configuration.
         """
-        damaged: list[DamagedError] = []
+        damaged: list[Exception] = []
         for unit in reversed(self.units()):
             try:
                 manifest = _verified_manifest(self.path(unit))
-            except DamagedError as error:
+                _restore(self.path(unit), manifest, self._module, self._config)
+            except (DamagedError, weights.NonFiniteWeightsError) as error:
                 damaged.append(error)
                 continue
             for damage in damaged:
                 logging.warning("%s; using %s, the one before", damage, self.path(unit))
-            _restore(self.path(unit), manifest, self._module, self._config)
             return unit
         if damaged:
             raise errors.UserError(
@@ -289,9 +296,16 @@ def _restore(
             f"{path} was saved by another configuration or code:\n  {listed}"
         )
     with np.load(path / _VARIABLES) as archive:
-        for name, variable in variables.items():
+
+        def saved(name: str) -> np.ndarray:
             # numpy knows no bfloat16 and gives it back as raw bytes: view them as saved.
-            variable.assign(archive[name].view(variable.dtype.as_numpy_dtype))
+            return archive[name].view(variables[name].dtype.as_numpy_dtype)
+
+        for name, variable in variables.items():  # all are checked before one is assigned
+            if variable.dtype.is_floating:
+                weights.check([(name, saved(name))], str(path))
+        for name, variable in variables.items():
+            variable.assign(saved(name))
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -10,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import rich.console
 import rich.progress
 import tensorflow as tf
 
+from tfrec import weights
 from tfrec.training import checkpoint, finite, summaries
 from tfrec.training import run as runs
 
@@ -64,7 +65,8 @@ def train(
     that equal runs write equal files), `tensorboard/` and `checkpoints/`.
 
     SIGTERM and Ctrl-C finish the unit, save and exit with code 42; a second Ctrl-C
-    stops at once. A non-finite loss or gradient saves its batch and exits with code 3.
+    stops at once. A non-finite loss or gradient saves its batch and exits with code 3;
+    variables that are not finite after an update are not saved and end with the same code.
 
     Args:
       learner: a tf.Module that is a Learner.
@@ -107,7 +109,7 @@ def train(
             if last or stopping or unit % save_every == 0:
                 metrics.flush()
                 run.writer.flush()
-                manager.save(unit)
+                _save(manager, unit)
             if stopping:  # not `stop`: a signal since then finds this unit unsaved
                 break
     if stop:
@@ -134,13 +136,23 @@ def _advance(
         path = run.directory / f"non_finite-{unit}.npz"
         with open(path, "wb") as file:
             np.savez(file, allow_pickle=False, **error.batch)
-        saved = manager.units()
-        print(
-            f"error: unit {unit}: {error}. Its batch is in {path}; the last checkpoint is "
-            + (str(manager.path(saved[-1])) if saved else "none"),
-            file=sys.stderr,
-        )
-        raise SystemExit(EXIT_NON_FINITE) from error
+        _end_diverged(f"unit {unit}: {error}. Its batch is in {path}", manager, error)
+
+
+def _save(manager: checkpoint.CheckpointManager, unit: int) -> None:
+    try:
+        manager.save(unit)
+    except weights.NonFiniteWeightsError as error:
+        _end_diverged(f"unit {unit}: {error}", manager, error)
+
+
+def _end_diverged(
+    message: str, manager: checkpoint.CheckpointManager, error: Exception
+) -> NoReturn:
+    saved = manager.units()
+    last = str(manager.path(saved[-1])) if saved else "none"
+    print(f"error: {message}; the last good checkpoint is {last}", file=sys.stderr)
+    raise SystemExit(EXIT_NON_FINITE) from error
 
 
 @contextlib.contextmanager

@@ -158,6 +158,21 @@ def test_a_saved_policy_is_exported_with_all_that_it_observes(tmp_path):
         policy_lib.SavedPolicy(tmp_path / "nothing")
 
 
+def test_a_policy_of_weights_that_are_not_finite_is_refused(tmp_path):
+    class Scaled(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = tf.Variable([1.0, np.inf])
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "observation")])
+        def act(self, observation):
+            return observation * self.scale
+
+    tf.saved_model.save(Scaled(), str(tmp_path / "scaled"))
+    with pytest.raises(errors.UserError, match="scaled: 1 of 2 numbers of .* are NaN or inf"):
+        policy_lib.SavedPolicy(tmp_path / "scaled")
+
+
 class Noisy(Linear):
     def _action(self, time_step, policy_state, seed):
         step = super()._action(time_step, policy_state, seed)

@@ -103,7 +103,7 @@ def test_a_model_that_is_not_the_agent_is_refused(tmp_path):
 def test_a_broken_agent_is_refused(tmp_path):
     ranker = fake_ranker.FakeRanker()
     ranker.world_model.table[2, 1].assign(np.nan)
-    with pytest.raises(errors.UserError, match="scores are not finite"):
+    with pytest.raises(errors.UserError, match=r"not exported: 1 of .* are NaN or infinite"):
         export.export(ranker, tmp_path)
     assert numbered.versions(tmp_path) == []
 

@@ -300,3 +300,20 @@ def test_the_unit_of_an_amount_changes_the_unit_of_answers_alone(log, unit):
         answers.append((nats, played / factors, left, expected / factors))
     for plain, other in zip(*answers, strict=True):
         np.testing.assert_allclose(plain, other, rtol=1e-5)
+
+
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path):
+    made = user_model.UserModel(known_users.SPEC, SMALL, seed=0)
+    made.save(tmp_path / "users")
+    before = (tmp_path / "users" / "weights.npz").read_bytes()
+    variable = made.variables[0]
+    variable.assign(variable * np.nan)
+    with pytest.raises(errors.UserError, match="users: not written: .* are NaN or infinite"):
+        made.save(tmp_path / "users")
+    assert (tmp_path / "users" / "weights.npz").read_bytes() == before
+    with np.load(tmp_path / "users" / "weights.npz") as stored:
+        weights = dict(stored)
+    weights[next(iter(weights))] = weights[next(iter(weights))] * np.inf
+    np.savez(tmp_path / "users" / "weights.npz", **weights)
+    with pytest.raises(errors.UserError, match="users: .* are NaN or infinite"):
+        user_model.load(tmp_path / "users")

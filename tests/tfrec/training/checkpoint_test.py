@@ -141,3 +141,23 @@ def test_state_that_is_no_variable_is_refused(tmp_path):
 def test_a_missing_final_model_is_the_user_s_error(tmp_path):
     with pytest.raises(errors.UserError, match="nowhere is no complete checkpoint"):
         checkpoint.read_config(tmp_path / "nowhere")
+
+
+def test_variables_that_are_not_finite_are_neither_written_nor_read(tmp_path, monkeypatch):
+    module = tf.Module()
+    module.kernel = tf.Variable([1.0, 2.0])
+    manager = checkpoint.CheckpointManager(tmp_path, module, {}, keep=3)
+    manager.save(1)
+    module.kernel.assign([1.0, np.nan])
+    with pytest.raises(errors.UserError, match="ckpt-2: not written: 1 of 2 numbers of kernel"):
+        manager.save(2)
+    assert [path.name for path in tmp_path.iterdir()] == ["ckpt-1"]
+    with monkeypatch.context() as patch:  # one that was written before there was a check
+        patch.setattr(checkpoint.weights, "check", lambda *_: None)
+        manager.save(2)
+    module.kernel.assign([5.0, 6.0])
+    with pytest.raises(errors.UserError, match="ckpt-2: 1 of 2 numbers of kernel are NaN"):
+        checkpoint.read(manager.path(2), module)
+    np.testing.assert_array_equal(module.kernel, [5.0, 6.0])
+    assert manager.restore_latest() == 1
+    np.testing.assert_array_equal(module.kernel, [1.0, 2.0])

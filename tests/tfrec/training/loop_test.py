@@ -135,3 +135,22 @@ def test_advance_must_count_its_unit(run):
 def checkpoints_or_none(run):
     folder = run.directory / "checkpoints"
     return checkpoints(run) if folder.exists() else []
+
+
+@pytest.mark.parametrize(("unit", "last"), [(1, "none"), (3, "ckpt-2")])
+def test_weights_that_diverge_in_an_update_are_not_saved(run, capsys, unit, last):
+    """Every loss and gradient is finite: the update itself overflows."""
+
+    def during(now):
+        learner.weight.assign_add(3e38 if now == unit else 0.0)
+
+    learner = Counter(during)
+    learner.weight = tf.Variable(3e38)
+    with pytest.raises(SystemExit) as stop:
+        loop.train(learner, run, unit, save_every=1)
+    assert stop.value.code == loop.EXIT_NON_FINITE
+    said = capsys.readouterr().err
+    assert f"error: unit {unit}: " in said and "numbers of weight are NaN or infinite" in said
+    assert said.rstrip().endswith(last)
+    folder = run.directory / "checkpoints"
+    assert not folder.exists() or f"ckpt-{unit}" not in checkpoints(run)
