@@ -14,6 +14,15 @@ from tfrec.serving import files, loaded, numbered
 from tfrec.serving import policy as policy_lib
 
 
+def kept(**about):
+    """The fake ranker as it would be loaded from a folder."""
+    agent = fake_ranker.FakeRanker()
+    agent.about = {"data": "abc123", **about}
+    agent.fingerprint = "f00d"
+    agent.contents = lambda: {"ids": {"items": "beef"}}
+    return agent
+
+
 @pytest.fixture(autouse=True)
 def agents(monkeypatch):
     """Any folder holds the fake ranker, but one."""
@@ -21,11 +30,7 @@ def agents(monkeypatch):
     def load(directory):
         if directory == "nowhere":
             raise errors.UserError("nowhere: no agent here")
-        agent = fake_ranker.FakeRanker()
-        agent.about = {"data": "abc123", "seed": 4}
-        agent.fingerprint = "f00d"
-        agent.contents = lambda: {"ids": {"items": "beef"}}
-        return agent
+        return kept(seed=4)
 
     monkeypatch.setattr(trained, "load", load)
 
@@ -105,12 +110,7 @@ def test_mistakes_are_messages_and_leave_nothing(arguments, message, tmp_path, c
 
 
 def test_items_that_training_never_showed_stand_in_the_card(tmp_path, monkeypatch, capsys):
-    def load(directory):
-        agent = fake_ranker.FakeRanker()
-        agent.about = {"data": "abc123", storage.UNTRAINED: 3}
-        return agent
-
-    monkeypatch.setattr(trained, "load", load)
+    monkeypatch.setattr(trained, "load", lambda _: kept(**{storage.UNTRAINED: 3}))
     out = tmp_path / "export"
     assert flags.call("launch.export_model", ["--agent=agent", f"--out={out}"]) == 0
     said = "3 of its 7 items stand in no stored training step."
