@@ -36,7 +36,6 @@ WITHIN_TFREC = {
     "metrics": set(),
     "report": {"metrics"},
     "simulators": {"data", "towers", "metrics", "report"},  # the last two: calibration
-    "ope": {"data", "towers", "metrics"},
     "baselines": {"data", "towers", "replay", "simulators", "training"},
     "training": {"data"},
     "serving": {"data", "training"},

@@ -141,6 +141,17 @@ def test_the_oldest_sessions_make_room():
     assert held.sum() == 14 and not held[2, 4]
 
 
+@pytest.mark.parametrize("priority", [None, prioritized.PriorityConfig()])
+def test_a_cleared_replay_gives_only_what_came_after(priority):
+    replay = filled(n_steps=1, priority=priority)
+    replay.clear()
+    assert int(replay.size) == 0
+    one = small.tensors(types.Episodes(*(x[1:2] for x in small.sessions())))
+    replay.add(one, one.feedback[..., 0])
+    # Three sessions were added before: the fourth goes where session 0 was.
+    assert by_step(replay).keys() == {(0, t) for t in range(5)}
+
+
 @pytest.mark.parametrize("priority", [None, prioritized.PriorityConfig(alpha=0.7)])
 def test_it_resumes_exactly(tmp_path, priority):
     first = filled(n_steps=2, repeats=False, priority=priority)
