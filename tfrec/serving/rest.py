@@ -25,8 +25,8 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfrec import errors
+from tfrec.serving import bodies, refusal, rpc, saved, service
 from tfrec.serving import page as page_lib
-from tfrec.serving import refusal, rpc, saved, service
 
 _MODEL = re.compile(
     r"/v1/models/(?P<name>[^/:]+)"
@@ -35,6 +35,7 @@ _MODEL = re.compile(
 )
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")  # the second is TF Serving's
 _IDLE_SECONDS = 30.0  # without a byte from a client
+_LINGER_SECONDS = 2.0  # that a refused body is read for, so that its sender reads the answer
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "f": ((int, float), "numbers"),
     "i": ((int,), "whole numbers"),
@@ -136,13 +137,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     server: _Http
+    _expects_continue = False  # the client waits for a word before it sends the body
+    _is_body_left = False  # unread behind the headers
 
     def handle(self):
         # A client that goes away is its own business.
         with contextlib.suppress(ConnectionError, TimeoutError):
             super().handle()
 
+    def handle_expect_100(self):
+        """Puts the interim answer off until the body's size is known to be allowed."""
+        self._expects_continue = True
+        return True
+
     def do_GET(self):  # noqa: N802  the base class's name
+        self._answer(self._get)
+
+    def do_HEAD(self):  # noqa: N802
         self._answer(self._get)
 
     def do_POST(self):  # noqa: N802
@@ -152,11 +163,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answers = self.server.service
         try:
             with answers.metrics.observed("rest", self._method()):
-                status, body, kind = act(answers)
+                # A body that nobody wants, too: the next request is behind it.
+                asked = self._body(answers.limits.max_bytes)
+                status, body, kind = act(answers, asked)
         except refusal.Refused as refused:
             status, kind = refused.http, "application/json"
             body = json.dumps({"error": refused.message}).encode()
         self._reply(status, body, kind)
+        self._expects_continue = False
+        self._linger()
 
     def _method(self) -> str:
         """For the metrics: one of few, whatever was asked for."""
@@ -170,7 +185,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _path(self) -> str:
         return self.path.partition("?")[0]
 
-    def _get(self, answers: service.Service) -> tuple[int, bytes, str]:
+    def _get(self, answers: service.Service, _: bytes) -> tuple[int, bytes, str]:
         path = self._path()
         if path in _METRICS:
             return 200, answers.metrics.text(), "text/plain; version=0.0.4; charset=utf-8"
@@ -195,8 +210,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
         return 200, body.encode(), "application/json"
 
-    def _post(self, answers: service.Service) -> tuple[int, bytes, str]:
-        body = self._body(answers.limits.max_bytes)
+    def _post(self, answers: service.Service, body: bytes) -> tuple[int, bytes, str]:
         found = self._model(self._path())
         if found["what"] != ":predict":
             raise refusal.not_found(f"{self._path()[:200]} takes no POST; expected :predict")
@@ -214,29 +228,44 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return found
 
     def _body(self, most: int) -> bytes:
-        """The body, read only once its size is known to be allowed."""
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()):
-            self.close_connection = True  # where its body ends is not known
-            raise refusal.Refused(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "a Content-Length is needed; no chunked bodies",
-                411,
-            )
-        size = int(length)
-        if size > most:
+        """The body, read only once its size is known to be allowed.
+
+        Raises:
+          Refused: if its size is not known or too large; the connection ends then.
+        """
+        self._is_body_left = True
+        try:
+            size = bodies.announced(self.headers, is_needed=self.command == "POST")
+            if size is not None and size > most:
+                raise refusal.too_large(f"a body of {size} bytes; this server takes {most}")
+            if self._expects_continue and size != 0:
+                self.send_response_only(http.HTTPStatus.CONTINUE)
+                self.end_headers()
+                self.wfile.flush()
+            body = bodies.read_chunks(self.rfile, most) if size is None else self._read(size)
+        except refusal.Refused:
             self.close_connection = True
-            self._skip(min(size, 8 * most))
-            raise refusal.too_large(f"a body of {size} bytes; this server takes {most}")
+            raise
+        self._is_body_left = False
+        return body
+
+    def _read(self, size: int) -> bytes:
         body = self.rfile.read(size)
         if len(body) < size:
             raise ConnectionResetError
         return body
 
-    def _skip(self, size: int) -> None:
-        """Reads past a body: closing on unread bytes would take the answer along."""
-        while size > 0 and (read := self.rfile.read(min(size, 2**16))):
-            size -= len(read)
+    def _linger(self) -> None:
+        """Reads past a refused body: closing on unread bytes would take the answer along."""
+        if not self._is_body_left:
+            return
+        self._is_body_left = False
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(_LINGER_SECONDS)
+        deadline = time.monotonic() + _LINGER_SECONDS
+        while time.monotonic() < deadline and self.rfile.read1(2**16):  # type: ignore[attr-defined]
+            pass
 
     def _reply(self, status: int, body: bytes, kind: str) -> None:
         if self.server.draining:
@@ -246,14 +275,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
+        elif self.request_version == "HTTP/1.0":  # its clients close unless they are told
+            self.send_header("Connection", "keep-alive")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def send_error(self, code, message=None, explain=None):
         """What the base class refuses by itself (no HTTP, unknown method), as JSON."""
         self.close_connection = True
         text = message or http.HTTPStatus(code).phrase
         self._reply(code, json.dumps({"error": text}).encode(), "application/json")
+        self._is_body_left = bool(self.command)  # there may be one behind the headers
+        self._linger()
 
     def log_message(self, format, *args):  # noqa: A002  the base class's name
         pass  # metrics count requests

@@ -371,11 +371,14 @@ def test_bytes_that_are_no_text_travel_as_base64(doors):
     assert doors.post({"inputs": body})[1]["outputs"]["item"][0] == BY_WATCH[:3]
 
 
-def test_a_body_without_a_length_is_refused(doors):
+def test_a_body_in_chunks(doors):
+    body = json.dumps({"inputs": listed(arrays(ASKED))}).encode()
+    parts = (body[:10], body[10:])
     found = doors.http.request(
-        "POST", f"{doors.url}/v1/models/ranker:predict", body=iter([b"{}"]), chunked=True
+        "POST", f"{doors.url}/v1/models/ranker:predict", body=iter(parts), chunked=True
     )
-    assert found.status == 411
+    assert found.status == 200
+    assert json.loads(found.data)["outputs"]["item"][0] == BY_WATCH[:3]
 
 
 def test_wrong_method_is_refused(doors):
