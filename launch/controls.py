@@ -62,11 +62,31 @@ def policies(
         "popularity": controls.popularity(data.episodes("train"), candidates),
         "myopic": controls.greedy(world, reward),
     }
-    if isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates:
+    if _is_solvable(world):
         found["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))
     else:
         found["exit_averse"] = _exit_averse(data, world, reward, seed)
     return found
+
+
+def optima(world: session.World, spec: types.DataSpec) -> dict[str, session.Policy]:
+    """The policy that earns most of each feedback column; {} where none is proven.
+
+    Args:
+      world: the environment.
+      spec: names of the feedback columns.
+    """
+    if not _is_solvable(world):
+        return {}
+    weights = np.eye(len(spec.feedback))
+    return {
+        name: embedded.optimal_policy(embedded.solve(world, weight))
+        for name, weight in zip(spec.feedback_names, weights, strict=True)
+    }
+
+
+def _is_solvable(world: session.World) -> bool:
+    return isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates
 
 
 def _exit_averse(

@@ -95,6 +95,22 @@ def main(_):
             for name in table
             if name not in ("random", "optimum")
         }
+    # What one model earns under another goal, beside the most that can be earned of it.
+    shares_by_column: dict[str, dict[str, dict[str, float]]] = {}
+    for column, policy in controls.optima(world, data.spec).items() if by_goal else ():
+        player = playing.Player(world, policy)
+        best = [
+            metrics.per_session(player.play(starts, seed), data.spec.feedback_names)
+            for seed in seeds
+        ]
+        by_goal[f"optimum, goal {column}"] = metrics.summarise(best)
+        shares_by_column[column] = {
+            f"{name}, goal {goal}" if goal else name: metrics.share(
+                played, sessions["random"], best, metric=column
+            )
+            for (name, goal), played in per_session.items()
+            if name in agents
+        }
     document = results.write(
         out / "results.json",
         table,
@@ -103,6 +119,7 @@ def main(_):
         world=world.__class__.__name__,
         share_of_optimum=shares,
         goals=by_goal,
+        share_of_optimum_by_column=shares_by_column,
         config=dataclasses.asdict(config),
         data=data.fingerprint,
         fingerprints={
@@ -125,6 +142,12 @@ def main(_):
     print(controls.note(table))
     for name, share in shares.items():
         print(f"{name}: {_percent(share)} of the way from random to the optimum")
+    for column, found in list(shares_by_column.items())[1:]:  # the first is the reward
+        best = by_goal[f"optimum, goal {column}"][column]["mean"]
+        print(f"{column}, whose own optimum is {best:.4g} a session:")
+        for name, share in found.items():
+            earned = (by_goal | table)[name][column]["mean"]
+            print(f"  {name}: {earned:.4g}, {_percent(share)} of the way from random")
     print(f"report: {out / 'report.html'}")
 
 

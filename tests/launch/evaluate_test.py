@@ -40,9 +40,23 @@ def test_the_document(report, goalrec):
     assert document["seeds"] == 2
     assert document["data"] == data.fingerprint
     assert document["world"] == "EmbeddedWorld"
-    # One model under each of its goals.
-    assert len(document["goals"]) == 4
+    # One model under each of its goals, and the optimum of each feedback column.
+    assert len(document["goals"]) == 4 + 2
     assert all({"reward", "watch_seconds"} <= set(goal) for goal in document["goals"].values())
+
+
+def test_each_goal_is_compared_with_its_own_optimum(report):
+    document = json.loads((report / "results.json").read_text())
+    goals, columns = document["goals"], document["share_of_optimum_by_column"]
+    assert list(columns) == ["click", "watch_seconds"]
+    most = goals["optimum, goal watch_seconds"]["watch_seconds"]["mean"]
+    assert all(most > goal["watch_seconds"]["mean"] for goal in list(goals.values())[:-1])
+    low = document["policies"]["random"]["watch_seconds"]["mean"]
+    for name, share in columns["watch_seconds"].items():
+        way = (goals[name]["watch_seconds"]["mean"] - low) / (most - low)
+        assert share["mean"] == pytest.approx(way, abs=0.01)
+    # The optimum of the reward stands in both tables.
+    assert goals["optimum, goal click"]["click"] == document["policies"]["optimum"]["click"]
 
 
 def test_the_numbers_make_sense(report):
