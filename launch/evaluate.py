@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from launch import controls, flags, methods, worlds
 from tfgoalrec import trained
-from tfrec import names, outputs
+from tfrec import names, outputs, types
 from tfrec.data import identity, storage
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
@@ -70,8 +70,8 @@ def main(_):
                 goal.assign(wanted)
                 episodes.setdefault((name, goal_name), []).append(player.play(starts, seed))
     per_session = {
-        key: [metrics.per_session(e, data.spec.feedback_names) for e in played]
-        for key, played in episodes.items()
+        (name, goal): [_measured(name, e, data.spec.feedback_names) for e in played]
+        for (name, goal), played in episodes.items()
     }
     # A method stands in the table with its target goal, the first; by_goal has the others.
     # A method without goals has one, named ''.
@@ -149,6 +149,15 @@ def main(_):
             earned = (by_goal | table)[name][column]["mean"]
             print(f"  {name}: {earned:.4g}, {_percent(share)} of the way from random")
     print(f"report: {out / 'report.html'}")
+
+
+def _measured(
+    name: str, played: types.Episodes, feedback_names: tuple[str, ...]
+) -> metrics.Sessions:
+    try:
+        return metrics.per_session(played, feedback_names)
+    except ValueError as error:  # what the world answered is not finite
+        raise UserError(f"{name}: {error}; its sessions cannot be compared") from error
 
 
 def _agents(

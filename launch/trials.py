@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,6 +102,8 @@ class Evaluation:
                 raise tuning.DivergedError(str(error)) from error
             if unit % self.every == 0 or unit == learner.total_units:
                 now = score()
+                if not math.isfinite(now):
+                    raise tuning.DivergedError(f"the score of unit {unit} is {now}")
                 trial.report(unit, now, updates=unit * config.updates_per_round)
         return now
 

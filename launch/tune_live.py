@@ -12,6 +12,7 @@ Writes best.json, tuning.md, tuning.png and TensorBoard logs.
 
 import dataclasses
 import gc
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -123,6 +124,8 @@ class Evaluation:
                 seed = tf.constant([_SEED, 0], tf.int32)
                 played = play(simulator, method.greedy, sessions, seed, at_once=_AT_ONCE)
                 now = public_playing.rates(played)[metric]
+                if not math.isfinite(now):
+                    raise tuning.DivergedError(f"the score of unit {unit} is {now}")
                 trial.report(unit, now, updates=unit * self.sizes.updates)
         return now
 

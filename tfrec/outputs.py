@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ _TEXTS = (
     "unable to open database file",
 )
 
+_OPERATION = re.compile(r"\{\{.*?\}\} | \[Op:\w*\]$")  # where in its graph TensorFlow was
+
 
 def reason(error: BaseException) -> str | None:
     """Why the file system refused, in words; None for an error of another kind.
@@ -44,7 +47,7 @@ def reason(error: BaseException) -> str | None:
         return f"{where}{error.strerror}"
     if type(error).__module__.partition(".")[0].lstrip("_") in _LIBRARIES:
         if any(text in str(error) for text in _TEXTS):
-            return str(error).strip().splitlines()[0]
+            return _OPERATION.sub("", str(error).strip().splitlines()[0])
     return None
 
 

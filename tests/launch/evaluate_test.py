@@ -158,6 +158,18 @@ def test_mistakes_are_messages_and_leave_nothing(
     assert not out.exists()
 
 
+def test_sessions_that_are_not_finite_are_a_message(goalrec, tmp_path, monkeypatch, capsys):
+    def broken(played, names):
+        raise ValueError("session 0 has a feedback 1 that is not a finite number")
+
+    monkeypatch.setattr("tfrec.metrics.session.per_session", broken)
+    out = tmp_path / "out"
+    command = [f"--data={goalrec.data}", "--world=truth", f"--out={out}", "--max_users=2"]
+    assert evaluate(*command, "--sessions_per_user=1") == 2
+    assert "error: random: session 0 has a feedback 1" in capsys.readouterr().err
+    assert not (out / "results.json").exists()
+
+
 def test_an_agent_of_another_log_is_refused(goalrec, tmp_path, capsys):
     data = tmp_path / "data"
     size = ["--embedded_num_users=30", "--embedded_num_items=15", "--max_steps=12"]

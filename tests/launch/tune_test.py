@@ -74,6 +74,13 @@ def test_a_method_that_diverges_is_a_message(command, tmp_path, monkeypatch, cap
     assert "none of 1 trials was completed" in said and "Traceback" not in said
 
 
+def test_a_score_that_is_not_finite_is_a_message(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(trials.Score, "__call__", lambda self: float("nan"))
+    assert tune(*command, f"--out={tmp_path / 'out'}", "--trials=1") == 2
+    said = capsys.readouterr().err
+    assert "none of 1 trials was completed" in said and "Traceback" not in said
+
+
 def test_a_stopped_study_goes_on(command, tmp_path, monkeypatch, capsys):
     learner = methods.get("wide_and_deep")._parts.learner
 

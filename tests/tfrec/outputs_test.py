@@ -74,6 +74,9 @@ def test_reasons_of_files_and_libraries(tmp_path):
     with pytest.raises(tf.errors.OpError) as of_tensorflow:
         tf.io.write_file(str(tmp_path / "file" / "out"), "text")
     assert "Not a directory" in outputs.reason(of_tensorflow.value)
+    text = "{{function_node __wrapped__SaveV2_dtypes_38}} out/x; No space left on device"
+    of_graph = tf.errors.ResourceExhaustedError(None, None, f"{text} [Op:SaveV2]")
+    assert outputs.reason(of_graph) == "out/x; No space left on device"
     of_sqlite = sqlite3.OperationalError("database or disk is full")
     assert outputs.reason(of_sqlite) == "database or disk is full"
 
