@@ -76,7 +76,11 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     inputs = live.inputs(task.at, simulator)
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
     try:
-        method = live.make(task.method, numbers, simulator, task.seed)
+        method = runs.seeded(
+            task.seed,
+            lambda: live.make(task.method, numbers, simulator, task.seed),
+            deterministic=False,
+        )
     except ValueError as error:
         raise UserError(f"--method={task.method}: {error}") from error
     learner = OnlineLearner(task.sizes, simulator, method, task.seed)
@@ -87,7 +91,6 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         {"method": task.method, **live.form(task.simulator, task.at)},
         inputs,
     )
-    opened.set_seeds(deterministic=False)
     loop.train(
         learner,
         opened,

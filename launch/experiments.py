@@ -400,8 +400,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
     config = configuration(cell.method, cell.environment, scale, here.spec, tuned)
     extra = {"cell": cell._asdict()}
     opened = runs.Run.open(folder, config, cell.seed, extra, here.inputs)
-    opened.set_seeds()
-    learner = _learner(cell.method, config, here, cell.seed)
+    learner = runs.seeded(cell.seed, lambda: _learner(cell.method, config, here, cell.seed))
     loop.train(learner, opened, learner.total_units, save_every=10)
     _judge(folder, here, learner.policy(), cell, scale, {"tuned": dict(tuned)})
     # The numbers are kept; the replay inside each checkpoint is not needed any more.

@@ -52,13 +52,15 @@ def main(_):
     vectors = methods.item_vectors(numbers, log, data.spec)
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
     try:
-        learner = method.make(numbers, data.spec, log, world, vectors, config.seed)
+        learner = runs.seeded(
+            config.seed,
+            lambda: method.make(numbers, data.spec, log, world, vectors, config.seed),
+        )
     except ValueError as error:
         raise UserError(f"--method={config.method}: {error}") from error
 
     inputs = worlds.inputs(data, config.world, world)
     run = runs.Run.open(config.out, numbers, config.seed, {"method": config.method}, inputs)
-    run.set_seeds()
     score = trials.Score(world, learner.policy(), starts) if world and starts else None
     loop.train(
         learner,

@@ -63,8 +63,12 @@ def main(_):
 
     inputs = worlds.inputs(data, config.world, world)
     run = runs.Run.open(config.out, method, config.seed, inputs=inputs)
-    run.set_seeds()
-    agent = goalrec_agent.GoalRecAgent(method, data.spec, measurements, vectors, config.seed)
+    agent = runs.seeded(
+        config.seed,
+        lambda: goalrec_agent.GoalRecAgent(
+            method, data.spec, measurements, vectors, config.seed
+        ),
+    )
     learner = goalrec_learner.GoalRecLearner(agent, log, world)
     held_out = data.episodes("validation")
     check = validation.Validator(agent, held_out) if len(held_out.length) else None

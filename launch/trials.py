@@ -15,6 +15,7 @@ from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.simulators import playing, session
 from tfrec.training import finite, options, tuning
+from tfrec.training import run as runs
 
 SCORED = "clicks per session of validation users"
 _SEED = 29  # of the validation sessions: every policy meets the same users and the same luck
@@ -92,7 +93,13 @@ class Evaluation:
         gc.collect()
         config = dataclasses.replace(self.base, **overrides)
         vectors = methods.item_vectors(config, self.log, self.spec)
-        learner = self.method.make(config, self.spec, self.log, self.world, vectors, self.seed)
+        learner = runs.seeded(
+            self.seed,
+            lambda: self.method.make(
+                config, self.spec, self.log, self.world, vectors, self.seed
+            ),
+            deterministic=False,
+        )
         score = Score(self.judge, learner.policy(), self.starts)
         now = 0.0
         for unit in range(1, learner.total_units + 1):

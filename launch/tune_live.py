@@ -25,6 +25,7 @@ from tfimrl.training import OnlineConfig, OnlineLearner
 from tfrec import outputs
 from tfrec.simulators import batched, public_playing
 from tfrec.training import finite, options, tuning
+from tfrec.training import run as runs
 from tfrec.training.options import MAX_SEED, Options, option, required
 
 _AT_ONCE = 2_000  # sessions that score; more are played after them
@@ -108,8 +109,11 @@ class Evaluation:
         gc.collect()
         config, simulator = self.config, self.simulator
         numbers = live.fitting(dataclasses.replace(self.base, **overrides), self.sizes)
-        tf.random.set_seed(config.seed)
-        method = live.make(config.method, numbers, simulator, config.seed)
+        method = runs.seeded(
+            config.seed,
+            lambda: live.make(config.method, numbers, simulator, config.seed),
+            deterministic=False,
+        )
         learner = OnlineLearner(self.sizes, simulator, method, config.seed)
         play = tf.function(public_playing.play)
         metric, now = live.METRIC[config.simulator], 0.0

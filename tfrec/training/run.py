@@ -6,7 +6,8 @@ import json
 import os
 import pathlib
 import platform
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import tensorflow as tf
 import tf_keras
@@ -15,6 +16,8 @@ from absl import logging
 from tfrec import errors
 from tfrec.data import identity
 from tfrec.training import options
+
+T = TypeVar("T")
 
 _CONFIG = "config.json"
 _PACKAGES = (
@@ -68,7 +71,7 @@ class Run:
         Args:
           directory: the run's folder.
           config: a dataclass or a dict, which may be nested.
-          seed: seeds Python, numpy and TensorFlow in `set_seeds`.
+          seed: what the learner was built with, see `seeded`.
           extra: what else decides the run's result; plain values.
           inputs: the data and the world by name. Their content is compared and not their
             paths: a folder may be moved or named otherwise, and may not be replaced.
@@ -107,16 +110,25 @@ class Run:
         """TensorBoard's writer, made when it is first used."""
         return tf.summary.create_file_writer(str(self.directory / "tensorboard"))
 
-    def set_seeds(self, deterministic: bool = True) -> None:
-        """Seeds Python, numpy and TensorFlow; call it before anything is built.
 
-        Args:
-          deterministic: also make TensorFlow choose operations that give the same bits
-            each time, which can be slower on a GPU. It holds for the whole process.
-        """
-        tf_keras.utils.set_random_seed(self.seed)
-        if deterministic:
-            tf.config.experimental.enable_op_determinism()
+def seeded(seed: int, build: Callable[[], T], deterministic: bool = True) -> T:
+    """Seeds Python, numpy and TensorFlow, and then builds a learner.
+
+    This is the only way to seed a run, so that nothing is built before it is seeded.
+
+    Args:
+      seed: the run's.
+      build: makes whatever draws at random while it is made.
+      deterministic: also make TensorFlow choose operations that give the same bits
+        each time, which can be slower on a GPU. It holds for the whole process.
+
+    Returns:
+      What `build` returns.
+    """
+    tf_keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return build()
 
 
 def _compare(

@@ -106,10 +106,12 @@ def test_a_folder_that_cannot_be_made_is_the_user_s_error(tmp_path):
         runs.Run.open(tmp_path / "file" / "run", Config(), 7)
 
 
-def test_seeds_reach_python_numpy_and_tensorflow(tmp_path):
-    def draws(seed):
-        runs.Run(tmp_path, {}, seed, {}).set_seeds(deterministic=False)
+def test_what_is_built_is_seeded_before_in_python_numpy_and_tensorflow():
+    def build():
         return random.random(), np.random.rand(), float(tf.random.uniform([]))
+
+    def draws(seed):
+        return runs.seeded(seed, build, deterministic=False)
 
     assert draws(1) == draws(1)
     assert all(a != b for a, b in zip(draws(1), draws(2), strict=True))
