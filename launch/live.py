@@ -213,6 +213,7 @@ _FITTED: dict[str, dict[str, Any]] = {
         "reward_scale": 0.02,  # a session is worth 6, which networks reach soon
         "initial_temperature": 0.004,
         "replay_size": 400_000,
+        "item_graph": False,  # documents change at every step
     },
     "recogym": {
         "hidden": (64,),
@@ -231,6 +232,7 @@ _FITTED: dict[str, dict[str, Any]] = {
         "reward_scale": 10.0,  # a click in a hundred steps
         "initial_temperature": 0.001,
         "replay_size": 1_000_000,
+        "choice_model": False,  # a slate is one product
     },
     "virtualtb": {
         "hidden": (128, 128),
@@ -246,6 +248,8 @@ _FITTED: dict[str, dict[str, Any]] = {
         "reward_scale": 0.1,
         "initial_temperature": 0.01,
         "replay_size": 400_000,
+        "item_graph": False,  # an action is a point, and no item
+        "action_dropout": 0.0,
     },
 }
 # What a family of methods needs otherwise: its critics judge products by their number, as a
@@ -276,6 +280,8 @@ _SPACE: dict[str, tuple] = {
 }
 # The same of baselines in a simulator: IMRL's critics ask for `viewers`.
 _SPACE_THERE: dict[str, dict[str, tuple]] = {"recogym": {"vectors": ("views", "viewers")}}
+# What has no choice in a simulator.
+_NOT_TUNED: dict[str, tuple[str, ...]] = {"virtualtb": ("action_dropout",)}
 # They learn from each step once, at a rate of their own.
 _ON_POLICY = ("reinforce", "tpgr", "pgpr")
 _SIZES: dict[str, dict[str, Any]] = {
@@ -335,6 +341,7 @@ def space(method: str, simulator_name: str, fields: tuple[str, ...] = ()) -> dic
     if known.module != "imrl_method":
         choices |= _SPACE_THERE.get(simulator_name, {})
     names = {field.name for field in dataclasses.fields(_module(known).CONFIG)}
+    names -= set(_NOT_TUNED.get(simulator_name, ()))
     found = {name: values for name, values in choices.items() if name in names}
     unknown = [name for name in fields if name not in found]
     if unknown:

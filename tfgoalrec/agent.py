@@ -100,26 +100,29 @@ class GoalRecAgent(tf.Module):
         )
         return relabel.relabel(batch, self.config.hindsight_share, seeds[1])
 
-    def update(self, batch: relabel.Transition) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def seeds(self) -> tf.Tensor:
+        """The seeds of an update's own draws, int32 [2, 2]. Graph code."""
+        return tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)
+
+    def update(
+        self, batch: relabel.Transition, seeds: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """One gradient step on eq 9, the value loss and DIEN's auxiliary loss.
+
+        Args:
+          batch: B steps.
+          seeds: int32 [2, 2], see `seeds`.
 
         Returns:
           Numbers to report; and the index in `checked` of the first tensor that is not
           finite, or -1. Where there is one, no weight moves.
         """
-        seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)
         with tf.GradientTape() as tape:
             loss, report = self.world_model.loss_of(batch, seeds)
         gradients = tape.gradient(loss, self.variables_to_train)
         parts = (report["model_loss"], report["value_loss"], report["auxiliary_loss"])
         named = dict(zip(self.checked, (*parts, *gradients), strict=True))
-        bad = tf.constant(-1)
-        # Their joint norm is finite only if all are; only then is none to be searched for.
-        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
-            bad = finite.first_non_finite(named)
-        if bad < 0:
-            self._apply(gradients)
-        return report, bad
+        return report, finite.guarded(named, lambda: self._apply(gradients))
 
     @property
     def checked(self) -> list[str]:

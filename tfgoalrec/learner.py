@@ -1,6 +1,6 @@
 """How does GoalRec learn? From a log alone, or by playing and learning in turn."""
 
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,13 @@ from tfrec.training import finite, schedule
 _HELD_OUT_SEED = 11
 _HELD_OUT = 4096  # sessions of the log at most that advantages are calibrated on
 _CALIBRATED = 4096  # steps looked at after each round on the log
+
+
+class Batch(NamedTuple):
+    """What an update learns from: B steps, and the seeds of its draws, int32 [2, 2]."""
+
+    transition: relabel.Transition
+    seeds: tf.Tensor
 
 
 class GoalRecLearner(tf.Module):
@@ -100,13 +107,7 @@ class GoalRecLearner(tf.Module):
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
             logs |= {name: float(x) for name, x in self._play(epsilon).items()}
         learned, bad, batch = self._learn(tf.constant(self.agent.config.updates_per_round))
-        if bad >= 0:
-            arrays = {
-                f"{name}.{part}" if part else name: value.numpy()
-                for name, nest in batch._asdict().items()
-                for part, value in _parts(nest)
-            }
-            raise finite.NonFiniteError(self.agent.checked[int(bad)], arrays)
+        finite.check(self.agent.checked, bad, batch)
         self.unit.assign_add(1)
         if self.held_out is not None and unit < config.log_rounds:
             self._calibrate()
@@ -166,27 +167,23 @@ class GoalRecLearner(tf.Module):
             calibration.slope(found, agent.measurements, sessions, _CALIBRATED)
         )
 
-    @tf.function
-    def _learn(
-        self, updates: tf.Tensor
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, relabel.Transition]:
-        """Updates on batches from the replay, all inside one graph.
-
-        Returns:
-          Means of what an update reports; which tensor was not finite, or -1; and the
-          last batch.
-        """
-        return schedule.repeat(self._update, updates)
-
-    @tf.function  # traced once for both places that `_learn` calls it from
-    def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, relabel.Transition]:
+    def sample(self) -> Batch:
+        """Draws a batch of the replay, relabelled, and the seeds of its update. Graph code."""
         seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
         rows = self.replay.sample(self.agent.config.batch, seed)
-        batch = self.agent.transition(rows)
-        report, bad = self.agent.update(batch)
-        return report, bad, batch
+        return Batch(self.agent.transition(rows), self.agent.seeds())
 
+    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One update; see `GoalRecAgent.update`."""
+        return self.agent.update(*batch)
 
-def _parts(nest: Any) -> list[tuple[str, tf.Tensor]]:
-    """The named tensors of an observation, or the tensor itself."""
-    return list(nest._asdict().items()) if hasattr(nest, "_asdict") else [("", nest)]
+    @tf.function
+    def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Batch]:
+        """Updates on batches from the replay, inside one graph; see `schedule.repeat`."""
+        return schedule.repeat(self._update, updates)
+
+    @tf.function
+    def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Batch]:
+        del number  # every update is alike
+        batch = self.sample()
+        return *self.update_on(batch), batch

@@ -38,8 +38,8 @@ class ImrlInfo(NamedTuple):
       policy_loss: eq 13.
       inverse_loss: eq 14; 0 without empowerment.
       forward_loss: of the forward model, nats; 0 without it.
-      temperature_loss: eq 15.
-      temperature: alpha of eq 15.
+      temperature_loss: eq 15; 0 in mode faithful, which has no temperature.
+      temperature: weight of -log pi: alpha of eq 15, or beta in mode faithful.
       entropy: -log pi of fresh actions, nats.
       empowerment: g of eq 12, nats; without empowerment only its -log pi.
       q: the lower twin at fresh actions, in scaled reward.
@@ -68,6 +68,24 @@ class ImrlInfo(NamedTuple):
 _MEANS = len(ImrlInfo._fields) - 2
 
 
+class ImrlBatch(NamedTuple):
+    """What an update learns from.
+
+    Attributes:
+      steps: B rows.
+      weight: float [B], importance weights.
+      noise: float [B, W], the normal numbers of the actions and of the forward model.
+    """
+
+    steps: Steps
+    weight: tf.Tensor
+    noise: tf.Tensor
+
+
+# Draws rows in graph code: source(shape [N, B], seed int32 [2]) -> Steps [N, B, ...]
+Source = Callable[[list[int | tf.Tensor], tf.Tensor], Steps]
+
+
 class _Fresh(NamedTuple):
     """Of an action drawn from the policy, all float [B].
 
@@ -94,7 +112,7 @@ class ImrlNetworks(tf.Module):
       slow_value: V_psi', which trails it.
       inverse: p_xi, or None where nothing asks for it.
       forward: P_eta, or None.
-      log_temperature: log alpha of eq 15.
+      log_temperature: log alpha of eq 15; None in mode faithful, where nothing uses it.
     """
 
     def __init__(
@@ -125,9 +143,11 @@ class ImrlNetworks(tf.Module):
             self.inverse = empowerment.InverseDynamics(*sizes, hidden, seeds)
             if config.successor == "forward":
                 self.forward = empowerment.ForwardModel(*sizes, hidden, seeds)
-        self.log_temperature = tf.Variable(
-            np.log(config.initial_temperature), dtype=tf.float32, name="log_temperature"
-        )
+        self.log_temperature = None
+        if config.mode != "faithful":
+            self.log_temperature = tf.Variable(
+                np.log(config.initial_temperature), dtype=tf.float32, name="log_temperature"
+            )
         self.follow(1.0)
 
     def parts(self) -> dict[str, list[tf.Variable]]:
@@ -136,8 +156,9 @@ class ImrlNetworks(tf.Module):
             "q": [v for critic in self.critics for v in critic.trainable_variables],
             "value": list(self.value.trainable_variables),
             "policy": list(self.policy.trainable_variables),
-            "temperature": [self.log_temperature],
         }
+        if self.log_temperature is not None:
+            named["temperature"] = [self.log_temperature]
         if self.inverse is not None:
             named["inverse"] = list(self.inverse.trainable_variables)
         if self.forward is not None:
@@ -309,21 +330,19 @@ class ImrlAgent(tf_agent.TFAgent):
 
     def train_many(
         self,
-        source: Steps | Callable[[int, tf.Tensor], Steps],
+        source: Steps | Source,
         updates: int | None = None,
         weights: tf.Tensor | None = None,
     ) -> tf_agent.LossInfo:
-        """Several updates in one compiled call.
+        """Several updates in one compiled call, checked outside of graphs.
 
         Args:
-          source: rows stacked [N, B, ...], one batch for each update; or draws them:
-            source(rows, seed int32 [2]) gives `updates * config.batch` rows, in graph code.
+          source: rows stacked [N, B, ...], one batch for each update; or what draws them.
           updates: N, with a source that draws.
           weights: float [N, B], importance weights.
 
         Returns:
-          Means over the updates. Inside a graph the caller must look at
-          `extra.non_finite`, or hand what was returned to `check`.
+          Means over the updates.
 
         Raises:
           NonFiniteError: if a loss or gradient is not finite, outside of graphs. The update
@@ -332,29 +351,30 @@ class ImrlAgent(tf_agent.TFAgent):
         if callable(source):
             if updates is None:
                 raise ValueError("updates is None; expected how many, as the source draws rows")
-            source = self._drawn(source, updates)
-        info = self._seeded(source, weights)
-        self.check(info, source)
+            source = self.batches(source, updates)
+        info, batch = self.learn(source, weights)
+        if tf.executing_eagerly():
+            finite.check(self.checked, info.extra.non_finite, batch)
         return info
 
-    def check(self, info: tf_agent.LossInfo, experience: Steps) -> None:
-        """Raises NonFiniteError for what `train` or `train_many` returned, if it has one.
+    def learn(
+        self, experience: Steps, weights: tf.Tensor | None = None
+    ) -> tuple[tf_agent.LossInfo, ImrlBatch]:
+        """Several updates in one compiled call. Graph code.
 
-        Does nothing while a graph is traced. Experience is [N, B, ...] or [B, ...].
+        Args:
+          experience: rows stacked [N, B, ...], one batch for each update.
+          weights: float [N, B], importance weights.
+
+        Returns:
+          Means over the updates, and the batch of the last one that was tried, for
+          `finite.check` with `extra.non_finite`.
         """
-        if not tf.executing_eagerly() or int(info.extra.non_finite) < 0:
-            return
-        rows = {name: value.numpy() for name, value in experience._asdict().items()}
-        if rows["reward"].ndim == 2:
-            rows = {name: value[int(info.extra.updates)] for name, value in rows.items()}
-        raise finite.NonFiniteError(self.checked[int(info.extra.non_finite)], rows)
+        return self._seeded(experience, weights)
 
-    def _drawn(self, source: Callable[[int, tf.Tensor], Steps], updates: int) -> Steps:
-        batch = self.config.batch
-        rows = source(updates * batch, self._seeds(1)[0])
-        return tf.nest.map_structure(
-            lambda x: tf.reshape(x, [updates, batch, *x.shape[1:]]), rows
-        )
+    def batches(self, source: Source, updates: int | tf.Tensor) -> Steps:
+        """Draws the batches of several updates from a source, [N, B, ...]. Graph code."""
+        return source([updates, self.config.batch], self._seeds(1)[0])
 
     def _seeds(self, number: int | tf.Tensor) -> tf.Tensor:
         """int32 [number, 2]."""
@@ -362,20 +382,22 @@ class ImrlAgent(tf_agent.TFAgent):
 
     def _train(self, experience: Steps, weights: tf.Tensor | None = None) -> tf_agent.LossInfo:
         one = tf.nest.map_structure(lambda x: tf.convert_to_tensor(x)[None], experience)
-        info = self._seeded(one, None if weights is None else weights[None])
-        self.check(info, one)
-        return info
+        return self.train_many(one, weights=None if weights is None else weights[None])
 
     def _draw_and_update(
         self, experience: Steps, weights: tf.Tensor | None
-    ) -> tf_agent.LossInfo:
+    ) -> tuple[tf_agent.LossInfo, ImrlBatch]:
         if weights is None:
             weights = tf.ones_like(experience.reward)
         # Drawn outside of what is compiled: XLA draws other numbers from the same seed.
         width = self._noise_width()
         shape = tf.concat([tf.shape(experience.reward), [width]], axis=0)  # N, B, width
         noise = tf.random.stateless_normal(shape, self._seeds(1)[0])
-        return self._compiled(experience, weights, tf.ensure_shape(noise, [None, None, width]))
+        noise = tf.ensure_shape(noise, [None, None, width])
+        info = self._compiled(experience, weights, noise)
+        last = tf.minimum(info.extra.updates, tf.shape(noise)[0] - 1)
+        batches = ImrlBatch(experience, weights, noise)
+        return info, tf.nest.map_structure(lambda x: x[last], batches)
 
     def _noise_width(self) -> int:
         """Normal numbers that a row needs: for its action, and for s' of the forward model."""
@@ -441,12 +463,12 @@ class ImrlAgent(tf_agent.TFAgent):
             loss = losses.value_loss(value, fresh.q, fresh.bonus, weight)
         found["value"] = loss, tape.gradient(loss, parts["value"])
 
-        with _tape(parts["temperature"]) as tape:
-            temperature = tf.exp(learned.log_temperature)
-            loss = losses.temperature_loss(
-                temperature, fresh.log_policy, self._target_entropy, weight
-            )
-        found["temperature"] = loss, tape.gradient(loss, parts["temperature"])
+        if learned.log_temperature is not None:
+            with _tape(parts["temperature"]) as tape:
+                loss = losses.temperature_loss(
+                    self._entropy_weight(), fresh.log_policy, self._target_entropy, weight
+                )
+            found["temperature"] = loss, tape.gradient(loss, parts["temperature"])
 
         gradients = [g for part in parts for g in found[part][1]]
         checked = [found[part][0] for part in parts] + gradients
@@ -455,7 +477,7 @@ class ImrlAgent(tf_agent.TFAgent):
         error = tf.abs(twins[0] - target)
         synthetic = tf.cast(batch.synthetic, tf.float32)
         means = [found[part][0] if part in found else nothing for part in _LOSSES] + [
-            temperature,
+            self._entropy_weight(),
             -tf.reduce_mean(fresh.log_policy),
             tf.reduce_mean(fresh.log_inverse - fresh.log_policy),
             tf.reduce_mean(fresh.q),
@@ -503,11 +525,14 @@ class ImrlAgent(tf_agent.TFAgent):
             log_inverse = empowerment.forward_log_inverse(
                 learned.inverse, learned.forward, batch.state, u, noise[:, size:]
             )
-        # As printed, beta weighs all of g; there the learned temperature enters nothing.
-        faithful = config.mode == "faithful"
-        entropy_weight = config.beta if faithful else tf.exp(learned.log_temperature)
-        bonus = losses.gain(log_inverse, log_policy, config.beta, entropy_weight)
+        bonus = losses.gain(log_inverse, log_policy, config.beta, self._entropy_weight())
         return _Fresh(log_policy, log_inverse, bonus, q)
+
+    def _entropy_weight(self) -> tf.Tensor:
+        """Weight of -log pi: the temperature, or in mode faithful beta, as printed."""
+        if self.networks.log_temperature is None:
+            return tf.constant(self.config.beta)
+        return tf.exp(self.networks.log_temperature)
 
     def _stored_log_inverse(self, batch: Steps) -> tf.Tensor:
         """The log p_xi(a|s', s) of the stored actions, float [B], nats."""

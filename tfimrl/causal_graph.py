@@ -10,6 +10,7 @@ without an action slot are what the action does not touch (IMRL Algorithm 1, `in
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -197,6 +198,22 @@ class SetAttentionConfig(Options):
     )
 
 
+class Batch(NamedTuple):
+    """What an update of the network learns from.
+
+    Attributes:
+      state: float [B, S].
+      action: float [B, D].
+      next_state: float [B, S].
+      weight: float [B], 0 for rows whose next state is not the user's own.
+    """
+
+    state: tf.Tensor
+    action: tf.Tensor
+    next_state: tf.Tensor
+    weight: tf.Tensor
+
+
 class SetAttention(tf.Module):
     """Predicts s' from (s, a) by attention over slots; the attention tells who bears on whom.
 
@@ -246,38 +263,42 @@ class SetAttention(tf.Module):
         """The next state, float [B, S]."""
         return self._forward(state, action)[0]
 
-    def update(
-        self, state: tf.Tensor, action: tf.Tensor, next_state: tf.Tensor, weight: tf.Tensor
-    ) -> tf.Tensor:
+    @property
+    def checked(self) -> tuple[str, ...]:
+        """Names of the tensors that must stay finite, in the order of `update`."""
+        gradients = (
+            f"gradient of graph {v.name.removesuffix(':0')} {i}"
+            for i, v in enumerate(self.trainable_variables)
+        )
+        return ("graph loss", *gradients)
+
+    def update(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of Adam on the mean square of s' - prediction. Graph code.
 
         Args:
-          state: float [B, S].
-          action: float [B, D].
-          next_state: float [B, S].
-          weight: float [B], 0 for rows whose next state is not the user's own.
+          batch: B steps.
 
         Returns:
-          The loss before the step, a scalar; NaN if it or a gradient was not finite, and then
-          no weight moved.
+          The loss before the step, a scalar; and the index in `checked` of the first tensor
+          that is not finite, or -1. If there is one, no weight moves.
         """
+        weight = batch.weight
         with tf.GradientTape() as tape:
-            prediction, maps = self._forward(state, action)
-            error = tf.reduce_mean(tf.math.squared_difference(prediction, next_state), axis=-1)
+            prediction, maps = self._forward(batch.state, batch.action)
+            difference = tf.math.squared_difference(prediction, batch.next_state)
+            error = tf.reduce_mean(difference, axis=-1)
             # Block by block: of a product of even maps no map has a gradient.
             own = tf.add_n([tf.linalg.trace(m) for m in maps]) / (len(maps) * self.slots.count)
             cost = error + self.sparsity * (1.0 - own)  # [B]
             loss = tf.math.divide_no_nan(tf.reduce_sum(weight * cost), tf.reduce_sum(weight))
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
-        checked = {str(number): tensor for number, tensor in enumerate([loss, *gradients])}
-        fine = finite.first_non_finite(checked) < 0
+        named = dict(zip(self.checked, [loss, *gradients], strict=True))
 
-        def move() -> tf.Tensor:
+        def apply() -> None:
             self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            return loss
 
-        return tf.cond(fine, move, lambda: tf.constant(np.nan, tf.float32))
+        return loss, finite.guarded(named, apply)
 
     def _forward(
         self, state: tf.Tensor, action: tf.Tensor

@@ -8,12 +8,12 @@ causal graph and, by default, the critics speak of the second.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import tensorflow as tf
 
 from tfimrl import causal_graph, counterfactual, knowledge, proto, threshold
-from tfimrl.agent import ImrlAgent, ImrlInfo
+from tfimrl.agent import ImrlAgent, ImrlBatch, ImrlInfo
 from tfimrl.config import ImrlConfig
 from tfimrl.online import Choice, Stretch
 from tfimrl.showing import Showing
@@ -210,27 +210,32 @@ class Augmentation(tf.Module):
             return tf.constant(True)
         return self.attention.optimizer.iterations >= self.config.mask_warm_up
 
-    def learn(self, seed: tf.Tensor) -> tf.Tensor:
-        """Some updates of the network that learns the graph.
+    def learn(
+        self, seed: tf.Tensor, updates: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, causal_graph.Batch]:
+        """Updates of the network that learns the graph; see `schedule.repeat`. Graph code.
 
-        Returns:
-          The last one's loss; NaN if one was not finite, and from that one on none was made.
+        Args:
+          seed: int32 [2].
+          updates: int32 scalar, how many, at most `config.mask_updates`.
         """
+        seeds = tf.random.experimental.stateless_split(seed, self.config.mask_updates)
+        return schedule.repeat(self._update, updates, seeds)
+
+    @tf.function
+    def _update(
+        self, number: tf.Tensor, seeds: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, causal_graph.Batch]:
         assert self.attention is not None
-        attention, config = self.attention, self.config
-        seeds = tf.random.experimental.stateless_split(seed, config.mask_updates)
-
-        def update(number: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            rows = self._replay.sample_real(config.mask_batch, seeds[number])
-            own = tf.cast(rows.own_next, tf.float32)
-            action = rows.action[:, self._shown]
-            next_state = tf.where(rows.own_next[:, None], rows.next_state, rows.state)
-            return number + 1, attention.update(rows.state, action, next_state, own)
-
-        def going(number: tf.Tensor, loss: tf.Tensor) -> tf.Tensor:
-            return (number < config.mask_updates) & tf.math.is_finite(loss)
-
-        return tf.while_loop(going, update, (tf.constant(0), tf.constant(0.0)))[1]
+        rows = self._replay.sample_real(self.config.mask_batch, seeds[number])
+        batch = causal_graph.Batch(
+            rows.state,
+            rows.action[:, self._shown],
+            tf.where(rows.own_next[:, None], rows.next_state, rows.state),
+            tf.cast(rows.own_next, tf.float32),
+        )
+        loss, bad = self.attention.update(batch)
+        return {"loss": loss}, bad, batch
 
     def _partners(
         self, first: Steps, pairs: tf.Tensor, seeds: tf.Tensor
@@ -317,8 +322,9 @@ class ImrlMethod(tf.Module):
         self.augmentation = (
             Augmentation(config, simulator, self.replay, shown, seed) if augments else None
         )
-        self._learns_graph = augments and config.augmentation == "learned"
-        self.checked = (*self.agent.checked, *(["graph loss"] if self._learns_graph else []))
+        self.checked = self.agent.checked
+        if self.augmentation is not None and self.augmentation.attention is not None:
+            self.checked += self.augmentation.attention.checked
         self._generator = tf.random.Generator.from_seed(seed + 1, alg="philox")
         self.sessions_before, self.steps_before = face.sessions_before, face.steps_before
 
@@ -360,25 +366,27 @@ class ImrlMethod(tf.Module):
         rate = schedule.annealed(config.learning_rate, config.final_rate, progress)
         self.agent.optimizer.learning_rate.assign(rate)
 
-    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Updates of the agent, then of the network that learns the graph."""
+    def learn(
+        self, updates: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, dict[str, Any]]:
+        """Updates of the agent, then of the network that learns the graph.
 
-        def some() -> tuple[list[tf.Tensor], tf.Tensor]:
-            several = updates * self.config.update_factor
-            info = self.agent.train_many(self._draw, several).extra
-            bad, loss = info.non_finite, tf.constant(0.0)
-            if self._learns_graph:
-                assert self.augmentation is not None
-                loss = self.augmentation.learn(self._seed())
-                wrong = (bad < 0) & ~tf.math.is_finite(loss)
-                bad = tf.where(wrong, len(self.checked) - 1, bad)
-            return [*(getattr(info, name) for name in _REPORTED), loss], bad
-
-        def nothing() -> tuple[list[tf.Tensor], tf.Tensor]:
-            return [tf.constant(0.0)] * (len(_REPORTED) + 1), tf.constant(-1)
-
-        numbers, bad = tf.cond(updates > 0, some, nothing)
-        report = dict(zip([*_REPORTED, "graph_loss"], numbers, strict=True))
+        Its batch has two parts, `agent` and `graph`; that of the tensor named is the cause.
+        """
+        # The agent makes all of its updates in one call, which is repeated once or never.
+        once = tf.minimum(updates, 1)
+        report, bad, batch = schedule.repeat(
+            self._train, once, updates * self.config.update_factor
+        )
+        batches: dict[str, Any] = {"agent": batch}
+        report["graph_loss"] = tf.constant(0.0)
+        if self.augmentation is not None and self.augmentation.attention is not None:
+            graph_updates = tf.where(bad < 0, once * self.config.mask_updates, 0)
+            graph, wrong, batches["graph"] = self.augmentation.learn(
+                self._seed(), graph_updates
+            )
+            report["graph_loss"] = graph["loss"]
+            bad = tf.where(wrong < 0, bad, len(self.agent.checked) + wrong)
         if self.augmentation is not None:
             report |= {f"augmentation/{k}": v for k, v in self.augmentation.seen.items()}
             real, made = (
@@ -386,16 +394,37 @@ class ImrlMethod(tf.Module):
                 for size in (self.replay.size, self.replay.synthetic_size)
             )
             report["augmentation/batch_share"] = tf.minimum(made / (real + made), 0.5)
-        return report, bad
+        return report, bad, batches
 
-    def _draw(self, rows: tf.Tensor, seed: tf.Tensor) -> Steps:
-        """Rows as the agent's networks see them."""
-        drawn = self.replay.sample(rows, seed)
+    @tf.function
+    def _train(
+        self, number: tf.Tensor, updates: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor, ImrlBatch]:
+        del number  # it is called once
+        info, batch = self.agent.learn(self.batches(updates))
+        report = {name: getattr(info.extra, name) for name in _REPORTED}
+        return report, info.extra.non_finite, batch
+
+    def batches(self, updates: int | tf.Tensor) -> Steps:
+        """Draws the batches of several updates, [N, B, ...], as the agent sees them."""
+        return self.agent.batches(self._draw, updates)
+
+    def _draw(self, shape: list[int | tf.Tensor], seed: tf.Tensor) -> Steps:
+        """Rows [N, B, ...] as the agent's networks see them."""
+        drawn = self.replay.sample(shape, seed)
         return drawn._replace(
-            state=self.face.sees(drawn.state),
-            action=drawn.action if self._showing else drawn.action[:, : self.face.action_size],
-            next_state=self.face.sees(drawn.next_state),
+            state=self._seen(drawn.state),
+            action=(
+                drawn.action if self._showing else drawn.action[..., : self.face.action_size]
+            ),
+            next_state=self._seen(drawn.next_state),
         )
+
+    def _seen(self, observation: tf.Tensor) -> tf.Tensor:
+        """What networks see of observations [N, B, O]."""
+        flat = tf.reshape(observation, [-1, observation.shape[-1]])
+        seen = self.face.sees(flat)
+        return tf.reshape(seen, [*tf.unstack(tf.shape(observation)[:-1]), seen.shape[-1]])
 
     def _steps(self, stretch: Stretch) -> Steps:
         """A stretch as rows of the replay, [T * B, ...]."""

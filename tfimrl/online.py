@@ -4,7 +4,7 @@ The loop plays B sessions side by side, a stretch of T steps at a time, hands th
 the method and lets it learn; `training.py` is that loop. Every method sees the same steps.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
@@ -83,7 +83,7 @@ class Method(Protocol):
     def anneal(self, progress: tf.Tensor) -> None:
         """Sets the learning rate. Graph code; `progress` as in `observe`."""
 
-    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         """Makes so many updates. Graph code.
 
         A method that learns from its last stretch alone (on policy) makes what updates it
@@ -93,6 +93,7 @@ class Method(Protocol):
           updates: int32 scalar; 0 until enough was seen.
 
         Returns:
-          Scalars to report, means over the updates; and the index in `checked` of the first
-          tensor that was not finite, or -1. Where there is one, no weight moved.
+          Scalars to report, means over the updates; the index in `checked` of the first
+          tensor that was not finite, or -1; and the batch of the last update, a nest of
+          tensors with its seeds. If a tensor was not finite, its update moved no weight.
         """

@@ -72,12 +72,10 @@ class OnlineLearner(tf.Module):
         """Plays a stretch, hands it to the method and lets it learn.
 
         Raises:
-          NonFiniteError: if a loss or a gradient was not finite; with the stretch.
+          NonFiniteError: if a loss or a gradient was not finite; with its batch.
         """
-        numbers, bad, stretch = self._unit()
-        if int(bad) >= 0:
-            seen = {k: v.numpy() for k, v in stretch._asdict().items() if v is not None}
-            raise finite.NonFiniteError(self.method.checked[int(bad)], seen)
+        numbers, bad, batch, _ = self._unit()
+        finite.check(self.method.checked, bad, batch)
         return {name: float(number) for name, number in numbers.items()}
 
     def evaluate(self, sessions: int | None = None) -> dict[str, float]:
@@ -91,7 +89,8 @@ class OnlineLearner(tf.Module):
     def _play_tests(self, sessions: int) -> public_playing.Played:
         return _play_tests(self._simulator, self.method.greedy, sessions)
 
-    def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Stretch]:
+    def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Stretch]:
+        """The numbers of a unit, what `learn` says of its updates, and what was played."""
         config = self.config
         stretch, shown = self._play()
         played = config.sessions * config.stretch
@@ -103,14 +102,14 @@ class OnlineLearner(tf.Module):
         self.method.observe(stretch, progress)
         self.method.anneal(progress)
         ready = self.steps >= config.warm_up
-        learned, bad = self.method.learn(tf.where(ready, config.updates, 0))
+        learned, bad, batch = self.method.learn(tf.where(ready, config.updates, 0))
         numbers = {
             "sessions": self.sessions,
             "play/ctr": tf.reduce_sum(stretch.clicks) / shown,
             "play/reward_per_step": tf.reduce_mean(stretch.reward),
             "steps": self.steps,
         }
-        return numbers | learned, bad, stretch
+        return numbers | learned, bad, batch, stretch
 
     def _play(self) -> tuple[Stretch, tf.Tensor]:
         """The next stretch, and how many items were shown in it; moves the state on."""

@@ -106,7 +106,8 @@ def learned_success(hindsight_share):
 
     @tf.function
     def update(seed):
-        return agent.update(agent.transition(replay.sample(config.batch, seed)))
+        batch = agent.transition(replay.sample(config.batch, seed))
+        return agent.update(batch, agent.seeds())
 
     for number in range(UPDATES):
         update(tf.constant([4, number]))

@@ -65,8 +65,8 @@ def earned(transitions, calls=40, **changes):
     agent = ImrlAgent(config, 2, 1, seed=1, jit_compile=False)  # compiling takes longer
     number = len(transitions.reward)
 
-    def source(count, seed):
-        index = tf.random.stateless_uniform([count], seed, 0, number, tf.int32)
+    def source(shape, seed):
+        index = tf.random.stateless_uniform(shape, seed, 0, number, tf.int32)
         return Steps(*(tf.gather(column, index) for column in transitions))
 
     for _ in range(calls):

@@ -28,7 +28,7 @@ def test_every_trainable_variable_moves(advantage):
     assert {v.deref().name for v in used} == {v.deref().name for v in trained}
     assert used == set(trained)
 
-    _, bad = agent.update(transition)
+    _, bad = agent.update(transition, agent.seeds())
     assert int(bad) == -1
     still = [
         v.deref().name for v, before in trained.items() if (v.deref() == before).numpy().all()

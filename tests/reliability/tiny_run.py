@@ -73,9 +73,7 @@ class Regression(tf.Module):
         here(f"unit {int(self.unit) + 1}")
         for _ in range(2):
             loss, bad, batch = self.update(rows)
-            if bad >= 0:
-                name = ["loss", "gradient"][int(bad)]
-                raise finite.NonFiniteError(name, {k: v.numpy() for k, v in batch.items()})
+            finite.check(["loss", "gradient"], bad, batch)
             rows = self.random.uniform([BATCH], 0, ROWS, tf.int32)
         self.unit.assign_add(1)
         return {"loss": loss, "mean": self.mean.result(), "hist/kernel": self.tower.weights[0]}
@@ -112,8 +110,7 @@ def main(directory):
     if "TINY_HOLD_SAVE" in os.environ:
         hold_a_save()
     run = runs.Run.open(directory, CONFIG, SEED, {"data": "made up"})
-    run.set_seeds()
-    learner = Regression()
+    learner = runs.seeded(SEED, Regression)
     loop.train(
         learner, run, UNITS, SAVE_EVERY,
         evaluate=lambda: {"draw": learner.random.normal([])}, evaluate_every=4,

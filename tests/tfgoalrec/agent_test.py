@@ -83,12 +83,13 @@ def test_a_number_that_is_not_finite_is_named_and_moves_nothing():
     before = weights(agent)
     spoiled = good.measurement.numpy()
     spoiled[3, 2] = np.nan
-    _, bad = agent.update(good._replace(measurement=tf.constant(spoiled)))
+    wrong = good._replace(measurement=tf.constant(spoiled))
+    _, bad = agent.update(wrong, agent.seeds())
     assert agent.checked[int(bad)] == "measurement loss"
     for (name, old), (_, new) in zip(before, weights(agent), strict=True):
         np.testing.assert_array_equal(new, old, name)
     assert int(agent.updates) == 0
-    _, bad = agent.update(good)
+    _, bad = agent.update(good, agent.seeds())
     assert int(bad) == -1
     assert int(agent.updates) == 1
 
@@ -98,7 +99,7 @@ def test_the_average_follows_the_weights():
     bias = agent.world_model.value_net[0].bias
     average = agent.averaged.value_net[0].bias
     before = average.numpy().copy()
-    agent.update(batch())
+    agent.update(batch(), agent.seeds())
     # After the first update its memory is (1 + 1) / (10 + 1).
     expected = before + (1 - 2 / 11) * (bias.numpy() - before)
     np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-7)
@@ -109,7 +110,7 @@ def test_the_same_seed_learns_the_same():
     for seed in (3, 3, 4):
         agent = small.agent(seed)
         for _ in range(2):
-            agent.update(agent.transition(small_rows()))
+            agent.update(agent.transition(small_rows()), agent.seeds())
         ends.append(agent.world_model.item_embedding.numpy())
     np.testing.assert_array_equal(ends[0], ends[1])
     assert (ends[0] != ends[2]).any()

@@ -220,15 +220,15 @@ def test_fused_and_compiled_updates_are_the_single_ones():
     info = compiled._compiled(batches._replace(reward=reward), weights, noise)
     assert not changed(before, values(compiled))
     with pytest.raises(finite.NonFiniteError, match="q loss is not finite"):
-        compiled.check(info, batches)
+        finite.check(compiled.checked, info.extra.non_finite, batches)
 
 
 def test_a_source_draws_the_batches():
     learner = agent()
 
-    def source(count, seed):
-        assert count == 4 * ROWS and seed.shape == [2]
-        return rows(count)
+    def source(shape, seed):
+        assert shape == [4, ROWS] and seed.shape == [2]
+        return rows(*shape)
 
     assert learner.train_many(source, 4).extra.updates == 4
     with pytest.raises(ValueError, match="updates is None"):
@@ -260,8 +260,8 @@ def test_a_bad_number_is_named_and_not_learned():
     reward[1, 4] = np.nan
     with pytest.raises(finite.NonFiniteError, match="q loss is not finite") as error:
         learner.train_many(batches._replace(reward=tf.constant(reward)))
-    np.testing.assert_array_equal(error.value.batch["reward"], reward[1])
-    assert error.value.batch["state"].shape == (ROWS, OBSERVATION)
+    np.testing.assert_array_equal(error.value.batch["steps.reward"], reward[1])
+    assert error.value.batch["steps.state"].shape == (ROWS, OBSERVATION)
     assert int(learner.train_step_counter) == 1
     assert all(np.isfinite(value).all() for value in values(learner).values())
     # The first update was made, the one after the bad one was not.

@@ -220,7 +220,9 @@ def test_rows_of_no_weight_teach_nothing():
     for wild in (5.0, 1000.0):
         model = causal_graph.SetAttention(SMALL, slots, seed=3)
         following = tf.constant([[1.0], [wild]])
-        loss = model.update(tf.ones([2, 1]), tf.ones([2, 1]), following, tf.constant([1.0, 0]))
+        ones = tf.ones([2, 1])
+        batch = causal_graph.Batch(ones, ones, following, tf.constant([1.0, 0]))
+        loss, _ = model.update(batch)
         batches.append((float(loss), model.trainable_variables))
     assert batches[0][0] == batches[1][0]
     for one, other in zip(batches[0][1], batches[1][1], strict=True):
@@ -232,18 +234,21 @@ def test_bad_numbers_move_no_weight():
     model = causal_graph.SetAttention(SMALL, slots, seed=3)
     before = [v.numpy() for v in model.variables]
     ones = tf.ones([2, 1])
-    assert np.isnan(model.update(ones, ones, ones * np.inf, tf.ones([2])))
+    batch = causal_graph.Batch(ones, ones, ones, tf.ones([2]))
+    _, bad = model.update(batch._replace(next_state=ones * np.inf))
+    assert model.checked[int(bad)] == "graph loss"
     for variable, old in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, old)
-    assert np.isfinite(model.update(ones, ones, ones, tf.ones([2])))
+    loss, bad = model.update(batch)
+    assert np.isfinite(loss) and int(bad) == -1
 
 
 def test_a_checkpoint_learns_on(tmp_path):
     slots = causal_graph.Slots.of_sizes([2], [1])
     before, after = (causal_graph.SetAttention(SMALL, slots, seed=s) for s in (1, 2))
-    batch = tf.ones([4, 2]), tf.ones([4, 1]), tf.zeros([4, 2]), tf.ones([4])
-    before.update(*batch)
+    batch = causal_graph.Batch(tf.ones([4, 2]), tf.ones([4, 1]), tf.zeros([4, 2]), tf.ones([4]))
+    before.update(batch)
     checkpoint.write(tmp_path / "saved", before, SMALL)
     checkpoint.read(tmp_path / "saved", after, SMALL)
-    losses = [[float(model.update(*batch)) for _ in range(2)] for model in (before, after)]
+    losses = [[float(model.update(batch)[0]) for _ in range(2)] for model in (before, after)]
     assert losses[0] == losses[1]

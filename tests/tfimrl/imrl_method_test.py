@@ -65,7 +65,7 @@ def played():
 @pytest.mark.usefixtures("eager")
 def test_the_replay_holds_what_was_played():
     learning = learner(augmentation="none")
-    _, _, stretch = learning._unit()
+    *_, stretch = learning._unit()
     kept = rows(learning.method.replay)
     flat = [np.reshape(x, [30, *x.shape[2:]]) for x in stretch if x is not None]
     observation, candidates, action, note, reward = flat[:5]

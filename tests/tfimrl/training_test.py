@@ -97,7 +97,7 @@ class Remembering(tf.Module):
 
     def learn(self, updates):
         self.updates.assign_add(updates)
-        return {"made": updates}, tf.constant(self.bad)
+        return {"made": updates}, tf.constant(self.bad), {"rows": {"reward": tf.ones([3, 2])}}
 
 
 def learner(simulator=None, method=None, seed=3, **sizes):
@@ -115,7 +115,7 @@ def learner(simulator=None, method=None, seed=3, **sizes):
 def stretches(learning, units):
     played = []
     for _ in range(units):
-        numbers, _, stretch = learning._unit()
+        numbers, *_, stretch = learning._unit()
         played.append(stretch)
     columns = zip(*played, strict=True)
     return type(played[0])(*(None if c[0] is None else np.concatenate(c) for c in columns))
@@ -205,7 +205,7 @@ def test_resumes_exactly(tmp_path):
 def test_a_bad_tensor_is_named():
     with pytest.raises(finite.NonFiniteError, match="that is not finite") as raised:
         learner(method=Remembering(bad=1)).advance()
-    assert raised.value.batch["observation"].shape == (7, 5, 2)
+    assert raised.value.batch["rows.reward"].shape == (3, 2)
 
 
 @pytest.mark.parametrize("field", ["sessions", "stretch", "total_units", "test_every"])

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -136,13 +136,23 @@ class Baseline(tf.Module, abc.ABC):
         """See `tfimrl.online.Method`."""
 
     @abc.abstractmethod
-    def gradients(
-        self, number: tf.Tensor
-    ) -> tuple[Mapping[str, Found], Mapping[str, tf.Tensor]]:
-        """Every part's gradient at the present weights, and `extras`. Graph code.
+    def sample(self, number: tf.Tensor) -> Any:
+        """Draws everything random that an update needs. Graph code.
 
         Args:
           number: int32 scalar, which of the updates of this `learn` it is.
+
+        Returns:
+          The batch: a nest of tensors, with the seeds of the update's own draws. It is what a
+          run leaves behind if the update goes bad, so `gradients` must repeat from it.
+        """
+
+    @abc.abstractmethod
+    def gradients(self, batch: Any) -> tuple[Mapping[str, Found], Mapping[str, tf.Tensor]]:
+        """Every part's gradient at the present weights, and `extras`. Graph code.
+
+        Args:
+          batch: what `sample` returned.
         """
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
@@ -166,26 +176,30 @@ class Baseline(tf.Module, abc.ABC):
         for optimizer in self.optimizers.values():
             optimizer.learning_rate.assign(rate)
 
-    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         """See `tfimrl.online.Method`."""
         updates = self.planned(tf.convert_to_tensor(updates))
-        names = [f"{part}_loss" for part in self._parts()] + list(self.extras)
+        return schedule.repeat(self._update, updates)
 
-        def going(done: tf.Tensor, bad: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-            return (done < updates) & (bad < 0)
+    @tf.function(autograph=False)
+    def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        batch = self.sample(number)
+        return *self.update_on(batch), batch
 
-        def one(done: tf.Tensor, _: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            found, report = self.gradients(done)
-            losses = [each.loss for each in found.values()]
-            bad = finite.first_non_finite(self._named(found))
-            tf.cond(bad < 0, lambda: self._apply(found), lambda: tf.constant(False))
-            means = tf.stack([*losses, *(report[name] for name in self.extras)])
-            return done + 1, bad, sums + means
+    def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One update of every part that is due. Graph code.
 
-        start = (tf.constant(0), tf.constant(-1), tf.zeros([len(names)]))
-        done, bad, sums = tf.while_loop(going, one, start)
-        means = tf.math.divide_no_nan(sums, tf.cast(done, tf.float32))
-        return dict(zip(names, tf.unstack(means), strict=True)), bad
+        Args:
+          batch: what `sample` returned.
+
+        Returns:
+          Scalars to report; and the index in `checked` of the first tensor that is not
+          finite, or -1. If there is one, no variable has changed.
+        """
+        found, report = self.gradients(batch)
+        bad = finite.guarded(self._named(found), lambda: self._apply(found))
+        report = {name: report[name] for name in self.extras}
+        return {f"{part}_loss": each.loss for part, each in found.items()} | report, bad
 
     def draw(self) -> tf.Tensor:
         """A seed, int32 [2], another one each time."""
@@ -196,7 +210,7 @@ class Baseline(tf.Module, abc.ABC):
         tensors += [g for each in found.values() for g in each.gradients]
         return dict(zip(self.checked, tensors, strict=True))
 
-    def _apply(self, found: Mapping[str, Found]) -> tf.Tensor:
+    def _apply(self, found: Mapping[str, Found]) -> None:
         for part, variables in self._parts().items():
             pairs = list(zip(found[part].gradients, variables, strict=True))
             optimizer, due = self.optimizers[part], self.due(part)
@@ -205,7 +219,6 @@ class Baseline(tf.Module, abc.ABC):
             else:
                 tf.cond(due, _applied(optimizer, pairs), lambda: tf.constant(False))
         self.after_update()
-        return tf.constant(True)
 
 
 def _applied(optimizer: tf_keras.optimizers.Optimizer, pairs: list) -> Callable[[], tf.Tensor]:

@@ -12,7 +12,6 @@ from tf_agents.agents.ddpg import ddpg_agent
 from tf_agents.trajectories import time_step
 
 from tfimrl.baselines import base, proto
-from tfrec.replay.steps import Steps
 from tfrec.simulators import batched
 
 
@@ -55,11 +54,11 @@ class Ddpg(proto.Deterministic):
         base.follow(self.slow_critic.variables, self.online_critic.variables, tau)
 
     def losses(
-        self, batch: Steps, before: time_step.TimeStep, after: time_step.TimeStep
+        self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
     ) -> dict[str, base.Found]:
         agent, parts = self._agent(), self._parts()
         with tf.GradientTape() as tape:
-            loss = agent.critic_loss(before, batch.action, after, training=True)
+            loss = agent.critic_loss(before, batch.steps.action, after, training=True)
         critic = base.found(tape, loss, parts["critic"])
         with tf.GradientTape() as tape:
             loss = agent.actor_loss(before, training=True)

@@ -4,19 +4,20 @@ Zhao et al., "Recommendations with Negative Feedback via Pairwise Deep Reinforce
 KDD 2018. There Q(s+, s-, a) reads the last N items clicked and the last N skipped with two
 GRUs, and items of one category with different feedback are pushed apart. Which items were
 shown and skipped is not part of the state that everybody sees here, so:
-- The two histories are read from the observation, where it tells of items: if its numbers are
-  a whole number of rows over the D features (RecSim's interests, RecoGym's views), the N
-  features whose sum over the rows is the most above 0 are the positive history, and those the
-  most below are the negative one, the strongest last; RecoGym's has no negatives. Else both
-  GRUs are removed, and it is a DQN on the observation.
+- The two histories are read from the columns of the observation that the simulator declares
+  for each of the D item features (RecSim's interests and watched documents, RecoGym's views):
+  the N features whose sum over their columns is the most above 0 are the positive history, and
+  those the most below are the negative one, the strongest last; RecoGym has no negatives.
 - The term alpha (Q(s, a) - Q(s, a^C))^2 is removed: a^C is an item of the same category with
   the other feedback, and neither categories nor which item was clicked are known.
 Ours: a slate is the k items of the highest Q, and its value their mean, as the reward is of the
-slate. Continuous actions have no items: ValueError.
+slate. Continuous actions have no items, and a simulator without declared columns has no
+histories: ValueError.
 """
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
@@ -40,7 +41,7 @@ CONFIG = DeersConfig
 
 
 def histories(
-    observation: tf.Tensor, features: int, length: int
+    observation: tf.Tensor, columns: np.ndarray, length: int
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """The positive and the negative history: rows float [B, N, C + D] and which are there.
 
@@ -48,13 +49,12 @@ def histories(
     whether there is one. The strongest comes last.
 
     Args:
-      observation: float [B, C * D].
-      features: D.
+      observation: float [B, O].
+      columns: int [C, D], see `batched.Simulator.feature_columns`.
       length: N, at most D.
     """
-    rows = tf.transpose(
-        tf.reshape(observation, [-1, observation.shape[1] // features, features]), [0, 2, 1]
-    )
+    features = columns.shape[1]
+    rows = tf.gather(observation, columns.T, axis=1)  # [B, D, C]
     strength = tf.reduce_sum(rows, axis=2)  # [B, D]
     parts = []
     for sign in (1.0, -1.0):
@@ -71,38 +71,35 @@ class PairwiseQ(tf.Module):
 
     Args:
       method: whose sizes it takes.
-      observed: O, numbers of an observation.
+      columns: int [C, D], see `batched.Simulator.feature_columns`.
       name: of the module.
     """
 
-    def __init__(self, method: item_q.ItemQ, observed: int, name: str):
+    def __init__(self, method: item_q.ItemQ, columns: np.ndarray, name: str):
         super().__init__(name=name)
         config, seeds = method.config, method.weight_seeds()
         assert isinstance(config, DeersConfig)
-        self._features = method.feature_size
-        self._length = min(config.history, self._features)
+        count, features = columns.shape
+        self._columns, self._length = columns, min(config.history, features)
         self.readers = []
-        if self._features > 1 and observed % self._features == 0:
-            for part in ("positive", "negative"):
-                reader = tf_keras.layers.GRU(
-                    config.units,
-                    unroll=True,  # a loop in the loop of updates costs ten times as much
-                    kernel_initializer=tf_keras.initializers.GlorotUniform(seed=next(seeds)),
-                    recurrent_initializer=tf_keras.initializers.Orthogonal(seed=next(seeds)),
-                    name=part,
-                )
-                reader.build((None, self._length, observed // self._features + self._features))
-                self.readers.append(reader)
+        for part in ("positive", "negative"):
+            reader = tf_keras.layers.GRU(
+                config.units,
+                unroll=True,  # a loop in the loop of updates costs ten times as much
+                kernel_initializer=tf_keras.initializers.GlorotUniform(seed=next(seeds)),
+                recurrent_initializer=tf_keras.initializers.Orthogonal(seed=next(seeds)),
+                name=part,
+            )
+            reader.build((None, self._length, count + features))
+            self.readers.append(reader)
         inputs = method.observation_size + config.units * len(self.readers)
         self.of_item = items.Scores(
-            inputs, self._features, config.hidden, config.width, seeds, "of_item"
+            inputs, features, config.hidden, config.width, seeds, "of_item"
         )
 
     def state(self, seen: tf.Tensor, observation: tf.Tensor) -> tf.Tensor:
         """What is seen with s+ and s- beside it, float [B, S]."""
-        if not self.readers:
-            return seen
-        both = histories(observation, self._features, self._length)
+        both = histories(observation, self._columns, self._length)
         read = [
             reader(told, mask=there)
             for reader, (told, there) in zip(self.readers, both, strict=True)
@@ -111,15 +108,25 @@ class PairwiseQ(tf.Module):
 
 
 class Deers(item_q.ItemQ):
-    """DEERS; arguments and errors as in `item_q.ItemQ`."""
+    """DEERS; arguments as in `item_q.ItemQ`.
+
+    Raises:
+      ValueError: if the simulator asks for a continuous action, or declares no columns of
+        item features.
+    """
 
     config: DeersConfig
 
     def __init__(self, config: DeersConfig, simulator: batched.Simulator, seed: int):
         super().__init__(config, simulator, seed)
-        observed = simulator.observation_size
-        self.values = PairwiseQ(self, observed, "values")
-        self.slow = PairwiseQ(self, observed, "slow")
+        columns = simulator.feature_columns
+        if columns is None:
+            raise ValueError(
+                "DEERS reads which item features the user likes and dislikes; "
+                f"{type(simulator).__name__} declares no feature_columns of its observations"
+            )
+        self.values = PairwiseQ(self, columns, "values")
+        self.slow = PairwiseQ(self, columns, "slow")
         self.set_parts(value=self.values.trainable_variables)
         base.follow(self.slow.variables, self.values.variables, 1.0)
 
@@ -130,9 +137,8 @@ class Deers(item_q.ItemQ):
         return self._all(self.values, observation, features)
 
     def gradients(
-        self, number: tf.Tensor
+        self, rows: dict[str, tf.Tensor]
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        rows = self.sampled_rows()
         after = self._all(self.slow, rows["next_observation"], self.next_features(rows))
         most = tf.math.top_k(after, self.slate_size).values  # [B, k]
         target = rows["reward"] + rows["discount"] * tf.reduce_mean(most, axis=1)

@@ -104,7 +104,7 @@ class ItemQ(base.Baseline):
         """What could be shown next, float [B, m, D] or [m, D]."""
         return rows["next_candidates"] if self.catalogue is None else self.catalogue
 
-    def sampled_rows(self) -> dict[str, tf.Tensor]:
+    def sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
         """A batch of the replay, with rewards scaled and gamma in the discount."""
         rows = self.replay.sample(self.config.batch, self.draw())
         return rows | {

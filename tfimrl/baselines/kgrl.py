@@ -9,12 +9,13 @@ by us:
   are each item's `neighbours` most frequent companions, and learned vectors go through two
   graph convolutions over it (Kipf and Welling, ICLR 2017), each a mean over an item and its
   neighbours:  Z = E + A relu(A E W1) W2, to length 1.
-  Items go together where a session has both: viewed, if the observation begins with one
-  number for each item (RecoGym), else clicked.
+  Items go together where a session has both: viewed, if the simulator declares the columns of
+  views (RecoGym), else clicked.
 - The actor points at a vector of length 1; the k items of the highest inner products are
   shown, and the critic values the mean vector of what was shown, which trains the vectors.
-- Where candidates change, or the action is continuous, there is no graph: items are given by
-  their features and the critic values the proto-action; it is then DDPG.
+- Where candidates change, or the action is continuous, there can be no graph, and
+  `item_graph` must be False: items are given by their features and the critic values the
+  proto-action, which is DDPG.
 """
 
 import dataclasses
@@ -35,6 +36,11 @@ from tfrec.training.options import option
 class KgrlConfig(base.ReplayConfig):
     """KGRL's own numbers; all ours."""
 
+    item_graph: bool = option(
+        True,
+        "whether vectors from a graph of items stand for them; without it this is DDPG. Needs "
+        "a fixed catalogue",
+    )
     width: int = option(16, "width of an item's vector", at_least=1)
     neighbours: int = option(10, "companions of an item in the graph", at_least=1)
     exploration_noise: float = option(
@@ -65,18 +71,18 @@ def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:
     return edges / tf.reduce_sum(edges, axis=1, keepdims=True)
 
 
-def met(stretch: Stretch, items: int, viewed: bool) -> tf.Tensor:
+def met(stretch: Stretch, items: int, views: np.ndarray | None) -> tf.Tensor:
     """How often items went together in this stretch, float [m, m].
 
     Args:
       stretch: T steps of B sessions.
       items: m.
-      viewed: whether observations begin with one number for each item; it is above 0 where
-        the user viewed it. Sessions that ended count, once each. Else what was clicked by
-        one session within the stretch goes together.
+      views: int [m], see `batched.Simulator.view_columns`: sessions that ended count, once
+        each. None counts what was clicked by one session within the stretch.
     """
-    if viewed:
-        ended = tf.boolean_mask(stretch.observation[..., :items], stretch.done)  # [e, m]
+    if views is not None:
+        ended = tf.boolean_mask(stretch.observation, stretch.done)  # [e, O]
+        ended = tf.gather(ended, views, axis=1)  # [e, m]
         seen = tf.cast(ended > 0, tf.float32)
         return tf.matmul(seen, seen, transpose_a=True)
     clicked = tf.reduce_sum(tf.one_hot(stretch.action, items), axis=2)  # [T, B, m]
@@ -125,7 +131,11 @@ class ItemGraph(tf.Module):
 
 
 class Kgrl(base.Baseline):
-    """KGRL; arguments as in `base.Baseline`."""
+    """KGRL; arguments as in `base.Baseline`.
+
+    Raises:
+      ValueError: if it is to have a graph of items and the catalogue is not fixed.
+    """
 
     config: KgrlConfig
 
@@ -136,12 +146,15 @@ class Kgrl(base.Baseline):
         self.width = self.face.action_size
         vector, number = tf.TensorSpec([observed], tf.float32), tf.TensorSpec([], tf.float32)
         shown = tf.TensorSpec([self.width], tf.float32)
-        if self.catalogue is not None:
+        if config.item_graph:
+            if self.catalogue is None:
+                raise ValueError(
+                    f"item_graph is True; {type(simulator).__name__} has no fixed catalogue of "
+                    "items to build a graph of: expected False"
+                )
             many = self.catalogue.shape[0]
             self.graph = ItemGraph(many, config.width, config.neighbours, next(seeds))
-            self._viewed = simulator.observation_size % many == 0 and (
-                simulator.observation_size > many
-            )
+            self._views = simulator.view_columns
             self.width = config.width
             shown = tf.TensorSpec([self.slate_size], tf.int32)
         elif self.slate_size:
@@ -197,7 +210,7 @@ class Kgrl(base.Baseline):
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
         if self.graph is not None:
-            new = met(stretch, self.graph.together.shape[0], self._viewed)
+            new = met(stretch, self.graph.together.shape[0], self._views)
             self.graph.together.assign_add(new)
         alive = tf.logical_not(base.flat(stretch.done))
         rows = {
@@ -209,11 +222,13 @@ class Kgrl(base.Baseline):
         }
         self.replay.add(rows)
 
+    def sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.replay.sample(self.config.batch, self.draw())
+
     def gradients(
-        self, number: tf.Tensor
+        self, rows: dict[str, tf.Tensor]
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
         config, parts = self.config, self._parts()
-        rows = self.replay.sample(config.batch, self.draw())
         state, after = rows["state"], rows["next_state"]
         value = self.slow_critic(after, self.point(self.slow_actor, after))[:, 0]
         target = config.reward_scale * rows["reward"]

@@ -141,7 +141,7 @@ class OnPolicy(base.Baseline):
         sessions = tf.shape(self.stretch["reward"])[1]
         return tf.where(updates > 0, tf.minimum(self.config.pieces, sessions), 0)
 
-    def piece(self, number: tf.Tensor) -> Piece:
+    def sample(self, number: tf.Tensor) -> Piece:
         """Every `pieces`-th session of the stretch, from this one on."""
         config = self.config
         some = {n: x.read_value()[:, number :: config.pieces] for n, x in self.stretch.items()}
@@ -160,10 +160,8 @@ class OnPolicy(base.Baseline):
             self.value(observation),
         )
 
-    def gradients(
-        self, number: tf.Tensor
-    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        piece, parts = self.piece(number), self._parts()
+    def gradients(self, piece: Piece) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        parts = self._parts()
         advantage = tf.stop_gradient(self.advantage(piece))
         with tf.GradientTape(persistent=True) as tape:
             log_prob, entropy = self.log_prob(piece)

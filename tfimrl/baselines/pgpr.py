@@ -7,7 +7,8 @@ state: the graph, its embeddings, paths and soft rewards. What is left is the le
 network with an actor's and a critic's head, REINFORCE with the critic as a baseline, a bonus
 of .001 for entropy, and action dropout: while it explores, each candidate is left out of a
 softmax with this probability (kept here: at least as many as a slate has). Continuous actions
-have nothing to leave out. Ours: ReLU layers without dropout of units, see also `reinforce`.
+have nothing to leave out, and `action_dropout` must be 0. Ours: ReLU layers without dropout of
+units, see also `reinforce`.
 """
 
 import dataclasses
@@ -32,7 +33,10 @@ class PgprConfig(reinforce.ReinforceConfig):
         (512, 256), "widths of the layers both heads share", at_least=1, min_length=1
     )
     action_dropout: float = option(
-        0.5, "probability that a candidate is left out", at_least=0, at_most=1
+        0.5,
+        "probability that a candidate is left out; 0 where actions are continuous",
+        at_least=0,
+        at_most=1,
     )
     value_weight: float = option(
         1.0, "weight of the critic's loss beside the actor's", at_least=0
@@ -43,12 +47,21 @@ CONFIG = PgprConfig
 
 
 class Pgpr(reinforce.Reinforce):
-    """PGPR; arguments as in `base.Baseline`."""
+    """PGPR; arguments as in `base.Baseline`.
+
+    Raises:
+      ValueError: if actions are to be left out and the action is continuous.
+    """
 
     config: PgprConfig
 
     def build(self, simulator: batched.Simulator, seed: int) -> None:
         config, seeds = self.config, self.weight_seeds()
+        if config.action_dropout and not self.slate_size:
+            raise ValueError(
+                f"action_dropout is {config.action_dropout}; expected 0, as the continuous "
+                f"actions of {type(simulator).__name__} have no candidates to leave out"
+            )
         *hidden, width = config.hidden
         self.trunk = networks.Perceptron(self.observation_size, hidden, width, seeds, "trunk")
         self.policy = self.head(simulator, width, ())

@@ -12,6 +12,7 @@ Here all parts' gradients are taken at the same weights, checked, and then appli
 
 import abc
 import dataclasses
+from typing import NamedTuple
 
 import tensorflow as tf
 from tf_agents.agents.ddpg import actor_network, critic_network
@@ -45,13 +46,24 @@ class DeterministicConfig(ProtoConfig):
     )
 
 
+class Batch(NamedTuple):
+    """What an update learns from: B rows, and the seeds of its draws, int32 [2] each."""
+
+    steps: Steps
+    seeds: dict[str, tf.Tensor]
+
+
 class Proto(base.Baseline):
     """A method with a proto-action; arguments as in `base.Baseline`.
 
     A subclass builds its networks with `critic` and `actor` and its TF-Agents agent.
+
+    Attributes:
+      draws: names of what an update draws at random, in order.
     """
 
     config: ProtoConfig
+    draws: tuple[str, ...] = ()
 
     def __init__(self, config: ProtoConfig, simulator: batched.Simulator, seed: int):
         super().__init__(config, simulator, seed)
@@ -69,7 +81,7 @@ class Proto(base.Baseline):
 
     @abc.abstractmethod
     def losses(
-        self, batch: Steps, before: time_step.TimeStep, after: time_step.TimeStep
+        self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
     ) -> dict[str, base.Found]:
         """Every part's loss, with the discount already in `after`."""
 
@@ -119,16 +131,17 @@ class Proto(base.Baseline):
             )
         )
 
-    def gradients(
-        self, number: tf.Tensor
-    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        config = self.config
-        batch = self.replay.sample(config.batch, self.draw())
-        before = time_step.restart(batch.state, config.batch)
+    def sample(self, number: tf.Tensor) -> Batch:
+        steps = self.replay.sample(self.config.batch, self.draw())
+        return Batch(steps, {name: self.draw() for name in self.draws})
+
+    def gradients(self, batch: Batch) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        config, steps = self.config, batch.steps
+        before = time_step.restart(steps.state, config.batch)
         after = time_step.transition(
-            batch.next_state,
-            config.reward_scale * batch.reward,
-            config.discount * batch.discount,
+            steps.next_state,
+            config.reward_scale * steps.reward,
+            config.discount * steps.discount,
         )
         return self.losses(batch, before, after), {}
 

@@ -8,7 +8,6 @@ from it by its V network in the place of slow critics.
 
 import dataclasses
 import math
-from typing import Any
 
 import tensorflow as tf
 from tf_agents.agents.sac import sac_agent, tanh_normal_projection_network
@@ -18,7 +17,6 @@ from tf_agents.utils import common
 
 from tfimrl import networks
 from tfimrl.baselines import base, proto
-from tfrec.replay.steps import Steps
 from tfrec.simulators import batched
 from tfrec.training.options import option
 
@@ -40,11 +38,9 @@ CONFIG = SacConfig
 
 
 class _Agent(sac_agent.SacAgent):
-    """TF-Agents' losses, with draws from a generator whose state is a variable."""
+    """TF-Agents' losses, whose draws come from `seed`, set before each loss is asked for."""
 
-    def __init__(self, generator: tf.random.Generator, *args: Any, **arguments: Any):
-        super().__init__(*args, **arguments)
-        self._generator = generator
+    seed: tf.Tensor
 
     @property
     def log_temperature(self) -> tf.Variable:
@@ -56,7 +52,7 @@ class _Agent(sac_agent.SacAgent):
         law, _ = self._actor_network(
             time_steps.observation, step_type=(), network_state=(), training=training
         )
-        actions = law.sample(seed=tf.cast(self._generator.make_seeds(1)[:, 0], tf.int32))
+        actions = law.sample(seed=self.seed)
         return actions, common.log_probability(law, actions, self.action_spec)
 
 
@@ -65,6 +61,7 @@ class Sac(proto.Proto):
 
     config: SacConfig
     extras = ("temperature",)
+    draws = ("critic", "actor", "temperature")
 
     def __init__(self, config: SacConfig, simulator: batched.Simulator, seed: int):
         super().__init__(config, simulator, seed)
@@ -78,7 +75,6 @@ class Sac(proto.Proto):
             name="policy",
         )
         agent = _Agent(
-            self.generator,
             time_step.time_step_spec(self.state_spec),
             self.action_spec,
             critic_network=self.critics[0],
@@ -111,17 +107,20 @@ class Sac(proto.Proto):
         return law.mode() if seed is None else law.sample(seed=seed)
 
     def losses(
-        self, batch: Steps, before: time_step.TimeStep, after: time_step.TimeStep
+        self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
     ) -> dict[str, base.Found]:
-        agent, parts = self._agent(), self._parts()
+        agent, parts, seeds = self._agent(), self._parts(), batch.seeds
+        agent.seed = seeds["critic"]
         with tf.GradientTape() as tape:
             loss = agent.critic_loss(
-                before, batch.action, after, proto.squared_loss, training=True
+                before, batch.steps.action, after, proto.squared_loss, training=True
             )
         critic = base.found(tape, loss, parts["critic"])
+        agent.seed = seeds["actor"]
         with tf.GradientTape() as tape:
             loss = agent.actor_loss(before, training=True)
         actor = base.found(tape, loss, parts["actor"])
+        agent.seed = seeds["temperature"]
         with tf.GradientTape() as tape:
             loss = agent.alpha_loss(before, training=True)
         return {
@@ -131,9 +130,9 @@ class Sac(proto.Proto):
         }
 
     def gradients(
-        self, number: tf.Tensor
+        self, batch: proto.Batch
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        found, _ = super().gradients(number)
+        found, _ = super().gradients(batch)
         return found, {"temperature": tf.exp(self.log_temperature)}
 
     def after_update(self) -> None:

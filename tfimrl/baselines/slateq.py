@@ -1,4 +1,4 @@
-"""SlateQ: the value of a slate from the values of its items; for a slate of one, DQN.
+"""SlateQ: the value of a slate from the values of its items; or DQN, for a slate of one.
 
 Ie et al., "SlateQ: A Tractable Decomposition for Reinforcement Learning with Recommendation
 Sets", IJCAI 2019; Mnih et al., "Human-level control ...", Nature 2015, for a slate of one.
@@ -23,11 +23,18 @@ from tfimrl import networks
 from tfimrl.baselines import base, item_q, items
 from tfrec.simulators import batched
 from tfrec.simulators.public_playing import best
+from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlateqConfig(item_q.ItemQConfig):
-    """SlateQ's numbers: all in common."""
+    """SlateQ's own numbers."""
+
+    choice_model: bool = option(
+        True,
+        "whether a learned click model weighs the values of a slate's items, and of no click; "
+        "without it this is DQN, for slates of one item",
+    )
 
 
 CONFIG = SlateqConfig
@@ -68,13 +75,13 @@ class Values(tf.Module):
       name: of the module.
     """
 
-    def __init__(self, method: item_q.ItemQ, name: str):
+    def __init__(self, method: "Slateq", name: str):
         super().__init__(name=name)
         config, seeds = method.config, method.weight_seeds()
         sizes = (method.observation_size, method.feature_size)
         self.of_item = items.Scores(*sizes, config.hidden, config.width, seeds, "of_item")
         self.of_nothing = None
-        if method.slate_size > 1:
+        if config.choice_model:
             self.of_nothing = networks.Perceptron(
                 sizes[0], config.hidden, 1, seeds, "of_nothing"
             )
@@ -86,16 +93,25 @@ class Values(tf.Module):
 
 
 class Slateq(item_q.ItemQ):
-    """SlateQ; arguments and errors as in `item_q.ItemQ`."""
+    """SlateQ; arguments as in `item_q.ItemQ`.
+
+    Raises:
+      ValueError: if the simulator asks for a continuous action, or for slates of several
+        items, which a DQN has no value of.
+    """
 
     config: SlateqConfig
 
     def __init__(self, config: SlateqConfig, simulator: batched.Simulator, seed: int):
         super().__init__(config, simulator, seed)
+        if not config.choice_model and self.slate_size > 1:
+            raise ValueError(
+                f"choice_model is False; expected True for slates of {self.slate_size} items"
+            )
         self.values, self.slow = Values(self, "values"), Values(self, "slow")
         parts = {"value": self.values.trainable_variables}
         self.choice = None
-        if self.slate_size > 1:
+        if config.choice_model:
             sizes = (self.observation_size, self.feature_size)
             seeds = self.weight_seeds()
             self.choice = items.Scores(*sizes, config.hidden, config.width, seeds, "choice")
@@ -123,9 +139,9 @@ class Slateq(item_q.ItemQ):
         return slate_value(of_slate, self.slow.nothing(state), log_v)
 
     def gradients(
-        self, number: tf.Tensor
+        self, rows: dict[str, tf.Tensor]
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        rows, parts = self.sampled_rows(), self._parts()
+        parts = self._parts()
         state = self.face.sees(rows["observation"])
         after = self.face.sees(rows["next_observation"])
         value = self.next_value(after, self.next_features(rows))

@@ -13,7 +13,6 @@ from tf_agents.trajectories import time_step
 
 from tfimrl.baselines import base, proto
 from tfrec.baselines.td3 import ItemTd3Agent
-from tfrec.replay.steps import Steps
 from tfrec.simulators import batched
 from tfrec.training.options import option
 
@@ -40,6 +39,7 @@ class Td3(proto.Deterministic):
     """TD3; arguments as in `base.Baseline`."""
 
     config: Td3Config
+    draws = ("target_noise",)
 
     def __init__(self, config: Td3Config, simulator: batched.Simulator, seed: int):
         super().__init__(config, simulator, seed)
@@ -85,13 +85,13 @@ class Td3(proto.Deterministic):
         return tf.clip_by_value(action + tf.clip_by_value(noise, -most, most), -1.0, 1.0)
 
     def losses(
-        self, batch: Steps, before: time_step.TimeStep, after: time_step.TimeStep
+        self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
     ) -> dict[str, base.Found]:
         agent, parts = self._agent(), self._parts()
-        following = self.next_action(batch.next_state, self.draw())
+        following = self.next_action(batch.steps.next_state, batch.seeds["target_noise"])
         with tf.GradientTape() as tape:
             loss = agent.critic_loss(
-                before, batch.action, after, training=True, next_actions=following
+                before, batch.steps.action, after, training=True, next_actions=following
             )
         critic = base.found(tape, loss, parts["critic"])
         with tf.GradientTape() as tape:

@@ -6,7 +6,7 @@ candidate most likely to be clicked now.
 
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -89,6 +89,13 @@ class ClickNetwork(tf.Module, abc.ABC):
         """
 
 
+class Batch(NamedTuple):
+    """What an update learns from: B steps, and the seed of the loss, int32 [2]."""
+
+    rows: Rows
+    seed: tf.Tensor
+
+
 class ClickRanker(BaselineLearner):
     """Learns a ClickNetwork from the steps of the replay.
 
@@ -155,19 +162,21 @@ class ClickRanker(BaselineLearner):
             self.network.all_logits(turn.observation), turn.blocked
         )
 
-    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def sample(self) -> Batch:
         seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)  # [2]
-        rows = self._next_rows()
-        variables = self.network.trainable_variables
+        return Batch(self._next_rows(), seed)
+
+    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        rows, variables = batch.rows, self.network.trainable_variables
         with tf.GradientTape() as tape:
-            losses = self.network.loss(rows.observation, rows.item, rows.label[:, 0], seed)
+            losses = self.network.loss(
+                rows.observation, rows.item, rows.label[:, 0], batch.seed
+            )
             loss = tf.add_n(list(losses.values()))
         gradients = tape.gradient(loss, variables)
         named = dict(zip(self.checked, [loss, *gradients], strict=True))
-        bad = finite.first_non_finite(named)
-        if bad < 0:
-            self.apply(dict(zip((v.ref() for v in variables), gradients, strict=True)))
-        return losses, bad
+        of = dict(zip((v.ref() for v in variables), gradients, strict=True))
+        return losses, finite.guarded(named, lambda: self.apply(of))
 
     def _next_rows(self) -> Rows:
         """The next batch of a shuffled pass over the replay, then of another.

@@ -23,6 +23,7 @@ exits the median never sees them, and what drives users away is what there is to
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -104,6 +105,20 @@ class DynaQConfig(learning.BaselineConfig):
         return self.batch - self.simulated
 
 
+class Batch(NamedTuple):
+    """What an update learns from.
+
+    Attributes:
+      steps: B steps that the DQN learns from, real and simulated.
+      real: B real steps that the user model learns from.
+      seeds: int32 [2, 2], of the auxiliary losses of the DQN and of the user model.
+    """
+
+    steps: Steps
+    real: Steps
+    seeds: tf.Tensor
+
+
 class DynaQLearner(learning.BaselineLearner):
     """The DQN, its target, its user model and both replays.
 
@@ -137,17 +152,15 @@ class DynaQLearner(learning.BaselineLearner):
         self.target = StateItemNetwork(spec, item_vectors, **sizes, name="target")
         for average, variable in self._pairs():
             average.assign(variable)
-        # Films are not shown twice in a session; without a world the log tells.
-        repeats = world.repeats if world is not None else session.has_repeats(log)
         # Its discount is 1 while the user stays: ours is multiplied in the target.
         self.replay = TransitionReplay(
-            spec, config.replay_sessions, n_steps=1, discount=1.0, repeats=repeats
+            spec, config.replay_sessions, n_steps=1, discount=1.0, repeats=self.repeats
         )
         self.user: window_user.WindowUser | None = None
         if config.planning_steps > 1:
             self.user = window_user.WindowUser(spec, item_vectors, sizes)
             self.simulated = simulated_replay.SimulatedReplay(
-                spec, config.planning_replay, repeats
+                spec, config.planning_replay, self.repeats
             )
         self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, global_clipnorm=10.0)
         self.optimizer.build(self.variables_to_train)
@@ -180,31 +193,31 @@ class DynaQLearner(learning.BaselineLearner):
         if self.user is not None:
             self.simulated.clear()
 
-    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def sample(self) -> Batch:
+        """Real steps, and with a user model the steps that planning mixes with them."""
         config = self.config
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(5)), tf.int32)  # [5, 2]
         drawn = self.replay.sample(config.batch, seeds[0])
-        batch = real = simulated_replay.real_steps(drawn)
+        steps = real = simulated_replay.real_steps(drawn)
         if self.user is not None:
-            batch = tf.cond(
+            steps = tf.cond(
                 self.updates >= config.warm_up,
                 lambda: self._planned(real, seeds[1], seeds[2]),
                 lambda: real,
             )
+        return Batch(steps, real, seeds[3:])
+
+    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        config = self.config
         with tf.GradientTape() as tape:
-            td_loss, auxiliary, report = self.td_loss(batch, seeds[3])
-            user_loss, user_report = self.user_loss(real, seeds[4])
+            td_loss, auxiliary, report = self.td_loss(batch.steps, batch.seeds[0])
+            user_loss, user_report = self.user_loss(batch.real, batch.seeds[1])
             loss = td_loss + config.auxiliary_weight * auxiliary + user_loss
         gradients = tape.gradient(loss, self.variables_to_train)
         named = dict(
             zip(self.checked, (td_loss, auxiliary, user_loss, *gradients), strict=True)
         )
-        bad = tf.constant(-1)
-        # Their joint norm is finite only if all are; only then is none to be searched for.
-        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
-            bad = finite.first_non_finite(named)
-        if bad < 0:
-            self._apply(gradients)
+        bad = finite.guarded(named, lambda: self._apply(gradients))
         return report | user_report, bad
 
     def td_loss(

@@ -7,7 +7,7 @@ of the log, the same number of played sessions and of updates.
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -77,6 +77,9 @@ class BaselineLearner(tf.Module, abc.ABC):
       world: who answers, or None to learn from the log alone.
       seed: of the weights and of all later draws.
       name: the module's name.
+
+    Attributes:
+      repeats: whether an item may be shown twice in a session.
     """
 
     # Names of the tensors whose finiteness `update` checks, in its order.
@@ -98,6 +101,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         self._world = lambda: world
         starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
         self._starts = lambda: starts
+        self.repeats = session.repeats(world, log)
         self.total_units = config.log_rounds + (config.play_rounds if world else 0)
         self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
         self.generator = tf.random.Generator.from_seed(seed)
@@ -119,12 +123,24 @@ class BaselineLearner(tf.Module, abc.ABC):
         """Drops all sessions that were stored."""
 
     @abc.abstractmethod
-    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """One gradient step on a batch of the replay. Graph code.
+    def sample(self) -> Any:
+        """Draws everything random that an update needs. Graph code.
+
+        Returns:
+          The batch: a nest of tensors, with the seeds of the update's own draws. It is what a
+          run leaves behind if the update goes bad, so `update_on` must repeat from it.
+        """
+
+    @abc.abstractmethod
+    def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One gradient step on a batch, through `finite.guarded`. Graph code.
+
+        Args:
+          batch: what `sample` returned.
 
         Returns:
           Scalars to report; and the index in `checked` of the first tensor that is not
-          finite, or -1. Where there is one, no weight moves.
+          finite, or -1. If there is one, no variable has changed.
         """
 
     @abc.abstractmethod
@@ -191,9 +207,8 @@ class BaselineLearner(tf.Module, abc.ABC):
             )
             results = self._play(tf.constant(epsilon))
             logs |= {name: float(value) for name, value in results.items()}
-        learned, bad = self._learn(tf.constant(config.updates_per_round))
-        if bad >= 0:
-            raise finite.NonFiniteError(self.checked[int(bad)], {})
+        learned, bad, batch = self._learn(tf.constant(config.updates_per_round))
+        finite.check(self.checked, bad, batch)
         self.unit.assign_add(1)
         return logs | {name: float(value) for name, value in learned.items()}
 
@@ -216,11 +231,22 @@ class BaselineLearner(tf.Module, abc.ABC):
             "play/random_actions": epsilon,
         }
 
+    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        """One gradient step on a batch of the replay; see `update_on`. Graph code.
+
+        Returns:
+          Scalars to report, the index of the first tensor that is not finite or -1, and the
+          batch.
+        """
+        batch = self.sample()
+        return *self.update_on(batch), batch
+
     @tf.function
-    def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Updates inside one graph; the means of what they report, and what went bad."""
+    def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        """Updates inside one graph; see `schedule.repeat`."""
         return schedule.repeat(self._update, updates)
 
-    @tf.function  # traced once for both places that `_learn` calls it from
-    def _update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    @tf.function
+    def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        del number  # every update is alike
         return self.update()

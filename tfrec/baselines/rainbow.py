@@ -128,6 +128,19 @@ class LogitsNetwork(tf_agents_network.Network):
         return self.inner.all_values(self.inner.encode(observation).state), network_state
 
 
+class Batch(NamedTuple):
+    """What an update learns from.
+
+    Attributes:
+      transitions: B transitions.
+      seeds: int32 [2] each: `auxiliary`, of DIEN's loss; and where networks are noisy, of
+        one pass each, `target` and `online`, and with double Q `choosing`.
+    """
+
+    transitions: Transitions
+    seeds: dict[str, tf.Tensor]
+
+
 class RainbowLoss(NamedTuple):
     """What an update knows beside its loss.
 
@@ -190,7 +203,15 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         names = [v.name.removesuffix(":0") for v in self.online.trainable_variables]
         return ["TD loss", "auxiliary loss", *(f"gradient of {name}" for name in names)]
 
-    def update(self, batch: Transitions) -> tuple[tf_agent.LossInfo, tf.Tensor]:
+    def seeds(self) -> dict[str, tf.Tensor]:
+        """The seeds of an update's draws; see `Batch`. Graph code."""
+        names = ["auxiliary"]
+        if self.config.noisy:
+            choosing = ["choosing"] if self.config.double_q else []
+            names = ["target", *choosing, "online", *names]
+        return {name: tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32) for name in names}
+
+    def update(self, batch: Batch) -> tuple[tf_agent.LossInfo, tf.Tensor]:
         """One gradient step, and one of the target. Graph code.
 
         Returns:
@@ -199,37 +220,30 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         """
         variables = self.online.trainable_variables
         with tf.GradientTape() as tape:
-            info = self._loss(batch, weights=batch.weight)
+            info = self._loss(batch, weights=batch.transitions.weight)
         gradients = tape.gradient(info.loss, variables)
         td_loss = tf.reduce_mean(info.extra.td_loss)
         named = dict(
             zip(self.checked, (td_loss, info.extra.auxiliary, *gradients), strict=True)
         )
-        # Their joint norm is finite only if all are; only then is none to be searched for.
-        bad = tf.cond(
-            tf.math.is_finite(tf.linalg.global_norm(list(named.values()))),
-            lambda: tf.constant(-1),
-            lambda: finite.first_non_finite(named),
-        )
-        tf.cond(bad < 0, lambda: self._apply(gradients), tf.no_op)
-        return info, bad
+        return info, finite.guarded(named, lambda: self._apply(gradients))
 
-    def _apply(self, gradients: list[tf.Tensor]) -> tf.Operation:
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
         pairs = zip(gradients, self.online.trainable_variables, strict=True)
         self._optimizer.apply_gradients(pairs)
         self.train_step_counter.assign_add(1)
         self._update_target()
-        return tf.no_op()
 
     def _loss(
-        self, experience: Transitions, weights: tf.Tensor | None = None, **unused: Any
+        self, experience: Batch, weights: tf.Tensor | None = None, **unused: Any
     ) -> tf_agent.LossInfo:
-        """The loss of B `Transitions`; TF-Agents' other arguments have no part in it."""
-        after = (experience.next_observation, experience.next_blocked)
-        following = time_step.TimeStep((), experience.reward, experience.discount, after)
-        target = self._next_target(following)
-        history = self.online.encode(experience.observation)
-        logits = self.online.logits(history.state, experience.item, self._noise())  # [B, K]
+        """The loss of B transitions; TF-Agents' other arguments have no part in it."""
+        steps, seeds = experience.transitions, experience.seeds
+        after = (steps.next_observation, steps.next_blocked)
+        following = time_step.TimeStep((), steps.reward, steps.discount, after)
+        target = self._next_target(following, seeds)
+        history = self.online.encode(steps.observation)
+        logits = self.online.logits(history.state, steps.item, seeds.get("online"))  # [B, K]
         if self.config.atoms == 1:
             value = logits[:, 0]
             td_error = value - target
@@ -239,55 +253,58 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         else:
             value = q_targets.expected(tf.stop_gradient(logits), self.online.support)
             td_loss = td_error = q_targets.divergence(target, logits)
-        seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
-        auxiliary = self.online.tower.auxiliary_loss(experience.observation, history, seed)
+        auxiliary = self.online.tower.auxiliary_loss(
+            steps.observation, history, seeds["auxiliary"]
+        )
         loss = tf.reduce_mean(td_loss if weights is None else weights * td_loss)
         return tf_agent.LossInfo(
             loss + self.config.auxiliary_weight * auxiliary,
             RainbowLoss(td_loss, td_error, auxiliary, tf.reduce_mean(value)),
         )
 
-    def _next_target(self, following: time_step.TimeStep) -> tf.Tensor:
+    def _next_target(
+        self, following: time_step.TimeStep, seeds: dict[str, tf.Tensor]
+    ) -> tf.Tensor:
         """Of the return: its distribution, float [B, K], or with one atom its mean, [B]."""
         observation, blocked = following.observation
         if self.config.atoms == 1:
-            values = self.target.scores(self.target.encode(observation).state, self._noise())
-            choosing = self._choosing(observation) if self.config.double_q else values
+            state = self.target.encode(observation).state
+            values = self.target.scores(state, seeds.get("target"))
+            choosing = self._choosing(observation, seeds) if self.config.double_q else values
             return q_targets.td_target(
                 following.reward, following.discount, values, choosing, blocked
             )
         return q_targets.projected(
             following.reward,
             q_targets.going_on(following.discount, blocked),
-            self._next_q_distribution(following),
+            self._next_q_distribution(following, seeds),
             self.online.support,
         )
 
-    def _next_q_distribution(self, next_time_steps: time_step.TimeStep) -> tf.Tensor:
+    def _next_q_distribution(
+        self, next_time_steps: time_step.TimeStep, seeds: dict[str, tf.Tensor]
+    ) -> tf.Tensor:
         """The target's distribution for the next item, float [B, K].
 
         Args:
           next_time_steps: their observation is a pair, an `Observation` and what is
             blocked, bool [B, A] or None.
+          seeds: of the noise, see `Batch`.
         """
         observation, blocked = next_time_steps.observation
-        state, noise = self.target.encode(observation).state, self._noise()
+        state, noise = self.target.encode(observation).state, seeds.get("target")
         if self.config.double_q:
-            choosing = self._choosing(observation)
+            choosing = self._choosing(observation, seeds)
         else:
             choosing = self.target.scores(state, noise)
         item = session.best(choosing, blocked)
         return tf.nn.softmax(self.target.logits(state, item, noise))
 
-    def _choosing(self, observation: types.Observation) -> tf.Tensor:
+    def _choosing(
+        self, observation: types.Observation, seeds: dict[str, tf.Tensor]
+    ) -> tf.Tensor:
         """The learning network's values of all candidates, under noise of its own."""
-        return self.online.scores(self.online.encode(observation).state, self._noise())
-
-    def _noise(self) -> tf.Tensor | None:
-        """A seed for one pass through a network, None where networks are not noisy."""
-        if not self.config.noisy:
-            return None
-        return tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
+        return self.online.scores(self.online.encode(observation).state, seeds.get("choosing"))
 
 
 class RainbowLearner(BaselineLearner):
@@ -336,7 +353,7 @@ class RainbowLearner(BaselineLearner):
             config.replay_sessions,
             n_steps=config.n_steps,
             discount=config.discount,
-            repeats=world.repeats if world is not None else session.has_repeats(log),
+            repeats=self.repeats,
             priority=self._priority() if config.prioritized else None,
         )
         self.fill(log, config.replay_sessions)
@@ -377,14 +394,16 @@ class RainbowLearner(BaselineLearner):
     def clear(self) -> None:
         self.replay.clear()
 
-    @tf.autograph.experimental.do_not_convert  # it takes longer to convert than to trace
-    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def sample(self) -> Batch:
         seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
-        batch = self.replay.sample(self.config.batch, seed)
+        return Batch(self.replay.sample(self.config.batch, seed), self.agent.seeds())
+
+    @tf.autograph.experimental.do_not_convert  # it takes longer to convert than to trace
+    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         info, bad = self.agent.update(batch)
 
         def reprioritise() -> tf.Operation:
-            self.replay.reprioritise(batch.cell, info.extra.td_error)
+            self.replay.reprioritise(batch.transitions.cell, info.extra.td_error)
             return tf.no_op()
 
         tf.cond(bad < 0, reprioritise, tf.no_op)

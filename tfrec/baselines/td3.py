@@ -17,6 +17,7 @@ actor and both critics; the critics train it, the actor reads it.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -223,6 +224,18 @@ class ItemTd3Agent(td3_agent.Td3Agent):
         return tf.reduce_mean(loss if weights is None else loss * weights)
 
 
+class Batch(NamedTuple):
+    """What an update learns from.
+
+    Attributes:
+      transitions: B transitions.
+      seeds: int32 [2, 2], of the target's noise and of the auxiliary loss.
+    """
+
+    transitions: Transitions
+    seeds: tf.Tensor
+
+
 class Td3Learner(BaselineLearner):
     """TD3 with its replay; arguments as in `BaselineLearner`.
 
@@ -277,13 +290,12 @@ class Td3Learner(BaselineLearner):
                 for v in self.critic_variables + self.actor_variables
             ),
         ]
-        repeats = world.repeats if world else True
         self.replay = TransitionReplay(
             spec,
             config.replay_sessions,
             n_steps=config.n_steps,
             discount=config.discount,
-            repeats=repeats,
+            repeats=self.repeats,
         )
         self.fill(log, config.replay_sessions)
 
@@ -345,25 +357,28 @@ class Td3Learner(BaselineLearner):
         point = self.target.proto_action(state, noise)
         return self.space.vector(self.target.item(state, point, batch.next_blocked))
 
-    def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def sample(self) -> Batch:
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(3)), tf.int32)  # [3, 2]
-        batch = self.replay.sample(self.config.batch, seeds[0])
-        next_state = self.target.state(batch.next_observation)
-        next_actions = self.next_action(batch, next_state, seeds[1])
-        actions = self.space.vector(batch.item)  # [B, D], of what was shown
-        after = time_step.TimeStep((), batch.reward, batch.discount, next_state)
+        return Batch(self.replay.sample(self.config.batch, seeds[0]), seeds[1:])
+
+    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        steps, seeds = batch.transitions, batch.seeds
+        next_state = self.target.state(steps.next_observation)
+        next_actions = self.next_action(steps, next_state, seeds[0])
+        actions = self.space.vector(steps.item)  # [B, D], of what was shown
+        after = time_step.TimeStep((), steps.reward, steps.discount, next_state)
         with tf.GradientTape() as tape:
-            history = self.online.tower(batch.observation)
+            history = self.online.tower(steps.observation)
             before = time_step.TimeStep((), (), (), history.state)
             critic_loss = self.agent().critic_loss(
                 before,
                 actions,
                 after,
-                weights=batch.weight,
+                weights=steps.weight,
                 training=True,
                 next_actions=next_actions,
             )
-            auxiliary = self.online.tower.auxiliary_loss(batch.observation, history, seeds[2])
+            auxiliary = self.online.tower.auxiliary_loss(steps.observation, history, seeds[1])
             loss = critic_loss + self.config.auxiliary * auxiliary
         gradients = tape.gradient(loss, self.critic_variables)
         due = self.updates % self.config.actor_update_period == 0
@@ -375,12 +390,7 @@ class Td3Learner(BaselineLearner):
                 strict=True,
             )
         )
-        bad = tf.constant(-1)
-        # Their joint norm is finite only if all are; only then is none to be searched for.
-        if not tf.math.is_finite(tf.linalg.global_norm(list(named.values()))):
-            bad = finite.first_non_finite(named)
-        if bad < 0:
-            self._apply(gradients, actor_gradients, due)
+        bad = finite.guarded(named, lambda: self._apply(gradients, actor_gradients, due))
         value = tf.reduce_mean(self.online.value(history.state, actions))
         report = {"critic_loss": critic_loss, "auxiliary_loss": auxiliary, "value": value}
         return report, bad
@@ -411,11 +421,15 @@ class Td3Learner(BaselineLearner):
         self.critic_optimizer.apply_gradients(
             zip(gradients, self.critic_variables, strict=True)
         )
-        if due:
+
+        def move_actor() -> tf.Tensor:
             self.actor_optimizer.apply_gradients(
                 zip(actor_gradients, self.actor_variables, strict=True)
             )
             self._follow(self.config.tau)
+            return tf.constant(True)
+
+        tf.cond(due, move_actor, lambda: tf.constant(False))
         self.updates.assign_add(1)
 
     def _follow(self, tau: float) -> None:

@@ -5,6 +5,7 @@ was seen, in the same variables, so that a batch is one gather. Every state is a
 a checkpoint of the module resumes exactly.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -99,27 +100,32 @@ class StepReplay(tf.Module):
         kept = tf.nest.map_structure(lambda column: tf.boolean_mask(column, valid), steps)
         self._write(kept, self.added_synthetic, self.capacity, self.synthetic_capacity)
 
-    def sample(self, batch: int, seed: tf.Tensor) -> Steps:
-        """Draws rows, each as likely as any other; at most half of them synthetic.
+    def sample(self, shape: int | Sequence[int | tf.Tensor], seed: tf.Tensor) -> Steps:
+        """Draws batches of rows, each row as likely as any other. Graph code.
 
-        Where more than half would be synthetic, real rows take their place. Graph code;
-        at least one real row must be held.
+        At most half of each batch is synthetic: where more would be, real rows take their
+        place. At least one real row must be held.
 
         Args:
-          batch: B.
+          shape: B for one batch, or [N, B] for N batches in one gather.
           seed: int32 [2]; the same seed and content draw the same rows.
+
+        Returns:
+          Rows [B, ...] or [N, B, ...].
         """
+        shape = [shape] if isinstance(shape, int) else list(shape)
         seeds = tf.random.experimental.stateless_split(seed, 2)
         size = self.size
-        real = tf.random.stateless_uniform([batch], seeds[0], 0, size, tf.int64)
+        real = tf.random.stateless_uniform(shape, seeds[0], 0, size, tf.int64)
         if not self.synthetic_capacity:
             return self.rows(real)
         number = tf.random.stateless_uniform(
-            [batch], seeds[1], 0, size + self.synthetic_size, tf.int64
+            shape, seeds[1], 0, size + self.synthetic_size, tf.int64
         )
-        synthetic = number >= size  # [B]
-        within = tf.cumsum(tf.cast(synthetic, tf.int32)) <= batch // 2
-        slot = tf.where(synthetic & within, self.capacity + number - size, real)
+        synthetic = number >= size  # [.., B]
+        taken = tf.cumsum(tf.cast(synthetic, tf.int32), axis=-1)  # [.., B], within a batch
+        allowed = synthetic & (taken <= shape[-1] // 2)
+        slot = tf.where(allowed, self.capacity + number - size, real)
         return self.rows(slot)
 
     def sample_real(self, batch: int, seed: tf.Tensor) -> Steps:
@@ -127,12 +133,12 @@ class StepReplay(tf.Module):
         return self.rows(tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64))
 
     def rows(self, slot: tf.Tensor) -> Steps:
-        """The rows stored at these places, int64 [B]; synthetic from `capacity` on."""
+        """The rows stored at these places, int64 [..]; synthetic from `capacity` on."""
         return Steps(
-            state=tf.gather(self.state, slot),  # [B, S]
-            action=tf.gather(self.action, slot),  # [B, D]
+            state=tf.gather(self.state, slot),  # [.., S]
+            action=tf.gather(self.action, slot),  # [.., D]
             reward=tf.gather(self.reward, slot),
-            next_state=tf.gather(self.next_state, slot),  # [B, S]
+            next_state=tf.gather(self.next_state, slot),  # [.., S]
             discount=tf.gather(self.discount, slot),
             user=tf.gather(self.user, slot),
             own_next=tf.gather(self.own_next, slot),

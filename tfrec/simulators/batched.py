@@ -6,6 +6,7 @@ every step and are given by features, or a continuous action, instead of one cat
 
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 State = Any  # a nest of tensors, each [B, ...]; only the simulator looks inside
@@ -38,12 +39,19 @@ class Simulator(Protocol):
       action_size: D, width of a continuous action, or of an item's features.
       catalogue: float32 [m, D], what `candidates` gives for every session where that is the
         same items always; else None.
+      feature_columns: int [C, D], the C columns of an observation that describe the user's
+        relation to each item feature; None where no columns do. Methods that read an
+        observation feature by feature need it: the sizes alone do not tell.
+      view_columns: int [m], the column of an observation that is above 0 for each item that
+        the user has viewed; None where views are not observed.
     """
 
     observation_size: int
     slate_size: int
     action_size: int
     catalogue: tf.Tensor | None
+    feature_columns: np.ndarray | None
+    view_columns: np.ndarray | None
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
         """New sessions of new users; seed is int32 [2]."""

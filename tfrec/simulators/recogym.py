@@ -110,6 +110,10 @@ class _RecoGym:
         self.action_size = config.products
         self.catalogue = tf.eye(config.products)
         self.observation_size = 3 * config.products
+        # All views, recent views and the last view of each product; a feature is a product.
+        columns = np.arange(3 * config.products).reshape(3, config.products)
+        self.feature_columns: np.ndarray | None = columns
+        self.view_columns: np.ndarray | None = columns[0]
         self._width = width
 
     def click_probabilities(self, state: RecoGymState) -> tf.Tensor:

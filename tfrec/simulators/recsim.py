@@ -73,6 +73,8 @@ class InterestEvolution:
     """
 
     catalogue: tf.Tensor | None = None
+    feature_columns: np.ndarray | None = np.arange(CLUSTERS)[None]  # the interests
+    view_columns: np.ndarray | None = None
 
     def __init__(self, config: InterestEvolutionConfig = InterestEvolutionConfig()):  # noqa: B008  frozen
         _check_sizes(config.candidates, config.slate)
@@ -208,6 +210,8 @@ class LongTermSatisfaction:
     observation_size = 2
     action_size = 1
     catalogue: tf.Tensor | None = None
+    feature_columns: np.ndarray | None = None
+    view_columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -336,6 +340,8 @@ class InterestExploration:
     observation_size = 2 * TOPICS
     action_size = 1 + TOPICS
     catalogue: tf.Tensor | None = None
+    feature_columns: np.ndarray | None = None
+    view_columns: np.ndarray | None = None
 
     def __init__(
         self,

@@ -54,6 +54,8 @@ class RememberedEvolution(recsim.InterestEvolution):
     ):
         super().__init__(config)
         self.observation_size = 2 * recsim.CLUSTERS + 1
+        # Interest and watched documents of each cluster; ignored slates are of no cluster.
+        self.feature_columns = np.arange(2 * recsim.CLUSTERS).reshape(2, recsim.CLUSTERS)
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> RememberedState:  # type: ignore[override]
         watched = tf.zeros([batch, recsim.CLUSTERS])

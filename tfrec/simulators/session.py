@@ -354,6 +354,16 @@ def observed(world: World | None, episodes: types.Episodes) -> types.Episodes:
     return report(episodes) if report else episodes
 
 
+def repeats(world: World | None, log: types.Episodes) -> bool:
+    """Whether an item may be shown twice in a session: the world decides, else the log.
+
+    Args:
+      world: the world that is played in, or None.
+      log: training sessions, numpy arrays.
+    """
+    return world.repeats if world is not None else has_repeats(log)
+
+
 def has_repeats(episodes: types.Episodes) -> bool:
     """Whether logged sessions show an item again, in more than one step of a hundred.
 

@@ -91,6 +91,8 @@ class VirtualTaobao(batched.Simulator):
     slate_size = 0
     action_size = ACTION_SIZE
     catalogue: tf.Tensor | None = None
+    feature_columns: np.ndarray | None = None
+    view_columns: np.ndarray | None = None
 
     def __init__(self, folder: str | pathlib.Path):
         networks = _read(data_folder(folder))

@@ -1,6 +1,11 @@
-"""Is every number finite? The check of losses and gradients, and what it raises."""
+"""The check that losses and gradients are finite, and the error that ends a run otherwise.
 
-from collections.abc import Mapping
+Every method updates through `guarded` and `schedule.repeat`, and hands what `repeat` returned
+to `check`: an update with a bad number moves no weight, and its batch leaves with the error.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,10 +29,9 @@ def first_non_finite(named: Mapping[str, tf.Tensor | tf.IndexedSlices]) -> tf.Te
     """The first tensor that holds a NaN or an infinity; graph code.
 
     Name losses before gradients, in the order of computation: the first is the cause.
-    Apply the update only where this is -1, and the weights stay good.
 
     Args:
-      named: tensors of any shape, or the sparse gradients of embeddings.
+      named: floats of any shape, or the sparse gradients of embeddings.
 
     Returns:
       int32 scalar: its index in `named`, or -1 if all are finite.
@@ -35,5 +39,84 @@ def first_non_finite(named: Mapping[str, tf.Tensor | tf.IndexedSlices]) -> tf.Te
     if not named:
         return tf.constant(-1)
     dense = [t.values if isinstance(t, tf.IndexedSlices) else t for t in named.values()]
-    bad = tf.stack([tf.logical_not(tf.reduce_all(tf.math.is_finite(t))) for t in dense])
-    return tf.where(tf.reduce_any(bad), tf.argmax(bad, output_type=tf.int32), -1)
+
+    def search() -> tf.Tensor:
+        bad = tf.stack([tf.logical_not(tf.reduce_all(tf.math.is_finite(t))) for t in dense])
+        return tf.where(tf.reduce_any(bad), tf.argmax(bad, output_type=tf.int32), -1)
+
+    # A finite joint norm proves that every tensor is finite; only without it is one searched.
+    joint = tf.math.is_finite(tf.linalg.global_norm(dense))
+    return tf.cond(joint, lambda: tf.constant(-1), search)
+
+
+def guarded(
+    named: Mapping[str, tf.Tensor | tf.IndexedSlices], apply: Callable[[], object]
+) -> tf.Tensor:
+    """Applies an update only if its losses and gradients are finite; graph code.
+
+    Args:
+      named: as in `first_non_finite`: everything that the update depends on.
+      apply: moves weights, slots and counters; called once while tracing.
+
+    Returns:
+      int32 scalar: the index in `named` of the first tensor that is not finite, or -1.
+    """
+    bad = first_non_finite(named)
+
+    def move() -> tf.Tensor:
+        apply()
+        return tf.constant(True)
+
+    tf.cond(bad < 0, move, lambda: tf.constant(False))
+    return bad
+
+
+def check(checked: Sequence[str], bad: tf.Tensor, batch: Any) -> None:
+    """Raises for what `schedule.repeat` returned, if one of its updates was bad.
+
+    Args:
+      checked: names of the tensors that the updates check.
+      bad: int32 scalar, an index in `checked`, or -1 if all were finite.
+      batch: what the last update learned from, a nest of tensors.
+
+    Raises:
+      NonFiniteError: if `bad` is not -1; it holds every array of the batch.
+    """
+    if int(bad) >= 0:
+        raise NonFiniteError(checked[int(bad)], arrays(batch))
+
+
+def arrays(batch: Any) -> dict[str, np.ndarray]:
+    """The arrays of a nest by their paths, e.g. `observation.history_item`.
+
+    Args:
+      batch: named tuples, dicts and sequences of tensors; None leaves are left out.
+    """
+    return {path: np.asarray(value) for path, value in _leaves("", batch)}
+
+
+def packed(stored: Mapping[str, np.ndarray], like: Any) -> Any:
+    """The nest that `arrays` took apart, to repeat an update on a stored batch.
+
+    Args:
+      stored: the arrays by their paths.
+      like: a nest of the same structure, e.g. a batch that the learner samples now.
+    """
+    paths = {id(leaf): path for path, leaf in _leaves("", like)}
+    return tf.nest.map_structure(
+        lambda leaf: None if leaf is None else tf.constant(stored[paths[id(leaf)]]), like
+    )
+
+
+def _leaves(path: str, nest: Any) -> Iterator[tuple[str, Any]]:
+    if nest is None:
+        return
+    if hasattr(nest, "_asdict"):
+        nest = nest._asdict()
+    elif isinstance(nest, list | tuple):
+        nest = {str(number): part for number, part in enumerate(nest)}
+    if not isinstance(nest, Mapping):
+        yield path, nest
+        return
+    for name, part in nest.items():
+        yield from _leaves(f"{path}.{name}" if path else name, part)

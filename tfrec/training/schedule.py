@@ -54,25 +54,63 @@ def annealed(first: float, final: float, progress: tf.Tensor) -> tf.Tensor:
     return first * (final + (1.0 - final) * left)
 
 
-def repeat(update: Callable[[], tuple[Any, ...]], times: tf.Tensor) -> tuple[Any, ...]:
+def repeat(
+    update: Callable[..., tuple[dict[str, tf.Tensor], tf.Tensor, Any]],
+    times: tf.Tensor,
+    *arguments: tf.Tensor,
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
     """Updates one after the other until one goes bad. Graph code.
 
     Args:
-      update: a tf.function that gives scalars by name, int32 which tensor was not finite
-        (or -1), and anything else.
-      times: int32 scalar, at least 1.
+      update: a tf.function, called as `update(number, *arguments)` with the int32 number of
+        the update. It returns float scalars by name, the int32 index of the first tensor
+        that was not finite (or -1), and the batch that it learned from: a nest of tensors.
+      times: int32 scalar; with 0 no update is made.
+      *arguments: tensors that every update is given.
 
     Returns:
-      The means of the scalars, what went bad, and the rest of the last update.
+      The means of the scalars, the index of the last update, and its batch. If no update was
+      made, the means are 0, the index is -1 and the batch is empty.
     """
-    sums, bad, *rest = update()
-    done = tf.constant(1)
-    while tf.logical_and(done < times, bad < 0):
-        step, bad, *rest = update()
+    given = (tf.TensorSpec(x.shape, x.dtype) for x in arguments)
+    traced = update.get_concrete_function(tf.TensorSpec([], tf.int32), *given)  # type: ignore[attr-defined]
+    shapes = tf.nest.flatten(traced.structured_outputs)
+    real = [i for i, shape in enumerate(shapes) if shape is not None]
+
+    def tensors(outputs: Any) -> list[tf.Tensor]:
+        flat = tf.nest.flatten(outputs)
+        return [flat[i] for i in real]
+
+    def nest(kept: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        flat = [None] * len(shapes)
+        for i, tensor in zip(real, kept, strict=True):
+            flat[i] = tensor
+        return tf.nest.pack_sequence_as(traced.structured_outputs, flat)
+
+    nothing = [_empty(shapes[i]) for i in real]
+    sums, _, batch = nest(nothing)
+
+    def going(done: tf.Tensor, _: Any, bad: tf.Tensor, *rest: Any) -> tf.Tensor:
+        return (done < times) & (bad < 0)
+
+    def one(done: tf.Tensor, sums: Any, _: tf.Tensor, *rest: Any) -> tuple[Any, ...]:
+        step, bad, batch = nest(tensors(traced(done, *arguments)))
         sums = {name: sums[name] + step[name] for name in sums}
-        done += 1
-    return (
-        {name: value / tf.cast(done, value.dtype) for name, value in sums.items()},
-        bad,
-        *rest,
+        return done + 1, sums, bad, *tensors((step, bad, batch))
+
+    start = (tf.constant(0), sums, tf.constant(-1), *nothing)
+    invariants = tf.nest.map_structure(lambda x: x.shape, start[:3])
+    done, sums, bad, *last = tf.while_loop(
+        going, one, start, (*invariants, *(shapes[i].shape for i in real))
     )
+    batch = nest(list(last))[2]
+    means = {
+        name: tf.math.divide_no_nan(value, tf.cast(done, value.dtype))
+        for name, value in sums.items()
+    }
+    return means, bad, batch
+
+
+def _empty(spec: tf.TensorSpec) -> tf.Tensor:
+    """Zeros of a shape; axes of unknown size have none."""
+    return tf.zeros([size or 0 for size in spec.shape], spec.dtype)

@@ -47,7 +47,9 @@ def test_a_slate_is_worth_what_the_choice_among_it_is():
 
 
 def test_a_slate_of_one_bootstraps_from_the_best_item():
-    learner = slateq.Slateq(slateq.CONFIG(hidden=(8,)), toy.Toy("changing"), 0)
+    learner = slateq.Slateq(
+        slateq.CONFIG(hidden=(8,), choice_model=False), toy.Toy("changing"), 0
+    )
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
     np.testing.assert_allclose(
         learner.next_value(state, features),

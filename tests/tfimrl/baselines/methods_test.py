@@ -7,6 +7,7 @@ import tensorflow as tf
 from tests.tfimrl.baselines import toy
 from tfimrl.baselines import deers, kgrl, pgpr, reinforce, slateq, tpgr
 from tfrec.simulators import public_playing
+from tfrec.simulators import seen as seen_lib
 from tfrec.training import checkpoint
 
 REPLAY = {
@@ -17,18 +18,18 @@ ACTING = {**REPLAY, "random_steps": 600, "exploration_noise": 0.3}
 POLICY = {"hidden": (32,), "learning_rate": 3e-3, "discount": 0.5}
 # Module, name, kind of toy, slate, numbers, rounds.
 CASES = [
-    (slateq, "Slateq", "changing", 1, REPLAY, 25),
+    (slateq, "Slateq", "changing", 1, {**REPLAY, "choice_model": False}, 25),
     (slateq, "Slateq", "changing", 2, REPLAY, 25),
     (deers, "Deers", "catalogue", 2, REPLAY, 25),
     (reinforce, "Reinforce", "catalogue", 2, POLICY, 40),
     (reinforce, "Reinforce", "continuous", 1, POLICY, 50),
     (pgpr, "Pgpr", "changing", 2, POLICY, 40),
-    (pgpr, "Pgpr", "continuous", 1, POLICY, 50),
+    (pgpr, "Pgpr", "continuous", 1, {**POLICY, "action_dropout": 0.0}, 50),
     (tpgr, "Tpgr", "changing", 2, POLICY, 40),
     (tpgr, "Tpgr", "catalogue", 1, POLICY, 50),
     (kgrl, "Kgrl", "catalogue", 2, ACTING, 30),
-    (kgrl, "Kgrl", "changing", 1, ACTING, 40),
-    (kgrl, "Kgrl", "continuous", 1, ACTING, 40),
+    (kgrl, "Kgrl", "changing", 1, {**ACTING, "item_graph": False}, 40),
+    (kgrl, "Kgrl", "continuous", 1, {**ACTING, "item_graph": False}, 40),
 ]
 # One of each form that a method has of its own.
 LEARNED = [CASES[i] for i in (0, 1, 2, 3, 4, 5, 7, 8, 9)]
@@ -60,7 +61,7 @@ def test_bad_numbers_move_no_weight(case):
     moving = checkpoint.named_variables(learner).items()
     moving = {n: v for n, v in moving if "generator" not in n}
     before = {n: v.numpy() for n, v in moving.items()}
-    _, bad = learner.learn(tf.constant(3))
+    _, bad, _ = learner.learn(tf.constant(3))
     assert learner.checked[int(bad)].endswith("loss")
     for path, variable in moving.items():
         np.testing.assert_array_equal(variable, before[path], err_msg=path)
@@ -69,7 +70,7 @@ def test_bad_numbers_move_no_weight(case):
     if hasattr(learner, "replay"):
         learner.replay.added.assign(0)
         learner.observe(stretch, tf.constant(0.5))
-    report, bad = learner.learn(tf.constant(1))
+    report, bad, _ = learner.learn(tf.constant(1))
     assert int(bad) == -1
     assert all(np.isfinite(float(value)) for value in report.values())
     weights = [v for part in learner._parts().values() for v in part]
@@ -121,18 +122,39 @@ def test_the_learning_rate_of_every_part_falls():
 
 def test_deers_reads_what_is_liked_and_what_not_the_strongest_last():
     # Two numbers for each of three features: sums 3, -1, 0.
-    observation = tf.constant([[1.0, -1.0, 0.5, 2.0, 0.0, -0.5]])
-    (liked, first), (not_liked, second) = deers.histories(observation, 3, 2)
+    # The last column belongs to no feature.
+    observation = tf.constant([[1.0, -1.0, 0.5, 2.0, 0.0, -0.5, 9.0]])
+    columns = np.array([[0, 1, 2], [3, 4, 5]])
+    (liked, first), (not_liked, second) = deers.histories(observation, columns, 2)
     assert first.numpy().tolist() == [[False, True]]
     assert liked[0, 1].numpy().tolist() == [1.0, 2.0, 1.0, 0.0, 0.0]
     assert second.numpy().tolist() == [[False, True]]
     assert not_liked[0, 1].numpy().tolist() == [-1.0, 0.0, 0.0, 1.0, 0.0]
 
 
-def test_deers_without_items_in_the_observation_is_a_dqn():
+def test_deers_reads_both_histories_in_recsim_whose_observation_has_one_column_more():
+    simulator = seen_lib.RememberedEvolution()
+    assert simulator.observation_size % simulator.action_size == 1
+    learner = deers.Deers(deers.CONFIG(hidden=(8,), replay_size=10), simulator, 0)
+    assert [reader.name for reader in learner.values.readers] == ["positive", "negative"]
+    read = {v.ref() for reader in learner.values.readers for v in reader.trainable_variables}
+    assert read <= {v.ref() for v in learner._parts()["value"]} and len(read) == 6
+    # The state is what is seen with both histories beside it.
+    observation = tf.random.stateless_normal([3, 41], [1, 2])
+    assert learner.values.state(observation, observation).shape == (3, 41 + 2 * 32)
+
+
+def test_a_part_that_a_simulator_has_nothing_for_is_an_error():
     simulator = toy.Toy("changing")
-    simulator.observation_size = 6
-    assert deers.Deers(deers.CONFIG(hidden=(8,)), simulator, 0).values.readers == []
+    simulator.feature_columns = None
+    with pytest.raises(ValueError, match="Toy declares no feature_columns"):
+        deers.Deers(deers.CONFIG(hidden=(8,)), simulator, 0)
+    with pytest.raises(ValueError, match="item_graph is True; Toy has no fixed catalogue"):
+        kgrl.Kgrl(kgrl.CONFIG(hidden=(8,)), simulator, 0)
+    with pytest.raises(ValueError, match="action_dropout is 0.5; expected 0, as the cont"):
+        pgpr.Pgpr(pgpr.CONFIG(hidden=(8,)), toy.Toy("continuous"), 0)
+    with pytest.raises(ValueError, match="choice_model is False; expected True for slates of"):
+        slateq.Slateq(slateq.CONFIG(hidden=(8,), choice_model=False), toy.Toy(slate=2), 0)
 
 
 def test_an_item_is_linked_to_its_most_frequent_companions():
@@ -153,7 +175,7 @@ def test_items_clicked_by_one_session_go_together():
     # Column 0: items 0 and 1 of one session, 3 of the next. Column 1: 3 and 2.
     expected = np.diag([1.0, 1.0, 1.0, 2.0])
     expected[0, 1] = expected[1, 0] = expected[2, 3] = expected[3, 2] = 1.0
-    np.testing.assert_array_equal(kgrl.met(stretch, 4, False), expected)
+    np.testing.assert_array_equal(kgrl.met(stretch, 4, None), expected)
 
 
 def test_items_viewed_by_a_session_go_together_when_it_ends():
@@ -161,7 +183,9 @@ def test_items_viewed_by_a_session_go_together_when_it_ends():
     learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
     stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
     seen = tf.constant([[[9.0, 9.0, 9.0, 9.0]], [[9.0, 9.0, 9.0, 9.0]], [[0.5, 0.0, 2.0, 0.0]]])
-    found = kgrl.met(stretch._replace(observation=tf.concat([seen, seen], axis=2)), 4, True)
+    found = kgrl.met(
+        stretch._replace(observation=tf.concat([seen, seen], axis=2)), 4, np.arange(4)
+    )
     expected = np.zeros((4, 4))
     expected[np.ix_([0, 2], [0, 2])] = 1.0
     np.testing.assert_array_equal(found, expected)

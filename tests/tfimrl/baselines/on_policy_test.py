@@ -30,9 +30,9 @@ def test_a_piece_is_every_so_many_th_session_and_all_are_used():
     learner.observe(stretch, tf.constant(0.0))
     assert int(learner.planned(tf.constant(9))) == 4
     assert int(learner.planned(tf.constant(0))) == 0
-    sizes = [len(learner.piece(tf.constant(i)).returns) for i in range(4)]
+    sizes = [len(learner.sample(tf.constant(i)).returns) for i in range(4)]
     assert sizes == [4, 4, 2, 2]  # 2 steps of sessions 0 and 4, 1 and 5, 2, 3
-    second = learner.piece(tf.constant(1))
+    second = learner.sample(tf.constant(1))
     np.testing.assert_array_equal(second.action[0], stretch.action[0, 1])
     np.testing.assert_array_equal(second.features[1], stretch.candidates[0, 5])
 
@@ -44,7 +44,7 @@ def test_the_log_probability_is_that_of_what_was_drawn():
     np.testing.assert_allclose(tf.tanh(stretch.note), stretch.action, rtol=1e-5)
     learner.observe(stretch, tf.constant(0.0))
     learner.config = reinforce.CONFIG(pieces=1)
-    piece = learner.piece(tf.constant(0))
+    piece = learner.sample(tf.constant(0))
     mean, log_std = (x.numpy() for x in learner.policy(piece.observation))
     std = np.exp(log_std)
     by_hand = -0.5 * ((piece.note.numpy() - mean) / std) ** 2 - np.log(std * np.sqrt(2 * np.pi))
@@ -77,7 +77,7 @@ def test_a_stretch_is_part_of_the_checkpoint(tmp_path):
     learner.observe(stretch, tf.constant(0.0))
     checkpoint.write(tmp_path / "c", learner, {})
     checkpoint.read(tmp_path / "c", other)
-    (_, bad), (_, same) = learner.learn(tf.constant(1)), other.learn(tf.constant(1))
+    (_, bad, _), (_, same, _) = learner.learn(tf.constant(1)), other.learn(tf.constant(1))
     assert int(bad) == int(same) == -1
     for one, two in zip(learner.variables, other.variables, strict=True):
         np.testing.assert_array_equal(one, two)

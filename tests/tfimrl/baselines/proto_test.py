@@ -54,7 +54,7 @@ def test_bad_numbers_move_no_weight(module, method):
     learner.observe(stretch._replace(reward=reward), tf.constant(0.0))
     moving = [v for n, v in checkpoint.named_variables(learner).items() if "generator" not in n]
     before = [v.numpy() for v in moving]
-    _, bad = learner.learn(tf.constant(2))
+    _, bad, _ = learner.learn(tf.constant(2))
     assert learner.checked[int(bad)] == "critic loss"
     for variable, value in zip(moving, before, strict=True):
         np.testing.assert_array_equal(variable, value)
@@ -63,7 +63,7 @@ def test_bad_numbers_move_no_weight(module, method):
 def test_nothing_is_learned_from_no_updates():
     learner = made(sac, sac.Sac, toy.Toy("continuous"))
     before = [v.numpy() for v in learner.critics[0].variables]
-    report, bad = learner.learn(tf.constant(0))
+    report, bad, _ = learner.learn(tf.constant(0))
     assert int(bad) == -1
     assert set(report) == {"critic_loss", "actor_loss", "temperature_loss", "temperature"}
     for variable, value in zip(learner.critics[0].variables, before, strict=True):
@@ -84,7 +84,7 @@ def test_the_critic_regresses_on_the_reward_where_the_session_ends():
     q = learner.online_critic((rows.state, rows.action))[0]
     learner.replay.sample = lambda batch, seed: learner.replay.rows(tf.range(3, dtype=tf.int64))
     learner.config = dataclasses.replace(learner.config, batch=3)
-    found, _ = learner.gradients(tf.constant(0))
+    found, _ = learner.gradients(learner.sample(tf.constant(0)))
     assert float(found["critic"].loss) == pytest.approx(
         float(tf.reduce_mean((q - target) ** 2)), rel=1e-5
     )

@@ -30,6 +30,9 @@ class Toy:
         self.slate_size = 0 if kind == "continuous" else slate
         self.action_size = 2 if kind == "continuous" else TYPES
         self.catalogue = tf.eye(TYPES) if kind == "catalogue" else None
+        # The observation is the user's type, and a feature is an item's.
+        self.feature_columns = None if kind == "continuous" else np.arange(TYPES)[None]
+        self.view_columns = None
 
     def reset(self, batch, seed):
         seeds = tf.random.experimental.stateless_split(seed, 2)
@@ -101,7 +104,7 @@ def trained(simulator, method, rounds, updates=4, seed=0):
     @tf.function
     def one(progress, seed):
         method.observe(played(simulator, method, seed), progress)
-        return method.learn(tf.constant(updates))
+        return method.learn(tf.constant(updates))[:2]
 
     for number in range(rounds):
         report, bad = one(tf.constant(number / rounds), tf.constant([seed, number]))

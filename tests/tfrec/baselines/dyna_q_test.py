@@ -132,7 +132,7 @@ def test_planning_adds_its_share_in_each_update_once_warm():
     assert made.config.simulated == 24 and made.config.real == 8
     for update in range(6):
         assert int(made.simulated.added) == 24 * max(0, update - 3)
-        _, bad = made.update()
+        _, bad, _ = made.update()
         assert int(bad) == -1
     assert int(made.simulated.size) == 64  # 72 were added
 
@@ -203,7 +203,7 @@ def test_k_1_is_the_plain_dqn():
     assert made.user is None and not hasattr(made, "simulated")
     assert all("user" not in v.name for v in made.trainable_variables)
     twin = learner(planning_steps=1)
-    report, _ = made.update()
+    report, _, _ = made.update()
     assert set(report) == {"td_loss", "value"}
     # The same update written out: one batch of real steps, one loss, one step of Adam.
     seeds = tf.cast(tf.transpose(twin.generator.make_seeds(5)), tf.int32)
@@ -233,7 +233,7 @@ def test_every_trainable_variable_moves():
         v.ref() for v in (*made.network.trainable_variables, *made.user.trainable_variables)
     }
     assert set(before) == networks
-    _, bad = made.update()
+    _, bad, _ = made.update()
     assert int(bad) == -1
     still = [r.deref().name for r, old in before.items() if (r.deref().numpy() == old).all()]
     assert still == []
@@ -270,7 +270,7 @@ def test_a_number_that_is_not_finite_is_named_and_moves_nothing(spoil, warm_up, 
     spoil(made)
     before = {v.ref(): v.numpy().copy() for v in made.variables_to_train}
     before |= weights(made.target)
-    _, bad = made.update()
+    _, bad, _ = made.update()
     assert made.checked[int(bad)] == named
     for ref, old in before.items():
         np.testing.assert_array_equal(ref.deref(), old)

@@ -36,7 +36,10 @@ class Counting(learning.BaselineLearner):
     def clear(self):
         self.replay.clear()
 
-    def update(self):
+    def sample(self):
+        return {"rows": tf.constant([4.0, np.nan]), "absent": None}
+
+    def update_on(self, batch):
         return {"loss": tf.constant(2.0)}, self.bad.read_value()
 
     def policy(self):
@@ -92,8 +95,10 @@ def test_the_log_is_kept_or_dropped_when_play_begins(keep_log, sessions):
 def test_what_is_not_finite_stops_it():
     learner = Counting(CONFIG, small.sessions())
     learner.bad.assign(0)
-    with pytest.raises(learning.finite.NonFiniteError, match="loss"):
+    with pytest.raises(learning.finite.NonFiniteError, match="loss") as raised:
         learner.advance()
+    assert list(raised.value.batch) == ["rows"]
+    np.testing.assert_array_equal(raised.value.batch["rows"], [4.0, np.nan])
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.3, 1.0])

@@ -87,24 +87,26 @@ def following(blocked=None):
 def test_the_next_distribution_by_hand(monkeypatch, double_q, blocked, atoms):
     agent = with_fixed_values(monkeypatch, double_q=double_q)
     mask = None if blocked is None else tf.constant(blocked)
-    found = agent._next_q_distribution(following(mask))
+    found = agent._next_q_distribution(following(mask), {})
     np.testing.assert_allclose(found, np.eye(5)[atoms], atol=1e-6)
 
 
 def test_the_target_distribution_by_hand(monkeypatch):
     """Support 0 2 4 6 8. State 0: all on 1 + 0.5 * 2 = 2; state 1: all on 0.5 * 4 = 2."""
     agent = with_fixed_values(monkeypatch)
-    np.testing.assert_allclose(agent._next_target(following()), np.eye(5)[[1, 1]], atol=1e-6)
+    np.testing.assert_allclose(
+        agent._next_target(following(), {}), np.eye(5)[[1, 1]], atol=1e-6
+    )
     none_left = tf.constant([[True] * 3] * 2)
     halves = [[0.5, 0.5, 0, 0, 0], [1, 0, 0, 0, 0]]  # the reward alone: 1 and 0
-    np.testing.assert_allclose(agent._next_target(following(none_left)), halves, atol=1e-6)
+    np.testing.assert_allclose(agent._next_target(following(none_left), {}), halves, atol=1e-6)
 
 
 @pytest.mark.parametrize(("double_q", "value"), [(True, [1, 4]), (False, [8, 7])])
 def test_the_target_value_by_hand(monkeypatch, double_q, value):
     agent = with_fixed_values(monkeypatch, double_q=double_q, atoms=1)
     expected = np.array([1.0, 0.0]) + 0.5 * np.array(value)
-    np.testing.assert_allclose(agent._next_target(following()), expected)
+    np.testing.assert_allclose(agent._next_target(following(), {}), expected)
 
 
 @pytest.mark.parametrize("dueling", [True, False])
@@ -186,7 +188,7 @@ def test_the_support_reaches_the_best_session_of_the_log():
 def test_every_trainable_variable_moves(switches):
     made = learner(repeats=False, **switches)
     before = {v.ref(): v.numpy().copy() for v in made.online.trainable_variables}
-    _, bad = made.update()
+    _, bad, _ = made.update()
     assert int(bad) == -1
     still = [v.deref().name for v, old in before.items() if (v.deref() == old).numpy().all()]
     assert still == []
@@ -204,7 +206,7 @@ def test_priorities_follow_the_errors():
 
 def test_weights_scale_the_loss():
     made = learner(noisy=False)
-    batch = made.replay.sample(8, tf.constant([1, 2]))
+    batch = rainbow.Batch(made.replay.sample(8, tf.constant([1, 2])), made.agent.seeds())
     loss = made.agent._loss(batch, weights=tf.constant([1.0] + [0.0] * 7))
     auxiliary = made.config.auxiliary_weight * loss.extra.auxiliary
     np.testing.assert_allclose(loss.loss - auxiliary, loss.extra.td_loss[0] / 8, rtol=1e-5)
@@ -231,7 +233,7 @@ def test_what_is_not_finite_is_named_and_nothing_moves():
     label = made.replay.sessions.label
     label.assign(tf.fill(label.shape, np.nan))
     before = [v.numpy().copy() for v in made.online.variables]
-    _, bad = made.update()
+    _, bad, _ = made.update()
     assert made.checked[int(bad)] == "TD loss"
     for variable, old in zip(made.online.variables, before, strict=True):
         np.testing.assert_array_equal(variable, old)

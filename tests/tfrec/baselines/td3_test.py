@@ -239,7 +239,7 @@ def test_what_is_not_finite_is_named_and_moves_nothing():
     label = made.replay.sessions.label
     label.assign(tf.fill(label.shape, float("nan")))
     before = copies(made.variables)
-    _, bad = made.update()
+    _, bad, _ = made.update()
     assert made.checked[int(bad)] == "critic loss"
     changed = [
         v.name

@@ -36,21 +36,36 @@ def test_a_rate_falls_along_half_a_cosine():
     np.testing.assert_array_equal(schedule.annealed(2.0, 1.0, shares), [2.0] * 4)
 
 
-@pytest.mark.parametrize("times, bad_at, made", [(3, 99, 3), (3, 2, 2), (1, 99, 1)])
+@pytest.mark.parametrize("times, bad_at, made", [(3, 99, 3), (3, 2, 2), (1, 99, 1), (1, 1, 1)])
 def test_updates_repeat_until_one_goes_bad_and_report_means(times, bad_at, made):
     count = tf.Variable(0)
 
     @tf.function
-    def update():
+    def update(number, offset):
         count.assign_add(1)
         bad = tf.where(count >= bad_at, 7, -1)
-        return {"loss": tf.cast(count, tf.float32)}, bad, count.read_value()
+        batch = {"count": count + offset, "rows": tf.range(number + 1), "absent": None}
+        return {"loss": tf.cast(count, tf.float32)}, bad, batch
 
     @tf.function
     def run():
-        return schedule.repeat(update, tf.constant(times))
+        return schedule.repeat(update, tf.constant(times), tf.constant(10))
 
-    report, bad, last = run()
-    assert count.numpy() == made == last
+    report, bad, batch = run()
+    assert count.numpy() == made
+    # The batch of the last update, whose size may differ from the others'.
+    assert batch["count"] == 10 + made and batch["absent"] is None
+    np.testing.assert_array_equal(batch["rows"], np.arange(made))
     assert report["loss"].numpy() == pytest.approx(np.mean(range(1, made + 1)))
     assert bad.numpy() == (7 if made == bad_at else -1)
+
+
+def test_no_update_reports_zeros_and_an_empty_batch():
+    @tf.function
+    def update(number):
+        rows = tf.ones([tf.random.uniform([], 2, 3, tf.int32), 4])
+        return {"loss": tf.constant(3.0)}, tf.constant(0), {"rows": rows}
+
+    report, bad, batch = tf.function(lambda n: schedule.repeat(update, n))(tf.constant(0))
+    assert report["loss"] == 0.0 and bad == -1
+    assert batch["rows"].shape == (0, 4)
