@@ -1,6 +1,7 @@
 """R10: a NaN stops the run, names the tensor and keeps the batch."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -46,4 +47,40 @@ def test_the_first_bad_tensor_is_found_in_a_graph(bad):
 
     assert search(bad) == 1
     assert search(0.5) == -1
+    assert search(1e30) == -1, "their joint norm overflows, and they are finite"
     assert finite.first_non_finite({}) == -1
+
+
+def test_an_update_with_a_bad_number_is_not_applied():
+    weight = tf.Variable([1.0, 2.0])
+
+    @tf.function
+    def update(gradient):
+        return finite.guarded(
+            {"loss": tf.constant(3.0), "gradient": gradient},
+            lambda: weight.assign_sub(gradient),
+        )
+
+    assert update(tf.constant([np.nan, 0.5])) == 1
+    np.testing.assert_array_equal(weight, [1.0, 2.0])
+    assert update(tf.constant([0.5, 0.5])) == -1
+    np.testing.assert_array_equal(weight, [0.5, 1.5])
+
+
+class Pair(NamedTuple):
+    rows: dict
+    absent: tf.Tensor | None
+
+
+def test_a_batch_is_taken_apart_by_path_and_put_together_again():
+    batch = Pair({"x": tf.constant([1.0, np.nan]), "seeds": [tf.constant(3)]}, None)
+    with pytest.raises(finite.NonFiniteError, match="^loss is not finite") as raised:
+        finite.check(["loss", "gradient"], tf.constant(0), batch)
+    stored = raised.value.batch
+    assert list(stored) == ["rows.x", "rows.seeds.0"]
+    np.testing.assert_array_equal(stored["rows.x"], [1.0, np.nan])
+    like = Pair({"x": tf.zeros([5]), "seeds": [tf.constant(0)]}, None)
+    again = finite.packed(stored, like)
+    np.testing.assert_array_equal(again.rows["x"], batch.rows["x"])
+    assert again.rows["seeds"][0] == 3 and again.absent is None
+    finite.check(["loss"], tf.constant(-1), batch)

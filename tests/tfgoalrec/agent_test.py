@@ -61,7 +61,7 @@ def test_the_variance_is_kept_within_its_bound():
     agent = small.agent(log_variance_bound=2.0)
     for start in (5.0, -5.0):
         agent.world_model.log_variance.assign(tf.fill([10], start))
-        agent.update(batch())
+        agent.update(batch(), agent.seeds())
         np.testing.assert_allclose(agent.world_model.log_variance, np.sign(start) * 2.0)
 
 
@@ -73,7 +73,7 @@ def test_a_variance_beyond_its_bound_comes_back_when_the_error_grows():
     far = batch()
     far = far._replace(measurement=100.0 * far.measurement)
     for _ in range(3):
-        agent.update(far)
+        agent.update(far, agent.seeds())
     assert (agent.world_model.log_variance.numpy() > -5.99).all()
 
 

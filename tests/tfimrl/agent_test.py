@@ -146,9 +146,15 @@ def test_faithful_weighs_g_by_beta_and_fixed_by_the_temperature():
         expected = -extra.q - 0.5 * extra.empowerment
         if mode == "faithful":
             assert float(extra.policy_loss) == pytest.approx(float(expected), rel=1e-4)
-    # The learned temperature enters nothing in the faithful form.
+    # A temperature enters nothing in the faithful form, so none is learned or checked.
     assert found["faithful", 1.0] == found["faithful", 9.0]
     assert found["faithful", 9.0] != found["fixed", 9.0]
+    faithful = agent(mode="faithful", beta=0.5)
+    assert faithful.networks.log_temperature is None
+    assert not [name for name in faithful.checked if "temperature" in name]
+    extra = faithful.train(rows()).extra
+    assert extra.temperature == 0.5 and extra.temperature_loss == 0.0
+    assert "temperature loss" in agent(mode="fixed").checked
 
 
 @pytest.mark.parametrize("changes", EACH, ids=str)

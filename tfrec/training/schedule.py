@@ -1,6 +1,7 @@
 """How do updates follow each other? The rate of each round, and many of them in one graph."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,8 +73,11 @@ def repeat(
       The means of the scalars, the index of the last update, and its batch. If no update was
       made, the means are 0, the index is -1 and the batch is empty.
     """
+    if tf.config.functions_run_eagerly() and int(times) > 0:
+        return _repeat_eagerly(update, int(times), arguments)
     given = (tf.TensorSpec(x.shape, x.dtype) for x in arguments)
-    traced = update.get_concrete_function(tf.TensorSpec([], tf.int32), *given)  # type: ignore[attr-defined]
+    with _in_graphs():
+        traced = update.get_concrete_function(tf.TensorSpec([], tf.int32), *given)  # type: ignore[attr-defined]
     shapes = tf.nest.flatten(traced.structured_outputs)
     real = [i for i, shape in enumerate(shapes) if shape is not None]
 
@@ -109,6 +113,35 @@ def repeat(
         for name, value in sums.items()
     }
     return means, bad, batch
+
+
+def _repeat_eagerly(
+    update: Callable[..., tuple[dict[str, tf.Tensor], tf.Tensor, Any]],
+    times: int,
+    arguments: tuple[tf.Tensor, ...],
+) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+    """The same in Python, so that a debugger can step through the updates."""
+    reports = []
+    for number in range(times):
+        report, bad, batch = update(tf.constant(number), *arguments)
+        reports.append(report)
+        if int(bad) >= 0:
+            break
+    means = {
+        name: tf.add_n([report[name] for report in reports]) / len(reports) for name in report
+    }
+    return means, bad, batch
+
+
+@contextlib.contextmanager
+def _in_graphs() -> Iterator[None]:
+    """Traces functions, also where `tf.config.run_functions_eagerly` was asked for."""
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
 
 
 def _empty(spec: tf.TensorSpec) -> tf.Tensor:

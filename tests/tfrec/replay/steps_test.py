@@ -87,6 +87,21 @@ def test_at_most_half_of_a_batch_is_synthetic(batch):
     assert max(shares) == batch // 2
 
 
+@pytest.mark.parametrize("batch", [1, 2, 7, 64])
+def test_the_limit_holds_for_each_of_several_batches(batch):
+    ring = replay(synthetic_capacity=40)
+    ring.add(numbered([1]))
+    ring.add_synthetic(numbered(range(100, 140), synthetic=True), tf.fill([40], True))
+    sample = tf.function(lambda number: ring.sample([number, batch], tf.constant([0, 1])))
+    drawn = sample(tf.constant(30))
+    assert drawn.state.shape == (30, batch, 2) and drawn.reward.shape == (30, batch)
+    # 40 of 41 rows are synthetic, so nearly every batch takes all that it may.
+    shares = drawn.synthetic.numpy().sum(axis=1)
+    assert shares.max() == batch // 2
+    assert shares.mean() >= 0.9 * (batch // 2)
+    np.testing.assert_array_equal(drawn.state[..., 0].numpy() >= 100, drawn.synthetic)
+
+
 def test_below_half_every_row_is_as_likely():
     ring = replay(capacity=30, synthetic_capacity=10)
     ring.add(numbered(range(30)))

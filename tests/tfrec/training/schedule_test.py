@@ -36,8 +36,13 @@ def test_a_rate_falls_along_half_a_cosine():
     np.testing.assert_array_equal(schedule.annealed(2.0, 1.0, shares), [2.0] * 4)
 
 
+@pytest.mark.parametrize("eagerly", [False, True])
 @pytest.mark.parametrize("times, bad_at, made", [(3, 99, 3), (3, 2, 2), (1, 99, 1), (1, 1, 1)])
-def test_updates_repeat_until_one_goes_bad_and_report_means(times, bad_at, made):
+def test_updates_repeat_until_one_goes_bad_and_report_means(
+    request, times, bad_at, made, eagerly
+):
+    request.addfinalizer(lambda: tf.config.run_functions_eagerly(False))
+    tf.config.run_functions_eagerly(eagerly)
     count = tf.Variable(0)
 
     @tf.function

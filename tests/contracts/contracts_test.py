@@ -1,0 +1,418 @@
+"""What every registered method promises, for each of them: real learners, built as a run does.
+
+1. Every trainable variable moves within the first units.
+2. A run that is resumed by a fresh learner ends bit for bit as one that was not stopped.
+3. The same seed gives the same run, another seed another run.
+4. A loss that is not finite ends the run, names the tensor, leaves the whole batch behind, and
+   changes no variable of the learner.
+5. Items that may not repeat do not, in acting, exploring and bootstrapping.
+6. Seeds are set before anything is built.
+7. At most half of each batch is synthetic.
+
+Dyna-Q is outside of 7: the paper fixes its share of simulated steps, (K - 1) / K.
+"""
+
+import ast
+import gc
+import itertools
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from launch import live, methods
+from tests.contracts import cases
+from tfgoalrec import acting
+from tfimrl import agent as imrl_agent
+from tfimrl import causal_graph, imrl_method
+from tfrec import types
+from tfrec.replay.transitions import TransitionReplay
+from tfrec.simulators import public_playing, session
+from tfrec.training import checkpoint, finite, loop
+from tfrec.training import run as runs
+
+UNITS = 2  # before the checkpoint, and as many after it
+SEED, OTHER_SEED = 3, 4
+
+# Methods that recommend items have no form for VirtualTB's continuous action, and say so.
+REFUSED = [("slateq", "virtualtb"), ("deers", "virtualtb"), ("tpgr", "virtualtb")]
+# Configurations of IMRL that no registered method has, with parts of their own.
+VARIANTS = {
+    "learned": {"augmentation": "learned"},
+    "faithful": {"mode": "faithful"},
+    "forward": {"successor": "forward"},
+}
+
+# Trainable variables that rightly stay where they are, by path.
+STILL: dict[str, str] = {}
+# Variables that a unit changes before or beside its updates.
+BESIDE_UPDATES = (
+    "generator",  # every draw
+    "replay",  # rows are added by play; a prioritized draw counts itself
+    "stretch",  # the last rollout of methods that learn on policy
+    "simulated",  # Dyna-Q's planned steps, added while the batch is drawn
+    "drawn", "order",  # the place in a shuffled pass over the replay
+    "learning_rate",  # set by the schedule at the start of a unit
+    "epsilon",  # exploration, by the schedule
+    "_state", "_user", "_begun", "steps", "sessions", "unit",  # play
+    "seen",  # what augmentation reports of a rollout
+    "together",  # KGRL's counts of items that go together, from play
+)  # fmt: skip
+
+
+def _cases():
+    for name in methods.METHODS:
+        # Only GoalRec-off learns from the log alone by nature; others in their play.
+        place = "world" if methods.get(name).plays else "log"
+        yield cases.catalogue(name, place)
+    for place, name in itertools.product(live.SIMULATORS, live.METHODS):
+        if (name, place) not in REFUSED:
+            case = cases.live_case(name, place)
+            # The same code as in RecSim, but for the shape of observations and actions; and
+            # an ablation has no part that IMRL lacks.
+            often = place == "recsim" and name not in ("imrl_e", "imrl_a", "imrl_kl")
+            yield case if often else _slow(case)
+    for variant, changes in VARIANTS.items():
+        yield _slow(cases.live_case("imrl", "recsim", variant, **changes))
+
+
+def _slow(case):
+    return pytest.param(case, marks=pytest.mark.slow)
+
+
+def _id(case):
+    return case.id
+
+
+class Story:
+    """A learner of a case that ran without a stop, with the states on its way."""
+
+    def __init__(self, case, folder):
+        self.case, self.folder = case, folder
+        self.learner = case.build(SEED)
+        self.start = self._keep("start")
+        self.middle = self._run("middle")
+        self.end = self._run("end")
+
+    def back_to(self, state, learner=None):
+        """Restores a kept state, into the learner or another one."""
+        checkpoint.read(self.folder / state, learner or self.learner)
+
+    def _run(self, state):
+        for _ in range(UNITS):
+            self.learner.advance()
+        return self._keep(state)
+
+    def _keep(self, state):
+        checkpoint.write(self.folder / state, self.learner, {})
+        return cases.values(self.learner)
+
+
+@pytest.fixture(scope="module", params=list(_cases()), ids=_id)
+def story(request, tmp_path_factory):
+    yield Story(request.param, tmp_path_factory.mktemp("story"))
+    tf_keras.backend.clear_session()
+    gc.collect()
+
+
+def test_every_trainable_variable_moves(story):
+    paths = cases.trainable(story.learner)
+    assert paths
+    still = {p for p in paths if (story.start[p] == story.end[p]).all()}
+    assert still == {p for p in paths if any(re.search(known, p) for known in STILL)}
+    assert all(np.isfinite(story.end[p]).all() for p in paths)
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(story):
+    fresh = story.case.build(SEED)
+    story.back_to("middle", fresh)
+    for _ in range(UNITS):
+        fresh.advance()
+    _assert_same(cases.values(fresh), story.end)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(story, tmp_path):
+    _assert_same(cases.values(story.case.build(SEED)), story.start)
+    story.back_to("start")
+    for _ in range(UNITS):
+        story.learner.advance()
+    _assert_same(cases.values(story.learner), story.middle)
+
+    other = story.case.build(OTHER_SEED)
+    paths = cases.trainable(other)
+    others = cases.values(other)
+    assert any((others[p] != story.start[p]).any() for p in paths)
+    generators = [p for p in story.start if "generator" in p]
+    assert generators and any((others[p] != story.start[p]).any() for p in generators)
+    # The same graph from the other seed's state: another run.
+    checkpoint.write(tmp_path / "other", other, {})
+    checkpoint.read(tmp_path / "other", story.learner)
+    for _ in range(UNITS):
+        story.learner.advance()
+    after = cases.values(story.learner)
+    assert all((after[p] != story.middle[p]).any() for p in paths if after[p].size > 8)
+
+
+def test_a_weight_that_is_not_finite_stops_the_run_and_leaves_its_batch(
+    story, tmp_path, capsys
+):
+    story.back_to("middle")
+    # A weight that learns, and that does not choose the actions which play stores.
+    elsewhere = re.compile("slow|target|averaged|attention|actor|policy")
+    learned = cases.trainable(story.learner)
+    path, variable = next((p, v) for p, v in learned.items() if not elsewhere.search(p))
+    variable.assign(tf.fill(variable.shape, np.nan))
+    before = cases.values(story.learner)
+    name, arrays = _stopped(story.learner, tmp_path, capsys)
+    after = cases.values(story.learner)
+    changed = [p for p in after if not np.array_equal(after[p], before[p], equal_nan=True)]
+    assert [p for p in changed if not _beside_updates(p)] == []
+    # What was stored and drawn is as it was: the weight alone was not finite.
+    read = [p for p in arrays if not re.search("returns|value", p)]  # V(s) is the weight's
+    assert read and all(np.isfinite(arrays[p]).all() for p in read), path
+
+    # The update repeats from the file, and is sound with sound weights.
+    assert _repeated(story.learner, arrays) == name
+    story.back_to("middle")
+    if all(np.isfinite(value).all() for value in arrays.values()):
+        assert _repeated(story.learner, arrays) is None
+
+
+def test_a_reward_that_is_not_finite_stops_the_run_and_stays_in_the_batch(
+    story, tmp_path, capsys
+):
+    story.back_to("middle")
+    stored = _stored_reward(story.learner)
+    if stored is None:
+        pytest.skip("learns on policy: it stores no rewards")
+    reward = stored.numpy()
+    reward[1::4] = np.nan
+    stored.assign(reward)
+    name, arrays = _stopped(story.learner, tmp_path, capsys)
+    rewards = [p for p in arrays if re.search(r"(reward|label|measurement)$", p)]
+    wrong = [np.isnan(arrays[p].reshape(len(arrays[p]), -1)).any(axis=1) for p in rewards]
+    assert any(rows.any() and not rows.all() for rows in wrong)
+    assert _repeated(story.learner, arrays) == name
+    assert all(np.isfinite(v.numpy()).all() for v in cases.trainable(story.learner).values())
+
+
+def test_the_causal_graph_s_batch_is_left_too(tmp_path, capsys):
+    learner = cases.live_case("imrl", "recsim", **VARIANTS["learned"]).build(SEED)
+    attention = learner.method.augmentation.attention
+    attention.trainable_variables[0].assign_add(
+        tf.fill(attention.trainable_variables[0].shape, np.nan)
+    )
+    before = cases.values(attention)
+    name, arrays = _stopped(learner, tmp_path, capsys)
+    assert name == "graph loss"
+    for path, value in cases.values(attention).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+    batch = causal_graph.Batch(
+        *(tf.constant(arrays[f"graph.{field}"]) for field in causal_graph.Batch._fields)
+    )
+    assert batch.state.shape == (learner.method.config.mask_batch, 41)
+    assert attention.checked[int(attention.update(batch)[1])] == name
+
+
+@pytest.mark.parametrize("place", ["world", "log"])
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_items_that_may_not_repeat_do_not(name, place):
+    learner = cases.catalogue(name, place).build(SEED)
+    log = cases.log()
+    observation = types.Observation(
+        tf.constant(log.history_item),
+        tf.constant(log.history_feedback),
+        tf.zeros([40], tf.int32),
+    )
+    rng = np.random.default_rng(1)
+    blocked = rng.random((40, cases.SPEC.num_candidates)) < 0.9
+    blocked[:, 2] = False
+    turn = session.Turn(observation, tf.constant(blocked), None, tf.constant([1, 2]))
+    for policy in _policies(learner):
+        item = policy(turn).numpy()
+        assert not blocked[np.arange(40), item - 1].any()
+        assert len(set(item)) > 1
+
+
+BOOTSTRAPPING = ("dyna_q", "rainbow", "td3")
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("place", ["world", "log"])
+@pytest.mark.parametrize("name", BOOTSTRAPPING)
+def test_what_is_bootstrapped_from_may_be_shown(name, place, repeats):
+    learner = cases.catalogue(name, place, repeats).build(SEED)
+    assert isinstance(learner.replay, TransitionReplay)
+    drawn = learner.replay.sample(64, tf.constant([1, 2]))
+    assert (drawn.next_blocked is None) == repeats
+    if repeats:
+        return
+    log, history = cases.log(), cases.SPEC.history_length
+    slot, step = np.divmod(drawn.cell.numpy(), cases.SPEC.max_steps)
+    for row in range(64):
+        after = min(step[row] + learner.replay.n_steps, log.length[slot[row]])
+        shown = np.zeros(cases.SPEC.num_candidates, bool)
+        shown[log.item[slot[row], :after] - 1] = True
+        np.testing.assert_array_equal(drawn.next_blocked[row], shown)
+        last = drawn.next_observation.history_item[row, history - 1]
+        assert shown[int(last) - 1]
+
+
+def test_every_method_that_bootstraps_is_among_them():
+    found = {
+        name
+        for name in methods.METHODS
+        if isinstance(cases.catalogue(name, "log").build(SEED).replay, TransitionReplay)
+    }
+    assert found == set(BOOTSTRAPPING)
+
+
+def test_the_items_of_a_slate_differ(story):
+    if not story.case.live or cases.simulator_of(story.case.place).slate_size < 2:
+        pytest.skip("no slates")
+    story.back_to("middle")
+    simulator, method = cases.simulator_of(story.case.place), story.learner.method
+    state = simulator.reset(200, tf.constant([1, 2]))
+    turn = public_playing.turn_of(simulator, state, tf.constant([3, 4]))
+    for slate in (method.explore(turn).action, method.greedy(turn)):
+        assert slate.shape == (200, simulator.slate_size)
+        assert (np.diff(np.sort(slate, axis=1), axis=1) > 0).all()
+
+
+def test_at_most_half_of_each_batch_is_synthetic(story):
+    method = getattr(story.learner, "method", None)
+    if not isinstance(method, imrl_method.ImrlMethod):
+        pytest.skip("makes no synthetic steps")
+    story.back_to("end")
+    real, synthetic = int(method.replay.size), int(method.replay.synthetic_size)
+    shares = method.batches(16).synthetic.numpy().mean(axis=1)
+    assert shares.shape == (16,) and shares.max() <= 0.5
+    if story.case.config.augmentation == "none" or story.case.place == "recogym":
+        assert synthetic == 0  # RecoGym's true graph allows no exchange
+    else:
+        # They outnumber real rows by so many that each batch could have more than half.
+        assert synthetic > 2 * real
+        assert shares.min() > 0.4
+
+
+@pytest.mark.parametrize(("name", "place"), REFUSED)
+def test_a_method_without_a_continuous_form_says_so(name, place):
+    with pytest.raises(ValueError, match="recommends items; .* asks for a continuous action"):
+        cases.live_case(name, place).build(SEED)
+
+
+def test_launch_scripts_build_seeded():
+    """Whatever makes a learner in `launch` does so inside `runs.seeded`."""
+    makers = {"make", "_learner", "GoalRecAgent", "ImrlMethod"}
+    builds = 0
+    for path in sorted((pathlib.Path(__file__).parents[2] / "launch").glob("*.py")):
+        tree = ast.parse(path.read_text())
+        assert not [n for n in ast.walk(tree) if _called(n) in ("set_random_seed", "set_seed")]
+        trains = any(_called(n) == "train" for n in ast.walk(tree))
+        seeded = [
+            inner
+            for node in ast.walk(tree)
+            if _called(node) == "seeded"
+            for inner in ast.walk(node)
+            if _called(inner) in makers
+        ]
+        bare = [n for n in ast.walk(tree) if _called(n) in makers and n not in seeded]
+        if trains:
+            builds += len(seeded)
+            # `_learner` of experiments, called seeded, makes one itself.
+            allowed = 1 if path.stem == "experiments" else 0
+            assert len(bare) <= allowed, f"{path.name}: line {[n.lineno for n in bare]}"
+    assert builds >= 4
+
+
+def test_seeds_are_set_before_anything_is_built():
+    drawn = [
+        runs.seeded(seed, lambda: (np.random.rand(), float(tf.random.uniform([]))), False)
+        for seed in (1, 1, 2)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert not hasattr(runs.Run, "set_seeds")
+
+
+def _called(node):
+    """The last name of what a call calls."""
+    if not isinstance(node, ast.Call):
+        return None
+    function = node.func
+    return getattr(function, "attr", getattr(function, "id", None))
+
+
+def _assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for path, value in found.items():
+        np.testing.assert_array_equal(value, expected[path], err_msg=path)
+
+
+def _beside_updates(path):
+    return any(part in path for part in BESIDE_UPDATES)
+
+
+def _stopped(learner, folder, capsys):
+    """The tensor that the run named, and the arrays that it left."""
+    run = runs.Run.open(folder / "run", {}, SEED)
+    with pytest.raises(SystemExit) as stop:
+        loop.train(learner, run, 100, save_every=100)
+    assert stop.value.code == loop.EXIT_NON_FINITE
+    (path,) = run.directory.glob("non_finite-*.npz")
+    error = capsys.readouterr().err
+    name = re.search(r"unit \d+: (.*) is not finite", error)[1]
+    assert str(path) in error and name in _checked(learner)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    assert arrays
+    return name, arrays
+
+
+def _checked(learner):
+    for part in (learner, getattr(learner, "method", None), getattr(learner, "agent", None)):
+        if hasattr(part, "checked"):
+            return list(part.checked)
+    raise AssertionError("it checks nothing")
+
+
+def _repeated(learner, arrays):
+    """The first tensor that is not finite when the update is made again, or None."""
+    part = getattr(learner, "method", learner)
+    if isinstance(part, imrl_method.ImrlMethod):
+        stored = {k.removeprefix("agent."): v for k, v in arrays.items() if "agent." in k}
+        rows = tf.nest.map_structure(lambda x: x[0], part.batches(1))
+        number = rows.reward.shape[0]
+        like = imrl_agent.ImrlBatch(rows, tf.zeros([number]), tf.zeros([number, 1]))
+        batch = finite.packed(stored, like)
+        bad = part.agent._gradients(*batch)[0]
+    else:
+        number = [tf.constant(0)] if learner is not part else []
+        _, bad = part.update_on(finite.packed(arrays, part.sample(*number)))
+    return _checked(learner)[int(bad)] if int(bad) >= 0 else None
+
+
+def _stored_reward(learner):
+    replay = getattr(getattr(learner, "method", learner), "replay", None)
+    if replay is None:
+        return None
+    if hasattr(replay, "sessions"):
+        return replay.sessions.label
+    if hasattr(replay, "columns"):
+        return replay.columns["reward"]
+    return replay.label if hasattr(replay, "label") else replay.reward
+
+
+def _policies(learner):
+    """What acts and what explores."""
+    yield learner.policy()
+    if hasattr(learner, "explore"):
+        for epsilon in (0.0, 0.5, 1.0):
+            yield learner.explore(tf.constant(epsilon))
+        return
+    config, model = learner.agent.config, learner.agent.averaged
+    goal = tf.repeat(tf.constant(next(iter(learner.agent.named_goals.values())))[None], 40, 0)
+    for epsilon in (0.0, 0.5, 1.0):
+        yield acting.explore(model, tf.cast(goal, tf.float32), epsilon, config.action_pool)
