@@ -26,7 +26,6 @@ import rich
 from launch import experiments, figures, flags, reproduction
 from launch.pool import Job, Pool
 from tfrec import outputs
-from tfrec.errors import UserError
 from tfrec.training.options import Options, option
 
 
@@ -73,9 +72,6 @@ flags.define(ReproduceConfig)
 
 def main(_):
     config = flags.read(ReproduceConfig)
-    unknown = sorted(set(config.table) - set(experiments.ENVIRONMENTS))
-    if unknown:
-        raise UserError(f"--table={unknown[0]}: expected 1, 2 or 3")
     out = pathlib.Path(config.out or f"runs/reproduction-{config.scale}")
     outputs.check_folder(out)
     jobs = config.jobs or os.cpu_count() or 1

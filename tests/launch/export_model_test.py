@@ -91,8 +91,11 @@ def test_a_policy_is_exported_with_its_results(tmp_path, capsys):
     "arguments, message",
     [
         (["--agent=nowhere"], "nowhere: no agent here"),
-        (["--agent=a", "--version=0"], "version 0: expected a number from 1"),
-        (["--agent=a", "--table=int4"], "table 'int4': expected float32, bfloat16, int8"),
+        (["--agent=a", "--version=0"], "--version=0: version is 0; expected 1 to"),
+        (
+            ["--agent=a", "--table=int4"],
+            "--table=int4: value should be one of <float32|bfloat16|int8>",
+        ),
         (["--agent=a", "--results=none.json"], "--results=none.json: expected the results"),
         (["--agent=a", "--shortlist=5"], "shortlist 5: this agent's head is bilinear"),
         (["--agent=a", "--policy=b"], "give --agent or --policy"),

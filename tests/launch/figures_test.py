@@ -124,7 +124,7 @@ def test_virtual_taobao_is_skipped_aloud(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--figure=4",), "--figure=4: expected 2 or 3"),
+        (("--figure=4",), "--figure=4: figure is (4,); expected elements of 2 to 3"),
         (("--figure=2", "--simulators=recsym"), "--simulators=recsym: expected some of"),
         (("--figure=2", "--methods=imrls"), "no method 'imrls'"),
     ],

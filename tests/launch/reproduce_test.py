@@ -145,7 +145,7 @@ def test_cells_that_were_not_run_are_shown_as_such(finished, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--table=4",), "--table=4: table is (4,); expected each to be 1 to 3"),
+        (("--table=4",), "--table=4: table is (4,); expected elements of 1 to 3"),
         (("--methods=rainbows",), "no method 'rainbows'"),
     ],
 )

@@ -60,7 +60,7 @@ def test_it_serves_until_a_signal_and_exits_with_0(folder, number, capsys, monke
     [
         (["--model=absent"], "absent: nothing to serve"),
         (["--config=absent"], "absent: not a models.config"),
-        (["--max_rows=0"], "--max_rows=0: max_rows must be above 0"),
+        (["--max_rows=0"], "--max_rows=0: max_rows is 0; expected at least 1"),
     ],
 )
 def test_mistakes_are_messages(folder, arguments, message, capsys):

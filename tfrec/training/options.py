@@ -137,7 +137,7 @@ def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str:
     if origin is tuple:
         for element in value:
             if expected := _violated(element, arguments[0], metadata):
-                return f"each to be {expected}"
+                return f"elements of {expected}"
         if len(value) < metadata.get("min_length", 0):
             return f"a list of at least {metadata['min_length']}"
         if metadata.get("distinct") and len(set(value)) < len(value):

@@ -78,7 +78,7 @@ class Bounded(options.Options):
         ("dropout", 1.0, "dropout is 1.0; expected at least 0, below 1"),
         ("rate", 0.0, "rate is 0.0; expected above 0, at most 1"),
         ("rate", math.inf, "rate is inf; expected a finite number, above 0, at most 1"),
-        ("widths", (8, 0), r"widths is \(8, 0\); expected each to be at least 1"),
+        ("widths", (8, 0), r"widths is \(8, 0\); expected elements of at least 1"),
         ("widths", (), r"widths is \(\); expected a list of at least 1"),
         ("names", ("a", "b", "a"), "expected each once; 'a' is repeated"),
         ("version", 0, "version is 0; expected 1 to 9223372036854775807"),
