@@ -248,7 +248,10 @@ def test_copies_of_an_original_play_different_users(name):
     assert len(np.unique(user, axis=0)) == 3
 
 
-@pytest.mark.parametrize("slate", [0, 11])
-def test_sizes_that_make_no_sense(slate):
-    with pytest.raises(ValueError, match=f"slate={slate}; expected 1 to candidates=10"):
+@pytest.mark.parametrize(
+    ("slate", "message"),
+    [(0, "slate is 0; expected at least 1"), (11, "slate=11; expected 1 to candidates=10")],
+)
+def test_sizes_that_make_no_sense(slate, message):
+    with pytest.raises(ValueError, match=message):
         recsim.InterestEvolution(recsim.InterestEvolutionConfig(slate=slate))
