@@ -62,8 +62,9 @@ def policies(
         "popularity": controls.popularity(data.episodes("train"), candidates),
         "myopic": controls.greedy(world, reward),
     }
-    if _is_solvable(world):
-        found["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))
+    exact = _solvable(world)
+    if exact is not None:
+        found["optimum"] = embedded.optimal_policy(embedded.solve(exact, reward))
     else:
         found["exit_averse"] = _exit_averse(data, world, reward, seed)
     return found
@@ -76,17 +77,21 @@ def optima(world: session.World, spec: types.DataSpec) -> dict[str, session.Poli
       world: the environment.
       spec: names of the feedback columns.
     """
-    if not _is_solvable(world):
+    exact = _solvable(world)
+    if exact is None:
         return {}
     weights = np.eye(len(spec.feedback))
     return {
-        name: embedded.optimal_policy(embedded.solve(world, weight))
+        name: embedded.optimal_policy(embedded.solve(exact, weight))
         for name, weight in zip(spec.feedback_names, weights, strict=True)
     }
 
 
-def _is_solvable(world: session.World) -> bool:
-    return isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates
+def _solvable(world: session.World) -> embedded.EmbeddedWorld | None:
+    """The world itself if value iteration solves it, else None."""
+    if isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates:
+        return world
+    return None
 
 
 def _exit_averse(

@@ -142,10 +142,10 @@ def main(_):
     print(controls.note(table))
     for name, share in shares.items():
         print(f"{name}: {_percent(share)} of the way from random to the optimum")
-    for column, found in list(shares_by_column.items())[1:]:  # the first is the reward
-        best = by_goal[f"optimum, goal {column}"][column]["mean"]
-        print(f"{column}, whose own optimum is {best:.4g} a session:")
-        for name, share in found.items():
+    for column, column_shares in list(shares_by_column.items())[1:]:  # the first is the reward
+        most = by_goal[f"optimum, goal {column}"][column]["mean"]
+        print(f"{column}, whose own optimum is {most:.4g} a session:")
+        for name, share in column_shares.items():
             earned = (by_goal | table)[name][column]["mean"]
             print(f"  {name}: {earned:.4g}, {_percent(share)} of the way from random")
     print(f"report: {out / 'report.html'}")
