@@ -16,7 +16,8 @@ _COLOURS = {
     "imrl": "#0072B2", "imrl_e": "#E69F00", "imrl_a": "#009E73", "imrl_kl": "#CC79A7",
     "imrl_ea": "#D55E00", "sac": "#882255", "td3": "#666633", "ddpg": "#56B4E9",
     "slateq": "#332288", "reinforce": "#AA4499", "deers": "#117733", "kgrl": "#DDCC77",
-    "tpgr": "#88CCEE", "pgpr": "#661100",
+    "tpgr": "#88CCEE", "pgpr": "#661100", "imrl_e_copies": "#000000",
+    "imrl_e_one": "#44AA99", "imrl_e_learned": "#999933",
 }  # fmt: skip
 _CONTROLS = {
     "random": "random",

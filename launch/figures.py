@@ -21,10 +21,11 @@ from tfrec.errors import UserError
 from tfrec.training import options
 
 ABLATIONS = ("imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea")
+AUGMENTATION_CONTROLS = ("imrl_e_copies", "imrl_e_one", "imrl_e_learned")
 METHODS = {
     2: ("imrl", "imrl_ea", "sac", "td3", "ddpg", "slateq", "reinforce", "deers", "kgrl",
         "tpgr", "pgpr"),
-    3: ABLATIONS,
+    3: (*ABLATIONS, *AUGMENTATION_CONTROLS),
 }  # fmt: skip
 # The paper's figure 3 is VirtualTB alone; the others are asked for with --simulators.
 SHOWN_IN = {2: ("virtualtb", "recogym", "recsim"), 3: ("virtualtb",)}

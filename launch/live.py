@@ -184,6 +184,14 @@ METHODS: dict[str, _Known] = {
     "imrl_a": _imrl("IMRL-A (no augmentation)", augmentation="none"),
     "imrl_kl": _imrl("IMRL-KL (our reading)", exploration="kl"),
     "imrl_ea": _imrl("neither: our SAC", exploration="entropy", augmentation="none"),
+    # Controls of augmentation, without empowerment.
+    "imrl_e_copies": _imrl(
+        "IMRL-E, copies without an exchange", exploration="entropy", augmentation="copies"
+    ),
+    "imrl_e_one": _imrl("IMRL-E, one copy (Algorithm 1)", exploration="entropy", copies=1),
+    "imrl_e_learned": _imrl(
+        "IMRL-E, learned graph", exploration="entropy", augmentation="learned"
+    ),
     "sac": _baseline("SAC (TF-Agents)", "sac"),
     "td3": _baseline("TD3", "td3"),
     "ddpg": _baseline("DDPG", "ddpg"),

@@ -24,6 +24,7 @@ from tfrec.training import schedule
 from tfrec.training.options import option
 
 _NONE = "none"
+_COPIES = "copies"
 _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "updates")]
 
 
@@ -31,10 +32,11 @@ _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "up
 class OnlineImrlConfig(ImrlConfig):
     """The agent's numbers, and those of augmentation while it plays. All ours."""
 
-    augmentation: Literal["learned", "heuristic", "true", "none"] = option(
+    augmentation: Literal["learned", "heuristic", "true", "copies", "none"] = option(
         "learned",
         "the graph that says what may be exchanged: learned by attention as play goes on, "
-        "heuristic or true, see tfimrl/knowledge.py; none makes up nothing (IMRL-A)",
+        "heuristic or true, see tfimrl/knowledge.py; copies repeats the informative steps "
+        "without an exchange (a control); none adds no steps (IMRL-A)",
     )
     partner: Literal["uniform", "nearest"] = option(
         "uniform", "second step of a pair: uniform, or nearest users'"
@@ -145,10 +147,10 @@ class Augmentation(tf.Module):
                 units=config.mask_units, heads=config.mask_heads
             )
             self.attention = causal_graph.SetAttention(sizes, known.slots, seed)
-        elif config.augmentation not in known.graphs:
+        elif config.augmentation not in (*known.graphs, _COPIES):
             raise ValueError(
                 f"augmentation is {config.augmentation}: no such graph is known of "
-                f"{type(simulator).__name__}; expected learned, none"
+                f"{type(simulator).__name__}; expected learned, copies, none"
                 + "".join(f", {name}" for name in known.graphs)
             )
         if known.ask is not None:
@@ -180,19 +182,22 @@ class Augmentation(tf.Module):
         order = tf.argsort(tf.random.stateless_uniform(tf.shape(rows), seeds[3]))
         rows = tf.repeat(tf.gather(rows, order[: config.pairs]), config.copies)
         first = tf.nest.map_structure(lambda column: tf.gather(column, rows), steps)
-        pairs = tf.shape(rows)[0]
-        second, found = self._partners(first, pairs, seeds)
-        made = counterfactual.augment(
-            first,
-            second,
-            self.influence,
-            known.slots,
-            seeds[2],
-            threshold=config.mask_threshold,
-        )
+        if config.augmentation == _COPIES:
+            valid = tf.fill(tf.shape(rows), True)
+            synthetic = first._replace(synthetic=valid)
+        else:
+            second, found = self._partners(first, tf.shape(rows)[0], seeds)
+            made = counterfactual.augment(
+                first,
+                second,
+                self.influence,
+                known.slots,
+                seeds[2],
+                threshold=config.mask_threshold,
+            )
+            synthetic, valid = made.steps, made.valid & found
         warm = self.warm()
-        valid = made.valid & found
-        self._replay.add_synthetic(made.steps, valid & warm)
+        self._replay.add_synthetic(synthetic, valid & warm)
         seen = {
             "informative": tf.reduce_mean(tf.cast(triggered, tf.float32)),
             "threshold": limit,
@@ -200,7 +205,7 @@ class Augmentation(tf.Module):
             "warm": tf.cast(warm, tf.float32),
         }
         if known.ask is not None:
-            seen |= self._errors(first, made.steps, valid)
+            seen |= self._errors(first, synthetic, valid)
         for name, value in seen.items():
             self.seen[name].assign(value)
 

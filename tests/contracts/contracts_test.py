@@ -23,7 +23,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from launch import live, methods
+from launch import figures, live, methods
 from tests.contracts import cases
 from tfgoalrec import acting
 from tfimrl import agent as imrl_agent
@@ -42,6 +42,7 @@ REFUSED = [("slateq", "virtualtb"), ("deers", "virtualtb"), ("tpgr", "virtualtb"
 # Configurations of IMRL that no registered method has, with parts of their own.
 VARIANTS = {
     "learned": {"augmentation": "learned"},
+    "copies": {"augmentation": "copies"},
     "faithful": {"mode": "faithful"},
     "forward": {"successor": "forward"},
 }
@@ -68,7 +69,9 @@ def _cases():
         # Only GoalRec-off learns from the log alone by nature; others in their play.
         place = "world" if methods.get(name).plays else "log"
         yield cases.catalogue(name, place)
-    for place, name in itertools.product(live.SIMULATORS, live.METHODS):
+    # The controls of augmentation are among the variants.
+    names = [name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS]
+    for place, name in itertools.product(live.SIMULATORS, names):
         if (name, place) not in REFUSED:
             case = cases.live_case(name, place)
             # The same code as in RecSim, but for the shape of observations and actions; and

@@ -117,7 +117,7 @@ def test_virtual_taobao_is_skipped_aloud(tmp_path, capfd):
     out = tmp_path / "out"
     assert flags.call("launch.reproduce", ("--figure=3", f"--out={out}")) == 0
     said = capfd.readouterr().out
-    assert "VirtualTB is skipped, 6 cells" in said and "0 of 6 cells are done" in said
+    assert "VirtualTB is skipped, 9 cells" in said and "0 of 9 cells are done" in said
     assert "| IMRL | not run |" in (out / "figure3.md").read_text()
 
 

@@ -106,6 +106,18 @@ def test_only_rewarded_steps_are_made_up(played):
     assert said[0]["augmentation/threshold"] < said[2]["augmentation/threshold"] <= 4
 
 
+def test_copies_are_the_informative_steps_themselves():
+    learning = learner(augmentation="copies", copies=3)
+    said = [learning.advance() for _ in range(2)]
+    made, real = rows(learning.method.replay, True), rows(learning.method.replay)
+    count = sum(30 * s["augmentation/informative"] for s in said)
+    assert len(made.reward) == pytest.approx(3 * count) and count > 0
+    for state, action, reward in zip(made.state, made.action, made.reward, strict=True):
+        same = (real.state == state).numpy().all(1) & (real.action == action).numpy().all(1)
+        assert reward in real.reward.numpy()[same]
+    assert all(s["augmentation/augmented"] == 1 for s in said)
+
+
 def test_learning_begins_after_the_warm_up(played):
     _, said = played
     assert [s["q_loss"] > 0 for s in said] == [False, True, True]
