@@ -126,7 +126,9 @@ def test_a_baseline_of_other_data_is_refused_beside_an_agent_that_fits(
 ):
     data, folder = storage.PreparedData.open(tuesday), tmp_path / "baseline"
     method = methods.get("wide_and_deep")
-    config = method.config(embedding=4, hidden=8, batch=16, replay_sessions=64)
+    config = method.config(
+        embedding=4, hidden=8, batch=16, replay_sessions=64, sessions_per_round=64
+    )
     log = data.episodes("train")
     vectors = methods.item_vectors(config, log, data.spec)
     learner = method.make(config, data.spec, log, None, vectors, 0)

@@ -61,6 +61,7 @@ def test_what_a_run_leaves(run, embedded_data):
     assert about["about"] == {
         "method": "wide_and_deep", "data": data.fingerprint, "split": data.manifest["split"],
         "world": "truth", "world_fingerprint": truth.fingerprint, "seed": 0,
+        storage.UNTRAINED: 0,
     }  # fmt: skip
     assert methods.load(run / "agent").spec == data.spec
 
@@ -99,7 +100,10 @@ def test_a_baseline_is_evaluated_beside_goalrec(run, goalrec, tmp_path):
     ]) == 0  # fmt: skip
     document = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {"wide_and_deep", "goalrec", "random", "optimum"} <= document["policies"].keys()
-    assert all(name.startswith("goalrec, goal") for name in document["goals"])
+    assert all(
+        name.startswith(("goalrec, goal", "optimum, goal")) for name in document["goals"]
+    )
+    assert "wide_and_deep" in document["share_of_optimum_by_column"]["watch_seconds"]
     assert (tmp_path / "out" / "report.html").exists()
 
 

@@ -112,7 +112,7 @@ def test_declared_measurements_and_goals(embedded_data, narrow, tmp_path):
         (["--goals=a = 1*click@9"], "--goals: goal names 'click@9'; the measurements are"),
         (["--goals=a = 1*click@0,a = 1*exit@0"], "goal 'a' is given twice"),
         (["--goals=a/b = 1*click@0"], "goal name 'a/b': expected a letter"),
-        (["--measurements=exit@0,exit@0"], "--measurements: measurement 'exit@0' is given tw"),
+        (["--measurements=exit@0,exit@0"], "--measurements=exit@0,exit@0: measurements is"),
         (["--goals=a = 0*click@0"], "--goals: goal {'click@0': 0.0} weighs nothing"),
         (
             [
