@@ -6,7 +6,8 @@
 # make clean   removes .venv, runs/demo and caches
 #
 # PYTHON=/path/to/python3.12 picks the interpreter that .venv is made of (3.11, 3.12 or 3.13;
-# by default the first of these that runs). WORKERS=4 sets the test processes.
+# by default the first of these that runs). WORKERS=4 sets the test processes. MARKS= runs the
+# exhaustive tests too: the contracts of every method in every simulator.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,6 +17,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --no-deps
 WORKERS ?= 2
+MARKS ?= not exhaustive
 PYTHON ?=
 
 .PHONY: help setup demo test lint build clean
@@ -32,7 +34,7 @@ demo: $(VENV)/.setup
 # tests stay on one worker, in order, so that what they share is built once.
 test: $(VENV)/.setup-dev
 	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
-	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile --durations=15 $(TESTS)
+	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile -m "$(MARKS)" --durations=15 $(TESTS)
 
 lint: $(VENV)/.setup-dev
 	$(RUN) -m ruff check .

@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 # What takes longest starts first, so that no worker is left alone with it at the end.
-LONGEST_FIRST = ("learning", "reliability", "slow")
+LONGEST_FIRST = ("learning", "reliability", "slow", "exhaustive")
 
 
 def pytest_configure(config):

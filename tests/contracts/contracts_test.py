@@ -80,13 +80,13 @@ def _cases():
             # The same code as in RecSim, but for the shape of observations and actions; and
             # an ablation has no part that IMRL lacks.
             often = place == "recsim" and name not in ("imrl_e", "imrl_a", "imrl_kl")
-            yield case if often else _slow(case)
+            yield case if often else _exhaustive(case)
     for variant, changes in VARIANTS.items():
-        yield _slow(cases.live_case("imrl", "recsim", variant, **changes))
+        yield _exhaustive(cases.live_case("imrl", "recsim", variant, **changes))
 
 
-def _slow(case):
-    return pytest.param(case, marks=pytest.mark.slow)
+def _exhaustive(case):
+    return pytest.param(case, marks=pytest.mark.exhaustive)
 
 
 def _id(case):
