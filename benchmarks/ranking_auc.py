@@ -121,6 +121,9 @@ def ours(
             **setting,
             batch=BATCH,
             replay_sessions=len(log.length),
+            sessions_per_round=len(
+                log.length
+            ),  # it does not play; no more than the replay holds
             updates_per_round=max(1, int(log.length.sum()) // BATCH),
             log_rounds=epochs,
         )

@@ -22,12 +22,15 @@ BETWEEN_PACKAGES = {
 }
 
 # Part of tfrec -> the other parts that it may import. Those of FREE_IN_TFREC are free to all.
-FREE_IN_TFREC = {"types", "errors", "keras_version", "names", "outputs", "weights"}
+FREE_IN_TFREC = {
+    "types", "errors", "keras_version", "model_path", "names", "outputs", "weights",
+}  # fmt: skip
 WITHIN_TFREC = {
     "types": set(),
     "errors": set(),
     "keras_version": set(),
     "outputs": set(),
+    "model_path": set(),
     "weights": set(),
     "names": set(),
     "data": set(),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrec import model_path
 from tfrec.errors import UserError
 
 
@@ -53,11 +54,11 @@ def check_saved_model(directory: str | os.PathLike) -> None:
     Raises:
       NonFiniteWeightsError: naming the variable.
     """
-    prefix = pathlib.Path(directory, "variables", "variables")
-    if not prefix.with_name("variables.index").exists():
+    if not pathlib.Path(directory, "variables", "variables.index").exists():
         return
-    reader = tf.train.load_checkpoint(str(prefix))
-    for name, dtype in reader.get_variable_to_dtype_map().items():
-        if dtype.is_floating:
-            readable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
-            check([(readable, reader.get_tensor(name))], str(directory))
+    with model_path.literal(directory) as folder:
+        reader = tf.train.load_checkpoint(f"{folder}/variables/variables")
+        for name, dtype in reader.get_variable_to_dtype_map().items():
+            if dtype.is_floating:
+                readable = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
+                check([(readable, reader.get_tensor(name))], str(directory))

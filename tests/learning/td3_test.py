@@ -68,7 +68,8 @@ def learned(log, discount, **changes):
     config = td3.Td3Config(
         discount=discount, n_steps=1, tau=0.1, learning_rate=3e-3, batch=128,
         embedding=4, units=8, state=16, hidden=32,
-        replay_sessions=2000, log_rounds=5, updates_per_round=120, **changes,
+        replay_sessions=2000, sessions_per_round=2000, log_rounds=5, updates_per_round=120,
+        **changes,
     )  # fmt: skip
     learner = td3.Td3Learner(config, SPEC, log, None, VECTORS, seed=2)
     for _ in range(learner.total_units):

@@ -187,10 +187,11 @@ def trained():
     for _ in range(600):
         state = random.uniform(-1, 1, [128, 4]).astype(np.float32)
         action = random.uniform(-1, 1, [128, 1]).astype(np.float32)
-        batch = (state, action, step(state, action))
-        losses.append(
-            float(update(*(tf.constant(x, tf.float32) for x in batch), tf.ones([128])))
-        )
+        arrays = (state, action, step(state, action), np.ones(128))
+        batch = causal_graph.Batch(*(tf.constant(x, tf.float32) for x in arrays))
+        loss, bad = update(batch)
+        assert int(bad) == -1
+        losses.append(float(loss))
     return model, losses
 
 

@@ -21,8 +21,8 @@ import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import time_step
 
-from tfrec import errors, weights
-from tfrec.serving import files, golden, model_path, numbered, warmup
+from tfrec import errors, model_path, weights
+from tfrec.serving import files, golden, numbered, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import policy as policy_lib
 

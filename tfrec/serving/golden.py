@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tfrec import errors, types
-from tfrec.serving import model_path, requests
+from tfrec import errors, model_path, types
 from tfrec.serving import ranker as ranker_lib
+from tfrec.serving import requests
 
 TOLERANCE = 1e-5  # in standardised units, relative to the largest of an answer if above 1
 _SAME = 1e-6  # scores whose range is below this differ by rounding alone; relative as above

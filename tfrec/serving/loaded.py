@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrec import errors
-from tfrec.serving import asserted, files, model_path, requests
+from tfrec import errors, model_path
+from tfrec.serving import asserted, files, requests
 
 
 class Answer(NamedTuple):

@@ -12,9 +12,9 @@ import tensorflow as tf
 from tf_agents.policies import tf_policy
 from tf_agents.trajectories import policy_step, time_step
 
-from tfrec import errors, weights
+from tfrec import errors, model_path, weights
 from tfrec.data import identity
-from tfrec.serving import decoding, model_path
+from tfrec.serving import decoding
 
 
 class PolicyModel:

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from tfrec.serving import files, model_path, refusal, warmup
+from tfrec import model_path
+from tfrec.serving import files, refusal, warmup
 
 _WARMUP_SECONDS = 120.0  # the first run of each signature optimises its graph
 
