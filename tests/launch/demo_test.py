@@ -58,11 +58,12 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
 
 
 def test_a_step_that_fails_ends_the_demo(tmp_path, capsys):
-    assert flags.call("launch.demo", (f"--out={tmp_path / 'demo'}", "--users=0")) == 2
+    assert flags.call("launch.demo", (f"--out={tmp_path / 'demo'}", "--users=1")) == 2
     said = capsys.readouterr().err
-    assert "error: launch.prepare_data ended with exit code 2" in said
+    assert "error: an interval over users needs at least 2 users" in said
+    assert "error: launch.fit_simulator ended with exit code 2" in said
     assert "Traceback" not in said
-    assert not (tmp_path / "demo").exists()
+    assert not list((tmp_path / "demo").glob("goalrec*"))
 
 
 def test_a_bad_flag_is_a_message(tmp_path, capsys):
