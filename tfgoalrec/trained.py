@@ -109,7 +109,7 @@ class TrainedAgent(tf.Module):
             "measurements": self.measurements.names,
             "frozen_embedding": self.measurements.item_embedding.shape[1],
             "goals": {name: goal.tolist() for name, goal in self.named_goals.items()},
-            "about": self.about,
+            "about": options.resolved(self.about),
             **self.contents(),
         }
         with outputs.replacing_folder(directory) as partial:

@@ -180,6 +180,8 @@ def resolved(config: Any) -> Any:
             return value.item()
         if isinstance(value, pathlib.PurePath):
             return str(value)
+        if isinstance(value, Mapping):  # a dict that TensorFlow wrapped as a module's attribute
+            return dict(value)
         raise TypeError(f"a configuration cannot hold {type(value).__name__}: {value!r}")
 
     return json.loads(json.dumps(config, default=plain))
