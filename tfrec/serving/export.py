@@ -24,6 +24,7 @@ from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import ranker as ranker_lib
+from tfrec.training import options
 
 _NOT_RECORDED = manifest_lib.Metadata()
 
@@ -189,7 +190,7 @@ def _write(
             manifest["table"] |= recall.measure(ranker, signatures["rank"], asked, item_dtype)
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
     manifest["files"] = files.checksums(version)
-    text = json.dumps(manifest, indent=2, ensure_ascii=False)
+    text = json.dumps(options.resolved(manifest), indent=2, ensure_ascii=False)
     (version / files.MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
