@@ -32,10 +32,11 @@ def test_figure_3_is_the_ablations_in_virtual_taobao():
     assert {cell.simulator for cell in cells} == {"virtualtb"}
     assert [c.method for c in cells] == [
         "controls", "imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea",
+        "imrl_e_copies", "imrl_e_one", "imrl_e_learned",
     ]  # fmt: skip
     everywhere = figures.plan(wanted(figures=(2, 3), simulators=live.SIMULATORS))
     # IMRL and IMRL without either are in both figures, and run once.
-    assert len(everywhere) == 11 + 11 + 8 + 3 * 3 + 3
+    assert len(everywhere) == 11 + 11 + 8 + 3 * 6 + 3
 
 
 def test_only_some():

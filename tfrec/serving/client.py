@@ -32,6 +32,7 @@ _CODES = {
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
@@ -270,7 +271,10 @@ class GrpcTransport:
         except grpc.RpcError as error:
             code = error.code()
             # We never cancel: a server that shuts down lets go of calls that it has not begun.
-            gone = code == grpc.StatusCode.CANCELLED
+            # A connection that ends under a call is sometimes reported as a stream's removal.
+            gone = code == grpc.StatusCode.CANCELLED or (
+                code == grpc.StatusCode.UNKNOWN and "Stream removed" in (error.details() or "")
+            )
             code = grpc.StatusCode.UNAVAILABLE if gone else code
             raise RequestError(code, error.details()) from error
         outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}

@@ -244,6 +244,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.flush()
             body = bodies.read_chunks(self.rfile, most) if size is None else self._read(size)
         except refusal.Refused:
+            self._end_if_draining()
             self.close_connection = True
             raise
         self._is_body_left = False
@@ -283,11 +284,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def send_error(self, code, message=None, explain=None):
         """What the base class refuses by itself (no HTTP, unknown method), as JSON."""
+        self._end_if_draining()
         self.close_connection = True
         text = message or http.HTTPStatus(code).phrase
         self._reply(code, json.dumps({"error": text}).encode(), "application/json")
         self._is_body_left = bool(self.command)  # there may be one behind the headers
         self._linger()
+
+    def _end_if_draining(self) -> None:
+        """A drain cuts requests short: half a request is ended, not called malformed.
+
+        Raises:
+          ConnectionAbortedError: if the server is draining; ends the connection unanswered.
+        """
+        if self.server.draining:
+            raise ConnectionAbortedError
 
     def log_message(self, format, *args):  # noqa: A002  the base class's name
         pass  # metrics count requests

@@ -103,6 +103,9 @@ class Metrics:
         except refusal.Refused as refused:
             code = refused.code
             raise
+        except ConnectionError:  # cut short by the client or by a drain: nobody to answer
+            code = grpc.StatusCode.CANCELLED
+            raise
         except Exception as error:  # a request must never take the server down
             logging.exception("%s %s failed", door, method)
             code = grpc.StatusCode.INTERNAL

@@ -156,3 +156,22 @@ def test_another_method_with_a_body_gets_its_answer(client):
     status, _, body = answer(client)
     assert status == 501 and "error" in json.loads(body)
     assert is_closed(client)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        f"POST {PATH} HT",
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\n",
+        f"POST {PATH} HTTP/1.1\r\nContent-Length: 5\r\n\r\nab",
+    ],
+)
+def test_half_a_request_is_not_answered_by_a_drain(half):
+    """No error of the request's: the client hears that nobody is there, and asks elsewhere."""
+    running = rest.RestServer(service.Service(LIMITS, Versions()), "127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=5.0) as client:
+        ask(client, "GET /healthz HTTP/1.1")
+        assert answer(client)[0] == 200
+        client.sendall(half.encode())
+        assert running.stop(5.0)
+        assert is_closed(client)
