@@ -19,6 +19,10 @@ from launch import flags
 from tfrec.errors import UserError
 from tfrec.training import loop
 
+_ROOT = (
+    pathlib.Path(__file__).resolve().parents[1]
+)  # of the packages: checkout or site-packages
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -91,7 +95,9 @@ class Pool:
 
     def _one(self, job: Job) -> tuple[int, float]:
         began = time.monotonic()
-        command = [sys.executable, "-m", self._module, *self._common, *job.arguments]
+        # -P: files of the working folder must not hide modules of an installed project.
+        path = () if _ROOT == pathlib.Path.cwd() else ("-P",)
+        command = [sys.executable, *path, "-m", self._module, *self._common, *job.arguments]
         # A core for each process: more threads would only get into each other's way.
         threads = {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTRAOP", "INTEROP")}
         with self.log(job).open("ab") as log, self._lock:

@@ -6,6 +6,7 @@ dependency that it lacks.
 
 import pathlib
 import re
+import tomllib
 from importlib import metadata
 
 import pytest
@@ -73,6 +74,20 @@ def test_installed_versions_are_the_locked_ones():
         assert requirement.specifier.contains(installed), (
             f"{requirement} is locked, {installed} is installed: make setup"
         )
+
+
+def test_the_packages_dependencies_are_the_chosen_ones_and_allow_the_lock():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    declared = [Requirement(line) for line in settings["project"]["dependencies"]]
+    chosen = (ROOT / "requirements.txt").read_text().split("# Chosen.")[1].split("# What")[0]
+    names = {line.split("==")[0] for line in chosen.split()}
+    assert {r.name for r in declared if r.marker is None} == names
+    pins = {canonicalize_name(r.name): str(r.specifier)[2:] for r in read("requirements.txt")}
+    overrides = settings["tool"]["uv"]["override-dependencies"]
+    requires = {"tfrec": settings["project"]["dependencies"], "uv": overrides}
+    assert list(unmet(pins, requires)) == []
+    relaxed = {dependency for package, dependency in RELAXED if package == "tf-agents"}
+    assert {Requirement(line).name for line in overrides} == relaxed
 
 
 def test_a_hole_and_a_conflict_are_found():

@@ -1,0 +1,75 @@
+"""The command `tfrec`: every launch script is a subcommand.
+
+    tfrec --help
+    tfrec prepare-data --out=runs/data    # python -m launch.prepare_data --out=runs/data
+
+Subcommands and their descriptions are read from the sources of the scripts, without importing
+them.
+"""
+
+import ast
+import difflib
+import pathlib
+import re
+import sys
+
+import tfrec
+from launch import flags
+
+_FOLDER = pathlib.Path(__file__).parent
+_IS_SCRIPT = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
+
+
+def scripts() -> dict[str, str]:
+    """The launch scripts: subcommand -> first line of the module's docstring."""
+    described = {}
+    for path in sorted(_FOLDER.glob("*.py")):
+        source = path.read_text("utf-8")
+        if _IS_SCRIPT.search(source):
+            text = ast.get_docstring(ast.parse(source)) or ""
+            described[path.stem.replace("_", "-")] = text.partition("\n")[0]
+    return described
+
+
+def usage() -> str:
+    """The text of `tfrec --help`."""
+    described = scripts()
+    width = max(map(len, described))
+    lines = "\n".join(f"  {name:{width}}  {text}" for name, text in described.items())
+    return (
+        "Trains, evaluates and serves recommenders that optimise a session.\n\n"
+        "usage: tfrec COMMAND [--flag=value ...]\n"
+        "       tfrec COMMAND --help     the flags of a command\n"
+        "       tfrec --help | --version\n\n"
+        f"commands:\n{lines}"
+    )
+
+
+def main() -> int:
+    """Runs the subcommand that the command line names, as `python -m launch.NAME` would.
+
+    Returns:
+      The exit code.
+    """
+    name, *arguments = sys.argv[1:] or [""]
+    if name in ("--help", "-h"):
+        print(usage())
+        return 0
+    if name == "--version":
+        print(f"tfrec {tfrec.__version__}")
+        return 0
+    known = scripts()
+    if name not in known:
+        print(f"error: {_unknown(name, list(known))}", file=sys.stderr)
+        return flags.EXIT_USER_ERROR
+    return flags.call(f"launch.{name.replace('-', '_')}", arguments)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """The message for a first argument that is no subcommand."""
+    if not name or name.startswith("-"):
+        given = f"tfrec {name}".rstrip()
+        return f"{given}: expected a command first; tfrec --help lists all"
+    near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+    suggestion = f"; did you mean {near[0]}?" if near else ";"
+    return f"tfrec {name}: no such command{suggestion} tfrec --help lists all"
