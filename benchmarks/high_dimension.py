@@ -34,7 +34,7 @@ from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfrec import types
-from tfrec.simulators import session
+from tfrec.environments import session
 
 METHODS = ("goalrec", "wide_and_deep", "dien", "dyna_q", "rainbow", "td3")
 

@@ -18,11 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from tfrec.simulators import batched, originals, recogym, recsim
+from tfrec.environments import contract
+from tfrec.environments.ports import originals, recogym, recsim
 
 
 def ours(
-    simulator: batched.Simulator, sessions: int, steps: int, compiled: bool
+    simulator: contract.Simulator, sessions: int, steps: int, compiled: bool
 ) -> Callable[[], object]:
     """A round: `steps` steps of so many sessions, each replaced by a new one when it ends."""
     # Positions may repeat, as in the originals: telling different ones costs a sort.
@@ -32,7 +33,7 @@ def ours(
     shape = [sessions, simulator.slate_size]
 
     @tf.function(jit_compile=compiled)
-    def play(state: batched.State, seed: tf.Tensor) -> tuple[batched.State, tf.Tensor]:
+    def play(state: contract.State, seed: tf.Tensor) -> tuple[contract.State, tf.Tensor]:
         def advance(t, state, clicks):
             seeds = tf.unstack(
                 tf.random.experimental.stateless_split(
@@ -41,7 +42,7 @@ def ours(
             )
             action = tf.random.stateless_uniform(shape, seeds[0], 0, choices, tf.int32)
             outcome = simulator.step(state, action, seeds[1])
-            state = batched.restarted(simulator, outcome.state, outcome.done, seeds[2])
+            state = contract.restarted(simulator, outcome.state, outcome.done, seeds[2])
             return t + 1, state, clicks + tf.reduce_sum(outcome.clicks)
 
         loop = (tf.constant(0), state, tf.constant(0.0))

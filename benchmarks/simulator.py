@@ -20,7 +20,8 @@ from rich import table as rich_table
 
 from benchmarks import timing
 from tfrec import types
-from tfrec.simulators import session, user_model
+from tfrec.environments.fitted import user_model
+from tfrec.ops import selection
 
 STEPS = 4  # steps of all users in a round
 LOOP_STEPS = 100  # steps of one user in a round of a loop
@@ -56,7 +57,7 @@ def main(users: int, candidates: int, repeats: int) -> None:
 
     def advance(state, shown, seed):
         expected = model.responses(state, items)
-        item = session.best(expected.feedback[..., 0] - expected.exit, shown)
+        item = selection.best_item(expected.feedback[..., 0] - expected.exit, shown)
         state, feedback, left = model.step(state, item, seed)
         return state, shown | tf.one_hot(item - 1, candidates, True, False), feedback, left
 

@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from tfrec.simulators import batched_env, torch_weights, virtualtb
+from tfrec.environments.adapters import batched_env
+from tfrec.environments.ports import torch_weights, virtualtb
 
 STEPS = 100  # of all users, in a round
 

@@ -27,12 +27,12 @@ from tfgoalrec.world_model import WorldModel
 from tfrec import outputs, types
 from tfrec.baselines import controls
 from tfrec.data import identity, item_vectors, storage
+from tfrec.environments import embedded, player, session
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
+from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import results
-from tfrec.simulators import embedded, playing, session
 from tfrec.training import finite
-from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +218,7 @@ class _Check:
 
     def play(self, policy: session.Policy, seed: int) -> metrics.Sessions:
         """Sessions of test users; a seed has the same users and coins in every arm."""
-        played = playing.Player(self.world, policy).play(self.starts, seed)
+        played = player.Player(self.world, policy).play(self.starts, seed)
         return metrics.per_session(played, self.spec.feedback_names)
 
 

@@ -9,8 +9,8 @@ from launch import worlds
 from tfrec import types
 from tfrec.baselines import controls
 from tfrec.data import storage
+from tfrec.environments import embedded, player, session
 from tfrec.errors import UserError
-from tfrec.simulators import embedded, playing, session
 
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
 _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
@@ -106,10 +106,10 @@ def _exit_averse(
     repeats = -(-_COST_SESSIONS // len(found.user))
     from_training = types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
     exit_cost = tf.Variable(0.0)  # one graph for all costs
-    player = playing.Player(world, controls.greedy(world, reward, exit_cost))
+    runner = player.Player(world, controls.greedy(world, reward, exit_cost))
     worth = {}
     for cost in _EXIT_COSTS:
         exit_cost.assign(cost)
-        episodes = player.play(from_training, seed)
+        episodes = runner.play(from_training, seed)
         worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
     return controls.greedy(world, reward, max(worth, key=worth.__getitem__))

@@ -12,15 +12,16 @@ from typing import Any
 import tensorflow as tf
 
 from launch import live
-from tfimrl.online import Method
-from tfimrl.training import OnlineConfig, OnlineLearner
-from tfrec import outputs, weights
+from tfrec import options, outputs, weights
 from tfrec.data import identity
+from tfrec.environments import contract, playing
+from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.ports import originals, recogym, recsim
 from tfrec.errors import UserError
+from tfrec.methods.online import Method
+from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
 from tfrec.report import results
-from tfrec.simulators import batched, originals, public_playing, recogym, recsim
-from tfrec.simulators.public_playing import Policy, Turn
-from tfrec.training import loop, options
+from tfrec.training import loop
 from tfrec.training import run as runs
 
 RESULT = "result.json"
@@ -117,21 +118,21 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
 
 
 def judge(
-    simulator: batched.Simulator, policy: Policy, sessions: int, original_sessions: int = 0
+    simulator: contract.Simulator, policy: Policy, sessions: int, original_sessions: int = 0
 ) -> dict[str, dict[str, float]]:
     """A final test: CTR, reward and length of sessions, with standard errors.
 
     Returns:
-      What `public_playing.rates` says of the `port`, and of the `original` where sessions of
+      What `playing.rates` says of the `port`, and of the `original` where sessions of
       it are asked for.
     """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
-    play = tf.function(public_playing.play)
+    play = tf.function(playing.play)
     played = play(simulator, policy, sessions, seed, at_once=_AT_ONCE)
-    judged = {"port": public_playing.rates(played)}
+    judged = {"port": playing.rates(played)}
     if original_sessions:
         played = originals.play(simulator, policy, original_sessions, seed=1)
-        judged["original"] = public_playing.rates(played)
+        judged["original"] = playing.rates(played)
     return judged
 
 
@@ -141,7 +142,7 @@ def write(path: pathlib.Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulator) -> str:
+def save_policy(folder: pathlib.Path, method: Method, simulator: contract.Simulator) -> str:
     """Writes the policy that was judged as a SavedModel that needs no code of ours.
 
     `tf.saved_model.load(folder).act(observation, candidates)`: float32 [B, O] and
@@ -164,7 +165,7 @@ def save_policy(folder: pathlib.Path, method: Method, simulator: batched.Simulat
     return identity.of_variables(kept.weights)
 
 
-def _act(method: Method, simulator: batched.Simulator) -> Callable:
+def _act(method: Method, simulator: contract.Simulator) -> Callable:
     observed = tf.TensorSpec([None, simulator.observation_size], tf.float32, "observation")
     catalogue = simulator.catalogue
     state, seed = None, tf.zeros([2], tf.int32)  # an honest policy asks for neither
@@ -191,7 +192,7 @@ def _act(method: Method, simulator: batched.Simulator) -> Callable:
     return act
 
 
-def originals_installed(simulator: batched.Simulator) -> bool:
+def originals_installed(simulator: contract.Simulator) -> bool:
     """Whether a policy can be judged in the original: whether it can be imported."""
     try:
         if isinstance(simulator, recogym.RecoGymV1):

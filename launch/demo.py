@@ -20,7 +20,7 @@ from launch import flags
 from tfrec import outputs
 from tfrec.data import storage
 from tfrec.errors import UserError
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)

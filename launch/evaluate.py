@@ -20,12 +20,12 @@ from launch import controls, flags, methods, worlds
 from tfgoalrec import trained
 from tfrec import names, outputs, types
 from tfrec.data import identity, storage
+from tfrec.environments import player
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
+from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import evaluation, results, tables
 from tfrec.serving import golden
-from tfrec.simulators import playing
-from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +60,15 @@ def main(_):
     seeds = [config.seed + i for i in range(len(next(iter(agents.values()), [None])))]
     episodes = {}  # (policy, goal) -> episodes by seed
     for name, policy in controls.policies(data, world, config.seed).items():
-        player = playing.Player(world, policy)
-        episodes[name, ""] = [player.play(starts, seed) for seed in seeds]
+        runner = player.Player(world, policy)
+        episodes[name, ""] = [runner.play(starts, seed) for seed in seeds]
     for name, found in agents.items():
         for seed, agent in zip(seeds, found, strict=True):
             goal = tf.Variable(next(iter(agent.named_goals.values())))
-            player = playing.Player(world, agent.policy(goal))
+            runner = player.Player(world, agent.policy(goal))
             for goal_name, wanted in agent.named_goals.items():
                 goal.assign(wanted)
-                episodes.setdefault((name, goal_name), []).append(player.play(starts, seed))
+                episodes.setdefault((name, goal_name), []).append(runner.play(starts, seed))
     per_session = {
         (name, goal): [_measured(name, e, data.spec.feedback_names) for e in played]
         for (name, goal), played in episodes.items()
@@ -98,9 +98,9 @@ def main(_):
     # What one model earns under another goal, beside the most that can be earned of it.
     shares_by_column: dict[str, dict[str, dict[str, float]]] = {}
     for column, policy in controls.optima(world, data.spec).items() if by_goal else ():
-        player = playing.Player(world, policy)
+        runner = player.Player(world, policy)
         best = [
-            metrics.per_session(player.play(starts, seed), data.spec.feedback_names)
+            metrics.per_session(runner.play(starts, seed), data.spec.feedback_names)
             for seed in seeds
         ]
         by_goal[f"optimum, goal {column}"] = metrics.summarise(best)

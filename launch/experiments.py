@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from launch import controls, flags, methods, studies, trials, worlds
-from tfrec import types
+from tfrec import options, types
 from tfrec.data import identity, storage
 from tfrec.data.sources import files, movielens, taobao, yoochoose
+from tfrec.environments import player, session
+from tfrec.environments.fitted import variants
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.report import results
-from tfrec.simulators import playing, session, variants
-from tfrec.training import loop, options
+from tfrec.training import loop
 from tfrec.training import run as runs
 
 _TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
@@ -427,7 +428,7 @@ def _judge(
         if name == "noisy" and here.world is here.judge:
             continue
         # Every method meets the same users in the same order; only the draws differ by seed.
-        played = playing.Player(world, policy).play(starts, cell.seed + 1)
+        played = player.Player(world, policy).play(starts, cell.seed + 1)
         sessions = metrics.per_session(played)
         with results.replacing(folder / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **sessions)

@@ -18,9 +18,9 @@ from launch import flags
 from tfgoalrec import trained
 from tfrec import errors, outputs
 from tfrec.data import identity, storage
+from tfrec.options import Options, option
 from tfrec.serving import export, export_policy, manifest
 from tfrec.serving import policy as policy_lib
-from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)

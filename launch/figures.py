@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 from launch import curves, figure_report, live
 from launch.pool import Job, Pool
-from tfimrl import training
+from tfrec import options
 from tfrec.data import identity
 from tfrec.errors import UserError
-from tfrec.training import options
+from tfrec.methods import online_learner
 
 ABLATIONS = ("imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea")
 AUGMENTATION_CONTROLS = ("imrl_e_copies", "imrl_e_one", "imrl_e_learned")
@@ -221,7 +221,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
             played, policy = live.control(cell.simulator, name, simulator)
             levels[name] = curves.judge(
                 played, policy, scale.final_sessions[cell.simulator], originals
-            ) | {"tests": training.tested(played, policy, sizes.test_sessions)}
+            ) | {"tests": online_learner.tested(played, policy, sizes.test_sessions)}
         path = cell.result(out)
         path.parent.mkdir(parents=True, exist_ok=True)
         made_with = {

@@ -10,9 +10,9 @@ from rich import markdown
 from launch import flags
 from tfrec import outputs, types
 from tfrec.data import storage
+from tfrec.environments.fitted import calibration, fitting, user_model
 from tfrec.errors import UserError
-from tfrec.simulators import calibration, fitting, user_model
-from tfrec.training.options import MAX_SEED, Options, option, required
+from tfrec.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ A script is a dataclass or two, a main, and one line to run it:
 
 A configuration is a subclass of `Options` whose fields are declared with
 `option(default, help, at_least=...)` and `required(help)`, all of
-tfrec/training/options.py: a value out of its range is a mistake of the user. Annotations
+tfrec/options.py: a value out of its range is a mistake of the user. Annotations
 may be int, float, str, bool, `tuple[int, ...]` (also of float and str; `--units=64,32`),
 `Literal["a", "b"]`, or the first four `| None`. A script keeps its own paths in such a
 dataclass too.
@@ -45,8 +45,7 @@ from absl import app, logging
 from absl import flags as absl_flags
 
 from launch import startup
-from tfrec import errors, outputs
-from tfrec.training import options
+from tfrec import errors, options, outputs
 
 Config = TypeVar("Config")
 

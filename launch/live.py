@@ -16,21 +16,14 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
-from tfimrl.online import Method
-from tfimrl.training import OnlineConfig
 from tfrec.data import identity
+from tfrec.environments import contract, playing
+from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.ports import recogym, recogym_posterior, recsim, seen, virtualtb
 from tfrec.errors import UserError
-from tfrec.simulators import (
-    batched,
-    public_playing,
-    recogym,
-    recogym_posterior,
-    recsim,
-    seen,
-    virtualtb,
-)
-from tfrec.simulators.public_playing import Policy, Turn
-from tfrec.training.options import Options, option
+from tfrec.methods.online import Method
+from tfrec.methods.online_learner import OnlineConfig
+from tfrec.options import Options, option
 
 SimulatorName = Literal["recsim", "recogym", "virtualtb"]
 SIMULATORS: tuple[str, ...] = get_args(SimulatorName)
@@ -54,7 +47,7 @@ class SimulatorConfig(Options):
     flips: int = option(50, "RecoGym: pairs of products whose clicks are swapped", at_least=0)
 
 
-def simulator(name: str, config: SimulatorConfig) -> batched.Simulator:
+def simulator(name: str, config: SimulatorConfig) -> contract.Simulator:
     """A simulator by its name.
 
     Raises:
@@ -92,7 +85,7 @@ def form(name: str, config: SimulatorConfig) -> dict[str, Any]:
     return {"simulator": name, **{field: getattr(config, field) for field in _FORM[name]}}
 
 
-def inputs(config: SimulatorConfig, made: batched.Simulator) -> dict[str, identity.Source]:
+def inputs(config: SimulatorConfig, made: contract.Simulator) -> dict[str, identity.Source]:
     """The files that a simulator was read from, as inputs of a run or a study.
 
     Args:
@@ -107,13 +100,13 @@ def inputs(config: SimulatorConfig, made: batched.Simulator) -> dict[str, identi
 # Controls of each simulator: name -> makes the policy. `bayes` plays in a simulator of its own.
 _CONTROLS: dict[str, dict[str, Callable[[Any], Policy]]] = {
     "recsim": {
-        "random": public_playing.random,
+        "random": playing.random,
         "top_interest": recsim.top_interest,
         "top_quality": recsim.top_quality,
         "heuristic": recsim.interest_times_quality,
     },
     "recogym": {
-        "random": public_playing.random,
+        "random": playing.random,
         "last_viewed": recogym.last_viewed,
         "most_viewed": recogym.most_viewed,
         "best_product": recogym.best_product,
@@ -121,7 +114,7 @@ _CONTROLS: dict[str, dict[str, Callable[[Any], Policy]]] = {
         "oracle": recogym.oracle,
     },
     "virtualtb": {
-        "random": public_playing.random,
+        "random": playing.random,
         "constant": lambda simulator: constant(simulator),
     },
 }
@@ -133,8 +126,8 @@ def controls(name: str) -> tuple[str, ...]:
 
 
 def control(
-    name: str, control_name: str, simulator: batched.Simulator
-) -> tuple[batched.Simulator, Policy]:
+    name: str, control_name: str, simulator: contract.Simulator
+) -> tuple[contract.Simulator, Policy]:
     """A control, and the simulator that it plays in."""
     if isinstance(simulator, seen.RememberedEvolution):  # the same users, without the memory
         simulator = recsim.InterestEvolution(simulator.config)
@@ -154,12 +147,15 @@ def constant(simulator: virtualtb.VirtualTaobao) -> Policy:
     return policy
 
 
+_IMRL = "tfimrl.imrl_method"
+
+
 class _Known(NamedTuple):
     """A method of the registry.
 
     Attributes:
       title: in plots and tables.
-      module: of `tfimrl`, with `CONFIG`.
+      module: full name, with `CONFIG`.
       maker: the class in it.
       changes: fields that make it what its name says.
     """
@@ -171,11 +167,11 @@ class _Known(NamedTuple):
 
 
 def _imrl(title: str, **changes: Any) -> _Known:
-    return _Known(title, "imrl_method", "ImrlMethod", changes)
+    return _Known(title, _IMRL, "ImrlMethod", changes)
 
 
 def _baseline(title: str, name: str) -> _Known:
-    return _Known(title, f"baselines.{name}", name.capitalize())
+    return _Known(title, f"tfrec.baselines.online.{name}", name.capitalize())
 
 
 METHODS: dict[str, _Known] = {
@@ -312,7 +308,7 @@ def config_class(method: str, simulator_name: str) -> type[Any]:
     plain = _module(known).CONFIG
     fields = {field.name for field in dataclasses.fields(plain)}
     numbers = dict(_FITTED[simulator_name])
-    if known.module == "imrl_method":
+    if known.module == _IMRL:
         numbers |= _FITTED_IMRL.get(simulator_name, {})
     fitted = {
         name: value
@@ -346,7 +342,7 @@ def space(method: str, simulator_name: str, fields: tuple[str, ...] = ()) -> dic
     """
     known = get(method)
     choices = dict(_SPACE)
-    if known.module != "imrl_method":
+    if known.module != _IMRL:
         choices |= _SPACE_THERE.get(simulator_name, {})
     names = {field.name for field in dataclasses.fields(_module(known).CONFIG)}
     names -= set(_NOT_TUNED.get(simulator_name, ()))
@@ -360,7 +356,7 @@ def space(method: str, simulator_name: str, fields: tuple[str, ...] = ()) -> dic
     return {name: found[name] for name in fields or found}
 
 
-def make(method: str, config: Any, simulator: batched.Simulator, seed: int) -> Method:
+def make(method: str, config: Any, simulator: contract.Simulator, seed: int) -> Method:
     """A method at its beginning.
 
     Raises:
@@ -386,12 +382,7 @@ def fitting(config: Any, sizes: OnlineConfig) -> Any:
 
 
 def _module(known: _Known) -> Any:
-    try:
-        return importlib.import_module(f"tfimrl.{known.module}")
-    except ModuleNotFoundError as error:
-        if error.name != f"tfimrl.{known.module}":
-            raise
-        raise UserError(f"{known.title}: there is no tfimrl/{known.module} yet") from error
+    return importlib.import_module(known.module)
 
 
 def _with_defaults(config: type[Any], defaults: Mapping[str, Any]) -> type[Any]:

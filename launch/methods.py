@@ -25,13 +25,13 @@ from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfgoalrec import trained
-from tfrec import outputs, types, weights
+from tfrec import options, outputs, types, weights
 from tfrec.data import identity
 from tfrec.data import item_vectors as item_vectors_lib
 from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.environments import session
 from tfrec.errors import UserError
-from tfrec.simulators import session
-from tfrec.training import checkpoint, loop, options
+from tfrec.training import checkpoint, loop
 
 Name = Literal["wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"]
 HELP = f"{', '.join(get_args(Name))}; with one of them, --help lists its own flags too"

@@ -23,7 +23,7 @@ from tfrec.data.sources import (
     yoochoose,
 )
 from tfrec.errors import UserError
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,9 +18,9 @@ from rich import table as rich_table
 from launch import flags
 from tfrec import errors
 from tfrec.data import text_columns
+from tfrec.options import Options, option, required
 from tfrec.report import style
 from tfrec.serving import loaded, requests
-from tfrec.training.options import Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,7 +26,7 @@ import rich
 from launch import experiments, figures, flags, reproduction
 from launch.pool import Job, Pool
 from tfrec import outputs
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal
 from launch import experiments, flags, pool
 from tfrec import outputs
 from tfrec.errors import UserError
-from tfrec.training.options import MAX_SEED, Options, option
+from tfrec.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)

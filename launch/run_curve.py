@@ -13,7 +13,7 @@ from typing import Literal
 
 from launch import figures, flags, live, pool
 from tfrec import outputs
-from tfrec.training.options import MAX_SEED, Options, option
+from tfrec.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)

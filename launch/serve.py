@@ -26,8 +26,8 @@ from rich import markup
 from launch import flags
 from tfrec import errors
 from tfrec.data import storage
+from tfrec.options import Options, option, required
 from tfrec.serving import client, page, server, service, versions
-from tfrec.training.options import Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from tfrec import options
 from tfrec.data import identity
 from tfrec.errors import UserError
 from tfrec.report import results
 from tfrec.report import tuning as tuning_report
-from tfrec.training import loop, options, summaries, tuning
+from tfrec.training import loop, summaries, tuning
 
 Show = Callable[[tuning.Record], None]
 

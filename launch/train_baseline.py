@@ -14,9 +14,9 @@ from launch import flags, methods, trials, worlds
 from tfrec import outputs
 from tfrec.data import storage
 from tfrec.errors import UserError
+from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.training import loop
 from tfrec.training import run as runs
-from tfrec.training.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)

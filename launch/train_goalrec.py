@@ -20,10 +20,10 @@ from tfgoalrec import validation
 from tfrec import outputs
 from tfrec.data import item_vectors, storage
 from tfrec.errors import UserError
+from tfrec.options import MAX_SEED, Options, option
 from tfrec.serving import golden
 from tfrec.training import loop, summaries
 from tfrec.training import run as runs
-from tfrec.training.options import MAX_SEED, Options, option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import dataclasses
 
 from launch import curves, flags, live
 from tfrec import outputs
-from tfrec.training.options import MAX_SEED, Options, option, required
+from tfrec.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ import numpy as np
 import tf_keras
 
 from launch import controls, methods
-from tfrec import types
+from tfrec import options, types
 from tfrec.data import storage
+from tfrec.environments import player, session
 from tfrec.errors import UserError
-from tfrec.simulators import playing, session
-from tfrec.training import finite, options, tuning
+from tfrec.training import finite, tuning
 from tfrec.training import run as runs
 
 SCORED = "clicks per session of validation users"
@@ -44,7 +44,7 @@ class Score:
     """
 
     def __init__(self, world: session.World, policy: session.Policy, starts: types.Starts):
-        self._player, self._starts = playing.Player(world, policy), starts
+        self._player, self._starts = player.Player(world, policy), starts
 
     def __call__(self) -> float:
         played = self._player.play(self._starts, _SEED)

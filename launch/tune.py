@@ -17,8 +17,8 @@ from typing import Literal
 from launch import flags, methods, studies, trials, worlds
 from tfrec import outputs
 from tfrec.data import storage
+from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.training import tuning
-from tfrec.training.options import MAX_SEED, Options, option, required
 
 
 @dataclasses.dataclass(frozen=True)

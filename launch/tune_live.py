@@ -21,12 +21,12 @@ import tensorflow as tf
 import tf_keras
 
 from launch import flags, live, studies
-from tfimrl.training import OnlineConfig, OnlineLearner
-from tfrec import outputs
-from tfrec.simulators import batched, public_playing
-from tfrec.training import finite, options, tuning
+from tfrec import options, outputs
+from tfrec.environments import contract, playing
+from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
+from tfrec.options import MAX_SEED, Options, option, required
+from tfrec.training import finite, tuning
 from tfrec.training import run as runs
-from tfrec.training.options import MAX_SEED, Options, option, required
 
 _AT_ONCE = 2_000  # sessions that score; more are played after them
 _SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
@@ -96,7 +96,7 @@ class Evaluation:
     config: TuneLiveConfig
     base: Any
     sizes: OnlineConfig
-    simulator: batched.Simulator
+    simulator: contract.Simulator
 
     def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
         """The score at the end; reports it on the way.
@@ -115,7 +115,7 @@ class Evaluation:
             deterministic=False,
         )
         learner = OnlineLearner(self.sizes, simulator, method, config.seed)
-        play = tf.function(public_playing.play)
+        play = tf.function(playing.play)
         metric, now = live.METRIC[config.simulator], 0.0
         for unit in range(1, learner.total_units + 1):
             try:
@@ -127,7 +127,7 @@ class Evaluation:
                 sessions = config.final_sessions if last else config.score_sessions
                 seed = tf.constant([_SEED, 0], tf.int32)
                 played = play(simulator, method.greedy, sessions, seed, at_once=_AT_ONCE)
-                now = public_playing.rates(played)[metric]
+                now = playing.rates(played)[metric]
                 if not math.isfinite(now):
                     raise tuning.DivergedError(f"the score of unit {unit} is {now}")
                 trial.report(unit, now, updates=unit * self.sizes.updates)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tfrec import types
+from tfrec import options, types
 from tfrec.data import identity, storage, synthetic
+from tfrec.environments import embedded, session
+from tfrec.environments.fitted import user_model
 from tfrec.errors import UserError
-from tfrec.simulators import embedded, session, user_model
-from tfrec.training import options
 
 TRUTH = "truth"
 HELP = (

@@ -23,7 +23,7 @@ BETWEEN_PACKAGES = {
 
 # Part of tfrec -> the other parts that it may import. Those of FREE_IN_TFREC are free to all.
 FREE_IN_TFREC = {
-    "types", "errors", "keras_version", "model_path", "names", "outputs", "weights",
+    "types", "errors", "keras_version", "model_path", "names", "options", "outputs", "weights",
 }  # fmt: skip
 WITHIN_TFREC = {
     "types": set(),
@@ -33,19 +33,19 @@ WITHIN_TFREC = {
     "model_path": set(),
     "weights": set(),
     "names": set(),
+    "options": set(),
     "data": set(),
     "replay": {"data"},
-    "towers": set(),
+    "nn": set(),
+    "ops": set(),
     "metrics": set(),
     "report": {"metrics"},
-    "simulators": {"data", "towers", "metrics", "report"},  # the last two: calibration
-    "baselines": {"data", "towers", "replay", "simulators", "training"},
+    "environments": {"data", "nn", "ops", "metrics", "report"},  # the last two: calibration
+    "methods": {"data", "replay", "nn", "ops", "environments", "training"},
+    "baselines": {"data", "nn", "ops", "replay", "environments", "methods", "training"},
     "training": {"data"},
     "serving": {"data", "training"},
 }
-
-# Field declarations only (no behaviour of training): a configuration may be declared anywhere.
-CONFIGURATION = "tfrec.training.options"
 
 FLAG_MODULES = ("absl.flags", "absl.app", "argparse", "optparse", "click", "fire")
 FORBIDDEN_MODULES = ("keras", "keras_rs", "tensorflow.keras")
@@ -123,7 +123,7 @@ def violations(path, source):
             broken.append((line, f"import of {name}: flags live in launch/ alone"))
         if top in (*PACKAGES, "tests") and top not in {package, *BETWEEN_PACKAGES[package]}:
             broken.append((line, f"{package} imports {top}"))
-        if package == top == "tfrec" and not is_within(name, [CONFIGURATION]):
+        if package == top == "tfrec":
             broken.extend((line, rule) for rule in _within_tfrec(module, name))
         if path in NO_FILE_ACCESS and is_within(name, FILE_MODULES):
             broken.append((line, f"import of {name}: no file access here"))
@@ -201,14 +201,14 @@ def test_tests_import_no_other_tests_package():
         ("benchmarks/speed.py", "import launch.demo", "benchmarks imports launch"),
         ("tfrec/training/run.py", "from absl import flags", "flags live in launch/"),
         ("tfrec/data/schema.py", "def f():\n  import argparse", "flags live in launch/"),
-        ("tfrec/towers/dien.py", "import keras", "Keras 3"),
-        ("tfrec/towers/dien.py", "from keras.layers import Dense", "Keras 3"),
-        ("tfrec/towers/dien.py", "import keras_rs", "Keras 3"),
-        ("tfrec/towers/dien.py", "from tensorflow.keras import layers", "Keras 3"),
-        ("tfrec/towers/dien.py", "x = tf.keras.layers.Dense(1)", "write tf_keras"),
-        ("tfrec/towers/dien.py", "from tfrec.data import schema", "imports tfrec.data"),
+        ("tfrec/nn/dien.py", "import keras", "Keras 3"),
+        ("tfrec/nn/dien.py", "from keras.layers import Dense", "Keras 3"),
+        ("tfrec/nn/dien.py", "import keras_rs", "Keras 3"),
+        ("tfrec/nn/dien.py", "from tensorflow.keras import layers", "Keras 3"),
+        ("tfrec/nn/dien.py", "x = tf.keras.layers.Dense(1)", "write tf_keras"),
+        ("tfrec/nn/dien.py", "from tfrec.data import schema", "imports tfrec.data"),
         ("tfrec/metrics/session.py", "import tfrec.report.table", "imports tfrec.report"),
-        ("tfrec/data/storage.py", "from tfrec import simulators", "imports tfrec.simulators"),
+        ("tfrec/data/storage.py", "from tfrec import environments", "imports tfrec.environments"),
         ("tfrec/data/storage.py", "from tfrec import training", "imports tfrec.training"),
         ("tfrec/data/storage.py", "from tfrec.training import run", "imports tfrec.training"),
         ("tfrec/types.py", "from tfrec.data import schema", "imports tfrec.data"),
@@ -231,9 +231,9 @@ def test_planted_violation_is_found(path, source, rule):
     [
         ("launch/flags.py", "from absl import app, flags"),
         ("launch/demo.py", "import tfgoalrec.agent\nfrom tfrec.report import table"),
-        ("tfrec/towers/dien.py", "import tf_keras\nfrom tfrec import errors, types"),
+        ("tfrec/nn/dien.py", "import tf_keras\nfrom tfrec import errors, types"),
         ("tfrec/replay/uniform.py", "from tfrec.data import storage"),
-        ("tfrec/data/episodes.py", "from tfrec.training.options import option"),
+        ("tfrec/data/episodes.py", "from tfrec.options import option"),
         ("tfrec/data/storage.py", "from absl import logging\nx = open('f')"),
         ("tfgoalrec/losses.py", "import tensorflow as tf\ny = tf.reduce_sum(x)"),
     ],

@@ -131,7 +131,8 @@ CHECKS = load_checks()
 
 
 def main():
-    while (problems := list(CHECKS.problems(ROOT))) and apply(problems[0]):
+    # A scan reads every source: all that it finds is mended before the next.
+    while (problems := list(CHECKS.problems(ROOT))) and any([apply(x) for x in problems]):
         pass
     print("\n".join(problems) or "BUILD files match the sources")
 

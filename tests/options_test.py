@@ -16,7 +16,7 @@ import tfgoalrec
 import tfimrl
 import tfrec
 from launch import flags, live, methods
-from tfrec.training import options
+from tfrec import options
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from tfgoalrec.world_model import WorldModel
-from tfrec.simulators import session
+from tfrec.environments import session
+from tfrec.ops import selection
 
 
 def greedy(model: WorldModel, goal: tf.Tensor) -> session.Policy:
@@ -15,7 +16,7 @@ def greedy(model: WorldModel, goal: tf.Tensor) -> session.Policy:
     """
 
     def policy(turn: session.Turn) -> tf.Tensor:
-        return session.best(_scores(model, goal, turn), turn.blocked)
+        return selection.best_item(_scores(model, goal, turn), turn.blocked)
 
     return policy
 
@@ -45,7 +46,9 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
         noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
         drawn = tf.where(own >= pool_edge(own, blocked, tried), noise, -1.0)
         return tf.tensor_scatter_nd_update(
-            session.best(scores, turn.blocked), rows[:, None], session.best(drawn, blocked)
+            selection.best_item(scores, turn.blocked),
+            rows[:, None],
+            selection.best_item(drawn, blocked),
         )
 
     return policy

@@ -17,7 +17,8 @@ import tensorflow as tf
 import tf_keras
 
 from tfgoalrec.world_model import Code, WorldModel
-from tfrec.simulators import session
+from tfrec.environments import session
+from tfrec.ops import selection
 
 
 class Actor(tf.Module):
@@ -141,7 +142,7 @@ def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
         own = turn.own(goal) if goal.shape.rank == 2 else goal
         wanted = tf.broadcast_to(own, [batch, model.dim])
         action = actor(model.encode(turn.observation, wanted).joint)
-        return session.best(closeness(_points(model), action), turn.blocked)
+        return selection.best_item(closeness(_points(model), action), turn.blocked)
 
     return choose
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfgoalrec import leak
 from tfrec import types
 from tfrec.data import synthetic
-from tfrec.simulators import embedded, session, user_model
+from tfrec.environments import embedded, session
+from tfrec.environments.fitted import user_model
 
 _SESSIONS_AT_ONCE = 4096
 

@@ -8,8 +8,8 @@ import tensorflow as tf
 from tfgoalrec import acting, calibration, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
+from tfrec.environments import session
 from tfrec.replay.episodes import EpisodeReplay
-from tfrec.simulators import session
 from tfrec.training import finite, schedule
 
 _HELD_OUT_SEED = 11

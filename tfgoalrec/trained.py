@@ -18,12 +18,12 @@ from tfgoalrec import acting, calibration
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
-from tfrec import outputs, types, weights
+from tfrec import options, outputs, types, weights
 from tfrec.data import identity
 from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.environments import session
 from tfrec.errors import UserError
-from tfrec.simulators import session
-from tfrec.training import checkpoint, options
+from tfrec.training import checkpoint
 
 _ABOUT = "agent.json"
 _CHECKPOINT = "checkpoint"

@@ -20,7 +20,7 @@ from tfgoalrec import losses
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.relabel import Transition
 from tfrec import types
-from tfrec.towers.dien import DienTower, History
+from tfrec.nn.dien import DienTower, History
 
 _CHUNK = 1024  # items that the mlp head scores at once: bounds memory at B x 1024 x stream
 

@@ -17,9 +17,10 @@ from tf_agents.policies import tf_policy
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import policy_step, time_step
 
-from tfimrl import empowerment, losses, networks
+from tfimrl import empowerment, losses
 from tfimrl.config import ImrlConfig
 from tfimrl.showing import Showing
+from tfrec.nn import networks
 from tfrec.replay.steps import Steps
 from tfrec.training import finite
 

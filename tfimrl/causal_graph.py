@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfrec.options import Options, option
 from tfrec.training import finite
-from tfrec.training.options import Options, option
 
 # (state [B, S], action [B, D]) -> float [B, N, N], how much slot i bears on next slot j.
 Influence = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

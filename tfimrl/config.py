@@ -8,7 +8,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 # What tuning tries, field by field.
 SPACE: dict[str, tuple] = {

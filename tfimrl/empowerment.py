@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfimrl import networks
+from tfrec.nn import networks
 
 # Tighter than any simulator's noise seen; wider than any action's range before squashing.
 _LOG_STDS = (-5.0, 2.0)

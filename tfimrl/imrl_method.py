@@ -12,16 +12,17 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from tfimrl import causal_graph, counterfactual, knowledge, proto, threshold
+from tfimrl import causal_graph, counterfactual, knowledge, threshold
 from tfimrl.agent import ImrlAgent, ImrlBatch, ImrlInfo
 from tfimrl.config import ImrlConfig
-from tfimrl.online import Choice, Stretch
 from tfimrl.showing import Showing
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn
+from tfrec.methods import action_adapter
+from tfrec.methods.online import Choice, Stretch
+from tfrec.options import option
 from tfrec.replay.steps import StepReplay, Steps
-from tfrec.simulators import batched
-from tfrec.simulators.public_playing import Turn
 from tfrec.training import schedule
-from tfrec.training.options import option
 
 _NONE = "none"
 _COPIES = "copies"
@@ -88,7 +89,7 @@ class OnlineImrlConfig(ImrlConfig):
         "is shown at test (Wolpertinger, arXiv:1512.07679); slates of one item",
         at_least=1,
     )
-    vectors: proto.Vectors = option("own", proto.VECTORS_HELP)
+    vectors: action_adapter.Vectors = option("own", action_adapter.VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors", at_least=1)
     vector_sessions: int = option(
         500, "sessions played for them, part of the run's", at_least=1
@@ -131,7 +132,7 @@ class Augmentation(tf.Module):
     def __init__(
         self,
         config: OnlineImrlConfig,
-        simulator: batched.Simulator,
+        simulator: contract.Simulator,
         replay: StepReplay,
         shown: slice,
         seed: int,
@@ -272,7 +273,7 @@ class Augmentation(tf.Module):
 
 
 class ImrlMethod(tf.Module):
-    """IMRL and its ablations; a `tfimrl.online.Method`.
+    """IMRL and its ablations; a `tfrec.methods.online.Method`.
 
     Args:
       config: the method's numbers.
@@ -289,10 +290,10 @@ class ImrlMethod(tf.Module):
       ValueError: if the simulator lacks what the configuration asks for.
     """
 
-    def __init__(self, config: OnlineImrlConfig, simulator: batched.Simulator, seed: int):
+    def __init__(self, config: OnlineImrlConfig, simulator: contract.Simulator, seed: int):
         super().__init__(name="imrl")
         self.config = config
-        face = proto.Face(
+        face = action_adapter.Face(
             simulator, config.vectors, config.vector_width, config.vector_sessions, seed
         )
         self.face = face

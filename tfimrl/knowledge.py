@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfimrl import causal_graph
-from tfrec.simulators import batched, recogym, recsim, seen, virtualtb
+from tfrec.environments import contract
+from tfrec.environments.ports import recogym, recsim, seen, virtualtb
 
 # (observation [B, O], shown [B, A]) -> expected reward [B].
 Ask = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -35,7 +36,7 @@ class Knowledge(NamedTuple):
     ask: Ask | None
 
 
-def of(simulator: batched.Simulator) -> Knowledge:
+def of(simulator: contract.Simulator) -> Knowledge:
     """What is known of a simulator.
 
     Raises:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfimrl import proto
-from tfrec.simulators import batched
+from tfrec.environments import contract
+from tfrec.methods import action_adapter
 
 
 def relaxed(weights: tf.Tensor, items: tf.Tensor, size: int, softness: float) -> tf.Tensor:
@@ -26,7 +26,7 @@ def relaxed(weights: tf.Tensor, items: tf.Tensor, size: int, softness: float) ->
       softness: of the softmax that gradients go through, in scores; more reaches more items.
 
     Returns:
-      float32 [B, k D], the same as `proto.shown(proto.slate(...), ...)` gives.
+      float32 [B, k D], equal to `shown(slate(...), ...)` of `tfrec.methods.action_adapter`.
     """
     alike = items.shape.rank == 2
     scores = tf.einsum("md,bd->bm" if alike else "bmd,bd->bm", items, weights)
@@ -67,7 +67,7 @@ class Showing:
         was to choose from unless that is always the same.
     """
 
-    def __init__(self, simulator: batched.Simulator, softness: float):
+    def __init__(self, simulator: contract.Simulator, softness: float):
         self._softness = softness
         self._slate, self._width = simulator.slate_size, simulator.action_size
         self._catalogue = simulator.catalogue
@@ -84,10 +84,10 @@ class Showing:
     ) -> tf.Tensor:
         """What a replay keeps, float32 [B, row_size]; action int32 [B, k]."""
         if self._catalogue is not None:
-            return tf.concat([weights, proto.shown(action, self._catalogue)], axis=1)
+            return tf.concat([weights, action_adapter.shown(action, self._catalogue)], axis=1)
         assert candidates is not None
         offered = tf.reshape(candidates, [-1, self._items * self._width])
-        return tf.concat([weights, proto.shown(action, candidates), offered], axis=1)
+        return tf.concat([weights, action_adapter.shown(action, candidates), offered], axis=1)
 
     def split(self, row: tf.Tensor) -> Parts:
         """The parts of rows float32 [B, row_size]."""

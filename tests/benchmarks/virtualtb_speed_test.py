@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import virtualtb_speed
-from tfrec.simulators import virtualtb
+from tfrec.environments.ports import virtualtb
 
 
 def test_the_loop_is_the_same_simulator(real_data):

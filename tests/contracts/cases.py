@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from launch import live, methods
 from tests.tfrec.baselines import click_log
-from tfimrl import training
 from tfrec import types
+from tfrec.methods import online_learner
 from tfrec.training import checkpoint
 from tfrec.training import run as runs
 
@@ -34,7 +34,7 @@ _LIVE_SIZES = {
     "mask_updates": 2, "mask_warm_up": 1, "vector_width": 3, "vector_sessions": 20,
     "update_factor": 1, "threshold_start": 1e-3, "threshold_max": 1e-3,
 }  # fmt: skip
-_PLAY = training.OnlineConfig(
+_PLAY = online_learner.OnlineConfig(
     sessions=6, stretch=8, updates=3, warm_up=40, total_units=8, test_every=8, test_sessions=4
 )
 _AT = live.SimulatorConfig(candidates=5, slate=2, products=8, flips=2)
@@ -116,10 +116,10 @@ def live_case(name: str, place: str, variant: str = "", **changes: Any) -> Case:
     """A method of `launch.live` in one of its simulators."""
     config = live.fitting(_small(live.config_class(name, place), _LIVE_SIZES, changes), _PLAY)
 
-    def build(seed: int) -> training.OnlineLearner:
+    def build(seed: int) -> online_learner.OnlineLearner:
         simulator = simulator_of(place)
         method = runs.seeded(seed, lambda: live.make(name, config, simulator, seed))
-        return training.OnlineLearner(_PLAY, simulator, method, seed)
+        return online_learner.OnlineLearner(_PLAY, simulator, method, seed)
 
     return Case("-".join(filter(None, (name, place, variant))), name, place, build, config)
 

@@ -29,8 +29,8 @@ from tfgoalrec import acting
 from tfimrl import agent as imrl_agent
 from tfimrl import causal_graph, imrl_method
 from tfrec import types
+from tfrec.environments import playing, session
 from tfrec.replay.transitions import TransitionReplay
-from tfrec.simulators import public_playing, session
 from tfrec.training import checkpoint, finite, loop
 from tfrec.training import run as runs
 
@@ -284,7 +284,7 @@ def test_the_items_of_a_slate_differ(story):
     story.back_to("middle")
     simulator, method = cases.simulator_of(story.case.place), story.learner.method
     state = simulator.reset(200, tf.constant([1, 2]))
-    turn = public_playing.turn_of(simulator, state, tf.constant([3, 4]))
+    turn = playing.turn_of(simulator, state, tf.constant([3, 4]))
     for slate in (method.explore(turn).action, method.greedy(turn)):
         assert slate.shape == (200, simulator.slate_size)
         assert (np.diff(np.sort(slate, axis=1), axis=1) > 0).all()

@@ -7,7 +7,7 @@ import pytest
 from launch import flags
 from tfgoalrec import learner
 from tfrec.data import storage
-from tfrec.simulators import user_model
+from tfrec.environments.fitted import user_model
 
 # One arm with hindsight goals, one without the goal; two updates each.
 QUICK = ["--shares=", "--seeds=1", "--steps=200", "--states=40", "--log_rounds=1"]

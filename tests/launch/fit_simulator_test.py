@@ -3,7 +3,7 @@
 import pytest
 
 from launch import flags
-from tfrec.simulators import user_model
+from tfrec.environments.fitted import user_model
 
 QUICK = ["--max_epochs=2", "--hidden_units=8", "--item_units=4", "--head_units=8", "--rank=2"]
 

@@ -10,7 +10,7 @@ from absl import flags as absl_flags
 
 from launch import flags
 from tfrec import errors
-from tfrec.training.options import option, required
+from tfrec.options import option, required
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +132,7 @@ import dataclasses
 
 from launch import flags
 from tfrec import errors
-from tfrec.training.options import option
+from tfrec.options import option
 
 
 @dataclasses.dataclass(frozen=True)

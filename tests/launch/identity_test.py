@@ -11,13 +11,14 @@ import polars as pl
 import pytest
 
 from launch import experiments, figures, flags, methods, worlds
+from tests.tfrec.environments.ports import torch_files
 from tests.tfrec.serving import fake_ranker
-from tests.tfrec.simulators import torch_files
 from tfgoalrec import trained
 from tfrec.data import identity, storage
+from tfrec.environments.fitted import user_model, variants
+from tfrec.environments.ports import virtualtb
 from tfrec.errors import UserError
 from tfrec.serving import export, files
-from tfrec.simulators import user_model, variants, virtualtb
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZES = user_model.UserModelConfig(hidden_units=4, item_units=3, head_units=4, rank=2)

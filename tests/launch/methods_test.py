@@ -10,7 +10,7 @@ import pytest
 from launch import methods, worlds
 from tfrec import errors, types
 from tfrec.data import storage
-from tfrec.simulators import playing, session
+from tfrec.environments import player, session
 from tfrec.training import checkpoint
 
 SMALL = {
@@ -49,7 +49,7 @@ def make(name, data, log, world, **fields):
 
 
 def played(world, policy, starts):
-    return playing.Player(world, policy).play(starts, seed=5).item
+    return player.Player(world, policy).play(starts, seed=5).item
 
 
 @pytest.mark.slow

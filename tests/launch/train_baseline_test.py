@@ -11,7 +11,7 @@ from launch import flags, methods, worlds
 from tfrec import types
 from tfrec.baselines import learning
 from tfrec.data import storage
-from tfrec.simulators import playing, session
+from tfrec.environments import player, session
 
 NARROW = ("--embedding=4", "--units=6", "--state=8", "--hidden=8", "--batch=16",
           "--replay_sessions=128", "--sessions_per_round=32", "--updates_per_round=2",
@@ -31,8 +31,8 @@ def shown(folder, data):
     """What the kept policy shows to the first users."""
     opened = storage.PreparedData.open(data)
     starts = session.starts_of(opened.episodes("validation"))
-    player = playing.Player(worlds.load("truth", opened), methods.load(folder).policy())
-    return player.play(types.Starts(*(part[:20] for part in starts)), seed=1).item
+    runner = player.Player(worlds.load("truth", opened), methods.load(folder).policy())
+    return runner.play(types.Starts(*(part[:20] for part in starts)), seed=1).item
 
 
 @pytest.fixture(scope="module")

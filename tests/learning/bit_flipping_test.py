@@ -28,8 +28,8 @@ from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfrec import types
 from tfrec.baselines import controls
+from tfrec.environments import session
 from tfrec.replay import episodes as replay_lib
-from tfrec.simulators import session
 
 BITS, SESSIONS, UPDATES, TEST = 6, 4000, 1200, 512
 LEAVE, FLIP = 1, 2  # the two items

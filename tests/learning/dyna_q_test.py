@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import controls, dyna_q
-from tfrec.simulators import playing
+from tfrec.environments import player
 
 BAIT, STEPS, HISTORY = 2, 12, 4
 OPTIMUM = 0.5 * (1 - 0.95**STEPS) / 0.05
@@ -55,7 +55,7 @@ def starts(batch):
 
 
 def play(policy, batch, seed):
-    return playing.Player(CalmWorld(), policy).play(starts(batch), seed)
+    return player.Player(CalmWorld(), policy).play(starts(batch), seed)
 
 
 def clicks(policy):

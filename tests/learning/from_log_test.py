@@ -16,7 +16,7 @@ from tfgoalrec import acting, leak
 from tfrec import types
 from tfrec.baselines import controls
 from tfrec.data import synthetic
-from tfrec.simulators import playing, session
+from tfrec.environments import player, session
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def starts(data):
 
 def play(data, agent):
     policy = acting.greedy(agent.averaged, agent.named_goals["click"])
-    return playing.Player(truth.world(data), policy).play(starts(data), seed=3)
+    return player.Player(truth.world(data), policy).play(starts(data), seed=3)
 
 
 def lead(one, other):
@@ -74,7 +74,7 @@ def test_it_beats_the_policy_that_wrote_the_log(data, learned):
 
 def test_it_beats_even_the_best_myopic_policy(data, learned):
     world = truth.world(data)
-    myopic = playing.Player(world, controls.greedy(world, np.array([1.0, 0.0])))
+    myopic = player.Player(world, controls.greedy(world, np.array([1.0, 0.0])))
     assert (
         lead(truth.clicks(play(data, learned)), truth.clicks(myopic.play(starts(data), 3))) > 5
     )

@@ -6,8 +6,9 @@ is only had by who finds out which documents give time back.
 
 import pytest
 
-from tfimrl import imrl_method, training
-from tfrec.simulators import seen
+from tfimrl import imrl_method
+from tfrec.environments.ports import seen
+from tfrec.methods import online_learner
 
 RANDOM, MYOPIC = 154.0, 168.0
 
@@ -28,12 +29,12 @@ def test_imrl_finds_out_what_gives_time_back():
         threshold_max=4.0,
         augmentation="true",
     )
-    sizes = training.OnlineConfig(
+    sizes = online_learner.OnlineConfig(
         stretch=32, updates=36, warm_up=40_000, total_units=160, test_sessions=500
     )
     simulator = seen.RememberedEvolution()
     method = imrl_method.ImrlMethod(config, simulator, seed=0)
-    learner = training.OnlineLearner(sizes, simulator, method, seed=0)
+    learner = online_learner.OnlineLearner(sizes, simulator, method, seed=0)
     assert learner.evaluate()["reward"] < MYOPIC
     for _ in range(sizes.total_units):
         said = learner.advance()

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfgoalrec import learner as goalrec_learner
 from tfrec.baselines import controls
-from tfrec.simulators import session
+from tfrec.environments import session
 
 
 @pytest.mark.parametrize("advantage", ["bilinear", "mlp"])

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import controls, rainbow
-from tfrec.simulators import playing, session
+from tfrec.environments import player, session
 
 OPENER, MAIN, BAIT = 1, 2, 3  # dense item ids
 SPEC = types.DataSpec(
@@ -85,8 +85,8 @@ def clicks_after_learning(**changes):
     learner = rainbow.RainbowLearner(config, SPEC, log(), CourseWorld(), vectors, seed=3)
     for _ in range(learner.total_units):
         learner.advance()
-    player = playing.Player(CourseWorld(), learner.policy())
-    return float(np.sum(player.play(starts(4), seed=5).feedback) / 4)
+    runner = player.Player(CourseWorld(), learner.policy())
+    return float(np.sum(runner.play(starts(4), seed=5).feedback) / 4)
 
 
 FROM_LOG = {"log_rounds": 10, "play_rounds": 0}

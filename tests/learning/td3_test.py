@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import controls, td3
-from tfrec.simulators import session
+from tfrec.environments import session
 
 LIKED, BAIT = 4, 5
 

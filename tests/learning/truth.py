@@ -10,7 +10,7 @@ from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements
 from tfrec import types
 from tfrec.data import episodes, item_vectors, storage, synthetic
-from tfrec.simulators import embedded
+from tfrec.environments import embedded
 
 CONFIG = synthetic.SyntheticConfig(
     num_users=1200, sessions_per_user=3, num_items=30, num_tastes=2, max_steps=16

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tests.tfrec.serving import goalrec_ranker
 from tfgoalrec import trained
 from tfrec import types
+from tfrec.environments import session
 from tfrec.serving import export, loaded, requests
-from tfrec.simulators import session
 
 ITEMS = 40
 HORIZON, STEPS = goalrec_ranker.HORIZON, goalrec_ranker.STEPS

@@ -3,7 +3,7 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tfgoalrec import acting
-from tfrec.simulators import session
+from tfrec.environments import session
 
 
 def setting(batch):

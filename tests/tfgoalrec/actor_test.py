@@ -4,7 +4,7 @@ import tf_keras
 
 from tests.tfgoalrec import small
 from tfgoalrec import actor as actors
-from tfrec.simulators import session
+from tfrec.environments import session
 
 
 def box(size, bound):

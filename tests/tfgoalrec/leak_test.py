@@ -11,7 +11,8 @@ from tfgoalrec import leak, leak_report, leak_truth
 from tfrec import types
 from tfrec.baselines import controls
 from tfrec.data import synthetic, vocabulary
-from tfrec.simulators import embedded, playing, user_model
+from tfrec.environments import embedded, player
+from tfrec.environments.fitted import user_model
 
 
 def held(count=99, seed=0):
@@ -157,7 +158,7 @@ def logged(world, policy):
         np.zeros((20, 4), np.int32),
         np.zeros((20, 4, len(world.spec.feedback)), np.float32),
     )
-    return playing.Player(world, policy).play(starts, seed=3)
+    return player.Player(world, policy).play(starts, seed=3)
 
 
 def states_of(episodes):

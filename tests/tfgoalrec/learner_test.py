@@ -3,9 +3,9 @@
 import numpy as np
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfgoalrec import learner as goalrec_learner
-from tfrec.simulators import variants
+from tfrec.environments.fitted import variants
 
 
 def test_the_logs_feedback_is_reported_as_late_as_that_of_play():

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tfgoalrec import trained
+from tfrec.environments import session
 from tfrec.errors import UserError
-from tfrec.simulators import session
 
 
 @pytest.fixture(scope="module", params=["bilinear", "mlp"])

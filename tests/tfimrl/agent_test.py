@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 from tf_agents.trajectories import time_step
 
-from tfimrl import networks
 from tfimrl.agent import ImrlAgent
-from tfimrl.baselines import sac
 from tfimrl.config import ImrlConfig
+from tfrec.baselines.online import sac
+from tfrec.nn import networks
 from tfrec.replay.steps import Steps
 from tfrec.training import checkpoint, finite
 

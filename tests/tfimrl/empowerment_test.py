@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from tfimrl import empowerment, losses, networks
+from tfimrl import empowerment, losses
+from tfrec.nn import networks
 
 LOG_2 = math.log(2)
 

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfimrl import imrl_method, training
+from tfimrl import imrl_method
 from tfimrl.imrl_method import ImrlMethod, OnlineImrlConfig
-from tfrec.simulators import public_playing, recogym, recsim
+from tfrec.environments import playing
+from tfrec.environments.ports import recogym, recsim
+from tfrec.methods import online_learner
 from tfrec.training import checkpoint, finite
 
 SMALL = OnlineImrlConfig(
@@ -28,7 +30,7 @@ SMALL = OnlineImrlConfig(
     vector_width=3,
     vector_sessions=30,
 )
-SIZES = training.OnlineConfig(
+SIZES = online_learner.OnlineConfig(
     sessions=6, stretch=5, updates=3, warm_up=60, total_units=20, test_sessions=4
 )
 EVOLUTION = recsim.InterestEvolution()
@@ -37,7 +39,7 @@ RECOGYM = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))
 
 def learner(simulator=EVOLUTION, **changes):
     config = dataclasses.replace(SMALL, **changes)
-    return training.OnlineLearner(SIZES, simulator, ImrlMethod(config, simulator, 1), 1)
+    return online_learner.OnlineLearner(SIZES, simulator, ImrlMethod(config, simulator, 1), 1)
 
 
 def rows(replay, synthetic=False):
@@ -217,7 +219,7 @@ def test_resumes_exactly(tmp_path):
 def test_greedy_is_the_mean_and_exploring_is_not(played):
     learning, _ = played
     method = learning.method
-    turn = public_playing.turn_of(
+    turn = playing.turn_of(
         EVOLUTION, EVOLUTION.reset(4, tf.constant([1, 2])), tf.constant([3, 4])
     )
     weights = method.agent.act(turn.observation)
@@ -235,7 +237,7 @@ def test_of_the_items_pointed_at_critics_choose(critic):
     changes = {"augmentation": "none", "vectors": "viewers", "critic": critic}
     method = learner(RECOGYM, refined=3, **changes).method
     state = RECOGYM.reset(40, tf.constant([1, 2]))
-    turn = public_playing.turn_of(RECOGYM, state, tf.constant([3, 4]))
+    turn = playing.turn_of(RECOGYM, state, tf.constant([3, 4]))
     if critic == "bilinear":  # which begins at 0
         for number, each in enumerate(method.agent.networks.critics):
             shape = each.weights.shape

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from tfimrl import causal_graph, counterfactual, knowledge
+from tfrec.environments import playing
+from tfrec.environments.ports import recogym, recsim, seen, virtualtb
 from tfrec.replay.steps import Steps
-from tfrec.simulators import public_playing, recogym, recsim, seen, virtualtb
 
 SEED = tf.constant([1, 2])
 
@@ -17,8 +18,8 @@ SEED = tf.constant([1, 2])
 def steps(simulator, shown_of, batch=400):
     """Random steps of new users, and the outcomes they come from."""
     state = simulator.reset(batch, SEED)
-    turn = public_playing.turn_of(simulator, state, SEED)
-    action = public_playing.random(simulator)(turn)
+    turn = playing.turn_of(simulator, state, SEED)
+    action = playing.random(simulator)(turn)
     outcome = simulator.step(state, action, SEED)
     made = Steps(
         state=turn.observation,

@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from tfimrl import proto, showing
-from tfrec.simulators import recogym, recsim
+from tfimrl import showing
+from tfrec.environments.ports import recogym, recsim
+from tfrec.methods import action_adapter
 
 ITEMS = tf.constant([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
@@ -13,7 +14,9 @@ def test_forwards_it_is_the_slate_itself():
     weights = tf.constant([[0.9, 0.1], [-0.5, 0.3]])
     made = showing.relaxed(weights, ITEMS, 2, 0.2)
     np.testing.assert_array_equal(made, [[1, 1, 1, 0], [0, 1, 1, 1]])
-    np.testing.assert_array_equal(made, proto.shown(proto.slate(weights, ITEMS, 2), ITEMS))
+    np.testing.assert_array_equal(
+        made, action_adapter.shown(action_adapter.slate(weights, ITEMS, 2), ITEMS)
+    )
     of_each = tf.repeat(ITEMS[None], 2, axis=0)
     np.testing.assert_array_equal(showing.relaxed(weights, of_each, 2, 0.2), made)
 
@@ -47,7 +50,7 @@ def test_rows_hold_what_there_was_to_choose_from():
     assert (shown.size, shown.row_size) == (40, 20 + 40 + 200)
     candidates = simulator.candidates(simulator.reset(3, tf.constant([1, 2])))
     weights = tf.random.stateless_uniform([3, 20], [1, 1])
-    action = proto.slate(weights, candidates, 2)
+    action = action_adapter.slate(weights, candidates, 2)
     parts = shown.split(shown.row(weights, action, candidates))
     np.testing.assert_array_equal(parts.weights, weights)
     np.testing.assert_array_equal(parts.items, candidates)

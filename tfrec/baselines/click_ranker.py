@@ -15,10 +15,11 @@ import tf_keras
 from tfrec import types
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
 from tfrec.baselines.network import StateItemNetwork
+from tfrec.environments import session
+from tfrec.ops import selection
+from tfrec.options import option
 from tfrec.replay.episodes import EpisodeReplay, Rows
-from tfrec.simulators import session
 from tfrec.training import finite
-from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,7 @@ class ClickRanker(BaselineLearner):
         return self.network.logit(observation, item)
 
     def policy(self) -> session.Policy:
-        return lambda turn: session.best(
+        return lambda turn: selection.best_item(
             self.network.all_logits(turn.observation), turn.blocked
         )
 

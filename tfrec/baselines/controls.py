@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.simulators import session
+from tfrec.environments import session
+from tfrec.ops import selection
 
 
 def random(num_items: int) -> session.Policy:
@@ -13,7 +14,7 @@ def random(num_items: int) -> session.Policy:
     def policy(turn: session.Turn) -> tf.Tensor:
         batch = tf.shape(turn.observation.step)[0]
         scores = tf.random.stateless_uniform([batch, num_items], turn.seed)
-        return session.best(scores, turn.blocked)
+        return selection.best_item(scores, turn.blocked)
 
     return policy
 
@@ -27,7 +28,7 @@ def popularity(episodes: types.Episodes, num_items: int) -> session.Policy:
 
     def policy(turn: session.Turn) -> tf.Tensor:
         batch = tf.shape(turn.observation.step)[0]
-        return session.best(tf.repeat(scores, batch, axis=0), turn.blocked)
+        return selection.best_item(tf.repeat(scores, batch, axis=0), turn.blocked)
 
     return policy
 
@@ -51,6 +52,6 @@ def greedy(
     def policy(turn: session.Turn) -> tf.Tensor:
         expected = world.responses(turn.world, candidates)
         scores = tf.linalg.matvec(expected.feedback, weights)  # [B, N]
-        return session.best(scores - exit_cost * expected.exit, turn.blocked)
+        return selection.best_item(scores - exit_cost * expected.exit, turn.blocked)
 
     return policy

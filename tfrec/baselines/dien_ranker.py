@@ -27,9 +27,9 @@ from tfrec.baselines.click_ranker import (
     Halves,
     log_loss,
 )
-from tfrec.simulators import session
-from tfrec.towers.dien import History
-from tfrec.training.options import option
+from tfrec.environments import session
+from tfrec.nn.dien import History
+from tfrec.options import option
 
 _PAIRS = 4096  # states times candidates that are encoded at once
 

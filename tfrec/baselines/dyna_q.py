@@ -30,13 +30,14 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.baselines import learning, q_targets, simulated_replay, window_user
+from tfrec.baselines import learning, simulated_replay, window_user
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
+from tfrec.environments import session
+from tfrec.ops import q_targets, selection
+from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay
-from tfrec.simulators import session
 from tfrec.training import finite
-from tfrec.training.options import option
 
 SPACE: dict[str, tuple] = {
     "learning_rate": (1e-3, 3e-4, 1e-4),
@@ -332,7 +333,7 @@ def greedy(network: StateItemNetwork) -> session.Policy:
 
     def policy(turn: session.Turn) -> tf.Tensor:
         state = network.encode(turn.observation).state
-        return session.best(network.all_values(state)[..., 0], turn.blocked)
+        return selection.best_item(network.all_values(state)[..., 0], turn.blocked)
 
     return policy
 

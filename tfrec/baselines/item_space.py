@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.simulators import session
+from tfrec.ops import selection
 
 
 def unit_vectors(item_vectors: np.ndarray, candidates: int, log: types.Episodes) -> np.ndarray:
@@ -81,7 +81,7 @@ class ItemSpace(tf.Module):
 
     def nearest(self, point: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
         """The nearest candidate that is not blocked, int32 [B]; point is float [B, D]."""
-        return session.best(self.closeness(point), blocked)
+        return selection.best_item(self.closeness(point), blocked)
 
     def neighbours(
         self, point: tf.Tensor, count: int, blocked: tf.Tensor | None

@@ -14,9 +14,9 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.simulators import session
+from tfrec.environments import session
+from tfrec.options import Options, option
 from tfrec.training import finite, schedule
-from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.towers.dien import DienTower, History
+from tfrec.nn.dien import DienTower, History
 
 
 class StateItemNetwork(tf.Module):

@@ -25,14 +25,14 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 
 from tfrec import types
-from tfrec.baselines import q_targets
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
 from tfrec.baselines.rainbow_network import RainbowNetwork
+from tfrec.environments import session
+from tfrec.ops import q_targets, selection
+from tfrec.options import option
 from tfrec.replay.prioritized import PriorityConfig
 from tfrec.replay.transitions import TransitionReplay, Transitions
-from tfrec.simulators import session
 from tfrec.training import finite
-from tfrec.training.options import option
 
 SPACE: dict[str, tuple] = {
     "learning_rate": (1e-3, 3e-4, 1e-4),
@@ -297,7 +297,7 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
             choosing = self._choosing(observation, seeds)
         else:
             choosing = self.target.scores(state, noise)
-        item = session.best(choosing, blocked)
+        item = selection.best_item(choosing, blocked)
         return tf.nn.softmax(self.target.logits(state, item, noise))
 
     def _choosing(
@@ -417,7 +417,7 @@ class RainbowLearner(BaselineLearner):
     def policy(self) -> session.Policy:
         def policy(turn: session.Turn) -> tf.Tensor:
             state = self.online.encode(turn.observation).state
-            return session.best(self.online.scores(state), turn.blocked)
+            return selection.best_item(self.online.scores(state), turn.blocked)
 
         return policy
 
@@ -428,7 +428,7 @@ class RainbowLearner(BaselineLearner):
 
         def policy(turn: session.Turn) -> tf.Tensor:
             state = self.online.encode(turn.observation).state
-            return session.best(self.online.scores(state, turn.seed), turn.blocked)
+            return selection.best_item(self.online.scores(state, turn.seed), turn.blocked)
 
         return policy
 

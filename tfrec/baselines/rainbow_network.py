@@ -20,7 +20,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.baselines.network import StateItemNetwork
-from tfrec.baselines.noisy import NoisyLinear
+from tfrec.nn.noisy import NoisyLinear
 
 # Logits that are worked on at once: a few MB, which stay in a processor's cache.
 _BLOCK = 1 << 19

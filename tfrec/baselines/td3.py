@@ -32,11 +32,12 @@ from tf_agents.utils import common
 from tfrec import types
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.environments import session
+from tfrec.nn.dien import DienTower
+from tfrec.ops import selection
+from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay, Transitions
-from tfrec.simulators import session
-from tfrec.towers.dien import DienTower
 from tfrec.training import finite
-from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -180,7 +181,7 @@ class ActorCritic(tf.Module):
         item, barred = self.space.neighbours(point, self.count, blocked)  # [B, k]
         vector = tf.reshape(self.space.vector(item), [-1, point.shape[-1]])  # [B * k, D]
         value = self.value(tf.repeat(state, self.count, axis=0), vector)
-        chosen = session.best(tf.reshape(value, [-1, self.count]), barred) - 1  # [B]
+        chosen = selection.best_item(tf.reshape(value, [-1, self.count]), barred) - 1  # [B]
         return tf.gather(item, chosen, axis=1, batch_dims=1)
 
 

@@ -28,9 +28,9 @@ from tfrec.baselines.click_ranker import (
     Halves,
     log_loss,
 )
-from tfrec.simulators import session
-from tfrec.towers.crossed import CrossedFeatures
-from tfrec.training.options import option
+from tfrec.environments import session
+from tfrec.nn.crossed import CrossedFeatures
+from tfrec.options import option
 
 _LINE = 16  # buckets that a lookup moves at once: the floats of one cache line
 

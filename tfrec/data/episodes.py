@@ -27,7 +27,7 @@ from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
-from tfrec.training.options import MAX_SEED, Options, option
+from tfrec.options import MAX_SEED, Options, option
 
 SPLITS = ("train", "validation", "test")
 _DROPPED = len(SPLITS)

@@ -14,7 +14,7 @@ each session. Items are of three kinds:
 with f the fatigue as a share of its highest level. So the item that wins the next
 click shortens the session, the myopic and the long-term optimum differ, and clicks
 and seconds have different optima. The true state (taste, fatigue, step) is small:
-`tfrec.simulators.embedded` computes both optima exactly by value iteration.
+`tfrec.environments.embedded` computes both optima exactly by value iteration.
 
 The log is written by a stochastic myopic policy: a softmax over the true p(click).
 """
@@ -27,7 +27,7 @@ import polars as pl
 
 from tfrec import types
 from tfrec.data import schema
-from tfrec.training.options import MAX_SEED, Options, option
+from tfrec.options import MAX_SEED, Options, option
 
 BAIT, CALM, DEEP = 0, 1, 2
 FATIGUE_STEP = np.array([2, -1, 1])  # levels, by kind

@@ -13,7 +13,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

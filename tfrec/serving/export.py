@@ -19,12 +19,11 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from tfrec import errors, names, weights
+from tfrec import errors, names, options, weights
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import ranker as ranker_lib
-from tfrec.training import options
 
 _NOT_RECORDED = manifest_lib.Metadata()
 

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from absl import logging
 
 from tfrec import errors
+from tfrec.options import Options, option
 from tfrec.serving import page, rest, rpc, service, versions
-from tfrec.training.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 import prometheus_client
 from absl import logging
 
+from tfrec.options import Options, option
 from tfrec.serving import refusal, versions
-from tfrec.training.options import Options, option
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 

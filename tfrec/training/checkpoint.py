@@ -22,8 +22,7 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from tfrec import errors, weights
-from tfrec.training import options
+from tfrec import errors, options, weights
 
 _VARIABLES = "variables.npz"
 _MANIFEST = "manifest.json"

@@ -13,9 +13,8 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from tfrec import errors
+from tfrec import errors, options
 from tfrec.data import identity
-from tfrec.training import options
 
 T = TypeVar("T")
 

@@ -26,9 +26,8 @@ from optuna import storages
 from optuna.storages import journal
 from optuna.trial import FrozenTrial, TrialState
 
-from tfrec import errors
+from tfrec import errors, options
 from tfrec.data import identity
-from tfrec.training import options
 
 Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["median", "hyperband", "none"]

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.environments import session
 from tfrec.metrics import ranking
-from tfrec.simulators import session
 
 SPEC = types.DataSpec(
     feedback=(

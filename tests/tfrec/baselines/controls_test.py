@@ -5,7 +5,7 @@ from scipy import stats
 from tests.tfgoalrec import small
 from tfrec import types
 from tfrec.baselines import controls
-from tfrec.simulators import session
+from tfrec.environments import session
 
 
 def turn(batch, blocked=None, seed=(1, 2), world=None):

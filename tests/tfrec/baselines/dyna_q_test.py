@@ -5,10 +5,11 @@ import pytest
 import tensorflow as tf
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.baselines import controls, dyna_q, q_targets, simulated_replay
-from tfrec.simulators import session
+from tfrec.baselines import controls, dyna_q, simulated_replay
+from tfrec.environments import session
+from tfrec.ops import q_targets
 from tfrec.training import checkpoint, finite
 
 VECTORS = np.random.default_rng(0).normal(size=(7, 8)).astype(np.float32)

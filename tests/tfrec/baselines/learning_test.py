@@ -6,10 +6,11 @@ import tensorflow as tf
 import tf_keras
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfrec.baselines import learning
+from tfrec.environments import session
+from tfrec.environments.fitted import variants
 from tfrec.replay.episodes import EpisodeReplay
-from tfrec.simulators import session, variants
 
 
 class Counting(learning.BaselineLearner):

@@ -6,9 +6,9 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfrec.baselines import rainbow, rainbow_network
-from tfrec.simulators import session
+from tfrec.environments import session
 from tfrec.training import checkpoint
 
 NARROW = rainbow.RainbowConfig(

@@ -4,11 +4,11 @@ import tensorflow as tf
 from tf_agents.trajectories import time_step
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfrec import types
 from tfrec.baselines import controls, td3
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
-from tfrec.simulators import session
+from tfrec.environments import session
 from tfrec.training import checkpoint, finite
 
 # Items 1..4 in the plane; row 0 is no item.

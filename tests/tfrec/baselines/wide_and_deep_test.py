@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.tfrec.baselines import click_log
 from tfrec import types
 from tfrec.baselines import wide_and_deep
-from tfrec.simulators import session
+from tfrec.environments import session
 from tfrec.training import checkpoint, finite
 
 SPEC = click_log.SPEC

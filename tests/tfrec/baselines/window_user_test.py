@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import known_users
+from tests.tfrec.environments import known_users
 from tfrec import types
 from tfrec.baselines import simulated_replay, window_user
 from tfrec.data import item_vectors

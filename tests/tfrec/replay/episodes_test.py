@@ -3,10 +3,10 @@ import tensorflow as tf
 from scipy import stats
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfrec import types
+from tfrec.environments import session
 from tfrec.replay import episodes as replay_lib
-from tfrec.simulators import session
 
 
 def numbered(length, first):

@@ -3,10 +3,10 @@ import pytest
 import tensorflow as tf
 
 from tests.tfgoalrec import small
-from tests.tfrec.simulators import scripted
+from tests.tfrec.environments import scripted
 from tfrec import types
+from tfrec.environments import session
 from tfrec.replay import prioritized, transitions
-from tfrec.simulators import session
 from tfrec.training import checkpoint
 
 SEED = tf.constant([1, 2])

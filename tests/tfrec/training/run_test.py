@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfrec import errors
 from tfrec.data import identity
+from tfrec.options import option
 from tfrec.training import run as runs
-from tfrec.training.options import option
 
 
 @dataclasses.dataclass(frozen=True)

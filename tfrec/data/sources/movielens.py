@@ -16,7 +16,7 @@ import polars as pl
 from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 PATTERNS = ("ratings.csv", "ratings.dat", "u.data")
 _COLUMNS = {

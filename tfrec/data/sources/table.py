@@ -11,7 +11,7 @@ from tfrec.data import parquet, text_columns
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files, text_rows
 from tfrec.errors import UserError
-from tfrec.training.options import option
+from tfrec.options import option
 
 PATTERNS = ("*.parquet", "*.csv", "*.tsv", "*.txt")
 _PER_MILLISECOND = {"s": 0.001, "ms": 1, "us": 1_000, "ns": 1_000_000}  # of unix times

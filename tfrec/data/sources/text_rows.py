@@ -9,7 +9,7 @@ from typing import IO, Any, Literal
 from tfrec.data import text_columns
 from tfrec.data.sources import files
 from tfrec.errors import UserError
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 _BYTES_AT_ONCE = 1 << 22
 

@@ -34,7 +34,7 @@ from tfrec import types
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import delimited, files
 from tfrec.errors import UserError
-from tfrec.training.options import Options, option
+from tfrec.options import Options, option
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,154 @@
+"""The embedded truth as a world, and its optimum against brute force and simulation."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.baselines import controls
+from tfrec.data import synthetic, vocabulary
+from tfrec.environments import embedded, player
+from tfrec.ops import selection
+
+CONFIG = synthetic.SyntheticConfig(num_users=40, num_items=30, num_tastes=3, max_steps=12)
+CLICKS = np.array([1.0, 0.0])
+
+
+def world(config=CONFIG, steps=None):
+    """The world behind dense ids in the order of a real vocabulary: i1, i10, i11, .."""
+    items = np.array(sorted(f"i{n + 1}" for n in range(config.num_items)))
+    users = np.array(sorted(f"u{n + 1}" for n in range(config.num_users)))
+    steps = steps or config.max_steps
+    spec = types.DataSpec(synthetic.FEEDBACK, len(items), len(users), 4, steps)
+    ids = vocabulary.Vocabulary(vocabulary.Ids(items), vocabulary.Ids(users))
+    return embedded.EmbeddedWorld(config, spec, ids), ids
+
+
+def starts(made, times=1):
+    user = np.tile(np.arange(1, made.spec.num_users + 1, dtype=np.int32), times)
+    return types.Starts(
+        user, np.zeros((len(user), 4), np.int32), np.zeros((len(user), 4, 2), np.float32)
+    )
+
+
+def test_answers_are_the_truths_own_item_and_user():
+    made, ids = world()
+    truth = synthetic.truth(CONFIG)
+    item = int(ids.items.tolist().index("i10")) + 1  # dense id of raw item 10
+    user = int(ids.users.tolist().index("u7")) + 1
+    state = made.reset(types.Starts(tf.constant([user]), None, None))
+    assert state.taste.numpy()[0] == truth.taste[6]
+    assert state.fatigue.numpy()[0] == state.step.numpy()[0] == 0
+    expected = synthetic.click_probability(CONFIG, truth, truth.taste[6:7], np.array([0]))[0, 9]
+    found = made.responses(state, tf.constant([item]))
+    assert found.feedback.numpy()[0, 0, 0] == pytest.approx(expected, rel=1e-5)
+    seconds = synthetic.expected_seconds(CONFIG, truth.kind[9])
+    assert found.feedback.numpy()[0, 0, 1] == pytest.approx(expected * seconds, rel=1e-5)
+
+
+@pytest.mark.parametrize(("taste", "fatigue", "item"), [(0, 0, 1), (1, 4, 2), (2, 9, 12)])
+def test_responses_are_what_users_do_on_average(taste, fatigue, item):
+    many = 40_000
+    made, _ = world()
+    state = embedded.HiddenState(*(tf.fill([many], value) for value in (taste, fatigue, 3)))
+    expected = made.responses(
+        embedded.HiddenState(*(x[:1] for x in state)), tf.constant([item])
+    )
+    after, feedback, left = made.step(state, tf.fill([many], item), tf.constant([1, item]))
+    feedback, left = feedback.numpy(), left.numpy()
+    for column in range(2):
+        error = feedback[:, column].std() / math.sqrt(many)
+        mean = float(expected.feedback[0, 0, column])
+        assert abs(feedback[:, column].mean() - mean) < 4 * error
+    p = float(expected.exit[0, 0])
+    assert abs(left.mean() - p) < 4 * math.sqrt(p * (1 - p) / many)
+    kind = made.truth.kind[item - 1]
+    assert set(after.fatigue.numpy()) == {int(synthetic.next_fatigue(CONFIG, fatigue, kind))}
+    assert set(after.step.numpy()) == {4} and set(after.taste.numpy()) == {taste}
+    assert ((feedback[:, 1] > 0) == (feedback[:, 0] > 0)).all()
+
+
+@pytest.mark.parametrize("reward", [CLICKS, np.array([0.0, 1.0]), np.array([2.0, 0.05])])
+def test_value_iteration_equals_trying_every_sequence(reward):
+    """Fatigue follows the items alone, so the best plan is a fixed sequence: try all."""
+    steps = 4
+    config = dataclasses.replace(
+        CONFIG, num_items=6, num_tastes=2, max_fatigue=3, exit_slope=5.0
+    )
+    made, _ = world(config, steps)
+    optimum = embedded.solve(made, reward)
+    truth, best = made.truth, {}
+    for taste, fatigue in itertools.product(range(2), range(4)):
+        for plan in itertools.product(range(6), repeat=steps):
+            level, alive, total = fatigue, 1.0, 0.0
+            for item in plan:
+                click = synthetic.click_probability(
+                    config, truth, np.array([taste]), np.array([level])
+                )[0, item]
+                seconds = synthetic.expected_seconds(config, truth.kind[item])
+                total += alive * click * (reward[0] + reward[1] * seconds)
+                level = int(synthetic.next_fatigue(config, level, truth.kind[item]))
+                alive *= 1 - synthetic.exit_probability(config, level)
+            best[taste, fatigue] = max(best.get((taste, fatigue), 0.0), total)
+    assert optimum.value.shape == (steps + 1, 2, 4)
+    for (taste, fatigue), value in best.items():
+        assert optimum.value[0, taste, fatigue] == pytest.approx(value, rel=1e-4)
+    assert (optimum.value[steps] == 0).all()
+
+
+def reward_per_session(made, policy, reward=CLICKS, times=100):
+    episodes = player.Player(made, policy).play(starts(made, times), seed=3)
+    return episodes.feedback.sum(axis=1) @ reward  # [B]
+
+
+def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
+    made, _ = world()
+    optimum = embedded.solve(made, CLICKS)
+    taste = made.reset(starts(made, 100)).taste.numpy()
+    value = optimum.value[0, taste, 0]  # of each session
+
+    def gain(policy):
+        """Mean reward above the optimal value, and its standard error."""
+        above = reward_per_session(made, policy) - value
+        return above.mean(), above.std() / math.sqrt(len(above))
+
+    mean, error = gain(embedded.optimal_policy(optimum))
+    assert abs(mean) < 3 * error
+    kinds = np.stack([made.truth.kind == kind for kind in range(3)])  # [3, N]
+    others = {
+        "random": controls.random(made.spec.num_items),
+        **{f"exit cost {c}": controls.greedy(made, CLICKS, c) for c in (0.0, 1.0, 4.0, 16.0)},
+        **{f"random of kind {k}": of_kind(kinds[k]) for k in range(3)},
+    }
+    gains = {name: gain(policy) for name, policy in others.items()}
+    for name, (mean, error) in gains.items():
+        assert mean < 3 * error, name
+    # The trade-off is real: who looks at the next click alone loses clearly.
+    mean, error = gains["exit cost 0.0"]
+    assert mean < -5 * error
+
+
+def of_kind(member):
+    def policy(turn):
+        shape = [tf.shape(turn.observation.step)[0], len(member)]
+        noise = tf.random.stateless_uniform(shape, turn.seed)
+        return selection.best_item(tf.where(member[None, :], noise, -1.0), None)
+
+    return policy
+
+
+def test_clicks_and_seconds_have_different_optima():
+    made, _ = world()
+    seconds = np.array([0.0, 1.0])
+    by_clicks = embedded.optimal_policy(embedded.solve(made, CLICKS))
+    by_seconds = embedded.optimal_policy(embedded.solve(made, seconds))
+    for reward, winner, loser in (
+        (CLICKS, by_clicks, by_seconds),
+        (seconds, by_seconds, by_clicks),
+    ):
+        gap = reward_per_session(made, winner, reward) - reward_per_session(made, loser, reward)
+        assert gap.mean() > 5 * gap.std() / math.sqrt(len(gap))

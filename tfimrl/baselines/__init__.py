@@ -1,6 +1,0 @@
-"""The online methods that IMRL is compared with, one module each.
-
-`sac`, `td3`, `ddpg`, `slateq`, `reinforce`, `pgpr`, `tpgr`, `kgrl` and `deers`: each has its
-`CONFIG`, a frozen dataclass, and a class of the module's name, `Sac(config, simulator, seed)`,
-a `tfimrl.online.Method`. Nothing is imported before it is asked for.
-"""

@@ -1,0 +1,265 @@
+"""How does an online baseline learn? Several updates in one graph, none from bad numbers."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn
+from tfrec.methods.action_adapter import VECTORS_HELP, Face, Vectors
+from tfrec.methods.online import Choice, Stretch
+from tfrec.options import Options, option
+from tfrec.training import finite, schedule
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineConfig(Options):
+    """What all online baselines have in common; the same as IMRL's where IMRL has it."""
+
+    hidden: tuple[int, ...] = option(
+        (256, 256), "widths of the hidden layers", at_least=1, min_length=1
+    )
+    learning_rate: float = option(
+        3e-4, "Adam's learning rate of every part", above=0, at_most=1
+    )
+    final_rate: float = option(
+        1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+    )
+    discount: float = option(0.99, "worth of the next step's reward", at_least=0, at_most=1)
+    reward_scale: float = option(
+        1.0, "what rewards are multiplied by before they are learned", above=0
+    )
+    # The state, the same for everybody, see `tfrec.methods.action_adapter.Face`.
+    vectors: Vectors = option("own", VECTORS_HELP)
+    vector_width: int = option(8, "width of learned vectors", at_least=1)
+    vector_sessions: int = option(
+        500, "sessions played for them, part of the run's", at_least=1
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayConfig(BaselineConfig):
+    """Of the methods that learn from a replay."""
+
+    batch: int = option(256, "steps in an update", at_least=1)
+    update_factor: int = option(1, "updates for each that the run asks for", at_least=1)
+    replay_size: int = option(200_000, "steps that the replay keeps", at_least=1)
+    tau: float = option(
+        0.005, "how far the slow networks move in an update, of the way", at_least=0, at_most=1
+    )
+
+
+class Found(NamedTuple):
+    """A part's loss at the present weights.
+
+    Attributes:
+      loss: scalar.
+      gradients: of the part's variables, in their order.
+    """
+
+    loss: tf.Tensor
+    gradients: Sequence[tf.Tensor]
+
+
+class Baseline(tf.Module, abc.ABC):
+    """Learns online; a `tfrec.methods.online.Method`. All its state is variables.
+
+    A subclass builds its networks and then calls `set_parts`.
+
+    Args:
+      config: the method's numbers.
+      simulator: who will be played with; only its sizes and items are looked at.
+      seed: of the weights and of all later draws.
+
+    Attributes:
+      extras: names of the scalars that `gradients` reports beside the losses.
+      face: what networks see of the simulator.
+      observation_size: width of that.
+      catalogue: features of items that are always the same, float32 [m, D]; else None.
+      weight_seeds: gives the seeds of initial weights, one after the other.
+    """
+
+    note_size = 0
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, config: BaselineConfig, simulator: contract.Simulator, seed: int):
+        super().__init__(name=type(self).__name__.lower())
+        self.config = config
+        self.face = Face(
+            simulator, config.vectors, config.vector_width, config.vector_sessions, seed
+        )
+        self.steps_before = self.face.steps_before
+        self.sessions_before = self.face.sessions_before
+        self.observation_size = self.face.observation_size
+        self.slate_size = simulator.slate_size
+        self.catalogue = simulator.catalogue
+        # For layers that can only be seeded so: TF-Agents'.
+        tf_keras.utils.set_random_seed(seed)
+        seeds: Iterator[int] = map(int, np.random.default_rng(seed).integers(2**31, size=1000))
+        self.weight_seeds = lambda: seeds  # hidden from checkpoints
+        self.generator = tf.random.Generator.from_seed(seed, alg="philox")
+
+    def set_parts(self, **parts: Sequence[tf.Variable]) -> None:
+        """Names what is learned: each part has a loss and an optimiser of its own."""
+        self._parts = lambda: {name: list(variables) for name, variables in parts.items()}
+        self.optimizers = {}
+        for name, variables in self._parts().items():
+            optimizer = tf_keras.optimizers.Adam(self.config.learning_rate, jit_compile=False)
+            optimizer.build(variables)
+            self.optimizers[name] = optimizer
+        self.checked = tuple(
+            [f"{part} loss" for part in parts]
+            + [
+                f"gradient of {part} {v.name.removesuffix(':0')} {i}"
+                for part, variables in self._parts().items()
+                for i, v in enumerate(variables)
+            ]
+        )
+
+    # What a method provides.
+
+    @abc.abstractmethod
+    def explore(self, turn: Turn) -> Choice:
+        """See `tfrec.methods.online.Method`."""
+
+    @abc.abstractmethod
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        """See `tfrec.methods.online.Method`."""
+
+    @abc.abstractmethod
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        """See `tfrec.methods.online.Method`."""
+
+    @abc.abstractmethod
+    def sample(self, number: tf.Tensor) -> Any:
+        """Draws everything random that an update needs. Graph code.
+
+        Args:
+          number: int32 scalar, which of the updates of this `learn` it is.
+
+        Returns:
+          The batch: a nest of tensors, with the seeds of the update's own draws. It is what a
+          run leaves behind if the update goes bad, so `gradients` must repeat from it.
+        """
+
+    @abc.abstractmethod
+    def gradients(self, batch: Any) -> tuple[Mapping[str, Found], Mapping[str, tf.Tensor]]:
+        """Every part's gradient at the present weights, and `extras`. Graph code.
+
+        Args:
+          batch: what `sample` returned.
+        """
+
+    def planned(self, updates: tf.Tensor) -> tf.Tensor:
+        """How many updates to make where so many were asked for."""
+        return updates * getattr(self.config, "update_factor", 1)
+
+    def due(self, part: str) -> tf.Tensor | bool:
+        """Whether this update moves the part."""
+        return True
+
+    def after_update(self) -> None:
+        """Called when weights have moved. Graph code."""
+        return
+
+    # What all do.
+
+    def anneal(self, progress: tf.Tensor) -> None:
+        """See `tfrec.methods.online.Method`."""
+        config = self.config
+        rate = schedule.annealed(config.learning_rate, config.final_rate, progress)
+        for optimizer in self.optimizers.values():
+            optimizer.learning_rate.assign(rate)
+
+    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        """See `tfrec.methods.online.Method`."""
+        updates = self.planned(tf.convert_to_tensor(updates))
+        return schedule.repeat(self._update, updates)
+
+    @tf.function(autograph=False)
+    def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        batch = self.sample(number)
+        return *self.update_on(batch), batch
+
+    def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One update of every part that is due. Graph code.
+
+        Args:
+          batch: what `sample` returned.
+
+        Returns:
+          Scalars to report; and the index in `checked` of the first tensor that is not
+          finite, or -1. If there is one, no variable has changed.
+        """
+        found, report = self.gradients(batch)
+        bad = finite.guarded(self._named(found), lambda: self._apply(found))
+        report = {name: report[name] for name in self.extras}
+        return {f"{part}_loss": each.loss for part, each in found.items()} | report, bad
+
+    def draw(self) -> tf.Tensor:
+        """A seed, int32 [2], another one each time."""
+        return tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
+
+    def _named(self, found: Mapping[str, Found]) -> dict[str, tf.Tensor]:
+        tensors = [each.loss for each in found.values()]
+        tensors += [g for each in found.values() for g in each.gradients]
+        return dict(zip(self.checked, tensors, strict=True))
+
+    def _apply(self, found: Mapping[str, Found]) -> None:
+        for part, variables in self._parts().items():
+            pairs = list(zip(found[part].gradients, variables, strict=True))
+            optimizer, due = self.optimizers[part], self.due(part)
+            if due is True:
+                optimizer.apply_gradients(pairs)
+            else:
+                tf.cond(due, _applied(optimizer, pairs), lambda: tf.constant(False))
+        self.after_update()
+
+
+def _applied(optimizer: tf_keras.optimizers.Optimizer, pairs: list) -> Callable[[], tf.Tensor]:
+    def apply() -> tf.Tensor:
+        optimizer.apply_gradients(pairs)
+        return tf.constant(False)
+
+    return apply
+
+
+def found(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variable]) -> Found:
+    """The loss with its gradients; it must depend on every variable."""
+    gradients = tape.gradient(loss, list(variables))
+    for variable, gradient in zip(variables, gradients, strict=True):
+        if gradient is None:
+            raise ValueError(f"the loss does not depend on {variable.name}")
+    return Found(loss, gradients)
+
+
+def follow(
+    slow: Sequence[tf.Variable], ours: Sequence[tf.Variable], tau: float | tf.Tensor
+) -> None:
+    """Moves each slow variable by tau of the way to ours."""
+    for behind, ahead in zip(slow, ours, strict=True):
+        behind.assign(behind + tau * (ahead - behind))
+
+
+def flat(x: tf.Tensor) -> tf.Tensor:
+    """[T, B, ...] -> [T * B, ...]."""
+    return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))
+
+
+def no_note(batch: tf.Tensor) -> tf.Tensor:
+    """A note of no numbers, float32 [B, 0]."""
+    return tf.zeros([batch, 0])
+
+
+def require_items(name: str, simulator: contract.Simulator) -> None:
+    """Raises ValueError for a method that has no continuous form."""
+    if not simulator.slate_size:
+        raise ValueError(
+            f"{name} recommends items; {type(simulator).__name__} asks for a continuous "
+            f"action of {simulator.action_size} numbers"
+        )

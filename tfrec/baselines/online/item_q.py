@@ -1,0 +1,113 @@
+"""What SlateQ and DEERS have in common: values of items, a replay, epsilon-greedy slates."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from tfrec.baselines.online import base, items
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn, best
+from tfrec.methods.online import Choice, Stretch
+from tfrec.options import option
+from tfrec.replay.ring import Ring
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemQConfig(base.ReplayConfig):
+    """Exploration: the share of random slates falls linearly, then stays."""
+
+    width: int = option(32, "width of an item's encoded features", at_least=1)
+    epsilon: float = option(1.0, "share of random slates at the start", at_least=0, at_most=1)
+    epsilon_end: float = option(0.05, "the same later", at_least=0, at_most=1)
+    epsilon_share: float = option(
+        0.3, "share of the run in which it falls", at_least=0, at_most=1
+    )
+
+
+class ItemQ(base.Baseline):
+    """Learns values of items; arguments as in `base.Baseline`.
+
+    Raises:
+      ValueError: if the simulator asks for a continuous action.
+    """
+
+    config: ItemQConfig
+
+    def __init__(self, config: ItemQConfig, simulator: contract.Simulator, seed: int):
+        base.require_items(type(self).__name__, simulator)
+        super().__init__(config, simulator, seed)
+        self.feature_size = simulator.action_size
+        vector = tf.TensorSpec([simulator.observation_size], tf.float32)
+        number = tf.TensorSpec([], tf.float32)
+        slate = [self.slate_size]
+        columns = {"observation": vector, "next_observation": vector}
+        columns |= dict.fromkeys(("reward", "clicks", "discount"), number)
+        if self.catalogue is None:
+            many = items.sampled(simulator, 1, seed).shape[1]
+            columns["slate"] = tf.TensorSpec([*slate, self.feature_size], tf.float32)
+            columns["next_candidates"] = tf.TensorSpec([many, self.feature_size], tf.float32)
+        else:
+            columns["action"] = tf.TensorSpec(slate, tf.int32)
+        self.replay = Ring(config.replay_size, columns)
+        self.epsilon = tf.Variable(config.epsilon, trainable=False, name="epsilon")
+
+    @abc.abstractmethod
+    def ranks(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        """What the k best of are shown, float [B, m].
+
+        Args:
+          observation: float [B, O], as the simulator gives it.
+          features: float [B, m, D] or [m, D].
+        """
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        features = items.offered(turn, self.catalogue)
+        return best(self.ranks(turn.observation, features), self.slate_size)
+
+    def explore(self, turn: Turn) -> Choice:
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        greedy = self.greedy(turn)
+        batch, many = tf.shape(greedy)[0], tf.shape(turn.candidates)[1]
+        anything = best(tf.random.stateless_uniform([batch, many], seeds[0]), self.slate_size)
+        tried = tf.random.stateless_uniform([batch, 1], seeds[1]) < self.epsilon
+        return Choice(tf.where(tried, anything, greedy), base.no_note(batch))
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        config = self.config
+        fallen = tf.minimum(tf.math.divide_no_nan(progress, config.epsilon_share), 1.0)
+        self.epsilon.assign(config.epsilon + fallen * (config.epsilon_end - config.epsilon))
+        rows = {
+            "observation": stretch.observation,
+            "next_observation": stretch.next_observation,
+            "reward": stretch.reward,
+            "clicks": stretch.clicks,
+            "discount": tf.cast(tf.logical_not(stretch.done), tf.float32),
+        }
+        if self.catalogue is None:
+            shown = tf.gather(stretch.candidates, stretch.action, batch_dims=2)  # [T, B, k, D]
+            rows |= {"slate": shown, "next_candidates": stretch.next_candidates}
+        else:
+            rows["action"] = stretch.action
+        self.replay.add({name: base.flat(value) for name, value in rows.items()})
+
+    def of_slate(
+        self, scores: items.Scores, state: tf.Tensor, rows: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """Scores of the items that were shown, float [B, k]; state is what `scores` takes."""
+        if self.catalogue is None:
+            return scores(state, rows["slate"])
+        return tf.gather(scores(state, self.catalogue), rows["action"], batch_dims=1)
+
+    def next_features(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What could be shown next, float [B, m, D] or [m, D]."""
+        return rows["next_candidates"] if self.catalogue is None else self.catalogue
+
+    def sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A batch of the replay, with rewards scaled and gamma in the discount."""
+        rows = self.replay.sample(self.config.batch, self.draw())
+        return rows | {
+            "reward": self.config.reward_scale * rows["reward"],
+            "discount": self.config.discount * rows["discount"],
+        }

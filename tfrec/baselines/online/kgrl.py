@@ -1,0 +1,248 @@
+"""KGRL online: an actor-critic whose items are vectors smoothed over a graph.
+
+Chen X. et al., "Knowledge-guided Deep Reinforcement Learning for Interactive Recommendation",
+arXiv:2004.08068: DDPG with item vectors from graph convolutions over the local part of a
+knowledge graph. Removed, as IMRL's authors removed side information so that everybody sees
+the same state: the knowledge graph and the attention over the items of a history. Filled in
+by us:
+- Where the catalogue is fixed, a graph of items that go together takes its place: its edges
+  are each item's `neighbours` most frequent companions, and learned vectors go through two
+  graph convolutions over it (Kipf and Welling, ICLR 2017), each a mean over an item and its
+  neighbours:  Z = E + A relu(A E W1) W2, to length 1.
+  Items go together where a session has both: viewed, if the simulator declares the columns of
+  views (RecoGym), else clicked.
+- The actor points at a vector of length 1; the k items of the highest inner products are
+  shown, and the critic values the mean vector of what was shown, which trains the vectors.
+- Where candidates change, or the action is continuous, there can be no graph, and
+  `item_graph` must be False: items are given by their features and the critic values the
+  proto-action, which is DDPG.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.baselines.online import base
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn, best
+from tfrec.methods.online import Choice, Stretch
+from tfrec.nn import networks
+from tfrec.options import option
+from tfrec.replay.ring import Ring
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KgrlConfig(base.ReplayConfig):
+    """KGRL's own numbers; all ours."""
+
+    item_graph: bool = option(
+        True,
+        "whether vectors from a graph of items stand for them; without it this is DDPG. Needs "
+        "a fixed catalogue",
+    )
+    width: int = option(16, "width of an item's vector", at_least=1)
+    neighbours: int = option(10, "companions of an item in the graph", at_least=1)
+    exploration_noise: float = option(
+        0.1, "standard deviation of the noise in play, each axis", at_least=0
+    )
+    random_steps: int = option(
+        10_000, "steps at the start that are played at random", at_least=0
+    )
+
+
+CONFIG = KgrlConfig
+
+
+def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:
+    """Equal weights for an item and its most frequent companions, rows sum to 1.
+
+    Args:
+      together: how often items go together, float [m, m].
+      neighbours: most companions of an item; those never met are none.
+
+    Returns:
+      float [m, m].
+    """
+    others = tf.linalg.set_diag(together, tf.zeros(together.shape[0]))
+    least = tf.math.top_k(others, min(neighbours, together.shape[0])).values[:, -1:]
+    linked = (others > 0) & (others >= least)
+    edges = tf.cast(linked, tf.float32) + tf.eye(together.shape[0])
+    return edges / tf.reduce_sum(edges, axis=1, keepdims=True)
+
+
+def met(stretch: Stretch, items: int, views: np.ndarray | None) -> tf.Tensor:
+    """How often items went together in this stretch, float [m, m].
+
+    Args:
+      stretch: T steps of B sessions.
+      items: m.
+      views: int [m], see `contract.Simulator.view_columns`: sessions that ended count, once
+        each. None counts what was clicked by one session within the stretch.
+    """
+    if views is not None:
+        ended = tf.boolean_mask(stretch.observation, stretch.done)  # [e, O]
+        ended = tf.gather(ended, views, axis=1)  # [e, m]
+        seen = tf.cast(ended > 0, tf.float32)
+        return tf.matmul(seen, seen, transpose_a=True)
+    clicked = tf.reduce_sum(tf.one_hot(stretch.action, items), axis=2)  # [T, B, m]
+    clicked *= tf.cast(stretch.clicks > 0, tf.float32)[..., None]
+    steps, sessions = tf.shape(clicked)[0], tf.shape(clicked)[1]
+    # Sessions of a column are told apart by how many ended before.
+    part = tf.cumsum(tf.cast(stretch.done, tf.int32), exclusive=True)  # [T, B]
+    part = part * sessions + tf.range(sessions)
+    of_session = tf.math.unsorted_segment_sum(
+        base.flat(clicked), tf.reshape(part, [-1]), (steps + 1) * sessions
+    )
+    seen = tf.cast(of_session > 0, tf.float32)
+    return tf.matmul(seen, seen, transpose_a=True)
+
+
+class ItemGraph(tf.Module):
+    """Item vectors after two graph convolutions.
+
+    Args:
+      items: m.
+      width: of the vectors.
+      neighbours: most companions of an item.
+      seed: of the initial weights.
+    """
+
+    def __init__(self, items: int, width: int, neighbours: int, seed: int):
+        super().__init__(name="graph")
+        draw = np.random.default_rng(seed)
+
+        def weights(rows: int, name: str) -> tf.Variable:
+            values = draw.normal(size=(rows, width)) / width**0.5
+            return tf.Variable(values, dtype=tf.float32, name=name)
+
+        self._neighbours = neighbours
+        self.embedding = weights(items, "embedding")
+        self.first, self.second = weights(width, "first"), weights(width, "second")
+        self.together = tf.Variable(tf.zeros([items, items]), trainable=False, name="together")
+
+    def vectors(self) -> tf.Tensor:
+        """Z, float [m, width], rows of length 1."""
+        mean = adjacency(self.together, self._neighbours)
+        hidden = tf.nn.relu(tf.matmul(tf.matmul(mean, self.embedding), self.first))
+        # E itself beside it: a relu may leave nothing of an item.
+        smooth = tf.matmul(tf.matmul(mean, hidden), self.second) + self.embedding
+        return tf.math.l2_normalize(smooth, axis=1)
+
+
+class Kgrl(base.Baseline):
+    """KGRL; arguments as in `base.Baseline`.
+
+    Raises:
+      ValueError: if it is to have a graph of items and the catalogue is not fixed.
+    """
+
+    config: KgrlConfig
+
+    def __init__(self, config: KgrlConfig, simulator: contract.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        seeds, observed, hidden = self.weight_seeds(), self.observation_size, config.hidden
+        self.graph = None
+        self.width = self.face.action_size
+        vector, number = tf.TensorSpec([observed], tf.float32), tf.TensorSpec([], tf.float32)
+        shown = tf.TensorSpec([self.width], tf.float32)
+        if config.item_graph:
+            if self.catalogue is None:
+                raise ValueError(
+                    f"item_graph is True; {type(simulator).__name__} has no fixed catalogue of "
+                    "items to build a graph of: expected False"
+                )
+            many = self.catalogue.shape[0]
+            self.graph = ItemGraph(many, config.width, config.neighbours, next(seeds))
+            self._views = simulator.view_columns
+            self.width = config.width
+            shown = tf.TensorSpec([self.slate_size], tf.int32)
+        elif self.slate_size:
+            self.note_size = self.width
+        columns = {"state": vector, "next_state": vector, "action": shown}
+        columns |= {"reward": number, "discount": number}
+        self.replay = Ring(config.replay_size, columns)
+        both = observed + self.width
+        self.actor, self.slow_actor = (
+            networks.Perceptron(observed, hidden, self.width, seeds, name)
+            for name in ("actor", "slow_actor")
+        )
+        self.critic, self.slow_critic = (
+            networks.Perceptron(both, hidden, 1, seeds, name)
+            for name in ("critic", "slow_critic")
+        )
+        of_critic = [*self.critic.trainable_variables]
+        if self.graph is not None:
+            of_critic += self.graph.trainable_variables
+        self.set_parts(critic=of_critic, actor=self.actor.trainable_variables)
+        self._follow(1.0)
+
+    def _follow(self, tau: float) -> None:
+        base.follow(self.slow_actor.variables, self.actor.variables, tau)
+        base.follow(self.slow_critic.variables, self.critic.variables, tau)
+
+    def point(self, actor: networks.Perceptron, state: tf.Tensor) -> tf.Tensor:
+        """Where the actor points, float [B, width]."""
+        return self._bounded(actor(state))
+
+    def _bounded(self, raw: tf.Tensor) -> tf.Tensor:
+        return tf.tanh(raw) if self.graph is None else tf.math.l2_normalize(raw, axis=1)
+
+    def _shown(self, point: tf.Tensor, turn: Turn) -> tf.Tensor:
+        if self.graph is None:
+            return self.face.chooses(point, turn.candidates)
+        scores = tf.matmul(point, self.graph.vectors(), transpose_b=True)  # [B, m]
+        return best(scores, self.slate_size)
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        return self._shown(self.point(self.actor, self.face.sees(turn.observation)), turn)
+
+    def explore(self, turn: Turn) -> Choice:
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        point = self.point(self.actor, self.face.sees(turn.observation))
+        noise = tf.random.stateless_normal(tf.shape(point), seeds[0])
+        point += self.config.exploration_noise * noise
+        point = tf.clip_by_value(point, -1.0, 1.0)
+        anything = tf.random.stateless_uniform(tf.shape(point), seeds[1], -1.0, 1.0)
+        point = tf.where(self.replay.added < self.config.random_steps, anything, point)
+        note = point if self.note_size else base.no_note(tf.shape(point)[0])
+        return Choice(self._shown(point, turn), note)
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        if self.graph is not None:
+            new = met(stretch, self.graph.together.shape[0], self._views)
+            self.graph.together.assign_add(new)
+        alive = tf.logical_not(base.flat(stretch.done))
+        rows = {
+            "state": self.face.sees(base.flat(stretch.observation)),
+            "next_state": self.face.sees(base.flat(stretch.next_observation)),
+            "action": base.flat(stretch.note if self.note_size else stretch.action),
+            "reward": base.flat(stretch.reward),
+            "discount": tf.cast(alive, tf.float32),
+        }
+        self.replay.add(rows)
+
+    def sample(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.replay.sample(self.config.batch, self.draw())
+
+    def gradients(
+        self, rows: dict[str, tf.Tensor]
+    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        config, parts = self.config, self._parts()
+        state, after = rows["state"], rows["next_state"]
+        value = self.slow_critic(after, self.point(self.slow_actor, after))[:, 0]
+        target = config.reward_scale * rows["reward"]
+        target += config.discount * rows["discount"] * value
+        with tf.GradientTape() as tape:
+            shown = rows["action"]
+            if self.graph is not None:
+                shown = tf.reduce_mean(tf.gather(self.graph.vectors(), shown), axis=1)
+            wrong = tf.math.squared_difference(self.critic(state, shown)[:, 0], target)
+            loss = tf.reduce_mean(wrong)
+        critic = base.found(tape, loss, parts["critic"])
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(self.critic(state, self.point(self.actor, state)))
+        return {"critic": critic, "actor": base.found(tape, loss, parts["actor"])}, {}
+
+    def after_update(self) -> None:
+        self._follow(self.config.tau)

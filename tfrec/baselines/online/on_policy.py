@@ -1,0 +1,177 @@
+"""What REINFORCE, PGPR and TPGR have in common: the last stretch, its returns, one pass.
+
+What a stretch teaches is learned once and forgotten with the next one. The sessions of a
+stretch are dealt into `pieces`, and each makes one update, so that a stretch moves the policy
+more than once and yet no step is used twice.
+"""
+
+import abc
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tfrec.baselines.online import base, items
+from tfrec.environments import contract
+from tfrec.methods.online import Stretch
+from tfrec.nn import networks
+from tfrec.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnPolicyConfig(base.BaselineConfig):
+    """Of all three; what the papers do not say is ours."""
+
+    learning_rate: float = option(
+        1e-3, "Adam's learning rate of every part", above=0, at_most=1
+    )
+    pieces: int = option(
+        4, "updates from a stretch, each from other sessions of it", at_least=1
+    )
+    entropy: float = option(
+        0.001,
+        "weight of the policy's entropy per nat, beside advantages of unit spread",
+        at_least=0,
+    )
+
+
+class Piece(NamedTuple):
+    """R steps of some sessions, and what became of them.
+
+    Attributes:
+      observation: float32 [R, O].
+      features: of what could be chosen, float32 [R, m, D] or [m, D]; None if continuous.
+      action: int32 [R, k] or float32 [R, D].
+      note: float32 [R, N].
+      returns: float32 [R], scaled reward from this step on.
+      value: float32 [R], V(s) before the update.
+    """
+
+    observation: tf.Tensor
+    features: tf.Tensor | None
+    action: tf.Tensor
+    note: tf.Tensor
+    returns: tf.Tensor
+    value: tf.Tensor
+
+
+def discounted(
+    reward: tf.Tensor, done: tf.Tensor, following: tf.Tensor, discount: float
+) -> tf.Tensor:
+    """G_t = r_t + discount * G_{t+1} within a session, float [T, B].
+
+    Args:
+      reward: float [T, B].
+      done: bool [T, B]; nothing follows a session's last step.
+      following: float [B], V of what follows the stretch, where the session goes on.
+      discount: gamma.
+    """
+    kept = discount * tf.cast(tf.logical_not(done), tf.float32)
+
+    def before(later: tf.Tensor, now: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return now[0] + now[1] * later
+
+    return tf.scan(before, (reward, kept), following, reverse=True)
+
+
+def standardised(x: tf.Tensor) -> tf.Tensor:
+    """With mean 0 and spread 1, float [R]."""
+    centred = x - tf.reduce_mean(x)
+    return centred / (tf.math.reduce_std(x) + 1e-6)
+
+
+class OnPolicy(base.Baseline):
+    """Learns from its last stretch; arguments as in `base.Baseline`.
+
+    A subclass builds `critic`, calls `set_parts` and `keep_stretches`.
+    """
+
+    config: OnPolicyConfig
+    extras = ("entropy",)
+    critic: networks.Perceptron
+
+    def keep_stretches(self, simulator: contract.Simulator, seed: int) -> None:
+        """Makes room for a stretch, of any length, in variables."""
+        observed = [simulator.observation_size]
+        wide = [self.slate_size or simulator.action_size]
+        shapes: dict[str, tuple[list[int], tf.DType]] = {
+            "observation": (observed, tf.float32),
+            "next_observation": (observed, tf.float32),
+            "action": (wide, tf.int32 if self.slate_size else tf.float32),
+            "note": ([self.note_size], tf.float32),
+            "reward": ([], tf.float32),
+            "done": ([], tf.bool),
+        }
+        if self.slate_size and self.catalogue is None:
+            shapes["candidates"] = (
+                list(items.sampled(simulator, 1, seed).shape[1:]),
+                tf.float32,
+            )
+        self.stretch = {
+            name: tf.Variable(
+                tf.zeros([0, 0, *shape], dtype),
+                trainable=False,
+                name=name,
+                shape=[None, None, *shape],
+            )
+            for name, (shape, dtype) in shapes.items()
+        }
+
+    @abc.abstractmethod
+    def log_prob(self, piece: Piece) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log probability of what was done, and the entropy of the law, each float [R]."""
+
+    def encoded(self, observation: tf.Tensor) -> tf.Tensor:
+        """What policy and critic are functions of, float [R, S], with a gradient."""
+        return self.face.sees(observation)
+
+    def advantage(self, piece: Piece) -> tf.Tensor:
+        """What log probabilities are weighed with, float [R]."""
+        return standardised(piece.returns - piece.value)
+
+    def value(self, observation: tf.Tensor) -> tf.Tensor:
+        """V(s), float [R]."""
+        return self.critic(self.encoded(observation))[:, 0]
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        for name, variable in self.stretch.items():
+            variable.assign(getattr(stretch, name))
+
+    def planned(self, updates: tf.Tensor) -> tf.Tensor:
+        sessions = tf.shape(self.stretch["reward"])[1]
+        return tf.where(updates > 0, tf.minimum(self.config.pieces, sessions), 0)
+
+    def sample(self, number: tf.Tensor) -> Piece:
+        """Every `pieces`-th session of the stretch, from this one on."""
+        config = self.config
+        some = {n: x.read_value()[:, number :: config.pieces] for n, x in self.stretch.items()}
+        following = self.value(some["next_observation"][-1])
+        returns = discounted(
+            config.reward_scale * some["reward"], some["done"], following, config.discount
+        )
+        observation = base.flat(some["observation"])
+        candidates = some.get("candidates")
+        return Piece(
+            observation,
+            self.catalogue if candidates is None else base.flat(candidates),
+            base.flat(some["action"]),
+            base.flat(some["note"]),
+            base.flat(returns),
+            self.value(observation),
+        )
+
+    def gradients(self, piece: Piece) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        parts = self._parts()
+        advantage = tf.stop_gradient(self.advantage(piece))
+        with tf.GradientTape(persistent=True) as tape:
+            log_prob, entropy = self.log_prob(piece)
+            bonus = self.config.entropy * tf.reduce_mean(entropy)
+            policy_loss = -tf.reduce_mean(log_prob * advantage) - bonus
+            wrong = tf.math.squared_difference(self.value(piece.observation), piece.returns)
+            losses = self.combined(policy_loss, tf.reduce_mean(wrong))
+        found = {part: base.found(tape, loss, parts[part]) for part, loss in losses.items()}
+        return found, {"entropy": tf.reduce_mean(entropy)}
+
+    def combined(self, policy_loss: tf.Tensor, value_loss: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The loss of each part."""
+        return {"policy": policy_loss, "value": value_loss}

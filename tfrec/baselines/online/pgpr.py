@@ -1,0 +1,100 @@
+"""PGPR online: its actor-critic, without the knowledge graph that it walks.
+
+Xian et al., "Reinforcement Knowledge Graph Reasoning for Explainable Recommendation", SIGIR
+2019. There an action is an edge of a knowledge graph and a recommendation is the end of a
+path. Removed, as IMRL's authors removed side information so that everybody sees the same
+state: the graph, its embeddings, paths and soft rewards. What is left is the learner: one
+network with an actor's and a critic's head, REINFORCE with the critic as a baseline, a bonus
+of .001 for entropy, and action dropout: while it explores, each candidate is left out of a
+softmax with this probability (kept here: at least as many as a slate has). Continuous actions
+have nothing to leave out, and `action_dropout` must be 0. Ours: ReLU layers without dropout of
+units, see also `reinforce`.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfrec.baselines.online import items, on_policy, reinforce
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn
+from tfrec.methods.online import Choice
+from tfrec.nn import networks
+from tfrec.options import option
+
+_LEFT_OUT = -1e9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PgprConfig(reinforce.ReinforceConfig):
+    """PGPR's own numbers."""
+
+    hidden: tuple[int, ...] = option(
+        (512, 256), "widths of the layers both heads share", at_least=1, min_length=1
+    )
+    action_dropout: float = option(
+        0.5,
+        "probability that a candidate is left out; 0 where actions are continuous",
+        at_least=0,
+        at_most=1,
+    )
+    value_weight: float = option(
+        1.0, "weight of the critic's loss beside the actor's", at_least=0
+    )
+
+
+CONFIG = PgprConfig
+
+
+class Pgpr(reinforce.Reinforce):
+    """PGPR; arguments as in `base.Baseline`.
+
+    Raises:
+      ValueError: if actions are to be left out and the action is continuous.
+    """
+
+    config: PgprConfig
+
+    def build(self, simulator: contract.Simulator, seed: int) -> None:
+        config, seeds = self.config, self.weight_seeds()
+        if config.action_dropout and not self.slate_size:
+            raise ValueError(
+                f"action_dropout is {config.action_dropout}; expected 0, as the continuous "
+                f"actions of {type(simulator).__name__} have no candidates to leave out"
+            )
+        *hidden, width = config.hidden
+        self.trunk = networks.Perceptron(self.observation_size, hidden, width, seeds, "trunk")
+        self.policy = self.head(simulator, width, ())
+        self.critic = networks.Perceptron(width, (), 1, seeds, "critic")
+        if self.slate_size:  # the note says which candidates were kept
+            self.note_size = items.sampled(simulator, 1, seed).shape[1]
+        networks_of_it = (self.trunk, self.policy, self.critic)
+        self.set_parts(actor_critic=[v for n in networks_of_it for v in n.trainable_variables])
+
+    def encoded(self, observation: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(self.trunk(super().encoded(observation)))
+
+    def explore(self, turn: Turn) -> Choice:
+        if not self.slate_size:
+            return super().explore(turn)
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        scores = self.scores(turn.observation, items.offered(turn, self.catalogue))
+        kept = self.kept(tf.shape(scores), seeds[0])
+        slate = items.drawn(tf.where(kept, scores, _LEFT_OUT), self.slate_size, seeds[1])
+        return Choice(slate, tf.cast(kept, tf.float32))
+
+    def kept(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Which candidates action dropout keeps, at least k of each row, bool [B, m]."""
+        chance = tf.random.stateless_uniform(shape, seed)
+        luckiest = tf.math.top_k(chance, self.slate_size).values[:, -1:]  # [B, 1]
+        return chance >= tf.minimum(self.config.action_dropout, luckiest)
+
+    def log_prob(self, piece: on_policy.Piece) -> tuple[tf.Tensor, tf.Tensor]:
+        if not self.slate_size:
+            return super().log_prob(piece)
+        scores = self.scores(piece.observation, piece.features)
+        scores = tf.where(piece.note > 0, scores, _LEFT_OUT)
+        return items.slate_log_prob(scores, piece.action), items.entropy(scores)
+
+    def combined(self, policy_loss: tf.Tensor, value_loss: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"actor_critic": policy_loss + self.config.value_weight * value_loss}

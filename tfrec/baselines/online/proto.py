@@ -1,0 +1,167 @@
+"""What SAC, TD3 and DDPG have in common: a proto-action, a replay and TF-Agents' losses.
+
+The proto-action is a point in [-1, 1]^D. Where the simulator takes a continuous action it is
+that action; where items are recommended it is a point in the space of their features, and
+the k candidates with the highest inner products with it are shown (without the critics'
+second look of Dulac-Arnold et al., 2015). What is learned from is the proto-action.
+
+The losses are TF-Agents'. Its agents' `train` is not used: it draws from operations whose
+state no checkpoint holds, and it has moved the critics before it looks at the actor's loss.
+Here all parts' gradients are taken at the same weights, checked, and then applied.
+"""
+
+import abc
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+from tf_agents.agents.ddpg import actor_network, critic_network
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step
+from tf_agents.utils import common
+
+from tfrec.baselines.online import base
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn
+from tfrec.methods.online import Choice, Stretch
+from tfrec.options import option
+from tfrec.replay.steps import StepReplay, Steps
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProtoConfig(base.ReplayConfig):
+    """Of all three."""
+
+    random_steps: int = option(
+        10_000, "steps at the start that are played at random", at_least=0
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeterministicConfig(ProtoConfig):
+    """Of TD3 and DDPG."""
+
+    exploration_noise: float = option(
+        0.1, "standard deviation of the noise in play, each axis", at_least=0
+    )
+
+
+class Batch(NamedTuple):
+    """What an update learns from: B rows, and the seeds of its draws, int32 [2] each."""
+
+    steps: Steps
+    seeds: dict[str, tf.Tensor]
+
+
+class Proto(base.Baseline):
+    """A method with a proto-action; arguments as in `base.Baseline`.
+
+    A subclass builds its networks with `critic` and `actor` and its TF-Agents agent.
+
+    Attributes:
+      draws: names of what an update draws at random, in order.
+    """
+
+    config: ProtoConfig
+    draws: tuple[str, ...] = ()
+
+    def __init__(self, config: ProtoConfig, simulator: contract.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        self.action_size = self.face.action_size
+        self.note_size = self.action_size if self.slate_size else 0
+        self.state_spec = tf.TensorSpec([self.observation_size], tf.float32, "observation")
+        self.action_spec = tensor_spec.BoundedTensorSpec(
+            [self.action_size], tf.float32, -1.0, 1.0, "proto_action"
+        )
+        self.replay = StepReplay(self.observation_size, self.action_size, config.replay_size)
+
+    @abc.abstractmethod
+    def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """Float [B, D] in [-1, 1]; with a seed int32 [2], one that explores."""
+
+    @abc.abstractmethod
+    def losses(
+        self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
+    ) -> dict[str, base.Found]:
+        """Every part's loss, with the discount already in `after`."""
+
+    def critic(self, name: str) -> critic_network.CriticNetwork:
+        """Q(s, a), its variables there."""
+        network = critic_network.CriticNetwork(
+            (self.state_spec, self.action_spec),
+            joint_fc_layer_params=self.config.hidden,
+            name=name,
+        )
+        network.create_variables()
+        return network
+
+    def actor(self, name: str) -> actor_network.ActorNetwork:
+        """mu(s), its variables there."""
+        network = actor_network.ActorNetwork(
+            self.state_spec, self.action_spec, fc_layer_params=self.config.hidden, name=name
+        )
+        network.create_variables()
+        return network
+
+    def explore(self, turn: Turn) -> Choice:
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        ours = self.proto_action(self.face.sees(turn.observation), seeds[0])
+        anything = tf.random.stateless_uniform(tf.shape(ours), seeds[1], -1.0, 1.0)
+        start = self.replay.added < self.config.random_steps
+        point = tf.where(start, anything, ours)
+        note = point if self.slate_size else base.no_note(tf.shape(point)[0])
+        return Choice(self.face.chooses(point, turn.candidates), note)
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        point = self.proto_action(self.face.sees(turn.observation), None)
+        return self.face.chooses(point, turn.candidates)
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        alive = tf.logical_not(base.flat(stretch.done))
+        self.replay.add(
+            Steps(
+                state=self.face.sees(base.flat(stretch.observation)),
+                action=base.flat(stretch.note if self.slate_size else stretch.action),
+                reward=base.flat(stretch.reward),
+                next_state=self.face.sees(base.flat(stretch.next_observation)),
+                discount=tf.cast(alive, tf.float32),
+                user=base.flat(stretch.user),
+                own_next=alive,
+                synthetic=tf.zeros_like(alive),
+            )
+        )
+
+    def sample(self, number: tf.Tensor) -> Batch:
+        steps = self.replay.sample(self.config.batch, self.draw())
+        return Batch(steps, {name: self.draw() for name in self.draws})
+
+    def gradients(self, batch: Batch) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        config, steps = self.config, batch.steps
+        before = time_step.restart(steps.state, config.batch)
+        after = time_step.transition(
+            steps.next_state,
+            config.reward_scale * steps.reward,
+            config.discount * steps.discount,
+        )
+        return self.losses(batch, before, after), {}
+
+
+class Deterministic(Proto):
+    """An actor whose exploration is Gaussian noise, clipped to the bounds.
+
+    DDPG's own noise is an Ornstein-Uhlenbeck process; what a step draws here depends on the
+    step alone, and later work (TD3) found no difference.
+    """
+
+    config: DeterministicConfig
+    online_actor: actor_network.ActorNetwork
+
+    def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        point, _ = self.online_actor(state)
+        if seed is None:
+            return point
+        noise = tf.random.stateless_normal(tf.shape(point), seed)
+        return tf.clip_by_value(point + self.config.exploration_noise * noise, -1.0, 1.0)
+
+
+squared_loss = common.element_wise_squared_loss

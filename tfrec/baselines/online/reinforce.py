@@ -1,0 +1,99 @@
+"""REINFORCE with a learned baseline.
+
+Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement
+learning", Machine Learning 1992; with V(s) as the baseline (Sutton and Barto, 13.4).
+
+    loss = -E[(G_t - V(s_t)) log pi(a_t|s_t)]
+
+Filled in by us: advantages are standardised; a stretch that cuts a session goes on with V;
+continuous actions are a tanh of a Gaussian; of items, pi is a softmax over the candidates,
+and a slate is drawn from it without replacement (Plackett-Luce), its log probability that of
+its items in their order. The mean, or the k most likely items, are judged.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tfrec.baselines.online import base, items, on_policy
+from tfrec.environments import contract
+from tfrec.environments.playing import Turn, best
+from tfrec.methods.online import Choice
+from tfrec.nn import networks
+from tfrec.options import option
+
+# A policy gradient with a vanishing spread has no bound.
+_LOG_STDS = (-3.0, 1.0)
+_LOG_2PI_E = 2.8378770664093453
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReinforceConfig(on_policy.OnPolicyConfig):
+    """REINFORCE's numbers."""
+
+    width: int = option(32, "width of an item's encoded features", at_least=1)
+
+
+CONFIG = ReinforceConfig
+
+
+class Reinforce(on_policy.OnPolicy):
+    """REINFORCE; arguments as in `base.Baseline`."""
+
+    config: ReinforceConfig
+
+    def __init__(self, config: ReinforceConfig, simulator: contract.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        # Of a continuous action, the note is what it was before the tanh.
+        self.note_size = 0 if self.slate_size else simulator.action_size
+        self.build(simulator, seed)
+        self.keep_stretches(simulator, seed)
+
+    def build(self, simulator: contract.Simulator, seed: int) -> None:
+        """Makes the networks and names the parts."""
+        hidden = self.config.hidden
+        self.policy = self.head(simulator, self.observation_size, hidden)
+        self.critic = networks.Perceptron(
+            self.observation_size, hidden, 1, self.weight_seeds(), "critic"
+        )
+        self.set_parts(
+            policy=self.policy.trainable_variables, value=self.critic.trainable_variables
+        )
+
+    def head(
+        self, simulator: contract.Simulator, inputs: int, hidden: tuple[int, ...]
+    ) -> tf.Module:
+        """The policy: scores of items, or a Gaussian."""
+        seeds, size = self.weight_seeds(), simulator.action_size
+        if self.slate_size:
+            return items.Scores(inputs, size, hidden, self.config.width, seeds, "policy")
+        return networks.Gaussian(inputs, hidden, size, seeds, "policy", _LOG_STDS)
+
+    def scores(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        """Logits of the candidates, float [B, m]; features are [B, m, D] or [m, D]."""
+        return self.policy(self.encoded(observation), features)
+
+    def explore(self, turn: Turn) -> Choice:
+        if self.slate_size:
+            scores = self.scores(turn.observation, items.offered(turn, self.catalogue))
+            slate = items.drawn(scores, self.slate_size, turn.seed)
+            return Choice(slate, base.no_note(tf.shape(slate)[0]))
+        mean, log_std = self.policy(self.encoded(turn.observation))
+        noise = tf.random.stateless_normal(tf.shape(mean), turn.seed)
+        raw = mean + tf.exp(log_std) * noise
+        return Choice(tf.tanh(raw), raw)
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        if self.slate_size:
+            features = items.offered(turn, self.catalogue)
+            return best(self.scores(turn.observation, features), self.slate_size)
+        return tf.tanh(self.policy(self.encoded(turn.observation))[0])
+
+    def log_prob(self, piece: on_policy.Piece) -> tuple[tf.Tensor, tf.Tensor]:
+        if self.slate_size:
+            scores = self.scores(piece.observation, piece.features)
+            return items.slate_log_prob(scores, piece.action), items.entropy(scores)
+        # The tanh's slope does not depend on the weights, and its entropy is left out.
+        mean, log_std = self.policy(self.encoded(piece.observation))
+        entropy = tf.reduce_sum(log_std + 0.5 * _LOG_2PI_E, axis=1)
+        return networks.gaussian_log_prob(mean, log_std, piece.note), entropy

@@ -1,0 +1,139 @@
+"""SAC: soft actor-critic with a learned temperature, TF-Agents' SacAgent.
+
+Haarnoja et al., "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905). Proto-
+actions are a tanh of a Gaussian; the mean is judged. Nothing was removed; filled in by us:
+items behind the proto-action, see `proto`. IMRL without empowerment and augmentation differs
+from it by its V network in the place of slow critics.
+"""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+from tf_agents.agents.sac import sac_agent, tanh_normal_projection_network
+from tf_agents.networks import actor_distribution_network
+from tf_agents.trajectories import time_step
+from tf_agents.utils import common
+
+from tfrec.baselines.online import base, proto
+from tfrec.environments import contract
+from tfrec.nn import networks
+from tfrec.options import option
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SacConfig(proto.ProtoConfig):
+    """SAC's own numbers."""
+
+    target_entropy: float = option(
+        -1.0,
+        "entropy that the temperature aims at, nats for each number of an action",
+        at_least=-100,
+        below=math.log(2),
+    )
+    initial_temperature: float = option(1.0, "temperature before the first update", above=0)
+
+
+CONFIG = SacConfig
+
+
+class _Agent(sac_agent.SacAgent):
+    """TF-Agents' losses, whose draws come from `seed`, set before each loss is asked for."""
+
+    seed: tf.Tensor
+
+    @property
+    def log_temperature(self) -> tf.Variable:
+        return self._log_alpha
+
+    def _actions_and_log_probs(
+        self, time_steps: time_step.TimeStep, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        law, _ = self._actor_network(
+            time_steps.observation, step_type=(), network_state=(), training=training
+        )
+        actions = law.sample(seed=self.seed)
+        return actions, common.log_probability(law, actions, self.action_spec)
+
+
+class Sac(proto.Proto):
+    """SAC; arguments as in `base.Baseline`."""
+
+    config: SacConfig
+    extras = ("temperature",)
+    draws = ("critic", "actor", "temperature")
+
+    def __init__(self, config: SacConfig, simulator: contract.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        self.critics = [self.critic(name) for name in ("critic_1", "critic_2")]
+        self.slow_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
+        self.policy = actor_distribution_network.ActorDistributionNetwork(
+            self.state_spec,
+            self.action_spec,
+            fc_layer_params=config.hidden,
+            continuous_projection_net=tanh_normal_projection_network.TanhNormalProjectionNetwork,
+            name="policy",
+        )
+        agent = _Agent(
+            time_step.time_step_spec(self.state_spec),
+            self.action_spec,
+            critic_network=self.critics[0],
+            critic_network_2=self.critics[1],
+            target_critic_network=self.slow_critics[0],
+            target_critic_network_2=self.slow_critics[1],
+            actor_network=self.policy,
+            actor_optimizer=None,
+            critic_optimizer=None,
+            alpha_optimizer=None,
+            initial_log_alpha=float(tf.math.log(config.initial_temperature)),
+            target_entropy=networks.target_entropy(config.target_entropy, self.action_size),
+            train_step_counter=tf.Variable(0, dtype=tf.int64),
+        )
+        self._agent = lambda: agent  # its variables are ours; hidden from checkpoints
+        self.log_temperature = agent.log_temperature
+        self.set_parts(
+            critic=[v for c in self.critics for v in c.trainable_variables],
+            actor=self.policy.trainable_variables,
+            temperature=[self.log_temperature],
+        )
+        self._follow(1.0)
+
+    def _follow(self, tau: float) -> None:
+        for slow, critic in zip(self.slow_critics, self.critics, strict=True):
+            base.follow(slow.variables, critic.variables, tau)
+
+    def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        law, _ = self.policy(state, step_type=(), network_state=())
+        return law.mode() if seed is None else law.sample(seed=seed)
+
+    def losses(
+        self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
+    ) -> dict[str, base.Found]:
+        agent, parts, seeds = self._agent(), self._parts(), batch.seeds
+        agent.seed = seeds["critic"]
+        with tf.GradientTape() as tape:
+            loss = agent.critic_loss(
+                before, batch.steps.action, after, proto.squared_loss, training=True
+            )
+        critic = base.found(tape, loss, parts["critic"])
+        agent.seed = seeds["actor"]
+        with tf.GradientTape() as tape:
+            loss = agent.actor_loss(before, training=True)
+        actor = base.found(tape, loss, parts["actor"])
+        agent.seed = seeds["temperature"]
+        with tf.GradientTape() as tape:
+            loss = agent.alpha_loss(before, training=True)
+        return {
+            "critic": critic,
+            "actor": actor,
+            "temperature": base.found(tape, loss, parts["temperature"]),
+        }
+
+    def gradients(
+        self, batch: proto.Batch
+    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        found, _ = super().gradients(batch)
+        return found, {"temperature": tf.exp(self.log_temperature)}
+
+    def after_update(self) -> None:
+        self._follow(self.config.tau)

@@ -1,0 +1,149 @@
+"""TPGR online: items are leaves of a balanced tree, and the policy walks down to one.
+
+Chen H. et al., "Large-scale Interactive Recommendation with Tree-structured Policy Gradient",
+AAAI 2019. A tree of depth 2 has c = ceil(sqrt(m)) branches for m items, and each node a softmax
+network of its own: pi(i|s) = P(branch of i|s) P(i|branch, s). REINFORCE with standardised
+returns and no baseline, and a bonus for entropy.
+
+Removed, so that everybody sees the same state: its recurrent state over pre-trained vectors of
+rated items, and the reward for runs of good ratings. Filled in by us:
+- The tree is by principal components, as one of the authors' code: items in the order of
+  the first one of their features (learned vectors, with `vectors=views`), cut into c parts
+  of equal size.
+- Where the candidates change at each step, the same cuts are made for the candidates of 256
+  first steps, so the features' space is c slabs; a candidate is of the branch whose slab it
+  lies in, and branches without a candidate cannot be walked to.
+- A leaf's logit is linear in the item's features, by its node's network of s: of items that
+  are one-hot, one output each, as there.
+- A slate is drawn without replacement from pi. What a cut session would still earn is V.
+Continuous actions have no items: ValueError.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.baselines.online import base, items, on_policy, reinforce
+from tfrec.environments import contract
+from tfrec.nn import networks
+from tfrec.options import option
+
+_NOBODY = -1e9
+_SAMPLED = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TpgrConfig(reinforce.ReinforceConfig):
+    """TPGR's own numbers; the width of encoded features is not used."""
+
+    hidden: tuple[int, ...] = option(
+        (64,), "widths of each node's hidden layers", at_least=1, min_length=1
+    )
+    entropy: float = option(
+        0.01,
+        "weight of the policy's entropy per nat, beside returns of unit spread",
+        at_least=0,
+    )
+
+
+CONFIG = TpgrConfig
+
+
+class Slabs(tf.Module):
+    """Which branch an item is of.
+
+    Args:
+      features: float [n, D], of items or of a sample of them.
+      branches: c.
+
+    Attributes:
+      of_rows: int [n], the branches of the rows, their sizes equal within one.
+    """
+
+    def __init__(self, features: np.ndarray, branches: int):
+        super().__init__(name="slabs")
+        mean = features.mean(axis=0)
+        _, _, directions = np.linalg.svd(features - mean, full_matrices=False)
+        direction = directions[0] * np.where(
+            directions[0][np.abs(directions[0]).argmax()] < 0, -1, 1
+        )
+        place = (features - mean) @ direction  # [n]
+        order = np.argsort(place, kind="stable")
+        self.of_rows = np.empty(len(order), np.int32)
+        for branch, rows in enumerate(np.array_split(order, branches)):
+            self.of_rows[rows] = branch
+        self.branches = branches
+        cuts = np.quantile(place, np.arange(1, branches) / branches)
+        self._mean, self._direction = (tf.constant(x, tf.float32) for x in (mean, direction))
+        self._cuts = tf.constant(cuts, tf.float32)
+
+    def __call__(self, features: tf.Tensor) -> tf.Tensor:
+        """The branch of any item, int32 [B, m]; features are float [B, m, D]."""
+        place = tf.einsum("bmd,d->bm", features - self._mean, self._direction)
+        above = place[..., None] > self._cuts + 1e-6  # [B, m, c - 1]
+        return tf.reduce_sum(tf.cast(above, tf.int32), axis=-1)
+
+
+def path_log_prob(root: tf.Tensor, leaves: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:
+    """Log probability of each item, the sum over its path, float [B, m].
+
+    Args:
+      root: logits of the branches, float [B, c].
+      leaves: logits of every item at every branch's node, float [B, c, m].
+      branch: int32 [B, m] or [m], which one the item is of.
+    """
+    member = branch[..., None, :] == tf.range(root.shape[1])[:, None]  # [.., c, m]
+    own = tf.where(member, leaves, _NOBODY)  # [B, c, m]
+    empty = tf.logical_not(tf.reduce_any(tf.broadcast_to(member, tf.shape(own)), axis=-1))
+    to_branch = tf.nn.log_softmax(tf.where(empty, _NOBODY, root))  # [B, c]
+    to_leaf = tf.nn.log_softmax(own, axis=-1)  # [B, c, m]
+    path = to_branch[..., None] + to_leaf
+    return tf.reduce_sum(tf.where(member, path, 0.0), axis=-2)
+
+
+class Tpgr(reinforce.Reinforce):
+    """TPGR; arguments as in `base.Baseline`.
+
+    Raises:
+      ValueError: if the simulator asks for a continuous action.
+    """
+
+    config: TpgrConfig
+
+    def __init__(self, config: TpgrConfig, simulator: contract.Simulator, seed: int):
+        base.require_items("Tpgr", simulator)
+        super().__init__(config, simulator, seed)
+
+    def build(self, simulator: contract.Simulator, seed: int) -> None:
+        config, seeds, inputs = self.config, self.weight_seeds(), self.observation_size
+        sample = items.sampled(simulator, _SAMPLED if self.catalogue is None else 1, seed)
+        learned = self.face.variables  # vectors of the items, or nothing
+        of_items = sample.reshape(-1, sample.shape[-1]) if not learned else learned[0].numpy()
+        self.slabs = Slabs(of_items, math.ceil(math.sqrt(sample.shape[1])))
+        self.root = networks.Perceptron(
+            inputs, config.hidden, self.slabs.branches, seeds, "root"
+        )
+        self.nodes = [
+            networks.Perceptron(
+                inputs, config.hidden, simulator.action_size, seeds, f"node_{i}"
+            )
+            for i in range(self.slabs.branches)
+        ]
+        self.critic = networks.Perceptron(inputs, config.hidden, 1, seeds, "critic")
+        tree = [v for n in (self.root, *self.nodes) for v in n.trainable_variables]
+        self.set_parts(policy=tree, value=self.critic.trainable_variables)
+
+    def scores(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+        """Log probabilities of the candidates as the first pick, float [B, m]."""
+        state = self.encoded(observation)
+        queries = tf.stack([node(state) for node in self.nodes], axis=1)  # [B, c, D]
+        if features.shape.rank == 2:
+            leaves = tf.einsum("bcd,md->bcm", queries, features)
+            return path_log_prob(self.root(state), leaves, tf.constant(self.slabs.of_rows))
+        leaves = tf.einsum("bcd,bmd->bcm", queries, features)
+        return path_log_prob(self.root(state), leaves, self.slabs(features))
+
+    def advantage(self, piece: on_policy.Piece) -> tf.Tensor:
+        return on_policy.standardised(piece.returns)

@@ -1,0 +1,1 @@
+"""Simulated users and simulators, thousands of sessions stepped in one graph."""

@@ -1,0 +1,1 @@
+"""Environments as TF-Agents environments."""

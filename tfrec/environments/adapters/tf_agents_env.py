@@ -1,0 +1,140 @@
+"""Any world as a TF-Agents environment: thousands of users, each with their own clock.
+
+Importing TF-Agents takes seconds, so nothing else in the project imports this file.
+"""
+
+import numpy as np
+import tensorflow as tf
+from tf_agents.environments import tf_environment
+from tf_agents.specs import tensor_spec
+from tf_agents.trajectories import time_step as ts
+
+from tfrec import types
+from tfrec.environments import session
+
+
+class WorldEnvironment(tf_environment.TFEnvironment):
+    """Users of a world as rows of a batch.
+
+    Observations are a dict of `history_item` int32 [B, H], `history_feedback` float32
+    [B, H, F] (raw units) and `step` int32 [B], as in `types.Observation`; worlds that
+    do not repeat items add `allowed`, bool [B, N], for TF-Agents' action masks. Action
+    a shows item a + 1.
+
+    A row whose session ended gives a LAST step, with discount 0 if the user left and 1
+    if the session was cut at the cap: what they would have done next still has value.
+    At the following call that row ignores its action and starts another session.
+
+    Args:
+      world: who answers.
+      starts: arrays [S, ...]; each session starts from one drawn at random.
+      batch_size: B, users stepped at once.
+      seed: of the starts drawn and of the users' answers.
+      reward: float [F], worth of one unit of each feedback column; the clicks if None.
+    """
+
+    def __init__(
+        self,
+        world: session.World,
+        starts: types.Starts,
+        batch_size: int,
+        seed: int,
+        reward: np.ndarray | None = None,
+    ):
+        spec = world.spec
+        columns = len(spec.feedback)
+        weights = np.eye(columns)[0] if reward is None else np.asarray(reward)
+        if weights.shape != (columns,):
+            raise ValueError(f"reward has shape {weights.shape}; expected ({columns},)")
+        observation = {
+            "history_item": tensor_spec.BoundedTensorSpec(
+                [spec.history_length], tf.int32, 0, spec.num_items
+            ),
+            "history_feedback": tf.TensorSpec([spec.history_length, columns], tf.float32),
+            "step": tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps),
+        }
+        if not world.repeats:
+            observation["allowed"] = tf.TensorSpec([spec.num_items], tf.bool)
+        action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.num_items - 1)
+        super().__init__(ts.time_step_spec(observation), action, batch_size)
+        self._world = world
+        self._weights = tf.constant(weights, tf.float32)
+        self._starts = types.Starts(*(tf.constant(np.asarray(x)) for x in starts))
+        self._generator = tf.random.Generator.from_seed(seed)
+        begin, state = self._draw(tf.constant(batch_size))
+        self._state = tf.nest.map_structure(tf.Variable, state)
+        self._now = tf.nest.map_structure(tf.Variable, self._first(begin))
+
+    def _current_time_step(self) -> ts.TimeStep:
+        return tf.nest.map_structure(tf.identity, self._now)
+
+    @tf.function
+    def _reset(self) -> ts.TimeStep:
+        self._restart(tf.range(self.batch_size))
+        return self._current_time_step()
+
+    @tf.function
+    def _step(self, action: tf.Tensor) -> ts.TimeStep:
+        was_last = self._now.is_last()  # [B]
+        item = tf.cast(action, tf.int32) + 1
+        seed = self._generator.uniform_full_int([2], tf.int32)
+        before = tf.nest.map_structure(tf.identity, self._state)
+        state, feedback, left = self._world.step(before, item, seed)
+        seen = self._now.observation
+        step = seen["step"] + 1
+        observation = {
+            "history_item": tf.concat([seen["history_item"][:, 1:], item[:, None]], axis=1),
+            "history_feedback": tf.concat(
+                [seen["history_feedback"][:, 1:], feedback[:, None]], axis=1
+            ),
+            "step": step,
+        }
+        if not self._world.repeats:
+            shown = tf.one_hot(item - 1, self._world.spec.num_items, True, False, dtype=tf.bool)
+            observation["allowed"] = seen["allowed"] & ~shown
+        last = left | (step >= self._world.spec.max_steps)
+        now = ts.TimeStep(
+            step_type=tf.where(last, ts.StepType.LAST, ts.StepType.MID),
+            reward=tf.linalg.matvec(feedback, self._weights),
+            discount=tf.where(left, 0.0, 1.0),
+            observation=observation,
+        )
+        tf.nest.map_structure(
+            lambda variable, value: variable.assign(value),
+            (self._now, self._state),
+            (now, state),
+        )
+        self._restart(tf.cast(tf.where(was_last)[:, 0], tf.int32))
+        return self._current_time_step()
+
+    def _restart(self, rows: tf.Tensor) -> None:
+        """New sessions in some rows, int32 [R]; only these are read into the world."""
+        begin, state = self._draw(tf.size(rows))
+        where = rows[:, None]
+        tf.nest.map_structure(
+            lambda variable, value: variable.scatter_nd_update(where, value),
+            (self._now, self._state),
+            (self._first(begin), state),
+        )
+
+    def _draw(self, count: tf.Tensor) -> tuple[types.Starts, session.WorldState]:
+        total = tf.shape(self._starts.user)[0]
+        rows = self._generator.uniform([count], maxval=total, dtype=tf.int32)
+        begin = types.Starts(*(tf.gather(x, rows) for x in self._starts))
+        return begin, self._world.reset(begin)
+
+    def _first(self, begin: types.Starts) -> ts.TimeStep:
+        observation = {
+            "history_item": begin.history_item,
+            "history_feedback": begin.history_feedback,
+            "step": tf.zeros_like(begin.user),
+        }
+        count = tf.size(begin.user)
+        if not self._world.repeats:
+            observation["allowed"] = tf.ones([count, self._world.spec.num_items], tf.bool)
+        return ts.TimeStep(
+            step_type=tf.fill([count], ts.StepType.FIRST),
+            reward=tf.zeros([count]),
+            discount=tf.ones([count]),
+            observation=observation,
+        )

@@ -1,0 +1,209 @@
+"""How is a user model fitted to a log? By maximum likelihood with early stopping.
+
+The loss is the negative log-likelihood of everything the log says at each step: the
+click, the further feedback given the click, and the exit given the click. The model
+reads each session once with the logged events (teacher forcing). Every row is used
+as often as it was logged, so nothing has to be rebalanced afterwards.
+"""
+
+import dataclasses
+import os
+
+import numpy as np
+import rich.progress
+import tensorflow as tf
+import tf_keras
+
+from tfrec import errors, types, weights
+from tfrec.environments import session
+from tfrec.environments.fitted import user_model
+
+_BUCKET = 16  # batches among which sessions are sorted by length, to save padding
+
+
+def fit(
+    episodes: types.Episodes,
+    spec: types.DataSpec,
+    config: user_model.UserModelConfig,
+    seed: int,
+    directory: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> user_model.UserModel:
+    """Fits a user model to logged sessions.
+
+    Args:
+      episodes: numpy arrays, the sessions of all users: the simulator is the world,
+        and keeping test users from a policy is the business of the policy's starts.
+      spec: the log's spec.
+      config: sizes and training options.
+      seed: of weights, order, dropout and held-out sessions. The same seed gives
+        the same weights on a CPU.
+      directory: where to save the model, if anywhere.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The model with the weights of the epoch that was best on held-out sessions.
+
+    Raises:
+      UserError: if there are too few sessions to hold one out.
+      NonFiniteWeightsError: if the loss stops being a finite number.
+    """
+    if config.repeats is None:
+        config = dataclasses.replace(config, repeats=session.has_repeats(episodes))
+    held_out = held_out_sessions(len(episodes.length), config.held_out_fraction, seed)
+    model = user_model.UserModel(spec, config, seed)
+    fitter = _Fitter(model, episodes)
+    rng = np.random.default_rng([seed, 1])
+    check = fitter.batches(np.flatnonzero(held_out))
+    best, best_loss, best_epoch = _weights(model), np.inf, 0
+    columns = rich.progress.Progress.get_default_columns()
+    with rich.progress.Progress(*columns, "{task.fields[loss]}", disable=not progress) as bar:
+        task = bar.add_task("fitting users", total=config.max_epochs, loss="")
+        for epoch in range(config.max_epochs):
+            fitter.optimiser.learning_rate = config.learning_rate * 0.1 ** (
+                epoch / config.max_epochs
+            )
+            batches = fitter.batches(np.flatnonzero(~held_out), rng)
+            train_loss = fitter.epoch(batches, types.seed_pair(seed, epoch)).numpy()
+            loss = fitter.evaluate(check).numpy().sum()
+            bar.update(task, advance=1, loss=f"loss {train_loss:.4f}, held out {loss:.4f}")
+            if not np.isfinite(loss):
+                raise weights.NonFiniteWeightsError(
+                    f"the user model's loss on held-out sessions is {loss} after epoch "
+                    f"{epoch + 1}: fitting has diverged; expected a learning_rate below "
+                    f"{config.learning_rate}"
+                )
+            if loss < best_loss:
+                best, best_loss, best_epoch = _weights(model), loss, epoch
+            elif epoch - best_epoch >= config.patience:
+                break
+        bar.update(task, completed=config.max_epochs)
+    for variable, value in zip(model.trainable_variables, best, strict=True):
+        variable.assign(value)
+    if directory is not None:
+        model.save(directory)
+    return model
+
+
+def held_out_sessions(sessions: int, fraction: float, seed: int) -> np.ndarray:
+    """Which sessions `fit` keeps from the weights, bool [sessions].
+
+    Raises:
+      UserError: if either side of the split would be empty.
+    """
+    count = max(1, round(fraction * sessions))
+    if fraction <= 0.0 or count >= sessions:
+        raise errors.UserError(
+            f"{sessions} sessions cannot be split into fitted and held-out ones with "
+            f"held_out_fraction={fraction}; give a longer log or another fraction"
+        )
+    held_out = np.zeros(sessions, bool)
+    held_out[np.random.default_rng([seed, 0]).permutation(sessions)[:count]] = True
+    return held_out
+
+
+def negative_log_likelihood(
+    model: user_model.UserModel, episodes: types.Episodes, seed: tf.Tensor | None = None
+) -> tf.Tensor:
+    """What each kind of answer costs, in nats.
+
+    Args:
+      model: the user model.
+      episodes: B sessions of T steps.
+      seed: int32 [2], draws dropout; None for evaluation.
+
+    Returns:
+      float32 [L, F + 1] over the L real steps: one column per feedback, then the
+      exit. An amount counts by the density of its logarithm.
+    """
+    prediction = model.predict(episodes, seed)
+    after, feedback = prediction.aftermath, prediction.feedback
+    clicked = tf.cast(feedback[:, 0] > 0.0, tf.float32)
+    nats = [tf.nn.sigmoid_cross_entropy_with_logits(clicked, prediction.click)]
+    for k, (positive, log_mean) in enumerate(
+        zip(after.positive, after.log_mean, strict=True), start=1
+    ):
+        happened = tf.cast(feedback[:, k] > 0.0, tf.float32)
+        cost = tf.nn.sigmoid_cross_entropy_with_logits(happened, positive)
+        if log_mean is not None:
+            log_spread = tf.gather(model.log_spread[k], tf.cast(clicked, tf.int32))  # [L]
+            scaled = feedback[:, k] / model.spec.feedback[k].scale
+            log_amount = tf.math.log(tf.where(happened > 0.0, scaled, 1.0))
+            error = (log_amount - log_mean) * tf.exp(-log_spread)
+            cost += happened * (0.5 * error**2 + log_spread + 0.5 * np.log(2 * np.pi))
+        nats.append(cost)
+    left = tf.cast(prediction.exited, tf.float32)
+    nats.append(tf.nn.sigmoid_cross_entropy_with_logits(left, after.exit))
+    return tf.stack(nats, axis=-1)
+
+
+class _Fitter(tf.Module):
+    """The model, its optimiser and the log, with whole epochs as one graph call."""
+
+    def __init__(self, model: user_model.UserModel, episodes: types.Episodes):
+        super().__init__()
+        self.model = model
+        self.lengths = np.asarray(episodes.length)
+        self.log = types.Episodes(*(tf.constant(x) for x in episodes))
+        # Clipping keeps one odd amount in the log from throwing the fit off its course.
+        self.optimiser = tf_keras.optimizers.AdamW(
+            model.config.learning_rate,
+            weight_decay=model.config.weight_decay,
+            global_clipnorm=5.0,
+        )
+        self.optimiser.exclude_from_weight_decay(var_names=["bias", "log_spread"])
+        self.optimiser.build(model.trainable_variables)
+
+    def batches(
+        self, sessions: np.ndarray, rng: np.random.Generator | None = None
+    ) -> np.ndarray:
+        """Batches of sessions, shuffled if given a generator: int32 [N, batch], -1 fills."""
+        size = self.model.config.batch_size
+        order = sessions if rng is None else rng.permutation(sessions)
+        filled = np.pad(order, (0, -len(order) % size), constant_values=-1)
+        plan = filled.reshape(-1, size).astype(np.int32)
+        return plan if rng is None else rng.permutation(plan)
+
+    def _batch(self, rows: tf.Tensor) -> types.Episodes:
+        """The sessions of a batch, cut at its longest; a filler has no steps."""
+        batch = types.Episodes(*(tf.gather(x, tf.maximum(rows, 0)) for x in self.log))
+        length = tf.where(rows >= 0, batch.length, 0)
+        steps = tf.reduce_max(length)
+        return batch._replace(
+            item=batch.item[:, :steps], feedback=batch.feedback[:, :steps], length=length
+        )
+
+    @tf.function(reduce_retracing=True)
+    def epoch(self, batches: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """One optimiser step per batch; returns the mean loss in nats per step."""
+        config, variables = self.model.config, self.model.trainable_variables
+        total, steps = tf.constant(0.0), tf.constant(0.0)
+        # A constant, so that a step weighs the same in every batch.
+        usual = tf.constant(config.batch_size * self.lengths.mean(), tf.float32)
+        for n in tf.range(tf.shape(batches)[0]):
+            batch = self._batch(batches[n])
+            step_seed = tf.random.experimental.stateless_fold_in(seed, n)
+            with tf.GradientTape() as tape:
+                nats = tf.reduce_sum(negative_log_likelihood(self.model, batch, step_seed))
+                user = tf.gather(self.model.user, batch.user)  # [B, U]
+                penalty = tf.reduce_mean(tf.reduce_sum(user**2, axis=-1))
+                loss = nats / usual + config.user_penalty * penalty
+            gradients = tape.gradient(loss, variables)
+            self.optimiser.apply_gradients(zip(gradients, variables, strict=True))
+            total += nats
+            steps += tf.cast(tf.reduce_sum(batch.length), tf.float32)
+        return total / steps
+
+    @tf.function(reduce_retracing=True)
+    def evaluate(self, batches: tf.Tensor) -> tf.Tensor:
+        """Mean negative log-likelihood of each feedback column and the exit, nats per step."""
+        total, steps = tf.zeros([len(self.model.spec.feedback) + 1]), tf.constant(0.0)
+        for n in tf.range(tf.shape(batches)[0]):
+            batch = self._batch(batches[n])
+            total += tf.reduce_sum(negative_log_likelihood(self.model, batch), axis=0)
+            steps += tf.cast(tf.reduce_sum(batch.length), tf.float32)
+        return total / steps
+
+
+def _weights(model: user_model.UserModel) -> list[np.ndarray]:
+    return [variable.numpy() for variable in model.trainable_variables]

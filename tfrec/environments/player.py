@@ -1,0 +1,46 @@
+"""Plays many sessions of a policy, a bounded number of users at a time."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.environments import session
+
+AT_ONCE = 2048  # sessions in the graph at once: bounds memory at this x N scores
+
+
+class Player:
+    """A policy in a world, traced once and played as often as wanted.
+
+    Args:
+      world: who answers.
+      policy: who recommends; a goal it reads from a variable may change between plays.
+    """
+
+    def __init__(self, world: session.World, policy: session.Policy):
+        length, columns = world.spec.history_length, len(world.spec.feedback)
+        starts = types.Starts(
+            tf.TensorSpec([None], tf.int32),
+            tf.TensorSpec([None, length], tf.int32),
+            tf.TensorSpec([None, length, columns], tf.float32),
+        )
+        self._run = tf.function(
+            lambda starts, seed: session.rollout(world, policy, starts, seed)
+        ).get_concrete_function(starts, tf.TensorSpec([2], tf.int32))
+
+    def play(self, starts: types.Starts, seed: int) -> types.Episodes:
+        """Plays one session for each start.
+
+        Args:
+          starts: B starts, arrays or tensors.
+          seed: the same seed gives the same sessions.
+
+        Returns:
+          B episodes as numpy arrays, in the order of the starts.
+        """
+        parts = []
+        for first in range(0, len(starts.user), AT_ONCE):
+            part = types.Starts(*(tf.constant(x[first : first + AT_ONCE]) for x in starts))
+            played = self._run(part, types.seed_pair(seed, first))
+            parts.append([field.numpy() for field in played])
+        return types.Episodes(*map(np.concatenate, zip(*parts, strict=True)))

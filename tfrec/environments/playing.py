@@ -1,0 +1,182 @@
+"""Plays a policy in a batched public simulator, each session from its beginning to its end."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.environments import contract
+
+
+class Turn(NamedTuple):
+    """Everything a policy may be asked to answer at one step.
+
+    Attributes:
+      observation: float32 [B, O], what an honest policy sees of the user.
+      candidates: float32 [B, m, D], features of the items to choose from; None where the
+        action is continuous.
+      state: the simulator's hidden state, for controls that are allowed to look.
+      seed: int32 [2], for stochastic policies.
+    """
+
+    observation: tf.Tensor
+    candidates: tf.Tensor | None
+    state: contract.State
+    seed: tf.Tensor
+
+
+_WAITING = 8  # where an eighth of the places wait, new sessions begin in them
+
+# -> what `step` of the simulator takes: int32 [B, k] or float32 [B, D]
+Policy = Callable[[Turn], tf.Tensor]
+
+
+class Played(NamedTuple):
+    """Totals of whole sessions, each [B].
+
+    Attributes:
+      reward: float32, the simulator's own reward.
+      clicks: float32.
+      shown: float32; the CTR of many sessions is the sum of clicks over the sum of shown.
+      steps: int32.
+    """
+
+    reward: tf.Tensor
+    clicks: tf.Tensor
+    shown: tf.Tensor
+    steps: tf.Tensor
+
+
+def turn_of(simulator: contract.Simulator, state: contract.State, seed: tf.Tensor) -> Turn:
+    """What a policy is asked in a state."""
+    return Turn(simulator.observation(state), simulator.candidates(state), state, seed)
+
+
+def play(
+    simulator: contract.Simulator,
+    policy: Policy,
+    sessions: int,
+    seed: tf.Tensor,
+    max_steps: int = 10_000,
+    at_once: int | None = None,
+) -> Played:
+    """Totals of so many sessions; call it inside a tf.function.
+
+    Every session is played to its end: stopping when the first are done would favour the
+    short ones.
+
+    Args:
+      simulator: who answers.
+      policy: who recommends.
+      sessions: B.
+      seed: int32 [2]; the same seed gives the same sessions.
+      max_steps: a session is cut there, for simulators whose sessions never end.
+      at_once: sessions side by side; where some have ended others begin, so that not all
+        wait for the longest. All by default; other numbers give other sessions.
+    """
+    places = min(at_once or sessions, sessions)
+    first = tf.random.experimental.stateless_fold_in(seed, 0)
+    zeros = tf.zeros([sessions])
+    totals = Played(zeros, zeros, zeros, tf.zeros([sessions], tf.int32))
+    nobody = sessions
+
+    def going(t: tf.Tensor, whose: tf.Tensor, *_: object) -> tf.Tensor:
+        return tf.reduce_any(whose < nobody)
+
+    def advance(t, whose, begun, age, state, totals):
+        seeds = tf.random.experimental.stateless_split(
+            tf.random.experimental.stateless_fold_in(seed, t + 1), 3 if places < sessions else 2
+        )
+        action = policy(turn_of(simulator, state, seeds[0]))
+        outcome = simulator.step(state, action, seeds[1])
+        # Places between two sessions, and those with no session left, go on for nobody.
+        step = Played(outcome.reward, outcome.clicks, outcome.shown, tf.ones_like(age))
+        totals = tf.nest.map_structure(
+            lambda total, now: (
+                total + tf.math.unsorted_segment_sum(now, whose, sessions + 1)[:sessions]
+            ),
+            totals,
+            step,
+        )
+        age += 1
+        whose = tf.where(outcome.done | (age >= max_steps), nobody, whose)
+        if places == sessions:
+            return t + 1, whose, begun, age, outcome.state, totals
+        # A reset makes a session for every place, so places wait for each other.
+        waiting = tf.cast(whose == nobody, tf.int32)
+        many = tf.reduce_sum(waiting)
+        number = begun + tf.cumsum(waiting) - 1  # of the session that a place would begin
+        enough = (_WAITING * many >= places) | (many == places)
+        start = enough & (waiting > 0) & (number < sessions)
+        following = tf.cond(
+            tf.reduce_any(start),
+            lambda: contract.restarted(simulator, outcome.state, start, seeds[2]),
+            lambda: outcome.state,
+        )
+        following = tf.nest.map_structure(
+            lambda new, old: tf.ensure_shape(new, old.shape), following, state
+        )
+        begun += tf.reduce_sum(tf.cast(start, tf.int32))
+        whose = tf.where(start, number, whose)
+        return t + 1, whose, begun, tf.where(start, 0, age), following, totals
+
+    state = simulator.reset(places, first)
+    loop = (tf.constant(0), tf.range(places), tf.constant(places), tf.zeros([places], tf.int32))
+    return tf.while_loop(going, advance, (*loop, state, totals))[-1]
+
+
+def random(simulator: contract.Simulator) -> Policy:
+    """A uniform choice: k different candidates, or any action in [-1, 1]."""
+
+    def policy(turn: Turn) -> tf.Tensor:
+        batch = tf.shape(turn.observation)[0]
+        if turn.candidates is None:
+            shape = [batch, simulator.action_size]
+            return tf.random.stateless_uniform(shape, turn.seed, -1.0, 1.0)
+        noise = tf.random.stateless_uniform([batch, turn.candidates.shape[1]], turn.seed)
+        return best(noise, simulator.slate_size)
+
+    return policy
+
+
+def best(scores: tf.Tensor, slate: int) -> tf.Tensor:
+    """Positions of the highest scores, float [B, m] -> int32 [B, k], best first."""
+    return tf.math.top_k(scores, slate).indices
+
+
+class Rate(NamedTuple):
+    """A mean over sessions, or a ratio of two sums over them.
+
+    Attributes:
+      value: the mean or ratio.
+      error: its standard error; the sessions are what is independent, not their steps.
+    """
+
+    value: float
+    error: float
+
+
+def mean(values: tf.Tensor) -> Rate:
+    """Mean of a total over sessions, [B]."""
+    array = np.asarray(values, np.float64)
+    return Rate(float(array.mean()), float(array.std(ddof=1) / len(array) ** 0.5))
+
+
+def click_rate(played: Played) -> Rate:
+    """Clicks over what was shown, pooled; the error is that of a ratio (delta method)."""
+    clicks, shown = (np.asarray(x, np.float64) for x in (played.clicks, played.shown))
+    rate = clicks.sum() / shown.sum()
+    spread = (clicks - rate * shown).std(ddof=1)
+    return Rate(float(rate), float(spread / shown.mean() / len(shown) ** 0.5))
+
+
+def rates(played: Played) -> dict[str, float]:
+    """CTR, reward and length of sessions, with standard errors: ctr, ctr_error, ..."""
+    found = {
+        "ctr": click_rate(played),
+        "reward": mean(played.reward),
+        "steps": mean(tf.cast(played.steps, tf.float32)),
+    }
+    numbers = {name: rate.value for name, rate in found.items()}
+    return numbers | {f"{name}_error": rate.error for name, rate in found.items()}

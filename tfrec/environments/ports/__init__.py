@@ -1,0 +1,1 @@
+"""Published simulators as TensorFlow graphs: RecSim, RecoGym and VirtualTB."""

@@ -1,0 +1,221 @@
+"""The best that the views of a user allow: RecoGym v1's Bayes-optimal control.
+
+It knows the products' true parameters and how users behave, and of a user only the views. Its
+posterior of the user's vector is a normal distribution that is brought up to date view by
+view: the vector drifts, then a Laplace step takes in the view. The product with the highest
+posterior mean of the click probability is recommended. It looks no further than the next
+click; as no recommendation but a click changes what follows, there is little more to gain.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.environments import contract
+from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.ports import recogym
+
+_NEWTON = 3  # steps of a Laplace step; more change nothing
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+
+
+class Belief(NamedTuple):
+    """What is known of users: their vectors are normal.
+
+    Attributes:
+      mean: float32 [B, K].
+      covariance: float32 [B, K, K].
+    """
+
+    mean: tf.Tensor
+    covariance: tf.Tensor
+
+
+class BelievingState(NamedTuple):
+    """A simulator's state and what can be known of it.
+
+    Attributes:
+      inner: of the simulator.
+      belief: of the users' vectors.
+      product: int32 [B], with the highest posterior mean click probability.
+    """
+
+    inner: recogym.RecoGymState
+    belief: Belief
+    product: tf.Tensor
+
+
+class Believing:
+    """RecoGym v1 with the posterior of each user beside the state; a Simulator itself."""
+
+    slate_size = 1
+
+    def __init__(self, inner: recogym.RecoGymV1):
+        self.inner = inner
+        self.observation_size = inner.observation_size
+        self.action_size = inner.action_size
+        self.catalogue = inner.catalogue
+        self.feature_columns, self.view_columns = inner.feature_columns, inner.view_columns
+        self._gamma, _, self._beta, self._mu_bandit = (
+            tf.constant(x, tf.float32) for x in inner.parameters
+        )
+        # [P, K K]: sums of outer products are then matrix products.
+        self._gamma_outer, self._beta_outer = (
+            tf.reshape(x[:, :, None] * x[:, None, :], [len(x), -1])
+            for x in (self._gamma, self._beta)
+        )
+        config = inner.config
+        # After a click, the vector has changed only if the chain had gone on by itself.
+        self._drift = config.drift**2
+        self._drift_clicked = self._drift * config.bandit_to_organic
+
+    def prior(self, batch: int | tf.Tensor) -> Belief:
+        width = self.inner.config.width
+        eye = tf.eye(width)
+        return Belief(tf.zeros([batch, width]), tf.broadcast_to(eye, [batch, width, width]))
+
+    def expected_clicks(self, belief: Belief) -> tf.Tensor:
+        """Posterior mean click probability of each product, float32 [B, P]."""
+        mean = tf.matmul(belief.mean, self._beta, transpose_b=True) + self._mu_bandit
+        flat = tf.reshape(belief.covariance, [-1, self._beta_outer.shape[1]])  # [B, K K]
+        variance = tf.matmul(flat, self._beta_outer, transpose_b=True)
+        spread = tf.sqrt(tf.maximum(variance, 0.0))
+        nodes, weights = tf.constant(_NODES, tf.float32), _WEIGHTS / _WEIGHTS.sum()
+        scores = mean[..., None] + spread[..., None] * nodes  # [B, P, 5]
+        return tf.linalg.matvec(recogym.click_curve(scores), tf.constant(weights, tf.float32))
+
+    def after_view(self, belief: Belief, view: tf.Tensor, drift: tf.Tensor) -> Belief:
+        """The posterior after one view of each user.
+
+        Args:
+          belief: before it.
+          view: int32 [B], the product.
+          drift: float32 [B], variance that the vector gained since the view before.
+        """
+        eye = tf.eye(self.inner.config.width)
+        before = belief.covariance + drift[:, None, None] * eye
+        precision = tf.linalg.inv(before)
+        viewed = tf.gather(self._gamma, view)  # [B, K]
+        omega = belief.mean
+        for _ in range(_NEWTON):
+            gradient, curvature = self._slopes(omega, viewed)
+            pull = tf.linalg.matvec(precision, omega - belief.mean)
+            step = tf.linalg.solve(precision + curvature, (gradient - pull)[..., None])
+            omega += step[..., 0]
+        _, curvature = self._slopes(omega, viewed)
+        covariance = tf.linalg.inv(precision + curvature)
+        return Belief(omega, covariance)
+
+    def _slopes(self, omega: tf.Tensor, viewed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gradient [B, K] of a view's log-likelihood and its negative Hessian [B, K, K]."""
+        probability = tf.nn.softmax(self.inner.view_logits(omega))  # [B, P]
+        expected = tf.matmul(probability, self._gamma)  # [B, K]
+        width = self.inner.config.width
+        second = tf.matmul(probability, self._gamma_outer)  # [B, K K]
+        second = tf.reshape(second, [-1, width, width])
+        outer = expected[:, :, None] * expected[:, None, :]
+        return viewed - expected, second - outer
+
+    def after_views(self, belief: Belief, latest: tf.Tensor, first: tf.Tensor) -> Belief:
+        """The posterior after an organic session.
+
+        Args:
+          belief: before it.
+          latest: int32 [B, 48], as in RecoGymState.
+          first: float32 [B], variance that the vector gained before the first view.
+        """
+
+        def take_in(place: tf.Tensor, belief: Belief) -> tuple[tf.Tensor, Belief]:
+            # Sessions end together at the last column: few begin at the first ones.
+            rows = tf.where(latest[:, place] >= 0)  # [R, 1]
+            begins = tf.gather_nd(latest[:, tf.maximum(place - 1, 0)], rows) < 0
+            drift = tf.where(begins, tf.gather_nd(first, rows), self._drift)
+            some = tf.nest.map_structure(lambda x: tf.gather_nd(x, rows), belief)
+            some = self.after_view(some, tf.gather_nd(latest[:, place], rows), drift)
+            return place + 1, _put(belief, rows, some)
+
+        viewed = tf.reduce_any(latest >= 0, axis=0)  # [48]; with no rows, nothing
+        longest = tf.reduce_sum(tf.cast(viewed, tf.int32))
+        return tf.while_loop(
+            lambda place, _: place < recogym.LATEST,
+            take_in,
+            (recogym.LATEST - longest, belief),
+        )[1]
+
+    def believed(
+        self,
+        previous: BelievingState | None,
+        inner: recogym.RecoGymState,
+        clicked: tf.Tensor,
+        fresh: tf.Tensor,
+    ) -> BelievingState:
+        """The state whose belief has taken in the latest views.
+
+        Args:
+          previous: of the step before; None if all sessions are new.
+          inner: the simulator's state now.
+          clicked: bool [B], whether the latest recommendation was.
+          fresh: bool [B], whether the session is new.
+        """
+        batch = tf.shape(inner.last)[0]
+        new = self.prior(batch)
+        product = tf.zeros([batch], tf.int32)
+        if previous is None:
+            belief = new
+        else:
+            belief = Belief(
+                tf.where(fresh[:, None], new.mean, previous.belief.mean),
+                tf.where(fresh[:, None, None], new.covariance, previous.belief.covariance),
+            )
+            product = previous.product
+        # Most users have viewed nothing: only the others are worked on.
+        rows = tf.where(inner.latest[:, -1] >= 0)
+        some = tf.nest.map_structure(lambda x: tf.gather_nd(x, rows), belief)
+        first = tf.where(clicked, self._drift_clicked, self._drift)
+        first = tf.where(fresh, 0.0, first)
+        some = self.after_views(
+            some, tf.gather_nd(inner.latest, rows), tf.gather_nd(first, rows)
+        )
+        best = tf.argmax(self.expected_clicks(some), axis=1, output_type=tf.int32)
+        product = tf.tensor_scatter_nd_update(product, rows, best)
+        return BelievingState(inner, _put(belief, rows, some), product)
+
+    def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> BelievingState:
+        inner = self.inner.reset(batch, seed)
+        no = tf.zeros([batch], tf.bool)
+        return self.believed(None, inner, no, tf.ones_like(no))
+
+    def observation(self, state: BelievingState) -> tf.Tensor:
+        return self.inner.observation(state.inner)
+
+    def candidates(self, state: BelievingState) -> tf.Tensor:
+        return self.inner.candidates(state.inner)
+
+    def click_probabilities(self, state: BelievingState) -> tf.Tensor:
+        return self.inner.click_probabilities(state.inner)
+
+    def step(
+        self, state: BelievingState, action: tf.Tensor, seed: tf.Tensor
+    ) -> contract.Outcome:
+        outcome = self.inner.step(state.inner, action, seed)
+        clicked = outcome.clicks > 0
+        believed = self.believed(state, outcome.state, clicked, tf.zeros_like(clicked))
+        return outcome._replace(state=believed)
+
+
+def _put(belief: Belief, rows: tf.Tensor, some: Belief) -> Belief:
+    return Belief(
+        tf.tensor_scatter_nd_update(belief.mean, rows, some.mean),
+        tf.tensor_scatter_nd_update(belief.covariance, rows, some.covariance),
+    )
+
+
+def bayes_optimal(simulator: Believing) -> Policy:
+    """Greedy on the posterior mean click probability."""
+    del simulator  # it is in the state
+
+    def policy(turn: Turn) -> tf.Tensor:
+        return turn.state.product[:, None]
+
+    return policy

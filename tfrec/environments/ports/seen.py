@@ -1,0 +1,86 @@
+"""What networks are shown of the public simulators, where it differs from the port's own view.
+
+The same for every method. Nothing is shown that an honest recommender could not have kept.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.environments import contract
+from tfrec.environments.ports import recsim, virtualtb
+
+# What VirtualTB's columns are multiplied by: feedback goes to 10, pages to 100.
+TAOBAO_SCALE = np.array([1.0] * virtualtb.USER_SIZE + [0.1, 0.1, 0.1], np.float32)
+_COUNT_SCALE = 0.1
+
+
+class ScaledTaobao(virtualtb.VirtualTaobao):
+    """VirtualTB, whose feedback and page are seen in tenths."""
+
+    def observation(self, state: virtualtb.State) -> tf.Tensor:
+        return super().observation(state) * TAOBAO_SCALE
+
+
+class RememberedState(NamedTuple):
+    """The fields of `recsim.InterestEvolutionState`, and what was seen of the session.
+
+    Attributes:
+      interests: float32 [B, 20].
+      budget: float32 [B]; hidden.
+      cluster: int32 [B, m].
+      watched: float32 [B, 20], documents of each cluster that were watched.
+      ignored: float32 [B], slates without a click.
+    """
+
+    interests: tf.Tensor
+    budget: tf.Tensor
+    cluster: tf.Tensor
+    watched: tf.Tensor
+    ignored: tf.Tensor
+
+
+class RememberedEvolution(recsim.InterestEvolution):
+    """Interest evolution, with what was watched so far among what is observed.
+
+    A session ends when a hidden budget is used up, and what uses it up is what was watched.
+    Who sees the interests alone can learn what a document costs from ends of sessions only,
+    one step in eighty.
+    """
+
+    def __init__(
+        self,
+        config: recsim.InterestEvolutionConfig = recsim.InterestEvolutionConfig(),  # noqa: B008  frozen
+    ):
+        super().__init__(config)
+        self.observation_size = 2 * recsim.CLUSTERS + 1
+        # Interest and watched documents of each cluster; ignored slates are of no cluster.
+        self.feature_columns = np.arange(2 * recsim.CLUSTERS).reshape(2, recsim.CLUSTERS)
+
+    def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> RememberedState:  # type: ignore[override]
+        watched = tf.zeros([batch, recsim.CLUSTERS])
+        return RememberedState(*super().reset(batch, seed), watched, tf.zeros([batch]))
+
+    def observation(self, state: RememberedState) -> tf.Tensor:  # type: ignore[override]
+        """The interests; watched documents of each cluster and ignored slates, in tens."""
+        counts = tf.concat([state.watched, state.ignored[:, None]], axis=1)
+        return tf.concat([state.interests, _COUNT_SCALE * counts], axis=1)  # [B, 41]
+
+    def transition(  # type: ignore[override]
+        self,
+        state: RememberedState,
+        action: tf.Tensor,
+        choice: tf.Tensor,
+        flip: tf.Tensor,
+        noise: tf.Tensor,
+    ) -> contract.Outcome:
+        """As the port's, whose fields the state has; and the counts go on."""
+        outcome = super().transition(state, action, choice, flip, noise)  # type: ignore[arg-type]
+        cluster = tf.gather(state.cluster, action, batch_dims=1)  # [B, k]
+        chosen = tf.one_hot(choice, self.slate_size)[..., None]  # [B, k, 1], 0 for none
+        topic = tf.reduce_sum(tf.one_hot(cluster, recsim.CLUSTERS) * chosen, axis=1)
+        after = outcome.state._replace(
+            watched=state.watched + topic, ignored=state.ignored + 1.0 - outcome.clicks
+        )
+        return outcome._replace(state=after)

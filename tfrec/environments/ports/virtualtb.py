@@ -1,0 +1,258 @@
+"""VirtualTB-v0: users of an online shop, learned from the logs of Taobao, as a batch.
+
+Shi et al., "Virtual-Taobao", AAAI 2019 (arXiv:1805.10000). The weights are the published
+ones, read from a clone of github.com/eyounx/VirtualTaobao; this project ships none.
+
+A user is 88 numbers, 11 one-hot groups, and stays the same. At each page the policy answers
+with 27 weights of its ranking, and the user clicks 0 to 10 of the 10 items shown. When the
+user leaves is drawn at the start, from the user alone: no action changes what comes later.
+One action, the same for everybody, earns nearly every click (`constant_action`), so a score
+in this simulator means something only beside that one.
+
+At a session's end the original has already put the next user into what it returns. Here the
+state after a step that is done still describes the old user, and like that of any batched
+simulator it has no meaning: never bootstrap from it, never train on it.
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfrec import errors, types
+from tfrec.data import identity
+from tfrec.environments import contract
+from tfrec.environments.ports import torch_weights
+
+GROUPS = (8, 8, 11, 11, 11, 11, 2, 2, 3, 18, 3)  # sizes of a user's one-hot groups
+USER_SIZE = sum(GROUPS)  # 88
+NOISE_SIZE = 128  # of what a user is generated from
+ACTION_SIZE = 27
+SHOWN = 10  # items on a page; clicks are 0..10
+SECOND_LEVELS = 10  # the second feedback is 0..9; what it means was not published
+MAX_PAGES = 100
+
+FILES = {  # name of a network -> its file and the widths of its layers
+    "generator": ("generator_model.pt", (NOISE_SIZE, 128, USER_SIZE)),
+    "leave": ("leave_model.pt", (USER_SIZE, 128, 256, MAX_PAGES + 1)),
+    "action": (
+        "action_model.pt",
+        (USER_SIZE + 1 + ACTION_SIZE, 128, 256, SHOWN + 1 + SECOND_LEVELS),
+    ),
+}
+
+_OFFSETS = np.cumsum([0, *GROUPS[:-1]])
+# Column of a group's class in the 88, or 88, where the group has fewer: [11, 18].
+_COLUMNS = np.array(
+    [
+        [o + c if c < n else USER_SIZE for c in range(max(GROUPS))]
+        for o, n in zip(_OFFSETS, GROUPS, strict=True)
+    ]
+)
+_GROUP_OF = np.repeat(np.arange(len(GROUPS)), GROUPS)  # [88]
+_CLASS_OF = np.arange(USER_SIZE) - _OFFSETS[_GROUP_OF]  # [88]
+
+Layers = Sequence[tuple[tf.Tensor, tf.Tensor]]  # (kernel [in, out], bias [out]) of each
+
+
+class State(NamedTuple):
+    """B sessions.
+
+    Attributes:
+      user: float32 [B, 88], one-hot groups.
+      feedback: float32 [B, 2], clicks (0..10) and second feedback (0..9) of the last page.
+      page: int32 [B], pages seen.
+      leave: int32 [B], pages after which the user leaves, hidden; 0 leaves after the first.
+    """
+
+    user: tf.Tensor
+    feedback: tf.Tensor
+    page: tf.Tensor
+    leave: tf.Tensor
+
+
+class VirtualTaobao(contract.Simulator):
+    """The simulator, from a clone of VirtualTaobao.
+
+    An observation is the user (88), the feedback to the last page (2, raw) and the number
+    of pages seen. The reward is the clicks, 0..10 a page, and `shown` is 10, so the CTR is
+    total reward / pages / 10 as in the original. Actions are used as they are, not clipped.
+
+    Args:
+      folder: the clone, or the folder with its three `*_model.pt`.
+
+    Raises:
+      errors.UserError: if a file is missing, damaged or of another network.
+    """
+
+    observation_size = USER_SIZE + 3
+    slate_size = 0
+    action_size = ACTION_SIZE
+    catalogue: tf.Tensor | None = None
+    feature_columns: np.ndarray | None = None
+    view_columns: np.ndarray | None = None
+
+    def __init__(self, folder: str | pathlib.Path):
+        networks = _read(data_folder(folder))
+        self._generator, self._leave = networks["generator"], networks["leave"]
+        self._action = networks["action"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights of all three networks."""
+        networks = (self._generator, self._leave, self._action)
+        return identity.fingerprint(
+            [[[part.numpy() for part in layer] for layer in layers] for layers in networks]
+        )
+
+    def user_logits(self, noise: tf.Tensor) -> tf.Tensor:
+        """Logits of the 11 groups' classes, side by side: [B, 128] in [0, 1) -> [B, 88]."""
+        return _logits(self._generator, noise)
+
+    def leave_logits(self, user: tf.Tensor) -> tf.Tensor:
+        """Logits of leaving at page 0..100: [B, 88] -> [B, 101]."""
+        return _logits(self._leave, user)
+
+    def feedback_logits(self, user: tf.Tensor, page: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Logits of 0..10 clicks, then of the second feedback 0..9.
+
+        Args:
+          user: [B, 88].
+          page: number, pages seen before this one, [B].
+          action: [B, 27].
+
+        Returns:
+          float32 [B, 21].
+        """
+        seen = tf.cast(page, tf.float32)[:, None]
+        return _logits(self._action, tf.concat([user, seen, action], axis=1))
+
+    def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
+        noise_seed, user_seed, leave_seed = tf.unstack(tf.random.split(seed, 3))
+        noise = tf.random.stateless_uniform([batch, NOISE_SIZE], noise_seed)
+        logits = tf.pad(self.user_logits(noise), [[0, 0], [0, 1]], constant_values=-np.inf)
+        by_group = tf.gather(logits, _COLUMNS, axis=1)  # [B, 11, 18]
+        chosen = _draw(tf.reshape(by_group, [-1, max(GROUPS)]), user_seed)  # [B * 11]
+        chosen = tf.reshape(chosen, [-1, len(GROUPS)])  # [B, 11]
+        user = tf.cast(tf.gather(chosen, _GROUP_OF, axis=1) == _CLASS_OF, tf.float32)
+        return State(
+            user=user,
+            feedback=tf.zeros([batch, 2]),
+            page=tf.zeros([batch], tf.int32),
+            leave=_draw(self.leave_logits(user), leave_seed),
+        )
+
+    def observation(self, state: State) -> tf.Tensor:
+        page = tf.cast(state.page, tf.float32)[:, None]
+        return tf.concat([state.user, state.feedback, page], axis=1)  # [B, 91]
+
+    def candidates(self, state: State) -> None:
+        return None
+
+    def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
+        logits = self.feedback_logits(state.user, state.page, action)  # [B, 21]
+        click_seed, second_seed = tf.unstack(tf.random.split(seed, 2))
+        clicks = tf.cast(_draw(logits[:, : SHOWN + 1], click_seed), tf.float32)
+        second = tf.cast(_draw(logits[:, SHOWN + 1 :], second_seed), tf.float32)
+        page = state.page + 1
+        after = State(state.user, tf.stack([clicks, second], axis=1), page, state.leave)
+        return contract.Outcome(
+            state=after,
+            reward=clicks,
+            clicks=clicks,
+            shown=tf.fill(tf.shape(clicks), float(SHOWN)),
+            done=page >= state.leave,
+        )
+
+
+def constant_action(
+    simulator: VirtualTaobao, seed: int, users: int = 1024, steps: int = 300
+) -> np.ndarray:
+    """The one action to show everybody: a control to set beside every score.
+
+    Gradient ascent through the click model, which a policy that only plays cannot see.
+    Expected clicks are no aim to climb: logits reach tens of thousands, so answers are nearly
+    certain and their gradient vanishes. With q = -log P(10 clicks) the aim is the least mean
+    log(1 + q) over users and pages: far users still pull, but none outweighs all others.
+
+    Args:
+      simulator: whose click model to climb.
+      seed: of the start, the users and the pages.
+      users: of a step, drawn anew, each at one page of its session, weighted by its length.
+      steps: of the ascent.
+
+    Returns:
+      float32 [27], each in [-1, 1].
+    """
+    seeds = tf.random.split(types.seed_pair(seed, 0), steps + 1)
+    raw = tf.Variable(tf.random.stateless_uniform([ACTION_SIZE], seeds[-1], -1.0, 1.0))
+    rate = tf_keras.optimizers.schedules.CosineDecay(0.1, steps)
+    optimizer = tf_keras.optimizers.legacy.Adam(rate)
+
+    @tf.function
+    def climb(step_seed: tf.Tensor) -> None:
+        user_seed, page_seed = tf.unstack(tf.random.split(step_seed, 2))
+        state = simulator.reset(users, user_seed)
+        length = tf.cast(tf.maximum(state.leave, 1), tf.float32)
+        page = tf.floor(length * tf.random.stateless_uniform([users], page_seed))
+        with tf.GradientTape() as tape:
+            action = tf.repeat(tf.tanh(raw)[None], users, axis=0)  # [B, 27]
+            logits = simulator.feedback_logits(state.user, page, action)
+            surprise = -tf.nn.log_softmax(logits[:, : SHOWN + 1])[:, SHOWN]  # [B]
+            loss = tf.reduce_sum(length * tf.math.log1p(surprise)) / tf.reduce_sum(length)
+        optimizer.apply_gradients([(tape.gradient(loss, raw), raw)])
+
+    for step in range(steps):
+        climb(seeds[step])
+    return tf.tanh(raw).numpy()
+
+
+def _draw(logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """One class of each row, [R, C] -> int32 [R]."""
+    return tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
+
+
+def _logits(layers: Layers, x: tf.Tensor) -> tf.Tensor:
+    """Layers with LeakyReLU of slope 0.01 between them, as torch's default is."""
+    *hidden, (kernel, bias) = layers
+    for inner, shift in hidden:
+        x = tf.nn.leaky_relu(tf.matmul(x, inner) + shift, alpha=0.01)
+    return tf.matmul(x, kernel) + bias
+
+
+def data_folder(folder: str | pathlib.Path) -> pathlib.Path:
+    """Where the files of a clone lie; a folder that is no clone is meant itself."""
+    inside = pathlib.Path(folder) / "virtualTB" / "data"
+    return inside if inside.is_dir() else pathlib.Path(folder)
+
+
+def _read(folder: pathlib.Path) -> dict[str, Layers]:
+    """The networks in a folder, checked layer by layer."""
+    networks: dict[str, Layers] = {}
+    for name, (file, widths) in FILES.items():
+        path = folder / file
+        if not path.is_file():
+            raise errors.UserError(
+                f"{path}: not there. Expected a clone of VirtualTaobao, with "
+                f"virtualTB/data/{file} in it: "
+                "git clone https://github.com/eyounx/VirtualTaobao"
+            )
+        found = torch_weights.read(path)
+        shapes = {key: values.shape for key, values in found.items()}
+        expected: dict[str, tuple[int, ...]] = {}
+        for layer, (wide, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+            expected[f"{2 * layer}.weight"] = (out, wide)
+            expected[f"{2 * layer}.bias"] = (out,)
+        if shapes != expected:
+            raise errors.UserError(
+                f"{path}: another network than the published {name} model: it holds "
+                f"{shapes}; expected {expected}"
+            )
+        networks[name] = [
+            (tf.constant(found[f"{2 * i}.weight"].T), tf.constant(found[f"{2 * i}.bias"]))
+            for i in range(len(widths) - 1)
+        ]
+    return networks

@@ -1,0 +1,99 @@
+"""What learns in a live simulator: the contract between the loop that plays and its methods.
+
+The loop plays B sessions side by side, a stretch of T steps at a time, hands the stretch to
+the method and lets it learn; `training.py` is that loop. Every method sees the same steps.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from tfrec.environments.playing import Turn
+
+
+class Choice(NamedTuple):
+    """What a method does at a step of B sessions.
+
+    Attributes:
+      action: what the simulator is told: int32 [B, k], positions among the candidates, or
+        float32 [B, D] in [-1, 1].
+      note: float32 [B, N], whatever the method wants to find again in the stretch, such as
+        the proto-action that chose the items; N may be 0.
+    """
+
+    action: tf.Tensor
+    note: tf.Tensor
+
+
+class Stretch(NamedTuple):
+    """T steps of B sessions; one that ends is followed by a new one in its column.
+
+    Attributes:
+      observation: float32 [T, B, O], what the method saw.
+      candidates: float32 [T, B, m, D], what it chose from; None where the action is
+        continuous, or the candidates are always the same (`Simulator.catalogue`).
+      action: int32 [T, B, k] or float32 [T, B, D], see `Choice`.
+      note: float32 [T, B, N], see `Choice`.
+      reward: float32 [T, B], the simulator's own.
+      clicks: float32 [T, B].
+      next_observation: float32 [T, B, O], of the same user; where the session ended it is
+        the observation before once more, and nothing may be learned from it.
+      next_candidates: as `candidates`, a step later.
+      done: bool [T, B], whether the session ended with this step.
+      user: int32 [T, B], the number of the session.
+    """
+
+    observation: tf.Tensor
+    candidates: tf.Tensor | None
+    action: tf.Tensor
+    note: tf.Tensor
+    reward: tf.Tensor
+    clicks: tf.Tensor
+    next_observation: tf.Tensor
+    next_candidates: tf.Tensor | None
+    done: tf.Tensor
+    user: tf.Tensor
+
+
+class Method(Protocol):
+    """A method that learns online. Also a `tf.Module`: all its state is variables.
+
+    Attributes:
+      note_size: N.
+      checked: names of the tensors whose finiteness `learn` checks, in its order.
+    """
+
+    note_size: int
+    checked: tuple[str, ...]
+
+    def explore(self, turn: Turn) -> Choice:
+        """What it does while it learns. Graph code."""
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        """The action that is judged, without exploration; a `public_playing.Policy`."""
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        """Takes a stretch in. Graph code.
+
+        Args:
+          stretch: what was played by `explore`, in order.
+          progress: float scalar, share of the run that is over, for schedules.
+        """
+
+    def anneal(self, progress: tf.Tensor) -> None:
+        """Sets the learning rate. Graph code; `progress` as in `observe`."""
+
+    def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+        """Makes so many updates. Graph code.
+
+        A method that learns from its last stretch alone (on policy) makes what updates it
+        needs of it.
+
+        Args:
+          updates: int32 scalar; 0 until enough was seen.
+
+        Returns:
+          Scalars to report, means over the updates; the index in `checked` of the first
+          tensor that was not finite, or -1; and the batch of the last update, a nest of
+          tensors with its seeds. If a tensor was not finite, its update moved no weight.
+        """

@@ -1,0 +1,211 @@
+"""Algorithm 2's outer loop: play some steps of many sessions, hand them over, let it learn.
+
+One loop for every method of `online`, compiled into one call a unit: B sessions side by side
+are played for T steps each; where one ends, a new one begins in its place. All state is in
+variables, so that a run that was stopped goes on exactly.
+"""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.environments import contract, playing
+from tfrec.methods.online import Method, Stretch
+from tfrec.options import Options, option
+from tfrec.training import finite
+
+_TEST_SEED = 20_000  # of the sessions that judge, the same for every run
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineConfig(Options):
+    """How much is played, learned and tested. The same for every method of a comparison."""
+
+    sessions: int = option(64, "sessions played side by side", at_least=1)
+    stretch: int = option(8, "steps of each of them in a unit of work", at_least=1)
+    updates: int = option(32, "updates in a unit", at_least=0)
+    warm_up: int = option(10_000, "steps of all sessions before the first update", at_least=0)
+    total_units: int = option(1_000, "units of work in the run", at_least=1)
+    test_every: int = option(50, "units between tests", at_least=1)
+    test_sessions: int = option(256, "sessions of a test, the same in every test", at_least=2)
+
+
+class OnlineLearner(tf.Module):
+    """A method at work in a simulator; a `tfrec.training.loop.Learner`.
+
+    Args:
+      config: how much of everything.
+      simulator: who answers.
+      method: who learns; part of this module, so its variables are saved with it.
+      seed: of the play.
+
+    Attributes:
+      unit: int64, units done.
+      steps: int64, recommendations made so far, those before the first unit included.
+      sessions: int64, sessions that have ended so far, those before the first included.
+      total_units: of the whole run.
+    """
+
+    def __init__(
+        self, config: OnlineConfig, simulator: contract.Simulator, method: Method, seed: int
+    ):
+        super().__init__(name="online_learner")
+        self.config, self.method = config, method
+        self._simulator, self._seed = simulator, seed
+        self.total_units = config.total_units
+        self.unit = _number(0, tf.int64, "unit")
+        self.steps = _number(getattr(method, "steps_before", 0), tf.int64, "steps")
+        self.sessions = _number(getattr(method, "sessions_before", 0), tf.int64, "sessions")
+        state = simulator.reset(config.sessions, types.seed_pair(seed, -1))
+        self._state = [
+            tf.Variable(part, trainable=False, name="state") for part in tf.nest.flatten(state)
+        ]
+        self._structure = lambda parts: tf.nest.pack_sequence_as(state, parts)
+        self._user = tf.Variable(tf.range(config.sessions), trainable=False, name="user")
+        self._begun = _number(config.sessions, tf.int32, "begun")
+        self._unit = tf.function(self._play_and_learn)
+        self._test = tf.function(self._play_tests)
+
+    def advance(self) -> dict[str, Any]:
+        """Plays a stretch, hands it to the method and lets it learn.
+
+        Raises:
+          NonFiniteError: if a loss or a gradient was not finite; with its batch.
+        """
+        numbers, bad, batch, _ = self._unit()
+        finite.check(self.method.checked, bad, batch)
+        return {name: float(number) for name, number in numbers.items()}
+
+    def evaluate(self, sessions: int | None = None) -> dict[str, float]:
+        """CTR, reward and length of test sessions, with standard errors.
+
+        Args:
+          sessions: how many; the configuration's number by default.
+        """
+        return playing.rates(self._test(sessions or self.config.test_sessions))
+
+    def _play_tests(self, sessions: int) -> playing.Played:
+        return _play_tests(self._simulator, self.method.greedy, sessions)
+
+    def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Stretch]:
+        """The numbers of a unit, what `learn` says of its updates, and what was played."""
+        config = self.config
+        stretch, shown = self._play()
+        played = config.sessions * config.stretch
+        self.steps.assign_add(played)
+        ended = tf.reduce_sum(tf.cast(stretch.done, tf.int64))
+        self.sessions.assign_add(ended)
+        self.unit.assign_add(1)
+        progress = tf.cast(self.unit, tf.float32) / config.total_units
+        self.method.observe(stretch, progress)
+        self.method.anneal(progress)
+        ready = self.steps >= config.warm_up
+        learned, bad, batch = self.method.learn(tf.where(ready, config.updates, 0))
+        numbers = {
+            "sessions": self.sessions,
+            "play/ctr": tf.reduce_sum(stretch.clicks) / shown,
+            "play/reward_per_step": tf.reduce_mean(stretch.reward),
+            "steps": self.steps,
+        }
+        return numbers | learned, bad, batch, stretch
+
+    def _play(self) -> tuple[Stretch, tf.Tensor]:
+        """The next stretch, and how many items were shown in it; moves the state on."""
+        config, simulator = self.config, self._simulator
+        seed = tf.random.experimental.stateless_fold_in(
+            types.seed_pair(self._seed, 0), self.unit
+        )
+        shapes: dict[str, tf.TensorShape] = {}
+
+        def advance(t, state, user, begun, shown, rows):
+            seeds = tf.random.experimental.stateless_split(
+                tf.random.experimental.stateless_fold_in(seed, t), 3
+            )
+            row, outcome = self._step(state, seeds)
+            row["user"] = user
+            shapes.update({name: value.shape for name, value in row.items()})
+            done = tf.cast(outcome.done, tf.int32)
+            # Sessions that begin now take the next numbers, in the order of their columns.
+            user = tf.where(outcome.done, begun + tf.cumsum(done) - 1, user)
+            fresh = contract.restarted(simulator, outcome.state, outcome.done, seeds[2])
+            state = tf.nest.map_structure(
+                lambda new, old: tf.ensure_shape(new, old.shape), fresh, state
+            )
+            begun += tf.reduce_sum(done)
+            shown += tf.reduce_sum(outcome.shown)
+            rows = {name: array.write(t, row[name]) for name, array in rows.items()}
+            return t + 1, state, user, begun, shown, rows
+
+        state = self._structure([part.read_value() for part in self._state])
+        arrays = {name: tf.TensorArray(t, config.stretch) for name, t in self._rows().items()}
+        first = (tf.constant(0), state, self._user.read_value(), self._begun.read_value())
+        _, state, user, begun, shown, arrays = tf.while_loop(
+            lambda t, *_: t < config.stretch, advance, (*first, tf.constant(0.0), arrays)
+        )
+        for part, value in zip(self._state, tf.nest.flatten(state), strict=True):
+            part.assign(value)
+        self._user.assign(user)
+        self._begun.assign(begun)
+        columns = {
+            name: tf.ensure_shape(array.stack(), [config.stretch, *shapes[name]])
+            for name, array in arrays.items()
+        }
+        nothing = dict.fromkeys(("candidates", "next_candidates"))
+        return Stretch(**(nothing | columns)), shown
+
+    def _step(
+        self, state: contract.State, seeds: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], contract.Outcome]:
+        """One step of every session: a row of the stretch, but for whose it is."""
+        simulator = self._simulator
+        turn = playing.turn_of(simulator, state, seeds[0])
+        choice = self.method.explore(turn)
+        outcome = simulator.step(state, choice.action, seeds[1])
+        done = outcome.done
+        row = {
+            "observation": turn.observation,
+            "action": choice.action,
+            "note": choice.note,
+            "reward": outcome.reward,
+            "clicks": outcome.clicks,
+            # What a simulator says of a session that is done has no meaning.
+            "next_observation": tf.where(
+                done[:, None], turn.observation, simulator.observation(outcome.state)
+            ),
+            "done": done,
+        }
+        if "candidates" in self._rows():
+            following = simulator.candidates(outcome.state)
+            row["candidates"] = turn.candidates
+            row["next_candidates"] = tf.where(done[:, None, None], turn.candidates, following)
+        return row, outcome
+
+    def _rows(self) -> dict[str, tf.DType]:
+        """Columns of a stretch and what they hold."""
+        names = ["observation", "note", "reward", "clicks", "next_observation"]
+        types = dict.fromkeys(names, tf.float32)
+        types |= {"done": tf.bool, "user": tf.int32}
+        types["action"] = tf.int32 if self._simulator.slate_size else tf.float32
+        if self._simulator.slate_size and self._simulator.catalogue is None:
+            types |= dict.fromkeys(("candidates", "next_candidates"), tf.float32)
+        return types
+
+
+def tested(
+    simulator: contract.Simulator, policy: playing.Policy, sessions: int
+) -> dict[str, float]:
+    """What `evaluate` says, of any policy: of the same sessions."""
+    return playing.rates(tf.function(_play_tests)(simulator, policy, sessions))
+
+
+def _play_tests(
+    simulator: contract.Simulator, policy: playing.Policy, sessions: int
+) -> playing.Played:
+    seed = tf.constant([_TEST_SEED, 0], tf.int32)
+    return playing.play(simulator, policy, sessions, seed)
+
+
+def _number(value: int, dtype: tf.DType, name: str) -> tf.Variable:
+    return tf.Variable(value, dtype=dtype, trainable=False, name=name)

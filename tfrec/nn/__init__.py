@@ -1,0 +1,1 @@
+"""Layers, towers and distributions that networks are built of."""

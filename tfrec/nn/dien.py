@@ -1,0 +1,155 @@
+"""The DIEN state tower (Zhou et al., AAAI 2019): what does a user's history say?
+
+An interest extractor (GRU) reads the last H events; an attention picks the interests
+that matter now; an interest evolver (AUGRU) reads them again with its update gate
+scaled by that attention. An auxiliary loss makes each hidden state tell the next
+clicked item from a random one.
+
+In a two-tower model the candidate is not known to the state, so the attention's query
+is not the candidate, as in DIEN, but the interest after the latest event. A ranker of
+given candidates may pass another query.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfrec import types
+from tfrec.nn.crossed import CrossedFeatures
+from tfrec.nn.recurrent import GatedRecurrence
+
+
+class History(NamedTuple):
+    """The encoded history; time first, as the recurrences read it.
+
+    Attributes:
+      state: float [B, S].
+      interest: float [H, B, U], the extractor's states.
+      embedding: float [H, B, D], the items' embeddings.
+    """
+
+    state: tf.Tensor
+    interest: tf.Tensor
+    embedding: tf.Tensor
+
+
+class DienTower(tf.Module):
+    """Encodes observations.
+
+    Args:
+      spec: the log's spec.
+      item_embedding: Variable [N + 1, D], shared with the action network.
+      units: width of both recurrences.
+      output: width of the state vector.
+      crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
+    """
+
+    def __init__(
+        self,
+        spec: types.DataSpec,
+        item_embedding: tf.Variable,
+        units: int,
+        output: int,
+        crossed: int = 0,
+    ):
+        super().__init__(name="dien")
+        self.spec = spec
+        self.item_embedding = item_embedding
+        embedding = item_embedding.shape[1]
+        columns = len(spec.feedback)
+        # item, feedback, whether it was clicked times item, whether it is of this session
+        event = 2 * embedding + columns + 1
+        self.extractor = GatedRecurrence(event, units, name="extractor")
+        self.evolver = GatedRecurrence(units, units, name="evolver")
+        dense = tf_keras.layers.Dense
+        self.attention = dense(units, use_bias=False, name="attention")
+        self.next_item = dense(embedding, name="next_item")
+        self.output = dense(output, activation=tf.nn.leaky_relu, name="state")
+        self.attention.build([None, units])
+        self.next_item.build([None, units])
+        self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
+        # evolved and latest interest, mean clicked and mean shown item, step, mean feedback,
+        # and the bag of crosses
+        bag = self.crossed.width if self.crossed else 0
+        self.output.build([None, 2 * units + 2 * embedding + 1 + columns + bag])
+        self._scale = tf.constant([column.scale for column in spec.feedback], tf.float32)
+        self._amount = tf.constant(
+            np.array([column.kind == "amount" for column in spec.feedback]), tf.bool
+        )
+
+    def __call__(
+        self, observation: types.Observation, query: tf.Tensor | None = None
+    ) -> History:
+        """Encodes B observations.
+
+        Args:
+          observation: B states.
+          query: what the attention looks for, float [B, U]; None for the latest interest.
+        """
+        item = tf.transpose(observation.history_item)  # [H, B]; time first from here on
+        mask = tf.cast(item != types.PAD, tf.float32)  # [H, B]
+        embedding = tf.gather(self.item_embedding, item) * mask[..., None]  # [H, B, D]
+        feedback = self._feedback(
+            tf.transpose(observation.history_feedback, [1, 0, 2])
+        )  # [H, B, F]
+        clicked = feedback[..., :1]
+        liked = embedding * clicked
+        length = self.spec.history_length
+        recent = tf.cast(
+            tf.range(length)[:, None] >= length - observation.step, tf.float32
+        )  # [H, B] 1 for events of this session
+        event = tf.concat([embedding, liked, feedback, recent[..., None]], axis=-1)
+        # History ends at the last position: the last state is the latest interest.
+        interest, latest = self.extractor.run(event, mask, time_major=True)
+        sought = self.attention(latest if query is None else query)  # [B, U]
+        logits = tf.reduce_sum(interest * sought, axis=-1)  # [H, B]
+        logits = logits / np.sqrt(self.extractor.units) - 1e9 * (1.0 - mask)
+        attention = tf.nn.softmax(logits, axis=0)  # [H, B]
+        # Weights that sum to 1 over H would freeze the evolver on long histories: scale so
+        # that an average event has weight 1.
+        count = tf.maximum(tf.reduce_sum(mask, axis=0), 1.0)  # [B]
+        scaled = tf.minimum(attention * count, 1.0)
+        _, evolved = self.evolver.run(interest, mask, scaled, time_major=True)
+        session = recent * mask
+        session_count = tf.maximum(tf.reduce_sum(session, axis=0), 1.0)  # [B]
+        pooled = [
+            tf.reduce_sum(liked, axis=0) / tf.maximum(tf.reduce_sum(clicked, axis=0), 1.0),
+            tf.reduce_sum(embedding, axis=0) / count[:, None],
+            tf.cast(observation.step, tf.float32)[:, None] / self.spec.max_steps,
+            tf.reduce_sum(feedback * session[..., None], axis=0) / session_count[:, None],
+        ]
+        if self.crossed:
+            pooled.append(self.crossed(observation))
+        state = self.output(tf.concat([evolved, latest, *pooled], axis=-1))  # [B, S]
+        return History(state, interest, embedding)
+
+    def _feedback(self, raw: tf.Tensor) -> tf.Tensor:
+        """Feedback as network input: amounts are compressed, [..., F]."""
+        return tf.where(self._amount, tf.math.log1p(tf.maximum(raw, 0.0) / self._scale), raw)
+
+    def auxiliary_loss(
+        self, observation: types.Observation, history: History, seed: tf.Tensor
+    ) -> tf.Tensor:
+        """DIEN's auxiliary loss (eq 5): the interest tells the next click from a random item.
+
+        Returns:
+          Scalar, the mean over the positions whose next event is a click.
+        """
+        item = tf.transpose(observation.history_item)  # [H, B]
+        clicked = tf.transpose(observation.history_feedback[:, 1:, 0]) > 0
+        known = tf.logical_and(item[:-1] != types.PAD, item[1:] != types.PAD)
+        weight = tf.cast(tf.logical_and(clicked, known), tf.float32)  # [H - 1, B]
+        weight = tf.pad(weight, [[0, 1], [0, 0]])  # [H, B], nothing follows the last event
+        predicted = self.next_item(history.interest)  # [H, B, D]
+        # One random item for each row, shared by its positions.
+        negative = tf.random.stateless_uniform(
+            [tf.shape(item)[1]], seed, 1, self.spec.num_items + 1, tf.int32
+        )
+        other = tf.gather(self.item_embedding, negative)  # [B, D]
+        following = tf.roll(history.embedding, -1, axis=0)  # [H, B, D]
+        real = tf.reduce_sum(predicted * following, axis=-1)  # [H, B]
+        fake = tf.reduce_sum(predicted * other, axis=-1)  # [H, B]
+        loss = tf.nn.softplus(-real) + tf.nn.softplus(fake)  # [H, B]
+        return tf.reduce_sum(loss * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)

@@ -1,0 +1,1 @@
+"""Pure functions of tensors: targets of value functions."""

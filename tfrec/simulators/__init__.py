@@ -1,1 +1,0 @@
-"""Who answers a recommendation? Simulated users, thousands stepped at once."""

@@ -1,1 +1,0 @@
-"""How are users and items encoded?"""
