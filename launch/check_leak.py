@@ -8,14 +8,15 @@ configured share, none, and no goal input at all; each learns from the log alone
 the same number of updates. Writes leak.json, report.md, report.html and leak.png.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import rich
-import tensorflow as tf
 
 from launch import flags, methods, worlds
 from tfgoalrec import acting, goals, leak, leak_report, leak_truth
@@ -23,7 +24,6 @@ from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
-from tfgoalrec.world_model import WorldModel
 from tfrec import outputs, types
 from tfrec.baselines import controls
 from tfrec.data import identity, item_vectors, storage
@@ -33,6 +33,9 @@ from tfrec.metrics import session as metrics
 from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import results
 from tfrec.training import finite
+
+if TYPE_CHECKING:
+    from tfgoalrec.world_model import WorldModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +194,8 @@ class _Check:
             raise UserError(f"--measurements: the check needs {click}: {error}") from error
 
     def assess(self, agent: goalrec_agent.GoalRecAgent, seed: int) -> _Outcome:
+        import tensorflow as tf
+
         model, held = agent.averaged, self.held
         target = next(iter(agent.named_goals.values()))
         ranking = {"ranking_click": self._ranking(model, self.click_now, self.truth.click)}

@@ -14,7 +14,7 @@ import re
 import sys
 
 import tfrec
-from launch import flags
+from launch import flags, startup
 
 _FOLDER = pathlib.Path(__file__).parent
 _IS_SCRIPT = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
@@ -62,6 +62,7 @@ def main() -> int:
     if name not in known:
         print(f"error: {_unknown(name, list(known))}", file=sys.stderr)
         return flags.EXIT_USER_ERROR
+    startup.defer_imports()
     return flags.call(f"launch.{name.replace('-', '_')}", arguments)
 
 

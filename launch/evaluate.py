@@ -9,12 +9,13 @@ greedy policy, which is no bound. The last three read the world's own probabilit
 Writes results.json, report.md, report.html and plots.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from launch import controls, flags, methods, worlds
 from tfgoalrec import trained
@@ -47,6 +48,8 @@ flags.define(EvaluateConfig)
 
 
 def main(_):
+    import tensorflow as tf
+
     config = flags.read(EvaluateConfig)
     outputs.check_folder(config.out)
     data = storage.PreparedData.open(config.data)

@@ -7,6 +7,8 @@ A cell has a folder of its own; one that was stopped goes on, one that is done i
     <out>/<data set>/<environment>/<method>/seed0/result.json, sessions.npz, metrics.jsonl
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import pathlib

@@ -6,6 +6,8 @@
 The model is loaded afresh and compared with the agent before its directory appears.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import pathlib

@@ -5,6 +5,8 @@
 <out>/figure2_<simulator>_<ctr or reward>.png, figure2.csv, figure2.md; the same of 3
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import pathlib

@@ -7,23 +7,27 @@
 A method's module is imported when it is asked for: TF-Agents takes seconds to import.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import importlib
 import pathlib
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from tfrec.data import identity
 from tfrec.environments import contract, playing
-from tfrec.environments.playing import Policy, Turn
 from tfrec.environments.ports import recogym, recogym_posterior, recsim, seen, virtualtb
 from tfrec.errors import UserError
-from tfrec.methods.online import Method
-from tfrec.methods.online_learner import OnlineConfig
+from tfrec.methods import online_learner
 from tfrec.options import Options, option
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfrec.environments.playing import Policy, Turn
+    from tfrec.methods.online import Method
 
 SimulatorName = Literal["recsim", "recogym", "virtualtb"]
 SIMULATORS: tuple[str, ...] = get_args(SimulatorName)
@@ -97,32 +101,30 @@ def inputs(config: SimulatorConfig, made: contract.Simulator) -> dict[str, ident
     return {"virtualtb": identity.Source(config.virtualtb_path, made.fingerprint)}
 
 
-# Controls of each simulator: name -> makes the policy. `bayes` plays in a simulator of its own.
-_CONTROLS: dict[str, dict[str, Callable[[Any], Policy]]] = {
-    "recsim": {
-        "random": playing.random,
-        "top_interest": recsim.top_interest,
-        "top_quality": recsim.top_quality,
-        "heuristic": recsim.interest_times_quality,
-    },
-    "recogym": {
-        "random": playing.random,
-        "last_viewed": recogym.last_viewed,
-        "most_viewed": recogym.most_viewed,
-        "best_product": recogym.best_product,
-        "bayes": recogym_posterior.bayes_optimal,
-        "oracle": recogym.oracle,
-    },
-    "virtualtb": {
-        "random": playing.random,
-        "constant": lambda simulator: constant(simulator),
-    },
-}
+def _controls(name: str) -> dict[str, Callable[[Any], Policy]]:
+    """The controls of a simulator: name -> makes the policy."""
+    if name == "recsim":
+        return {
+            "random": playing.random,
+            "top_interest": recsim.top_interest,
+            "top_quality": recsim.top_quality,
+            "heuristic": recsim.interest_times_quality,
+        }
+    if name == "recogym":
+        return {
+            "random": playing.random,
+            "last_viewed": recogym.last_viewed,
+            "most_viewed": recogym.most_viewed,
+            "best_product": recogym.best_product,
+            "bayes": recogym_posterior.bayes_optimal,
+            "oracle": recogym.oracle,
+        }
+    return {"random": playing.random, "constant": constant}
 
 
 def controls(name: str) -> tuple[str, ...]:
     """Names of a simulator's controls."""
-    return tuple(_CONTROLS[name])
+    return tuple(_controls(name))
 
 
 def control(
@@ -131,14 +133,16 @@ def control(
     """A control, and the simulator that it plays in."""
     if isinstance(simulator, seen.RememberedEvolution):  # the same users, without the memory
         simulator = recsim.InterestEvolution(simulator.config)
-    if control_name == "bayes":
+    if control_name == "bayes":  # plays in a simulator of its own
         assert isinstance(simulator, recogym.RecoGymV1)
         simulator = recogym_posterior.Believing(simulator)
-    return simulator, _CONTROLS[name][control_name](simulator)
+    return simulator, _controls(name)[control_name](simulator)
 
 
 def constant(simulator: virtualtb.VirtualTaobao) -> Policy:
     """One action for everybody, found by climbing the simulator's own click model."""
+    import tensorflow as tf
+
     action = tf.constant(virtualtb.constant_action(simulator, seed=0))
 
     def policy(turn: Turn) -> tf.Tensor:
@@ -297,9 +301,9 @@ _SIZES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def sizes_class(simulator_name: str) -> type[OnlineConfig]:
+def sizes_class(simulator_name: str) -> type[online_learner.OnlineConfig]:
     """How much is played, with a simulator's own numbers as defaults."""
-    return _with_defaults(OnlineConfig, _SIZES[simulator_name])
+    return _with_defaults(online_learner.OnlineConfig, _SIZES[simulator_name])
 
 
 def config_class(method: str, simulator_name: str) -> type[Any]:
@@ -366,7 +370,7 @@ def make(method: str, config: Any, simulator: contract.Simulator, seed: int) -> 
     return getattr(_module(known), known.maker)(config, simulator, seed)
 
 
-def fitting(config: Any, sizes: OnlineConfig) -> Any:
+def fitting(config: Any, sizes: online_learner.OnlineConfig) -> Any:
     """The configuration with a replay no larger than the run has steps.
 
     Who plays at random for some steps does so until learning begins: a policy that has learned

@@ -10,15 +10,16 @@
 A method's modules are imported when it is asked for: TF-Agents takes seconds to import.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
-import tensorflow as tf
 
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
@@ -32,6 +33,9 @@ from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import session
 from tfrec.errors import UserError
 from tfrec.training import checkpoint, loop
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Name = Literal["wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"]
 HELP = f"{', '.join(get_args(Name))}; with one of them, --help lists its own flags too"

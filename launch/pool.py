@@ -1,5 +1,7 @@
 """Jobs in processes of their own: what `launch.reproduce` does with its cells."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import dataclasses
 import os
@@ -47,7 +49,7 @@ class Pool:
         self._running: set[subprocess.Popen] = set()
         self._lock, self._stopping = threading.Lock(), False
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> Pool:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._before = {
             number: signal.signal(number, self._stop)

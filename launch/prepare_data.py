@@ -1,5 +1,7 @@
 """Turns a log into prepared sessions: validated, split, indexed, stored, summed up."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from typing import Literal

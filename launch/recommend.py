@@ -7,6 +7,8 @@ The goal is a name, or weights in raw units: --weights=click@0=1,click@1..=0.5
 An id with a comma stands in double quotes, as in CSV: --history='"red, large",i7'
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np

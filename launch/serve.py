@@ -11,6 +11,8 @@ gives way to the one before. SIGTERM and Ctrl-C let running requests end. For pr
 TensorFlow Serving itself: docs/serving.md.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import gc
 import json

@@ -1,19 +1,26 @@
-"""Prepares a process before TensorFlow is imported: Keras 2, and only the project's messages.
+"""Prepares a process before TensorFlow is imported: Keras 2, messages, and deferred imports.
 
 TensorFlow, TF-Agents and Gym print notices when they are imported, and TensorFlow reads its log
 level from the environment at that moment, before flags are parsed. `--verbose` is therefore
 looked up in the command line.
+
+TensorFlow takes seconds to import, and `--help` needs none of it. While a script defines its
+flags, `import` of a module of this project only registers it: the module is loaded when one of
+its names is used, or else before `main` begins.
 """
 
 import contextlib
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import logging
 import os
 import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tfrec  # noqa: F401  selects Keras 2
 
@@ -46,9 +53,62 @@ def prepare(arguments: Sequence[str]) -> None:
     _hide_gym_notice()
 
 
+def defer_imports() -> None:
+    """Defers the project's own modules until their first use; see `load_deferred`."""
+    if _DEFERRING not in sys.meta_path:
+        sys.meta_path.insert(0, _DEFERRING)
+
+
+def load_deferred() -> None:
+    """Ends deferring, and loads the modules that were imported but not used so far.
+
+    From here on imports are ordinary ones, so that threads may import too: on Python 3.11, two
+    threads that use a deferred module at once can see half of it.
+    """
+    if _DEFERRING in sys.meta_path:
+        sys.meta_path.remove(_DEFERRING)
+    while _DEFERRING.modules:
+        _DEFERRING.modules.pop(0).__doc__  # noqa: B018  any attribute loads the module
+
+
 def is_verbose() -> bool:
     """Whether the messages of other libraries are shown, in this process and its children."""
     return os.environ.get(_LOG_LEVEL) == "0"
+
+
+class _DeferringFinder(importlib.abc.MetaPathFinder):
+    """Finds modules of the project's packages and gives them a loader that waits.
+
+    Attributes:
+      modules: those imported through it, in order.
+    """
+
+    def __init__(self) -> None:
+        self.modules: list[types.ModuleType] = []
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname.partition(".")[0] not in _PACKAGES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None or spec.submodule_search_locations is not None:
+            return spec  # a package is loaded at once: importing a module of it needs it
+        spec.loader = _DeferringLoader(spec.loader)
+        return spec
+
+
+class _DeferringLoader(importlib.util.LazyLoader):
+    """The standard library's lazy loader, which keeps what it has yet to load."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        _DEFERRING.modules.append(module)
+
+    def __getattr__(self, name: str) -> Any:  # runpy asks the loader of a script for its code
+        return getattr(self.__dict__["loader"], name)
+
+
+_PACKAGES = ("tfrec", "tfgoalrec", "tfimrl", "launch")
+_DEFERRING = _DeferringFinder()
 
 
 class _SilentTensorFlow(importlib.abc.MetaPathFinder):

@@ -10,6 +10,8 @@ say; `launch/live.py` has the space. The same command goes on with a study until
 Writes best.json, tuning.md, tuning.png and TensorBoard logs.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import gc
 import math
@@ -17,13 +19,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import tensorflow as tf
-import tf_keras
-
 from launch import flags, live, studies
 from tfrec import options, outputs
 from tfrec.environments import contract, playing
-from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
+from tfrec.methods import online_learner
 from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.training import finite, tuning
 from tfrec.training import run as runs
@@ -95,7 +94,7 @@ class Evaluation:
 
     config: TuneLiveConfig
     base: Any
-    sizes: OnlineConfig
+    sizes: online_learner.OnlineConfig
     simulator: contract.Simulator
 
     def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
@@ -104,6 +103,9 @@ class Evaluation:
         Raises:
           DivergedError: if a loss or gradient is not finite.
         """
+        import tensorflow as tf
+        import tf_keras
+
         # What a trial before this one left: its graphs, and memory that cycles hold.
         tf_keras.backend.clear_session()
         gc.collect()
@@ -114,7 +116,7 @@ class Evaluation:
             lambda: live.make(config.method, numbers, simulator, config.seed),
             deterministic=False,
         )
-        learner = OnlineLearner(self.sizes, simulator, method, config.seed)
+        learner = online_learner.OnlineLearner(self.sizes, simulator, method, config.seed)
         play = tf.function(playing.play)
         metric, now = live.METRIC[config.simulator], 0.0
         for unit in range(1, learner.total_units + 1):

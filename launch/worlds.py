@@ -1,5 +1,7 @@
 """Which world answers? A fitted user model's folder, or the truth behind the embedded log."""
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
 from collections.abc import Mapping

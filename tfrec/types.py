@@ -7,14 +7,18 @@ Items are dense ids: 1..num_items are real items, 0 is padding and also stands
 for an item outside the vocabulary. Users are dense ids 1..num_users, 0 unknown.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from tfrec import names
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PAD = 0
 
@@ -29,6 +33,8 @@ def seed_pair(seed: int, number: int) -> tf.Tensor:
     Returns:
       int32 [2].
     """
+    import tensorflow as tf  # not before a tensor is made: formats and names need none
+
     return tf.constant((np.array([seed, number]) & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
 
 
@@ -94,7 +100,7 @@ class DataSpec:
         return tuple(column.name for column in self.feedback)
 
     @classmethod
-    def restored(cls, fields: Mapping[str, Any]) -> "DataSpec":
+    def restored(cls, fields: Mapping[str, Any]) -> DataSpec:
         """The spec behind `dataclasses.asdict(spec)`, also after a way through JSON.
 
         Raises:

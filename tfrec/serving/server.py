@@ -6,6 +6,8 @@ development: Python, one process, no batching of requests, no encryption, no
 authentication.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import threading
@@ -94,7 +96,7 @@ class Server:
             logging.warning("requests were still running after the drain; they were cut")
         return ended
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,7 @@
 """What both doors of the server share: limits, the queue, the clock and the counters."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import math

@@ -1,5 +1,7 @@
 """How does a run go? Restore, work unit by unit, log, save, stop politely, go on."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math
@@ -10,16 +12,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 import rich.console
 import rich.progress
-import tensorflow as tf
 
 from tfrec import weights
 from tfrec.training import checkpoint, finite, summaries
 from tfrec.training import run as runs
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 EXIT_NON_FINITE = 3
 EXIT_STOPPED = 42
@@ -120,6 +124,8 @@ def train(
 
 
 def _module(learner: Learner) -> tf.Module:
+    import tensorflow as tf
+
     if not isinstance(learner, tf.Module):
         raise TypeError(
             f"{type(learner).__name__} must be a tf.Module: its variables are saved"
@@ -203,7 +209,7 @@ class _Metrics:
         """Puts the lines on the disk, before the checkpoint that counts on them."""
         os.fsync(self._file.fileno())
 
-    def __enter__(self) -> "_Metrics":
+    def __enter__(self) -> _Metrics:
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -252,7 +258,7 @@ class _Progress:
             print(f"unit {unit}/{self._total}  {shown}  {rate:.3g} units/s", flush=True)
             self._spoke = now
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> _Progress:
         if self._bar:
             self._bar.start()
         return self

@@ -1,0 +1,94 @@
+"""What a process imports before a script does its work: nothing of TensorFlow."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from launch import flags
+
+LAUNCH = pathlib.Path(flags.__file__).parent
+SCRIPTS = sorted(
+    p.stem for p in LAUNCH.glob("*.py") if "\n    flags.run(main)\n" in p.read_text()
+)
+HEAVY = {"tensorflow", "tf_keras", "tf_agents", "keras", "matplotlib", "scipy", "optuna"}
+COMMAND = "import sys; from launch import command; sys.exit(command.main())"
+
+
+def imported(*arguments):
+    """The modules that a Python process imported, by its own record."""
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    lines = run.stderr.splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if "import time:" in line}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_of_a_script_imports_no_tensorflow(script):
+    modules = imported("-m", f"launch.{script}", "--help")
+    assert "absl.flags" in modules
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evaluate", "--help"]])
+def test_the_command_imports_no_tensorflow_to_explain_itself(arguments):
+    modules = imported("-c", COMMAND, *arguments)
+    assert "tfrec" in modules
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("package", ["tfrec", "tfgoalrec", "tfimrl"])
+def test_a_library_is_imported_without_tensorflow(package):
+    modules = imported("-c", f"import {package}")
+    assert package in modules
+    assert not modules & HEAVY
+
+
+def test_a_log_is_described_without_tensorflow():
+    modules = imported("-c", "from tfrec.data import episodes, schema, synthetic, vocabulary")
+    assert "tfrec.data.synthetic" in modules
+    assert "tensorflow" not in modules
+
+
+def run(code):
+    """Runs code that has its own checks."""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
+def test_deferred_modules_are_loaded_when_used_or_before_main():
+    run("""
+import sys, types
+from launch import startup
+
+startup.defer_imports()
+from tfrec import names, outputs
+
+def is_loaded(module):
+    return object.__getattribute__(module, "__class__") is types.ModuleType
+
+assert not is_loaded(names) and not is_loaded(outputs)
+assert callable(names.check_label)  # its use loads it
+assert is_loaded(names) and not is_loaded(outputs)
+finders = len(sys.meta_path)
+startup.load_deferred()
+assert is_loaded(outputs)
+assert len(sys.meta_path) == finders - 1
+from tfrec import model_path  # an ordinary import again
+assert is_loaded(model_path)
+""")
+
+
+def test_a_program_that_imports_launch_defers_nothing():
+    run("""
+import types
+from launch import flags
+from tfrec import names
+
+assert object.__getattribute__(names, "__class__") is types.ModuleType
+""")

@@ -1,0 +1,42 @@
+"""The configuration of the user model, apart from it: reading it needs no TensorFlow."""
+
+import dataclasses
+
+from tfrec.options import Options, option
+
+
+@dataclasses.dataclass(frozen=True)
+class UserModelConfig(Options):
+    """The user model and how it is fitted."""
+
+    item_units: int = option(32, "size of an item embedding, dimensions", at_least=1)
+    user_units: int = option(16, "size of a user embedding, dimensions", at_least=1)
+    hidden_units: int = option(64, "size of the GRU state, dimensions", at_least=1)
+    head_units: int = option(64, "hidden units of the state half of each head", at_least=1)
+    rank: int = option(16, "dimensions in which the two halves of a head meet", at_least=1)
+    repeats: bool | None = option(
+        None, "may an item be shown twice in a session? by default as in the log"
+    )
+    batch_size: int = option(256, "sessions in a batch", at_least=1)
+    learning_rate: float = option(
+        7e-3, "Adam's first step size; falls to a tenth of it", above=0, at_most=1
+    )
+    max_epochs: int = option(12, "passes over the log at most", at_least=1)
+    patience: int = option(
+        3, "passes without a better held-out loss before stopping", at_least=1
+    )
+    held_out_fraction: float = option(
+        0.1, "share of sessions held out for stopping", at_least=0, below=1
+    )
+    dropout: float = option(
+        0.1, "share of GRU inputs and states dropped in training", at_least=0, below=1
+    )
+    weight_decay: float = option(
+        0.5, "share of a weight lost per step, in learning rates", at_least=0
+    )
+    unknown_user: float = option(
+        0.5, "share of sessions whose user is hidden in training", at_least=0, below=1
+    )
+    user_penalty: float = option(
+        1.0, "squared norm penalty of user embeddings, nats per step", at_least=0
+    )
