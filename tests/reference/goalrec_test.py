@@ -234,8 +234,8 @@ def test_measurements_and_their_statistics(case):
     np.testing.assert_allclose(case.measurements.std, std, rtol=1e-5)
 
 
-def test_a_batch_of_the_replay(case):
-    """States, targets and goals of the rows are those of steps of the log."""
+def test_batches_of_the_replay(case):
+    """States, targets and goals of rows are those of steps of the log."""
 
     def key(state, item):
         events = tuple((event.item, *map(float, event.feedback)) for event in state.events)
@@ -251,17 +251,18 @@ def test_a_batch_of_the_replay(case):
         for t, item in enumerate(session.item):
             state = goalrec.state_at(session, t, SPEC.history_length)
             expected[key(state, item)] = target[t], target[0]
-    rows = case.learner.sample().transition
     hindsight = 0
-    for row, state in enumerate(reference_states(rows.observation)):
-        target, outcome = expected[key(state, rows.item[row])]
-        np.testing.assert_allclose(rows.measurement[row], target, atol=1e-4)
-        goal = rows.goal[row].numpy()
-        assert np.linalg.norm(goal) == pytest.approx(1.0, abs=1e-5)
-        in_hindsight = goalrec.relabelled(goal, outcome, hindsight=True)
-        hindsight += np.allclose(goal, in_hindsight, atol=1e-4)
+    for _ in range(4):
+        rows = case.learner.sample().transition
+        for row, state in enumerate(reference_states(rows.observation)):
+            target, outcome = expected[key(state, rows.item[row])]
+            np.testing.assert_allclose(rows.measurement[row], target, atol=1e-4)
+            goal = rows.goal[row].numpy()
+            assert np.linalg.norm(goal) == pytest.approx(1.0, abs=1e-5)
+            in_hindsight = goalrec.relabelled(goal, outcome, hindsight=True)
+            hindsight += np.allclose(goal, in_hindsight, atol=1e-4)
     share = case.config.hindsight_share
-    assert hindsight == 16 * share if share in (0.0, 1.0) else 0 < hindsight < 16
+    assert hindsight == 64 * share if share in (0.0, 1.0) else 0 < hindsight < 64
 
 
 def test_goals(case):
@@ -355,16 +356,19 @@ def test_rankings(case):
         case.measurements.mean.numpy().astype(np.float64),
         case.measurements.std.numpy().astype(np.float64),
     )
-    observation = case.sample(ROWS).transition.observation
-    goal = random.normal(size=[ROWS, model.dim])
+    observation = case.sample(3).transition.observation
+    goal = random.normal(size=[3, model.dim])
     goal /= np.linalg.norm(goal, axis=1, keepdims=True)
     wanted = tf.constant(goal, tf.float32)
-    scores = model.scores(model.encode(observation, wanted), wanted)
-    weights = case.weights(model)
-    expected = [
-        goalrec.q_values(weights, state, g, case.config, SPEC, of)
-        for state, g in zip(reference_states(observation), goal, strict=True)
-    ]
-    compare.assert_close(scores, expected, TOLERANCE)
-    chosen = tf.argmax(scores, axis=1) + 1
-    assert list(chosen) == [goalrec.greedy_action(q) for q in expected]
+    # V as it is, and so low and high that the probability of an exit meets both its bounds.
+    for shift in (0.0, -5.0, 10.0):
+        model.value_net[-1].bias.assign_add(tf.fill([model.dim], shift))
+        scores = model.scores(model.encode(observation, wanted), wanted)
+        weights = case.weights(model)
+        expected = [
+            goalrec.q_values(weights, state, g, case.config, SPEC, of)
+            for state, g in zip(reference_states(observation), goal, strict=True)
+        ]
+        compare.assert_close(scores, expected, TOLERANCE)
+        chosen = tf.argmax(scores, axis=1) + 1
+        assert list(chosen) == [goalrec.greedy_action(q) for q in expected]
