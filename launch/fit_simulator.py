@@ -10,8 +10,7 @@ from rich import markdown
 from launch import flags
 from tfrec import outputs, types
 from tfrec.data import storage
-from tfrec.environments.fitted import calibration, fitting
-from tfrec.environments.fitted.user_model_config import UserModelConfig
+from tfrec.environments.fitted import calibration, fitting, user_model_config
 from tfrec.errors import UserError
 from tfrec.options import MAX_SEED, Options, option, required
 
@@ -37,13 +36,13 @@ class FitSimulatorConfig(Options):
 
 
 flags.define(FitSimulatorConfig)
-flags.define(UserModelConfig)
+flags.define(user_model_config.UserModelConfig)
 
 
 def main(_):
     config = flags.read(FitSimulatorConfig)
     outputs.check_folder(config.out)
-    model_config = flags.read(UserModelConfig)
+    model_config = flags.read(user_model_config.UserModelConfig)
     out = pathlib.Path(config.out)
     if (out / "model").exists() and not config.overwrite:
         raise UserError(f"{out / 'model'} exists; pass --overwrite or another --out")

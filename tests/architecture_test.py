@@ -208,7 +208,11 @@ def test_tests_import_no_other_tests_package():
         ("tfrec/nn/dien.py", "x = tf.keras.layers.Dense(1)", "write tf_keras"),
         ("tfrec/nn/dien.py", "from tfrec.data import schema", "imports tfrec.data"),
         ("tfrec/metrics/session.py", "import tfrec.report.table", "imports tfrec.report"),
-        ("tfrec/data/storage.py", "from tfrec import environments", "imports tfrec.environments"),
+        (
+            "tfrec/data/storage.py",
+            "from tfrec import environments",
+            "imports tfrec.environments",
+        ),
         ("tfrec/data/storage.py", "from tfrec import training", "imports tfrec.training"),
         ("tfrec/data/storage.py", "from tfrec.training import run", "imports tfrec.training"),
         ("tfrec/types.py", "from tfrec.data import schema", "imports tfrec.data"),

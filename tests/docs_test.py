@@ -97,9 +97,15 @@ def test_commands_exist(path):
 
 
 def commands(text):
-    """Each `python -m module arguments` of a document as words, prose included."""
+    """Each `python -m module arguments` of a document as words, prose included.
+
+    `tfrec train-goalrec` reads as the script that it runs, `launch.train_goalrec`.
+    """
     text = text.replace("\\\n", " ")
-    for line in re.findall(r"python -m ((?:launch|benchmarks)\.[^`\n]*)", text):
+    lines = re.findall(r"python -m ((?:launch|benchmarks)\.[^`\n]*)", text)
+    for name, rest in re.findall(r"(?m)(?:^    |`)tfrec ([a-z][a-z-]*)([^`\n]*)", text):
+        lines.append(f"launch.{name.replace('-', '_')}{rest}")
+    for line in lines:
         try:
             words = shlex.split(line, comments=True)
         except ValueError:  # an apostrophe of the prose around it
@@ -158,6 +164,8 @@ def test_flags_are_found():
     assert {"data", "hindsight_share"} <= flags_of(module_file("launch.train_goalrec"))
     text = "`python -m launch.demo --out=x \\\n    --seeds=3`, and python -m launch.y."
     assert list(commands(text)) == [["launch.demo", "--out=x", "--seeds=3"], ["launch.y"]]
+    text = "tfrec is `tfrec --help`:\n    tfrec prepare-data --out=x\nor `tfrec no-such`"
+    assert list(commands(text)) == [["launch.prepare_data", "--out=x"], ["launch.no_such"]]
 
 
 def test_make_targets_exist():
