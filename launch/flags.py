@@ -167,8 +167,8 @@ def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
     def guarded(argv: list[str]) -> int | None:
         if not startup.is_verbose():
             logging.set_verbosity(logging.WARNING)  # absl shows all once flags are parsed
-        startup.load_deferred()
         try:
+            startup.load_deferred()
             return main(argv)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
