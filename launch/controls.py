@@ -87,6 +87,11 @@ def optima(world: session.World, spec: types.DataSpec) -> dict[str, session.Poli
     }
 
 
+def is_solvable(world: session.World) -> bool:
+    """Whether the optimum of a world is known."""
+    return _solvable(world) is not None
+
+
 def _solvable(world: session.World) -> embedded.EmbeddedWorld | None:
     """The world itself if value iteration solves it, else None."""
     if isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates:

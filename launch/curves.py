@@ -69,6 +69,8 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     folder = pathlib.Path(folder)
     numbers = live.fitting(task.numbers, task.sizes)
     simulator = live.simulator(task.simulator, task.at)
+    validation = live.simulator(task.simulator, task.at, "validation")
+    test = live.simulator(task.simulator, task.at, "test")
     if task.original_sessions and not originals_installed(simulator):
         raise UserError(
             f"--original_sessions={task.original_sessions}: the original of {task.simulator} "
@@ -84,7 +86,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         )
     except ValueError as error:
         raise UserError(f"--method={task.method}: {error}") from error
-    learner = OnlineLearner(task.sizes, simulator, method, task.seed)
+    learner = OnlineLearner(task.sizes, simulator, method, task.seed, validation)
     opened = runs.Run.open(
         folder,
         {"sizes": task.sizes, "numbers": numbers},
@@ -100,7 +102,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         learner.evaluate,
         task.sizes.test_every,
     )
-    judged = judge(simulator, method.greedy, task.final_sessions, task.original_sessions)
+    judged = judge(test, method.greedy, task.final_sessions, task.original_sessions)
     policy = save_policy(folder / POLICY, method, simulator)
     result = {
         "simulator": task.simulator,

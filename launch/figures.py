@@ -78,7 +78,7 @@ SCALES = {
         },
         numbers={"hidden": (32,), "batch": 32, "vector_sessions": 50, "mask_units": 8,
                  "mask_batch": 32, "mask_warm_up": 4},
-        final_sessions=dict.fromkeys(live.SIMULATORS, 200),
+        final_sessions=dict.fromkeys(live.PUBLIC, 200),
         one_process=True,
     ),
     "sample": Scale(
@@ -162,8 +162,8 @@ def check(wanted: Wanted) -> None:
         if figure not in METHODS:
             raise UserError(f"--figure={figure}: expected 2 or 3")
     for name in wanted.simulators:
-        if name not in live.SIMULATORS:
-            expected = ", ".join(live.SIMULATORS)
+        if name not in live.PUBLIC:
+            expected = ", ".join(live.PUBLIC)
             raise UserError(f"--simulators={name}: expected some of {expected}")
     for name in wanted.methods:
         live.get(name)
@@ -219,7 +219,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
     if cell.method == CONTROLS:
         sizes = live.sizes_class(cell.simulator)(**scale.sizes.get(cell.simulator, {}))
         levels = {}
-        for name in live.controls(cell.simulator):
+        for name in live.controls(cell.simulator, simulator):
             played, policy = live.control(cell.simulator, name, simulator)
             levels[name] = curves.judge(
                 played, policy, scale.final_sessions[cell.simulator], originals

@@ -10,12 +10,14 @@ A method's module is imported when it is asked for: TF-Agents takes seconds to i
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pathlib
 import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from launch import log_users, worlds
 from tfrec.data import identity
 from tfrec.environments import contract, playing
 from tfrec.environments.ports import recogym, recogym_posterior, recsim, seen, virtualtb
@@ -29,14 +31,17 @@ if TYPE_CHECKING:
     from tfrec.environments.playing import Policy, Turn
     from tfrec.methods.online import Method
 
-SimulatorName = Literal["recsim", "recogym", "virtualtb"]
+SimulatorName = Literal["recsim", "recogym", "virtualtb", "users"]
 SIMULATORS: tuple[str, ...] = get_args(SimulatorName)
+PUBLIC = ("recsim", "recogym", "virtualtb")  # published ones; the paper's figures are of them
 TITLES = {
+    "users": "simulated users of a log",
     "recsim": "RecSim interest evolution",
     "recogym": "RecoGym v1",
     "virtualtb": "VirtualTB",
 }
-METRIC = {"recsim": "reward", "recogym": "ctr", "virtualtb": "ctr"}  # what tuning looks at
+# What tuning looks at.
+METRIC = {"recsim": "reward", "recogym": "ctr", "virtualtb": "ctr", "users": "reward"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +54,24 @@ class SimulatorConfig(Options):
     reward: Literal["watch_time", "clicks"] = option("watch_time", "RecSim: what is paid")
     products: int = option(100, "RecoGym: products", at_least=1)
     flips: int = option(50, "RecoGym: pairs of products whose clicks are swapped", at_least=0)
+    data: str = option("", "users: folder of prepared data, whose sessions begin the play")
+    world: str = option(
+        "truth",
+        "users: who answers, a folder that fit_simulator wrote, or `truth` for the ground truth "
+        "of the embedded log",
+    )
+    item_width: int = option(16, "users: width of an item's vector, from the log", at_least=1)
 
 
-def simulator(name: str, config: SimulatorConfig) -> contract.Simulator:
+def simulator(
+    name: str, config: SimulatorConfig, split: str = "train"
+) -> contract.Simulator:
     """A simulator by its name.
+
+    Args:
+      name: of the simulator.
+      config: which form of it.
+      split: of simulated users of a log, where their sessions begin.
 
     Raises:
       UserError: if it is not there or does not go with its numbers.
@@ -68,6 +87,10 @@ def simulator(name: str, config: SimulatorConfig) -> contract.Simulator:
             )
     except ValueError as error:
         raise UserError(f"--simulator={name}: {error}") from error
+    if name == "users":
+        if not config.data:
+            raise UserError("--data: simulated users need the folder of prepared data")
+        return log_users.load(config.data, config.world, split, config.item_width)
     if not config.virtualtb_path:
         raise UserError(
             "--virtualtb_path: VirtualTB's networks are not part of this project. Expected the "
@@ -81,6 +104,7 @@ _FORM: dict[str, tuple[str, ...]] = {
     "recsim": ("candidates", "slate", "reward"),
     "recogym": ("products", "flips"),
     "virtualtb": (),
+    "users": ("item_width",),
 }
 
 
@@ -96,13 +120,20 @@ def inputs(config: SimulatorConfig, made: contract.Simulator) -> dict[str, ident
       config: which form of it.
       made: the simulator.
     """
+    if isinstance(made, log_users.LogUsers):
+        return worlds.inputs(made.data, config.world, made.world)
     if not isinstance(made, virtualtb.VirtualTaobao):
         return {}
     return {"virtualtb": identity.Source(config.virtualtb_path, made.fingerprint)}
 
 
-def _controls(name: str) -> dict[str, Callable[[Any], Policy]]:
+def _controls(
+    name: str, simulator: contract.Simulator
+) -> dict[str, Callable[[Any], Policy]]:
     """The controls of a simulator: name -> makes the policy."""
+    if isinstance(simulator, log_users.LogUsers):
+        make = log_users.LogUsers.control
+        return {each: functools.partial(make, name=each) for each in simulator.controls()}
     if name == "recsim":
         return {
             "random": playing.random,
@@ -122,9 +153,9 @@ def _controls(name: str) -> dict[str, Callable[[Any], Policy]]:
     return {"random": playing.random, "constant": constant}
 
 
-def controls(name: str) -> tuple[str, ...]:
+def controls(name: str, simulator: contract.Simulator) -> tuple[str, ...]:
     """Names of a simulator's controls."""
-    return tuple(_controls(name))
+    return tuple(_controls(name, simulator))
 
 
 def control(
@@ -136,7 +167,7 @@ def control(
     if control_name == "bayes":  # plays in a simulator of its own
         assert isinstance(simulator, recogym.RecoGymV1)
         simulator = recogym_posterior.Believing(simulator)
-    return simulator, _controls(name)[control_name](simulator)
+    return simulator, _controls(name, simulator)[control_name](simulator)
 
 
 def constant(simulator: virtualtb.VirtualTaobao) -> Policy:
@@ -259,6 +290,20 @@ _FITTED: dict[str, dict[str, Any]] = {
         "item_graph": False,  # an action is a point, and no item
         "action_dropout": 0.0,
     },
+    "users": {
+        "hidden": (128,),
+        "batch": 512,
+        "learning_rate": 1e-3,
+        "tau": 0.02,
+        "discount": 0.98,
+        "target_entropy": 0.0,
+        "beta": 1e-4,
+        "augmentation": "heuristic",
+        "threshold_max": 1.0,  # a click
+        "initial_temperature": 0.01,
+        "replay_size": 400_000,
+        "choice_model": False,  # a slate is one item
+    },
 }
 # What a family of methods needs otherwise: its critics judge products by their number, as a
 # shrunk linear function of the user for each. One with hidden layers finds which products are
@@ -298,6 +343,8 @@ _SIZES: dict[str, dict[str, Any]] = {
                 "total_units": 100, "test_every": 10, "test_sessions": 2_000},
     "virtualtb": {"sessions": 128, "stretch": 8, "updates": 32, "warm_up": 50_000,
                   "total_units": 200, "test_every": 10},
+    "users": {"sessions": 256, "stretch": 8, "updates": 32, "warm_up": 20_000,
+              "total_units": 200, "test_every": 20, "test_sessions": 1_000},
 }  # fmt: skip
 
 

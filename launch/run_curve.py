@@ -22,7 +22,7 @@ class RunCurveConfig(Options):
 
     out: str = option("runs/figures", "folder of all cells")
     scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
-    simulator: live.SimulatorName = option("recsim", "where it plays")
+    simulator: Literal["recsim", "recogym", "virtualtb"] = option("recsim", "where it plays")
     method: tuple[str, ...] = option(
         ("imrl",),
         f"one after the other; {figures.CONTROLS}: levels that need no learning",

@@ -89,13 +89,15 @@ class Evaluation:
       config: the study.
       base: the method's configuration; a trial replaces some fields.
       sizes: how much is played and learned.
-      simulator: who answers.
+      simulator: where it learns.
+      validation: where it is scored; of simulated users of a log, users of their own.
     """
 
     config: TuneLiveConfig
     base: Any
     sizes: online_learner.OnlineConfig
     simulator: contract.Simulator
+    validation: contract.Simulator
 
     def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
         """The score at the end; reports it on the way.
@@ -128,7 +130,7 @@ class Evaluation:
             if last or unit % config.evaluate_every == 0:
                 sessions = config.final_sessions if last else config.score_sessions
                 seed = tf.constant([_SEED, 0], tf.int32)
-                played = play(simulator, method.greedy, sessions, seed, at_once=_AT_ONCE)
+                played = play(self.validation, method.greedy, sessions, seed, at_once=_AT_ONCE)
                 now = playing.rates(played)[metric]
                 if not math.isfinite(now):
                     raise tuning.DivergedError(f"the score of unit {unit} is {now}")
@@ -146,7 +148,8 @@ def main(_):
     resolved = options.resolved(base)
     simulator = live.simulator(config.simulator, at)
     inputs = live.inputs(at, simulator)
-    evaluation = Evaluation(config, base, sizes, simulator)
+    validation = live.simulator(config.simulator, at, "validation")
+    evaluation = Evaluation(config, base, sizes, simulator, validation)
     about = {
         **live.form(config.simulator, at),
         "method": config.method,

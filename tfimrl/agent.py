@@ -19,7 +19,7 @@ from tf_agents.trajectories import policy_step, time_step
 
 from tfimrl import empowerment, losses
 from tfimrl.config import ImrlConfig
-from tfimrl.showing import Showing
+from tfimrl.showing import Parts, Showing
 from tfrec.nn import networks
 from tfrec.replay.steps import Steps
 from tfrec.training import finite
@@ -439,14 +439,15 @@ class ImrlAgent(tf_agent.TFAgent):
         # An s' that is another user's is replaced before anything can look at it.
         known = batch.own_next[:, None]
         batch = batch._replace(next_state=tf.where(known, batch.next_state, batch.state))
-        judged, items = batch.action, None
+        judged, offered = batch.action, None
         if self._showing:
-            weights, judged, items = self._showing.split(batch.action)
-            batch = batch._replace(action=weights)
+            offered = self._showing.split(batch.action)
+            judged = offered.shown
+            batch = batch._replace(action=offered.weights)
         found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
 
         with _tape(parts["policy"]) as tape:
-            fresh = self._fresh(batch, items, noise)
+            fresh = self._fresh(batch, offered, noise)
             loss = losses.policy_loss(fresh.q, fresh.bonus, weight)
         found["policy"] = loss, tape.gradient(loss, parts["policy"])
 
@@ -505,7 +506,7 @@ class ImrlAgent(tf_agent.TFAgent):
             found["forward"] = loss, tape.gradient(loss, parts["forward"])
         return found
 
-    def _fresh(self, batch: Steps, items: tf.Tensor | None, noise: tf.Tensor) -> _Fresh:
+    def _fresh(self, batch: Steps, offered: Parts | None, noise: tf.Tensor) -> _Fresh:
         """An action drawn from the policy for each row, and what eqs 11-13 ask about it."""
         learned, config = self.networks, self.config
         mean, log_std = learned.policy(batch.state)
@@ -513,8 +514,8 @@ class ImrlAgent(tf_agent.TFAgent):
         u = mean + tf.exp(log_std) * noise[:, :size]
         log_policy = networks.squashed_log_prob(mean, log_std, u)
         judged = tf.tanh(u)
-        if self._showing:
-            judged = self._showing.relaxed(judged, items)
+        if self._showing and offered is not None:
+            judged = self._showing.relaxed(judged, offered.items, offered.blocked)
         q = self.worth(batch.state, judged)
         if learned.inverse is None:
             log_inverse = tf.zeros_like(q)

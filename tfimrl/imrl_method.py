@@ -20,6 +20,7 @@ from tfrec.environments import contract
 from tfrec.environments.playing import Turn
 from tfrec.methods import action_adapter
 from tfrec.methods.online import Choice, Stretch
+from tfrec.ops import selection
 from tfrec.options import option
 from tfrec.replay.steps import StepReplay, Steps
 from tfrec.training import schedule
@@ -340,15 +341,15 @@ class ImrlMethod(tf.Module):
         weights = self.agent.act(self.face.sees(turn.observation), seeds[0])
         uniform = tf.random.stateless_uniform(tf.shape(weights), seeds[1], -1.0, 1.0)
         weights = tf.where(self.agent.train_step_counter > 0, weights, uniform)
-        return Choice(self.face.chooses(weights, turn.candidates), self._note(weights))
+        return Choice(self.face.chooses(weights, turn), self._note(weights))
 
     def greedy(self, turn: Turn) -> tf.Tensor:
         """The policy's mean action, or the best by the critics of what it points at."""
         sees = self.face.sees(turn.observation)
         weights, several = self.agent.act(sees), self.config.refined
         if several == 1:
-            return self.face.chooses(weights, turn.candidates)
-        items = self.face.chooses(weights, turn.candidates, several)  # [B, n]
+            return self.face.chooses(weights, turn)
+        items = self.face.chooses(weights, turn, several)  # [B, n]
         if self.config.critic == "bilinear" and self.face.catalogue is not None:
             each = self.agent.worth_of_each(sees, self.face.catalogue)  # [B, m], one product
             worth = tf.gather(each, items, batch_dims=1)
@@ -357,6 +358,8 @@ class ImrlMethod(tf.Module):
             shown = tf.reshape(shown, [-1, self.face.shown_size])  # [B n, D]
             worth = self.agent.worth(tf.repeat(sees, several, axis=0), shown)
             worth = tf.reshape(worth, [-1, several])
+        if turn.blocked is not None:  # where fewer than `several` are left
+            worth = selection.available(worth, tf.gather(turn.blocked, items, batch_dims=1))
         return tf.gather(items, tf.argmax(worth, axis=1), batch_dims=1)[:, None]
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
@@ -440,7 +443,12 @@ class ImrlMethod(tf.Module):
 
         candidates = None if stretch.candidates is None else flat(stretch.candidates)
         if self._showing:
-            action = self._showing.row(flat(stretch.note), flat(stretch.action), candidates)
+            action = self._showing.row(
+                flat(stretch.note),
+                flat(stretch.action),
+                candidates,
+                flat(stretch.observation),
+            )
         else:
             shown = self.face.shown(flat(stretch.action), candidates)
             action = tf.concat([flat(stretch.note), shown], axis=1)

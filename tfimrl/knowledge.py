@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfimrl import causal_graph
-from tfrec.environments import contract
+from tfrec.environments import contract, users
 from tfrec.environments.ports import recogym, recsim, seen, virtualtb
 
 # (observation [B, O], shown [B, A]) -> expected reward [B].
@@ -48,6 +48,8 @@ def of(simulator: contract.Simulator) -> Knowledge:
         return _virtual_taobao(simulator)
     if isinstance(simulator, recogym.RecoGymV1 | recogym.RecoGymV0):
         return _recogym(simulator)
+    if isinstance(simulator, users.UserEnvironment):
+        return _users(simulator)
     raise ValueError(
         f"nothing is known of the slots of {type(simulator).__name__}: leave augmentation out, "
         "or add it to tfimrl/knowledge.py"
@@ -145,3 +147,25 @@ def _recogym(simulator: recogym.RecoGymV1 | recogym.RecoGymV0) -> Knowledge:
         "true": causal_graph.always(np.ones([slots.count, slots.count])),
     }
     return Knowledge(slots, graphs, list(range(products)), None)
+
+
+def _users(simulator: users.UserEnvironment) -> Knowledge:
+    """A slot for what came before the session, which never changes, and one for the rest.
+
+    The session goes on from itself, the item and, through the user's taste, from what came
+    before: in the true graph nothing can be exchanged. The rule of thumb leaves taste out of
+    it, as if users answered alike.
+    """
+    before = simulator.encoder.before.tolist()
+    rest = range(len(before), simulator.observation_size)
+    slots = causal_graph.Slots.of_sizes([len(before), len(rest)], [simulator.action_size])
+    user, current, action = range(3)
+    believed = np.zeros([slots.count, slots.count])
+    believed[user, user] = believed[current, current] = believed[action, current] = 1.0
+    known = believed.copy()
+    known[user, current] = 1.0
+    graphs = {
+        "heuristic": causal_graph.always(believed),
+        "true": causal_graph.always(known),
+    }
+    return Knowledge(slots, graphs, before, None)

@@ -14,9 +14,16 @@ import tensorflow as tf
 
 from tfrec.environments import contract
 from tfrec.methods import action_adapter
+from tfrec.ops import selection
 
 
-def relaxed(weights: tf.Tensor, items: tf.Tensor, size: int, softness: float) -> tf.Tensor:
+def relaxed(
+    weights: tf.Tensor,
+    items: tf.Tensor,
+    size: int,
+    softness: float,
+    blocked: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Features of the slate that a proto-action chooses, with a gradient.
 
     Args:
@@ -24,12 +31,14 @@ def relaxed(weights: tf.Tensor, items: tf.Tensor, size: int, softness: float) ->
       items: float32 [B, m, D] of each row's candidates, or [m, D] of all rows'.
       size: k, items in a slate.
       softness: of the softmax that gradients go through, in scores; more reaches more items.
+      blocked: bool [B, m], items that may not be shown; None if all may.
 
     Returns:
       float32 [B, k D], equal to `shown(slate(...), ...)` of `tfrec.methods.action_adapter`.
     """
     alike = items.shape.rank == 2
     scores = tf.einsum("md,bd->bm" if alike else "bmd,bd->bm", items, weights)
+    scores = selection.available(scores, blocked)
     places = []
     for _ in range(size):
         soft = tf.nn.softmax(scores / softness)  # [B, m]
@@ -47,11 +56,13 @@ class Parts(NamedTuple):
       weights: the proto-action, float32 [B, D].
       shown: features of what it showed, float32 [B, k D].
       items: of what there was to choose from, float32 [B, m, D], or [m, D] of all rows.
+      blocked: bool [B, m], which of the items could not be shown; None where all could.
     """
 
     weights: tf.Tensor
     shown: tf.Tensor
     items: tf.Tensor
+    blocked: tf.Tensor | None = None
 
 
 class Showing:
@@ -63,8 +74,9 @@ class Showing:
 
     Attributes:
       size: k D, width of what critics see.
-      row_size: columns of a replay's action: proto-action, what was shown, and what there
-        was to choose from unless that is always the same.
+      row_size: columns of a replay's action: proto-action, what was shown, what there was to
+        choose from unless that is always the same, and what had been shown before where items
+        may not repeat.
     """
 
     def __init__(self, simulator: contract.Simulator, softness: float):
@@ -77,26 +89,50 @@ class Showing:
             assert offered is not None
             self._items = offered.shape[1]
         self.size = self._slate * self._width
+        self._before = simulator.shown_columns
         self.row_size = self._width + self.size + self._items * self._width
+        if self._before is not None:
+            self.row_size += len(self._before)
 
     def row(
-        self, weights: tf.Tensor, action: tf.Tensor, candidates: tf.Tensor | None
+        self,
+        weights: tf.Tensor,
+        action: tf.Tensor,
+        candidates: tf.Tensor | None,
+        observation: tf.Tensor,
     ) -> tf.Tensor:
-        """What a replay keeps, float32 [B, row_size]; action int32 [B, k]."""
+        """What a replay keeps, float32 [B, row_size].
+
+        Args:
+          weights: the proto-action, float32 [B, D].
+          action: int32 [B, k].
+          candidates: float32 [B, m, D]; None where they are always the same.
+          observation: float32 [B, O], as the environment gives it.
+        """
         if self._catalogue is not None:
-            return tf.concat([weights, action_adapter.shown(action, self._catalogue)], axis=1)
+            parts = [weights, action_adapter.shown(action, self._catalogue)]
+            if self._before is not None:
+                parts.append(tf.gather(observation, self._before, axis=1))
+            return tf.concat(parts, axis=1)
         assert candidates is not None
         offered = tf.reshape(candidates, [-1, self._items * self._width])
         return tf.concat([weights, action_adapter.shown(action, candidates), offered], axis=1)
 
     def split(self, row: tf.Tensor) -> Parts:
         """The parts of rows float32 [B, row_size]."""
-        sizes = [self._width, self.size, self._items * self._width]
-        weights, shown, offered = tf.split(row, sizes, axis=1)
+        offered_size = self._items * self._width
+        sizes = [self._width, self.size, offered_size]
+        sizes.append(self.row_size - sum(sizes))
+        weights, shown, offered, before = tf.split(row, sizes, axis=1)
         if self._catalogue is not None:
-            return Parts(weights, shown, self._catalogue)
+            blocked = None
+            if self._before is not None:
+                blocked = selection.blocked_by(before, self._catalogue.shape[0])
+            return Parts(weights, shown, self._catalogue, blocked)
         return Parts(weights, shown, tf.reshape(offered, [-1, self._items, self._width]))
 
-    def relaxed(self, weights: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+    def relaxed(
+        self, weights: tf.Tensor, items: tf.Tensor, blocked: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """What proto-actions show, float32 [B, k D], with a gradient."""
-        return relaxed(weights, items, self._slate, self._softness)
+        return relaxed(weights, items, self._slate, self._softness, blocked)

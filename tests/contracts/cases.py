@@ -13,6 +13,7 @@ import tensorflow as tf
 from launch import live, methods
 from tests.tfrec.baselines import click_log
 from tfrec import types
+from tfrec.environments import session, users
 from tfrec.methods import online_learner
 from tfrec.training import checkpoint
 from tfrec.training import run as runs
@@ -127,6 +128,11 @@ def live_case(name: str, place: str, variant: str = "", **changes: Any) -> Case:
 def simulator_of(place: str) -> Any:
     """A small simulator; skips the test where VirtualTB's weights are not available."""
     at = _AT
+    if place == "users":
+        vectors = np.random.default_rng(9).normal(size=[SPEC.num_items + 1, 4])
+        vectors[0] = 0.0
+        starts = session.starts_of(log())
+        return users.UserEnvironment(click_log.ParityWorld(), starts, vectors)
     if place == "virtualtb":
         at = dataclasses.replace(at, virtualtb_path=str(_virtualtb()))
     return live.simulator(place, at)

@@ -245,6 +245,26 @@ def test_items_that_may_not_repeat_do_not(name, place):
         assert len(set(item)) > 1
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS]
+)
+def test_live_methods_show_no_item_of_the_session_again(name):
+    """In acting and exploring: most items of 40 users are blocked, others for each."""
+    learner = cases.live_case(name, "users").build(SEED)
+    simulator, method = cases.simulator_of("users"), learner.method
+    state = simulator.reset(40, tf.constant([1, 2]))
+    rng = np.random.default_rng(1)
+    blocked = rng.random((40, cases.SPEC.num_candidates)) < 0.9
+    blocked[:, 2] = False
+    turn = playing.turn_of(simulator, state, tf.constant([3, 4]))
+    turn = turn._replace(blocked=tf.constant(blocked))
+    for action in (method.explore(turn).action, method.greedy(turn)):
+        item = action.numpy()[:, 0]
+        assert not blocked[np.arange(40), item].any()
+        assert len(set(item)) > 1
+    learner.advance()  # and what is learned from is finite where items are blocked
+
+
 BOOTSTRAPPING = ("dyna_q", "rainbow", "td3")
 
 

@@ -34,7 +34,7 @@ def test_figure_3_is_the_ablations_in_virtual_taobao():
         "controls", "imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea",
         "imrl_e_copies", "imrl_e_one", "imrl_e_learned",
     ]  # fmt: skip
-    everywhere = figures.plan(wanted(figures=(2, 3), simulators=live.SIMULATORS))
+    everywhere = figures.plan(wanted(figures=(2, 3), simulators=live.PUBLIC))
     # IMRL and IMRL without either are in both figures, and run once.
     assert len(everywhere) == 11 + 11 + 8 + 3 * 6 + 3
 
@@ -52,7 +52,7 @@ def test_methods_share_a_process_at_the_smoke_scale_alone():
 
 def test_every_scale_fits_every_simulator():
     for scale in figures.SCALES.values():
-        for simulator in live.SIMULATORS:
+        for simulator in live.PUBLIC:
             for method in figures.ABLATIONS:
                 task = figures.task(figures.Cell(simulator, method, 0), scale, "somewhere")
                 assert task.sizes.total_units % task.sizes.test_every == 0

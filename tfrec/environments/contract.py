@@ -44,6 +44,9 @@ class Simulator(Protocol):
         observation feature by feature need it: the sizes alone do not tell.
       view_columns: int [m], the column of an observation that is above 0 for each item that
         the user has viewed; None where views are not observed.
+      shown_columns: int [S], the columns of an observation that hold 1 + position of each item
+        shown in this session, 0 for none, where no item may be shown twice; None where items
+        may repeat. They are for masks and not for networks.
     """
 
     observation_size: int
@@ -52,6 +55,7 @@ class Simulator(Protocol):
     catalogue: tf.Tensor | None
     feature_columns: np.ndarray | None
     view_columns: np.ndarray | None
+    shown_columns: np.ndarray | None
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
         """New sessions of new users; seed is int32 [2]."""

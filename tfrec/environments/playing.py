@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
+from tfrec.ops import selection
 
 
 class Turn(NamedTuple):
@@ -18,12 +19,15 @@ class Turn(NamedTuple):
         action is continuous.
       state: the simulator's hidden state, for controls that are allowed to look.
       seed: int32 [2], for stochastic policies.
+      blocked: bool [B, m], candidates that were shown in this session and may not be shown
+        again; None where items may repeat.
     """
 
     observation: tf.Tensor
     candidates: tf.Tensor | None
     state: contract.State
     seed: tf.Tensor
+    blocked: tf.Tensor | None = None
 
 
 _WAITING = 8  # where an eighth of the places wait, new sessions begin in them
@@ -50,7 +54,22 @@ class Played(NamedTuple):
 
 def turn_of(simulator: contract.Simulator, state: contract.State, seed: tf.Tensor) -> Turn:
     """What a policy is asked in a state."""
-    return Turn(simulator.observation(state), simulator.candidates(state), state, seed)
+    observation, candidates = simulator.observation(state), simulator.candidates(state)
+    return Turn(observation, candidates, state, seed, blocked(simulator, observation))
+
+
+def blocked(simulator: contract.Simulator, observation: tf.Tensor) -> tf.Tensor | None:
+    """Which candidates may not be shown, bool [B, m]; None where items may repeat.
+
+    Args:
+      simulator: the environment.
+      observation: float [B, O], as the environment gives it.
+    """
+    if simulator.shown_columns is None:
+        return None
+    assert simulator.catalogue is not None
+    shown = tf.gather(observation, simulator.shown_columns, axis=1)
+    return selection.blocked_by(shown, simulator.catalogue.shape[0])
 
 
 def play(
@@ -135,14 +154,9 @@ def random(simulator: contract.Simulator) -> Policy:
             shape = [batch, simulator.action_size]
             return tf.random.stateless_uniform(shape, turn.seed, -1.0, 1.0)
         noise = tf.random.stateless_uniform([batch, turn.candidates.shape[1]], turn.seed)
-        return best(noise, simulator.slate_size)
+        return selection.best_slate(noise, simulator.slate_size, turn.blocked)
 
     return policy
-
-
-def best(scores: tf.Tensor, slate: int) -> tf.Tensor:
-    """Positions of the highest scores, float [B, m] -> int32 [B, k], best first."""
-    return tf.math.top_k(scores, slate).indices
 
 
 class Rate(NamedTuple):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.environments import contract, playing
 from tfrec.environments.ports import recogym
+from tfrec.ops import selection
 
 Vectors = Literal["own", "views", "viewers"]
 VECTORS_HELP = (
@@ -27,13 +28,16 @@ _VIEWS_OF_NOTHING = 3.0
 RecoGym = recogym.RecoGymV1 | recogym.RecoGymV0
 
 
-def slate(proto: tf.Tensor, features: tf.Tensor, size: int) -> tf.Tensor:
+def slate(
+    proto: tf.Tensor, features: tf.Tensor, size: int, blocked: tf.Tensor | None = None
+) -> tf.Tensor:
     """The items that a proto-action points at, best first.
 
     Args:
       proto: float32 [B, W].
       features: float32 [B, m, W] of each session's candidates, or [m, W] of all sessions'.
       size: k, items in a slate.
+      blocked: bool [B, m], candidates that may not be shown; None if all may.
 
     Returns:
       int32 [B, k], positions among the candidates.
@@ -42,7 +46,7 @@ def slate(proto: tf.Tensor, features: tf.Tensor, size: int) -> tf.Tensor:
         scores = tf.matmul(proto, features, transpose_b=True)  # [B, m]
     else:
         scores = tf.einsum("bmw,bw->bm", features, proto)
-    return playing.best(scores, size)
+    return selection.best_slate(scores, size, blocked)
 
 
 def shown(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
@@ -233,6 +237,11 @@ class Face(tf.Module):
         self._items = None
         self._encoder = viewer if vectors == "views" else short_viewer
         self.catalogue = simulator.catalogue
+        self._blocked = lambda observation: playing.blocked(simulator, observation)
+        self._hidden = 0  # columns at the end of an observation that networks do not read
+        if simulator.shown_columns is not None:
+            self._hidden = len(simulator.shown_columns)
+            self.observation_size -= self._hidden
         if vectors != "own":
             if not isinstance(simulator, RecoGym):
                 name = type(simulator).__name__
@@ -247,19 +256,23 @@ class Face(tf.Module):
 
     def sees(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
-        return observation if self._items is None else self._encoder(observation, self._items)
+        if self._items is not None:
+            return self._encoder(observation, self._items)
+        return observation[:, : -self._hidden] if self._hidden else observation
 
-    def chooses(
-        self, weights: tf.Tensor, candidates: tf.Tensor | None, number: int = 0
-    ) -> tf.Tensor:
-        """What the simulator is told, from proto-actions [B, W] and a turn's candidates.
+    def blocked(self, observation: tf.Tensor) -> tf.Tensor | None:
+        """Candidates that may not be shown, bool [B, m]; see `playing.blocked`."""
+        return self._blocked(observation)
+
+    def chooses(self, weights: tf.Tensor, turn: playing.Turn, number: int = 0) -> tf.Tensor:
+        """What the simulator is told, from proto-actions [B, W].
 
         With a number, so many items instead of a slate, int32 [B, number], best first.
         """
         if not self.slate_size:
             return weights
-        features = candidates if self._points_at is None else self._points_at
-        return slate(weights, features, number or self.slate_size)
+        features = turn.candidates if self._points_at is None else self._points_at
+        return slate(weights, features, number or self.slate_size, turn.blocked)
 
     def shown(self, action: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
         """Features of what was shown, float32 [B, k D]; a continuous action is its own."""

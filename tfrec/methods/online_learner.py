@@ -40,6 +40,7 @@ class OnlineLearner(tf.Module):
       simulator: who answers.
       method: who learns; part of this module, so its variables are saved with it.
       seed: of the play.
+      evaluation: where tests are played, with users of their own; the simulator by default.
 
     Attributes:
       unit: int64, units done.
@@ -49,9 +50,15 @@ class OnlineLearner(tf.Module):
     """
 
     def __init__(
-        self, config: OnlineConfig, simulator: contract.Simulator, method: Method, seed: int
+        self,
+        config: OnlineConfig,
+        simulator: contract.Simulator,
+        method: Method,
+        seed: int,
+        evaluation: contract.Simulator | None = None,
     ):
         super().__init__(name="online_learner")
+        self._evaluation = evaluation or simulator
         self.config, self.method = config, method
         self._simulator, self._seed = simulator, seed
         self.total_units = config.total_units
@@ -87,7 +94,7 @@ class OnlineLearner(tf.Module):
         return playing.rates(self._test(sessions or self.config.test_sessions))
 
     def _play_tests(self, sessions: int) -> playing.Played:
-        return _play_tests(self._simulator, self.method.greedy, sessions)
+        return _play_tests(self._evaluation, self.method.greedy, sessions)
 
     def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Stretch]:
         """The numbers of a unit, what `learn` says of its updates, and what was played."""

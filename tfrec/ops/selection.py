@@ -2,6 +2,9 @@
 
 import tensorflow as tf
 
+# Not the lowest float: sums of it stay finite, and so do gradients.
+_BLOCKED = -1e9
+
 
 def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
     """The item with the highest score among those not blocked.
@@ -16,3 +19,45 @@ def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
     if blocked is not None:
         scores = tf.where(blocked, scores.dtype.min, scores)
     return tf.argmax(scores, axis=-1, output_type=tf.int32) + 1
+
+
+def best_slate(scores: tf.Tensor, size: int, blocked: tf.Tensor | None = None) -> tf.Tensor:
+    """Positions of the highest scores, best first.
+
+    Args:
+      scores: float [B, m].
+      size: k, items in a slate.
+      blocked: bool [B, m], positions that may not be chosen; None if all may.
+
+    Returns:
+      int32 [B, k].
+    """
+    return tf.math.top_k(available(scores, blocked), size).indices
+
+
+def available(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
+    """Scores with those of blocked positions so low that a softmax gives them no share.
+
+    Args:
+      scores: float [B, m].
+      blocked: bool [B, m], or None.
+    """
+    return scores if blocked is None else tf.where(blocked, _BLOCKED, scores)
+
+
+def blocked_by(shown: tf.Tensor, items: int) -> tf.Tensor:
+    """Mask of the positions that were shown already.
+
+    Args:
+      shown: [B, S], 1 + position of each item shown so far, 0 for none; any numeric type.
+      items: m.
+
+    Returns:
+      bool [B, m].
+    """
+    shown = tf.cast(shown, tf.int32)
+    batch = tf.shape(shown)[0]
+    row = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(shown))
+    cell = tf.reshape(tf.stack([row, shown], axis=-1), [-1, 2])  # [B * S, 2]
+    count = tf.scatter_nd(cell, tf.ones_like(cell[:, 0]), [batch, items + 1])
+    return count[:, 1:] > 0

@@ -23,6 +23,7 @@ import tf_keras
 
 from tfrec.baselines.online import base, item_q, items
 from tfrec.environments import contract
+from tfrec.ops import selection
 from tfrec.options import option
 
 
@@ -140,6 +141,7 @@ class Deers(item_q.ItemQ):
         self, rows: dict[str, tf.Tensor]
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
         after = self._all(self.slow, rows["next_observation"], self.next_features(rows))
+        after = selection.available(after, self.next_blocked(rows))
         most = tf.math.top_k(after, self.slate_size).values  # [B, k]
         target = rows["reward"] + rows["discount"] * tf.reduce_mean(most, axis=1)
         observation = rows["observation"]

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base, items
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn, best
+from tfrec.environments.playing import Turn
 from tfrec.methods.online import Choice, Stretch
+from tfrec.ops import selection
 from tfrec.options import option
 from tfrec.replay.ring import Ring
 
@@ -64,13 +65,15 @@ class ItemQ(base.Baseline):
 
     def greedy(self, turn: Turn) -> tf.Tensor:
         features = items.offered(turn, self.catalogue)
-        return best(self.ranks(turn.observation, features), self.slate_size)
+        scores = self.ranks(turn.observation, features)
+        return selection.best_slate(scores, self.slate_size, turn.blocked)
 
     def explore(self, turn: Turn) -> Choice:
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)
         greedy = self.greedy(turn)
         batch, many = tf.shape(greedy)[0], tf.shape(turn.candidates)[1]
-        anything = best(tf.random.stateless_uniform([batch, many], seeds[0]), self.slate_size)
+        noise = tf.random.stateless_uniform([batch, many], seeds[0])
+        anything = selection.best_slate(noise, self.slate_size, turn.blocked)
         tried = tf.random.stateless_uniform([batch, 1], seeds[1]) < self.epsilon
         return Choice(tf.where(tried, anything, greedy), base.no_note(batch))
 
@@ -99,6 +102,10 @@ class ItemQ(base.Baseline):
         if self.catalogue is None:
             return scores(state, rows["slate"])
         return tf.gather(scores(state, self.catalogue), rows["action"], batch_dims=1)
+
+    def next_blocked(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
+        """What could not be shown next, bool [B, m]; None if everything could."""
+        return self.face.blocked(rows["next_observation"])
 
     def next_features(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What could be shown next, float [B, m, D] or [m, D]."""

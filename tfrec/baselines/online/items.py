@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn, best
+from tfrec.environments.playing import Turn
 from tfrec.nn.networks import Perceptron
+from tfrec.ops import selection
 
 
 class Scores(tf.Module):
@@ -76,7 +77,7 @@ def drawn(scores: tf.Tensor, slate: int, seed: tf.Tensor) -> tf.Tensor:
       seed: int32 [2].
     """
     uniform = tf.random.stateless_uniform(tf.shape(scores), seed, 1e-20, 1.0)
-    return best(scores - tf.math.log(-tf.math.log(uniform)), slate)
+    return selection.best_slate(scores - tf.math.log(-tf.math.log(uniform)), slate)
 
 
 def slate_log_prob(scores: tf.Tensor, action: tf.Tensor) -> tf.Tensor:

@@ -25,9 +25,10 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn, best
+from tfrec.environments.playing import Turn
 from tfrec.methods.online import Choice, Stretch
 from tfrec.nn import networks
+from tfrec.ops import selection
 from tfrec.options import option
 from tfrec.replay.ring import Ring
 
@@ -190,9 +191,9 @@ class Kgrl(base.Baseline):
 
     def _shown(self, point: tf.Tensor, turn: Turn) -> tf.Tensor:
         if self.graph is None:
-            return self.face.chooses(point, turn.candidates)
+            return self.face.chooses(point, turn)
         scores = tf.matmul(point, self.graph.vectors(), transpose_b=True)  # [B, m]
-        return best(scores, self.slate_size)
+        return selection.best_slate(scores, self.slate_size, turn.blocked)
 
     def greedy(self, turn: Turn) -> tf.Tensor:
         return self._shown(self.point(self.actor, self.face.sees(turn.observation)), turn)

@@ -20,6 +20,7 @@ from tfrec.environments import contract
 from tfrec.environments.playing import Turn
 from tfrec.methods.online import Choice
 from tfrec.nn import networks
+from tfrec.ops import selection
 from tfrec.options import option
 
 _LEFT_OUT = -1e9
@@ -78,21 +79,27 @@ class Pgpr(reinforce.Reinforce):
         if not self.slate_size:
             return super().explore(turn)
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        scores = self.scores(turn.observation, items.offered(turn, self.catalogue))
-        kept = self.kept(tf.shape(scores), seeds[0])
+        features = items.offered(turn, self.catalogue)
+        scores = self.scores(turn.observation, features, turn.blocked)
+        kept = self.kept(tf.shape(scores), seeds[0], turn.blocked)
         slate = items.drawn(tf.where(kept, scores, _LEFT_OUT), self.slate_size, seeds[1])
         return Choice(slate, tf.cast(kept, tf.float32))
 
-    def kept(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Which candidates action dropout keeps, at least k of each row, bool [B, m]."""
-        chance = tf.random.stateless_uniform(shape, seed)
+    def kept(
+        self, shape: tf.Tensor, seed: tf.Tensor, blocked: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Which candidates action dropout keeps, at least k of each row, bool [B, m].
+
+        None of the blocked ones, bool [B, m], is kept.
+        """
+        chance = selection.available(tf.random.stateless_uniform(shape, seed), blocked)
         luckiest = tf.math.top_k(chance, self.slate_size).values[:, -1:]  # [B, 1]
         return chance >= tf.minimum(self.config.action_dropout, luckiest)
 
     def log_prob(self, piece: on_policy.Piece) -> tuple[tf.Tensor, tf.Tensor]:
         if not self.slate_size:
             return super().log_prob(piece)
-        scores = self.scores(piece.observation, piece.features)
+        scores = self.scores(piece.observation, piece.features, None)  # the note has all
         scores = tf.where(piece.note > 0, scores, _LEFT_OUT)
         return items.slate_log_prob(scores, piece.action), items.entropy(scores)
 

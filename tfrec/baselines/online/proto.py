@@ -110,11 +110,11 @@ class Proto(base.Baseline):
         start = self.replay.added < self.config.random_steps
         point = tf.where(start, anything, ours)
         note = point if self.slate_size else base.no_note(tf.shape(point)[0])
-        return Choice(self.face.chooses(point, turn.candidates), note)
+        return Choice(self.face.chooses(point, turn), note)
 
     def greedy(self, turn: Turn) -> tf.Tensor:
         point = self.proto_action(self.face.sees(turn.observation), None)
-        return self.face.chooses(point, turn.candidates)
+        return self.face.chooses(point, turn)
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
         alive = tf.logical_not(base.flat(stretch.done))

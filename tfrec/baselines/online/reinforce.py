@@ -17,9 +17,10 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base, items, on_policy
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn, best
+from tfrec.environments.playing import Turn
 from tfrec.methods.online import Choice
 from tfrec.nn import networks
+from tfrec.ops import selection
 from tfrec.options import option
 
 # A policy gradient with a vanishing spread has no bound.
@@ -69,13 +70,22 @@ class Reinforce(on_policy.OnPolicy):
             return items.Scores(inputs, size, hidden, self.config.width, seeds, "policy")
         return networks.Gaussian(inputs, hidden, size, seeds, "policy", _LOG_STDS)
 
-    def scores(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        """Logits of the candidates, float [B, m]; features are [B, m, D] or [m, D]."""
-        return self.policy(self.encoded(observation), features)
+    def scores(
+        self, observation: tf.Tensor, features: tf.Tensor, blocked: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Logits of the candidates, float [B, m], very low where blocked.
+
+        Args:
+          observation: float [B, O].
+          features: float [B, m, D] or [m, D].
+          blocked: bool [B, m], candidates that may not be shown; None if all may.
+        """
+        return selection.available(self.policy(self.encoded(observation), features), blocked)
 
     def explore(self, turn: Turn) -> Choice:
         if self.slate_size:
-            scores = self.scores(turn.observation, items.offered(turn, self.catalogue))
+            features = items.offered(turn, self.catalogue)
+            scores = self.scores(turn.observation, features, turn.blocked)
             slate = items.drawn(scores, self.slate_size, turn.seed)
             return Choice(slate, base.no_note(tf.shape(slate)[0]))
         mean, log_std = self.policy(self.encoded(turn.observation))
@@ -86,12 +96,14 @@ class Reinforce(on_policy.OnPolicy):
     def greedy(self, turn: Turn) -> tf.Tensor:
         if self.slate_size:
             features = items.offered(turn, self.catalogue)
-            return best(self.scores(turn.observation, features), self.slate_size)
+            scores = self.scores(turn.observation, features, turn.blocked)
+            return selection.best_slate(scores, self.slate_size)
         return tf.tanh(self.policy(self.encoded(turn.observation))[0])
 
     def log_prob(self, piece: on_policy.Piece) -> tuple[tf.Tensor, tf.Tensor]:
         if self.slate_size:
-            scores = self.scores(piece.observation, piece.features)
+            blocked = self.face.blocked(piece.observation)
+            scores = self.scores(piece.observation, piece.features, blocked)
             return items.slate_log_prob(scores, piece.action), items.entropy(scores)
         # The tanh's slope does not depend on the weights, and its entropy is left out.
         mean, log_std = self.policy(self.encoded(piece.observation))

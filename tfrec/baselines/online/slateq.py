@@ -21,8 +21,8 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base, item_q, items
 from tfrec.environments import contract
-from tfrec.environments.playing import best
 from tfrec.nn import networks
+from tfrec.ops import selection
 from tfrec.options import option
 
 
@@ -128,12 +128,15 @@ class Slateq(item_q.ItemQ):
             return of_item
         return tf.exp(self.choice(state, features)) * (of_item - values.nothing(state)[:, None])
 
-    def next_value(self, state: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    def next_value(
+        self, state: tf.Tensor, features: tf.Tensor, blocked: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """The slow networks' value of their best slate, float [B]; state is what is seen."""
         of_item = self.slow.of_item(state, features)  # [B, m]
         if self.choice is None:
-            return tf.reduce_max(of_item, axis=1)
-        slate = best(self._ranks(self.slow, state, features), self.slate_size)
+            return tf.reduce_max(selection.available(of_item, blocked), axis=1)
+        ranks = self._ranks(self.slow, state, features)
+        slate = selection.best_slate(ranks, self.slate_size, blocked)
         log_v = tf.gather(self.choice(state, features), slate, batch_dims=1)
         of_slate = tf.gather(of_item, slate, batch_dims=1)
         return slate_value(of_slate, self.slow.nothing(state), log_v)
@@ -144,7 +147,7 @@ class Slateq(item_q.ItemQ):
         parts = self._parts()
         state = self.face.sees(rows["observation"])
         after = self.face.sees(rows["next_observation"])
-        value = self.next_value(after, self.next_features(rows))
+        value = self.next_value(after, self.next_features(rows), self.next_blocked(rows))
         target = rows["reward"] + rows["discount"] * value
         found: dict[str, base.Found] = {}
         if self.choice is None:

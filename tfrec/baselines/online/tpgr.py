@@ -28,6 +28,7 @@ import tensorflow as tf
 from tfrec.baselines.online import base, items, on_policy, reinforce
 from tfrec.environments import contract
 from tfrec.nn import networks
+from tfrec.ops import selection
 from tfrec.options import option
 
 _NOBODY = -1e9
@@ -86,21 +87,26 @@ class Slabs(tf.Module):
         return tf.reduce_sum(tf.cast(above, tf.int32), axis=-1)
 
 
-def path_log_prob(root: tf.Tensor, leaves: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:
+def path_log_prob(
+    root: tf.Tensor, leaves: tf.Tensor, branch: tf.Tensor, blocked: tf.Tensor | None = None
+) -> tf.Tensor:
     """Log probability of each item, the sum over its path, float [B, m].
 
     Args:
       root: logits of the branches, float [B, c].
       leaves: logits of every item at every branch's node, float [B, c, m].
       branch: int32 [B, m] or [m], which one the item is of.
+      blocked: bool [B, m], items that may not be chosen; None if all may.
     """
     member = branch[..., None, :] == tf.range(root.shape[1])[:, None]  # [.., c, m]
+    if blocked is not None:
+        member = member & ~blocked[:, None, :]  # [B, c, m]
     own = tf.where(member, leaves, _NOBODY)  # [B, c, m]
     empty = tf.logical_not(tf.reduce_any(tf.broadcast_to(member, tf.shape(own)), axis=-1))
     to_branch = tf.nn.log_softmax(tf.where(empty, _NOBODY, root))  # [B, c]
     to_leaf = tf.nn.log_softmax(own, axis=-1)  # [B, c, m]
     path = to_branch[..., None] + to_leaf
-    return tf.reduce_sum(tf.where(member, path, 0.0), axis=-2)
+    return selection.available(tf.reduce_sum(tf.where(member, path, 0.0), axis=-2), blocked)
 
 
 class Tpgr(reinforce.Reinforce):
@@ -135,15 +141,18 @@ class Tpgr(reinforce.Reinforce):
         tree = [v for n in (self.root, *self.nodes) for v in n.trainable_variables]
         self.set_parts(policy=tree, value=self.critic.trainable_variables)
 
-    def scores(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+    def scores(
+        self, observation: tf.Tensor, features: tf.Tensor, blocked: tf.Tensor | None
+    ) -> tf.Tensor:
         """Log probabilities of the candidates as the first pick, float [B, m]."""
         state = self.encoded(observation)
         queries = tf.stack([node(state) for node in self.nodes], axis=1)  # [B, c, D]
         if features.shape.rank == 2:
             leaves = tf.einsum("bcd,md->bcm", queries, features)
-            return path_log_prob(self.root(state), leaves, tf.constant(self.slabs.of_rows))
+            branch = tf.constant(self.slabs.of_rows)
+            return path_log_prob(self.root(state), leaves, branch, blocked)
         leaves = tf.einsum("bcd,bmd->bcm", queries, features)
-        return path_log_prob(self.root(state), leaves, self.slabs(features))
+        return path_log_prob(self.root(state), leaves, self.slabs(features), blocked)
 
     def advantage(self, piece: on_policy.Piece) -> tf.Tensor:
         return on_policy.standardised(piece.returns)

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
-from tfrec.environments.playing import Policy, Turn, best
+from tfrec.environments.playing import Policy, Turn
+from tfrec.ops import selection
 from tfrec.options import MAX_SEED, Options, option
 
 LATEST = 48  # views of one organic session that are kept; longer ones are 1 in 2 million
@@ -114,6 +115,7 @@ class _RecoGym:
         columns = np.arange(3 * config.products).reshape(3, config.products)
         self.feature_columns: np.ndarray | None = columns
         self.view_columns: np.ndarray | None = columns[0]
+        self.shown_columns: np.ndarray | None = None
         self._width = width
 
     def click_probabilities(self, state: RecoGymState) -> tf.Tensor:
@@ -384,14 +386,16 @@ def last_viewed(simulator: _RecoGym) -> Policy:
     products = simulator.config.products
 
     def policy(turn: Turn) -> tf.Tensor:
-        return best(turn.observation[:, 2 * products :], 1)
+        return selection.best_slate(turn.observation[:, 2 * products :], 1)
 
     return policy
 
 
 def most_viewed(simulator: _RecoGym) -> Policy:
     """The product that this user viewed most often."""
-    return lambda turn: best(turn.observation[:, : simulator.config.products], 1)
+    return lambda turn: selection.best_slate(
+        turn.observation[:, : simulator.config.products], 1
+    )
 
 
 def best_product(simulator: RecoGymV1) -> Policy:
@@ -408,4 +412,4 @@ def best_product(simulator: RecoGymV1) -> Policy:
 
 def oracle(simulator: _RecoGym) -> Policy:
     """The product with the highest click probability, which no honest policy knows."""
-    return lambda turn: best(simulator.click_probabilities(turn.state), 1)
+    return lambda turn: selection.best_slate(simulator.click_probabilities(turn.state), 1)

@@ -57,6 +57,7 @@ class Believing:
         self.action_size = inner.action_size
         self.catalogue = inner.catalogue
         self.feature_columns, self.view_columns = inner.feature_columns, inner.view_columns
+        self.shown_columns = inner.shown_columns
         self._gamma, _, self._beta, self._mu_bandit = (
             tf.constant(x, tf.float32) for x in inner.parameters
         )

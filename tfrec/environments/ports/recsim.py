@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
-from tfrec.environments.playing import Policy, Turn, best
+from tfrec.environments.playing import Policy, Turn
+from tfrec.ops import selection
 from tfrec.options import Options, option
 
 CLUSTERS = 20  # of interest evolution's documents
@@ -75,6 +76,7 @@ class InterestEvolution:
     catalogue: tf.Tensor | None = None
     feature_columns: np.ndarray | None = np.arange(CLUSTERS)[None]  # the interests
     view_columns: np.ndarray | None = None
+    shown_columns: np.ndarray | None = None
 
     def __init__(self, config: InterestEvolutionConfig = InterestEvolutionConfig()):  # noqa: B008  frozen
         _check_sizes(config.candidates, config.slate)
@@ -212,6 +214,7 @@ class LongTermSatisfaction:
     catalogue: tf.Tensor | None = None
     feature_columns: np.ndarray | None = None
     view_columns: np.ndarray | None = None
+    shown_columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -342,6 +345,7 @@ class InterestExploration:
     catalogue: tf.Tensor | None = None
     feature_columns: np.ndarray | None = None
     view_columns: np.ndarray | None = None
+    shown_columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -435,7 +439,7 @@ def _check_sizes(candidates: int, slate: int) -> None:
 
 
 def _by(simulator: contract.Simulator, score: Callable[[Turn], tf.Tensor]) -> Policy:
-    return lambda turn: best(score(turn), simulator.slate_size)
+    return lambda turn: selection.best_slate(score(turn), simulator.slate_size)
 
 
 def _features(turn: Turn) -> tf.Tensor:

@@ -94,6 +94,7 @@ class VirtualTaobao(contract.Simulator):
     catalogue: tf.Tensor | None = None
     feature_columns: np.ndarray | None = None
     view_columns: np.ndarray | None = None
+    shown_columns: np.ndarray | None = None
 
     def __init__(self, folder: str | pathlib.Path):
         networks = _read(data_folder(folder))

@@ -33,6 +33,7 @@ class Toy:
         # The observation is the user's type, and a feature is an item's.
         self.feature_columns = None if kind == "continuous" else np.arange(TYPES)[None]
         self.view_columns = None
+        self.shown_columns = None
 
     def reset(self, batch, seed):
         seeds = tf.random.experimental.stateless_split(seed, 2)

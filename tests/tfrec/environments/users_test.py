@@ -1,0 +1,149 @@
+"""Users of a catalogue, stepped side by side: what is observed, when sessions end, masks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfgoalrec import small
+from tests.tfrec.environments import scripted
+from tfrec import types
+from tfrec.environments import playing, session, users
+from tfrec.ops import selection
+
+SPEC, VECTORS = small.SPEC, small.VECTORS  # 6 items, H = 4, T = 5; click and watch (scale 4)
+SEED = tf.constant([1, 2])
+
+
+def environment(repeats=False, **named):
+    world = scripted.ScriptedWorld(SPEC, repeats)
+    return users.UserEnvironment(world, scripted.starts(7), VECTORS, **named)
+
+
+def test_the_summary_of_a_history_by_hand():
+    # Before the session: item 3 clicked, item 1 skipped. In it: item 2 skipped, item 5 clicked.
+    observation = types.Observation(
+        tf.constant([[3, 1, 2, 5]]),
+        tf.constant([[[1.0, 8.0], [0, 0], [0, 4], [1, 2]]]),
+        tf.constant([2]),
+    )
+    found = users.HistoryEncoder(SPEC, VECTORS)(observation).numpy()[0]
+    np.testing.assert_allclose(found[0:2], np.array([2, 2]) / 2)  # one event, and one more
+    np.testing.assert_allclose(found[2:4], -np.array([1, 0]) / 2)
+    np.testing.assert_allclose(found[4:6], np.array([0, 3]) / 2)
+    np.testing.assert_allclose(found[6:8], -np.array([0, 1]) / 2)
+    # 1 for item 5 and .7 for item 2
+    np.testing.assert_allclose(found[8:10], np.array([0, 3 + 0.7]) / 2.7, rtol=1e-6)
+    np.testing.assert_allclose(found[10:12], [0, 3])
+    np.testing.assert_allclose(found[12:14], [1, 0.5])
+    np.testing.assert_allclose(found[14:16], [1 / 3, 1.5 / 3])
+    np.testing.assert_allclose(found[16:], [2 / 5])
+
+
+def test_a_new_session_has_no_part_of_its_own():
+    observation = types.Observation(
+        tf.constant([[0, 0, 3, 1]]), tf.ones([1, 4, 2]), tf.constant([0])
+    )
+    encoder = users.HistoryEncoder(SPEC, VECTORS)
+    found = encoder(observation).numpy()[0]
+    np.testing.assert_allclose(found[0:2], np.array([3, 2]) / 3)
+    assert (found[4:] == 0).all()
+    assert encoder.size == len(found)
+    np.testing.assert_array_equal(encoder.feature_columns.ravel(), np.arange(8))
+    np.testing.assert_array_equal(encoder.before, np.arange(4))
+
+
+def test_a_step_moves_the_history_and_pays_the_reward():
+    made = environment(reward=(1.0, 0.5))
+    state = made.reset(5, SEED)
+    outcome = made.step(state, tf.constant([[2]] * 5), SEED)  # position 2 is item 3
+    after = outcome.state
+    np.testing.assert_array_equal(after.history_item[:, :-1], state.history_item[:, 1:])
+    np.testing.assert_array_equal(after.history_item[:, -1], [3] * 5)
+    np.testing.assert_allclose(after.history_feedback[:, -1], [[1, 1.3]] * 5)
+    np.testing.assert_allclose(outcome.reward, [1 + 0.65] * 5, rtol=1e-6)
+    np.testing.assert_array_equal(outcome.clicks, [1] * 5)
+    np.testing.assert_array_equal(after.step, [1] * 5)
+    # User u leaves after step u.
+    np.testing.assert_array_equal(outcome.done, state.world["user"] == 1)
+
+
+def test_a_session_is_cut_at_the_cap():
+    made = environment(repeats=True)
+    state = made.reset(50, SEED)
+    for step in range(1, SPEC.max_steps + 1):
+        outcome = made.step(state, tf.zeros([50, 1], tf.int32), SEED)
+        left = state.world["user"] <= step
+        np.testing.assert_array_equal(outcome.done, left | (step == SPEC.max_steps))
+        state = outcome.state
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_items_of_the_session_are_blocked(repeats):
+    made = environment(repeats)
+    state = made.reset(3, SEED)
+    assert (made.shown_columns is None) == repeats
+    for position in (4, 0):
+        state = made.step(state, tf.constant([[position]] * 3), SEED).state
+    turn = playing.turn_of(made, state, SEED)
+    assert turn.observation.shape == (3, made.observation_size)
+    assert turn.candidates.shape == (3, 6, 2)
+    if repeats:
+        assert turn.blocked is None
+        return
+    np.testing.assert_array_equal(turn.blocked, [[True, False, False, False, True, False]] * 3)
+    np.testing.assert_array_equal(
+        turn.observation.numpy()[:, made.shown_columns[:3]], [[5, 1, 0]] * 3
+    )
+
+
+def test_random_play_shows_no_item_twice():
+    made = environment()
+    state, policy = made.reset(200, SEED), playing.random(made)
+    shown = []
+    for step in range(SPEC.max_steps):
+        seed = tf.constant([step, 3])
+        action = policy(playing.turn_of(made, state, seed))
+        shown.append(action[:, 0].numpy())
+        state = made.step(state, action, seed).state
+    assert all(len(set(row)) == SPEC.max_steps for row in np.stack(shown, axis=1))
+
+
+def test_a_policy_is_the_same_in_whole_sessions():
+    """An item by a rule of the summary, played in `session.rollout` and step by step."""
+    made = environment()
+    weights = tf.random.stateless_normal([made.encoder.size, 6], SEED)
+
+    def act(turn):
+        scores = tf.matmul(turn.observation[:, : made.encoder.size], weights)
+        return selection.best_slate(scores, 1, turn.blocked)
+
+    starts = scripted.starts(7)
+    played = session.rollout(made.world, made.policy(act), starts, SEED)
+    state = made.reset(1, SEED)  # replaced by the same starts
+    state = users.State(
+        made.world.reset(starts), starts.history_item, starts.history_feedback,
+        tf.zeros([7], tf.int32), tf.zeros([7, SPEC.max_steps], tf.int32),
+    )  # fmt: skip
+    for step in range(SPEC.max_steps):
+        action = act(playing.turn_of(made, state, SEED))
+        going = played.length.numpy() > step
+        np.testing.assert_array_equal(played.item[:, step][going], (action[:, 0] + 1)[going])
+        state = made.step(state, action, SEED).state
+
+
+def test_a_control_of_whole_sessions_may_read_the_hidden_state():
+    made = environment()
+
+    def recommend(turn):
+        return turn.world["user"] % 6 + 1 + 0 * turn.observation.step
+
+    state = made.reset(9, SEED)
+    action = made.adapted(recommend)(playing.turn_of(made, state, SEED))
+    np.testing.assert_array_equal(action[:, 0], state.world["user"] % 6)
+
+
+def test_sessions_play_to_their_ends():
+    made = environment()
+    totals = playing.play(made, playing.random(made), 64, SEED)
+    assert set(totals.steps.numpy()) <= set(range(1, SPEC.max_steps + 1))
+    np.testing.assert_array_equal(totals.shown, totals.steps)
