@@ -103,6 +103,10 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         task.sizes.test_every,
     )
     judged = judge(test, method.greedy, task.final_sessions, task.original_sessions)
+    if task.simulator == "users":  # the figures have the controls of the others
+        for name in live.controls(task.simulator, test):
+            played, policy = live.control(task.simulator, name, test)
+            judged[name] = judge(played, policy, task.final_sessions)["port"]
     policy = save_policy(folder / POLICY, method, simulator)
     result = {
         "simulator": task.simulator,
@@ -179,7 +183,8 @@ def _act(method: Method, simulator: contract.Simulator) -> Callable:
             items = None
             if catalogue is not None:
                 items = tf.repeat(catalogue[None], tf.shape(observation)[0], axis=0)
-            return method.greedy(Turn(observation, items, state, seed))
+            blocked = playing.blocked(simulator, observation)
+            return method.greedy(Turn(observation, items, state, seed, blocked))
 
         return alone
 

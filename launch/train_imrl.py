@@ -3,6 +3,8 @@
     python -m launch.train_imrl --simulator=recsim --method=imrl --out=runs/imrl
     python -m launch.train_imrl --simulator=virtualtb --virtualtb_path=VirtualTaobao \
         --method=imrl_e --out=runs/imrl_e
+    python -m launch.train_imrl --simulator=users --data=prepared --world=simulators/prepared \
+        --method=imrl --out=runs/imrl_users
 
 `--simulator=recsim --method=imrl --help` lists what both can be told. A folder with a run
 goes on with it. It gets `metrics.jsonl`, TensorBoard logs, checkpoints and, at the end,
@@ -83,7 +85,9 @@ def main(_):
             f"{name} {judged[name]:.4g} +- {judged[f'{name}_error']:.2g}"
             for name in ("ctr", "reward")
         )
-        print(f"{live.METHODS[config.method].title} in the {place}: {numbers}")
+        title = live.METHODS[config.method].title
+        what = f"{title} in the {place}" if place in ("port", "original") else place
+        print(f"{what}: {numbers}")
 
 
 if __name__ == "__main__":

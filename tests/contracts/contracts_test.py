@@ -448,3 +448,20 @@ def _policies(learner):
     goal = tf.repeat(tf.constant(next(iter(learner.agent.named_goals.values())))[None], 40, 0)
     for epsilon in (0.0, 0.5, 1.0):
         yield acting.explore(model, tf.cast(goal, tf.float32), epsilon, config.action_pool)
+
+
+def test_the_table_of_pairs_is_what_the_registries_allow():
+    path = pathlib.Path(__file__).parents[2] / "docs/methods.md"
+    rows = [line.split("|")[1:-1] for line in path.read_text().splitlines() if "|" in line]
+    header, _, *table = [[cell.strip() for cell in row] for row in rows]
+    places = ["users", *header[3:]]
+    assert places == ["users", *live.PUBLIC]
+    expected = {}
+    for name in {*methods.METHODS, *live.METHODS} - set(figures.AUGMENTATION_CONTROLS):
+        log = "yes" if name in methods.METHODS else ""
+        cells = {"users": "yes"}
+        for place in live.PUBLIC:
+            known = "no" if (name, place) in REFUSED else "yes"
+            cells[place] = known if name in live.METHODS else ""
+        expected[name] = [log, *(cells[place] for place in places)]
+    assert {row[0]: row[1:] for row in table} == expected

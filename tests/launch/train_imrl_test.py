@@ -130,3 +130,25 @@ def test_virtual_taobao(tmp_path):
     policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))
     action = policy.act(tf.zeros([3, 91]))
     assert action.shape == [3, 27] and np.abs(action).max() <= 1
+
+
+def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
+    data = tmp_path / "data"
+    prepare = ("--source=embedded", "--embedded_num_users=60", "--embedded_num_items=30")
+    steps = ("--max_steps=6", "--history_length=5")
+    assert flags.call("launch.prepare_data", (*prepare, *steps, f"--out={data}")) == 0
+    command = ("--simulator=users", "--method=imrl", f"--data={data}", "--item_width=6", *TINY)
+    assert train(*command, f"--out={tmp_path / 'run'}") == 0
+    found = json.loads((tmp_path / "run/result.json").read_text())
+    judged = {name: numbers["reward"] for name, numbers in found["judged"].items()}
+    assert judged["random"] < judged["optimum"] and set(judged) == {
+        "port", "random", "popularity", "myopic", "optimum",
+    }  # fmt: skip
+    assert "optimum: ctr" in capsys.readouterr().out
+    policy = tf.saved_model.load(str(tmp_path / "run/policy"))
+    assert set(found["inputs"]) == {"data", "world"}
+    width = policy.act.concrete_functions[0].structured_input_signature[0][0].shape[1]
+    assert policy.act(tf.zeros([3, width])).shape == [3, 1]
+
+    assert train("--simulator=users", "--method=imrl", *TINY, f"--out={tmp_path / 'b'}") == 2
+    assert "--data: simulated users need" in capsys.readouterr().err

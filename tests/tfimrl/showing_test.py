@@ -1,9 +1,14 @@
 """What critics see of a slate, and the gradient that reaches the proto-action through it."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
+from tests.tfgoalrec import small
+from tests.tfrec.environments import scripted
 from tfimrl import showing
+from tfrec.environments import users
 from tfrec.environments.ports import recogym, recsim
 from tfrec.methods import action_adapter
 
@@ -19,6 +24,37 @@ def test_forwards_it_is_the_slate_itself():
     )
     of_each = tf.repeat(ITEMS[None], 2, axis=0)
     np.testing.assert_array_equal(showing.relaxed(weights, of_each, 2, 0.2), made)
+
+
+def test_what_is_blocked_is_neither_shown_nor_learned_from():
+    weights, blocked = tf.constant([[0.9, 0.1]]), tf.constant([[False, False, True]])
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        made = showing.relaxed(weights, ITEMS, 1, 0.2, blocked)
+    np.testing.assert_array_equal(made, [[1, 0]])
+    left = showing.relaxed(weights, ITEMS[:2], 1, 0.2)
+    np.testing.assert_array_equal(made, left)
+    with tf.GradientTape() as other:
+        other.watch(weights)
+        left = showing.relaxed(weights, ITEMS[:2], 1, 0.2)
+    np.testing.assert_allclose(tape.gradient(made, weights), other.gradient(left, weights))
+
+
+def test_a_replay_keeps_what_was_shown_before():
+    vectors = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
+    spec = small.SPEC
+    world = scripted.ScriptedWorld(dataclasses.replace(spec, num_items=3), repeats=False)
+    made = users.UserEnvironment(world, scripted.starts(3), vectors)
+    kept = showing.Showing(made, 0.2)
+    observation = tf.concat([tf.zeros([1, made.encoder.size]), [[2.0, 0, 0, 0, 0]]], axis=1)
+    row = kept.row(tf.constant([[0.1, 0.9]]), tf.constant([[2]]), None, observation)
+    assert row.shape == (1, kept.row_size) == (1, 2 + 2 + 5)
+    parts = kept.split(row)
+    np.testing.assert_allclose(parts.weights, [[0.1, 0.9]])
+    np.testing.assert_array_equal(parts.shown, [[1, 1]])
+    np.testing.assert_array_equal(parts.blocked, [[False, True, False]])
+    shown = kept.relaxed(parts.weights, parts.items, parts.blocked)
+    np.testing.assert_array_equal(shown, [[1, 1]])
 
 
 def test_backwards_it_is_a_softmax_of_the_items_left():

@@ -80,6 +80,28 @@ def test_a_branch_without_items_is_not_walked_to():
     np.testing.assert_allclose(found[0], [1 / 5, 4 / 5], rtol=1e-5)
 
 
+def test_a_path_to_what_is_blocked_has_no_share():
+    root = tf.math.log([[1.0, 3.0]])
+    leaves = tf.math.log([[[1.0, 1.0, 2.0, 9.0], [9.0, 9.0, 9.0, 5.0]]])
+    branch = tf.constant([0, 0, 0, 1])
+    blocked = tf.constant([[True, False, False, False]])
+    found = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
+    np.testing.assert_allclose(found[0], [0, 1 / 12, 2 / 12, 3 / 4], rtol=1e-5)
+    blocked = tf.constant([[False, False, False, True]])  # all of branch 1
+    found = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
+    np.testing.assert_allclose(found[0], [1 / 4, 1 / 4, 2 / 4, 0], rtol=1e-5)
+
+
+def test_the_next_value_is_of_what_may_be_shown():
+    config = slateq.CONFIG(hidden=(8,), choice_model=False)
+    learner = slateq.Slateq(config, toy.Toy("changing"), 0)
+    state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
+    values = learner.slow.of_item(state, features).numpy()
+    best = values.argmax(axis=1)
+    found = learner.next_value(state, features, tf.one_hot(best, 5) > 0)
+    np.testing.assert_allclose(found, np.sort(values, axis=1)[:, -2], rtol=1e-5)
+
+
 def test_branches_are_equal_and_neighbours_stay_together():
     features = np.array(
         [[5.0, 0.1], [1.0, 0.0], [4.0, 0.0], [2.0, 0.1], [3.0, 0.0]], np.float32
