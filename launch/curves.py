@@ -105,8 +105,8 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     judged = judge(test, method.greedy, task.final_sessions, task.original_sessions)
     if task.simulator == "users":  # the figures have the controls of the others
         for name in live.controls(task.simulator, test):
-            played, policy = live.control(task.simulator, name, test)
-            judged[name] = judge(played, policy, task.final_sessions)["port"]
+            played, control = live.control(task.simulator, name, test)
+            judged[name] = judge(played, control, task.final_sessions)["port"]
     policy = save_policy(folder / POLICY, method, simulator)
     result = {
         "simulator": task.simulator,

@@ -57,15 +57,13 @@ class SimulatorConfig(Options):
     data: str = option("", "users: folder of prepared data, whose sessions begin the play")
     world: str = option(
         "truth",
-        "users: who answers, a folder that fit_simulator wrote, or `truth` for the ground truth "
-        "of the embedded log",
+        "users: a folder that fit_simulator wrote, or `truth` for the ground truth of the "
+        "embedded log",
     )
     item_width: int = option(16, "users: width of an item's vector, from the log", at_least=1)
 
 
-def simulator(
-    name: str, config: SimulatorConfig, split: str = "train"
-) -> contract.Simulator:
+def simulator(name: str, config: SimulatorConfig, split: str = "train") -> contract.Simulator:
     """A simulator by its name.
 
     Args:
@@ -127,9 +125,7 @@ def inputs(config: SimulatorConfig, made: contract.Simulator) -> dict[str, ident
     return {"virtualtb": identity.Source(config.virtualtb_path, made.fingerprint)}
 
 
-def _controls(
-    name: str, simulator: contract.Simulator
-) -> dict[str, Callable[[Any], Policy]]:
+def _controls(name: str, simulator: contract.Simulator) -> dict[str, Callable[[Any], Policy]]:
     """The controls of a simulator: name -> makes the policy."""
     if isinstance(simulator, log_users.LogUsers):
         make = log_users.LogUsers.control

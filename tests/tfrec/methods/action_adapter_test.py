@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfrec.environments import playing
 from tfrec.environments.ports import recogym, recsim
 from tfrec.methods import action_adapter
 
@@ -91,9 +92,10 @@ def test_faces():
     face = action_adapter.Face(evolution)
     assert (face.observation_size, face.action_size, face.sessions_before) == (20, 20, 0)
     state = evolution.reset(3, tf.constant([1, 2]))
-    candidates = evolution.candidates(state)
+    turn = playing.turn_of(evolution, state, tf.constant([1, 3]))
+    candidates = turn.candidates
     weights = tf.random.stateless_uniform([3, 20], [1, 1])
-    action = face.chooses(weights, candidates)
+    action = face.chooses(weights, turn)
     scores = np.einsum("bmd,bd->bm", candidates, weights)
     np.testing.assert_array_equal(action[:, 0], scores.argmax(axis=1))
     assert face.shown(action, candidates).shape == [3, 40]
@@ -106,7 +108,8 @@ def test_faces():
     assert (face.observation_size, face.action_size, face.sessions_before) == (13, 4, 50)
     state = V1.reset(3, tf.constant([1, 2]))
     assert face.sees(V1.observation(state)).shape == [3, 13]
-    action = face.chooses(weights[:, :4], None)
+    turn = playing.turn_of(V1, state, tf.constant([1, 3]))
+    action = face.chooses(weights[:, :4], turn)
     np.testing.assert_array_equal(face.shown(action, None), tf.one_hot(action[:, 0], 10))
 
     with pytest.raises(ValueError, match="InterestEvolution shows no views"):

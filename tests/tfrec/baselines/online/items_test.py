@@ -116,7 +116,7 @@ def test_the_tree_of_a_catalogue_has_the_root_of_its_size():
     learner = tpgr.Tpgr(tpgr.CONFIG(hidden=(8,)), toy.Toy("catalogue"), 0)
     assert learner.slabs.branches == 2
     assert sorted(learner.slabs.of_rows.tolist()) == [0, 0, 1, 1]
-    scores = learner.scores(tf.eye(4), tf.eye(4))
+    scores = learner.scores(tf.eye(4), tf.eye(4), None)
     np.testing.assert_allclose(tf.reduce_sum(tf.exp(scores), axis=1), np.ones(4), rtol=1e-5)
 
 
