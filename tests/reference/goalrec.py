@@ -365,19 +365,27 @@ def value(w: Weights, joint: tf.Tensor) -> tf.Tensor:
     return two_layers(w, "value_net", joint)
 
 
-def advantage(w: Weights, joint: tf.Tensor, item: int, numbers: Any) -> tf.Tensor:
-    """A(s, g, a) as it is learned, float [M]."""
+def item_vector(w: Weights, item: int, numbers: Any) -> tf.Tensor:
+    """E(a), float [D]."""
     table = "item_embedding" if numbers.item_input == "trained" else "item_input"
-    vector = two_layers(w, "item_net", w[table][item])  # E(a)
+    return two_layers(w, "item_net", w[table][item])
+
+
+def advantage_of(w: Weights, joint: tf.Tensor, vector: tf.Tensor, numbers: Any) -> tf.Tensor:
+    """A(s, g, a) of an action given as an item vector, float [M]."""
     vector = tf.concat([vector, [1.0]], axis=0)
     if numbers.advantage == "bilinear":
         flat = two_layers(w, "projection", joint)
-        learned = tf.linalg.matvec(tf.reshape(flat, [-1, len(vector)]), vector)
-    else:  # a fully connected network of [S, G, E]
-        kernel = tf.concat([w["state_half/0/kernel"], w["item_half/0/kernel"]], axis=0)
-        hidden = product(tf.concat([joint, vector], axis=0), kernel)
-        hidden = leaky_relu(hidden + w["state_half/0/bias"])
-        learned = dense(w, "advantage_out/0", hidden)
+        return tf.linalg.matvec(tf.reshape(flat, [-1, len(vector)]), vector)
+    # A fully connected network of [S, G, E].
+    kernel = tf.concat([w["state_half/0/kernel"], w["item_half/0/kernel"]], axis=0)
+    hidden = product(tf.concat([joint, vector], axis=0), kernel) + w["state_half/0/bias"]
+    return dense(w, "advantage_out/0", leaky_relu(hidden))
+
+
+def advantage(w: Weights, joint: tf.Tensor, item: int, numbers: Any) -> tf.Tensor:
+    """A(s, g, a) of an item as it is learned, float [M]."""
+    learned = advantage_of(w, joint, item_vector(w, item, numbers), numbers)
     if numbers.item_effect:
         learned += numbers.item_effect * w["item_effect"][item]
     return learned
@@ -577,3 +585,30 @@ def averaged(
     """The averaged weights, which act, after update t = 1, 2, ...; short-lived at first."""
     keep = min(decay, (1 + t) / (10 + t))
     return {name: keep * average[name] + (1 - keep) * x for name, x in weights.items()}
+
+
+# --------------------------------------------------------------------------------------------
+# The actor of eq 6, for continuous actions: a point in the box of the item vectors.
+
+
+def actor_action(actor: Weights, joint: tf.Tensor) -> tf.Tensor:
+    """pi(s, g), float [D], with one hidden layer."""
+    hidden = leaky_relu(dense(actor, "layers/0", joint))
+    return actor["middle"] + actor["reach"] * tf.tanh(dense(actor, "layers/1", hidden))
+
+
+def actor_loss(
+    w: Weights,
+    actor: Weights,
+    states: Sequence[State],
+    goals: np.ndarray,
+    numbers: Any,
+    spec: Any,
+) -> tf.Tensor:
+    """-J of eq 6 with U(m, g) = g . m: the mean of -g . M(s, pi(s, g), g)."""
+    terms = []
+    for state, goal in zip(states, goals, strict=True):
+        joint = joint_code(w, encode_state(w, state, numbers, spec).state, goal, numbers)
+        m = value(w, joint) + advantage_of(w, joint, actor_action(actor, joint), numbers)
+        terms.append(-inner(tf.constant(goal), m))
+    return tf.add_n(terms) / len(terms)

@@ -10,10 +10,11 @@ term changes entries by much more.
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from tests.reference import compare, goalrec
+from tfgoalrec import actor, calibration, goals, learner, measurements
 from tfgoalrec import agent as goalrec_agent
-from tfgoalrec import calibration, goals, learner, measurements
 from tfgoalrec.config import GoalRecConfig
 from tfrec import types
 from tfrec.data import item_vectors
@@ -44,7 +45,14 @@ CONFIGS = {
         "item_input": "log",
         "hindsight_share": 0.0,
     },
-    "other weights": {"value_weight": 0.3, "auxiliary_weight": 2.0, "dropout": 0.4},
+    "other weights": {
+        "value_weight": 0.3,
+        "auxiliary_weight": 2.0,
+        "dropout": 0.4,
+        "weight_decay": 0.1,
+        "log_variance_bound": 0.05,
+        "averaging": 0.1,
+    },
     "parts switched off": {
         "value_weight": 0.0,
         "auxiliary_weight": 0.0,
@@ -110,7 +118,7 @@ def reference_sessions(log: types.Episodes) -> list[goalrec.Session]:
 class Case:
     """An agent built as `launch.train_goalrec` builds it, and the reference's view of it."""
 
-    def __init__(self, **changes):
+    def __init__(self, noise: float = 0.3, **changes):
         narrow = {
             "embedding": 4,
             "frozen_embedding": 2,
@@ -137,10 +145,10 @@ class Case:
         )
         self.learner = learner.GoalRecLearner(self.agent, self.log)
         # Biases, item effects, crosses and log variances start at zero, which would hide them.
-        noise = np.random.default_rng(1)
+        random = np.random.default_rng(1)
         for model in (self.agent.world_model, self.agent.averaged):
             for variable in model.trainable_variables:
-                variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
+                variable.assign_add(random.normal(scale=noise, size=variable.shape))
         self.sizes = [int(size) for size in self.measurements.size]
 
     def weights(self, model=None) -> dict[str, tf.Tensor]:
@@ -298,7 +306,7 @@ def test_losses_and_gradients(case):
         case.weights(), case.reference_batch(batch), case.sizes, case.config, SPEC
     )
     for name, loss in losses._asdict().items():
-        assert float(report[name]) == pytest.approx(float(loss), rel=1e-5), name
+        assert float(report[name]) == pytest.approx(float(loss), rel=1e-5, abs=1e-5), name
     expected = {name: expected[name] for name in found}
     compare.assert_all_close(found, expected, TOLERANCE)
     # What is compared is not zero against zero, but for parts that are switched off.
@@ -312,13 +320,15 @@ def test_losses_and_gradients(case):
     assert {name for name, gradient in expected.items() if not gradient.any()} == off
 
 
-@pytest.mark.parametrize("case", ["bilinear, every part", "other weights"], indirect=True)
-def test_updates(case):
+@pytest.mark.parametrize("name", ["bilinear, every part", "other weights"])
+def test_updates(name):
     """Three updates: Adam, weight decay, clipping, bounds and the averaged weights.
 
-    The second batch has targets a hundred times as large. The step is checked on the agent's
-    own gradients: Adam divides by their size, and a tiny entry has few digits.
+    The second batch has targets a hundred times as large, so that it alone is clipped. The step
+    is checked on the agent's own gradients: Adam divides by their size, and a tiny entry has
+    few digits.
     """
+    case = Case(noise=0.05, **CONFIGS[name])
     adam = goalrec.Adam(case.trained_weights(), case.config)
     average = case.trained_weights(case.agent.averaged)
     for t, scale in ((1, 1.0), (2, 100.0), (3, 1.0)):
@@ -331,6 +341,7 @@ def test_updates(case):
         after = case.trained_weights()
         # A row of an embedding that a batch reads several times counts each time by itself.
         norm = float(tf.linalg.global_norm([g for g, _ in gradient.values()]))
+        assert (norm > adam.CLIP) == (scale > 1.0)
         dense = {name: compare.dense_gradient(*pair) for name, pair in gradient.items()}
         expected = adam.update(before, dense, norm)
         for name, x in expected.items():
@@ -361,8 +372,10 @@ def test_rankings(case):
     goal /= np.linalg.norm(goal, axis=1, keepdims=True)
     wanted = tf.constant(goal, tf.float32)
     # V as it is, and so low and high that the probability of an exit meets both its bounds.
-    for shift in (0.0, -5.0, 10.0):
-        model.value_net[-1].bias.assign_add(tf.fill([model.dim], shift))
+    bias = model.value_net[-1].bias
+    start = bias.numpy()
+    for shift in (-5.0, 5.0, 0.0):
+        bias.assign(start + shift)
         scores = model.scores(model.encode(observation, wanted), wanted)
         weights = case.weights(model)
         expected = [
@@ -372,3 +385,31 @@ def test_rankings(case):
         compare.assert_close(scores, expected, TOLERANCE)
         chosen = tf.argmax(scores, axis=1) + 1
         assert list(chosen) == [goalrec.greedy_action(q) for q in expected]
+
+
+@pytest.mark.parametrize("case", ["bilinear, every part", "fully connected"], indirect=True)
+def test_the_actors_gradient(case):
+    """Eq 6, read from one step of plain gradient descent with rate 1."""
+    model = case.agent.world_model
+    pi = actor.for_model(model, hidden=(5,))
+    goal = np.random.default_rng(9).normal(size=[3, model.dim])
+    goal /= np.linalg.norm(goal, axis=1, keepdims=True)
+    wanted = tf.constant(goal, tf.float32)
+    observation = case.sample(3).transition.observation
+    code = model.encode(observation, wanted)
+    named = checkpoint.named_variables(pi)
+    before = {name: tf.cast(variable, tf.float64) for name, variable in named.items()}
+    with tf.GradientTape() as tape:
+        tape.watch(before)
+        states = reference_states(observation)
+        loss = goalrec.actor_loss(case.weights(), before, states, goal, case.config, SPEC)
+    expected = tape.gradient(loss, before)
+    found_loss = actor.improve(pi, tf_keras.optimizers.SGD(1.0), model, code, wanted)
+    # V does not depend on the action, and the agent leaves it out.
+    of_value = tf.reduce_mean(tf.reduce_sum(wanted * model.value(code), axis=1))
+    assert float(found_loss - of_value) == pytest.approx(float(loss), rel=1e-5)
+    trained = [name for name, variable in named.items() if variable.trainable]
+    found = {name: before[name].numpy() - named[name].numpy() for name in trained}
+    assert len(trained) == 4
+    for name in trained:
+        compare.assert_close(found[name], expected[name], 1e-4, name)

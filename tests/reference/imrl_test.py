@@ -95,13 +95,17 @@ class Case:
         return {name: variable.numpy().astype(np.float64) for name, variable in named.items()}
 
     def batch(self, seed: int) -> tuple[Steps, tf.Tensor, tf.Tensor]:
-        """Rows of the replay, some without an s' of their own; their weights and noise."""
+        """Rows of the replay, some without an s' of their own; their weights and noise.
+
+        Next states are moved, since some users never change.
+        """
         steps = tf.nest.map_structure(lambda x: x[0], self.method.batches(1))
+        random = np.random.default_rng(seed)
         steps = steps._replace(
+            next_state=steps.next_state + random.normal(size=steps.next_state.shape),
             own_next=tf.constant([True, True, False, True, True, False]),
             discount=tf.constant([1.0, 0.0, 1.0, 1.0, 1.0, 0.0]),
         )
-        random = np.random.default_rng(seed)
         sizes = self.agent.action_spec.shape[0], steps.state.shape[1]
         width = sizes[0] + sizes[1] * (self.agent.networks.forward is not None)
         weight = tf.constant(random.uniform(0.2, 1.0, ROWS), tf.float32)
@@ -170,7 +174,9 @@ def test_losses_and_gradients(case):
     )
     for part, loss in losses._asdict().items():
         expected_loss = 0.0 if loss is None else float(loss)
-        assert found_losses[f"{part}_loss"] == pytest.approx(expected_loss, rel=1e-5), part
+        assert found_losses[f"{part}_loss"] == pytest.approx(
+            expected_loss, rel=1e-4, abs=1e-5
+        ), part
     compare.assert_all_close(found, expected, TOLERANCE)
     # What is compared is not zero against zero.
     assert all(gradient.any() for gradient in expected.values())
@@ -240,13 +246,14 @@ def test_synthetic_steps_are_exchanges_of_algorithm_1(case):
     shown = slice(size, size + case.simulator.slate_size * case.simulator.action_size)
 
     def links(state, action):
-        found = graph(tf.constant(state[None]), tf.constant(action[None, shown]))[0]
-        return imrl.adjacency(found.numpy(), actions, case.config.mask_threshold)
+        """Of B steps, each bool [N, N]."""
+        found = graph(tf.constant(state), tf.constant(action[:, shown])).numpy()
+        return [imrl.adjacency(x, actions, case.config.mask_threshold) for x in found]
 
     replay = case.method.replay
     held = tf.range(replay.size), replay.capacity + tf.range(replay.synthetic_size)
     real, made = (tf.nest.map_structure(np.asarray, replay.rows(rows)) for rows in held)
-    graphs = [links(*pair) for pair in zip(real.state, real.action, strict=True)]
+    graphs, made_graphs = links(real.state, real.action), links(made.state, made.action)
     limit = imrl.threshold(0.25, case.config)
     informative = [imrl.is_informative(reward, limit) for reward in real.reward]
     assert 0 < len(made.reward) <= sum(informative)
@@ -273,7 +280,7 @@ def test_synthetic_steps_are_exchanges_of_algorithm_1(case):
         return (
             (state == made.state[row]).all()
             and (next_state == made.next_state[row]).all()
-            and imrl.is_union(chosen, imrl.components(links(state, real.action[first])))
+            and imrl.is_union(chosen, imrl.components(made_graphs[row]))
         )
 
     exchanges = 0
@@ -320,7 +327,7 @@ def attention_net(seed: int = 3) -> causal_graph.SetAttention:
 
 def test_exchanges_of_random_graphs():
     """Every pair of steps: which sets of slots are exchanged, and what comes of it."""
-    pairs, draws, limit = 40, 60, 12.0
+    pairs, draws, limit = 40, 30, 12.0
     first, second = random_steps(pairs, 1), random_steps(pairs, 2)
     random = np.random.default_rng(3)
     kernel = tf.constant(random.normal(size=[10, SLOTS.count**2]), tf.float32)
@@ -331,13 +338,14 @@ def test_exchanges_of_random_graphs():
         return tf.reshape(strength, [-1, SLOTS.count, SLOTS.count])  # [B, N, N]
 
     both = influence(first.state, first.action), influence(second.state, second.action)
+    one, other = (tf.nest.map_structure(np.asarray, steps) for steps in (first, second))
 
     def links(matrix):
         return imrl.adjacency(matrix.numpy(), ACTIONS, limit)
 
     expected = [
-        imrl.exchangeable(links(one), links(other), ACTIONS)
-        for one, other in zip(*both, strict=True)
+        imrl.exchangeable(*map(links, matrices), ACTIONS)
+        for matrices in zip(*both, strict=True)
     ]
     sizes = {len(sets) for sets in expected}
     assert {0, 1, 2} < sizes and max(sizes) > 2
@@ -348,6 +356,7 @@ def test_exchanges_of_random_graphs():
             first, second, influence, SLOTS, tf.constant([4, draw]), threshold=limit
         )
         after = influence(made.steps.state, first.action)
+        made = tf.nest.map_structure(np.asarray, made)
         for k in range(pairs):
             chosen = frozenset(np.flatnonzero(made.slots[k]).tolist())
             if not expected[k]:
@@ -357,19 +366,19 @@ def test_exchanges_of_random_graphs():
             found[k].add(chosen)
             separate = imrl.is_union(chosen, imrl.components(links(after[k])))
             refused += not separate
-            known = bool(first.own_next[k] and second.own_next[k])
+            known = bool(one.own_next[k] and other.own_next[k])
             assert bool(made.valid[k]) == (known and separate)
             if draw < 3:
                 for name in ("state", "next_state"):
-                    x, y = (getattr(steps, name)[k].numpy() for steps in (first, second))
+                    x, y = (getattr(steps, name)[k] for steps in (one, other))
                     wanted = imrl.exchanged(x, y, chosen, COLUMNS)
                     np.testing.assert_array_equal(getattr(made.steps, name)[k], wanted)
                 for name in ("action", "reward", "discount", "user", "own_next"):
-                    kept = getattr(first, name)[k]
+                    kept = getattr(one, name)[k]
                     np.testing.assert_array_equal(getattr(made.steps, name)[k], kept)
     assert refused > 0
-    # Each set is as likely; of up to 7 of them, 60 draws miss one in a pair in 1500.
-    few = [k for k in range(pairs) if len(expected[k]) <= 7]
+    # Each set is as likely; of up to 3 of them, 30 draws miss one in a pair in 60,000.
+    few = [k for k in range(pairs) if len(expected[k]) <= 3]
     assert [found[k] for k in few] == [expected[k] for k in few]
 
 
