@@ -63,8 +63,8 @@ def log_gaussian(x: tf.Tensor, mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
 
 def log_squashed(u: tf.Tensor, mean: tf.Tensor, std: tf.Tensor) -> tf.Tensor:
     """The log density of the action a = tanh(u), u Gaussian (SAC, appendix C), nats."""
-    slope = 1.0 - tf.tanh(u) ** 2  # da / du
-    return log_gaussian(u, mean, std) - tf.reduce_sum(tf.math.log(slope))
+    # da / du = 1 - tanh(u)^2 = 1 / cosh(u)^2; the second form has digits left at large u.
+    return log_gaussian(u, mean, std) + 2.0 * tf.reduce_sum(tf.math.log(tf.cosh(u)))
 
 
 def before_squashing(action: np.ndarray) -> np.ndarray:

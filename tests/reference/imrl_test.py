@@ -1,9 +1,11 @@
 """IMRL equals its reference: losses, gradients, updates, augmentation and the learned graph.
 
 Tolerance: the agent computes in float32 (unit roundoff 6e-8), the reference in float64. The
-inverse of tanh at a stored action a loses 1 / (1 - a^2) digits, some tens here, and densities
-are sums of squares of such numbers; the largest error found is 5e-6 of a gradient's largest
-entry. A wrong sign, factor or a missing term changes entries by much more.
+inverse of tanh at a stored action a loses a factor of 1 / (1 - a^2) in accuracy, and densities
+are sums of squares of such numbers. The largest error found is 2e-6 of a gradient's largest
+entry, and 5e-6 for the graph, whose softmaxes follow each other; 3e-5 leaves room for other
+processors' order of summation. A wrong sign, factor or a missing term changes entries by much
+more.
 """
 
 import numpy as np
@@ -175,7 +177,7 @@ def test_losses_and_gradients(case):
     for part, loss in losses._asdict().items():
         expected_loss = 0.0 if loss is None else float(loss)
         assert found_losses[f"{part}_loss"] == pytest.approx(
-            expected_loss, rel=1e-4, abs=1e-5
+            expected_loss, rel=1e-5, abs=1e-5
         ), part
     compare.assert_all_close(found, expected, TOLERANCE)
     # What is compared is not zero against zero.
