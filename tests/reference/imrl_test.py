@@ -184,6 +184,7 @@ def test_losses_and_gradients(case):
     assert all(gradient.any() for gradient in expected.values())
 
 
+@pytest.mark.parametrize("case", ["faithful", "slates", "bilinear critics"], indirect=True)
 def test_updates(case):
     """Two updates: Adam and the target network.
 
