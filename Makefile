@@ -7,7 +7,8 @@
 #
 # PYTHON=/path/to/python3.12 picks the interpreter that .venv is made of (3.11, 3.12 or 3.13;
 # by default the first of these that runs). WORKERS=4 sets the test processes. MARKS= runs the
-# exhaustive tests too: the contracts of every method in every simulator.
+# exhaustive tests too, as continuous integration does: every method in every simulator, every
+# script as a process, the demo at a small size.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -34,7 +35,7 @@ demo: $(VENV)/.setup
 # tests stay on one worker, in order, so that what they share is built once.
 test: $(VENV)/.setup-dev
 	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
-	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile -m "$(MARKS)" --durations=15 $(TESTS)
+	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile -m "$(MARKS)" --durations=40 $(TESTS)
 
 lint: $(VENV)/.setup-dev
 	$(RUN) -m ruff check .

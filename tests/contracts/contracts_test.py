@@ -39,6 +39,8 @@ SEED, OTHER_SEED = 3, 4
 
 # Methods that recommend items have no form for VirtualTB's continuous action, and say so.
 REFUSED = [("slateq", "virtualtb"), ("deers", "virtualtb"), ("tpgr", "virtualtb")]
+# One of each family: its code for updates, replay and seeds is the others' as well.
+OFTEN = ("goalrec", "rainbow", "imrl", "slateq", "reinforce")
 # Configurations of IMRL that no registered method has, with parts of their own.
 VARIANTS = {
     "learned": {"augmentation": "learned"},
@@ -71,15 +73,15 @@ def _cases():
     for name in methods.METHODS:
         # Only GoalRec-off learns from the log alone by nature; others in their play.
         place = "world" if methods.get(name).plays else "log"
-        yield cases.catalogue(name, place)
+        case = cases.catalogue(name, place)
+        yield case if name in OFTEN else _exhaustive(case)
     # The controls of augmentation are among the variants.
     names = [name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS]
     for place, name in itertools.product(live.SIMULATORS, names):
         if (name, place) not in REFUSED:
             case = cases.live_case(name, place)
-            # The same code as in RecSim, but for the shape of observations and actions; and
-            # an ablation has no part that IMRL lacks.
-            often = place == "recsim" and name not in ("imrl_e", "imrl_a", "imrl_kl")
+            # The same code as in RecSim, but for the shape of observations and actions.
+            often = place == "recsim" and name in OFTEN
             yield case if often else _exhaustive(case)
     for variant, changes in VARIANTS.items():
         yield _exhaustive(cases.live_case("imrl", "recsim", variant, **changes))
@@ -87,6 +89,11 @@ def _cases():
 
 def _exhaustive(case):
     return pytest.param(case, marks=pytest.mark.exhaustive)
+
+
+def _often(names):
+    """Names as parameters, exhaustive but for those of `OFTEN`."""
+    return [name if name in OFTEN else _exhaustive(name) for name in names]
 
 
 def _id(case):
@@ -226,7 +233,7 @@ def test_the_causal_graph_s_batch_is_left_too(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["world", "log"])
-@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("name", _often(methods.METHODS))
 def test_items_that_may_not_repeat_do_not(name, place):
     learner = cases.catalogue(name, place).build(SEED)
     log = cases.log()
@@ -246,7 +253,8 @@ def test_items_that_may_not_repeat_do_not(name, place):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS]
+    "name",
+    _often(name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS),
 )
 def test_live_methods_show_no_item_of_the_session_again(name):
     """In acting and exploring: most items of 40 users are blocked, others for each."""
@@ -270,7 +278,7 @@ BOOTSTRAPPING = ("dyna_q", "rainbow", "td3")
 
 @pytest.mark.parametrize("repeats", [False, True])
 @pytest.mark.parametrize("place", ["world", "log"])
-@pytest.mark.parametrize("name", BOOTSTRAPPING)
+@pytest.mark.parametrize("name", _often(BOOTSTRAPPING))
 def test_what_is_bootstrapped_from_may_be_shown(name, place, repeats):
     learner = cases.catalogue(name, place, repeats).build(SEED)
     assert isinstance(learner.replay, TransitionReplay)

@@ -14,6 +14,7 @@ SMALL = ("--users=200", "--seeds=1", "--epochs=1", "--log_rounds=1", "--play_rou
          "--updates_per_round=2")  # fmt: skip
 
 
+@pytest.mark.exhaustive  # continuous integration runs the demo itself
 def test_the_demo(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")  # no wrapped lines
     out = tmp_path / "demo"

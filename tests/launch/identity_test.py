@@ -69,6 +69,20 @@ REFUSED = {
         ("launch.train_baseline", "--method=dien", "--data={tuesday}", "--world={world}"),
         ("launch.tune", "--method=dien", "--data={tuesday}", "--world={world}"),
         ("launch.check_leak", "--data={tuesday}", "--world={world}"),
+        (
+            "launch.train_imrl",
+            "--simulator=users",
+            "--method=td3",
+            "--data={tuesday}",
+            "--world={world}",
+        ),
+        (
+            "launch.tune_live",
+            "--simulator=users",
+            "--method=td3",
+            "--data={tuesday}",
+            "--world={world}",
+        ),
     ],
     "an agent on other data": [
         ("launch.evaluate", "--data={tuesday}", "--world=truth", "--agents=g={agent}"),
@@ -84,6 +98,7 @@ REFUSED = {
 # Scripts whose two artefacts are compared by a test of their own below, or in the file named.
 ELSEWHERE = {
     "serve": "serve_ui_test.py",  # raw ids
+    "live": "identity_test.py",  # the flags of train_imrl and tune_live
 }
 
 

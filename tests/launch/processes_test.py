@@ -89,11 +89,8 @@ def work(tmp_path_factory):
     return tmp_path_factory.mktemp("processes")
 
 
-# Scripts with further methods, whose commands nothing later reads.
-EXHAUSTIVE = {
-    *(f"train_baseline {method}" for method in ("wide_and_deep", "dien", "td3")),
-    *(f"train_imrl {method}" for method in ("sac", "ddpg")),
-}
+# The others are exhaustive.
+OFTEN = ("prepare_data", "fit_simulator", "train_goalrec")
 
 
 @pytest.mark.slow
@@ -102,7 +99,7 @@ EXHAUSTIVE = {
     [
         pytest.param(
             script, arguments, id=name,
-            marks=[pytest.mark.exhaustive] if name in EXHAUSTIVE else [],
+            marks=[] if name in OFTEN else [pytest.mark.exhaustive],
         )
         for script, name, arguments in COMMANDS
     ],
@@ -115,6 +112,7 @@ def test_a_script_runs_with_nothing_set(script, arguments, environment, work):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("method", ["rainbow", "dyna_q"])
 def test_no_variable_stays_at_its_start(method, work):
     """The weights of two seeds differ everywhere, and none is a fresh layer's zero bias."""
@@ -126,6 +124,7 @@ def test_no_variable_stays_at_its_start(method, work):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_serve_runs_with_nothing_set(environment, work):
     command = [sys.executable, "-m", "launch.serve", f"--model={work / 'export'}"]
     command += ["--port=0", "--rest_port=0"]

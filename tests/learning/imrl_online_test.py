@@ -15,6 +15,7 @@ RANDOM, MYOPIC = 154.0, 168.0
 
 @pytest.mark.learning
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_imrl_finds_out_what_gives_time_back():
     config = imrl_method.OnlineImrlConfig(
         hidden=(64,),
