@@ -149,7 +149,7 @@ def main(_):
     rich.print(
         f"\nDone in {time.monotonic() - began:.0f} s. Everything lies in [bold]{out}[/]:\n"
         "  results.json, report.html   the table above, with intervals and plots\n"
-        "  fitted/report.html          the same, judged by the fitted users\n"
+        "  fitted/report.html          the same, evaluated with the fitted users\n"
         "  simulator/simulator.md      how true the fitted users are to the log\n"
         "  goalrec-seed*/              agents, checkpoints, metrics\n"
         "  rainbow-seed*/              the same of Rainbow\n"

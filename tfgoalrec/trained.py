@@ -30,8 +30,10 @@ _CHECKPOINT = "checkpoint"
 _FIELDS = ("config", "spec", "measurements", "frozen_embedding", "goals", "about")
 
 
-class TrainedAgent(tf.Module):
+class TrainedAgent:
     """What is left when learning is over: it ranks items for any goal.
+
+    No `tf.Module`, which would wrap the dicts below: JSON does not write wrapped ones.
 
     Attributes:
       config: the method's numbers.
@@ -56,7 +58,6 @@ class TrainedAgent(tf.Module):
         vocabulary: vocabulary_lib.Vocabulary,
         about: Mapping[str, Any],
     ):
-        super().__init__(name="trained_agent")
         self.config, self.spec = config, measurements.spec
         self.measurements, self.world_model = measurements, world_model
         self.named_goals = dict(named_goals)
@@ -109,7 +110,7 @@ class TrainedAgent(tf.Module):
             "measurements": self.measurements.names,
             "frozen_embedding": self.measurements.item_embedding.shape[1],
             "goals": {name: goal.tolist() for name, goal in self.named_goals.items()},
-            "about": options.resolved(self.about),
+            "about": self.about,
             **self.contents(),
         }
         with outputs.replacing_folder(directory) as partial:

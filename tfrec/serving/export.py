@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from tfrec import errors, names, options, weights
+from tfrec import errors, names, weights
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
@@ -189,7 +189,7 @@ def _write(
             manifest["table"] |= recall.measure(ranker, signatures["rank"], asked, item_dtype)
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
     manifest["files"] = files.checksums(version)
-    text = json.dumps(options.resolved(manifest), indent=2, ensure_ascii=False)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False)
     (version / files.MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 

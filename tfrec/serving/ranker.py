@@ -36,7 +36,8 @@ class Measurements(Protocol):
 class Vocabulary(Protocol):
     """The log's own item ids: `items[i]` is the raw id of dense item i + 1."""
 
-    items: np.ndarray
+    @property
+    def items(self) -> np.ndarray: ...
 
 
 class WorldModel(Protocol):
@@ -87,9 +88,20 @@ class Ranker(Protocol):
         there, each with the option that makes it so.
     """
 
-    spec: types.DataSpec
-    vocabulary: Vocabulary
-    measurements: Measurements
-    named_goals: Mapping[str, np.ndarray]
-    world_model: WorldModel
-    discarded: Mapping[str, str]
+    @property
+    def spec(self) -> types.DataSpec: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def measurements(self) -> Measurements: ...
+
+    @property
+    def named_goals(self) -> Mapping[str, np.ndarray]: ...
+
+    @property
+    def world_model(self) -> WorldModel: ...
+
+    @property
+    def discarded(self) -> Mapping[str, str]: ...
