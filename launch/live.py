@@ -243,7 +243,7 @@ _FITTED: dict[str, dict[str, Any]] = {
         "twins": "mean",
         "target_entropy": 0.0,
         "beta": 1e-4,  # at .01 the intrinsic term outweighs the reward
-        "augmentation": "heuristic",  # not exact here, see tfimrl/knowledge.py
+        "augmentation": "heuristic",  # not exact here, see RememberedEvolution.structure
         "threshold_max": 4.0,  # minutes
         "reward_scale": 0.02,  # a session is worth 6, which networks reach soon
         "initial_temperature": 0.004,

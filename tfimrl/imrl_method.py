@@ -37,7 +37,7 @@ class OnlineImrlConfig(ImrlConfig):
     augmentation: Literal["learned", "heuristic", "true", "copies", "none"] = option(
         "learned",
         "the graph that says what may be exchanged: learned by attention as play goes on, "
-        "heuristic or true, see tfimrl/knowledge.py; copies repeats the informative steps "
+        "heuristic or true, as the simulator describes; copies repeats the informative steps "
         "without an exchange (a control); none adds no steps (IMRL-A)",
     )
     partner: Literal["uniform", "nearest"] = option(

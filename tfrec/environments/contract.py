@@ -4,6 +4,7 @@ They differ from `session.World` in what they recommend from: candidates that ch
 every step and are given by features, or a continuous action, instead of one catalogue.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -28,6 +29,37 @@ class Outcome(NamedTuple):
     clicks: tf.Tensor
     shown: tf.Tensor
     done: tf.Tensor
+
+
+class Structure(NamedTuple):
+    """Which parts a simulator's users have, and which part bears on which.
+
+    Causal augmentation exchanges parts of a state. Parts of the state come first, then those of
+    the action, which is what was shown: features of a slate's items side by side, or the
+    continuous action itself. N is the number of all parts.
+
+    Attributes:
+      state: columns of the observation in each part.
+      action: columns of the action in each part.
+      graphs: influence of part on next part by name: `true`, by the simulator's own code, and
+        `heuristic`, a rule of thumb. Either float [N, N], the same in every step; or pairs
+        (column of the action, part of the state) that are linked where the column is not 0.
+      user_columns: columns of the observation that say how alike two users are.
+      expected_reward: observation [B, O] and action [B, A] to the expected reward [B] of the
+        step; None where it depends on what is hidden.
+    """
+
+    state: tuple[tuple[int, ...], ...]
+    action: tuple[tuple[int, ...], ...]
+    graphs: dict[str, np.ndarray | list[tuple[int, int]]]
+    user_columns: list[int]
+    expected_reward: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
+
+
+def neighbouring(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Parts of neighbouring columns, from the number of columns in each."""
+    ends = np.cumsum([0, *sizes]).tolist()
+    return tuple(tuple(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
 
 
 class Simulator(Protocol):
@@ -65,6 +97,9 @@ class Simulator(Protocol):
 
     def candidates(self, state: State) -> tf.Tensor | None:
         """Features of the items to choose from, float32 [B, m, D]; None if continuous."""
+
+    def structure(self) -> Structure | None:
+        """The parts of its users; None where they are not known."""
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> Outcome:
         """One step of every session.

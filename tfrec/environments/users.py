@@ -201,6 +201,26 @@ class UserEnvironment:
         here = tf.one_hot(state.step, self._spec.max_steps, dtype=tf.int32)
         return state.shown + here * item[:, None]
 
+    def structure(self) -> contract.Structure:
+        """What came before the session, which never changes, and the rest.
+
+        The session goes on from itself, the item and, through the user's taste, from what came
+        before: in the true graph nothing can be exchanged. The rule of thumb leaves taste out
+        of it, as if users answered alike.
+        """
+        before = self.encoder.before.tolist()
+        user, current, action = range(3)
+        believed = np.zeros([3, 3])
+        believed[user, user] = believed[current, current] = believed[action, current] = 1.0
+        true = believed.copy()
+        true[user, current] = 1.0
+        return contract.Structure(
+            state=contract.neighbouring([len(before), self.observation_size - len(before)]),
+            action=contract.neighbouring([self.action_size]),
+            graphs={"heuristic": believed, "true": true},
+            user_columns=before,
+        )
+
     def policy(self, act: playing.Policy) -> session.Policy:
         """A step-by-step policy as one of whole sessions, for `session.rollout`.
 

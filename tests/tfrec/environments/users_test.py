@@ -142,6 +142,22 @@ def test_a_control_of_whole_sessions_may_read_the_hidden_state():
     np.testing.assert_array_equal(action[:, 0], state.world["user"] % 6)
 
 
+def test_what_came_before_the_session_is_a_part_of_its_own():
+    made = environment()
+    parts = made.structure()
+    assert parts.state[0] == (0, 1, 2, 3) and parts.state[1][-1] == made.observation_size - 1
+    assert parts.user_columns == [0, 1, 2, 3] and parts.expected_reward is None
+    state = made.reset(20, SEED)
+    after = made.step(state, tf.constant([[3]] * 20), SEED).state._replace(
+        history_item=tf.concat([state.history_item[:, 1:], tf.fill([20, 1], 4)], axis=1)
+    )
+    # In a window that forgets nothing, a step leaves that part as it was.
+    short = state.history_item.numpy()[:, 0] == 0
+    assert short.any()
+    first, then = (made.observation(s).numpy()[short, :4] for s in (state, after))
+    np.testing.assert_allclose(first, then, atol=1e-6)
+
+
 def test_sessions_play_to_their_ends():
     made = environment()
     totals = playing.play(made, playing.random(made), 64, SEED)

@@ -181,6 +181,25 @@ class _RecoGym:
         batch = tf.shape(state.last)[0]
         return tf.broadcast_to(self.catalogue, [batch, products, products])
 
+    def structure(self) -> contract.Structure:
+        """A part for each product, with all that is observed of its views.
+
+        Views and clicks come of one hidden vector, so all views of a user hang together: in the
+        true graph everything reaches everything, and nothing can be exchanged. The rule of
+        thumb: recommending a product reaches that product's views alone. It makes up clicks of
+        users who viewed something else, from which nobody learns what users differ in.
+        """
+        products = self.config.products
+        return contract.Structure(
+            state=tuple((p, products + p, 2 * products + p) for p in range(products)),
+            action=contract.neighbouring([products]),
+            graphs={
+                "heuristic": [(p, p) for p in range(products)],
+                "true": np.ones([products + 1, products + 1]),
+            },
+            user_columns=list(range(products)),
+        )
+
     def step(self, state: RecoGymState, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
         of_click, of_next, of_views, of_end = tf.unstack(
             tf.random.experimental.stateless_split(seed, 4)

@@ -196,6 +196,10 @@ class Believing:
     def click_probabilities(self, state: BelievingState) -> tf.Tensor:
         return self.inner.click_probabilities(state.inner)
 
+    def structure(self) -> contract.Structure:
+        """The simulator's own."""
+        return self.inner.structure()
+
     def step(
         self, state: BelievingState, action: tf.Tensor, seed: tf.Tensor
     ) -> contract.Outcome:

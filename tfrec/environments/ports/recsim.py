@@ -149,6 +149,50 @@ class InterestEvolution:
             budget <= 0.0,
         )
 
+    def structure(self) -> contract.Structure:
+        """A part for each cluster: an action reaches the interests in the clusters it shows.
+
+        This is exact for interests: which document is clicked depends on the interests in what
+        is shown alone, and the interest in a watched cluster is all that changes.
+        """
+        return self._structure([(c,) for c in range(CLUSTERS)])
+
+    def _structure(
+        self, parts: list[tuple[int, ...]], also: tuple[int, ...] = ()
+    ) -> contract.Structure:
+        """The parts of the observation; each document also reaches those of `also`."""
+        size = self.slate_size
+        links = [
+            (place * CLUSTERS + cluster, part)
+            for place in range(size)
+            for cluster in range(CLUSTERS)
+            for part in (cluster, *also)
+        ]
+        return contract.Structure(
+            state=tuple(parts),
+            action=contract.neighbouring([size * CLUSTERS]),
+            graphs={"heuristic": links, "true": links},
+            user_columns=list(range(CLUSTERS)),
+            expected_reward=self.expected_reward,
+        )
+
+    def expected_reward(self, observation: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
+        """Expected reward of a step that no budget cuts, float [B].
+
+        Args:
+          observation: float [B, O]; its first columns are the interests.
+          shown: features of the slate's documents side by side, float [B, k 20].
+        """
+        documents = tf.reshape(shown, [-1, self.slate_size, CLUSTERS])  # [B, k, 20]
+        state = InterestEvolutionState(
+            interests=observation[:, :CLUSTERS],
+            budget=tf.zeros_like(observation[:, 0]),  # which no click depends on
+            cluster=tf.argmax(documents, axis=2, output_type=tf.int32),
+        )
+        everything = tf.broadcast_to(tf.range(self.slate_size), tf.shape(state.cluster))
+        click = 1.0 - self.click_probabilities(state, everything)[:, -1]
+        return (VIDEO_MINUTES if self.config.reward == "watch_time" else 1.0) * click
+
     def step(
         self, state: InterestEvolutionState, action: tf.Tensor, seed: tf.Tensor
     ) -> contract.Outcome:
@@ -274,6 +318,9 @@ class LongTermSatisfaction:
             ones * self.slate_size,
             state.left <= 1,
         )
+
+    def structure(self) -> None:
+        """Not known."""
 
     def step(
         self, state: LongTermSatisfactionState, action: tf.Tensor, seed: tf.Tensor
@@ -420,6 +467,9 @@ class InterestExploration:
             tf.ones_like(clicked) * self.slate_size,
             state.left <= 1,
         )
+
+    def structure(self) -> None:
+        """Not known."""
 
     def step(
         self, state: InterestExplorationState, action: tf.Tensor, seed: tf.Tensor

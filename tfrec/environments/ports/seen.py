@@ -22,6 +22,9 @@ class ScaledTaobao(virtualtb.VirtualTaobao):
     def observation(self, state: virtualtb.State) -> tf.Tensor:
         return super().observation(state) * TAOBAO_SCALE
 
+    def expected_reward(self, observation: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
+        return super().expected_reward(observation / TAOBAO_SCALE, shown)
+
 
 class RememberedState(NamedTuple):
     """The fields of `recsim.InterestEvolutionState`, and what was seen of the session.
@@ -66,6 +69,18 @@ class RememberedEvolution(recsim.InterestEvolution):
         """The interests; watched documents of each cluster and ignored slates, in tens."""
         counts = tf.concat([state.watched, state.ignored[:, None]], axis=1)
         return tf.concat([state.interests, _COUNT_SCALE * counts], axis=1)  # [B, 41]
+
+    def structure(self) -> contract.Structure:
+        """As the port's; interest and watched documents of a cluster are one part.
+
+        With remembered counts it is a heuristic, although `true` names it as well: the session
+        ends when the hidden time budget is used up, which depends on the counts of all
+        clusters, so an exchange of counts also changes the time that is left. Whether a slate
+        was ignored depends on all of what it showed.
+        """
+        clusters = recsim.CLUSTERS
+        parts = [(c, clusters + c) for c in range(clusters)]
+        return self._structure([*parts, (2 * clusters,)], also=(clusters,))
 
     def transition(  # type: ignore[override]
         self,

@@ -153,6 +153,42 @@ class VirtualTaobao(contract.Simulator):
     def candidates(self, state: State) -> None:
         return None
 
+    def structure(self) -> contract.Structure:
+        """A part for each group of a user, the feedback and the page.
+
+        The next feedback comes of user, page and action; user groups never change. So the true
+        graph is one component, through the feedback, and allows no exchange at all. The rule
+        of thumb leaves the user out of it, as if users answered alike: that changes what
+        made-up steps should be paid, by as much as `expected_reward` says.
+        """
+        groups = len(GROUPS)
+        feedback, page, action = groups, groups + 1, groups + 2
+        true = np.zeros([groups + 3, groups + 3])
+        true[np.arange(groups), np.arange(groups)] = 1.0  # of a user, forever
+        true[page, page] = true[page, feedback] = true[action, feedback] = 1.0
+        believed = true.copy()
+        believed[action, page] = 1.0
+        true[:groups, feedback] = 1.0
+        return contract.Structure(
+            state=contract.neighbouring([*GROUPS, 2, 1]),
+            action=contract.neighbouring([self.action_size]),
+            graphs={"heuristic": believed, "true": true},
+            user_columns=list(range(USER_SIZE)),
+            expected_reward=self.expected_reward,
+        )
+
+    def expected_reward(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """Expected clicks of a step, float [B].
+
+        Args:
+          observation: float [B, O].
+          action: float [B, 27].
+        """
+        user, page = observation[:, :USER_SIZE], observation[:, -1]
+        logits = self.feedback_logits(user, page, action)
+        clicks = tf.nn.softmax(logits[:, : SHOWN + 1])  # [B, 11]
+        return tf.linalg.matvec(clicks, tf.range(SHOWN + 1.0))
+
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
         logits = self.feedback_logits(state.user, state.page, action)  # [B, 21]
         click_seed, second_seed = tf.unstack(tf.random.split(seed, 2))
