@@ -291,10 +291,13 @@ _FITTED: dict[str, dict[str, Any]] = {
         "batch": 512,
         "learning_rate": 1e-3,
         "tau": 0.02,
+        "final_rate": 0.05,
         "discount": 0.98,
         "target_entropy": 0.0,
         "beta": 1e-4,
-        "augmentation": "heuristic",
+        # The rule of thumb exchanges tastes, which decide what is clicked: it unlearned what
+        # had been learned.
+        "augmentation": "learned",
         "threshold_max": 1.0,  # a click
         "initial_temperature": 0.01,
         "replay_size": 400_000,
