@@ -62,6 +62,39 @@ def neighbouring(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
 
 
+class ViewVectors(NamedTuple):
+    """Items as views tell of them.
+
+    Attributes:
+      items: float32 [P, W].
+      sessions: how many were played for them.
+      steps: recommendations made in them.
+    """
+
+    items: np.ndarray
+    sessions: int
+    steps: int
+
+
+class Views(Protocol):
+    """What views say of items, in a simulator whose users view items by themselves."""
+
+    def vectors(self, width: int, sessions: int, seed: int) -> ViewVectors:
+        """Item vectors from what users view while they are recommended at random.
+
+        Args:
+          width: W, at most the number of items.
+          sessions: how many to play.
+          seed: of the play.
+        """
+
+    def encoder(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """The user in terms of item vectors [P, W]: float [B, O] to float [B, 3 W + 1]."""
+
+    def short_encoder(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """The same in few numbers: float [B, O] to float [B, W]."""
+
+
 class Simulator(Protocol):
     """A batched simulator. All methods are graph code, and the same seed gives the same.
 
@@ -97,6 +130,9 @@ class Simulator(Protocol):
 
     def candidates(self, state: State) -> tf.Tensor | None:
         """Features of the items to choose from, float32 [B, m, D]; None if continuous."""
+
+    def views(self) -> Views | None:
+        """What views say of its items; None where users view nothing by themselves."""
 
     def structure(self) -> Structure | None:
         """The parts of its users; None where they are not known."""

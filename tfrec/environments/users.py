@@ -201,6 +201,9 @@ class UserEnvironment:
         here = tf.one_hot(state.step, self._spec.max_steps, dtype=tf.int32)
         return state.shown + here * item[:, None]
 
+    def views(self) -> None:
+        """None: users view nothing by themselves."""
+
     def structure(self) -> contract.Structure:
         """What came before the session, which never changes, and the rest.
 

@@ -6,14 +6,12 @@ items, those with the highest inner product of the proto-action and their featur
 come with, or, of items that have none but their number, vectors learned from what users view.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal
 
-import numpy as np
 import tensorflow as tf
 
-from tfrec import types
 from tfrec.environments import contract, playing
-from tfrec.environments.ports import recogym
 from tfrec.ops import selection
 
 Vectors = Literal["own", "views", "viewers"]
@@ -22,10 +20,6 @@ VECTORS_HELP = (
     "what users view while they are played at random; viewers, the same of users alone, in a "
     "few numbers: what is recommended keeps the features that it comes with"
 )
-
-_VIEWS_OF_NOTHING = 3.0
-
-RecoGym = recogym.RecoGymV1 | recogym.RecoGymV0
 
 
 def slate(
@@ -62,138 +56,6 @@ def shown(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     alike = features.shape.rank == 2
     rows = tf.gather(features, action, batch_dims=0 if alike else 1)  # [B, k, D]
     return tf.reshape(rows, [-1, action.shape[1] * features.shape[-1]])
-
-
-class ViewVectors(NamedTuple):
-    """Items as views tell of them.
-
-    Attributes:
-      items: float32 [P, W].
-      sessions: how many were played for them.
-      steps: recommendations made in them.
-    """
-
-    items: np.ndarray
-    sessions: int
-    steps: int
-
-
-def view_vectors(simulator: RecoGym, width: int, sessions: int, seed: int) -> ViewVectors:
-    """Item vectors from what users view while they are recommended at random.
-
-    Users are played to their end, as those of training are, and count as such.
-
-    Args:
-      simulator: one of RecoGym's.
-      width: W, at most P.
-      sessions: how many to play.
-      seed: of the play.
-    """
-    counts, steps = _views(simulator, sessions, types.seed_pair(seed, 0))
-    return ViewVectors(co_view_vectors(counts.numpy(), width), sessions, int(steps))
-
-
-@tf.function
-def _views(simulator: RecoGym, sessions: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Views of each product in each of the sessions, [B, P], and the steps of all."""
-    random = playing.random(simulator)
-
-    def going(t: tf.Tensor, alive: tf.Tensor, *_: object) -> tf.Tensor:
-        return tf.reduce_any(alive)
-
-    def advance(t, alive, state, counts, steps):
-        seeds = tf.random.experimental.stateless_split(
-            tf.random.experimental.stateless_fold_in(seed, t), 2
-        )
-        outcome = simulator.step(
-            state, random(playing.turn_of(simulator, state, seeds[0])), seeds[1]
-        )
-        steps += tf.reduce_sum(tf.cast(alive, tf.int32))
-        alive &= ~outcome.done
-        counts = tf.where(alive[:, None], outcome.state.counts, counts)
-        return t + 1, alive, outcome.state, counts, steps
-
-    state = simulator.reset(sessions, seed)
-    alive = tf.ones([sessions], tf.bool)
-    loop = (tf.constant(1), alive, state, state.counts, tf.constant(0))
-    *_, counts, steps = tf.while_loop(going, advance, loop)
-    return counts, steps
-
-
-def co_view_vectors(counts: np.ndarray, width: int) -> np.ndarray:
-    """Vectors whose inner products come close to how much more often items meet than by chance.
-
-    The largest eigenvalues of the positive pointwise mutual information of items viewed by
-    the same user, as in Levy and Goldberg (2014). A user's pairs weigh as much as a user has
-    views, so that the longest sessions do not outweigh all others.
-
-    Args:
-      counts: float [U, P], views of each item by each user.
-      width: W, at most P; columns beyond the rank are 0.
-
-    Returns:
-      float32 [P, W]; the mean square of a row is 1, unless no two items meet.
-    """
-    items = counts.shape[1]
-    if not 1 <= width <= items:
-        raise ValueError(f"width={width}; expected 1 to {items}, the number of items")
-    counts = counts.astype(np.float64)
-    total = counts.sum(axis=1, keepdims=True)
-    weighted = counts / np.maximum(total - 1.0, 1.0)
-    meet = counts.T @ weighted - np.diag(weighted.sum(axis=0))
-    meet = np.maximum((meet + meet.T) / 2.0, 0.0)  # [P, P]
-    share = meet.sum(axis=1)
-    everything = share.sum()
-    expected = np.outer(share, share)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.log(meet * everything / expected)
-    information = np.where(meet > 0, np.maximum(information, 0.0), 0.0)
-    values, vectors = np.linalg.eigh(information)
-    order = np.argsort(-values)[:width]
-    found = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
-    # A vector and its opposite are as good: the largest entry of a column is positive.
-    found *= np.where(found[np.abs(found).argmax(axis=0), np.arange(width)] < 0, -1.0, 1.0)
-    scale = np.sqrt((found**2).sum(axis=1).mean())
-    return (found / scale if scale > 0 else found).astype(np.float32)
-
-
-def viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-    """A RecoGym observation in terms of item vectors instead of one column per item.
-
-    Args:
-      observation: float32 [B, 3 P], see `recogym`.
-      items: float32 [P, W].
-
-    Returns:
-      float32 [B, 3 W + 1]: the mean vector of what was viewed, the same with later views
-      weighing more, that of the last view, and log(1 + views) / 4.
-    """
-    seen, recent, last = tf.split(observation, 3, axis=1)
-    seen, recent = tf.math.expm1(seen), tf.math.expm1(recent)
-    many = tf.reduce_sum(seen, axis=1, keepdims=True)
-    means = [
-        tf.math.divide_no_nan(tf.matmul(x, items), tf.reduce_sum(x, axis=1, keepdims=True))
-        for x in (seen, recent)
-    ]
-    return tf.concat([*means, tf.matmul(last, items), tf.math.log1p(many) / 4.0], axis=1)
-
-
-def short_viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-    """A RecoGym observation in few numbers, for functions without a hidden layer.
-
-    The mean vector of what was viewed, later views weighing more, drawn towards 0 as if three
-    views of nothing had come before: a few views tell little of a user.
-
-    Args:
-      observation: float32 [B, 3 P], see `recogym`.
-      items: float32 [P, W].
-
-    Returns:
-      Float32 [B, W].
-    """
-    recent = tf.math.expm1(tf.split(observation, 3, axis=1)[1])
-    views = tf.reduce_sum(recent, axis=1, keepdims=True)
-    return tf.matmul(recent, items) / (views + _VIEWS_OF_NOTHING)
 
 
 class Face(tf.Module):
@@ -234,8 +96,8 @@ class Face(tf.Module):
         )
         self.shown_size = simulator.action_size
         self.sessions_before = self.steps_before = 0
-        self._items = None
-        self._encoder = viewer if vectors == "views" else short_viewer
+        self._items: tf.Variable | None = None
+        self._encoder: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
         self.catalogue = simulator.catalogue
         self._blocked = lambda observation: playing.blocked(simulator, observation)
         self._hidden = 0  # columns at the end of an observation that networks do not read
@@ -243,10 +105,12 @@ class Face(tf.Module):
             self._hidden = len(simulator.shown_columns)
             self.observation_size -= self._hidden
         if vectors != "own":
-            if not isinstance(simulator, RecoGym):
+            views = simulator.views()
+            if views is None:
                 name = type(simulator).__name__
                 raise ValueError(f"vectors={vectors}: {name} shows no views; expected own")
-            found = view_vectors(simulator, width, sessions, seed)
+            found = views.vectors(width, sessions, seed)
+            self._encoder = views.encoder if vectors == "views" else views.short_encoder
             self._items = tf.Variable(found.items, trainable=False, name="items")
             self.sessions_before, self.steps_before = found.sessions, found.steps
             self.observation_size = width
@@ -256,7 +120,7 @@ class Face(tf.Module):
 
     def sees(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
-        if self._items is not None:
+        if self._items is not None and self._encoder is not None:
             return self._encoder(observation, self._items)
         return observation[:, : -self._hidden] if self._hidden else observation
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfrec.environments import contract
 from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.ports import recogym_views
 from tfrec.ops import selection
 from tfrec.options import MAX_SEED, Options, option
 
@@ -180,6 +181,10 @@ class _RecoGym:
         products = self.config.products
         batch = tf.shape(state.last)[0]
         return tf.broadcast_to(self.catalogue, [batch, products, products])
+
+    def views(self) -> recogym_views.RecoGymViews:
+        """Users view products by themselves."""
+        return recogym_views.RecoGymViews(self)
 
     def structure(self) -> contract.Structure:
         """A part for each product, with all that is observed of its views.

@@ -196,6 +196,10 @@ class Believing:
     def click_probabilities(self, state: BelievingState) -> tf.Tensor:
         return self.inner.click_probabilities(state.inner)
 
+    def views(self) -> contract.Views:
+        """The simulator's own."""
+        return self.inner.views()
+
     def structure(self) -> contract.Structure:
         """The simulator's own."""
         return self.inner.structure()

@@ -149,6 +149,9 @@ class InterestEvolution:
             budget <= 0.0,
         )
 
+    def views(self) -> None:
+        """None: users view nothing by themselves."""
+
     def structure(self) -> contract.Structure:
         """A part for each cluster: an action reaches the interests in the clusters it shows.
 
@@ -319,6 +322,9 @@ class LongTermSatisfaction:
             state.left <= 1,
         )
 
+    def views(self) -> None:
+        """None: users view nothing by themselves."""
+
     def structure(self) -> None:
         """Not known."""
 
@@ -467,6 +473,9 @@ class InterestExploration:
             tf.ones_like(clicked) * self.slate_size,
             state.left <= 1,
         )
+
+    def views(self) -> None:
+        """None: users view nothing by themselves."""
 
     def structure(self) -> None:
         """Not known."""

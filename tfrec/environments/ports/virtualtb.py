@@ -153,6 +153,9 @@ class VirtualTaobao(contract.Simulator):
     def candidates(self, state: State) -> None:
         return None
 
+    def views(self) -> None:
+        """None: users view nothing by themselves."""
+
     def structure(self) -> contract.Structure:
         """A part for each group of a user, the feedback and the page.
 
