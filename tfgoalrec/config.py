@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from tfrec.options import Options, option
+from tfgoalrec import streams
+from tfrec.options import option
 
 # What tuning tries, field by field.
 SPACE: dict[str, tuple] = {
@@ -20,7 +21,7 @@ SPACE: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class GoalRecConfig(Options):
+class GoalRecConfig(streams.StreamConfig):
     """Model, losses, optimiser, goals and Algorithm 1."""
 
     # Measurements and goals.
@@ -44,9 +45,6 @@ class GoalRecConfig(Options):
         at_least=0,
         at_most=1,
     )
-    hindsight_share: float = option(
-        0.3, "share of a batch relabelled with hindsight goals", at_least=0, at_most=1
-    )
     # Model.
     embedding: int = option(16, "width of an item embedding", at_least=1)
     frozen_embedding: int = option(
@@ -57,12 +55,6 @@ class GoalRecConfig(Options):
     crossed: int = option(
         0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
     )
-    goal_units: int = option(32, "width of the goal vector G(g)", at_least=1)
-    stream: int = option(
-        128, "width of the hidden layer of the value and advantage streams", at_least=1
-    )
-    advantage: Literal["bilinear", "mlp"] = option("bilinear", "advantage head")
-    item_vector: int = option(16, "width of an item vector E(a)", at_least=1)
     item_input: Literal["trained", "log"] = option(
         "trained",
         "what E(a) is computed from: trained, the item embedding; log, what the log says of "
@@ -73,22 +65,14 @@ class GoalRecConfig(Options):
         "speed of an advantage that each item learns for itself, beside E(a); 0 for none",
         at_least=0,
     )
-    use_goal: bool = option(True, "False removes the goal input (a control of the label leak)")
     # Losses and optimiser.
-    value_weight: float = option(1.0, "weight of the auxiliary value loss", at_least=0)
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
-    log_variance_bound: float = option(
-        6.0, "log sigma^2 is kept within plus and minus this", above=0, at_most=40
-    )
     learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
     play_learning_rate: float = option(
         0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
     )
     weight_decay: float = option(
         1e-4, "decoupled weight decay, for each update", at_least=0, at_most=1
-    )
-    dropout: float = option(
-        0.1, "dropout on the state vector inside the streams", at_least=0, below=1
     )
     far_windows: Literal["calibrated", "exit", "learned"] = option(
         "calibrated",

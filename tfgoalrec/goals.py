@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec.measurements import Measurements
+from tfgoalrec.measurements import MeasurementVector
 from tfrec import names
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -24,7 +24,7 @@ def normalise(goal: tf.Tensor) -> tf.Tensor:
     return goal / tf.maximum(tf.norm(goal, axis=-1, keepdims=True), 1e-12)
 
 
-def named(measurements: Measurements, weights: Mapping[str, float]) -> np.ndarray:
+def named(measurements: MeasurementVector, weights: Mapping[str, float]) -> np.ndarray:
     """A goal from weights in raw units.
 
     Args:
@@ -37,14 +37,7 @@ def named(measurements: Measurements, weights: Mapping[str, float]) -> np.ndarra
     Raises:
       ValueError: if a name is not a column, or if all weights are zero.
     """
-    goal = np.zeros(measurements.dim, np.float32)
-    for name, weight in weights.items():
-        if name not in measurements.columns:
-            raise ValueError(
-                f"goal names {name!r}; the measurements are {', '.join(measurements.names)}"
-            )
-        goal[measurements.columns.index(name)] = weight
-    goal = goal * measurements.std.numpy()
+    goal = raw(measurements, weights) * measurements.std.numpy()
     if not np.isfinite(goal).all():
         raise ValueError(f"goal {dict(weights)}: expected weights within the range of float32")
     largest = np.abs(goal).max()
@@ -54,6 +47,22 @@ def named(measurements: Measurements, weights: Mapping[str, float]) -> np.ndarra
     # changes no digit.
     goal = np.ldexp(goal, -np.frexp(largest)[1])
     return goal / np.linalg.norm(goal)
+
+
+def raw(measurements: MeasurementVector, weights: Mapping[str, float]) -> np.ndarray:
+    """The worth of one raw unit of each column, float32 [M].
+
+    Raises:
+      ValueError: if a name is not a column.
+    """
+    worth = np.zeros(measurements.dim, np.float32)
+    for name, weight in weights.items():
+        if name not in measurements.columns:
+            raise ValueError(
+                f"goal names {name!r}; the measurements are {', '.join(measurements.names)}"
+            )
+        worth[measurements.columns.index(name)] = weight
+    return worth
 
 
 def parse(text: str) -> tuple[str, dict[str, float]]:
@@ -78,7 +87,9 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
     return name.strip(), weights
 
 
-def random(measurements: Measurements, batch: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def random(
+    measurements: MeasurementVector, batch: int | tf.Tensor, seed: tf.Tensor
+) -> tf.Tensor:
     """Random unit goals for exploration, one for each session.
 
     With probability 1/2 a goal over amounts only, each wanted (exits unwanted); else

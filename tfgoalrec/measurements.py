@@ -17,6 +17,7 @@ ones to build goals from: a weight for now, a weight for later.
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -48,8 +49,13 @@ class Measurement:
     size: int
 
 
-def parse(name: str, spec: types.DataSpec, embedding_size: int) -> Measurement:
+def parse(name: str, feedback: Sequence[str], embedding_size: int) -> Measurement:
     """Reads one declaration.
+
+    Args:
+      name: the declaration.
+      feedback: names of the feedback columns.
+      embedding_size: columns of an `embedding` measurement.
 
     Raises:
       ValueError: if it is not of the forms above, or names a feedback column that
@@ -63,7 +69,7 @@ def parse(name: str, spec: types.DataSpec, embedding_size: int) -> Measurement:
             "exit@0, mean(click) or embedding(click)"
         )
     own = ("step", "exit") if window else ()
-    column = _known(found["column"], name, (*spec.feedback_names, *own))
+    column = _known(found["column"], name, (*feedback, *own))
     if call:
         size = embedding_size if call["kind"] == "embedding" else 1
         return Measurement(name, call["kind"], column, 0, None, size)
@@ -93,32 +99,33 @@ def default_names(spec: types.DataSpec) -> tuple[str, ...]:
 _WINDOWS = ("0", "1..3", "4..")
 
 
-class Measurements(tf.Module):
-    """The measurement vector: its columns, units and standardisation.
+class MeasurementVector(tf.Module):
+    """The columns of the measurement vector and their standardisation.
 
     Args:
-      names: declarations, all different; empty for `default_names`.
-      spec: the log's spec.
-      item_embedding: float [N + 1, D], frozen, row 0 zeros; needed by `embedding`
-        measurements. It must not be trained: the target would chase the model.
+      names: declarations, all different.
+      feedback: names of the feedback columns.
+      embedding_size: columns of an `embedding` measurement.
+
+    Attributes:
+      parts: the measurements.
+      size: int [J], columns of each.
+      mean: float32 [M].
+      std: float32 [M].
+
+    Raises:
+      ValueError: if a declaration cannot be read or is given twice.
     """
 
-    def __init__(
-        self, names: tuple[str, ...], spec: types.DataSpec, item_embedding: np.ndarray
-    ):
+    def __init__(self, names: Sequence[str], feedback: Sequence[str], embedding_size: int):
         super().__init__(name="measurements")
-        embedding_size = item_embedding.shape[1]
-        self.names = tuple(names) or default_names(spec)
+        self.names = tuple(names)
         repeated = [name for name in self.names if self.names.count(name) > 1]
         if repeated:
             raise ValueError(f"measurement {repeated[0]!r} is given twice")
-        self.parts = tuple(parse(name, spec, embedding_size) for name in self.names)
+        self.parts = tuple(parse(name, feedback, embedding_size) for name in self.names)
         self.size = np.array([part.size for part in self.parts])  # [J]
-        self.spec = spec
         total = int(self.size.sum())
-        self.item_embedding = tf.Variable(
-            item_embedding, dtype=tf.float32, trainable=False, name="frozen_item_embedding"
-        )
         self.mean = tf.Variable(tf.zeros([total]), trainable=False, name="mean")
         self.std = tf.Variable(tf.ones([total]), trainable=False, name="std")
 
@@ -134,6 +141,32 @@ class Measurements(tf.Module):
             part.name if part.size == 1 else f"{part.name}[{i}]"
             for part in self.parts
             for i in range(part.size)
+        )
+
+    def standardise(self, raw: tf.Tensor) -> tf.Tensor:
+        """(m - mean) / std, float [..., M]."""
+        return (raw - self.mean) / self.std
+
+
+class Measurements(MeasurementVector):
+    """The measurements of a log's sessions.
+
+    Args:
+      names: declarations, all different; empty for `default_names`.
+      spec: the log's spec.
+      item_embedding: float [N + 1, D], frozen, row 0 zeros; needed by `embedding`
+        measurements. It must not be trained: the target would chase the model.
+    """
+
+    def __init__(
+        self, names: tuple[str, ...], spec: types.DataSpec, item_embedding: np.ndarray
+    ):
+        super().__init__(
+            tuple(names) or default_names(spec), spec.feedback_names, item_embedding.shape[1]
+        )
+        self.spec = spec
+        self.item_embedding = tf.Variable(
+            item_embedding, dtype=tf.float32, trainable=False, name="frozen_item_embedding"
         )
 
     @property
@@ -157,7 +190,7 @@ class Measurements(tf.Module):
 
     def standardised(self, episodes: types.Episodes) -> tf.Tensor:
         """(m_t - mean) / std, float [B, T, M]."""
-        return (self.raw(episodes) - self.mean) / self.std
+        return self.standardise(self.raw(episodes))
 
     def fit(self, episodes: types.Episodes, block: int = 4096) -> None:
         """Takes mean and standard deviation over all steps of training sessions."""
@@ -171,14 +204,31 @@ class Measurements(tf.Module):
             rows = raw[live]  # [steps, M]
             count, first = count + len(rows), first + rows.sum(axis=0)
             second = second + (rows**2).sum(axis=0)
-        mean = first / count
-        std = np.sqrt(np.maximum(second / count - mean**2, 0.0))
-        # A constant column carries nothing: its size stands for the deviation that it lacks.
-        # The bound is relative, so that the unit of a column does not matter.
-        size = np.sqrt(second / count)
-        std = np.where(std > 1e-6 * size, std, np.where(size > 0, size, 1.0))
-        self.mean.assign(mean.astype(np.float32))
-        self.std.assign(std.astype(np.float32))
+        for variable, value in zip(
+            (self.mean, self.std), mean_and_std(count, first, second), strict=True
+        ):
+            variable.assign(tf.cast(value, tf.float32))
+
+
+def mean_and_std(
+    count: float | tf.Tensor, first: np.ndarray | tf.Tensor, second: np.ndarray | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and standard deviation of each column, float64 [M] each.
+
+    A constant column carries nothing: its root mean square stands for the deviation that it
+    lacks, or 1 if it is zero. The bound is relative, so that the unit of a column does not
+    matter.
+
+    Args:
+      count: rows, at least 1.
+      first: sums of the rows, float64 [M].
+      second: sums of their squares, float64 [M].
+    """
+    mean = first / count
+    square = second / count
+    std = tf.sqrt(tf.maximum(square - mean**2, 0.0))
+    size = tf.sqrt(square)
+    return mean, tf.where(std > 1e-6 * size, std, tf.where(size > 0, size, 1.0))
 
 
 def _live(episodes: types.Episodes) -> tf.Tensor:

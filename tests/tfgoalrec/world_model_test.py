@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras
 
 from tests.tfgoalrec import small
-from tfgoalrec import world_model
+from tfgoalrec import streams, world_model
 from tfrec import types
 
 HEADS = ("bilinear", "mlp")
@@ -60,7 +60,7 @@ def test_the_mlp_head_scores_chunks_as_one(monkeypatch):
     code, goal = encoded(model)
     whole = model.scores(code, goal).numpy()
     for chunk in (1, 4, 5, 6):  # 6 items: some chunks are cut off by the end
-        monkeypatch.setattr(world_model, "_CHUNK", chunk)
+        monkeypatch.setattr(streams, "_CHUNK", chunk)
         np.testing.assert_allclose(model.scores(code, goal), whole, atol=1e-6)
 
 

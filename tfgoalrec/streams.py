@@ -1,0 +1,269 @@
+"""GoalRec's world model without its inputs: M(s, a, g) = V(s, g) + A(s, g, a) (Figure 3).
+
+The goal network, the value and advantage streams, log sigma^2 and the losses. A subclass
+brings a state encoder and item vectors: `world_model` for the item ids of a log,
+`online_model` for the observations and item features of a live simulator.
+
+Two towers: the state and goal side is computed once for a request, the item side once
+for a catalogue. Two advantage heads:
+
+  mlp       the paper's: a fully connected network of [S, G, E(a)]
+  bilinear  A_j(s, g, a) = P_j(s, g) . E(a): then g . A = (sum_j g_j P_j) . E(a) is an
+            inner product of one query with an item vector, so that ranking a
+            catalogue is a maximum inner product search
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_recommenders as tfrs
+import tf_keras
+
+from tfgoalrec import losses
+from tfrec.options import Options, option
+
+_CHUNK = 1024  # items that the mlp head scores at once: bounds memory at B x 1024 x stream
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig(Options):
+    """Widths, advantage head and loss weights: the same wherever GoalRec learns."""
+
+    goal_units: int = option(32, "width of the goal vector G(g)", at_least=1)
+    stream: int = option(
+        128, "width of the hidden layer of the value and advantage streams", at_least=1
+    )
+    advantage: Literal["bilinear", "mlp"] = option("bilinear", "advantage head")
+    item_vector: int = option(16, "width of an item vector E(a)", at_least=1)
+    use_goal: bool = option(True, "False removes the goal input (a control of the label leak)")
+    hindsight_share: float = option(
+        0.3, "share of a batch relabelled with hindsight goals", at_least=0, at_most=1
+    )
+    value_weight: float = option(1.0, "weight of the auxiliary value loss", at_least=0)
+    log_variance_bound: float = option(
+        6.0, "log sigma^2 is kept within plus and minus this", above=0, at_most=40
+    )
+    dropout: float = option(
+        0.1, "dropout on the state vector inside the streams", at_least=0, below=1
+    )
+
+
+class Code(NamedTuple):
+    """The encoded state and goal of a request; computed once, then combined with each item.
+
+    Attributes:
+      joint: float [B, S + G], the state vector beside the goal vector.
+      history: what the state encoder returned, for the auxiliary loss of `world_model`.
+    """
+
+    joint: tf.Tensor
+    history: Any
+
+
+class MeasurementModel(tfrs.Model):
+    """Predicts the standardised measurements of a user's future under a goal.
+
+    Args:
+      config: widths, the advantage head and the loss weights.
+      size: int [J], columns of each measurement; M = their sum.
+      tower: the state encoder: observations to an object with `state`, float [B, S].
+      state: S.
+      item_input: width of the input of E(a).
+    """
+
+    config: StreamConfig
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        size: np.ndarray,
+        tower: Callable[[Any], Any],
+        state: int,
+        item_input: int,
+    ):
+        super().__init__(name="world_model")
+        dim = int(np.sum(size))
+        self.config, self.dim = config, dim
+        self.measurement_of = np.repeat(np.arange(len(size)), size)  # [M]
+        # The optimizer projects it onto its bounds after each update. A clip inside the loss
+        # would have no gradient beyond them, and the variable could not come back.
+        bound = config.log_variance_bound
+        self.log_variance = tf.Variable(
+            tf.zeros([len(size)]),
+            name="log_variance",
+            constraint=lambda value: tf.clip_by_value(value, -bound, bound),
+        )
+        self.bilinear = config.advantage == "bilinear"
+        self.item_effect: tf.Variable | None = None  # see `item_vectors` of a subclass
+        c, dense, leaky = config, tf_keras.layers.Dense, tf.nn.leaky_relu
+        self.tower = tower
+        joint = state + c.goal_units
+        self.goal_net = stack(dim, [dense(c.goal_units, activation=leaky) for _ in range(2)])
+        self.value_net = stack(joint, [dense(c.stream, activation=leaky), dense(dim)])
+        # E(a); its last element is 1 so that the bilinear head has a bias for each state.
+        self.item_net = stack(
+            item_input, [dense(c.item_vector, activation=leaky), dense(c.item_vector)]
+        )
+        if self.bilinear:
+            width = dim * (c.item_vector + 1)
+            self.projection = stack(joint, [dense(c.stream, activation=leaky), dense(width)])
+        else:
+            # The first layer of the network of [S, G, E], split into its two halves.
+            self.state_half = stack(joint, [dense(c.stream)])
+            self.item_half = stack(c.item_vector + 1, [dense(c.stream, use_bias=False)])
+            self.advantage_out = stack(c.stream, [dense(dim)])
+
+    def encode(
+        self, observation: Any, goal: tf.Tensor, dropout_seed: tf.Tensor | None = None
+    ) -> Code:
+        """The state and goal side of the model.
+
+        Args:
+          observation: s, what the state encoder takes, [B, ...].
+          goal: g, unit length, float [B, M].
+          dropout_seed: int32 [2] while training; None switches dropout off.
+        """
+        history = self.tower(observation)
+        goal = goal if self.config.use_goal else tf.zeros_like(goal)
+        state = history.state
+        if dropout_seed is not None and self.config.dropout:
+            state = tf.nn.experimental.stateless_dropout(
+                state, self.config.dropout, dropout_seed
+            )
+        return Code(tf.concat([state, apply(self.goal_net, goal)], axis=-1), history)
+
+    def value(self, code: Code) -> tf.Tensor:
+        """V(s, g), the mean of the measurements over the behaviour's actions, [B, M]."""
+        return apply(self.value_net, code.joint)
+
+    def encoded_items(self, features: tf.Tensor) -> tf.Tensor:
+        """E(a) and a 1, float [..., D + 1], from the inputs of items, float [..., F]."""
+        vector = apply(self.item_net, features)
+        return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
+
+    def learned_advantage(self, code: Code, vector: tf.Tensor) -> tf.Tensor:
+        """A(s, g, a) as it is learned, of actions given as item vectors.
+
+        Args:
+          code: of B requests.
+          vector: float [B, A, W], see `item_vectors`; they need not be items.
+
+        Returns:
+          float [B, A, M].
+        """
+        vector, own = self._parts(vector)
+        if self.bilinear:
+            return own + tf.einsum("bmd,bad->bam", self._projection(code), vector)
+        hidden = apply(self.state_half, code.joint)[:, None] + apply(self.item_half, vector)
+        return own + apply(self.advantage_out, tf.nn.leaky_relu(hidden))
+
+    def query(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
+        """The bilinear head's query: query . item vector = g . A(s, g, a), float [B, W]."""
+        weight = self._readout(code, goal)  # [B, M]
+        query = tf.einsum("bm,bmd->bd", weight, self._projection(code))
+        return query if self.item_effect is None else tf.concat([query, weight], axis=-1)
+
+    def scores_of(self, code: Code, goal: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+        """Q(s, a, g) = g . M(s, a, g) of items (GoalRec eqs 7-8).
+
+        Args:
+          code: of B requests.
+          goal: g, float [B, M].
+          vectors: of the items, float [A, W] where all requests choose from the same, or
+            float [B, A, W].
+
+        Returns:
+          float [B, A].
+        """
+        base = tf.einsum("bm,bm->b", goal, self.value(code))[:, None]
+        alike = vectors.shape.rank == 2
+        if self.bilinear:
+            query = self.query(code, goal)  # [B, W]
+            if alike:
+                return base + tf.matmul(query, vectors, transpose_b=True)
+            return base + tf.einsum("bw,baw->ba", query, vectors)
+        # g . A is linear in the last layer: fold the goal into it, one column for each user.
+        last = self.advantage_out[-1]
+        weight = self._readout(code, goal)
+        readout = tf.matmul(weight, last.kernel, transpose_b=True)  # [B, stream]
+        bias = tf.linalg.matvec(weight, last.bias)[:, None]  # [B, 1]
+        state = apply(self.state_half, code.joint)  # [B, stream]
+        vector, own = self._parts(vectors)
+        items = apply(self.item_half, vector)  # [A, stream] or [B, A, stream]
+        items = items[None] if alike else items
+        parts = []
+        for start in range(0, vectors.shape[-2], _CHUNK):
+            hidden = tf.nn.leaky_relu(state[:, None] + items[:, start : start + _CHUNK])
+            parts.append(tf.einsum("bah,bh->ba", hidden, readout))
+        scores = base + bias + tf.concat(parts, axis=1)
+        if self.item_effect is None:
+            return scores
+        if alike:
+            return scores + weight @ tf.transpose(own)
+        return scores + tf.einsum("bm,bam->ba", weight, own)
+
+    def regression(
+        self, code: Code, vector: tf.Tensor, target: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Eq 9 and the value loss, weighed together.
+
+        Args:
+          code: of B steps of experience.
+          vector: of the items that were shown, float [B, k, W]. The advantage of a slate is
+            the sum over its items.
+          target: m, standardised, float [B, M].
+
+        Returns:
+          The loss, and its parts.
+        """
+        config, of = self.config, self.measurement_of
+        value = self.value(code)  # [B, M]
+        advantage = tf.reduce_sum(self.learned_advantage(code, vector), axis=1)  # [B, M]
+        # V is held still here: A explains only what the state and goal do not.
+        prediction = tf.stop_gradient(value) + advantage
+        log_variance = tf.convert_to_tensor(self.log_variance)
+        model_loss = losses.measurement_loss(prediction, target, log_variance, of)
+        value_loss = losses.value_loss(value, target, log_variance, of)
+        squared = tf.math.squared_difference(prediction, target)
+        return model_loss + config.value_weight * value_loss, {
+            "model_loss": model_loss,
+            "value_loss": value_loss,
+            "error": tf.reduce_mean(losses.per_measurement(squared, of), axis=0),  # [J]
+            "sigma": tf.exp(0.5 * log_variance),  # [J]
+            "value": tf.reduce_mean(value, axis=0),  # [M]
+            "advantage": tf.reduce_mean(advantage, axis=0),  # [M]
+            "advantage_size": tf.math.reduce_std(advantage, axis=0),  # [M]
+        }
+
+    def _readout(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
+        """Weights w with w . learned advantage = goal . advantage, float [B, M]."""
+        return goal
+
+    def _parts(self, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """E(a) with its 1, float [..., D + 1], and the item's own advantage, [..., M] or 0."""
+        width = self.config.item_vector + 1
+        own = 0.0 if self.item_effect is None else vector[..., width:]
+        return vector[..., :width], own
+
+    def _projection(self, code: Code) -> tf.Tensor:
+        """P(s, g), float [B, M, D + 1]."""
+        flat = apply(self.projection, code.joint)
+        return tf.reshape(flat, [-1, self.dim, self.config.item_vector + 1])  # [B, M, D + 1]
+
+
+def stack(input_size: int, layers: list) -> list:
+    """Builds dense layers one on another, so that every variable exists from the start."""
+    for layer in layers:
+        layer.build([None, input_size])
+        input_size = layer.units
+    return layers
+
+
+def apply(layers: list, x: tf.Tensor) -> tf.Tensor:
+    """The layers of a `stack`, one after another."""
+    for layer in layers:
+        x = layer(x)
+    return x
