@@ -179,6 +179,7 @@ def constant(simulator: virtualtb.VirtualTaobao) -> Policy:
 
 
 _IMRL = "tfimrl.imrl_method"
+_GOALREC = "tfgoalrec.online"
 
 
 class _Known(NamedTuple):
@@ -219,6 +220,7 @@ METHODS: dict[str, _Known] = {
     "imrl_e_learned": _imrl(
         "IMRL-E, learned graph", exploration="entropy", augmentation="learned"
     ),
+    "goalrec": _Known("GoalRec", _GOALREC, "OnlineGoalRec"),
     "sac": _baseline("SAC (TF-Agents)", "sac"),
     "td3": _baseline("TD3", "td3"),
     "ddpg": _baseline("DDPG", "ddpg"),
@@ -304,19 +306,44 @@ _FITTED: dict[str, dict[str, Any]] = {
         "choice_model": False,  # a slate is one item
     },
 }
-# What a family of methods needs otherwise: its critics judge products by their number, as a
-# shrunk linear function of the user for each. One with hidden layers finds which products are
-# good for all, and takes the noise of a click in fifty for what users differ in.
-_FITTED_IMRL: dict[str, dict[str, Any]] = {
-    "recogym": {
-        "vectors": "viewers",
-        "vector_width": 16,
-        "critic": "bilinear",
-        "critic_decay": 0.0004,
-        "refined": 10,
-        "batch": 1024,
-        "update_factor": 2,
-    }
+# Numbers that differ for the methods of a module.
+_FITTED_MODULE: dict[str, dict[str, dict[str, Any]]] = {
+    # IMRL's critics judge products by their number, as a shrunk linear function of the user for
+    # each. One with hidden layers finds which products are good for all, and takes the noise of
+    # a click in fifty for what users differ in.
+    _IMRL: {
+        "recogym": {
+            "vectors": "viewers",
+            "vector_width": 16,
+            "critic": "bilinear",
+            "critic_decay": 0.0004,
+            "refined": 10,
+            "batch": 1024,
+            "update_factor": 2,
+        }
+    },
+    _GOALREC: {
+        # Wide advantage streams learn the noise of the sums, which is far larger than what one
+        # document changes in them.
+        "recsim": {
+            "horizon": 200,  # steps; longer than nearly all sessions
+            "learning_rate": 2e-3,
+            "tau": 0.003,
+            "stream": 16,
+            "item_vector": 2,
+            "goal_units": 4,
+            "replay_size": 700_000,
+        },
+        "recogym": {
+            "horizon": 4,
+            "tau": 0.003,
+            "stream": 16,
+            "item_vector": 4,
+            "goal_units": 4,
+            "dropout": 0.0,
+        },
+        "users": {"horizon": 16, "tau": 0.01},
+    },
 }
 # What tuning chooses from, of the fields that a method has.
 _SPACE: dict[str, tuple] = {
@@ -358,8 +385,7 @@ def config_class(method: str, simulator_name: str) -> type[Any]:
     plain = _module(known).CONFIG
     fields = {field.name for field in dataclasses.fields(plain)}
     numbers = dict(_FITTED[simulator_name])
-    if known.module == _IMRL:
-        numbers |= _FITTED_IMRL.get(simulator_name, {})
+    numbers |= _FITTED_MODULE.get(known.module, {}).get(simulator_name, {})
     fitted = {
         name: value
         for name, value in numbers.items()

@@ -33,7 +33,7 @@ _LIVE_SIZES = {
     "width": 4, "units": 4, "history": 3, "neighbours": 3, "pieces": 2, "pool": 16,
     "pairs": 32, "copies": 8, "mask_units": 16, "mask_heads": 1, "mask_batch": 8,
     "mask_updates": 2, "mask_warm_up": 1, "vector_width": 3, "vector_sessions": 20,
-    "update_factor": 1, "threshold_start": 1e-3, "threshold_max": 1e-3,
+    "update_factor": 1, "horizon": 4, "threshold_start": 1e-3, "threshold_max": 1e-3,
 }  # fmt: skip
 _PLAY = online_learner.OnlineConfig(
     sessions=6, stretch=8, updates=3, warm_up=40, total_units=8, test_every=8, test_sessions=4

@@ -38,7 +38,7 @@ UNITS = 2  # before the checkpoint, and as many after it
 SEED, OTHER_SEED = 3, 4
 
 # Methods that recommend items have no form for VirtualTB's continuous action, and say so.
-REFUSED = [("slateq", "virtualtb"), ("deers", "virtualtb"), ("tpgr", "virtualtb")]
+REFUSED = [(name, "virtualtb") for name in ("goalrec", "slateq", "deers", "tpgr")]
 # One of each family: its code for updates, replay and seeds is the others' as well.
 OFTEN = ("goalrec", "rainbow", "imrl", "slateq", "reinforce")
 # Configurations of IMRL that no registered method has, with parts of their own.
@@ -66,6 +66,7 @@ BESIDE_UPDATES = (
     "_state", "_user", "_begun", "steps", "sessions", "unit",  # play
     "seen",  # what augmentation reports of a rollout
     "together",  # KGRL's counts of items that go together, from play
+    "measurements",  # GoalRec's running mean and standard deviation, from play
 )  # fmt: skip
 
 
@@ -441,7 +442,7 @@ def _stored_reward(learner):
     if hasattr(replay, "sessions"):
         return replay.sessions.label
     if hasattr(replay, "columns"):
-        return replay.columns["reward"]
+        return replay.columns["measurement" if "measurement" in replay.columns else "reward"]
     return replay.label if hasattr(replay, "label") else replay.reward
 
 

@@ -21,6 +21,8 @@ class Turn(NamedTuple):
       seed: int32 [2], for stochastic policies.
       blocked: bool [B, m], candidates that were shown in this session and may not be shown
         again; None where items may repeat.
+      user: int32 [B], the number of each session, for policies that keep something for a
+        whole session; None where sessions are not numbered.
     """
 
     observation: tf.Tensor
@@ -28,6 +30,7 @@ class Turn(NamedTuple):
     state: contract.State
     seed: tf.Tensor
     blocked: tf.Tensor | None = None
+    user: tf.Tensor | None = None
 
 
 _WAITING = 8  # where an eighth of the places wait, new sessions begin in them

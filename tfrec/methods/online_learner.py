@@ -130,8 +130,7 @@ class OnlineLearner(tf.Module):
             seeds = tf.random.experimental.stateless_split(
                 tf.random.experimental.stateless_fold_in(seed, t), 3
             )
-            row, outcome = self._step(state, seeds)
-            row["user"] = user
+            row, outcome = self._step(state, user, seeds)
             shapes.update({name: value.shape for name, value in row.items()})
             done = tf.cast(outcome.done, tf.int32)
             # Sessions that begin now take the next numbers, in the order of their columns.
@@ -163,11 +162,11 @@ class OnlineLearner(tf.Module):
         return Stretch(**(nothing | columns)), shown
 
     def _step(
-        self, state: contract.State, seeds: tf.Tensor
+        self, state: contract.State, user: tf.Tensor, seeds: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], contract.Outcome]:
-        """One step of every session: a row of the stretch, but for whose it is."""
+        """One step of every session: a row of the stretch."""
         simulator = self._simulator
-        turn = playing.turn_of(simulator, state, seeds[0])
+        turn = playing.turn_of(simulator, state, seeds[0])._replace(user=user)
         choice = self.method.explore(turn)
         outcome = simulator.step(state, choice.action, seeds[1])
         done = outcome.done
@@ -182,6 +181,7 @@ class OnlineLearner(tf.Module):
                 done[:, None], turn.observation, simulator.observation(outcome.state)
             ),
             "done": done,
+            "user": user,
         }
         if "candidates" in self._rows():
             following = simulator.candidates(outcome.state)

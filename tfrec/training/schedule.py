@@ -55,6 +55,19 @@ def annealed(first: float, final: float, progress: tf.Tensor) -> tf.Tensor:
     return first * (final + (1.0 - final) * left)
 
 
+def linear(first: float, last: float, share: float, progress: tf.Tensor) -> tf.Tensor:
+    """A number that changes linearly over a share of the run, then stays. Graph code.
+
+    Args:
+      first: at the beginning.
+      last: once `share` of the run is over.
+      share: 0..1; with 0 the number is `last` from the beginning.
+      progress: float scalar, share of the run that is over.
+    """
+    done = tf.minimum(progress / share, 1.0) if share else tf.ones_like(progress)
+    return first + done * (last - first)
+
+
 def repeat(
     update: Callable[..., tuple[dict[str, tf.Tensor], tf.Tensor, Any]],
     times: tf.Tensor,

@@ -18,8 +18,8 @@ from tfrec.training import finite, schedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BaselineConfig(Options):
-    """What all online baselines have in common; the same as IMRL's where IMRL has it."""
+class NetworkConfig(Options):
+    """Networks, learning rate and state of all online methods; the same as IMRL's."""
 
     hidden: tuple[int, ...] = option(
         (256, 256), "widths of the hidden layers", at_least=1, min_length=1
@@ -31,9 +31,6 @@ class BaselineConfig(Options):
         1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
     )
     discount: float = option(0.99, "worth of the next step's reward", at_least=0, at_most=1)
-    reward_scale: float = option(
-        1.0, "what rewards are multiplied by before they are learned", above=0
-    )
     # The state, the same for everybody, see `tfrec.methods.action_adapter.Face`.
     vectors: Vectors = option("own", VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors", at_least=1)
@@ -43,8 +40,17 @@ class BaselineConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReplayConfig(BaselineConfig):
-    """Of the methods that learn from a replay."""
+class BaselineConfig(NetworkConfig):
+    """Options common to the methods that learn a value or a policy of the reward itself."""
+
+    reward_scale: float = option(
+        1.0, "what rewards are multiplied by before they are learned", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UpdateConfig(Options):
+    """Updates from a replay."""
 
     batch: int = option(256, "steps in an update", at_least=1)
     update_factor: int = option(1, "updates for each that the run asks for", at_least=1)
@@ -52,6 +58,26 @@ class ReplayConfig(BaselineConfig):
     tau: float = option(
         0.005, "how far the slow networks move in an update, of the way", at_least=0, at_most=1
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplayConfig(BaselineConfig, UpdateConfig):
+    """Options of the baselines that learn from a replay."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EpsilonConfig(Options):
+    """Exploration: the share of random slates falls linearly, then stays."""
+
+    epsilon: float = option(1.0, "share of random slates at the start", at_least=0, at_most=1)
+    epsilon_end: float = option(0.05, "the same later", at_least=0, at_most=1)
+    epsilon_share: float = option(
+        0.3, "share of the run in which it falls", at_least=0, at_most=1
+    )
+
+    def random_share(self, progress: tf.Tensor) -> tf.Tensor:
+        """The share of random slates, where `progress` of the run is over."""
+        return schedule.linear(self.epsilon, self.epsilon_end, self.epsilon_share, progress)
 
 
 class Found(NamedTuple):
@@ -87,7 +113,7 @@ class Baseline(tf.Module, abc.ABC):
     note_size = 0
     extras: tuple[str, ...] = ()
 
-    def __init__(self, config: BaselineConfig, simulator: contract.Simulator, seed: int):
+    def __init__(self, config: NetworkConfig, simulator: contract.Simulator, seed: int):
         super().__init__(name=type(self).__name__.lower())
         self.config = config
         self.face = Face(

@@ -16,15 +16,10 @@ from tfrec.replay.ring import Ring
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ItemQConfig(base.ReplayConfig):
-    """Exploration: the share of random slates falls linearly, then stays."""
+class ItemQConfig(base.ReplayConfig, base.EpsilonConfig):
+    """Options common to SlateQ and DEERS."""
 
     width: int = option(32, "width of an item's encoded features", at_least=1)
-    epsilon: float = option(1.0, "share of random slates at the start", at_least=0, at_most=1)
-    epsilon_end: float = option(0.05, "the same later", at_least=0, at_most=1)
-    epsilon_share: float = option(
-        0.3, "share of the run in which it falls", at_least=0, at_most=1
-    )
 
 
 class ItemQ(base.Baseline):
@@ -78,9 +73,7 @@ class ItemQ(base.Baseline):
         return Choice(tf.where(tried, anything, greedy), base.no_note(batch))
 
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
-        config = self.config
-        fallen = tf.minimum(tf.math.divide_no_nan(progress, config.epsilon_share), 1.0)
-        self.epsilon.assign(config.epsilon + fallen * (config.epsilon_end - config.epsilon))
+        self.epsilon.assign(self.config.random_share(progress))
         rows = {
             "observation": stretch.observation,
             "next_observation": stretch.next_observation,

@@ -72,7 +72,7 @@ def played(simulator, method, seed, sessions=32, steps=6):
     columns = []
     for t in range(steps):
         of_turn, of_step, of_next = tf.unstack(seeds[1 + 3 * t : 4 + 3 * t])
-        turn = playing.turn_of(simulator, state, of_turn)
+        turn = playing.turn_of(simulator, state, of_turn)._replace(user=user)
         choice = method.explore(turn)
         outcome = simulator.step(state, choice.action, of_step)
         after = playing.turn_of(simulator, outcome.state, of_turn)

@@ -1,0 +1,288 @@
+"""GoalRec in live simulators that recommend items: RecSim's slates, RecoGym's products.
+
+A `tfrec.methods.online.Method`. These parts are the paper's (Wang et al., AAAI 2021): the world
+model of measurements M(s, a, g) = V(s, g) + A(s, g, a) (Figure 3, `streams`), its losses (eq 9
+and that of V), hindsight goals, exploration by random goals that are kept for a session, and
+Q(s, a, g) = g . M(s, a, g) (eqs 7-8). The paper has neither slates nor these simulators, so
+these parts are ours:
+
+- **The state encoder** is a perceptron over the simulator's observation, and E(a) reads the
+  features of an item.
+- **Measurements** are sums over the next `horizon` steps of the session, this one included,
+  discounted by `discount` a step. Goals weigh disjoint windows: with `reward@0` and
+  `reward@1..` at weight 1 each, the goal is the discounted reward.
+- **Slates**: M(s, slate, g) = V(s, g) + sum over the slate's items of A(s, g, a). The k items
+  of the highest g . A are then the best slate. With k = 1 it is GoalRec itself.
+- **Standardisation** by the running mean and standard deviation of all measured steps.
+- **Goals of a batch**: a share of the rows has hindsight goals. Of the others, a share has the
+  target goal, whatever goal they were played under, and the rest the goal of their session.
+- **Random items** at a share of the steps, drawn from the best share of the candidates.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tfgoalrec import acting, goals, relabel, streams
+from tfgoalrec.learner import Batch
+from tfgoalrec.measurements import MeasurementVector
+from tfgoalrec.online_measurements import FEEDBACK, MeasuredReplay
+from tfgoalrec.online_model import FeatureModel
+from tfrec import names
+from tfrec.baselines.online import base, items
+from tfrec.environments import contract
+from tfrec.environments.playing import Policy, Turn
+from tfrec.methods.online import Choice, Stretch
+from tfrec.ops import selection
+from tfrec.options import option
+from tfrec.training import schedule
+
+_RANDOM_GOALS = 4096  # sessions whose numbers are this far apart share their random goal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnlineGoalRecConfig(
+    base.NetworkConfig, base.UpdateConfig, base.EpsilonConfig, streams.StreamConfig
+):
+    """GoalRec's options in a live simulator."""
+
+    measurements: tuple[str, ...] = option(
+        ("click@0", "click@1..", "reward@0", "reward@1..", "step@1..", "exit@0"),
+        "measurements: sums of click, reward, step or exit over windows of steps",
+        distinct=True,
+        min_length=1,
+    )
+    goals: tuple[str, ...] = option(
+        (
+            "reward = 1*reward@0 + 1*reward@1..",
+            "clicks = 1*click@0 + 1*click@1..",
+            "steps = 1*step@1..",
+        ),
+        "named goals as weights in raw units; the first is the target goal",
+        distinct=True,
+        min_length=1,
+    )
+    horizon: int = option(
+        32, "steps that a measurement looks ahead, this one included", at_least=1
+    )
+    # Lower than the catalogue's: the target of a hindsight goal is nearly its own prediction.
+    hindsight_share: float = option(
+        0.1, "share of a batch relabelled with hindsight goals", at_least=0, at_most=1
+    )
+    final_rate: float = option(
+        0.02, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+    )
+    target_share: float = option(
+        0.9,
+        "share of the rows without a hindsight goal that learn under the target goal",
+        at_least=0,
+        at_most=1,
+    )
+    goal_epsilon: float = option(
+        0.5, "share of sessions with a random goal at the start", at_least=0, at_most=1
+    )
+    goal_epsilon_end: float = option(
+        0.3, "share of the run in which it falls to 0", at_least=0, at_most=1
+    )
+    action_pool: float = option(
+        1.0,
+        "share of the candidates, best first, that random slates are drawn from",
+        at_least=0,
+        at_most=1,
+    )
+
+
+CONFIG = OnlineGoalRecConfig
+
+
+class OnlineGoalRec(base.Baseline):
+    """GoalRec that learns by playing; arguments as in `base.Baseline`.
+
+    Attributes:
+      measurements: their columns, and the running mean and standard deviation.
+      named_goals: name -> worth of one raw unit of each column, float32 [M]; the first is the
+        target goal.
+      world_model: what learns.
+      averaged: the average of its weights over updates (`tau`), which acts.
+      replay: measured steps.
+
+    Raises:
+      ValueError: if the simulator asks for a continuous action, or a measurement or a goal
+        cannot be read.
+    """
+
+    config: OnlineGoalRecConfig
+    extras = ("model_loss", "value_loss")
+
+    def __init__(self, config: OnlineGoalRecConfig, simulator: contract.Simulator, seed: int):
+        base.require_items("GoalRec", simulator)
+        super().__init__(config, simulator, seed)
+        self.measurements = MeasurementVector(config.measurements, FEEDBACK, 0)
+        self.named_goals = named_goals(config.goals, self.measurements)
+        self._target = next(iter(self.named_goals.values()))
+        self.note_size = self.measurements.dim
+        columns = {
+            "observation": tf.TensorSpec([self.observation_size], tf.float32),
+            "goal": tf.TensorSpec([self.measurements.dim], tf.float32),
+            "item": tf.TensorSpec([self.slate_size, simulator.action_size], tf.float32),
+        }
+        if self.catalogue is not None:
+            columns["item"] = tf.TensorSpec([self.slate_size], tf.int32)
+        self.replay = MeasuredReplay(
+            config.replay_size, config.horizon, config.discount, self.measurements, columns
+        )
+        sizes = (self.measurements.size, self.observation_size, config.hidden)
+        self.world_model = FeatureModel(config, *sizes, simulator.action_size)
+        self.averaged = FeatureModel(config, *sizes, simulator.action_size)
+        self._follow(1.0)
+        # Goals and coins of sessions, by their number.
+        seeds = self.generator.make_seeds(2)  # [2, 2]
+        first, second = tf.unstack(tf.cast(seeds, tf.int32), axis=1)
+        drawn = goals.random(self.measurements, _RANDOM_GOALS, first)
+        coins = tf.random.stateless_uniform([_RANDOM_GOALS], second)
+        self.random_goals = tf.Variable(drawn, trainable=False, name="random_goals")
+        self.coins = tf.Variable(coins, trainable=False, name="coins")
+        self.epsilon = tf.Variable(config.epsilon, trainable=False, name="epsilon")
+        self.goal_epsilon = tf.Variable(
+            config.goal_epsilon, trainable=False, name="goal_epsilon"
+        )
+        self.set_parts(model=self.world_model.trainable_variables)
+
+    def goal(self, worth: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """A unit goal in standardised units, from the worth of raw units, float [M]."""
+        return goals.normalise(tf.cast(worth, tf.float32) * self.measurements.std)
+
+    def greedy(self, turn: Turn) -> tf.Tensor:
+        """The best slate for the target goal; see `tfrec.methods.online.Method`."""
+        return self._best(turn, self._target)
+
+    def greedy_for(self, goal: str | Mapping[str, float]) -> Policy:
+        """The policy of another goal than the target goal.
+
+        Args:
+          goal: one of `named_goals`, or the worth of one raw unit of each measurement.
+
+        Raises:
+          ValueError: if there is no such goal or measurement.
+        """
+        if isinstance(goal, str):
+            if goal not in self.named_goals:
+                raise ValueError(f"no goal {goal!r}; there are {', '.join(self.named_goals)}")
+            worth = self.named_goals[goal]
+        else:
+            goals.named(self.measurements, goal)  # it weighs something
+            worth = goals.raw(self.measurements, goal)
+        return lambda turn: self._best(turn, worth)
+
+    def explore(self, turn: Turn) -> Choice:
+        """The best slate for the session's goal, at a share of the steps a random one."""
+        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+        goal = self.session_goal(turn)
+        scores = self._scores(turn, goal)  # [B, m]
+        many = scores.shape[1]
+        pool = max(self.slate_size, round(self.config.action_pool * many))
+        edge = acting.pool_edge(scores, turn.blocked, pool)
+        noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
+        drawn = tf.where(scores >= edge, noise, noise - 1.0)
+        tried = tf.random.stateless_uniform([tf.shape(scores)[0], 1], seeds[1]) < self.epsilon
+        ranks = tf.where(tried, drawn, scores)
+        return Choice(selection.best_slate(ranks, self.slate_size, turn.blocked), goal)
+
+    def session_goal(self, turn: Turn) -> tf.Tensor:
+        """The goals that sessions are played under while it learns, float [B, M].
+
+        A session keeps its random goal; once the share of random goals has fallen below its
+        coin, it goes on under the target goal. Sessions without a number take their row's.
+        """
+        batch = tf.shape(turn.observation)[0]
+        user = tf.range(batch) if turn.user is None else turn.user
+        number = tf.math.floormod(user, _RANDOM_GOALS)
+        random = tf.gather(self.coins, number) < self.goal_epsilon  # [B]
+        drawn = tf.gather(self.random_goals, number)  # [B, M]
+        return tf.where(random[:, None], drawn, self.goal(self._target))
+
+    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+        config = self.config
+        self.epsilon.assign(config.random_share(progress))
+        fallen = schedule.linear(config.goal_epsilon, 0.0, config.goal_epsilon_end, progress)
+        self.goal_epsilon.assign(fallen)
+        seen = self.face.sees(base.flat(stretch.observation))
+        shape = tf.concat([tf.shape(stretch.reward), [self.observation_size]], axis=0)
+        shown = stretch.action
+        if self.catalogue is None:
+            shown = tf.gather(stretch.candidates, stretch.action, batch_dims=2)  # [T, B, k, D]
+        columns = {
+            "observation": tf.reshape(seen, shape),  # [T, B, O]
+            "goal": stretch.note,
+            "item": shown,
+        }
+        self.replay.add(columns, stretch.clicks, stretch.reward, stretch.done, stretch.user)
+
+    def planned(self, updates: tf.Tensor) -> tf.Tensor:
+        """None until a step was measured."""
+        return tf.where(self.replay.ring.added > 0, super().planned(updates), 0)
+
+    def sample(self, number: tf.Tensor) -> Batch:
+        """Rows of the replay under the goals that they learn under."""
+        del number  # every update is alike
+        rows = self.replay.ring.sample(self.config.batch, self.draw())
+        coin = tf.random.stateless_uniform([self.config.batch, 1], self.draw())
+        target = self.goal(self._target)
+        transition = relabel.Transition(
+            observation=rows["observation"],
+            item=rows["item"],
+            measurement=self.measurements.standardise(rows["measurement"]),
+            outcome=self.measurements.standardise(rows["outcome"]),
+            goal=tf.where(coin < self.config.target_share, target, rows["goal"]),
+        )
+        transition = relabel.relabel(transition, self.config.hindsight_share, self.draw())
+        return Batch(transition, self.draw())
+
+    def gradients(self, batch: Batch) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+        rows, seed = batch
+        shown = rows.item  # [B, k, D]
+        if self.catalogue is not None:
+            shown = tf.gather(self.catalogue, rows.item)
+        with tf.GradientTape() as tape:
+            loss, report = self.world_model.loss_of(
+                rows.observation, rows.goal, shown, rows.measurement, seed
+            )
+        return {"model": base.found(tape, loss, self._parts()["model"])}, report
+
+    def after_update(self) -> None:
+        self._follow(self.config.tau)
+
+    def _follow(self, tau: float) -> None:
+        base.follow(self.averaged.variables, self.world_model.variables, tau)
+
+    def _best(self, turn: Turn, worth: np.ndarray) -> tf.Tensor:
+        goal = self.goal(worth)
+        batch = tf.shape(turn.observation)[0]
+        goal = tf.broadcast_to(goal, [batch, self.measurements.dim])
+        return selection.best_slate(self._scores(turn, goal), self.slate_size, turn.blocked)
+
+    def _scores(self, turn: Turn, goal: tf.Tensor) -> tf.Tensor:
+        """Q(s, a, g) of the candidates, float [B, m]."""
+        seen = self.face.sees(turn.observation)
+        return self.averaged.scores(seen, goal, items.offered(turn, self.catalogue))
+
+
+def named_goals(
+    texts: tuple[str, ...], measurements: MeasurementVector
+) -> dict[str, np.ndarray]:
+    """Goals as the worth of one raw unit of each column, by name.
+
+    Args:
+      texts: e.g. `clicks = 1*click@0 + 0.5*click@1..`.
+      measurements: gives the columns.
+
+    Raises:
+      ValueError: if a goal cannot be read, weighs nothing, or weighs what is not measured.
+    """
+    parsed = [goals.parse(text) for text in texts]
+    names.check_distinct("goal", (name for name, _ in parsed))
+    for _, weights in parsed:
+        goals.named(measurements, weights)  # it weighs something
+    return {name: goals.raw(measurements, weights) for name, weights in parsed}
