@@ -10,6 +10,7 @@ import tf_keras
 from tests.tfrec.baselines.online import toy
 from tfgoalrec import losses, online, online_model, relabel
 from tfrec.environments import playing
+from tfrec.ops import selection
 from tfrec.training import checkpoint
 
 SMALL = {
@@ -50,7 +51,7 @@ def inputs(batch=7, items=6):
 def test_the_best_items_are_the_best_slate_of_all(head):
     built = model(head)
     observation, goal, features = inputs()
-    top = playing.best(built.scores(observation, goal, features), 2).numpy()
+    top = selection.best_slate(built.scores(observation, goal, features), 2).numpy()
     code = built.encode(observation, goal)
     value = built.value(code).numpy()  # [B, M]
     pairs = list(itertools.combinations(range(6), 2))
@@ -146,7 +147,7 @@ def test_a_goal_weighs_raw_units_by_their_deviation():
 
 def test_a_session_keeps_its_goal_and_the_share_of_random_goals_falls():
     simulator = toy.Toy("changing", 2)
-    learner = made(simulator, goal_epsilon_end=0.5)
+    learner = made(simulator, goal_epsilon=1.0, goal_epsilon_end=0.5)
     stretch = observed(learner, simulator, steps=6)
     session, goal = stretch.user.numpy(), stretch.note.numpy()
     for number in np.unique(session):
@@ -179,6 +180,7 @@ def test_random_slates_come_from_the_best_candidates():
     np.testing.assert_array_equal(learner.explore(turn).action[:, 0], scores.argmax(axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "slate"), [("catalogue", 1), ("changing", 2)])
 def test_it_finds_what_the_user_wants(kind, slate):
     simulator = toy.Toy(kind, slate)
