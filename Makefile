@@ -2,6 +2,7 @@
 # make test    the whole test suite
 # make lint    ruff and mypy
 # make build   BUILD files that match the sources
+# make docs    the documentation site, in docs/site
 # make setup   .venv alone, from the locked requirements.txt
 # make clean   removes .venv, runs/demo and caches
 #
@@ -21,7 +22,7 @@ WORKERS ?= 2
 MARKS ?= not exhaustive
 PYTHON ?=
 
-.PHONY: help setup demo test lint build clean
+.PHONY: help setup demo test lint build docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -44,8 +45,12 @@ lint: $(VENV)/.setup-dev
 build: $(VENV)/.setup-dev
 	$(RUN) tests/fix_build.py
 
+# The site's tools get an environment of their own: they read the sources and import none.
+docs: .venv-docs/.setup
+	.venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs docs/site
+
 clean:
-	rm -rf $(VENV) runs/demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-docs docs/site docs/reference runs/demo .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each candidate is run, not only looked up: a version manager's shim can be on the path
@@ -63,6 +68,11 @@ $(VENV)/.setup: requirements.txt
 	echo "Making $(VENV) with $$("$$found" --version) ($$found)"; \
 	"$$found" -m venv --clear $(VENV)
 	$(PIP) -r requirements.txt
+	@touch $@
+
+.venv-docs/.setup: $(VENV)/.setup requirements-docs.txt
+	$(RUN) -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check install --no-deps -r requirements-docs.txt
 	@touch $@
 
 $(VENV)/.setup-dev: $(VENV)/.setup requirements-dev.txt

@@ -174,9 +174,8 @@ class ServingModel:
         """What is expected to follow each candidate under a goal.
 
         Returns:
-          measurements: float32 [B, A, M], raw units. An unknown item gets V alone, the
-            average over items.
-          known: bool [B, A].
+          `measurements`, float32 [B, A, M], raw units, where an unknown item gets V alone, the
+          average over items; and `known`, bool [B, A].
         """
         observation = self._decoder.observation(history_item, history_feedback, step)
         goal = self._decoder.goal(goal, goal_name, tf.shape(history_item)[0])

@@ -133,10 +133,9 @@ class PolicyModel:
           candidates: float32 [B, m, D], item vectors, finite.
 
         Returns:
-          action: float32 [B, D].
-          position: int32 [B, m], places in `candidates`, best first; of equal ones the
-            first.
-          score: float32 [B, m], inner products, in the order of `position`.
+          `action`, float32 [B, D]; `position`, int32 [B, m], places in `candidates`, best
+          first, of equal ones the first; and `score`, float32 [B, m], inner products, in the
+          order of `position`.
         """
         width = self.action.shape[0]
         shape = tf.shape(candidates)
