@@ -334,6 +334,7 @@ _FITTED_MODULE: dict[str, dict[str, dict[str, Any]]] = {
             "goal_units": 4,
             "replay_size": 700_000,
         },
+        # Most products are poor: tries of the best tenth tell which of them is best.
         "recogym": {
             "horizon": 4,
             "tau": 0.003,
@@ -341,6 +342,8 @@ _FITTED_MODULE: dict[str, dict[str, dict[str, Any]]] = {
             "item_vector": 4,
             "goal_units": 4,
             "dropout": 0.0,
+            "epsilon_end": 0.2,
+            "action_pool": 0.1,
         },
         "users": {"horizon": 16, "tau": 0.01},
     },

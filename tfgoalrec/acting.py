@@ -54,7 +54,9 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
     return policy
 
 
-def pool_edge(scores: tf.Tensor, blocked: tf.Tensor | None, size: int) -> tf.Tensor:
+def pool_edge(
+    scores: tf.Tensor, blocked: tf.Tensor | None, size: float | tf.Tensor
+) -> tf.Tensor:
     """A score that `size` of the items that are not blocked reach, float [B, 1].
 
     Found by halving the range of the scores, which is several times as fast as to sort out the

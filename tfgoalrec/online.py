@@ -88,7 +88,8 @@ class OnlineGoalRecConfig(
     )
     action_pool: float = option(
         1.0,
-        "share of the candidates, best first, that random slates are drawn from",
+        "share of the candidates, best first, that random slates are drawn from once the share "
+        "of random slates has fallen; all at the start",
         at_least=0,
         at_most=1,
     )
@@ -145,6 +146,7 @@ class OnlineGoalRec(base.Baseline):
         self.random_goals = tf.Variable(drawn, trainable=False, name="random_goals")
         self.coins = tf.Variable(coins, trainable=False, name="coins")
         self.epsilon = tf.Variable(config.epsilon, trainable=False, name="epsilon")
+        self.pool = tf.Variable(1.0, trainable=False, name="pool")
         self.goal_epsilon = tf.Variable(
             config.goal_epsilon, trainable=False, name="goal_epsilon"
         )
@@ -181,9 +183,9 @@ class OnlineGoalRec(base.Baseline):
         seeds = tf.random.experimental.stateless_split(turn.seed, 2)
         goal = self.session_goal(turn)
         scores = self._scores(turn, goal)  # [B, m]
-        many = scores.shape[1]
-        pool = max(self.slate_size, round(self.config.action_pool * many))
-        edge = acting.pool_edge(scores, turn.blocked, pool)
+        many = tf.cast(tf.shape(scores)[1], tf.float32)
+        size = tf.maximum(tf.round(self.pool * many), float(self.slate_size))
+        edge = acting.pool_edge(scores, turn.blocked, size)
         noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
         drawn = tf.where(scores >= edge, noise, noise - 1.0)
         tried = tf.random.stateless_uniform([tf.shape(scores)[0], 1], seeds[1]) < self.epsilon
@@ -206,6 +208,9 @@ class OnlineGoalRec(base.Baseline):
     def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
         config = self.config
         self.epsilon.assign(config.random_share(progress))
+        self.pool.assign(
+            schedule.linear(1.0, config.action_pool, config.epsilon_share, progress)
+        )
         fallen = schedule.linear(config.goal_epsilon, 0.0, config.goal_epsilon_end, progress)
         self.goal_epsilon.assign(fallen)
         seen = self.face.sees(base.flat(stretch.observation))

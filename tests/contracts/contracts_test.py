@@ -62,7 +62,7 @@ BESIDE_UPDATES = (
     "simulated",  # Dyna-Q's planned steps, added while the batch is drawn
     "drawn", "order",  # the place in a shuffled pass over the replay
     "learning_rate",  # set by the schedule at the start of a unit
-    "epsilon",  # exploration, by the schedule
+    "epsilon", "pool",  # exploration, by the schedule
     "_state", "_user", "_begun", "steps", "sessions", "unit",  # play
     "seen",  # what augmentation reports of a rollout
     "together",  # KGRL's counts of items that go together, from play

@@ -165,7 +165,12 @@ def test_a_session_keeps_its_goal_and_the_share_of_random_goals_falls():
 
 def test_random_slates_come_from_the_best_candidates():
     simulator = toy.Toy("changing", 1)
-    learner = made(simulator, action_pool=0.4, epsilon=1.0)  # 2 of 5
+    learner = made(simulator, action_pool=0.4, epsilon=1.0, epsilon_share=0.5)
+    stretch = observed(learner, simulator)
+    learner.observe(stretch, tf.constant(0.25))
+    assert float(learner.pool) == pytest.approx(0.7)
+    learner.observe(stretch, tf.constant(0.5))
+    learner.epsilon.assign(1.0)  # every slate is random: of the best 2 of 5
     state = simulator.reset(500, tf.constant([5, 6]))
     features = tf.random.stateless_normal([500, 5, 4], [1, 2])  # no two alike
     turn = playing.turn_of(simulator, state, tf.constant([1, 2]))
