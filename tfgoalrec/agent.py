@@ -13,6 +13,7 @@ from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import names, types
 from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.ops import target_networks
 from tfrec.replay.episodes import Rows
 from tfrec.training import finite
 
@@ -136,8 +137,9 @@ class GoalRecAgent(tf.Module):
         # Early on the average must forget its start quickly.
         count = tf.cast(self.updates, tf.float32)
         decay = tf.minimum(self.config.averaging, (1.0 + count) / (10.0 + count))
-        for average, variable in self._pairs():
-            average.assign_sub((1.0 - decay) * (average - variable))
+        target_networks.soft_update(
+            self.averaged.trainable_variables, self.world_model.trainable_variables, 1.0 - decay
+        )
 
     def _pairs(self):
         return zip(

@@ -35,7 +35,7 @@ from tfrec.baselines.online import base, items
 from tfrec.environments import contract
 from tfrec.environments.playing import Policy, Turn
 from tfrec.methods.online import Choice, Stretch
-from tfrec.ops import selection
+from tfrec.ops import selection, target_networks
 from tfrec.options import option
 from tfrec.training import schedule
 
@@ -137,7 +137,7 @@ class OnlineGoalRec(base.Baseline):
         sizes = (self.measurements.size, self.observation_size, config.hidden)
         self.world_model = FeatureModel(config, *sizes, simulator.action_size)
         self.averaged = FeatureModel(config, *sizes, simulator.action_size)
-        self._follow(1.0)
+        self._update_average(1.0)
         # Goals and coins of sessions, by their number.
         seeds = self.generator.make_seeds(2)  # [2, 2]
         first, second = tf.unstack(tf.cast(seeds, tf.int32), axis=1)
@@ -257,10 +257,10 @@ class OnlineGoalRec(base.Baseline):
         return {"model": base.found(tape, loss, self._parts()["model"])}, report
 
     def after_update(self) -> None:
-        self._follow(self.config.tau)
+        self._update_average(self.config.tau)
 
-    def _follow(self, tau: float) -> None:
-        base.follow(self.averaged.variables, self.world_model.variables, tau)
+    def _update_average(self, tau: float) -> None:
+        target_networks.soft_update(self.averaged.variables, self.world_model.variables, tau)
 
     def _best(self, turn: Turn, worth: np.ndarray) -> tf.Tensor:
         goal = self.goal(worth)

@@ -21,6 +21,7 @@ from tfimrl import empowerment, losses
 from tfimrl.config import ImrlConfig
 from tfimrl.showing import Parts, Showing
 from tfrec.nn import networks
+from tfrec.ops import target_networks
 from tfrec.replay.steps import Steps
 from tfrec.training import finite
 
@@ -149,7 +150,7 @@ class ImrlNetworks(tf.Module):
             self.log_temperature = tf.Variable(
                 np.log(config.initial_temperature), dtype=tf.float32, name="log_temperature"
             )
-        self.follow(1.0)
+        self.update_target(1.0)
 
     def parts(self) -> dict[str, list[tf.Variable]]:
         """The variables of each part that has a loss of its own."""
@@ -174,11 +175,9 @@ class ImrlNetworks(tf.Module):
         """Q_1(s, a) and Q_2(s, a), each float [B]; `judged` is a, or what it showed."""
         return [critic(observation, judged)[:, 0] for critic in self.critics]
 
-    def follow(self, tau: float) -> None:
+    def update_target(self, tau: float) -> None:
         """Moves psi' <- tau psi + (1 - tau) psi' (below eq 15)."""
-        pairs = zip(self.value.variables, self.slow_value.variables, strict=True)
-        for ours, slow in pairs:
-            slow.assign(slow + tau * (ours - slow))
+        target_networks.soft_update(self.slow_value.variables, self.value.variables, tau)
 
 
 class ImrlPolicy(tf_policy.TFPolicy):
@@ -555,7 +554,7 @@ class ImrlAgent(tf_agent.TFAgent):
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.networks.trained(), strict=True))
-        self.networks.follow(self.config.tau)
+        self.networks.update_target(self.config.tau)
 
 
 def _steps_spec(state_size: int, action_size: int) -> Steps:

@@ -34,7 +34,7 @@ from tfrec.baselines import learning, simulated_replay, window_user
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
 from tfrec.environments import session
-from tfrec.ops import q_targets, selection
+from tfrec.ops import q_targets, selection, target_networks
 from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
@@ -319,8 +319,11 @@ class DynaQLearner(learning.BaselineLearner):
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
         self.updates.assign_add(1)
-        for average, variable in self._pairs():
-            average.assign_sub((1.0 - self.config.averaging) * (average - variable))
+        target_networks.soft_update(
+            self.target.trainable_variables,
+            self.network.trainable_variables,
+            1.0 - self.config.averaging,
+        )
 
     def _pairs(self):
         return zip(

@@ -266,7 +266,7 @@ class Td3Learner(BaselineLearner):
         self.space = ItemSpace(vectors, spec.num_candidates)
         self.online = ActorCritic(config, spec, item_vectors, self.space)
         self.target = ActorCritic(config, spec, item_vectors, self.space)
-        self._follow(1.0)
+        self._update_targets(1.0)
         self.acting = self.online
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         adam = tf_keras.optimizers.Adam
@@ -427,13 +427,13 @@ class Td3Learner(BaselineLearner):
             self.actor_optimizer.apply_gradients(
                 zip(actor_gradients, self.actor_variables, strict=True)
             )
-            self._follow(self.config.tau)
+            self._update_targets(self.config.tau)
             return tf.constant(True)
 
         tf.cond(due, move_actor, lambda: tf.constant(False))
         self.updates.assign_add(1)
 
-    def _follow(self, tau: float) -> None:
+    def _update_targets(self, tau: float) -> None:
         """Moves the target's weights towards the learning ones."""
         common.soft_variables_update(
             self.online.trainable_variables, self.target.trainable_variables, tau

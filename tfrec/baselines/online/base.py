@@ -264,14 +264,6 @@ def found(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variabl
     return Found(loss, gradients)
 
 
-def follow(
-    slow: Sequence[tf.Variable], ours: Sequence[tf.Variable], tau: float | tf.Tensor
-) -> None:
-    """Moves each slow variable by tau of the way to ours."""
-    for behind, ahead in zip(slow, ours, strict=True):
-        behind.assign(behind + tau * (ahead - behind))
-
-
 def flat(x: tf.Tensor) -> tf.Tensor:
     """[T, B, ...] -> [T * B, ...]."""
     return tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], axis=0))

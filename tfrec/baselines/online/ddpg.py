@@ -13,6 +13,7 @@ from tf_agents.trajectories import time_step
 
 from tfrec.baselines.online import base, proto
 from tfrec.environments import contract
+from tfrec.ops import target_networks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,13 @@ class Ddpg(proto.Deterministic):
             critic=self.online_critic.trainable_variables,
             actor=self.online_actor.trainable_variables,
         )
-        self._follow(1.0)
+        self._update_targets(1.0)
 
-    def _follow(self, tau: float) -> None:
-        base.follow(self.slow_actor.variables, self.online_actor.variables, tau)
-        base.follow(self.slow_critic.variables, self.online_critic.variables, tau)
+    def _update_targets(self, tau: float) -> None:
+        target_networks.soft_update(self.slow_actor.variables, self.online_actor.variables, tau)
+        target_networks.soft_update(
+            self.slow_critic.variables, self.online_critic.variables, tau
+        )
 
     def losses(
         self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
@@ -65,4 +68,4 @@ class Ddpg(proto.Deterministic):
         return {"critic": critic, "actor": base.found(tape, loss, parts["actor"])}
 
     def after_update(self) -> None:
-        self._follow(self.config.tau)
+        self._update_targets(self.config.tau)

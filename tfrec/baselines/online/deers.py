@@ -23,7 +23,7 @@ import tf_keras
 
 from tfrec.baselines.online import base, item_q, items
 from tfrec.environments import contract
-from tfrec.ops import selection
+from tfrec.ops import selection, target_networks
 from tfrec.options import option
 
 
@@ -129,7 +129,7 @@ class Deers(item_q.ItemQ):
         self.values = PairwiseQ(self, columns, "values")
         self.slow = PairwiseQ(self, columns, "slow")
         self.set_parts(value=self.values.trainable_variables)
-        base.follow(self.slow.variables, self.values.variables, 1.0)
+        target_networks.soft_update(self.slow.variables, self.values.variables, 1.0)
 
     def _all(self, q: PairwiseQ, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         return q.of_item(q.state(self.face.sees(observation), observation), features)
@@ -153,4 +153,4 @@ class Deers(item_q.ItemQ):
         return {"value": base.found(tape, loss, self._parts()["value"])}, {}
 
     def after_update(self) -> None:
-        base.follow(self.slow.variables, self.values.variables, self.config.tau)
+        target_networks.soft_update(self.slow.variables, self.values.variables, self.config.tau)

@@ -28,7 +28,7 @@ from tfrec.environments import contract
 from tfrec.environments.playing import Turn
 from tfrec.methods.online import Choice, Stretch
 from tfrec.nn import networks
-from tfrec.ops import selection
+from tfrec.ops import selection, target_networks
 from tfrec.options import option
 from tfrec.replay.ring import Ring
 
@@ -176,11 +176,11 @@ class Kgrl(base.Baseline):
         if self.graph is not None:
             of_critic += self.graph.trainable_variables
         self.set_parts(critic=of_critic, actor=self.actor.trainable_variables)
-        self._follow(1.0)
+        self._update_targets(1.0)
 
-    def _follow(self, tau: float) -> None:
-        base.follow(self.slow_actor.variables, self.actor.variables, tau)
-        base.follow(self.slow_critic.variables, self.critic.variables, tau)
+    def _update_targets(self, tau: float) -> None:
+        target_networks.soft_update(self.slow_actor.variables, self.actor.variables, tau)
+        target_networks.soft_update(self.slow_critic.variables, self.critic.variables, tau)
 
     def point(self, actor: networks.Perceptron, state: tf.Tensor) -> tf.Tensor:
         """Where the actor points, float [B, width]."""
@@ -246,4 +246,4 @@ class Kgrl(base.Baseline):
         return {"critic": critic, "actor": base.found(tape, loss, parts["actor"])}, {}
 
     def after_update(self) -> None:
-        self._follow(self.config.tau)
+        self._update_targets(self.config.tau)

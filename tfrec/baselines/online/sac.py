@@ -18,6 +18,7 @@ from tf_agents.utils import common
 from tfrec.baselines.online import base, proto
 from tfrec.environments import contract
 from tfrec.nn import networks
+from tfrec.ops import target_networks
 from tfrec.options import option
 
 
@@ -96,11 +97,11 @@ class Sac(proto.Proto):
             actor=self.policy.trainable_variables,
             temperature=[self.log_temperature],
         )
-        self._follow(1.0)
+        self._update_targets(1.0)
 
-    def _follow(self, tau: float) -> None:
+    def _update_targets(self, tau: float) -> None:
         for slow, critic in zip(self.slow_critics, self.critics, strict=True):
-            base.follow(slow.variables, critic.variables, tau)
+            target_networks.soft_update(slow.variables, critic.variables, tau)
 
     def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         law, _ = self.policy(state, step_type=(), network_state=())
@@ -136,4 +137,4 @@ class Sac(proto.Proto):
         return found, {"temperature": tf.exp(self.log_temperature)}
 
     def after_update(self) -> None:
-        self._follow(self.config.tau)
+        self._update_targets(self.config.tau)

@@ -22,7 +22,7 @@ import tensorflow as tf
 from tfrec.baselines.online import base, item_q, items
 from tfrec.environments import contract
 from tfrec.nn import networks
-from tfrec.ops import selection
+from tfrec.ops import selection, target_networks
 from tfrec.options import option
 
 
@@ -117,7 +117,7 @@ class Slateq(item_q.ItemQ):
             self.choice = items.Scores(*sizes, config.hidden, config.width, seeds, "choice")
             parts["choice"] = self.choice.trainable_variables
         self.set_parts(**parts)
-        base.follow(self.slow.variables, self.values.variables, 1.0)
+        target_networks.soft_update(self.slow.variables, self.values.variables, 1.0)
 
     def ranks(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         return self._ranks(self.values, self.face.sees(observation), features)
@@ -172,4 +172,4 @@ class Slateq(item_q.ItemQ):
         return found, {}
 
     def after_update(self) -> None:
-        base.follow(self.slow.variables, self.values.variables, self.config.tau)
+        target_networks.soft_update(self.slow.variables, self.values.variables, self.config.tau)

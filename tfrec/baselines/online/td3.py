@@ -14,6 +14,7 @@ from tf_agents.trajectories import time_step
 from tfrec.baselines.online import base, proto
 from tfrec.baselines.td3 import ItemTd3Agent
 from tfrec.environments import contract
+from tfrec.ops import target_networks
 from tfrec.options import option
 
 
@@ -66,16 +67,16 @@ class Td3(proto.Deterministic):
             critic=[v for c in self.critics for v in c.trainable_variables],
             actor=self.online_actor.trainable_variables,
         )
-        self._follow(1.0)
+        self._update_targets(1.0)
 
-    def _follow(self, tau: float | tf.Tensor) -> None:
+    def _update_targets(self, tau: float | tf.Tensor) -> None:
         pairs = zip(
             (self.slow_actor, *self.slow_critics),
             (self.online_actor, *self.critics),
             strict=True,
         )
         for slow, network in pairs:
-            base.follow(slow.variables, network.variables, tau)
+            target_networks.soft_update(slow.variables, network.variables, tau)
 
     def next_action(self, observation: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The slow actor's action after clipped noise, float [B, D]."""
@@ -104,5 +105,5 @@ class Td3(proto.Deterministic):
     def after_update(self) -> None:
         # The slow networks move with the actor, as in the paper.
         now = tf.cast(self.updates % self.config.actor_update_period == 0, tf.float32)
-        self._follow(self.config.tau * now)
+        self._update_targets(self.config.tau * now)
         self.updates.assign_add(1)
