@@ -31,9 +31,6 @@ def configurations():
             for package in (tfrec, tfgoalrec, tfimrl, launch)
             for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         ]
-    for module in modules:  # a later import of a script defines its flags
-        if hasattr(module, "main") and module.__name__ not in before:
-            del sys.modules[module.__name__]
     found = {method.config for method in methods.METHODS.values()}
     for simulator in live.SIMULATORS:
         found.add(live.sizes_class(simulator))
@@ -47,7 +44,12 @@ def configurations():
             and any("help" in field.metadata for field in dataclasses.fields(value))
         }
     assert len(found) > 60
-    return sorted(found, key=lambda config: (config.__module__, config.__qualname__))
+    yield sorted(found, key=lambda config: (config.__module__, config.__qualname__))
+    # A later import of a script defines its flags. Annotations are looked up in the module, so
+    # it stays until here.
+    for module in modules:
+        if hasattr(module, "main") and module.__name__ not in before:
+            del sys.modules[module.__name__]
 
 
 def _number(hint):
