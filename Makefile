@@ -8,8 +8,8 @@
 #
 # PYTHON=/path/to/python3.12 picks the interpreter that .venv is made of (3.11, 3.12 or 3.13;
 # by default the first of these that runs). WORKERS=4 sets the test processes. MARKS= runs the
-# exhaustive tests too, as continuous integration does: every method in every simulator, every
-# script as a process, the demo at a small size.
+# exhaustive tests too: every method in every simulator, every script as a process, the demo at
+# a small size.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
