@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import rich
 
-from launch import flags, methods, worlds
+from launch import flags, methods
 from tfgoalrec import acting, goals, leak, leak_report, leak_truth
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
@@ -27,7 +27,7 @@ from tfgoalrec import measurements as goalrec_measurements
 from tfrec import outputs, types
 from tfrec.baselines import controls
 from tfrec.data import identity, item_vectors, storage
-from tfrec.environments import embedded, player, session
+from tfrec.environments import embedded, player, session, worlds
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 from tfrec.options import MAX_SEED, Options, option

@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 
-import numpy as np
-
-from launch import controls, flags, methods, worlds
-from tfgoalrec import trained
-from tfrec import names, outputs, types
+from launch import flags, methods
+from tfrec import names, outputs
 from tfrec.data import identity, storage
-from tfrec.environments import player
+from tfrec.environments import worlds
 from tfrec.errors import UserError
-from tfrec.metrics import session as metrics
+from tfrec.evaluation import controls, evaluating
+from tfrec.methods import trained
 from tfrec.options import MAX_SEED, Options, option
-from tfrec.report import evaluation, results, tables
-from tfrec.serving import golden
+from tfrec.report import tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,125 +44,35 @@ flags.define(EvaluateConfig)
 
 
 def main(_):
-    import tensorflow as tf
-
     config = flags.read(EvaluateConfig)
     outputs.check_folder(config.out)
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
-    world = worlds.load(config.world, data)
+    users = worlds.users(config.world, data)
     agents = _agents(config, data)
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-
-    starts = controls.starts(data, "test", config.max_users, config.sessions_per_user)
-    seeds = [config.seed + i for i in range(len(next(iter(agents.values()), [None])))]
-    episodes = {}  # (policy, goal) -> episodes by seed
-    for name, policy in controls.policies(data, world, config.seed).items():
-        runner = player.Player(world, policy)
-        episodes[name, ""] = [runner.play(starts, seed) for seed in seeds]
-    for name, found in agents.items():
-        for seed, agent in zip(seeds, found, strict=True):
-            goal = tf.Variable(next(iter(agent.named_goals.values())))
-            runner = player.Player(world, agent.policy(goal))
-            for goal_name, wanted in agent.named_goals.items():
-                goal.assign(wanted)
-                episodes.setdefault((name, goal_name), []).append(runner.play(starts, seed))
-    per_session = {
-        (name, goal): [_measured(name, e, data.spec.feedback_names) for e in played]
-        for (name, goal), played in episodes.items()
-    }
-    # A method stands in the table with its target goal, the first; by_goal has the others.
-    # A method without goals has one, named ''.
-    target = {name: next(iter(found[0].named_goals)) for name, found in agents.items()}
-    sessions = {
-        name: played
-        for (name, goal), played in per_session.items()
-        if goal == target.get(name, "")
-    }
-    by_goal = {
-        f"{name}, goal {goal}": metrics.summarise(played)
-        for (name, goal), played in per_session.items()
-        if goal
-    }
-    table = {name: metrics.summarise(seeds) for name, seeds in sessions.items()}
-    shares = {}
-    # Only a proven optimum is a point to measure the way to.
-    if "optimum" in table:
-        shares = {
-            name: metrics.share(sessions[name], sessions["random"], sessions["optimum"])
-            for name in table
-            if name not in ("random", "optimum")
-        }
-    # What one model earns under another goal, beside the most that can be earned of it.
-    shares_by_column: dict[str, dict[str, dict[str, float]]] = {}
-    for column, policy in controls.optima(world, data.spec).items() if by_goal else ():
-        runner = player.Player(world, policy)
-        best = [
-            metrics.per_session(runner.play(starts, seed), data.spec.feedback_names)
-            for seed in seeds
-        ]
-        by_goal[f"optimum, goal {column}"] = metrics.summarise(best)
-        shares_by_column[column] = {
-            f"{name}, goal {goal}" if goal else name: metrics.share(
-                played, sessions["random"], best, metric=column
-            )
-            for (name, goal), played in per_session.items()
-            if name in agents
-        }
-    document = results.write(
-        out / "results.json",
-        table,
-        seeds=len(seeds),
-        users=len(np.unique(starts.user)),
-        world=world.__class__.__name__,
-        share_of_optimum=shares,
-        goals=by_goal,
-        share_of_optimum_by_column=shares_by_column,
+    result = evaluating.evaluate(
+        agents,
+        controls.policies(data, users.world, config.seed),
+        users,
+        data,
+        max_users=config.max_users,
+        sessions_per_user=config.sessions_per_user,
+        seed=config.seed,
         config=dataclasses.asdict(config),
-        data=data.fingerprint,
-        fingerprints={
-            **identity.fingerprints(worlds.inputs(data, config.world, world)),
-            "agents": {name: [a.fingerprint for a in found] for name, found in agents.items()},
-        },
     )
-    evaluation.write(
-        out,
-        document,
-        {
-            name: np.concatenate([s["depth"] for s in played])
-            for name, played in sessions.items()
-        },
-        by_goal,
-        _curves(config),
-        data.spec,
-    )
-    tables.show(table)
-    print(controls.note(table))
-    for name, share in shares.items():
-        print(f"{name}: {_percent(share)} of the way from random to the optimum")
-    for column, column_shares in list(shares_by_column.items())[1:]:  # the first is the reward
-        most = by_goal[f"optimum, goal {column}"][column]["mean"]
-        print(f"{column}, whose own optimum is {most:.4g} a session:")
-        for name, share in column_shares.items():
-            earned = (by_goal | table)[name][column]["mean"]
-            print(f"  {name}: {earned:.4g}, {_percent(share)} of the way from random")
-    print(f"report: {out / 'report.html'}")
-
-
-def _measured(
-    name: str, played: types.Episodes, feedback_names: tuple[str, ...]
-) -> metrics.Sessions:
-    try:
-        return metrics.per_session(played, feedback_names)
-    except ValueError as error:  # what the world answered is not finite
-        raise UserError(f"{name}: {error}; its sessions cannot be compared") from error
+    report = result.write(out, _curves(config))
+    tables.show(result.policies)
+    for line in result.notes():
+        print(line)
+    print(f"report: {report}")
 
 
 def _agents(
     config: EvaluateConfig, data: storage.PreparedData
-) -> dict[str, list[methods.Agent]]:
-    found: dict[str, list[methods.Agent]] = {}
+) -> dict[str, list[trained.SavedAgent]]:
+    found: dict[str, list[trained.SavedAgent]] = {}
     given: set[tuple[str, pathlib.Path]] = set()
     for entry in config.agents:
         name, equals, folder = entry.partition("=")
@@ -187,8 +93,7 @@ def _agents(
             )
         agent = methods.load(folder)
         identity.check(agent.origin(folder), data.origin, same_split=True)
-        if isinstance(agent, trained.TrainedAgent):
-            golden.tied_goals(agent)  # warns
+        agent.warn()
         found.setdefault(name, []).append(agent)
     counts = {name: len(seeds) for name, seeds in found.items()}
     if len(set(counts.values())) > 1:
@@ -204,10 +109,6 @@ def _curves(config: EvaluateConfig) -> dict[str, list[pathlib.Path]]:
         if pathlib.Path(folder).name == "agent":  # agent_off never played
             found.setdefault(name, []).append(pathlib.Path(folder).parent / "metrics.jsonl")
     return found
-
-
-def _percent(share: Mapping[str, float]) -> str:
-    return f"{share['mean']:.1%} [{share['low']:.1%}, {share['high']:.1%}]"
 
 
 if __name__ == "__main__":

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import controls, flags, methods, studies, trials, worlds
+from launch import flags, methods, studies, trials
 from tfrec import options, types
 from tfrec.data import identity, storage
 from tfrec.data.sources import files, movielens, taobao, yoochoose
-from tfrec.environments import player, session
+from tfrec.environments import player, scoring, session, worlds
 from tfrec.environments.fitted import variants
 from tfrec.errors import UserError
+from tfrec.evaluation import controls
 from tfrec.metrics import session as metrics
 from tfrec.report import results
 from tfrec.training import loop
@@ -424,7 +425,7 @@ def _judge(
     more: Mapping[str, Any],
 ) -> None:
     """Plays the test users and writes what each of their sessions gave."""
-    starts = controls.starts(here.data, "test", scale.test_users, scale.sessions_per_user)
+    starts = scoring.starts(here.data, "test", scale.test_users, scale.sessions_per_user)
     document = {"cell": cell._asdict(), **_made_with(scale, here.inputs), **more}
     for name, world in (("judged", here.judge), ("noisy", here.world)):
         if name == "noisy" and here.world is here.judge:
@@ -540,7 +541,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         log=here.log,
         world=here.world,
         judge=here.judge,
-        starts=trials.starts(here.data, scale.test_users, _VALIDATION_SESSIONS),
+        starts=scoring.validation_starts(here.data, scale.test_users, _VALIDATION_SESSIONS),
         every=max(1, (half.log_rounds + half.play_rounds) // 3),
         seed=_TUNING_SEED,
     )

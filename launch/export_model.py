@@ -17,9 +17,9 @@ import rich
 from rich import markup
 
 from launch import flags
-from tfgoalrec import trained
+from tfgoalrec import exporting, trained
 from tfrec import errors, outputs
-from tfrec.data import identity, storage
+from tfrec.data import storage
 from tfrec.options import Options, option
 from tfrec.serving import export, export_policy, manifest
 from tfrec.serving import policy as policy_lib
@@ -86,12 +86,13 @@ def main(_):
         _say(version, "policy", "ask it as tfrec/serving/loaded.py does")
         return
     agent = trained.load(config.agent)
-    metadata = manifest.Metadata(
+    metadata = exporting.metadata(
+        agent,
+        config.agent,
+        agent.fingerprint,
         name=config.name or "goalrec",
-        data=_data(config, agent),
+        data=storage.PreparedData.open(config.data) if config.data else None,
         metrics=_metrics(config.results, "policies", config.agent, agent.fingerprint),
-        limits=_limits(agent),
-        fingerprint=agent.fingerprint,
     )
     for limit in metadata.limits:
         flags.warn(limit)
@@ -106,42 +107,6 @@ def _say(version: pathlib.Path, source: str, how: str, goals: str = "") -> None:
     rich.print(
         f"[bold]{markup.escape(str(version))}[/]: verified against the {source}. "
         f"{goals + '. ' if goals else ''}Read model_card.md there, and {how}."
-    )
-
-
-def _data(config: ExportModelConfig, agent: trained.TrainedAgent) -> dict[str, Any]:
-    """What the manifest says of the training."""
-    about = {
-        "fingerprint" if key == "data" else key: x for key, x in agent.about.items() if x != ""
-    }
-    about |= {"ids": agent.contents()["ids"]}
-    if not config.data:
-        return about
-    data = storage.PreparedData.open(config.data)
-    identity.check(agent.origin(config.agent), data.origin)
-    if data.fingerprint != agent.about.get("data"):
-        raise errors.UserError(
-            f"--data={config.data}: its fingerprint is {data.fingerprint}, but "
-            f"{config.agent} was trained on {agent.about.get('data')}: the same ids, with "
-            "other rows or another split. Pass the data that the agent was trained on"
-        )
-    return about | {
-        "source": data.manifest["source"],
-        "items": data.spec.num_items,
-        "users": data.spec.num_users,
-        "training sessions": data.num_sessions("train"),
-    }
-
-
-def _limits(agent: trained.TrainedAgent) -> tuple[str, ...]:
-    """What the model card says of items that the agent did not learn from."""
-    count = agent.about.get(storage.UNTRAINED, 0)
-    if not count:
-        return ()
-    return (
-        f"{count:,} of its {agent.spec.num_items:,} items stand in no stored training step. "
-        "They may be recommended, but what it says of them is not learned from events of "
-        "theirs; name the others as candidates to leave them out.",
     )
 
 

@@ -3,15 +3,13 @@
 import dataclasses
 import pathlib
 
-import numpy as np
 import rich
 from rich import markdown
 
 from launch import flags
-from tfrec import outputs, types
+from tfrec import outputs
 from tfrec.data import storage
-from tfrec.environments.fitted import calibration, fitting, user_model_config
-from tfrec.errors import UserError
+from tfrec.environments.fitted import calibration, simulated, user_model_config
 from tfrec.options import MAX_SEED, Options, option, required
 
 
@@ -43,25 +41,17 @@ def main(_):
     config = flags.read(FitSimulatorConfig)
     outputs.check_folder(config.out)
     model_config = flags.read(user_model_config.UserModelConfig)
-    out = pathlib.Path(config.out)
-    if (out / "model").exists() and not config.overwrite:
-        raise UserError(f"{out / 'model'} exists; pass --overwrite or another --out")
     data = storage.PreparedData.open(config.data)
-    # All users: this is the world that policies are tried in. That no policy learns from
-    # test users is the business of the starts it is given.
-    episodes = data.episodes(storage.ALL)
-    held_out = fitting.held_out_sessions(
-        len(episodes.length), model_config.held_out_fraction, config.seed
+    fit = simulated.fit(
+        data, config.out, model_config, config.seed, config.target_depth, config.overwrite
     )
-    model = fitting.fit(episodes, data.spec, model_config, config.seed)
-    unseen = types.Episodes(*(np.asarray(x)[held_out] for x in episodes))
-    moved = calibration.calibrate(model, episodes, config.target_depth, unseen, config.seed)
-    model.save(out / "model", data.origin)
-    measured = calibration.report(model, unseen, out, log=episodes, seed=config.seed)
-    rich.print(markdown.Markdown(calibration.table(measured)))
-    adjusted = ", ".join(f"{name} {a:.2f} z {b:+.2f}" for name, (a, b) in moved.items())
+    rich.print(markdown.Markdown(calibration.table(fit.report)))
+    adjusted = ", ".join(
+        f"{name} {a:.2f} z {b:+.2f}" for name, (a, b) in fit.calibration.items()
+    )
     rich.print(f"calibration made of each logit z (of an amount, its logarithm): {adjusted}")
-    rich.print(f"user model in {out / 'model'}, report in {out / 'simulator.md'}")
+    out = pathlib.Path(config.out)
+    rich.print(f"user model in {out / simulated.MODEL}, report in {out / 'simulator.md'}")
 
 
 if __name__ == "__main__":

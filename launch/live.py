@@ -17,9 +17,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from launch import log_users, worlds
+from launch import log_users
 from tfrec.data import identity
-from tfrec.environments import contract, playing
+from tfrec.environments import contract, playing, worlds
 from tfrec.environments.ports import recogym, recogym_posterior, recsim, seen, virtualtb
 from tfrec.errors import UserError
 from tfrec.methods import online_learner

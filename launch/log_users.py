@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from launch import controls, worlds
 from tfrec.data import item_vectors, storage
-from tfrec.environments import session, users
+from tfrec.environments import scoring, session, users, worlds
 from tfrec.environments.playing import Policy
+from tfrec.evaluation import controls
 
 
 class LogUsers(users.UserEnvironment):
@@ -28,7 +28,7 @@ class LogUsers(users.UserEnvironment):
         log = data.episodes("train")
         starts = session.starts_of(log)
         if split != "train":
-            starts = controls.starts(data, split, data.num_sessions(split), repeats=1)
+            starts = scoring.starts(data, split, data.num_sessions(split), repeats=1)
         vectors = item_vectors.log_vectors(log, data.spec.num_items, item_width)
         super().__init__(world, starts, vectors)
 

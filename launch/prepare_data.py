@@ -13,7 +13,7 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec import outputs
-from tfrec.data import download, episodes, features, schema, storage, synthetic
+from tfrec.data import download, episodes, preparing, schema, storage, synthetic
 from tfrec.data.sources import (
     files,
     kuairand,
@@ -77,41 +77,22 @@ def main(_):
     config = flags.read(PrepareDataConfig)
     prepare_config = flags.read(episodes.PrepareConfig)
     out = pathlib.Path(config.out)
-    storage.check_target(out, config.overwrite)  # before any work
+    storage.check_target(out, config.overwrite)  # before a download
     outputs.check_folder(out)
     if config.download:
         outputs.check_folder(config.downloads, "--downloads")
 
-    bad_rows = schema.BadRows(skip=config.on_bad_row == "skip")
     source, path = _locate(config)
-    frame, log_schema = _read(source, path, bad_rows)
-    rows = frame.height
-    warnings = [*bad_rows.warnings, *schema.warnings(frame, log_schema)]
-    columns = {series.name: series for series in frame}
-    del frame  # so that each column can be let go once it is used
-    prepared = episodes.prepare(columns, log_schema, prepare_config)
-    ids = prepared.vocabulary
-    about = {
-        "user": (config.user_features, ids.user_ids),
-        "item": (config.item_features, ids.item_ids),
-    }
-    text_format = flags.read(text_rows.TextFormat, "features_")
-    tables = {
-        kind: features.read(file, known, bad_rows, text_format)
-        for kind, (file, known) in about.items()
-        if file
-    }
-    data = storage.write(
+    data, rows, warnings = preparing.prepare(
+        lambda bad_rows: _read(source, path, bad_rows),
         out,
-        prepared,
-        log_schema,
         prepare_config,
         source=f"{source} {path.name}" if path else source,
-        bad_rows=bad_rows,
+        skip_bad_rows=config.on_bad_row == "skip",
         overwrite=config.overwrite,
-        features=tables,
+        features_of={"user": config.user_features, "item": config.item_features},
+        text_format=flags.read(text_rows.TextFormat, "features_"),
         generator=None if path else dataclasses.asdict(_embedded_config()),
-        warnings=warnings,
     )
     _show(data, rows)
     for warning in (*warnings, data.untrained_items):

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from launch import controls, experiments, methods
+from launch import experiments, methods
 from launch.experiments import Cell, Scale
 from tfgoalrec import claims, published
 from tfrec.data import storage
+from tfrec.evaluation import controls
 from tfrec.metrics import session as metrics
 from tfrec.report import comparison, page, plots, results, style
 

@@ -9,14 +9,14 @@ world it learns from the log alone.
 """
 
 import dataclasses
+import pathlib
 
-from launch import flags, methods, trials, worlds
+from launch import flags, methods
 from tfrec import outputs
 from tfrec.data import storage
-from tfrec.errors import UserError
+from tfrec.environments import worlds
+from tfrec.methods import recommender
 from tfrec.options import MAX_SEED, Options, option, required
-from tfrec.training import loop
-from tfrec.training import run as runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,39 +46,20 @@ def main(_):
     numbers = flags.read(method.config)
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
-    world = worlds.load(config.world, data) if config.world else None
-    starts = trials.starts(data, config.max_users) if world else None
-    log = data.episodes("train")
-    vectors = methods.item_vectors(numbers, log, data.spec)
-    # Made before the folder is, so that a configuration that does not fit leaves nothing.
-    try:
-        learner = runs.seeded(
-            config.seed,
-            lambda: method.make(numbers, data.spec, log, world, vectors, config.seed),
-        )
-    except ValueError as error:
-        raise UserError(f"--method={config.method}: {error}") from error
-
-    inputs = worlds.inputs(data, config.world, world)
-    run = runs.Run.open(config.out, numbers, config.seed, {"method": config.method}, inputs)
-    score = trials.Score(world, learner.policy(), starts) if world and starts else None
-    loop.train(
-        learner,
-        run,
-        learner.total_units,
-        config.save_every,
-        (lambda: {"reward_clicks": score()}) if score else None,
-        config.evaluate_every,
+    users = worlds.users(config.world, data) if config.world else None
+    agent = recommender.Recommender.of(
+        numbers, config.seed, config.method, owner=f"--method={config.method}: "
     )
-    folder = run.directory / "agent"
-    kept = {
-        "method": config.method,
-        **worlds.about(data, inputs),
-        "seed": config.seed,
-        storage.UNTRAINED: data.num_untrained_items,
-    }
-    methods.save(folder, config.method, numbers, data.spec, learner, data.vocabulary, kept)
-    print(f"{folder}: {method.title} after {int(learner.unit)} rounds")
+    agent.fit(
+        data,
+        users,
+        out=config.out,
+        save_every=config.save_every,
+        evaluate_every=config.evaluate_every,
+        validation_users=config.max_users,
+    )
+    rounds = numbers.log_rounds + (numbers.play_rounds if users and method.plays else 0)
+    print(f"{pathlib.Path(config.out) / 'agent'}: {method.title} after {rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -6,49 +6,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tf_keras
 
-from launch import controls, methods
+from launch import methods
 from tfrec import options, types
-from tfrec.data import storage
-from tfrec.environments import player, session
+from tfrec.environments import scoring, session
 from tfrec.errors import UserError
 from tfrec.training import finite, tuning
 from tfrec.training import run as runs
 
 SCORED = "clicks per session of validation users"
-_SEED = 29  # of the validation sessions: every policy meets the same users and the same luck
-
-
-def starts(
-    data: storage.PreparedData, max_users: int = 500, sessions_per_user: int = 4
-) -> types.Starts:
-    """Where validation users start; test users are not touched.
-
-    Raises:
-      UserError: if the data has no validation users.
-    """
-    if not data.num_sessions("validation"):
-        raise UserError(f"{data.directory}: no validation users to score on; prepare it again")
-    return controls.starts(data, "validation", max_users, sessions_per_user)
-
-
-class Score:
-    """Mean reward of a policy's played sessions, in clicks.
-
-    Args:
-      world: who answers, without delay or noise.
-      policy: reads its weights from variables: one trace serves a whole training.
-      starts: of the sessions.
-    """
-
-    def __init__(self, world: session.World, policy: session.Policy, starts: types.Starts):
-        self._player, self._starts = player.Player(world, policy), starts
-
-    def __call__(self) -> float:
-        played = self._player.play(self._starts, _SEED)
-        return float(np.asarray(played.feedback)[..., 0].sum(axis=1).mean())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +67,7 @@ class Evaluation:
             ),
             deterministic=False,
         )
-        score = Score(self.judge, learner.policy(), self.starts)
+        score = scoring.Score(self.judge, learner.policy(), self.starts)
         now = 0.0
         for unit in range(1, learner.total_units + 1):
             try:

@@ -14,9 +14,10 @@ import dataclasses
 import pathlib
 from typing import Literal
 
-from launch import flags, methods, studies, trials, worlds
+from launch import flags, methods, studies, trials
 from tfrec import outputs
 from tfrec.data import storage
+from tfrec.environments import scoring, worlds
 from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.training import tuning
 
@@ -68,7 +69,7 @@ def main(_):
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
     world = worlds.load(config.world, data)
-    starts = trials.starts(data, config.max_users, config.sessions_per_user)
+    starts = scoring.validation_starts(data, config.max_users, config.sessions_per_user)
     evaluation = trials.Evaluation(
         method=method,
         base=base,

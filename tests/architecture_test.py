@@ -44,7 +44,10 @@ WITHIN_TFREC = {
     "methods": {"data", "replay", "nn", "ops", "environments", "training"},
     "baselines": {"data", "nn", "ops", "replay", "environments", "methods", "training"},
     "training": {"data"},
+    "evaluation": {"data", "environments", "baselines", "methods", "metrics", "report"},
     "serving": {"data", "training"},
+    # The public functions: beside the methods and their evaluation, on top of the rest.
+    "api": {"data", "environments", "methods", "baselines", "evaluation"},
 }
 
 FLAG_MODULES = ("absl.flags", "absl.app", "argparse", "optparse", "click", "fire")

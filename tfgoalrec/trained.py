@@ -1,4 +1,4 @@
-"""How is a trained agent kept? One folder with everything that ranking needs.
+"""GoalRec's trained agent, and its folder with everything that ranking needs.
 
 agent.json holds the configuration, the spec, the goals and where they come from;
 vocabulary_*.parquet the raw ids; checkpoint/ the weights, the statistics of the
@@ -6,7 +6,7 @@ measurements and the frozen embeddings.
 """
 
 import dataclasses
-import json
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,20 +18,17 @@ from tfgoalrec import acting, calibration
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
-from tfrec import options, outputs, types, weights
-from tfrec.data import identity
+from tfrec import options, types
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import session
 from tfrec.errors import UserError
-from tfrec.training import checkpoint
-
-_ABOUT = "agent.json"
-_CHECKPOINT = "checkpoint"
-_FIELDS = ("config", "spec", "measurements", "frozen_embedding", "goals", "about")
+from tfrec.methods import ranking
+from tfrec.methods import trained as saved
+from tfrec.serving import golden, requests, unsaved
 
 
-class TrainedAgent:
-    """What is left when learning is over: it ranks items for any goal.
+class TrainedAgent(saved.SavedAgent):
+    """GoalRec's trained agent: it ranks items for any goal.
 
     No `tf.Module`, which would wrap the dicts below: JSON does not write wrapped ones.
 
@@ -47,7 +44,10 @@ class TrainedAgent:
       fingerprint: hash of weights, configuration, goals and ids; empty until it is loaded.
     """
 
-    fingerprint: str = ""
+    method = "goalrec"
+    manifest = "agent.json"
+    fields = ("config", "spec", "measurements", "frozen_embedding", "goals", "about")
+    decisive = ("config", "measurements", "goals", "ids", "weights")
 
     def __init__(
         self,
@@ -74,49 +74,86 @@ class TrainedAgent:
             raise UserError(f"no goal {name!r}; the agent has {', '.join(self.named_goals)}")
         return self.named_goals[name]
 
-    def policy(self, goal: np.ndarray | tf.Tensor | tf.Variable) -> session.Policy:
-        """Greedy for a goal, float [M]; a variable may change between plays."""
-        return acting.greedy(self.world_model, goal)
-
-    def contents(self) -> dict[str, Any]:
-        """Fingerprints of the files beside agent.json: `ids` and `weights`."""
-        variables = checkpoint.named_variables(_Weights(self))
-        weights = {name: variable.numpy() for name, variable in variables.items()}
-        return {
-            "ids": identity.ids_of(self.vocabulary, self.spec),
-            "weights": identity.fingerprint(weights),
-        }
-
-    def origin(self, path: str | pathlib.Path) -> identity.Origin:
-        """The prepared data that the agent was trained on.
+    def policy(
+        self, goal: np.ndarray | tf.Tensor | tf.Variable | None = None
+    ) -> session.Policy:
+        """The greedy policy for a goal.
 
         Args:
-          path: the agent's folder, for messages.
+          goal: float [M]; a variable may change between plays. None for the first named one.
         """
-        return identity.trained(path, self.vocabulary, self.spec, self.about)
+        goal = next(iter(self.named_goals.values())) if goal is None else goal
+        return acting.greedy(self.world_model, goal)
 
-    def save(self, directory: str | pathlib.Path) -> None:
-        """Writes the agent's folder, whole or not at all; one that is there is replaced.
+    def rank(
+        self, asked: ranking.Question, goal: str | Mapping[str, float] | None = None
+    ) -> ranking.Ranking:
+        """The best items for a request and what is predicted to follow each.
+
+        The answers are those of the agent's export: the same graph computes them.
+
+        Args:
+          asked: the request.
+          goal: a named goal, or what one raw unit of each measurement is worth, e.g.
+            `{"click@0": 1, "watch@1..3": 0.02}`; None for the first named goal.
 
         Raises:
-          NonFiniteWeightsError: if a weight is not finite; nothing is written.
-          UserError: if the folder cannot be written; nothing is left behind.
+          UserError: if there is no such goal or measurement, or a goal weighs nothing.
         """
-        directory, kept = pathlib.Path(directory), _Weights(self)
-        weights.check(checkpoint.named_variables(kept).items(), f"{directory}: not written")
-        about = {
+        goal = next(iter(self.named_goals)) if goal is None else goal
+        columns = self._model.columns
+        how: dict[str, Any] = {"goal_name": goal}
+        if isinstance(goal, Mapping):
+            for name in goal:
+                if name not in columns:
+                    raise UserError(
+                        f"goal: {name!r} is not a measurement; there are "
+                        f"{ranking.similar(name, columns)}"
+                    )
+            how = {"weights": tuple(float(goal.get(name, 0.0)) for name in columns)}
+        elif goal not in self.named_goals:
+            self.goal(goal)  # raises
+        request = requests.Request(
+            asked.history,
+            asked.feedback,
+            asked.step,
+            candidates=asked.candidates,
+            exclude=asked.exclude,
+            k=asked.k,
+            **how,
+        )
+        [answer] = self._model.rank([request])
+        return ranking.Ranking(
+            tuple(answer.item),
+            tuple(answer.score.tolist()),
+            {
+                name: tuple(answer.measurements[:, column].tolist())
+                for column, name in enumerate(columns)
+            },
+            dict(zip(columns, self._model.units, strict=True)),
+            asked.unknown,
+        )
+
+    @functools.cached_property
+    def _model(self) -> unsaved.UnsavedModel:
+        return unsaved.UnsavedModel(self)
+
+    def weights(self) -> tf.Module:
+        return _Weights(self)
+
+    def description(self) -> dict[str, Any]:
+        return {
             "config": options.resolved(self.config),
             "spec": dataclasses.asdict(self.spec),
             "measurements": self.measurements.names,
             "frozen_embedding": self.measurements.item_embedding.shape[1],
             "goals": {name: goal.tolist() for name, goal in self.named_goals.items()},
             "about": self.about,
-            **self.contents(),
         }
-        with outputs.replacing_folder(directory) as partial:
-            self.vocabulary.save(partial)
-            checkpoint.write(partial / _CHECKPOINT, kept, about["config"])
-            (partial / _ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+    def warn(self) -> None:
+        """Logs a warning for each goal under which all items have the same score."""
+        golden.tied_goals(self)
 
 
 class _Weights(tf.Module):
@@ -134,19 +171,8 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
       UserError: if it is not one, or is damaged.
     """
     directory = pathlib.Path(directory)
-    path = directory / _ABOUT
-    try:
-        about = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(
-            f"{directory}: no trained agent here (no {_ABOUT}); expected a folder that "
-            "`python -m launch.train_goalrec` wrote"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"{path}: not readable as JSON ({error})") from error
-    absent = [name for name in _FIELDS if name not in about]
-    if absent:
-        raise UserError(f"{path}: damaged: no {', '.join(absent)}; train the agent again")
+    path = directory / TrainedAgent.manifest
+    about = saved.read_manifest(path, TrainedAgent.fields, "`python -m launch.train_goalrec`")
     spec = types.DataSpec.restored(about["spec"])
     config = options.restored(GoalRecConfig, about["config"])
     frozen = np.zeros((spec.num_items + 1, about["frozen_embedding"]), np.float32)
@@ -166,8 +192,5 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
             calibration.check_goal(name, weighed, agent.discarded)
     except ValueError as error:
         raise UserError(f"{path}: {error}; train the agent again") from error
-    checkpoint.read(directory / _CHECKPOINT, _Weights(agent))
-    kept = identity.verified(path, about, agent.contents(), "Train the agent again")
-    decisive = ("config", "measurements", "goals", "ids", "weights")
-    agent.fingerprint = identity.fingerprint({name: kept[name] for name in decisive})
+    agent.restore(directory, about)
     return agent

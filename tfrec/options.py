@@ -1,6 +1,7 @@
 """Configurations: fields with help and bounds, their check, and how two of them differ."""
 
 import dataclasses
+import difflib
 import json
 import math
 import numbers
@@ -204,6 +205,45 @@ def restored(config_class: type[Config], saved: Mapping[str, Any]) -> Config:
         raise errors.UserError(
             f"the saved configuration is damaged or of another version: {error}"
         ) from error
+
+
+def configured(config_class: type[Config], values: Mapping[str, Any], owner: str) -> Config:
+    """A configuration from keyword arguments, checked against its declaration.
+
+    Args:
+      config_class: the dataclass.
+      values: fields by name; lists become tuples. Absent fields have their defaults.
+      owner: what is configured, for messages.
+
+    Raises:
+      UserError: if there is no such field (names those of similar names with their help and
+        range), or a value is out of its range.
+    """
+    fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(config_class)
+    for name, value in values.items():
+        if name not in fields:
+            similar = difflib.get_close_matches(name, fields, 3, 0.5)
+            listed = "; ".join(f"{near}: {help_of(fields[near])}" for near in similar)
+            expected = f"similar options: {listed}" if similar else f"expected {list(fields)}"
+            raise errors.UserError(f"{owner}: no option {name!r}; {expected}")
+        expected = _other_kind(value, hints[name])
+        if expected:
+            raise errors.UserError(f"{owner}: {name} is {value!r}; expected {expected}")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    try:
+        return config_class(**values)
+    except ValueError as error:
+        raise errors.UserError(f"{owner}: {error}") from error
+
+
+def _other_kind(value: Any, hint: Any) -> str:
+    """What was expected if a keyword argument has another type than its field; else empty."""
+    if typing.get_origin(hint) is tuple:
+        return "" if isinstance(value, tuple | list) else "a list"
+    kinds: dict[Any, tuple[type, str]] = {bool: (bool, "True or False"), str: (str, "text")}
+    kind, words = kinds.get(hint, (object, ""))
+    return "" if isinstance(value, kind) else words
 
 
 def differences(before: Any, now: Any, path: str = "") -> list[str]:

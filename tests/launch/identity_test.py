@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from launch import experiments, figures, flags, methods, worlds
+from launch import experiments, figures, flags, methods
 from tests.tfrec.environments.ports import torch_files
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
 from tfrec.data import identity, storage
+from tfrec.environments import worlds
 from tfrec.environments.fitted import user_model, variants
 from tfrec.environments.ports import virtualtb
 from tfrec.errors import UserError
@@ -149,7 +150,7 @@ def test_a_baseline_of_other_data_is_refused_beside_an_agent_that_fits(
     vectors = methods.item_vectors(config, log, data.spec)
     learner = method.make(config, data.spec, log, None, vectors, 0)
     about = worlds.about(data, worlds.inputs(data))
-    methods.save(folder, "wide_and_deep", config, data.spec, learner, data.vocabulary, about)
+    method.trained(config, data.spec, learner, data.vocabulary, about).save(folder)
     agents = f"--agents=g={goalrec.run / 'agent'},wide={folder}"
     out = tmp_path / "out"
     command = [f"--data={goalrec.data}", "--world=truth", agents, f"--out={out}"]

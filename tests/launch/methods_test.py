@@ -7,10 +7,10 @@ import typing
 import numpy as np
 import pytest
 
-from launch import methods, worlds
+from launch import methods
 from tfrec import errors, types
 from tfrec.data import storage
-from tfrec.environments import player, session
+from tfrec.environments import player, session, worlds
 from tfrec.training import checkpoint
 
 SMALL = {
@@ -65,7 +65,7 @@ def test_a_method_learns_is_kept_and_comes_back(name, data, log, world, tmp_path
     assert checkpoint.named_variables(learner).keys() == before  # all were there at the start
     folder = tmp_path / "agent"
     about = {"data": data.fingerprint, "seed": 3}
-    methods.save(folder, name, config, data.spec, learner, data.vocabulary, about)
+    methods.get(name).trained(config, data.spec, learner, data.vocabulary, about).save(folder)
     kept = methods.load(folder)
     assert kept.spec == data.spec
     assert kept.vocabulary.items.tolist() == data.vocabulary.items.tolist()

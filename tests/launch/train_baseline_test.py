@@ -7,11 +7,11 @@ import signal
 import numpy as np
 import pytest
 
-from launch import flags, methods, worlds
+from launch import flags, methods
 from tfrec import types
 from tfrec.baselines import learning
 from tfrec.data import storage
-from tfrec.environments import player, session
+from tfrec.environments import player, session, worlds
 
 NARROW = ("--embedding=4", "--units=6", "--state=8", "--hidden=8", "--batch=16",
           "--replay_sessions=128", "--sessions_per_round=32", "--updates_per_round=2",

@@ -5,8 +5,9 @@ import json
 import optuna
 import pytest
 
-from launch import flags, methods, trials
+from launch import flags, methods
 from tfrec.data import storage
+from tfrec.environments import scoring
 from tfrec.training import finite
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -75,7 +76,7 @@ def test_a_method_that_diverges_is_a_message(command, tmp_path, monkeypatch, cap
 
 
 def test_a_score_that_is_not_finite_is_a_message(command, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trials.Score, "__call__", lambda self: float("nan"))
+    monkeypatch.setattr(scoring.Score, "__call__", lambda self: float("nan"))
     assert tune(*command, f"--out={tmp_path / 'out'}", "--trials=1") == 2
     said = capsys.readouterr().err
     assert "none of 1 trials was completed" in said and "Traceback" not in said
@@ -100,7 +101,7 @@ def test_a_stopped_study_goes_on(command, tmp_path, monkeypatch, capsys):
 
 def test_the_score_is_that_of_validation_users_and_repeats(embedded_data):
     data = storage.PreparedData.open(embedded_data)
-    starts = trials.starts(data, max_users=3, sessions_per_user=2)
+    starts = scoring.validation_starts(data, max_users=3, sessions_per_user=2)
     users = data.episodes("validation").user
     assert len(starts.user) == 6 and set(starts.user) <= set(users)
     assert not set(starts.user) & set(data.episodes("test").user)

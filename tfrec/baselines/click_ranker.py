@@ -16,7 +16,6 @@ from tfrec import types
 from tfrec.baselines.learning import BaselineConfig, BaselineLearner
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.environments import session
-from tfrec.ops import selection
 from tfrec.options import option
 from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.training import finite
@@ -158,10 +157,9 @@ class ClickRanker(BaselineLearner):
         """Click logit of one item for each state, float [B]; item is int32 [B]."""
         return self.network.logit(observation, item)
 
-    def policy(self) -> session.Policy:
-        return lambda turn: selection.best_item(
-            self.network.all_logits(turn.observation), turn.blocked
-        )
+    def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
+        """Click logits."""
+        return self.network.all_logits(observation)
 
     def sample(self) -> Batch:
         seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)  # [2]

@@ -34,7 +34,7 @@ from tfrec.baselines import learning, simulated_replay, window_user
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
 from tfrec.environments import session
-from tfrec.ops import q_targets, selection, target_networks
+from tfrec.ops import q_targets, target_networks
 from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
@@ -183,8 +183,9 @@ class DynaQLearner(learning.BaselineLearner):
     def acting(self) -> tf.Module:
         return self.target
 
-    def policy(self) -> session.Policy:
-        return greedy(self.target)
+    def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
+        """Values under the averaged weights."""
+        return self.target.all_values(self.target.encode(observation).state)[..., 0]
 
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
         self.replay.add(episodes, reward)
@@ -329,16 +330,6 @@ class DynaQLearner(learning.BaselineLearner):
         return zip(
             self.target.trainable_variables, self.network.trainable_variables, strict=True
         )
-
-
-def greedy(network: StateItemNetwork) -> session.Policy:
-    """The item of the highest value among all that may be shown."""
-
-    def policy(turn: session.Turn) -> tf.Tensor:
-        state = network.encode(turn.observation).state
-        return selection.best_item(network.all_values(state)[..., 0], turn.blocked)
-
-    return policy
 
 
 def _like(flag: tf.Tensor, value: tf.Tensor) -> tf.Tensor:

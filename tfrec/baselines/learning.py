@@ -15,6 +15,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.environments import session
+from tfrec.ops import selection
 from tfrec.options import Options, option
 from tfrec.training import finite, schedule
 
@@ -144,8 +145,23 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
 
     @abc.abstractmethod
+    def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
+        """By what the method ranks the candidates. Graph code.
+
+        Args:
+          observation: B states.
+          blocked: bool [B, A] or None, candidates that may not be shown.
+
+        Returns:
+          float [B, A], column i for item i + 1; minus infinity for items that the method does
+          not consider in a state.
+        """
+
     def policy(self) -> session.Policy:
-        """The policy that is judged: greedy, without exploration."""
+        """The policy that is evaluated: greedy, without exploration."""
+        return lambda turn: selection.best_item(
+            self.scores(turn.observation, turn.blocked), turn.blocked
+        )
 
     def playing(self) -> session.Policy:
         """The policy that plays, before random tries: greedy, or a method's own exploration."""

@@ -414,12 +414,9 @@ class RainbowLearner(BaselineLearner):
         }
         return report, bad
 
-    def policy(self) -> session.Policy:
-        def policy(turn: session.Turn) -> tf.Tensor:
-            state = self.online.encode(turn.observation).state
-            return selection.best_item(self.online.scores(state), turn.blocked)
-
-        return policy
+    def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
+        """Expected returns, without noise."""
+        return self.online.scores(self.online.encode(observation).state)
 
     def playing(self) -> session.Policy:
         """With noisy networks, greedy under noise of its own for each user and step."""

@@ -178,11 +178,23 @@ class ActorCritic(tf.Module):
         """
         if self.count == 1:
             return self.space.nearest(point, blocked)
+        item, value, barred = self.valued(state, point, blocked)
+        chosen = selection.best_item(value, barred) - 1  # [B]
+        return tf.gather(item, chosen, axis=1, batch_dims=1)
+
+    def valued(
+        self, state: tf.Tensor, point: tf.Tensor, blocked: tf.Tensor | None
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+        """The nearest items and their values, arguments as in `item`.
+
+        Returns:
+          Items, int32 [B, k]; the lower of the critics' values, float [B, k]; and which of the
+          items are blocked, bool [B, k] or None.
+        """
         item, barred = self.space.neighbours(point, self.count, blocked)  # [B, k]
         vector = tf.reshape(self.space.vector(item), [-1, point.shape[-1]])  # [B * k, D]
-        value = self.value(tf.repeat(state, self.count, axis=0), vector)
-        chosen = selection.best_item(tf.reshape(value, [-1, self.count]), barred) - 1  # [B]
-        return tf.gather(item, chosen, axis=1, batch_dims=1)
+        value = self.value(tf.repeat(state, self.count, axis=0), vector)  # [B * k]
+        return item, tf.reshape(value, [-1, self.count]), barred
 
 
 class ItemTd3Agent(td3_agent.Td3Agent):
@@ -323,6 +335,19 @@ class Td3Learner(BaselineLearner):
 
     def clear(self) -> None:
         self.replay.clear()
+
+    def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
+        """Closeness to the proto-action, or the critics' value of its nearest items."""
+        state = self.online.state(observation)
+        point = self.online.proto_action(state)
+        if self.online.count == 1:
+            return self.space.closeness(point)
+        item, value, barred = self.online.valued(state, point, blocked)  # [B, k]
+        value = value if barred is None else tf.where(barred, -np.inf, value)
+        row = tf.repeat(tf.range(tf.shape(item)[0])[:, None], self.online.count, axis=1)
+        cell = tf.stack([row, item - 1], axis=-1)  # [B, k, 2]
+        others = tf.fill([tf.shape(item)[0], self.spec.num_candidates], -np.inf)
+        return tf.tensor_scatter_nd_update(others, cell, value)
 
     def policy(self) -> session.Policy:
         def policy(turn: session.Turn) -> tf.Tensor:

@@ -35,16 +35,22 @@ def write(path: str | os.PathLike[str], policies: Policies, **more: Any) -> dict
     Raises:
       ValueError: if a metric is missing or a number is not finite. Nothing is written.
     """
+    found = document(policies, **more)
+    with replacing(path) as temporary:
+        text = json.dumps(found, indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return found
+
+
+def document(policies: Policies, **more: Any) -> dict[str, Any]:
+    """What results.json holds; arguments and errors as in `write`."""
     if not policies:
         raise ValueError("no policies to write")
     for policy, metrics in policies.items():
         for metric in (*REQUIRED_METRICS, *metrics):
             _check(f"policies.{policy}.{metric}", metrics.get(metric))
-    document = {"policies": policies, **more}
-    text = json.dumps(document, indent=2, default=_plain, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-    return json.loads(text)
+    found = {"policies": policies, **more}
+    return json.loads(json.dumps(found, default=_plain, allow_nan=False))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:

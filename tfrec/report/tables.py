@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 
 import rich.box
 import rich.console
@@ -29,6 +30,14 @@ def markdown(
     headings, rows = _cells(policies, metrics, first)
     lines = [headings, ["---"] + ["---:"] * len(metrics), *rows]
     return "".join(f"| {' | '.join(_escape(cell) for cell in line)} |\n" for line in lines)
+
+
+def html(policies: results.Policies, metrics: Sequence[str] = DEFAULT_METRICS) -> str:
+    """The same table as HTML; arguments as in `markdown`."""
+    headings, rows = _cells(policies, metrics, "Policy")
+    lines = [("th", headings), *(("td", row) for row in rows)]
+    cells = ("".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) for tag, line in lines)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
 
 
 def to_csv(policies: results.Policies, metrics: Sequence[str] = DEFAULT_METRICS) -> str:

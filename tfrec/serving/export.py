@@ -122,6 +122,14 @@ def check(ranker: ranker_lib.Ranker) -> str:
     return "string" if strings else "int64"
 
 
+def write_vocabulary(ranker: ranker_lib.Ranker, directory: pathlib.Path) -> pathlib.Path:
+    """Writes the raw item ids, one a line in dense order; returns the file."""
+    path = directory / "items.txt"
+    items = ranker.vocabulary.items.tolist()
+    path.write_text("".join(f"{item}\n" for item in items), encoding="utf-8")
+    return path
+
+
 def _shortlist(ranker: ranker_lib.Ranker, asked: int | None) -> int:
     """How many items a search finds for the head to score; 0 if it scores all of them."""
     count = ranker.spec.num_candidates
@@ -149,9 +157,7 @@ def _write(
     number: int,
 ) -> None:
     """Everything of a version, verified."""
-    vocabulary = version / "items.txt"
-    items = ranker.vocabulary.items.tolist()
-    vocabulary.write_text("".join(f"{item}\n" for item in items), encoding="utf-8")
+    vocabulary = write_vocabulary(ranker, version)
     dtype = tf.as_dtype(item_dtype)
     graph = model.ServingModel(ranker, str(vocabulary), dtype, table, shortlist)
     signatures = graph.signatures()

@@ -15,6 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from tfrec import errors, model_path, types
+from tfrec.data import observations
 from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests
 
@@ -94,7 +95,7 @@ def tied_goals(ranker: ranker_lib.Ranker) -> list[str]:
     if ranker.spec.num_candidates < 2:
         return []
     dense = {raw: place + 1 for place, raw in enumerate(ranker.vocabulary.items.tolist())}
-    observation = _observation(ranker.spec, questions(ranker), dense)
+    observation = observations.of_events(ranker.spec, questions(ranker), dense)
     model, rows = ranker.world_model, len(observation.step)
 
     @tf.function
@@ -144,7 +145,7 @@ def reference(
     std = np.asarray(ranker.measurements.std, np.float32)
     padding = "" if isinstance(raw_ids[0], str) else -1
     goals = tf.stack([_goal(ranker, request, std) for request in asked])
-    observation = _observation(ranker.spec, asked, dense)
+    observation = observations.of_events(ranker.spec, asked, dense)
     model = ranker.world_model
 
     @tf.function
@@ -194,24 +195,6 @@ def _goal(ranker: ranker_lib.Ranker, request: requests.Request, std: np.ndarray)
     else:
         goal = np.asarray(request.goal, np.float32)
     return goal / np.linalg.norm(goal)
-
-
-def _observation(
-    spec: types.DataSpec, asked: Sequence[requests.Request], dense: Mapping[requests.RawId, int]
-) -> types.Observation:
-    horizon = spec.history_length
-    item = np.zeros((len(asked), horizon), np.int32)
-    feedback = np.zeros((len(asked), horizon, len(spec.feedback)), np.float32)
-    step = np.zeros(len(asked), np.int32)
-    for row, request in enumerate(asked):
-        known = [place for place, raw in enumerate(request.history) if raw in dense]
-        before = len(request.history) - request.step  # events before this session
-        lost = len(request.history[max(before, 0) :]) - sum(place >= before for place in known)
-        step[row] = min(request.step - lost, spec.max_steps - 1)
-        for column, place in enumerate(known[-horizon:], horizon - len(known[-horizon:])):
-            item[row, column] = dense[request.history[place]]
-            feedback[row, column] = request.feedback[place]
-    return types.Observation(*map(tf.constant, (item, feedback, step)))
 
 
 def write(

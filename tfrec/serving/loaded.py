@@ -1,5 +1,6 @@
 """An exported version, opened and asked from Python."""
 
+import abc
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,32 +27,24 @@ class Answer(NamedTuple):
     measurements: np.ndarray
 
 
-class ExportedModel:
-    """One version of an export directory, its files checked and loaded.
-
-    Args:
-      version: the version directory, e.g. `export/1`.
+class RankingModel(abc.ABC):
+    """A model that is asked for ranked lists, exported or not.
 
     Attributes:
-      manifest: what manifest.json holds.
       columns: names of the M measurement columns.
       units: their units, [M].
       feedback_names: names of the F feedback columns.
       item_dtype: `string` or `int64`.
-
-    Raises:
-      UserError: if there is no export, or it is not the one that was written.
     """
 
-    def __init__(self, version: str | os.PathLike):
-        self.version = pathlib.Path(version)
-        self.manifest = _manifest(self.version, "ranker")
-        self.columns = tuple(row["column"] for row in self.manifest["measurements"])
-        self.units = tuple(row["unit"] for row in self.manifest["measurements"])
-        self.feedback_names = tuple(column["name"] for column in self.manifest["feedback"])
-        self.item_dtype = self.manifest["item_id"]["dtype"]
-        with model_path.literal(self.version) as path:
-            self._loaded = tf.saved_model.load(path)
+    columns: tuple[str, ...]
+    units: tuple[str, ...]
+    feedback_names: tuple[str, ...]
+    item_dtype: str
+
+    @abc.abstractmethod
+    def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs of a signature for its named inputs."""
 
     def rank(self, asked: Sequence[requests.Request]) -> list[Answer]:
         """Ranked lists for a batch of requests, by goal, named goal or weights.
@@ -89,10 +82,37 @@ class ExportedModel:
             )
         except ValueError as error:
             raise errors.UserError(str(error)) from error
-        return _run(self.version, self._loaded.signatures[signature], inputs)
+        return self._answer(signature, inputs)
 
     def _readable(self, item: bytes | int) -> requests.RawId:
         return item.decode() if isinstance(item, bytes) else item
+
+
+class ExportedModel(RankingModel):
+    """One version of an export directory, its files checked and loaded.
+
+    Args:
+      version: the version directory, e.g. `export/1`.
+
+    Attributes:
+      manifest: what manifest.json holds.
+
+    Raises:
+      UserError: if there is no export, or it is not the one that was written.
+    """
+
+    def __init__(self, version: str | os.PathLike):
+        self.version = pathlib.Path(version)
+        self.manifest = _manifest(self.version, "ranker")
+        self.columns = tuple(row["column"] for row in self.manifest["measurements"])
+        self.units = tuple(row["unit"] for row in self.manifest["measurements"])
+        self.feedback_names = tuple(column["name"] for column in self.manifest["feedback"])
+        self.item_dtype = self.manifest["item_id"]["dtype"]
+        with model_path.literal(self.version) as path:
+            self._loaded = tf.saved_model.load(path)
+
+    def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return run_signature(str(self.version), self._loaded.signatures[signature], inputs)
 
 
 class Choice(NamedTuple):
@@ -159,7 +179,7 @@ class ExportedPolicy:
                 raise errors.UserError(
                     f"{name}: shape {list(value.shape)}; expected {shape.as_list()}"
                 )
-        return _run(self.version, self._loaded.signatures[signature], arrays)
+        return run_signature(str(self.version), self._loaded.signatures[signature], arrays)
 
 
 def _manifest(version: pathlib.Path, kind: str) -> dict[str, Any]:
@@ -171,13 +191,13 @@ def _manifest(version: pathlib.Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
-def _run(
-    version: pathlib.Path, signature: Callable, inputs: Mapping[str, np.ndarray]
+def run_signature(
+    source: str, signature: Callable, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """A signature's answer; what it refuses is a UserError."""
     try:
         answer = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     except tf.errors.InvalidArgumentError as error:
         message = asserted.message(error) or error.message
-        raise errors.UserError(f"{version}: {message}") from error
+        raise errors.UserError(f"{source}: {message}") from error
     return {name: value.numpy() for name, value in answer.items()}

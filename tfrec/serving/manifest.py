@@ -60,6 +60,11 @@ class Metadata:
     fingerprint: str = ""
 
 
+def column_units(measurements: ranker_lib.Measurements) -> list[str]:
+    """The unit of each of the M measurement columns."""
+    return np.repeat(measurements.units, measurements.size).tolist()
+
+
 def describe(
     ranker: ranker_lib.Ranker,
     version: int,
@@ -82,7 +87,7 @@ def describe(
       A dict that json can write.
     """
     spec, measurements = ranker.spec, ranker.measurements
-    units = np.repeat(measurements.units, measurements.size).tolist()  # [M]
+    units = column_units(measurements)
     mean, std = (np.asarray(x, float).tolist() for x in (measurements.mean, measurements.std))
     # serving_default is `rank` again.
     named = {name: signatures[name] for name in requests.SIGNATURES}

@@ -1,4 +1,4 @@
-"""Which world answers? A fitted user model's folder, or the truth behind the embedded log."""
+"""Simulated users by name: a fitted user model's folder, or the embedded log's ground truth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from tfrec import options, types
 from tfrec.data import identity, storage, synthetic
 from tfrec.environments import embedded, session
-from tfrec.environments.fitted import user_model
+from tfrec.environments.fitted import simulated, user_model
 from tfrec.errors import UserError
 
 TRUTH = "truth"
@@ -22,6 +22,35 @@ HELP = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class SimulatedUsers:
+    """Users that answer recommendations in place of the log's.
+
+    Attributes:
+      world: the environment.
+      data: the prepared data that their ids are of.
+      name: folder of the user model, or `truth`; recorded with what is trained on them.
+      report: how true fitted users are to held-out sessions, see `calibration.report`; None
+        for users that were loaded, and for the embedded truth.
+    """
+
+    world: session.World
+    data: storage.PreparedData
+    name: str
+    report: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        kind = "the embedded truth" if self.name == TRUTH else f"fitted users of {self.name}"
+        if self.report is None:
+            return kind
+        from tfrec.environments.fitted import calibration
+
+        return f"{kind}\n\n{calibration.table(self.report)}"
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
 def load(name: str, data: storage.PreparedData) -> session.World:
     """Opens a world for prepared data.
 
@@ -29,7 +58,7 @@ def load(name: str, data: storage.PreparedData) -> session.World:
       UserError: if the world was not made for this data.
     """
     if name != TRUTH:
-        world = user_model.load(pathlib.Path(name) / "model")
+        world = user_model.load(pathlib.Path(name) / simulated.MODEL)
         if world.data is None:
             raise UserError(
                 f"{name}: does not record the items and users behind its dense ids, so it "
@@ -47,6 +76,11 @@ def load(name: str, data: storage.PreparedData) -> session.World:
         )
     config = options.restored(synthetic.SyntheticConfig, generator)
     return embedded.EmbeddedWorld(config, data.spec, data.vocabulary)
+
+
+def users(name: str, data: storage.PreparedData) -> SimulatedUsers:
+    """Simulated users of prepared data; arguments and errors as in `load`."""
+    return SimulatedUsers(load(name, data), data, name)
 
 
 def inputs(

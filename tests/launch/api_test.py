@@ -1,0 +1,157 @@
+"""The public functions give the numbers of the launch scripts, for equal options and seed."""
+
+import json
+
+import pytest
+
+import tfgoalrec
+import tfrec
+from launch import flags
+from tfrec.data import storage
+
+GOALREC = {
+    "embedding": 4, "frozen_embedding": 2, "units": 6, "state": 8, "goal_units": 4,
+    "stream": 8, "item_vector": 4, "batch": 32, "replay_sessions": 256,
+    "sessions_per_round": 32, "updates_per_round": 3, "log_rounds": 2, "play_rounds": 2,
+}  # fmt: skip
+WIDE_AND_DEEP = {
+    name: GOALREC[name]
+    for name in ("embedding", "units", "state", "batch", "replay_sessions",
+                 "sessions_per_round", "updates_per_round", "log_rounds", "play_rounds")
+} | {"hidden": 8}  # fmt: skip
+
+
+def fingerprint(folder):
+    return tfrec.load(folder).fingerprint
+
+
+@pytest.fixture(scope="module")
+def data(embedded_data):
+    return tfrec.open_data(embedded_data)
+
+
+@pytest.fixture(scope="module")
+def users(data):
+    return tfrec.load_users("truth", data)
+
+
+@pytest.fixture(scope="module")
+def agent(data, users):
+    """Fitted from the log alone, and then by playing: not in one run as the script's."""
+    agent = tfgoalrec.GoalRec(seed=0, **GOALREC).fit(data)
+    agent.fit_alone = agent.fingerprint
+    return agent.play(users)
+
+
+def test_goalrec_is_the_scripts(agent, goalrec):
+    assert agent.fit_alone == fingerprint(goalrec.run / "agent_off")
+    assert agent.fingerprint == fingerprint(goalrec.run / "agent")
+
+
+def test_fewer_rounds_are_those_of_the_option(agent, data, users):
+    one = tfgoalrec.GoalRec(seed=0, **GOALREC).fit(data).play(users, rounds=1)
+    option = tfgoalrec.GoalRec(seed=0, **GOALREC | {"play_rounds": 1}).fit(data, users)
+    assert one.fingerprint == option.fingerprint != agent.fingerprint
+
+
+def test_a_baseline_is_the_scripts(data, users, embedded_data, tmp_path):
+    arguments = [f"--{name}={value}" for name, value in WIDE_AND_DEEP.items()]
+    assert flags.call(
+        "launch.train_baseline",
+        ("--method=wide_and_deep", f"--data={embedded_data}", "--world=truth", "--seed=3",
+         f"--out={tmp_path}", *arguments),
+    ) == 0  # fmt: skip
+    agent = tfrec.baselines.WideAndDeep(seed=3, **WIDE_AND_DEEP).fit(data, users)
+    assert agent.fingerprint == fingerprint(tmp_path / "agent")
+
+
+def test_an_evaluation_is_the_scripts(goalrec, embedded_data, data, users, tmp_path):
+    arguments = ("--max_users=6", "--sessions_per_user=1", f"--data={embedded_data}")
+    assert flags.call(
+        "launch.evaluate",
+        ("--world=truth", f"--agents=goalrec={goalrec.run / 'agent'}", *arguments,
+         f"--out={tmp_path}"),
+    ) == 0  # fmt: skip
+    written = json.loads((tmp_path / "results.json").read_text())
+    policies = tfrec.controls.standard(users)
+    policies["goalrec"] = tfrec.load(goalrec.run / "agent")
+    result = tfrec.evaluate(policies, users, max_users=6, sessions_per_user=1)
+    document = {key: x for key, x in result.document.items() if key != "config"}
+    assert document == {key: x for key, x in written.items() if key != "config"}
+    assert "goalrec" in result.share_of_optimum
+    assert "of the way from random to the optimum" in str(result)
+    assert "<table>" in result._repr_html_()
+
+
+def test_prepared_data_is_the_scripts(embedded_data, tmp_path):
+    options = {"num_users": 60, "num_items": 30, "max_steps": 12, "history_length": 8}
+    data, _ = tfrec.embedded(tmp_path / "data", **options)
+    assert data.fingerprint == storage.PreparedData.open(embedded_data).fingerprint
+    again, _ = tfrec.embedded(tmp_path / "data", **options)  # opened, not written again
+    assert again.fingerprint == data.fingerprint
+    with pytest.raises(tfrec.UserError, match="holds other data .log.num_users: was 60"):
+        tfrec.embedded(tmp_path / "data", **options | {"num_users": 50})
+
+
+def test_ranks_as_the_export_does(agent, tmp_path):
+    from tfrec.serving import loaded, requests
+
+    version = agent.export(tmp_path / "export")
+    [answer] = loaded.ExportedModel(version).rank(
+        [requests.Request(("i1", "i2"), ((1.0, 3.0), (0.0, 0.0)), goal_name="click", k=4)]
+    )
+    feedback = {"click": [1, 0, 0], "watch_seconds": [3, 0, 9]}
+    ranked = agent.rank(["i1", "i2", "nothing"], feedback, goal="click", k=4)
+    assert ranked.items == tuple(answer.item)
+    assert ranked.scores == pytest.approx(answer.score.tolist(), rel=1e-5)
+    assert ranked.units["watch_seconds@0"] == "seconds"
+    column = list(ranked.measurements).index("watch_seconds@0")
+    assert ranked.measurements["watch_seconds@0"] == pytest.approx(
+        answer.measurements[:, column].tolist(), rel=1e-4
+    )
+    assert ranked.unknown == ("nothing",)  # its event was left out
+    assert len(str(ranked).splitlines()) == 1 + 4
+
+
+def test_a_saved_agent_ranks_the_same_and_cannot_learn_on(agent, users, tmp_path):
+    agent.save(tmp_path / "agent")
+    again = tfgoalrec.load(tmp_path / "agent")
+    assert isinstance(again, tfgoalrec.GoalRec)
+    assert again.fingerprint == agent.fingerprint
+    goal = {"click@0": 1.0, "step@1..": 0.1}
+    one, other = (x.rank(["i1"], goal=goal, candidates=["i5", "i4"]) for x in (agent, again))
+    assert one == other
+    assert sorted(one.items) == ["i4", "i5"]
+    with pytest.raises(tfrec.UserError, match="a saved agent cannot learn on"):
+        again.play(users)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        ({"history": "i1"}, "history is 'i1'; expected a list of item ids"),
+        ({"history": [1]}, "history: 1 is no item id; the ids of this log are text"),
+        ({"history": [], "k": 0}, "k is 0; expected a whole number of at least 1"),
+        ({"history": [], "goal": "clicks"}, "no goal 'clicks'; the agent has click"),
+        ({"history": [], "goal": {"click@9": 1}}, "goal: 'click@9' is not a measurement"),
+        ({"history": ["i1"], "feedback": {"click": []}}, "click has 0 values for 1 events"),
+        ({"history": ["i1"], "feedback": {"like": [1]}}, "feedback: 'like' is not a column"),
+        ({"history": ["i1"], "feedback": {"click": [-1]}}, "click is -1; expected a finite"),
+    ],
+)
+def test_a_wrong_question_is_a_message(agent, ask, message):
+    with pytest.raises(tfrec.UserError, match=message):
+        agent.rank(**ask)
+
+
+def test_a_wrong_evaluation_is_a_message(agent, users):
+    with pytest.raises(tfrec.UserError, match="'random' is the name of a control"):
+        tfrec.evaluate({"random": agent}, users)
+    with pytest.raises(tfrec.UserError, match="split is 'tests'; expected one of test"):
+        tfrec.evaluate({"chance": tfrec.controls.Random()}, users, split="tests")
+    with pytest.raises(tfrec.UserError, match="max_users is 0; expected at least 1"):
+        tfrec.evaluate({"chance": tfrec.controls.Random()}, users, max_users=0)
+    with pytest.raises(tfrec.UserError, match="expected a recommender"):
+        tfrec.evaluate({"one": [1]}, users)
+    with pytest.raises(tfrec.UserError, match="not fitted yet"):
+        tfrec.evaluate({"one": tfgoalrec.GoalRec()}, users)

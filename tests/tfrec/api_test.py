@@ -1,0 +1,158 @@
+"""The public functions of tfrec: what they export, read and refuse."""
+
+import subprocess
+import sys
+
+import pytest
+
+import tfgoalrec
+import tfrec
+
+
+def write_log(path, users=6):
+    """Three sessions of four events for each user, a day apart; u0 clicks every lamp."""
+    items = ("lamp", "mug", "rug", "desk")
+    rows = [
+        f"u{user},{item},{86400 * day + 30 * step + 1_700_000_000},{(user + step) % 2},{step}"
+        for user in range(users)
+        for day in range(3)
+        for step, item in enumerate(items)
+    ]
+    path.write_text("\n".join(["user,item,time,click,watch", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("module", ["tfrec", "tfrec, tfgoalrec"])
+def test_the_import_is_free_of_tensorflow(module):
+    code = f"import sys, {module}; assert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there_and_documented():
+    for package in (tfrec, tfgoalrec, tfrec.baselines):
+        for name in package.__all__:
+            assert getattr(package, name).__doc__, name
+    assert set(tfrec.__all__) <= set(dir(tfrec))
+    with pytest.raises(AttributeError, match="no attribute 'fit_user'"):
+        tfrec.fit_user  # noqa: B018
+
+
+def test_a_log_is_read_by_short_names(tmp_path):
+    log = write_log(tmp_path / "log.csv")
+    data = tfrec.read_log(
+        log, feedback=["click", "watch:seconds"], out=tmp_path / "data", max_steps=5,
+        history_length=4,
+    )  # fmt: skip
+    assert [(c.name, c.kind, c.unit) for c in data.spec.feedback] == [
+        ("click", "binary", "clicks"),
+        ("watch", "amount", "seconds"),
+    ]
+    assert (data.spec.max_steps, data.spec.history_length) == (5, 4)
+    assert data.vocabulary.items.tolist() == ["desk", "lamp", "mug", "rug"]
+    assert tfrec.open_data(tmp_path / "data").fingerprint == data.fingerprint
+    with pytest.raises(tfrec.UserError, match="holds prepared data already"):
+        tfrec.read_log(log, out=tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"itm": "item"}, "read_log: no option 'itm'; similar options: item: column with"),
+        ({"max_steps": 0}, "read_log: max_steps is 0; expected at least 1"),
+        ({"feedback": "click"}, "feedback is 'click'; expected a list of columns"),
+        ({"feedback": ["watch:seconds"]}, "expected a binary click"),
+        ({"item": "product"}, "product"),
+        ({"time_unit": "iso"}, "log.csv, row 2: time is .1700000000.; expected an ISO 8601"),
+    ],
+)
+def test_a_mistake_in_reading_is_a_message_and_writes_nothing(tmp_path, arguments, message):
+    log = write_log(tmp_path / "log.csv")
+    with pytest.raises(tfrec.UserError, match=message):
+        tfrec.read_log(log, out=tmp_path / "data", **arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: tfgoalrec.GoalRec(learning_rat=1),
+            "GoalRec: no option 'learning_rat'; similar options: learning_rate: Adam learning "
+            r"rate \(above 0, at most 1\)",
+        ),
+        (
+            lambda: tfrec.baselines.Rainbow(learning_rate=3),
+            "Rainbow: learning_rate is 3; expected above 0, at most 1",
+        ),
+        (
+            lambda: tfrec.baselines.Rainbow(double_q="no"),
+            "double_q is 'no'; expected True or False",
+        ),
+        (
+            lambda: tfgoalrec.GoalRec(goals="a = 1*click@0"),
+            "goals is 'a = 1.click@0'; expected a list",
+        ),
+        (lambda: tfrec.baselines.TD3(seed=-1), "TD3: seed is -1; expected a whole number"),
+    ],
+)
+def test_a_wrong_option_is_a_message(make, message):
+    with pytest.raises(tfrec.UserError, match=message):
+        make()
+
+
+def test_what_is_not_fitted_says_so():
+    agent = tfrec.baselines.DIEN(seed=2)
+    assert repr(agent) == "DIEN(seed=2), not fitted"
+    with pytest.raises(tfrec.UserError, match="DIEN: not fitted yet; call fit"):
+        agent.rank(["lamp"])
+    assert "log_rounds = 10: rounds of learning from the log alone" in type(agent).describe()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("api")
+    log = write_log(folder / "log.csv")
+    return tfrec.read_log(log, out=folder / "data", max_steps=5, history_length=4)
+
+
+def test_users_are_fitted_with_a_report_and_without_files(data):
+    users = tfrec.fit_users(data, max_epochs=1)
+    assert {"sessions", "heads"} == users.report.keys()
+    assert "| sessions | CTR |" in str(users)
+    with pytest.raises(tfrec.UserError, match="fit_users: no option 'epochs'"):
+        tfrec.fit_users(data, epochs=1)
+
+
+SMALL = {
+    "embedding": 4, "units": 6, "state": 8, "hidden": 8, "batch": 16, "replay_sessions": 32,
+    "sessions_per_round": 8, "updates_per_round": 1, "log_rounds": 1, "play_rounds": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("WideAndDeep", {}),
+        pytest.param("DIEN", {}, marks=pytest.mark.slow),
+        pytest.param("DynaQ", {"planning_steps": 2}, marks=pytest.mark.slow),
+        pytest.param("Rainbow", {}, marks=pytest.mark.slow),
+        pytest.param("TD3", {}, marks=pytest.mark.slow),
+        pytest.param("TD3", {"neighbours": 2}, marks=pytest.mark.slow),
+    ],
+)
+def test_a_baseline_ranks_and_comes_back(name, more, data, tmp_path):
+    agent = getattr(tfrec.baselines, name)(seed=0, **SMALL | more).fit(data)
+    ranked = agent.rank(["lamp", "sofa"], {"click": [1, 0]}, k=9)
+    assert ranked.unknown == ("sofa",)
+    assert len(ranked) == (2 if more.get("neighbours") else 4)
+    assert list(ranked.scores) == sorted(ranked.scores, reverse=True)
+    rest = agent.rank(["lamp"], {"click": [1]}, exclude=[ranked.items[0], "sofa"])
+    assert ranked.items[0] not in rest.items
+    assert rest.items[0] == ranked.items[1] or more.get("neighbours")  # others come near
+    with pytest.raises(tfrec.UserError, match="goal is 'click'; expected none"):
+        agent.rank(["lamp"], goal="click")
+    agent.save(tmp_path / "agent")
+    again = tfrec.load(tmp_path / "agent")
+    assert type(again) is type(agent)
+    assert again.fingerprint == agent.fingerprint
+    assert again.rank(["lamp", "sofa"], {"click": [1, 0]}, k=9) == ranked

@@ -1,0 +1,93 @@
+"""GoalRec as a recommender: fit, play, rank under a goal, save, export."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from tfrec.methods.recommender import Recommender, load
+
+if TYPE_CHECKING:
+    from tfrec.data import storage
+    from tfrec.training import run as runs
+
+__all__ = ["GoalRec", "load"]
+
+
+class GoalRec(Recommender):
+    """GoalRec (Wang et al., 2021): predicts what follows each item and ranks under a goal.
+
+    `fit(data)` alone is GoalRec-off. Arguments as in `Recommender`.
+
+    Example:
+      >>> agent = tfgoalrec.GoalRec(seed=0, log_rounds=5).fit(data).play(users)
+      >>> agent.rank(history=["lamp"], goal={"click@0": 1, "watch@1..3": 0.02}, k=5)
+    """
+
+    method = "goalrec"
+
+    def export(
+        self,
+        directory: str | pathlib.Path,
+        version: int | None = None,
+        *,
+        name: str = "goalrec",
+        table: str = "float32",
+        shortlist: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> pathlib.Path:
+        """Writes a verified SavedModel for serving.
+
+        Args:
+          directory: of numbered versions; made if missing.
+          version: its number, from 1; the next free one by default.
+          name: what the model is called in its manifest.
+          table: precision of the item table: float32, bfloat16 or int8.
+          shortlist: items that a fully connected head scores; see `launch.export_model`.
+          metrics: of an evaluation of this agent, for the manifest.
+
+        Returns:
+          The version's folder.
+
+        Raises:
+          UserError: if nothing was fitted, the version exists, or the model cannot be served.
+
+        Example:
+          >>> agent.export("export")
+          PosixPath('export/1')
+        """
+        from tfgoalrec import exporting, trained
+        from tfrec.serving import export
+
+        agent = cast(trained.TrainedAgent, self.agent)
+        metadata = exporting.metadata(
+            agent, self.path, self.fingerprint, name=name, data=self._data, metrics=metrics
+        )
+        return export.export(agent, directory, version, metadata, table, shortlist)
+
+    def _extra(self) -> dict[str, Any]:
+        return {}
+
+    def _stages(self) -> list[tuple[int, str]]:
+        stages = [(self.config.log_rounds, "agent_off")]
+        if self._users is not None:
+            stages.append((cast(Any, self._learner).total_units, "agent"))
+        return stages
+
+    def _check(self, validation_users: int) -> Callable[[], Mapping[str, float]] | None:
+        from tfgoalrec import validation
+
+        held_out = cast("storage.PreparedData", self._data).episodes("validation")
+        if not len(held_out.length):
+            return None
+        return validation.Validator(cast(Any, self._learner).agent, held_out)
+
+    def _finish(self, run: runs.Run) -> None:
+        from tfrec.training import summaries
+
+        summaries.write_projector(
+            run.directory / "tensorboard",
+            cast(Any, self._learner).agent.averaged.item_embedding.numpy()[1:],
+            cast("storage.PreparedData", self._data).vocabulary.items.tolist(),
+        )

@@ -1,0 +1,323 @@
+"""The public functions of `tfrec`: from a log to an evaluation in a few calls.
+
+`import tfrec` loads this module when one of its functions is used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tfrec import names, options
+from tfrec.errors import UserError
+from tfrec.methods.recommender import Recommender, load
+
+if TYPE_CHECKING:
+    from tfrec.data.storage import PreparedData
+    from tfrec.environments.worlds import SimulatedUsers
+    from tfrec.evaluation.controls import Control
+    from tfrec.evaluation.evaluating import EvaluationResult
+
+__all__ = [
+    "embedded",
+    "evaluate",
+    "fit_users",
+    "load",
+    "load_users",
+    "open_data",
+    "read_log",
+]
+
+Path = str | os.PathLike[str]
+
+
+def read_log(
+    path: Path,
+    *,
+    out: Path,
+    user: str = "user",
+    item: str = "item",
+    time: str = "time",
+    feedback: Sequence[str] = ("click",),
+    overwrite: bool = False,
+    skip_bad_rows: bool = False,
+    **others: Any,
+) -> PreparedData:
+    """Reads a CSV, TSV or Parquet log and prepares it: validated, cut into sessions, split.
+
+    Args:
+      path: the log, a row for each thing shown to a user.
+      out: folder to write the prepared sessions to.
+      user: column with the user's id.
+      item: column with the item's id.
+      time: column with the time of the event; `time_unit` says in what.
+      feedback: feedback columns; the first is the click. `click` is a column of 0 and 1 whose
+        unit is `clicks`, `watch:seconds` an amount in seconds, and `click:binary:clicks` or
+        `watch=column:amount:seconds` are written in full.
+      overwrite: replace prepared data that is there already.
+      skip_bad_rows: drop bad and duplicate rows and list them in rejected.csv, instead of
+        stopping at the first.
+      **others: further fields of `tfrec.data.sources.table.TableConfig` (time_unit, category,
+        ...) and of `tfrec.data.episodes.PrepareConfig` (max_steps, history_length, ...).
+
+    Returns:
+      The prepared data.
+
+    Raises:
+      UserError: naming file, row, column and value; or the option. Nothing is written then.
+
+    Example:
+      >>> data = tfrec.read_log("log.csv", time_unit="iso", out="runs/data",
+      ...                       feedback=["click", "watch:seconds"])
+    """
+    from tfrec.data import preparing
+    from tfrec.data.sources import table
+
+    if isinstance(feedback, str):
+        raise UserError(f"read_log: feedback is {feedback!r}; expected a list of columns")
+    prepare_config, columns = _split_options("read_log", others, table.TableConfig)
+    columns |= {"user": user, "item": item, "time": time}
+    columns["feedback"] = tuple(_feedback(text) for text in feedback)
+    table_config = options.configured(table.TableConfig, columns, "read_log")
+    path = pathlib.Path(path)
+    return preparing.prepare(
+        lambda bad_rows: table.read(path, table_config, bad_rows),
+        pathlib.Path(out),
+        prepare_config,
+        source=f"table {path.name}",
+        skip_bad_rows=skip_bad_rows,
+        overwrite=overwrite,
+    ).data
+
+
+def embedded(
+    out: Path, *, overwrite: bool = False, **others: Any
+) -> tuple[PreparedData, SimulatedUsers]:
+    """The log that comes with the project, and the users who wrote it, whose truth is known.
+
+    Args:
+      out: folder of the prepared data. If it holds the log of the same options, it is opened.
+      overwrite: replace prepared data of other options.
+      **others: fields of `tfrec.data.synthetic.SyntheticConfig` (num_users, num_items, ...)
+        and of `tfrec.data.episodes.PrepareConfig`; `max_steps` and `seed` are of both.
+
+    Returns:
+      The prepared data, and its true users.
+
+    Raises:
+      UserError: if the folder holds other data, or naming the option.
+
+    Example:
+      >>> data, users = tfrec.embedded("runs/embedded", num_users=300, num_items=30)
+    """
+    from tfrec.data import preparing, schema, storage, synthetic
+    from tfrec.environments import worlds
+
+    prepare_config, numbers = _split_options("embedded", others, synthetic.SyntheticConfig)
+    config = options.configured(synthetic.SyntheticConfig, numbers, "embedded")
+    generator, out = dataclasses.asdict(config), pathlib.Path(out)
+    if (out / storage.MANIFEST).exists() and not overwrite:
+        data = storage.PreparedData.open(out)
+        before = {"log": data.manifest["generator"], "sessions": data.manifest["config"]}
+        now = {"log": generator, "sessions": dataclasses.asdict(prepare_config)}
+        different = options.differences(options.resolved(before), options.resolved(now))
+        if different:
+            listed = "; ".join(different)
+            raise UserError(f"{out}: holds other data ({listed}); pass overwrite=True")
+    else:
+
+        def read(bad_rows: schema.BadRows) -> Any:
+            frame, log_schema = synthetic.read(config)
+            return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+
+        data = preparing.prepare(
+            read,
+            out,
+            prepare_config,
+            source="embedded",
+            overwrite=overwrite,
+            generator=generator,
+        ).data
+    return data, worlds.users(worlds.TRUTH, data)
+
+
+def open_data(directory: Path) -> PreparedData:
+    """Opens prepared data, and checks every file.
+
+    Args:
+      directory: what `read_log`, `embedded` or `launch.prepare_data` wrote.
+
+    Raises:
+      UserError: if it is no prepared data, or is damaged.
+
+    Example:
+      >>> data = tfrec.open_data("runs/data")
+    """
+    from tfrec.data import storage
+
+    return storage.PreparedData.open(pathlib.Path(directory))
+
+
+def fit_users(
+    data: PreparedData,
+    *,
+    seed: int = 0,
+    out: Path | None = None,
+    target_depth: float | None = None,
+    overwrite: bool = False,
+    **others: Any,
+) -> SimulatedUsers:
+    """Fits simulated users to a log and calibrates them.
+
+    Args:
+      data: the prepared data.
+      seed: of the weights, the held-out sessions and the report.
+      out: folder for the user model, its report and plots; None keeps no files.
+      target_depth: mean depth to calibrate the exits to, steps; by default the log's exits.
+      overwrite: replace a user model that is there already.
+      **others: fields of `tfrec.environments.fitted.user_model_config.UserModelConfig`.
+
+    Returns:
+      The users; `report` says how true they are to held-out sessions, and `print(users)`
+      shows it as a table.
+
+    Raises:
+      UserError: naming the option; or if the folder is in use.
+
+    Example:
+      >>> users = tfrec.fit_users(data, out="runs/simulator")
+    """
+    from tfrec.environments import worlds
+    from tfrec.environments.fitted import simulated, user_model_config
+
+    options.configured(_Seed, {"seed": seed}, "fit_users")
+    config = options.configured(user_model_config.UserModelConfig, others, "fit_users")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = temporary if out is None else os.fspath(out)
+        fit = simulated.fit(data, folder, config, seed, target_depth, overwrite)
+        users = worlds.users(folder, data)
+    name = "users fitted in memory" if out is None else folder
+    return dataclasses.replace(users, name=name, report=fit.report)
+
+
+def load_users(directory: Path, data: PreparedData) -> SimulatedUsers:
+    """Opens the simulated users of prepared data.
+
+    Args:
+      directory: what `fit_users` or `launch.fit_simulator` wrote; `truth` for the users of the
+        embedded log.
+      data: the prepared data.
+
+    Raises:
+      UserError: if there are none, or they are of other data.
+
+    Example:
+      >>> users = tfrec.load_users("runs/simulator", data)
+    """
+    from tfrec.environments import worlds
+
+    return worlds.users(os.fspath(directory), data)
+
+
+def evaluate(
+    policies: Mapping[str, Recommender | Control | Sequence[Recommender]],
+    users: SimulatedUsers,
+    data: PreparedData | None = None,
+    *,
+    split: str = "test",
+    max_users: int = 2000,
+    sessions_per_user: int = 4,
+    seed: int = 1,
+) -> EvaluationResult:
+    """Plays the same sessions under each policy and compares what they earn.
+
+    Args:
+      policies: name -> a recommender, a list of them (a seed each, as many under each name), or
+        a control of `tfrec.controls`. With `random` and `optimum` among the names, the result
+        has shares of the optimum.
+      users: simulated users who answer.
+      data: the prepared data; by default that of the users.
+      split: whose last sessions begin the play: test, validation or train.
+      max_users: users of the split at most.
+      sessions_per_user: sessions that each user plays.
+      seed: of the played sessions.
+
+    Returns:
+      Means with 95% intervals over users and seeds; it prints as a table, has a `plot()`, and
+      `write(folder)` writes results.json and a report.
+
+    Raises:
+      UserError: if a name cannot be used, an agent is not fitted or is of other data, or has
+        seen test users of this data.
+
+    Example:
+      >>> result = tfrec.evaluate({"goalrec": agent, "random": tfrec.controls.Random()}, users)
+      >>> print(result)
+    """
+    from tfrec.data import identity
+    from tfrec.evaluation import controls, evaluating
+
+    data = users.data if data is None else data
+    identity.check(dataclasses.replace(users.data.origin, path=users.name), data.origin)
+    played: dict[str, Any] = {}
+    agents: dict[str, list[Any]] = {}
+    for name, policy in policies.items():
+        names.check_label("policy", name)
+        if isinstance(policy, controls.Control):
+            played[name] = policy.policy(data, users.world, seed)
+            continue
+        if name in controls.NAMES:
+            raise UserError(f"evaluate: {name!r} is the name of a control; choose another")
+        members = [policy] if isinstance(policy, Recommender) else list(policy)
+        if not members or not all(isinstance(member, Recommender) for member in members):
+            raise UserError(
+                f"evaluate: {name} is {policy!r}; expected a recommender, a list of them, or "
+                "a control of tfrec.controls"
+            )
+        for member in members:
+            identity.check(member.agent.origin(member.path), data.origin, same_split=True)
+            member.fingerprint  # noqa: B018  it is recorded with the results
+        agents[name] = [member.agent for member in members]
+    counts = {name: len(members) for name, members in agents.items()}
+    if not policies or len(set(counts.values())) > 1:
+        raise UserError(f"evaluate: expected as many seeds of each name, not {counts}")
+    limits = {"max_users": max_users, "sessions_per_user": sessions_per_user, "seed": seed}
+    options.configured(_Limits, limits, "evaluate")
+    return evaluating.evaluate(
+        agents, played, users, data, split=split, config={"split": split, **limits}, **limits
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seed(options.Options):
+    seed: int = options.option(0, "seed", at_least=0, at_most=options.MAX_SEED)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limits(_Seed):
+    max_users: int = options.option(2000, "users at most", at_least=1)
+    sessions_per_user: int = options.option(4, "sessions of each user", at_least=1)
+
+
+def _split_options(owner: str, given: Mapping[str, Any], source: type) -> tuple[Any, dict]:
+    """The preparation's configuration, and the rest of the options; some are of both."""
+    from tfrec.data import episodes
+
+    prepare = {field.name for field in dataclasses.fields(episodes.PrepareConfig)}
+    own = {field.name for field in dataclasses.fields(source)}
+    config = options.configured(
+        episodes.PrepareConfig, {k: v for k, v in given.items() if k in prepare}, owner
+    )
+    return config, {k: v for k, v in given.items() if k in own or k not in prepare}
+
+
+def _feedback(text: str) -> str:
+    """A feedback column in full: name:kind:unit."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        return f"{text}:binary:{text}s"
+    return f"{parts[0]}:amount:{parts[1]}" if len(parts) == 2 else text

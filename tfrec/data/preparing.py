@@ -1,0 +1,89 @@
+"""Preparation of a log: validated rows become stored sessions."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from tfrec import outputs
+from tfrec.data import episodes, features, schema, storage
+from tfrec.data.sources import text_rows
+
+Read = Callable[[schema.BadRows], tuple[pl.DataFrame, schema.Schema]]
+
+
+class Preparation(NamedTuple):
+    """What came of a log.
+
+    Attributes:
+      data: the prepared sessions.
+      rows: rows of the log that were read.
+      warnings: what is implausible about the log, a sentence each.
+    """
+
+    data: storage.PreparedData
+    rows: int
+    warnings: list[str]
+
+
+def prepare(
+    read: Read,
+    out: str | pathlib.Path,
+    config: episodes.PrepareConfig,
+    *,
+    source: str,
+    skip_bad_rows: bool = False,
+    overwrite: bool = False,
+    features_of: Mapping[str, str] | None = None,
+    text_format: text_rows.TextFormat | None = None,
+    generator: dict[str, Any] | None = None,
+) -> Preparation:
+    """Reads a log, cuts it into sessions, splits the users, and stores both with the ids.
+
+    Args:
+      read: gives the validated interaction table and its schema.
+      out: folder to write.
+      config: how the log is cut and split.
+      source: what the log is, for the manifest.
+      skip_bad_rows: drop bad and duplicate rows and list them in rejected.csv, instead of
+        stopping at the first.
+      overwrite: replace prepared data that is there already.
+      features_of: `user` or `item` -> a file of what is known about them; empty for none.
+      text_format: of these files.
+      generator: parameters of the ground truth that wrote a synthetic log.
+
+    Raises:
+      UserError: naming file, row, column and value; or if `out` is in use. Nothing is written.
+    """
+    out = pathlib.Path(out)
+    storage.check_target(out, overwrite)  # before any work
+    outputs.check_folder(out)
+    bad_rows = schema.BadRows(skip=skip_bad_rows)
+    frame, log_schema = read(bad_rows)
+    rows = frame.height
+    warnings = [*bad_rows.warnings, *schema.warnings(frame, log_schema)]
+    columns = {series.name: series for series in frame}
+    del frame  # so that each column can be let go once it is used
+    prepared = episodes.prepare(columns, log_schema, config)
+    ids = {"user": prepared.vocabulary.user_ids, "item": prepared.vocabulary.item_ids}
+    tables = {
+        kind: features.read(file, ids[kind], bad_rows, text_format or text_rows.TextFormat())
+        for kind, file in (features_of or {}).items()
+        if file
+    }
+    data = storage.write(
+        out,
+        prepared,
+        log_schema,
+        config,
+        source=source,
+        bad_rows=bad_rows,
+        overwrite=overwrite,
+        features=tables,
+        generator=generator,
+        warnings=warnings,
+    )
+    return Preparation(data, rows, warnings)

@@ -1,0 +1,56 @@
+"""The sessions from which evaluated users start, and the score of a policy in them."""
+
+import numpy as np
+
+from tfrec import types
+from tfrec.data import storage
+from tfrec.environments import player, session, worlds
+from tfrec.errors import UserError
+
+_SEED = 29  # of the validation sessions: every policy meets the same users and the same luck
+
+
+def starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> types.Starts:
+    """The last session of each of a split's first users, several times over; arrays.
+
+    Raises:
+      UserError: if the split has no session.
+    """
+    if not data.num_sessions(split):
+        raise UserError(
+            f"{data.directory}: no {split} session is left; prepare it with more users, more "
+            "items, or a lower min_steps"
+        )
+    episodes = worlds.last_sessions(data.episodes(split))
+    found = session.starts_of(types.Episodes(*(part[:users] for part in episodes)))
+    return types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
+
+
+def validation_starts(
+    data: storage.PreparedData, max_users: int = 500, sessions_per_user: int = 4
+) -> types.Starts:
+    """Where validation users start; test users are not touched.
+
+    Raises:
+      UserError: if the data has no validation users.
+    """
+    if not data.num_sessions("validation"):
+        raise UserError(f"{data.directory}: no validation users to score on; prepare it again")
+    return starts(data, "validation", max_users, sessions_per_user)
+
+
+class Score:
+    """Mean reward of a policy's played sessions, in clicks.
+
+    Args:
+      world: who answers, without delay or noise.
+      policy: reads its weights from variables: one trace serves a whole training.
+      starts: of the sessions.
+    """
+
+    def __init__(self, world: session.World, policy: session.Policy, starts: types.Starts):
+        self._player, self._starts = player.Player(world, policy), starts
+
+    def __call__(self) -> float:
+        played = self._player.play(self._starts, _SEED)
+        return float(np.asarray(played.feedback)[..., 0].sum(axis=1).mean())

@@ -1,0 +1,1 @@
+"""Evaluation of policies: sessions of test users, beside controls, with intervals."""

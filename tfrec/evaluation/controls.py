@@ -1,0 +1,184 @@
+"""The controls of an environment: policies that stand beside the methods."""
+
+import abc
+import dataclasses
+from collections.abc import Collection
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.baselines import controls as policies_lib
+from tfrec.data import storage
+from tfrec.environments import embedded, player, scoring, session, worlds
+from tfrec.errors import UserError
+
+NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
+_EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+_COST_SESSIONS = 2000  # of training users, that each cost is judged by
+
+
+def names(exact: bool) -> tuple[str, ...]:
+    """The controls of a world: with its proven optimum if that is known exactly."""
+    return tuple(name for name in NAMES if name != ("exit_averse" if exact else "optimum"))
+
+
+def note(policies: Collection[str]) -> str:
+    """What the last control of a table is, in words."""
+    if "optimum" in policies:
+        return "Optimum: value iteration on the true state; no policy earns more on average."
+    return (
+        "Exit-averse: greedy on the world's own click probability minus a cost of leaving. It "
+        "is privileged and no bound: other policies may earn more."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Control(abc.ABC):
+    """A control, to be evaluated beside agents."""
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def policy(
+        self, data: storage.PreparedData, world: session.World, seed: int
+    ) -> session.Policy:
+        """The control as a policy.
+
+        Args:
+          data: the prepared data.
+          world: the simulated users it plays with.
+          seed: of what it tries out.
+        """
+
+
+class Random(Control):
+    """Any item that may be shown, with equal probability."""
+
+    name = "random"
+
+    def policy(self, data, world, seed):
+        return policies_lib.random(world.spec.num_candidates)
+
+
+class Popularity(Control):
+    """The item with the most clicks in the training log."""
+
+    name = "popularity"
+
+    def policy(self, data, world, seed):
+        return policies_lib.popularity(data.episodes("train"), world.spec.num_candidates)
+
+
+class Myopic(Control):
+    """The item of the highest click probability, which it reads from the simulated users."""
+
+    name = "myopic"
+
+    def policy(self, data, world, seed):
+        return policies_lib.greedy(world, _reward(data))
+
+
+class ExitAverse(Control):
+    """Greedy on the users' own click probability minus a cost of leaving; no bound."""
+
+    name = "exit_averse"
+
+    def policy(self, data, world, seed):
+        return _exit_averse(data, world, _reward(data), seed)
+
+
+class Optimum(Control):
+    """The most clicks that any policy earns, by value iteration on the true state."""
+
+    name = "optimum"
+
+    def policy(self, data, world, seed):
+        exact = _solvable(world)
+        if exact is None:
+            raise UserError(
+                "controls.Optimum: the optimum of these users is not known; it is of the "
+                "embedded truth, where every item is a candidate"
+            )
+        return embedded.optimal_policy(embedded.solve(exact, _reward(data)))
+
+
+CONTROLS: dict[str, type[Control]] = {
+    control.name: control for control in (Random, Popularity, Myopic, ExitAverse, Optimum)
+}
+
+
+def standard(users: worlds.SimulatedUsers) -> dict[str, Control]:
+    """The controls that stand beside every method in an evaluation, by name.
+
+    Args:
+      users: the simulated users; their optimum is among the controls if it is known.
+    """
+    return {name: CONTROLS[name]() for name in names(is_solvable(users.world))}
+
+
+def policies(
+    data: storage.PreparedData, world: session.World, seed: int
+) -> dict[str, session.Policy]:
+    """The controls of a world, for the reward; the keys are `names`.
+
+    Random and popularity are honest. The others read the world's own probabilities.
+    """
+    return {
+        name: CONTROLS[name]().policy(data, world, seed) for name in names(is_solvable(world))
+    }
+
+
+def _reward(data: storage.PreparedData) -> np.ndarray:
+    return np.eye(len(data.spec.feedback))[0]
+
+
+def optima(world: session.World, spec: types.DataSpec) -> dict[str, session.Policy]:
+    """The policy that earns most of each feedback column; {} where none is proven.
+
+    Args:
+      world: the environment.
+      spec: names of the feedback columns.
+    """
+    exact = _solvable(world)
+    if exact is None:
+        return {}
+    weights = np.eye(len(spec.feedback))
+    return {
+        name: embedded.optimal_policy(embedded.solve(exact, weight))
+        for name, weight in zip(spec.feedback_names, weights, strict=True)
+    }
+
+
+def is_solvable(world: session.World) -> bool:
+    """Whether the optimum of a world is known."""
+    return _solvable(world) is not None
+
+
+def _solvable(world: session.World) -> embedded.EmbeddedWorld | None:
+    """The world itself if value iteration solves it, else None."""
+    if isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates:
+        return world
+    return None
+
+
+def _exit_averse(
+    data: storage.PreparedData, world: session.World, reward: np.ndarray, seed: int
+) -> session.Policy:
+    """Greedy on click probability minus a cost of leaving: the best of some costs.
+
+    It is no bound: it looks one step ahead, and other policies may earn more.
+    """
+    # Chosen on training users, so that the choice does not see the test users.
+    found = scoring.starts(data, "train", _COST_SESSIONS, 1)
+    repeats = -(-_COST_SESSIONS // len(found.user))
+    from_training = types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
+    exit_cost = tf.Variable(0.0)  # one graph for all costs
+    runner = player.Player(world, policies_lib.greedy(world, reward, exit_cost))
+    worth = {}
+    for cost in _EXIT_COSTS:
+        exit_cost.assign(cost)
+        episodes = runner.play(from_training, seed)
+        worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
+    return policies_lib.greedy(world, reward, max(worth, key=worth.__getitem__))

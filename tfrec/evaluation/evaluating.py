@@ -1,0 +1,241 @@
+"""Evaluation: policies play sessions of the same users, and what they earn is compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfrec import types
+from tfrec.data import identity, storage
+from tfrec.environments import player, scoring, session, worlds
+from tfrec.errors import UserError
+from tfrec.evaluation import controls as controls_lib
+from tfrec.methods import trained
+from tfrec.metrics import session as metrics
+from tfrec.report import evaluation as report
+from tfrec.report import plots, results, tables
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SPLITS = ("test", "validation", "train")
+Policies = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluation found.
+
+    Attributes:
+      document: what results.json holds.
+      depths: policy -> steps of each session, [B].
+      spec: names and units of the feedback.
+    """
+
+    document: dict[str, Any]
+    depths: Mapping[str, np.ndarray]
+    spec: types.DataSpec
+
+    @property
+    def policies(self) -> Policies:
+        """Policy -> metric -> mean, low and high of the 95% interval over users and seeds.
+
+        `reward` is clicks a session, `depth` its steps, `ctr` clicks a step; agents stand here
+        with their first goal.
+        """
+        return self.document["policies"]
+
+    @property
+    def by_goal(self) -> Policies:
+        """`agent, goal name` -> metrics, for agents with goals."""
+        return self.document["goals"]
+
+    @property
+    def share_of_optimum(self) -> Mapping[str, Mapping[str, float]]:
+        """Policy -> how far it is on the way from random (0) to the optimum (1).
+
+        Empty unless `random` and `optimum` were evaluated too.
+        """
+        return self.document["share_of_optimum"]
+
+    def notes(self) -> list[str]:
+        """What the numbers beside the table say, a line each."""
+        lines = []
+        if {"optimum", "exit_averse"} & set(self.policies):
+            lines.append(controls_lib.note(self.policies))
+        lines += [
+            f"{name}: {_percent(share)} of the way from random to the optimum"
+            for name, share in self.share_of_optimum.items()
+        ]
+        by_column = self.document["share_of_optimum_by_column"]
+        for column, shares in list(by_column.items())[1:]:  # the first is the reward
+            most = self.by_goal[f"optimum, goal {column}"][column]["mean"]
+            lines.append(f"{column}, whose own optimum is {most:.4g} a session:")
+            for name, share in shares.items():
+                earned = ({**self.by_goal, **self.policies})[name][column]["mean"]
+                lines.append(
+                    f"  {name}: {earned:.4g}, {_percent(share)} of the way from random"
+                )
+        return lines
+
+    def write(
+        self,
+        directory: str | pathlib.Path,
+        curves: Mapping[str, Sequence[pathlib.Path]] | None = None,
+    ) -> pathlib.Path:
+        """Writes results.json, report.md, report.html and plots.
+
+        Args:
+          directory: where to; made if missing.
+          curves: method -> metrics.jsonl of each seed's training.
+
+        Returns:
+          The path of report.html.
+        """
+        directory = pathlib.Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        results.write(directory / "results.json", **self.document)
+        report.write(
+            directory, self.document, self.depths, self.by_goal, curves or {}, self.spec
+        )
+        return directory / "report.html"
+
+    def plot(self) -> Figure:
+        """Reward, CTR and depth of every policy, with intervals."""
+        return plots.policies(self.policies)
+
+    def __str__(self) -> str:
+        return "\n".join([tables.markdown(self.policies), *self.notes()])
+
+    def _repr_html_(self) -> str:
+        return tables.html(self.policies) + "".join(f"<div>{x}</div>" for x in self.notes())
+
+
+def evaluate(
+    agents: Mapping[str, Sequence[trained.SavedAgent]],
+    controls: Mapping[str, session.Policy],
+    users: worlds.SimulatedUsers,
+    data: storage.PreparedData,
+    *,
+    split: str = "test",
+    max_users: int = 2000,
+    sessions_per_user: int = 4,
+    seed: int = 1,
+    config: Mapping[str, Any] | None = None,
+) -> EvaluationResult:
+    """Plays the last session of each user of a split, several times, under each policy.
+
+    Args:
+      agents: name -> an agent for each seed; as many under each name. They play under each of
+        their goals.
+      controls: name -> policy.
+      users: who answers.
+      data: the prepared data.
+      split: whose sessions begin the play.
+      max_users: users of the split at most.
+      sessions_per_user: sessions that each user plays.
+      seed: of the played sessions; those of the i-th agent of a name are played with seed + i.
+      config: recorded in the document.
+
+    Raises:
+      UserError: if the split has no session, or an answer is not finite.
+    """
+    import tensorflow as tf
+
+    if split not in _SPLITS:
+        raise UserError(f"split is {split!r}; expected one of {', '.join(_SPLITS)}")
+    world, columns = users.world, data.spec.feedback_names
+    starts = scoring.starts(data, split, max_users, sessions_per_user)
+    seeds = [seed + i for i in range(len(next(iter(agents.values()), [None])))]
+    episodes: dict[tuple[str, str], list[types.Episodes]] = {}  # (policy, goal) -> by seed
+    for name, policy in controls.items():
+        runner = player.Player(world, policy)
+        episodes[name, ""] = [runner.play(starts, seed) for seed in seeds]
+    for name, members in agents.items():
+        for play_seed, agent in zip(seeds, members, strict=True):
+            goal = tf.Variable(next(iter(agent.named_goals.values())))
+            runner = player.Player(world, agent.policy(goal))
+            for goal_name, weights in agent.named_goals.items():
+                goal.assign(weights)
+                episodes.setdefault((name, goal_name), []).append(
+                    runner.play(starts, play_seed)
+                )
+    per_session = {
+        (name, goal): [_measured(name, e, columns) for e in played]
+        for (name, goal), played in episodes.items()
+    }
+    # A method stands in the table with its target goal, the first; by_goal has the others.
+    # A method without goals has one, named ''.
+    target = {name: next(iter(members[0].named_goals)) for name, members in agents.items()}
+    sessions = {
+        name: played
+        for (name, goal), played in per_session.items()
+        if goal == target.get(name, "")
+    }
+    by_goal = {
+        f"{name}, goal {goal}": metrics.summarise(played)
+        for (name, goal), played in per_session.items()
+        if goal
+    }
+    table = {name: metrics.summarise(played) for name, played in sessions.items()}
+    shares = {}
+    # Only a proven optimum is a point to measure the way to.
+    if {"random", "optimum"} <= set(controls):
+        shares = {
+            name: metrics.share(sessions[name], sessions["random"], sessions["optimum"])
+            for name in table
+            if name not in ("random", "optimum")
+        }
+    # What one model earns under another goal, beside the most that can be earned of it.
+    shares_by_column: dict[str, dict[str, dict[str, float]]] = {}
+    optima = controls_lib.optima(world, data.spec) if by_goal and "random" in controls else {}
+    for column, policy in optima.items():
+        runner = player.Player(world, policy)
+        best = [metrics.per_session(runner.play(starts, seed), columns) for seed in seeds]
+        by_goal[f"optimum, goal {column}"] = metrics.summarise(best)
+        shares_by_column[column] = {
+            f"{name}, goal {goal}" if goal else name: metrics.share(
+                played, sessions["random"], best, metric=column
+            )
+            for (name, goal), played in per_session.items()
+            if name in agents
+        }
+    document = results.document(
+        table,
+        seeds=len(seeds),
+        users=len(np.unique(starts.user)),
+        world=world.__class__.__name__,
+        share_of_optimum=shares,
+        goals=by_goal,
+        share_of_optimum_by_column=shares_by_column,
+        config=dict(config or {}),
+        data=data.fingerprint,
+        fingerprints={
+            **identity.fingerprints(worlds.inputs(data, users.name, world)),
+            "agents": {
+                name: [agent.fingerprint for agent in members]
+                for name, members in agents.items()
+            },
+        },
+    )
+    depths = {
+        name: np.concatenate([s["depth"] for s in played]) for name, played in sessions.items()
+    }
+    return EvaluationResult(document, depths, data.spec)
+
+
+def _measured(
+    name: str, played: types.Episodes, feedback_names: tuple[str, ...]
+) -> metrics.Sessions:
+    try:
+        return metrics.per_session(played, feedback_names)
+    except ValueError as error:  # what the world answered is not finite
+        raise UserError(f"{name}: {error}; its sessions cannot be compared") from error
+
+
+def _percent(share: Mapping[str, float]) -> str:
+    return f"{share['mean']:.1%} [{share['low']:.1%}, {share['high']:.1%}]"

@@ -1,0 +1,260 @@
+"""The registry of methods that rank a catalogue: each by its name, and its saved agents.
+
+    method = registry.get("rainbow")
+    config = method.config(learning_rate=3e-4)
+    vectors = registry.item_vectors(config, log, spec)
+    learner = method.make(config, spec, log, world, vectors, seed=0)
+    ...
+    registry.trained("rainbow", config, spec, learner, data.vocabulary, about).save(folder)
+    agent = registry.load(folder)
+
+A package registers its methods when it is imported: `tfrec.baselines` the baselines,
+`tfgoalrec` GoalRec. A method's modules are imported when it is used: TensorFlow and TF-Agents
+take seconds to import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from tfrec import options, types
+from tfrec.errors import UserError
+from tfrec.methods import trained as trained_lib
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfrec.data import vocabulary as vocabulary_lib
+    from tfrec.environments import session
+
+_BASELINE = trained_lib.TrainedMethod.manifest
+
+
+class Learner(Protocol):
+    """A learner of any method; also a `tfrec.training.loop.Learner`.
+
+    Attributes:
+      unit: int64 scalar variable, the units of work done.
+      total_units: units of work in a whole run.
+      acting: the modules whose weights `policy()` reads, all that is saved in the end.
+    """
+
+    unit: tf.Variable
+    total_units: int
+    acting: tf.Module
+
+    def advance(self) -> dict[str, Any]:
+        """Does one unit of work; returns numbers to log."""
+
+    def policy(self) -> session.Policy:
+        """The policy that is evaluated: greedy, without exploration."""
+
+
+class Parts(NamedTuple):
+    """What a method's modules provide.
+
+    Attributes:
+      config: a frozen dataclass, every field with a default.
+      space: field -> its choices when the method is tuned.
+      learner: makes a learner of (config, spec, log, world, item_vectors, seed).
+      check: raises ValueError if a configuration does not fit the spec of a log; called
+        before any work.
+      trained: makes the agent that is saved of (learner, vocabulary, about); None for
+        `TrainedMethod`.
+    """
+
+    config: type[Any]
+    space: Mapping[str, tuple]
+    learner: Callable[..., Learner]
+    check: Callable[[Any, types.DataSpec], None] = lambda config, spec: None
+    trained: Callable[..., trained_lib.SavedAgent] | None = None
+
+
+class Method:
+    """One method of the registry.
+
+    Args:
+      name: in flags and folders.
+      title: in tables.
+      parts: imports the method's modules.
+      plays: whether it learns from play; otherwise from the log alone.
+    """
+
+    def __init__(self, name: str, title: str, parts: Callable[[], Parts], plays: bool = True):
+        self.name, self.title, self.plays = name, title, plays
+        self._import = parts
+
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        return self._import()
+
+    @property
+    def config(self) -> type[Any]:
+        return self._parts.config
+
+    @property
+    def space(self) -> dict[str, tuple]:
+        return dict(self._parts.space)
+
+    def check(self, config: Any, spec: types.DataSpec) -> None:
+        """Rejects a configuration that `make` would reject for what it declares.
+
+        Raises:
+          ValueError: if the configuration does not fit the log; names the field.
+        """
+        self._parts.check(config, spec)
+
+    def make(
+        self,
+        config: Any,
+        spec: types.DataSpec,
+        log: types.Episodes,
+        world: session.World | None,
+        item_vectors: np.ndarray,
+        seed: int,
+    ) -> Learner:
+        """A learner at its first round.
+
+        Args:
+          config: of this method's class.
+          spec: the log's spec.
+          log: training sessions, numpy arrays.
+          world: the simulated users to play with; None to learn from the log alone. A method
+            that does not play leaves it aside.
+          item_vectors: float [N + 1, >= width], see `item_vectors`.
+          seed: of the weights and of all later draws.
+
+        Raises:
+          ValueError: if the configuration does not fit the log; names the field.
+        """
+        world = world if self.plays else None
+        return self._parts.learner(config, spec, log, world, item_vectors, seed)
+
+    def trained(
+        self,
+        config: Any,
+        spec: types.DataSpec,
+        learner: Any,
+        vocabulary: vocabulary_lib.Vocabulary,
+        about: Mapping[str, Any],
+    ) -> trained_lib.SavedAgent:
+        """The agent that a learner has become, which shares the learner's weights.
+
+        Args:
+          config: the learner's.
+          spec: the learner's.
+          learner: what `make` returned.
+          vocabulary: the log's ids.
+          about: where it comes from: data fingerprint, seed and the like.
+        """
+        if self._parts.trained is not None:
+            return self._parts.trained(learner, vocabulary, about)
+        return trained_lib.TrainedMethod(self.name, config, learner, spec, vocabulary, about)
+
+
+METHODS: dict[str, Method] = {}
+# Manifest -> the name of its kind of agent, and what opens a folder with such a manifest.
+_FORMATS: dict[str, Callable[[pathlib.Path], trained_lib.SavedAgent]] = {}
+
+
+def register(method: Method) -> None:
+    """Adds a method under its name; one that is registered already is replaced."""
+    METHODS[method.name] = method
+
+
+def register_format(
+    manifest: str, load: Callable[[pathlib.Path], trained_lib.SavedAgent]
+) -> None:
+    """Adds a format of saved agents.
+
+    Args:
+      manifest: name of the file that marks such a folder.
+      load: opens the folder.
+    """
+    _FORMATS[manifest] = load
+
+
+def get(name: str) -> Method:
+    """A method by its name.
+
+    Raises:
+      UserError: if there is none of that name.
+    """
+    if name not in METHODS:
+        raise UserError(f"no method {name!r}; there are {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def item_vectors(config: Any, log: types.Episodes, spec: types.DataSpec) -> np.ndarray:
+    """Item vectors of the training log, as wide as a method's configuration asks."""
+    from tfrec.data import item_vectors as item_vectors_lib
+
+    width = max(config.embedding, getattr(config, "frozen_embedding", 0))
+    return item_vectors_lib.log_vectors(log, spec.num_items, width)
+
+
+def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
+    """Opens the folder of a trained agent of any registered method.
+
+    Raises:
+      UserError: if it is not one, or is damaged.
+    """
+    directory = pathlib.Path(directory)
+    if not (directory / _BASELINE).exists():
+        for manifest, load_format in _FORMATS.items():
+            if (directory / manifest).exists():
+                return load_format(directory)
+        expected = ", ".join(f"no {name}" for name in (*_FORMATS, _BASELINE))
+        known = "" if _FORMATS else "; `import tfgoalrec` first if it is an agent of GoalRec"
+        raise UserError(
+            f"{directory}: no trained agent here ({expected}); expected a folder that "
+            f"`python -m launch.train_goalrec` or `launch.train_baseline` wrote{known}"
+        )
+    return _load_baseline(directory)
+
+
+def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
+    from tfrec.data import vocabulary as vocabulary_lib
+
+    agent_class = trained_lib.TrainedMethod
+    manifest = trained_lib.read_manifest(
+        directory / _BASELINE, agent_class.fields, "`python -m launch.train_baseline`"
+    )
+    method, spec = get(manifest["method"]), types.DataSpec.restored(manifest["spec"])
+    config = options.restored(method.config, manifest["config"])
+    # Its learner is the way to its networks. One session stands for the log; the weights
+    # that depended on the log are in the checkpoint.
+    small = dataclasses.replace(config, replay_sessions=1, sessions_per_round=1)
+    vectors = np.zeros((spec.num_items + 1, config.embedding), np.float32)
+    learner = method.make(small, spec, _one_session(spec), None, vectors, seed=0)
+    agent = agent_class(
+        method.name,
+        config,
+        learner,
+        spec,
+        vocabulary_lib.load(directory),
+        manifest["about"],
+    )
+    agent.restore(directory, manifest)
+    return agent
+
+
+def _one_session(spec: types.DataSpec) -> types.Episodes:
+    history, steps, columns = spec.history_length, spec.max_steps, len(spec.feedback)
+    item = np.zeros([1, steps], np.int32)
+    item[0, 0] = 1
+    return types.Episodes(
+        user=np.ones([1], np.int32),
+        history_item=np.zeros([1, history], np.int32),
+        history_feedback=np.zeros([1, history, columns], np.float32),
+        item=item,
+        feedback=np.zeros([1, steps, columns], np.float32),
+        length=np.ones([1], np.int32),
+        exited=np.ones([1], bool),
+    )

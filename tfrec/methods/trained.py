@@ -1,0 +1,257 @@
+"""Saved agents: a folder with a manifest, the raw ids and the weights that act.
+
+<agent>/<manifest>.json          configuration, spec, origin and fingerprints
+vocabulary_*.parquet     raw ids
+checkpoint/              weights
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from tfrec import options, outputs, types
+from tfrec.errors import UserError
+from tfrec.methods import ranking
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfrec.data import identity
+    from tfrec.data import vocabulary as vocabulary_lib
+    from tfrec.environments import session
+
+_CHECKPOINT = "checkpoint"
+
+
+class SavedAgent(abc.ABC):
+    """A trained agent that ranks items under its goals, and can be saved.
+
+    Attributes:
+      manifest: name of the file that describes the agent.
+      fields: keys of the manifest that a reader needs.
+      decisive: keys of the manifest that the fingerprint is made of.
+      method: its name in the registry.
+      config: the method's configuration.
+      spec: the log's spec.
+      named_goals: goals by name; a method without goals has one, named ''.
+      vocabulary: raw ids.
+      about: fingerprint of the data, seed and the like.
+      fingerprint: hash of weights, configuration, goals and ids; empty until it is loaded.
+    """
+
+    manifest: ClassVar[str]
+    fields: ClassVar[tuple[str, ...]]
+    decisive: ClassVar[tuple[str, ...]]
+
+    method: str
+    config: Any
+    spec: types.DataSpec
+    named_goals: dict[str, np.ndarray]
+    vocabulary: vocabulary_lib.Vocabulary
+    about: dict[str, Any]
+    fingerprint: str = ""
+
+    @abc.abstractmethod
+    def policy(
+        self, goal: np.ndarray | tf.Tensor | tf.Variable | None = None
+    ) -> session.Policy:
+        """The greedy policy for a goal, float [M]; a variable may change between plays."""
+
+    @abc.abstractmethod
+    def rank(
+        self, asked: ranking.Question, goal: str | Mapping[str, float] | None = None
+    ) -> ranking.Ranking:
+        """The best items for a request.
+
+        Args:
+          asked: the request.
+          goal: a named goal, or what one raw unit of each measurement is worth; None for the
+            first named goal.
+
+        Raises:
+          UserError: if the agent has no such goal.
+        """
+
+    @abc.abstractmethod
+    def weights(self) -> tf.Module:
+        """The variables that are saved, under names that do not depend on other modules."""
+
+    @abc.abstractmethod
+    def description(self) -> dict[str, Any]:
+        """What the manifest holds beside the fingerprints; plain values."""
+
+    def warn(self) -> None:  # noqa: B027  a method may have nothing to warn of
+        """Logs a warning for each goal under which the agent cannot rank."""
+
+    def contents(self) -> dict[str, Any]:
+        """Fingerprints of the files beside the manifest: `ids` and `weights`."""
+        from tfrec.data import identity
+        from tfrec.training import checkpoint
+
+        variables = checkpoint.named_variables(self.weights())
+        values = {name: variable.numpy() for name, variable in variables.items()}
+        return {
+            "ids": identity.ids_of(self.vocabulary, self.spec),
+            "weights": identity.fingerprint(values),
+        }
+
+    def identify(self) -> str:
+        """Computes the fingerprint of weights, configuration, goals and ids, and keeps it."""
+        from tfrec.data import identity
+
+        content = {**self.description(), **self.contents()}
+        self.fingerprint = identity.fingerprint({name: content[name] for name in self.decisive})
+        return self.fingerprint
+
+    def origin(self, path: str | pathlib.Path) -> identity.Origin:
+        """The prepared data that the agent was trained on.
+
+        Args:
+          path: the agent's folder, for messages.
+        """
+        from tfrec.data import identity
+
+        return identity.trained(path, self.vocabulary, self.spec, self.about)
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Writes the agent's folder, whole or not at all; one that is there is replaced.
+
+        Raises:
+          NonFiniteWeightsError: if a weight is not finite; nothing is written.
+          UserError: if the folder cannot be written; nothing is left behind.
+        """
+        from tfrec import weights
+        from tfrec.training import checkpoint
+
+        directory, saved = pathlib.Path(directory), self.weights()
+        weights.check(checkpoint.named_variables(saved).items(), f"{directory}: not written")
+        manifest = {**self.description(), **self.contents()}
+        with outputs.replacing_folder(directory) as partial:
+            self.vocabulary.save(partial)
+            checkpoint.write(partial / _CHECKPOINT, saved, manifest["config"])
+            (partial / self.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
+
+    def restore(self, directory: pathlib.Path, manifest: Mapping[str, Any]) -> None:
+        """Reads the saved weights, and checks the files against the manifest.
+
+        Raises:
+          UserError: if a file is absent or damaged, or is not of this manifest.
+        """
+        from tfrec.data import identity
+        from tfrec.training import checkpoint
+
+        checkpoint.read(directory / _CHECKPOINT, self.weights())
+        path, remedy = directory / self.manifest, "Train the agent again"
+        verified = identity.verified(path, manifest, self.contents(), remedy)
+        self.fingerprint = identity.fingerprint(
+            {name: verified[name] for name in self.decisive}
+        )
+
+
+def read_manifest(path: pathlib.Path, fields: Sequence[str], script: str) -> dict[str, Any]:
+    """Reads the manifest of a saved agent.
+
+    Args:
+      path: of the manifest.
+      fields: its keys.
+      script: the command that writes such a folder, for the message.
+
+    Raises:
+      UserError: if the file is absent, no JSON, or lacks a field.
+    """
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent}: no trained agent here (no {path.name}); expected a folder that "
+            f"{script} wrote"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path}: not readable as JSON ({error})") from error
+    absent = [name for name in fields if name not in manifest]
+    if absent:
+        raise UserError(f"{path}: damaged: no {', '.join(absent)}; train the agent again")
+    return manifest
+
+
+class TrainedMethod(SavedAgent):
+    """A baseline's trained agent: it ranks items for its one goal, the reward.
+
+    Args:
+      method: its name in the registry.
+      config: the method's configuration.
+      learner: has the policy that acts, and `acting`, the modules that the policy reads.
+      spec: the log's spec.
+      vocabulary: raw ids.
+      about: fingerprint of the data, seed and the like.
+    """
+
+    manifest = "method.json"
+    fields = ("method", "config", "spec", "about")
+    decisive = ("method", "config", "ids", "weights")
+
+    def __init__(
+        self,
+        method: str,
+        config: Any,
+        learner: Any,
+        spec: types.DataSpec,
+        vocabulary: vocabulary_lib.Vocabulary,
+        about: Mapping[str, Any],
+    ):
+        self.method, self.config, self.spec = method, config, spec
+        self.vocabulary, self.about = vocabulary, dict(about)
+        self.named_goals = {"": np.zeros([0], np.float32)}
+        self.learner = learner
+
+    def weights(self) -> tf.Module:
+        return self.learner.acting
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "config": options.resolved(self.config),
+            "spec": dataclasses.asdict(self.spec),
+            "about": options.resolved(self.about),
+        }
+
+    def policy(self, goal: Any = None) -> session.Policy:
+        """The greedy policy; the goal is not read."""
+        del goal
+        return self.learner.policy()
+
+    def rank(
+        self, asked: ranking.Question, goal: str | Mapping[str, float] | None = None
+    ) -> ranking.Ranking:
+        """The candidates in the order of the method's scores.
+
+        Raises:
+          UserError: if a goal is given: a baseline has one, the reward.
+        """
+        from tfrec.data import observations
+
+        if goal:
+            raise UserError(
+                f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
+            )
+        dense = dict(
+            zip(asked.history, self.vocabulary.encode(list(asked.history)), strict=True)
+        )
+        known = {item: int(place) for item, place in dense.items() if place}
+        observation = observations.of_events(self.spec, [asked], known)
+        admitted = ranking.allowed(asked, self.vocabulary, self.spec.num_candidates)
+        scores = np.asarray(self.learner.scores(observation, ~admitted[None]))[0]  # [A]
+        places = np.flatnonzero(admitted & np.isfinite(scores))
+        best = places[np.argsort(-scores[places], kind="stable")][: asked.k]
+        return ranking.Ranking(
+            tuple(self.vocabulary.decode(best + 1).tolist()),
+            tuple(scores[best].tolist()),
+            unknown=asked.unknown,
+        )

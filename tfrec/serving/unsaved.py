@@ -1,0 +1,33 @@
+"""A trained agent asked for ranked lists as its export would be, without an export."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.serving import export, loaded, model
+from tfrec.serving import manifest as manifest_lib
+from tfrec.serving import ranker as ranker_lib
+
+
+class UnsavedModel(loaded.RankingModel):
+    """A trained agent that is asked as its export would be, without one.
+
+    Args:
+      ranker: the agent; its weights are those of this moment where items are searched in a
+        table.
+    """
+
+    def __init__(self, ranker: ranker_lib.Ranker):
+        self.item_dtype = export.check(ranker)
+        with tempfile.TemporaryDirectory() as folder:
+            vocabulary = export.write_vocabulary(ranker, pathlib.Path(folder))
+            dtype = tf.as_dtype(self.item_dtype)
+            self._model = model.ServingModel(ranker, str(vocabulary), dtype)
+        self.columns = tuple(ranker.measurements.columns)
+        self.units = tuple(manifest_lib.column_units(ranker.measurements))
+        self.feedback_names = tuple(ranker.spec.feedback_names)
+
+    def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return loaded.run_signature("the request", getattr(self._model, signature), inputs)
