@@ -239,7 +239,7 @@ def evaluate(
       policies: name -> a recommender, a list of them (a seed each, as many under each name), or
         a control of `tfrec.controls`. With `random` and `optimum` among the names, the result
         has shares of the optimum.
-      users: simulated users who answer.
+      users: the simulated users.
       data: the prepared data; by default that of the users.
       split: whose last sessions begin the play: test, validation or train.
       max_users: users of the split at most.

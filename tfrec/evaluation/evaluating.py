@@ -133,7 +133,7 @@ def evaluate(
       agents: name -> an agent for each seed; as many under each name. They play under each of
         their goals.
       controls: name -> policy.
-      users: who answers.
+      users: the simulated users.
       data: the prepared data.
       split: whose sessions begin the play.
       max_users: users of the split at most.
