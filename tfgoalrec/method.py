@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+import tfrec.baselines  # noqa: F401  registered before GoalRec: the order of tables
 from tfrec.methods import registry
 
 
