@@ -83,10 +83,15 @@ def test_an_evaluation_is_the_scripts(goalrec, embedded_data, data, users, tmp_p
     assert "<table>" in result._repr_html_()
 
 
-def test_prepared_data_is_the_scripts(embedded_data, tmp_path):
+def test_prepared_data_is_the_scripts(tmp_path):
+    script = (
+        "--embedded_num_users=60", "--embedded_num_items=30", "--embedded_max_steps=12",
+        "--max_steps=12", "--history_length=8", f"--out={tmp_path / 'script'}",
+    )  # fmt: skip
+    assert flags.call("launch.prepare_data", script) == 0
     options = {"num_users": 60, "num_items": 30, "max_steps": 12, "history_length": 8}
     data, _ = tfrec.embedded(tmp_path / "data", **options)
-    assert data.fingerprint == storage.PreparedData.open(embedded_data).fingerprint
+    assert data.fingerprint == storage.PreparedData.open(tmp_path / "script").fingerprint
     again, _ = tfrec.embedded(tmp_path / "data", **options)  # opened, not written again
     assert again.fingerprint == data.fingerprint
     with pytest.raises(tfrec.UserError, match="holds other data .log.num_users: was 60"):
