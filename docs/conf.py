@@ -31,6 +31,7 @@ extensions = [
 myst_heading_anchors = 3
 suppress_warnings = [
     "myst.xref_missing",  # links to sources and folders, which a checkout has
+    "autoapi.python_import_resolution",  # a name that a module imports lazily
     "ref.python",  # a name of several classes, in an annotation
 ]
 exclude_patterns = ["site"]
