@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from tfgoalrec import streams
+from tfgoalrec.stream_config import StreamConfig
 from tfrec.options import option
 
 # What tuning tries, field by field.
@@ -21,7 +21,7 @@ SPACE: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class GoalRecConfig(streams.StreamConfig):
+class GoalRecConfig(StreamConfig):
     """Model, losses, optimiser, goals and Algorithm 1."""
 
     # Measurements and goals.

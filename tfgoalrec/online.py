@@ -25,11 +25,12 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import acting, goals, relabel, streams
+from tfgoalrec import acting, goals, relabel
 from tfgoalrec.learner import Batch
 from tfgoalrec.measurements import MeasurementVector
 from tfgoalrec.online_measurements import FEEDBACK, MeasuredReplay
 from tfgoalrec.online_model import FeatureModel
+from tfgoalrec.stream_config import StreamConfig
 from tfrec import names
 from tfrec.baselines.online import base, items
 from tfrec.environments import contract
@@ -44,7 +45,7 @@ _RANDOM_GOALS = 4096  # sessions whose numbers are this far apart share their ra
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnlineGoalRecConfig(
-    base.NetworkConfig, base.UpdateConfig, base.EpsilonConfig, streams.StreamConfig
+    base.NetworkConfig, base.UpdateConfig, base.EpsilonConfig, StreamConfig
 ):
     """GoalRec's options in a live simulator."""
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfgoalrec import streams
+from tfgoalrec.stream_config import StreamConfig
 
 
 class State(NamedTuple):
@@ -56,7 +57,7 @@ class FeatureModel(streams.MeasurementModel):
 
     def __init__(
         self,
-        config: streams.StreamConfig,
+        config: StreamConfig,
         size: np.ndarray,
         observation: int,
         hidden: Sequence[int],

@@ -59,7 +59,7 @@ def test_what_a_run_leaves(run, embedded_data):
     data = storage.PreparedData.open(embedded_data)
     truth = worlds.load("truth", data)
     assert about["about"] == {
-        "method": "wide_and_deep", "data": data.fingerprint, "split": data.manifest["split"],
+        "data": data.fingerprint, "split": data.manifest["split"],
         "world": "truth", "world_fingerprint": truth.fingerprint, "seed": 0,
         storage.UNTRAINED: 0,
     }  # fmt: skip
