@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from tfgoalrec.stream_config import StreamConfig
+from tfgoalrec import stream_config
 from tfrec.options import option
 
 # What tuning tries, field by field.
@@ -21,7 +21,7 @@ SPACE: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class GoalRecConfig(StreamConfig):
+class GoalRecConfig(stream_config.StreamConfig):
     """Model, losses, optimiser, goals and Algorithm 1."""
 
     # Measurements and goals.

@@ -24,6 +24,7 @@ class Counting:
     slate_size = 0
     action_size = 1
     catalogue = None
+    shown_columns = None
 
     def reset(self, batch, seed):
         length = tf.random.stateless_uniform([batch], seed, 1, 5, tf.int32)
