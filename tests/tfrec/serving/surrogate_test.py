@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors, types
+from tfrec.data import observations
 from tfrec.serving import export, files, golden, numbered, requests, surrogate, tables
 
 COUNT = 3000
@@ -74,7 +75,7 @@ def test_the_best_are_found_and_scored_by_the_head_itself(precision, tmp_path):
     np.testing.assert_allclose(answer["score"], expected["score"], rtol=1e-6)
     # The table alone would not do: the head is no inner product.
     found, vectors = surrogate.fit(ranker)
-    code = ranker.world_model.encode(golden._observation(ranker.spec, asked, {}), None)
+    code = ranker.world_model.encode(observations.of_events(ranker.spec, asked, {}), None)
     rough = found.query(ranker.world_model, code, tf.constant(goals)) @ vectors.T
     assert (np.argmax(rough, axis=1) + 1).tolist() != expected["item"][:, 0].tolist()
 
