@@ -69,8 +69,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     folder = pathlib.Path(folder)
     numbers = live.fitting(task.numbers, task.sizes)
     simulator = live.simulator(task.simulator, task.at)
-    validation = live.simulator(task.simulator, task.at, "validation")
-    test = live.simulator(task.simulator, task.at, "test")
+    validation, test = (live.at_split(simulator, split) for split in ("validation", "test"))
     if task.original_sessions and not originals_installed(simulator):
         raise UserError(
             f"--original_sessions={task.original_sessions}: the original of {task.simulator} "

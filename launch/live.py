@@ -63,13 +63,8 @@ class SimulatorConfig(Options):
     item_width: int = option(16, "users: width of an item's vector, from the log", at_least=1)
 
 
-def simulator(name: str, config: SimulatorConfig, split: str = "train") -> contract.Simulator:
+def simulator(name: str, config: SimulatorConfig) -> contract.Simulator:
     """A simulator by its name.
-
-    Args:
-      name: of the simulator.
-      config: which form of it.
-      split: of simulated users of a log, where their sessions begin.
 
     Raises:
       UserError: if it is not there or does not go with its numbers.
@@ -88,13 +83,18 @@ def simulator(name: str, config: SimulatorConfig, split: str = "train") -> contr
     if name == "users":
         if not config.data:
             raise UserError("--data: simulated users need the folder of prepared data")
-        return log_users.load(config.data, config.world, split, config.item_width)
+        return log_users.load(config.data, config.world, config.item_width)
     if not config.virtualtb_path:
         raise UserError(
             "--virtualtb_path: VirtualTB's networks are not part of this project. Expected the "
             "folder of a clone: git clone https://github.com/eyounx/VirtualTaobao"
         )
     return seen.ScaledTaobao(pathlib.Path(config.virtualtb_path))
+
+
+def at_split(made: contract.Simulator, split: str) -> contract.Simulator:
+    """Simulated users of a log whose sessions begin in a split; a public simulator itself."""
+    return made.of_split(split) if isinstance(made, log_users.LogUsers) else made
 
 
 # Fields of SimulatorConfig that decide what a simulator answers. VirtualTB's weights do.

@@ -148,7 +148,7 @@ def main(_):
     resolved = options.resolved(base)
     simulator = live.simulator(config.simulator, at)
     inputs = live.inputs(at, simulator)
-    validation = live.simulator(config.simulator, at, "validation")
+    validation = live.at_split(simulator, "validation")
     evaluation = Evaluation(config, base, sizes, simulator, validation)
     about = {
         **live.form(config.simulator, at),

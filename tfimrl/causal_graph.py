@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfrec.environments import contract
 from tfrec.options import Options, option
 from tfrec.training import finite
 
@@ -54,12 +55,7 @@ class Slots:
     @classmethod
     def of_sizes(cls, state: Sequence[int], action: Sequence[int]) -> "Slots":
         """Slots of neighbouring columns, from the number of columns in each."""
-
-        def ranges(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-            ends = np.cumsum([0, *sizes]).tolist()
-            return tuple(tuple(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
-
-        return cls(ranges(state), ranges(action))
+        return cls(contract.neighbouring(state), contract.neighbouring(action))
 
     @property
     def count(self) -> int:

@@ -98,6 +98,9 @@ class Views(Protocol):
 class Simulator(Protocol):
     """A batched simulator. All methods are graph code, and the same seed gives the same.
 
+    A class that inherits from this one declares only what it has of the optional parts: the
+    columns, `views` and `structure` are None by default.
+
     Attributes:
       observation_size: O, what a policy sees of the user.
       slate_size: k, items in a recommendation; 0 where the action is continuous.
@@ -118,9 +121,9 @@ class Simulator(Protocol):
     slate_size: int
     action_size: int
     catalogue: tf.Tensor | None
-    feature_columns: np.ndarray | None
-    view_columns: np.ndarray | None
-    shown_columns: np.ndarray | None
+    feature_columns: np.ndarray | None = None
+    view_columns: np.ndarray | None = None
+    shown_columns: np.ndarray | None = None
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
         """New sessions of new users; seed is int32 [2]."""
@@ -133,9 +136,11 @@ class Simulator(Protocol):
 
     def views(self) -> Views | None:
         """What views say of its items; None where users view nothing by themselves."""
+        return None
 
     def structure(self) -> Structure | None:
         """The parts of its users; None where they are not known."""
+        return None
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> Outcome:
         """One step of every session.

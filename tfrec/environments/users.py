@@ -5,8 +5,9 @@ sessions of it. Here the same world meets `contract.Simulator`: sessions side by
 user in the place of one who has left, observations of fixed width.
 """
 
+import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -107,7 +108,7 @@ class HistoryEncoder:
         )
 
 
-class UserEnvironment:
+class UserEnvironment(contract.Simulator):
     """Users of a catalogue, stepped side by side; a `contract.Simulator`.
 
     Items are positions 0 to A - 1, dense ids less 1. A recommendation is one item. A session
@@ -125,7 +126,6 @@ class UserEnvironment:
     """
 
     slate_size = 1
-    view_columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -142,12 +142,17 @@ class UserEnvironment:
         self.encoder = HistoryEncoder(spec, vectors)
         self.catalogue = tf.constant(vectors[1 : spec.num_candidates + 1], tf.float32)
         self.action_size = vectors.shape[1]
-        self.feature_columns: np.ndarray | None = self.encoder.feature_columns
+        self.feature_columns = self.encoder.feature_columns
         self.observation_size = self.encoder.size
-        self.shown_columns: np.ndarray | None = None
         if not world.repeats:
             self.shown_columns = self.encoder.size + np.arange(spec.max_steps)
             self.observation_size += spec.max_steps
+
+    def at(self, starts: types.Starts) -> Self:
+        """The same users with sessions that begin elsewhere."""
+        other = copy.copy(self)
+        other._starts = types.Starts(*(tf.constant(part) for part in starts))
+        return other
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
         number = tf.random.stateless_uniform(
@@ -174,7 +179,10 @@ class UserEnvironment:
         return tf.concat([summary, tf.cast(state.shown, tf.float32)], axis=1)
 
     def candidates(self, state: State) -> tf.Tensor:
-        batch = tf.shape(state.step)[0]
+        return self._offered(tf.shape(state.step)[0])
+
+    def _offered(self, batch: tf.Tensor) -> tf.Tensor:
+        """The catalogue for each of so many sessions, float32 [B, A, D]."""
         return tf.broadcast_to(self.catalogue, tf.concat([[batch], self.catalogue.shape], 0))
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
@@ -200,9 +208,6 @@ class UserEnvironment:
             return state.shown
         here = tf.one_hot(state.step, self._spec.max_steps, dtype=tf.int32)
         return state.shown + here * item[:, None]
-
-    def views(self) -> None:
-        """None: users view nothing by themselves."""
 
     def structure(self) -> contract.Structure:
         """What came before the session, which never changes, and the rest.
@@ -236,10 +241,7 @@ class UserEnvironment:
             if self.shown_columns is not None:  # `blocked` says it
                 padding = len(self.shown_columns)
                 observation = tf.pad(observation, [[0, 0], [0, padding]])
-            batch = tf.shape(observation)[0]
-            candidates = tf.broadcast_to(
-                self.catalogue, tf.concat([[batch], self.catalogue.shape], 0)
-            )
+            candidates = self._offered(tf.shape(observation)[0])
             asked = playing.Turn(observation, candidates, None, turn.seed, turn.blocked)
             return act(asked)[:, 0] + 1
 

@@ -29,7 +29,7 @@ from tfrec.environments import contract, playing
 from tfrec.environments.ports import recogym, recogym_posterior, recsim, seen
 
 _INSTALL = "`pip install --no-deps -r requirements-simulators.txt` installs it"
-_RECSIM = {
+_RECSIM: dict[type, str] = {
     recsim.InterestEvolution: "interest_evolution",
     seen.RememberedEvolution: "interest_evolution",
     recsim.LongTermSatisfaction: "long_term_satisfaction",

@@ -102,7 +102,7 @@ class _Views(NamedTuple):
     length: tf.Tensor
 
 
-class _RecoGym:
+class _RecoGym(contract.Simulator):
     """The chain of both environments."""
 
     slate_size = 1
@@ -115,8 +115,7 @@ class _RecoGym:
         # All views, recent views and the last view of each product; a feature is a product.
         columns = np.arange(3 * config.products).reshape(3, config.products)
         self.feature_columns: np.ndarray | None = columns
-        self.view_columns: np.ndarray | None = columns[0]
-        self.shown_columns: np.ndarray | None = None
+        self.view_columns = columns[0]
         self._width = width
 
     def click_probabilities(self, state: RecoGymState) -> tf.Tensor:

@@ -46,7 +46,7 @@ class BelievingState(NamedTuple):
     product: tf.Tensor
 
 
-class Believing:
+class Believing(contract.Simulator):
     """RecoGym v1 with the posterior of each user beside the state; a Simulator itself."""
 
     slate_size = 1
@@ -57,7 +57,6 @@ class Believing:
         self.action_size = inner.action_size
         self.catalogue = inner.catalogue
         self.feature_columns, self.view_columns = inner.feature_columns, inner.view_columns
-        self.shown_columns = inner.shown_columns
         self._gamma, _, self._beta, self._mu_bandit = (
             tf.constant(x, tf.float32) for x in inner.parameters
         )

@@ -66,7 +66,7 @@ class InterestEvolutionState(NamedTuple):
     cluster: tf.Tensor
 
 
-class InterestEvolution:
+class InterestEvolution(contract.Simulator):
     """Good documents give time back, and interests follow what is watched.
 
     A policy observes the interests, and of a candidate its cluster (one-hot). How good a
@@ -75,8 +75,6 @@ class InterestEvolution:
 
     catalogue: tf.Tensor | None = None
     feature_columns: np.ndarray | None = np.arange(CLUSTERS)[None]  # the interests
-    view_columns: np.ndarray | None = None
-    shown_columns: np.ndarray | None = None
 
     def __init__(self, config: InterestEvolutionConfig = InterestEvolutionConfig()):  # noqa: B008  frozen
         _check_sizes(config.candidates, config.slate)
@@ -148,9 +146,6 @@ class InterestEvolution:
             tf.ones_like(clicked) * self.slate_size,
             budget <= 0.0,
         )
-
-    def views(self) -> None:
-        """None: users view nothing by themselves."""
 
     def structure(self) -> contract.Structure:
         """A part for each cluster: an action reaches the interests in the clusters it shows.
@@ -249,7 +244,7 @@ class LongTermSatisfactionState(NamedTuple):
     tempted: tf.Tensor
 
 
-class LongTermSatisfaction:
+class LongTermSatisfaction(contract.Simulator):
     """Clickbait engages now, its opposite raises the satisfaction that engagement scales with.
 
     The original shows nothing of the user but the response to what was shown. A policy
@@ -259,9 +254,6 @@ class LongTermSatisfaction:
     observation_size = 2
     action_size = 1
     catalogue: tf.Tensor | None = None
-    feature_columns: np.ndarray | None = None
-    view_columns: np.ndarray | None = None
-    shown_columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -322,12 +314,6 @@ class LongTermSatisfaction:
             state.left <= 1,
         )
 
-    def views(self) -> None:
-        """None: users view nothing by themselves."""
-
-    def structure(self) -> None:
-        """Not known."""
-
     def step(
         self, state: LongTermSatisfactionState, action: tf.Tensor, seed: tf.Tensor
     ) -> contract.Outcome:
@@ -386,7 +372,7 @@ class InterestExplorationState(NamedTuple):
     clicks: tf.Tensor
 
 
-class InterestExploration:
+class InterestExploration(contract.Simulator):
     """The popular topic is the better made one; most users like the other one more.
 
     The original shows nothing of the user but the responses. A policy observes log(1 + n) of
@@ -396,9 +382,6 @@ class InterestExploration:
     observation_size = 2 * TOPICS
     action_size = 1 + TOPICS
     catalogue: tf.Tensor | None = None
-    feature_columns: np.ndarray | None = None
-    view_columns: np.ndarray | None = None
-    shown_columns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -473,12 +456,6 @@ class InterestExploration:
             tf.ones_like(clicked) * self.slate_size,
             state.left <= 1,
         )
-
-    def views(self) -> None:
-        """None: users view nothing by themselves."""
-
-    def structure(self) -> None:
-        """Not known."""
 
     def step(
         self, state: InterestExplorationState, action: tf.Tensor, seed: tf.Tensor

@@ -92,9 +92,6 @@ class VirtualTaobao(contract.Simulator):
     slate_size = 0
     action_size = ACTION_SIZE
     catalogue: tf.Tensor | None = None
-    feature_columns: np.ndarray | None = None
-    view_columns: np.ndarray | None = None
-    shown_columns: np.ndarray | None = None
 
     def __init__(self, folder: str | pathlib.Path):
         networks = _read(data_folder(folder))
@@ -152,9 +149,6 @@ class VirtualTaobao(contract.Simulator):
 
     def candidates(self, state: State) -> None:
         return None
-
-    def views(self) -> None:
-        """None: users view nothing by themselves."""
 
     def structure(self) -> contract.Structure:
         """A part for each group of a user, the feedback and the page.
