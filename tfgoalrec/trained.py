@@ -111,8 +111,8 @@ class TrainedAgent(saved.SavedAgent):
                         f"{ranking.similar(name, columns)}"
                     )
             how = {"weights": tuple(float(goal.get(name, 0.0)) for name in columns)}
-        elif goal not in self.named_goals:
-            self.goal(goal)  # raises
+        else:
+            self.goal(goal)  # raises if there is none of that name
         request = requests.Request(
             asked.history,
             asked.feedback,

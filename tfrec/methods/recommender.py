@@ -1,9 +1,11 @@
 """Recommenders: a method with its configuration, which fits, plays, ranks and is saved.
 
-agent = tfrec.baselines.Rainbow(seed=0, learning_rate=3e-4).fit(data)
-agent.play(users, rounds=30)
-agent.rank(history=["lamp", "mug"], k=5)
-agent.save("runs/rainbow/agent")
+    agent = tfrec.baselines.Rainbow(seed=0, learning_rate=3e-4).fit(data)
+    agent.play(users, rounds=30)
+    agent.rank(history=["lamp", "mug"], k=5)
+    agent.save("runs/rainbow/agent")
+
+`load` opens a saved agent; it ranks and cannot learn on.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     vectors = registry.item_vectors(config, log, spec)
     learner = method.make(config, spec, log, world, vectors, seed=0)
     ...
-    registry.trained("rainbow", config, spec, learner, data.vocabulary, about).save(folder)
+    method.trained(config, spec, learner, data.vocabulary, about).save(folder)
     agent = registry.load(folder)
 
 A package registers its methods when it is imported: `tfrec.baselines` the baselines,
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from tfrec.data import vocabulary as vocabulary_lib
     from tfrec.environments import session
-
-_BASELINE = trained_lib.TrainedMethod.manifest
 
 
 class Learner(Protocol):
@@ -159,7 +157,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
-# Manifest -> the name of its kind of agent, and what opens a folder with such a manifest.
+# Manifest of a format of saved agents -> what opens a folder with such a manifest.
 _FORMATS: dict[str, Callable[[pathlib.Path], trained_lib.SavedAgent]] = {}
 
 
@@ -206,17 +204,17 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
       UserError: if it is not one, or is damaged.
     """
     directory = pathlib.Path(directory)
-    if not (directory / _BASELINE).exists():
-        for manifest, load_format in _FORMATS.items():
-            if (directory / manifest).exists():
-                return load_format(directory)
-        expected = ", ".join(f"no {name}" for name in (*_FORMATS, _BASELINE))
-        known = "" if _FORMATS else "; `import tfgoalrec` first if it is an agent of GoalRec"
-        raise UserError(
-            f"{directory}: no trained agent here ({expected}); expected a folder that "
-            f"`python -m launch.train_goalrec` or `launch.train_baseline` wrote{known}"
-        )
-    return _load_baseline(directory)
+    for manifest, load_format in _FORMATS.items():
+        if (directory / manifest).exists():
+            return load_format(directory)
+    expected = ", ".join(f"no {name}" for name in reversed(_FORMATS))
+    hint = (
+        "" if len(_FORMATS) > 1 else "; `import tfgoalrec` first if it is an agent of GoalRec"
+    )
+    raise UserError(
+        f"{directory}: no trained agent here ({expected}); expected a folder that "
+        f"`python -m launch.train_goalrec` or `launch.train_baseline` wrote{hint}"
+    )
 
 
 def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
@@ -224,7 +222,9 @@ def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
 
     agent_class = trained_lib.TrainedMethod
     manifest = trained_lib.read_manifest(
-        directory / _BASELINE, agent_class.fields, "`python -m launch.train_baseline`"
+        directory / agent_class.manifest,
+        agent_class.fields,
+        "`python -m launch.train_baseline`",
     )
     method, spec = get(manifest["method"]), types.DataSpec.restored(manifest["spec"])
     config = options.restored(method.config, manifest["config"])
@@ -258,3 +258,6 @@ def _one_session(spec: types.DataSpec) -> types.Episodes:
         length=np.ones([1], np.int32),
         exited=np.ones([1], bool),
     )
+
+
+register_format(trained_lib.TrainedMethod.manifest, _load_baseline)

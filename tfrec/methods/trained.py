@@ -1,8 +1,10 @@
 """Saved agents: a folder with a manifest, the raw ids and the weights that act.
 
-<agent>/<manifest>.json          configuration, spec, origin and fingerprints
-vocabulary_*.parquet     raw ids
-checkpoint/              weights
+    <agent>/<manifest>.json          configuration, spec, origin and fingerprints
+            vocabulary_*.parquet     raw ids
+            checkpoint/              weights
+
+The name of the manifest tells the format, see `registry.register_format`.
 """
 
 from __future__ import annotations
