@@ -223,9 +223,7 @@ def test_greedy_is_the_mean_and_exploring_is_not(played):
         EVOLUTION, EVOLUTION.reset(4, tf.constant([1, 2])), tf.constant([3, 4])
     )
     weights = method.agent.act(turn.observation)
-    np.testing.assert_array_equal(
-        method.greedy(turn), method.face.chooses(weights, turn)
-    )
+    np.testing.assert_array_equal(method.greedy(turn), method.face.chooses(weights, turn))
     notes = [method.explore(turn._replace(seed=tf.constant([s, 0]))).note for s in (1, 1, 2)]
     np.testing.assert_array_equal(notes[0], notes[1])
     assert (notes[0] != notes[2]).numpy().all() and (notes[0] != weights).numpy().all()

@@ -1,4 +1,4 @@
-"""How good is a ranking? Recall, precision and nDCG at k; AUC, also within groups.
+"""Metrics of rankings by score: recall, precision and nDCG at k; AUC, also within groups.
 
 Axes: B lists (requests), N items, k positions of the list, L examples.
 
@@ -8,6 +8,8 @@ where a tie counts one half.
 """
 
 import numpy as np
+
+from tfrec.metrics import lists
 
 
 def top_k(scores: np.ndarray, k: int) -> np.ndarray:
@@ -40,8 +42,8 @@ def recall_at_k(scores: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
       float [B], NaN where a list has no relevant item: average with `np.nanmean`.
     """
     relevant = _relevance(scores, relevant).astype(bool)
-    hits = np.take_along_axis(relevant, top_k(scores, k), axis=1).sum(axis=1)  # [B]
-    return _ratio(hits, relevant.sum(axis=1))
+    hits = np.take_along_axis(relevant, top_k(scores, k), axis=1)  # [B, k]
+    return lists.recall(hits, relevant.sum(axis=1), k)
 
 
 def precision_at_k(scores: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
@@ -67,10 +69,10 @@ def ndcg_at_k(scores: np.ndarray, relevance: np.ndarray, k: int) -> np.ndarray:
     relevance = _relevance(scores, relevance).astype(np.float64)
     if (relevance < 0).any():
         raise ValueError("relevance is negative")
-    discount = 1.0 / np.log2(np.arange(2, k + 2))  # [k]
+    discount = lists.discounts(k)  # [k]
     gained = np.take_along_axis(relevance, top_k(scores, k), axis=1) @ discount
     best = -np.sort(-relevance, axis=1)[:, :k] @ discount
-    return _ratio(gained, best)
+    return lists.ratio(gained, best)
 
 
 def auc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -143,7 +145,7 @@ def _auc_by_group(
     positives = np.bincount(group, positive, minlength=len(names))
     rank_sum = np.bincount(group, rank * positive, minlength=len(names))
     wins = rank_sum - positives * (positives + 1) / 2
-    return _ratio(wins, positives * (size - positives)), size
+    return lists.ratio(wins, positives * (size - positives)), size
 
 
 def _relevance(scores: np.ndarray, relevance: np.ndarray) -> np.ndarray:
@@ -154,9 +156,3 @@ def _relevance(scores: np.ndarray, relevance: np.ndarray) -> np.ndarray:
             "to be [lists, items]"
         )
     return relevance
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient, NaN where the denominator is 0."""
-    result = np.full(np.shape(denominator), np.nan)
-    return np.divide(numerator, denominator, out=result, where=denominator > 0)

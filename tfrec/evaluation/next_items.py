@@ -1,0 +1,187 @@
+"""Ranking evaluation of held-out events: the whole catalogue, without sampled negatives.
+
+Each user's items are ranked by score, the items of the user's history left out, and the list's
+first items are compared with the held-out ones. Equal scores keep the order of the catalogue.
+A held-out item that the history holds too cannot be listed and counts as missed, as in the
+published benchmarks; an item that is held out twice counts once.
+
+Axes: V users, K positions, N items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.data import protocols, sequences
+from tfrec.errors import UserError
+from tfrec.metrics import lists
+
+CUTOFFS = (10, 20)
+METRICS = {
+    "recall": lists.recall,
+    "precision": lists.precision,
+    "ndcg": lists.ndcg,
+    "mrr": lists.mrr,
+    "map": lists.average_precision,
+}
+
+_SCORES_AT_ONCE = 1 << 24  # numbers of a batch of scores: 64 MiB
+
+
+class Ranker(Protocol):
+    """A trained model or a control."""
+
+    def scores(self, history: sequences.Sequences) -> np.ndarray:
+        """Scores of the whole catalogue for each history.
+
+        Args:
+          history: V rows.
+
+        Returns:
+          float [V, N] of its own memory, item i at column i - 1; a higher score is ranked
+          first.
+        """
+
+
+class Estimate(NamedTuple):
+    """A mean over users with its 95% interval (normal approximation over users)."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Evaluation(NamedTuple):
+    """Lists and metrics of one ranker.
+
+    Attributes:
+      items: int32 [V, K], the lists; 0 where fewer than K items can be listed.
+      by_user: metric such as `ndcg@10` -> float [V].
+      coverage: cutoff -> share of the catalogue in at least one list.
+    """
+
+    items: np.ndarray
+    by_user: Mapping[str, np.ndarray]
+    coverage: Mapping[int, float]
+
+    def estimates(self) -> dict[str, Estimate]:
+        """Means over users with intervals; coverage has none and is its own interval."""
+        found = {}
+        for name, values in self.by_user.items():
+            mean = float(np.mean(values))
+            error = (
+                float(np.std(values, ddof=1)) / math.sqrt(len(values))
+                if len(values) > 1
+                else 0.0
+            )
+            found[name] = Estimate(mean, mean - 1.96 * error, mean + 1.96 * error)
+        for k, share in self.coverage.items():
+            found[f"coverage@{k}"] = Estimate(share, share, share)
+        return found
+
+
+def rank(ranker: Ranker, history: sequences.Sequences, k: int) -> np.ndarray:
+    """The k highest scored items that a history does not hold, best first.
+
+    Args:
+      ranker: scores the catalogue.
+      history: V rows.
+      k: length of the lists.
+
+    Returns:
+      int32 [V, K], K = min(k, N); 0 where no item is left.
+
+    Raises:
+      ValueError: if a score is NaN.
+    """
+    num_items, users = history.num_items, len(history)
+    at_once = max(1, min(1024, _SCORES_AT_ONCE // num_items))
+    found = [np.zeros([0, min(k, num_items)], np.int32)]
+    for start in range(0, users, at_once):
+        part = history.select(np.arange(start, min(start + at_once, users)))
+        found.append(top_unseen(ranker.scores(part), part, k))
+    return np.concatenate(found)
+
+
+def top_unseen(scores: np.ndarray, history: sequences.Sequences, k: int) -> np.ndarray:
+    """Lists of one batch, see `rank`.
+
+    Args:
+      scores: float [B, N]; overwritten where the history holds an item.
+      history: B rows.
+      k: length of the lists.
+    """
+    if np.isnan(scores).any():
+        raise ValueError(
+            f"the ranker's score of row {np.argwhere(np.isnan(scores))[0, 0]} is NaN"
+        )
+    scores[history.rows, history.items - 1] = -np.inf
+    # Among equal scores the lower index comes first: the lists do not depend on the batch.
+    best, index = tf.math.top_k(scores, min(k, scores.shape[1]))  # [B, K]
+    return np.where(np.isneginf(best.numpy()), 0, index.numpy() + 1).astype(np.int32)
+
+
+def evaluate(
+    ranker: Ranker,
+    held_out: protocols.HeldOut,
+    train: sequences.Sequences,
+    cutoffs: Sequence[int] = CUTOFFS,
+) -> Evaluation:
+    """Ranks the catalogue for the users of held-out events and compares the lists with them.
+
+    Args:
+      ranker: scores the catalogue.
+      held_out: histories and held-out events.
+      train: training events, for novelty.
+      cutoffs: lengths of the list, each at most N.
+
+    Raises:
+      UserError: if a cutoff is larger than the catalogue.
+    """
+    num_items = held_out.history.num_items
+    if max(cutoffs) > num_items:
+        raise UserError(
+            f"cutoffs hold {max(cutoffs)}; expected at most {num_items}, the items of the log"
+        )
+    items = rank(ranker, held_out.history, max(cutoffs))
+    hits, relevant = compared(items, held_out.targets)
+    by_user = {
+        f"{name}@{k}": metric(hits, relevant, k)
+        for k in cutoffs
+        for name, metric in METRICS.items()
+    }
+    known = np.unique(train.rows * (num_items + 1) + train.items)  # each user's items once
+    users_of_item = np.bincount(known % (num_items + 1), minlength=num_items + 1)[1:]
+    for k in cutoffs:
+        by_user[f"novelty@{k}"] = lists.novelty(items[:, :k], users_of_item, len(train))
+    coverage = {k: lists.coverage(items[:, :k], num_items) for k in cutoffs}
+    return Evaluation(items, by_user, coverage)
+
+
+def compared(items: np.ndarray, targets: sequences.Sequences) -> tuple[np.ndarray, np.ndarray]:
+    """Which items of the lists are among the targets.
+
+    Args:
+      items: int32 [V, K].
+      targets: V rows.
+
+    Returns:
+      Hits, bool [V, K], and the number of distinct targets, int64 [V].
+    """
+    width = targets.num_items + 1
+    relevant = np.unique(targets.rows * width + targets.items)
+    listed = np.arange(len(items))[:, None] * width + items  # [V, K]
+    return np.isin(listed, relevant), np.bincount(relevant // width, minlength=len(targets))
+
+
+def ndcg_at_10(ranker: Ranker, held_out: protocols.HeldOut) -> float:
+    """Mean nDCG of the first ten, for early stopping."""
+    hits, relevant = compared(
+        rank(ranker, held_out.history, min(10, held_out.history.num_items)), held_out.targets
+    )
+    return float(np.mean(lists.ndcg(hits, relevant, hits.shape[1])))
