@@ -62,6 +62,7 @@ def train(
     save_every: int,
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
+    finished: Callable[[], bool] = lambda: False,
 ) -> None:
     """Brings a learner to `total_units`, from wherever the run stands.
 
@@ -80,6 +81,8 @@ def train(
       evaluate: called after the last unit, for numbers logged as `evaluate/...`. What
         it draws from the learner's generator is part of the run's state.
       evaluate_every: call it also each time this many units are done.
+      finished: asked after each unit; True ends the run before `total_units`. It depends on
+        the learner's variables alone, so that a run that goes on gets the same answer.
 
     Raises:
       UserError: if the checkpoint does not fit, or the disk does not take one.
@@ -97,12 +100,12 @@ def train(
         _stop_requests() as stop,
         _Progress(total_units, unit) as progress,
     ):
-        while unit < total_units:
+        while unit < total_units and not (unit and finished()):
             results = _advance(learner, run, unit + 1, manager)
             unit += 1
             if int(learner.unit) != unit:
                 raise RuntimeError(f"after unit {unit}, learner.unit is {int(learner.unit)}")
-            last, stopping = unit == total_units, bool(stop)
+            last, stopping = unit == total_units or finished(), bool(stop)
             if evaluate and (last or (evaluate_every and unit % evaluate_every == 0)):
                 results |= {f"evaluate/{name}": value for name, value in evaluate().items()}
             metrics.append(unit, results)

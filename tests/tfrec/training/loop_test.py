@@ -154,3 +154,25 @@ def test_weights_that_diverge_in_an_update_are_not_saved(run, capsys, unit, last
     assert said.rstrip().endswith(last)
     folder = run.directory / "checkpoints"
     assert not folder.exists() or f"ckpt-{unit}" not in checkpoints(run)
+
+
+def test_a_run_ends_early_when_it_is_finished_and_stays_so(run):
+    learner, evaluated = Counter(), []
+
+    def evaluate():
+        evaluated.append(int(learner.unit))
+        return {}
+
+    def train(learner):
+        loop.train(
+            learner, run, 9, 2, evaluate=evaluate, finished=lambda: int(learner.unit) >= 3
+        )
+
+    train(learner)
+    assert [row["unit"] for row in logged(run)] == [1, 2, 3]
+    assert checkpoints(run) == ["ckpt-2", "ckpt-3"]
+    assert evaluated == [3]
+    again = Counter()
+    train(again)
+    assert int(again.unit) == 3
+    assert [row["unit"] for row in logged(run)] == [1, 2, 3]

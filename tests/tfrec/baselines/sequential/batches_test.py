@@ -1,0 +1,100 @@
+"""Batches of packed windows, worked by hand."""
+
+import numpy as np
+import pytest
+
+from tfrec.baselines.sequential import batches
+from tfrec.data.sequences import Sequences
+
+
+def make(rows, num_items=9):
+    offsets = np.cumsum([0, *map(len, rows)])
+    items = np.array([item for row in rows for item in row], np.int32)
+    return Sequences(items, offsets, num_items)
+
+
+def test_a_training_batch_predicts_each_next_item():
+    train = make([[1, 2, 3, 4, 5], [9], [6, 7]])
+    batch = batches.training_batch(train, np.array([0, 2]), np.array([1, 0]), length=3)
+    # Ordered by length: user 2's window 6, 7 and user 0's 2, 3, 4, 5.
+    assert batch.inputs.item.tolist() == [6, 2, 3, 4]
+    assert batch.target.tolist() == [7, 3, 4, 5]
+    assert batch.row.tolist() == [0, 1, 1, 1]
+    assert batch.inputs.place.tolist() == [2, 0, 1, 2]
+    assert batch.inputs.last.tolist() == [0, 3]
+    # All training items of the user, also those before the window.
+    assert batch.own.tolist() == [[0, 5], [0, 6], [1, 0], [1, 1], [1, 2], [1, 3], [1, 4]]
+
+
+def test_a_window_holds_at_most_one_more_item_than_tokens():
+    batch = batches.training_batch(make([[1, 2, 3, 4, 5]]), np.array([0]), np.array([0]), 2)
+    assert batch.inputs.item.tolist() == [1, 2]
+    assert batch.target.tolist() == [2, 3]
+
+
+def test_scoring_reads_the_latest_items():
+    inputs, order = batches.scoring_inputs(make([[1, 2, 3, 4], [5], [6, 7]]), length=3)
+    assert order.tolist() == [1, 2, 0]
+    assert inputs.item.tolist() == [5, 6, 7, 2, 3, 4]
+    assert inputs.place.tolist() == [2, 1, 2, 0, 1, 2]
+    assert inputs.last.tolist() == [0, 2, 5]
+
+
+def test_rows_lie_in_groups_of_similar_length():
+    found = batches.packed(np.array([1, 2, 4]), 2)
+    # Rows 0 and 1 in two cells each, row 2 in four.
+    assert found.shapes.tolist() == [[2, 2], [1, 4]]
+    assert found.cell.tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert found.token[found.cell].tolist() == list(range(7))
+
+
+def test_more_groups_than_rows_leave_some_empty():
+    found = batches.packed(np.array([3]), 3)
+    assert found.shapes.tolist() == [[1, 3], [0, 0], [0, 0]]
+    assert found.cell.tolist() == found.token.tolist() == [0, 1, 2]
+
+
+def epoch(train, **changed):
+    given = {"rows": 2, "length": 3, "crop": "last", "seed": 1, "number": 0} | changed
+    return list(batches.epoch(train, **given).as_numpy_iterator())
+
+
+def test_an_epoch_visits_each_user_with_two_events_once():
+    train = make([[1, 2], [3], [4, 5], [], [6, 7], [8, 9], [1, 9]])
+    found = epoch(train)
+    assert [len(batch.inputs.last) for batch in found] == [2, 2, 1]
+    pairs = [
+        pair for batch in found for pair in zip(batch.inputs.item, batch.target, strict=True)
+    ]
+    assert sorted(pairs) == [(1, 2), (1, 9), (4, 5), (6, 7), (8, 9)]
+
+
+def test_seed_and_number_decide_the_order():
+    train = make([[i, 9] for i in range(1, 9)])
+
+    def order(**changed):
+        return [item for batch in epoch(train, **changed) for item in batch.inputs.item]
+
+    assert order() == order()
+    assert order(number=1) != order()
+    assert order(seed=2) != order()
+
+
+def test_windows_are_the_last_or_random_ones():
+    train = make([list(range(1, 9)), [1, 2]])
+    last = {tuple(b.inputs.item) for n in range(9) for b in epoch(train, rows=1, number=n)}
+    assert last == {(5, 6, 7), (1,)}
+    drawn = [
+        tuple(b.inputs.item)
+        for n in range(99)
+        for b in epoch(train, rows=1, number=n, crop="random")
+    ]
+    windows = {(i, i + 1, i + 2) for i in range(1, 6)}
+    assert set(drawn) == windows | {(1,)}
+
+
+@pytest.mark.parametrize("users", [3, 8, 20])
+def test_an_epoch_fits_the_signature_of_the_update(users):
+    found = epoch(make([[1, 2, 3]] * users), rows=64)
+    assert found[0].inputs.packing.shapes.shape == (batches.GROUPS, 2)
+    assert len(found[0].target) == 2 * users

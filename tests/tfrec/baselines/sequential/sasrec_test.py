@@ -1,0 +1,174 @@
+"""SASRec: losses on one batch by plain TensorFlow, scores, and learning next to a control."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec.baselines.sequential import batches, controls, learner, sasrec
+from tfrec.data import protocols
+from tfrec.data.sequences import Sequences
+from tfrec.evaluation import next_items
+from tfrec.training import loop
+from tfrec.training import run as runs
+
+SMALL = {
+    "width": 8, "inner": 8, "blocks": 1, "length": 6, "batch": 16, "learning_rate": 0.02,
+}  # fmt: skip
+NUM_ITEMS = 12
+
+
+def cycles(users, seed, num_items=NUM_ITEMS):
+    """Users walk along the cycle of items, from any start: only order tells the next item."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(4, 11, users)
+    starts = rng.integers(0, num_items, users)
+    items = [(s + np.arange(n)) % num_items + 1 for s, n in zip(starts, lengths, strict=True)]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Sequences(np.concatenate(items).astype(np.int32), offsets, num_items)
+
+
+def model(**options):
+    return sasrec.Sasrec(sasrec.SasrecConfig(**SMALL | options), NUM_ITEMS, seed=0)
+
+
+def batch(users=5):
+    found = batches.epoch(cycles(users, 1), 16, SMALL["length"], "last", 0, 0)
+    return next(iter(found))
+
+
+SEED = tf.constant([3, 0])
+
+
+def by_plain_softmax(net, some, own_negatives):
+    hidden = net.hidden(some.inputs, SEED).numpy()
+    logits = hidden @ net.items.numpy().T  # [T, N]
+    target = some.target.numpy() - 1
+    has = np.zeros([len(some.inputs.last), NUM_ITEMS], bool)
+    has[tuple(some.own.numpy().T)] = True
+    excluded = has[some.row.numpy()] & ~own_negatives
+    excluded[np.arange(len(target)), target] = False
+    powers = np.where(excluded, 0.0, np.exp(logits))
+    chance = powers[np.arange(len(target)), target] / powers.sum(axis=1)
+    return -np.log(chance).mean()
+
+
+@pytest.mark.parametrize("own_negatives", [False, True])
+def test_softmax_ranks_the_next_item_among_negatives(own_negatives):
+    net, some = model(loss="softmax", own_negatives=own_negatives), batch()
+    expected = by_plain_softmax(net, some, own_negatives)
+    assert float(net.loss(some, SEED)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_many_sampled_negatives_come_near_the_softmax():
+    """The mean over K negatives, times the items that may be negatives, is the full sum."""
+    net, some = model(loss="sampled_softmax", negatives=40_000), batch(1)
+    hidden = net.hidden(some.inputs, SEED).numpy()
+    others = np.setdiff1d(np.arange(NUM_ITEMS), some.own.numpy()[:, 1])
+    powers = np.exp(hidden @ net.items.numpy().T)
+    target = powers[np.arange(len(hidden)), some.target.numpy() - 1]
+    drawn = powers[:, others].sum(axis=1) * 40_000 / NUM_ITEMS
+    expected = np.log((target + drawn) / target).mean()
+    assert float(net.loss(some, SEED)) == pytest.approx(expected, rel=1e-3)
+
+
+def test_losses_of_binary_cross_entropy():
+    """At zero scores, a positive costs log 2 and a negative that the user lacks log 2."""
+    some = batch(1)
+    for name, negatives in (("bce", 1), ("gbce", 50)):
+        net = model(loss=name, negatives=negatives, trust=0.0)
+        net.items.assign(tf.zeros_like(net.items))
+        value = float(net.loss(some, SEED))
+        share = value / np.log(2) - 1  # negatives that count, of one
+        if name == "gbce":
+            share = (value / np.log(2) * (negatives + 1) - 1) / negatives
+        lacked = 1 - len(np.unique(some.own.numpy()[:, 1])) / NUM_ITEMS
+        assert share == pytest.approx(lacked, abs=0.45 if name == "bce" else 0.2)
+
+
+@pytest.mark.parametrize("loss", ["bce", "gbce", "softmax", "sampled_softmax"])
+def test_every_variable_gets_a_gradient(loss):
+    net = model(loss=loss, negatives=5)
+    with tf.GradientTape() as tape:
+        value = net.loss(batch(), SEED)
+    for gradient, variable in zip(
+        tape.gradient(value, net.trainable_variables), net.trainable_variables, strict=True
+    ):
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.name
+
+
+def test_the_loss_depends_on_the_catalogue_when_it_is_chosen():
+    config = sasrec.SasrecConfig()
+    assert config.loss == "auto"
+    assert sasrec.loss_of(config, 60_000) == "softmax"
+    assert sasrec.loss_of(config, 60_001) == "sampled_softmax"
+    assert sasrec.loss_of(sasrec.SasrecConfig(loss="bce"), 10) == "bce"
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="heads is 3; expected a divisor of width"):
+        sasrec.SasrecConfig(width=64, heads=3)
+
+
+def test_scores_do_not_depend_on_other_rows_and_an_empty_history_has_equal_ones():
+    net, log = model(), cycles(9, 2)
+    together = net.scores(log)
+    alone = np.concatenate([net.scores(log.select(np.array([u]))) for u in range(9)])
+    assert together == pytest.approx(alone, abs=1e-5)
+    empty = Sequences(np.zeros(0, np.int32), np.array([0, 0]), NUM_ITEMS)
+    assert np.unique(net.scores(empty)).tolist() == [0.0]
+
+
+def test_scores_follow_the_latest_items_alone():
+    net = model()
+    old = Sequences(np.array([9, 9, 1, 2, 3, 4, 5, 6], np.int32), np.array([0, 8]), NUM_ITEMS)
+    new = Sequences(np.array([1, 2, 3, 4, 5, 6], np.int32), np.array([0, 6]), NUM_ITEMS)
+    assert net.scores(old) == pytest.approx(net.scores(new), abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bce", "softmax"])
+def test_order_is_learned_where_controls_see_none(loss):
+    split = protocols.leave_one_out(cycles(200, 3))
+    net = model(loss=loss, negatives=5, dropout=0.0)
+    taught = learner.SequenceLearner(
+        net, split.train, lambda model: next_items.ndcg_at_10(model, split.validation), 0
+    )
+    for _ in range(12):
+        taught.advance()
+
+    def first(ranker):
+        return next_items.evaluate(ranker, split.test, split.train, (1,)).by_user["recall@1"]
+
+    assert first(net).mean() > 0.9
+    assert first(controls.Ease(split.train, 1.0)).mean() < 0.7
+
+
+def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
+    scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
+    net = model(patience=2)
+    taught = learner.SequenceLearner(net, cycles(8, 1), lambda model: next(scores), 0)
+    kept = None
+    while not taught.finished:
+        taught.advance()
+        if int(taught.unit) == 2:
+            kept = net.items.numpy()
+    assert int(taught.unit) == 4
+    assert int(taught.best_epoch) == 2
+    assert float(taught.best_score) == pytest.approx(0.3)
+    assert not np.array_equal(net.items, kept)
+    taught.use_best()
+    assert np.array_equal(net.items, kept)
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
+    def train(folder, epochs):
+        net = model(epochs=4)
+        taught = learner.SequenceLearner(net, cycles(40, 1), lambda model: 0.5, 0)
+        run = runs.Run.open(folder, net.config, 0)
+        loop.train(taught, run, epochs, save_every=1)
+        return taught
+
+    whole = train(tmp_path / "whole", 4)
+    train(tmp_path / "parts", 2)
+    resumed = train(tmp_path / "parts", 4)
+    for one, other in zip(whole.variables, resumed.variables, strict=True):
+        assert np.array_equal(one, other), one.name

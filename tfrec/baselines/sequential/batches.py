@@ -1,0 +1,178 @@
+"""Batches of packed sequences, without padding, for training and for scoring.
+
+Axes: B rows (users) of a batch, T tokens of all its rows, one row after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.data import sequences
+from tfrec.nn import attention
+
+GROUPS = 8  # padded groups of a batch: rows of similar length share one
+
+Crop = Literal["last", "random"]
+
+
+class Inputs(NamedTuple):
+    """What a model reads.
+
+    Attributes:
+      item: int32 [T], dense ids.
+      place: int32 [T], position from 0 to length - 1; each row's last token stands at
+        length - 1, whatever the row's own length.
+      packing: the rows as padded groups.
+      last: int32 [B], each row's last token.
+    """
+
+    item: tf.Tensor
+    place: tf.Tensor
+    packing: attention.Packing
+    last: tf.Tensor
+
+
+class Batch(NamedTuple):
+    """One training batch.
+
+    Attributes:
+      inputs: all items of each row's window but the last.
+      target: int32 [T], the item that follows each token.
+      row: int32 [T], the token's row, 0 to B - 1.
+      own: int32 [M, 2], pairs (row, item - 1) of all training items of each row's user.
+    """
+
+    inputs: Inputs
+    target: tf.Tensor
+    row: tf.Tensor
+    own: tf.Tensor
+
+
+INPUTS_SPEC = Inputs(
+    item=tf.TensorSpec([None], tf.int32),
+    place=tf.TensorSpec([None], tf.int32),
+    packing=attention.Packing(
+        shapes=tf.TensorSpec([GROUPS, 2], tf.int32),
+        token=tf.TensorSpec([None], tf.int32),
+        cell=tf.TensorSpec([None], tf.int32),
+    ),
+    last=tf.TensorSpec([None], tf.int32),
+)
+BATCH_SPEC = Batch(
+    inputs=INPUTS_SPEC,
+    target=tf.TensorSpec([None], tf.int32),
+    row=tf.TensorSpec([None], tf.int32),
+    own=tf.TensorSpec([None, 2], tf.int32),
+)
+
+
+def epoch(
+    train: sequences.Sequences, rows: int, length: int, crop: Crop, seed: int, number: int
+) -> tf.data.Dataset:
+    """Batches of one pass over the users with at least two events, in random order.
+
+    Args:
+      train: training events.
+      rows: users of a batch; the last one may have fewer.
+      length: tokens of a row at most. Of a longer row a window is taken.
+      crop: which one: the last one, or one at random, anew in each epoch.
+      seed: of the run.
+      number: of the epoch; order and windows depend on seed and number alone.
+    """
+    rng = np.random.default_rng([seed, number])
+    users = rng.permutation(np.flatnonzero(train.lengths >= 2))
+    spare = np.maximum(train.lengths[users] - (length + 1), 0)
+    start = spare if crop == "last" else rng.integers(0, spare + 1)
+
+    def batches() -> Iterator[Batch]:
+        for first in range(0, len(users), rows):
+            part = slice(first, first + rows)
+            yield training_batch(train, users[part], start[part], length)
+
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=BATCH_SPEC)
+    return dataset.prefetch(2)
+
+
+def training_batch(
+    train: sequences.Sequences, users: np.ndarray, start: np.ndarray, length: int
+) -> Batch:
+    """One batch of windows.
+
+    Args:
+      train: training events.
+      users: int [B], rows of `train`, each with two events at least.
+      start: int [B], where each window begins.
+      length: tokens of a row at most.
+    """
+    size = np.minimum(train.lengths[users] - start, length + 1) - 1  # tokens of each row
+    order = np.argsort(size, kind="stable")
+    users, start, size = users[order], start[order], size[order]
+    chosen = train.select(users)
+    tokens = chosen.between(start, start + size)
+    targets = chosen.between(start + 1, start + 1 + size)
+    own = np.stack([chosen.rows, chosen.items - 1], axis=1)
+    return Batch(
+        inputs=_inputs(tokens, length),
+        target=targets.items,
+        row=tokens.rows.astype(np.int32),
+        own=own.astype(np.int32),
+    )
+
+
+def scoring_inputs(history: sequences.Sequences, length: int) -> tuple[Inputs, np.ndarray]:
+    """The last events of each row, for predictions of what follows.
+
+    Args:
+      history: B rows, of at least one event each.
+      length: tokens of a row at most.
+
+    Returns:
+      Inputs whose rows are ordered by length, and that order, int [B].
+    """
+    size = np.minimum(history.lengths, length)
+    order = np.argsort(size, kind="stable")
+    chosen = history.select(order)
+    return _inputs(chosen.between(chosen.lengths - size[order], chosen.lengths), length), order
+
+
+def _inputs(tokens: sequences.Sequences, length: int) -> Inputs:
+    """Inputs of windows that are ordered by length."""
+    within = np.arange(len(tokens.items)) - tokens.offsets[tokens.rows]
+    place = length - tokens.lengths[tokens.rows] + within
+    return Inputs(
+        item=tokens.items,
+        place=place.astype(np.int32),
+        packing=packed(tokens.lengths, GROUPS),
+        last=(tokens.offsets[1:] - 1).astype(np.int32),
+    )
+
+
+def packed(lengths: np.ndarray, groups: int) -> attention.Packing:
+    """Rows in padded groups of as many rows each; a group is as long as its longest row.
+
+    Args:
+      lengths: int [B], tokens of each row, best in ascending order.
+      groups: G; some are empty where there are fewer rows.
+
+    Returns:
+      A packing of numpy arrays.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shapes, token, cell, before = [], [], [], 0
+    for rows in np.array_split(np.arange(len(lengths)), groups):
+        longest = int(lengths[rows].max(initial=0))
+        step = np.arange(longest)
+        real = step < lengths[rows][:, None]  # [b, L]
+        token.append(np.where(real, offsets[rows][:, None] + step, 0).ravel())
+        cell.append(before + np.flatnonzero(real))
+        shapes.append((len(rows), longest))
+        before += real.size
+    return attention.Packing(
+        np.array(shapes, np.int32),
+        np.concatenate(token).astype(np.int32),
+        np.concatenate(cell).astype(np.int32),
+    )

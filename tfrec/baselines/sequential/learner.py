@@ -1,0 +1,149 @@
+"""Training of sequential models: epochs, validation, early stopping, the best weights kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from tfrec import types
+from tfrec.baselines.sequential import batches
+from tfrec.data import sequences
+from tfrec.options import Options, option
+from tfrec.training import finite
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(Options):
+    """How a sequential model is trained."""
+
+    learning_rate: float = option(1e-3, "step size of Adam", above=0)
+    batch: int = option(128, "users of a batch", at_least=1)
+    crop: batches.Crop = option(
+        "last",
+        "window of users with more events than are read: their last ones, or a random window "
+        "anew in each epoch",
+    )
+    epochs: int = option(200, "passes over the training users at most", at_least=1)
+    patience: int = option(
+        10, "validations without a better one before training stops", at_least=1
+    )
+    validate_every: int = option(1, "epochs between validations", at_least=1)
+
+
+class Model(Protocol):
+    """A sequential model: a `tf.Module` with its loss and its scores."""
+
+    trainable_variables: tuple[tf.Variable, ...]
+    config: Any
+
+    def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Mean loss of a batch; the seed is of dropout and negatives."""
+
+    def scores(self, history: sequences.Sequences) -> np.ndarray:
+        """Scores of the catalogue for each history, float [V, N]."""
+
+
+class SequenceLearner(tf.Module):
+    """Trains a model epoch by epoch; a `tfrec.training.loop.Learner`.
+
+    Args:
+      model: at its initial weights.
+      train: training events.
+      validate: the quality of the model's lists for validation events, higher is better; the
+        weights of the best epoch are kept.
+      seed: of batches, dropout and negatives.
+
+    Attributes:
+      unit: int64 scalar variable, epochs done.
+      best_score: the best validation so far, -1 before the first.
+      best_epoch: its epoch.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        train: sequences.Sequences,
+        validate: Callable[[Model], float],
+        seed: int,
+    ):
+        super().__init__(name="learner")
+        self.model, self._train, self._validate, self._seed = model, train, validate, seed
+        config = model.config
+        self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
+        self.optimizer.build(model.trainable_variables)
+        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
+        self.step = tf.Variable(0, dtype=tf.int32, trainable=False, name="step")
+        self.best_score = tf.Variable(-1.0, trainable=False, name="best_score")
+        self.best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="best_epoch")
+        self.best = [
+            tf.Variable(variable, trainable=False, name=f"best_{i}")
+            for i, variable in enumerate(model.trainable_variables)
+        ]
+        self._names = ["loss", *(f"gradient of {v.name}" for v in model.trainable_variables)]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last validations brought nothing better, or all epochs are done."""
+        config, epoch = self.model.config, int(self.unit)
+        waited = (epoch - int(self.best_epoch)) // config.validate_every
+        return epoch >= config.epochs or (epoch > 0 and waited >= config.patience)
+
+    def advance(self) -> dict[str, float]:
+        """One epoch, and a validation if it is due.
+
+        Raises:
+          NonFiniteError: if a loss or gradient is not finite.
+        """
+        config = self.model.config
+        losses = []
+        for batch in batches.epoch(
+            self._train,
+            config.batch,
+            config.length,
+            config.crop,
+            self._seed,
+            int(self.unit),
+        ):
+            loss, bad = self._update(batch)
+            finite.check(self._names, bad, batch)
+            losses.append(loss)
+        self.unit.assign_add(1)
+        results = {"loss": float(tf.reduce_mean(losses))}
+        if int(self.unit) % config.validate_every == 0 or int(self.unit) == config.epochs:
+            score = self._validate(self.model)
+            results["validation_ndcg@10"] = score
+            if score > float(self.best_score):
+                self.best_score.assign(score)
+                self.best_epoch.assign(self.unit)
+                for kept, variable in zip(
+                    self.best, self.model.trainable_variables, strict=True
+                ):
+                    kept.assign(variable)
+        return results
+
+    def use_best(self) -> None:
+        """Gives the model the weights of its best epoch."""
+        for kept, variable in zip(self.best, self.model.trainable_variables, strict=True):
+            variable.assign(kept)
+
+    @tf.function(input_signature=[batches.BATCH_SPEC], autograph=False)
+    def _update(self, batch: batches.Batch) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step of Adam; the loss, and the index of the first bad tensor or -1."""
+        variables = self.model.trainable_variables
+        # Room for the seeds that a step derives by adding to the second number.
+        seed = types.seed_pair(self._seed, 0) + tf.stack([0, self.step * 1024])
+        with tf.GradientTape() as tape:
+            loss = self.model.loss(batch, seed)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
+        checked = dict(zip(self._names, [loss, *gradients], strict=True))
+        self.step.assign_add(1)
+        bad = finite.guarded(
+            checked,
+            lambda: self.optimizer.apply_gradients(zip(gradients, variables, strict=True)),
+        )
+        return loss, bad
