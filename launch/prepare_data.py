@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import rich
@@ -13,12 +14,19 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec import outputs
-from tfrec.data import download, episodes, preparing, schema, storage, synthetic
+from tfrec.data import download, episodes, filters, preparing, schema, storage, synthetic
 from tfrec.data.sources import (
+    amazon,
+    book_crossing,
     files,
+    goodreads,
     kuairand,
+    librarything,
     movielens,
+    netflix,
     otto,
+    ratings,
+    sequence,
     table,
     taobao,
     text_rows,
@@ -34,8 +42,9 @@ class PrepareDataConfig(Options):
 
     source: str = option(
         "embedded",
-        "embedded, movielens, kuairand, taobao, yoochoose, otto or table; or a folder or an "
-        "archive of one of the public sets, which is then recognised",
+        "embedded, movielens, amazon, librarything, book_crossing, goodreads, netflix, "
+        "kuairand, taobao, yoochoose, otto, sequence or table; or a folder or an archive of "
+        "one of the public sets, which is then recognised",
     )
     path: str = option("", "the log: a file, a folder or an archive; not for embedded")
     download: str = option(
@@ -55,22 +64,48 @@ class PrepareDataConfig(Options):
 
 
 flags.define(PrepareDataConfig)
+flags.define(filters.FilterConfig)
 flags.define(episodes.PrepareConfig)
 flags.define(synthetic.SyntheticConfig, "embedded_")
-flags.define(movielens.MovieLensConfig)
+flags.define(ratings.RatingConfig)
 flags.define(taobao.TaobaoConfig)
 flags.define(yoochoose.YooChooseConfig)
+flags.define(sequence.SequenceConfig)
 flags.define(table.TableConfig)
 flags.define(text_rows.TextFormat, "features_")
 
 
-_PUBLIC = {
-    "movielens": movielens.PATTERNS,
-    "kuairand": kuairand.PATTERNS,
-    "taobao": taobao.PATTERNS,
-    "yoochoose": yoochoose.PATTERNS,
-    "otto": otto.PATTERNS,
-}
+class _Source(NamedTuple):
+    """A format of logs.
+
+    Attributes:
+      read: of its module.
+      config: the class of its options; None if it has none.
+      recognised: names of files by which it is found in a folder; none if it must be named.
+    """
+
+    read: Callable[..., tuple[pl.DataFrame, schema.Schema]]
+    config: type[Any] | None
+    recognised: Sequence[str]
+
+
+def _sources() -> dict[str, _Source]:
+    """The formats by name; those of which a name is telling come first."""
+    rated = ratings.RatingConfig
+    return {
+        "movielens": _Source(movielens.read, rated, movielens.PATTERNS),
+        "kuairand": _Source(kuairand.read, None, kuairand.PATTERNS),
+        "taobao": _Source(taobao.read, taobao.TaobaoConfig, taobao.PATTERNS),
+        "yoochoose": _Source(yoochoose.read, yoochoose.YooChooseConfig, yoochoose.PATTERNS),
+        "otto": _Source(otto.read, None, otto.PATTERNS),
+        "book_crossing": _Source(book_crossing.read, rated, book_crossing.PATTERNS),
+        "goodreads": _Source(goodreads.read, rated, goodreads.PATTERNS),
+        "netflix": _Source(netflix.read, rated, netflix.PATTERNS),
+        "librarything": _Source(librarything.read, rated, librarything.PATTERNS),
+        "amazon": _Source(amazon.read, rated, amazon.RECOGNISED),
+        "sequence": _Source(sequence.read, sequence.SequenceConfig, ()),
+        "table": _Source(table.read, table.TableConfig, ()),
+    }
 
 
 def main(_):
@@ -92,6 +127,7 @@ def main(_):
         overwrite=config.overwrite,
         features_of={"user": config.user_features, "item": config.item_features},
         text_format=flags.read(text_rows.TextFormat, "features_"),
+        filter_config=flags.read(filters.FilterConfig),
         generator=None if path else dataclasses.asdict(_embedded_config()),
     )
     _show(data, rows)
@@ -107,20 +143,22 @@ def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
             raise UserError(
                 f"--download={config.download}: expected one of {', '.join(download.SETS)}"
             )
-        archive = download.SETS[config.download](config.download)
+        source, describe = download.SETS[config.download]
+        archive = describe(config.download)
         rich.print(f"{archive.url}\n{archive.terms}")
+        if archive.md5 is None:
+            rich.print("the publisher gives no checksum: only the length is checked")
         path = str(download.fetch(archive, config.downloads))
-        source = "kuairand" if config.download.startswith("KuaiRand") else "movielens"
-    elif source not in ("embedded", "table", *_PUBLIC):
+    elif source not in ("embedded", *_sources()):
         if not pathlib.Path(source).exists():
             raise UserError(
-                f"--source={source}: expected embedded, {', '.join(_PUBLIC)}, table, or a "
-                "folder or an archive that exists"
+                f"--source={source}: expected embedded, {', '.join(_sources())}, or a folder "
+                "or an archive that exists"
             )
         path, source = source, _recognised(pathlib.Path(source))
     if source == "embedded":
         if path:
-            raise UserError(f"--path={path} needs --source={', '.join(_PUBLIC)} or table")
+            raise UserError(f"--path={path} needs --source={', '.join(_sources())}")
         return source, None
     if not path:
         raise UserError(f"--source={source} needs --path=... (the log), or --download=...")
@@ -128,8 +166,8 @@ def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
 
 
 def _recognised(path: pathlib.Path) -> str:
-    for name, patterns in _PUBLIC.items():
-        if files.contains(path, patterns):
+    for name, source in _sources().items():
+        if source.recognised and files.contains(path, source.recognised):
             return name
     raise UserError(
         f"--source={path}: no public set recognised in it; for your own log pass "
@@ -143,17 +181,9 @@ def _read(
     if path is None:
         frame, log_schema = synthetic.read(_embedded_config())
         return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
-    if source == "movielens":
-        return movielens.read(path, flags.read(movielens.MovieLensConfig), bad_rows)
-    if source == "kuairand":
-        return kuairand.read(path, bad_rows)
-    if source == "taobao":
-        return taobao.read(path, flags.read(taobao.TaobaoConfig), bad_rows)
-    if source == "yoochoose":
-        return yoochoose.read(path, flags.read(yoochoose.YooChooseConfig), bad_rows)
-    if source == "otto":
-        return otto.read(path, bad_rows)
-    return table.read(path, flags.read(table.TableConfig), bad_rows)
+    found = _sources()[source]
+    options = () if found.config is None else (flags.read(found.config),)
+    return found.read(path, *options, bad_rows)
 
 
 def _embedded_config() -> synthetic.SyntheticConfig:

@@ -91,12 +91,109 @@ def test_a_shops_reward_comes_first_and_is_what_goalrec_measures(shop, tmp_path)
     assert mean == pytest.approx(clicks, abs=1e-2)
 
 
-@pytest.mark.parametrize("name", ["taobao", "yoochoose", "otto"])
+RATINGS = {
+    "amazon": ("reviews_CDs_5.json", "json", True),
+    "librarything": ("reviews.json", "python", True),
+    "goodreads": ("goodreads_interactions_dedup.json", "shelf", True),
+    "book_crossing": ("BX-Book-Ratings.csv", "quoted", False),
+    "netflix": ("mv_0000001.txt", "film", True),
+    "sequence": ("log.txt", "line", False),
+}
+
+
+def rating_log(form):
+    """12 users who rate items 0 to 6 in this order, but for the one of the user's number."""
+    rated = {user: [item for item in range(7) if item != user % 7] for user in range(12)}
+    if form == "line":
+        return "\n".join(" ".join(map(str, [user, *items])) for user, items in rated.items())
+    rows = [(user, item, 3 + item % 3, item) for user in rated for item in rated[user]]
+    if form == "film":
+        blocks = [
+            [
+                f"{film}:",
+                *(f"{u},{stars},2005-01-1{day}" for u, i, stars, day in rows if i == film),
+            ]
+            for film in range(7)
+        ]
+        return "\n".join("\n".join(block) for block in blocks)
+    lines = {
+        "json": '{{"reviewerID": "u{0}", "asin": "B00000000{1}", "overall": {2}, '
+        '"unixReviewTime": 140000000{3}}}',
+        "python": "{{'user': 'u{0}', 'work': '{1}', 'stars': {2}.0, 'unixtime': 140000000{3}}}",
+        "shelf": '{{"user_id": "u{0}", "book_id": "{1}", "is_read": true, "rating": {2}, '
+        '"date_added": "Fri Aug 25 13:55:0{3} -0700 2017"}}',
+        "quoted": '"{0}";"{1}";"{2}"',
+    }
+    header = ['"User-ID";"ISBN";"Book-Rating"'] if form == "quoted" else []
+    return "\n".join([*header, *(lines[form].format(*row) for row in rows)])
+
+
+@pytest.mark.parametrize("source", RATINGS)
+def test_rating_and_sequence_logs(source, tmp_path, capsys):
+    name, form, timed = RATINGS[source]
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / name).write_text(rating_log(form))
+    where = [f"--source={tmp_path / 'log'}"]
+    if source == "sequence":  # any text file has this name
+        where = ["--source=sequence", f"--path={tmp_path / 'log'}"]
+    command = [*where, f"--out={tmp_path / 'data'}", "--session_gap_minutes=14400"]
+    assert run(*command) == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.manifest["source"] == f"{source} log"
+    every = data.episodes("all")
+    assert every.length.tolist() == [6] * 12
+    assert data.manifest["schema"]["order"] == (
+        "time" if timed else {"sequence": "file"}.get(source, "random")
+    )
+    raw = data.vocabulary.decode(every.item[:, :6])
+    if source != "book_crossing":  # the last digit of an id is the item's place in time
+        digits = [[int(str(item)[-1]) for item in row] for row in raw]
+        assert digits == [sorted(row) for row in digits]
+    if not timed:
+        assert (
+            "warning: the log has no times: each user's events are in"
+            in capsys.readouterr().err
+        )
+        assert run(*command, "--overwrite", "--split=time") == 2
+        assert "split=time needs the times of events; this log has none" in (
+            capsys.readouterr().err
+        )
+        assert storage.PreparedData.open(tmp_path / "data").fingerprint == data.fingerprint
+
+
+def test_filters_are_counted_and_kept_in_the_manifest(tmp_path, capsys):
+    (tmp_path / "ratings.csv").write_text(
+        "\n".join(
+            [
+                "userId,movieId,rating,timestamp",
+                *(
+                    f"{user},{item},{3 + item % 3},{item}"
+                    for user in range(20)
+                    for item in range(9)
+                ),
+                "99,1,5.0,7",  # a user of one rating
+                "1,77,5.0,8",  # a film of one
+            ]
+        )
+    )
+    command = [f"--source={tmp_path / 'ratings.csv'}", f"--out={tmp_path / 'data'}"]
+    assert run(*command, "--positive_only", "--k_core=5") == 0
+    assert "left out: 2 events outside the k core" in capsys.readouterr().out
+    data = storage.PreparedData.open(tmp_path / "data")
+    assert data.manifest["dropped"]["events_without_click"] == 60
+    assert data.manifest["filters"]["k_core"] == 5
+    assert data.spec.num_users == 20
+    assert sorted(data.vocabulary.items) == [1, 2, 4, 5, 7, 8]
+    assert run(*command, "--k_core=50", "--overwrite") == 2
+    assert "no event of 182 is left by the filters" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["taobao", "yoochoose", "otto", "netflix", "book-crossing"])
 def test_a_set_that_is_fetched_by_hand(name, tmp_path, capsys):
     assert run(f"--download={name}", f"--out={tmp_path / 'data'}") == 2
     said = capsys.readouterr().err
     assert f"--download={name}: this set is fetched by hand: " in said
-    assert f"--source={name} --path=" in said
+    assert f"--source={name.replace('-', '_')} --path=" in said
     assert not list(tmp_path.iterdir())
 
 

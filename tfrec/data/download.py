@@ -1,7 +1,8 @@
 """Fetches a public set from its publisher: resumable, checked, with a progress bar.
 
-No checksum is written here: each publisher gives the MD5 of its files itself, GroupLens
-in a file beside the archive, Zenodo in the description of the record.
+No checksum is written here: a publisher gives the MD5 of its files itself, GroupLens in a
+file beside the archive, Zenodo in the description of the record. UCSD and SNAP give none; of
+their files the length is checked, and gzip's own checksum when they are read.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from typing import NamedTuple
 
 from rich import progress
 
@@ -32,12 +34,13 @@ class Archive:
 
     Attributes:
       url: where it lies.
-      md5: 32 hexadecimal digits, as the publisher gives them.
+      md5: 32 hexadecimal digits, as the publisher gives them; None where none are given.
+        The length is then all that is checked.
       terms: one line on the terms of use, shown before the download.
     """
 
     url: str
-    md5: str
+    md5: str | None
     terms: str
 
     @property
@@ -84,10 +87,20 @@ def kuairand(name: str, base: str = ZENODO, record: str = "10439422") -> Archive
     return Archive(url, digest, "KuaiRand: CC BY-SA 4.0, credit Gao et al. 2022")
 
 
+def unchecked(url: str, terms: str) -> "Describe":
+    """For a file that its publisher serves without a checksum."""
+
+    def describe(name: str) -> Archive:
+        return Archive(url, None, terms)
+
+    return describe
+
+
 def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
     """The archive in the directory; fetched, or what is missing of it, or found there.
 
-    A download goes to `<name>.part` and takes its name only when its checksum is right.
+    A download goes to `<name>.part` and takes its name only when its checksum is right, or
+    its length where the publisher gives no checksum.
     An interrupted one goes on where it stopped.
 
     Args:
@@ -102,12 +115,12 @@ def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
     with outputs.writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
     target = directory / archive.name
-    if target.exists() and _md5(target) == archive.md5:
+    if target.exists() and archive.md5 in (None, _md5(target)):
         return target
     part = target.with_name(target.name + ".part")
     with outputs.writing(part):
         _resume(archive.url, part)
-    received = _md5(part)
+    received = archive.md5 and _md5(part)
     if received != archive.md5:
         part.unlink()
         raise UserError(
@@ -192,26 +205,95 @@ def by_hand(where: str, then: str) -> Callable[[str], Archive]:
 
 
 Describe = Callable[[str], Archive]
-SETS: dict[str, Describe] = {
+
+
+class Published(NamedTuple):
+    """A set that can be asked for by name.
+
+    Attributes:
+      source: the name of its reader.
+      describe: where it lies.
+    """
+
+    source: str
+    describe: Describe
+
+
+UCSD = "https://mcauleylab.ucsd.edu/public_datasets"
+SNAP = "http://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+_AMAZON_TERMS = "Amazon reviews: research use, cite He and McAuley 2016"
+_GOODREADS_TERMS = "GoodReads: academic use, cite Wan and McAuley 2018"
+SETS: dict[str, Published] = {
     **dict.fromkeys(
         ("ml-25m", "ml-20m", "ml-32m", "ml-latest-small", "ml-10m", "ml-1m", "ml-100k"),
-        movielens,
+        Published("movielens", movielens),
     ),
-    **dict.fromkeys(("KuaiRand-Pure", "KuaiRand-1K", "KuaiRand-27K"), kuairand),
-    "taobao": by_hand(
-        "UserBehavior.csv.zip from https://tianchi.aliyun.com/dataset/649 (research use; the "
-        "site wants an account)",
-        "--source=taobao --path=UserBehavior.csv.zip --on_bad_row=skip",
+    **dict.fromkeys(
+        ("KuaiRand-Pure", "KuaiRand-1K", "KuaiRand-27K"), Published("kuairand", kuairand)
     ),
-    "yoochoose": by_hand(
-        "yoochoose-data.7z, the RecSys Challenge 2015, from "
-        "https://s3-eu-west-1.amazonaws.com/yc-rdata/yoochoose-data.7z (CC BY-NC-ND 4.0; no "
-        "checksum is published), and unpack it with 7z",
-        "--source=yoochoose --path=the folder",
+    "amazon-cds": Published(
+        "amazon", unchecked(f"{SNAP}/reviews_CDs_and_Vinyl_5.json.gz", _AMAZON_TERMS)
     ),
-    "otto": by_hand(
-        "otto-recommender-system from Kaggle, with an account, as "
-        "https://github.com/otto-de/recsys-dataset says (CC BY 4.0)",
-        "--source=otto --path=the folder",
+    "amazon-cds-ratings": Published(
+        "amazon", unchecked(f"{SNAP}/ratings_CDs_and_Vinyl.csv", _AMAZON_TERMS)
+    ),
+    "librarything": Published(
+        "librarything",
+        unchecked(
+            f"{UCSD}/data/librarything/lthing_data.tar.gz",
+            "LibraryThing: research use, cite Zhao, McAuley and King 2015",
+        ),
+    ),
+    "goodreads": Published(
+        "goodreads",
+        unchecked(
+            f"{UCSD}/gdrive/goodreads/goodreads_interactions_dedup.json.gz", _GOODREADS_TERMS
+        ),
+    ),
+    "goodreads-csv": Published(
+        "goodreads",
+        unchecked(f"{UCSD}/gdrive/goodreads/goodreads_interactions.csv", _GOODREADS_TERMS),
+    ),
+    "book-crossing": Published(
+        "book_crossing",
+        by_hand(
+            "BX-CSV-Dump.zip from http://www2.informatik.uni-freiburg.de/~cziegler/BX/ "
+            "(research, with acknowledgement; no checksum is published)",
+            "--source=book_crossing --path=BX-CSV-Dump.zip --on_bad_row=skip",
+        ),
+    ),
+    "netflix": Published(
+        "netflix",
+        by_hand(
+            "netflix-prize-data from "
+            "https://www.kaggle.com/datasets/netflix-inc/netflix-prize-data (research use; the "
+            "site wants an account)",
+            "--source=netflix --path=the archive",
+        ),
+    ),
+    "taobao": Published(
+        "taobao",
+        by_hand(
+            "UserBehavior.csv.zip from https://tianchi.aliyun.com/dataset/649 (research use; "
+            "the site wants an account)",
+            "--source=taobao --path=UserBehavior.csv.zip --on_bad_row=skip",
+        ),
+    ),
+    "yoochoose": Published(
+        "yoochoose",
+        by_hand(
+            "yoochoose-data.7z, the RecSys Challenge 2015, from "
+            "https://s3-eu-west-1.amazonaws.com/yc-rdata/yoochoose-data.7z (CC BY-NC-ND 4.0; "
+            "no checksum is published), and unpack it with 7z",
+            "--source=yoochoose --path=the folder",
+        ),
+    ),
+    "otto": Published(
+        "otto",
+        by_hand(
+            "otto-recommender-system from Kaggle, with an account, as "
+            "https://github.com/otto-de/recsys-dataset says (CC BY 4.0)",
+            "--source=otto --path=the folder",
+        ),
     ),
 }

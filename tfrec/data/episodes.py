@@ -151,8 +151,13 @@ def prepare(
       config: how to cut and split.
 
     Raises:
-      UserError: if nothing is left to train on, or a split by time would leak.
+      UserError: if nothing is left to train on, or a split by time would leak or is asked
+        of a log without times.
     """
+    if config.split == "time" and schema.order != "time":
+        raise UserError(
+            "split=time needs the times of events; this log has none. Pass split=user"
+        )
     columns = table if isinstance(table, dict) else {series.name: series for series in table}
     del table
     user = columns.pop("user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from tfrec import outputs
-from tfrec.data import episodes, features, schema, storage
+from tfrec.data import episodes, features, filters, schema, storage
 from tfrec.data.sources import text_rows
 
 Read = Callable[[schema.BadRows], tuple[pl.DataFrame, schema.Schema]]
@@ -40,6 +41,7 @@ def prepare(
     features_of: Mapping[str, str] | None = None,
     text_format: text_rows.TextFormat | None = None,
     generator: dict[str, Any] | None = None,
+    filter_config: filters.FilterConfig | None = None,
 ) -> Preparation:
     """Reads a log, cuts it into sessions, splits the users, and stores both with the ids.
 
@@ -54,6 +56,7 @@ def prepare(
       features_of: `user` or `item` -> a file of what is known about them; empty for none.
       text_format: of these files.
       generator: parameters of the ground truth that wrote a synthetic log.
+      filter_config: which events of the log stay; all by default.
 
     Raises:
       UserError: naming file, row, column and value; or if `out` is in use. Nothing is written.
@@ -64,6 +67,8 @@ def prepare(
     bad_rows = schema.BadRows(skip=skip_bad_rows)
     frame, log_schema = read(bad_rows)
     rows = frame.height
+    filter_config = filter_config or filters.FilterConfig()
+    frame = filters.apply(frame, log_schema, filter_config, bad_rows)
     warnings = [*bad_rows.warnings, *schema.warnings(frame, log_schema)]
     columns = {series.name: series for series in frame}
     del frame  # so that each column can be let go once it is used
@@ -85,5 +90,6 @@ def prepare(
         features=tables,
         generator=generator,
         warnings=warnings,
+        filters=dataclasses.asdict(filter_config),
     )
     return Preparation(data, rows, warnings)

@@ -9,15 +9,17 @@ One row per event, columns in this order:
     category    integer or string, optional
     propensity  Float32 in (0, 1], optional: the chance that the logging policy showed this item
 
-`validate` returns it ordered by user and time; events of one user at the same time
-keep the order of the file. Rows are numbered as in the file: the first line is row 1.
+Ids of text may also be a `pl.Enum` whose categories ascend: 4 bytes a row. `validate` returns
+the table ordered by user and time; events of one user at the same time keep the order of the
+file. Rows are numbered as in the file: the first line is row 1.
 """
 
 import dataclasses
 import datetime
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -31,6 +33,7 @@ from tfrec.errors import UserError
 ROW = "__row__"
 LATEST_MS = 4_102_444_800_000  # 2100-01-01: later times are a mistaken unit
 EARLIEST_PLAUSIBLE_MS = 631_152_000_000  # 1990-01-01: earlier times are warned of
+COUNTED_FROM_MS = 946_684_800_000  # 2000-01-01: time_ms of the first event of an untimed log
 
 _HUGE_SPREAD = 10_000  # an amount this many times the mean of its column is warned of
 MOST_AMOUNT = 1e30  # sums and squares of larger ones leave the range of float32
@@ -49,6 +52,9 @@ class Schema:
       feedback: the feedback columns; the first is the click.
       category: whether there is a category column.
       propensity: whether there is a propensity column.
+      order: what orders the events of a user: their logged time; or, in a log without
+        times, the order of the file or a random one. `time_ms` then counts the user's
+        events, a millisecond each, from the year 2000 on.
 
     Raises:
       UserError: if two feedback columns have one name.
@@ -57,6 +63,7 @@ class Schema:
     feedback: tuple[types.FeedbackColumn, ...]
     category: bool = False
     propensity: bool = False
+    order: Literal["time", "file", "random"] = "time"
 
     def __post_init__(self):
         names_lib.check_distinct("feedback column", (column.name for column in self.feedback))
@@ -74,6 +81,35 @@ class Schema:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """The files of one log, whose rows are numbered on from file to file.
+
+    Attributes:
+      names: of the files, in order.
+      rows_before: rows of all files before each of them; 0 for the first.
+    """
+
+    names: Sequence[str]
+    rows_before: Sequence[int]
+
+    def locate(self, rows: pl.Series) -> list[tuple[str, pl.Series, int]]:
+        """Finds rows in their files.
+
+        Args:
+          rows: row numbers of the whole log.
+
+        Returns:
+          For each file that has some of them: its name, which of the rows they are (a
+          mask), and the rows before the file.
+        """
+        place = np.searchsorted(np.asarray(self.rows_before), rows.to_numpy(), side="left") - 1
+        return [
+            (self.names[file], pl.Series(place == file), self.rows_before[file])
+            for file in np.unique(place)
+        ]
+
+
 class BadRows:
     """What happens to a row that breaks a rule: an error, or a line in rejected.csv.
 
@@ -81,11 +117,15 @@ class BadRows:
       skip: False raises a UserError at the first rule that is broken; True drops
         the rows and remembers them.
       repeated: rows that a source dropped because its set is known to repeat them.
+      left_out: good rows that were not wanted: what they are -> how many, e.g.
+        `reviews_without_stars`.
     """
 
     def __init__(self, skip: bool = False):
         self.skip = skip
         self.repeated = 0
+        self.left_out: dict[str, int] = {}
+        self._remarks: list[str] = []
         self._rejected: list[pl.DataFrame] = []
         self._doubtful: dict[tuple[str, str], tuple[int, str, int]] = {}
 
@@ -94,9 +134,19 @@ class BadRows:
         """Rows rejected so far."""
         return sum(frame.height for frame in self._rejected)
 
+    def leave_out(self, reason: str, count: int) -> None:
+        """Counts good rows that are not wanted."""
+        if count:
+            self.left_out[reason] = self.left_out.get(reason, 0) + count
+
+    def remark(self, sentence: str) -> None:
+        """Adds a sentence on the whole log to the warnings."""
+        if sentence not in self._remarks:
+            self._remarks.append(sentence)
+
     def reject(
         self,
-        path: str | pathlib.Path,
+        path: str | pathlib.Path | Files,
         rows: pl.Series,
         column: str,
         values: pl.Series,
@@ -105,8 +155,8 @@ class BadRows:
         """Raises for the first of the rows, or remembers them all.
 
         Args:
-          path: the file.
-          rows: row numbers in the file, ascending, at least one.
+          path: the file, or all files of the log.
+          rows: row numbers in the file (of the log), ascending, at least one.
           column: the column's name in the file.
           values: what stands there; null where nothing does.
           expected: completes "expected ...".
@@ -114,6 +164,11 @@ class BadRows:
         Raises:
           UserError: unless bad rows are skipped.
         """
+        if isinstance(path, Files):
+            for file, mask, before in path.locate(rows):
+                here = rows.filter(mask).cast(pl.Int64) - before
+                self.reject(file, here, column, values.filter(mask), expected)
+            return
         name = pathlib.Path(path).name
         if not self.skip:
             value = values[0]
@@ -154,8 +209,8 @@ class BadRows:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence for each file and column with implausible values that were kept."""
-        return [
+        """Remarks, and a sentence for each column with implausible values that were kept."""
+        return self._remarks + [
             f"{file}, row {row}: {message}"
             + (f" ({count - 1:,} more rows like it)" if count > 1 else "")
             for (file, _), (row, message, count) in self._doubtful.items()
@@ -164,6 +219,10 @@ class BadRows:
     def add(self, other: "BadRows") -> None:
         """Remembers what another one has rejected or doubted."""
         self.repeated += other.repeated
+        for reason, count in other.left_out.items():
+            self.leave_out(reason, count)
+        for sentence in other._remarks:
+            self.remark(sentence)
         self._rejected += other._rejected
         for (file, column), (row, message, count) in other._doubtful.items():
             self.doubt(file, column, row, message, count)
@@ -243,6 +302,40 @@ def validate(
         are skipped) a bad or duplicate row.
     """
     bad_rows = bad_rows or BadRows()
+    frame = checked(frame, schema, path, bad_rows, first_row=first_row, names=names)
+    if frame.height == 0:
+        raise UserError(f"{pathlib.Path(path).name}: no rows; expected at least one event")
+    columns = {series.name: series for series in frame}
+    del frame
+    return ordered(columns, path, bad_rows, first_row=first_row).select(schema.columns)
+
+
+def checked(
+    frame: pl.DataFrame,
+    schema: Schema,
+    path: str | pathlib.Path,
+    bad_rows: BadRows,
+    *,
+    first_row: int = 2,
+    names: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """The part of `validate` that looks at each row by itself.
+
+    Args:
+      frame: as for `validate`, and so are the others.
+      schema: what the table should hold.
+      path: where it comes from.
+      bad_rows: what to do with bad rows.
+      first_row: the number of the frame's first row.
+      names: table column -> the file's own name for it.
+
+    Returns:
+      The good rows in the order of the file: the schema's columns, typed, and `row` where
+      a row is missing or the frame has it.
+
+    Raises:
+      UserError: as `validate`, but for repeated rows.
+    """
     names = {name: (names or {}).get(name, name) for name in schema.columns}
     file = pathlib.Path(path).name
     absent = [names[name] for name in schema.columns if name not in frame.columns]
@@ -264,12 +357,8 @@ def validate(
             first_row=first_row,
             shown_as=names[column],
         )
-    if frame.height == 0:
-        raise UserError(f"{file}: no rows; expected at least one event")
     _doubt_times(frame, path, bad_rows, first_row, names["time_ms"])
-    columns = {series.name: series for series in frame}
-    del frame
-    return _ordered(columns, path, bad_rows, first_row).select(schema.columns)
+    return frame
 
 
 def _typed(
@@ -281,7 +370,7 @@ def _typed(
     for name in schema.columns:
         dtype, kind = frame.schema[name], kinds.get(name, "number")
         expected = {"id": "integers or strings", "time": "integers", "number": "numbers"}[kind]
-        fits = dtype.is_integer() or (kind == "id" and dtype == pl.String)
+        fits = dtype.is_integer() or (kind == "id" and vocabulary.is_text(dtype))
         if kind == "number":
             fits = dtype.is_numeric() or dtype == pl.Boolean
         if not fits:
@@ -384,19 +473,27 @@ def iso(milliseconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def _ordered(
+def ordered(
     columns: dict[str, pl.Series],
-    path: str | pathlib.Path,
+    path: str | pathlib.Path | Files,
     bad_rows: BadRows,
-    first_row: int,
+    *,
+    first_row: int = 2,
+    once: bool = False,
 ) -> pl.DataFrame:
     """Orders by user and time, ties as in the file; rejects repeated rows.
 
     Args:
-      columns: the table; emptied column by column, so that only one is ever held twice.
-      path: as for `validate`, and so are the others.
+      columns: of the table, with at least one row, as `checked` returns them; emptied
+        column by column, so that only one is ever held twice.
+      path: the file, or all files of the log where `row` numbers them through.
       bad_rows: what to do with repeated rows.
-      first_row: the number of the first row.
+      first_row: the number of the first row, where there is no `row` column.
+      once: whether repeated rows are those of a set that is known to repeat them: they are
+        dropped and counted as `repeated`.
+
+    Raises:
+      UserError: for a repeated row, unless they are skipped or `once` is true.
     """
     order, same = _order(columns["user"], columns["time_ms"])
     frame = pl.DataFrame(
@@ -410,6 +507,9 @@ def _ordered(
     first = frame.select(pl.struct(event).is_first_distinct()).to_series()
     if first.all():
         return frame
+    if once:
+        bad_rows.repeated += int((~first).sum())
+        return frame.filter(first)
     again = frame.filter(~first).sort(ROW)
     values = pl.select(pl.format("item {} at time_ms {}", again["item"], again["time_ms"]))
     bad_rows.reject(
@@ -463,6 +563,8 @@ def _may_repeat(item: pl.Series, same: np.ndarray) -> bool:
 
 def _codes(ids: pl.Series) -> np.ndarray:
     """Integers in the order of the ids, within 32 bits of one another."""
+    if isinstance(ids.dtype, pl.Enum):
+        return ids.to_physical().to_numpy()
     if ids.dtype.is_integer():
         codes = ids.to_numpy()
         if int(codes.max()) - int(codes.min()) < 1 << 32:

@@ -246,6 +246,7 @@ def write(
     generator: dict[str, Any] | None = None,
     features: Mapping[str, pl.DataFrame] | None = None,
     warnings: Sequence[str] = (),
+    filters: dict[str, Any] | None = None,
 ) -> PreparedData:
     """Writes prepared sessions, a block of users at a time, and opens them.
 
@@ -261,6 +262,7 @@ def write(
         with them its world can be rebuilt.
       features: tables of what is known about each `user` and `item`, by dense id.
       warnings: what is implausible about the log, for the manifest.
+      filters: which events of the log stayed, for the manifest.
 
     Raises:
       UserError: if the directory exists and is not to be (or cannot safely be) replaced, or
@@ -297,10 +299,12 @@ def write(
             "dropped": {
                 "bad_rows": bad_rows.count if bad_rows else 0,
                 "repeated_rows": bad_rows.repeated if bad_rows else 0,
+                **(bad_rows.left_out if bad_rows else {}),
                 **prepared.dropped,
             },
             "items": _item_counts(prepared),
             "warnings": list(warnings),
+            "filters": filters or {},
             "schema": dataclasses.asdict(schema),
             "config": dataclasses.asdict(config),
             "files": files,

@@ -21,6 +21,11 @@ _TABLE_ROOM = 1 << 24  # ids that span at most this many values are looked up in
 _BREAKS_A_LINE = r"[\p{Cc}\p{Zl}\p{Zp}]"
 
 
+def is_text(dtype: pl.DataType) -> bool:
+    """Whether a column of ids holds text, as it is or as a `pl.Enum`."""
+    return dtype == pl.String or isinstance(dtype, pl.Enum)
+
+
 def id_rules(name: str, dtype: pl.DataType) -> list[tuple[pl.Expr, str]]:
     """What an id must be to be stored, exported and asked for.
 
@@ -32,7 +37,8 @@ def id_rules(name: str, dtype: pl.DataType) -> list[tuple[pl.Expr, str]]:
       Expressions that are true for a good id, each with what it expects.
     """
     column = pl.col(name)
-    if dtype == pl.String:
+    if is_text(dtype):
+        column = column.cast(pl.String)
         return [
             (
                 column.str.len_bytes().is_between(1, MAX_ID_LENGTH),
@@ -181,7 +187,7 @@ def ids_of(raw: pl.Series) -> Ids:
 
 def as_array(raw: pl.Series) -> np.ndarray:
     """A column of ids as `Ids` holds it: int64 or str."""
-    if raw.dtype == pl.String:
+    if is_text(raw.dtype):
         return np.array(raw.to_list(), dtype=np.str_)
     return raw.cast(pl.Int64).to_numpy()
 

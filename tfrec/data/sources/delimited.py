@@ -156,6 +156,48 @@ def read(
     return frame
 
 
+def blocks(
+    path: pathlib.Path,
+    columns: Mapping[str, type[pl.DataType]],
+    bad_rows: schema_lib.BadRows,
+    *,
+    separator: str = ",",
+    quoting: text_rows.Quoting = "doubled",
+    names: Sequence[str] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """The same as `read`, some rows at a time; each block has a `row` column.
+
+    Args:
+      path: as for `read`, and so are the others.
+      columns: names and types of the columns to read.
+      bad_rows: what to do with rows that do not fit.
+      separator: one character.
+      quoting: as in `text_rows.TextFormat`.
+      names: all columns, for a file without a header line.
+
+    Raises:
+      UserError: as `read`, but not for a file without rows.
+    """
+    file = _described(path, columns, separator, quoting, names)
+    last_row = 0
+    if text_rows.is_plain(file):
+        rows = _scan(file, columns).with_row_index(schema_lib.ROW, offset=file.header_lines + 1)
+        try:
+            for batch in rows.collect_batches(
+                chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming"
+            ):
+                if sum(batch.null_count().row(0)):
+                    break
+                yield batch
+                last_row = batch[schema_lib.ROW][-1] if batch.height else last_row
+            else:
+                return
+        except pl.exceptions.PolarsError:
+            pass  # the csv module finds the row at fault
+    for batch in _batches(file, list(columns), bad_rows):
+        yield _typed(batch.filter(pl.col(schema_lib.ROW) > last_row), columns, path, bad_rows)
+
+
 def read_as_text(
     path: pathlib.Path,
     bad_rows: schema_lib.BadRows,

@@ -1,11 +1,13 @@
-"""Where a log lies: a plain file, a folder, or an archive -> one plain UTF-8 text file.
+"""Where a log lies: a plain file, a folder, or an archive -> plain text files, or streams.
 
-Everything is streamed, so that memory stays small whatever the size of the file.
+Everything is read piece by piece, so that memory stays small whatever the size of the file.
 """
 
 import codecs
 import contextlib
+import dataclasses
 import fnmatch
+import functools
 import gzip
 import pathlib
 import shutil
@@ -13,12 +15,13 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 from tfrec.errors import UserError
 
 _CHUNK = 1 << 22  # bytes
+_BLOCK = 1 << 25  # bytes of lines that are parsed at once
 _UTF8_NAMES = ("utf-8", "utf8", "utf-8-sig")
 
 
@@ -47,26 +50,89 @@ def opened(
         it is empty, truncated, or not text in this encoding.
     """
     path = pathlib.Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder")
     with tempfile.TemporaryDirectory(prefix="tfrec-") as folder:
         scratch = pathlib.Path(folder)
-        try:
-            plain = _unpacked(path, patterns, scratch, several)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise UserError(
-                f"{path.name}: truncated or damaged compressed file ({error}). "
-                "Nothing was written. Fetch the file again."
-            ) from error
-        except (zipfile.BadZipFile, tarfile.TarError) as error:
-            raise UserError(
-                f"{path.name}: truncated or damaged archive ({error}). "
-                "Nothing was written. Fetch the file again."
-            ) from error
+        with _damage_named(path), _members(path, patterns, several) as members:
+            plain = [
+                member.plain or _copy(member, scratch / f"{n}.unpacked")
+                for n, member in enumerate(members)
+            ]
         for file in plain:
             if file.stat().st_size == 0:
-                raise UserError(f"{file.name}: the file is empty; expected a log")
+                raise _empty(file.name)
         yield [_as_utf8(file, encoding, scratch / f"{n}.utf8") for n, file in enumerate(plain)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """A file of a log that is read from its beginning to its end.
+
+    Attributes:
+      name: the file's name, without `.gz`.
+      open: opens it; the bytes come unpacked.
+      plain: where it lies if it is neither packed nor in an archive.
+    """
+
+    name: str
+    open: Callable[[], IO[bytes] | gzip.GzipFile]
+    plain: pathlib.Path | None = None
+
+
+@contextlib.contextmanager
+def streams(
+    path: str | pathlib.Path, patterns: Sequence[str] = (), *, several: bool = False
+) -> Iterator[list[Stream]]:
+    """A log as streams of bytes: nothing is unpacked to the disk.
+
+    Args:
+      path: as for `opened`, and so are the others.
+      patterns: names under which the log may lie in a folder or an archive.
+      several: whether a log may be more than one file.
+
+    Yields:
+      The files to read within the context, at least one, ordered by name.
+
+    Raises:
+      UserError: as `opened`; also for a truncated file, once the block reads that far.
+    """
+    path = pathlib.Path(path)
+    with _damage_named(path), _members(path, patterns, several) as members:
+        yield members
+
+
+def blocks_of_lines(stream: Stream) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of UTF-8 text, some megabytes at a time.
+
+    Args:
+      stream: the file.
+
+    Yields:
+      The number of the first of the lines, and the lines; a byte order mark is left out.
+
+    Raises:
+      UserError: if the file is empty or not UTF-8 text, naming the row.
+    """
+    row, empty = 1, True
+    with stream.open() as file:
+        while lines := file.read(_BLOCK) + file.readline():
+            if empty:
+                if lines.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise UserError(
+                        f"{stream.name}, row 1: the file begins like UTF-16; expected UTF-8"
+                    )
+                lines = lines.removeprefix(codecs.BOM_UTF8)
+            try:
+                lines.decode("utf-8")
+            except UnicodeDecodeError as error:
+                bad = row + lines.count(b"\n", 0, error.start)
+                raise UserError(
+                    f"{stream.name}, row {bad}: not UTF-8 text ({error.reason}); expected UTF-8"
+                ) from error
+            empty = False
+            yield row, lines
+            row += lines.count(b"\n")
+    if empty:
+        raise _empty(stream.name)
 
 
 @contextlib.contextmanager
@@ -119,13 +185,33 @@ def undecodable_row(path: pathlib.Path, encoding: str) -> int | None:
     return None
 
 
-def _unpacked(
-    path: pathlib.Path, patterns: Sequence[str], scratch: pathlib.Path, several: bool
-) -> list[pathlib.Path]:
-    """The log's files outside of their archive and their compression."""
-    name = path.name.lower()
+@contextlib.contextmanager
+def _damage_named(path: pathlib.Path) -> Iterator[None]:
+    """Turns the errors of damaged compressed files and archives into a message."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"{path.name}: truncated or damaged compressed file ({error}). "
+            "Nothing was written. Fetch the file again."
+        ) from error
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise UserError(
+            f"{path.name}: truncated or damaged archive ({error}). "
+            "Nothing was written. Fetch the file again."
+        ) from error
 
-    def members(names: Sequence[str], where: str) -> list[str]:
+
+@contextlib.contextmanager
+def _members(
+    path: pathlib.Path, patterns: Sequence[str], several: bool
+) -> Iterator[list[Stream]]:
+    """The log's files, which can be read while the context is open."""
+    name = path.name.lower()
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+
+    def chosen(names: Sequence[str], where: str) -> list[str]:
         found = _found(names, patterns)
         if not found:
             wanted = " or ".join(patterns) if patterns else "log known: name the file itself"
@@ -136,42 +222,60 @@ def _unpacked(
             )
         return found
 
-    def place(number: int, member: str) -> pathlib.Path:
-        """Where a member goes; two of one name do not meet."""
-        folder = scratch / str(number)
-        folder.mkdir()
-        return folder / pathlib.PurePosixPath(member).name
-
     if path.is_dir():
         inside = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
-        plain = [path / member for member in members(inside, "folder")]
+        yield [_stream(path / member) for member in chosen(inside, "folder")]
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            plain = []
-            for number, member in enumerate(members(archive.namelist(), "archive")):
-                with archive.open(member) as packed:
-                    plain.append(_copy(packed, place(number, member)))
+            yield [
+                _packed(member, functools.partial(archive.open, member))
+                for member in chosen(archive.namelist(), "archive")
+            ]
     elif name.endswith(".zip"):
         raise zipfile.BadZipFile("no directory at its end")
     elif name.endswith((".tar", ".tar.gz", ".tgz")):
         with tarfile.open(path) as tar:
-            plain = []
             inside = [entry.name for entry in tar.getmembers() if entry.isfile()]
-            for number, member in enumerate(members(inside, "archive")):
-                content = tar.extractfile(member)
-                assert content is not None  # a file has content
-                plain.append(_copy(content, place(number, member)))
+            yield [
+                _packed(member, functools.partial(_extracted, tar, member))
+                for member in chosen(inside, "archive")
+            ]
     else:
-        plain = [path]
-    return [_gunzipped(file, scratch / f"{n}.gz") for n, file in enumerate(plain)]
+        yield [_stream(path)]
 
 
-def _gunzipped(path: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+def _stream(path: pathlib.Path) -> Stream:
+    """A file that lies in a folder, perhaps compressed."""
     if path.suffix.lower() != ".gz":
-        return path
+        return Stream(path.name, lambda: path.open("rb"), plain=path)
+    return Stream(path.stem, lambda: gzip.open(path))
+
+
+def _packed(member: str, opened: Callable[[], IO[bytes]]) -> Stream:
+    """A file of an archive, perhaps compressed once more."""
+    name = pathlib.PurePosixPath(member)
+    if name.suffix.lower() != ".gz":
+        return Stream(name.name, opened)
+    return Stream(name.stem, lambda: gzip.open(opened()))
+
+
+def _extracted(tar: tarfile.TarFile, member: str) -> IO[bytes]:
+    content = tar.extractfile(member)
+    assert content is not None  # a file has content
+    return content
+
+
+def _copy(member: Stream, folder: pathlib.Path) -> pathlib.Path:
+    """Unpacks a file into a new folder of its own: two of one name do not meet."""
     folder.mkdir()
-    with gzip.open(path) as packed:
-        return _copy(packed, folder / path.stem)
+    target = folder / member.name
+    with member.open() as packed, target.open("wb") as out:
+        shutil.copyfileobj(packed, out, _CHUNK)
+    return target
+
+
+def _empty(name: str) -> UserError:
+    return UserError(f"{name}: the file is empty; expected a log")
 
 
 def _as_utf8(path: pathlib.Path, encoding: str, folder: pathlib.Path) -> pathlib.Path:
@@ -208,12 +312,6 @@ def _as_utf8(path: pathlib.Path, encoding: str, folder: pathlib.Path) -> pathlib
             "pass the file's own --encoding"
         ) from error
     return copy
-
-
-def _copy(packed: IO[bytes] | gzip.GzipFile, target: pathlib.Path) -> pathlib.Path:
-    with target.open("wb") as out:
-        shutil.copyfileobj(packed, out, _CHUNK)
-    return target
 
 
 def _found(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:

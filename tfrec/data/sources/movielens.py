@@ -6,17 +6,14 @@ the positive feedback). The second feedback column is the rating itself, in star
 """
 
 import contextlib
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
-from tfrec import types
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import delimited, files
-from tfrec.options import Options, option
+from tfrec.data.sources import delimited, files, ratings
 
 PATTERNS = ("ratings.csv", "ratings.dat", "u.data")
 _COLUMNS = {
@@ -25,11 +22,6 @@ _COLUMNS = {
     "rating": pl.Float32,
     "timestamp": pl.Int64,
 }
-_FEEDBACK = (
-    types.FeedbackColumn("click", "binary", "clicks"),
-    types.FeedbackColumn("rating", "amount", "stars"),
-)
-
 _RULES = (
     ("rating", pl.col("rating").is_between(0.5, 5.0), "a number between 0.5 and 5.0"),
     (
@@ -40,18 +32,9 @@ _RULES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class MovieLensConfig(Options):
-    """How ratings become feedback."""
-
-    positive_rating: float = option(
-        4.0, "a rating of at least this counts as a click, stars", at_least=0.5, at_most=5
-    )
-
-
 def read(
     path: str | pathlib.Path,
-    config: MovieLensConfig | None = None,
+    config: ratings.RatingConfig | None = None,
     bad_rows: schema_lib.BadRows | None = None,
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
     """The ratings as an interaction table.
@@ -67,8 +50,8 @@ def read(
     Raises:
       UserError: naming file, row, column and value.
     """
-    config, bad_rows = config or MovieLensConfig(), bad_rows or schema_lib.BadRows()
-    schema = schema_lib.Schema(feedback=_FEEDBACK)
+    config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
+    schema = ratings.schema()
     names = {"user": "userId", "item": "movieId", "time_ms": "timestamp"}
     with files.opened(path, PATTERNS) as (log,), _single_separator(log) as text:
         first_row = 2 if log.suffix == ".csv" else 1
@@ -96,7 +79,7 @@ def read(
 
 def _interactions(
     rows: pl.DataFrame,
-    config: MovieLensConfig,
+    config: ratings.RatingConfig,
     log: pathlib.Path,
     bad_rows: schema_lib.BadRows,
     first_row: int,
@@ -111,8 +94,7 @@ def _interactions(
         pl.col("userId").alias("user"),
         pl.col("movieId").alias("item"),
         pl.col("timestamp").mul(1000).alias("time_ms"),
-        (pl.col("rating") >= config.positive_rating).cast(pl.Float32).alias("click"),
-        "rating",
+        *ratings.feedback(config),
     )
 
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from tfrec.data import schema
-from tfrec.data.sources import delimited, movielens
+from tfrec.data.sources import delimited, movielens, ratings
 from tfrec.errors import UserError
 
 ROWS = [(1, 10, 4.0, 200), (1, 11, 3.5, 100), (2, 10, 5.0, 50)]
@@ -50,10 +50,10 @@ def test_users_out_of_order_are_put_in_order(tmp_path):
 
 def test_the_threshold_of_a_click(tmp_path):
     (tmp_path / "u.data").write_text(text("\t"))
-    config = movielens.MovieLensConfig(positive_rating=3.5)
+    config = ratings.RatingConfig(positive_rating=3.5)
     assert movielens.read(tmp_path, config)[0]["click"].to_list() == [1, 1, 1]
     with pytest.raises(ValueError, match="positive_rating is 6.0; expected 0.5 to 5"):
-        movielens.MovieLensConfig(positive_rating=6.0)
+        ratings.RatingConfig(positive_rating=6.0)
 
 
 @pytest.mark.parametrize(
