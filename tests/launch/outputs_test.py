@@ -19,6 +19,7 @@ SCRIPTS = {
     "train_baseline": ("--method=rainbow",),
     "train_goalrec": (),
     "train_imrl": ("--method=imrl", "--simulator=recsim"),
+    "train_sequential": ("--method=sasrec", "--data=log.txt"),
     "tune": ("--method=rainbow",),
     "tune_live": ("--method=imrl", "--simulator=recsim"),
 }

@@ -19,6 +19,7 @@ from tfrec.data.sources import files
 from tfrec.errors import UserError
 
 Form = Literal["rows", "lines"]
+Format = Literal["rows", "lines", "prepared"]
 
 
 class SequenceLog(NamedTuple):
@@ -33,6 +34,24 @@ class SequenceLog(NamedTuple):
     sequences: sequences.Sequences
     vocabulary: vocabulary_lib.Vocabulary
     source: identity.Source
+
+
+def open_log(path: str | pathlib.Path, kind: Format) -> SequenceLog:
+    """Reads a log of one of the text forms, or all sessions of prepared data.
+
+    Args:
+      path: the file, or the folder of prepared data.
+      kind: what it is.
+
+    Raises:
+      UserError: if it is not that, or is damaged.
+    """
+    if kind == "prepared":
+        from tfrec.data import storage  # imports TensorFlow, which text files need not
+
+        data = storage.PreparedData.open(path)
+        return SequenceLog(sequences.of_prepared(data), data.vocabulary, data.source)
+    return read(path, kind)
 
 
 def read(path: str | pathlib.Path, form: Form) -> SequenceLog:

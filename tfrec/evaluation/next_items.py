@@ -144,10 +144,7 @@ def evaluate(
       UserError: if a cutoff is larger than the catalogue.
     """
     num_items = held_out.history.num_items
-    if max(cutoffs) > num_items:
-        raise UserError(
-            f"cutoffs hold {max(cutoffs)}; expected at most {num_items}, the items of the log"
-        )
+    check_cutoffs(cutoffs, num_items)
     items = rank(ranker, held_out.history, max(cutoffs))
     hits, relevant = compared(items, held_out.targets)
     by_user = {
@@ -161,6 +158,18 @@ def evaluate(
         by_user[f"novelty@{k}"] = lists.novelty(items[:, :k], users_of_item, len(train))
     coverage = {k: lists.coverage(items[:, :k], num_items) for k in cutoffs}
     return Evaluation(items, by_user, coverage)
+
+
+def check_cutoffs(cutoffs: Sequence[int], num_items: int) -> None:
+    """Rejects a list that is longer than the catalogue.
+
+    Raises:
+      UserError: naming the cutoff.
+    """
+    if max(cutoffs) > num_items:
+        raise UserError(
+            f"cutoffs hold {max(cutoffs)}; expected at most {num_items}, the items of the log"
+        )
 
 
 def compared(items: np.ndarray, targets: sequences.Sequences) -> tuple[np.ndarray, np.ndarray]:

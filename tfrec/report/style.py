@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 _POLICIES = {
     "random": ("Random", "#999999"),
     "popularity": ("Popularity", "#56B4E9"),
+    "recent_popularity": ("Popularity, last days", "#88AADD"),
+    "item_neighbours": ("Item-kNN", "#AA7744"),
+    "ease": ("EASE", "#44AA99"),
     "myopic": ("Best myopic", "#E69F00"),
     "wide_and_deep": ("Wide&Deep", "#CC79A7"),
     "dien": ("DIEN", "#882255"),
+    "sasrec": ("SASRec", "#CC3311"),
     "dyna_q": ("Dyna-Q", "#D55E00"),
     "rainbow": ("Rainbow", "#332288"),
     "td3": ("TD3", "#666633"),
@@ -31,6 +35,17 @@ _METRICS = {
     "ctr": ("CTR", "clicks per step"),
     "depth": ("Depth", "steps per user session"),
     "share": ("Share", "0 at random, 1 at the optimum"),
+}
+
+# Metric of a ranked list, which is named with its cutoff as in `ndcg@10` -> name and unit.
+_LIST_METRICS = {
+    "recall": ("Recall", "share of held-out items"),
+    "precision": ("Precision", "share of the list"),
+    "ndcg": ("nDCG", "1 for the best list"),
+    "mrr": ("MRR", "1 / position of the first hit"),
+    "map": ("MAP", "mean precision at hits"),
+    "coverage": ("Coverage", "share of the catalogue"),
+    "novelty": ("Novelty", "bits"),
 }
 
 RC = {
@@ -86,12 +101,18 @@ def colours(names: Sequence[str]) -> list[str]:
 
 
 def metric_name(metric: str) -> str:
-    """`Reward` for `reward`; a feedback column without underscores."""
+    """`Reward` for `reward`, `nDCG@10` for `ndcg@10`; a feedback column without underscores."""
+    name, at, cutoff = metric.partition("@")
+    if at and name in _LIST_METRICS:
+        return f"{_LIST_METRICS[name][0]}@{cutoff}"
     return _METRICS[metric][0] if metric in _METRICS else metric.replace("_", " ")
 
 
 def metric_unit(metric: str) -> str:
     """What a value counts; a feedback column is a total over a user's session."""
+    name, at, _ = metric.partition("@")
+    if at and name in _LIST_METRICS:
+        return _LIST_METRICS[name][1]
     return _METRICS[metric][1] if metric in _METRICS else "per user session"
 
 

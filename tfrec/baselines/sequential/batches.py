@@ -139,6 +139,36 @@ def scoring_inputs(history: sequences.Sequences, length: int) -> tuple[Inputs, n
     return _inputs(chosen.between(chosen.lengths - size[order], chosen.lengths), length), order
 
 
+def observed_inputs(history_item: tf.Tensor, length: int) -> Inputs:
+    """Inputs of the histories of observations. Graph code.
+
+    Args:
+      history_item: int32 [B, H], oldest first, left-padded with 0. A row without items reads as
+        another row does.
+      length: L, tokens of a row at most.
+    """
+    recent = history_item[:, -length:]  # [B, h]
+    known = recent > 0
+    rows, columns = tf.shape(recent)[0], tf.shape(recent)[1]
+    lengths = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)  # [B]
+    where = tf.cast(tf.where(known), tf.int32)  # [T, 2], row by row
+    row, column = where[:, 0], where[:, 1]
+    # Moved to the left: the padding of a group stands on the right.
+    cell = row * columns + column - (columns - tf.gather(lengths, row))
+    tokens = tf.range(tf.size(cell))
+    group = tf.stack([rows, columns])[None]
+    return Inputs(
+        item=tf.boolean_mask(recent, known),
+        place=length - columns + column,
+        packing=attention.Packing(
+            shapes=tf.concat([group, tf.zeros([GROUPS - 1, 2], tf.int32)], axis=0),
+            token=tf.scatter_nd(cell[:, None], tokens, [rows * columns]),
+            cell=cell,
+        ),
+        last=tf.maximum(tf.cumsum(lengths) - 1, 0),
+    )
+
+
 def _inputs(tokens: sequences.Sequences, length: int) -> Inputs:
     """Inputs of windows that are ordered by length."""
     within = np.arange(len(tokens.items)) - tokens.offsets[tokens.rows]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +13,10 @@ import tf_keras
 
 from tfrec import types
 from tfrec.baselines.sequential import batches
-from tfrec.data import sequences
+from tfrec.data import identity, sequences
 from tfrec.options import Options, option
-from tfrec.training import finite
+from tfrec.training import finite, loop, memory
+from tfrec.training import run as runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,47 @@ class Model(Protocol):
 
     def scores(self, history: sequences.Sequences) -> np.ndarray:
         """Scores of the catalogue for each history, float [V, N]."""
+
+    def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
+        """The same for packed inputs, float [B, N]. Graph code."""
+
+
+def fit(
+    build: Callable[[], Model],
+    train: sequences.Sequences,
+    validate: Callable[[Model], float],
+    directory: str | os.PathLike,
+    seed: int,
+    save_every: int,
+    inputs: identity.Sources,
+    extra: Mapping[str, Any],
+) -> SequenceLearner:
+    """Trains a model in a run's folder, or goes on with the run that is there.
+
+    Args:
+      build: makes the model at its initial weights.
+      train: training events.
+      validate: quality of the model's lists, higher is better.
+      directory: of the run: configuration, metrics, TensorBoard logs and checkpoints.
+      seed: of weights, batches, dropout and negatives.
+      save_every: epochs between checkpoints.
+      inputs: the log, by name.
+      extra: what else decides the result, e.g. the protocol.
+
+    Returns:
+      The learner, whose model has the weights of its best epoch.
+
+    Raises:
+      UserError: if the folder holds another run.
+      SystemExit: see `tfrec.training.loop.train`.
+    """
+    memory.keep_freed()
+    learner = runs.seeded(seed, lambda: SequenceLearner(build(), train, validate, seed))
+    config = learner.model.config
+    run = runs.Run.open(directory, config, seed, dict(extra), inputs)
+    loop.train(learner, run, config.epochs, save_every, finished=lambda: learner.finished)
+    learner.use_best()
+    return learner
 
 
 class SequenceLearner(tf.Module):

@@ -158,11 +158,15 @@ class Sasrec(tf.Module):
         rows = np.flatnonzero(history.lengths > 0)
         if len(rows):
             inputs, order = batches.scoring_inputs(history.select(rows), self.config.length)
-            found[rows[order]] = self._scores(inputs).numpy()
+            found[rows[order]] = self._compiled_scores(inputs).numpy()
         return found
 
     @tf.function(input_signature=[batches.INPUTS_SPEC], autograph=False)
-    def _scores(self, inputs: batches.Inputs) -> tf.Tensor:
+    def _compiled_scores(self, inputs: batches.Inputs) -> tf.Tensor:
+        return self.scores_of(inputs)
+
+    def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
+        """Scores of the catalogue for what follows each row, float [B, N]. Graph code."""
         last = tf.gather(self.hidden(inputs, None), inputs.last)  # [B, D]
         return tf.matmul(last, self.items, transpose_b=True)  # [B, N]
 

@@ -1,0 +1,101 @@
+"""Trains a sequential recommender and ranks it beside controls on held-out events.
+
+    python -m launch.train_sequential --method=sasrec --data=ml-1m.txt --format=rows \
+        --protocol=leave_one_out --out=runs/sasrec
+
+`--method=sasrec --help` lists SASRec's own flags too. The folder gets `model/` with the best
+epoch's weights, rankings.md, .csv, .json and .png, and the run's metrics, TensorBoard logs and
+checkpoints; a folder with a run goes on with it.
+"""
+
+import dataclasses
+import pathlib
+from typing import Literal
+
+import rich
+
+from launch import flags
+from tfrec import outputs
+from tfrec.baselines.sequential import learner, methods, trained
+from tfrec.data import protocols, sequence_files
+from tfrec.evaluation import next_items, rankings
+from tfrec.options import MAX_SEED, Options, option, required
+from tfrec.report import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSequentialConfig(Options):
+    """What learns, from what, and how it is tested."""
+
+    method: Literal["sasrec"] = required("what learns: sasrec")
+    data: str = required("the log: a text file, or a folder of prepared data")
+    out: str = required("folder of the run; one that is there goes on")
+    format: Literal["rows", "lines", "prepared"] = option(
+        "rows",
+        "rows: `user item` or `user item time`, an event a line; lines: `user item item ...`, "
+        "a user a line; prepared: a folder of launch.prepare_data",
+    )
+    protocol: Literal["leave_one_out", "user_ratio", "global_time"] = option(
+        "leave_one_out",
+        "held-out events. leave_one_out: each user's last; user_ratio: each user's last 20%; "
+        "global_time: the last tenth of all events by time",
+    )
+    cutoffs: tuple[int, ...] = option(
+        (10, 20), "lengths of the list", at_least=1, distinct=True, min_length=1
+    )
+    seed: int = option(
+        0, "seed of weights, batches and negatives", at_least=0, at_most=MAX_SEED
+    )
+    save_every: int = option(1, "epochs between checkpoints", at_least=1)
+
+
+flags.define(TrainSequentialConfig)
+flags.define_chosen("method", methods.METHODS, lambda name: methods.METHODS[name]().config)
+
+
+def main(_):
+    config = flags.read(TrainSequentialConfig)
+    outputs.check_folder(config.out)
+    parts = methods.METHODS[config.method]()
+    numbers = flags.read(parts.config)
+    log = sequence_files.open_log(config.data, config.format)
+    split = protocols.PROTOCOLS[config.protocol](log.sequences)
+    next_items.check_cutoffs(config.cutoffs, log.sequences.num_items)
+    fitted = learner.fit(
+        lambda: parts.build(numbers, log.sequences.num_items, config.seed),
+        split.train,
+        lambda model: next_items.ndcg_at_10(model, split.validation),
+        config.out,
+        config.seed,
+        config.save_every,
+        inputs={"log": log.source},
+        extra={"method": config.method, "protocol": config.protocol},
+    )
+    about = {
+        "protocol": config.protocol,
+        "data": log.source.fingerprint,
+        "seed": config.seed,
+        "best_epoch": int(fitted.best_epoch),
+        "validation_ndcg@10": float(fitted.best_score),
+    }
+    out = pathlib.Path(config.out)
+    saved = trained.TrainedSequence(config.method, fitted.model, log.vocabulary, about)
+    saved.save(out / "model")
+    evaluations, left_out = rankings.evaluate_controls(split, config.cutoffs)
+    for name, reason in left_out.items():
+        flags.warn(f"{name} is left out: {reason}")
+    evaluations[config.method] = next_items.evaluate(
+        fitted.model, split.test, split.train, config.cutoffs
+    )
+    facts = about | {"log": pathlib.Path(config.data).name, "users": len(split.test.users)}
+    facts |= {"items": log.sequences.num_items, "events": len(log.sequences.items)}
+    table = rankings.write(out, evaluations, config.cutoffs, facts)
+    title = f"{config.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
+    for k in config.cutoffs:
+        shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
+        rich.print(tables.rich_table(table, shown, title, "Ranker"))
+    print(f"{out / 'rankings.md'}: {config.method}, best epoch {int(fitted.best_epoch)}")
+
+
+if __name__ == "__main__":
+    flags.run(main)

@@ -1,0 +1,116 @@
+"""The script's real main on small logs: its files, going on, and mistakes of the user."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from launch import flags
+from tfrec.methods import ranking, registry
+
+SMALL = ("--width=8", "--inner=8", "--blocks=1", "--length=6", "--batch=16")
+
+
+def write_log(path, users=30, with_times=False):
+    """Users walk along a cycle of 20 items, one a day, from any start."""
+    rng, lines = np.random.default_rng(0), []
+    for user in range(1, users + 1):
+        start, first_day = rng.integers(20), rng.integers(30)
+        for step in range(rng.integers(4, 9)):
+            time = f" {(first_day + step) * 86_400}" if with_times else ""
+            lines.append(f"{user} {(start + step) % 20 + 101}{time}\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def call(*arguments):
+    return flags.call("launch.train_sequential", ["--method=sasrec", *SMALL, *arguments])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    log = write_log(folder / "log.txt")
+    arguments = (f"--data={log}", f"--out={folder / 'out'}", "--epochs=2", "--cutoffs=5")
+    assert call(*arguments) == 0
+    return folder / "out", arguments
+
+
+def test_the_folder_holds_the_comparison(run):
+    out, _ = run
+    document = json.loads((out / "rankings.json").read_text())
+    assert document["about"]["protocol"] == "leave_one_out"
+    assert "no sampled negatives" in document["about"]["conditions"]
+    # The log has no times, so that recent popularity is left out.
+    assert set(document["rankers"]) == {"popularity", "item_neighbours", "ease", "sasrec"}
+    for metrics in document["rankers"].values():
+        assert metrics["ndcg@5"]["low"] <= metrics["ndcg@5"]["mean"]
+    page = (out / "rankings.md").read_text()
+    assert "protocol: leave_one_out" in page and "| SASRec |" in page
+    rows = list(csv.DictReader((out / "rankings.csv").open()))
+    assert {row["policy"] for row in rows} == set(document["rankers"])
+    assert (out / "rankings.png").stat().st_size > 10_000
+    assert (out / "tensorboard").is_dir()
+
+
+def test_the_saved_model_ranks_raw_ids(run):
+    agent = registry.load(run[0] / "model")
+    asked = ranking.question(agent.vocabulary, agent.spec, [101, 102], exclude=[101], k=3)
+    found = agent.rank(asked)
+    assert len(found) == 3 and 101 not in found.items
+    assert agent.about["protocol"] == "leave_one_out"
+
+
+def test_a_finished_run_is_evaluated_again_and_another_one_refused(run, capsys):
+    out, arguments = run
+    before = json.loads((out / "rankings.json").read_text())
+    assert call(*arguments) == 0
+    assert json.loads((out / "rankings.json").read_text()) == before
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 2
+    capsys.readouterr()
+    assert call(*arguments, "--protocol=user_ratio") == 2
+    message = capsys.readouterr().err
+    assert "extra.protocol: was 'leave_one_out', is now 'user_ratio'" in message
+
+
+def test_times_allow_the_global_split_and_recent_popularity(tmp_path):
+    log = write_log(tmp_path / "log.txt", with_times=True)
+    out = tmp_path / "out"
+    assert call(f"--data={log}", f"--out={out}", "--epochs=1", "--protocol=global_time") == 0
+    document = json.loads((out / "rankings.json").read_text())
+    assert "recent_popularity" in document["rankers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data=absent.txt"], "absent.txt: no such file"),
+        (["--format=lines"], "row 2: user '1' stands in row 1 too"),
+        (["--format=prepared"], "manifest.json: not readable"),
+        (["--protocol=global_time"], "global_time needs the time of each event"),
+        (["--cutoffs=5,50"], "cutoffs hold 50; expected at most 20"),
+        (["--width=9", "--heads=2"], "heads is 2; expected a divisor of width"),
+        (["--dropout=1"], "dropout is 1.0; expected at least 0, below 1"),
+        (["--method=gru"], "gru"),
+    ],
+)
+def test_a_mistake_ends_with_a_message_and_no_folder(arguments, message, tmp_path, capsys):
+    log = write_log(tmp_path / "log.txt")
+    out = tmp_path / "out"
+    assert call(f"--data={log}", f"--out={out}", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_prepared_data_is_a_log_too(embedded_data, tmp_path):
+    out = tmp_path / "out"
+    code = call(
+        f"--data={embedded_data}", f"--out={out}", "--epochs=1", "--format=prepared",
+        "--cutoffs=5", "--protocol=user_ratio",
+    )  # fmt: skip
+    assert code == 0
+    document = json.loads((out / "rankings.json").read_text())
+    # Sessions have times. The lists are of all users with three events at least.
+    assert "recent_popularity" in document["rankers"]
+    assert document["about"]["users"] <= 60

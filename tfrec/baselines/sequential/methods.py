@@ -1,0 +1,30 @@
+"""The sequential methods by name; their modules are imported when one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from tfrec.baselines.sequential import learner
+
+
+class Parts(NamedTuple):
+    """What a method's module provides.
+
+    Attributes:
+      config: its frozen dataclass, a `TrainingConfig`.
+      build: makes the model of (config, num_items, seed), at its initial weights.
+    """
+
+    config: type[Any]
+    build: Callable[[Any, int, int], learner.Model]
+
+
+def _sasrec() -> Parts:
+    from tfrec.baselines.sequential import sasrec as module
+
+    return Parts(module.SasrecConfig, module.Sasrec)
+
+
+METHODS: dict[str, Callable[[], Parts]] = {"sasrec": _sasrec}

@@ -1,0 +1,98 @@
+"""Saved sequential models: they rank items for a history of raw ids, and play as policies."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tfrec import options, types
+from tfrec.baselines.sequential import batches, learner, methods
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.environments import session
+from tfrec.errors import UserError
+from tfrec.methods import registry, trained
+from tfrec.ops import selection
+
+_SCRIPT = "`python -m launch.train_sequential`"
+
+
+class TrainedSequence(trained.TrainedMethod):
+    """A trained sequential model, in a folder of its own format.
+
+    Args:
+      method: its name in `methods.METHODS`.
+      model: with the weights that are saved.
+      vocabulary: raw ids of the log.
+      about: fingerprint of the log, protocol, seed and the like.
+    """
+
+    manifest = "sequence_model.json"
+
+    def __init__(
+        self,
+        method: str,
+        model: learner.Model,
+        vocabulary: vocabulary_lib.Vocabulary,
+        about: Mapping[str, Any],
+    ):
+        # The events of the log are what the user did, whatever it was.
+        event = types.FeedbackColumn("event", "binary", "events")
+        spec = types.DataSpec(
+            (event,), len(vocabulary.items), len(vocabulary.users), model.config.length, 1
+        )
+        super().__init__(method, model.config, _Scorer(model), spec, vocabulary, about)
+
+
+class _Scorer:
+    """A model behind the interface of a learner that has finished.
+
+    Attributes:
+      acting: the model.
+    """
+
+    def __init__(self, model: learner.Model):
+        self.acting = model
+
+    def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
+        """Scores of the catalogue in B states, float [B, N]. Graph code."""
+        del blocked
+        history = tf.convert_to_tensor(observation.history_item)
+        inputs = batches.observed_inputs(history, self.acting.config.length)
+        known = tf.reduce_any(history > 0, axis=1, keepdims=True)
+        return tf.where(known, self.acting.scores_of(inputs), 0.0)
+
+    def policy(self) -> session.Policy:
+        """The item with the highest score."""
+        return lambda turn: selection.best_item(
+            self.scores(turn.observation, turn.blocked), turn.blocked
+        )
+
+
+def load(directory: str | pathlib.Path) -> TrainedSequence:
+    """Opens the folder of a saved sequential model.
+
+    Raises:
+      UserError: if it is not one, or is damaged.
+    """
+    directory = pathlib.Path(directory)
+    manifest = trained.read_manifest(
+        directory / TrainedSequence.manifest, TrainedSequence.fields, _SCRIPT
+    )
+    name = manifest["method"]
+    if name not in methods.METHODS:
+        known = ", ".join(methods.METHODS)
+        path = directory / TrainedSequence.manifest
+        raise UserError(f"{path}: method is {name!r}; expected one of {known}")
+    parts = methods.METHODS[name]()
+    vocabulary = vocabulary_lib.load(directory)
+    config = options.restored(parts.config, manifest["config"])
+    model = parts.build(config, len(vocabulary.items), 0)
+    found = TrainedSequence(name, model, vocabulary, manifest["about"])
+    found.restore(directory, manifest)
+    return found
+
+
+registry.register_format(TrainedSequence.manifest, load)

@@ -1,0 +1,106 @@
+"""Comparison of rankers on held-out events: the table, its files and its plot."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tfrec.baselines.sequential import controls
+from tfrec.data import protocols, sequences
+from tfrec.errors import UserError
+from tfrec.evaluation import next_items
+from tfrec.report import plots, results, tables
+
+Estimates = Mapping[str, Mapping[str, next_items.Estimate]]
+
+CONDITIONS = "whole catalogue, items of the history left out, no sampled negatives"
+
+_CONTROLS: dict[str, Callable[[sequences.Sequences], next_items.Ranker]] = {
+    "popularity": controls.Popularity,
+    "recent_popularity": controls.RecentPopularity,
+    "item_neighbours": controls.ItemNeighbours,
+    "ease": controls.Ease,
+}
+
+
+def evaluate_controls(
+    split: protocols.Split, cutoffs: Sequence[int] = next_items.CUTOFFS
+) -> tuple[dict[str, next_items.Evaluation], dict[str, str]]:
+    """Evaluates every control that the log allows.
+
+    Args:
+      split: the controls learn from its training events.
+      cutoffs: lengths of the list.
+
+    Returns:
+      Control -> its evaluation on the test, and control -> why it was left out.
+    """
+    found, left_out = {}, {}
+    for name, fit in _CONTROLS.items():
+        try:
+            ranker = fit(split.train)
+        except UserError as error:
+            left_out[name] = str(error)
+            continue
+        found[name] = next_items.evaluate(ranker, split.test, split.train, cutoffs)
+    return found, left_out
+
+
+def write(
+    directory: str | os.PathLike,
+    evaluations: Mapping[str, next_items.Evaluation],
+    cutoffs: Sequence[int],
+    about: Mapping[str, Any],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Writes rankings.json, rankings.csv, rankings.md and rankings.png.
+
+    Args:
+      directory: their folder.
+      evaluations: ranker -> its evaluation.
+      cutoffs: lengths of the list.
+      about: what the numbers depend on, e.g. protocol, log and seed; plain values.
+
+    Returns:
+      Ranker -> metric -> mean, low and high.
+
+    Raises:
+      UserError: if a file cannot be written.
+    """
+    directory = pathlib.Path(directory)
+    table = {
+        name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
+        for name, evaluation in evaluations.items()
+    }
+    document = {"about": {**about, "conditions": CONDITIONS}, "rankers": table}
+    columns = {k: columns_at(k) for k in cutoffs}
+    every = [metric for metrics in columns.values() for metric in metrics]
+    texts = {
+        "json": json.dumps(document, indent=2, allow_nan=False) + "\n",
+        "csv": tables.to_csv(table, every),
+        "md": _page(table, columns, about),
+    }
+    for ending, text in texts.items():
+        with results.replacing(directory / f"rankings.{ending}") as file:
+            file.write_text(text, encoding="utf-8")
+    first = [f"{metric}@{cutoffs[0]}" for metric in ("ndcg", "recall", "coverage")]
+    title = f"Next items, {about.get('protocol', 'held-out events')}"
+    plots.save(plots.policies(table, first, title), directory / "rankings.png")
+    return table
+
+
+def columns_at(k: int) -> list[str]:
+    """The metrics of a table at one cutoff."""
+    return [f"{metric}@{k}" for metric in (*next_items.METRICS, "coverage", "novelty")]
+
+
+def _page(
+    table: Mapping[str, Any], columns: Mapping[int, Sequence[str]], about: Mapping[str, Any]
+) -> str:
+    facts = "".join(f"- {name.replace('_', ' ')}: {value}\n" for name, value in about.items())
+    parts = [f"# Ranking of held-out events\n\n{facts}- conditions: {CONDITIONS}\n"]
+    parts.append("\nMean and 95% interval over users; coverage is of all lists together.\n")
+    parts += [f"\n{tables.markdown(table, names, 'Ranker')}" for names in columns.values()]
+    return "".join(parts)
