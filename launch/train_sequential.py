@@ -17,7 +17,8 @@ import rich
 from launch import flags
 from tfrec import outputs
 from tfrec.baselines.sequential import learner, methods, trained
-from tfrec.data import protocols, sequence_files
+from tfrec.data import protocols, sequence_logs
+from tfrec.data.sources import table as table_source
 from tfrec.evaluation import next_items, rankings
 from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.report import tables
@@ -30,10 +31,11 @@ class TrainSequentialConfig(Options):
     method: Literal["sasrec"] = required("what learns: sasrec")
     data: str = required("the log: a text file, or a folder of prepared data")
     out: str = required("folder of the run; one that is there goes on")
-    format: Literal["rows", "lines", "prepared"] = option(
+    format: Literal["rows", "lines", "table", "prepared"] = option(
         "rows",
-        "rows: `user item` or `user item time`, an event a line; lines: `user item item ...`, "
-        "a user a line; prepared: a folder of launch.prepare_data",
+        "rows: `user item`, an event a line; lines: `user item item ...`, a user a line; "
+        "table: one's own log with times, see --columns_user and so on; prepared: a folder of "
+        "launch.prepare_data",
     )
     protocol: Literal["leave_one_out", "user_ratio", "global_time"] = option(
         "leave_one_out",
@@ -50,6 +52,7 @@ class TrainSequentialConfig(Options):
 
 
 flags.define(TrainSequentialConfig)
+flags.define(table_source.TableConfig, "columns_")
 flags.define_chosen("method", methods.METHODS, lambda name: methods.METHODS[name]().config)
 
 
@@ -58,7 +61,8 @@ def main(_):
     outputs.check_folder(config.out)
     parts = methods.METHODS[config.method]()
     numbers = flags.read(parts.config)
-    log = sequence_files.open_log(config.data, config.format)
+    columns = flags.read(table_source.TableConfig, "columns_")
+    log = sequence_logs.open_log(config.data, config.format, columns)
     split = protocols.PROTOCOLS[config.protocol](log.sequences)
     next_items.check_cutoffs(config.cutoffs, log.sequences.num_items)
     fitted = learner.fit(

@@ -18,8 +18,12 @@ def write_log(path, users=30, with_times=False):
     for user in range(1, users + 1):
         start, first_day = rng.integers(20), rng.integers(30)
         for step in range(rng.integers(4, 9)):
-            time = f" {(first_day + step) * 86_400}" if with_times else ""
-            lines.append(f"{user} {(start + step) % 20 + 101}{time}\n")
+            event = f"{user} {(start + step) % 20 + 101}"
+            if with_times:
+                event = f"{event} {(first_day + step) * 86_400} 1".replace(" ", ",")
+            lines.append(f"{event}\n")
+    if with_times:
+        lines.insert(0, "user,item,when,click\n")
     path.write_text("".join(lines))
     return path
 
@@ -75,9 +79,13 @@ def test_a_finished_run_is_evaluated_again_and_another_one_refused(run, capsys):
 
 
 def test_times_allow_the_global_split_and_recent_popularity(tmp_path):
-    log = write_log(tmp_path / "log.txt", with_times=True)
+    log = write_log(tmp_path / "log.csv", with_times=True)
     out = tmp_path / "out"
-    assert call(f"--data={log}", f"--out={out}", "--epochs=1", "--protocol=global_time") == 0
+    code = call(
+        f"--data={log}", f"--out={out}", "--epochs=1", "--protocol=global_time",
+        "--format=table", "--columns_time=when",
+    )  # fmt: skip
+    assert code == 0
     document = json.loads((out / "rankings.json").read_text())
     assert "recent_popularity" in document["rankers"]
 
@@ -86,7 +94,7 @@ def test_times_allow_the_global_split_and_recent_popularity(tmp_path):
     ("arguments", "message"),
     [
         (["--data=absent.txt"], "absent.txt: no such file"),
-        (["--format=lines"], "row 2: user '1' stands in row 1 too"),
+        (["--format=lines"], "row 2: user 1 has row 1 too"),
         (["--format=prepared"], "manifest.json: not readable"),
         (["--protocol=global_time"], "global_time needs the time of each event"),
         (["--cutoffs=5,50"], "cutoffs hold 50; expected at most 20"),

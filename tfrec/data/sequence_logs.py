@@ -1,0 +1,82 @@
+"""Logs as item sequences with their raw ids, from files and from prepared data."""
+
+import pathlib
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tfrec.data import identity, sequences
+from tfrec.data import schema as schema_lib
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.data.sources import sequence, table
+
+Format = Literal["rows", "lines", "table", "prepared"]
+
+
+class SequenceLog(NamedTuple):
+    """A log as sequences, with its raw ids.
+
+    Attributes:
+      sequences: row u is user `vocabulary.users[u]`.
+      vocabulary: items most frequent first, users ascending.
+      source: path and fingerprint of the content.
+    """
+
+    sequences: sequences.Sequences
+    vocabulary: vocabulary_lib.Vocabulary
+    source: identity.Source
+
+
+def open_log(
+    path: str | pathlib.Path, form: Format, columns: table.TableConfig | None = None
+) -> SequenceLog:
+    """Reads a log.
+
+    Args:
+      path: the file, or the folder of prepared data.
+      form: `rows` and `lines` as in `tfrec.data.sources.sequence`; `table`, one's own log with
+        times; `prepared`, all sessions of a folder of prepared data.
+      columns: of a table; by default those of `TableConfig`.
+
+    Raises:
+      UserError: naming the file, the row and the value, if it is not of that form.
+    """
+    if form == "prepared":
+        from tfrec.data import storage  # imports TensorFlow, which text files need not
+
+        data = storage.PreparedData.open(path)
+        return SequenceLog(sequences.of_prepared(data), data.vocabulary, data.source)
+    if form == "table":
+        return of_table(*table.read(path, columns), str(path))
+    config = sequence.SequenceConfig(sequence_form=form)
+    return of_table(*sequence.read(path, config), str(path))
+
+
+def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> SequenceLog:
+    """The log of an interaction table. Every row is an event, whatever its feedback.
+
+    Args:
+      frame: a validated table: `user`, `item` and `time_ms`, ordered by user and time.
+      schema: of the table. Without logged times the sequences have none.
+      path: where it comes from.
+    """
+    counts = frame["item"].value_counts(name="count")
+    # Ties go to the smaller id, so that the order does not depend on that of the rows.
+    ordered = counts.sort("count", "item", descending=[True, False])["item"]
+    vocabulary = vocabulary_lib.Vocabulary(
+        vocabulary_lib.Ids(vocabulary_lib.as_array(ordered)),
+        vocabulary_lib.ids_of(frame["user"]),
+    )
+    times = frame["time_ms"].to_numpy() / 1000.0 if schema.order == "time" else None
+    found = sequences.of_events(
+        vocabulary.user_ids.encode(frame["user"]).astype(np.int64) - 1,
+        vocabulary.encode(frame["item"]),
+        len(vocabulary.users),
+        len(vocabulary.items),
+        times,
+    )
+    content = {"items": found.items, "offsets": found.offsets, "times": found.times}
+    ids = {"raw_items": vocabulary.items, "raw_users": vocabulary.users}
+    source = identity.Source(path, identity.fingerprint(content | ids))
+    return SequenceLog(found, vocabulary, source)
