@@ -123,7 +123,7 @@ def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], obj
         )
     else:
         playing = learner.explore(tf.constant(0.2))
-    turn = session.Turn(
+    timestep = session.SessionTimestep(
         types.Observation(
             tf.constant(log.history_item[: sizes.users]),
             tf.constant(log.history_feedback[: sizes.users]),
@@ -135,13 +135,13 @@ def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], obj
     )
     greedy = learner.policy()
     # Arguments, so that nothing is worked out while tracing.
-    act = tf.function(lambda turn: greedy(turn))
-    play = tf.function(lambda turn: playing(turn))
+    act = tf.function(lambda timestep: greedy(timestep))
+    play = tf.function(lambda timestep: playing(timestep))
     updates = tf.constant(sizes.updates)
     return {
         "update": lambda: tf.nest.map_structure(np.asarray, learner._learn(updates)[1]),
-        "act": lambda: act(turn).numpy(),
-        "play": lambda: play(turn).numpy(),
+        "act": lambda: act(timestep).numpy(),
+        "play": lambda: play(timestep).numpy(),
     }
 
 

@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import rich
 
-from launch import flags, methods
+import tfgoalrec  # noqa: F401  registers GoalRec
+from launch import flags
 from tfgoalrec import acting, goals, leak, leak_report, leak_truth
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfrec import outputs, types
-from tfrec.baselines import controls
 from tfrec.data import identity, item_vectors, storage
-from tfrec.environments import embedded, player, session, worlds
+from tfrec.environments import embedded, player, policies, session, worlds
 from tfrec.errors import UserError
+from tfrec.methods import registry
 from tfrec.metrics import session as metrics
 from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import results
@@ -88,7 +89,7 @@ def main(_):
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
     try:
-        methods.get("goalrec").check(method, data.spec)
+        registry.get("goalrec").check(method, data.spec)
     except ValueError as error:
         raise UserError(f"--{error}") from error
     world = worlds.load(config.world, data)
@@ -136,7 +137,7 @@ def _arms(shares: set[float]) -> dict[str, dict[str, Any]]:
 
 
 def _train(agent: goalrec_agent.GoalRecAgent, log: types.Episodes, what: str) -> None:
-    """The rounds on the log of launch.train_goalrec."""
+    """The rounds on the log of launch.train."""
     learner = goalrec_learner.GoalRecLearner(agent, log)
     for _ in range(learner.total_units):
         try:
@@ -240,8 +241,8 @@ def _document(
     reward = np.eye(len(spec.feedback))[0]
     played = {name: [one.played for one in outcomes] for name, outcomes in found.items()}
     shown = {
-        "random": controls.random(spec.num_items),
-        "myopic": controls.greedy(world, reward),
+        "random": policies.random(spec.num_items),
+        "myopic": policies.greedy(world, reward),
     }
     if isinstance(world, embedded.EmbeddedWorld):
         shown["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))

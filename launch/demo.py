@@ -88,7 +88,8 @@ def main(_):
     for seed, run in enumerate(runs):
         step(
             f"3. GoalRec learns from the log, then by playing; seed {seed}",
-            "launch.train_goalrec",
+            "launch.train",
+            "--method=goalrec",
             *budget,
             f"--out={run}",
             f"--seed={seed}",
@@ -97,7 +98,7 @@ def main(_):
     for seed, run in enumerate(rainbow_runs):
         step(
             f"4. Rainbow learns with the same budget; seed {seed}",
-            "launch.train_baseline",
+            "launch.train",
             "--method=rainbow",
             *budget,
             f"--out={run}",

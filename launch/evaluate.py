@@ -14,13 +14,14 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
-from launch import flags, methods
+import tfgoalrec  # noqa: F401  registers GoalRec
+from launch import flags
 from tfrec import names, outputs
 from tfrec.data import identity, storage
-from tfrec.environments import worlds
+from tfrec.environments import controls, worlds
 from tfrec.errors import UserError
-from tfrec.evaluation import controls, evaluating
-from tfrec.methods import trained
+from tfrec.evaluation import evaluating
+from tfrec.methods import registry, trained
 from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import tables
 
@@ -91,7 +92,7 @@ def _agents(
             raise UserError(
                 f"--agents={entry}: {name!r} is the name of a control; choose another"
             )
-        agent = methods.load(folder)
+        agent = registry.load(folder)
         identity.check(agent.origin(folder), data.origin, same_split=True)
         agent.warn()
         found.setdefault(name, []).append(agent)

@@ -30,7 +30,7 @@ class ExportModelConfig(Options):
     """What to export and where to."""
 
     agent: str = option("", "folder of a trained agent of GoalRec")
-    policy: str = option("", "instead, a policy that launch.train_imrl wrote")
+    policy: str = option("", "instead, a policy that launch.train wrote")
     out: str = option("export", "folder of numbered versions")
     version: int | None = option(
         None, "version number; by default the next free one", at_least=1, at_most=2**63 - 1

@@ -97,27 +97,38 @@ def define(
             )
 
 
-def define_chosen(
-    name: str, choices: Collection[str], config_of: Callable[[str], type]
-) -> None:
-    """Defines the flags of the class that another flag chooses; call it at module level.
+def chosen(name: str, choices: Collection[str], default: str = "") -> str:
+    """The value of a flag that decides which other flags there are; for module level.
 
-    That flag itself is defined as any other, and a bad value is refused when flags are parsed.
+    That flag itself is defined as any other, and a bad value is rejected when flags are parsed.
 
     Args:
-      name: of the flag that chooses.
-      choices: what it may be.
-      config_of: gives the class of a choice.
+      name: of the flag.
+      choices: its values.
+      default: returned where the command line has none of them.
     """
     words = sys.argv[1:]
-    found = None
+    found = default
     for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
         flag, equals, value = word.partition("=")
         if flag in (f"--{name}", f"-{name}"):
             value = value if equals else following
             found = value if value in choices else found
-    if found is not None:
-        define(config_of(found))
+    return found
+
+
+def define_chosen(
+    name: str, choices: Collection[str], config_of: Callable[[str], type]
+) -> None:
+    """Defines the flags of the class that another flag chooses; call it at module level.
+
+    Args:
+      name: of the flag that chooses.
+      choices: its values.
+      config_of: gives the class of a choice.
+    """
+    if value := chosen(name, choices):
+        define(config_of(value))
 
 
 def read(

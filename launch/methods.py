@@ -1,12 +1,43 @@
-"""Every method of the repository by its name, as a flag; see `tfrec.methods.registry`."""
+"""Flags of methods and environments by name; see `tfrec.methods.registry`."""
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Literal
 
 import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
-from tfrec.methods.registry import METHODS, Learner, Method, get, item_vectors, load
+from launch import flags
+from tfrec.environments import registry as environments
+from tfrec.methods import presets, registry
 
-__all__ = ["HELP", "METHODS", "Learner", "Method", "Name", "get", "item_vectors", "load"]
+EnvironmentName = Literal["log", "recsim", "recogym", "virtualtb", "users"]
+HELP = (
+    f"{', '.join(registry.names())}; with a method, --help lists its flags too; "
+    "docs/methods.md tells which learns where"
+)
 
-Name = Literal["wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"]
-HELP = f"{', '.join(get_args(Name))}; with one of them, --help lists its own flags too"
+
+def define_chosen(
+    configs: Mapping[str, tuple[type, ...]], otherwise: tuple[type, ...] = ()
+) -> None:
+    """Defines the flags that depend on `--environment` and `--method`; at module level.
+
+    These are the script's own configurations for the environment, the environment's, how much
+    is played in it, and the method's.
+
+    Args:
+      configs: environment -> configurations of the script.
+      otherwise: the script's configurations for the environments that are not named.
+    """
+    place = flags.chosen("environment", (registry.LOG, *environments.ENVIRONMENTS), "log")
+    name = flags.chosen("method", registry.names(place))
+    found = list(configs.get(place, otherwise))
+    if place == registry.LOG:
+        found += [registry.get(name).config] if name else []
+    else:
+        found += [environments.get(place).config]
+        # These import TensorFlow.
+        found += [presets.play_config_class(place)]
+        found += [presets.config_class(name, place)] if name else []
+    for config in found:
+        flags.define(config)

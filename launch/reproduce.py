@@ -23,8 +23,9 @@ from typing import Literal
 
 import rich
 
-from launch import experiments, figures, flags, reproduction
-from launch.pool import Job, Pool
+from launch import flags
+from launch.experiments import figures, table_report, tables
+from launch.experiments.pool import Job, Pool
 from tfrec import outputs
 from tfrec.options import Options, option
 
@@ -47,7 +48,7 @@ class ReproduceConfig(Options):
         at_most=3,
         distinct=True,
     )
-    simulators: tuple[str, ...] = option(
+    environments: tuple[str, ...] = option(
         (),
         "figures: only these of recsim, recogym, virtualtb; empty for all of a figure",
         distinct=True,
@@ -81,7 +82,7 @@ def main(_):
                 out=out,
                 figures=config.figure,
                 scale=config.scale,
-                simulators=config.simulators,
+                environments=config.environments,
                 methods=config.methods,
                 seeds=config.seeds,
                 virtualtb_path=config.virtualtb_path,
@@ -89,21 +90,21 @@ def main(_):
             jobs,
             config.report_only,
         )
-    scale = experiments.SCALES[config.scale]
+    scale = tables.SCALES[config.scale]
     if config.trials is not None:
         scale = dataclasses.replace(scale, trials=config.trials)
     if config.seeds is not None:
         scale = dataclasses.replace(scale, seeds=config.seeds)
     logs = {name: getattr(config, name) for name in ("movielens", "taobao", "yoochoose")}
     logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}
-    plan = reproduction.plan(config.table, list(logs), config.methods, scale)
+    plan = table_report.plan(config.table, list(logs), config.methods, scale)
     if not config.report_only:
         for name, path in logs.items():
             if (out / name).exists():
-                experiments.check_prepared(out, name, path, scale)
+                tables.check_prepared(out, name, path, scale)
     else:
-        experiments.check_done(out, plan, scale)
-    rich.print(reproduction.budget(plan, scale, jobs))
+        tables.check_done(out, plan, scale)
+    rich.print(table_report.budget(plan, scale, jobs))
 
     if not config.report_only:
         out.mkdir(parents=True, exist_ok=True)
@@ -120,12 +121,12 @@ def main(_):
                 f"{name}/tune {method}",
                 (f"--data_set={name}", f"--method={method}", f"--trials={scale.trials}"),
             )
-            for name, method in reproduction.to_tune(plan, scale)
-            if not reproduction.tuned(out, name, method, scale.trials)
+            for name, method in table_report.to_tune(plan, scale)
+            if not table_report.tuned(out, name, method, scale.trials)
         ]
         cells = [
             _cells(found)
-            for found in reproduction.together(
+            for found in table_report.together(
                 [cell for cell in plan if not cell.result(out).exists()], scale
             )
         ]
@@ -136,15 +137,15 @@ def main(_):
                 if title == "prepare":
                     if failed:
                         break
-                    experiments.check_done(out, plan, scale)
+                    tables.check_done(out, plan, scale)
         for job in failed:
             print(f"failed: {job.name}; see {pool.log(job)}", file=sys.stderr)
-    done = reproduction.write(out, plan, list(logs), scale)
+    done = table_report.write(out, plan, list(logs), scale)
     print(f"{done} of {len(plan)} cells are done; report: {out / 'report.html'}")
     return 1 if not config.report_only and failed else 0
 
 
-def _cells(cells: Sequence[experiments.Cell]) -> Job:
+def _cells(cells: Sequence[tables.Cell]) -> Job:
     """One process for cells that differ in their method alone."""
     first = cells[0]._replace(method=",".join(cell.method for cell in cells))
     name = "/".join(

@@ -11,7 +11,8 @@ import dataclasses
 import pathlib
 from typing import Literal
 
-from launch import experiments, flags, pool
+from launch import flags
+from launch.experiments import pool, tables
 from tfrec import outputs
 from tfrec.errors import UserError
 from tfrec.options import MAX_SEED, Options, option
@@ -23,7 +24,7 @@ class RunCellConfig(Options):
 
     out: str = option("runs/reproduction", "folder of all cells")
     scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
-    data_set: str = option("embedded", ", ".join(experiments.DATA_SETS))
+    data_set: str = option("embedded", ", ".join(tables.DATA_SETS))
     environment: str = option(
         "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
     )
@@ -45,24 +46,24 @@ flags.define(RunCellConfig)
 def main(_):
     config = flags.read(RunCellConfig)
     outputs.check_folder(config.out)
-    if config.data_set not in experiments.DATA_SETS:
-        known = ", ".join(experiments.DATA_SETS)
+    if config.data_set not in tables.DATA_SETS:
+        known = ", ".join(tables.DATA_SETS)
         raise UserError(f"--data_set={config.data_set}: expected one of {known}")
-    environments = [e for found in experiments.ENVIRONMENTS.values() for e in found]
+    environments = [e for found in tables.ENVIRONMENTS.values() for e in found]
     if config.environment not in environments:
         raise UserError(
             f"--environment={config.environment}: expected one of {', '.join(environments)}"
         )
-    out, scale = pathlib.Path(config.out), experiments.SCALES[config.scale]
+    out, scale = pathlib.Path(config.out), tables.SCALES[config.scale]
 
     def work(method: str) -> None:
         if method == "prepare":
-            experiments.prepare(out, config.data_set, config.source, scale)
+            tables.prepare(out, config.data_set, config.source, scale)
         elif config.trials:
-            experiments.tune(out, config.data_set, method, scale, config.trials)
+            tables.tune(out, config.data_set, method, scale, config.trials)
         else:
-            cell = experiments.Cell(config.data_set, config.environment, method, config.seed)
-            experiments.run(out, cell, scale)
+            cell = tables.Cell(config.data_set, config.environment, method, config.seed)
+            tables.run(out, cell, scale)
 
     pool.each(config.method, work)
 

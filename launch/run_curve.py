@@ -1,6 +1,6 @@
-"""Runs cells of IMRL's figures: a method in a live simulator, or a simulator's controls.
+"""Runs cells of IMRL's figures: a method in an environment, or its controls.
 
-    python -m launch.run_curve --out=runs/figures --scale=sample --simulator=recsim \
+    python -m launch.run_curve --out=runs/figures --scale=sample --environment=recsim \
         --method=imrl --seed=0
 
 `launch.reproduce --figure` runs this for every cell. It stands alone so that any scheduler
@@ -11,8 +11,10 @@ import dataclasses
 import pathlib
 from typing import Literal
 
-from launch import figures, flags, live, pool
+from launch import flags
+from launch.experiments import figures, pool
 from tfrec import outputs
+from tfrec.methods import registry
 from tfrec.options import MAX_SEED, Options, option
 
 
@@ -22,7 +24,7 @@ class RunCurveConfig(Options):
 
     out: str = option("runs/figures", "folder of all cells")
     scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
-    simulator: Literal["recsim", "recogym", "virtualtb"] = option("recsim", "where it plays")
+    environment: Literal["recsim", "recogym", "virtualtb"] = option("recsim", "where it plays")
     method: tuple[str, ...] = option(
         ("imrl",),
         f"one after the other; {figures.CONTROLS}: levels that need no learning",
@@ -40,11 +42,11 @@ def main(_):
     outputs.check_folder(config.out)
     for method in config.method:
         if method != figures.CONTROLS:
-            live.get(method)
+            registry.get(method, config.environment)
     out, scale = pathlib.Path(config.out), figures.SCALES[config.scale]
 
     def work(method: str) -> None:
-        cell = figures.Cell(config.simulator, method, config.seed)
+        cell = figures.Cell(config.environment, method, config.seed)
         figures.run(out, cell, scale, config.virtualtb_path)
 
     pool.each(config.method, work)

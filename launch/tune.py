@@ -1,35 +1,37 @@
-"""Looks for a method's best numbers: Optuna over its configuration, scored by playing.
+"""Searches for a method's best numbers: Optuna over its configuration, scored by playing.
 
     python -m launch.tune --method=rainbow --data=runs/data --world=runs/simulator \
         --trials=20 --out=runs/tuning/rainbow
+    python -m launch.tune --method=slateq --environment=recogym --trials=6 \
+        --out=runs/tuning/recogym/slateq
 
-A trial trains the method and plays sessions of validation users; test users are never
-touched. The first trial is the defaults, or what the method's own flags say: they also
-fix what is not tuned (`--method=rainbow --help` lists them). The same command goes on with
-a study until it has --trials finished trials; several processes, or machines, with one
---storage share them. Writes best.json, tuning.md, tuning.png and TensorBoard logs.
+A trial trains the method as `launch.train` does and scores it on validation users or sessions
+that no test plays. The first trial is the defaults with the method's own flags; these also set
+what is not tuned (`--method=rainbow --help` lists them). The same command continues a study
+until it has --trials finished trials; several processes or machines with one --storage share
+them. Writes best.json, tuning.md, tuning.png and TensorBoard logs.
 """
 
 import dataclasses
 import pathlib
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
-from launch import flags, methods, studies, trials
+from launch import flags, methods
 from tfrec import outputs
-from tfrec.data import storage
-from tfrec.environments import scoring, worlds
+from tfrec.environments import registry as environments
+from tfrec.environments import worlds
+from tfrec.methods import presets, registry
 from tfrec.options import MAX_SEED, Options, option, required
-from tfrec.training import tuning
 
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig(Options):
-    """What is tuned, where it plays, and with what budget."""
+    """What is tuned, where, and with what budget."""
 
-    method: methods.Name = required(f"what is tuned: {methods.HELP}")
+    method: str = required(f"the method: {methods.HELP}")
     out: str = required("folder for the results, and for the study unless --storage is given")
-    data: str = option("runs/data", "folder of the prepared data")
-    world: str = option("runs/simulator", worlds.HELP)
+    environment: methods.EnvironmentName = option("log", "where the method learns")
     trials: int = option(
         20, "finished trials in all, pruned ones and earlier ones included", at_least=1
     )
@@ -45,10 +47,8 @@ class TuneConfig(Options):
     sampler: Literal["tpe", "random", "grid"] = option("tpe", "how trials are chosen")
     pruner: Literal["median", "hyperband", "none"] = option("median", "how trials end early")
     evaluate_every: int = option(
-        5, "rounds between scores, at which a trial may be pruned", at_least=1
+        5, "units between scores, at which a trial may be pruned", at_least=1
     )
-    max_users: int = option(500, "validation users at most", at_least=1)
-    sessions_per_user: int = option(4, "sessions that each validation user plays", at_least=1)
     seed: int = option(
         1000,
         "seed of each trial and of the sampler; keep it off the tables'",
@@ -57,48 +57,110 @@ class TuneConfig(Options):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class LogScoreConfig(Options):
+    """The prepared log, its users, and the sessions that score."""
+
+    data: str = option("runs/data", "folder of the prepared data")
+    world: str = option("runs/simulator", worlds.HELP)
+    max_users: int = option(500, "validation users at most", at_least=1)
+    sessions_per_user: int = option(4, "sessions that each validation user plays", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineScoreConfig(Options):
+    """The sessions that score a method that learns step by step."""
+
+    score_sessions: int = option(2_000, "sessions of a score", at_least=2)
+    final_sessions: int = option(10_000, "sessions of a trial's last score", at_least=2)
+
+
 flags.define(TuneConfig)
-flags.define_chosen("method", methods.METHODS, lambda name: methods.get(name).config)
+methods.define_chosen({"log": (LogScoreConfig,)}, otherwise=(OnlineScoreConfig,))
 
 
 def main(_):
     config = flags.read(TuneConfig)
     outputs.check_folder(config.out)
-    method = methods.get(config.method)
-    base = flags.read(method.config)
-    data = storage.PreparedData.open(config.data)
-    flags.warn(data.untrained_items)
-    world = worlds.load(config.world, data)
-    starts = scoring.validation_starts(data, config.max_users, config.sessions_per_user)
-    evaluation = trials.Evaluation(
-        method=method,
-        base=base,
-        spec=data.spec,
-        log=data.episodes("train"),
-        world=world,
-        judge=world,
-        starts=starts,
-        every=config.evaluate_every,
-        seed=config.seed,
-    )
+    registry.get(config.method, config.environment)
+    on_log = config.environment == registry.LOG
+    study, tune = _on_log(config) if on_log else _online(config)
+
+    from tfrec.methods import studies
+    from tfrec.training import tuning
+
     out = pathlib.Path(config.out)
-    inputs = worlds.inputs(data, config.world, world)
-    study = studies.Study(method.name, method.title, base, trials.SCORED, inputs)
     return studies.search(
         out,
         study,
-        lambda show: trials.tune(
-            evaluation,
-            config.study or config.method,
-            config.trials,
+        lambda show: tune(
+            name=config.study or config.method,
+            trials=config.trials,
             fields=config.fields,
-            inputs=inputs,
+            inputs=study.inputs,
             storage=config.storage or tuning.sqlite_url(out / "study.db"),
             sampler=config.sampler,
             pruner=config.pruner,
             show=show,
         ),
     )
+
+
+def _on_log(config: TuneConfig) -> tuple[Any, Callable]:
+    """The study of a method that learns from a log, and what tunes it."""
+    import functools
+
+    from tfrec.data import storage
+    from tfrec.environments import scoring
+    from tfrec.methods import studies, trials
+
+    score = flags.read(LogScoreConfig)
+    method = registry.get(config.method)
+    base = flags.read(method.config)
+    data = storage.PreparedData.open(score.data)
+    flags.warn(data.untrained_items)
+    world = worlds.load(score.world, data)
+    evaluation = trials.LogEvaluation(
+        method=method,
+        base=base,
+        spec=data.spec,
+        log=data.episodes("train"),
+        world=world,
+        evaluation_world=world,
+        starts=scoring.validation_starts(data, score.max_users, score.sessions_per_user),
+        every=config.evaluate_every,
+        seed=config.seed,
+    )
+    inputs = worlds.inputs(data, score.world, world)
+    study = studies.Study(method.name, method.title, base, trials.CLICKS, inputs)
+    return study, functools.partial(trials.tune_on_log, evaluation)
+
+
+def _online(config: TuneConfig) -> tuple[Any, Callable]:
+    """The study of a method that learns step by step, and what tunes it."""
+    import functools
+
+    from tfrec.methods import online_run, studies, trials
+
+    score, place = flags.read(OnlineScoreConfig), environments.get(config.environment)
+    form = flags.read(place.config)
+    simulator = environments.make(place.name, form)
+    base = flags.read(presets.config_class(config.method, place.name))
+    task = online_run.Task(
+        environment=place.name,
+        method=config.method,
+        seed=config.seed,
+        form=form,
+        play=flags.read(presets.play_config_class(place.name)),
+        numbers=base,
+    )
+    evaluation = trials.OnlineEvaluation(
+        task, simulator, config.evaluate_every, score.score_sessions, score.final_sessions
+    )
+    title = registry.get(config.method).title
+    scored = f"{place.metric} in {place.title}"
+    study = studies.Study(config.method, title, base, scored, simulator.inputs())
+    return study, functools.partial(trials.tune_online, evaluation)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ WITHIN_TFREC = {
     "metrics": set(),
     "report": {"metrics"},
     "environments": {"data", "nn", "ops", "metrics", "report"},  # the last two: calibration
-    "methods": {"data", "replay", "nn", "ops", "environments", "training"},
+    "methods": {"data", "replay", "nn", "ops", "environments", "report", "training"},
     "baselines": {"data", "nn", "ops", "replay", "environments", "methods", "training"},
     "training": {"data"},
     "evaluation": {"data", "environments", "baselines", "methods", "metrics", "report"},

@@ -7,6 +7,7 @@ docs/data_path.md too.
 
 import ast
 import contextlib
+import dataclasses
 import io
 import pathlib
 import re
@@ -15,6 +16,12 @@ import sys
 import tempfile
 
 import pytest
+
+import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
+import tfrec.baselines  # noqa: F401  registers the baselines
+from tfrec.environments import registry as environments
+from tfrec.methods import presets, registry
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EQUATIONS = [ROOT / package / "README.md" for package in ("tfgoalrec", "tfimrl")]
@@ -88,7 +95,7 @@ def test_commands_exist(path):
         if not module:
             wrong.append(f"no script {command[0]}")
             continue
-        known = flags_of(module)
+        known = flags_of(module, command[1:])
         for word in command[1:]:
             flag = re.match(r"--(\w+)", word)
             if flag and known and not known & {flag[1], flag[1].removeprefix("no")}:
@@ -99,7 +106,7 @@ def test_commands_exist(path):
 def commands(text):
     """Each `python -m module arguments` of a document as words, prose included.
 
-    `tfrec train-goalrec` reads as the script that it runs, `launch.train_goalrec`.
+    `tfrec train-goalrec` reads as the script that it runs, `launch.train`.
     """
     text = text.replace("\\\n", " ")
     lines = re.findall(r"python -m ((?:launch|benchmarks)\.[^`\n]*)", text)
@@ -118,15 +125,39 @@ def module_file(module):
     return path if path.exists() else None
 
 
-def flags_of(script):
-    """Flags of a script: the fields of the classes that it hands to `flags.define`."""
+def flags_of(script, words=()):
+    """Flags of a script: the fields of the classes that it hands to `flags.define`.
+
+    Of scripts that take any method, also those of the method and environment in `words`.
+    """
     tree = ast.parse(script.read_text())
     names = set()
     for call in ast.walk(tree):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "flags.define":
+        if not isinstance(call, ast.Call):
+            continue
+        if ast.unparse(call.func) == "flags.define":
             prefix = call.args[1].value if len(call.args) > 1 else ""
             names |= {prefix + field for field in fields(tree, call.args[0])}
+        if ast.unparse(call.func) == "methods.define_chosen":
+            classes = [node for node in ast.walk(call) if isinstance(node, ast.Name)]
+            names |= {f for c in classes if c.id != "methods" for f in fields(tree, c)}
+            names |= chosen_flags(words)
     return names
+
+
+def chosen_flags(words):
+    """Flags of the method and the environment that a command line names."""
+    named = dict(word[2:].split("=", 1) for word in words if re.match(r"--\w+=", word))
+    place, method = named.get("environment", registry.LOG), named.get("method", "")
+    if place == registry.LOG:
+        found = [registry.get(method).config] if method in registry.names(place) else []
+    elif place in environments.ENVIRONMENTS:
+        found = [environments.get(place).config, presets.play_config_class(place)]
+        if method in registry.names(place):
+            found.append(presets.config_class(method, place))
+    else:  # a placeholder
+        found = []
+    return {field.name for config in found for field in dataclasses.fields(config)}
 
 
 def fields(tree, config):
@@ -161,7 +192,12 @@ def test_flags_are_found():
     assert {"source", "max_items", "embedded_num_users", "quoting"} <= flags_of(
         module_file("launch.prepare_data")
     )
-    assert {"data", "hindsight_share"} <= flags_of(module_file("launch.train_goalrec"))
+    assert {"data", "hindsight_share"} <= flags_of(
+        module_file("launch.train"), ["--method=goalrec"]
+    )
+    assert {"slate", "total_units", "copies"} <= flags_of(
+        module_file("launch.tune"), ["--method=imrl", "--environment=recsim"]
+    )
     text = "`python -m launch.demo --out=x \\\n    --seeds=3`, and python -m launch.y."
     assert list(commands(text)) == [["launch.demo", "--out=x", "--seeds=3"], ["launch.y"]]
     text = "tfrec is `tfrec --help`:\n    tfrec prepare-data --out=x\nor `tfrec no-such`"

@@ -15,26 +15,29 @@ import launch
 import tfgoalrec
 import tfimrl
 import tfrec
-from launch import flags, live, methods
+import tfrec.baselines  # noqa: F401  registers the baselines
+from launch import flags
 from tfrec import options
+from tfrec.environments import registry as environments
+from tfrec.methods import presets, registry
 
 
 @pytest.fixture(scope="module")
 def configurations():
-    """Every dataclass with options, those that launch/live.py makes included."""
+    """Every dataclass with options, those with the defaults of presets included."""
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("define", "define_chosen"):  # scripts share absl's one set of flags
+        for name in ("define",):  # scripts share absl's one set of flags
             patch.setattr(flags, name, lambda *_: None)
         modules = [
             importlib.import_module(found.name)
             for package in (tfrec, tfgoalrec, tfimrl, launch)
             for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         ]
-    found = {method.config for method in methods.METHODS.values()}
-    for simulator in live.SIMULATORS:
-        found.add(live.sizes_class(simulator))
-        found |= {live.config_class(method, simulator) for method in live.METHODS}
+    found = {registry.get(name).config for name in registry.names(registry.LOG)}
+    for place in environments.ENVIRONMENTS:
+        found.add(presets.play_config_class(place))
+        found |= {presets.config_class(name, place) for name in registry.names(place)}
     for module in modules:
         found |= {
             value

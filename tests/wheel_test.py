@@ -22,7 +22,7 @@ COMMAND = (
 # Has a script run by a child process, as `tfrec reproduce` does.
 CHILD = (
     "import pathlib, sys\n"
-    "from launch import pool\n"
+    "from launch.experiments import pool\n"
     "with pool.Pool('launch.recommend', 1, (), pathlib.Path('logs')) as processes:\n"
     "    failed = processes.run('help', [pool.Job('help', ('--help',))])\n"
     "sys.exit(len(failed))"

@@ -15,8 +15,8 @@ def greedy(model: WorldModel, goal: tf.Tensor) -> session.Policy:
       goal: float [M], or [B, M] with a goal for each session; unit length.
     """
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        return selection.best_item(_scores(model, goal, turn), turn.blocked)
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        return selection.best_item(_scores(model, goal, timestep), timestep.blocked)
 
     return policy
 
@@ -35,18 +35,18 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
     """
     tried = max(1, round(pool * model.spec.num_candidates))
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        scores = _scores(model, goal, turn)  # [B, A]
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        scores = _scores(model, goal, timestep)  # [B, A]
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
         coin = tf.random.stateless_uniform([tf.shape(scores)[0]], seeds[1]) < epsilon
         # Finding the pool costs as much as the scores: only for those who try one, [b].
         rows = tf.where(coin)[:, 0]
         own = tf.gather(scores, rows)  # [b, A]
-        blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
+        blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
         noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
         drawn = tf.where(own >= pool_edge(own, blocked, tried), noise, -1.0)
         return tf.tensor_scatter_nd_update(
-            selection.best_item(scores, turn.blocked),
+            selection.best_item(scores, timestep.blocked),
             rows[:, None],
             selection.best_item(drawn, blocked),
         )
@@ -81,11 +81,11 @@ def pool_edge(
     return low
 
 
-def _scores(model: WorldModel, goal: tf.Tensor, turn: session.Turn) -> tf.Tensor:
-    batch = tf.shape(turn.observation.step)[0]
+def _scores(model: WorldModel, goal: tf.Tensor, timestep: session.SessionTimestep) -> tf.Tensor:
+    batch = tf.shape(timestep.observation.step)[0]
     # Read here, not when the policy is made: a goal in a variable may change.
     wanted = tf.cast(goal, tf.float32)
     if wanted.shape.rank == 2:
-        wanted = turn.own(wanted)
+        wanted = timestep.own(wanted)
     wanted = tf.broadcast_to(wanted, [batch, model.dim])
-    return model.scores(model.encode(turn.observation, wanted), wanted)
+    return model.scores(model.encode(timestep.observation, wanted), wanted)

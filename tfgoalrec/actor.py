@@ -137,12 +137,12 @@ def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
       goal: float [M], or [B, M] with a goal for each session; unit length.
     """
 
-    def choose(turn: session.Turn) -> tf.Tensor:
-        batch = tf.shape(turn.observation.step)[0]
-        own = turn.own(goal) if goal.shape.rank == 2 else goal
+    def choose(timestep: session.SessionTimestep) -> tf.Tensor:
+        batch = tf.shape(timestep.observation.step)[0]
+        own = timestep.own(goal) if goal.shape.rank == 2 else goal
         wanted = tf.broadcast_to(own, [batch, model.dim])
-        action = actor(model.encode(turn.observation, wanted).joint)
-        return selection.best_item(closeness(_points(model), action), turn.blocked)
+        action = actor(model.encode(timestep.observation, wanted).joint)
+        return selection.best_item(closeness(_points(model), action), timestep.blocked)
 
     return choose
 

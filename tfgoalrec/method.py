@@ -44,6 +44,13 @@ def parts() -> registry.Parts:
     return registry.Parts(config_lib.GoalRecConfig, config_lib.SPACE, learner, check, trained)
 
 
+def online() -> registry.Online:
+    """Imports the form of GoalRec that learns step by step."""
+    from tfgoalrec import online as module
+
+    return registry.Online(module.CONFIG, module.OnlineGoalRec)
+
+
 def load(directory: str | pathlib.Path) -> Any:
     """Opens an agent's folder; see `tfgoalrec.trained.load`."""
     from tfgoalrec import trained
@@ -53,6 +60,6 @@ def load(directory: str | pathlib.Path) -> Any:
 
 def register() -> None:
     """Registers GoalRec, GoalRec-off and the format of their agents."""
-    registry.register(registry.Method("goalrec", "GoalRec", parts))
+    registry.register(registry.Method("goalrec", "GoalRec", parts, online, needs_items=True))
     registry.register(registry.Method("goalrec_off", "GoalRec-off", parts, plays=False))
     registry.register_format("agent.json", load)

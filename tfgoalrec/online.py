@@ -34,8 +34,8 @@ from tfgoalrec.stream_config import StreamConfig
 from tfrec import names
 from tfrec.baselines.online import base, items
 from tfrec.environments import contract
-from tfrec.environments.playing import Policy, Turn
-from tfrec.methods.online import Choice, Stretch
+from tfrec.environments.contract import Policy, Timestep
+from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.ops import selection, target_networks
 from tfrec.options import option
 from tfrec.training import schedule
@@ -124,7 +124,7 @@ class OnlineGoalRec(base.Baseline):
         self.measurements = MeasurementVector(config.measurements, FEEDBACK, 0)
         self.named_goals = named_goals(config.goals, self.measurements)
         self._target = next(iter(self.named_goals.values()))
-        self.note_size = self.measurements.dim
+        self.info_size = self.measurements.dim
         columns = {
             "observation": tf.TensorSpec([self.observation_size], tf.float32),
             "goal": tf.TensorSpec([self.measurements.dim], tf.float32),
@@ -157,9 +157,9 @@ class OnlineGoalRec(base.Baseline):
         """A unit goal in standardised units, from the worth of raw units, float [M]."""
         return goals.normalise(tf.cast(worth, tf.float32) * self.measurements.std)
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
         """The best slate for the target goal; see `tfrec.methods.online.Method`."""
-        return self._best(turn, self._target)
+        return self._best(timestep, self._target)
 
     def greedy_for(self, goal: str | Mapping[str, float]) -> Policy:
         """The policy of another goal than the target goal.
@@ -177,36 +177,36 @@ class OnlineGoalRec(base.Baseline):
         else:
             goals.named(self.measurements, goal)  # it weighs something
             worth = goals.raw(self.measurements, goal)
-        return lambda turn: self._best(turn, worth)
+        return lambda timestep: self._best(timestep, worth)
 
-    def explore(self, turn: Turn) -> Choice:
+    def explore(self, timestep: Timestep) -> PolicyStep:
         """The best slate for the session's goal, at a share of the steps a random one."""
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        goal = self.session_goal(turn)
-        scores = self._scores(turn, goal)  # [B, m]
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
+        goal = self.session_goal(timestep)
+        scores = self._scores(timestep, goal)  # [B, m]
         many = tf.cast(tf.shape(scores)[1], tf.float32)
         size = tf.maximum(tf.round(self.pool * many), float(self.slate_size))
-        edge = acting.pool_edge(scores, turn.blocked, size)
+        edge = acting.pool_edge(scores, timestep.blocked, size)
         noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
         drawn = tf.where(scores >= edge, noise, noise - 1.0)
         tried = tf.random.stateless_uniform([tf.shape(scores)[0], 1], seeds[1]) < self.epsilon
         ranks = tf.where(tried, drawn, scores)
-        return Choice(selection.best_slate(ranks, self.slate_size, turn.blocked), goal)
+        return PolicyStep(selection.best_slate(ranks, self.slate_size, timestep.blocked), goal)
 
-    def session_goal(self, turn: Turn) -> tf.Tensor:
+    def session_goal(self, timestep: Timestep) -> tf.Tensor:
         """The goals that sessions are played under while it learns, float [B, M].
 
         A session keeps its random goal; once the share of random goals has fallen below its
         coin, it goes on under the target goal. Sessions without a number take their row's.
         """
-        batch = tf.shape(turn.observation)[0]
-        user = tf.range(batch) if turn.user is None else turn.user
+        batch = tf.shape(timestep.observation)[0]
+        user = tf.range(batch) if timestep.user is None else timestep.user
         number = tf.math.floormod(user, _RANDOM_GOALS)
         random = tf.gather(self.coins, number) < self.goal_epsilon  # [B]
         drawn = tf.gather(self.random_goals, number)  # [B, M]
         return tf.where(random[:, None], drawn, self.goal(self._target))
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         config = self.config
         self.epsilon.assign(config.random_share(progress))
         self.pool.assign(
@@ -214,17 +214,17 @@ class OnlineGoalRec(base.Baseline):
         )
         fallen = schedule.linear(config.goal_epsilon, 0.0, config.goal_epsilon_end, progress)
         self.goal_epsilon.assign(fallen)
-        seen = self.face.sees(base.flat(stretch.observation))
-        shape = tf.concat([tf.shape(stretch.reward), [self.observation_size]], axis=0)
-        shown = stretch.action
+        seen = self.adapter.encode(base.flat(rollout.observation))
+        shape = tf.concat([tf.shape(rollout.reward), [self.observation_size]], axis=0)
+        shown = rollout.action
         if self.catalogue is None:
-            shown = tf.gather(stretch.candidates, stretch.action, batch_dims=2)  # [T, B, k, D]
+            shown = tf.gather(rollout.candidates, rollout.action, batch_dims=2)  # [T, B, k, D]
         columns = {
             "observation": tf.reshape(seen, shape),  # [T, B, O]
-            "goal": stretch.note,
+            "goal": rollout.info,
             "item": shown,
         }
-        self.replay.add(columns, stretch.clicks, stretch.reward, stretch.done, stretch.user)
+        self.replay.add(columns, rollout.clicks, rollout.reward, rollout.done, rollout.user)
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
         """None until a step was measured."""
@@ -263,16 +263,18 @@ class OnlineGoalRec(base.Baseline):
     def _update_average(self, tau: float) -> None:
         target_networks.soft_update(self.averaged.variables, self.world_model.variables, tau)
 
-    def _best(self, turn: Turn, worth: np.ndarray) -> tf.Tensor:
+    def _best(self, timestep: Timestep, worth: np.ndarray) -> tf.Tensor:
         goal = self.goal(worth)
-        batch = tf.shape(turn.observation)[0]
+        batch = tf.shape(timestep.observation)[0]
         goal = tf.broadcast_to(goal, [batch, self.measurements.dim])
-        return selection.best_slate(self._scores(turn, goal), self.slate_size, turn.blocked)
+        return selection.best_slate(
+            self._scores(timestep, goal), self.slate_size, timestep.blocked
+        )
 
-    def _scores(self, turn: Turn, goal: tf.Tensor) -> tf.Tensor:
+    def _scores(self, timestep: Timestep, goal: tf.Tensor) -> tf.Tensor:
         """Q(s, a, g) of the candidates, float [B, m]."""
-        seen = self.face.sees(turn.observation)
-        return self.averaged.scores(seen, goal, items.offered(turn, self.catalogue))
+        seen = self.adapter.encode(timestep.observation)
+        return self.averaged.scores(seen, goal, items.offered(timestep, self.catalogue))
 
 
 def named_goals(

@@ -172,7 +172,9 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
     """
     directory = pathlib.Path(directory)
     path = directory / TrainedAgent.manifest
-    about = saved.read_manifest(path, TrainedAgent.fields, "`python -m launch.train_goalrec`")
+    about = saved.read_manifest(
+        path, TrainedAgent.fields, "`python -m launch.train --method=goalrec`"
+    )
     spec = types.DataSpec.restored(about["spec"])
     config = options.restored(GoalRecConfig, about["config"])
     frozen = np.zeros((spec.num_items + 1, about["frozen_embedding"]), np.float32)

@@ -111,7 +111,7 @@ class ImrlNetworks(tf.Module):
       policy: pi_phi, a squashed Gaussian.
       critics: Q_theta, two of them.
       value: V_psi.
-      slow_value: V_psi', which trails it.
+      target_value: V_psi', which trails it.
       inverse: p_xi, or None where nothing asks for it.
       forward: P_eta, or None.
       log_temperature: log alpha of eq 15; None in mode faithful, where nothing uses it.
@@ -122,7 +122,7 @@ class ImrlNetworks(tf.Module):
         config: ImrlConfig,
         observation_size: int,
         action_size: int,
-        judged_size: int,
+        critic_input_size: int,
         seed: int,
     ):
         super().__init__(name="networks")
@@ -133,13 +133,17 @@ class ImrlNetworks(tf.Module):
             observation_size, hidden, action_size, seeds, "policy", _POLICY_LOG_STDS
         )
         self.critics: list[networks.Perceptron | networks.Bilinear] = [
-            networks.Bilinear(observation_size, judged_size, name)
+            networks.Bilinear(observation_size, critic_input_size, name)
             if config.critic == "bilinear"
-            else networks.Perceptron(observation_size + judged_size, hidden, 1, seeds, name)
+            else networks.Perceptron(
+                observation_size + critic_input_size, hidden, 1, seeds, name
+            )
             for name in ("critic_1", "critic_2")
         ]
         self.value = networks.Perceptron(observation_size, hidden, 1, seeds, "value")
-        self.slow_value = networks.Perceptron(observation_size, hidden, 1, seeds, "slow_value")
+        self.target_value = networks.Perceptron(
+            observation_size, hidden, 1, seeds, "target_value"
+        )
         self.inverse = self.forward = None
         if config.uses_inverse:
             self.inverse = empowerment.InverseDynamics(*sizes, hidden, seeds)
@@ -171,13 +175,13 @@ class ImrlNetworks(tf.Module):
         """All of `parts`, in order."""
         return [v for variables in self.parts().values() for v in variables]
 
-    def twins(self, observation: tf.Tensor, judged: tf.Tensor) -> list[tf.Tensor]:
+    def twins(self, observation: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
         """Q_1(s, a) and Q_2(s, a), each float [B]; `judged` is a, or what it showed."""
-        return [critic(observation, judged)[:, 0] for critic in self.critics]
+        return [critic(observation, critic_input)[:, 0] for critic in self.critics]
 
     def update_target(self, tau: float) -> None:
         """Moves psi' <- tau psi + (1 - tau) psi' (below eq 15)."""
-        target_networks.soft_update(self.slow_value.variables, self.value.variables, tau)
+        target_networks.soft_update(self.target_value.variables, self.value.variables, tau)
 
 
 class ImrlPolicy(tf_policy.TFPolicy):
@@ -211,11 +215,13 @@ class ImrlPolicy(tf_policy.TFPolicy):
     ) -> policy_step.PolicyStep:
         mean, log_std = self._policy_network(time_step.observation)
         if self._generator is None:
-            law = tfp.distributions.Deterministic(tf.tanh(mean))
+            distribution = tfp.distributions.Deterministic(tf.tanh(mean))
         else:
             gaussian = tfp.distributions.MultivariateNormalDiag(mean, tf.exp(log_std))
-            law = tfp.distributions.TransformedDistribution(gaussian, tfp.bijectors.Tanh())
-        return policy_step.PolicyStep(law, policy_state, ())
+            distribution = tfp.distributions.TransformedDistribution(
+                gaussian, tfp.bijectors.Tanh()
+            )
+        return policy_step.PolicyStep(distribution, policy_state, ())
 
     def _action(
         self, time_step: time_step.TimeStep, policy_state: Any, seed: Any
@@ -260,8 +266,8 @@ class ImrlAgent(tf_agent.TFAgent):
         action_spec = tensor_spec.BoundedTensorSpec(
             [action_size], tf.float32, -1.0, 1.0, "action"
         )
-        judged_size = showing.size if showing else action_size
-        learned = ImrlNetworks(config, observation_size, action_size, judged_size, seed)
+        critic_input_size = showing.size if showing else action_size
+        learned = ImrlNetworks(config, observation_size, action_size, critic_input_size, seed)
         generator = tf.random.Generator.from_seed(seed, alg="philox")
         super().__init__(
             steps,
@@ -306,21 +312,23 @@ class ImrlAgent(tf_agent.TFAgent):
             mean += tf.exp(log_std) * tf.random.stateless_normal(tf.shape(mean), seed)
         return tf.tanh(mean)
 
-    def worth(self, observation: tf.Tensor, judged: tf.Tensor) -> tf.Tensor:
-        """What eqs 11 and 13 take of the twins, float [B], in scaled reward; graph code.
+    def q_value(self, observation: tf.Tensor, critic_input: tf.Tensor) -> tf.Tensor:
+        """The Q value of eqs 11 and 13, float [B], in scaled reward; graph code.
+
+        It is the minimum of the twin critics or their mean, as the option `twins` says.
 
         Args:
           observation: float32 [B, O].
-          judged: float32 [B, ...], the action, or what it showed.
+          critic_input: float32 [B, ...], the action, or the features of the slate.
         """
-        return self._of_both(self.networks.twins(observation, judged))
+        return self._of_both(self.networks.twins(observation, critic_input))
 
-    def worth_of_each(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """The same of every item, float [B, m], from bilinear critics.
+    def action_values(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
+        """The Q value of every item, float [B, m], from bilinear critics.
 
         Args:
           observation: float32 [B, O].
-          items: what each of them shows, float32 [m, ...], the same for all rows.
+          items: float32 [m, ...], features of each item, the same for all rows.
         """
         critics = (c for c in self.networks.critics if isinstance(c, networks.Bilinear))
         return self._of_both([critic.of_each(observation, items) for critic in critics])
@@ -438,10 +446,10 @@ class ImrlAgent(tf_agent.TFAgent):
         # An s' that is another user's is replaced before anything can look at it.
         known = batch.own_next[:, None]
         batch = batch._replace(next_state=tf.where(known, batch.next_state, batch.state))
-        judged, offered = batch.action, None
+        critic_input, offered = batch.action, None
         if self._showing:
             offered = self._showing.split(batch.action)
-            judged = offered.shown
+            critic_input = offered.shown
             batch = batch._replace(action=offered.weights)
         found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
 
@@ -452,7 +460,7 @@ class ImrlAgent(tf_agent.TFAgent):
 
         target = self._q_target(batch)
         with _tape(parts["q"]) as tape:
-            twins = learned.twins(batch.state, judged)
+            twins = learned.twins(batch.state, critic_input)
             loss = tf.add_n([losses.q_loss(q, target, weight) for q in twins])
             if self.config.critic_decay:
                 squares = tf.add_n([tf.reduce_sum(v**2) for v in parts["q"]])
@@ -512,10 +520,10 @@ class ImrlAgent(tf_agent.TFAgent):
         size = mean.shape[-1]
         u = mean + tf.exp(log_std) * noise[:, :size]
         log_policy = networks.squashed_log_prob(mean, log_std, u)
-        judged = tf.tanh(u)
+        critic_input = tf.tanh(u)
         if self._showing and offered is not None:
-            judged = self._showing.relaxed(judged, offered.items, offered.blocked)
-        q = self.worth(batch.state, judged)
+            critic_input = self._showing.relaxed(critic_input, offered.items, offered.blocked)
+        q = self.q_value(batch.state, critic_input)
         if learned.inverse is None:
             log_inverse = tf.zeros_like(q)
         elif learned.forward is None:
@@ -544,13 +552,16 @@ class ImrlAgent(tf_agent.TFAgent):
 
     def _q_target(self, batch: Steps) -> tf.Tensor:
         """What eq 10 regresses on, float [B]; nothing follows an unknown s'."""
-        config, slow = self.config, self.networks.slow_value
+        config, target_network = self.config, self.networks.target_value
         reward = config.reward_scale * batch.reward
         if config.exploration == "kl":
-            features = (slow.features(batch.state), slow.features(batch.next_state))
+            features = (
+                target_network.features(batch.state),
+                target_network.features(batch.next_state),
+            )
             reward += config.beta * losses.kl_bonus(*features)
         discount = tf.where(batch.own_next, config.discount * batch.discount, 0.0)
-        return losses.q_target(reward, discount, slow(batch.next_state)[:, 0])
+        return losses.q_target(reward, discount, target_network(batch.next_state)[:, 0])
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.networks.trained(), strict=True))

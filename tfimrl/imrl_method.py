@@ -17,9 +17,9 @@ from tfimrl.agent import ImrlAgent, ImrlBatch, ImrlInfo
 from tfimrl.config import ImrlConfig
 from tfimrl.showing import Showing
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
+from tfrec.environments.contract import Timestep
 from tfrec.methods import action_adapter
-from tfrec.methods.online import Choice, Stretch
+from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.ops import selection
 from tfrec.options import option
 from tfrec.replay.steps import StepReplay, Steps
@@ -46,7 +46,7 @@ class OnlineImrlConfig(ImrlConfig):
     neighbours: int = option(50, "nearest users that a partner is drawn from", at_least=1)
     pool: int = option(512, "steps among which nearest users are looked for", at_least=1)
     pairs: int = option(
-        512, "informative steps of a stretch that are tried, at most", at_least=1
+        512, "informative steps of a rollout that are tried, at most", at_least=1
     )
     copies: int = option(
         1, "pairs that an informative step is tried in (CoDA has up to 2)", at_least=1
@@ -123,7 +123,7 @@ class Augmentation(tf.Module):
 
     Attributes:
       attention: that network, or None.
-      seen: numbers of the latest stretch, by name.
+      seen: numbers of the latest rollout, by name.
       checked: names of the losses that `learn` gives.
 
     Raises:
@@ -282,7 +282,7 @@ class ImrlMethod(tf.Module):
       seed: of the weights and of all later draws.
 
     Attributes:
-      note_size: W, of the proto-action; 0 where the action is the proto-action.
+      info_size: W, of the proto-action; 0 where the action is the proto-action.
       checked: names of the tensors that `learn` checks.
       sessions_before: sessions played for item vectors; counted in the run's.
       steps_before: recommendations made in them.
@@ -294,10 +294,10 @@ class ImrlMethod(tf.Module):
     def __init__(self, config: OnlineImrlConfig, simulator: contract.Simulator, seed: int):
         super().__init__(name="imrl")
         self.config = config
-        face = action_adapter.Face(
+        adapter = action_adapter.ActionAdapter(
             simulator, config.vectors, config.vector_width, config.vector_sessions, seed
         )
-        self.face = face
+        self.adapter = adapter
         self._showing = None
         if config.refined > 1 and (simulator.slate_size != 1 or config.judged != "shown"):
             raise ValueError(
@@ -308,16 +308,16 @@ class ImrlMethod(tf.Module):
             self._showing = Showing(simulator, config.softness)
         self.agent = ImrlAgent(
             config,
-            face.observation_size,
-            face.action_size,
+            adapter.observation_size,
+            adapter.action_size,
             seed,
             config.jit_compile,
             self._showing,
         )
-        self.note_size = face.action_size if simulator.slate_size else 0
+        self.info_size = adapter.action_size if simulator.slate_size else 0
         shown = slice(
-            self.note_size,
-            self.note_size + simulator.action_size * max(1, simulator.slate_size),
+            self.info_size,
+            self.info_size + simulator.action_size * max(1, simulator.slate_size),
         )
         augments = config.augmentation != _NONE
         self.replay = StepReplay(
@@ -333,43 +333,47 @@ class ImrlMethod(tf.Module):
         if self.augmentation is not None and self.augmentation.attention is not None:
             self.checked += self.augmentation.attention.checked
         self._generator = tf.random.Generator.from_seed(seed + 1, alg="philox")
-        self.sessions_before, self.steps_before = face.sessions_before, face.steps_before
+        self.sessions_before, self.steps_before = adapter.sessions_before, adapter.steps_before
 
-    def explore(self, turn: Turn) -> Choice:
+    def explore(self, timestep: Timestep) -> PolicyStep:
         """Drawn from the policy; uniformly until the first update."""
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        weights = self.agent.act(self.face.sees(turn.observation), seeds[0])
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
+        weights = self.agent.act(self.adapter.encode(timestep.observation), seeds[0])
         uniform = tf.random.stateless_uniform(tf.shape(weights), seeds[1], -1.0, 1.0)
         weights = tf.where(self.agent.train_step_counter > 0, weights, uniform)
-        return Choice(self.face.chooses(weights, turn), self._note(weights))
+        return PolicyStep(self.adapter.to_action(weights, timestep), self._info(weights))
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
         """The policy's mean action, or the best by the critics of what it points at."""
-        sees = self.face.sees(turn.observation)
-        weights, several = self.agent.act(sees), self.config.refined
+        state = self.adapter.encode(timestep.observation)
+        weights, several = self.agent.act(state), self.config.refined
         if several == 1:
-            return self.face.chooses(weights, turn)
-        items = self.face.chooses(weights, turn, several)  # [B, n]
-        if self.config.critic == "bilinear" and self.face.catalogue is not None:
-            each = self.agent.worth_of_each(sees, self.face.catalogue)  # [B, m], one product
-            worth = tf.gather(each, items, batch_dims=1)
+            return self.adapter.to_action(weights, timestep)
+        items = self.adapter.to_action(weights, timestep, several)  # [B, n]
+        if self.config.critic == "bilinear" and self.adapter.catalogue is not None:
+            each = self.agent.action_values(
+                state, self.adapter.catalogue
+            )  # [B, m], one product
+            q_values = tf.gather(each, items, batch_dims=1)
         else:
-            shown = self.face.shown(items, turn.candidates)
-            shown = tf.reshape(shown, [-1, self.face.shown_size])  # [B n, D]
-            worth = self.agent.worth(tf.repeat(sees, several, axis=0), shown)
-            worth = tf.reshape(worth, [-1, several])
-        if turn.blocked is not None:  # where fewer than `several` are left
-            worth = selection.available(worth, tf.gather(turn.blocked, items, batch_dims=1))
-        return tf.gather(items, tf.argmax(worth, axis=1), batch_dims=1)[:, None]
+            shown = self.adapter.slate_features(items, timestep.candidates)
+            shown = tf.reshape(shown, [-1, self.adapter.slate_feature_size])  # [B n, D]
+            q_values = self.agent.q_value(tf.repeat(state, several, axis=0), shown)
+            q_values = tf.reshape(q_values, [-1, several])
+        if timestep.blocked is not None:  # where fewer than `several` are left
+            q_values = selection.available(
+                q_values, tf.gather(timestep.blocked, items, batch_dims=1)
+            )
+        return tf.gather(items, tf.argmax(q_values, axis=1), batch_dims=1)[:, None]
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
-        """Keeps the stretch, and what is made up from it."""
-        steps = self._steps(stretch)
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
+        """Keeps the rollout, and what is made up from it."""
+        steps = self._steps(rollout)
         self.replay.add(steps)
         if self.augmentation is not None:
             self.augmentation.make(steps, progress, self._seed())
 
-    def anneal(self, progress: tf.Tensor) -> None:
+    def set_learning_rate(self, progress: tf.Tensor) -> None:
         """Of the agent's parts; the network that learns the graph keeps its own."""
         config = self.config
         rate = schedule.annealed(config.learning_rate, config.final_rate, progress)
@@ -424,7 +428,7 @@ class ImrlMethod(tf.Module):
         return drawn._replace(
             state=self._seen(drawn.state),
             action=(
-                drawn.action if self._showing else drawn.action[..., : self.face.action_size]
+                drawn.action if self._showing else drawn.action[..., : self.adapter.action_size]
             ),
             next_state=self._seen(drawn.next_state),
         )
@@ -432,40 +436,40 @@ class ImrlMethod(tf.Module):
     def _seen(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks see of observations [N, B, O]."""
         flat = tf.reshape(observation, [-1, observation.shape[-1]])
-        seen = self.face.sees(flat)
+        seen = self.adapter.encode(flat)
         return tf.reshape(seen, [*tf.unstack(tf.shape(observation)[:-1]), seen.shape[-1]])
 
-    def _steps(self, stretch: Stretch) -> Steps:
-        """A stretch as rows of the replay, [T * B, ...]."""
+    def _steps(self, rollout: Rollout) -> Steps:
+        """A rollout as rows of the replay, [T * B, ...]."""
 
         def flat(column: tf.Tensor) -> tf.Tensor:
             return tf.reshape(column, [-1, *column.shape[2:]])
 
-        candidates = None if stretch.candidates is None else flat(stretch.candidates)
+        candidates = None if rollout.candidates is None else flat(rollout.candidates)
         if self._showing:
             action = self._showing.row(
-                flat(stretch.note),
-                flat(stretch.action),
+                flat(rollout.info),
+                flat(rollout.action),
                 candidates,
-                flat(stretch.observation),
+                flat(rollout.observation),
             )
         else:
-            shown = self.face.shown(flat(stretch.action), candidates)
-            action = tf.concat([flat(stretch.note), shown], axis=1)
-        done = flat(stretch.done)
+            shown = self.adapter.slate_features(flat(rollout.action), candidates)
+            action = tf.concat([flat(rollout.info), shown], axis=1)
+        done = flat(rollout.done)
         return Steps(
-            state=flat(stretch.observation),
+            state=flat(rollout.observation),
             action=action,
-            reward=flat(stretch.reward),
-            next_state=flat(stretch.next_observation),
+            reward=flat(rollout.reward),
+            next_state=flat(rollout.next_observation),
             discount=1.0 - tf.cast(done, tf.float32),
-            user=flat(stretch.user),
+            user=flat(rollout.user),
             own_next=~done,
             synthetic=tf.zeros_like(done),
         )
 
-    def _note(self, weights: tf.Tensor) -> tf.Tensor:
-        return weights if self.note_size else weights[:, :0]
+    def _info(self, weights: tf.Tensor) -> tf.Tensor:
+        return weights if self.info_size else weights[:, :0]
 
     def _seed(self) -> tf.Tensor:
         return tf.cast(self._generator.make_seeds(1)[:, 0], tf.int32)

@@ -110,13 +110,15 @@ class Showing:
           observation: float32 [B, O], as the environment gives it.
         """
         if self._catalogue is not None:
-            parts = [weights, action_adapter.shown(action, self._catalogue)]
+            parts = [weights, action_adapter.slate_features(action, self._catalogue)]
             if self._before is not None:
                 parts.append(tf.gather(observation, self._before, axis=1))
             return tf.concat(parts, axis=1)
         assert candidates is not None
         offered = tf.reshape(candidates, [-1, self._items * self._width])
-        return tf.concat([weights, action_adapter.shown(action, candidates), offered], axis=1)
+        return tf.concat(
+            [weights, action_adapter.slate_features(action, candidates), offered], axis=1
+        )
 
     def split(self, row: tf.Tensor) -> Parts:
         """The parts of rows float32 [B, row_size]."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         open_data,
         read_log,
     )
-    from tfrec.evaluation import controls
+    from tfrec.environments import controls
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ __all__ = [
 
 keras_version.require_keras_2()  # before any module imports TensorFlow
 
-_MODULES = {"baselines": "tfrec.baselines", "controls": "tfrec.evaluation.controls"}
+_MODULES = {"baselines": "tfrec.baselines", "controls": "tfrec.environments.controls"}
 
 
 def __getattr__(name: str) -> Any:

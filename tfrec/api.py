@@ -18,8 +18,8 @@ from tfrec.methods.recommender import Recommender, load
 
 if TYPE_CHECKING:
     from tfrec.data.storage import PreparedData
+    from tfrec.environments.controls import Control
     from tfrec.environments.worlds import SimulatedUsers
-    from tfrec.evaluation.controls import Control
     from tfrec.evaluation.evaluating import EvaluationResult
 
 __all__ = [
@@ -259,7 +259,8 @@ def evaluate(
       >>> print(result)
     """
     from tfrec.data import identity
-    from tfrec.evaluation import controls, evaluating
+    from tfrec.environments import controls
+    from tfrec.evaluation import evaluating
 
     data = users.data if data is None else data
     identity.check(dataclasses.replace(users.data.origin, path=users.name), data.origin)

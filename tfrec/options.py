@@ -276,3 +276,31 @@ class _Absent:
 
 
 _ABSENT = _Absent()
+
+
+def with_defaults(config_class: type[Config], defaults: Mapping[str, Any]) -> type[Config]:
+    """The same dataclass with other defaults.
+
+    Args:
+      config_class: a frozen dataclass.
+      defaults: field -> its default.
+
+    Raises:
+      KeyError: if the class has no such field; names it.
+    """
+    hints = typing.get_type_hints(config_class)
+    fields = [
+        (
+            field.name,
+            hints[field.name],
+            dataclasses.field(default=defaults[field.name], metadata=field.metadata),
+        )
+        for field in dataclasses.fields(config_class)  # type: ignore[arg-type]
+        if field.name in defaults
+    ]
+    absent = set(defaults) - {name for name, *_ in fields}
+    if absent:
+        raise KeyError(f"{config_class.__name__} has no {', '.join(sorted(absent))}")
+    return dataclasses.make_dataclass(
+        config_class.__name__, fields, bases=(config_class,), frozen=True
+    )

@@ -114,6 +114,26 @@ def _try_folder(directory: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
+def replacing_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A file beside `path` to write to, which takes its place when the block ends well.
+
+    Raises:
+      UserError: if the file cannot be written; one that is there stays as it is.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    with writing(path):
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # what hindered the writing is the error
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def replacing_folder(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
     """A hidden folder beside `directory`, which takes its place when the block ends well.
 

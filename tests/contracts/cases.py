@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from launch import live, methods
+import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
+import tfrec.baselines  # noqa: F401  registers the baselines
 from tests.tfrec.baselines import click_log
 from tfrec import types
+from tfrec.environments import registry as environments
 from tfrec.environments import session, users
-from tfrec.methods import online_learner
+from tfrec.methods import online_learner, online_run, presets, registry
 from tfrec.training import checkpoint
 from tfrec.training import run as runs
 
@@ -36,9 +39,19 @@ _LIVE_SIZES = {
     "update_factor": 1, "horizon": 4, "threshold_start": 1e-3, "threshold_max": 1e-3,
 }  # fmt: skip
 _PLAY = online_learner.OnlineConfig(
-    sessions=6, stretch=8, updates=3, warm_up=40, total_units=8, test_every=8, test_sessions=4
+    sessions=6,
+    rollout_steps=8,
+    updates=3,
+    warm_up=40,
+    total_units=8,
+    test_every=8,
+    test_sessions=4,
 )
-_AT = live.SimulatorConfig(candidates=5, slate=2, products=8, flips=2)
+_FORMS = {
+    "recsim": {"candidates": 5, "slate": 2},
+    "recogym": {"products": 8, "flips": 2},
+    "virtualtb": {},
+}
 
 
 class Case(NamedTuple):
@@ -60,7 +73,7 @@ class Case(NamedTuple):
 
     @property
     def live(self) -> bool:
-        return self.place in live.SIMULATORS
+        return self.place in environments.ENVIRONMENTS
 
 
 def _small(config_class: type[Any], sizes: Mapping[str, Any], changes: Any) -> Any:
@@ -96,16 +109,16 @@ class RepeatingWorld(click_log.ParityWorld):
 
 
 def catalogue(name: str, place: str, repeats: bool = False, **changes: Any) -> Case:
-    """A method of `launch.methods`, in a world or from a log alone."""
-    method = methods.get(name)
+    """A method that learns from a log, alone or with a world."""
+    method = registry.get(name)
     config = _small(method.config, _CATALOGUE_SIZES, changes)
 
-    def build(seed: int) -> methods.Learner:
+    def build(seed: int) -> registry.Learner:
         world = None
         if place == "world":
             world = RepeatingWorld() if repeats else click_log.ParityWorld()
         sessions = log(repeats)
-        vectors = methods.item_vectors(config, sessions, SPEC)
+        vectors = registry.item_vectors(config, sessions, SPEC)
         return runs.seeded(
             seed, lambda: method.make(config, SPEC, sessions, world, vectors, seed)
         )
@@ -114,12 +127,14 @@ def catalogue(name: str, place: str, repeats: bool = False, **changes: Any) -> C
 
 
 def live_case(name: str, place: str, variant: str = "", **changes: Any) -> Case:
-    """A method of `launch.live` in one of its simulators."""
-    config = live.fitting(_small(live.config_class(name, place), _LIVE_SIZES, changes), _PLAY)
+    """A method that learns step by step, in an environment."""
+    sizes = _small(presets.config_class(name, place), _LIVE_SIZES, changes)
+    config = online_run.fitting(sizes, _PLAY)
+    maker = registry.get(name, place).online.maker
 
     def build(seed: int) -> online_learner.OnlineLearner:
         simulator = simulator_of(place)
-        method = runs.seeded(seed, lambda: live.make(name, config, simulator, seed))
+        method = runs.seeded(seed, lambda: maker(config, simulator, seed))
         return online_learner.OnlineLearner(_PLAY, simulator, method, seed)
 
     return Case("-".join(filter(None, (name, place, variant))), name, place, build, config)
@@ -127,15 +142,13 @@ def live_case(name: str, place: str, variant: str = "", **changes: Any) -> Case:
 
 def simulator_of(place: str) -> Any:
     """A small simulator; skips the test where VirtualTB's weights are not available."""
-    at = _AT
     if place == "users":
         vectors = np.random.default_rng(9).normal(size=[SPEC.num_items + 1, 4])
         vectors[0] = 0.0
         starts = session.starts_of(log())
         return users.UserEnvironment(click_log.ParityWorld(), starts, vectors)
-    if place == "virtualtb":
-        at = dataclasses.replace(at, virtualtb_path=str(_virtualtb()))
-    return live.simulator(place, at)
+    files = {"virtualtb_path": str(_virtualtb())} if place == "virtualtb" else {}
+    return environments.make(place, environments.get(place).config(**_FORMS[place], **files))
 
 
 def _virtualtb() -> pathlib.Path:

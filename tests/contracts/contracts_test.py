@@ -14,7 +14,6 @@ Dyna-Q is outside of 7: the paper fixes its share of simulated steps, (K - 1) / 
 
 import ast
 import gc
-import itertools
 import pathlib
 import re
 
@@ -23,13 +22,16 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from launch import figures, live, methods
 from tests.contracts import cases
 from tfgoalrec import acting
 from tfimrl import agent as imrl_agent
 from tfimrl import causal_graph, imrl_method
+from tfimrl import method as imrl_names
 from tfrec import types
-from tfrec.environments import playing, session
+from tfrec.environments import contract, session
+from tfrec.environments import registry as environments
+from tfrec.errors import UserError
+from tfrec.methods import registry
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import checkpoint, finite, loop
 from tfrec.training import run as runs
@@ -37,8 +39,8 @@ from tfrec.training import run as runs
 UNITS = 2  # before the checkpoint, and as many after it
 SEED, OTHER_SEED = 3, 4
 
-# Methods that recommend items have no form for VirtualTB's continuous action, and say so.
-REFUSED = [(name, "virtualtb") for name in ("goalrec", "slateq", "deers", "tpgr")]
+# Methods that recommend items have no form for VirtualTB's continuous action.
+NEED_ITEMS = ("goalrec", "slateq", "deers", "tpgr")
 # One of each family: its code for updates, replay and seeds is the others' as well.
 OFTEN = ("goalrec", "rainbow", "imrl", "slateq", "reinforce")
 # Configurations of IMRL that no registered method has, with parts of their own.
@@ -58,7 +60,7 @@ STILL = {
 BESIDE_UPDATES = (
     "generator",  # every draw
     "replay",  # rows are added by play; a prioritized draw counts itself
-    "stretch",  # the last rollout of methods that learn on policy
+    "rollout",  # the last rollout of methods that learn on policy
     "simulated",  # Dyna-Q's planned steps, added while the batch is drawn
     "drawn", "order",  # the place in a shuffled pass over the replay
     "learning_rate",  # set by the schedule at the start of a unit
@@ -71,15 +73,16 @@ BESIDE_UPDATES = (
 
 
 def _cases():
-    for name in methods.METHODS:
+    for name in registry.names(registry.LOG):
         # Only GoalRec-off learns from the log alone by nature; others in their play.
-        place = "world" if methods.get(name).plays else "log"
+        place = "world" if registry.get(name).plays else "log"
         case = cases.catalogue(name, place)
         yield case if name in OFTEN else _exhaustive(case)
     # The controls of augmentation are among the variants.
-    names = [name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS]
-    for place, name in itertools.product(live.SIMULATORS, names):
-        if (name, place) not in REFUSED:
+    for place in environments.ENVIRONMENTS:
+        for name in registry.names(place):
+            if name in imrl_names.AUGMENTATION_CONTROLS:
+                continue
             # At this size a learned graph of users finds next to nothing to exchange.
             told = place == "users" and name in ("imrl", "imrl_e", "imrl_kl")
             changes = {"augmentation": "heuristic"} if told else {}
@@ -237,7 +240,7 @@ def test_the_causal_graph_s_batch_is_left_too(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("place", ["world", "log"])
-@pytest.mark.parametrize("name", _often(methods.METHODS))
+@pytest.mark.parametrize("name", _often(registry.names(registry.LOG)))
 def test_items_that_may_not_repeat_do_not(name, place):
     learner = cases.catalogue(name, place).build(SEED)
     log = cases.log()
@@ -249,16 +252,20 @@ def test_items_that_may_not_repeat_do_not(name, place):
     rng = np.random.default_rng(1)
     blocked = rng.random((40, cases.SPEC.num_candidates)) < 0.9
     blocked[:, 2] = False
-    turn = session.Turn(observation, tf.constant(blocked), None, tf.constant([1, 2]))
+    timestep = session.SessionTimestep(
+        observation, tf.constant(blocked), None, tf.constant([1, 2])
+    )
     for policy in _policies(learner):
-        item = policy(turn).numpy()
+        item = policy(timestep).numpy()
         assert not blocked[np.arange(40), item - 1].any()
         assert len(set(item)) > 1
 
 
 @pytest.mark.parametrize(
     "name",
-    _often(name for name in live.METHODS if name not in figures.AUGMENTATION_CONTROLS),
+    _often(
+        name for name in registry.names("users") if name not in imrl_names.AUGMENTATION_CONTROLS
+    ),
 )
 def test_live_methods_show_no_item_of_the_session_again(name):
     """In acting and exploring: most items of 40 users are blocked, others for each."""
@@ -268,9 +275,9 @@ def test_live_methods_show_no_item_of_the_session_again(name):
     rng = np.random.default_rng(1)
     blocked = rng.random((40, cases.SPEC.num_candidates)) < 0.9
     blocked[:, 2] = False
-    turn = playing.turn_of(simulator, state, tf.constant([3, 4]))
-    turn = turn._replace(blocked=tf.constant(blocked))
-    for action in (method.explore(turn).action, method.greedy(turn)):
+    timestep = contract.timestep_of(simulator, state, tf.constant([3, 4]))
+    timestep = timestep._replace(blocked=tf.constant(blocked))
+    for action in (method.explore(timestep).action, method.greedy(timestep)):
         item = action.numpy()[:, 0]
         assert not blocked[np.arange(40), item].any()
         assert len(set(item)) > 1
@@ -304,7 +311,7 @@ def test_what_is_bootstrapped_from_may_be_shown(name, place, repeats):
 def test_every_method_that_bootstraps_is_among_them():
     found = {
         name
-        for name in methods.METHODS
+        for name in registry.names(registry.LOG)
         if isinstance(cases.catalogue(name, "log").build(SEED).replay, TransitionReplay)
     }
     assert found == set(BOOTSTRAPPING)
@@ -316,8 +323,8 @@ def test_the_items_of_a_slate_differ(story):
     story.back_to("middle")
     simulator, method = cases.simulator_of(story.case.place), story.learner.method
     state = simulator.reset(200, tf.constant([1, 2]))
-    turn = playing.turn_of(simulator, state, tf.constant([3, 4]))
-    for slate in (method.explore(turn).action, method.greedy(turn)):
+    timestep = contract.timestep_of(simulator, state, tf.constant([3, 4]))
+    for slate in (method.explore(timestep).action, method.greedy(timestep)):
         assert slate.shape == (200, simulator.slate_size)
         assert (np.diff(np.sort(slate, axis=1), axis=1) > 0).all()
 
@@ -338,10 +345,14 @@ def test_at_most_half_of_each_batch_is_synthetic(story):
         assert shares.mean() > 0.4
 
 
-@pytest.mark.parametrize(("name", "place"), REFUSED)
-def test_a_method_without_a_continuous_form_says_so(name, place):
+@pytest.mark.parametrize("name", NEED_ITEMS)
+def test_a_method_without_a_continuous_form_says_so(name):
+    with pytest.raises(UserError, match=f"--environment=virtualtb: {name} learns in "):
+        registry.get(name, "virtualtb")
+    plain = registry.get(name).online
+    simulator = cases.simulator_of("virtualtb")
     with pytest.raises(ValueError, match="recommends items; .* asks for a continuous action"):
-        cases.live_case(name, place).build(SEED)
+        plain.maker(plain.config(), simulator, SEED)
 
 
 def test_learners_are_built_seeded():
@@ -350,8 +361,8 @@ def test_learners_are_built_seeded():
     builds = 0
     root = pathlib.Path(__file__).parents[2]
     for path in [
-        *sorted((root / "launch").glob("*.py")),
-        root / "tfrec/methods/recommender.py",
+        *sorted((root / "launch").rglob("*.py")),
+        *sorted((root / "tfrec/methods").glob("*.py")),
     ]:
         tree = ast.parse(path.read_text())
         assert not [n for n in ast.walk(tree) if _called(n) in ("set_random_seed", "set_seed")]
@@ -366,10 +377,10 @@ def test_learners_are_built_seeded():
         bare = [n for n in ast.walk(tree) if _called(n) in makers and n not in seeded]
         if trains:
             builds += len(seeded)
-            # `_learner` of experiments, called seeded, makes one itself.
-            allowed = 1 if path.stem == "experiments" else 0
+            # `_learner` of tables, called seeded, makes one itself; so does `make` of runs.
+            allowed = 1 if path.stem in ("tables", "online_run") else 0
             assert len(bare) <= allowed, f"{path.name}: line {[n.lineno for n in bare]}"
-    assert builds >= 3  # recommender, curves, experiments
+    assert builds >= 3  # recommender, online_run, tables
 
 
 def test_seeds_are_set_before_anything_is_built():
@@ -471,13 +482,13 @@ def test_the_table_of_pairs_is_what_the_registries_allow():
     rows = [line.split("|")[1:-1] for line in path.read_text().splitlines() if "|" in line]
     header, _, *table = [[cell.strip() for cell in row] for row in rows]
     places = ["users", *header[3:]]
-    assert places == ["users", *live.PUBLIC]
+    assert places == ["users", *(p for p in environments.ENVIRONMENTS if p != "users")]
     expected = {}
-    for name in {*methods.METHODS, *live.METHODS} - set(figures.AUGMENTATION_CONTROLS):
-        log = "yes" if name in methods.METHODS else ""
-        cells = {"users": "yes"}
-        for place in live.PUBLIC:
-            known = "no" if (name, place) in REFUSED else "yes"
-            cells[place] = known if name in live.METHODS else ""
+    for name in set(registry.names()) - set(imrl_names.AUGMENTATION_CONTROLS):
+        where = registry.get(name).environments
+        log = "yes" if registry.LOG in where else ""
+        none = "no" if name in NEED_ITEMS else ""
+        cells = {place: "yes" if place in where else none for place in places}
+        cells["users"] = "yes"  # those that learn from a log play with users in rounds
         expected[name] = [log, *(cells[place] for place in places)]
     assert {row[0]: row[1:] for row in table} == expected

@@ -57,7 +57,7 @@ def test_fewer_rounds_are_those_of_the_option(agent, data, users):
 def test_a_baseline_is_the_scripts(data, users, embedded_data, tmp_path):
     arguments = [f"--{name}={value}" for name, value in WIDE_AND_DEEP.items()]
     assert flags.call(
-        "launch.train_baseline",
+        "launch.train",
         ("--method=wide_and_deep", f"--data={embedded_data}", "--world=truth", "--seed=3",
          f"--out={tmp_path}", *arguments),
     ) == 0  # fmt: skip

@@ -38,8 +38,8 @@ def test_the_version_is_printed(monkeypatch, capsys):
     [
         (("prepair-data",), "tfrec prepair-data: no such command; did you mean prepare-data?"),
         (
-            ("train_goalrec",),
-            "tfrec train_goalrec: no such command; did you mean train-goalrec?",
+            ("fit_simulator",),
+            "tfrec fit_simulator: no such command; did you mean fit-simulator?",
         ),
         (("xyzzy", "--out=runs"), "tfrec xyzzy: no such command; tfrec --help lists all"),
         (("flags",), "tfrec flags: no such command; tfrec --help lists all"),

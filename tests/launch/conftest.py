@@ -40,7 +40,7 @@ def goalrec(embedded_data, tmp_path_factory):
         f"--data={embedded_data}", "--world=truth", *NARROW, "--log_rounds=2",
         "--play_rounds=2", "--save_every=1",
     )  # fmt: skip
-    assert flags.call("launch.train_goalrec", (*arguments, f"--out={run}")) == 0
+    assert flags.call("launch.train", ("--method=goalrec", *arguments, f"--out={run}")) == 0
     return Trained(embedded_data, run, arguments)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from launch import figure_report, figures, flags, live
+from launch import flags
+from launch.experiments import figure_report, figures
 
 SMOKE = figures.SCALES["smoke"]
 
@@ -23,24 +24,24 @@ def test_figure_2_has_every_method_in_every_simulator():
     assert len(cells) == len(set(cells))
     # 11 methods, of which 3 need items, and the controls, once.
     assert len(cells) == 2 * (11 + 11 + 8) + 3
-    assert not [c for c in cells if c.simulator == "virtualtb" and c.method == "slateq"]
+    assert not [c for c in cells if c.environment == "virtualtb" and c.method == "slateq"]
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
 
 
 def test_figure_3_is_the_ablations_in_virtual_taobao():
     cells = figures.plan(wanted(figures=(3,)))
-    assert {cell.simulator for cell in cells} == {"virtualtb"}
+    assert {cell.environment for cell in cells} == {"virtualtb"}
     assert [c.method for c in cells] == [
         "controls", "imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea",
         "imrl_e_copies", "imrl_e_one", "imrl_e_learned",
     ]  # fmt: skip
-    everywhere = figures.plan(wanted(figures=(2, 3), simulators=live.PUBLIC))
+    everywhere = figures.plan(wanted(figures=(2, 3), environments=figures.PUBLIC))
     # IMRL and IMRL without either are in both figures, and run once.
     assert len(everywhere) == 11 + 11 + 8 + 3 * 6 + 3
 
 
 def test_only_some():
-    cells = figures.plan(wanted(simulators=("recsim",), methods=("imrl", "td3"), seeds=1))
+    cells = figures.plan(wanted(environments=("recsim",), methods=("imrl", "td3"), seeds=1))
     assert [c.method for c in cells] == ["controls", "imrl", "td3"]
 
 
@@ -52,11 +53,11 @@ def test_methods_share_a_process_at_the_smoke_scale_alone():
 
 def test_every_scale_fits_every_simulator():
     for scale in figures.SCALES.values():
-        for simulator in live.PUBLIC:
+        for simulator in figures.PUBLIC:
             for method in figures.ABLATIONS:
                 task = figures.task(figures.Cell(simulator, method, 0), scale, "somewhere")
                 assert task.sizes.total_units % task.sizes.test_every == 0
-                learns = task.sizes.total_units * task.sizes.sessions * task.sizes.stretch
+                learns = task.sizes.total_units * task.sizes.sessions * task.sizes.rollout
                 assert learns > 2 * task.sizes.warm_up
     numbers = figures.task(figures.Cell("recsim", "imrl_ea", 0), SMOKE, "").numbers
     assert (numbers.exploration, numbers.augmentation) == ("entropy", "none")
@@ -72,7 +73,7 @@ def test_steps_to_a_share_of_the_way():
 def finished(tmp_path_factory):
     """Two seeds of one baseline and the controls, in RecSim."""
     out = tmp_path_factory.mktemp("figures")
-    arguments = ("--figure=2", "--scale=smoke", "--simulators=recsim", f"--out={out}")
+    arguments = ("--figure=2", "--scale=smoke", "--environments=recsim", f"--out={out}")
     only = ("--methods=imrl_ea", "--seeds=2", "--jobs=1")
     assert flags.call("launch.reproduce", (*arguments, *only)) == 0
     return out, arguments, only
@@ -89,7 +90,7 @@ def test_what_a_figure_leaves(finished):
     for metric in ("ctr", "reward"):
         assert (out / f"figure2_recsim_{metric}.png").stat().st_size > 10_000
     frame = pl.read_csv(out / "figure2.csv")
-    assert frame.columns[:6] == ["simulator", "method", "seed", "test", "sessions", "steps"]
+    assert frame.columns[:6] == ["environment", "method", "seed", "test", "sessions", "steps"]
     assert frame["seed"].to_list() == [0] * 4 + [1] * 4
     assert frame["steps"].to_list() == 2 * [768, 1536, 2304, 3072]
     assert frame["sessions"].max() > 0, "a curve needs a width"
@@ -126,7 +127,7 @@ def test_virtual_taobao_is_skipped_aloud(tmp_path, capfd):
     ("arguments", "message"),
     [
         (("--figure=4",), "--figure=4: figure is (4,); expected elements of 2 to 3"),
-        (("--figure=2", "--simulators=recsym"), "--simulators=recsym: expected some of"),
+        (("--figure=2", "--environments=recsym"), "--environments=recsym: expected some of"),
         (("--figure=2", "--methods=imrls"), "no method 'imrls'"),
     ],
 )

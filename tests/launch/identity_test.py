@@ -10,7 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from launch import experiments, figures, flags, methods
+import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
+import tfrec.baselines  # noqa: F401  registers the baselines
+from launch import flags
+from launch.experiments import figures, tables
 from tests.tfrec.environments.ports import torch_files
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
@@ -19,6 +23,7 @@ from tfrec.environments import worlds
 from tfrec.environments.fitted import user_model, variants
 from tfrec.environments.ports import virtualtb
 from tfrec.errors import UserError
+from tfrec.methods import registry
 from tfrec.serving import export, files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -66,20 +71,20 @@ def prepare_table(folder, name, *arguments):
 REFUSED = {
     "a world on other data": [
         ("launch.evaluate", "--data={tuesday}", "--world={world}"),
-        ("launch.train_goalrec", "--data={tuesday}", "--world={world}"),
-        ("launch.train_baseline", "--method=dien", "--data={tuesday}", "--world={world}"),
+        ("launch.train", "--method=goalrec", "--data={tuesday}", "--world={world}"),
+        ("launch.train", "--method=dien", "--data={tuesday}", "--world={world}"),
         ("launch.tune", "--method=dien", "--data={tuesday}", "--world={world}"),
         ("launch.check_leak", "--data={tuesday}", "--world={world}"),
         (
-            "launch.train_imrl",
-            "--simulator=users",
+            "launch.train",
+            "--environment=users",
             "--method=td3",
             "--data={tuesday}",
             "--world={world}",
         ),
         (
-            "launch.tune_live",
-            "--simulator=users",
+            "launch.tune",
+            "--environment=users",
             "--method=td3",
             "--data={tuesday}",
             "--world={world}",
@@ -99,7 +104,6 @@ REFUSED = {
 # Scripts whose two artefacts are compared by a test of their own below, or in the file named.
 ELSEWHERE = {
     "serve": "serve_ui_test.py",  # raw ids
-    "live": "identity_test.py",  # the flags of train_imrl and tune_live
 }
 
 
@@ -142,12 +146,12 @@ def test_a_baseline_of_other_data_is_refused_beside_an_agent_that_fits(
     goalrec, tuesday, tmp_path, capsys
 ):
     data, folder = storage.PreparedData.open(tuesday), tmp_path / "baseline"
-    method = methods.get("wide_and_deep")
+    method = registry.get("wide_and_deep")
     config = method.config(
         embedding=4, hidden=8, batch=16, replay_sessions=64, sessions_per_round=64
     )
     log = data.episodes("train")
-    vectors = methods.item_vectors(config, log, data.spec)
+    vectors = registry.item_vectors(config, log, data.spec)
     learner = method.make(config, data.spec, log, None, vectors, 0)
     about = worlds.about(data, worlds.inputs(data))
     method.trained(config, data.spec, learner, data.vocabulary, about).save(folder)
@@ -170,7 +174,12 @@ def test_an_agent_that_may_have_seen_the_test_users_is_refused(narrow, tmp_path,
     save_world(tuesday, tmp_path / "world")
     run = tmp_path / "run"
     size = (*narrow, "--log_rounds=1")
-    assert flags.call("launch.train_goalrec", [f"--data={monday}", f"--out={run}", *size]) == 0
+    assert (
+        flags.call(
+            "launch.train", ["--method=goalrec", f"--data={monday}", f"--out={run}", *size]
+        )
+        == 0
+    )
     judged = [f"--world={tmp_path / 'world'}", f"--agents=g={run / 'agent_off'}"]
     judged += [f"--out={tmp_path / 'out'}", "--sessions_per_user=1"]
     capsys.readouterr()
@@ -255,7 +264,7 @@ def test_an_agent_with_another_vocabulary_beside_it_is_damaged(goalrec, tuesday,
     shutil.copytree(goalrec.run / "agent", folder)
     shutil.copy(tuesday / "vocabulary_items.parquet", folder)
     with pytest.raises(UserError, match="agent.json: damaged: the fingerprint of its ids"):
-        methods.load(folder)
+        registry.load(folder)
 
 
 def test_an_agent_of_an_earlier_version_is_known_by_its_vocabulary(goalrec, tuesday, tmp_path):
@@ -264,7 +273,7 @@ def test_an_agent_of_an_earlier_version_is_known_by_its_vocabulary(goalrec, tues
     about = json.loads((folder / "agent.json").read_text())
     del about["ids"], about["weights"], about["about"]["split"]
     (folder / "agent.json").write_text(json.dumps(about))
-    agent = methods.load(folder)
+    agent = registry.load(folder)
     data, other = (storage.PreparedData.open(x) for x in (goalrec.data, tuesday))
     identity.check(agent.origin(folder), data.origin, same_split=True)
     with pytest.raises(UserError, match="item ids differ"):
@@ -272,7 +281,7 @@ def test_an_agent_of_an_earlier_version_is_known_by_its_vocabulary(goalrec, tues
     del about["about"]["data"]
     (folder / "agent.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match="does not record how its log was split"):
-        identity.check(methods.load(folder).origin(folder), data.origin, same_split=True)
+        identity.check(registry.load(folder).origin(folder), data.origin, same_split=True)
 
 
 # Runs and studies that go on.
@@ -288,7 +297,7 @@ def run(embedded_data, narrow, tmp_path):
     def train(data="data", world="world", out="run"):
         folders = {"data": data, "world": world, "out": out}
         places = [f"--{name}={os.path.join(tmp_path, x)}" for name, x in folders.items()]
-        return flags.call("launch.train_goalrec", [*places, *size])
+        return flags.call("launch.train", ["--method=goalrec", *places, *size])
 
     assert train() == 0
     return train
@@ -382,7 +391,7 @@ def test_worlds_have_fingerprints_of_what_they_answer(embedded_data, world):
 
 # Cells of tables and figures.
 
-SMOKE = experiments.SCALES["smoke"]
+SMOKE = tables.SCALES["smoke"]
 
 
 @pytest.fixture
@@ -390,20 +399,20 @@ def cells(embedded_data, tmp_path):
     """A folder of cells: one control on the embedded log, done."""
     (tmp_path / "embedded").mkdir()
     shutil.copytree(embedded_data, tmp_path / "embedded" / "data")
-    made_with = experiments.check_prepared(tmp_path / "empty", "embedded", "", SMOKE)
+    made_with = tables.check_prepared(tmp_path / "empty", "embedded", "", SMOKE)
     (tmp_path / "embedded" / "prepared.json").write_text(json.dumps(made_with))
-    cell = experiments.Cell("embedded", "vanilla", "random", 0)
-    experiments.run(tmp_path, cell, SMOKE)
+    cell = tables.Cell("embedded", "vanilla", "random", 0)
+    tables.run(tmp_path, cell, SMOKE)
     return tmp_path, cell
 
 
 def test_a_cell_of_other_data_is_refused(cells, tuesday, capsys):
     out, cell = cells
-    experiments.check_done(out, [cell], SMOKE)
-    experiments.run(out, cell, SMOKE)  # it is kept
+    tables.check_done(out, [cell], SMOKE)
+    tables.run(out, cell, SMOKE)  # it is kept
     command = ["--table=1", "--scale=smoke", "--methods=goalrec_off", f"--out={out}"]
     shutil.rmtree(out / "embedded" / "data")
-    experiments.check_done(out, [cell], SMOKE)  # nothing there to compare it with
+    tables.check_done(out, [cell], SMOKE)  # nothing there to compare it with
     shutil.copytree(tuesday, out / "embedded" / "data")
     before = cell.result(out).read_bytes()
     for extra in ([], ["--report_only"]):
@@ -413,43 +422,43 @@ def test_a_cell_of_other_data_is_refused(cells, tuesday, capsys):
         assert "data: was" in said and "it was replaced since" in said
     assert cell.result(out).read_bytes() == before
     with pytest.raises(UserError, match="was made with other inputs"):
-        experiments.run(out, cell, SMOKE)
+        tables.run(out, cell, SMOKE)
 
 
 def test_a_cell_of_another_scale_or_of_an_earlier_version_is_refused(cells):
     out, cell = cells
     with pytest.raises(UserError, match="scale.updates_per_round: was 5, is now 50"):
-        experiments.check_done(out, [cell], experiments.SCALES["sample"])
+        tables.check_done(out, [cell], tables.SCALES["sample"])
     document = json.loads(cell.result(out).read_text())
     del document["inputs"]
     cell.result(out).write_text(json.dumps(document))
     with pytest.raises(UserError, match="fingerprints were not recorded"):
-        experiments.check_done(out, [cell], SMOKE)
+        tables.check_done(out, [cell], SMOKE)
 
 
 def test_what_tuning_chose_on_other_data_is_refused(cells, tuesday):
     out, cell = cells
-    inputs = experiments.setting(out, "embedded", "vanilla", SMOKE).inputs
+    inputs = tables.setting(out, "embedded", "vanilla", SMOKE).inputs
     folder = out / "embedded" / "tuning" / "td3"
     folder.mkdir(parents=True)
     best = {"overrides": {"batch": 8}, "inputs": identity.recorded(inputs)}
     (folder / "best.json").write_text(json.dumps(best))
-    assert experiments.chosen(out, "embedded", "td3", inputs) == {"batch": 8}
+    assert tables.chosen(out, "embedded", "td3", inputs) == {"batch": 8}
     shutil.rmtree(out / "embedded" / "data")
     shutil.copytree(tuesday, out / "embedded" / "data")
     with pytest.raises(UserError, match="best.json was tuned with other inputs:\n  data: was"):
-        experiments.check_done(out, [cell._replace(method="td3")], SMOKE)
+        tables.check_done(out, [cell._replace(method="td3")], SMOKE)
 
 
 def test_a_log_that_was_replaced_is_refused(tmp_path, capsys):
     log, out = tmp_path / "ml" / "ratings.csv", tmp_path / "out"
     log.parent.mkdir()
     log.write_text("userId,movieId,rating,timestamp\n1,1,4.0,1\n")
-    made_with = experiments.check_prepared(out, "movielens", str(log), SMOKE)
+    made_with = tables.check_prepared(out, "movielens", str(log), SMOKE)
     (out / "movielens").mkdir(parents=True)
     (out / "movielens" / "prepared.json").write_text(json.dumps(made_with))
     # Content and not spelling: the folder, or the file.
-    experiments.check_prepared(out, "movielens", f"{log.parent}/", SMOKE)
+    tables.check_prepared(out, "movielens", f"{log.parent}/", SMOKE)
     log.write_text("userId,movieId,rating,timestamp\n1,2,4.0,1\n")
     command = ["--table=1", "--scale=smoke", f"--movielens={log}", f"--out={out}"]
     assert flags.call("launch.reproduce", command) == 2
@@ -457,12 +466,12 @@ def test_a_log_that_was_replaced_is_refused(tmp_path, capsys):
     assert f"{out / 'movielens'} was prepared from another log" in said
     assert "log.ratings.csv: was" in said
     with pytest.raises(UserError, match="--max_users=200.*--max_users=0"):
-        experiments.check_prepared(out, "movielens", str(log), experiments.SCALES["sample"])
+        tables.check_prepared(out, "movielens", str(log), tables.SCALES["sample"])
     (out / "movielens" / "prepared.json").unlink()
     (out / "movielens" / "data").mkdir()
     (out / "movielens" / "data" / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="prepared.json: absent"):
-        experiments.check_prepared(out, "movielens", str(log), SMOKE)
+        tables.check_prepared(out, "movielens", str(log), SMOKE)
 
 
 def test_figure_cells_of_other_weights_or_sizes_are_refused(tmp_path):
@@ -517,9 +526,9 @@ def write_weights(folder, seed):
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        ("launch.train_imrl", ("--method=imrl_ea", "--test_every=1", "--test_sessions=4")),
+        ("launch.train", ("--method=imrl_ea", "--test_every=1", "--test_sessions=4")),
         (
-            "launch.tune_live",
+            "launch.tune",
             ("--method=imrl_ea", "--trials=1", "--fields=learning_rate", "--score_sessions=4"),
         ),
     ],
@@ -527,8 +536,8 @@ def write_weights(folder, seed):
 def test_replaced_weights_of_a_simulator_are_refused(script, arguments, tmp_path, capsys):
     weights, out = write_weights(tmp_path / "weights", seed=0), tmp_path / "out"
     command = [
-        "--simulator=virtualtb", f"--out={out}", *arguments, "--hidden=4", "--batch=4",
-        "--sessions=4", "--stretch=2", "--updates=1", "--warm_up=8", "--total_units=1",
+        "--environment=virtualtb", f"--out={out}", *arguments, "--hidden=4", "--batch=4",
+        "--sessions=4", "--rollout_steps=2", "--updates=1", "--warm_up=8", "--total_units=1",
         "--final_sessions=4",
     ]  # fmt: skip
     assert flags.call(script, [*command, f"--virtualtb_path={weights}"]) == 0

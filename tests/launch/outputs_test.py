@@ -16,12 +16,9 @@ SCRIPTS = {
     "reproduce": (),
     "run_cell": (),
     "run_curve": (),
-    "train_baseline": ("--method=rainbow",),
-    "train_goalrec": (),
-    "train_imrl": ("--method=imrl", "--simulator=recsim"),
+    "train": ("--method=rainbow",),
     "train_sequential": ("--method=sasrec", "--data=log.txt"),
     "tune": ("--method=rainbow",),
-    "tune_live": ("--method=imrl", "--simulator=recsim"),
 }
 
 

@@ -28,7 +28,7 @@ NARROW = (
 )  # fmt: skip
 GOALREC = (*NARROW, "--frozen_embedding=2", "--goal_units=4", "--stream=8", "--item_vector=4")
 LIVE = (
-    "--simulator=recsim", "--batch=16", "--sessions=8", "--stretch=4", "--updates=2",
+    "--environment=recsim", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
     "--warm_up=40", "--total_units=2", "--final_sessions=8", "--hidden=8",
 )  # fmt: skip
 SCORED = ("--trials=1", "--evaluate_every=1")
@@ -41,10 +41,11 @@ COMMANDS = [
         "--max_steps=12", "--history_length=8")),
     ("launch.fit_simulator", "fit_simulator", (
         "--data={work}/data", "--out={work}/users", "--max_epochs=1", "--hidden_units=8")),
-    ("launch.train_goalrec", "train_goalrec", (
+    ("launch.train", "train goalrec", (
+        "--method=goalrec",
         "--data={work}/data", "--world={work}/users", "--out={work}/goalrec", *GOALREC,
         "--play_rounds=1")),
-    *(("launch.train_baseline", f"train_baseline {method}", (
+    *(("launch.train", f"train {method}", (
         f"--method={method}", "--data={work}/data", "--world=truth", f"--out={{work}}/{method}",
         *NARROW, *(() if method in ("dien", "wide_and_deep") else ("--play_rounds=1",))))
       for method in ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3")),
@@ -64,16 +65,16 @@ COMMANDS = [
     ("launch.run_cell", "run_cell", (
         "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
     ("launch.run_curve", "run_curve", (
-        "--out={work}/curves", "--scale=smoke", "--simulator=recsim", "--method=controls")),
+        "--out={work}/curves", "--scale=smoke", "--environment=recsim", "--method=controls")),
     ("launch.reproduce", "reproduce", (
-        "--out={work}/curves", "--figure=2", "--scale=smoke", "--simulators=recsim",
+        "--out={work}/curves", "--figure=2", "--scale=smoke", "--environments=recsim",
         "--report_only")),
-    *(("launch.train_imrl", f"train_imrl {method}", (
+    *(("launch.train", f"train {method} in RecSim", (
         f"--method={method}", f"--out={{work}}/live_{method}", *LIVE, "--test_every=2",
         "--test_sessions=8"))
       for method in ("imrl", "sac", "td3", "ddpg")),
-    ("launch.tune_live", "tune_live", (
-        "--method=sac", "--out={work}/tune_live", *LIVE, *SCORED, "--score_sessions=8",
+    ("launch.tune", "tune in RecSim", (
+        "--method=sac", "--out={work}/tune_recsim", *LIVE, *SCORED, "--score_sessions=8",
         "--fields=batch")),
 ]  # fmt: skip
 
@@ -90,7 +91,7 @@ def work(tmp_path_factory):
 
 
 # The others are exhaustive.
-OFTEN = ("prepare_data", "fit_simulator", "train_goalrec")
+OFTEN = ("prepare_data", "fit_simulator", "train goalrec")
 
 
 @pytest.mark.slow

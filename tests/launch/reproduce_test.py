@@ -12,17 +12,18 @@ import time
 import numpy as np
 import pytest
 
-from launch import experiments, flags, reproduction
-from launch.experiments import Cell
+from launch import flags
+from launch.experiments import table_report, tables
+from launch.experiments.tables import Cell
 
-SMOKE = experiments.SCALES["smoke"]
+SMOKE = tables.SCALES["smoke"]
 SETS = ("movielens", "taobao", "yoochoose")
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_the_plan_has_every_row_of_the_tables():
     scale = dataclasses.replace(SMOKE, seeds=2)
-    cells = reproduction.plan((1, 2, 3), SETS, (), scale)
+    cells = table_report.plan((1, 2, 3), SETS, (), scale)
     assert len(cells) == len(set(cells))
     learned = [
         cell
@@ -41,7 +42,7 @@ def test_the_plan_has_every_row_of_the_tables():
 
 
 def test_only_some_methods():
-    cells = reproduction.plan((2,), ("taobao",), ("td3",), SMOKE)
+    cells = table_report.plan((2,), ("taobao",), ("td3",), SMOKE)
     assert {cell.method for cell in cells} == {
         "random",
         "popularity",
@@ -52,26 +53,26 @@ def test_only_some_methods():
 
 
 def test_controls_share_a_process_and_methods_do_not():
-    cells = reproduction.plan((1,), ("taobao",), ("td3", "dien"), SMOKE)
-    full = experiments.SCALES["full"]
-    assert sorted(map(len, reproduction.together(cells, full))) == [1, 1, 4]
+    cells = table_report.plan((1,), ("taobao",), ("td3", "dien"), SMOKE)
+    full = tables.SCALES["full"]
+    assert sorted(map(len, table_report.together(cells, full))) == [1, 1, 4]
     # At the smaller scales imports would take longer than the cells, or nearly.
-    assert list(map(len, reproduction.together(cells, SMOKE))) == [6]
+    assert list(map(len, table_report.together(cells, SMOKE))) == [6]
 
 
 def test_every_method_is_tuned_with_the_same_budget():
     scale = dataclasses.replace(SMOKE, trials=3)
-    cells = reproduction.plan((1, 3), SETS, (), scale)
-    assert len(reproduction.to_tune(cells, scale)) == 3 * 7
-    assert reproduction.to_tune(cells, SMOKE) == []
-    assert "21 x 3" not in reproduction.budget(cells, scale, jobs=2)
-    assert "63 of tuning (3 settings for each method and data set)" in reproduction.budget(
+    cells = table_report.plan((1, 3), SETS, (), scale)
+    assert len(table_report.to_tune(cells, scale)) == 3 * 7
+    assert table_report.to_tune(cells, SMOKE) == []
+    assert "21 x 3" not in table_report.budget(cells, scale, jobs=2)
+    assert "63 of tuning (3 settings for each method and data set)" in table_report.budget(
         cells, scale, jobs=2
     )
 
 
 def test_the_full_scale_is_the_papers():
-    full = experiments.SCALES["full"]
+    full = tables.SCALES["full"]
     assert full.users == 100_000
     # 70,000 training users, at most 30 trajectories each.
     assert full.sessions_per_round * full.play_rounds <= 30 * 70_000
@@ -88,7 +89,7 @@ def finished(tmp_path_factory):
 def test_the_log_has_the_noise_of_the_environment(finished):
     out, _ = finished
     calm, noisy = (
-        experiments.setting(out, "embedded", environment, SMOKE)
+        tables.setting(out, "embedded", environment, SMOKE)
         for environment in ("vanilla", "high_variance")
     )
     before, after = calm.log.feedback[..., 0], noisy.log.feedback[..., 0]

@@ -1,4 +1,4 @@
-"""launch.train_baseline: any method from the log and from play, resumed, kept and judged."""
+"""launch.train: any method from the log and from play, resumed, kept and judged."""
 
 import json
 import os
@@ -7,11 +7,15 @@ import signal
 import numpy as np
 import pytest
 
-from launch import flags, methods
+import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
+import tfrec.baselines  # noqa: F401  registers the baselines
+from launch import flags
 from tfrec import types
 from tfrec.baselines import learning
 from tfrec.data import storage
 from tfrec.environments import player, session, worlds
+from tfrec.methods import registry
 
 NARROW = ("--embedding=4", "--units=6", "--state=8", "--hidden=8", "--batch=16",
           "--replay_sessions=128", "--sessions_per_round=32", "--updates_per_round=2",
@@ -20,7 +24,7 @@ NARROW = ("--embedding=4", "--units=6", "--state=8", "--hidden=8", "--batch=16",
 
 
 def train(*arguments):
-    return flags.call("launch.train_baseline", arguments)
+    return flags.call("launch.train", arguments)
 
 
 def rows(run):
@@ -31,7 +35,7 @@ def shown(folder, data):
     """What the kept policy shows to the first users."""
     opened = storage.PreparedData.open(data)
     starts = session.starts_of(opened.episodes("validation"))
-    runner = player.Player(worlds.load("truth", opened), methods.load(folder).policy())
+    runner = player.Player(worlds.load("truth", opened), registry.load(folder).policy())
     return runner.play(types.Starts(*(part[:20] for part in starts)), seed=1).item
 
 
@@ -63,7 +67,7 @@ def test_what_a_run_leaves(run, embedded_data):
         "world": "truth", "world_fingerprint": truth.fingerprint, "seed": 0,
         storage.UNTRAINED: 0,
     }  # fmt: skip
-    assert methods.load(run / "agent").spec == data.spec
+    assert registry.load(run / "agent").spec == data.spec
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(
@@ -107,8 +111,8 @@ def test_a_baseline_is_evaluated_beside_goalrec(run, goalrec, tmp_path):
     assert (tmp_path / "out" / "report.html").exists()
 
 
-@pytest.mark.parametrize("script", ["launch.train_baseline", "launch.tune"])
-@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("script", ["launch.train", "launch.tune"])
+@pytest.mark.parametrize("name", registry.names(registry.LOG))
 def test_help_lists_the_flags_of_the_chosen_method(script, name, capsys):
     assert flags.call(script, [f"--method={name}", "--help"]) == 0
     said = capsys.readouterr().out
@@ -117,11 +121,11 @@ def test_help_lists_the_flags_of_the_chosen_method(script, name, capsys):
     assert ("--hindsight_share" in said) == name.startswith("goalrec")
 
 
-@pytest.mark.parametrize("script", ["launch.train_baseline", "launch.tune"])
+@pytest.mark.parametrize("script", ["launch.train", "launch.tune"])
 def test_scripts_know_every_method(script, capsys):
     assert flags.call(script, ["--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())  # help is wrapped
-    assert f": {', '.join(methods.METHODS)}; with one of them" in said
+    assert f": {', '.join(registry.names())}; with a method" in said
     assert flags.call(script, []) == 2
     assert "method" in capsys.readouterr().err
 
@@ -129,7 +133,7 @@ def test_scripts_know_every_method(script, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method=sarsa"], "--method=sarsa"),
+        (["--method=sarsa"], "no method 'sarsa'"),
         (["--data=nowhere"], "nowhere: no prepared data here"),
         (["--hidden=many"], "hidden"),
         (["--save_every=0"], "--save_every=0"),

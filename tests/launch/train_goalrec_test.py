@@ -1,4 +1,4 @@
-"""launch.train_goalrec: what it writes, how it goes on, and what it refuses."""
+"""launch.train: what it writes, how it goes on, and what it refuses."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from tfgoalrec import trained
 
 
 def train(*arguments):
-    return flags.call("launch.train_goalrec", arguments)
+    return flags.call("launch.train", ("--method=goalrec", *arguments))
 
 
 def units(run):

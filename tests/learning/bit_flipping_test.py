@@ -27,8 +27,7 @@ from tfgoalrec import acting, measurements
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfrec import types
-from tfrec.baselines import controls
-from tfrec.environments import session
+from tfrec.environments import policies, session
 from tfrec.replay import episodes as replay_lib
 
 BITS, SESSIONS, UPDATES, TEST = 6, 4000, 1200, 512
@@ -99,7 +98,7 @@ def learned_success(hindsight_share):
     measured = measurements.Measurements(config.measurements, SPEC, vectors)  # signs: unfitted
     agent = goalrec_agent.GoalRecAgent(config, SPEC, measured, vectors, seed=1)
     asked = targets(SESSIONS, seed=2)
-    episodes = play(controls.random(2), SESSIONS, seed=3)
+    episodes = play(policies.random(2), SESSIONS, seed=3)
     assert success(episodes, asked) < 0.04  # sparse: 1 in 64 by luck
     replay = replay_lib.EpisodeReplay(SPEC, SESSIONS, measured.dim)
     replay.add(episodes, measured.standardised(episodes), asked)
@@ -129,8 +128,8 @@ def test_the_game_can_be_won(seed):
     """Even steps make the pair's bits differ as the target's do, odd steps set the first."""
     goal = targets(100, seed)
 
-    def policy(turn):
-        step = turn.observation.step
+    def policy(timestep):
+        step = timestep.observation.step
         first = tf.gather(goal, step // 2 * 2, axis=1, batch_dims=1)
         second = tf.gather(goal, step // 2 * 2 + 1, axis=1, batch_dims=1)
         flip = tf.where(step % 2 == 0, first * second < 0, first > 0)

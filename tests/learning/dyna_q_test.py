@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.baselines import controls, dyna_q
-from tfrec.environments import player
+from tfrec.baselines import dyna_q
+from tfrec.environments import player, policies
 
 BAIT, STEPS, HISTORY = 2, 12, 4
 OPTIMUM = 0.5 * (1 - 0.95**STEPS) / 0.05
@@ -72,7 +72,7 @@ def learner(seed, **changes):
         "updates_per_round": 40, "batch": 80, "planning_steps": 5, "planning_depth": 4,
         "warm_up": 40,
     }  # fmt: skip
-    log = play(controls.random(6), 40, seed)
+    log = play(policies.random(6), 40, seed)
     vectors = np.random.default_rng(seed).normal(size=(7, 8)).astype(np.float32)
     config = dyna_q.DynaQConfig(**(numbers | changes))
     return dyna_q.DynaQLearner(config, SPEC, log, CalmWorld(), vectors, seed)
@@ -96,11 +96,11 @@ def test_without_a_future_it_takes_the_bait():
 
 
 def test_the_optimum_is_what_the_world_gives():
-    def calm(turn):
-        return 3 + turn.observation.step % 2
+    def calm(timestep):
+        return 3 + timestep.observation.step % 2
 
-    def bait(turn):
-        return 1 + 0 * turn.observation.step
+    def bait(timestep):
+        return 1 + 0 * timestep.observation.step
 
     assert abs(clicks(calm) - OPTIMUM) < 0.15
     assert abs(clicks(bait) - 1.8) < 0.1

@@ -14,9 +14,8 @@ import pytest
 from tests.learning import truth
 from tfgoalrec import acting, leak
 from tfrec import types
-from tfrec.baselines import controls
 from tfrec.data import synthetic
-from tfrec.environments import player, session
+from tfrec.environments import player, policies, session
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_it_beats_the_policy_that_wrote_the_log(data, learned):
 
 def test_it_beats_even_the_best_myopic_policy(data, learned):
     world = truth.world(data)
-    myopic = player.Player(world, controls.greedy(world, np.array([1.0, 0.0])))
+    myopic = player.Player(world, policies.greedy(world, np.array([1.0, 0.0])))
     assert (
         lead(truth.clicks(play(data, learned)), truth.clicks(myopic.play(starts(data), 3))) > 5
     )

@@ -31,7 +31,7 @@ def test_imrl_finds_out_what_gives_time_back():
         augmentation="true",
     )
     sizes = online_learner.OnlineConfig(
-        stretch=32, updates=36, warm_up=40_000, total_units=160, test_sessions=500
+        rollout_steps=32, updates=36, warm_up=40_000, total_units=160, test_sessions=500
     )
     simulator = seen.RememberedEvolution()
     method = imrl_method.ImrlMethod(config, simulator, seed=0)

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.baselines import controls, rainbow
-from tfrec.environments import player, session
+from tfrec.baselines import rainbow
+from tfrec.environments import player, policies, session
 
 OPENER, MAIN, BAIT = 1, 2, 3  # dense item ids
 SPEC = types.DataSpec(
@@ -52,7 +52,7 @@ def starts(count):
 
 def log():
     drawn = session.rollout(
-        CourseWorld(), controls.random(SPEC.num_items), starts(300), tf.constant([1, 2])
+        CourseWorld(), policies.random(SPEC.num_items), starts(300), tf.constant([1, 2])
     )
     return types.Episodes(*(x.numpy() for x in drawn))
 

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.baselines import controls, td3
-from tfrec.environments import session
+from tfrec.baselines import td3
+from tfrec.environments import policies, session
 
 LIKED, BAIT = 4, 5
 
@@ -61,7 +61,7 @@ def worth(episodes):
 
 @pytest.fixture(scope="module")
 def log():
-    return types.Episodes(*(x.numpy() for x in play(controls.random(8), 2000, seed=1)))
+    return types.Episodes(*(x.numpy() for x in play(policies.random(8), 2000, seed=1)))
 
 
 def learned(log, discount, **changes):

@@ -116,7 +116,7 @@ def reference_sessions(log: types.Episodes) -> list[goalrec.Session]:
 
 
 class Case:
-    """An agent built as `launch.train_goalrec` builds it, and the reference's view of it."""
+    """An agent built as `launch.train` builds it, and the reference's view of it."""
 
     def __init__(self, noise: float = 0.3, **changes):
         narrow = {

@@ -78,15 +78,15 @@ def act(w: Weights, state: np.ndarray, noise: np.ndarray) -> np.ndarray:
     return tf.tanh(mean + std * noise).numpy()
 
 
-def q_values(w: Weights, state: tf.Tensor, judged: tf.Tensor) -> list[tf.Tensor]:
+def q_values(w: Weights, state: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
     """Q_1(s, a) and Q_2(s, a); `judged` is the action, or the features of what it showed."""
     values = []
     for name in ("critics/0", "critics/1"):
         if f"{name}/weights" in w:  # bilinear: (1, s) W (1, a)^T
-            left, right = (tf.concat([[1.0], x], axis=0) for x in (state, judged))
+            left, right = (tf.concat([[1.0], x], axis=0) for x in (state, critic_input))
             values.append(tf.reduce_sum(left[:, None] * w[f"{name}/weights"] * right))
         else:
-            values.append(perceptron(w, name, tf.concat([state, judged], axis=0))[0])
+            values.append(perceptron(w, name, tf.concat([state, critic_input], axis=0))[0])
     return values
 
 
@@ -145,7 +145,7 @@ class Row(NamedTuple):
 
     state: np.ndarray
     action: np.ndarray
-    judged: np.ndarray
+    critic_input: np.ndarray
     reward: float
     next_state: np.ndarray
     discount: float
@@ -217,10 +217,10 @@ def losses(
         u = mean + std * row.noise
         log_policy = log_squashed(u, mean, std)
         action = tf.tanh(u)
-        judged = action
+        critic_input = action
         if row.items is not None:
-            judged = slate_features(action, row.items, slate, softness)
-        q = q_of_both(q_values(w, tf.constant(row.state), judged), numbers)
+            critic_input = slate_features(action, row.items, slate, softness)
+        q = q_of_both(q_values(w, tf.constant(row.state), critic_input), numbers)
 
         # beta g(s, a), eq 12.
         if not has_inverse:
@@ -247,14 +247,14 @@ def losses(
         if row.own_next:
             if numbers.exploration == "kl":
                 here, there = (
-                    hidden_features(w, "slow_value", tf.constant(s))
+                    hidden_features(w, "target_value", tf.constant(s))
                     for s in (row.state, row.next_state)
                 )
                 target -= beta * tf.reduce_sum((here - there) ** 2) / 2.0
-            follows = perceptron(w, "slow_value", tf.constant(row.next_state))[0]
+            follows = perceptron(w, "target_value", tf.constant(row.next_state))[0]
             target += numbers.discount * row.discount * follows
         target = tf.stop_gradient(target)
-        for q in q_values(w, tf.constant(row.state), tf.constant(row.judged)):
+        for q in q_values(w, tf.constant(row.state), tf.constant(row.critic_input)):
             terms["q"].append(row.weight * (q - target) ** 2)
 
         # Maximum likelihood of the two models.

@@ -60,7 +60,7 @@ def _eager():
 
 
 class Case:
-    """A method built as `launch.train_imrl` builds it, with steps that it played."""
+    """A method built as `launch.train` builds it, with steps that it played."""
 
     def __init__(self, simulator: str, **changes):
         small = {
@@ -85,8 +85,8 @@ class Case:
         self.simulator = SIMULATORS[simulator]()
         self.method = ImrlMethod(self.config, self.simulator, 1)
         self.agent = self.method.agent
-        stretch = toy.played(self.simulator, self.method, tf.constant([1, 2]))
-        self.method.observe(stretch, tf.constant(0.25))
+        rollout = toy.played(self.simulator, self.method, tf.constant([1, 2]))
+        self.method.observe(rollout, tf.constant(0.25))
         # Biases and bilinear critics start at zero, and V' as V, which would hide them.
         noise = np.random.default_rng(1)
         for variable in self.agent.networks.variables:
@@ -123,9 +123,9 @@ class Case:
         slate, width = self.simulator.slate_size, self.simulator.action_size
         rows = []
         for k in range(ROWS):
-            action, judged, items = steps.action[k, :size], steps.action[k, :size], None
-            if slate and self.config.judged == "shown":
-                judged = steps.action[k, size : size + slate * width]
+            action, critic_input, items = steps.action[k, :size], steps.action[k, :size], None
+            if slate and self.config.critic_input == "shown":
+                critic_input = steps.action[k, size : size + slate * width]
                 items = steps.action[k, size + slate * width :].reshape(-1, width)
                 if self.simulator.catalogue is not None:
                     items = self.simulator.catalogue.numpy().astype(np.float64)
@@ -133,7 +133,7 @@ class Case:
                 imrl.Row(
                     state=steps.state[k],
                     action=action,
-                    judged=judged,
+                    critic_input=critic_input,
                     reward=steps.reward[k],
                     next_state=steps.next_state[k],
                     discount=steps.discount[k],
@@ -208,8 +208,8 @@ def test_updates(case):
             variable.assign(value)
         expected = adam.update({name: before[name] for name in gradient}, gradient)
         for name in before:
-            if name.startswith("slow_value"):
-                online = after[name.replace("slow_value", "value")]
+            if name.startswith("target_value"):
+                online = after[name.replace("target_value", "value")]
                 expected[name] = imrl.soft_update(before[name], online, case.config.tau)
         assert set(expected) == set(after)
         for name, x in expected.items():

@@ -29,8 +29,8 @@ def test_the_served_list_starts_with_what_the_agent_would_show(advantage, tmp_pa
     observation = types.Observation(*map(tf.constant, (item, feedback, step)))
     chosen = {}
     for name, goal in agent.named_goals.items():
-        turn = session.Turn(observation, None, None, tf.constant([0, 0]))
-        chosen[name] = agent.policy(goal)(turn).numpy()
+        timestep = session.SessionTimestep(observation, None, None, tf.constant([0, 0]))
+        chosen[name] = agent.policy(goal)(timestep).numpy()
         answers = model.rank(
             [
                 requests.Request(

@@ -18,7 +18,9 @@ def setting(batch):
 def test_exploring_tries_items_of_the_pool_at_the_given_rate():
     model, goal, observation, ranking = setting(3000)
     policy = acting.explore(model, goal, epsilon=0.3, pool=0.5)  # 3 of 6 items
-    chosen = policy(session.Turn(observation, None, None, tf.constant([1, 2]))).numpy()
+    chosen = policy(
+        session.SessionTimestep(observation, None, None, tf.constant([1, 2]))
+    ).numpy()
     rank = (ranking == chosen[:, None]).argmax(axis=1)
     counts = np.bincount(rank, minlength=6)
     assert (counts[3:] == 0).all()
@@ -30,18 +32,20 @@ def test_exploring_tries_items_of_the_pool_at_the_given_rate():
 
 def test_without_epsilon_it_is_greedy():
     model, goal, observation, ranking = setting(50)
-    turn = session.Turn(observation, None, None, tf.constant([1, 2]))
-    explored = acting.explore(model, goal, epsilon=0.0, pool=1.0)(turn).numpy()
+    timestep = session.SessionTimestep(observation, None, None, tf.constant([1, 2]))
+    explored = acting.explore(model, goal, epsilon=0.0, pool=1.0)(timestep).numpy()
     np.testing.assert_array_equal(explored, ranking[:, 0])
-    np.testing.assert_array_equal(explored, acting.greedy(model, goal)(turn))
+    np.testing.assert_array_equal(explored, acting.greedy(model, goal)(timestep))
 
 
 def test_blocked_items_are_not_tried():
     model, goal, observation, ranking = setting(400)
     blocked = np.zeros((400, 6), bool)
     np.put_along_axis(blocked, ranking[:, :4] - 1, True, axis=1)  # only the last two are left
-    turn = session.Turn(observation, tf.constant(blocked), None, tf.constant([1, 2]))
-    chosen = acting.explore(model, goal, epsilon=1.0, pool=0.5)(turn).numpy()
+    timestep = session.SessionTimestep(
+        observation, tf.constant(blocked), None, tf.constant([1, 2])
+    )
+    chosen = acting.explore(model, goal, epsilon=1.0, pool=0.5)(timestep).numpy()
     assert not blocked[np.arange(400), chosen - 1].any()
     assert len(np.unique((ranking == chosen[:, None]).argmax(axis=1))) == 2
 
@@ -64,7 +68,7 @@ def test_each_session_keeps_its_goal_when_others_have_left():
     model = small.agent().averaged
     goals, observation = small.unit_goals(40, 11), small.observations(40)
     left = tf.constant([31, 2, 17, 5])
-    whole = session.Turn(observation, None, None, tf.constant([1, 2]))
+    whole = session.SessionTimestep(observation, None, None, tf.constant([1, 2]))
     some = whole._replace(
         observation=tf.nest.map_structure(lambda x: tf.gather(x, left), observation), row=left
     )

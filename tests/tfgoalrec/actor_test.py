@@ -113,6 +113,8 @@ def test_policy_shows_the_nearest_item_that_is_not_blocked():
     order = np.argsort(distance, axis=1) + 1
     blocked = np.zeros((3, 6), bool)
     blocked[0, order[0, 0] - 1] = True
-    turn = session.Turn(observation, tf.constant(blocked), (), tf.constant([0, 0]))
-    shown = actors.policy(model, actor, goal)(turn).numpy()
+    timestep = session.SessionTimestep(
+        observation, tf.constant(blocked), (), tf.constant([0, 0])
+    )
+    shown = actors.policy(model, actor, goal)(timestep).numpy()
     np.testing.assert_array_equal(shown, [order[0, 1], order[1, 0], order[2, 0]])

@@ -9,9 +9,8 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tfgoalrec import leak, leak_report, leak_truth
 from tfrec import types
-from tfrec.baselines import controls
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import embedded, player
+from tfrec.environments import embedded, player, policies
 from tfrec.environments.fitted import user_model
 
 
@@ -173,7 +172,7 @@ def states_of(episodes):
 
 
 def test_the_embedded_truth_follows_fatigue_and_is_optimal(world):
-    episodes = logged(world, controls.random(12))
+    episodes = logged(world, policies.random(12))
     states = states_of(episodes)
     every = np.tile(np.arange(1, 13, dtype=np.int32), (len(states.item), 1))
     truth = leak_truth.of(world, episodes, states, every)
@@ -200,7 +199,7 @@ def test_the_embedded_truth_follows_fatigue_and_is_optimal(world):
 
 
 def test_candidates_may_be_a_part_of_the_catalogue(world):
-    episodes = logged(world, controls.random(12))
+    episodes = logged(world, policies.random(12))
     states = states_of(episodes)
     every = np.tile(np.arange(1, 13, dtype=np.int32), (len(states.item), 1))
     some = np.tile(np.array([[7, 2]], np.int32), (len(states.item), 1))
@@ -213,7 +212,7 @@ def test_candidates_may_be_a_part_of_the_catalogue(world):
 def test_the_fitted_truth_is_what_the_world_answers(world, monkeypatch):
     sizes = user_model.UserModelConfig(hidden_units=6, item_units=4, head_units=6, rank=2)
     fitted = user_model.UserModel(world.spec, sizes, seed=1)
-    episodes = logged(world, controls.random(12))
+    episodes = logged(world, policies.random(12))
     states = states_of(episodes)
     some = np.stack([states.item, states.item % 12 + 1], axis=1).astype(np.int32)
     monkeypatch.setattr(leak_truth, "_SESSIONS_AT_ONCE", 14)  # seven states at a time

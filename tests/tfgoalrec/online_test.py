@@ -9,7 +9,7 @@ import tf_keras
 
 from tests.tfrec.baselines.online import toy
 from tfgoalrec import losses, online, online_model, relabel
-from tfrec.environments import playing
+from tfrec.environments import contract
 from tfrec.ops import selection
 from tfrec.training import checkpoint
 
@@ -103,9 +103,9 @@ def test_eq_9_teaches_the_advantage_and_leaves_v_to_its_own_loss():
 
 
 def observed(learner, simulator, progress=0.0, steps=6, seed=0):
-    stretch = toy.played(simulator, learner, tf.constant([seed, 1]), sessions=8, steps=steps)
-    learner.observe(stretch, tf.constant(progress))
-    return stretch
+    rollout = toy.played(simulator, learner, tf.constant([seed, 1]), sessions=8, steps=steps)
+    learner.observe(rollout, tf.constant(progress))
+    return rollout
 
 
 def test_the_shares_of_the_goals_in_a_batch():
@@ -148,41 +148,43 @@ def test_a_goal_weighs_raw_units_by_their_deviation():
 def test_a_session_keeps_its_goal_and_the_share_of_random_goals_falls():
     simulator = toy.Toy("changing", 2)
     learner = made(simulator, goal_epsilon=1.0, goal_epsilon_end=0.5)
-    stretch = observed(learner, simulator, steps=6)
-    session, goal = stretch.user.numpy(), stretch.note.numpy()
+    rollout = observed(learner, simulator, steps=6)
+    session, goal = rollout.user.numpy(), rollout.info.numpy()
     for number in np.unique(session):
         assert (goal[session == number] == goal[session == number][0]).all()
     assert len(np.unique(goal.reshape(-1, M), axis=0)) == len(np.unique(session))
     state = simulator.reset(4000, tf.constant([5, 6]))
-    turn = playing.turn_of(simulator, state, tf.constant([1, 2]))._replace(user=tf.range(4000))
+    timestep = contract.timestep_of(simulator, state, tf.constant([1, 2]))._replace(
+        user=tf.range(4000)
+    )
     wanted = learner.goal(learner.named_goals["reward"]).numpy()
     for progress, share in ((0.0, 1.0), (0.25, 0.5), (0.5, 0.0), (1.0, 0.0)):
-        learner.observe(stretch, tf.constant(progress))
+        learner.observe(rollout, tf.constant(progress))
         wanted = learner.goal(learner.named_goals["reward"]).numpy()
-        random = (learner.session_goal(turn).numpy() != wanted).any(axis=1)
+        random = (learner.session_goal(timestep).numpy() != wanted).any(axis=1)
         assert random.mean() == pytest.approx(share, abs=0.03)
 
 
 def test_random_slates_come_from_the_best_candidates():
     simulator = toy.Toy("changing", 1)
     learner = made(simulator, action_pool=0.4, epsilon=1.0, epsilon_share=0.5)
-    stretch = observed(learner, simulator)
-    learner.observe(stretch, tf.constant(0.25))
+    rollout = observed(learner, simulator)
+    learner.observe(rollout, tf.constant(0.25))
     assert float(learner.pool) == pytest.approx(0.7)
-    learner.observe(stretch, tf.constant(0.5))
+    learner.observe(rollout, tf.constant(0.5))
     learner.epsilon.assign(1.0)  # every slate is random: of the best 2 of 5
     state = simulator.reset(500, tf.constant([5, 6]))
     features = tf.random.stateless_normal([500, 5, 4], [1, 2])  # no two alike
-    turn = playing.turn_of(simulator, state, tf.constant([1, 2]))
-    turn = turn._replace(candidates=features)
-    chosen = learner.explore(turn).action.numpy()[:, 0]
-    goal = learner.session_goal(turn)
-    scores = learner.averaged.scores(turn.observation, goal, features).numpy()
+    timestep = contract.timestep_of(simulator, state, tf.constant([1, 2]))
+    timestep = timestep._replace(candidates=features)
+    chosen = learner.explore(timestep).action.numpy()[:, 0]
+    goal = learner.session_goal(timestep)
+    scores = learner.averaged.scores(timestep.observation, goal, features).numpy()
     rank = (scores > np.take_along_axis(scores, chosen[:, None], axis=1)).sum(axis=1)
     assert set(rank) == {0, 1}
     assert (rank == 0).mean() == pytest.approx(0.5, abs=0.1)
     learner.epsilon.assign(0.0)
-    np.testing.assert_array_equal(learner.explore(turn).action[:, 0], scores.argmax(axis=1))
+    np.testing.assert_array_equal(learner.explore(timestep).action[:, 0], scores.argmax(axis=1))
 
 
 @pytest.mark.slow
@@ -190,7 +192,7 @@ def test_random_slates_come_from_the_best_candidates():
 def test_it_finds_what_the_user_wants(kind, slate):
     simulator = toy.Toy(kind, slate)
     learner = made(simulator, **TOY)
-    random = toy.earned(simulator, playing.random(simulator))
+    random = toy.earned(simulator, contract.random_policy(simulator))
     enough = random + 0.7 * (toy.best(simulator) - random)
     # The controls: without updates, and under a goal that does not want the reward.
     assert toy.earned(simulator, learner.greedy) < enough

@@ -76,12 +76,12 @@ def test_the_policy_is_greedy_and_passes_over_what_is_blocked(kept):
     scores = made.world_model.scores(
         made.world_model.encode(observation, wanted), wanted
     ).numpy()
-    turn = session.Turn(observation, None, None, tf.constant([0, 0]))
-    np.testing.assert_array_equal(made.policy(goal)(turn), scores.argmax(axis=1) + 1)
+    timestep = session.SessionTimestep(observation, None, None, tf.constant([0, 0]))
+    np.testing.assert_array_equal(made.policy(goal)(timestep), scores.argmax(axis=1) + 1)
     blocked = np.eye(6, dtype=bool)[scores.argmax(axis=1)]
     second = np.where(blocked, -np.inf, scores).argmax(axis=1) + 1
-    turn = turn._replace(blocked=tf.constant(blocked))
-    np.testing.assert_array_equal(made.policy(goal)(turn), second)
+    timestep = timestep._replace(blocked=tf.constant(blocked))
+    np.testing.assert_array_equal(made.policy(goal)(timestep), second)
 
 
 def test_saving_again_replaces(folder):
@@ -95,7 +95,7 @@ def test_saving_again_replaces(folder):
 
 
 def test_a_folder_without_an_agent(tmp_path):
-    with pytest.raises(UserError, match="no trained agent here .*launch.train_goalrec"):
+    with pytest.raises(UserError, match="no trained agent here .*launch.train"):
         trained.load(tmp_path / "nowhere")
 
 

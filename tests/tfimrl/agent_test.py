@@ -105,7 +105,7 @@ def test_an_update_of_the_plain_soft_actor_critic_by_hand():
     alpha = tf.exp(nets.log_temperature)
     q = tf.minimum(*nets.twins(batch.state, action))
     soft = q - alpha * log_policy
-    target = 0.5 * batch.reward + 0.9 * nets.slow_value(batch.next_state)[:, 0]
+    target = 0.5 * batch.reward + 0.9 * nets.target_value(batch.next_state)[:, 0]
     square = tf.math.squared_difference
     q_loss = sum(square(q, target) for q in nets.twins(batch.state, batch.action))
     expected = [
@@ -184,7 +184,7 @@ def test_unknown_next_states_do_not_train_the_inverse_dynamics():
 
 def test_nothing_follows_a_session_that_ended():
     learner = agent(exploration="entropy")
-    for variable in learner.networks.slow_value.trainable_variables:
+    for variable in learner.networks.target_value.trainable_variables:
         variable.assign_add(tf.ones_like(variable))  # V' of anything is far from 0
     ended = rows()._replace(discount=tf.zeros([ROWS]))
     unknown = rows()._replace(own_next=tf.zeros([ROWS], tf.bool))
@@ -194,13 +194,15 @@ def test_nothing_follows_a_session_that_ended():
     assert np.abs(learner._q_target(rows()) - ended.reward).min() > 0.1
 
 
-def test_the_slow_value_trails():
+def test_the_target_value_trails():
     learner = agent(tau=0.25)
-    slow = values(learner.networks.slow_value)
+    target_network = values(learner.networks.target_value)
     learner.train(rows())
     fast = values(learner.networks.value)
-    for name, value in values(learner.networks.slow_value).items():
-        np.testing.assert_allclose(value, 0.75 * slow[name] + 0.25 * fast[name], rtol=1e-5)
+    for name, value in values(learner.networks.target_value).items():
+        np.testing.assert_allclose(
+            value, 0.75 * target_network[name] + 0.25 * fast[name], rtol=1e-5
+        )
 
 
 def test_fused_and_compiled_updates_are_the_single_ones():
@@ -320,12 +322,14 @@ def test_the_distribution_has_the_density_of_the_update():
     learner = agent()
     observation = rows().state
     step = time_step.restart(observation, batch_size=ROWS)
-    law = learner.collect_policy.distribution(step).action
+    distribution = learner.collect_policy.distribution(step).action
     mean, log_std = learner.networks.policy(observation)
     noise = tf.random.stateless_normal([ROWS, ACTION], [3, 4])
     fresh = learner._fresh(rows(), None, noise)
     action = tf.tanh(mean + tf.exp(log_std) * noise)
-    np.testing.assert_allclose(law.log_prob(action), fresh.log_policy, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        distribution.log_prob(action), fresh.log_policy, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_of_the_twins_the_lower_or_their_mean():

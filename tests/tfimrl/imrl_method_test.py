@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfimrl import imrl_method
 from tfimrl.imrl_method import ImrlMethod, OnlineImrlConfig
-from tfrec.environments import playing
+from tfrec.environments import contract
 from tfrec.environments.ports import recogym, recsim
 from tfrec.methods import online_learner
 from tfrec.training import checkpoint, finite
@@ -31,7 +31,7 @@ SMALL = OnlineImrlConfig(
     vector_sessions=30,
 )
 SIZES = online_learner.OnlineConfig(
-    sessions=6, stretch=5, updates=3, warm_up=60, total_units=20, test_sessions=4
+    sessions=6, rollout_steps=5, updates=3, warm_up=60, total_units=20, test_sessions=4
 )
 EVOLUTION = recsim.InterestEvolution()
 RECOGYM = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))
@@ -67,20 +67,20 @@ def played():
 @pytest.mark.usefixtures("eager")
 def test_the_replay_holds_what_was_played():
     learning = learner(augmentation="none")
-    *_, stretch = learning._unit()
+    *_, rollout = learning._unit()
     kept = rows(learning.method.replay)
-    flat = [np.reshape(x, [30, *x.shape[2:]]) for x in stretch if x is not None]
-    observation, candidates, action, note, reward = flat[:5]
+    flat = [np.reshape(x, [30, *x.shape[2:]]) for x in rollout if x is not None]
+    observation, candidates, action, info, reward = flat[:5]
     np.testing.assert_array_equal(kept.state, observation)
     np.testing.assert_array_equal(kept.reward, reward)
-    np.testing.assert_array_equal(kept.action[:, :20], note)
+    np.testing.assert_array_equal(kept.action[:, :20], info)
     shown = np.take_along_axis(candidates, action[:, :, None], axis=1).reshape(30, 40)
     np.testing.assert_array_equal(kept.action[:, 20:60], shown)
     np.testing.assert_array_equal(kept.action[:, 60:], candidates.reshape(30, 200))
     # What was shown is what the proto-action asked for.
-    scores = np.einsum("bmd,bd->bm", candidates, note)
+    scores = np.einsum("bmd,bd->bm", candidates, info)
     np.testing.assert_array_equal(action[:, 0], scores.argmax(axis=1))
-    done = stretch.done.numpy().ravel()
+    done = rollout.done.numpy().ravel()
     np.testing.assert_array_equal(kept.own_next, ~done)
     np.testing.assert_array_equal(kept.discount, 1 - done)
     assert learning.method.replay.synthetic_size == 0
@@ -139,7 +139,7 @@ def test_more_updates_than_the_run_asks_for():
 def test_a_learned_graph_is_believed_when_it_is_warm(partner):
     learning = learner(augmentation="learned", mask_warm_up=2, partner=partner)
     said = [learning.advance() for _ in range(4)]
-    # One update a unit from the second unit on, and a stretch comes before its updates.
+    # One update a unit from the second unit on, and a rollout comes before its updates.
     assert [s["augmentation/warm"] for s in said] == [0, 0, 0, 1]
     assert said[1]["graph_loss"] > 0
     assert said[3]["augmentation/reward_error"] >= 0
@@ -168,15 +168,15 @@ def test_so_many_pairs_at_most():
     ("vectors", "judged", "sees", "width"),
     [("views", "proto", 10, 3), ("viewers", "shown", 3, 6)],
 )
-def test_recogym_in_terms_of_item_vectors(vectors, judged, sees, width):
+def test_recogym_in_terms_of_item_vectors(vectors, critic_input, encode, width):
     changes = {"augmentation": "heuristic", "threshold_max": 1.0}
-    learning = learner(RECOGYM, vectors=vectors, judged=judged, **changes)
+    learning = learner(RECOGYM, vectors=vectors, critic_input=critic_input, **changes)
     method = learning.method
-    assert method.note_size == width and method.replay.action.shape[1] == width + 6
+    assert method.info_size == width and method.replay.action.shape[1] == width + 6
     assert method.replay.state.shape[1] == 18
     networks = method.agent.networks
-    assert networks.policy.variables[0].shape[0] == sees
-    assert networks.critics[0].layers[0].kernel.shape[0] == sees + width
+    assert networks.policy.variables[0].shape[0] == encode
+    assert networks.critics[0].layers[0].kernel.shape[0] == encode + width
     said = [learning.advance() for _ in range(2)]
     assert said[0]["sessions"] >= 30 and said[0]["steps"] > 30 + 30
     assert said[1]["q_loss"] > 0
@@ -191,7 +191,7 @@ def test_the_learning_rate_falls_over_the_run(eager):
 
 
 def test_a_proto_action_may_be_judged_itself(eager):
-    learning = learner(judged="proto")
+    learning = learner(critic_input="proto")
     assert learning.method.agent.networks.critics[0].layers[0].kernel.shape[0] == 40
     assert [learning.advance() for _ in range(2)][1]["q_loss"] > 0
 
@@ -219,14 +219,18 @@ def test_resumes_exactly(tmp_path):
 def test_greedy_is_the_mean_and_exploring_is_not(played):
     learning, _ = played
     method = learning.method
-    turn = playing.turn_of(
+    timestep = contract.timestep_of(
         EVOLUTION, EVOLUTION.reset(4, tf.constant([1, 2])), tf.constant([3, 4])
     )
-    weights = method.agent.act(turn.observation)
-    np.testing.assert_array_equal(method.greedy(turn), method.face.chooses(weights, turn))
-    notes = [method.explore(turn._replace(seed=tf.constant([s, 0]))).note for s in (1, 1, 2)]
-    np.testing.assert_array_equal(notes[0], notes[1])
-    assert (notes[0] != notes[2]).numpy().all() and (notes[0] != weights).numpy().all()
+    weights = method.agent.act(timestep.observation)
+    np.testing.assert_array_equal(
+        method.greedy(timestep), method.adapter.to_action(weights, timestep)
+    )
+    infos = [
+        method.explore(timestep._replace(seed=tf.constant([s, 0]))).info for s in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(infos[0], infos[1])
+    assert (infos[0] != infos[2]).numpy().all() and (infos[0] != weights).numpy().all()
 
 
 @pytest.mark.usefixtures("eager")
@@ -235,20 +239,20 @@ def test_of_the_items_pointed_at_critics_choose(critic):
     changes = {"augmentation": "none", "vectors": "viewers", "critic": critic}
     method = learner(RECOGYM, refined=3, **changes).method
     state = RECOGYM.reset(40, tf.constant([1, 2]))
-    turn = playing.turn_of(RECOGYM, state, tf.constant([3, 4]))
+    timestep = contract.timestep_of(RECOGYM, state, tf.constant([3, 4]))
     if critic == "bilinear":  # which begins at 0
         for number, each in enumerate(method.agent.networks.critics):
             shape = each.weights.shape
             each.weights.assign(tf.random.stateless_normal(shape, [number, 7]))
-    sees = method.face.sees(turn.observation)
+    encode = method.adapter.encode(timestep.observation)
     every = [
-        method.agent.worth(sees, tf.repeat(RECOGYM.catalogue[None, item], 40, axis=0))
+        method.agent.q_value(encode, tf.repeat(RECOGYM.catalogue[None, item], 40, axis=0))
         for item in range(6)
     ]
-    pointed_at = np.argsort(-method.agent.act(sees).numpy(), axis=1)[:, :3]
+    pointed_at = np.argsort(-method.agent.act(encode).numpy(), axis=1)[:, :3]
     worth = np.take_along_axis(np.stack(every, axis=1), pointed_at, axis=1)
     expected = np.take_along_axis(pointed_at, worth.argmax(axis=1)[:, None], axis=1)
-    np.testing.assert_array_equal(method.greedy(turn), expected)
+    np.testing.assert_array_equal(method.greedy(timestep), expected)
     assert (expected[:, 0] != pointed_at[:, 0]).any(), "the critics differ from the policy"
 
 

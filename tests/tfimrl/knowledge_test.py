@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfimrl import causal_graph, counterfactual, knowledge
-from tfrec.environments import playing
+from tfrec.environments import contract
 from tfrec.environments.ports import recogym, recsim, seen, virtualtb
 from tfrec.replay.steps import Steps
 
@@ -18,12 +18,12 @@ SEED = tf.constant([1, 2])
 def steps(simulator, shown_of, batch=400):
     """Random steps of new users, and the outcomes they come from."""
     state = simulator.reset(batch, SEED)
-    turn = playing.turn_of(simulator, state, SEED)
-    action = playing.random(simulator)(turn)
+    timestep = contract.timestep_of(simulator, state, SEED)
+    action = contract.random_policy(simulator)(timestep)
     outcome = simulator.step(state, action, SEED)
     made = Steps(
-        state=turn.observation,
-        action=shown_of(turn, action),
+        state=timestep.observation,
+        action=shown_of(timestep, action),
         reward=outcome.reward,
         next_state=simulator.observation(outcome.state),
         discount=tf.ones([batch]),
@@ -44,8 +44,8 @@ def test_interest_evolution_is_exchanged_without_an_error(kind):
     simulator = kind(recsim.InterestEvolutionConfig(reward="watch_time"))
     known = knowledge.of(simulator)
 
-    def shown(turn, action):
-        return tf.reshape(tf.gather(turn.candidates, action, batch_dims=1), [-1, 40])
+    def shown(timestep, action):
+        return tf.reshape(tf.gather(timestep.candidates, action, batch_dims=1), [-1, 40])
 
     made, outcome = steps(simulator, shown, 4000)
     # What is asked is the mean of what is paid: a new user's budget cuts nothing.
@@ -76,7 +76,7 @@ def test_recogym_reaches_the_product_that_is_shown():
     simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=0))
     known = knowledge.of(simulator)
     assert known.ask is None
-    made, _ = steps(simulator, lambda turn, action: tf.one_hot(action[:, 0], 6))
+    made, _ = steps(simulator, lambda timestep, action: tf.one_hot(action[:, 0], 6))
     linked = causal_graph.adjacency(
         known.graphs["heuristic"](made.state, made.action), known.slots
     )
@@ -102,7 +102,7 @@ def taobao(request):
 def test_virtual_taobao(taobao):
     known = knowledge.of(taobao)
     assert known.slots.count == 14
-    made, outcome = steps(taobao, lambda turn, action: action, 4000)
+    made, outcome = steps(taobao, lambda timestep, action: action, 4000)
     asked = known.ask(made.state, made.action).numpy()
     rewards = outcome.reward.numpy()
     assert abs(asked.mean() - rewards.mean()) < 3 * (rewards - asked).std() / 4000**0.5 + 1e-3

@@ -20,7 +20,7 @@ def test_forwards_it_is_the_slate_itself():
     made = showing.relaxed(weights, ITEMS, 2, 0.2)
     np.testing.assert_array_equal(made, [[1, 1, 1, 0], [0, 1, 1, 1]])
     np.testing.assert_array_equal(
-        made, action_adapter.shown(action_adapter.slate(weights, ITEMS, 2), ITEMS)
+        made, action_adapter.slate_features(action_adapter.slate(weights, ITEMS, 2), ITEMS)
     )
     of_each = tf.repeat(ITEMS[None], 2, axis=0)
     np.testing.assert_array_equal(showing.relaxed(weights, of_each, 2, 0.2), made)

@@ -3,6 +3,9 @@
 Importing this package registers the methods; their modules are imported when one is used.
 """
 
+import importlib
+from collections.abc import Callable
+
 from tfrec.baselines.recommenders import DIEN, TD3, DynaQ, Rainbow, WideAndDeep
 from tfrec.methods import registry
 
@@ -39,8 +42,29 @@ def _td3() -> registry.Parts:
     return registry.Parts(module.Td3Config, module.SPACE, module.Td3Learner)
 
 
-registry.register(registry.Method("wide_and_deep", "Wide&Deep", _wide_and_deep))
-registry.register(registry.Method("dien", "DIEN", _dien))
-registry.register(registry.Method("dyna_q", "Dyna-Q", _dyna_q))
-registry.register(registry.Method("rainbow", "Rainbow", _rainbow))
-registry.register(registry.Method("td3", "TD3", _td3))
+def _online(name: str) -> Callable[[], registry.Online]:
+    """The method of the module `tfrec.baselines.online.<name>`, in the class of that name."""
+
+    def parts() -> registry.Online:
+        module = importlib.import_module(f"tfrec.baselines.online.{name}")
+        return registry.Online(module.CONFIG, getattr(module, name.capitalize()))
+
+    return parts
+
+
+for _method in (
+    registry.Method("wide_and_deep", "Wide&Deep", _wide_and_deep),
+    registry.Method("dien", "DIEN", _dien),
+    registry.Method("dyna_q", "Dyna-Q", _dyna_q),
+    registry.Method("rainbow", "Rainbow", _rainbow),
+    registry.Method("td3", "TD3", _td3, _online("td3")),
+    registry.Method("sac", "SAC (TF-Agents)", online=_online("sac")),
+    registry.Method("ddpg", "DDPG", online=_online("ddpg")),
+    registry.Method("slateq", "SlateQ", online=_online("slateq"), needs_items=True),
+    registry.Method("reinforce", "REINFORCE", online=_online("reinforce")),
+    registry.Method("deers", "DEERS", online=_online("deers"), needs_items=True),
+    registry.Method("kgrl", "KGRL", online=_online("kgrl")),
+    registry.Method("tpgr", "TPGR", online=_online("tpgr"), needs_items=True),
+    registry.Method("pgpr", "PGPR", online=_online("pgpr")),
+):
+    registry.register(_method)

@@ -303,7 +303,7 @@ class DynaQLearner(learning.BaselineLearner):
         assert self.user is not None  # nothing is planned without one
         policy = self.explore(tf.constant(self.config.planning_epsilon))
         seeds = tf.random.experimental.stateless_split(seed, 2)
-        item = policy(session.Turn(observation, blocked, None, seeds[0]))
+        item = policy(session.SessionTimestep(observation, blocked, None, seeds[0]))
         answer = self.user.answer(observation, item, seeds[1])
         if blocked is not None:
             shown = tf.one_hot(item - 1, self.spec.num_candidates, True, False)

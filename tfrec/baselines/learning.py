@@ -159,8 +159,8 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     def policy(self) -> session.Policy:
         """The policy that is evaluated: greedy, without exploration."""
-        return lambda turn: selection.best_item(
-            self.scores(turn.observation, turn.blocked), turn.blocked
+        return lambda timestep: selection.best_item(
+            self.scores(timestep.observation, timestep.blocked), timestep.blocked
         )
 
     def playing(self) -> session.Policy:
@@ -175,12 +175,12 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
         playing = self.playing()
 
-        def policy(turn: session.Turn) -> tf.Tensor:
-            seeds = tf.random.experimental.stateless_split(turn.seed, 3)
-            chosen = playing(turn._replace(seed=seeds[0]))
+        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+            seeds = tf.random.experimental.stateless_split(timestep.seed, 3)
+            chosen = playing(timestep._replace(seed=seeds[0]))
             coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
             rows = tf.where(coin)[:, 0]  # [b]
-            blocked = None if turn.blocked is None else tf.gather(turn.blocked, rows)
+            blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
             tried = session.drawn(tf.size(rows), self.spec.num_candidates, blocked, seeds[1])
             return tf.tensor_scatter_nd_update(chosen, rows[:, None], tried)
 

@@ -423,9 +423,11 @@ class RainbowLearner(BaselineLearner):
         if not self.config.noisy:
             return self.policy()
 
-        def policy(turn: session.Turn) -> tf.Tensor:
-            state = self.online.encode(turn.observation).state
-            return selection.best_item(self.online.scores(state, turn.seed), turn.blocked)
+        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+            state = self.online.encode(timestep.observation).state
+            return selection.best_item(
+                self.online.scores(state, timestep.seed), timestep.blocked
+            )
 
         return policy
 

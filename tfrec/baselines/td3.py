@@ -350,21 +350,23 @@ class Td3Learner(BaselineLearner):
         return tf.tensor_scatter_nd_update(others, cell, value)
 
     def policy(self) -> session.Policy:
-        def policy(turn: session.Turn) -> tf.Tensor:
-            state = self.online.state(turn.observation)
-            return self.online.item(state, self.online.proto_action(state), turn.blocked)
+        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+            state = self.online.state(timestep.observation)
+            return self.online.item(state, self.online.proto_action(state), timestep.blocked)
 
         return policy
 
     def playing(self) -> session.Policy:
         """The policy with noise on the proto-action."""
 
-        def policy(turn: session.Turn) -> tf.Tensor:
-            state = self.online.state(turn.observation)
+        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+            state = self.online.state(timestep.observation)
             shape = [tf.shape(state)[0], self.space.vectors.shape[1]]
-            noise = self.config.exploration_noise * tf.random.stateless_normal(shape, turn.seed)
+            noise = self.config.exploration_noise * tf.random.stateless_normal(
+                shape, timestep.seed
+            )
             point = self.online.proto_action(state, noise)
-            return self.online.item(state, point, turn.blocked)
+            return self.online.item(state, point, timestep.blocked)
 
         return policy
 

@@ -4,11 +4,16 @@ They differ from `session.World` in what they recommend from: candidates that ch
 every step and are given by features, or a continuous action, instead of one catalogue.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
+
+from tfrec.data import identity
+from tfrec.ops import selection
 
 State = Any  # a nest of tensors, each [B, ...]; only the simulator looks inside
 
@@ -95,6 +100,33 @@ class Views(Protocol):
         """The same in few numbers: float [B, O] to float [B, W]."""
 
 
+class Timestep(NamedTuple):
+    """What a policy is given at one step of B sessions.
+
+    Attributes:
+      observation: float32 [B, O], what an honest policy sees of the user.
+      candidates: float32 [B, m, D], features of the items to choose from; None where the
+        action is continuous.
+      state: the simulator's hidden state, for controls that are allowed to look.
+      seed: int32 [2], for stochastic policies.
+      blocked: bool [B, m], candidates that were shown in this session and may not be shown
+        again; None where items may repeat.
+      user: int32 [B], the number of each session, for policies that keep something for a
+        whole session; None where sessions are not numbered.
+    """
+
+    observation: tf.Tensor
+    candidates: tf.Tensor | None
+    state: State
+    seed: tf.Tensor
+    blocked: tf.Tensor | None = None
+    user: tf.Tensor | None = None
+
+
+# -> what `step` of the simulator takes: int32 [B, k] or float32 [B, D]
+Policy = Callable[[Timestep], tf.Tensor]
+
+
 class Simulator(Protocol):
     """A batched simulator. All methods are graph code, and the same seed gives the same.
 
@@ -142,6 +174,22 @@ class Simulator(Protocol):
         """The parts of its users; None where they are not known."""
         return None
 
+    def controls(self) -> dict[str, Callable[[], tuple[Simulator, Policy]]]:
+        """The controls: name -> makes the simulator to play in and the policy.
+
+        Most play in this simulator. A control that needs another view of the same users, such
+        as a posterior over them, names the simulator that gives it.
+        """
+        return {"random": lambda: (self, random_policy(self))}
+
+    def of_split(self, split: str) -> Simulator:
+        """The users of a split of a log; this simulator itself where there is no log."""
+        return self
+
+    def inputs(self) -> dict[str, identity.Source]:
+        """The files that decide what the simulator answers, as inputs of a run."""
+        return {}
+
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> Outcome:
         """One step of every session.
 
@@ -161,3 +209,39 @@ def restarted(simulator: Simulator, state: State, done: tf.Tensor, seed: tf.Tens
         return tf.where(where, new, old)
 
     return tf.nest.map_structure(chosen, fresh, state)
+
+
+def timestep_of(simulator: Simulator, state: State, seed: tf.Tensor) -> Timestep:
+    """What a policy is asked in a state."""
+    observation, candidates = simulator.observation(state), simulator.candidates(state)
+    return Timestep(observation, candidates, state, seed, blocked(simulator, observation))
+
+
+def blocked(simulator: Simulator, observation: tf.Tensor) -> tf.Tensor | None:
+    """Which candidates may not be shown, bool [B, m]; None where items may repeat.
+
+    Args:
+      simulator: the environment.
+      observation: float [B, O], as the environment gives it.
+    """
+    if simulator.shown_columns is None:
+        return None
+    assert simulator.catalogue is not None
+    shown = tf.gather(observation, simulator.shown_columns, axis=1)
+    return selection.blocked_by(shown, simulator.catalogue.shape[0])
+
+
+def random_policy(simulator: Simulator) -> Policy:
+    """A uniform choice: k different candidates, or any action in [-1, 1]."""
+
+    def policy(timestep: Timestep) -> tf.Tensor:
+        batch = tf.shape(timestep.observation)[0]
+        if timestep.candidates is None:
+            shape = [batch, simulator.action_size]
+            return tf.random.stateless_uniform(shape, timestep.seed, -1.0, 1.0)
+        noise = tf.random.stateless_uniform(
+            [batch, timestep.candidates.shape[1]], timestep.seed
+        )
+        return selection.best_slate(noise, simulator.slate_size, timestep.blocked)
+
+    return policy

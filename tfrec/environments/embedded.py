@@ -151,8 +151,8 @@ def optimal_policy(optimum: Optimum) -> session.Policy:
     """The policy that follows the optimum, looking at the true state."""
     table = tf.constant(optimum.item, tf.int32)  # [T, Z, L]
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        state = turn.world
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        state = timestep.world
         return tf.gather_nd(table, tf.stack([state.step, state.taste, state.fatigue], axis=1))
 
     return policy

@@ -1,42 +1,13 @@
 """Plays a policy in a batched public simulator, each session from its beginning to its end."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
-from tfrec.ops import selection
-
-
-class Turn(NamedTuple):
-    """Everything a policy may be asked to answer at one step.
-
-    Attributes:
-      observation: float32 [B, O], what an honest policy sees of the user.
-      candidates: float32 [B, m, D], features of the items to choose from; None where the
-        action is continuous.
-      state: the simulator's hidden state, for controls that are allowed to look.
-      seed: int32 [2], for stochastic policies.
-      blocked: bool [B, m], candidates that were shown in this session and may not be shown
-        again; None where items may repeat.
-      user: int32 [B], the number of each session, for policies that keep something for a
-        whole session; None where sessions are not numbered.
-    """
-
-    observation: tf.Tensor
-    candidates: tf.Tensor | None
-    state: contract.State
-    seed: tf.Tensor
-    blocked: tf.Tensor | None = None
-    user: tf.Tensor | None = None
-
 
 _WAITING = 8  # where an eighth of the places wait, new sessions begin in them
-
-# -> what `step` of the simulator takes: int32 [B, k] or float32 [B, D]
-Policy = Callable[[Turn], tf.Tensor]
 
 
 class Played(NamedTuple):
@@ -55,29 +26,9 @@ class Played(NamedTuple):
     steps: tf.Tensor
 
 
-def turn_of(simulator: contract.Simulator, state: contract.State, seed: tf.Tensor) -> Turn:
-    """What a policy is asked in a state."""
-    observation, candidates = simulator.observation(state), simulator.candidates(state)
-    return Turn(observation, candidates, state, seed, blocked(simulator, observation))
-
-
-def blocked(simulator: contract.Simulator, observation: tf.Tensor) -> tf.Tensor | None:
-    """Which candidates may not be shown, bool [B, m]; None where items may repeat.
-
-    Args:
-      simulator: the environment.
-      observation: float [B, O], as the environment gives it.
-    """
-    if simulator.shown_columns is None:
-        return None
-    assert simulator.catalogue is not None
-    shown = tf.gather(observation, simulator.shown_columns, axis=1)
-    return selection.blocked_by(shown, simulator.catalogue.shape[0])
-
-
 def play(
     simulator: contract.Simulator,
-    policy: Policy,
+    policy: contract.Policy,
     sessions: int,
     seed: tf.Tensor,
     max_steps: int = 10_000,
@@ -110,7 +61,7 @@ def play(
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t + 1), 3 if places < sessions else 2
         )
-        action = policy(turn_of(simulator, state, seeds[0]))
+        action = policy(contract.timestep_of(simulator, state, seeds[0]))
         outcome = simulator.step(state, action, seeds[1])
         # Places between two sessions, and those with no session left, go on for nobody.
         step = Played(outcome.reward, outcome.clicks, outcome.shown, tf.ones_like(age))
@@ -146,20 +97,6 @@ def play(
     state = simulator.reset(places, first)
     loop = (tf.constant(0), tf.range(places), tf.constant(places), tf.zeros([places], tf.int32))
     return tf.while_loop(going, advance, (*loop, state, totals))[-1]
-
-
-def random(simulator: contract.Simulator) -> Policy:
-    """A uniform choice: k different candidates, or any action in [-1, 1]."""
-
-    def policy(turn: Turn) -> tf.Tensor:
-        batch = tf.shape(turn.observation)[0]
-        if turn.candidates is None:
-            shape = [batch, simulator.action_size]
-            return tf.random.stateless_uniform(shape, turn.seed, -1.0, 1.0)
-        noise = tf.random.stateless_uniform([batch, turn.candidates.shape[1]], turn.seed)
-        return selection.best_slate(noise, simulator.slate_size, turn.blocked)
-
-    return policy
 
 
 class Rate(NamedTuple):

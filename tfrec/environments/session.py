@@ -71,7 +71,7 @@ class World(Protocol):
         """
 
 
-class Turn(NamedTuple):
+class SessionTimestep(NamedTuple):
     """Everything a policy may be asked to answer at one step.
 
     Attributes:
@@ -100,7 +100,7 @@ class Turn(NamedTuple):
         return value if self.row is None else tf.gather(value, self.row)
 
 
-Policy = Callable[[Turn], tf.Tensor]  # -> item, int32 [B]
+Policy = Callable[[SessionTimestep], tf.Tensor]  # -> item, int32 [B]
 
 
 def drawn(
@@ -214,10 +214,10 @@ def rollout(
         step_seed = tf.random.experimental.stateless_fold_in(seed, t)
         seeds = tf.random.experimental.stateless_split(step_seed, 2)
         blocked = live.blocked
-        turn = Turn(
+        timestep = SessionTimestep(
             observation, None if world.repeats else blocked, live.state, seeds[0], live.row
         )
-        action = policy(turn)
+        action = policy(timestep)
         if not world.repeats:
             blocked = tf.logical_or(
                 blocked, tf.one_hot(action - 1, spec.num_candidates, True, False)

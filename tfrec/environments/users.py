@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract, playing, session
+from tfrec.environments import contract, session
 
 _DECAY = 0.7  # weight of an event of the session beside that of the next one, in `recent`
 
@@ -229,30 +229,35 @@ class UserEnvironment(contract.Simulator):
             user_columns=before,
         )
 
-    def policy(self, act: playing.Policy) -> session.Policy:
+    def policy(self, act: contract.Policy) -> session.Policy:
         """A step-by-step policy as one of whole sessions, for `session.rollout`.
 
         Args:
           act: of this environment; it must not read the hidden state.
         """
 
-        def recommend(turn: session.Turn) -> tf.Tensor:
-            observation = self.encoder(turn.observation)
+        def recommend(timestep: session.SessionTimestep) -> tf.Tensor:
+            observation = self.encoder(timestep.observation)
             if self.shown_columns is not None:  # `blocked` says it
                 padding = len(self.shown_columns)
                 observation = tf.pad(observation, [[0, 0], [0, padding]])
             candidates = self._offered(tf.shape(observation)[0])
-            asked = playing.Turn(observation, candidates, None, turn.seed, turn.blocked)
+            asked = contract.Timestep(
+                observation, candidates, None, timestep.seed, timestep.blocked
+            )
             return act(asked)[:, 0] + 1
 
         return recommend
 
-    def adapted(self, recommend: session.Policy) -> playing.Policy:
+    def adapted(self, recommend: session.Policy) -> contract.Policy:
         """A policy of whole sessions as one of this environment; it may read hidden states."""
 
-        def act(turn: playing.Turn) -> tf.Tensor:
-            asked = session.Turn(
-                self.history(turn.state), turn.blocked, turn.state.world, turn.seed
+        def act(timestep: contract.Timestep) -> tf.Tensor:
+            asked = session.SessionTimestep(
+                self.history(timestep.state),
+                timestep.blocked,
+                timestep.state.world,
+                timestep.seed,
             )
             return recommend(asked)[:, None] - 1
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from tfrec import types
 from tfrec.data import identity, storage
+from tfrec.environments import controls as controls_lib
 from tfrec.environments import player, scoring, session, worlds
 from tfrec.errors import UserError
-from tfrec.evaluation import controls as controls_lib
 from tfrec.methods import trained
 from tfrec.metrics import session as metrics
 from tfrec.report import evaluation as report

@@ -8,11 +8,12 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tfrec import outputs
 from tfrec.baselines.sequential import controls
 from tfrec.data import protocols, sequences
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items
-from tfrec.report import plots, results, tables
+from tfrec.report import plots, tables
 
 Estimates = Mapping[str, Mapping[str, next_items.Estimate]]
 
@@ -83,7 +84,7 @@ def write(
         "md": _page(table, columns, about),
     }
     for ending, text in texts.items():
-        with results.replacing(directory / f"rankings.{ending}") as file:
+        with outputs.replacing_file(directory / f"rankings.{ending}") as file:
             file.write_text(text, encoding="utf-8")
     first = [f"{metric}@{cutoffs[0]}" for metric in ("ndcg", "recall", "coverage")]
     title = f"Next items, {about.get('protocol', 'held-out events')}"

@@ -1,9 +1,9 @@
-"""From a proto-action to what a simulator is told, and what its items are described by.
+"""From observations to network inputs, and from proto-actions to the simulator's actions.
 
-A policy answers with a vector of weights in [-1, 1], the proto-action. Where a simulator wants
-items, those with the highest inner product of the proto-action and their features are shown
-(SPEC: ours; the paper says nothing of discrete items). Features are those that the candidates
-come with, or, of items that have none but their number, vectors learned from what users view.
+A policy outputs a vector in [-1, 1], the proto-action. Where a simulator expects items, the
+slate holds those with the highest inner product of the proto-action and their features (this
+project's reading; the paper leaves discrete items open). The features are those of the
+candidates, or vectors learned from the views of users where items have only a number.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from tfrec.environments import contract, playing
+from tfrec.environments import contract
 from tfrec.ops import selection
 
 Vectors = Literal["own", "views", "viewers"]
@@ -43,7 +43,7 @@ def slate(
     return selection.best_slate(scores, size, blocked)
 
 
-def shown(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
+def slate_features(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     """Features of the items in a slate, side by side.
 
     Args:
@@ -58,8 +58,8 @@ def shown(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     return tf.reshape(rows, [-1, action.shape[1] * features.shape[-1]])
 
 
-class Face(tf.Module):
-    """What a policy of weights sees of a simulator, and what its weights choose there.
+class ActionAdapter(tf.Module):
+    """Turns observations into network inputs, and proto-actions into the simulator's actions.
 
     Args:
       simulator: who answers.
@@ -69,9 +69,9 @@ class Face(tf.Module):
       seed: of that play.
 
     Attributes:
-      observation_size: width of what `sees` gives.
+      observation_size: width of what `encode` returns.
       action_size: W, width of a proto-action.
-      shown_size: D, width of what is shown in a place of a slate.
+      slate_feature_size: D, width of what is shown in a place of a slate.
       catalogue: features of items that are always the same, float32 [m, D]; else None.
       sessions_before: sessions played here already.
       steps_before: recommendations made in them.
@@ -88,18 +88,18 @@ class Face(tf.Module):
         sessions: int = 500,
         seed: int = 0,
     ):
-        super().__init__(name="face")
+        super().__init__(name="action_adapter")
         self.slate_size = simulator.slate_size
         self.observation_size, self.action_size = (
             simulator.observation_size,
             simulator.action_size,
         )
-        self.shown_size = simulator.action_size
+        self.slate_feature_size = simulator.action_size
         self.sessions_before = self.steps_before = 0
         self._items: tf.Variable | None = None
         self._encoder: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None
         self.catalogue = simulator.catalogue
-        self._blocked = lambda observation: playing.blocked(simulator, observation)
+        self._blocked = lambda observation: contract.blocked(simulator, observation)
         self._hidden = 0  # columns at the end of an observation that networks do not read
         if simulator.shown_columns is not None:
             self._hidden = len(simulator.shown_columns)
@@ -118,29 +118,31 @@ class Face(tf.Module):
                 self.observation_size, self.action_size = 3 * width + 1, width
         self._points_at = self._items if vectors == "views" else self.catalogue
 
-    def sees(self, observation: tf.Tensor) -> tf.Tensor:
+    def encode(self, observation: tf.Tensor) -> tf.Tensor:
         """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
         if self._items is not None and self._encoder is not None:
             return self._encoder(observation, self._items)
         return observation[:, : -self._hidden] if self._hidden else observation
 
     def blocked(self, observation: tf.Tensor) -> tf.Tensor | None:
-        """Candidates that may not be shown, bool [B, m]; see `playing.blocked`."""
+        """Candidates that may not be shown, bool [B, m]; see `contract.blocked`."""
         return self._blocked(observation)
 
-    def chooses(self, weights: tf.Tensor, turn: playing.Turn, number: int = 0) -> tf.Tensor:
+    def to_action(
+        self, weights: tf.Tensor, timestep: contract.Timestep, number: int = 0
+    ) -> tf.Tensor:
         """What the simulator is told, from proto-actions [B, W].
 
         With a number, so many items instead of a slate, int32 [B, number], best first.
         """
         if not self.slate_size:
             return weights
-        features = turn.candidates if self._points_at is None else self._points_at
-        return slate(weights, features, number or self.slate_size, turn.blocked)
+        features = timestep.candidates if self._points_at is None else self._points_at
+        return slate(weights, features, number or self.slate_size, timestep.blocked)
 
-    def shown(self, action: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
+    def slate_features(self, action: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
         """Features of what was shown, float32 [B, k D]; a continuous action is its own."""
         if not self.slate_size:
             return action
         features = self.catalogue if self.catalogue is not None else candidates
-        return shown(action, features)
+        return slate_features(action, features)

@@ -1,6 +1,6 @@
 """What learns in a live simulator: the contract between the loop that plays and its methods.
 
-The loop plays B sessions side by side, a stretch of T steps at a time, hands the stretch to
+The loop plays B sessions side by side, a rollout of T steps at a time, hands the rollout to
 the method and lets it learn; `training.py` is that loop. Every method sees the same steps.
 """
 
@@ -8,32 +8,32 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from tfrec.environments.playing import Turn
+from tfrec.environments.contract import Timestep
 
 
-class Choice(NamedTuple):
+class PolicyStep(NamedTuple):
     """What a method does at a step of B sessions.
 
     Attributes:
       action: what the simulator is told: int32 [B, k], positions among the candidates, or
         float32 [B, D] in [-1, 1].
-      note: float32 [B, N], whatever the method wants to find again in the stretch, such as
+      info: float32 [B, N], whatever the method wants to find again in the rollout, such as
         the proto-action that chose the items; N may be 0.
     """
 
     action: tf.Tensor
-    note: tf.Tensor
+    info: tf.Tensor
 
 
-class Stretch(NamedTuple):
+class Rollout(NamedTuple):
     """T steps of B sessions; one that ends is followed by a new one in its column.
 
     Attributes:
       observation: float32 [T, B, O], what the method saw.
       candidates: float32 [T, B, m, D], what it chose from; None where the action is
         continuous, or the candidates are always the same (`Simulator.catalogue`).
-      action: int32 [T, B, k] or float32 [T, B, D], see `Choice`.
-      note: float32 [T, B, N], see `Choice`.
+      action: int32 [T, B, k] or float32 [T, B, D], see `PolicyStep`.
+      info: float32 [T, B, N], see `PolicyStep`.
       reward: float32 [T, B], the simulator's own.
       clicks: float32 [T, B].
       next_observation: float32 [T, B, O], of the same user; where the session ended it is
@@ -46,7 +46,7 @@ class Stretch(NamedTuple):
     observation: tf.Tensor
     candidates: tf.Tensor | None
     action: tf.Tensor
-    note: tf.Tensor
+    info: tf.Tensor
     reward: tf.Tensor
     clicks: tf.Tensor
     next_observation: tf.Tensor
@@ -59,34 +59,34 @@ class Method(Protocol):
     """A method that learns online. Also a `tf.Module`: all its state is variables.
 
     Attributes:
-      note_size: N.
+      info_size: N.
       checked: names of the tensors whose finiteness `learn` checks, in its order.
     """
 
-    note_size: int
+    info_size: int
     checked: tuple[str, ...]
 
-    def explore(self, turn: Turn) -> Choice:
+    def explore(self, timestep: Timestep) -> PolicyStep:
         """What it does while it learns. Graph code."""
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
         """The action that is judged, without exploration; a `public_playing.Policy`."""
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
-        """Takes a stretch in. Graph code.
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
+        """Takes a rollout in. Graph code.
 
         Args:
-          stretch: what was played by `explore`, in order.
+          rollout: what was played by `explore`, in order.
           progress: float scalar, share of the run that is over, for schedules.
         """
 
-    def anneal(self, progress: tf.Tensor) -> None:
+    def set_learning_rate(self, progress: tf.Tensor) -> None:
         """Sets the learning rate. Graph code; `progress` as in `observe`."""
 
     def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         """Makes so many updates. Graph code.
 
-        A method that learns from its last stretch alone (on policy) makes what updates it
+        A method that learns from its last rollout alone (on policy) makes what updates it
         needs of it.
 
         Args:

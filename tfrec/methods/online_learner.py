@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.environments import contract, playing
-from tfrec.methods.online import Method, Stretch
+from tfrec.methods.online import Method, Rollout
 from tfrec.options import Options, option
 from tfrec.training import finite
 
@@ -24,7 +24,7 @@ class OnlineConfig(Options):
     """How much is played, learned and tested. The same for every method of a comparison."""
 
     sessions: int = option(64, "sessions played side by side", at_least=1)
-    stretch: int = option(8, "steps of each of them in a unit of work", at_least=1)
+    rollout_steps: int = option(8, "steps of each of them in a unit of work", at_least=1)
     updates: int = option(32, "updates in a unit", at_least=0)
     warm_up: int = option(10_000, "steps of all sessions before the first update", at_least=0)
     total_units: int = option(1_000, "units of work in the run", at_least=1)
@@ -76,7 +76,7 @@ class OnlineLearner(tf.Module):
         self._test = tf.function(self._play_tests)
 
     def advance(self) -> dict[str, Any]:
-        """Plays a stretch, hands it to the method and lets it learn.
+        """Plays a rollout, hands it to the method and lets it learn.
 
         Raises:
           NonFiniteError: if a loss or a gradient was not finite; with its batch.
@@ -96,30 +96,30 @@ class OnlineLearner(tf.Module):
     def _play_tests(self, sessions: int) -> playing.Played:
         return _play_tests(self._evaluation, self.method.greedy, sessions)
 
-    def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Stretch]:
+    def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Rollout]:
         """The numbers of a unit, what `learn` says of its updates, and what was played."""
         config = self.config
-        stretch, shown = self._play()
-        played = config.sessions * config.stretch
+        rollout, shown = self._play()
+        played = config.sessions * config.rollout_steps
         self.steps.assign_add(played)
-        ended = tf.reduce_sum(tf.cast(stretch.done, tf.int64))
+        ended = tf.reduce_sum(tf.cast(rollout.done, tf.int64))
         self.sessions.assign_add(ended)
         self.unit.assign_add(1)
         progress = tf.cast(self.unit, tf.float32) / config.total_units
-        self.method.observe(stretch, progress)
-        self.method.anneal(progress)
+        self.method.observe(rollout, progress)
+        self.method.set_learning_rate(progress)
         ready = self.steps >= config.warm_up
         learned, bad, batch = self.method.learn(tf.where(ready, config.updates, 0))
         numbers = {
             "sessions": self.sessions,
-            "play/ctr": tf.reduce_sum(stretch.clicks) / shown,
-            "play/reward_per_step": tf.reduce_mean(stretch.reward),
+            "play/ctr": tf.reduce_sum(rollout.clicks) / shown,
+            "play/reward_per_step": tf.reduce_mean(rollout.reward),
             "steps": self.steps,
         }
-        return numbers | learned, bad, batch, stretch
+        return numbers | learned, bad, batch, rollout
 
-    def _play(self) -> tuple[Stretch, tf.Tensor]:
-        """The next stretch, and how many items were shown in it; moves the state on."""
+    def _play(self) -> tuple[Rollout, tf.Tensor]:
+        """The next rollout, and how many items were shown in it; moves the state on."""
         config, simulator = self.config, self._simulator
         seed = tf.random.experimental.stateless_fold_in(
             types.seed_pair(self._seed, 0), self.unit
@@ -145,53 +145,57 @@ class OnlineLearner(tf.Module):
             return t + 1, state, user, begun, shown, rows
 
         state = self._structure([part.read_value() for part in self._state])
-        arrays = {name: tf.TensorArray(t, config.stretch) for name, t in self._rows().items()}
+        arrays = {
+            name: tf.TensorArray(t, config.rollout_steps) for name, t in self._rows().items()
+        }
         first = (tf.constant(0), state, self._user.read_value(), self._begun.read_value())
         _, state, user, begun, shown, arrays = tf.while_loop(
-            lambda t, *_: t < config.stretch, advance, (*first, tf.constant(0.0), arrays)
+            lambda t, *_: t < config.rollout_steps, advance, (*first, tf.constant(0.0), arrays)
         )
         for part, value in zip(self._state, tf.nest.flatten(state), strict=True):
             part.assign(value)
         self._user.assign(user)
         self._begun.assign(begun)
         columns = {
-            name: tf.ensure_shape(array.stack(), [config.stretch, *shapes[name]])
+            name: tf.ensure_shape(array.stack(), [config.rollout_steps, *shapes[name]])
             for name, array in arrays.items()
         }
         nothing = dict.fromkeys(("candidates", "next_candidates"))
-        return Stretch(**(nothing | columns)), shown
+        return Rollout(**(nothing | columns)), shown
 
     def _step(
         self, state: contract.State, user: tf.Tensor, seeds: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], contract.Outcome]:
-        """One step of every session: a row of the stretch."""
+        """One step of every session: a row of the rollout."""
         simulator = self._simulator
-        turn = playing.turn_of(simulator, state, seeds[0])._replace(user=user)
-        choice = self.method.explore(turn)
+        timestep = contract.timestep_of(simulator, state, seeds[0])._replace(user=user)
+        choice = self.method.explore(timestep)
         outcome = simulator.step(state, choice.action, seeds[1])
         done = outcome.done
         row = {
-            "observation": turn.observation,
+            "observation": timestep.observation,
             "action": choice.action,
-            "note": choice.note,
+            "info": choice.info,
             "reward": outcome.reward,
             "clicks": outcome.clicks,
             # What a simulator says of a session that is done has no meaning.
             "next_observation": tf.where(
-                done[:, None], turn.observation, simulator.observation(outcome.state)
+                done[:, None], timestep.observation, simulator.observation(outcome.state)
             ),
             "done": done,
             "user": user,
         }
         if "candidates" in self._rows():
             following = simulator.candidates(outcome.state)
-            row["candidates"] = turn.candidates
-            row["next_candidates"] = tf.where(done[:, None, None], turn.candidates, following)
+            row["candidates"] = timestep.candidates
+            row["next_candidates"] = tf.where(
+                done[:, None, None], timestep.candidates, following
+            )
         return row, outcome
 
     def _rows(self) -> dict[str, tf.DType]:
-        """Columns of a stretch and what they hold."""
-        names = ["observation", "note", "reward", "clicks", "next_observation"]
+        """Columns of a rollout and what they hold."""
+        names = ["observation", "info", "reward", "clicks", "next_observation"]
         types = dict.fromkeys(names, tf.float32)
         types |= {"done": tf.bool, "user": tf.int32}
         types["action"] = tf.int32 if self._simulator.slate_size else tf.float32
@@ -201,14 +205,14 @@ class OnlineLearner(tf.Module):
 
 
 def tested(
-    simulator: contract.Simulator, policy: playing.Policy, sessions: int
+    simulator: contract.Simulator, policy: contract.Policy, sessions: int
 ) -> dict[str, float]:
     """What `evaluate` says, of any policy: of the same sessions."""
     return playing.rates(tf.function(_play_tests)(simulator, policy, sessions))
 
 
 def _play_tests(
-    simulator: contract.Simulator, policy: playing.Policy, sessions: int
+    simulator: contract.Simulator, policy: contract.Policy, sessions: int
 ) -> playing.Played:
     seed = tf.constant([_TEST_SEED, 0], tf.int32)
     return playing.play(simulator, policy, sessions, seed)

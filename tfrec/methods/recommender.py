@@ -393,6 +393,18 @@ class Recommender:
         """Writes what a run leaves beside its agents."""
 
 
+def of(method: str, config: Any, seed: int, owner: str | None = None) -> Recommender:
+    """The recommender of a method, in the method's own class where it has one.
+
+    Args:
+      method: its name in the registry.
+      config: of the method's class.
+      seed: of weights, batches and play.
+      owner: what messages about the configuration begin with.
+    """
+    return Recommender._classes.get(method, Recommender).of(config, seed, method, owner)
+
+
 def load(directory: str | pathlib.Path) -> Recommender:
     """Opens the folder of a saved agent of any registered method.
 
@@ -409,8 +421,6 @@ def load(directory: str | pathlib.Path) -> Recommender:
       >>> tfrec.load("runs/goalrec/agent").rank(history=["lamp"], k=5)
     """
     agent = registry.load(directory)
-    recommender = Recommender._classes.get(agent.method, Recommender).of(
-        agent.config, agent.about.get("seed", 0), agent.method
-    )
+    recommender = of(agent.method, agent.config, agent.about.get("seed", 0))
     recommender._agent, recommender._path = agent, str(directory)
     return recommender

@@ -1,4 +1,4 @@
-"""The registry of methods that rank a catalogue: each by its name, and its saved agents.
+"""The registry of methods: each by its name, where it learns, and its saved agents.
 
     method = registry.get("rainbow")
     config = method.config(learning_rate=3e-4)
@@ -8,9 +8,11 @@
     method.trained(config, spec, learner, data.vocabulary, about).save(folder)
     agent = registry.load(folder)
 
+    method = registry.get("imrl", "recsim").online.maker(config, simulator, seed=0)
+
 A package registers its methods when it is imported: `tfrec.baselines` the baselines,
-`tfgoalrec` GoalRec. A method's modules are imported when it is used: TensorFlow and TF-Agents
-take seconds to import.
+`tfgoalrec` GoalRec, `tfimrl` IMRL and its ablations. A method's modules are imported when it
+is used: TensorFlow and TF-Agents take seconds to import.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfrec.data import vocabulary as vocabulary_lib
-    from tfrec.environments import session
+    from tfrec.environments import contract, session
+    from tfrec.methods import online as online_lib
 
 
 class Learner(Protocol):
@@ -74,26 +77,74 @@ class Parts(NamedTuple):
     trained: Callable[..., trained_lib.SavedAgent] | None = None
 
 
+class Online(NamedTuple):
+    """What a method's modules provide for learning step by step.
+
+    Attributes:
+      config: a frozen dataclass, every field with a default; `presets.config_class` gives it
+        with defaults that suit an environment.
+      maker: makes the method of (config, simulator, seed); ValueError if they do not fit.
+      changes: fields of the configuration that the method's name fixes.
+    """
+
+    config: type[Any]
+    maker: Callable[[Any, contract.Simulator, int], online_lib.Method]
+    changes: Mapping[str, Any] = {}
+
+
 class Method:
-    """One method of the registry.
+    """One method of the registry, which learns from a log, step by step, or both.
 
     Args:
       name: in flags and folders.
       title: in tables.
-      parts: imports the method's modules.
-      plays: whether it learns from play; otherwise from the log alone.
+      parts: imports the modules that learn from a log and then in rounds of whole sessions
+        (environment `log`); None if it does not.
+      online: imports the modules that learn step by step (every other environment); None if
+        it does not.
+      plays: whether its form for logs also learns from play; otherwise from the log alone.
+      family: of methods that share numbers in presets; the name by default.
+      needs_items: whether its actions must be items; otherwise also continuous vectors.
     """
 
-    def __init__(self, name: str, title: str, parts: Callable[[], Parts], plays: bool = True):
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        parts: Callable[[], Parts] | None = None,
+        online: Callable[[], Online] | None = None,
+        *,
+        plays: bool = True,
+        family: str = "",
+        needs_items: bool = False,
+    ):
         self.name, self.title, self.plays = name, title, plays
-        self._import = parts
+        self.family, self.needs_items = family or name, needs_items
+        self._import, self._import_online = parts, online
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """Names of the environments that it learns in; `log` is among them or not."""
+        found = (LOG,) if self._import else ()
+        if self._import_online is None:
+            return found
+        continuous = () if self.needs_items else ("virtualtb",)
+        return (*found, "recsim", "recogym", *continuous, "users")
 
     @functools.cached_property
     def _parts(self) -> Parts:
+        assert self._import is not None, f"{self.name} does not learn from a log"
         return self._import()
+
+    @functools.cached_property
+    def online(self) -> Online:
+        """Its form that learns step by step."""
+        assert self._import_online is not None, f"{self.name} does not learn step by step"
+        return self._import_online()
 
     @property
     def config(self) -> type[Any]:
+        """The configuration of its form for logs."""
         return self._parts.config
 
     @property
@@ -156,6 +207,7 @@ class Method:
         return trained_lib.TrainedMethod(self.name, config, learner, spec, vocabulary, about)
 
 
+LOG = "log"  # the environment of methods that learn from a log, and then in rounds of play
 METHODS: dict[str, Method] = {}
 # Manifest of a format of saved agents -> what opens a folder with such a manifest.
 _FORMATS: dict[str, Callable[[pathlib.Path], trained_lib.SavedAgent]] = {}
@@ -178,15 +230,34 @@ def register_format(
     _FORMATS[manifest] = load
 
 
-def get(name: str) -> Method:
+def get(name: str, environment: str = "") -> Method:
     """A method by its name.
 
+    Args:
+      name: of the method.
+      environment: where it must be able to learn; empty for anywhere.
+
     Raises:
-      UserError: if there is none of that name.
+      UserError: if there is none of that name, or it does not learn there.
     """
-    if name not in METHODS:
-        raise UserError(f"no method {name!r}; there are {', '.join(METHODS)}")
-    return METHODS[name]
+    known = names(environment)
+    if name in known:
+        return METHODS[name]
+    if name in METHODS:
+        raise UserError(
+            f"--environment={environment}: {name} learns in "
+            f"{', '.join(METHODS[name].environments)}; here learn {', '.join(known)}"
+        )
+    raise UserError(f"no method {name!r}; there are {', '.join(known)}")
+
+
+def names(environment: str = "") -> tuple[str, ...]:
+    """Names of the methods that learn in an environment; of all if it is empty."""
+    return tuple(
+        name
+        for name, method in METHODS.items()
+        if not environment or environment in method.environments
+    )
 
 
 def item_vectors(config: Any, log: types.Episodes, spec: types.DataSpec) -> np.ndarray:
@@ -213,7 +284,7 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
     )
     raise UserError(
         f"{directory}: no trained agent here ({expected}); expected a folder that "
-        f"`python -m launch.train_goalrec` or `launch.train_baseline` wrote{hint}"
+        f"`python -m launch.train` wrote{hint}"
     )
 
 
@@ -224,7 +295,7 @@ def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
     manifest = trained_lib.read_manifest(
         directory / agent_class.manifest,
         agent_class.fields,
-        "`python -m launch.train_baseline`",
+        "`python -m launch.train`",
     )
     method, spec = get(manifest["method"]), types.DataSpec.restored(manifest["spec"])
     config = options.restored(method.config, manifest["config"])

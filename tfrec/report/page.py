@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import markdown
 
-from tfrec import errors
-from tfrec.report import results as results_file
+from tfrec import errors, outputs
 from tfrec.report import tables
 
 _INTERVALS = (
@@ -110,7 +109,7 @@ def write(
     text = "\n".join(lines).rstrip() + "\n"
     page = _to_html(text, title, {_link(directory, p.path): p.path for p in pictures})
     for name, content in (("report.md", text), ("report.html", page)):
-        with results_file.replacing(directory / name) as temporary:
+        with outputs.replacing_file(directory / name) as temporary:
             temporary.write_text(content, encoding="utf-8")
     return directory / "report.html"
 

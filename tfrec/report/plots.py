@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfrec import outputs
 from tfrec.report import results, style, tables
 
 _PLAYED = "play/reward_clicks"
@@ -31,7 +32,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
     """Writes a PNG, whole or not at all; makes its folder."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with results.replacing(path) as temporary:
+    with outputs.replacing_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
     return path
 

@@ -5,12 +5,11 @@ reward, ctr and depth and any others, and beside `policies` whatever else the ru
 known: seeds, users, config, worlds.
 """
 
-import contextlib
 import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tfrec import errors, outputs
@@ -36,7 +35,7 @@ def write(path: str | os.PathLike[str], policies: Policies, **more: Any) -> dict
       ValueError: if a metric is missing or a number is not finite. Nothing is written.
     """
     found = document(policies, **more)
-    with replacing(path) as temporary:
+    with outputs.replacing_file(path) as temporary:
         text = json.dumps(found, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     return found
@@ -68,26 +67,6 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("policies"), dict):
         raise errors.UserError(f"{path} is not a results.json: it has no 'policies'")
     return document
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A file beside `path` to write to, which takes its place when the block ends well.
-
-    Raises:
-      UserError: if the file cannot be written; one that is there stays as it is.
-    """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    with outputs.writing(path):
-        try:
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(path)
-        finally:
-            with contextlib.suppress(OSError):  # what hindered the writing is the error
-                temporary.unlink(missing_ok=True)
 
 
 def _check(where: str, interval: Any) -> None:

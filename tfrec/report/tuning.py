@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tfrec.report import plots, results
+from tfrec import outputs
+from tfrec.report import plots
 
 Trials = Sequence[Mapping[str, Any]]  # number, overrides, state, score, updates, seconds
 
@@ -36,7 +37,7 @@ def write(
     directory = pathlib.Path(directory)
     shown = picture(study["trials"], study["importance"], title, scored)
     plots.save(shown, directory / "tuning.png")
-    with results.replacing(directory / "tuning.md") as temporary:
+    with outputs.replacing_file(directory / "tuning.md") as temporary:
         temporary.write_text(page(study, title, scored), encoding="utf-8")
 
 

@@ -165,7 +165,7 @@ class PolicyModel:
 
 
 class SavedPolicy(tf_policy.TFPolicy):
-    """The `act` of a SavedModel as a policy, e.g. of one that `launch.train_imrl` wrote.
+    """The `act` of a SavedModel as a policy, e.g. of one that `launch.train` wrote.
 
     Args:
       folder: the SavedModel; `act` takes float32 tensors [B, ...] and gives one tensor.

@@ -7,8 +7,8 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.baselines import controls, dyna_q, simulated_replay
-from tfrec.environments import session
+from tfrec.baselines import dyna_q, simulated_replay
+from tfrec.environments import policies, session
 from tfrec.ops import q_targets
 from tfrec.training import checkpoint, finite
 
@@ -28,7 +28,7 @@ def config(**changes):
 def log(repeats=True):
     world = scripted.ScriptedWorld(small.SPEC, repeats)
     played = session.rollout(
-        world, controls.random(6), scripted.starts(60), tf.constant([1, 2])
+        world, policies.random(6), scripted.starts(60), tf.constant([1, 2])
     )
     return types.Episodes(*(part.numpy() for part in played))
 
@@ -294,9 +294,9 @@ def test_a_restored_learner_goes_on_as_it_would_have(tmp_path):
     checkpoint.write(tmp_path / "acting", made.acting, {})
     fresh = learner(seed=6)
     checkpoint.read(tmp_path / "acting", fresh.acting)
-    turn = session.Turn(small.observations(40), None, None, tf.constant([1, 2]))
-    chosen = made.policy()(turn).numpy()
-    np.testing.assert_array_equal(fresh.policy()(turn), chosen)
+    timestep = session.SessionTimestep(small.observations(40), None, None, tf.constant([1, 2]))
+    chosen = made.policy()(timestep).numpy()
+    np.testing.assert_array_equal(fresh.policy()(timestep), chosen)
     assert len(set(chosen)) > 1
 
 

@@ -107,10 +107,10 @@ def test_exploration_tries_items_that_may_be_shown(epsilon):
     learner = Counting(CONFIG, small.sessions())
     blocked = np.zeros((4000, 6), bool)
     blocked[:, [2, 4]] = True
-    turn = session.Turn(
+    timestep = session.SessionTimestep(
         small.observations(4000), tf.constant(blocked), None, tf.constant([1, 2])
     )
-    chosen = learner.explore(tf.constant(epsilon))(turn).numpy()
+    chosen = learner.explore(tf.constant(epsilon))(timestep).numpy()
     share = np.bincount(chosen, minlength=7)[1:] / 4000
     assert share[2] == share[4] == 0.0
     others = epsilon / 4  # four items may be shown

@@ -38,8 +38,8 @@ def learner(repeats=True, **changes):
     return rainbow.RainbowLearner(config, small.SPEC, small.sessions(), world, VECTORS, 1)
 
 
-def turn(batch=50, seed=(1, 2), blocked=None):
-    return session.Turn(small.observations(batch), blocked, None, tf.constant(seed))
+def timestep(batch=50, seed=(1, 2), blocked=None):
+    return session.SessionTimestep(small.observations(batch), blocked, None, tf.constant(seed))
 
 
 # Values of three items in two states, and what the target knows of the first item's return.
@@ -158,20 +158,20 @@ def test_switches_change_what_they_say():
     assert full.replay.priorities is not None and plain.replay.priorities is None
     assert full.online.outputs == 5 and plain.online.outputs == 1
     # Noisy networks play differently from draw to draw, but are judged without noise.
-    judged = full.policy()(turn()).numpy()
-    np.testing.assert_array_equal(judged, full.policy()(turn(seed=(8, 9))))
-    played = full.playing()(turn()).numpy()
-    assert (played != full.playing()(turn(seed=(8, 9))).numpy()).any()
-    np.testing.assert_array_equal(plain.playing()(turn()), plain.policy()(turn()))
+    judged = full.policy()(timestep()).numpy()
+    np.testing.assert_array_equal(judged, full.policy()(timestep(seed=(8, 9))))
+    played = full.playing()(timestep()).numpy()
+    assert (played != full.playing()(timestep(seed=(8, 9))).numpy()).any()
+    np.testing.assert_array_equal(plain.playing()(timestep()), plain.policy()(timestep()))
 
 
 def test_the_best_item_that_may_be_shown_is_chosen():
     made = learner()
     state = made.online.encode(small.observations(50)).state
     best = np.argmax(made.online.scores(state), axis=1)
-    np.testing.assert_array_equal(made.policy()(turn()), best + 1)
+    np.testing.assert_array_equal(made.policy()(timestep()), best + 1)
     blocked = tf.one_hot(best, 6, True, False)
-    assert (made.policy()(turn(blocked=blocked)).numpy() != best + 1).all()
+    assert (made.policy()(timestep(blocked=blocked)).numpy() != best + 1).all()
 
 
 def test_the_support_reaches_the_best_session_of_the_log():

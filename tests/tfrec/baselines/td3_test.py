@@ -6,9 +6,9 @@ from tf_agents.trajectories import time_step
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.baselines import controls, td3
+from tfrec.baselines import td3
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
-from tfrec.environments import session
+from tfrec.environments import policies, session
 from tfrec.training import checkpoint, finite
 
 # Items 1..4 in the plane; row 0 is no item.
@@ -25,7 +25,7 @@ def learner(seed=0, repeats=True, rounds=0, **changes):
     }  # fmt: skip
     config = td3.Td3Config(**(narrow | changes))
     world = scripted.ScriptedWorld(small.SPEC, repeats)
-    log = session.rollout(world, controls.random(6), scripted.starts(40), tf.constant([1, 2]))
+    log = session.rollout(world, policies.random(6), scripted.starts(40), tf.constant([1, 2]))
     log = type(log)(*(x.numpy() for x in log))
     made = td3.Td3Learner(config, small.SPEC, log, world, VECTORS, seed)
     for _ in range(rounds):
@@ -33,8 +33,8 @@ def learner(seed=0, repeats=True, rounds=0, **changes):
     return made
 
 
-def turn(batch, blocked=None, seed=(5, 6)):
-    return session.Turn(small.observations(batch), blocked, None, tf.constant(seed))
+def timestep(batch, blocked=None, seed=(5, 6)):
+    return session.SessionTimestep(small.observations(batch), blocked, None, tf.constant(seed))
 
 
 # Where the items are.
@@ -136,14 +136,14 @@ def test_the_critics_choose_among_the_nearest_only():
 
 def test_noise_in_play_moves_the_choice_and_none_is_greedy():
     quiet = learner(exploration_noise=0.0)
-    greedy = quiet.policy()(turn(50)).numpy()
-    np.testing.assert_array_equal(quiet.playing()(turn(50)), greedy)
+    greedy = quiet.policy()(timestep(50)).numpy()
+    np.testing.assert_array_equal(quiet.playing()(timestep(50)), greedy)
     loud = learner(exploration_noise=1.0)
-    np.testing.assert_array_equal(loud.policy()(turn(50)), greedy)
-    noisy = loud.playing()(turn(50)).numpy()
+    np.testing.assert_array_equal(loud.policy()(timestep(50)), greedy)
+    noisy = loud.playing()(timestep(50)).numpy()
     assert (noisy != greedy).mean() > 0.2
-    np.testing.assert_array_equal(loud.playing()(turn(50)), noisy)
-    assert (loud.playing()(turn(50, seed=(7, 8))).numpy() != noisy).any()
+    np.testing.assert_array_equal(loud.playing()(timestep(50)), noisy)
+    assert (loud.playing()(timestep(50, seed=(7, 8))).numpy() != noisy).any()
 
 
 def test_nothing_is_shown_twice_where_the_world_has_no_repeats():
@@ -268,10 +268,10 @@ def test_a_restored_learner_goes_on_as_if_never_stopped(tmp_path):
 def test_the_acting_part_alone_restores_the_policy(tmp_path):
     one, other = learner(rounds=1), learner(seed=9)
     checkpoint.write(tmp_path / "acting", one.acting, {})
-    wanted = one.policy()(turn(50)).numpy()
-    assert (other.policy()(turn(50)).numpy() != wanted).any()
+    wanted = one.policy()(timestep(50)).numpy()
+    assert (other.policy()(timestep(50)).numpy() != wanted).any()
     checkpoint.read(tmp_path / "acting", other.acting, {})
-    np.testing.assert_array_equal(other.policy()(turn(50)), wanted)
+    np.testing.assert_array_equal(other.policy()(timestep(50)), wanted)
 
 
 @pytest.mark.parametrize("wrong", [{"neighbours": -1.0}, {"neighbours": 2.5}, {"n_steps": 0}])

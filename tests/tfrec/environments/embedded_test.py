@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.baselines import controls
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import embedded, player
+from tfrec.environments import embedded, player, policies
 from tfrec.ops import selection
 
 CONFIG = synthetic.SyntheticConfig(num_users=40, num_items=30, num_tastes=3, max_steps=12)
@@ -120,8 +119,8 @@ def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
     assert abs(mean) < 3 * error
     kinds = np.stack([made.truth.kind == kind for kind in range(3)])  # [3, N]
     others = {
-        "random": controls.random(made.spec.num_items),
-        **{f"exit cost {c}": controls.greedy(made, CLICKS, c) for c in (0.0, 1.0, 4.0, 16.0)},
+        "random": policies.random(made.spec.num_items),
+        **{f"exit cost {c}": policies.greedy(made, CLICKS, c) for c in (0.0, 1.0, 4.0, 16.0)},
         **{f"random of kind {k}": of_kind(kinds[k]) for k in range(3)},
     }
     gains = {name: gain(policy) for name, policy in others.items()}
@@ -133,9 +132,9 @@ def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
 
 
 def of_kind(member):
-    def policy(turn):
-        shape = [tf.shape(turn.observation.step)[0], len(member)]
-        noise = tf.random.stateless_uniform(shape, turn.seed)
+    def policy(timestep):
+        shape = [tf.shape(timestep.observation.step)[0], len(member)]
+        noise = tf.random.stateless_uniform(shape, timestep.seed)
         return selection.best_item(tf.where(member[None, :], noise, -1.0), None)
 
     return policy

@@ -47,9 +47,9 @@ class Counting:
 def play(sessions, **arguments):
     asked = []
 
-    def policy(turn):
-        asked.append(turn.observation.shape[0])
-        return turn.observation
+    def policy(timestep):
+        asked.append(timestep.observation.shape[0])
+        return timestep.observation
 
     run = tf.function(
         lambda seed: playing.play(Counting(), policy, sessions, seed, **arguments)

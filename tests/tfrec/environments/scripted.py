@@ -72,8 +72,8 @@ def starts(batch, spec=None, seed=0):
 def by_observation(spec):
     """An item that depends on every number of the observation."""
 
-    def policy(turn):
-        item, feedback, step = turn.observation
+    def policy(timestep):
+        item, feedback, step = timestep.observation
         weights = tf.constant([7, 11, 13, 17])
         seen = tf.reduce_sum(item * weights, axis=1) + 5 * step
         amounts = tf.cast(tf.round(10 * tf.reduce_sum(feedback, axis=-1)), tf.int32)

@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
-from tfrec.baselines import controls
-from tfrec.environments import session
+from tfrec.environments import policies, session
 from tfrec.ops import selection
 
 SEED = tf.constant([1, 2])
@@ -21,8 +20,8 @@ def play(policy, repeats=True, batch=7, seed=SEED):
     return small.types.Episodes(*(part.numpy() for part in rollout(seed)))
 
 
-def step_plus_one(turn):
-    return turn.observation.step + 1
+def step_plus_one(timestep):
+    return timestep.observation.step + 1
 
 
 def test_sessions_end_where_the_user_leaves_or_at_the_cap():
@@ -58,13 +57,13 @@ def test_the_policy_sees_the_window_that_ends_now():
             feedback[:, step : step + 4],
             np.full(35, step, np.int32),
         )
-        chosen = policy(session.Turn(seen, None, None, SEED)).numpy()
+        chosen = policy(session.SessionTimestep(seen, None, None, SEED)).numpy()
         np.testing.assert_array_equal(chosen[live], episodes.item[live, step])
 
 
 def test_blocked_items_are_those_shown_in_this_session():
     many = 200
-    random = controls.random(small.SPEC.num_items)
+    random = policies.random(small.SPEC.num_items)
     once = play(random, repeats=False, batch=many)
     twice = play(random, repeats=True, batch=many)
 
@@ -83,7 +82,7 @@ def test_blocked_items_are_those_shown_in_this_session():
 
 
 def test_the_same_seed_gives_the_same_sessions():
-    random = controls.random(small.SPEC.num_items)
+    random = policies.random(small.SPEC.num_items)
     first, again = play(random), play(random)
     np.testing.assert_array_equal(first.item, again.item)
     assert (play(random, seed=tf.constant([1, 3])).item != first.item).any()
@@ -94,7 +93,7 @@ ONE_STRETCH = 1000
 
 
 def play_long(world, policy, batch, monkeypatch, whole=None):
-    """Sessions of up to 83 steps, in stretches or (`whole`) in one go."""
+    """Sessions of up to 83 steps, in rollouts or (`whole`) in one go."""
     if whole:
         monkeypatch.setattr(session, "_WHOLE", whole)
     starts = scripted.starts(batch)._replace(user=tf.range(1, batch + 1))
@@ -107,40 +106,40 @@ def test_stretches_change_nothing_where_nothing_is_drawn(monkeypatch, repeats):
     world = scripted.ScriptedWorld(LONG, repeats)
     offset = tf.constant(np.random.default_rng(0).permutation(100), tf.int32)
 
-    def policy(turn):  # unlike for each session, and never the same item twice
-        own = turn.own(offset) + turn.world["user"]
-        return (own + turn.observation.step) % 90 + 1
+    def policy(timestep):  # unlike for each session, and never the same item twice
+        own = timestep.own(offset) + timestep.world["user"]
+        return (own + timestep.observation.step) % 90 + 1
 
-    stretches = play_long(world, policy, 100, monkeypatch)
+    rollouts = play_long(world, policy, 100, monkeypatch)
     whole = play_long(world, policy, 100, monkeypatch, ONE_STRETCH)
     for name, expected in whole._asdict().items():
-        np.testing.assert_array_equal(getattr(stretches, name), expected, err_msg=name)
+        np.testing.assert_array_equal(getattr(rollouts, name), expected, err_msg=name)
     # User u leaves after u steps; the cap is 83.
-    assert stretches.length.tolist() == [*range(1, 83), *[83] * 18]
-    assert stretches.exited.tolist() == [True] * 83 + [False] * 17
+    assert rollouts.length.tolist() == [*range(1, 83), *[83] * 18]
+    assert rollouts.exited.tolist() == [True] * 83 + [False] * 17
 
 
 def test_the_window_goes_on_from_one_stretch_to_the_next(monkeypatch):
     world = scripted.ScriptedWorld(LONG, repeats=True)
     policy = scripted.by_observation(LONG)
-    stretches = play_long(world, policy, 60, monkeypatch)
+    rollouts = play_long(world, policy, 60, monkeypatch)
     whole = play_long(world, policy, 60, monkeypatch, ONE_STRETCH)
-    np.testing.assert_array_equal(stretches.item, whole.item)
-    np.testing.assert_array_equal(stretches.feedback, whole.feedback)
+    np.testing.assert_array_equal(rollouts.item, whole.item)
+    np.testing.assert_array_equal(rollouts.feedback, whole.feedback)
 
 
 def test_stretches_leave_the_statistics_as_they_are(monkeypatch):
-    world, policy = scripted.RestlessWorld(LONG), controls.random(90)
-    stretches = play_long(world, policy, 4000, monkeypatch)
+    world, policy = scripted.RestlessWorld(LONG), policies.random(90)
+    rollouts = play_long(world, policy, 4000, monkeypatch)
     again = play_long(world, policy, 4000, monkeypatch)
     whole = play_long(world, policy, 4000, monkeypatch, ONE_STRETCH)
-    np.testing.assert_array_equal(stretches.item, again.item)  # the same seed, the same
-    assert (stretches.item[:, :16] == whole.item[:, :16]).all()
-    assert (stretches.item[:, 16:] != whole.item[:, 16:]).any()
-    long = stretches.length > 32
+    np.testing.assert_array_equal(rollouts.item, again.item)  # the same seed, the same
+    assert (rollouts.item[:, :16] == whole.item[:, :16]).all()
+    assert (rollouts.item[:, 16:] != whole.item[:, 16:]).any()
+    long = rollouts.length > 32
     assert long.sum() > 50
     # Leaving with a chance of 1/10: means 10 steps, those that last 32 another 10.
-    for episodes in (stretches, whole):
+    for episodes in (rollouts, whole):
         error = episodes.length.std() / np.sqrt(4000)
         assert abs(episodes.length.mean() - 10 * (1 - 0.9**83)) < 4 * error
         rest = episodes.length[episodes.length > 32] - 32

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.environments import playing, session, users
+from tfrec.environments import contract, playing, session, users
 from tfrec.ops import selection
 
 SPEC, VECTORS = small.SPEC, small.VECTORS  # 6 items, H = 4, T = 5; click and watch (scale 4)
@@ -92,25 +92,27 @@ def test_items_of_the_session_are_blocked(repeats):
     assert (made.shown_columns is None) == repeats
     for position in (4, 0):
         state = made.step(state, tf.constant([[position]] * 3), SEED).state
-    turn = playing.turn_of(made, state, SEED)
-    assert turn.observation.shape == (3, made.observation_size)
-    assert turn.candidates.shape == (3, 6, 2)
+    timestep = contract.timestep_of(made, state, SEED)
+    assert timestep.observation.shape == (3, made.observation_size)
+    assert timestep.candidates.shape == (3, 6, 2)
     if repeats:
-        assert turn.blocked is None
+        assert timestep.blocked is None
         return
-    np.testing.assert_array_equal(turn.blocked, [[True, False, False, False, True, False]] * 3)
     np.testing.assert_array_equal(
-        turn.observation.numpy()[:, made.shown_columns[:3]], [[5, 1, 0]] * 3
+        timestep.blocked, [[True, False, False, False, True, False]] * 3
+    )
+    np.testing.assert_array_equal(
+        timestep.observation.numpy()[:, made.shown_columns[:3]], [[5, 1, 0]] * 3
     )
 
 
 def test_random_play_shows_no_item_twice():
     made = environment()
-    state, policy = made.reset(200, SEED), playing.random(made)
+    state, policy = made.reset(200, SEED), contract.random_policy(made)
     shown = []
     for step in range(SPEC.max_steps):
         seed = tf.constant([step, 3])
-        action = policy(playing.turn_of(made, state, seed))
+        action = policy(contract.timestep_of(made, state, seed))
         shown.append(action[:, 0].numpy())
         state = made.step(state, action, seed).state
     assert all(len(set(row)) == SPEC.max_steps for row in np.stack(shown, axis=1))
@@ -121,9 +123,9 @@ def test_a_policy_is_the_same_in_whole_sessions():
     made = environment()
     weights = tf.random.stateless_normal([made.encoder.size, 6], SEED)
 
-    def act(turn):
-        scores = tf.matmul(turn.observation[:, : made.encoder.size], weights)
-        return selection.best_slate(scores, 1, turn.blocked)
+    def act(timestep):
+        scores = tf.matmul(timestep.observation[:, : made.encoder.size], weights)
+        return selection.best_slate(scores, 1, timestep.blocked)
 
     starts = scripted.starts(7)
     played = session.rollout(made.world, made.policy(act), starts, SEED)
@@ -133,7 +135,7 @@ def test_a_policy_is_the_same_in_whole_sessions():
         tf.zeros([7], tf.int32), tf.zeros([7, SPEC.max_steps], tf.int32),
     )  # fmt: skip
     for step in range(SPEC.max_steps):
-        action = act(playing.turn_of(made, state, SEED))
+        action = act(contract.timestep_of(made, state, SEED))
         going = played.length.numpy() > step
         np.testing.assert_array_equal(played.item[:, step][going], (action[:, 0] + 1)[going])
         state = made.step(state, action, SEED).state
@@ -142,11 +144,11 @@ def test_a_policy_is_the_same_in_whole_sessions():
 def test_a_control_of_whole_sessions_may_read_the_hidden_state():
     made = environment()
 
-    def recommend(turn):
-        return turn.world["user"] % 6 + 1 + 0 * turn.observation.step
+    def recommend(timestep):
+        return timestep.world["user"] % 6 + 1 + 0 * timestep.observation.step
 
     state = made.reset(9, SEED)
-    action = made.adapted(recommend)(playing.turn_of(made, state, SEED))
+    action = made.adapted(recommend)(contract.timestep_of(made, state, SEED))
     np.testing.assert_array_equal(action[:, 0], state.world["user"] % 6)
 
 
@@ -168,6 +170,6 @@ def test_what_came_before_the_session_is_a_part_of_its_own():
 
 def test_sessions_play_to_their_ends():
     made = environment()
-    totals = playing.play(made, playing.random(made), 64, SEED)
+    totals = playing.play(made, contract.random_policy(made), 64, SEED)
     assert set(totals.steps.numpy()) <= set(range(1, SPEC.max_steps + 1))
     np.testing.assert_array_equal(totals.shown, totals.steps)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec.environments import contract
 from tfrec.methods import online_learner
-from tfrec.methods.online import Choice
+from tfrec.methods.online import PolicyStep
 from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
 from tfrec.training import checkpoint, finite
 
@@ -71,7 +71,7 @@ class Listing(Counting):
 class Remembering(tf.Module):
     """Does the same everywhere and keeps what it is told."""
 
-    note_size = 1
+    info_size = 1
     checked = ("this", "that")
 
     def __init__(self, items=False, bad=-1):
@@ -82,18 +82,18 @@ class Remembering(tf.Module):
         self.told = []
         self.annealed = tf.Variable(0.0)
 
-    def explore(self, turn):
-        batch = tf.shape(turn.observation)[0]
-        note = tf.random.stateless_uniform([batch, 1], turn.seed)
-        return Choice(tf.fill([batch, 1], 1) if self.items else tf.ones([batch, 1]), note)
+    def explore(self, timestep):
+        batch = tf.shape(timestep.observation)[0]
+        info = tf.random.stateless_uniform([batch, 1], timestep.seed)
+        return PolicyStep(tf.fill([batch, 1], 1) if self.items else tf.ones([batch, 1]), info)
 
-    def greedy(self, turn):
-        return self.explore(turn).action
+    def greedy(self, timestep):
+        return self.explore(timestep).action
 
-    def anneal(self, progress):
+    def set_learning_rate(self, progress):
         self.annealed.assign(progress)
 
-    def observe(self, stretch, progress):
+    def observe(self, rollout, progress):
         self.progress.assign(progress)
 
     def learn(self, updates):
@@ -104,7 +104,7 @@ class Remembering(tf.Module):
 def learner(simulator=None, method=None, seed=3, **sizes):
     sizes = {
         "sessions": 5,
-        "stretch": 7,
+        "rollout_steps": 7,
         "total_units": 10,
         "warm_up": 70,
         "updates": 4,
@@ -113,17 +113,17 @@ def learner(simulator=None, method=None, seed=3, **sizes):
     return OnlineLearner(config, simulator or Counting(), method or Remembering(), seed)
 
 
-def stretches(learning, units):
+def rollouts(learning, units):
     played = []
     for _ in range(units):
-        numbers, *_, stretch = learning._unit()
-        played.append(stretch)
+        numbers, *_, rollout = learning._unit()
+        played.append(rollout)
     columns = zip(*played, strict=True)
     return type(played[0])(*(None if c[0] is None else np.concatenate(c) for c in columns))
 
 
 def test_sessions_follow_each_other_in_their_columns():
-    played = stretches(learner(), 3)
+    played = rollouts(learner(), 3)
     step, length = played.observation[..., 0], played.observation[..., 1]
     assert played.user.shape == (21, 5)
     np.testing.assert_array_equal(played.done, step + 1 == length)
@@ -137,7 +137,7 @@ def test_sessions_follow_each_other_in_their_columns():
 
 
 def test_what_follows_is_the_same_users_or_nothing_new():
-    played = stretches(learner(), 3)
+    played = rollouts(learner(), 3)
     done = played.done
     assert done.any() and (played.next_observation > -99).all()
     np.testing.assert_array_equal(played.next_observation[done], played.observation[done])
@@ -147,7 +147,7 @@ def test_what_follows_is_the_same_users_or_nothing_new():
 
 
 def test_candidates_of_this_step_and_the_next():
-    played = stretches(learner(Listing(), Remembering(items=True)), 2)
+    played = rollouts(learner(Listing(), Remembering(items=True)), 2)
     assert played.candidates.shape == (14, 5, 3, 2) and played.action.dtype == np.int32
     step = played.observation[..., 0]
     np.testing.assert_array_equal(played.candidates[..., 0, 0], 10 * step)
@@ -164,7 +164,7 @@ def test_counts_and_when_learning_begins():
     assert int(learning.unit) == 3 and learning.method.progress.numpy() == np.float32(0.3)
     assert learning.method.annealed.numpy() == np.float32(0.3)
     again = learner()
-    ended = [stretches(again, 1).done.sum() for _ in range(3)]
+    ended = [rollouts(again, 1).done.sum() for _ in range(3)]
     np.testing.assert_array_equal([row["sessions"] for row in rows], np.cumsum(ended))
 
 
@@ -189,18 +189,18 @@ def test_a_test_plays_whole_sessions_and_always_the_same():
 
 def test_resumes_exactly(tmp_path):
     whole = learner()
-    expected = stretches(whole, 4)
+    expected = rollouts(whole, 4)
     first = learner()
-    stretches(first, 2)
+    rollouts(first, 2)
     checkpoint.write(tmp_path / "at2", first, {})
     second = learner()
     checkpoint.read(tmp_path / "at2", second)
-    after = stretches(second, 2)
+    after = rollouts(second, 2)
     for ours, theirs in zip(after, expected, strict=True):
         if ours is not None:
             np.testing.assert_array_equal(ours, theirs[14:])
     assert int(second.method.updates) == int(whole.method.updates)
-    assert (stretches(learner(seed=4), 1).note != expected.note[:7]).any()
+    assert (rollouts(learner(seed=4), 1).info != expected.info[:7]).any()
 
 
 def test_a_bad_tensor_is_named():
@@ -209,7 +209,7 @@ def test_a_bad_tensor_is_named():
     assert raised.value.batch["rows.reward"].shape == (3, 2)
 
 
-@pytest.mark.parametrize("field", ["sessions", "stretch", "total_units", "test_every"])
+@pytest.mark.parametrize("field", ["sessions", "rollout_steps", "total_units", "test_every"])
 def test_sizes_are_checked(field):
     with pytest.raises(ValueError, match=field):
         OnlineConfig(**{field: 0})

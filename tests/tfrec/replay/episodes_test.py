@@ -84,6 +84,6 @@ def test_a_drawn_window_is_what_the_policy_saw():
     rows = ring.sample(500, tf.constant([5, 6]))
     # The policy is a hash of all that it sees: asked again, it must choose the same.
     policy = scripted.by_observation(world.spec)
-    asked = policy(session.Turn(rows.observation, None, None, tf.constant([0, 0])))
+    asked = policy(session.SessionTimestep(rows.observation, None, None, tf.constant([0, 0])))
     np.testing.assert_array_equal(asked, rows.item)
     assert len(np.unique(rows.item)) == world.spec.num_items

@@ -115,10 +115,12 @@ def test_the_states_are_what_the_policy_saw():
     replay.add(episodes, episodes.feedback[..., 0])
     rows = replay.sample(500, SEED)
     # The policy is a hash of all that it sees: asked again, it must choose the same.
-    asked = policy(session.Turn(rows.observation, None, None, tf.constant([0, 0])))
+    asked = policy(session.SessionTimestep(rows.observation, None, None, tf.constant([0, 0])))
     np.testing.assert_array_equal(asked, rows.item)
     # And in the next state it must choose the session's next item.
-    asked = policy(session.Turn(rows.next_observation, None, None, tf.constant([0, 0])))
+    asked = policy(
+        session.SessionTimestep(rows.next_observation, None, None, tf.constant([0, 0]))
+    )
     slot, step = rows.cell.numpy() // 5, rows.cell.numpy() % 5
     goes_on = step + 1 < episodes.length.numpy()[slot]
     assert 100 < goes_on.sum() < 500

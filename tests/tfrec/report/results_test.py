@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tfrec import errors
+from tfrec import errors, outputs
 from tfrec.report import results
 
 
@@ -69,11 +69,11 @@ def test_a_document_that_is_not_whole_is_refused_and_the_old_one_stays(tmp_path)
 def test_a_file_takes_its_place_only_when_its_writer_ends_well(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with pytest.raises(RuntimeError), results.replacing(path) as temporary:
+    with pytest.raises(RuntimeError), outputs.replacing_file(path) as temporary:
         temporary.write_text("ha")
         raise RuntimeError
     assert path.read_text() == "old"
-    with results.replacing(path) as temporary:
+    with outputs.replacing_file(path) as temporary:
         temporary.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"

@@ -10,9 +10,9 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
-from tfrec.methods.action_adapter import VECTORS_HELP, Face, Vectors
-from tfrec.methods.online import Choice, Stretch
+from tfrec.environments.contract import Timestep
+from tfrec.methods.action_adapter import VECTORS_HELP, ActionAdapter, Vectors
+from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.options import Options, option
 from tfrec.training import finite, schedule
 
@@ -31,7 +31,7 @@ class NetworkConfig(Options):
         1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
     )
     discount: float = option(0.99, "worth of the next step's reward", at_least=0, at_most=1)
-    # The state, the same for everybody, see `tfrec.methods.action_adapter.Face`.
+    # The state, the same for everybody, see `tfrec.methods.action_adapter.ActionAdapter`.
     vectors: Vectors = option("own", VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors", at_least=1)
     vector_sessions: int = option(
@@ -110,18 +110,18 @@ class Baseline(tf.Module, abc.ABC):
       weight_seeds: gives the seeds of initial weights, one after the other.
     """
 
-    note_size = 0
+    info_size = 0
     extras: tuple[str, ...] = ()
 
     def __init__(self, config: NetworkConfig, simulator: contract.Simulator, seed: int):
         super().__init__(name=type(self).__name__.lower())
         self.config = config
-        self.face = Face(
+        self.adapter = ActionAdapter(
             simulator, config.vectors, config.vector_width, config.vector_sessions, seed
         )
-        self.steps_before = self.face.steps_before
-        self.sessions_before = self.face.sessions_before
-        self.observation_size = self.face.observation_size
+        self.steps_before = self.adapter.steps_before
+        self.sessions_before = self.adapter.sessions_before
+        self.observation_size = self.adapter.observation_size
         self.slate_size = simulator.slate_size
         self.catalogue = simulator.catalogue
         # For layers that can only be seeded so: TF-Agents'.
@@ -150,15 +150,15 @@ class Baseline(tf.Module, abc.ABC):
     # What a method provides.
 
     @abc.abstractmethod
-    def explore(self, turn: Turn) -> Choice:
+    def explore(self, timestep: Timestep) -> PolicyStep:
         """See `tfrec.methods.online.Method`."""
 
     @abc.abstractmethod
-    def greedy(self, turn: Turn) -> tf.Tensor:
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
         """See `tfrec.methods.online.Method`."""
 
     @abc.abstractmethod
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         """See `tfrec.methods.online.Method`."""
 
     @abc.abstractmethod
@@ -195,7 +195,7 @@ class Baseline(tf.Module, abc.ABC):
 
     # What all do.
 
-    def anneal(self, progress: tf.Tensor) -> None:
+    def set_learning_rate(self, progress: tf.Tensor) -> None:
         """See `tfrec.methods.online.Method`."""
         config = self.config
         rate = schedule.annealed(config.learning_rate, config.final_rate, progress)

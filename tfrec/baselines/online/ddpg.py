@@ -31,15 +31,15 @@ class Ddpg(proto.Deterministic):
 
     def __init__(self, config: DdpgConfig, simulator: contract.Simulator, seed: int):
         super().__init__(config, simulator, seed)
-        self.online_actor, self.slow_actor = self.actor("actor"), self.actor("slow_actor")
-        self.online_critic, self.slow_critic = self.critic("critic"), self.critic("slow")
+        self.online_actor, self.target_actor = self.actor("actor"), self.actor("target_actor")
+        self.online_critic, self.target_critic = self.critic("critic"), self.critic("slow")
         agent = ddpg_agent.DdpgAgent(
             time_step.time_step_spec(self.state_spec),
             self.action_spec,
             actor_network=self.online_actor,
             critic_network=self.online_critic,
-            target_actor_network=self.slow_actor,
-            target_critic_network=self.slow_critic,
+            target_actor_network=self.target_actor,
+            target_critic_network=self.target_critic,
             td_errors_loss_fn=proto.squared_loss,
             train_step_counter=tf.Variable(0, dtype=tf.int64),
         )
@@ -51,9 +51,11 @@ class Ddpg(proto.Deterministic):
         self._update_targets(1.0)
 
     def _update_targets(self, tau: float) -> None:
-        target_networks.soft_update(self.slow_actor.variables, self.online_actor.variables, tau)
         target_networks.soft_update(
-            self.slow_critic.variables, self.online_critic.variables, tau
+            self.target_actor.variables, self.online_actor.variables, tau
+        )
+        target_networks.soft_update(
+            self.target_critic.variables, self.online_critic.variables, tau
         )
 
     def losses(

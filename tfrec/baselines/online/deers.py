@@ -127,12 +127,12 @@ class Deers(item_q.ItemQ):
                 f"{type(simulator).__name__} declares no feature_columns of its observations"
             )
         self.values = PairwiseQ(self, columns, "values")
-        self.slow = PairwiseQ(self, columns, "slow")
+        self.target_network = PairwiseQ(self, columns, "slow")
         self.set_parts(value=self.values.trainable_variables)
-        target_networks.soft_update(self.slow.variables, self.values.variables, 1.0)
+        target_networks.soft_update(self.target_network.variables, self.values.variables, 1.0)
 
     def _all(self, q: PairwiseQ, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        return q.of_item(q.state(self.face.sees(observation), observation), features)
+        return q.of_item(q.state(self.adapter.encode(observation), observation), features)
 
     def ranks(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         return self._all(self.values, observation, features)
@@ -140,17 +140,21 @@ class Deers(item_q.ItemQ):
     def gradients(
         self, rows: dict[str, tf.Tensor]
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        after = self._all(self.slow, rows["next_observation"], self.next_features(rows))
+        after = self._all(
+            self.target_network, rows["next_observation"], self.next_features(rows)
+        )
         after = selection.available(after, self.next_blocked(rows))
         most = tf.math.top_k(after, self.slate_size).values  # [B, k]
         target = rows["reward"] + rows["discount"] * tf.reduce_mean(most, axis=1)
         observation = rows["observation"]
         with tf.GradientTape() as tape:
-            state = self.values.state(self.face.sees(observation), observation)
+            state = self.values.state(self.adapter.encode(observation), observation)
             shown = self.of_slate(self.values.of_item, state, rows)  # [B, k]
             expected = tf.reduce_mean(shown, axis=1)
             loss = tf.reduce_mean(tf.math.squared_difference(expected, target))
         return {"value": base.found(tape, loss, self._parts()["value"])}, {}
 
     def after_update(self) -> None:
-        target_networks.soft_update(self.slow.variables, self.values.variables, self.config.tau)
+        target_networks.soft_update(
+            self.target_network.variables, self.values.variables, self.config.tau
+        )

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base, items
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
-from tfrec.methods.online import Choice, Stretch
+from tfrec.environments.contract import Timestep
+from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.ops import selection
 from tfrec.options import option
 from tfrec.replay.ring import Ring
@@ -58,34 +58,34 @@ class ItemQ(base.Baseline):
           features: float [B, m, D] or [m, D].
         """
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
-        features = items.offered(turn, self.catalogue)
-        scores = self.ranks(turn.observation, features)
-        return selection.best_slate(scores, self.slate_size, turn.blocked)
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
+        features = items.offered(timestep, self.catalogue)
+        scores = self.ranks(timestep.observation, features)
+        return selection.best_slate(scores, self.slate_size, timestep.blocked)
 
-    def explore(self, turn: Turn) -> Choice:
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        greedy = self.greedy(turn)
-        batch, many = tf.shape(greedy)[0], tf.shape(turn.candidates)[1]
+    def explore(self, timestep: Timestep) -> PolicyStep:
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
+        greedy = self.greedy(timestep)
+        batch, many = tf.shape(greedy)[0], tf.shape(timestep.candidates)[1]
         noise = tf.random.stateless_uniform([batch, many], seeds[0])
-        anything = selection.best_slate(noise, self.slate_size, turn.blocked)
+        anything = selection.best_slate(noise, self.slate_size, timestep.blocked)
         tried = tf.random.stateless_uniform([batch, 1], seeds[1]) < self.epsilon
-        return Choice(tf.where(tried, anything, greedy), base.no_note(batch))
+        return PolicyStep(tf.where(tried, anything, greedy), base.no_note(batch))
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         self.epsilon.assign(self.config.random_share(progress))
         rows = {
-            "observation": stretch.observation,
-            "next_observation": stretch.next_observation,
-            "reward": stretch.reward,
-            "clicks": stretch.clicks,
-            "discount": tf.cast(tf.logical_not(stretch.done), tf.float32),
+            "observation": rollout.observation,
+            "next_observation": rollout.next_observation,
+            "reward": rollout.reward,
+            "clicks": rollout.clicks,
+            "discount": tf.cast(tf.logical_not(rollout.done), tf.float32),
         }
         if self.catalogue is None:
-            shown = tf.gather(stretch.candidates, stretch.action, batch_dims=2)  # [T, B, k, D]
-            rows |= {"slate": shown, "next_candidates": stretch.next_candidates}
+            shown = tf.gather(rollout.candidates, rollout.action, batch_dims=2)  # [T, B, k, D]
+            rows |= {"slate": shown, "next_candidates": rollout.next_candidates}
         else:
-            rows["action"] = stretch.action
+            rows["action"] = rollout.action
         self.replay.add({name: base.flat(value) for name, value in rows.items()})
 
     def of_slate(
@@ -98,7 +98,7 @@ class ItemQ(base.Baseline):
 
     def next_blocked(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor | None:
         """What could not be shown next, bool [B, m]; None if everything could."""
-        return self.face.blocked(rows["next_observation"])
+        return self.adapter.blocked(rows["next_observation"])
 
     def next_features(self, rows: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What could be shown next, float [B, m, D] or [m, D]."""

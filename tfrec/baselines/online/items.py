@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
+from tfrec.environments.contract import Timestep
 from tfrec.nn.networks import Perceptron
 from tfrec.ops import selection
 
@@ -55,9 +55,9 @@ class Scores(tf.Module):
         return tf.einsum("be,bme->bm", query, encoded)
 
 
-def offered(turn: Turn, catalogue: tf.Tensor | None) -> tf.Tensor:
-    """What to score at a turn: the catalogue, [m, D], or the candidates, [B, m, D]."""
-    return turn.candidates if catalogue is None else catalogue
+def offered(timestep: Timestep, catalogue: tf.Tensor | None) -> tf.Tensor:
+    """What to score at a step: the catalogue, [m, D], or the candidates, [B, m, D]."""
+    return timestep.candidates if catalogue is None else catalogue
 
 
 def sampled(simulator: contract.Simulator, sessions: int, seed: int) -> np.ndarray:

@@ -25,8 +25,8 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
-from tfrec.methods.online import Choice, Stretch
+from tfrec.environments.contract import Timestep
+from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.nn import networks
 from tfrec.ops import selection, target_networks
 from tfrec.options import option
@@ -72,25 +72,25 @@ def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:
     return edges / tf.reduce_sum(edges, axis=1, keepdims=True)
 
 
-def met(stretch: Stretch, items: int, views: np.ndarray | None) -> tf.Tensor:
-    """How often items went together in this stretch, float [m, m].
+def met(rollout: Rollout, items: int, views: np.ndarray | None) -> tf.Tensor:
+    """How often items went together in this rollout, float [m, m].
 
     Args:
-      stretch: T steps of B sessions.
+      rollout: T steps of B sessions.
       items: m.
       views: int [m], see `contract.Simulator.view_columns`: sessions that ended count, once
-        each. None counts what was clicked by one session within the stretch.
+        each. None counts what was clicked by one session within the rollout.
     """
     if views is not None:
-        ended = tf.boolean_mask(stretch.observation, stretch.done)  # [e, O]
+        ended = tf.boolean_mask(rollout.observation, rollout.done)  # [e, O]
         ended = tf.gather(ended, views, axis=1)  # [e, m]
         seen = tf.cast(ended > 0, tf.float32)
         return tf.matmul(seen, seen, transpose_a=True)
-    clicked = tf.reduce_sum(tf.one_hot(stretch.action, items), axis=2)  # [T, B, m]
-    clicked *= tf.cast(stretch.clicks > 0, tf.float32)[..., None]
+    clicked = tf.reduce_sum(tf.one_hot(rollout.action, items), axis=2)  # [T, B, m]
+    clicked *= tf.cast(rollout.clicks > 0, tf.float32)[..., None]
     steps, sessions = tf.shape(clicked)[0], tf.shape(clicked)[1]
     # Sessions of a column are told apart by how many ended before.
-    part = tf.cumsum(tf.cast(stretch.done, tf.int32), exclusive=True)  # [T, B]
+    part = tf.cumsum(tf.cast(rollout.done, tf.int32), exclusive=True)  # [T, B]
     part = part * sessions + tf.range(sessions)
     of_session = tf.math.unsorted_segment_sum(
         base.flat(clicked), tf.reshape(part, [-1]), (steps + 1) * sessions
@@ -144,7 +144,7 @@ class Kgrl(base.Baseline):
         super().__init__(config, simulator, seed)
         seeds, observed, hidden = self.weight_seeds(), self.observation_size, config.hidden
         self.graph = None
-        self.width = self.face.action_size
+        self.width = self.adapter.action_size
         vector, number = tf.TensorSpec([observed], tf.float32), tf.TensorSpec([], tf.float32)
         shown = tf.TensorSpec([self.width], tf.float32)
         if config.item_graph:
@@ -159,18 +159,18 @@ class Kgrl(base.Baseline):
             self.width = config.width
             shown = tf.TensorSpec([self.slate_size], tf.int32)
         elif self.slate_size:
-            self.note_size = self.width
+            self.info_size = self.width
         columns = {"state": vector, "next_state": vector, "action": shown}
         columns |= {"reward": number, "discount": number}
         self.replay = Ring(config.replay_size, columns)
         both = observed + self.width
-        self.actor, self.slow_actor = (
+        self.actor, self.target_actor = (
             networks.Perceptron(observed, hidden, self.width, seeds, name)
-            for name in ("actor", "slow_actor")
+            for name in ("actor", "target_actor")
         )
-        self.critic, self.slow_critic = (
+        self.critic, self.target_critic = (
             networks.Perceptron(both, hidden, 1, seeds, name)
-            for name in ("critic", "slow_critic")
+            for name in ("critic", "target_critic")
         )
         of_critic = [*self.critic.trainable_variables]
         if self.graph is not None:
@@ -179,8 +179,8 @@ class Kgrl(base.Baseline):
         self._update_targets(1.0)
 
     def _update_targets(self, tau: float) -> None:
-        target_networks.soft_update(self.slow_actor.variables, self.actor.variables, tau)
-        target_networks.soft_update(self.slow_critic.variables, self.critic.variables, tau)
+        target_networks.soft_update(self.target_actor.variables, self.actor.variables, tau)
+        target_networks.soft_update(self.target_critic.variables, self.critic.variables, tau)
 
     def point(self, actor: networks.Perceptron, state: tf.Tensor) -> tf.Tensor:
         """Where the actor points, float [B, width]."""
@@ -189,36 +189,38 @@ class Kgrl(base.Baseline):
     def _bounded(self, raw: tf.Tensor) -> tf.Tensor:
         return tf.tanh(raw) if self.graph is None else tf.math.l2_normalize(raw, axis=1)
 
-    def _shown(self, point: tf.Tensor, turn: Turn) -> tf.Tensor:
+    def _shown(self, point: tf.Tensor, timestep: Timestep) -> tf.Tensor:
         if self.graph is None:
-            return self.face.chooses(point, turn)
+            return self.adapter.to_action(point, timestep)
         scores = tf.matmul(point, self.graph.vectors(), transpose_b=True)  # [B, m]
-        return selection.best_slate(scores, self.slate_size, turn.blocked)
+        return selection.best_slate(scores, self.slate_size, timestep.blocked)
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
-        return self._shown(self.point(self.actor, self.face.sees(turn.observation)), turn)
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
+        return self._shown(
+            self.point(self.actor, self.adapter.encode(timestep.observation)), timestep
+        )
 
-    def explore(self, turn: Turn) -> Choice:
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        point = self.point(self.actor, self.face.sees(turn.observation))
+    def explore(self, timestep: Timestep) -> PolicyStep:
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
+        point = self.point(self.actor, self.adapter.encode(timestep.observation))
         noise = tf.random.stateless_normal(tf.shape(point), seeds[0])
         point += self.config.exploration_noise * noise
         point = tf.clip_by_value(point, -1.0, 1.0)
         anything = tf.random.stateless_uniform(tf.shape(point), seeds[1], -1.0, 1.0)
         point = tf.where(self.replay.added < self.config.random_steps, anything, point)
-        note = point if self.note_size else base.no_note(tf.shape(point)[0])
-        return Choice(self._shown(point, turn), note)
+        info = point if self.info_size else base.no_note(tf.shape(point)[0])
+        return PolicyStep(self._shown(point, timestep), info)
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         if self.graph is not None:
-            new = met(stretch, self.graph.together.shape[0], self._views)
+            new = met(rollout, self.graph.together.shape[0], self._views)
             self.graph.together.assign_add(new)
-        alive = tf.logical_not(base.flat(stretch.done))
+        alive = tf.logical_not(base.flat(rollout.done))
         rows = {
-            "state": self.face.sees(base.flat(stretch.observation)),
-            "next_state": self.face.sees(base.flat(stretch.next_observation)),
-            "action": base.flat(stretch.note if self.note_size else stretch.action),
-            "reward": base.flat(stretch.reward),
+            "state": self.adapter.encode(base.flat(rollout.observation)),
+            "next_state": self.adapter.encode(base.flat(rollout.next_observation)),
+            "action": base.flat(rollout.info if self.info_size else rollout.action),
+            "reward": base.flat(rollout.reward),
             "discount": tf.cast(alive, tf.float32),
         }
         self.replay.add(rows)
@@ -231,7 +233,7 @@ class Kgrl(base.Baseline):
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
         config, parts = self.config, self._parts()
         state, after = rows["state"], rows["next_state"]
-        value = self.slow_critic(after, self.point(self.slow_actor, after))[:, 0]
+        value = self.target_critic(after, self.point(self.target_actor, after))[:, 0]
         target = config.reward_scale * rows["reward"]
         target += config.discount * rows["discount"] * value
         with tf.GradientTape() as tape:

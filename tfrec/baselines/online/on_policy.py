@@ -1,7 +1,7 @@
-"""What REINFORCE, PGPR and TPGR have in common: the last stretch, its returns, one pass.
+"""What REINFORCE, PGPR and TPGR have in common: the last rollout, its returns, one pass.
 
-What a stretch teaches is learned once and forgotten with the next one. The sessions of a
-stretch are dealt into `pieces`, and each makes one update, so that a stretch moves the policy
+What a rollout teaches is learned once and forgotten with the next one. The sessions of a
+rollout are dealt into `pieces`, and each makes one update, so that a rollout moves the policy
 more than once and yet no step is used twice.
 """
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base, items
 from tfrec.environments import contract
-from tfrec.methods.online import Stretch
+from tfrec.methods.online import Rollout
 from tfrec.nn import networks
 from tfrec.options import option
 
@@ -26,7 +26,7 @@ class OnPolicyConfig(base.BaselineConfig):
         1e-3, "Adam's learning rate of every part", above=0, at_most=1
     )
     pieces: int = option(
-        4, "updates from a stretch, each from other sessions of it", at_least=1
+        4, "updates from a rollout, each from other sessions of it", at_least=1
     )
     entropy: float = option(
         0.001,
@@ -42,7 +42,7 @@ class Piece(NamedTuple):
       observation: float32 [R, O].
       features: of what could be chosen, float32 [R, m, D] or [m, D]; None if continuous.
       action: int32 [R, k] or float32 [R, D].
-      note: float32 [R, N].
+      info: float32 [R, N].
       returns: float32 [R], scaled reward from this step on.
       value: float32 [R], V(s) before the update.
     """
@@ -50,7 +50,7 @@ class Piece(NamedTuple):
     observation: tf.Tensor
     features: tf.Tensor | None
     action: tf.Tensor
-    note: tf.Tensor
+    info: tf.Tensor
     returns: tf.Tensor
     value: tf.Tensor
 
@@ -63,7 +63,7 @@ def discounted(
     Args:
       reward: float [T, B].
       done: bool [T, B]; nothing follows a session's last step.
-      following: float [B], V of what follows the stretch, where the session goes on.
+      following: float [B], V of what follows the rollout, where the session goes on.
       discount: gamma.
     """
     kept = discount * tf.cast(tf.logical_not(done), tf.float32)
@@ -81,7 +81,7 @@ def standardised(x: tf.Tensor) -> tf.Tensor:
 
 
 class OnPolicy(base.Baseline):
-    """Learns from its last stretch; arguments as in `base.Baseline`.
+    """Learns from its last rollout; arguments as in `base.Baseline`.
 
     A subclass builds `critic`, calls `set_parts` and `keep_stretches`.
     """
@@ -91,14 +91,14 @@ class OnPolicy(base.Baseline):
     critic: networks.Perceptron
 
     def keep_stretches(self, simulator: contract.Simulator, seed: int) -> None:
-        """Makes room for a stretch, of any length, in variables."""
+        """Makes room for a rollout, of any length, in variables."""
         observed = [simulator.observation_size]
         wide = [self.slate_size or simulator.action_size]
         shapes: dict[str, tuple[list[int], tf.DType]] = {
             "observation": (observed, tf.float32),
             "next_observation": (observed, tf.float32),
             "action": (wide, tf.int32 if self.slate_size else tf.float32),
-            "note": ([self.note_size], tf.float32),
+            "info": ([self.info_size], tf.float32),
             "reward": ([], tf.float32),
             "done": ([], tf.bool),
         }
@@ -107,7 +107,7 @@ class OnPolicy(base.Baseline):
                 list(items.sampled(simulator, 1, seed).shape[1:]),
                 tf.float32,
             )
-        self.stretch = {
+        self.rollout = {
             name: tf.Variable(
                 tf.zeros([0, 0, *shape], dtype),
                 trainable=False,
@@ -123,7 +123,7 @@ class OnPolicy(base.Baseline):
 
     def encoded(self, observation: tf.Tensor) -> tf.Tensor:
         """What policy and critic are functions of, float [R, S], with a gradient."""
-        return self.face.sees(observation)
+        return self.adapter.encode(observation)
 
     def advantage(self, piece: Piece) -> tf.Tensor:
         """What log probabilities are weighed with, float [R]."""
@@ -133,18 +133,18 @@ class OnPolicy(base.Baseline):
         """V(s), float [R]."""
         return self.critic(self.encoded(observation))[:, 0]
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
-        for name, variable in self.stretch.items():
-            variable.assign(getattr(stretch, name))
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
+        for name, variable in self.rollout.items():
+            variable.assign(getattr(rollout, name))
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
-        sessions = tf.shape(self.stretch["reward"])[1]
+        sessions = tf.shape(self.rollout["reward"])[1]
         return tf.where(updates > 0, tf.minimum(self.config.pieces, sessions), 0)
 
     def sample(self, number: tf.Tensor) -> Piece:
-        """Every `pieces`-th session of the stretch, from this one on."""
+        """Every `pieces`-th session of the rollout, from this one on."""
         config = self.config
-        some = {n: x.read_value()[:, number :: config.pieces] for n, x in self.stretch.items()}
+        some = {n: x.read_value()[:, number :: config.pieces] for n, x in self.rollout.items()}
         following = self.value(some["next_observation"][-1])
         returns = discounted(
             config.reward_scale * some["reward"], some["done"], following, config.discount
@@ -155,7 +155,7 @@ class OnPolicy(base.Baseline):
             observation,
             self.catalogue if candidates is None else base.flat(candidates),
             base.flat(some["action"]),
-            base.flat(some["note"]),
+            base.flat(some["info"]),
             base.flat(returns),
             self.value(observation),
         )

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from tfrec.baselines.online import items, on_policy, reinforce
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
-from tfrec.methods.online import Choice
+from tfrec.environments.contract import Timestep
+from tfrec.methods.online import PolicyStep
 from tfrec.nn import networks
 from tfrec.ops import selection
 from tfrec.options import option
@@ -68,22 +68,22 @@ class Pgpr(reinforce.Reinforce):
         self.policy = self.head(simulator, width, ())
         self.critic = networks.Perceptron(width, (), 1, seeds, "critic")
         if self.slate_size:  # the note says which candidates were kept
-            self.note_size = items.sampled(simulator, 1, seed).shape[1]
+            self.info_size = items.sampled(simulator, 1, seed).shape[1]
         networks_of_it = (self.trunk, self.policy, self.critic)
         self.set_parts(actor_critic=[v for n in networks_of_it for v in n.trainable_variables])
 
     def encoded(self, observation: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(self.trunk(super().encoded(observation)))
 
-    def explore(self, turn: Turn) -> Choice:
+    def explore(self, timestep: Timestep) -> PolicyStep:
         if not self.slate_size:
-            return super().explore(turn)
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        features = items.offered(turn, self.catalogue)
-        scores = self.scores(turn.observation, features, turn.blocked)
-        kept = self.kept(tf.shape(scores), seeds[0], turn.blocked)
+            return super().explore(timestep)
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
+        features = items.offered(timestep, self.catalogue)
+        scores = self.scores(timestep.observation, features, timestep.blocked)
+        kept = self.kept(tf.shape(scores), seeds[0], timestep.blocked)
         slate = items.drawn(tf.where(kept, scores, _LEFT_OUT), self.slate_size, seeds[1])
-        return Choice(slate, tf.cast(kept, tf.float32))
+        return PolicyStep(slate, tf.cast(kept, tf.float32))
 
     def kept(
         self, shape: tf.Tensor, seed: tf.Tensor, blocked: tf.Tensor | None = None
@@ -100,7 +100,7 @@ class Pgpr(reinforce.Reinforce):
         if not self.slate_size:
             return super().log_prob(piece)
         scores = self.scores(piece.observation, piece.features, None)  # the note has all
-        scores = tf.where(piece.note > 0, scores, _LEFT_OUT)
+        scores = tf.where(piece.info > 0, scores, _LEFT_OUT)
         return items.slate_log_prob(scores, piece.action), items.entropy(scores)
 
     def combined(self, policy_loss: tf.Tensor, value_loss: tf.Tensor) -> dict[str, tf.Tensor]:

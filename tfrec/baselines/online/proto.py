@@ -22,8 +22,8 @@ from tf_agents.utils import common
 
 from tfrec.baselines.online import base
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
-from tfrec.methods.online import Choice, Stretch
+from tfrec.environments.contract import Timestep
+from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.options import option
 from tfrec.replay.steps import StepReplay, Steps
 
@@ -67,8 +67,8 @@ class Proto(base.Baseline):
 
     def __init__(self, config: ProtoConfig, simulator: contract.Simulator, seed: int):
         super().__init__(config, simulator, seed)
-        self.action_size = self.face.action_size
-        self.note_size = self.action_size if self.slate_size else 0
+        self.action_size = self.adapter.action_size
+        self.info_size = self.action_size if self.slate_size else 0
         self.state_spec = tf.TensorSpec([self.observation_size], tf.float32, "observation")
         self.action_spec = tensor_spec.BoundedTensorSpec(
             [self.action_size], tf.float32, -1.0, 1.0, "proto_action"
@@ -103,29 +103,29 @@ class Proto(base.Baseline):
         network.create_variables()
         return network
 
-    def explore(self, turn: Turn) -> Choice:
-        seeds = tf.random.experimental.stateless_split(turn.seed, 2)
-        ours = self.proto_action(self.face.sees(turn.observation), seeds[0])
+    def explore(self, timestep: Timestep) -> PolicyStep:
+        seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
+        ours = self.proto_action(self.adapter.encode(timestep.observation), seeds[0])
         anything = tf.random.stateless_uniform(tf.shape(ours), seeds[1], -1.0, 1.0)
         start = self.replay.added < self.config.random_steps
         point = tf.where(start, anything, ours)
-        note = point if self.slate_size else base.no_note(tf.shape(point)[0])
-        return Choice(self.face.chooses(point, turn), note)
+        info = point if self.slate_size else base.no_note(tf.shape(point)[0])
+        return PolicyStep(self.adapter.to_action(point, timestep), info)
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
-        point = self.proto_action(self.face.sees(turn.observation), None)
-        return self.face.chooses(point, turn)
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
+        point = self.proto_action(self.adapter.encode(timestep.observation), None)
+        return self.adapter.to_action(point, timestep)
 
-    def observe(self, stretch: Stretch, progress: tf.Tensor) -> None:
-        alive = tf.logical_not(base.flat(stretch.done))
+    def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
+        alive = tf.logical_not(base.flat(rollout.done))
         self.replay.add(
             Steps(
-                state=self.face.sees(base.flat(stretch.observation)),
-                action=base.flat(stretch.note if self.slate_size else stretch.action),
-                reward=base.flat(stretch.reward),
-                next_state=self.face.sees(base.flat(stretch.next_observation)),
+                state=self.adapter.encode(base.flat(rollout.observation)),
+                action=base.flat(rollout.info if self.slate_size else rollout.action),
+                reward=base.flat(rollout.reward),
+                next_state=self.adapter.encode(base.flat(rollout.next_observation)),
                 discount=tf.cast(alive, tf.float32),
-                user=base.flat(stretch.user),
+                user=base.flat(rollout.user),
                 own_next=alive,
                 synthetic=tf.zeros_like(alive),
             )

@@ -5,7 +5,7 @@ learning", Machine Learning 1992; with V(s) as the baseline (Sutton and Barto, 1
 
     loss = -E[(G_t - V(s_t)) log pi(a_t|s_t)]
 
-Filled in by us: advantages are standardised; a stretch that cuts a session goes on with V;
+Filled in by us: advantages are standardised; a rollout that cuts a session goes on with V;
 continuous actions are a tanh of a Gaussian; of items, pi is a softmax over the candidates,
 and a slate is drawn from it without replacement (Plackett-Luce), its log probability that of
 its items in their order. The mean, or the k most likely items, are judged.
@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from tfrec.baselines.online import base, items, on_policy
 from tfrec.environments import contract
-from tfrec.environments.playing import Turn
-from tfrec.methods.online import Choice
+from tfrec.environments.contract import Timestep
+from tfrec.methods.online import PolicyStep
 from tfrec.nn import networks
 from tfrec.ops import selection
 from tfrec.options import option
@@ -46,7 +46,7 @@ class Reinforce(on_policy.OnPolicy):
     def __init__(self, config: ReinforceConfig, simulator: contract.Simulator, seed: int):
         super().__init__(config, simulator, seed)
         # Of a continuous action, the note is what it was before the tanh.
-        self.note_size = 0 if self.slate_size else simulator.action_size
+        self.info_size = 0 if self.slate_size else simulator.action_size
         self.build(simulator, seed)
         self.keep_stretches(simulator, seed)
 
@@ -82,30 +82,30 @@ class Reinforce(on_policy.OnPolicy):
         """
         return selection.available(self.policy(self.encoded(observation), features), blocked)
 
-    def explore(self, turn: Turn) -> Choice:
+    def explore(self, timestep: Timestep) -> PolicyStep:
         if self.slate_size:
-            features = items.offered(turn, self.catalogue)
-            scores = self.scores(turn.observation, features, turn.blocked)
-            slate = items.drawn(scores, self.slate_size, turn.seed)
-            return Choice(slate, base.no_note(tf.shape(slate)[0]))
-        mean, log_std = self.policy(self.encoded(turn.observation))
-        noise = tf.random.stateless_normal(tf.shape(mean), turn.seed)
+            features = items.offered(timestep, self.catalogue)
+            scores = self.scores(timestep.observation, features, timestep.blocked)
+            slate = items.drawn(scores, self.slate_size, timestep.seed)
+            return PolicyStep(slate, base.no_note(tf.shape(slate)[0]))
+        mean, log_std = self.policy(self.encoded(timestep.observation))
+        noise = tf.random.stateless_normal(tf.shape(mean), timestep.seed)
         raw = mean + tf.exp(log_std) * noise
-        return Choice(tf.tanh(raw), raw)
+        return PolicyStep(tf.tanh(raw), raw)
 
-    def greedy(self, turn: Turn) -> tf.Tensor:
+    def greedy(self, timestep: Timestep) -> tf.Tensor:
         if self.slate_size:
-            features = items.offered(turn, self.catalogue)
-            scores = self.scores(turn.observation, features, turn.blocked)
+            features = items.offered(timestep, self.catalogue)
+            scores = self.scores(timestep.observation, features, timestep.blocked)
             return selection.best_slate(scores, self.slate_size)
-        return tf.tanh(self.policy(self.encoded(turn.observation))[0])
+        return tf.tanh(self.policy(self.encoded(timestep.observation))[0])
 
     def log_prob(self, piece: on_policy.Piece) -> tuple[tf.Tensor, tf.Tensor]:
         if self.slate_size:
-            blocked = self.face.blocked(piece.observation)
+            blocked = self.adapter.blocked(piece.observation)
             scores = self.scores(piece.observation, piece.features, blocked)
             return items.slate_log_prob(scores, piece.action), items.entropy(scores)
         # The tanh's slope does not depend on the weights, and its entropy is left out.
         mean, log_std = self.policy(self.encoded(piece.observation))
         entropy = tf.reduce_sum(log_std + 0.5 * _LOG_2PI_E, axis=1)
-        return networks.gaussian_log_prob(mean, log_std, piece.note), entropy
+        return networks.gaussian_log_prob(mean, log_std, piece.info), entropy

@@ -50,11 +50,11 @@ class _Agent(sac_agent.SacAgent):
     def _actions_and_log_probs(
         self, time_steps: time_step.TimeStep, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        law, _ = self._actor_network(
+        distribution, _ = self._actor_network(
             time_steps.observation, step_type=(), network_state=(), training=training
         )
-        actions = law.sample(seed=self.seed)
-        return actions, common.log_probability(law, actions, self.action_spec)
+        actions = distribution.sample(seed=self.seed)
+        return actions, common.log_probability(distribution, actions, self.action_spec)
 
 
 class Sac(proto.Proto):
@@ -67,7 +67,7 @@ class Sac(proto.Proto):
     def __init__(self, config: SacConfig, simulator: contract.Simulator, seed: int):
         super().__init__(config, simulator, seed)
         self.critics = [self.critic(name) for name in ("critic_1", "critic_2")]
-        self.slow_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
+        self.target_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
         self.policy = actor_distribution_network.ActorDistributionNetwork(
             self.state_spec,
             self.action_spec,
@@ -80,8 +80,8 @@ class Sac(proto.Proto):
             self.action_spec,
             critic_network=self.critics[0],
             critic_network_2=self.critics[1],
-            target_critic_network=self.slow_critics[0],
-            target_critic_network_2=self.slow_critics[1],
+            target_critic_network=self.target_critics[0],
+            target_critic_network_2=self.target_critics[1],
             actor_network=self.policy,
             actor_optimizer=None,
             critic_optimizer=None,
@@ -100,12 +100,12 @@ class Sac(proto.Proto):
         self._update_targets(1.0)
 
     def _update_targets(self, tau: float) -> None:
-        for slow, critic in zip(self.slow_critics, self.critics, strict=True):
-            target_networks.soft_update(slow.variables, critic.variables, tau)
+        for target_network, critic in zip(self.target_critics, self.critics, strict=True):
+            target_networks.soft_update(target_network.variables, critic.variables, tau)
 
     def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
-        law, _ = self.policy(state, step_type=(), network_state=())
-        return law.mode() if seed is None else law.sample(seed=seed)
+        distribution, _ = self.policy(state, step_type=(), network_state=())
+        return distribution.mode() if seed is None else distribution.sample(seed=seed)
 
     def losses(
         self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep

@@ -108,7 +108,7 @@ class Slateq(item_q.ItemQ):
             raise ValueError(
                 f"choice_model is False; expected True for slates of {self.slate_size} items"
             )
-        self.values, self.slow = Values(self, "values"), Values(self, "slow")
+        self.values, self.target_network = Values(self, "values"), Values(self, "slow")
         parts = {"value": self.values.trainable_variables}
         self.choice = None
         if config.choice_model:
@@ -117,10 +117,10 @@ class Slateq(item_q.ItemQ):
             self.choice = items.Scores(*sizes, config.hidden, config.width, seeds, "choice")
             parts["choice"] = self.choice.trainable_variables
         self.set_parts(**parts)
-        target_networks.soft_update(self.slow.variables, self.values.variables, 1.0)
+        target_networks.soft_update(self.target_network.variables, self.values.variables, 1.0)
 
     def ranks(self, observation: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        return self._ranks(self.values, self.face.sees(observation), features)
+        return self._ranks(self.values, self.adapter.encode(observation), features)
 
     def _ranks(self, values: Values, state: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         of_item = values.of_item(state, features)
@@ -132,21 +132,21 @@ class Slateq(item_q.ItemQ):
         self, state: tf.Tensor, features: tf.Tensor, blocked: tf.Tensor | None = None
     ) -> tf.Tensor:
         """The slow networks' value of their best slate, float [B]; state is what is seen."""
-        of_item = self.slow.of_item(state, features)  # [B, m]
+        of_item = self.target_network.of_item(state, features)  # [B, m]
         if self.choice is None:
             return tf.reduce_max(selection.available(of_item, blocked), axis=1)
-        ranks = self._ranks(self.slow, state, features)
+        ranks = self._ranks(self.target_network, state, features)
         slate = selection.best_slate(ranks, self.slate_size, blocked)
         log_v = tf.gather(self.choice(state, features), slate, batch_dims=1)
         of_slate = tf.gather(of_item, slate, batch_dims=1)
-        return slate_value(of_slate, self.slow.nothing(state), log_v)
+        return slate_value(of_slate, self.target_network.nothing(state), log_v)
 
     def gradients(
         self, rows: dict[str, tf.Tensor]
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
         parts = self._parts()
-        state = self.face.sees(rows["observation"])
-        after = self.face.sees(rows["next_observation"])
+        state = self.adapter.encode(rows["observation"])
+        after = self.adapter.encode(rows["next_observation"])
         value = self.next_value(after, self.next_features(rows), self.next_blocked(rows))
         target = rows["reward"] + rows["discount"] * value
         found: dict[str, base.Found] = {}
@@ -172,4 +172,6 @@ class Slateq(item_q.ItemQ):
         return found, {}
 
     def after_update(self) -> None:
-        target_networks.soft_update(self.slow.variables, self.values.variables, self.config.tau)
+        target_networks.soft_update(
+            self.target_network.variables, self.values.variables, self.config.tau
+        )

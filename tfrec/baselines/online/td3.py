@@ -44,9 +44,9 @@ class Td3(proto.Deterministic):
 
     def __init__(self, config: Td3Config, simulator: contract.Simulator, seed: int):
         super().__init__(config, simulator, seed)
-        self.online_actor, self.slow_actor = self.actor("actor"), self.actor("slow_actor")
+        self.online_actor, self.target_actor = self.actor("actor"), self.actor("target_actor")
         self.critics = [self.critic(name) for name in ("critic_1", "critic_2")]
-        self.slow_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
+        self.target_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         agent = ItemTd3Agent(
             time_step.time_step_spec(self.state_spec),
@@ -54,9 +54,9 @@ class Td3(proto.Deterministic):
             actor_network=self.online_actor,
             critic_network=self.critics[0],
             critic_network_2=self.critics[1],
-            target_actor_network=self.slow_actor,
-            target_critic_network=self.slow_critics[0],
-            target_critic_network_2=self.slow_critics[1],
+            target_actor_network=self.target_actor,
+            target_critic_network=self.target_critics[0],
+            target_critic_network_2=self.target_critics[1],
             actor_optimizer=None,
             critic_optimizer=None,
             td_errors_loss_fn=proto.squared_loss,
@@ -71,16 +71,16 @@ class Td3(proto.Deterministic):
 
     def _update_targets(self, tau: float | tf.Tensor) -> None:
         pairs = zip(
-            (self.slow_actor, *self.slow_critics),
+            (self.target_actor, *self.target_critics),
             (self.online_actor, *self.critics),
             strict=True,
         )
-        for slow, network in pairs:
-            target_networks.soft_update(slow.variables, network.variables, tau)
+        for target_network, network in pairs:
+            target_networks.soft_update(target_network.variables, network.variables, tau)
 
     def next_action(self, observation: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """The slow actor's action after clipped noise, float [B, D]."""
-        action, _ = self.slow_actor(observation)
+        action, _ = self.target_actor(observation)
         most = self.config.target_noise_clip
         noise = self.config.target_noise * tf.random.stateless_normal(tf.shape(action), seed)
         return tf.clip_by_value(action + tf.clip_by_value(noise, -most, most), -1.0, 1.0)

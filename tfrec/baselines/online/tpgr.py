@@ -125,7 +125,7 @@ class Tpgr(reinforce.Reinforce):
     def build(self, simulator: contract.Simulator, seed: int) -> None:
         config, seeds, inputs = self.config, self.weight_seeds(), self.observation_size
         sample = items.sampled(simulator, _SAMPLED if self.catalogue is None else 1, seed)
-        learned = self.face.variables  # vectors of the items, or nothing
+        learned = self.adapter.variables  # vectors of the items, or nothing
         of_items = sample.reshape(-1, sample.shape[-1]) if not learned else learned[0].numpy()
         self.slabs = Slabs(of_items, math.ceil(math.sqrt(sample.shape[1])))
         self.root = networks.Perceptron(

@@ -24,12 +24,12 @@ import scipy.stats
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from tfrec import errors, types
+from tfrec import errors, outputs, types
 from tfrec.environments import player, session
 from tfrec.environments.fitted import user_model
 from tfrec.metrics import ranking, reliability
 from tfrec.metrics import session as session_metrics
-from tfrec.report import model_plots, plots, results, style
+from tfrec.report import model_plots, plots, style
 
 _BATCH = 512  # sessions read at once
 _PLAYED = player.AT_ONCE  # sessions played to measure a depth
@@ -160,15 +160,15 @@ def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> ses
     first_row, size_row = tf.constant(first, tf.int32), tf.constant(size, tf.float32)
     everyone = tf.constant(shown, tf.int32)
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        start, count = turn.own(first_row), turn.own(size_row)
-        uniform = tf.random.stateless_uniform([tf.size(start), _TRIES + 1], turn.seed)
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        start, count = timestep.own(first_row), timestep.own(size_row)
+        uniform = tf.random.stateless_uniform([tf.size(start), _TRIES + 1], timestep.seed)
         nth = tf.cast(uniform * count[:, None], tf.int32)  # [B, tries + 1]
         mine = tf.gather(own, tf.minimum(start[:, None] + nth, len(shown) - 1))
         others = tf.gather(everyone, tf.cast(uniform[:, -1] * len(shown), tf.int32))
         free = tf.repeat(count[:, None] > 0.0, _TRIES, axis=1)  # [B, tries]
-        if turn.blocked is not None:
-            free &= ~tf.gather(turn.blocked, mine[:, :-1] - 1, batch_dims=1)
+        if timestep.blocked is not None:
+            free &= ~tf.gather(timestep.blocked, mine[:, :-1] - 1, batch_dims=1)
         chosen = tf.gather(mine, tf.argmax(free, axis=1), batch_dims=1)
         return tf.where(tf.reduce_any(free, axis=1), chosen, others)
 
@@ -222,9 +222,9 @@ def report(
     }
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
-    with results.replacing(folder / "simulator.json") as path:
+    with outputs.replacing_file(folder / "simulator.json") as path:
         path.write_text(json.dumps(measured, indent=2, allow_nan=False) + "\n")
-    with results.replacing(folder / "simulator.md") as path:
+    with outputs.replacing_file(folder / "simulator.md") as path:
         path.write_text(_markdown(measured, figures))
     return measured
 

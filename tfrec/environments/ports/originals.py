@@ -75,6 +75,20 @@ def recogym_module() -> Any:
         raise errors.UserError(f"RecoGym cannot be imported ({error}): {_INSTALL}") from error
 
 
+def is_installed(simulator: contract.Simulator) -> bool:
+    """Whether a port's original can be imported, and shows what the port's policies see."""
+    try:
+        if isinstance(simulator, recogym.RecoGymV1):
+            recogym_module()
+        elif isinstance(simulator, recsim.InterestEvolution):
+            recsim_module("interest_evolution")
+        else:
+            return False
+    except errors.UserError:
+        return False
+    return True
+
+
 class _RecSim:
     """Copies of one RecSim environment, with the state of its port."""
 
@@ -283,7 +297,7 @@ class _RecoGym:
         return state
 
 
-def face(simulator: contract.Simulator, copies: int, seed: int) -> Any:
+def adapter(simulator: contract.Simulator, copies: int, seed: int) -> Any:
     """Copies of the original behind a port.
 
     Raises:
@@ -311,7 +325,7 @@ def _global_seed(seed: int) -> Iterator[None]:
 
 def play(
     simulator: contract.Simulator,
-    policy: playing.Policy,
+    policy: contract.Policy,
     sessions: int,
     seed: int,
     copies: int = 32,
@@ -334,11 +348,11 @@ def play(
       UserError: if the original cannot be imported.
     """
     copies = min(copies, sessions)
-    ours = face(simulator, copies, seed)
+    ours = adapter(simulator, copies, seed)
 
     @tf.function(reduce_retracing=True)
     def ask(state: contract.State, key: tf.Tensor) -> tf.Tensor:
-        return policy(playing.turn_of(simulator, state, key))
+        return policy(contract.timestep_of(simulator, state, key))
 
     todo = np.full(copies, sessions // copies)
     todo[: sessions % copies] += 1

@@ -11,13 +11,14 @@ longest session.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
-from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.contract import Policy, Timestep
 from tfrec.environments.ports import recogym_views
 from tfrec.ops import selection
 from tfrec.options import MAX_SEED, Options, option
@@ -331,6 +332,15 @@ class RecoGymV1(_RecoGym):
         """Of each product in an organic session: [T, K] -> [T, P]."""
         return tf.matmul(omega, self._gamma, transpose_b=True) + self._mu
 
+    def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
+        return {
+            "random": lambda: (self, contract.random_policy(self)),
+            "last_viewed": lambda: (self, last_viewed(self)),
+            "most_viewed": lambda: (self, most_viewed(self)),
+            "best_product": lambda: (self, best_product(self)),
+            "oracle": lambda: (self, oracle(self)),
+        }
+
     def _start(self, batch: int | tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         omega = tf.random.stateless_normal([batch, self._width], seed)
         return omega, tf.zeros([batch], tf.int32)
@@ -408,16 +418,16 @@ def last_viewed(simulator: _RecoGym) -> Policy:
     """The product that was viewed last."""
     products = simulator.config.products
 
-    def policy(turn: Turn) -> tf.Tensor:
-        return selection.best_slate(turn.observation[:, 2 * products :], 1)
+    def policy(timestep: Timestep) -> tf.Tensor:
+        return selection.best_slate(timestep.observation[:, 2 * products :], 1)
 
     return policy
 
 
 def most_viewed(simulator: _RecoGym) -> Policy:
     """The product that this user viewed most often."""
-    return lambda turn: selection.best_slate(
-        turn.observation[:, : simulator.config.products], 1
+    return lambda timestep: selection.best_slate(
+        timestep.observation[:, : simulator.config.products], 1
     )
 
 
@@ -430,9 +440,11 @@ def best_product(simulator: RecoGymV1) -> Policy:
     scores = parameters.mu_bandit[:, None] + spread[:, None] * nodes  # [P, 20]
     clicks = click_curve(tf.constant(scores)).numpy() @ weights
     product = int(clicks.argmax())
-    return lambda turn: tf.fill([tf.shape(turn.observation)[0], 1], product)
+    return lambda timestep: tf.fill([tf.shape(timestep.observation)[0], 1], product)
 
 
 def oracle(simulator: _RecoGym) -> Policy:
     """The product with the highest click probability, which no honest policy knows."""
-    return lambda turn: selection.best_slate(simulator.click_probabilities(turn.state), 1)
+    return lambda timestep: selection.best_slate(
+        simulator.click_probabilities(timestep.state), 1
+    )

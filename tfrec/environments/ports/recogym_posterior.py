@@ -7,13 +7,14 @@ posterior mean of the click probability is recommended. It looks no further than
 click; as no recommendation but a click changes what follows, there is little more to gain.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
-from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.contract import Policy, Timestep
 from tfrec.environments.ports import recogym
 
 _NEWTON = 3  # steps of a Laplace step; more change nothing
@@ -223,7 +224,19 @@ def bayes_optimal(simulator: Believing) -> Policy:
     """Greedy on the posterior mean click probability."""
     del simulator  # it is in the state
 
-    def policy(turn: Turn) -> tf.Tensor:
-        return turn.state.product[:, None]
+    def policy(timestep: Timestep) -> tf.Tensor:
+        return timestep.state.product[:, None]
 
     return policy
+
+
+class ControlledRecoGym(recogym.RecoGymV1):
+    """RecoGym v1 with the Bayes-optimal policy among its controls."""
+
+    def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
+        found = super().controls()
+        oracle, posterior = found.pop("oracle"), Believing(self)
+        return found | {
+            "bayes": lambda: (posterior, bayes_optimal(posterior)),
+            "oracle": oracle,  # not honest: last in tables
+        }

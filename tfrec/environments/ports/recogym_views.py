@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract, playing
+from tfrec.environments import contract
 from tfrec.environments.contract import ViewVectors
 
 _VIEWS_OF_NOTHING = 3.0
@@ -55,7 +55,7 @@ def _views(
     simulator: contract.Simulator, sessions: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Views of each product in each of the sessions, [B, P], and the steps of all."""
-    random = playing.random(simulator)
+    random = contract.random_policy(simulator)
 
     def going(t: tf.Tensor, alive: tf.Tensor, *_: object) -> tf.Tensor:
         return tf.reduce_any(alive)
@@ -65,7 +65,7 @@ def _views(
             tf.random.experimental.stateless_fold_in(seed, t), 2
         )
         outcome = simulator.step(
-            state, random(playing.turn_of(simulator, state, seeds[0])), seeds[1]
+            state, random(contract.timestep_of(simulator, state, seeds[0])), seeds[1]
         )
         steps += tf.reduce_sum(tf.cast(alive, tf.int32))
         alive &= ~outcome.done

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract
-from tfrec.environments.playing import Policy, Turn
+from tfrec.environments.contract import Policy, Timestep
 from tfrec.ops import selection
 from tfrec.options import Options, option
 
@@ -146,6 +146,15 @@ class InterestEvolution(contract.Simulator):
             tf.ones_like(clicked) * self.slate_size,
             budget <= 0.0,
         )
+
+    def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
+        plain = InterestEvolution(self.config)  # the same users, whatever a subclass adds
+        return {
+            "random": lambda: (plain, contract.random_policy(plain)),
+            "top_interest": lambda: (plain, top_interest(plain)),
+            "top_quality": lambda: (plain, top_quality(plain)),
+            "heuristic": lambda: (plain, interest_times_quality(plain)),
+        }
 
     def structure(self) -> contract.Structure:
         """A part for each cluster: an action reaches the interests in the clusters it shows.
@@ -474,22 +483,22 @@ def _check_sizes(candidates: int, slate: int) -> None:
         raise ValueError(f"slate={slate}; expected 1 to candidates={candidates}")
 
 
-def _by(simulator: contract.Simulator, score: Callable[[Turn], tf.Tensor]) -> Policy:
-    return lambda turn: selection.best_slate(score(turn), simulator.slate_size)
+def _by(simulator: contract.Simulator, score: Callable[[Timestep], tf.Tensor]) -> Policy:
+    return lambda timestep: selection.best_slate(score(timestep), simulator.slate_size)
 
 
-def _features(turn: Turn) -> tf.Tensor:
-    assert turn.candidates is not None, "RecSim's actions are slates of candidates"
-    return turn.candidates
+def _features(timestep: Timestep) -> tf.Tensor:
+    assert timestep.candidates is not None, "RecSim's actions are slates of candidates"
+    return timestep.candidates
 
 
-def _interest(turn: Turn) -> tf.Tensor:
+def _interest(timestep: Timestep) -> tf.Tensor:
     """The user's interest in each candidate of interest evolution, [B, m]."""
-    return tf.einsum("bmd,bd->bm", turn.candidates, turn.observation)
+    return tf.einsum("bmd,bd->bm", timestep.candidates, timestep.observation)
 
 
-def _cluster_quality(turn: Turn) -> tf.Tensor:
-    return tf.linalg.matvec(turn.candidates, tf.constant(CLUSTER_QUALITY, tf.float32))
+def _cluster_quality(timestep: Timestep) -> tf.Tensor:
+    return tf.linalg.matvec(timestep.candidates, tf.constant(CLUSTER_QUALITY, tf.float32))
 
 
 def top_interest(simulator: InterestEvolution) -> Policy:
@@ -502,21 +511,23 @@ def interest_times_quality(simulator: InterestEvolution) -> Policy:
 
     A click is as likely as the first factor says and gives as much time back as the second.
     """
-    return _by(simulator, lambda turn: (_interest(turn) + 1.0) * _cluster_quality(turn))
+    return _by(
+        simulator, lambda timestep: (_interest(timestep) + 1.0) * _cluster_quality(timestep)
+    )
 
 
 def top_quality(simulator: InterestEvolution | InterestExploration) -> Policy:
     """The best made documents, whoever the user is."""
     if isinstance(simulator, InterestExploration):
-        return _by(simulator, lambda turn: _features(turn)[..., 0])
+        return _by(simulator, lambda timestep: _features(timestep)[..., 0])
     return _by(simulator, _cluster_quality)
 
 
 def most_clickbait(simulator: LongTermSatisfaction) -> Policy:
     """The most tempting document: the myopic optimum."""
-    return _by(simulator, lambda turn: _features(turn)[..., 0])
+    return _by(simulator, lambda timestep: _features(timestep)[..., 0])
 
 
 def least_clickbait(simulator: LongTermSatisfaction) -> Policy:
     """The least tempting document: for those who are patient."""
-    return _by(simulator, lambda turn: -_features(turn)[..., 0])
+    return _by(simulator, lambda timestep: -_features(timestep)[..., 0])

@@ -15,7 +15,7 @@ simulator it has no meaning: never bootstrap from it, never train on it.
 """
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ import tf_keras
 from tfrec import errors, types
 from tfrec.data import identity
 from tfrec.environments import contract
+from tfrec.environments.contract import Policy, Timestep
 from tfrec.environments.ports import torch_weights
 
 GROUPS = (8, 8, 11, 11, 11, 11, 2, 2, 3, 18, 3)  # sizes of a user's one-hot groups
@@ -94,6 +95,7 @@ class VirtualTaobao(contract.Simulator):
     catalogue: tf.Tensor | None = None
 
     def __init__(self, folder: str | pathlib.Path):
+        self._folder = folder
         networks = _read(data_folder(folder))
         self._generator, self._leave = networks["generator"], networks["leave"]
         self._action = networks["action"]
@@ -105,6 +107,12 @@ class VirtualTaobao(contract.Simulator):
         return identity.fingerprint(
             [[[part.numpy() for part in layer] for layer in layers] for layers in networks]
         )
+
+    def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
+        return super().controls() | {"constant": lambda: (self, constant(self))}
+
+    def inputs(self) -> dict[str, identity.Source]:
+        return {"virtualtb": identity.Source(str(self._folder), self.fingerprint)}
 
     def user_logits(self, noise: tf.Tensor) -> tf.Tensor:
         """Logits of the 11 groups' classes, side by side: [B, 128] in [0, 1) -> [B, 88]."""
@@ -242,6 +250,16 @@ def constant_action(
     for step in range(steps):
         climb(seeds[step])
     return tf.tanh(raw).numpy()
+
+
+def constant(simulator: VirtualTaobao) -> Policy:
+    """The policy that shows every user the action of `constant_action`."""
+    action = tf.constant(constant_action(simulator, seed=0))
+
+    def policy(timestep: Timestep) -> tf.Tensor:
+        return tf.repeat(action[None], tf.shape(timestep.observation)[0], axis=0)
+
+    return policy
 
 
 def _draw(logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

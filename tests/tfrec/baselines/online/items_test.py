@@ -54,7 +54,7 @@ def test_a_slate_of_one_bootstraps_from_the_best_item():
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
     np.testing.assert_allclose(
         learner.next_value(state, features),
-        tf.reduce_max(learner.slow.of_item(state, features), axis=1),
+        tf.reduce_max(learner.target_network.of_item(state, features), axis=1),
     )
 
 
@@ -96,7 +96,7 @@ def test_the_next_value_is_of_what_may_be_shown():
     config = slateq.CONFIG(hidden=(8,), choice_model=False)
     learner = slateq.Slateq(config, toy.Toy("changing"), 0)
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
-    values = learner.slow.of_item(state, features).numpy()
+    values = learner.target_network.of_item(state, features).numpy()
     best = values.argmax(axis=1)
     found = learner.next_value(state, features, tf.one_hot(best, 5) > 0)
     np.testing.assert_allclose(found, np.sort(values, axis=1)[:, -2], rtol=1e-5)
@@ -126,7 +126,7 @@ def test_the_tree_is_cut_by_learned_vectors_where_there_are_some():
     learner = tpgr.Tpgr(config, simulator, 0)
     assert learner.sessions_before == 20
     assert learner.observation_size == 10  # of the viewed items' vectors, not 3 * 9
-    vectors = learner.face.variables[0].numpy()
+    vectors = learner.adapter.variables[0].numpy()
     assert learner.slabs.of_rows.tolist() == tpgr.Slabs(vectors, 3).of_rows.tolist()
     assert np.bincount(learner.slabs.of_rows).tolist() == [3, 3, 3]
 

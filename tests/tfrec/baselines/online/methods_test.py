@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.tfrec.baselines.online import toy
 from tfrec.baselines.online import deers, kgrl, pgpr, reinforce, slateq, tpgr
-from tfrec.environments import playing
+from tfrec.environments import contract
 from tfrec.environments.ports import seen as seen_lib
 from tfrec.training import checkpoint
 
@@ -46,7 +46,7 @@ def test_it_finds_what_the_user_wants(case):
     learner = getattr(module, name)(module.CONFIG(**numbers), simulator, 3)
     toy.trained(simulator, learner, rounds, updates=8)
     found = toy.earned(simulator, learner.greedy)
-    random = toy.earned(simulator, playing.random(simulator))
+    random = toy.earned(simulator, contract.random_policy(simulator))
     assert found > random + 0.7 * (toy.best(simulator) - random)
 
 
@@ -55,9 +55,9 @@ def test_bad_numbers_move_no_weight(case):
     module, name, kind, slate, numbers, _ = case
     simulator = toy.Toy(kind, slate)
     learner = getattr(module, name)(module.CONFIG(**numbers), simulator, 3)
-    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
-    assert stretch.note.shape == (3, 4, learner.note_size)
-    learner.observe(stretch._replace(reward=stretch.reward * np.nan), tf.constant(0.5))
+    rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
+    assert rollout.info.shape == (3, 4, learner.info_size)
+    learner.observe(rollout._replace(reward=rollout.reward * np.nan), tf.constant(0.5))
     moving = checkpoint.named_variables(learner).items()
     moving = {n: v for n, v in moving if "generator" not in n}
     before = {n: v.numpy() for n, v in moving.items()}
@@ -66,10 +66,10 @@ def test_bad_numbers_move_no_weight(case):
     for path, variable in moving.items():
         np.testing.assert_array_equal(variable, before[path], err_msg=path)
     # And good ones do.
-    learner.observe(stretch, tf.constant(0.5))
+    learner.observe(rollout, tf.constant(0.5))
     if hasattr(learner, "replay"):
         learner.replay.added.assign(0)
-        learner.observe(stretch, tf.constant(0.5))
+        learner.observe(rollout, tf.constant(0.5))
     report, bad, _ = learner.learn(tf.constant(1))
     assert int(bad) == -1
     assert all(np.isfinite(float(value)) for value in report.values())
@@ -83,8 +83,8 @@ def test_the_same_seed_gives_the_same(case):
     simulator = toy.Toy(kind, slate)
     both = [getattr(module, name)(module.CONFIG(**numbers), simulator, 3) for _ in range(2)]
     for learner in both:
-        stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
-        learner.observe(stretch, tf.constant(0.5))
+        rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
+        learner.observe(rollout, tf.constant(0.5))
         learner.learn(tf.constant(2))
     for one, two in zip(both[0].variables, both[1].variables, strict=True):
         np.testing.assert_array_equal(one, two)
@@ -104,9 +104,9 @@ def test_more_updates_than_the_run_asks_for():
 
 def test_tries_become_fewer_until_their_share_of_the_run():
     learner = slateq.Slateq(slateq.CONFIG(hidden=(8,), replay_size=50), toy.Toy(), 0)
-    stretch = toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=1)
+    rollout = toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=1)
     for progress, expected in ((0.0, 1.0), (0.15, 0.525), (0.3, 0.05), (1.0, 0.05)):
-        learner.observe(stretch, tf.constant(progress))
+        learner.observe(rollout, tf.constant(progress))
         assert float(learner.epsilon) == pytest.approx(expected)
 
 
@@ -115,7 +115,7 @@ def test_the_learning_rate_of_every_part_falls():
     learner = reinforce.Reinforce(config, toy.Toy(), 1)
     assert len(learner.optimizers) == 2
     for progress, expected in ((0.0, 1e-2), (0.5, 5.5e-3), (1.0, 1e-3)):
-        learner.anneal(tf.constant(progress))
+        learner.set_learning_rate(tf.constant(progress))
         for optimizer in learner.optimizers.values():
             np.testing.assert_allclose(optimizer.learning_rate, expected, rtol=1e-5)
 
@@ -166,25 +166,25 @@ def test_an_item_is_linked_to_its_most_frequent_companions():
 def test_items_clicked_by_one_session_go_together():
     simulator = toy.Toy("catalogue")
     learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
-    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=2, steps=4)
-    assert stretch.done.numpy()[:, 0].tolist() == [False, False, True, False]
-    stretch = stretch._replace(
+    rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=2, steps=4)
+    assert rollout.done.numpy()[:, 0].tolist() == [False, False, True, False]
+    rollout = rollout._replace(
         action=tf.constant([[[0], [3]], [[1], [3]], [[2], [2]], [[3], [1]]]),
         clicks=tf.constant([[1.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]),
     )
     # Column 0: items 0 and 1 of one session, 3 of the next. Column 1: 3 and 2.
     expected = np.diag([1.0, 1.0, 1.0, 2.0])
     expected[0, 1] = expected[1, 0] = expected[2, 3] = expected[3, 2] = 1.0
-    np.testing.assert_array_equal(kgrl.met(stretch, 4, None), expected)
+    np.testing.assert_array_equal(kgrl.met(rollout, 4, None), expected)
 
 
 def test_items_viewed_by_a_session_go_together_when_it_ends():
     simulator = toy.Toy("catalogue")
     learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
-    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
+    rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
     seen = tf.constant([[[9.0, 9.0, 9.0, 9.0]], [[9.0, 9.0, 9.0, 9.0]], [[0.5, 0.0, 2.0, 0.0]]])
     found = kgrl.met(
-        stretch._replace(observation=tf.concat([seen, seen], axis=2)), 4, np.arange(4)
+        rollout._replace(observation=tf.concat([seen, seen], axis=2)), 4, np.arange(4)
     )
     expected = np.zeros((4, 4))
     expected[np.ix_([0, 2], [0, 2])] = 1.0

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.tfrec.baselines.online import toy
 from tfrec.baselines.online import ddpg, sac, td3
-from tfrec.environments import playing
+from tfrec.environments import contract
 from tfrec.training import checkpoint
 
 EVERY = [(sac, sac.Sac), (td3, td3.Td3), (ddpg, ddpg.Ddpg)]
@@ -37,7 +37,7 @@ def made(module, method, simulator, **changes):
 )
 def test_it_finds_what_the_user_wants(module, method, kind, least):
     simulator = toy.Toy(kind)
-    random = toy.earned(simulator, playing.random(simulator))
+    random = toy.earned(simulator, contract.random_policy(simulator))
     learner = made(module, method, simulator)
     toy.trained(simulator, learner, rounds=40, updates=10)
     assert random < 0.3
@@ -48,10 +48,10 @@ def test_it_finds_what_the_user_wants(module, method, kind, least):
 def test_bad_numbers_move_no_weight(module, method):
     simulator = toy.Toy("changing", slate=2)
     learner = made(module, method, simulator)
-    stretch = toy.played(simulator, learner, tf.constant([0, 1]))
-    assert stretch.note.shape == (6, 32, 4)
-    reward = stretch.reward * np.nan
-    learner.observe(stretch._replace(reward=reward), tf.constant(0.0))
+    rollout = toy.played(simulator, learner, tf.constant([0, 1]))
+    assert rollout.info.shape == (6, 32, 4)
+    reward = rollout.reward * np.nan
+    learner.observe(rollout._replace(reward=reward), tf.constant(0.0))
     moving = [v for n, v in checkpoint.named_variables(learner).items() if "generator" not in n]
     before = [v.numpy() for v in moving]
     _, bad, _ = learner.learn(tf.constant(2))
@@ -73,13 +73,13 @@ def test_nothing_is_learned_from_no_updates():
 def test_the_critic_regresses_on_the_reward_where_the_session_ends():
     simulator = toy.Toy("continuous")
     learner = made(ddpg, ddpg.Ddpg, simulator, discount=0.9, reward_scale=0.1)
-    stretch = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
-    assert stretch.done.numpy()[:, 0].tolist() == [False, False, True]
-    learner.observe(stretch, tf.constant(0.0))
+    rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
+    assert rollout.done.numpy()[:, 0].tolist() == [False, False, True]
+    learner.observe(rollout, tf.constant(0.0))
     # Every row, with its own target, by hand.
     rows = learner.replay.rows(tf.range(3, dtype=tf.int64))
-    after, _ = learner.slow_actor(rows.next_state)
-    value = learner.slow_critic((rows.next_state, after))[0]
+    after, _ = learner.target_actor(rows.next_state)
+    value = learner.target_critic((rows.next_state, after))[0]
     target = 0.1 * rows.reward + 0.9 * value * [1.0, 1.0, 0.0]
     q = learner.online_critic((rows.state, rows.action))[0]
     learner.replay.sample = lambda batch, seed: learner.replay.rows(tf.range(3, dtype=tf.int64))
@@ -93,7 +93,7 @@ def test_the_critic_regresses_on_the_reward_where_the_session_ends():
 def test_the_target_of_td3_stays_within_its_noise_and_the_bounds():
     learner = made(td3, td3.Td3, toy.Toy("continuous"), target_noise=10.0)
     observation = tf.eye(4)
-    action, _ = learner.slow_actor(observation)
+    action, _ = learner.target_actor(observation)
     moved = learner.next_action(observation, tf.constant([1, 2]))
     assert np.abs(moved - action).max() == pytest.approx(0.5, abs=1e-6)
     assert np.abs(learner.next_action(observation + 1e3, tf.constant([1, 2]))).max() <= 1.0

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec.environments import contract, playing
-from tfrec.methods.online import Stretch
+from tfrec.methods.online import Rollout
 
 TYPES, STEPS = 4, 3
 POINTS = tf.constant([[0.6, 0.6], [0.6, -0.6], [-0.6, 0.6], [-0.6, -0.6]])
@@ -65,36 +65,38 @@ class Toy:
 
 
 def played(simulator, method, seed, sessions=32, steps=6):
-    """A stretch by `explore`, from new sessions on. Graph code or eager."""
+    """A rollout by `explore`, from new sessions on. Graph code or eager."""
     seeds = tf.random.experimental.stateless_split(seed, 1 + 3 * steps)
     state = simulator.reset(sessions, seeds[0])
     user = tf.range(sessions)
     columns = []
     for t in range(steps):
         of_turn, of_step, of_next = tf.unstack(seeds[1 + 3 * t : 4 + 3 * t])
-        turn = playing.turn_of(simulator, state, of_turn)._replace(user=user)
-        choice = method.explore(turn)
+        timestep = contract.timestep_of(simulator, state, of_turn)._replace(user=user)
+        choice = method.explore(timestep)
         outcome = simulator.step(state, choice.action, of_step)
-        after = playing.turn_of(simulator, outcome.state, of_turn)
-        fixed = simulator.catalogue is not None or turn.candidates is None
+        after = contract.timestep_of(simulator, outcome.state, of_turn)
+        fixed = simulator.catalogue is not None or timestep.candidates is None
         done = outcome.done[:, None]
         columns.append(
-            Stretch(
-                turn.observation,
-                None if fixed else turn.candidates,
+            Rollout(
+                timestep.observation,
+                None if fixed else timestep.candidates,
                 choice.action,
-                choice.note,
+                choice.info,
                 outcome.reward,
                 outcome.clicks,
-                tf.where(done, turn.observation, after.observation),
-                None if fixed else tf.where(done[..., None], turn.candidates, after.candidates),
+                tf.where(done, timestep.observation, after.observation),
+                None
+                if fixed
+                else tf.where(done[..., None], timestep.candidates, after.candidates),
                 outcome.done,
                 user,
             )
         )
         state = contract.restarted(simulator, outcome.state, outcome.done, of_next)
         user = tf.where(outcome.done, user + sessions, user)
-    return Stretch(
+    return Rollout(
         *(None if each[0] is None else tf.stack(each) for each in zip(*columns, strict=True))
     )
 

@@ -91,9 +91,10 @@ def test_logging_policy_draws_the_users_own_items(log):
     policy = calibration.logging_policy(tiny, user, known_users.NUM_ITEMS)
 
     def share(blocked):
-        turn = session.Turn(None, blocked, None, tf.constant([0, 1]))
+        timestep = session.SessionTimestep(None, blocked, None, tf.constant([0, 1]))
         return [
-            np.bincount(x, minlength=7)[1:] / 4000 for x in np.split(policy(turn).numpy(), 3)
+            np.bincount(x, minlength=7)[1:] / 4000
+            for x in np.split(policy(timestep).numpy(), 3)
         ]
 
     first, second, stranger = share(None)

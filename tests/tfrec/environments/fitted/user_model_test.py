@@ -193,8 +193,8 @@ def test_means_by_hand():
 
 
 def test_rolls_out_as_a_world(model, log):
-    def policy(turn):
-        return turn.observation.step % 12 + 1
+    def policy(timestep):
+        return timestep.observation.step % 12 + 1
 
     play = tf.function(
         lambda seed: session.rollout(model, policy, starts(log, slice(0, 30)), seed)

@@ -280,7 +280,9 @@ def test_sessions_are_played_in_a_noisy_world(made, mode):
     world = variants.HighVariance(made(), mode)
     starts = scripted.starts(8)._replace(user=tf.ones([8], tf.int32))
     episodes = tf.function(
-        lambda: session.rollout(world, lambda turn: turn.observation.step + 1, starts, [1, 2])
+        lambda: session.rollout(
+            world, lambda timestep: timestep.observation.step + 1, starts, [1, 2]
+        )
     )()
     assert np.isfinite(episodes.feedback).all()
     assert episodes.length.numpy().min() >= 1

@@ -128,18 +128,18 @@ class Draws:
 
 def test_v1_views_and_clicks_are_the_originals(original):
     """At every step of the original: the same probabilities at the same vector."""
-    face = originals.face(V1, copies=1, seed=3)
-    env = face.envs[0]
+    adapter = originals.adapter(V1, copies=1, seed=3)
+    env = adapter.envs[0]
     clicks = views = 0
     rng = np.random.default_rng(0)
     env.rng = Draws(3)
     while clicks < 100:
-        going = face.reset(0)
+        going = adapter.reset(0)
         while going:
-            state = face.state(None, None, None)
+            state = adapter.state(None, None, None)
             product = int(rng.integers(100))
             env.rng.asked.clear()
-            *_, done = face.step(0, np.array([product]))
+            *_, done = adapter.step(0, np.array([product]))
             expected = env.rng.asked[0][1][1]  # [no click, click]
             for found in (
                 V1.click_probabilities(state)[0, product],
@@ -201,7 +201,7 @@ def test_v1_vectors_drift_between_views_alone():
 def test_click_rates(simulator, control, expected, error):
     """Of the original, with errors clustered by user; last viewed at 100 is of a port."""
     policies = {
-        "random": playing.random,
+        "random": contract.random_policy,
         "last_viewed": recogym.last_viewed,
         "oracle": recogym.oracle,
     }
@@ -265,18 +265,18 @@ def test_a_policy_plays_in_the_original(original):
 def test_beliefs_are_followed_in_the_original(original):
     """The belief about an original user is that of all its views so far."""
     believing = recogym_posterior.Believing(V1)
-    face = originals.face(believing, copies=2, seed=1)
-    assert all([face.reset(copy) for copy in range(2)])
+    adapter = originals.adapter(believing, copies=2, seed=1)
+    assert all([adapter.reset(copy) for copy in range(2)])
     no, yes = np.zeros(2, bool), np.ones(2, bool)
-    state = face.state(None, no, yes)
+    state = adapter.state(None, no, yes)
     views = np.array(state.inner.latest)
     before = state.belief.mean.numpy()
-    face._latest[:] = -1  # nothing more was viewed
-    state = face.state(state, no, no)
+    adapter._latest[:] = -1  # nothing more was viewed
+    state = adapter.state(state, no, no)
     np.testing.assert_array_equal(state.belief.mean, before)
     expected = believing.after_views(believing.prior(2), tf.constant(views), tf.zeros([2]))
     np.testing.assert_allclose(before, expected.mean, atol=1e-6)
-    state = face.state(state, no, yes)
+    state = adapter.state(state, no, yes)
     np.testing.assert_array_equal(state.belief.mean, np.zeros([2, 5]))
 
 
@@ -288,7 +288,7 @@ def test_clusters_must_divide_the_products():
 def test_the_best_product_for_all_is_clicked_more_than_any_other():
     state = V1.reset(20_000, tf.constant([5, 1]))
     clicks = tf.reduce_mean(V1.click_probabilities(state), axis=0).numpy()  # [P]
-    turn = playing.turn_of(V1, state, tf.constant([0, 0]))
-    action = recogym.best_product(V1)(turn)
+    timestep = contract.timestep_of(V1, state, tf.constant([0, 0]))
+    action = recogym.best_product(V1)(timestep)
     assert action.shape == [20_000, 1] and len(np.unique(action)) == 1
     assert int(action[0, 0]) == clicks.argmax()

@@ -121,17 +121,17 @@ def test_transitions_are_the_originals(simulator, monkeypatch):
     """At every step of sessions of the original: its draws give the same next state."""
     original(originals._RECSIM[type(simulator)])
     draws = Scripted(monkeypatch)
-    face = originals.face(simulator, copies=1, seed=1)
+    adapter = originals.adapter(simulator, copies=1, seed=1)
     slates = np.random.default_rng(2)
     steps = 0
     for _ in range(3):
-        face.reset(0)
+        adapter.reset(0)
         done = False
         while not done:
-            state = face.state(None, None, None)
+            state = adapter.state(None, None, None)
             slate = slates.permutation(simulator.config.candidates)[: simulator.slate_size]
-            documents = face._documents(0)
-            reward, clicks, shown, done = face.step(0, slate)
+            documents = adapter._documents(0)
+            reward, clicks, shown, done = adapter.step(0, slate)
             action = tf.constant(slate[None], tf.int32)
             if isinstance(simulator, recsim.LongTermSatisfaction):
                 engaged, innovation = tf.constant(draws.normals[-2:], tf.float32)[:, None]
@@ -152,7 +152,7 @@ def test_transitions_are_the_originals(simulator, monkeypatch):
             assert ours.reward[0].numpy() == pytest.approx(reward, rel=1e-5)
             assert (ours.clicks[0].numpy(), ours.shown[0].numpy()) == (clicks, shown)
             assert ours.done[0].numpy() == done
-            theirs = face.state(None, None, None)
+            theirs = adapter.state(None, None, None)
             for name in hidden_of(simulator):
                 np.testing.assert_allclose(
                     getattr(ours.state, name), getattr(theirs, name), atol=2e-5, err_msg=name
@@ -183,7 +183,7 @@ def test_evolution_returns(candidates, slate, control, expected, error):
     config = recsim.InterestEvolutionConfig(candidates, slate)
     simulator = recsim.InterestEvolution(config)
     policies = {
-        "random": playing.random,
+        "random": contract.random_policy,
         "top_interest": recsim.top_interest,
         "top_quality": recsim.top_quality,
         "interest_times_quality": recsim.interest_times_quality,
@@ -201,7 +201,7 @@ def test_satisfaction_returns(sensitivity, random, most, least):
     simulator = recsim.LongTermSatisfaction(
         recsim.LongTermSatisfactionConfig(sensitivity=sensitivity)
     )
-    policies = (playing.random, recsim.most_clickbait, recsim.least_clickbait)
+    policies = (contract.random_policy, recsim.most_clickbait, recsim.least_clickbait)
     for policy, expected in zip(policies, (random, most, least), strict=True):
         total = played(simulator, policy(simulator))
         found = playing.mean(total.reward)
@@ -211,7 +211,7 @@ def test_satisfaction_returns(sensitivity, random, most, least):
 
 def test_exploration_returns():
     for policy, expected, error in (
-        (playing.random, 23.30, 0.23),
+        (contract.random_policy, 23.30, 0.23),
         (recsim.top_quality, 38.5, 0.4),
     ):
         found = playing.mean(played(EXPLORATION, policy(EXPLORATION)).reward)
@@ -221,7 +221,7 @@ def test_exploration_returns():
 def test_clicks_as_the_reward():
     config = recsim.InterestEvolutionConfig(reward="clicks")
     simulator = recsim.InterestEvolution(config)
-    total = played(simulator, playing.random(simulator), 50)
+    total = played(simulator, contract.random_policy(simulator), 50)
     np.testing.assert_array_equal(total.reward, total.clicks)
 
 
@@ -242,10 +242,10 @@ def test_a_policy_plays_in_the_original():
 def test_copies_of_an_original_play_different_users(name):
     original("interest_evolution")
     simulator = getattr(recsim, name)()
-    face = originals.face(simulator, copies=3, seed=0)
+    adapter = originals.adapter(simulator, copies=3, seed=0)
     for copy in range(3):
-        face.reset(copy)
-    user = face.state(None, None, None)[0].numpy()
+        adapter.reset(copy)
+    user = adapter.state(None, None, None)[0].numpy()
     assert len(np.unique(user, axis=0)) == 3
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec.environments import playing
+from tfrec.environments import contract, playing
 from tfrec.environments.ports import recsim, seen
 
 PORT, REMEMBERED = recsim.InterestEvolution(), seen.RememberedEvolution()
@@ -13,7 +13,8 @@ SEED = tf.constant([1, 2])
 
 def test_the_sessions_are_the_ports():
     ours, theirs = (
-        tf.function(playing.play)(s, playing.random(s), 50, SEED) for s in (REMEMBERED, PORT)
+        tf.function(playing.play)(s, contract.random_policy(s), 50, SEED)
+        for s in (REMEMBERED, PORT)
     )
     for mine, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(mine, other)
@@ -43,20 +44,20 @@ def test_the_original_is_remembered_alike():
     pytest.importorskip("recsim", reason="requirements-simulators.txt is not installed")
     from tfrec.environments.ports import originals
 
-    face = originals.face(REMEMBERED, copies=2, seed=0)
-    face.reset(0), face.reset(1)
+    adapter = originals.adapter(REMEMBERED, copies=2, seed=0)
+    adapter.reset(0), adapter.reset(1)
     watched, clicks = np.zeros([2, 20]), np.zeros(2)
     for step in range(30):
-        before = face.state(None, None, None)
+        before = adapter.state(None, None, None)
         np.testing.assert_array_equal(before.watched, watched)
         np.testing.assert_array_equal(before.ignored, step - clicks)
         for copy in range(2):
             interests = before.interests[copy].numpy()
             clusters = before.cluster[copy].numpy()[[0, 1]]
-            _, clicked, _, _ = face.step(copy, np.array([0, 1]))
+            _, clicked, _, _ = adapter.step(copy, np.array([0, 1]))
             clicks[copy] += clicked
             # Only a watched document changes an interest.
-            after = face.state(None, None, None)
+            after = adapter.state(None, None, None)
             moved = np.flatnonzero(after.interests[copy].numpy() != interests)
             assert set(moved) <= set(clusters)
             assert after.watched[copy].numpy().sum() == clicks[copy]

@@ -1,4 +1,4 @@
-"""launch.train_imrl: a method in a live simulator, resumed, judged and kept."""
+"""launch.train: a method in a live simulator, resumed, judged and kept."""
 
 import json
 import os
@@ -11,15 +11,15 @@ import tensorflow as tf
 from launch import flags
 
 TINY = (
-    "--hidden=8", "--batch=16", "--sessions=8", "--stretch=4", "--updates=2", "--total_units=4",
-    "--warm_up=40", "--test_every=2", "--test_sessions=8", "--final_sessions=20",
+    "--hidden=8", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
+    "--total_units=4", "--warm_up=40", "--test_every=2", "--test_sessions=8", "--final_sessions=20",
     "--save_every=1",
 )  # fmt: skip
 MASK = ("--mask_units=8", "--mask_batch=8", "--mask_updates=1", "--mask_warm_up=1")
 
 
 def train(*arguments):
-    return flags.call("launch.train_imrl", arguments)
+    return flags.call("launch.train", arguments)
 
 
 def rows(run):
@@ -28,7 +28,7 @@ def rows(run):
 
 @pytest.fixture(scope="module")
 def command():
-    return ("--simulator=recsim", "--method=imrl", *TINY, *MASK)
+    return ("--environment=recsim", "--method=imrl", *TINY, *MASK)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_what_a_run_leaves(run, capsys):
     assert list((run / "tensorboard").iterdir())
     result = json.loads((run / "result.json").read_text())
     assert result["steps"] == 128 and result["method"] == "imrl"
-    assert 100 < result["judged"]["port"]["reward"] < 250
+    assert 100 < result["tests"]["port"]["reward"] < 250
 
 
 def test_the_policy_stands_alone(run):
@@ -76,18 +76,18 @@ def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--simulator=recsim", "--method=imrls"), "no method 'imrls'"),
-        (("--simulator=virtualtb", "--method=imrl"), "--virtualtb_path"),
+        (("--environment=recsim", "--method=imrls"), "no method 'imrls'"),
+        (("--environment=virtualtb", "--method=imrl"), "--virtualtb_path"),
         (
-            ("--simulator=recsim", "--method=imrl", "--refined=10"),
+            ("--environment=recsim", "--method=imrl", "--refined=10"),
             "refined is 10; expected 1, unless slates have one item",
         ),
-        (("--simulator=recsim", "--method=imrl", "--vectors=viewers"), "shows no views"),
-        (("--simulator=recsim", "--method=imrl", "--partner=best"), "--partner=best"),
-        (("--simulator=recsim", "--method=imrl", "--total_units=0"), "--total_units=0"),
-        (("--simulator=recsim", "--method=imrl", "--slate=11"), "slate=11"),
+        (("--environment=recsim", "--method=imrl", "--vectors=viewers"), "shows no views"),
+        (("--environment=recsim", "--method=imrl", "--partner=best"), "--partner=best"),
+        (("--environment=recsim", "--method=imrl", "--total_units=0"), "--total_units=0"),
+        (("--environment=recsim", "--method=imrl", "--slate=11"), "slate=11"),
         (
-            ("--simulator=recsim", "--method=imrl", "--original_sessions=5"),
+            ("--environment=recsim", "--method=imrl", "--original_sessions=5"),
             "--original_sessions=5: the original of recsim",
         ),
     ],
@@ -107,10 +107,10 @@ def test_a_run_of_another_configuration_is_refused(command, run, capfd):
 def test_recogym(tmp_path, method):
     views = ("--vector_width=3", "--vector_sessions=40")
     own = views if method == "imrl_ea" else ("--vectors=own",)
-    small = ("--simulator=recogym", "--products=10", "--flips=5", f"--method={method}")
+    small = ("--environment=recogym", "--products=10", "--flips=5", f"--method={method}")
     assert train(*small, *TINY, *own, f"--out={tmp_path / 'run'}") == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert 0 <= result["judged"]["port"]["ctr"] < 0.1
+    assert 0 <= result["tests"]["port"]["ctr"] < 0.1
     # The sessions that item vectors came from are part of the run.
     assert (rows(tmp_path / "run")[0]["sessions"] >= 40) == (method == "imrl_ea")
     policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))
@@ -121,7 +121,11 @@ def test_virtual_taobao(tmp_path):
     folder = pathlib.Path(os.environ.get("TFREC_DATA", "")) / "virtualtb"
     if "TFREC_DATA" not in os.environ or not folder.is_dir():
         pytest.skip("TFREC_DATA has no folder virtualtb")
-    where = ("--simulator=virtualtb", f"--virtualtb_path={folder}", f"--out={tmp_path / 'run'}")
+    where = (
+        "--environment=virtualtb",
+        f"--virtualtb_path={folder}",
+        f"--out={tmp_path / 'run'}",
+    )
     assert train(*where, "--method=imrl", "--partner=nearest", *TINY, *MASK,
                  "--neighbours=4", "--pool=16", "--augmentation=learned",
                  "--threshold_ramp=0.5") == 0  # fmt: skip
@@ -137,10 +141,16 @@ def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
     prepare = ("--source=embedded", "--embedded_num_users=60", "--embedded_num_items=30")
     steps = ("--max_steps=6", "--history_length=5")
     assert flags.call("launch.prepare_data", (*prepare, *steps, f"--out={data}")) == 0
-    command = ("--simulator=users", "--method=imrl", f"--data={data}", "--item_width=6", *TINY)
+    command = (
+        "--environment=users",
+        "--method=imrl",
+        f"--data={data}",
+        "--item_width=6",
+        *TINY,
+    )
     assert train(*command, f"--out={tmp_path / 'run'}") == 0
     found = json.loads((tmp_path / "run/result.json").read_text())
-    judged = {name: numbers["reward"] for name, numbers in found["judged"].items()}
+    judged = {name: numbers["reward"] for name, numbers in found["tests"].items()}
     assert judged["random"] < judged["optimum"] and set(judged) == {
         "port", "random", "popularity", "myopic", "optimum",
     }  # fmt: skip
@@ -150,5 +160,5 @@ def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
     width = policy.act.concrete_functions[0].structured_input_signature[0][0].shape[1]
     assert policy.act(tf.zeros([3, width])).shape == [3, 1]
 
-    assert train("--simulator=users", "--method=imrl", *TINY, f"--out={tmp_path / 'b'}") == 2
-    assert "--data: simulated users need" in capsys.readouterr().err
+    assert train("--environment=users", "--method=imrl", *TINY, f"--out={tmp_path / 'b'}") == 2
+    assert "runs/data: no prepared data here" in capsys.readouterr().err

@@ -1,8 +1,8 @@
 """Figures 2 and 3 of IMRL's paper: which curves there are, how they run, what is written.
 
-<out>/<simulator>/controls.json                          levels that need no learning
-<out>/<simulator>/<method>/seed0/{metrics.jsonl, result.json, tensorboard, policy}
-<out>/figure2_<simulator>_<ctr or reward>.png, figure2.csv, figure2.md; the same of 3
+<out>/<environment>/controls.json                          levels that need no learning
+<out>/<environment>/<method>/seed0/{metrics.jsonl, result.json, tensorboard, policy}
+<out>/figure2_<environment>_<ctr or reward>.png, figure2.csv, figure2.md; the same of 3
 """
 
 from __future__ import annotations
@@ -15,43 +15,47 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from launch import curves, figure_report, live
-from launch.pool import Job, Pool
+import tfgoalrec  # noqa: F401  registers GoalRec
+import tfrec.baselines  # noqa: F401  registers the baselines
+from launch.experiments import figure_report
+from launch.experiments.pool import Job, Pool
+from tfimrl.method import AUGMENTATION_CONTROLS
 from tfrec import options
 from tfrec.data import identity
+from tfrec.environments import contract
+from tfrec.environments import registry as environments
+from tfrec.environments.ports import originals
 from tfrec.errors import UserError
-from tfrec.methods import online_learner
+from tfrec.methods import online_learner, online_run, presets, registry
 
 ABLATIONS = ("imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea")
-AUGMENTATION_CONTROLS = ("imrl_e_copies", "imrl_e_one", "imrl_e_learned")
+PUBLIC = ("recsim", "recogym", "virtualtb")  # published simulators, which the paper uses
 METHODS = {
     2: ("imrl", "imrl_ea", "sac", "td3", "ddpg", "slateq", "reinforce", "deers", "kgrl",
         "tpgr", "pgpr"),
     3: (*ABLATIONS, *AUGMENTATION_CONTROLS),
 }  # fmt: skip
-# The paper's figure 3 is VirtualTB alone; the others are asked for with --simulators.
+# The paper's figure 3 is VirtualTB alone; the others are asked for with --environments.
 SHOWN_IN = {2: ("virtualtb", "recogym", "recsim"), 3: ("virtualtb",)}
-# They score items one by one and have nothing to say where the action is continuous.
-NEED_ITEMS = ("slateq", "deers", "tpgr")
 CONTROLS = "controls"
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything; every method of a simulator gets the same of it.
+    """How much of everything; every method of an environment gets the same of it.
 
     Attributes:
       seeds: runs of each cell.
-      sizes: simulator -> what differs from `live.sizes_class`.
+      play: environment -> what differs from `presets.play_config_class`.
       numbers: fields of methods that differ, for those that have them.
-      final_sessions: simulator -> sessions of each run's final test and of the controls.
+      final_sessions: environment -> sessions of each run's final test and of the controls.
       original_sessions: the same in the original environment, where it is installed; none of
         those that are not named.
-      one_process: whether all methods of a simulator and seed share a process.
+      one_process: whether all methods of a environment and seed share a process.
     """
 
     seeds: int
-    sizes: dict[str, dict[str, Any]]
+    play: dict[str, dict[str, Any]]
     numbers: dict[str, Any]
     final_sessions: dict[str, int]
     original_sessions: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -59,7 +63,7 @@ class Scale:
 
 
 _TINY = {
-    "sessions": 16, "stretch": 4, "updates": 2, "warm_up": 128, "total_units": 12,
+    "sessions": 16, "rollout_steps": 4, "updates": 2, "warm_up": 128, "total_units": 12,
     "test_every": 3, "test_sessions": 32,
 }  # fmt: skip
 # The paper has 10,000 sessions; here at least as many, and 100,000 of VirtualTB's short ones.
@@ -71,26 +75,26 @@ SCALES = {
     "smoke": Scale(
         seeds=1,
         # Long enough that sessions of eighty steps end and the curves have a width.
-        sizes={
-            "recsim": _TINY | {"stretch": 16},
-            "recogym": _TINY | {"stretch": 16},
+        play={
+            "recsim": _TINY | {"rollout_steps": 16},
+            "recogym": _TINY | {"rollout_steps": 16},
             "virtualtb": _TINY,
         },
         numbers={"hidden": (32,), "batch": 32, "vector_sessions": 50, "mask_units": 8,
                  "mask_batch": 32, "mask_warm_up": 4},
-        final_sessions=dict.fromkeys(live.PUBLIC, 200),
+        final_sessions=dict.fromkeys(PUBLIC, 200),
         one_process=True,
     ),
     "sample": Scale(
         seeds=3,
-        sizes={},
+        play={},
         numbers={},
         final_sessions=_FINAL,
         original_sessions={"recsim": 250, "recogym": 2_000},
     ),
     "full": Scale(
         seeds=5,
-        sizes={
+        play={
             "recsim": _FULL | {"total_units": 800},
             "recogym": {"test_sessions": 4_000, "total_units": 500},
             "virtualtb": _FULL | {"total_units": 800},
@@ -103,19 +107,19 @@ SCALES = {
 
 
 class Cell(NamedTuple):
-    """One curve: a method in a simulator; or, as a method, its controls."""
+    """One curve: a method in an environment; or, as a method, its controls."""
 
-    simulator: str
+    environment: str
     method: str
     seed: int
 
     def folder(self, out: pathlib.Path) -> pathlib.Path:
-        return out / self.simulator / self.method / f"seed{self.seed}"
+        return out / self.environment / self.method / f"seed{self.seed}"
 
     def result(self, out: pathlib.Path) -> pathlib.Path:
         if self.method == CONTROLS:
-            return out / self.simulator / "controls.json"
-        return self.folder(out) / curves.RESULT
+            return out / self.environment / "controls.json"
+        return self.folder(out) / online_run.RESULT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Wanted:
       out: folder of everything.
       figures: 2, 3.
       scale: its name.
-      simulators: only these; empty for those of the figure.
+      environments: only these; empty for those of the figure.
       methods: only these; empty for those of the figure.
       seeds: of each cell; None for the scale's number.
       virtualtb_path: VirtualTB's folder; '' leaves VirtualTB out.
@@ -135,7 +139,7 @@ class Wanted:
     out: pathlib.Path
     figures: tuple[int, ...]
     scale: str
-    simulators: tuple[str, ...] = ()
+    environments: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     seeds: int | None = None
     virtualtb_path: str = ""
@@ -144,64 +148,74 @@ class Wanted:
     def seeds_each(self) -> int:
         return SCALES[self.scale].seeds if self.seeds is None else self.seeds
 
-    def simulators_of(self, figure: int) -> tuple[str, ...]:
-        return self.simulators or SHOWN_IN[figure]
+    def environments_of(self, figure: int) -> tuple[str, ...]:
+        return self.environments or SHOWN_IN[figure]
 
-    def methods_of(self, figure: int, simulator: str) -> list[str]:
+    def methods_of(self, figure: int, environment: str) -> list[str]:
         return [
             name
             for name in METHODS[figure]
             if (not self.methods or name in self.methods)
-            and not (name in NEED_ITEMS and simulator == "virtualtb")
+            and environment in registry.get(name).environments
         ]
 
 
 def check(wanted: Wanted) -> None:
-    """Raises UserError for figures, simulators or methods that there are not."""
+    """Raises UserError for figures, environments or methods that there are not."""
     for figure in wanted.figures:
         if figure not in METHODS:
             raise UserError(f"--figure={figure}: expected 2 or 3")
-    for name in wanted.simulators:
-        if name not in live.PUBLIC:
-            expected = ", ".join(live.PUBLIC)
-            raise UserError(f"--simulators={name}: expected some of {expected}")
+    for name in wanted.environments:
+        if name not in PUBLIC:
+            expected = ", ".join(PUBLIC)
+            raise UserError(f"--environments={name}: expected some of {expected}")
     for name in wanted.methods:
-        live.get(name)
+        registry.get(name)
 
 
 def plan(wanted: Wanted) -> list[Cell]:
     """Every cell, seed by seed, so that early ones already fill every figure."""
     cells = [
-        Cell(simulator, method, seed)
+        Cell(environment, method, seed)
         for seed in range(wanted.seeds_each)
         for figure in sorted(set(wanted.figures))
-        for simulator in wanted.simulators_of(figure)
-        for method in (CONTROLS, *wanted.methods_of(figure, simulator))
+        for environment in wanted.environments_of(figure)
+        for method in (CONTROLS, *wanted.methods_of(figure, environment))
         if not (method == CONTROLS and seed)
     ]
     return list(dict.fromkeys(cells))
 
 
 def can_run(wanted: Wanted, cell: Cell) -> bool:
-    """Whether a cell's simulator is there."""
-    return cell.simulator != "virtualtb" or bool(wanted.virtualtb_path)
+    """Whether a cell's environment is available."""
+    return cell.environment != "virtualtb" or bool(wanted.virtualtb_path)
 
 
-def task(cell: Cell, scale: Scale, virtualtb_path: str) -> curves.Task:
+def form(environment: str, virtualtb_path: str) -> Any:
+    """The configuration of an environment, by its defaults."""
+    config = environments.get(environment).config
+    return config(virtualtb_path) if environment == "virtualtb" else config()
+
+
+def play(environment: str, scale: Scale) -> online_learner.OnlineConfig:
+    """How much is played in an environment at a scale."""
+    return presets.play_config_class(environment)(**scale.play.get(environment, {}))
+
+
+def task(cell: Cell, scale: Scale, virtualtb_path: str) -> online_run.Task:
     """A cell as a run."""
-    at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
-    config = live.config_class(cell.method, cell.simulator)
+    config = presets.config_class(cell.method, cell.environment)
     fields = {field.name for field in dataclasses.fields(config)}
     known = {name: value for name, value in scale.numbers.items() if name in fields}
-    return curves.Task(
-        simulator=cell.simulator,
+    return online_run.Task(
+        environment=cell.environment,
         method=cell.method,
         seed=cell.seed,
-        at=at,
-        sizes=live.sizes_class(cell.simulator)(**scale.sizes.get(cell.simulator, {})),
+        form=form(cell.environment, virtualtb_path),
+        play=play(cell.environment, scale),
         numbers=config(**known),
-        final_sessions=scale.final_sessions[cell.simulator],
-        original_sessions=scale.original_sessions.get(cell.simulator, 0),
+        final_sessions=scale.final_sessions[cell.environment],
+        original_sessions=scale.original_sessions.get(cell.environment, 0),
     )
 
 
@@ -210,32 +224,41 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
     if cell.result(out).exists():
         check_done(out, [cell], scale, virtualtb_path)
         return
-    at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
-    simulator = live.simulator(cell.simulator, at)
-    originals = scale.original_sessions.get(cell.simulator, 0)
-    if originals and not curves.originals_installed(simulator):
-        print(f"{cell.simulator}: judged in the port alone, the original cannot be asked")
-        originals = 0
+    simulator = environments.make(cell.environment, form(cell.environment, virtualtb_path))
+    in_original = scale.original_sessions.get(cell.environment, 0)
+    if in_original and not originals.is_installed(simulator):
+        print(f"{cell.environment}: tested in the port alone, the original is not installed")
+        in_original = 0
     if cell.method == CONTROLS:
-        sizes = live.sizes_class(cell.simulator)(**scale.sizes.get(cell.simulator, {}))
-        levels = {}
-        for name in live.controls(cell.simulator, simulator):
-            played, policy = live.control(cell.simulator, name, simulator)
-            levels[name] = curves.judge(
-                played, policy, scale.final_sessions[cell.simulator], originals
-            ) | {"tests": online_learner.tested(played, policy, sizes.test_sessions)}
         path = cell.result(out)
         path.parent.mkdir(parents=True, exist_ok=True)
-        made_with = {
-            "inputs": identity.recorded(live.inputs(at, simulator)),
-            "sizes": options.resolved(sizes),
-        }
-        curves.write(path, {name: level | made_with for name, level in levels.items()})
+        online_run.write(path, _levels(cell.environment, simulator, scale, in_original))
         return
-    work = dataclasses.replace(task(cell, scale, virtualtb_path), original_sessions=originals)
-    curves.run(cell.folder(out), work)
-    # They hold the replay, gigabytes of it, and what is done is not gone on with.
+    work = task(cell, scale, virtualtb_path)
+    work = dataclasses.replace(work, original_sessions=in_original)
+    online_run.run(cell.folder(out), work)
+    # They hold the replay, gigabytes of it, and a finished cell is not continued.
     shutil.rmtree(cell.folder(out) / "checkpoints", ignore_errors=True)
+
+
+def _levels(
+    environment: str, simulator: contract.Simulator, scale: Scale, in_original: int
+) -> dict[str, Any]:
+    """What the controls of an environment reach, and what they were made with."""
+    sizes = play(environment, scale)
+    made_with = {
+        "inputs": identity.recorded(simulator.inputs()),
+        "play": options.resolved(sizes),
+    }
+    levels = {}
+    for name, control in simulator.controls().items():
+        played, policy = control()
+        tests = online_run.final_test(
+            played, policy, scale.final_sessions[environment], in_original
+        )
+        during = online_learner.tested(played, policy, sizes.test_sessions)
+        levels[name] = tests | {"tests": during} | made_with
+    return levels
 
 
 def check_done(
@@ -246,11 +269,11 @@ def check_done(
     Where VirtualTB is not given, its cells are compared with each other.
 
     Raises:
-      UserError: naming the cell whose simulator or sizes are others.
+      UserError: naming the cell whose environment or amount of play is another.
     """
     inputs: dict[str, identity.Sources] = {}
     for cell in cells:
-        path, name = cell.result(out), cell.simulator
+        path, name = cell.result(out), cell.environment
         if not path.exists():
             continue
         document = json.loads(path.read_text())
@@ -261,12 +284,11 @@ def check_done(
                 found = {key: identity.Source(**x) for key, x in (before or {}).items()}
                 inputs[name] = found
             else:
-                at = live.SimulatorConfig(virtualtb_path=virtualtb_path)
-                inputs[name] = live.inputs(at, live.simulator(name, at))
-        sizes = live.sizes_class(name)(**scale.sizes.get(name, {}))
+                simulator = environments.make(name, form(name, virtualtb_path))
+                inputs[name] = simulator.inputs()
         different = identity.changes(before, inputs[name])
         different += options.differences(
-            made_with.get("sizes", "not recorded"), options.resolved(sizes), "sizes"
+            made_with.get("play", "not recorded"), options.resolved(play(name, scale)), "play"
         )
         if different:
             listed = "\n  ".join(different)
@@ -280,7 +302,7 @@ def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
     """Cells as processes run them."""
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
-        key = (cell.simulator, cell.seed) if scale.one_process else cell
+        key = (cell.environment, cell.seed) if scale.one_process else cell
         groups.setdefault(key, []).append(cell)
     return list(groups.values())
 
@@ -289,7 +311,7 @@ def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
     """Runs what is not done yet and writes the figures; returns the exit code.
 
     Raises:
-      UserError: for a figure, simulator or method that there is not.
+      UserError: for a figure, environment or method that there is not.
     """
     check(wanted)
     scale, out = SCALES[wanted.scale], wanted.out
@@ -318,7 +340,10 @@ def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
         figure_report.write(
             out,
             figure,
-            [_shown(wanted, figure, simulator) for simulator in wanted.simulators_of(figure)],
+            [
+                _shown(wanted, figure, environment)
+                for environment in wanted.environments_of(figure)
+            ],
         )
     done = sum(cell.result(out).exists() for cell in cells)
     print(f"{done} of {len(cells)} cells are done; figures: {out}")
@@ -326,36 +351,36 @@ def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
 
 
 def _job(cells: Sequence[Cell]) -> Job:
-    """One process for cells of one simulator and seed."""
+    """One process for cells of one environment and seed."""
     first, methods = cells[0], [cell.method for cell in cells]
-    name = f"{first.simulator}/{'+'.join(methods)}/{first.seed}"
+    name = f"{first.environment}/{'+'.join(methods)}/{first.seed}"
     return Job(
-        name if len(name) < 100 else f"{first.simulator}/{len(methods)} methods/{first.seed}",
+        name if len(name) < 100 else f"{first.environment}/{len(methods)} methods/{first.seed}",
         (
-            f"--simulator={first.simulator}",
+            f"--environment={first.environment}",
             f"--method={','.join(methods)}",
             f"--seed={first.seed}",
         ),
     )
 
 
-def _shown(wanted: Wanted, figure: int, simulator: str) -> figure_report.Panel:
-    """What is there of a simulator in a figure."""
+def _shown(wanted: Wanted, figure: int, environment: str) -> figure_report.Panel:
+    """The finished cells of an environment in a figure."""
     out, seeds = wanted.out, range(wanted.seeds_each)
-    path = Cell(simulator, CONTROLS, 0).result(out)
+    path = Cell(environment, CONTROLS, 0).result(out)
     return figure_report.Panel(
-        simulator=simulator,
-        title=live.TITLES[simulator],
+        environment=environment,
+        title=environments.get(environment).title,
         runs={
             method: [
                 folder
                 for seed in seeds
-                if (Cell(simulator, method, seed).result(out)).exists()
-                for folder in [Cell(simulator, method, seed).folder(out)]
+                if (Cell(environment, method, seed).result(out)).exists()
+                for folder in [Cell(environment, method, seed).folder(out)]
             ]
-            for method in wanted.methods_of(figure, simulator)
+            for method in wanted.methods_of(figure, environment)
         },
-        titles={method: live.METHODS[method].title for method in live.METHODS},
+        titles={name: registry.get(name).title for name in registry.names()},
         controls=json.loads(path.read_text()) if path.exists() else {},
         seeds=wanted.seeds_each,
     )

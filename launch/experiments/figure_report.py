@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
-from tfrec.report import plots, results, style
+from tfrec import outputs
+from tfrec.report import plots, style
 
 # Okabe and Ito's colours and Tol's, in the order of the registry; a method keeps its own.
 _COLOURS = {
@@ -36,19 +37,19 @@ _UNITS = {"ctr": "CTR (clicks per item shown)", "reward": "reward per session"}
 
 
 class Panel(NamedTuple):
-    """One simulator in a figure.
+    """One environment in a figure.
 
     Attributes:
-      simulator: its name.
+      environment: its name.
       title: of the plots.
       runs: method -> folders of its runs that are done, one for each seed.
       titles: method -> name shown.
-      controls: control -> what `curves.judge` says of it, and what the `tests` of curves do;
-        empty where they were not run.
+      controls: control -> what `online_run.final_test` returns, and under `tests` its numbers
+        in the curves' tests; empty where they were not run.
       seeds: runs that there should be of each method.
     """
 
-    simulator: str
+    environment: str
     title: str
     runs: Mapping[str, Sequence[pathlib.Path]]
     titles: Mapping[str, str]
@@ -133,7 +134,7 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
         axes.fill_between(
             tested.sessions, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0
         )
-    levels = [judged["tests"][metric] for judged in panel.controls.values()]
+    levels = [level["tests"][metric] for level in panel.controls.values()]
     for level in levels:
         axes.axhline(level, color="#555555", linestyle="--", linewidth=1.2)
     bottom, top = axes.get_ylim()
@@ -162,12 +163,12 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
     for panel in panels:
         found = {m: curve(folders) for m, folders in panel.runs.items() if folders}
         for metric in _UNITS:
-            path = out / f"figure{figure}_{panel.simulator}_{metric}.png"
+            path = out / f"figure{figure}_{panel.environment}_{metric}.png"
             plots.save(plot(panel, metric, found), path)
         for method, folders in panel.runs.items():
             frames += [
                 tests(folder).select(
-                    pl.lit(panel.simulator).alias("simulator"),
+                    pl.lit(panel.environment).alias("environment"),
                     pl.lit(method).alias("method"),
                     pl.lit(int(folder.name.removeprefix("seed"))).alias("seed"),
                     pl.all(),
@@ -175,10 +176,10 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
                 for folder in folders
             ]
         text.append(_table(panel, found))
-    with results.replacing(out / f"figure{figure}.md") as temporary:
+    with outputs.replacing_file(out / f"figure{figure}.md") as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
     if frames:
-        with results.replacing(out / f"figure{figure}.csv") as temporary:
+        with outputs.replacing_file(out / f"figure{figure}.csv") as temporary:
             with temporary.open("wb") as file:  # polars expands `~` in a path
                 pl.concat(frames).write_csv(file)
 
@@ -193,9 +194,9 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
         "| | CTR | reward | original CTR | original reward | steps to 90% | seeds |",
         "|---|---|---|---|---|---|---|",
     ]
-    for control, judged in panel.controls.items():
+    for control, level in panel.controls.items():
         values = [
-            _spread([judged[place][m]], judged[place][f"{m}_error"]) if place in judged else ""
+            _spread([level[place][m]], level[place][f"{m}_error"]) if place in level else ""
             for place in _PLACES
             for m in _UNITS
         ]
@@ -205,9 +206,9 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
         if not folders:
             lines.append(f"| {title} | not run | not run | | | | 0 of {panel.seeds} |")
             continue
-        judged_all = [json.loads((f / "result.json").read_text())["judged"] for f in folders]
+        tests = [json.loads((f / "result.json").read_text())["tests"] for f in folders]
         cells = [
-            _spread([judged[place][metric] for judged in judged_all if place in judged])
+            _spread([test[place][metric] for test in tests if place in test])
             for place in _PLACES
             for metric in _UNITS
         ]

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.baselines import controls as policies_lib
 from tfrec.data import storage
 from tfrec.environments import embedded, player, scoring, session, worlds
+from tfrec.environments import policies as policies_lib
 from tfrec.errors import UserError
 
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")

@@ -4,25 +4,24 @@ from scipy import stats
 
 from tests.tfgoalrec import small
 from tfrec import types
-from tfrec.baselines import controls
-from tfrec.environments import session
+from tfrec.environments import policies, session
 
 
-def turn(batch, blocked=None, seed=(1, 2), world=None):
+def timestep(batch, blocked=None, seed=(1, 2), world=None):
     observation = types.Observation(
         tf.zeros([batch, 4], tf.int32), tf.zeros([batch, 4, 2]), tf.zeros([batch], tf.int32)
     )
     blocked = None if blocked is None else tf.constant(np.tile(blocked, (batch, 1)))
-    return session.Turn(observation, blocked, world, tf.constant(seed))
+    return session.SessionTimestep(observation, blocked, world, tf.constant(seed))
 
 
 def test_random_is_uniform_over_what_may_be_shown():
-    policy = controls.random(6)
-    counts = np.bincount(policy(turn(6000)).numpy(), minlength=7)
+    policy = policies.random(6)
+    counts = np.bincount(policy(timestep(6000)).numpy(), minlength=7)
     assert counts[0] == 0
     assert stats.chisquare(counts[1:]).pvalue > 1e-3
     blocked = [True, False, True, False, False, True]
-    counts = np.bincount(policy(turn(3000, blocked)).numpy(), minlength=7)
+    counts = np.bincount(policy(timestep(3000, blocked)).numpy(), minlength=7)
     assert set(np.flatnonzero(counts)) == {2, 4, 5}
     assert stats.chisquare(counts[[2, 4, 5]]).pvalue > 1e-3
 
@@ -30,10 +29,12 @@ def test_random_is_uniform_over_what_may_be_shown():
 def test_popularity_counts_clicks_and_not_showings():
     episodes = small.sessions()
     # Clicks: items 1 3 4 in session 0, items 1 3 in session 1; item 2 is shown most.
-    policy = controls.popularity(episodes, 6)
-    assert policy(turn(3)).numpy().tolist() == [1, 1, 1]
-    assert policy(turn(1, [True, False, False, False, False, False])).numpy().tolist() == [3]
-    assert policy(turn(1, [True, False, True, False, False, False])).numpy().tolist() == [4]
+    policy = policies.popularity(episodes, 6)
+    assert policy(timestep(3)).numpy().tolist() == [1, 1, 1]
+    assert policy(timestep(1, [True, False, False, False, False, False])).numpy().tolist() == [
+        3
+    ]
+    assert policy(timestep(1, [True, False, True, False, False, False])).numpy().tolist() == [4]
 
 
 class Answers:
@@ -51,8 +52,8 @@ class Answers:
 
 def test_greedy_takes_the_best_expected_reward():
     def choice(reward, cost=0.0, blocked=None):
-        policy = controls.greedy(Answers(), np.array(reward), cost)
-        return int(policy(turn(1, blocked))[0])
+        policy = policies.greedy(Answers(), np.array(reward), cost)
+        return int(policy(timestep(1, blocked))[0])
 
     assert choice([1.0, 0.0]) == 1
     assert choice([0.0, 1.0]) == 2

@@ -11,10 +11,10 @@ from tfrec.ops import selection
 def random(num_items: int) -> session.Policy:
     """Any of the items 1..num_items that may be shown, with equal probability."""
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        batch = tf.shape(turn.observation.step)[0]
-        scores = tf.random.stateless_uniform([batch, num_items], turn.seed)
-        return selection.best_item(scores, turn.blocked)
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        batch = tf.shape(timestep.observation.step)[0]
+        scores = tf.random.stateless_uniform([batch, num_items], timestep.seed)
+        return selection.best_item(scores, timestep.blocked)
 
     return policy
 
@@ -26,9 +26,9 @@ def popularity(episodes: types.Episodes, num_items: int) -> session.Policy:
     count = np.bincount(shown, weights=clicks, minlength=num_items + 1)[1 : num_items + 1]
     scores = tf.constant(count, tf.float32)[None, :]
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        batch = tf.shape(turn.observation.step)[0]
-        return selection.best_item(tf.repeat(scores, batch, axis=0), turn.blocked)
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        batch = tf.shape(timestep.observation.step)[0]
+        return selection.best_item(tf.repeat(scores, batch, axis=0), timestep.blocked)
 
     return policy
 
@@ -49,9 +49,9 @@ def greedy(
     candidates = tf.range(1, world.spec.num_candidates + 1)
     weights = tf.constant(reward, tf.float32)
 
-    def policy(turn: session.Turn) -> tf.Tensor:
-        expected = world.responses(turn.world, candidates)
+    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        expected = world.responses(timestep.world, candidates)
         scores = tf.linalg.matvec(expected.feedback, weights)  # [B, N]
-        return selection.best_item(scores - exit_cost * expected.exit, turn.blocked)
+        return selection.best_item(scores - exit_cost * expected.exit, timestep.blocked)
 
     return policy

@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from launch import flags, methods, studies, trials
-from tfrec import options, types
+import tfgoalrec  # noqa: F401  registers GoalRec
+from launch import flags
+from tfrec import options, outputs, types
 from tfrec.data import identity, storage
 from tfrec.data.sources import files, movielens, taobao, yoochoose
-from tfrec.environments import player, scoring, session, worlds
+from tfrec.environments import controls, player, scoring, session, worlds
 from tfrec.environments.fitted import variants
 from tfrec.errors import UserError
-from tfrec.evaluation import controls
+from tfrec.methods import registry, studies, trials
 from tfrec.metrics import session as metrics
-from tfrec.report import results
 from tfrec.training import loop
 from tfrec.training import run as runs
 
@@ -383,7 +383,7 @@ def configuration(
     }
     if method.startswith("goalrec"):
         values |= {"goal_columns": spec.feedback_names[:1], **scale.goalrec}
-    config = methods.get(method).config
+    config = registry.get(method).config
     known = {field.name for field in dataclasses.fields(config)}
     return config(**({k: v for k, v in values.items() if k in known} | dict(tuned)))
 
@@ -411,9 +411,9 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def _learner(method: str, config: Any, here: Setting, seed: int) -> methods.Learner:
-    vectors = methods.item_vectors(config, here.log, here.spec)
-    return methods.get(method).make(config, here.spec, here.log, here.world, vectors, seed)
+def _learner(method: str, config: Any, here: Setting, seed: int) -> registry.Learner:
+    vectors = registry.item_vectors(config, here.log, here.spec)
+    return registry.get(method).make(config, here.spec, here.log, here.world, vectors, seed)
 
 
 def _judge(
@@ -433,7 +433,7 @@ def _judge(
         # Every method meets the same users in the same order; only the draws differ by seed.
         played = player.Player(world, policy).play(starts, cell.seed + 1)
         sessions = metrics.per_session(played)
-        with results.replacing(folder / f"{name}.npz") as temporary:
+        with outputs.replacing_file(folder / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **sessions)
         document[name] = {
             "reward": float(sessions["reward"].mean()),
@@ -444,7 +444,7 @@ def _judge(
 
 
 def _write(path: pathlib.Path, document: Mapping[str, Any]) -> None:
-    with results.replacing(path) as temporary:
+    with outputs.replacing_file(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
@@ -534,13 +534,13 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     here = setting(out, data_set, "vanilla", scale)
     half = dataclasses.replace(scale, play_rounds=-(-scale.play_rounds // 2))
     base = configuration(method, "vanilla", half, here.spec, {})
-    evaluation = trials.Evaluation(
-        method=methods.get(method),
+    evaluation = trials.LogEvaluation(
+        method=registry.get(method),
         base=base,
         spec=here.spec,
         log=here.log,
         world=here.world,
-        judge=here.judge,
+        evaluation_world=here.judge,
         starts=scoring.validation_starts(here.data, scale.test_users, _VALIDATION_SESSIONS),
         every=max(1, (half.log_rounds + half.play_rounds) // 3),
         seed=_TUNING_SEED,
@@ -549,7 +549,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     folder.mkdir(parents=True, exist_ok=True)
     # What only makes networks larger or batches longer is tuned where there is time for it.
     fields = [f for f in evaluation.method.space if scale.tune_sizes or f not in _SIZES]
-    found = trials.tune(
+    found = trials.tune_on_log(
         evaluation,
         method,
         number,
@@ -558,5 +558,5 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         inputs=here.inputs,
         storage=str(folder / "study.log"),
     )
-    study = studies.Study(method, evaluation.method.title, base, trials.SCORED, here.inputs)
+    study = studies.Study(method, evaluation.method.title, base, trials.CLICKS, here.inputs)
     studies.write(folder, study, found)

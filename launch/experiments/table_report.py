@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from launch import experiments, methods
-from launch.experiments import Cell, Scale
+from launch.experiments import tables
+from launch.experiments.tables import Cell, Scale
 from tfgoalrec import claims, published
+from tfrec import outputs
 from tfrec.data import storage
-from tfrec.evaluation import controls
+from tfrec.environments import controls
+from tfrec.methods import registry
 from tfrec.metrics import session as metrics
-from tfrec.report import comparison, page, plots, results, style
+from tfrec.report import comparison, page, plots, style
 
 _TITLES = {
     "vanilla": "Table 1: vanilla",
@@ -28,22 +30,22 @@ _SECONDS_PER_CELL = 25.0  # imports and tracing
 
 
 def plan(
-    tables: Sequence[int], data_sets: Sequence[str], chosen: Sequence[str], scale: Scale
+    numbers: Sequence[int], data_sets: Sequence[str], chosen: Sequence[str], scale: Scale
 ) -> list[Cell]:
     """Every cell of the tables, seed by seed, so that early ones already fill every row."""
     for name in chosen:
-        methods.get(name)
+        registry.get(name)
     environments = [
-        (environment, [m for m in experiments.IN_TABLE[table] if not chosen or m in chosen])
-        for table in sorted(set(tables))
-        for environment in experiments.ENVIRONMENTS[table]
+        (environment, [m for m in tables.IN_TABLE[table] if not chosen or m in chosen])
+        for table in sorted(set(numbers))
+        for environment in tables.ENVIRONMENTS[table]
     ]
     return [
         Cell(data_set, environment, method, seed)
         for seed in range(scale.seeds)
         for environment, found in environments
         for data_set in data_sets
-        for method in (*experiments.DATA_SETS[data_set].controls, *found)
+        for method in (*tables.DATA_SETS[data_set].controls, *found)
         # The controls judge in the world without noise, where they are as in the vanilla one.
         if not (method in controls.NAMES and environment.startswith("high_variance"))
     ]
@@ -113,8 +115,8 @@ def write(
     judged: dict[str, dict[str, dict[str, list[metrics.Sessions]]]] = {}
     for cell in sorted(done, key=lambda cell: cell.seed):
         by_method = judged.setdefault(cell.environment, {}).setdefault(cell.data_set, {})
-        by_method.setdefault(cell.method, []).append(experiments.sessions(out, cell))
-    titles = {name: experiments.DATA_SETS[name].title for name in data_sets}
+        by_method.setdefault(cell.method, []).append(tables.sessions(out, cell))
+    titles = {name: tables.DATA_SETS[name].title for name in data_sets}
     environments = list(dict.fromkeys(cell.environment for cell in cells))
     out.mkdir(parents=True, exist_ok=True)
     sections = [
@@ -155,16 +157,16 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
         ),
         "",
     ]
-    notes = {controls.note(experiments.DATA_SETS[name].controls) for name in titles}
+    notes = {controls.note(tables.DATA_SETS[name].controls) for name in titles}
     lines += [*sorted(notes), ""]
     for name, title in titles.items():
         folder = out / name / "data"
         if (folder / "manifest.json").exists():
             data = storage.PreparedData.open(folder)
             entry = data.manifest["splits"]["train"]
-            reward = experiments.DATA_SETS[name].reward
+            reward = tables.DATA_SETS[name].reward
             few, many = (
-                experiments.candidates(environment, scale, data.spec)
+                tables.candidates(environment, scale, data.spec)
                 for environment in ("vanilla", "high_dimensional")
             )
             lines.append(
@@ -202,7 +204,7 @@ def _section(
         ("md", table),
         ("csv", comparison.to_csv(judged, rows, titles, printed)),
     ):
-        with results.replacing(out / f"{stem}.{suffix}") as temporary:
+        with outputs.replacing_file(out / f"{stem}.{suffix}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     pictures = []
     for name, title in titles.items():
@@ -213,7 +215,7 @@ def _section(
         path = plots.save(plots.policies(summaries, title=title), out / f"{stem}_{name}.png")
         caption = (
             f"{title}: reward, CTR and depth. A click stands for "
-            f"{experiments.DATA_SETS[name].reward}."
+            f"{tables.DATA_SETS[name].reward}."
         )
         pictures.append(page.Picture(path, title, caption))
         curves = {

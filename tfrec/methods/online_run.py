@@ -1,4 +1,4 @@
-"""One learning curve: a method learns in a live simulator, is judged, and is kept.
+"""A run of a method that learns step by step: training, final test, policy and result.
 
 A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, result.json.
 """
@@ -11,16 +11,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from launch import live
 from tfrec import options, outputs, weights
 from tfrec.data import identity
 from tfrec.environments import contract, playing
-from tfrec.environments.playing import Policy, Turn
-from tfrec.environments.ports import originals, recogym, recsim
+from tfrec.environments import registry as environments
+from tfrec.environments.contract import Policy, Timestep
+from tfrec.environments.ports import originals
 from tfrec.errors import UserError
+from tfrec.methods import registry
 from tfrec.methods.online import Method
 from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
-from tfrec.report import results
 from tfrec.training import loop
 from tfrec.training import run as runs
 
@@ -32,29 +32,66 @@ _FINAL_SEED = 30_000  # of the sessions of final tests, which no test during tra
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a run is.
+    """The definition of a run.
 
     Attributes:
-      simulator: its name.
+      environment: its name.
       method: its name.
       seed: of weights and play.
-      at: which form of the simulator.
-      sizes: how much is played, learned and tested.
+      form: the environment's configuration.
+      play: how much is played, learned and tested.
       numbers: the method's configuration.
       save_every: units between checkpoints.
       final_sessions: of the final test.
       original_sessions: the same in the original environment; 0 leaves it out.
+      controls: whether the environment's controls get a final test as well.
     """
 
-    simulator: str
+    environment: str
     method: str
     seed: int
-    at: live.SimulatorConfig
-    sizes: OnlineConfig
+    form: Any
+    play: OnlineConfig
     numbers: Any
     save_every: int = 100
     final_sessions: int = 1_000
     original_sessions: int = 0
+    controls: bool = False
+
+
+def make(task: Task, simulator: contract.Simulator) -> Method:
+    """The method of a task at its beginning, with seeded weights.
+
+    Raises:
+      UserError: if its configuration does not fit the simulator.
+    """
+    numbers = fitting(task.numbers, task.play)
+    maker = registry.get(task.method, task.environment).online.maker
+    try:
+        return runs.seeded(
+            task.seed, lambda: maker(numbers, simulator, task.seed), deterministic=False
+        )
+    except ValueError as error:
+        raise UserError(f"--method={task.method}: {error}") from error
+
+
+def fitting(config: Any, play: OnlineConfig) -> Any:
+    """A method's configuration with a replay no larger than the run has steps.
+
+    A method that plays at random for its first steps does so until learning begins: what its
+    untrained policy plays is no more informative.
+
+    Args:
+      config: of the method.
+      play: how much is played.
+    """
+    changes: dict[str, Any] = {}
+    if hasattr(config, "replay_size"):
+        steps = play.total_units * play.sessions * play.rollout_steps
+        changes["replay_size"] = min(config.replay_size, steps)
+    if hasattr(config, "random_steps"):
+        changes["random_steps"] = max(config.random_steps, play.warm_up)
+    return dataclasses.replace(config, **changes)
 
 
 def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
@@ -64,33 +101,28 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
       The content of its result.json.
 
     Raises:
-      UserError: if a number does not fit, or the folder holds another run.
+      UserError: if a value does not fit, or the folder holds another run.
     """
     folder = pathlib.Path(folder)
-    numbers = live.fitting(task.numbers, task.sizes)
-    simulator = live.simulator(task.simulator, task.at)
-    validation, test = (live.at_split(simulator, split) for split in ("validation", "test"))
-    if task.original_sessions and not originals_installed(simulator):
+    environment = environments.get(task.environment)
+    simulator = environments.make(task.environment, task.form)
+    if task.original_sessions and not originals.is_installed(simulator):
         raise UserError(
-            f"--original_sessions={task.original_sessions}: the original of {task.simulator} "
-            "is not installed, or cannot show what policies see here; expected 0"
+            f"--original_sessions={task.original_sessions}: the original of "
+            f"{task.environment} is not installed, or cannot show what policies see here; "
+            "expected 0"
         )
-    inputs = live.inputs(task.at, simulator)
+    inputs = simulator.inputs()
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
-    try:
-        method = runs.seeded(
-            task.seed,
-            lambda: live.make(task.method, numbers, simulator, task.seed),
-            deterministic=False,
-        )
-    except ValueError as error:
-        raise UserError(f"--method={task.method}: {error}") from error
-    learner = OnlineLearner(task.sizes, simulator, method, task.seed, validation)
+    method = make(task, simulator)
+    learner = OnlineLearner(
+        task.play, simulator, method, task.seed, simulator.of_split("validation")
+    )
     opened = runs.Run.open(
         folder,
-        {"sizes": task.sizes, "numbers": numbers},
+        {"play": task.play, "numbers": fitting(task.numbers, task.play)},
         task.seed,
-        {"method": task.method, **live.form(task.simulator, task.at)},
+        {"method": task.method, **environment.identity(task.form)},
         inputs,
     )
     loop.train(
@@ -99,51 +131,51 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         learner.total_units,
         task.save_every,
         learner.evaluate,
-        task.sizes.test_every,
+        task.play.test_every,
     )
-    judged = judge(test, method.greedy, task.final_sessions, task.original_sessions)
-    if task.simulator == "users":  # the figures have the controls of the others
-        for name in live.controls(task.simulator, test):
-            played, control = live.control(task.simulator, name, test)
-            judged[name] = judge(played, control, task.final_sessions)["port"]
+    test = simulator.of_split("test")
+    tests = final_test(test, method.greedy, task.final_sessions, task.original_sessions)
+    if task.controls:
+        for name, control in test.controls().items():
+            tests[name] = final_test(*control(), task.final_sessions)["port"]
     policy = save_policy(folder / POLICY, method, simulator)
     result = {
-        "simulator": task.simulator,
+        "environment": task.environment,
         "method": task.method,
         "seed": task.seed,
         "steps": int(learner.steps),
         "sessions": int(learner.sessions),
-        "judged": judged,
+        "tests": tests,
         "inputs": identity.recorded(inputs),
-        "sizes": options.resolved(task.sizes),
+        "play": options.resolved(task.play),
         "fingerprints": {"policy": policy},
     }
     write(folder / RESULT, result)
     return result
 
 
-def judge(
+def final_test(
     simulator: contract.Simulator, policy: Policy, sessions: int, original_sessions: int = 0
 ) -> dict[str, dict[str, float]]:
-    """A final test: CTR, reward and length of sessions, with standard errors.
+    """CTR, reward and length of test sessions, with standard errors.
 
     Returns:
-      What `playing.rates` says of the `port`, and of the `original` where sessions of
-      it are asked for.
+      What `playing.rates` gives for the `port`, and for the `original` where sessions of it
+      are asked for.
     """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
     play = tf.function(playing.play)
     played = play(simulator, policy, sessions, seed, at_once=_AT_ONCE)
-    judged = {"port": playing.rates(played)}
+    tests = {"port": playing.rates(played)}
     if original_sessions:
         played = originals.play(simulator, policy, original_sessions, seed=1)
-        judged["original"] = playing.rates(played)
-    return judged
+        tests["original"] = playing.rates(played)
+    return tests
 
 
 def write(path: pathlib.Path, content: Any) -> None:
     """Writes JSON, whole or not at all."""
-    with results.replacing(path) as temporary:
+    with outputs.replacing_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -182,8 +214,8 @@ def _act(method: Method, simulator: contract.Simulator) -> Callable:
             items = None
             if catalogue is not None:
                 items = tf.repeat(catalogue[None], tf.shape(observation)[0], axis=0)
-            blocked = playing.blocked(simulator, observation)
-            return method.greedy(Turn(observation, items, state, seed, blocked))
+            blocked = contract.blocked(simulator, observation)
+            return method.greedy(Timestep(observation, items, state, seed, blocked))
 
         return alone
 
@@ -193,20 +225,6 @@ def _act(method: Method, simulator: contract.Simulator) -> Callable:
 
     @tf.function(input_signature=[observed, choice])
     def act(observation: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
-        return method.greedy(Turn(observation, candidates, state, seed))
+        return method.greedy(Timestep(observation, candidates, state, seed))
 
     return act
-
-
-def originals_installed(simulator: contract.Simulator) -> bool:
-    """Whether a policy can be judged in the original: whether it can be imported."""
-    try:
-        if isinstance(simulator, recogym.RecoGymV1):
-            originals.recogym_module()
-        elif isinstance(simulator, recsim.InterestEvolution):
-            originals.recsim_module("interest_evolution")
-        else:
-            return False
-    except UserError:
-        return False
-    return True

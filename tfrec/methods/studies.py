@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from tfrec import options
+from tfrec import options, outputs
 from tfrec.data import identity
 from tfrec.errors import UserError
-from tfrec.report import results
 from tfrec.report import tuning as tuning_report
 from tfrec.training import loop, summaries, tuning
 
@@ -118,7 +117,7 @@ def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> N
         "seconds": round(sum(record.seconds for record in tuned.trials), 1),
         "importance": tuned.importance,
     }
-    with results.replacing(directory / "best.json") as temporary:
+    with outputs.replacing_file(directory / "best.json") as temporary:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

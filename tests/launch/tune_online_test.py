@@ -1,24 +1,29 @@
-"""launch.tune_live: a study in a live simulator from end to end, resumed, and mistakes."""
+"""launch.tune: a study in a live simulator from end to end, resumed, and mistakes."""
 
 import json
 
 import optuna
 import pytest
 
-from launch import flags, live
+import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
+import tfrec.baselines  # noqa: F401  registers the baselines
+from launch import flags
+from tfrec.environments import registry as environments
 from tfrec.errors import UserError
+from tfrec.methods import presets, registry
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 TINY = (
-    "--simulator=recsim", "--method=slateq", "--hidden=8", "--batch=16", "--sessions=8",
-    "--stretch=4", "--updates=2", "--warm_up=40", "--total_units=4", "--evaluate_every=2",
+    "--environment=recsim", "--method=slateq", "--hidden=8", "--batch=16", "--sessions=8",
+    "--rollout_steps=4", "--updates=2", "--warm_up=40", "--total_units=4", "--evaluate_every=2",
     "--score_sessions=8", "--final_sessions=20", "--fields=learning_rate,batch",
 )  # fmt: skip
 
 
 def tune(*arguments):
-    return flags.call("launch.tune_live", arguments)
+    return flags.call("launch.tune", arguments)
 
 
 def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
@@ -45,24 +50,24 @@ def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
 
 
 def test_every_method_has_a_space():
-    for simulator in live.SIMULATORS:
-        for method in live.METHODS:
-            config = live.config_class(method, simulator)()
-            space = live.space(method, simulator)
+    for place in environments.ENVIRONMENTS:
+        for method in registry.names(place):
+            config = presets.config_class(method, place)()
+            space = presets.space(method, place)
             assert "learning_rate" in space
             for field, choices in space.items():
                 assert hasattr(config, field) and len(choices) > 1
-    assert "vectors" in live.space("td3", "recogym")
-    assert "vectors" not in live.space("imrl", "recogym")
+    assert "vectors" in presets.space("td3", "recogym")
+    assert "vectors" not in presets.space("imrl", "recogym")
     with pytest.raises(UserError, match="colour: not in the space"):
-        live.space("td3", "recsim", ("colour",))
+        presets.space("td3", "recsim", ("colour",))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--method=sarsa"], "sarsa"),
-        (["--simulator=recsym"], "recsym"),
+        (["--environment=recsym"], "recsym"),
         (["--trials=0"], "trials is 0; expected at least 1"),
         (["--final_sessions=1"], "final_sessions is 1; expected at least 2"),
         (["--fields=colour"], "colour: not in the space"),

@@ -1,0 +1,1 @@
+"""The tables and figures of the two papers: what is run, and the reports of it."""

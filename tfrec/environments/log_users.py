@@ -1,0 +1,61 @@
+"""Simulated users of a prepared log as a simulator, with the log's splits and controls."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Self
+
+from tfrec.data import identity, item_vectors, storage
+from tfrec.environments import contract, controls, scoring, session, users, worlds
+
+
+class LogUsers(users.UserEnvironment):
+    """Simulated users of a prepared log; sessions begin where those of the training split do.
+
+    Args:
+      people: the users.
+      item_width: width of an item's vector.
+
+    Attributes:
+      data: the prepared data that the users are of.
+    """
+
+    def __init__(self, people: worlds.SimulatedUsers, item_width: int):
+        self._people = people
+        self.data = people.data
+        log = self.data.episodes("train")
+        vectors = item_vectors.log_vectors(log, self.data.spec.num_items, item_width)
+        super().__init__(people.world, session.starts_of(log), vectors)
+
+    def of_split(self, split: str) -> Self:
+        """The same users; sessions begin where the last ones of a split's users do."""
+        sessions = self.data.num_sessions(split)
+        return self.at(scoring.starts(self.data, split, sessions, repeats=1))
+
+    def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, contract.Policy]]]:
+        """The controls of `tfrec.environments.controls`."""
+        names = controls.names(controls.is_solvable(self.world))
+        return {name: functools.partial(self._control, name) for name in names}
+
+    def inputs(self) -> dict[str, identity.Source]:
+        return worlds.inputs(self.data, self._people.name, self.world)
+
+    def _control(self, name: str) -> tuple[contract.Simulator, contract.Policy]:
+        policy = controls.CONTROLS[name]().policy(self.data, self.world, seed=0)
+        return self, self.adapted(policy)
+
+
+def load(path: str, world: str, item_width: int) -> LogUsers:
+    """Opens the users of prepared data.
+
+    Args:
+      path: folder of the data.
+      world: see `worlds.load`.
+      item_width: see `LogUsers`.
+
+    Raises:
+      UserError: if the data cannot be read, or the users are of other data.
+    """
+    data = storage.PreparedData.open(path)
+    return LogUsers(worlds.users(world, data), item_width)

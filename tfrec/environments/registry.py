@@ -1,0 +1,169 @@
+"""The environments that methods learn in step by step, by name.
+
+    environment = registry.get("recsim")
+    simulator = environment.make(environment.config(slate=3))
+
+An environment's module is imported when it is made: TensorFlow takes seconds to import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from tfrec.errors import UserError
+from tfrec.options import Options, option
+
+if TYPE_CHECKING:
+    from tfrec.environments import contract
+
+
+@dataclasses.dataclass(frozen=True)
+class RecSimConfig(Options):
+    """RecSim's interest evolution."""
+
+    candidates: int = option(10, "documents to choose from", at_least=1)
+    slate: int = option(2, "documents in a slate", at_least=1)
+    reward: Literal["watch_time", "clicks"] = option("watch_time", "reward of a step")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecoGymConfig(Options):
+    """RecoGym v1."""
+
+    products: int = option(100, "products", at_least=1)
+    flips: int = option(50, "pairs of products whose clicks are swapped", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class VirtualTbConfig(Options):
+    """VirtualTB, whose networks its publisher distributes."""
+
+    virtualtb_path: str = option("", "a clone of VirtualTaobao, or its data folder (required)")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.virtualtb_path:
+            raise ValueError(
+                "virtualtb_path is empty: VirtualTB's networks are not part of this project; "
+                "expected the folder of a clone: "
+                "git clone https://github.com/eyounx/VirtualTaobao"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class UsersConfig(Options):
+    """Simulated users of a prepared log."""
+
+    data: str = option(
+        "runs/data", "folder of the prepared data, whose sessions begin the play"
+    )
+    world: str = option(
+        "truth",
+        "the users: a folder that fit_simulator wrote, or `truth` for the ground truth of the "
+        "embedded log",
+    )
+    item_width: int = option(16, "width of an item's vector, from the log", at_least=1)
+
+
+class Environment(NamedTuple):
+    """An environment of the registry.
+
+    Attributes:
+      name: in flags and folders.
+      title: in tables and plots.
+      config: a frozen dataclass.
+      make: makes the simulator of a configuration.
+      metric: what tuning compares: reward or ctr of a session.
+      paths: fields of the configuration that are paths. What they hold is identified by
+        content (`Simulator.inputs`), not by name.
+    """
+
+    name: str
+    title: str
+    config: type[Any]
+    make: Callable[[Any], contract.Simulator]
+    metric: Literal["reward", "ctr"]
+    paths: tuple[str, ...] = ()
+
+    def identity(self, config: Any) -> dict[str, Any]:
+        """The name and the fields that decide what the simulator answers, to be recorded."""
+        values = dataclasses.asdict(config).items()
+        return {"environment": self.name, **{k: v for k, v in values if k not in self.paths}}
+
+
+def _recsim(config: RecSimConfig) -> contract.Simulator:
+    from tfrec.environments.ports import recsim, seen
+
+    return seen.RememberedEvolution(
+        recsim.InterestEvolutionConfig(config.candidates, config.slate, config.reward)
+    )
+
+
+def _recogym(config: RecoGymConfig) -> contract.Simulator:
+    from tfrec.environments.ports import recogym, recogym_posterior
+
+    return recogym_posterior.ControlledRecoGym(
+        recogym.RecoGymV1Config(products=config.products, flips=config.flips)
+    )
+
+
+def _virtualtb(config: VirtualTbConfig) -> contract.Simulator:
+    from tfrec.environments.ports import seen
+
+    return seen.ScaledTaobao(pathlib.Path(config.virtualtb_path))
+
+
+def _users(config: UsersConfig) -> contract.Simulator:
+    from tfrec.environments import log_users
+
+    return log_users.load(config.data, config.world, config.item_width)
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    environment.name: environment
+    for environment in (
+        Environment("recsim", "RecSim interest evolution", RecSimConfig, _recsim, "reward"),
+        Environment("recogym", "RecoGym v1", RecoGymConfig, _recogym, "ctr"),
+        Environment(
+            "virtualtb", "VirtualTB", VirtualTbConfig, _virtualtb, "ctr", ("virtualtb_path",)
+        ),
+        Environment(
+            "users",
+            "simulated users of a log",
+            UsersConfig,
+            _users,
+            "reward",
+            ("data", "world"),
+        ),
+    )
+}
+
+
+def get(name: str) -> Environment:
+    """An environment by its name.
+
+    Raises:
+      UserError: if there is none of that name.
+    """
+    if name not in ENVIRONMENTS:
+        raise UserError(f"no environment {name!r}; there are {', '.join(ENVIRONMENTS)}")
+    return ENVIRONMENTS[name]
+
+
+def make(name: str, config: Any) -> contract.Simulator:
+    """The simulator of a configuration.
+
+    Args:
+      name: of the environment.
+      config: of the environment's class.
+
+    Raises:
+      UserError: if files are missing or damaged, or values do not fit together.
+    """
+    try:
+        return get(name).make(config)
+    except ValueError as error:
+        raise UserError(f"--environment={name}: {error}") from error

@@ -1,0 +1,290 @@
+"""Trials of tuning: a method is trained under one configuration and scored by playing."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import gc
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from tfrec import options, types
+from tfrec.environments import contract, playing, scoring, session
+from tfrec.environments import registry as environments
+from tfrec.errors import UserError
+from tfrec.methods import online_learner, online_run, presets, registry
+from tfrec.training import finite, tuning
+from tfrec.training import run as runs
+
+CLICKS = "clicks per session of validation users"
+_AT_ONCE = 2_000  # sessions that score; more are played after them
+_SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
+
+
+class Evaluation(abc.ABC):
+    """Trains one configuration of a method and scores it on validation users.
+
+    Attributes:
+      base: the configuration; a trial replaces some of its fields.
+      units: units of work in a trial.
+      every: units between scores, at which a trial may be pruned.
+    """
+
+    base: Any
+    every: int
+
+    @property
+    @abc.abstractmethod
+    def units(self) -> int:
+        """Units of work in a whole trial."""
+
+    @abc.abstractmethod
+    def learner(self, config: Any) -> registry.Learner:
+        """A learner of a configuration, with seeded weights."""
+
+    @abc.abstractmethod
+    def scorer(self, learner: Any) -> Callable[[bool], float]:
+        """The score of a learner as it stands; the argument tells whether it is the last."""
+
+    @abc.abstractmethod
+    def updates(self, config: Any, unit: int) -> int:
+        """Updates made in the first units."""
+
+    def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
+        """Runs a trial: reports scores on the way and returns the last.
+
+        Raises:
+          DivergedError: if a loss, a gradient or a score is not finite.
+        """
+        # Graphs of the trial before this one, and memory that cycles hold.
+        tf_keras.backend.clear_session()
+        gc.collect()
+        config = dataclasses.replace(self.base, **overrides)
+        learner = self.learner(config)
+        score, value = self.scorer(learner), 0.0
+        for unit in range(1, learner.total_units + 1):
+            try:
+                learner.advance()
+            except finite.NonFiniteError as error:
+                raise tuning.DivergedError(str(error)) from error
+            last = unit == learner.total_units
+            if last or unit % self.every == 0:
+                value = score(last)
+                if not math.isfinite(value):
+                    raise tuning.DivergedError(f"the score of unit {unit} is {value}")
+                trial.report(unit, value, updates=self.updates(config, unit))
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class LogEvaluation(Evaluation):
+    """A method that learns from a log, then in rounds of whole sessions.
+
+    Attributes:
+      method: the method.
+      base: its configuration.
+      spec: the log's spec.
+      log: training sessions.
+      world: the users of training.
+      evaluation_world: the users of scoring: `world` without delay or noise.
+      starts: of the validation sessions.
+      every: rounds between scores.
+      seed: of every trial's weights and draws.
+    """
+
+    method: registry.Method
+    base: Any
+    spec: types.DataSpec
+    log: types.Episodes
+    world: session.World
+    evaluation_world: session.World
+    starts: types.Starts
+    every: int
+    seed: int = 0
+
+    @property
+    def units(self) -> int:
+        return self.base.log_rounds + (self.base.play_rounds if self.method.plays else 0)
+
+    def learner(self, config: Any) -> registry.Learner:
+        vectors = registry.item_vectors(config, self.log, self.spec)
+        return runs.seeded(
+            self.seed,
+            lambda: self.method.make(
+                config, self.spec, self.log, self.world, vectors, self.seed
+            ),
+            deterministic=False,
+        )
+
+    def scorer(self, learner: registry.Learner) -> Callable[[bool], float]:
+        score = scoring.Score(self.evaluation_world, learner.policy(), self.starts)
+        return lambda last: score()
+
+    def updates(self, config: Any, unit: int) -> int:
+        return unit * config.updates_per_round
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineEvaluation(Evaluation):
+    """A method that learns step by step in a simulator.
+
+    Attributes:
+      task: the run; its numbers are the base configuration.
+      simulator: where it learns; it is scored with the users of its validation split.
+      every: units between scores.
+      score_sessions: of each score.
+      final_sessions: of the last score.
+    """
+
+    task: online_run.Task
+    simulator: contract.Simulator
+    every: int
+    score_sessions: int
+    final_sessions: int
+
+    @property
+    def base(self) -> Any:  # type: ignore[override]
+        return self.task.numbers
+
+    @property
+    def units(self) -> int:
+        return self.task.play.total_units
+
+    def learner(self, config: Any) -> Any:
+        task = dataclasses.replace(self.task, numbers=config)
+        method = online_run.make(task, self.simulator)
+        return online_learner.OnlineLearner(task.play, self.simulator, method, task.seed)
+
+    def scorer(self, learner: online_learner.OnlineLearner) -> Callable[[bool], float]:
+        metric = environments.get(self.task.environment).metric
+        validation = self.simulator.of_split("validation")
+        play = tf.function(playing.play)
+
+        def score(last: bool) -> float:
+            sessions = self.final_sessions if last else self.score_sessions
+            seed = tf.constant([_SEED, 0], tf.int32)
+            policy = learner.method.greedy
+            return playing.rates(play(validation, policy, sessions, seed, at_once=_AT_ONCE))[
+                metric
+            ]
+
+        return score
+
+    def updates(self, config: Any, unit: int) -> int:
+        return unit * self.task.play.updates
+
+
+def tune_on_log(
+    evaluation: LogEvaluation,
+    name: str,
+    trials: int,
+    *,
+    fields: tuple[str, ...] = (),
+    choices: Mapping[str, tuple] | None = None,
+    **arguments: Any,
+) -> tuning.Tuned:
+    """Tunes a method that learns from a log over its space.
+
+    Args:
+      evaluation: of the method.
+      name: of the study.
+      trials: finished trials in all.
+      fields: of the space; empty for all of them.
+      choices: for some fields, other choices than the space's.
+      **arguments: `inputs`, `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
+
+    Raises:
+      UserError: as `tuning.tune`; or if a field is not of the method's space, or one of its
+        choices does not fit the log and the goals.
+    """
+    method = evaluation.method
+    unknown = [field for field in fields if field not in method.space]
+    if unknown:
+        raise UserError(
+            f"{', '.join(unknown)}: not in the space of {method.name}, which is "
+            f"{', '.join(method.space)}"
+        )
+    if evaluation.units < 1:
+        raise UserError("log_rounds and play_rounds are 0; expected at least one round to tune")
+    space = method.space
+    space = {f: (choices or {}).get(f, space[f]) for f in fields or space}
+    for field, values in space.items():
+        for value in values:
+            config = dataclasses.replace(evaluation.base, **{field: value})
+            try:
+                method.check(config, evaluation.spec)
+            except ValueError as error:
+                raise UserError(
+                    f"--fields: {field}={value!r} cannot be tried: {error}; or name the fields "
+                    f"to tune without {field}"
+                ) from error
+    return _tune(
+        evaluation,
+        name,
+        space,
+        trials=trials,
+        warmup=min(evaluation.base.log_rounds, evaluation.units - 1),
+        about={
+            "method": method.name,
+            "every": evaluation.every,
+            "sessions": len(evaluation.starts.user),
+            "seed": evaluation.seed,
+        },
+        seed=evaluation.seed,
+        **arguments,
+    )
+
+
+def tune_online(
+    evaluation: OnlineEvaluation,
+    name: str,
+    trials: int,
+    *,
+    fields: tuple[str, ...] = (),
+    **arguments: Any,
+) -> tuning.Tuned:
+    """Tunes a method that learns step by step; arguments and errors as in `tune_on_log`."""
+    task = evaluation.task
+    environment = environments.get(task.environment)
+    return _tune(
+        evaluation,
+        name,
+        presets.space(task.method, task.environment, fields),
+        trials=trials,
+        warmup=max(1, evaluation.units // 2),
+        about={
+            **environment.identity(task.form),
+            "method": task.method,
+            "play": options.resolved(task.play),
+            "every": evaluation.every,
+            "sessions": [evaluation.score_sessions, evaluation.final_sessions],
+            "seed": task.seed,
+        },
+        seed=task.seed,
+        **arguments,
+    )
+
+
+def _tune(
+    evaluation: Evaluation,
+    name: str,
+    space: Mapping[str, tuple],
+    *,
+    about: Mapping[str, Any],
+    **arguments: Any,
+) -> tuning.Tuned:
+    base = options.resolved(evaluation.base)
+    fixed = {field: value for field, value in base.items() if field not in space}
+    return tuning.tune(
+        name,
+        space,
+        {field: base[field] for field in space},
+        evaluation,
+        units=evaluation.units,
+        about={**about, "base": fixed},
+        **arguments,
+    )
