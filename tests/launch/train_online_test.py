@@ -12,8 +12,8 @@ from launch import flags
 
 TINY = (
     "--hidden=8", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
-    "--total_units=4", "--warm_up=40", "--test_every=2", "--test_sessions=8", "--final_sessions=20",
-    "--save_every=1",
+    "--total_units=4", "--warm_up=40", "--test_every=2", "--test_sessions=8",
+    "--final_sessions=20", "--save_every=1",
 )  # fmt: skip
 MASK = ("--mask_units=8", "--mask_batch=8", "--mask_updates=1", "--mask_warm_up=1")
 
