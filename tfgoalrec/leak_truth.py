@@ -144,7 +144,7 @@ def fitted_truth(
       held: B states.
       candidates: int32 [B, A].
     """
-    expect = tf.function(world.expect, reduce_retracing=True)
+    expect = tf.function(world.expect, reduce_retracing=True, autograph=False)
     states, count = candidates.shape
     click = []
     for block in leak.blocks(states, max(1, _SESSIONS_AT_ONCE // count)):

@@ -71,7 +71,7 @@ class GoalRecLearner(tf.Module):
 
     def _fill(self, replay: EpisodeReplay, log: types.Episodes, block: int = 2048) -> None:
         """Stores the log's sessions; with more than fit, the last ones stay."""
-        measure = tf.function(self._reported, reduce_retracing=True)
+        measure = tf.function(self._reported, reduce_retracing=True, autograph=False)
         for start in range(max(0, len(log.length) - replay.capacity), len(log.length), block):
             part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
             label = measure(part)
@@ -126,7 +126,7 @@ class GoalRecLearner(tf.Module):
                 logs[name if value.ndim == 0 else f"hist/{name}"] = value
         return logs
 
-    @tf.function
+    @tf.function(autograph=False)
     def _play(self, goal_epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
         """Plays one session for each of a random set of starts (Algorithm 1, lines 3-7)."""
         agent, config = self.agent, self.agent.config
@@ -152,7 +152,7 @@ class GoalRecLearner(tf.Module):
             "play/random_goals": goal_epsilon,
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def _calibrate(self) -> None:
         """Compares predicted advantages with what came of the log's held-out sessions."""
         assert self.held_out is not None
@@ -177,12 +177,12 @@ class GoalRecLearner(tf.Module):
         """One update; see `GoalRecAgent.update`."""
         return self.agent.update(*batch)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Batch]:
         """Updates on batches from the replay, inside one graph; see `schedule.repeat`."""
         return schedule.repeat(self._update, updates)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Batch]:
         del number  # every update is alike
         batch = self.sample()

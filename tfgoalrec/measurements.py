@@ -196,7 +196,7 @@ class Measurements(MeasurementVector):
         """Takes mean and standard deviation over all steps of training sessions."""
         total = int(self.dim)
         count, first, second = 0.0, np.zeros(total), np.zeros(total)
-        measure = tf.function(self.raw)
+        measure = tf.function(self.raw, autograph=False)
         for start in range(0, len(episodes.length), block):
             part = types.Episodes(*(tf.constant(x[start : start + block]) for x in episodes))
             raw = measure(part).numpy().astype(np.float64)

@@ -68,7 +68,7 @@ class Validator:
             **{name: float(value) for name, value in ranks.items()},
         }
 
-    @tf.function
+    @tf.function(autograph=False)
     def _measure(self) -> tuple[dict[str, tf.Tensor], Mapping[str, tf.Tensor]]:
         model, batch = self.agent.averaged, self._batch
         _, report = model.loss_of(batch, None)

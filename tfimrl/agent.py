@@ -176,7 +176,7 @@ class ImrlNetworks(tf.Module):
         return [v for variables in self.parts().values() for v in variables]
 
     def twins(self, observation: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
-        """Q_1(s, a) and Q_2(s, a), each float [B]; `judged` is a, or what it showed."""
+        """Q_1(s, a) and Q_2(s, a), each float [B]; `critic_input` is a, or what it showed."""
         return [critic(observation, critic_input)[:, 0] for critic in self.critics]
 
     def update_target(self, tau: float) -> None:
@@ -297,8 +297,8 @@ class ImrlAgent(tf_agent.TFAgent):
                 for i, v in enumerate(variables)
             ]
         )
-        self._compiled = tf.function(self._updates, jit_compile=jit_compile)
-        self._seeded = tf.function(self._draw_and_update)
+        self._compiled = tf.function(self._updates, jit_compile=jit_compile, autograph=False)
+        self._seeded = tf.function(self._draw_and_update, autograph=False)
 
     def act(self, observation: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Actions in (-1, 1), float [B, D]; graph code.
@@ -417,16 +417,23 @@ class ImrlAgent(tf_agent.TFAgent):
         self, experience: Steps, weights: tf.Tensor, noise: tf.Tensor
     ) -> tf_agent.LossInfo:
         """One update for each of N batches, until one is bad; all arguments [N, ...]."""
-        bad, total, done = tf.constant(-1), tf.zeros([_MEANS]), tf.constant(0)
-        for i in tf.range(tf.shape(noise)[0]):
-            batch = tf.nest.map_structure(lambda x, i=i: x[i], experience)
+
+        def update(i, bad, total, done):
+            batch = tf.nest.map_structure(lambda x: x[i], experience)
             found, gradients, means = self._gradients(batch, weights[i], noise[i])
             going = bad < 0
             bad = tf.where(going, found, bad)
-            if bad < 0:
+
+            def apply():
                 self._apply(gradients)
+                return bad
+
+            bad = tf.cond(bad < 0, apply, lambda: bad)
             total += tf.where(going, means, 0.0)
-            done += tf.cast(bad < 0, tf.int32)
+            return i + 1, bad, total, done + tf.cast(bad < 0, tf.int32)
+
+        start = (tf.constant(0), tf.constant(-1), tf.zeros([_MEANS]), tf.constant(0))
+        _, bad, total, done = tf.while_loop(lambda i, *_: i < tf.shape(noise)[0], update, start)
         self._train_step_counter.assign_add(tf.cast(done, tf.int64))
         tried = tf.cast(done + tf.cast(bad >= 0, tf.int32), tf.float32)
         info = ImrlInfo(*tf.unstack(total / tried, num=_MEANS), bad, done)  # type: ignore[call-arg]

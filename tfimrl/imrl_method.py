@@ -74,7 +74,7 @@ class OnlineImrlConfig(ImrlConfig):
         1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
     )
     # Items.
-    judged: Literal["shown", "proto"] = option(
+    critic_input: Literal["shown", "proto"] = option(
         "shown",
         "what critics judge where items are recommended: shown, the items' own features; "
         "proto, the proto-action that chose them",
@@ -99,10 +99,10 @@ class OnlineImrlConfig(ImrlConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.judged == "shown" and self.vectors == "views":
+        if self.critic_input == "shown" and self.vectors == "views":
             raise ValueError(
-                "vectors is views with judged=shown: critics see items as they are; expected "
-                "own or viewers, or judged=proto"
+                "vectors is views with critic_input=shown: critics see items as they are; expected "
+                "own or viewers, or critic_input=proto"
             )
         if self.neighbours > self.pool:
             raise ValueError(f"neighbours is {self.neighbours}; expected at most pool")
@@ -229,7 +229,7 @@ class Augmentation(tf.Module):
         seeds = tf.random.experimental.stateless_split(seed, self.config.mask_updates)
         return schedule.repeat(self._update, updates, seeds)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _update(
         self, number: tf.Tensor, seeds: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, causal_graph.Batch]:
@@ -299,12 +299,12 @@ class ImrlMethod(tf.Module):
         )
         self.adapter = adapter
         self._showing = None
-        if config.refined > 1 and (simulator.slate_size != 1 or config.judged != "shown"):
+        if config.refined > 1 and (simulator.slate_size != 1 or config.critic_input != "shown"):
             raise ValueError(
                 f"refined is {config.refined}; expected 1, unless slates have one item and "
                 "critics judge what is shown"
             )
-        if simulator.slate_size and config.judged == "shown":
+        if simulator.slate_size and config.critic_input == "shown":
             self._showing = Showing(simulator, config.softness)
         self.agent = ImrlAgent(
             config,
@@ -409,7 +409,7 @@ class ImrlMethod(tf.Module):
             report["augmentation/batch_share"] = tf.minimum(made / (real + made), 0.5)
         return report, bad, batches
 
-    @tf.function
+    @tf.function(autograph=False)
     def _train(
         self, number: tf.Tensor, updates: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, ImrlBatch]:

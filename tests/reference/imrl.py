@@ -79,7 +79,7 @@ def act(w: Weights, state: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def q_values(w: Weights, state: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
-    """Q_1(s, a) and Q_2(s, a); `judged` is the action, or the features of what it showed."""
+    """Q_1(s, a) and Q_2(s, a); `critic_input` is the action, or the features of what it showed."""
     values = []
     for name in ("critics/0", "critics/1"):
         if f"{name}/weights" in w:  # bilinear: (1, s) W (1, a)^T
@@ -132,7 +132,7 @@ class Row(NamedTuple):
     Attributes:
       state: s, float [O].
       action: a, or the proto-action that chose items, float [D], in (-1, 1).
-      judged: what critics see of it, float [K].
+      critic_input: what critics see of it, float [K].
       reward: r, the simulator's own.
       next_state: s', float [O].
       discount: 0 where the session ended, else 1.

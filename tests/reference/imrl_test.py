@@ -39,7 +39,7 @@ CONFIGS = {
     ),
     "kl": ("continuous", {"exploration": "kl"}),
     "slates": ("recsim", {"augmentation": "true", "softness": 0.7}),
-    "proto-actions": ("recsim", {"judged": "proto", "twins": "mean"}),
+    "proto-actions": ("recsim", {"critic_input": "proto", "twins": "mean"}),
     "bilinear critics": (
         "recogym",
         {

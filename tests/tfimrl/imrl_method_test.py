@@ -165,7 +165,7 @@ def test_so_many_pairs_at_most():
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
-    ("vectors", "judged", "sees", "width"),
+    ("vectors", "critic_input", "encode", "width"),
     [("views", "proto", 10, 3), ("viewers", "shown", 3, 6)],
 )
 def test_recogym_in_terms_of_item_vectors(vectors, critic_input, encode, width):
@@ -190,7 +190,7 @@ def test_the_learning_rate_falls_over_the_run(eager):
     np.testing.assert_allclose(learning.method.agent.optimizer.learning_rate, rate, rtol=1e-5)
 
 
-def test_a_proto_action_may_be_judged_itself(eager):
+def test_a_proto_action_may_be_the_critic_input(eager):
     learning = learner(critic_input="proto")
     assert learning.method.agent.networks.critics[0].layers[0].kernel.shape[0] == 40
     assert [learning.advance() for _ in range(2)][1]["q_loss"] > 0

@@ -185,10 +185,13 @@ class ClickRanker(BaselineLearner):
         a third of the log is still unseen.
         """
         size, batch = self.replay.size, self.config.batch
-        if self.drawn + batch > size:
-            self.drawn.assign(0)
-        if self.drawn == 0:
-            self.order.assign(tf.cast(self.generator.make_seeds(1)[:, 0], tf.int64))
+        passed = self.drawn + batch > size
+        self.drawn.assign(tf.where(passed, tf.zeros([], tf.int64), self.drawn))
+
+        def shuffle():
+            return tf.cast(self.generator.make_seeds(1)[:, 0], tf.int64)
+
+        self.order.assign(tf.cond(self.drawn == 0, shuffle, self.order.read_value))
         place = self.drawn + tf.range(batch, dtype=tf.int64)
         self.drawn.assign_add(batch)
         number = tf.random.experimental.index_shuffle(

@@ -295,7 +295,7 @@ class DynaQLearner(learning.BaselineLearner):
                 (steps.next_observation, steps.next_blocked),
             )
 
-    @tf.function  # traced once for all depths
+    @tf.function(autograph=False)  # traced once for all depths
     def _imagine(
         self, observation: types.Observation, blocked: tf.Tensor | None, seed: tf.Tensor
     ) -> Steps:

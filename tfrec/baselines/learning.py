@@ -202,7 +202,7 @@ class BaselineLearner(tf.Module, abc.ABC):
             part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
             self._store(part)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def _store(self, episodes: types.Episodes) -> None:
         """Stores logged or played sessions with the reward as this world reports it."""
         self.store(episodes, session.observed(self._world(), episodes).feedback[..., 0])
@@ -228,7 +228,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         self.unit.assign_add(1)
         return logs | {name: float(value) for name, value in learned.items()}
 
-    @tf.function
+    @tf.function(autograph=False)
     def _play(self, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
         """Plays one session for each of a random set of starts."""
         world = cast(session.World, self._world())  # only called with a world
@@ -257,12 +257,12 @@ class BaselineLearner(tf.Module, abc.ABC):
         batch = self.sample()
         return *self.update_on(batch), batch
 
-    @tf.function
+    @tf.function(autograph=False)
     def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         """Updates inside one graph; see `schedule.repeat`."""
         return schedule.repeat(self._update, updates)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         del number  # every update is alike
         return self.update()

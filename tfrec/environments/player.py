@@ -25,7 +25,7 @@ class Player:
             tf.TensorSpec([None, length, columns], tf.float32),
         )
         self._run = tf.function(
-            lambda starts, seed: session.rollout(world, policy, starts, seed)
+            lambda starts, seed: session.rollout(world, policy, starts, seed), autograph=False
         ).get_concrete_function(starts, tf.TensorSpec([2], tf.int32))
 
     def play(self, starts: types.Starts, seed: int) -> types.Episodes:

@@ -72,8 +72,8 @@ class OnlineLearner(tf.Module):
         self._structure = lambda parts: tf.nest.pack_sequence_as(state, parts)
         self._user = tf.Variable(tf.range(config.sessions), trainable=False, name="user")
         self._begun = _number(config.sessions, tf.int32, "begun")
-        self._unit = tf.function(self._play_and_learn)
-        self._test = tf.function(self._play_tests)
+        self._unit = tf.function(self._play_and_learn, autograph=False)
+        self._test = tf.function(self._play_tests, autograph=False)
 
     def advance(self) -> dict[str, Any]:
         """Plays a rollout, hands it to the method and lets it learn.
@@ -208,7 +208,7 @@ def tested(
     simulator: contract.Simulator, policy: contract.Policy, sessions: int
 ) -> dict[str, float]:
     """What `evaluate` says, of any policy: of the same sessions."""
-    return playing.rates(tf.function(_play_tests)(simulator, policy, sessions))
+    return playing.rates(tf.function(_play_tests, autograph=False)(simulator, policy, sessions))
 
 
 def _play_tests(

@@ -164,7 +164,7 @@ def final_test(
       are asked for.
     """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
-    play = tf.function(playing.play)
+    play = tf.function(playing.play, autograph=False)
     played = play(simulator, policy, sessions, seed, at_once=_AT_ONCE)
     tests = {"port": playing.rates(played)}
     if original_sessions:
@@ -209,7 +209,7 @@ def _act(method: Method, simulator: contract.Simulator) -> Callable:
 
     if not simulator.slate_size or catalogue is not None:
 
-        @tf.function(input_signature=[observed])
+        @tf.function(input_signature=[observed], autograph=False)
         def alone(observation: tf.Tensor) -> tf.Tensor:
             items = None
             if catalogue is not None:
@@ -223,7 +223,7 @@ def _act(method: Method, simulator: contract.Simulator) -> Callable:
     assert offered is not None
     choice = tf.TensorSpec([None, *offered.shape[1:]], tf.float32, "candidates")
 
-    @tf.function(input_signature=[observed, choice])
+    @tf.function(input_signature=[observed, choice], autograph=False)
     def act(observation: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         return method.greedy(Timestep(observation, candidates, state, seed))
 

@@ -162,7 +162,7 @@ class OnlineEvaluation(Evaluation):
     def scorer(self, learner: online_learner.OnlineLearner) -> Callable[[bool], float]:
         metric = environments.get(self.task.environment).metric
         validation = self.simulator.of_split("validation")
-        play = tf.function(playing.play)
+        play = tf.function(playing.play, autograph=False)
 
         def score(last: bool) -> float:
             sessions = self.final_sessions if last else self.score_sessions

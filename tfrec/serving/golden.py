@@ -98,7 +98,7 @@ def tied_goals(ranker: ranker_lib.Ranker) -> list[str]:
     observation = observations.of_events(ranker.spec, questions(ranker), dense)
     model, rows = ranker.world_model, len(observation.step)
 
-    @tf.function
+    @tf.function(autograph=False)
     def score_all(goals: tf.Tensor) -> tf.Tensor:
         return model.scores(model.encode(observation, goals), goals)
 
@@ -148,11 +148,11 @@ def reference(
     observation = observations.of_events(ranker.spec, asked, dense)
     model = ranker.world_model
 
-    @tf.function
+    @tf.function(autograph=False)
     def score_all():
         return model.scores(model.encode(observation, goals), goals)
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(item):
         code = model.encode(observation, goals)
         return model.value(code)[:, None] + model.advantage(code, item)

@@ -92,7 +92,7 @@ class ServingModel:
             arguments = [
                 tf.TensorSpec(specs[name].shape, specs[name].dtype, name) for name in names
             ]
-            return tf.function(method).get_concrete_function(*arguments)
+            return tf.function(method, autograph=False).get_concrete_function(*arguments)
 
         history = ("history_item", "history_feedback", "step")
         rank = concrete(self.rank, *history, "goal", "goal_name", "candidates", "exclude", "k")

@@ -94,7 +94,7 @@ def fit(ranker: ranker_lib.Ranker) -> tuple[Surrogate, np.ndarray]:
 def _advantages(model: ranker_lib.WorldModel) -> Callable[..., tf.Tensor]:
     """The g.A of every item, float32 [b, A], for an observation and goals [b, M]."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def advantages(observation: types.Observation, goal: tf.Tensor) -> tf.Tensor:
         code = model.encode(observation, goal)
         base = tf.reduce_sum(goal * model.value(code), axis=-1, keepdims=True)  # [b, 1]

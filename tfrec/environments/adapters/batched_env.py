@@ -64,13 +64,13 @@ class BatchedTFEnvironment(tf_environment.TFEnvironment):
     def _current_time_step(self) -> ts.TimeStep:
         return tf.nest.map_structure(tf.identity, self._now)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _reset(self) -> ts.TimeStep:
         state = self._simulator.reset(self.batch_size, self._draw_seed())
         now = ts.restart(self._observe(state), self.batch_size)
         return self._become(state, tf.zeros_like(self._steps), now)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _step(self, action: tf.Tensor) -> ts.TimeStep:
         first = self._now.is_last()  # [B], rows that start a new session now
         self._restart(tf.where(first))

@@ -68,12 +68,12 @@ class WorldEnvironment(tf_environment.TFEnvironment):
     def _current_time_step(self) -> ts.TimeStep:
         return tf.nest.map_structure(tf.identity, self._now)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _reset(self) -> ts.TimeStep:
         self._restart(tf.range(self.batch_size))
         return self._current_time_step()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _step(self, action: tf.Tensor) -> ts.TimeStep:
         was_last = self._now.is_last()  # [B]
         item = tf.cast(action, tf.int32) + 1

@@ -117,7 +117,7 @@ def expectations(model: user_model.UserModel, episodes: types.Episodes) -> list[
     """
     spec = model.spec
 
-    expect = tf.function(model.expect, reduce_retracing=True)
+    expect = tf.function(model.expect, reduce_retracing=True, autograph=False)
     expected, steps = [], np.asarray(episodes.item).shape[1]
     for start in range(0, len(episodes.length), _BATCH):
         batch = types.Episodes(*(np.asarray(x)[start : start + _BATCH] for x in episodes))

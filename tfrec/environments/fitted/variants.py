@@ -164,7 +164,7 @@ class HighVariance(tf.Module):
         Returns:
           Sessions as numpy arrays.
         """
-        replayed = tf.function(self._disturbed_feedback, reduce_retracing=True)
+        replayed = tf.function(self._disturbed_feedback, reduce_retracing=True, autograph=False)
         feedback = [
             replayed(
                 types.Episodes(*(tf.constant(x[start : start + block]) for x in log)),

@@ -249,7 +249,9 @@ class _RecoGym:
             env.rng = np.random.RandomState(of_users)  # and users of its own
         self._believed: Any = None
         if isinstance(simulator, recogym_posterior.Believing):
-            self._believed = tf.function(simulator.believed, reduce_retracing=True)
+            self._believed = tf.function(
+                simulator.believed, reduce_retracing=True, autograph=False
+            )
         self._counts = np.zeros([copies, config.products], np.float32)
         self._recent = np.zeros([copies, config.products], np.float32)
         self._latest = np.full([copies, recogym.LATEST], -1)
@@ -350,7 +352,7 @@ def play(
     copies = min(copies, sessions)
     ours = adapter(simulator, copies, seed)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def ask(state: contract.State, key: tf.Tensor) -> tf.Tensor:
         return policy(contract.timestep_of(simulator, state, key))
 

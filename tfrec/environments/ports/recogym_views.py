@@ -50,7 +50,7 @@ def view_vectors(
     return ViewVectors(co_view_vectors(counts.numpy(), width), sessions, int(steps))
 
 
-@tf.function
+@tf.function(autograph=False)
 def _views(
     simulator: contract.Simulator, sessions: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:

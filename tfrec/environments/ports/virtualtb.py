@@ -234,7 +234,7 @@ def constant_action(
     rate = tf_keras.optimizers.schedules.CosineDecay(0.1, steps)
     optimizer = tf_keras.optimizers.legacy.Adam(rate)
 
-    @tf.function
+    @tf.function(autograph=False)
     def climb(step_seed: tf.Tensor) -> None:
         user_seed, page_seed = tf.unstack(tf.random.split(step_seed, 2))
         state = simulator.reset(users, user_seed)

@@ -70,7 +70,7 @@ class Slates(Numbered):
     action_size = 2
 
     def candidates(self, state):
-        item = tf.broadcast_to(tf.range(4.0), [len(state.number), 4])
+        item = tf.broadcast_to(tf.range(4.0), [tf.shape(state.number)[0], 4])
         number = tf.broadcast_to(tf.cast(state.number, tf.float32)[:, None], item.shape)
         return tf.stack([number, item], axis=-1)
 
