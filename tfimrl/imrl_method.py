@@ -101,8 +101,8 @@ class OnlineImrlConfig(ImrlConfig):
         super().__post_init__()
         if self.critic_input == "shown" and self.vectors == "views":
             raise ValueError(
-                "vectors is views with critic_input=shown: critics see items as they are; expected "
-                "own or viewers, or critic_input=proto"
+                "vectors is views with critic_input=shown: critics see items as they are; "
+                "expected own or viewers, or critic_input=proto"
             )
         if self.neighbours > self.pool:
             raise ValueError(f"neighbours is {self.neighbours}; expected at most pool")

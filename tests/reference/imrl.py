@@ -79,7 +79,7 @@ def act(w: Weights, state: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 def q_values(w: Weights, state: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
-    """Q_1(s, a) and Q_2(s, a); `critic_input` is the action, or the features of what it showed."""
+    """Q_1(s, a) and Q_2(s, a); `critic_input` is the action or the slate features."""
     values = []
     for name in ("critics/0", "critics/1"):
         if f"{name}/weights" in w:  # bilinear: (1, s) W (1, a)^T
