@@ -120,7 +120,7 @@ def main() -> None:
         finally:
             server.kill()
             server.wait()
-            loads = re.findall(r"version \d+ (loaded|refused|unloaded)", log.read_text())
+            loads = re.findall(r"version \d+ (loaded|rejected|unloaded)", log.read_text())
             rich.print("server's log:", dict(collections.Counter(loads)))
 
 

@@ -144,7 +144,7 @@ def read(
       flag_values: as given to `define`.
 
     Raises:
-      UserError: if the class refuses a value (ValueError in `__post_init__`);
+      UserError: if the class rejects a value (ValueError in `__post_init__`);
         names the flags whose fields the message mentions.
     """
     fields = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
 
     Args:
       main: takes what absl gives it, the program's name alone in a list, since
-        positional arguments are refused; returns an exit code or None.
+        positional arguments are rejected; returns an exit code or None.
     """
     absl_flags.DEFINE_boolean(
         "verbose",

@@ -62,7 +62,7 @@ def main(_):
     config = flags.read(RecommendConfig)
     model = loaded.ExportedModel(config.model)
     history = _ids(config.history, "history", model)
-    asked = requests.Request(
+    request = requests.Request(
         history=history,
         feedback=_feedback(config.feedback, len(history), model),
         step=config.step,
@@ -70,12 +70,12 @@ def main(_):
         exclude=_ids(config.exclude, "exclude", model),
         k=config.k,
     )
-    unknown = model.unknown((*asked.history, *asked.candidates, *asked.exclude))
+    unknown = model.unknown((*request.history, *request.candidates, *request.exclude))
     if unknown:
         names = ", ".join(map(str, unknown))
         rich.print(f"[yellow]Not in the catalogue, left out: {markup.escape(names)}[/]")
 
-    questions = _questions(config, asked, model)
+    questions = _questions(config, request, model)
     answers = {name: model.rank([question])[0] for name, question in questions.items()}
     shown = _shown(config, questions, model)
     tables = []
@@ -87,7 +87,7 @@ def main(_):
 
 
 def _questions(
-    config: RecommendConfig, asked: requests.Request, model: loaded.ExportedModel
+    config: RecommendConfig, request: requests.Request, model: loaded.ExportedModel
 ) -> dict[str, requests.Request]:
     """The request under each goal, by the goal's name."""
     named = tuple(model.manifest["named_goals"])
@@ -101,17 +101,17 @@ def _questions(
     if config.weights:
         questions = {
             " + ".join(config.weights): dataclasses.replace(
-                asked, weights=_weights(config.weights, model)
+                request, weights=_weights(config.weights, model)
             )
         }
     elif config.goal or named:
         goal = config.goal or named[0]
-        questions = {goal: dataclasses.replace(asked, goal_name=goal)}
+        questions = {goal: dataclasses.replace(request, goal_name=goal)}
     else:
         raise errors.UserError("--weights: needed, for the model has no named goals")
     if config.compare_goal:
         questions[config.compare_goal] = dataclasses.replace(
-            asked, goal_name=config.compare_goal
+            request, goal_name=config.compare_goal
         )
     return questions
 

@@ -6,7 +6,7 @@
 The second opens a page, too: pick a user or type a history, move the goal and watch the list.
 
 It speaks TensorFlow Serving's protocols and follows the folder: a new version is loaded and
-warmed up beside the former before it takes requests; a damaged one is refused; a removed one
+warmed up beside the former before it takes requests; a damaged one is rejected; a removed one
 gives way to the one before. SIGTERM and Ctrl-C let running requests end. For production use
 TensorFlow Serving itself: docs/serving.md.
 """

@@ -1,4 +1,4 @@
-"""Every field of every configuration has bounds, and a value outside of them is refused."""
+"""Every field of every configuration has bounds, and a value outside of them is rejected."""
 
 import dataclasses
 import importlib
@@ -95,7 +95,7 @@ def _made(config, **changes):
     return config(**(needed | changes))
 
 
-def test_a_number_has_bounds_and_a_value_outside_is_refused(configurations):
+def test_a_number_has_bounds_and_a_value_outside_is_rejected(configurations):
     for config in configurations:
         assert issubclass(config, options.Options), config
         hints = typing.get_type_hints(config)

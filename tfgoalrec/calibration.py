@@ -134,7 +134,7 @@ def discarded(far_windows: str, measurements: Measurements) -> dict[str, str]:
 
 
 def check_goal(name: str, weighed: Mapping[str, float], unranked: Mapping[str, str]) -> None:
-    """Refuses a goal that weighs a column by which items cannot be ranked.
+    """Rejects a goal that weighs a column by which items cannot be ranked.
 
     Args:
       name: of the goal.

@@ -1,4 +1,4 @@
-"""Selects Keras 2 for the whole process, and refuses a process that already has Keras 3.
+"""Selects Keras 2 for the whole process, and rejects a process that already has Keras 3.
 
 TF-Agents and TensorFlow Recommenders need Keras 2. TensorFlow reads the environment variable
 `TF_USE_LEGACY_KERAS` twice: `tensorflow.keras` is decided when TensorFlow is first imported,

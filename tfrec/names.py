@@ -2,7 +2,7 @@
 
 A name goes through the grammar of the measurements (`click@1..3`, `mean(click)`), flags that
 are comma-separated lists, Markdown tables, terminal markup, plots and requests. A name that
-one of them would read as something else is refused where it enters.
+one of them would read as something else is rejected where it enters.
 """
 
 import re

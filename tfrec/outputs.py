@@ -37,7 +37,7 @@ _OPERATION = re.compile(r"\{\{.*?\}\} | \[Op:\w*\]$")  # where in its graph Tens
 
 
 def reason(error: BaseException) -> str | None:
-    """Why the file system refused, in words; None for an error of another kind.
+    """Why the file system rejected, in words; None for an error of another kind.
 
     Args:
       error: an OSError, or an error of a library that writes files.

@@ -21,7 +21,7 @@ class NonFiniteWeightsError(UserError):
 
 
 def check(named: Iterable[tuple[str, Any]], what: str) -> None:
-    """Refuses weights of which one is not finite.
+    """Rejects weights of which one is not finite.
 
     Args:
       named: names with a variable or an array each; those that are not of floats are passed
@@ -46,7 +46,7 @@ def check(named: Iterable[tuple[str, Any]], what: str) -> None:
 
 
 def check_saved_model(directory: str | os.PathLike) -> None:
-    """Refuses a SavedModel of which a variable is not finite.
+    """Rejects a SavedModel of which a variable is not finite.
 
     Args:
       directory: of the SavedModel; without variables it is accepted.

@@ -48,6 +48,6 @@ def test_an_option_that_cannot_be_read_is_named(argument):
         high_dimension.options([argument])
 
 
-def test_unknown_methods_are_refused():
+def test_unknown_methods_are_rejected():
     with pytest.raises(ValueError, match="no method 'guess'"):
         high_dimension.work_of("guess", False, TINY)

@@ -170,7 +170,7 @@ def test_sessions_that_are_not_finite_are_a_message(goalrec, tmp_path, monkeypat
     assert not (out / "results.json").exists()
 
 
-def test_an_agent_of_another_log_is_refused(goalrec, tmp_path, capsys):
+def test_an_agent_of_another_log_is_rejected(goalrec, tmp_path, capsys):
     data = tmp_path / "data"
     size = ["--embedded_num_users=30", "--embedded_num_items=15", "--max_steps=12"]
     assert flags.call("launch.prepare_data", [f"--out={data}", *size]) == 0

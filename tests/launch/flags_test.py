@@ -84,13 +84,13 @@ def test_a_field_without_default_is_required():
         parsed()
 
 
-def test_a_value_that_the_dataclass_refuses_names_the_flag():
+def test_a_value_that_the_dataclass_rejects_names_the_flag():
     values = parsed("--world_output=o", "--world_steps=0", prefix="world_")
     with pytest.raises(errors.UserError, match="--world_steps=0: steps must be at least 1"):
         flags.read(Tower, "world_", values)
 
 
-def test_a_field_that_no_flag_can_hold_is_refused():
+def test_a_field_that_no_flag_can_hold_is_rejected():
     @dataclasses.dataclass(frozen=True)
     class Odd:
         table: dict[str, int] = required("no flag holds a table")

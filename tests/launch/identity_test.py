@@ -1,4 +1,4 @@
-"""Scripts that take two artefacts: each refuses a pair whose dense ids are not the same."""
+"""Scripts that take two artefacts: each rejects a pair whose dense ids are not the same."""
 
 import ast
 import json
@@ -68,7 +68,7 @@ def prepare_table(folder, name, *arguments):
 
 # Script -> what it is given beside --out. {data} and {world} belong together with {agent};
 # {tuesday} is another preparation.
-REFUSED = {
+REJECTED = {
     "a world on other data": [
         ("launch.evaluate", "--data={tuesday}", "--world={world}"),
         ("launch.train", "--method=goalrec", "--data={tuesday}", "--world={world}"),
@@ -109,9 +109,9 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize(
     ("script", "arguments"),
-    [(script, rest) for rows in REFUSED.values() for script, *rest in rows],
+    [(script, rest) for rows in REJECTED.values() for script, *rest in rows],
 )
-def test_other_dense_ids_are_refused(
+def test_other_dense_ids_are_rejected(
     script, arguments, goalrec, world, tuesday, tmp_path, capsys
 ):
     agent, out = goalrec.run / "agent", tmp_path / "out"
@@ -127,7 +127,7 @@ def test_other_dense_ids_are_refused(
 def test_every_script_with_two_artefacts_is_in_the_table():
     """A script that reads two folders of ours must have a row above."""
     artefacts = {"data", "world", "agent", "agents", "model", "users"}
-    covered = {script.split(".")[1] for rows in REFUSED.values() for script, *_ in rows}
+    covered = {script.split(".")[1] for rows in REJECTED.values() for script, *_ in rows}
     for path in (ROOT / "launch").glob("*.py"):
         tree = ast.parse(path.read_text())
         fields = {
@@ -142,7 +142,7 @@ def test_every_script_with_two_artefacts_is_in_the_table():
             assert path.stem in covered | ELSEWHERE.keys(), path
 
 
-def test_a_baseline_of_other_data_is_refused_beside_an_agent_that_fits(
+def test_a_baseline_of_other_data_is_rejected_beside_an_agent_that_fits(
     goalrec, tuesday, tmp_path, capsys
 ):
     data, folder = storage.PreparedData.open(tuesday), tmp_path / "baseline"
@@ -164,7 +164,7 @@ def test_a_baseline_of_other_data_is_refused_beside_an_agent_that_fits(
     assert not out.exists()
 
 
-def test_an_agent_that_may_have_seen_the_test_users_is_refused(narrow, tmp_path, capsys):
+def test_an_agent_that_may_have_seen_the_test_users_is_rejected(narrow, tmp_path, capsys):
     monday, tuesday = (
         prepare_table(tmp_path, name, f"--seed={seed}")
         for name, seed in (("monday", 7), ("tuesday", 8))
@@ -192,7 +192,7 @@ def test_an_agent_that_may_have_seen_the_test_users_is_refused(narrow, tmp_path,
     assert flags.call("launch.evaluate", [f"--data={monday}", *judged]) == 0
 
 
-def test_a_world_that_does_not_record_its_ids_is_refused(embedded_data, tmp_path, capsys):
+def test_a_world_that_does_not_record_its_ids_is_rejected(embedded_data, tmp_path, capsys):
     spec = storage.PreparedData.open(embedded_data).spec
     user_model.UserModel(spec, SIZES).save(tmp_path / "old" / "model")
     command = [f"--data={embedded_data}", f"--world={tmp_path / 'old'}"]
@@ -316,7 +316,7 @@ def test_a_run_goes_on_whatever_its_inputs_are_called(run, tmp_path, monkeypatch
     assert "going on from" in capsys.readouterr().out
 
 
-def test_a_run_in_a_replaced_world_or_on_replaced_data_is_refused(
+def test_a_run_in_a_replaced_world_or_on_replaced_data_is_rejected(
     run, tmp_path, tuesday, capsys
 ):
     before = sorted((tmp_path / "run").rglob("*"))
@@ -343,7 +343,7 @@ def test_a_run_in_a_replaced_world_or_on_replaced_data_is_refused(
     assert sorted((tmp_path / "run").rglob("*")) == before
 
 
-def test_a_run_that_recorded_a_path_alone_is_refused(run, tmp_path, capsys):
+def test_a_run_that_recorded_a_path_alone_is_rejected(run, tmp_path, capsys):
     path = tmp_path / "run" / "config.json"
     saved = json.loads(path.read_text())
     del saved["inputs"]
@@ -352,7 +352,7 @@ def test_a_run_that_recorded_a_path_alone_is_refused(run, tmp_path, capsys):
     assert "data, world: their fingerprints were not recorded" in capsys.readouterr().err
 
 
-def test_a_study_in_a_replaced_world_is_refused(embedded_data, tmp_path, capsys):
+def test_a_study_in_a_replaced_world_is_rejected(embedded_data, tmp_path, capsys):
     save_world(embedded_data, tmp_path / "world")
     command = [
         "--method=wide_and_deep", f"--data={embedded_data}", f"--out={tmp_path / 'out'}",
@@ -406,7 +406,7 @@ def cells(embedded_data, tmp_path):
     return tmp_path, cell
 
 
-def test_a_cell_of_other_data_is_refused(cells, tuesday, capsys):
+def test_a_cell_of_other_data_is_rejected(cells, tuesday, capsys):
     out, cell = cells
     tables.check_done(out, [cell], SMOKE)
     tables.run(out, cell, SMOKE)  # it is kept
@@ -425,7 +425,7 @@ def test_a_cell_of_other_data_is_refused(cells, tuesday, capsys):
         tables.run(out, cell, SMOKE)
 
 
-def test_a_cell_of_another_scale_or_of_an_earlier_version_is_refused(cells):
+def test_a_cell_of_another_scale_or_of_an_earlier_version_is_rejected(cells):
     out, cell = cells
     with pytest.raises(UserError, match="scale.updates_per_round: was 5, is now 50"):
         tables.check_done(out, [cell], tables.SCALES["sample"])
@@ -436,7 +436,7 @@ def test_a_cell_of_another_scale_or_of_an_earlier_version_is_refused(cells):
         tables.check_done(out, [cell], SMOKE)
 
 
-def test_what_tuning_chose_on_other_data_is_refused(cells, tuesday):
+def test_what_tuning_chose_on_other_data_is_rejected(cells, tuesday):
     out, cell = cells
     inputs = tables.setting(out, "embedded", "vanilla", SMOKE).inputs
     folder = out / "embedded" / "tuning" / "td3"
@@ -450,7 +450,7 @@ def test_what_tuning_chose_on_other_data_is_refused(cells, tuesday):
         tables.check_done(out, [cell._replace(method="td3")], SMOKE)
 
 
-def test_a_log_that_was_replaced_is_refused(tmp_path, capsys):
+def test_a_log_that_was_replaced_is_rejected(tmp_path, capsys):
     log, out = tmp_path / "ml" / "ratings.csv", tmp_path / "out"
     log.parent.mkdir()
     log.write_text("userId,movieId,rating,timestamp\n1,1,4.0,1\n")
@@ -474,7 +474,7 @@ def test_a_log_that_was_replaced_is_refused(tmp_path, capsys):
         tables.check_prepared(out, "movielens", str(log), SMOKE)
 
 
-def test_figure_cells_of_other_weights_or_sizes_are_refused(tmp_path):
+def test_figure_cells_of_other_weights_or_sizes_are_rejected(tmp_path):
     scale = figures.SCALES["smoke"]
     one, other = (figures.Cell("virtualtb", name, 0) for name in ("imrl", figures.CONTROLS))
     task = figures.task(one, scale, "somewhere")
@@ -497,7 +497,7 @@ def test_figure_cells_of_other_weights_or_sizes_are_refused(tmp_path):
 # An export and users of a log, by raw ids.
 
 
-def test_users_of_a_log_without_the_models_items_are_refused(embedded_data, tmp_path, capsys):
+def test_users_of_a_log_without_the_models_items_are_rejected(embedded_data, tmp_path, capsys):
     ranker = fake_ranker.FakeRanker(
         items=np.array([f"film{i}" for i in range(7)], dtype=object)
     )
@@ -533,7 +533,7 @@ def write_weights(folder, seed):
         ),
     ],
 )
-def test_replaced_weights_of_a_simulator_are_refused(script, arguments, tmp_path, capsys):
+def test_replaced_weights_of_a_simulator_are_rejected(script, arguments, tmp_path, capsys):
     weights, out = write_weights(tmp_path / "weights", seed=0), tmp_path / "out"
     command = [
         "--environment=virtualtb", f"--out={out}", *arguments, "--hidden=4", "--batch=4",

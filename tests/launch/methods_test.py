@@ -90,7 +90,7 @@ def test_a_space_is_of_the_configuration(name):
             dataclasses.replace(method.config(), **{field: choice})
 
 
-def test_what_goalrec_refuses_names_its_field(data, log, world):
+def test_what_goalrec_rejects_names_its_field(data, log, world):
     for field, value in (("measurements", ("clicks@0",)), ("goals", ("a = 1*click@9",))):
         with pytest.raises(ValueError, match=f"^{field}: "):
             make("goalrec", data, log, world, **{field: value})

@@ -132,7 +132,7 @@ def test_mistakes_are_messages(ask, model, arguments, message):
     assert "Traceback" not in printed.err
 
 
-def test_a_damaged_model_is_refused(models, tmp_path, capsys):
+def test_a_damaged_model_is_rejected(models, tmp_path, capsys):
     assert flags.call("launch.recommend", [f"--model={tmp_path}"]) == 2
     assert "no exported model here" in capsys.readouterr().err
 

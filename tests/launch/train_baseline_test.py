@@ -157,6 +157,6 @@ def test_a_goal_that_does_not_fit_is_a_message(embedded_data, narrow, tmp_path, 
     assert not out.exists()
 
 
-def test_the_same_folder_with_other_numbers_is_refused(run, command, capsys):
+def test_the_same_folder_with_other_numbers_is_rejected(run, command, capsys):
     assert train(*command, f"--out={run}", "--hidden=9") == 2
     assert "hidden: was 8, is now 9" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""launch.train: what it writes, how it goes on, and what it refuses."""
+"""launch.train: what it writes, how it goes on, and what it rejects."""
 
 import json
 import os
@@ -81,7 +81,7 @@ def test_a_finished_run_stays_as_it_is(goalrec):
 
 
 @pytest.mark.parametrize("change", ["--stream=9", "--seed=4", "--world="])
-def test_another_configuration_in_the_same_folder_is_refused(goalrec, change, capsys):
+def test_another_configuration_in_the_same_folder_is_rejected(goalrec, change, capsys):
     before = (goalrec.run / "config.json").read_text()
     assert train(*goalrec.arguments, f"--out={goalrec.run}", change) == 2
     said = capsys.readouterr().err

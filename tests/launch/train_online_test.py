@@ -98,7 +98,7 @@ def test_mistakes(tmp_path, capfd, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_of_another_configuration_is_refused(command, run, capfd):
+def test_a_run_of_another_configuration_is_rejected(command, run, capfd):
     assert train(*command, f"--out={run}", "--discount=0.5") == 2
     assert "discount: was 0.9995, is now 0.5" in capfd.readouterr().err
 

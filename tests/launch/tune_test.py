@@ -132,7 +132,7 @@ def test_mistakes_are_messages_and_leave_nothing(command, tmp_path, arguments, m
     assert not out.exists()
 
 
-def test_a_choice_under_which_the_goal_ranks_nothing_is_refused(
+def test_a_choice_under_which_the_goal_ranks_nothing_is_rejected(
     embedded_data, tmp_path, capsys
 ):
     out = tmp_path / "out"
@@ -146,6 +146,6 @@ def test_a_choice_under_which_the_goal_ranks_nothing_is_refused(
     assert not out.exists()
 
 
-def test_another_study_of_the_same_name_is_refused(study, command, capsys):
+def test_another_study_of_the_same_name_is_rejected(study, command, capsys):
     assert tune(*command, f"--out={study}", "--hidden=9") == 2
     assert "hidden: was 8, is now 9" in capsys.readouterr().err

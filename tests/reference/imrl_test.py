@@ -353,7 +353,7 @@ def test_exchanges_of_random_graphs():
     sizes = {len(sets) for sets in expected}
     assert {0, 1, 2} < sizes and max(sizes) > 2
     found = [set() for _ in range(pairs)]
-    refused = 0
+    rejected = 0
     for draw in range(draws):
         made = counterfactual.augment(
             first, second, influence, SLOTS, tf.constant([4, draw]), threshold=limit
@@ -368,7 +368,7 @@ def test_exchanges_of_random_graphs():
             assert chosen in expected[k]
             found[k].add(chosen)
             separate = imrl.is_union(chosen, imrl.components(links(after[k])))
-            refused += not separate
+            rejected += not separate
             known = bool(one.own_next[k] and other.own_next[k])
             assert bool(made.valid[k]) == (known and separate)
             if draw < 3:
@@ -379,7 +379,7 @@ def test_exchanges_of_random_graphs():
                 for name in ("action", "reward", "discount", "user", "own_next"):
                     kept = getattr(one, name)[k]
                     np.testing.assert_array_equal(getattr(made.steps, name)[k], kept)
-    assert refused > 0
+    assert rejected > 0
     # Each set is as likely; of up to 3 of them, 30 draws miss one in a pair in 60,000.
     few = [k for k in range(pairs) if len(expected[k]) <= 3]
     assert [found[k] for k in few] == [expected[k] for k in few]

@@ -155,7 +155,7 @@ def optimizer_not_built(tiny):
         (optimizer_not_built, "variable optimizer/_momentums/0 is in the checkpoint and not"),
     ],
 )
-def test_a_checkpoint_of_other_variables_is_refused(tiny, saved, build, complaint):
+def test_a_checkpoint_of_other_variables_is_rejected(tiny, saved, build, complaint):
     learner = build(tiny)
     before = values(learner)
     manager = checkpoint.CheckpointManager(saved[0], learner, CONFIG)
@@ -165,7 +165,7 @@ def test_a_checkpoint_of_other_variables_is_refused(tiny, saved, build, complain
     assert_holds(learner, before)  # not half restored
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(tiny, saved):
+def test_a_checkpoint_of_another_configuration_is_rejected(tiny, saved):
     other = {"model": {"units": (16, 1)}, "rate": 0.01, "clip": 1.0}
     manager = checkpoint.CheckpointManager(saved[0], tiny.Regression(), other)
     with pytest.raises(errors.UserError) as error:

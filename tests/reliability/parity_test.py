@@ -111,12 +111,12 @@ def answers(request, tmp_path_factory):
     config = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
     contract = client.Contract.read(version / "manifest.json")
     with server.Server(version.parent, config, service.LimitsConfig()) as running:
-        for door, address in (
+        for endpoint, address in (
             ("grpc", f"grpc://127.0.0.1:{running.port}"),
             ("rest", f"http://127.0.0.1:{running.rest_port}"),
         ):
             with client.connect(address, contract, seconds=120.0) as asks:
-                found[door] = [
+                found[endpoint] = [
                     (list(row.items), row.scores, row.measurements)
                     for row in asks.rank_batch(asked)
                 ]

@@ -84,7 +84,7 @@ def server(exported, tmp_path_factory):
 
 
 class Load:
-    """Clients that ask over both doors until the context ends."""
+    """Clients that ask over both endpoints until the context ends."""
 
     def __init__(self, server):
         self._end = threading.Event()
@@ -141,7 +141,7 @@ def test_versions_are_switched_and_rolled_back_without_a_failed_request(
     with Load(server) as load:
         put(exported / "2", server.folder)
         server.wait_until({2: "AVAILABLE"})
-        # A corrupt third one is refused, and the second goes on.
+        # A corrupt third one is rejected, and the second goes on.
         shutil.copytree(exported / "2", server.folder.parent / "3")
         put(server.folder.parent / "3", server.folder, damaged=True)
         server.wait_until({3: "END", 2: "AVAILABLE"})
@@ -153,7 +153,7 @@ def test_versions_are_switched_and_rolled_back_without_a_failed_request(
     assert load.versions == {None, 1, 2}
     assert len(load.answers) > 20 and len(set(load.answers)) == 1
     log = server.log.read_text()
-    assert "version 3 refused" in log and "changed; the model is not the one" in log
+    assert "version 3 rejected" in log and "changed; the model is not the one" in log
     assert "Traceback" not in log
 
 
@@ -182,7 +182,7 @@ def test_sigterm_lets_running_requests_end(server):
         assert server.end() == 0
         for thread in threads:
             thread.join()
-    refused = [outcome for outcome in outcomes if isinstance(outcome, grpc.StatusCode)]
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, grpc.StatusCode)]
     # Nothing but "not there any more": no half answer, no internal error, no timeout.
-    assert refused == [grpc.StatusCode.UNAVAILABLE] * 2
+    assert rejected == [grpc.StatusCode.UNAVAILABLE] * 2
     assert "Traceback" not in server.log.read_text()

@@ -140,7 +140,7 @@ def test_goals_have_names_of_their_own():
         goalrec_agent.default_goals(small.config(goals=twice), small.SPEC, measured)
 
 
-def test_a_goal_column_of_which_nothing_is_measured_is_refused():
+def test_a_goal_column_of_which_nothing_is_measured_is_rejected():
     measured = small.fitted(("click@0", "mean(watch)"))
     config = small.config(goal_columns=("click", "watch"))
     with pytest.raises(ValueError, match="goal_columns names 'watch', of which no window"):

@@ -86,7 +86,7 @@ def test_the_discarded_columns_are_those_under_which_all_items_tie(head):
         assert tied == (column in discarded), column
 
 
-def test_a_goal_on_a_discarded_measurement_is_refused_by_name():
+def test_a_goal_on_a_discarded_measurement_is_rejected_by_name():
     calibration.check_goal("now", {"click@0": 1.0, "mean(click)": 0.0}, {"mean(click)": "x=y"})
     with pytest.raises(ValueError, match=r"goal 'ctr' weighs mean\(click\): x=y gives every"):
         calibration.check_goal(

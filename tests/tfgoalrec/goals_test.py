@@ -38,7 +38,7 @@ def test_a_goal_may_name_one_column_of_an_embedding():
     np.testing.assert_allclose(goal, [0, 0, -1])
 
 
-def test_goals_that_say_nothing_are_refused():
+def test_goals_that_say_nothing_are_rejected():
     known = measured("click@0", "exit@0")
     with pytest.raises(ValueError, match="goal names 'click'; the measurements are click@0, e"):
         goals.named(known, {"click": 1.0})

@@ -254,7 +254,7 @@ def test_mistakes_are_named(changes, message):
         made(**changes)
 
 
-def test_goals_that_were_not_named_are_refused():
+def test_goals_that_were_not_named_are_rejected():
     learner = made()
     with pytest.raises(ValueError, match="no goal 'stay'; there are reward, clicks, steps"):
         learner.greedy_for("stay")

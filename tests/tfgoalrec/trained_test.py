@@ -49,7 +49,7 @@ def test_the_opened_agent_scores_as_the_kept_one(kept):
     assert opened.vocabulary.items.tolist() == made.vocabulary.items.tolist()
 
 
-def test_a_goal_that_ranks_nothing_is_refused(tmp_path):
+def test_a_goal_that_ranks_nothing_is_rejected(tmp_path):
     made = small.agent(far_windows="exit", goals=("now = 1*click@0",))
     made.named_goals["taste"] = np.ones(made.measurements.dim, np.float32)
     made.trained(small.ids(), {}).save(tmp_path)
@@ -126,7 +126,7 @@ def test_an_agent_json_without_a_field_is_named(folder, field):
         trained.load(folder)
 
 
-def test_other_widths_than_the_weights_are_refused(folder):
+def test_other_widths_than_the_weights_are_rejected(folder):
     path = folder / "agent.json"
     about = json.loads(path.read_text())
     about["config"]["stream"] += 1

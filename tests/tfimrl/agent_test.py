@@ -369,7 +369,7 @@ def test_the_critics_squares_are_in_their_loss():
         np.testing.assert_allclose(own - without, 0.5 * 2 * 0.1, rtol=1e-3)
 
 
-def test_transitions_of_other_shapes_are_refused():
+def test_transitions_of_other_shapes_are_rejected():
     with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
         agent().train(rows()._replace(action=tf.zeros([ROWS, ACTION + 1])))
 
@@ -380,12 +380,12 @@ def test_transitions_of_other_shapes_are_refused():
               {"critic": "table"}, {"critic_decay": -1.0}],
     ids=str,
 )  # fmt: skip
-def test_config_refuses(wrong):
+def test_config_rejects(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*expected"):
         ImrlConfig(**wrong)
 
 
-def test_an_entropy_that_no_policy_has_is_refused():
+def test_an_entropy_that_no_policy_has_is_rejected():
     assert networks.target_entropy(-1.0, 3) == -3.0  # SAC's
     assert networks.target_entropy(0.2, 100) == 20.0
     with pytest.raises(ValueError, match="target_entropy is 0.7; expected less than log 2"):

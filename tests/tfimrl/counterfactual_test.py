@@ -133,7 +133,7 @@ def test_sets_of_slots_must_be_free_in_both(graphs, sets):
     assert valid.all() if sets else not valid.any()
 
 
-def test_an_exchange_that_links_the_slot_is_refused():
+def test_an_exchange_that_links_the_slot_is_rejected():
     """With the second step's slot 1, the first step's slot 0 would bear on it."""
 
     def influence(state, action):

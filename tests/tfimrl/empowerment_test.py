@@ -46,7 +46,7 @@ def test_capacity_is_the_most_that_any_source_gets():
         assert empowerment.mutual_information(channel, source) <= most + 1e-9
 
 
-def test_rows_that_are_no_probabilities_are_refused():
+def test_rows_that_are_no_probabilities_are_rejected():
     with pytest.raises(ValueError, match="adding up to 1"):
         empowerment.capacity([[0.5, 0.2], [0.5, 0.5]])
 

@@ -82,12 +82,12 @@ def test_it_is_served(agent, version, asked):
                 ({"observation": np.tile(wrong, (2, 1))}, "RESOURCE_EXHAUSTED", "40 rows"),
                 ({"observation": wrong, "reward": wrong}, "INVALID_ARGUMENT", "no input"),
             ):
-                with pytest.raises(grpc.RpcError, match=message) as refused:
+                with pytest.raises(grpc.RpcError, match=message) as rejected:
                     ask("act", **inputs)
-                assert refused.value.code().name == code
+                assert rejected.value.code().name == code
 
 
-def test_a_non_finite_observation_is_refused(version):
+def test_a_non_finite_observation_is_rejected(version):
     policy = loaded.ExportedPolicy(version)
     for value in (np.nan, np.inf):
         with pytest.raises(errors.UserError, match="observation must be finite"):

@@ -256,7 +256,7 @@ def test_of_the_items_pointed_at_critics_choose(critic):
     assert (expected[:, 0] != pointed_at[:, 0]).any(), "the critics differ from the policy"
 
 
-def test_a_graph_that_nobody_knows_is_refused(monkeypatch):
+def test_a_graph_that_nobody_knows_is_rejected(monkeypatch):
     known = imrl_method.knowledge.of(RECOGYM)._replace(graphs={})
     monkeypatch.setattr(imrl_method.knowledge, "of", lambda simulator: known)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""The public functions of tfrec: what they export, read and refuse."""
+"""The public functions of tfrec: what they export, read and reject."""
 
 import subprocess
 import sys

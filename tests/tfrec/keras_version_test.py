@@ -47,13 +47,13 @@ def test_an_import_selects_keras_2(module):
 
 
 @pytest.mark.parametrize("package", ["tfrec", "tfgoalrec", "tfimrl"])
-def test_tensorflow_with_keras_3_is_refused(package):
+def test_tensorflow_with_keras_3_is_rejected(package):
     run = python(f"import tensorflow\nimport {package}")
     assert run.returncode == 1
     assert "ImportError: TensorFlow was imported before this package" in run.stderr
 
 
-def test_a_variable_set_too_late_is_refused():
+def test_a_variable_set_too_late_is_rejected():
     code = "import os, tensorflow; os.environ['TF_USE_LEGACY_KERAS'] = '1'; import tfrec"
     run = python(code)
     assert run.returncode == 1
@@ -65,7 +65,7 @@ def test_tensorflow_with_keras_2_is_accepted():
     assert run.returncode == 0, run.stderr
 
 
-def test_an_environment_that_asks_for_keras_3_is_refused():
+def test_an_environment_that_asks_for_keras_3_is_rejected():
     run = python("import tfrec", TF_USE_LEGACY_KERAS="0")
     assert run.returncode == 1
     assert "TF_USE_LEGACY_KERAS=0 asks TensorFlow for Keras 3" in run.stderr

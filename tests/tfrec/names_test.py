@@ -14,7 +14,7 @@ from tfrec.errors import UserError
      "", "is click", "a@0", "a.b", "a,b", "a=b", "a;b", "a*b", "a+b", "mean(a)", "a:b", "a|b",
      "a[0]", "a/b", "a-b", "1st", "_a", "__row__", "a\n", "a" * 65],
 )  # fmt: skip
-def test_a_feedback_column_that_means_something_else_is_refused(name):
+def test_a_feedback_column_that_means_something_else_is_rejected(name):
     with pytest.raises(UserError) as error:
         types.FeedbackColumn(name, "binary", "clicks")
     said = str(error.value)
@@ -40,7 +40,7 @@ def test_a_plain_word_is_a_feedback_column(name):
 @pytest.mark.parametrize(
     "unit", ["", "[bold]", "a|b", "`s`", "<b>", "a\nb", "$x$", "*", "\\", 'a"b', "u" * 65]
 )
-def test_a_unit_that_breaks_tables_and_pages_is_refused(unit):
+def test_a_unit_that_breaks_tables_and_pages_is_rejected(unit):
     with pytest.raises(UserError, match="feedback column 'tip': the unit is .*; expected 1 to"):
         types.FeedbackColumn("tip", "amount", unit)
 
@@ -50,12 +50,12 @@ def test_usual_units(unit):
     assert types.FeedbackColumn("tip", "amount", unit).unit == unit
 
 
-def test_a_kind_that_does_not_exist_is_refused():
+def test_a_kind_that_does_not_exist_is_rejected():
     with pytest.raises(UserError, match="'tip': kind is 'money'; expected binary or amount"):
         types.FeedbackColumn("tip", "money", "euros")
 
 
-def test_two_columns_of_one_name_are_refused_wherever_a_schema_is_made():
+def test_two_columns_of_one_name_are_rejected_wherever_a_schema_is_made():
     column = types.FeedbackColumn("click", "binary", "clicks")
     other = types.FeedbackColumn("Click", "binary", "clicks")
     with pytest.raises(UserError, match="feedback column 'click' is given twice"):
@@ -80,7 +80,7 @@ def test_usual_goal_names(name):
     "name",
     ["", " a", "a ", "1", "__proto__", "a,b", "a=b", "a[b]", "a|b", "a\nb", "$a$", "a/b"],
 )
-def test_a_goal_name_that_cannot_be_asked_for_is_refused(name):
+def test_a_goal_name_that_cannot_be_asked_for_is_rejected(name):
     with pytest.raises(
         UserError, match="goal name .*: expected a letter, then letters, digits"
     ):

@@ -35,7 +35,7 @@ def test_a_resolved_configuration_is_plain():
     }
 
 
-def test_what_is_no_configuration_is_refused():
+def test_what_is_no_configuration_is_rejected():
     with pytest.raises(TypeError, match="cannot hold ndarray"):
         options.resolved({"weights": np.zeros(3)})
 
@@ -84,7 +84,7 @@ class Bounded(options.Options):
         ("head", "other", "head is 'other'; expected one of mlp, bilinear"),
     ],
 )
-def test_a_value_outside_of_its_declaration_is_refused(field, value, expected):
+def test_a_value_outside_of_its_declaration_is_rejected(field, value, expected):
     with pytest.raises(ValueError, match=expected):
         Bounded(**{field: value})
 
@@ -103,7 +103,7 @@ def test_help_shows_the_range():
     assert shown["head"] == "advantage head"
 
 
-def test_a_saved_configuration_is_restored_or_refused():
+def test_a_saved_configuration_is_restored_or_rejected():
     saved = options.resolved(Bounded(widths=(3, 4)))
     assert options.restored(Bounded, saved) == Bounded(widths=(3, 4))
     for damage, named in (({"rounds": 0}, "rounds is 0"), ({"speed": 1}, "speed")):

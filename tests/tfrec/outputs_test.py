@@ -41,10 +41,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, name, reason):
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES])
 def test_a_disk_that_takes_nothing_is_named(tmp_path, monkeypatch, code):
-    def refuse(descriptor):
+    def reject(descriptor):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", reject)
     with pytest.raises(errors.UserError, match=f"cannot be written: {os.strerror(code)}"):
         outputs.check_folder(tmp_path / "out")
     assert not list(tmp_path.iterdir())
@@ -126,12 +126,12 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(
         (partial / "weights").write_text("old")
     rename = type(target).rename
 
-    def refuse(path, to):
+    def reject(path, to):
         if path.name.endswith(".partial"):
             raise OSError(errno.ENOSPC, "No space left on device")
         return rename(path, to)
 
-    monkeypatch.setattr(type(target), "rename", refuse)
+    monkeypatch.setattr(type(target), "rename", reject)
     with pytest.raises(errors.UserError, match="No space left"):
         with outputs.replacing_folder(target):
             pass

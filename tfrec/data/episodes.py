@@ -188,7 +188,7 @@ def prepare(
         in_training = in_training[known.to_numpy()]
         sessions = _moved(sessions, known.to_numpy())
     sessions = _selected(sessions, config, dropped)
-    refuse_leak(sessions, config.split)
+    reject_leak(sessions, config.split)
 
     categories = vocabulary_lib.Ids(np.zeros(0, np.int64))
     if schema.category:
@@ -209,7 +209,7 @@ def prepare(
     )
 
 
-def refuse_leak(sessions: Sessions, split: str) -> None:
+def reject_leak(sessions: Sessions, split: str) -> None:
     """Checks what a split promises, on the sessions themselves.
 
     Raises:

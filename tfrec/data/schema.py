@@ -364,7 +364,7 @@ def checked(
 def _typed(
     frame: pl.DataFrame, schema: Schema, file: str, names: Mapping[str, str]
 ) -> pl.DataFrame:
-    """Casts numbers to their storage types; refuses columns of another kind."""
+    """Casts numbers to their storage types; rejects columns of another kind."""
     kinds = {"user": "id", "item": "id", "category": "id", "time_ms": "time"}
     casts = []
     for name in schema.columns:

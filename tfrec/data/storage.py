@@ -314,7 +314,7 @@ def write(
 
 
 def check_target(directory: pathlib.Path, overwrite: bool) -> None:
-    """Refuses a target that is in use; called before hours of work, and again at the end.
+    """Rejects a target that is in use; called before hours of work, and again at the end.
 
     Raises:
       UserError: if it is a file, or a directory that may not be replaced: one with

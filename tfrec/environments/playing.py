@@ -54,10 +54,10 @@ def play(
     totals = Played(zeros, zeros, zeros, tf.zeros([sessions], tf.int32))
     nobody = sessions
 
-    def going(t: tf.Tensor, whose: tf.Tensor, *_: object) -> tf.Tensor:
-        return tf.reduce_any(whose < nobody)
+    def going(t: tf.Tensor, session: tf.Tensor, *_: object) -> tf.Tensor:
+        return tf.reduce_any(session < nobody)
 
-    def advance(t, whose, begun, age, state, totals):
+    def advance(t, session, begun, age, state, totals):
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t + 1), 3 if places < sessions else 2
         )
@@ -67,17 +67,17 @@ def play(
         step = Played(outcome.reward, outcome.clicks, outcome.shown, tf.ones_like(age))
         totals = tf.nest.map_structure(
             lambda total, now: (
-                total + tf.math.unsorted_segment_sum(now, whose, sessions + 1)[:sessions]
+                total + tf.math.unsorted_segment_sum(now, session, sessions + 1)[:sessions]
             ),
             totals,
             step,
         )
         age += 1
-        whose = tf.where(outcome.done | (age >= max_steps), nobody, whose)
+        session = tf.where(outcome.done | (age >= max_steps), nobody, session)
         if places == sessions:
-            return t + 1, whose, begun, age, outcome.state, totals
+            return t + 1, session, begun, age, outcome.state, totals
         # A reset makes a session for every place, so places wait for each other.
-        waiting = tf.cast(whose == nobody, tf.int32)
+        waiting = tf.cast(session == nobody, tf.int32)
         many = tf.reduce_sum(waiting)
         number = begun + tf.cumsum(waiting) - 1  # of the session that a place would begin
         enough = (_WAITING * many >= places) | (many == places)
@@ -91,8 +91,8 @@ def play(
             lambda new, old: tf.ensure_shape(new, old.shape), following, state
         )
         begun += tf.reduce_sum(tf.cast(start, tf.int32))
-        whose = tf.where(start, number, whose)
-        return t + 1, whose, begun, tf.where(start, 0, age), following, totals
+        session = tf.where(start, number, session)
+        return t + 1, session, begun, tf.where(start, 0, age), following, totals
 
     state = simulator.reset(places, first)
     loop = (tf.constant(0), tf.range(places), tf.constant(places), tf.zeros([places], tf.int32))

@@ -16,10 +16,10 @@ from tfrec.ops import selection
 
 WorldState = Any  # a nest of tensors, each [B, ...]; only the world looks inside
 
-# Sessions of up to so many steps are played in one go; longer ones in stretches, between
+# Sessions of up to so many steps are played in one go; longer ones in segments, between
 # which those who have left are dropped. Clearing costs less than a step.
 _WHOLE = 32
-_STRETCH = 16
+_SEGMENT = 16
 _TRIES = 16  # draws among which an item that may be shown is looked for
 
 
@@ -135,8 +135,8 @@ class _Live(NamedTuple):
     Attributes:
       row: int32 [b], whose session it is: a position among the starts.
       alive: bool [b], False for a user who has left since the last clearing.
-      taken: int32 [b], steps of this stretch that were taken.
-      item: int32 [b, H + C], the history before this stretch, then its steps.
+      taken: int32 [b], steps of this segment that were taken.
+      item: int32 [b, H + C], the history before this segment, then its steps.
       feedback: float32 [b, H + C, F].
       blocked: bool [b, A], or [b, 1] and never read where repeats are allowed.
       state: the world's.
@@ -152,11 +152,11 @@ class _Live(NamedTuple):
 
 
 class _Played(NamedTuple):
-    """What has been played, stretch by stretch.
+    """What has been played, segment by segment.
 
     Attributes:
-      item: int32 [stretches, B, C].
-      feedback: float32 [stretches, B, C, F].
+      item: int32 [segments, B, C].
+      feedback: float32 [segments, B, C, F].
       length: int32 [B].
       alive: bool [B].
     """
@@ -173,7 +173,7 @@ def rollout(
     """Plays one session for each start, until everyone left or the cap is reached.
 
     Call it inside a tf.function; every user advances by one step per loop pass. A few
-    sessions are much longer than the rest, so long ones are played in stretches, and users
+    sessions are much longer than the rest, so long ones are played in segments, and users
     who have left are dropped between two of them. A world and a policy draw for the users
     that they are given: what is drawn for one then depends on how many are left, yet not
     on what becomes of them.
@@ -195,12 +195,12 @@ def rollout(
         *(tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]]) for x in starts)
     )
     batch = tf.shape(starts.user)[0]
-    stretch = spec.max_steps if spec.max_steps <= _WHOLE else _STRETCH  # C
-    stretches = -(-spec.max_steps // stretch)
-    positions = tf.range(horizon + stretch)  # [H + C]
+    segment = spec.max_steps if spec.max_steps <= _WHOLE else _SEGMENT  # C
+    segments = -(-spec.max_steps // segment)
+    positions = tf.range(horizon + segment)  # [H + C]
 
     def advance(begin: tf.Tensor, t: tf.Tensor, live: _Live) -> tuple[tf.Tensor, _Live]:
-        """One step of all that are live; it is step t - begin of the stretch."""
+        """One step of all that are live; it is step t - begin of the segment."""
         first = t - begin
         observation = types.Observation(
             history_item=tf.ensure_shape(
@@ -240,8 +240,8 @@ def rollout(
         number: tf.Tensor, live: _Live, played: _Played
     ) -> tuple[tf.Tensor, _Live, _Played]:
         """C steps, or fewer; then drops who has left."""
-        begin = number * stretch
-        end = tf.minimum(begin + stretch, spec.max_steps)
+        begin = number * segment
+        end = tf.minimum(begin + segment, spec.max_steps)
         _, live = tf.while_loop(
             lambda t, live: tf.logical_and(t < end, tf.reduce_any(live.alive)),
             lambda t, live: advance(begin, t, live),
@@ -261,7 +261,7 @@ def rollout(
         )
         stay = tf.where(live.alive)[:, 0]
         live = tf.nest.map_structure(lambda x: tf.gather(x, stay), live)
-        return number + 1, _next_stretch(live, horizon, stretch), played
+        return number + 1, _next_stretch(live, horizon, segment), played
 
     everyone = _Live(
         row=tf.range(batch),
@@ -269,19 +269,19 @@ def rollout(
         taken=tf.zeros([batch], tf.int32),
         # One buffer holds history then session, so that the window a policy sees is a
         # slice of it, the same in simulation as in replay.
-        item=tf.pad(starts.history_item, [[0, 0], [0, stretch]]),
-        feedback=tf.pad(starts.history_feedback, [[0, 0], [0, stretch], [0, 0]]),
+        item=tf.pad(starts.history_item, [[0, 0], [0, segment]]),
+        feedback=tf.pad(starts.history_feedback, [[0, 0], [0, segment], [0, 0]]),
         blocked=tf.zeros([batch, 1 if world.repeats else spec.num_candidates], tf.bool),
         state=world.reset(starts),
     )
     nothing = _Played(
-        item=tf.zeros([stretches, batch, stretch], tf.int32),
-        feedback=tf.zeros([stretches, batch, stretch, columns]),
+        item=tf.zeros([segments, batch, segment], tf.int32),
+        feedback=tf.zeros([segments, batch, segment, columns]),
         length=tf.zeros([batch], tf.int32),
         alive=tf.ones([batch], tf.bool),
     )
     _, _, played = tf.while_loop(
-        lambda number, live, _: tf.logical_and(number < stretches, tf.size(live.row) > 0),
+        lambda number, live, _: tf.logical_and(number < segments, tf.size(live.row) > 0),
         play_stretch,
         (tf.constant(0), everyone, nothing),
         shape_invariants=(
@@ -290,10 +290,10 @@ def rollout(
             tf.nest.map_structure(lambda x: x.shape, nothing),
         ),
     )
-    # From stretches of steps back to sessions: [stretches, B, C, ...] -> [B, T, ...]
-    item = tf.reshape(tf.transpose(played.item, [1, 0, 2]), [batch, stretches * stretch])
+    # From segments of steps back to sessions: [segments, B, C, ...] -> [B, T, ...]
+    item = tf.reshape(tf.transpose(played.item, [1, 0, 2]), [batch, segments * segment])
     feedback = tf.reshape(
-        tf.transpose(played.feedback, [1, 0, 2, 3]), [batch, stretches * stretch, columns]
+        tf.transpose(played.feedback, [1, 0, 2, 3]), [batch, segments * segment, columns]
     )
     return types.Episodes(
         user=starts.user,
@@ -311,12 +311,12 @@ def _any_rows(live: _Live) -> _Live:
     return tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), live)
 
 
-def _next_stretch(live: _Live, horizon: int, stretch: int) -> _Live:
+def _next_stretch(live: _Live, horizon: int, segment: int) -> _Live:
     """The last H events become the history before the next C steps."""
     return live._replace(
         taken=tf.zeros_like(live.taken),
-        item=tf.pad(live.item[:, -horizon:], [[0, 0], [0, stretch]]),
-        feedback=tf.pad(live.feedback[:, -horizon:], [[0, 0], [0, stretch], [0, 0]]),
+        item=tf.pad(live.item[:, -horizon:], [[0, 0], [0, segment]]),
+        feedback=tf.pad(live.feedback[:, -horizon:], [[0, 0], [0, segment], [0, 0]]),
     )
 
 

@@ -124,7 +124,7 @@ def question(
       UserError: naming the argument, the value and what was expected. An unknown id is no
         error: it is left out and listed.
     """
-    asked = {
+    request = {
         name: _ids(vocabulary, name, values)
         for name, values in (
             ("history", history),
@@ -132,25 +132,25 @@ def question(
             ("exclude", exclude or ()),
         )
     }
-    every = tuple(dict.fromkeys(item for ids in asked.values() for item in ids))
+    every = tuple(dict.fromkeys(item for ids in request.values() for item in ids))
     dense = vocabulary.encode(list(every))
     return Question(
-        **asked,
-        feedback=_feedback(spec, feedback or {}, len(asked["history"])),
+        **request,
+        feedback=_feedback(spec, feedback or {}, len(request["history"])),
         step=_whole("step", step, 0),
         k=_whole("k", k, 1),
         unknown=tuple(item for item, known in zip(every, dense, strict=True) if not known),
     )
 
 
-def allowed(asked: Question, vocabulary: vocabulary_lib.Vocabulary, count: int) -> np.ndarray:
+def allowed(request: Question, vocabulary: vocabulary_lib.Vocabulary, count: int) -> np.ndarray:
     """Which of items 1..count a request admits, bool [count]."""
     admitted = np.ones(count + 1, bool)
-    if asked.candidates:
+    if request.candidates:
         admitted[:] = False
-        dense = vocabulary.encode(list(asked.candidates))
+        dense = vocabulary.encode(list(request.candidates))
         admitted[dense[dense <= count]] = True
-    dense = vocabulary.encode(list(asked.exclude))
+    dense = vocabulary.encode(list(request.exclude))
     admitted[dense[dense <= count]] = False
     return admitted[1:]
 

@@ -233,10 +233,10 @@ class Recommender:
         from tfrec.methods import ranking
 
         agent = self.agent
-        asked = ranking.question(
+        request = ranking.question(
             agent.vocabulary, agent.spec, history, feedback, step, candidates, exclude, k
         )
-        return agent.rank(asked, goal)
+        return agent.rank(request, goal)
 
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes what ranks, as the launch scripts do; an agent that is there is replaced.

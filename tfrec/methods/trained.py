@@ -68,12 +68,12 @@ class SavedAgent(abc.ABC):
 
     @abc.abstractmethod
     def rank(
-        self, asked: ranking.Question, goal: str | Mapping[str, float] | None = None
+        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
         """The best items for a request.
 
         Args:
-          asked: the request.
+          request: the request.
           goal: a named goal, or what one raw unit of each measurement is worth; None for the
             first named goal.
 
@@ -230,7 +230,7 @@ class TrainedMethod(SavedAgent):
         return self.learner.policy()
 
     def rank(
-        self, asked: ranking.Question, goal: str | Mapping[str, float] | None = None
+        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
         """The candidates in the order of the method's scores.
 
@@ -244,16 +244,16 @@ class TrainedMethod(SavedAgent):
                 f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
             )
         dense = dict(
-            zip(asked.history, self.vocabulary.encode(list(asked.history)), strict=True)
+            zip(request.history, self.vocabulary.encode(list(request.history)), strict=True)
         )
         known = {item: int(place) for item, place in dense.items() if place}
-        observation = observations.of_events(self.spec, [asked], known)
-        admitted = ranking.allowed(asked, self.vocabulary, self.spec.num_candidates)
+        observation = observations.of_events(self.spec, [request], known)
+        admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
         scores = np.asarray(self.learner.scores(observation, ~admitted[None]))[0]  # [A]
         places = np.flatnonzero(admitted & np.isfinite(scores))
-        best = places[np.argsort(-scores[places], kind="stable")][: asked.k]
+        best = places[np.argsort(-scores[places], kind="stable")][: request.k]
         return ranking.Ranking(
             tuple(self.vocabulary.decode(best + 1).tolist()),
             tuple(scores[best].tolist()),
-            unknown=asked.unknown,
+            unknown=request.unknown,
         )

@@ -1,4 +1,4 @@
-"""What did a model's graph say of a request when it refused it?"""
+"""What did a model's graph say of a request when it rejected it?"""
 
 import re
 

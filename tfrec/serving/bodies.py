@@ -5,7 +5,7 @@ import io
 
 import grpc
 
-from tfrec.serving import refusal
+from tfrec.serving import rejection
 
 _MOST_DIGITS = 19  # of a length; more are no size that anything has
 _MOST_LINE = 4096  # bytes of a chunk's size with its extensions, or of a trailer
@@ -17,35 +17,35 @@ def announced(headers: email.message.Message, is_needed: bool) -> int | None:
 
     Args:
       headers: of the request.
-      is_needed: whether a request without a body is refused.
+      is_needed: whether a request without a body is rejected.
 
     Raises:
-      Refused: if the headers contradict each other or give no length: where the body ends is
+      Rejected: if the headers contradict each other or give no length: where the body ends is
         not known then.
     """
     lengths = {length.strip() for length in headers.get_all("Content-Length", [])}
     codings = [coding.strip().lower() for coding in headers.get_all("Transfer-Encoding", [])]
     if codings:
         if codings != ["chunked"]:
-            raise refusal.Refused(
+            raise rejection.Rejected(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"Transfer-Encoding {', '.join(codings)[:80]!r}; expected chunked",
                 501,
             )
         if lengths:
-            raise refusal.invalid("a Content-Length beside chunks; expected one of them")
+            raise rejection.invalid("a Content-Length beside chunks; expected one of them")
         return None
     if not lengths:
         if is_needed:
-            raise refusal.Refused(
+            raise rejection.Rejected(
                 grpc.StatusCode.INVALID_ARGUMENT, "a Content-Length is needed, or chunks", 411
             )
         return 0
     length = lengths.pop()
     if lengths or not (length.isascii() and length.isdigit()):
-        raise refusal.invalid(f"Content-Length {length[:40]!r}; expected one whole number")
+        raise rejection.invalid(f"Content-Length {length[:40]!r}; expected one whole number")
     if len(length.lstrip("0")) > _MOST_DIGITS:
-        raise refusal.too_large(f"a body of {length[:_MOST_DIGITS]}... bytes")
+        raise rejection.too_large(f"a body of {length[:_MOST_DIGITS]}... bytes")
     return int(length)
 
 
@@ -57,13 +57,13 @@ def read_chunks(stream: io.BufferedIOBase, most: int) -> bytes:
       most: bytes that the whole body may have.
 
     Raises:
-      Refused: if a chunk is not well formed, or the body is too large.
+      Rejected: if a chunk is not well formed, or the body is too large.
       ConnectionResetError: if the stream ends in the middle.
     """
     body = bytearray()
     while size := _size(stream):
         if len(body) + size > most:
-            raise refusal.too_large(
+            raise rejection.too_large(
                 f"chunks of more than {most} bytes; this server takes {most}"
             )
         chunk = stream.read(size)
@@ -71,11 +71,11 @@ def read_chunks(stream: io.BufferedIOBase, most: int) -> bytes:
             raise ConnectionResetError
         body += chunk
         if _line(stream):
-            raise refusal.invalid("a chunk is longer than its size")
+            raise rejection.invalid("a chunk is longer than its size")
     for _ in range(_MOST_TRAILERS):
         if not _line(stream):
             return bytes(body)
-    raise refusal.invalid(f"more than {_MOST_TRAILERS} trailers behind the chunks")
+    raise rejection.invalid(f"more than {_MOST_TRAILERS} trailers behind the chunks")
 
 
 def _size(stream: io.BufferedIOBase) -> int:
@@ -86,7 +86,7 @@ def _size(stream: io.BufferedIOBase) -> int:
         or len(text) > 16
         or not all(digit in b"0123456789abcdefABCDEF" for digit in text)
     ):
-        raise refusal.invalid(
+        raise rejection.invalid(
             f"chunk size {text[:40].decode('latin-1')!r}; expected hex digits"
         )
     return int(text, 16)
@@ -97,6 +97,8 @@ def _line(stream: io.BufferedIOBase) -> bytes:
     line = stream.readline(_MOST_LINE)
     if not line.endswith(b"\n"):
         if len(line) == _MOST_LINE:
-            raise refusal.invalid(f"a line of more than {_MOST_LINE} bytes between the chunks")
+            raise rejection.invalid(
+                f"a line of more than {_MOST_LINE} bytes between the chunks"
+            )
         raise ConnectionResetError
     return line.rstrip(b"\r\n")

@@ -151,7 +151,7 @@ class Client:
         """The ranked list for one request: by named goal, goal or weights.
 
         Raises:
-          RequestError: if it is refused, or not answered in time.
+          RequestError: if it is rejected, or not answered in time.
         """
         return self.rank_batch([asked], seconds)[0]
 
@@ -310,7 +310,7 @@ class RestTransport:
             )
         except urllib3.exceptions.HTTPError as error:
             late = isinstance(error, urllib3.exceptions.TimeoutError)
-            # urllib3 takes a refused connection for a kind of timeout.
+            # urllib3 takes a rejected connection for a kind of timeout.
             if late and not isinstance(error, urllib3.exceptions.NewConnectionError):
                 raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, str(error)) from error
             raise RequestError(grpc.StatusCode.UNAVAILABLE, str(error)) from error

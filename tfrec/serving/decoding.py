@@ -130,7 +130,7 @@ class Decoder:
         return _unit(weights * self._std, "weights")
 
     def ranking(self, goals: tf.Tensor) -> tf.Tensor:
-        """The same goals, [B, M]; refuses weights of columns that rank no items."""
+        """The same goals, [B, M]; rejects weights of columns that rank no items."""
         if not self._discarded:
             return goals
         option = next(iter(self._discarded.values()))
@@ -169,7 +169,7 @@ def rows(values: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
-    """Scales goals to length 1, [B, M]; refuses NaN, Inf and zero."""
+    """Scales goals to length 1, [B, M]; rejects NaN, Inf and zero."""
     goal = tf.debugging.assert_all_finite(goal, f"{name} must be finite")
     # First by the largest weight: squares of very large or small weights would overflow.
     largest = tf.reduce_max(tf.abs(goal), axis=-1, keepdims=True)  # [B, 1]

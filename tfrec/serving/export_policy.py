@@ -54,7 +54,7 @@ def export(
     Args:
       policy: greedy and without memory; it observes one float32 vector, or float32 tensors
         by name.
-      directory: where versions lie; made if missing. One of rankers is refused.
+      directory: where versions lie; made if missing. One of rankers is rejected.
       version: its number, from 1; the next free one by default.
       metadata: where the policy comes from.
       observations: float32 [Q, ...] by name (`observation` if there is but one), as the

@@ -50,7 +50,7 @@ class RankingModel(abc.ABC):
         """Ranked lists for a batch of requests, by goal, named goal or weights.
 
         Raises:
-          UserError: if the model refuses a request; says why.
+          UserError: if the model rejects a request; says why.
         """
         weighted = {bool(request.weights) for request in asked}
         if len(weighted) > 1:
@@ -152,7 +152,7 @@ class ExportedPolicy:
         """Actions [B, ...] for observations float32 [B, O], and others by name.
 
         Raises:
-          UserError: if the model refuses a request; says why.
+          UserError: if the model rejects a request; says why.
         """
         return self._ask("act", observation=observation, **others)["action"]
 
@@ -160,7 +160,7 @@ class ExportedPolicy:
         """Candidates float32 [B, m, D] in the order of their inner product with the action.
 
         Raises:
-          UserError: if the model refuses a request or does not choose; says why.
+          UserError: if the model rejects a request or does not choose; says why.
         """
         return Choice(**self._ask("choose", observation=observation, candidates=candidates))
 
@@ -194,7 +194,7 @@ def _manifest(version: pathlib.Path, kind: str) -> dict[str, Any]:
 def run_signature(
     source: str, signature: Callable, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A signature's answer; what it refuses is a UserError."""
+    """A signature's answer; what it rejects is a UserError."""
     try:
         answer = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     except tf.errors.InvalidArgumentError as error:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfrec import errors
-from tfrec.serving import files, refusal, requests, service, versions
+from tfrec.serving import files, rejection, requests, service, versions
 
 _FILES = pathlib.Path(__file__).parent / "page_files"
 _KINDS = {
@@ -86,14 +86,14 @@ class Page:
         self._files["/"] = self._files.pop("/index.html")
         try:
             self._newest()
-        except refusal.Refused as refused:
-            raise errors.UserError(f"{folder}: {refused.message}") from refused
+        except rejection.Rejected as rejected:
+            raise errors.UserError(f"{folder}: {rejected.message}") from rejected
 
     def get(self, path: str, query: str) -> Reply | None:
         """The answer to a GET; None where the path is not the page's.
 
         Raises:
-          Refused: if what it asks for is not there.
+          Rejected: if what it asks for is not there.
         """
         if path in self._files:
             return self._files[path]
@@ -134,7 +134,7 @@ class Page:
 
     def _user(self, name: str) -> dict[str, Any]:
         if name not in self._users:
-            raise refusal.not_found(f"no user {name[:_MOST_TYPED]!r}")
+            raise rejection.not_found(f"no user {name[:_MOST_TYPED]!r}")
         user = self._users[name]
         # Ids as text: JavaScript would round the largest whole numbers.
         history = [str(item) for item in user.history]
@@ -149,13 +149,13 @@ class Page:
             try:
                 manifest = json.loads((version / files.MANIFEST).read_text())
                 if missing := sorted({"item_id", *_SHOWN} - set(manifest)):
-                    raise refusal.invalid(
+                    raise rejection.invalid(
                         f"version {number} does not rank for goals (its manifest has no "
                         f"{', '.join(missing)}); the page cannot show it"
                     )
                 items = (version / "assets" / "items.txt").read_bytes().decode()
             except OSError as error:
-                raise refusal.not_found(
+                raise rejection.not_found(
                     f"version {number} cannot be described, its files are gone"
                 ) from error
             found = self._described = _Described(number, manifest, f"\n{items}")

@@ -1,4 +1,4 @@
-"""The REST door: TensorFlow Serving's paths and JSON, health and metrics.
+"""The REST endpoint: TensorFlow Serving's paths and JSON, health and metrics.
 
 On the standard library's ThreadingHTTPServer: there are few paths, one page at most, and
 what matters here (when a body is read, how many connections are open, how they end) is in
@@ -25,7 +25,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfrec import errors
-from tfrec.serving import bodies, refusal, rpc, saved, service
+from tfrec.serving import bodies, rejection, rpc, saved, service
 from tfrec.serving import page as page_lib
 
 _MODEL = re.compile(
@@ -35,7 +35,7 @@ _MODEL = re.compile(
 )
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")  # the second is TF Serving's
 _IDLE_SECONDS = 30.0  # without a byte from a client
-_LINGER_SECONDS = 2.0  # that a refused body is read for, so that its sender reads the answer
+_LINGER_SECONDS = 2.0  # that a rejected body is read for, so that its sender reads the answer
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "f": ((int, float), "numbers"),
     "i": ((int,), "whole numbers"),
@@ -46,7 +46,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 class RestServer:
-    """The door, open from the start until `stop`.
+    """The endpoint, open from the start until `stop`.
 
     Args:
       answers: what stands behind it.
@@ -166,9 +166,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 # A body that nobody wants, too: the next request is behind it.
                 asked = self._body(answers.limits.max_bytes)
                 status, body, kind = act(answers, asked)
-        except refusal.Refused as refused:
-            status, kind = refused.http, "application/json"
-            body = json.dumps({"error": refused.message}).encode()
+        except rejection.Rejected as rejected:
+            status, kind = rejected.http, "application/json"
+            body = json.dumps({"error": rejected.message}).encode()
         self._reply(status, body, kind)
         self._expects_continue = False
         self._linger()
@@ -200,7 +200,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return reply
         found = self._model(path)
         if found["what"] == ":predict":
-            raise refusal.Refused(
+            raise rejection.Rejected(
                 grpc.StatusCode.INVALID_ARGUMENT, ":predict takes a POST", 405
             )
         act = rpc.metadata if found["what"] else rpc.status
@@ -213,14 +213,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _post(self, answers: service.Service, body: bytes) -> tuple[int, bytes, str]:
         found = self._model(self._path())
         if found["what"] != ":predict":
-            raise refusal.not_found(f"{self._path()[:200]} takes no POST; expected :predict")
+            raise rejection.not_found(f"{self._path()[:200]} takes no POST; expected :predict")
         answer = predict(answers, _asked(found), body)
         return 200, json.dumps(answer).encode(), "application/json"
 
     def _model(self, path: str) -> re.Match:
         found = _MODEL.fullmatch(path)
         if not found:
-            raise refusal.not_found(
+            raise rejection.not_found(
                 f"{path[:200]}: no such path; there are "
                 "/v1/models/<name>[/versions/<n>|/labels/<label>][:predict|/metadata], "
                 "/healthz, /readyz and /metrics"
@@ -231,19 +231,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """The body, read only once its size is known to be allowed.
 
         Raises:
-          Refused: if its size is not known or too large; the connection ends then.
+          Rejected: if its size is not known or too large; the connection ends then.
         """
         self._is_body_left = True
         try:
             size = bodies.announced(self.headers, is_needed=self.command == "POST")
             if size is not None and size > most:
-                raise refusal.too_large(f"a body of {size} bytes; this server takes {most}")
+                raise rejection.too_large(f"a body of {size} bytes; this server takes {most}")
             if self._expects_continue and size != 0:
                 self.send_response_only(http.HTTPStatus.CONTINUE)
                 self.end_headers()
                 self.wfile.flush()
             body = bodies.read_chunks(self.rfile, most) if size is None else self._read(size)
-        except refusal.Refused:
+        except rejection.Rejected:
             self._end_if_draining()
             self.close_connection = True
             raise
@@ -257,7 +257,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return body
 
     def _linger(self) -> None:
-        """Reads past a refused body: closing on unread bytes would take the answer along."""
+        """Reads past a rejected body: closing on unread bytes would take the answer along."""
         if not self._is_body_left:
             return
         self._is_body_left = False
@@ -283,7 +283,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code, message=None, explain=None):
-        """What the base class refuses by itself (no HTTP, unknown method), as JSON."""
+        """What the base class rejects by itself (no HTTP, unknown method), as JSON."""
         self._end_if_draining()
         self.close_connection = True
         text = message or http.HTTPStatus(code).phrase
@@ -308,17 +308,17 @@ def predict(answers: service.Service, asked: service.Asked, body: bytes) -> dict
     """Answers a `:predict` body in the format, row or column, that it came in.
 
     Raises:
-      Refused: if the body is no such JSON, or the request is refused.
+      Rejected: if the body is no such JSON, or the request is rejected.
     """
     try:
         question = json.loads(body)
     except (ValueError, RecursionError) as error:  # also text that is no UTF-8
-        raise refusal.invalid(f"not JSON: {error}") from error
+        raise rejection.invalid(f"not JSON: {error}") from error
     if not isinstance(question, dict) or len({"instances", "inputs"} & set(question)) != 1:
-        raise refusal.invalid("expected an object with either 'instances' or 'inputs'")
+        raise rejection.invalid("expected an object with either 'instances' or 'inputs'")
     signature = question.get("signature_name", "serving_default")
     if not isinstance(signature, str):
-        raise refusal.invalid("signature_name: expected a string")
+        raise rejection.invalid("signature_name: expected a string")
     asked = service.Asked(asked.model, asked.version, asked.label, signature)
     by_row = "instances" in question
 
@@ -328,7 +328,7 @@ def predict(answers: service.Service, asked: service.Asked, body: bytes) -> dict
             values = _columns(question["instances"], definition)
         if not isinstance(values, dict):  # a model of one input may leave out its name
             if len(definition.inputs) != 1:
-                raise refusal.invalid(
+                raise rejection.invalid(
                     f"expected an object with the inputs {', '.join(sorted(definition.inputs))}"
                 )
             values = {next(iter(definition.inputs)): values}
@@ -352,10 +352,10 @@ def _asked(found: re.Match) -> service.Asked:
 def _columns(instances: Any, definition: meta_graph_pb2.SignatureDef) -> dict[str, list]:
     """Rows of named values as one list for each name."""
     if not isinstance(instances, list) or not instances:
-        raise refusal.invalid("instances: expected a list of at least one")
+        raise rejection.invalid("instances: expected a list of at least one")
     if not isinstance(instances[0], dict) or set(instances[0]) == {"b64"}:
         if len(definition.inputs) != 1:
-            raise refusal.invalid(
+            raise rejection.invalid(
                 "instances: expected objects with the inputs "
                 f"{', '.join(sorted(definition.inputs))}"
             )
@@ -363,7 +363,7 @@ def _columns(instances: Any, definition: meta_graph_pb2.SignatureDef) -> dict[st
     names = set(instances[0])
     for row, instance in enumerate(instances):
         if not isinstance(instance, dict) or set(instance) != names:
-            raise refusal.invalid(f"instances[{row}]: its inputs are not those of the first")
+            raise rejection.invalid(f"instances[{row}]: its inputs are not those of the first")
     return {name: [instance[name] for instance in instances] for name in names}
 
 
@@ -371,29 +371,29 @@ def _array(name: str, value: Any, definition: meta_graph_pb2.SignatureDef) -> np
     """A nested list as an array of the input's type; nothing is converted silently."""
     if name not in definition.inputs:
         known = ", ".join(sorted(definition.inputs))
-        raise refusal.invalid(f"no input {name[:80]!r}; the inputs are {known}")
+        raise rejection.invalid(f"no input {name[:80]!r}; the inputs are {known}")
     dtype, _ = saved.expected(definition, name)
     wanted = np.dtype(dtype.as_numpy_dtype)
     allowed, readable = _TYPES[wanted.kind]
     try:
         found = np.array(value, dtype=object)
     except ValueError as error:
-        raise refusal.invalid(f"{name}: not a rectangle: {error}") from error
+        raise rejection.invalid(f"{name}: not a rectangle: {error}") from error
     for kind in set(map(type, found.flat)):
         if kind is list:
-            raise refusal.invalid(f"{name}: lists of one level must have one length")
+            raise rejection.invalid(f"{name}: lists of one level must have one length")
         if kind not in allowed:
-            raise refusal.invalid(f"{name}: a {kind.__name__}; expected {readable}")
+            raise rejection.invalid(f"{name}: a {kind.__name__}; expected {readable}")
     try:
         if dtype == tf.string:
             flat = [_bytes(name, text) for text in found.flat]
             strings = np.empty(len(flat), object)
             strings[:] = flat
             return strings.reshape(found.shape)
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
+        with np.errstate(over="ignore"):  # what overflows is infinite, and rejected as that
             return found.astype(wanted)
     except (OverflowError, ValueError) as error:
-        raise refusal.invalid(f"{name}: {error}; expected {dtype.name}") from error
+        raise rejection.invalid(f"{name}: {error}; expected {dtype.name}") from error
 
 
 def _bytes(name: str, text: str | Mapping[str, Any]) -> bytes:
@@ -404,8 +404,8 @@ def _bytes(name: str, text: str | Mapping[str, Any]) -> bytes:
         if set(text) == {"b64"} and isinstance(text["b64"], str):
             return base64.b64decode(text["b64"], validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:
-        raise refusal.invalid(f"{name}: {error}") from error
-    raise refusal.invalid(f'{name}: expected a string or {{"b64": "..."}}')
+        raise rejection.invalid(f"{name}: {error}") from error
+    raise rejection.invalid(f'{name}: expected a string or {{"b64": "..."}}')
 
 
 def _plain(value: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""The gRPC door: TensorFlow Serving's PredictionService and ModelService."""
+"""The gRPC endpoint: TensorFlow Serving's PredictionService and ModelService."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -19,11 +19,11 @@ from tensorflow_serving.apis import (
 )
 
 from tfrec import errors
-from tfrec.serving import refusal, saved, service
+from tfrec.serving import rejection, saved, service
 
 
 def start(answers: service.Service, host: str, port: int) -> tuple[grpc.Server, int]:
-    """Opens the door; the server and the port that it got.
+    """Opens the endpoint; the server and the port that it got.
 
     Raises:
       UserError: if the port cannot be had.
@@ -103,7 +103,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with _answered(self._service, context, "GetModelMetadata"):
             unknown = set(request.metadata_field) - {"signature_def"}
             if unknown or not request.metadata_field:
-                raise refusal.invalid("metadata_field: expected 'signature_def'")
+                raise rejection.invalid("metadata_field: expected 'signature_def'")
             return metadata(self._service, _asked(request.model_spec))
 
     def _inputs(
@@ -128,12 +128,12 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 def _answered(
     answers: service.Service, context: grpc.ServicerContext, method: str
 ) -> Iterator[None]:
-    """Ends the RPC with a refusal's code; `abort` raises."""
+    """Ends the RPC with a rejection's code; `abort` raises."""
     try:
         with answers.metrics.observed("grpc", method):
             yield
-    except refusal.Refused as refused:
-        context.abort(refused.code, refused.message)
+    except rejection.Rejected as rejected:
+        context.abort(rejected.code, rejected.message)
 
 
 def _asked(spec: model_pb2.ModelSpec, outputs: tuple[str, ...] = ()) -> service.Asked:
@@ -158,22 +158,22 @@ def _array(
                 came = tf.as_dtype(proto.dtype).name
             except TypeError:
                 came = f"type {proto.dtype}"
-            raise refusal.invalid(f"{name}: {came} values; expected {dtype.name}")
+            raise rejection.invalid(f"{name}: {came} values; expected {dtype.name}")
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or len(sizes) > 8:
-        raise refusal.invalid(f"{name}: its shape must be known")
+        raise rejection.invalid(f"{name}: its shape must be known")
     count = 1
     for size in sizes:
         count *= size
     # Sizes of 0 beside huge ones would pass a check of the product alone.
     if max(count, *sizes, 0) > max_values:
-        raise refusal.too_large(
+        raise rejection.too_large(
             f"{name}: shape {sizes}; this server takes at most {max_values} values"
         )
     try:
         array = tf.make_ndarray(proto)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise refusal.invalid(f"{name}: not a tensor: {error}") from error
+        raise rejection.invalid(f"{name}: not a tensor: {error}") from error
     if list(array.shape) != sizes:
-        raise refusal.invalid(f"{name}: {array.size} values for shape {sizes}")
+        raise rejection.invalid(f"{name}: {array.size} values for shape {sizes}")
     return array

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tfrec import model_path
-from tfrec.serving import files, refusal, warmup
+from tfrec.serving import files, rejection, warmup
 
 _WARMUP_SECONDS = 120.0  # the first run of each signature optimises its graph
 
@@ -63,11 +63,11 @@ class SavedVersion:
         """The SignatureDef of a name.
 
         Raises:
-          Refused: if there is none.
+          Rejected: if there is none.
         """
         if name not in self.signatures:
             known = ", ".join(sorted(self.signatures))
-            raise refusal.invalid(f"no signature {name[:80]!r}; there are {known}")
+            raise rejection.invalid(f"no signature {name[:80]!r}; there are {known}")
         return self.signatures[name]
 
     def run(
@@ -86,14 +86,14 @@ class SavedVersion:
           seconds: how long it may take.
 
         Raises:
-          Refused: if inputs or outputs do not fit the signature, the graph refuses
+          Rejected: if inputs or outputs do not fit the signature, the graph rejects
             their values, or time runs out.
         """
         definition = self.signature(signature)
         check(definition, inputs)
         unknown = set(outputs) - set(definition.outputs)
         if unknown:
-            raise refusal.invalid(
+            raise rejection.invalid(
                 f"no output {sorted(unknown)[0][:80]!r}; there are "
                 f"{', '.join(sorted(definition.outputs))}"
             )
@@ -103,7 +103,7 @@ class SavedVersion:
         try:
             return self._session.run(wanted, fed, options=limit)
         except tf.errors.OpError as error:
-            raise refusal.of_graph(error, seconds) from error
+            raise rejection.of_graph(error, seconds) from error
 
     def close(self) -> None:
         """Frees what it holds; no run may be under way."""
@@ -114,22 +114,22 @@ def check(definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarr
     """Whether arrays are what a SignatureDef takes.
 
     Raises:
-      Refused: naming the input, what came and what was expected.
+      Rejected: naming the input, what came and what was expected.
     """
     missing = sorted(set(definition.inputs) - set(inputs))
     if missing:
-        raise refusal.invalid(f"missing input(s): {', '.join(missing)}")
+        raise rejection.invalid(f"missing input(s): {', '.join(missing)}")
     for name, value in inputs.items():
         if name not in definition.inputs:
             known = ", ".join(sorted(definition.inputs))
-            raise refusal.invalid(f"no input {name[:80]!r}; the inputs are {known}")
+            raise rejection.invalid(f"no input {name[:80]!r}; the inputs are {known}")
         dtype, shape = expected(definition, name)
         strings = dtype == tf.string and value.dtype.kind in "SO"
         if not strings and tf.as_dtype(value.dtype) != dtype:
             came = tf.as_dtype(value.dtype).name
-            raise refusal.invalid(f"{name}: {came} values; expected {dtype.name}")
+            raise rejection.invalid(f"{name}: {came} values; expected {dtype.name}")
         if not shape.is_compatible_with(value.shape):
-            raise refusal.invalid(
+            raise rejection.invalid(
                 f"{name}: shape {list(value.shape)}; expected {_readable(shape)}"
             )
 

@@ -33,7 +33,7 @@ class ServerConfig(Options):
 
 
 class Server:
-    """Both doors, open from the start until `stop`.
+    """Both endpoints, open from the start until `stop`.
 
     Args:
       folder: where numbered versions lie.
@@ -88,9 +88,9 @@ class Server:
     def stop(self) -> bool:
         """Accepts nothing more, lets running requests end; whether all did in time."""
         self._service.draining = True
-        refused: threading.Event = self._rpc.stop(self._limits.drain_seconds)
+        rejected: threading.Event = self._rpc.stop(self._limits.drain_seconds)
         ended = self._rest.stop(self._limits.drain_seconds)
-        refused.wait()
+        rejected.wait()
         self.versions.close()
         if not ended:
             logging.warning("requests were still running after the drain; they were cut")

@@ -1,4 +1,4 @@
-"""What both doors of the server share: limits, the queue, the clock and the counters."""
+"""What both endpoints of the server share: limits, the queue, the clock and the counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import prometheus_client
 from absl import logging
 
 from tfrec.options import Options, option
-from tfrec.serving import refusal, versions
+from tfrec.serving import rejection, versions
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -26,7 +26,9 @@ class LimitsConfig(Options):
     """How much one request, and all of them together, may ask."""
 
     concurrency: int = option(4, "requests that the model works on at a time", at_least=1)
-    queue: int = option(64, "requests that may wait beside those; more are refused", at_least=0)
+    queue: int = option(
+        64, "requests that may wait beside those; more are rejected", at_least=0
+    )
     time_limit: float = option(
         10.0, "seconds a request may take, waiting included", above=0, at_most=86400
     )
@@ -76,11 +78,11 @@ class Metrics:
         self.registry = prometheus_client.CollectorRegistry()
         prometheus_client.ProcessCollector(registry=self.registry)
         self._requests = prometheus_client.Counter(
-            "tfrec_requests", "Requests answered.", ("door", "method", "code"),
+            "tfrec_requests", "Requests answered.", ("endpoint", "method", "code"),
             registry=self.registry,
         )  # fmt: skip
         self._seconds = prometheus_client.Histogram(
-            "tfrec_request_seconds", "Time to answer a request.", ("door", "method"),
+            "tfrec_request_seconds", "Time to answer a request.", ("endpoint", "method"),
             registry=self.registry, buckets=_BUCKETS,
         )  # fmt: skip
         for name, text, value in (
@@ -88,7 +90,7 @@ class Metrics:
              lambda: max(served.available(), default=0)),
             ("tfrec_versions", "Versions that answer.", lambda: len(served.available())),
             ("tfrec_version_loads", "Versions loaded so far.", lambda: served.loads),
-            ("tfrec_version_refusals", "Versions refused so far.", lambda: served.refusals),
+            ("tfrec_version_rejections", "Rejected so far.", lambda: served.rejections),
         ):  # fmt: skip
             self.gauge(name, text, value)
 
@@ -97,24 +99,26 @@ class Metrics:
         prometheus_client.Gauge(name, text, registry=self.registry).set_function(value)
 
     @contextlib.contextmanager
-    def observed(self, door: str, method: str) -> Iterator[None]:
+    def observed(self, endpoint: str, method: str) -> Iterator[None]:
         """Counts and times a request; what nobody foresaw becomes INTERNAL and is logged."""
         start, code = time.perf_counter(), grpc.StatusCode.OK
         try:
             yield
-        except refusal.Refused as refused:
-            code = refused.code
+        except rejection.Rejected as rejected:
+            code = rejected.code
             raise
         except ConnectionError:  # cut short by the client or by a drain: nobody to answer
             code = grpc.StatusCode.CANCELLED
             raise
         except Exception as error:  # a request must never take the server down
-            logging.exception("%s %s failed", door, method)
+            logging.exception("%s %s failed", endpoint, method)
             code = grpc.StatusCode.INTERNAL
-            raise refusal.Refused(code, "internal error; the server's log says more") from error
+            raise rejection.Rejected(
+                code, "internal error; the server's log says more"
+            ) from error
         finally:
-            self._requests.labels(door, method, code.name).inc()
-            self._seconds.labels(door, method).observe(time.perf_counter() - start)
+            self._requests.labels(endpoint, method, code.name).inc()
+            self._seconds.labels(endpoint, method).observe(time.perf_counter() - start)
 
     def text(self) -> bytes:
         """All of them, in Prometheus' text format."""
@@ -122,7 +126,7 @@ class Metrics:
 
 
 class _Gate:
-    """Lets so many in, so many wait, and refuses the rest."""
+    """Lets so many in, so many wait, and rejects the rest."""
 
     def __init__(self, inside: int, waiting: int):
         self._inside = threading.BoundedSemaphore(inside)
@@ -131,12 +135,12 @@ class _Gate:
     @contextlib.contextmanager
     def passed(self, deadline: float, limit: float) -> Iterator[None]:
         if not self._places.acquire(blocking=False):
-            raise refusal.Refused(
+            raise rejection.Rejected(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests at once; try again later"
             )
         try:
             if not self._inside.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                raise refusal.late(limit)
+                raise rejection.late(limit)
             try:
                 yield
             finally:
@@ -170,14 +174,14 @@ class Service:
 
         Args:
           asked: what of.
-          read: gives the inputs for a SignatureDef; may raise Refused.
+          read: gives the inputs for a SignatureDef; may raise Rejected.
           seconds: how long the client waits, or None.
 
         Returns:
           The number of the version that answered, and its outputs.
 
         Raises:
-          Refused: if it is not answered; says why.
+          Rejected: if it is not answered; says why.
         """
         limit = min(self.limits.time_limit, math.inf if seconds is None else seconds)
         deadline = time.monotonic() + limit
@@ -187,25 +191,25 @@ class Service:
             with self._gate.passed(deadline, limit):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise refusal.late(limit)
+                    raise rejection.late(limit)
                 return version.number, version.run(asked.signature, inputs, asked.outputs, left)
 
     def _check_size(self, inputs: Mapping[str, np.ndarray]) -> None:
         limits = self.limits
         for name, value in inputs.items():
             if value.size > limits.max_values:
-                raise refusal.too_large(
+                raise rejection.too_large(
                     f"{name}: {value.size} values; this server takes at most "
                     f"{limits.max_values}"
                 )
             if value.ndim and value.shape[0] > limits.max_rows:
-                raise refusal.too_large(
+                raise rejection.too_large(
                     f"{name}: {value.shape[0]} rows; this server takes at most "
                     f"{limits.max_rows}"
                 )
         k = inputs.get("k")
         if k is not None and k.size and k.dtype.kind == "i" and k.max() > limits.max_k:
-            raise refusal.too_large(f"k: {k.max()}; this server takes at most {limits.max_k}")
+            raise rejection.too_large(f"k: {k.max()}; this server takes at most {limits.max_k}")
 
     def ready(self) -> bool:
         """Whether requests may be sent here."""

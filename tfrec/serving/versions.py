@@ -2,7 +2,7 @@
 
 A version is loaded and warmed up beside the former, then takes its requests; the
 former ends when the requests that it still answers have ended. One that cannot be
-loaded is refused until its files change, and the former stays.
+loaded is rejected until its files change, and the former stays.
 """
 
 import collections
@@ -21,7 +21,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from tfrec import errors
-from tfrec.serving import numbered, refusal, saved
+from tfrec.serving import numbered, rejection, saved
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Versions:
         self._leases: collections.Counter[saved.SavedVersion] = collections.Counter()
         self._retired: set[saved.SavedVersion] = set()
         self._loading: int | None = None
-        # Version -> (its files as they were, why it was refused).
-        self._refused: dict[int, tuple[frozenset, str]] = {}
+        # Version -> (its files as they were, why it was rejected).
+        self._rejected: dict[int, tuple[frozenset, str]] = {}
         self._said = ""
         self._freed = False
         self.loads = 0
-        self.refusals = 0
+        self.rejections = 0
         self._end = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -137,9 +137,9 @@ class Versions:
             if self._loaded:
                 self._say(f"{self._folder}: no version left; the loaded ones stay")
             return
-        for number in list(self._refused):
-            if number not in found or self._refused[number][0] != self._files(number):
-                del self._refused[number]
+        for number in list(self._rejected):
+            if number not in found or self._rejected[number][0] != self._files(number):
+                del self._rejected[number]
         while missing := self._wanted(found) - set(self._loaded):
             self._load(max(missing))
         wanted = self._wanted(found)
@@ -162,7 +162,7 @@ class Versions:
         """A version that stays loaded while the context lasts; the highest by default.
 
         Raises:
-          Refused: if there is no such model, version or label.
+          Rejected: if there is no such model, version or label.
         """
         with self._lock:
             version = self._find(name, number, label)
@@ -187,7 +187,7 @@ class Versions:
         with self._lock:
             if name != self.plan.name:
                 raise self._unknown(name)
-            states = {n: ("END", reason) for n, (_, reason) in self._refused.items()}
+            states = {n: ("END", reason) for n, (_, reason) in self._rejected.items()}
             states |= {version.number: ("UNLOADING", "") for version in self._retired}
             states |= {n: ("AVAILABLE", "") for n in self._loaded}
             if self._loading is not None:
@@ -195,7 +195,7 @@ class Versions:
             if label is not None:
                 number = self._find(name, None, label).number
         if number is not None and number not in states:
-            raise refusal.not_found(f"{name}: no version {number}")
+            raise rejection.not_found(f"{name}: no version {number}")
         return [(n, *states[n]) for n in sorted(states, reverse=True) if number in (None, n)]
 
     def available(self) -> list[int]:
@@ -218,22 +218,24 @@ class Versions:
         if label is not None:
             if label not in self._labels:
                 known = ", ".join(sorted(self._labels)) or "none"
-                raise refusal.not_found(f"{name}: no label {label[:80]!r}; there are {known}")
+                raise rejection.not_found(f"{name}: no label {label[:80]!r}; there are {known}")
             number = self._labels[label]
         if not self._loaded:
-            raise refusal.Refused(grpc.StatusCode.UNAVAILABLE, f"{name}: no version is loaded")
+            raise rejection.Rejected(
+                grpc.StatusCode.UNAVAILABLE, f"{name}: no version is loaded"
+            )
         number = max(self._loaded) if number is None else number
         if number not in self._loaded:
             known = ", ".join(map(str, sorted(self._loaded)))
-            raise refusal.not_found(f"{name}: no version {number}; there are {known}")
+            raise rejection.not_found(f"{name}: no version {number}; there are {known}")
         return self._loaded[number]
 
-    def _unknown(self, name: str) -> refusal.Refused:
-        return refusal.not_found(f"no model {name[:80]!r}; there is {self.plan.name}")
+    def _unknown(self, name: str) -> rejection.Rejected:
+        return rejection.not_found(f"no model {name[:80]!r}; there is {self.plan.name}")
 
     def _wanted(self, found: set[int]) -> set[int]:
-        # Refused ones are as good as absent, so that the next best is served.
-        return self.plan.wanted(found - set(self._refused))
+        # Rejected ones are as good as absent, so that the next best is served.
+        return self.plan.wanted(found - set(self._rejected))
 
     def _load(self, number: int) -> None:
         path, start, before = self._folder / str(number), time.monotonic(), self._files(number)
@@ -242,10 +244,10 @@ class Versions:
             version = saved.SavedVersion(path)
         except Exception as error:  # whatever is wrong with it, the former goes on
             reason = str(error) or type(error).__name__
-            logging.error("version %d refused: %s", number, reason)
+            logging.error("version %d rejected: %s", number, reason)
             with self._lock:
-                self._refused[number] = (before, reason)
-                self.refusals += 1
+                self._rejected[number] = (before, reason)
+                self.rejections += 1
                 self._loading = None
             return
         with self._lock:

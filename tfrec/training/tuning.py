@@ -159,8 +159,8 @@ def tune(
       sampler: `tpe` learns from the trials before, `random` does not, `grid` draws all.
       pruner: `median` stops a trial that is worse than half of the others at that unit,
         `hyperband` gives many trials few units, `none` stops none.
-      about: what else decides the score; a study about something else is refused.
-      inputs: the data and the world by name; a study of other content is refused, and the
+      about: what else decides the score; a study about something else is rejected.
+      inputs: the data and the world by name; a study of other content is rejected, and the
         same content under another path is not.
       seed: of what is drawn.
       show: called with each trial that this process has finished.
@@ -273,7 +273,7 @@ def _retry() -> storages.RetryHeartbeatStaleTrialCallback:
 def _agree(
     study: optuna.Study, name: str, settings: dict[str, Any], inputs: identity.Sources
 ) -> None:
-    """Writes down what the study is about, or refuses one that is about something else."""
+    """Writes down what the study is about, or rejects one that is about something else."""
     now = options.resolved(settings)
     before = study.user_attrs.get("settings")
     if before is None:

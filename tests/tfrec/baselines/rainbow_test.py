@@ -255,7 +255,7 @@ def test_it_resumes_exactly(tmp_path):
         np.testing.assert_array_equal(variable, variables[name], err_msg=name)
 
 
-def test_impossible_numbers_are_refused():
+def test_impossible_numbers_are_rejected():
     with pytest.raises(ValueError, match="n_steps is 0; expected at least 1"):
         dataclasses.replace(NARROW, n_steps=0)
     with pytest.raises(ValueError, match="discount is 1.5; expected 0 to 1"):

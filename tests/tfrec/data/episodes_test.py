@@ -150,7 +150,7 @@ def test_given_times_are_kept_and_what_lies_between_them_is_left_out():
     assert prepared.dropped["sessions_between_the_splits"] == 2
 
 
-def test_times_that_would_leak_are_refused():
+def test_times_that_would_leak_are_rejected():
     with pytest.raises(UserError, match="leaks time: test_from is 1970-01-01T01:00:00"):
         prepare(
             [("a", 1, 0), ("a", 1, 100)],
@@ -160,16 +160,16 @@ def test_times_that_would_leak_are_refused():
         )
 
 
-def test_sessions_that_leak_are_refused():
+def test_sessions_that_leak_are_rejected():
     sessions = prepare([("a", 1, 0), ("a", 1, 100), ("b", 1, 50)]).sessions
     with pytest.raises(UserError, match="train and test share 1 users"):
-        episodes.refuse_leak(sessions._replace(split=np.array([0, 2, 0])), "user")
+        episodes.reject_leak(sessions._replace(split=np.array([0, 2, 0])), "user")
     by_time = sessions._replace(split=np.array([0, 0, 2]))
     with pytest.raises(
         UserError, match="train and test, the first lasts until 1970-01-01T01:40"
     ):
-        episodes.refuse_leak(by_time, "time")
-    episodes.refuse_leak(sessions._replace(split=np.array([0, 2, 0])), "time")
+        episodes.reject_leak(by_time, "time")
+    episodes.reject_leak(sessions._replace(split=np.array([0, 2, 0])), "time")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_the_scale_of_an_amount_follows_its_unit(watch, scale):
         assert found == pytest.approx(scale * unit if any(watch) else 1.0, rel=1e-6)
 
 
-def test_amounts_too_small_for_arithmetic_are_refused():
+def test_amounts_too_small_for_arithmetic_are_rejected():
     frame = log([("a", 1, 0), ("a", 2, 1)]).with_columns(
         watch=pl.Series([1e-32, 2e-32], dtype=pl.Float32)
     )

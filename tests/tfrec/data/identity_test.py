@@ -134,7 +134,7 @@ def test_the_fingerprints_are_named():
         (None, "runs/data does not record how its log was split"),
     ],
 )
-def test_another_split_is_refused_where_it_counts(split, message):
+def test_another_split_is_rejected_where_it_counts(split, message):
     other = origin("runs/data", data="bbbb", split=split)
     identity.check(origin(), other)
     with pytest.raises(UserError) as error:

@@ -76,7 +76,7 @@ def test_a_user_without_an_earlier_event_is_not_predicted():
         protocols.global_time(log)
 
 
-def test_logs_that_cannot_be_split_are_refused():
+def test_logs_that_cannot_be_split_are_rejected():
     with pytest.raises(UserError, match="global_time needs the time of each event"):
         protocols.global_time(make([[1, 2, 3]]))
     for name in ("leave_one_out", "user_ratio"):

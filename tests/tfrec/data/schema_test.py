@@ -149,7 +149,7 @@ def test_nothing_to_list_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_ids_that_cannot_be_exported_are_refused():
+def test_ids_that_cannot_be_exported_are_rejected():
     for item in ("a\nb", "a\tb", "a\rb", "a\x00", "a\u2028b"):
         with pytest.raises(UserError, match="row 3: item is .*; expected an id without line"):
             schema.validate(table(item=["x", item, "y"]), SCHEMA, "log.csv")

@@ -70,7 +70,7 @@ def test_events_without_times_keep_their_order():
         ([4, 2], [0, 2], "within 1..3"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(items, offsets, message):
+def test_arrays_that_do_not_fit_are_rejected(items, offsets, message):
     with pytest.raises(ValueError, match=message):
         Sequences(np.array(items, np.int32), np.array(offsets), 3)
 

@@ -126,7 +126,7 @@ def test_times_are_half_a_minute_and_a_day_apart(log):
     assert (np.diff(start, axis=1) == 86_400_000).all()
 
 
-def test_too_few_items_are_refused():
+def test_too_few_items_are_rejected():
     with pytest.raises(
         ValueError, match="num_items is 14; expected at least 3 x num_tastes = 15"
     ):

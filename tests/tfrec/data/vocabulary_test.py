@@ -31,7 +31,7 @@ def test_ids_at_the_ends_of_their_type(dtype):
     assert vocabulary.ids_of(raw.tail(2)).encode(raw).tolist() == [0, 0, 1, 2]
 
 
-def test_decode_refuses_ids_that_do_not_exist():
+def test_decode_rejects_ids_that_do_not_exist():
     with pytest.raises(ValueError, match="within 0..3"):
         INTEGERS.decode(np.array([4]))
 

@@ -50,7 +50,7 @@ def test_users_are_ranked_in_batches_of_bounded_size(monkeypatch):
     assert found.tolist() == next_items.rank(Fixed(scores), make([[1]] * 5, 4), 2).tolist()
 
 
-def test_a_score_that_is_nan_is_refused():
+def test_a_score_that_is_nan_is_rejected():
     with pytest.raises(ValueError, match="NaN"):
         next_items.rank(Fixed([[0, np.nan]]), make([[1]], 2), 1)
 
@@ -86,7 +86,7 @@ def test_an_interval_is_the_mean_and_its_standard_error():
     assert found["coverage@1"] == (0.5, 0.5, 0.5)
 
 
-def test_a_cutoff_beyond_the_catalogue_is_refused():
+def test_a_cutoff_beyond_the_catalogue_is_rejected():
     held_out = protocols.HeldOut(np.arange(1), make([[3]], 3), make([[1]], 3))
     with pytest.raises(UserError, match="cutoffs hold 20; expected at most 3"):
         next_items.evaluate(Fixed([[2, 1, 3]]), held_out, make([[1]], 3))

@@ -47,7 +47,7 @@ def test_novelty_is_self_information():
     assert np.isnan(found[2])
 
 
-def test_a_cutoff_beyond_the_lists_is_refused():
+def test_a_cutoff_beyond_the_lists_is_rejected():
     for k in (0, 5):
         with pytest.raises(ValueError, match=f"k is {k}; expected 1 to 4"):
             lists.recall(HITS, RELEVANT, k)

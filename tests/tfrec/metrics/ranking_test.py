@@ -41,7 +41,7 @@ def test_ndcg_discounts_by_log2_of_the_position():
     assert ranking.ndcg_at_k(SCORES, graded, 1) == pytest.approx([1 / 3, 1.0])
 
 
-def test_lists_that_cannot_be_ranked_are_refused():
+def test_lists_that_cannot_be_ranked_are_rejected():
     with pytest.raises(ValueError, match="list 1 has a score that is NaN"):
         ranking.top_k(np.array([[1.0, 2.0], [0.0, np.nan]]), 1)
     for k in (0, 5):

@@ -36,7 +36,7 @@ def test_amounts_have_normal_intervals():
     assert (got.low[0], got.high[0]) == pytest.approx((3 - half, 3 + half))
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_rejected():
     with pytest.raises(ValueError, match="two vectors of one length"):
         reliability.curve([0.1, 0.2], [1])
     with pytest.raises(ValueError, match="two vectors of one length"):

@@ -45,12 +45,12 @@ def test_per_session_takes_tensors_and_leaves_out_columns_without_names():
 
 
 @pytest.mark.parametrize("length", [0, 3])
-def test_per_session_refuses_a_length_outside_the_session(length):
+def test_per_session_rejects_a_length_outside_the_session(length):
     with pytest.raises(ValueError, match=f"session 1 has {length} steps; expected 1 to 2"):
         session.per_session(_episodes([[[1], [0]], [[1], [0]]], [2, length]))
 
 
-def test_per_session_refuses_what_is_not_a_number_and_names_that_do_not_fit():
+def test_per_session_rejects_what_is_not_a_number_and_names_that_do_not_fit():
     with pytest.raises(ValueError, match="session 0 has a feedback 1 that is not a finite"):
         session.per_session(_episodes([[[1, np.nan]]], [1]))
     with pytest.raises(ValueError, match="1 names for 2 feedback columns"):
@@ -145,7 +145,7 @@ def test_one_user_is_the_users_mistake():
         session.summarise([_sessions([7, 7], [1, 2], [3, 3])])
 
 
-def test_malformed_sessions_are_refused():
+def test_malformed_sessions_are_rejected():
     good = _sessions([1, 2], [1, 2], [3, 3])
     with pytest.raises(ValueError, match="no seed"):
         session.summarise([])

@@ -118,7 +118,7 @@ def test_the_gradient_is_sparse_and_right():
     )
 
 
-def test_no_buckets_is_refused():
+def test_no_buckets_is_rejected():
     with pytest.raises(ValueError, match="expected at least 1"):
         crossed.CrossedFeatures(SPEC, 0, 3)
 

@@ -18,6 +18,6 @@ def test_each_variable_moves_by_its_share_of_the_way():
     assert target[1].numpy() == 1.5
 
 
-def test_a_variable_without_its_source_is_refused():
+def test_a_variable_without_its_source_is_rejected():
     with pytest.raises(ValueError):
         target_networks.soft_update([tf.Variable(1.0)], [], 0.5)

@@ -130,7 +130,7 @@ def test_the_same_seed_draws_the_same_rows():
     assert (once.numpy() != other.numpy()).any()
 
 
-def test_rows_in_the_wrong_ring_are_refused():
+def test_rows_in_the_wrong_ring_are_rejected():
     ring = replay()
     with pytest.raises(tf.errors.InvalidArgumentError, match="go to add_synthetic"):
         ring.add(numbered([1], synthetic=True))
@@ -139,7 +139,7 @@ def test_rows_in_the_wrong_ring_are_refused():
     assert (ring.size, ring.synthetic_size) == (0, 0)
 
 
-def test_more_rows_than_it_holds_are_refused():
+def test_more_rows_than_it_holds_are_rejected():
     ring = replay()
     with pytest.raises(tf.errors.InvalidArgumentError, match="more rows at once"):
         ring.add(numbered(range(5)))

@@ -36,7 +36,7 @@ def test_the_document_has_the_promised_shape(tmp_path):
     assert document["out"] == str(tmp_path)
 
 
-def test_a_document_that_is_not_whole_is_refused_and_the_old_one_stays(tmp_path):
+def test_a_document_that_is_not_whole_is_rejected_and_the_old_one_stays(tmp_path):
     path = tmp_path / "results.json"
     results.write(path, _policies("random"))
     before = path.read_text()

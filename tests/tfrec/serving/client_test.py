@@ -17,7 +17,7 @@ RANKERS = {
 
 @pytest.fixture(scope="module", params=list(RANKERS))
 def served(request, tmp_path_factory):
-    """A version, a server over it, and a client at each door."""
+    """A version, a server over it, and a client at each endpoint."""
     path = export.export(RANKERS[request.param], tmp_path_factory.mktemp("export"))
     config = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
     contract = client.Contract.read(path / "manifest.json")
@@ -28,8 +28,8 @@ def served(request, tmp_path_factory):
             "rest": f"http://127.0.0.1:{running.rest_port}",
         }
         clients = {
-            door: client.connect(address, contract, "r", seconds=60.0)
-            for door, address in addresses.items()
+            endpoint: client.connect(address, contract, "r", seconds=60.0)
+            for endpoint, address in addresses.items()
         }
         yield request.param, path, clients, addresses
         for asks in clients.values():
@@ -48,17 +48,17 @@ def test_python_saved_model_grpc_and_rest_agree_on_the_golden_requests(served):
     for batch in (asked, golden.weighted(ranker, asked)):
         agent = golden.reference(ranker, batch)
         answers = {"process": model.rank(batch)}
-        for door, asks in clients.items():
-            answers[door] = [
+        for endpoint, asks in clients.items():
+            answers[endpoint] = [
                 (list(ranking.items), ranking.scores, ranking.measurements)
                 for ranking in asks.rank_batch(batch)
             ]
             alone = asks.rank(batch[0])
-            assert list(alone.items) == answers[door][0][0]
-        for door, found in answers.items():
+            assert list(alone.items) == answers[endpoint][0][0]
+        for endpoint, found in answers.items():
             for row, (items, scores, measurements) in enumerate(found):
                 valid = agent["valid"][row]
-                assert items == agent["item"][row][valid].tolist(), door
+                assert items == agent["item"][row][valid].tolist(), endpoint
                 np.testing.assert_allclose(scores, agent["score"][row][valid], atol=1e-5)
                 np.testing.assert_allclose(
                     measurements, agent["measurements"][row][valid], rtol=1e-5
@@ -97,17 +97,17 @@ def test_the_version_that_answered_is_known_over_grpc(served):
                 assert asks.rank(requests.Request(goal=CLICKS, k=1)).items
         for named in ({"version": 2}, {"label": "canary"}, {"model": "x"}):
             with client.connect(address, contract, **{"model": "r", **named}) as asks:
-                with pytest.raises(client.RequestError) as refused:
+                with pytest.raises(client.RequestError) as rejected:
                     asks.rank(requests.Request(goal=CLICKS), seconds=60.0)
-                assert refused.value.code == grpc.StatusCode.NOT_FOUND
+                assert rejected.value.code == grpc.StatusCode.NOT_FOUND
 
 
-def test_refusals_have_one_code_and_message_at_both_doors(served):
+def test_rejections_have_one_code_and_message_at_both_endpoints(served):
     found = []
     for asks in served[2].values():
-        with pytest.raises(client.RequestError, match="unknown goal_name") as refused:
+        with pytest.raises(client.RequestError, match="unknown goal_name") as rejected:
             asks.rank(requests.Request(goal_name="profit"))
-        found.append((refused.value.code, str(refused.value)))
+        found.append((rejected.value.code, str(rejected.value)))
         with pytest.raises(client.RequestError, match="RESOURCE_EXHAUSTED: k: 5000"):
             asks.rank(requests.Request(goal=CLICKS, k=5000))
     assert found[0] == found[1] and found[0][0] == grpc.StatusCode.INVALID_ARGUMENT
@@ -118,9 +118,9 @@ def test_a_server_that_is_not_there(served, monkeypatch):
     contract = served[2]["grpc"].contract
     for address in ("grpc://127.0.0.1:1", "http://127.0.0.1:1"):
         with client.connect(address, contract, "r") as asks:
-            with pytest.raises(client.RequestError) as refused:
+            with pytest.raises(client.RequestError) as rejected:
                 asks.rank(requests.Request(goal=CLICKS), seconds=20.0)
-        assert refused.value.code == grpc.StatusCode.UNAVAILABLE
+        assert rejected.value.code == grpc.StatusCode.UNAVAILABLE
 
 
 class Flaky:

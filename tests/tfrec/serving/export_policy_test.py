@@ -1,4 +1,4 @@
-"""Policies as SavedModels: what is asked and answered, and which ones are refused."""
+"""Policies as SavedModels: what is asked and answered, and which ones are rejected."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_candidates_come_in_the_order_of_their_inner_products(policy):
         ([[1, 2, 3]], [[[3e38, 0]]], "candidates are too large"),
     ],
 )
-def test_bad_requests_are_refused_with_a_message(policy, observation, candidates, message):
+def test_bad_requests_are_rejected_with_a_message(policy, observation, candidates, message):
     with pytest.raises(errors.UserError, match=message):
         if candidates is None:
             policy.act(observation)
@@ -158,7 +158,7 @@ def test_a_saved_policy_is_exported_with_all_that_it_observes(tmp_path):
         policy_lib.SavedPolicy(tmp_path / "nothing")
 
 
-def test_a_policy_of_weights_that_are_not_finite_is_refused(tmp_path):
+def test_a_policy_of_weights_that_are_not_finite_is_rejected(tmp_path):
     class Scaled(tf.Module):
         def __init__(self):
             super().__init__()
@@ -198,7 +198,7 @@ def test_policies_that_cannot_be_exported(policy, message, tmp_path):
     assert not (tmp_path / "export").exists()
 
 
-def test_a_model_that_is_not_the_policy_is_refused(tmp_path, monkeypatch):
+def test_a_model_that_is_not_the_policy_is_rejected(tmp_path, monkeypatch):
     ask = export_policy.policy_lib.PolicyModel.act
     monkeypatch.setattr(
         export_policy.policy_lib.PolicyModel,

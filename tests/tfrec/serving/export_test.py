@@ -1,4 +1,4 @@
-"""Versions on disk: numbering, what lies in them, and what is refused."""
+"""Versions on disk: numbering, what lies in them, and what is rejected."""
 
 import json
 import pathlib
@@ -90,7 +90,7 @@ class Disagreeing(fake_ranker.LinearWorldModel):
         return super().query(code, goal)[:, ::-1]
 
 
-def test_a_model_that_is_not_the_agent_is_refused(tmp_path):
+def test_a_model_that_is_not_the_agent_is_rejected(tmp_path):
     ranker = fake_ranker.FakeRanker()
     ranker.world_model = Disagreeing(bilinear=True)
     with pytest.raises(
@@ -100,7 +100,7 @@ def test_a_model_that_is_not_the_agent_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_broken_agent_is_refused(tmp_path):
+def test_a_broken_agent_is_rejected(tmp_path):
     ranker = fake_ranker.FakeRanker()
     ranker.world_model.table[2, 1].assign(np.nan)
     with pytest.raises(errors.UserError, match=r"not exported: 1 of .* are NaN or infinite"):
@@ -134,7 +134,7 @@ def test_goals_that_cannot_be_served():
             export.check(ranker)
 
 
-def test_a_goal_that_weighs_what_ranks_nothing_is_refused():
+def test_a_goal_that_weighs_what_ranks_nothing_is_rejected():
     ranker = fake_ranker.FakeRanker()
     ranker.discarded = {"watch@1..": "far_windows=exit"}
     with pytest.raises(errors.UserError, match=r"goal 'watch' weighs watch@1\.\.: far_windows"):

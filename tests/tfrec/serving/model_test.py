@@ -106,7 +106,7 @@ def without_watch(tmp_path_factory):
     ("signature", "asked"),
     [("rank", {"goal": (1.0, 0.1)}), ("rank_weights", {"weights": (0.0, -2.0)})],
 )
-def test_weights_of_a_measurement_that_ranks_nothing_are_refused(
+def test_weights_of_a_measurement_that_ranks_nothing_are_rejected(
     without_watch, signature, asked
 ):
     name = next(iter(asked))
@@ -297,13 +297,13 @@ BAD = [
 
 
 @pytest.mark.parametrize("replaced, message", BAD, ids=[message for _, message in BAD])
-def test_bad_requests_are_refused_with_a_message(model, replaced, message):
+def test_bad_requests_are_rejected_with_a_message(model, replaced, message):
     good = requests.Request(("i1", "i2"), ((1, 1.0), (1, 1.0)), goal=CLICKS)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         model.ask(good, **replaced)
 
 
-def test_bad_weights_are_refused(model):
+def test_bad_weights_are_rejected(model):
     for weights, message in (((0.0, 0.0), "other than 0"), ((np.nan, 1.0), "finite")):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             model.ask(requests.Request(weights=weights), signature="rank_weights")

@@ -313,7 +313,7 @@ def test_wrong_input_is_told_in_words_and_mended(look):
         expect(problem).to_contain_text("watch of event 2, i1, in seconds: it must be a")
         watched.fill("1")
         expect(problem).to_be_hidden()
-    # What the server refuses is told in its words.
+    # What the server rejects is told in its words.
     add(opened, ",".join(["i1"] * 20))
     expect(problem).to_have_text(
         "No new list: history_feedback: 44 values; this server takes at most 40"
@@ -405,12 +405,12 @@ def test_a_new_version_takes_over_and_a_server_that_ends_is_told(
     expect(opened.get_by_role("alert")).to_have_text(
         "No new list: the server does not answer; is it still running?"
     )
-    # The browser itself reports the one refused version and the lost server, nothing else.
+    # The browser itself reports the one rejected version and the lost server, nothing else.
     assert all("Failed to load resource" in problem for problem in opened.problems)
     opened.problems.clear()
 
 
-def test_json_that_javascript_would_round_or_refuse(look):
+def test_json_that_javascript_would_round_or_reject(look):
     opened = look()
     text = '[9223372036854775807, -1.2345678901234567e-3, Infinity, "NaN 9223372036854775807"]'
     assert opened.evaluate("t => import('/api.js').then((api) => api.parse(t))", text) == [
@@ -517,7 +517,7 @@ def test_paths_of_the_page(url, exported):
         assert get(f"http://127.0.0.1:{plain.rest_port}/", "")[0] == 404
 
 
-def test_a_model_without_goals_is_refused(exported, tmp_path):
+def test_a_model_without_goals_is_rejected(exported, tmp_path):
     folder = tmp_path / "policy"  # e.g. a TF-Agents policy
     shutil.copytree(exported / "1", folder / "1")
     path = folder / "1" / "manifest.json"

@@ -67,7 +67,7 @@ def test_recall_counts_what_is_lost():
     assert found == {"k": 10, "queries": 6, "recall": 0.5}
 
 
-def test_a_shortlist_that_misses_is_refused(tmp_path, monkeypatch):
+def test_a_shortlist_that_misses_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "shortlist", lambda k, count: k)  # nothing to choose from
     with pytest.raises(errors.UserError, match="not the agent: rank"):
         export.export(catalogue(), tmp_path, table="int8")

@@ -1,4 +1,4 @@
-"""The development server inside this process: both doors, hostile requests, versions."""
+"""The development server inside this process: both endpoints, hostile requests, versions."""
 
 import concurrent.futures
 import gc
@@ -28,7 +28,7 @@ from tfrec import errors
 from tfrec.serving import (
     export,
     golden,
-    refusal,
+    rejection,
     requests,
     rest,
     rpc,
@@ -69,7 +69,7 @@ class Doors:
         self.status = model_service_pb2_grpc.ModelServiceStub(self.channel)
 
     def grpc(self, inputs, signature="rank", **spec):
-        """Outputs of Predict and the version; a status code if it is refused."""
+        """Outputs of Predict and the version; a status code if it is rejected."""
         request = predict_pb2.PredictRequest()
         request.model_spec.name = spec.pop("name", "ranker")
         request.model_spec.signature_name = signature
@@ -83,10 +83,10 @@ class Doors:
         outputs = {name: tf.make_ndarray(x) for name, x in response.outputs.items()}
         return outputs, response.model_spec.version.value
 
-    def refused(self, *arguments, **named):
-        with pytest.raises(grpc.RpcError) as refused:
+    def rejected(self, *arguments, **named):
+        with pytest.raises(grpc.RpcError) as rejected:
             self.grpc(*arguments, **named)
-        return refused.value.code(), refused.value.details()
+        return rejected.value.code(), rejected.value.details()
 
     def post(self, body, path="/v1/models/ranker:predict", **headers):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -109,7 +109,7 @@ def start(folder, limits=LIMITS, **named):
 
 
 @pytest.fixture(scope="module")
-def doors(exported):
+def endpoints(exported):
     found = start(exported)
     yield found
     found.close()
@@ -131,13 +131,13 @@ ASKED = requests.Request(("i1", "i2"), ((1, 3.0), (0, 8.0)), step=1, goal=WATCH,
 
 
 @pytest.mark.parametrize("signature", ["rank", "rank_weights"])
-def test_both_doors_answer_the_golden_requests_as_the_agent(doors, exported, signature):
+def test_both_endpoints_answer_the_golden_requests_as_the_agent(endpoints, exported, signature):
     with np.load(exported / "2" / golden.GOLDEN / f"{signature}.npz") as stored:
         frozen = dict(stored)
     inputs = {name: frozen[name] for name in requests.SIGNATURES[signature]}
-    by_grpc, version = doors.grpc(inputs, signature)
+    by_grpc, version = endpoints.grpc(inputs, signature)
     assert version == 2
-    status, answer = doors.post({"signature_name": signature, "inputs": listed(inputs)})
+    status, answer = endpoints.post({"signature_name": signature, "inputs": listed(inputs)})
     assert status == 200
     by_rest = {name: np.array(value) for name, value in answer["outputs"].items()}
     by_rest["item"] = np.char.encode(by_rest["item"])
@@ -148,11 +148,11 @@ def test_both_doors_answer_the_golden_requests_as_the_agent(doors, exported, sig
             np.testing.assert_allclose(found[name], frozen[f"expected_{name}"], atol=1e-4)
 
 
-def test_rows_and_columns_and_another_goal(doors):
+def test_rows_and_columns_and_another_goal(endpoints):
     inputs = listed(arrays(ASKED, requests.Request(("i2",), ((1, 1),), goal=CLICKS, k=3)))
-    _, columns = doors.post({"signature_name": "rank", "inputs": inputs})
+    _, columns = endpoints.post({"signature_name": "rank", "inputs": inputs})
     rows = [dict(zip(inputs, row, strict=True)) for row in zip(*inputs.values(), strict=True)]
-    _, by_row = doors.post({"instances": rows})
+    _, by_row = endpoints.post({"instances": rows})
     for row, prediction in enumerate(by_row["predictions"]):
         assert prediction == {name: value[row] for name, value in columns["outputs"].items()}
     # The state of the first is i1's click alone, halved: s = (.35, 0); watch ranks by e_1.
@@ -160,42 +160,42 @@ def test_rows_and_columns_and_another_goal(doors):
     assert columns["outputs"]["item"][1] == ["i1", "i2", "i3"]
 
 
-def test_an_output_can_be_chosen(doors):
-    outputs, _ = doors.grpc(arrays(ASKED), output_filter=["item"])
+def test_an_output_can_be_chosen(endpoints):
+    outputs, _ = endpoints.grpc(arrays(ASKED), output_filter=["item"])
     assert list(outputs) == ["item"]
-    assert doors.refused(arrays(ASKED), output_filter=["x"])[0] == Code.INVALID_ARGUMENT
+    assert endpoints.rejected(arrays(ASKED), output_filter=["x"])[0] == Code.INVALID_ARGUMENT
 
 
-def test_metadata_and_status_over_both_doors(doors):
+def test_metadata_and_status_over_both_endpoints(endpoints):
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "ranker"
     signatures = get_model_metadata_pb2.SignatureDefMap()
-    doors.prediction.GetModelMetadata(request).metadata["signature_def"].Unpack(signatures)
+    endpoints.prediction.GetModelMetadata(request).metadata["signature_def"].Unpack(signatures)
     assert set(signatures.signature_def) == {"serving_default", *requests.SIGNATURES}
-    code, text = doors.get("/v1/models/ranker/metadata")
+    code, text = endpoints.get("/v1/models/ranker/metadata")
     found = json.loads(text)["metadata"]["signature_def"]["signature_def"]
     assert code == 200 and set(found["rank"]["inputs"]) == set(requests.SIGNATURES["rank"])
 
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "ranker"
-    (row,) = doors.status.GetModelStatus(request).model_version_status
+    (row,) = endpoints.status.GetModelStatus(request).model_version_status
     assert (row.version, row.state) == (2, row.AVAILABLE)
-    code, text = doors.get("/v1/models/ranker/versions/2")
+    code, text = endpoints.get("/v1/models/ranker/versions/2")
     (row,) = json.loads(text)["model_version_status"]
     assert (row["version"], row["state"]) == ("2", "AVAILABLE")
-    assert doors.get("/v1/models/ranker/versions/9")[0] == 404
-    assert doors.get("/v1/models/other")[0] == 404
+    assert endpoints.get("/v1/models/ranker/versions/9")[0] == 404
+    assert endpoints.get("/v1/models/other")[0] == 404
 
 
-def test_health_and_metrics(doors):
-    doors.post({"inputs": listed(arrays(ASKED))})
-    doors.refused(arrays(ASKED), "nothing")
-    assert doors.get("/healthz") == (200, "ok\n")
-    assert doors.get("/readyz") == (200, "ready\n")
-    code, text = doors.get("/metrics")
+def test_health_and_metrics(endpoints):
+    endpoints.post({"inputs": listed(arrays(ASKED))})
+    endpoints.rejected(arrays(ASKED), "nothing")
+    assert endpoints.get("/healthz") == (200, "ok\n")
+    assert endpoints.get("/readyz") == (200, "ready\n")
+    code, text = endpoints.get("/metrics")
     assert code == 200
-    assert 'tfrec_requests_total{code="OK",door="rest",method="Predict"}' in text
-    assert 'code="INVALID_ARGUMENT",door="grpc",method="Predict"' in text
+    assert 'tfrec_requests_total{code="OK",endpoint="rest",method="Predict"}' in text
+    assert 'code="INVALID_ARGUMENT",endpoint="grpc",method="Predict"' in text
     assert "tfrec_newest_version 2.0" in text
     assert "tfrec_request_seconds_bucket" in text
 
@@ -228,19 +228,19 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("wrong, code, message", HOSTILE)
-def test_hostile_inputs_over_grpc(doors, wrong, code, message):
-    found, details = doors.refused(arrays(ASKED) | wrong)
+def test_hostile_inputs_over_grpc(endpoints, wrong, code, message):
+    found, details = endpoints.rejected(arrays(ASKED) | wrong)
     assert found == code
     assert len(re.findall(message, details)) == 1, details
 
 
-def test_too_many_rows_are_refused_at_both_doors(doors):
+def test_too_many_rows_are_rejected_at_both_endpoints(endpoints):
     many = arrays(*[ASKED] * 17)
-    code, details = doors.refused(many)
+    code, details = endpoints.rejected(many)
     assert (
         code == Code.RESOURCE_EXHAUSTED and "17 rows; this server takes at most 16" in details
     )
-    status, answer = doors.post({"inputs": listed(many)})
+    status, answer = endpoints.post({"inputs": listed(many)})
     assert status == 413 and "17 rows" in answer["error"]
 
 
@@ -265,14 +265,14 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("asked, items", UNUSUAL.values(), ids=UNUSUAL)
-def test_unusual_requests_are_answered_alike_at_both_doors(doors, asked, items):
-    by_grpc, _ = doors.grpc(arrays(asked))
+def test_unusual_requests_are_answered_alike_at_both_endpoints(endpoints, asked, items):
+    by_grpc, _ = endpoints.grpc(arrays(asked))
     assert [item.decode() for item in by_grpc["item"][0]] == items
     assert by_grpc["valid"][0].tolist() == [item != "" for item in items]
     inputs = listed(arrays(asked))
     if not asked.history:  # JSON cannot show the width of nothing: one event of padding
         inputs |= {"history_item": [[""]], "history_feedback": [[[0, 0]]]}
-    status, answer = doors.post({"inputs": inputs})
+    status, answer = endpoints.post({"inputs": inputs})
     assert status == 200 and answer["outputs"]["item"][0] == items
 
 
@@ -288,20 +288,20 @@ def test_unusual_requests_are_answered_alike_at_both_doors(doors, asked, items):
         ({"goal": claims(*[1] * 9, of=tf.float32)}, Code.INVALID_ARGUMENT),
     ],
 )  # fmt: skip
-def test_tensors_that_lie_get_no_memory(doors, wrong, code):
-    assert doors.refused(arrays(ASKED) | wrong)[0] == code
-    doors.grpc(arrays(ASKED))  # and the server goes on
+def test_tensors_that_lie_get_no_memory(endpoints, wrong, code):
+    assert endpoints.rejected(arrays(ASKED) | wrong)[0] == code
+    endpoints.grpc(arrays(ASKED))  # and the server goes on
 
 
-def test_unknown_names_over_grpc(doors):
+def test_unknown_names_over_grpc(endpoints):
     inputs = arrays(ASKED)
-    assert doors.refused(inputs, "nothing")[0] == Code.INVALID_ARGUMENT
-    assert doors.refused(inputs, name="other")[0] == Code.NOT_FOUND
-    assert doors.refused(inputs, version=9) == (
+    assert endpoints.rejected(inputs, "nothing")[0] == Code.INVALID_ARGUMENT
+    assert endpoints.rejected(inputs, name="other")[0] == Code.NOT_FOUND
+    assert endpoints.rejected(inputs, version=9) == (
         Code.NOT_FOUND, "ranker: no version 9; there are 2",
     )  # fmt: skip
-    assert doors.refused({})[0] == Code.INVALID_ARGUMENT
-    assert doors.refused({"candidates": np.full((1, 60_000), b"i1")})[0] == (
+    assert endpoints.rejected({})[0] == Code.INVALID_ARGUMENT
+    assert endpoints.rejected({"candidates": np.full((1, 60_000), b"i1")})[0] == (
         Code.RESOURCE_EXHAUSTED
     )  # above the limit of a message
 
@@ -341,13 +341,13 @@ def test_unknown_names_over_grpc(doors):
         (b" " * 60_000, 413, "a body of 60000 bytes"),
     ],
 )
-def test_hostile_bodies_over_rest(doors, body, status, message):
+def test_hostile_bodies_over_rest(endpoints, body, status, message):
     if isinstance(body, dict) and not {"inputs", "instances"} & set(body):
         body = {"signature_name": "rank", "inputs": listed(arrays(ASKED)) | body}
-    found, answer = doors.post(body)
+    found, answer = endpoints.post(body)
     assert found == status, answer
     assert re.search(message, answer["error"]), answer
-    assert doors.post({"inputs": listed(arrays(ASKED))})[0] == 200  # and the server goes on
+    assert endpoints.post({"inputs": listed(arrays(ASKED))})[0] == 200  # and the server goes on
 
 
 @pytest.mark.parametrize(
@@ -362,28 +362,28 @@ def test_hostile_bodies_over_rest(doors, body, status, message):
         ("/v1/models/ranker/versions/2:predict", 200),
     ],
 )
-def test_paths(doors, path, status):
-    assert doors.post({"inputs": listed(arrays(ASKED))}, path)[0] == status
+def test_paths(endpoints, path, status):
+    assert endpoints.post({"inputs": listed(arrays(ASKED))}, path)[0] == status
 
 
-def test_bytes_that_are_no_text_travel_as_base64(doors):
+def test_bytes_that_are_no_text_travel_as_base64(endpoints):
     body = listed(arrays(ASKED)) | {"goal_name": [{"b64": "d2F0Y2g="}]}  # watch
-    assert doors.post({"inputs": body})[1]["outputs"]["item"][0] == BY_WATCH[:3]
+    assert endpoints.post({"inputs": body})[1]["outputs"]["item"][0] == BY_WATCH[:3]
 
 
-def test_a_body_in_chunks(doors):
+def test_a_body_in_chunks(endpoints):
     body = json.dumps({"inputs": listed(arrays(ASKED))}).encode()
     parts = (body[:10], body[10:])
-    found = doors.http.request(
-        "POST", f"{doors.url}/v1/models/ranker:predict", body=iter(parts), chunked=True
+    found = endpoints.http.request(
+        "POST", f"{endpoints.url}/v1/models/ranker:predict", body=iter(parts), chunked=True
     )
     assert found.status == 200
     assert json.loads(found.data)["outputs"]["item"][0] == BY_WATCH[:3]
 
 
-def test_wrong_method_is_refused(doors):
-    assert doors.get("/v1/models/ranker:predict")[0] == 405
-    found = doors.http.request("BREW", f"{doors.url}/healthz")
+def test_wrong_method_is_rejected(endpoints):
+    assert endpoints.get("/v1/models/ranker:predict")[0] == 405
+    found = endpoints.http.request("BREW", f"{endpoints.url}/healthz")
     assert found.status == 501 and "error" in json.loads(found.data)
 
 
@@ -427,9 +427,9 @@ def test_versions_come_and_go(folder, exported, caplog):
     served.poll()
     assert served.available() == [1], "the last one stays"
     served.close()
-    with pytest.raises(refusal.Refused) as refused, served.lease("ranker"):
+    with pytest.raises(rejection.Rejected) as rejected, served.lease("ranker"):
         pass
-    assert refused.value.code == Code.UNAVAILABLE
+    assert rejected.value.code == Code.UNAVAILABLE
 
 
 def test_an_unloaded_version_leaves_nothing_behind(folder, exported):
@@ -449,19 +449,19 @@ def test_an_unloaded_version_leaves_nothing_behind(folder, exported):
         served.close()
 
 
-def test_a_corrupt_version_is_refused_until_it_changes(folder, exported, caplog):
+def test_a_corrupt_version_is_rejected_until_it_changes(folder, exported, caplog):
     served = versions.Versions(folder)
     shutil.copytree(exported / "2", folder / "2")
     damage(folder / "2")
     with caplog.at_level(logging.ERROR, "absl"):
         served.poll()
     assert served.available() == [1]
-    assert "version 2 refused" in caplog.text and "changed" in caplog.text
+    assert "version 2 rejected" in caplog.text and "changed" in caplog.text
     caplog.clear()
     served.poll()
-    assert served.refusals == 1 and not caplog.text  # not tried at every look
-    (refused, _) = served.status("ranker")
-    assert refused[:2] == (2, "END") and "changed" in refused[2]
+    assert served.rejections == 1 and not caplog.text  # not tried at every look
+    (rejected, _) = served.status("ranker")
+    assert rejected[:2] == (2, "END") and "changed" in rejected[2]
     shutil.rmtree(folder / "2")
     shutil.copytree(exported / "2", folder / "2")
     served.poll()
@@ -469,7 +469,7 @@ def test_a_corrupt_version_is_refused_until_it_changes(folder, exported, caplog)
     served.close()
 
 
-def test_a_version_whose_warm_up_fails_is_refused(folder, exported, monkeypatch):
+def test_a_version_whose_warm_up_fails_is_rejected(folder, exported, monkeypatch):
     served = versions.Versions(folder)
     served.poll()
     shutil.copytree(exported / "2", folder / "2")
@@ -556,8 +556,8 @@ def test_nothing_to_serve_is_an_error_that_says_why(folder, tmp_path):
         start(folder)
 
 
-def test_a_taken_port_is_an_error(doors, folder):
-    for taken in ({"port": doors.server.port}, {"rest_port": doors.server.rest_port}):
+def test_a_taken_port_is_an_error(endpoints, folder):
+    for taken in ({"port": endpoints.server.port}, {"rest_port": endpoints.server.rest_port}):
         config = server.ServerConfig(**({"port": 0, "rest_port": 0} | taken))
         with pytest.raises(errors.UserError, match="cannot listen on"):
             server.Server(folder, config, LIMITS)
@@ -567,7 +567,7 @@ class Slow:
     """Stands in for the versions: a run lasts until it is let go."""
 
     def __init__(self):
-        self.plan, self.loads, self.refusals = versions.Plan(), 0, 0
+        self.plan, self.loads, self.rejections = versions.Plan(), 0, 0
         self.entered, self.go = threading.Semaphore(0), threading.Event()
 
     def available(self):
@@ -598,16 +598,16 @@ def test_the_queue_is_bounded_and_waiting_counts():
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(ask)
         assert slow.entered.acquire(timeout=20)
-        with pytest.raises(refusal.Refused) as late:
+        with pytest.raises(rejection.Rejected) as late:
             ask(0.01)  # waits in the queue, in vain
         assert late.value.code == Code.DEADLINE_EXCEEDED and late.value.http == 504
         second = pool.submit(ask)
         # The second takes the one place in the queue; then there is none.
         codes = set()
         while Code.RESOURCE_EXHAUSTED not in codes:
-            with pytest.raises(refusal.Refused) as refused:
+            with pytest.raises(rejection.Rejected) as rejected:
                 ask(0.01)
-            codes.add(refused.value.code)
+            codes.add(rejected.value.code)
         slow.go.set()
         assert first.result(20) == second.result(20) == (1, {"y": 3})
 
@@ -619,7 +619,7 @@ def test_the_queue_is_bounded_and_waiting_counts():
         (0, Code.RESOURCE_EXHAUSTED, 429, "too many requests at once"),
     ],
 )
-def test_a_busy_server_says_so_at_both_doors(queue, code, status, message):
+def test_a_busy_server_says_so_at_both_endpoints(queue, code, status, message):
     slow = Slow()
     limits = service.LimitsConfig(concurrency=1, queue=queue, time_limit=0.05)
     answers = service.Service(limits, slow)
@@ -632,9 +632,9 @@ def test_a_busy_server_says_so_at_both_doors(queue, code, status, message):
         assert slow.entered.acquire(timeout=20)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            with pytest.raises(grpc.RpcError) as refused:
+            with pytest.raises(grpc.RpcError) as rejected:
                 stub.Predict(request, timeout=20)
-        assert refused.value.code() == code and message in refused.value.details()
+        assert rejected.value.code() == code and message in rejected.value.details()
         url = f"http://127.0.0.1:{by_rest.port}/v1/models/ranker:predict"
         found = urllib3.request("POST", url, json={"inputs": {}}, retries=False, timeout=20)
         assert found.status == status and message in found.json()["error"]
@@ -644,11 +644,11 @@ def test_a_busy_server_says_so_at_both_doors(queue, code, status, message):
     assert by_rest.stop(20)
 
 
-@pytest.mark.parametrize("door", ["grpc", "rest"])
-def test_a_door_that_closes_answers_what_is_under_way(door):
+@pytest.mark.parametrize("endpoint", ["grpc", "rest"])
+def test_a_door_that_closes_answers_what_is_under_way(endpoint):
     slow = Slow()
     answers = service.Service(service.LimitsConfig(), slow)
-    if door == "grpc":
+    if endpoint == "grpc":
         opened, port = rpc.start(answers, "127.0.0.1", 0)
         channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -672,7 +672,7 @@ def test_a_door_that_closes_answers_what_is_under_way(door):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         under_way = pool.submit(ask)
         assert slow.entered.acquire(timeout=20)
-        if door == "grpc":
+        if endpoint == "grpc":
             closed = opened.stop(20)
             assert not closed.is_set()
         else:
@@ -686,8 +686,8 @@ def test_a_door_that_closes_answers_what_is_under_way(door):
         with pytest.raises((grpc.RpcError, urllib3.exceptions.HTTPError)):
             ask()
         slow.go.set()
-        assert under_way.result(20) == (1 if door == "grpc" else 200)
-        assert closed.wait(20) if door == "grpc" else closed.result(20)
+        assert under_way.result(20) == (1 if endpoint == "grpc" else 200)
+        assert closed.wait(20) if endpoint == "grpc" else closed.result(20)
 
 
 def test_a_run_that_takes_too_long_is_stopped_in_the_graph(tmp_path):
@@ -703,7 +703,7 @@ def test_a_run_that_takes_too_long_is_stopped_in_the_graph(tmp_path):
         patch.setattr(versions.saved.files, "open_manifest", lambda path: {})
         patch.setattr(versions.saved.warmup, "read", lambda path: [])
         version = versions.saved.SavedVersion(path)
-    with pytest.raises(refusal.Refused) as late:
+    with pytest.raises(rejection.Rejected) as late:
         version.run("spin", {"x": np.int32(1)}, (), 0.2)
     assert late.value.code == Code.DEADLINE_EXCEEDED
     version.close()

@@ -92,7 +92,7 @@ def test_more_than_the_shortlist_may_be_asked_for_and_excluded(tmp_path):
     assert answer["item"].numpy().astype(str).tolist() == expected["item"].tolist()
 
 
-def test_a_shortlist_that_misses_is_refused(tmp_path, monkeypatch):
+def test_a_shortlist_that_misses_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "shortlist", lambda k, count: k)  # nothing to choose from
     with pytest.raises(errors.UserError, match="not the agent: rank.*a larger shortlist"):
         export.export(curved(), tmp_path, shortlist=1)

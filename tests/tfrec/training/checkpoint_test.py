@@ -131,7 +131,7 @@ def test_the_last_few_checkpoints_stay(tmp_path):
     assert manager.restore_latest() == 100 and module.x.numpy() == 100
 
 
-def test_state_that_is_no_variable_is_refused(tmp_path):
+def test_state_that_is_no_variable_is_rejected(tmp_path):
     module = tf.Module()
     module.data = iter(tf.data.Dataset.range(3))
     with pytest.raises(TypeError, match="data: a OwnedIterator cannot be saved exactly"):

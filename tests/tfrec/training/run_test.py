@@ -35,7 +35,7 @@ def test_the_same_configuration_goes_on(tmp_path):
     assert (tmp_path / "config.json").read_bytes() == before
 
 
-def test_another_configuration_is_refused_by_field(tmp_path):
+def test_another_configuration_is_rejected_by_field(tmp_path):
     runs.Run.open(tmp_path, Config(), 7, {"data": "f00d"})
     before = (tmp_path / "config.json").read_bytes()
     with pytest.raises(errors.UserError) as error:
@@ -68,7 +68,7 @@ def test_inputs_are_compared_by_content_and_not_by_path(tmp_path):
         runs.Run.open(tmp_path, Config(), 7)
 
 
-def test_a_run_that_did_not_record_its_inputs_is_refused(tmp_path):
+def test_a_run_that_did_not_record_its_inputs_is_rejected(tmp_path):
     runs.Run.open(tmp_path, Config(), 7)
     path = tmp_path / "config.json"
     saved = json.loads(path.read_text())
@@ -94,7 +94,7 @@ def test_other_versions_warn(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": '])
-def test_a_folder_that_is_no_run_is_refused(tmp_path, text):
+def test_a_folder_that_is_no_run_is_rejected(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(errors.UserError, match="config.json is not a run's configuration"):
         runs.Run.open(tmp_path, Config(), 7)

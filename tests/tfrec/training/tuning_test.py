@@ -157,7 +157,7 @@ def test_the_url_of_a_database_names_its_file(name, tmp_path, monkeypatch):
     assert [found.name for found in tmp_path.iterdir()] == ["study?"]
 
 
-def test_a_study_about_something_else_is_refused(storage):
+def test_a_study_about_something_else_is_rejected(storage):
     tune(trials=1, storage=storage, about={"data": "abc"})
     with pytest.raises(errors.UserError, match="about.data: was 'abc', is now 'xyz'"):
         tune(trials=2, storage=storage, about={"data": "xyz"})
@@ -291,7 +291,7 @@ def _opened(storage):
     )
 
 
-def test_a_study_of_other_inputs_is_refused(tmp_path):
+def test_a_study_of_other_inputs_is_rejected(tmp_path):
     def inputs(path, fingerprint):
         return {"world": identity.Source(path, fingerprint)}
 

@@ -102,7 +102,7 @@ class BatchedTFEnvironment(tf_environment.TFEnvironment):
         state = self._simulator.reset(tf.shape(where)[0], self._draw_seed())
 
         def write(variable: tf.Variable, value: tf.Tensor) -> None:
-            if variable.shape.num_elements():  # the update refuses a part of width 0
+            if variable.shape.num_elements():  # the update rejects a part of width 0
                 variable.scatter_nd_update(where, value)
 
         tf.nest.map_structure(write, self._state, state)

@@ -393,7 +393,7 @@ class UserModel(tf.Module):
 
         Args:
           directory: where; a model already there is replaced.
-          data: the prepared data that the model was fitted on. The launch scripts refuse a
+          data: the prepared data that the model was fitted on. The launch scripts reject a
             model without it, because they cannot check its dense ids.
 
         Raises:

@@ -1,7 +1,7 @@
 """Reads the weights in a file of `torch.save`, without torch and without running the file.
 
 Such a file is a row of pickles, and a pickle may call anything it names. Here it may name
-three things: the dictionary, the tensor and its float32 storage. All else is refused.
+three things: the dictionary, the tensor and its float32 storage. All else is rejected.
 """
 
 import collections

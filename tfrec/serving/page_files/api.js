@@ -11,7 +11,7 @@ export function parse(text) {
   }));
 }
 
-export class Refused extends Error {
+export class Rejected extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -25,10 +25,10 @@ async function reply(path, options) {
     text = await response.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "the server does not answer; is it still running?");
+    throw new Rejected(0, "the server does not answer; is it still running?");
   }
   const answer = parse(text);
-  if (!response.ok) throw new Refused(response.status, answer.error);
+  if (!response.ok) throw new Rejected(response.status, answer.error);
   return answer;
 }
 

@@ -44,7 +44,7 @@ const float32 = (x) => Number.isFinite(Math.fround(x));
 /**
  * The request that the form stands for.
  *
- * @throws Refused, with status 400, where something in it is wrong.
+ * @throws Rejected, with status 400, where something in it is wrong.
  */
 function request() {
   const { model, history, exclude, goal } = state;
@@ -61,7 +61,7 @@ function request() {
       `k must be a whole number from 1 to ${model.max_k}`, find("k")),
   ].filter(Boolean);
   fields.forEach((field) => field.setAttribute("aria-invalid", String(wrong.includes(field))));
-  if (problems.length) throw new api.Refused(400, problems.join("; "));
+  if (problems.length) throw new api.Rejected(400, problems.join("; "));
   const shown = find("leave-out").checked ? history : [];
   return {
     history: history.map((event) => event.item),

@@ -1,4 +1,4 @@
-"""Slates drawn from scores, SlateQ's decomposition, TPGR's paths; what is refused."""
+"""Slates drawn from scores, SlateQ's decomposition, TPGR's paths; what is rejected."""
 
 import itertools
 import math
@@ -134,7 +134,7 @@ def test_the_tree_is_cut_by_learned_vectors_where_there_are_some():
 @pytest.mark.parametrize(
     ("module", "name"), [(slateq, "Slateq"), (tpgr, "Tpgr"), (deers, "Deers")]
 )
-def test_continuous_actions_are_refused(module, name):
+def test_continuous_actions_are_rejected(module, name):
     with pytest.raises(ValueError, match=f"{name} recommends items; Toy asks for a continuous"):
         getattr(module, name)(module.CONFIG(), toy.Toy("continuous"), 0)
 

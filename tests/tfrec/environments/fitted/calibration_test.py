@@ -77,7 +77,7 @@ def test_calibration_hits_a_depth(model, log, target):
     assert other_draws.length.mean() == pytest.approx(target, rel=0.1)
 
 
-def test_a_depth_out_of_reach_is_refused(model, log):
+def test_a_depth_out_of_reach_is_rejected(model, log):
     with pytest.raises(errors.UserError, match=r"target depth is 99.* cut at 10"):
         calibration.calibrate(model, log, target_depth=99.0)
 

@@ -266,7 +266,7 @@ def test_the_ids_and_the_fingerprint_are_kept(model, tmp_path):
     assert user_model.load(tmp_path / "two").fingerprint != one.fingerprint
 
 
-def test_weights_of_another_model_are_refused(model, tmp_path):
+def test_weights_of_another_model_are_rejected(model, tmp_path):
     model.save(tmp_path / "one")
     user_model.UserModel(known_users.SPEC, SMALL, seed=8).save(tmp_path / "two")
     (tmp_path / "two" / "weights.npz").replace(tmp_path / "one" / "weights.npz")
@@ -274,7 +274,7 @@ def test_weights_of_another_model_are_refused(model, tmp_path):
         user_model.load(tmp_path / "one")
 
 
-def test_config_refuses_nonsense():
+def test_config_rejects_nonsense():
     with pytest.raises(ValueError, match="rank is 0"):
         user_model.UserModelConfig(rank=0)
     with pytest.raises(ValueError, match="dropout is 1.0"):

@@ -228,7 +228,7 @@ def test_a_learner_is_told_by_session_observed():
 
 
 @pytest.mark.parametrize("given", [{"mode": "loud"}, {"delay": -1}])
-def test_unknown_modes_and_delays_are_refused(given):
+def test_unknown_modes_and_delays_are_rejected(given):
     with pytest.raises(ValueError, match="expected"):
         variants.HighVariance(CoinWorld(), **given)
 
@@ -306,7 +306,7 @@ def test_a_noisy_world_keeps_its_noise():
 
 
 @pytest.mark.parametrize("count", [-1, 7])
-def test_more_candidates_than_items_are_refused(count):
+def test_more_candidates_than_items_are_rejected(count):
     with pytest.raises(errors.UserError, match=f"candidates is {count}; the log has 6 items"):
         variants.with_candidates(fitted(), count)
 

@@ -1,4 +1,4 @@
-"""Files of torch weights: what is read, and all else refused."""
+"""Files of torch weights: what is read, and all else rejected."""
 
 import collections
 

@@ -1,4 +1,4 @@
-"""Why is a request refused? One exception for both doors, with gRPC's codes and HTTP's."""
+"""Why is a request rejected? One exception for both endpoints, with gRPC's codes and HTTP's."""
 
 import grpc
 import tensorflow as tf
@@ -16,7 +16,7 @@ _HTTP = {
 TOO_LARGE = 413
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A request that is answered with an error.
 
     Attributes:
@@ -32,34 +32,34 @@ class Refused(Exception):
         self.http = http or _HTTP[code]
 
 
-def invalid(message: str) -> Refused:
+def invalid(message: str) -> Rejected:
     """A request that no server could answer."""
-    return Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return Rejected(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
-def too_large(message: str) -> Refused:
+def too_large(message: str) -> Rejected:
     """A request beyond this server's limits."""
-    return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, message, TOO_LARGE)
+    return Rejected(grpc.StatusCode.RESOURCE_EXHAUSTED, message, TOO_LARGE)
 
 
-def not_found(message: str) -> Refused:
+def not_found(message: str) -> Rejected:
     """A model, version, label or path that is not here."""
-    return Refused(grpc.StatusCode.NOT_FOUND, message)
+    return Rejected(grpc.StatusCode.NOT_FOUND, message)
 
 
-def late(seconds: float) -> Refused:
+def late(seconds: float) -> Rejected:
     """A request that took longer than it may."""
-    return Refused(
+    return Rejected(
         grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within the {seconds:.3g} s allowed"
     )
 
 
-def of_graph(error: tf.errors.OpError, seconds: float) -> Refused:
+def of_graph(error: tf.errors.OpError, seconds: float) -> Rejected:
     """What a graph's error means for a client: its own assertions are about the request."""
     if isinstance(error, tf.errors.DeadlineExceededError):
         return late(seconds)
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for the request")
+        return Rejected(grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for the request")
     if isinstance(error, tf.errors.InvalidArgumentError):
         return invalid(asserted.message(error) or error.message[:500])
-    return Refused(grpc.StatusCode.INTERNAL, "the model failed; the server's log says how")
+    return Rejected(grpc.StatusCode.INTERNAL, "the model failed; the server's log says how")
