@@ -8,7 +8,7 @@ import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from tfrec.environments import registry as environments
-from tfrec.methods import presets, registry
+from tfrec.methods import registry
 
 EnvironmentName = Literal["log", "recsim", "recogym", "virtualtb", "users"]
 HELP = (
@@ -35,8 +35,9 @@ def define_chosen(
     if place == registry.LOG:
         found += [registry.get(name).config] if name else []
     else:
+        from tfrec.methods import presets  # which imports TensorFlow
+
         found += [environments.get(place).config]
-        # These import TensorFlow.
         found += [presets.play_config_class(place)]
         found += [presets.config_class(name, place)] if name else []
     for config in found:

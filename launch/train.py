@@ -25,7 +25,7 @@ from typing import Any
 from launch import flags, methods
 from tfrec import outputs
 from tfrec.environments import registry as environments
-from tfrec.methods import presets, registry
+from tfrec.methods import registry
 from tfrec.options import MAX_SEED, Options, option, required
 
 
@@ -114,7 +114,7 @@ def _train_on_log(config: TrainConfig, log: LogConfig) -> None:
 
 
 def _train_online(config: TrainConfig, test: FinalTestConfig) -> None:
-    from tfrec.methods import online_run
+    from tfrec.methods import online_run, presets
 
     place = config.environment
     result = online_run.run(

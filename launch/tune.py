@@ -21,7 +21,7 @@ from launch import flags, methods
 from tfrec import outputs
 from tfrec.environments import registry as environments
 from tfrec.environments import worlds
-from tfrec.methods import presets, registry
+from tfrec.methods import registry
 from tfrec.options import MAX_SEED, Options, option, required
 
 
@@ -140,7 +140,7 @@ def _online(config: TuneConfig) -> tuple[Any, Callable]:
     """The study of a method that learns step by step, and what tunes it."""
     import functools
 
-    from tfrec.methods import online_run, studies, trials
+    from tfrec.methods import online_run, presets, studies, trials
 
     score, place = flags.read(OnlineScoreConfig), environments.get(config.environment)
     form = flags.read(place.config)

@@ -13,16 +13,21 @@ ones where both name a field:
 A field that the method's own name fixes (`registry.Online.changes`) comes before all of them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import pathlib
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfrec import options
 from tfrec.errors import UserError
-from tfrec.methods import online_learner, registry
+from tfrec.methods import registry
+
+if TYPE_CHECKING:
+    from tfrec.methods import online_learner
 
 
 @functools.cache
@@ -33,6 +38,8 @@ def _tables(environment: str) -> dict[str, Any]:
 
 def play_config_class(environment: str) -> type[online_learner.OnlineConfig]:
     """How much is played, with an environment's numbers as defaults."""
+    from tfrec.methods import online_learner  # which imports TensorFlow
+
     return options.with_defaults(
         online_learner.OnlineConfig, _tuples(_tables(environment)["play"])
     )
