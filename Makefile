@@ -1,5 +1,6 @@
 # make demo    from nothing to a trained, evaluated and exported recommender
-# make test    the whole test suite
+# make test    the test suite without its slow tests
+# make test-slow  the slow tests; continuous integration runs both
 # make lint    ruff and mypy
 # make build   BUILD files that match the sources
 # make docs    the documentation site, in docs/site
@@ -7,9 +8,9 @@
 # make clean   removes .venv, runs/demo and caches
 #
 # PYTHON=/path/to/python3.12 picks the interpreter that .venv is made of (3.11, 3.12 or 3.13;
-# by default the first of these that runs). WORKERS=4 sets the test processes. MARKS= runs the
-# exhaustive tests too: every method in every simulator, every script as a process, the demo at
-# a small size.
+# by default the first of these that runs). WORKERS=4 sets the test processes. MARKS= runs the slow
+# and the exhaustive tests too: every method in every simulator, every script as a process, the
+# demo at a small size.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,10 +20,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip --disable-pip-version-check install --no-deps
 WORKERS ?= 2
-MARKS ?= not exhaustive
+MARKS ?= not slow and not exhaustive
 PYTHON ?=
 
-.PHONY: help setup demo test lint build docs clean
+.PHONY: help setup demo test test-slow lint build docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -37,6 +38,9 @@ demo: $(VENV)/.setup
 test: $(VENV)/.setup-dev
 	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
 	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile -m "$(MARKS)" --durations=40 $(TESTS)
+
+test-slow:
+	@$(MAKE) --no-print-directory test MARKS="slow and not exhaustive"
 
 lint: $(VENV)/.setup-dev
 	$(RUN) -m ruff check .

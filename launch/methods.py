@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from absl import flags as absl_flags
+
 import tfgoalrec  # noqa: F401  registers GoalRec
 import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from tfrec.environments import registry as environments
 from tfrec.methods import registry
+
+absl_flags.disclaim_key_flags()  # a flag belongs to the script that calls `define_chosen`
 
 EnvironmentName = Literal["log", "recsim", "recogym", "virtualtb", "users"]
 HELP = (

@@ -144,7 +144,7 @@ def _online(config: TuneConfig) -> tuple[Any, Callable]:
 
     score, place = flags.read(OnlineScoreConfig), environments.get(config.environment)
     form = flags.read(place.config)
-    simulator = environments.make(place.name, form)
+    simulator = environments.simulator(place.name, form)
     base = flags.read(presets.config_class(config.method, place.name))
     task = online_run.Task(
         environment=place.name,

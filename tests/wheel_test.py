@@ -89,7 +89,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel):
 def test_the_installed_command_answers_in_an_empty_folder(command, tmp_path):
     run = command("--help")
     assert run.returncode == 0, run.stderr
-    assert "train-goalrec" in run.stdout
+    assert "train-sequential" in run.stdout
     assert command("--version").stdout == f"tfrec {tfrec.__version__}\n"
     assert not list(tmp_path.iterdir())
 

@@ -224,7 +224,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
     if cell.result(out).exists():
         check_done(out, [cell], scale, virtualtb_path)
         return
-    simulator = environments.make(cell.environment, form(cell.environment, virtualtb_path))
+    simulator = environments.simulator(cell.environment, form(cell.environment, virtualtb_path))
     in_original = scale.original_sessions.get(cell.environment, 0)
     if in_original and not originals.is_installed(simulator):
         print(f"{cell.environment}: tested in the port alone, the original is not installed")
@@ -284,7 +284,7 @@ def check_done(
                 found = {key: identity.Source(**x) for key, x in (before or {}).items()}
                 inputs[name] = found
             else:
-                simulator = environments.make(name, form(name, virtualtb_path))
+                simulator = environments.simulator(name, form(name, virtualtb_path))
                 inputs[name] = simulator.inputs()
         different = identity.changes(before, inputs[name])
         different += options.differences(

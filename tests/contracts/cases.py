@@ -148,7 +148,9 @@ def simulator_of(place: str) -> Any:
         starts = session.starts_of(log())
         return users.UserEnvironment(click_log.ParityWorld(), starts, vectors)
     files = {"virtualtb_path": str(_virtualtb())} if place == "virtualtb" else {}
-    return environments.make(place, environments.get(place).config(**_FORMS[place], **files))
+    return environments.simulator(
+        place, environments.get(place).config(**_FORMS[place], **files)
+    )
 
 
 def _virtualtb() -> pathlib.Path:

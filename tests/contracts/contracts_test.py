@@ -357,7 +357,7 @@ def test_a_method_without_a_continuous_form_says_so(name):
 
 def test_learners_are_built_seeded():
     """Whatever makes a learner to train it does so inside `runs.seeded`."""
-    makers = {"make", "_learner", "GoalRecAgent", "ImrlMethod"}
+    makers = {"make", "maker", "_learner", "GoalRecAgent", "ImrlMethod"}
     builds = 0
     root = pathlib.Path(__file__).parents[2]
     for path in [
@@ -377,8 +377,8 @@ def test_learners_are_built_seeded():
         bare = [n for n in ast.walk(tree) if _called(n) in makers and n not in seeded]
         if trains:
             builds += len(seeded)
-            # `_learner` of tables, called seeded, makes one itself; so does `make` of runs.
-            allowed = 1 if path.stem in ("tables", "online_run") else 0
+            # `_learner` of tables, called seeded, makes one itself.
+            allowed = 1 if path.stem == "tables" else 0
             assert len(bare) <= allowed, f"{path.name}: line {[n.lineno for n in bare]}"
     assert builds >= 3  # recommender, online_run, tables
 

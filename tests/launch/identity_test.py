@@ -480,13 +480,13 @@ def test_figure_cells_of_other_weights_or_sizes_are_rejected(tmp_path):
     task = figures.task(one, scale, "somewhere")
     made_with = {
         "inputs": {"virtualtb": {"path": "clone", "fingerprint": "1234"}},
-        "sizes": {**vars(task.sizes)},
+        "play": {**vars(task.play)},
     }
     for cell, document in ((one, made_with), (other, {"random": made_with})):
         cell.result(tmp_path).parent.mkdir(parents=True, exist_ok=True)
         cell.result(tmp_path).write_text(json.dumps(document))
     figures.check_done(tmp_path, [one, other], scale, "")
-    with pytest.raises(UserError, match="sizes.*total_units: was 12, is now"):
+    with pytest.raises(UserError, match="play.*total_units: was 12, is now"):
         figures.check_done(tmp_path, [one], figures.SCALES["full"], "")
     made_with["inputs"]["virtualtb"]["fingerprint"] = "5678"
     one.result(tmp_path).write_text(json.dumps(made_with))

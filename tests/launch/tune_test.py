@@ -114,7 +114,7 @@ def test_the_score_is_that_of_validation_users_and_repeats(embedded_data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method=sarsa"], "--method=sarsa"),
+        (["--method=sarsa"], "no method 'sarsa'"),
         (["--data=nowhere"], "nowhere: no prepared data here"),
         (["--world=nowhere"], "nowhere"),
         (["--trials=0"], "--trials=0"),

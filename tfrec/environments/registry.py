@@ -153,7 +153,7 @@ def get(name: str) -> Environment:
     return ENVIRONMENTS[name]
 
 
-def make(name: str, config: Any) -> contract.Simulator:
+def simulator(name: str, config: Any) -> contract.Simulator:
     """The simulator of a configuration.
 
     Args:

@@ -59,7 +59,7 @@ class Task:
     controls: bool = False
 
 
-def make(task: Task, simulator: contract.Simulator) -> Method:
+def method_of(task: Task, simulator: contract.Simulator) -> Method:
     """The method of a task at its beginning, with seeded weights.
 
     Raises:
@@ -105,7 +105,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     """
     folder = pathlib.Path(folder)
     environment = environments.get(task.environment)
-    simulator = environments.make(task.environment, task.form)
+    simulator = environments.simulator(task.environment, task.form)
     if task.original_sessions and not originals.is_installed(simulator):
         raise UserError(
             f"--original_sessions={task.original_sessions}: the original of "
@@ -114,7 +114,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         )
     inputs = simulator.inputs()
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
-    method = make(task, simulator)
+    method = method_of(task, simulator)
     learner = OnlineLearner(
         task.play, simulator, method, task.seed, simulator.of_split("validation")
     )

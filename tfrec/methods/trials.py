@@ -156,7 +156,7 @@ class OnlineEvaluation(Evaluation):
 
     def learner(self, config: Any) -> Any:
         task = dataclasses.replace(self.task, numbers=config)
-        method = online_run.make(task, self.simulator)
+        method = online_run.method_of(task, self.simulator)
         return online_learner.OnlineLearner(task.play, self.simulator, method, task.seed)
 
     def scorer(self, learner: online_learner.OnlineLearner) -> Callable[[bool], float]:
