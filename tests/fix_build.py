@@ -122,7 +122,10 @@ def apply(problem):
         def remove(field, items):
             return [item for item in items if item != gone] if field == "srcs" else items
 
-        path.write_text(edit_target(path.read_text(), target, remove))
+        text = edit_target(path.read_text(), target, remove)
+        # A target whose last source is gone goes as well.
+        blocks = re.compile(r"^py_\w+\(\n.*?^\)\n\n?", re.MULTILINE | re.DOTALL)
+        path.write_text(blocks.sub(lambda m: m[0] if "srcs = " in m[0] else "", text))
         return True
     return False
 

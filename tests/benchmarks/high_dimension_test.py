@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import high_dimension
 
+pytestmark = pytest.mark.slow
+
 TINY = high_dimension.Sizes(
     items=40,
     candidates=(10, 30),

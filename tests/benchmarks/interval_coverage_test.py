@@ -4,6 +4,8 @@ import pytest
 
 from benchmarks import interval_coverage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("seeds", "seed_spread"), [(3, 0.08), pytest.param(5, 0.03, marks=pytest.mark.slow)]

@@ -6,6 +6,8 @@ import pytest
 from benchmarks import ranking_auc, ranking_rows
 from tfrec import types
 
+pytestmark = pytest.mark.slow
+
 SPEC = types.DataSpec((types.FeedbackColumn("click", "binary", "clicks"),), 6, 4, 2, 3)
 
 

@@ -1,9 +1,12 @@
 """Each benchmark runs at a tiny size and prints its ratio. No time is asserted."""
 
 import numpy as np
+import pytest
 
 from benchmarks import relabel, timing, world_model
 from tfgoalrec.config import GoalRecConfig
+
+pytestmark = pytest.mark.slow
 
 TINY = {"num_items": 6, "batch_size": 5}
 

@@ -1,6 +1,10 @@
 """The benchmark of fused updates runs at a tiny size. No time is asserted."""
 
+import pytest
+
 from benchmarks import sac_updates
+
+pytestmark = pytest.mark.slow
 
 
 def test_all_three_ways_run(capsys):

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from benchmarks import serving_latency
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_prints_a_line_for_each_way(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)  # as where it is not installed

@@ -43,6 +43,7 @@ SEED, OTHER_SEED = 3, 4
 NEED_ITEMS = ("goalrec", "slateq", "deers", "tpgr")
 # One of each family: its code for updates, replay and seeds is the others' as well.
 OFTEN = ("goalrec", "rainbow", "imrl", "slateq", "reinforce")
+FAST = ("goalrec", "imrl")  # the rest of them is left to the slow tests
 # Configurations of IMRL that no registered method has, with parts of their own.
 VARIANTS = {
     "learned": {"augmentation": "learned"},
@@ -77,7 +78,7 @@ def _cases():
         # Only GoalRec-off learns from the log alone by nature; others in their play.
         place = "world" if registry.get(name).plays else "log"
         case = cases.catalogue(name, place)
-        yield case if name in OFTEN else _exhaustive(case)
+        yield _marked(case, name)
     # The controls of augmentation are among the variants.
     for place in environments.ENVIRONMENTS:
         for name in registry.names(place):
@@ -89,7 +90,7 @@ def _cases():
             case = cases.live_case(name, place, **changes)
             # The same code as in RecSim, but for the shape of observations and actions.
             often = place == "recsim" and name in OFTEN
-            yield case if often else _exhaustive(case)
+            yield _marked(case, name) if often else _exhaustive(case)
     for variant, changes in VARIANTS.items():
         yield _exhaustive(cases.live_case("imrl", "recsim", variant, **changes))
 
@@ -98,9 +99,16 @@ def _exhaustive(case):
     return pytest.param(case, marks=pytest.mark.exhaustive)
 
 
+def _marked(case, name):
+    """A case or a name with the mark of how often its method is tested."""
+    if name in FAST:
+        return case
+    return pytest.param(case, marks=pytest.mark.slow) if name in OFTEN else _exhaustive(case)
+
+
 def _often(names):
-    """Names as parameters, exhaustive but for those of `OFTEN`."""
-    return [name if name in OFTEN else _exhaustive(name) for name in names]
+    """Names as parameters, marked as `_marked` says."""
+    return [_marked(name, name) for name in names]
 
 
 def _id(case):

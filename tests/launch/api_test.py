@@ -9,6 +9,8 @@ import tfrec
 from launch import flags
 from tfrec.data import storage
 
+pytestmark = pytest.mark.slow
+
 GOALREC = {
     "embedding": 4, "frozen_embedding": 2, "units": 6, "state": 8, "goal_units": 4,
     "stream": 8, "item_vector": 4, "batch": 32, "replay_sessions": 256,

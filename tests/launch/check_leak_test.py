@@ -9,6 +9,8 @@ from tfgoalrec import learner
 from tfrec.data import storage
 from tfrec.environments.fitted import user_model
 
+pytestmark = pytest.mark.slow
+
 # One arm with hindsight goals, one without the goal; two updates each.
 QUICK = ["--shares=", "--seeds=1", "--steps=200", "--states=40", "--log_rounds=1"]
 QUICK += ["--updates_per_round=2", "--units=4", "--state=8", "--stream=8", "--item_vector=4"]

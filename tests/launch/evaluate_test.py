@@ -8,6 +8,8 @@ import pytest
 from launch import flags
 from tfrec.data import storage
 
+pytestmark = pytest.mark.slow
+
 CONTROLS = ["random", "popularity", "myopic", "optimum"]
 
 

@@ -11,6 +11,8 @@ import pytest
 from launch import flags
 from launch.experiments import figure_report, figures
 
+pytestmark = pytest.mark.slow
+
 SMOKE = figures.SCALES["smoke"]
 
 

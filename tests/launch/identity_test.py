@@ -26,6 +26,8 @@ from tfrec.errors import UserError
 from tfrec.methods import registry
 from tfrec.serving import export, files
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIZES = user_model.UserModelConfig(hidden_units=4, item_units=3, head_units=4, rank=2)
 

@@ -15,6 +15,8 @@ from tfrec.environments import player, session, worlds
 from tfrec.methods import registry
 from tfrec.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "embedding": 4, "frozen_embedding": 2, "units": 6, "state": 8, "goal_units": 4,
     "stream": 8, "hidden": 8, "item_vector": 4, "batch": 16, "replay_sessions": 128,

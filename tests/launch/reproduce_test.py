@@ -16,6 +16,8 @@ from launch import flags
 from launch.experiments import table_report, tables
 from launch.experiments.tables import Cell
 
+pytestmark = pytest.mark.slow
+
 SMOKE = tables.SCALES["smoke"]
 SETS = ("movielens", "taobao", "yoochoose")
 ROOT = pathlib.Path(__file__).parents[2]

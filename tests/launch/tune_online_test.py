@@ -13,7 +13,10 @@ from tfrec.environments import registry as environments
 from tfrec.errors import UserError
 from tfrec.methods import presets, registry
 
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+]
 
 TINY = (
     "--environment=recsim", "--method=slateq", "--hidden=8", "--batch=16", "--sessions=8",

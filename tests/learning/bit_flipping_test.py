@@ -30,6 +30,8 @@ from tfrec import types
 from tfrec.environments import policies, session
 from tfrec.replay import episodes as replay_lib
 
+pytestmark = pytest.mark.slow
+
 BITS, SESSIONS, UPDATES, TEST = 6, 4000, 1200, 512
 LEAVE, FLIP = 1, 2  # the two items
 

@@ -12,11 +12,14 @@ plain DQN.
 """
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import dyna_q
 from tfrec.environments import player, policies
+
+pytestmark = pytest.mark.slow
 
 BAIT, STEPS, HISTORY = 2, 12, 4
 OPTIMUM = 0.5 * (1 - 0.95**STEPS) / 0.05

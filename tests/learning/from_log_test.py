@@ -17,6 +17,8 @@ from tfrec import types
 from tfrec.data import synthetic
 from tfrec.environments import player, policies, session
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):

@@ -10,6 +10,8 @@ from tfrec import types
 from tfrec.baselines import rainbow
 from tfrec.environments import player, policies, session
 
+pytestmark = pytest.mark.slow
+
 OPENER, MAIN, BAIT = 1, 2, 3  # dense item ids
 SPEC = types.DataSpec(
     feedback=(types.FeedbackColumn("click", "binary", "clicks"),),

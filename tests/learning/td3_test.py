@@ -14,6 +14,8 @@ from tfrec import types
 from tfrec.baselines import td3
 from tfrec.environments import policies, session
 
+pytestmark = pytest.mark.slow
+
 LIKED, BAIT = 4, 5
 
 SPEC = types.DataSpec(

@@ -10,6 +10,8 @@ from tests.tfrec.serving import fake_ranker
 from tfrec import errors
 from tfrec.serving import export, files, golden, numbered
 
+pytestmark = pytest.mark.slow
+
 # The child exports for real; at the named point it says so on a pipe and waits to be killed.
 CHILD = """
 import sys

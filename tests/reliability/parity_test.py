@@ -16,6 +16,8 @@ import pytest
 from tests.tfrec.serving import goalrec_ranker
 from tfrec.serving import client, export, files, golden, loaded, requests, server, service
 
+pytestmark = pytest.mark.slow
+
 WAYS = ("agent", "process", "saved_model_cli", "grpc", "rest")
 K, COLUMNS = 5, 11
 ITEMS, RECOMMENDED = 220, 200  # the last ones, `film 81` to `film 99`, are never shown

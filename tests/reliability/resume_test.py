@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_a_run_killed_in_units_and_in_saves_ends_bit_identical(

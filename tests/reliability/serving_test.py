@@ -10,6 +10,8 @@ from tfrec import types
 from tfrec.environments import session
 from tfrec.serving import export, loaded, requests
 
+pytestmark = pytest.mark.slow
+
 ITEMS = 40
 HORIZON, STEPS = goalrec_ranker.HORIZON, goalrec_ranker.STEPS
 

@@ -11,6 +11,8 @@ from tfrec import errors, types
 from tfrec.data import observations
 from tfrec.serving import export, files, golden, numbered, requests, surrogate, tables
 
+pytestmark = pytest.mark.slow
+
 COUNT = 3000
 
 
