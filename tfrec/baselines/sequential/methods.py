@@ -27,4 +27,10 @@ def _sasrec() -> Parts:
     return Parts(module.SasrecConfig, module.Sasrec)
 
 
-METHODS: dict[str, Callable[[], Parts]] = {"sasrec": _sasrec}
+def _stamp() -> Parts:
+    from tfrec.baselines.sequential import stamp as module
+
+    return Parts(module.StampConfig, module.Stamp)
+
+
+METHODS: dict[str, Callable[[], Parts]] = {"sasrec": _sasrec, "stamp": _stamp}
