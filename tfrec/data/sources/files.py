@@ -70,12 +70,17 @@ class Stream:
     Attributes:
       name: the file's name, without `.gz`.
       open: opens it; the bytes come unpacked.
-      plain: where it lies if it is neither packed nor in an archive.
+      path: where it lies, compressed or not, if it is not in an archive.
     """
 
     name: str
     open: Callable[[], IO[bytes] | gzip.GzipFile]
-    plain: pathlib.Path | None = None
+    path: pathlib.Path | None = None
+
+    @property
+    def plain(self) -> pathlib.Path | None:
+        """Where it lies if it is neither compressed nor in an archive."""
+        return self.path if self.path and self.path.name == self.name else None
 
 
 @contextlib.contextmanager
@@ -247,8 +252,8 @@ def _members(
 def _stream(path: pathlib.Path) -> Stream:
     """A file that lies in a folder, perhaps compressed."""
     if path.suffix.lower() != ".gz":
-        return Stream(path.name, lambda: path.open("rb"), plain=path)
-    return Stream(path.stem, lambda: gzip.open(path))
+        return Stream(path.name, lambda: path.open("rb"), path)
+    return Stream(path.stem, lambda: gzip.open(path), path)
 
 
 def _packed(member: str, opened: Callable[[], IO[bytes]]) -> Stream:
