@@ -33,4 +33,14 @@ def _stamp() -> Parts:
     return Parts(module.StampConfig, module.Stamp)
 
 
-METHODS: dict[str, Callable[[], Parts]] = {"sasrec": _sasrec, "stamp": _stamp}
+def _causerec() -> Parts:
+    from tfrec.baselines.sequential import causerec as module
+
+    return Parts(module.CauseRecConfig, module.CauseRec)
+
+
+METHODS: dict[str, Callable[[], Parts]] = {
+    "sasrec": _sasrec,
+    "stamp": _stamp,
+    "causerec": _causerec,
+}

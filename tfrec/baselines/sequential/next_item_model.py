@@ -44,7 +44,9 @@ class NextItemConfig(TrainingConfig):
     )
     trust: float = option(0.75, "t of gbce, 0 as bce to 1 unbiased", at_least=0, at_most=1)
     own_negatives: bool = option(
-        False, "whether a user's other training items may be negatives of the user"
+        False,
+        "softmax: whether the other training items of a user are negatives of the user; with "
+        "the sampled losses they never are",
     )
 
 
@@ -68,8 +70,8 @@ def normal(shape: list[int], seed: int, number: int, name: str) -> tf.Variable:
     return tf.Variable(drawn, name=name)
 
 
-class NextItemModel(tf.Module, abc.ABC):
-    """A network with an item table, its loss and its scores.
+class CatalogueModel(tf.Module, abc.ABC):
+    """A network that gives users vectors in the space of its item table.
 
     Args:
       config: sizes and loss.
@@ -78,6 +80,8 @@ class NextItemModel(tf.Module, abc.ABC):
       name: of the module.
     """
 
+    config: NextItemConfig
+
     def __init__(self, config: NextItemConfig, num_items: int, seed: int, name: str):
         super().__init__(name=name)
         self.config, self.num_items = config, num_items
@@ -85,44 +89,17 @@ class NextItemModel(tf.Module, abc.ABC):
         self.items = normal([num_items, config.width], seed, 0, "items")
 
     @abc.abstractmethod
-    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
-        """Float [T, D], what each token says about the next one. Graph code.
+    def users(self, inputs: batches.Inputs) -> tf.Tensor:
+        """What each row says about the next item, float [B, D]. Graph code."""
 
-        Args:
-          inputs: the rows.
-          seed: int32 [2] of dropout; None while predicting. The model adds less than
-            `batches.DRAWS` to its second number.
-        """
-
+    @abc.abstractmethod
     def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
-        """Mean loss over the tokens of a batch.
+        """Mean loss of a batch. Graph code.
 
         Args:
           batch: the rows.
           seed: int32 [2] of dropout and negatives.
         """
-        config, kind = self.config, loss_of(self.config, self.num_items)
-        hidden = self.hidden(batch.inputs, seed)  # [T, D]
-        positive = tf.reduce_sum(hidden * tf.gather(self.items, batch.target - 1), axis=1)
-        draws = seed + [0, batches.DRAWS]
-        if kind == "softmax" and config.own_negatives:
-            return next_item.softmax(hidden, self.items, positive, batch.row, None, True)
-        own = self._own(batch)  # [B, N]
-        if kind == "softmax":
-            return next_item.softmax(hidden, self.items, positive, batch.row, own, False)
-        if kind == "bce":
-            ids = self._drawn(tf.shape(batch.target), draws)  # [T]
-            negative = tf.reduce_sum(hidden * tf.gather(self.items, ids), axis=1)
-            negative += tf.gather_nd(own, tf.stack([batch.row, ids], axis=1))
-            return next_item.binary_cross_entropy(positive, negative)
-        ids = self._drawn([config.negatives], draws)  # [K]
-        candidates, offset = tf.gather(self.items, ids), tf.gather(own, ids, axis=1)
-        if kind == "sampled_softmax":
-            return next_item.softmax(hidden, candidates, positive, batch.row, offset, False)
-        negative = tf.matmul(hidden, candidates, transpose_b=True)  # [T, K]
-        negative += tf.gather(offset, batch.row)
-        beta = next_item.calibration(config.negatives, self.num_items, config.trust)
-        return next_item.generalised_binary_cross_entropy(positive, negative, beta)
 
     def scores(self, history: sequences.Sequences) -> np.ndarray:
         """Scores of the catalogue for what follows each history, float32 [V, N].
@@ -143,8 +120,45 @@ class NextItemModel(tf.Module, abc.ABC):
 
     def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
         """Scores of the catalogue for what follows each row, float [B, N]. Graph code."""
-        last = tf.gather(self.hidden(inputs, None), inputs.last)  # [B, D]
-        return tf.matmul(last, self.items, transpose_b=True)  # [B, N]
+        return tf.matmul(self.users(inputs), self.items, transpose_b=True)
+
+    def prediction_loss(
+        self,
+        hidden: tf.Tensor,
+        target: tf.Tensor,
+        row: tf.Tensor,
+        batch: batches.Batch,
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Mean loss of predictions, of the kind that the configuration names.
+
+        Args:
+          hidden: float [M, D], a vector for each prediction.
+          target: int32 [M], the item that follows.
+          row: int32 [M], the prediction's row of the batch.
+          batch: the rows.
+          seed: int32 [2] of negatives.
+        """
+        config, kind = self.config, loss_of(self.config, self.num_items)
+        positive = tf.reduce_sum(hidden * tf.gather(self.items, target - 1), axis=1)
+        if kind == "softmax" and config.own_negatives:
+            return next_item.softmax(hidden, self.items, positive, row, None, True)
+        own = self._own(batch)  # [B, N]
+        if kind == "softmax":
+            return next_item.softmax(hidden, self.items, positive, row, own, False)
+        if kind == "bce":
+            ids = self._drawn(tf.shape(target), seed)  # [M]
+            negative = tf.reduce_sum(hidden * tf.gather(self.items, ids), axis=1)
+            negative += tf.gather_nd(own, tf.stack([row, ids], axis=1))
+            return next_item.binary_cross_entropy(positive, negative)
+        ids = self._drawn([config.negatives], seed)  # [K]
+        candidates, offset = tf.gather(self.items, ids), tf.gather(own, ids, axis=1)
+        if kind == "sampled_softmax":
+            return next_item.softmax(hidden, candidates, positive, row, offset, False)
+        negative = tf.matmul(hidden, candidates, transpose_b=True)  # [M, K]
+        negative += tf.gather(offset, row)
+        beta = next_item.calibration(config.negatives, self.num_items, config.trust)
+        return next_item.generalised_binary_cross_entropy(positive, negative, beta)
 
     def _drawn(self, shape: tf.Tensor | list[int], seed: tf.Tensor) -> tf.Tensor:
         """Uniform rows of the item table."""
@@ -157,3 +171,25 @@ class NextItemModel(tf.Module, abc.ABC):
             batch.own, tf.ones([tf.shape(batch.own)[0]]), [rows, self.num_items]
         )
         return tf.where(has > 0, next_item.EXCLUDED, 0.0)
+
+
+class NextItemModel(CatalogueModel):
+    """A network that predicts what follows each token of a row."""
+
+    @abc.abstractmethod
+    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
+        """Float [T, D], what each token says about the next one. Graph code.
+
+        Args:
+          inputs: the rows.
+          seed: int32 [2] of dropout; None while predicting. The model adds less than
+            `batches.DRAWS` to its second number.
+        """
+
+    def users(self, inputs: batches.Inputs) -> tf.Tensor:
+        return tf.gather(self.hidden(inputs, None), inputs.last)  # [B, D]
+
+    def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
+        hidden = self.hidden(batch.inputs, seed)  # [T, D]
+        draws = seed + [0, batches.DRAWS]
+        return self.prediction_loss(hidden, batch.target, batch.row, batch, draws)

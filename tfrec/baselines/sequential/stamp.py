@@ -35,7 +35,9 @@ class StampConfig(next_item_model.NextItemConfig):
     )
     learning_rate: float = option(3e-3, "step size of Adam", above=0)
     own_negatives: bool = option(
-        True, "whether a user's other training items may be negatives of the user"
+        True,
+        "softmax: whether the other training items of a user are negatives of the user; with "
+        "the sampled losses they never are",
     )
 
 
