@@ -240,10 +240,10 @@ def _members(
         raise zipfile.BadZipFile("no directory at its end")
     elif name.endswith((".tar", ".tar.gz", ".tgz")):
         with tarfile.open(path) as tar:
-            inside = [entry.name for entry in tar.getmembers() if entry.isfile()]
+            entries = {entry.name: entry for entry in tar.getmembers() if entry.isfile()}
             yield [
-                _packed(member, functools.partial(_extracted, tar, member))
-                for member in chosen(inside, "archive")
+                _packed(member, functools.partial(_extracted, tar, entries[member]))
+                for member in chosen(list(entries), "archive")
             ]
     else:
         yield [_stream(path)]
@@ -264,7 +264,7 @@ def _packed(member: str, opened: Callable[[], IO[bytes]]) -> Stream:
     return Stream(name.stem, lambda: gzip.open(opened()))
 
 
-def _extracted(tar: tarfile.TarFile, member: str) -> IO[bytes]:
+def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     content = tar.extractfile(member)
     assert content is not None  # a file has content
     return content

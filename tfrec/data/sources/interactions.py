@@ -17,6 +17,7 @@ from tfrec.errors import UserError
 INDEX = "interactions.json"
 PATTERNS = (INDEX,)
 _FORMAT = 1
+_FIELDS = ("schema", "shards", "repeated", "left_out", "warnings")
 
 
 def read(
@@ -38,7 +39,7 @@ def read(
     folder = pathlib.Path(path)
     folder = folder if folder.is_dir() else folder.parent
     index = _index(folder)
-    schema = schema_of(index["schema"])
+    schema = index["schema"]
     bad_rows.repeated += index["repeated"]
     for reason, count in index["left_out"].items():
         bad_rows.leave_out(reason, count)
@@ -109,6 +110,13 @@ def _index(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: expected interactions of format {_FORMAT}; read the log again"
         )
+    absent = [name for name in _FIELDS if name not in index]
+    if absent:
+        raise UserError(f"{path}: expected {', '.join(_FIELDS)}; it has no {absent[0]!r}")
+    try:
+        index["schema"] = schema_of(index["schema"])
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path}: the schema is not one of a log ({error})") from error
     return index
 
 

@@ -59,6 +59,8 @@ def test_damaged_folders(tmp_path):
         interactions.read(folder)
     with pytest.raises(UserError, match="interactions.json: expected interactions of format 1"):
         interactions.read(write(folder, format=2))
+    with pytest.raises(UserError, match="interactions.json: the schema is not one of a log"):
+        interactions.read(write(folder, schema={"feedback": [{"name": "click"}]}))
     with pytest.raises(UserError, match="interactions.json: not readable as JSON"):
         interactions.read(tmp_path)
 
