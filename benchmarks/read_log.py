@@ -10,20 +10,17 @@ Ours reads, checks every value, orders, looks for repeated rows, cuts sessions, 
 and numbers the items. Plain polars reads with inferred types, sorts and groups by user.
 """
 
-import json
 import pathlib
 import re
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 import polars as pl
-import rich
-from rich import table as rich_table
 
+from benchmarks import isolated
+
+_MODULE = "benchmarks.read_log"
 LONG_PAUSES = 0.02  # share of pauses that part sessions
 
 
@@ -75,51 +72,12 @@ def ours(path: pathlib.Path) -> int:
     return episodes.prepare(columns, schema, episodes.PrepareConfig()).spec.num_users
 
 
-def measure(name: str, path: pathlib.Path) -> None:
-    """Runs one of them and prints what it took, as JSON; the child's part."""
-    begin, cpu = time.perf_counter(), time.process_time()
-    users = {"plain": plain, "ours": ours}[name](path)
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    # Not getrusage: its peak is inherited from the process that started this one.
-    status = pathlib.Path("/proc/self/status").read_text().split()
-    peak = int(status[status.index("VmHWM:") + 1]) / 1e6  # from kB
-    print(json.dumps({"users": users, "seconds": seconds, "cpu": cpu, "peak": peak}))
-
-
-def child(*arguments: object) -> str:
-    """Runs this module in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.read_log", *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
 def main(rows: int, repeats: int) -> None:
     """Measures both in turn and prints a table."""
-    taken: dict[str, list[dict[str, float]]] = {"plain": [], "ours": []}
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "ratings.csv"
-        child("generate", path, rows)
-        for _ in range(repeats):
-            for name, runs in taken.items():
-                runs.append(json.loads(child("measure", name, path)))
-    assert len({run["users"] for runs in taken.values() for run in runs}) == 1
-
-    def median(name: str, key: str) -> float:
-        return statistics.median(run[key] for run in taken[name])
-
-    shown = rich_table.Table(title=f"{rows:,} rows, median of {repeats}")
-    for heading in ("", "seconds", "CPU seconds", "peak memory, GB", "ratio (CPU)"):
-        shown.add_column(heading, justify="right")
-    for name, runs in taken.items():
-        ratio = median(name, "seconds") / median("plain", "seconds")
-        of_cpu = median(name, "cpu") / median("plain", "cpu")
-        shown.add_row(
-            name,
-            f"{median(name, 'seconds'):.2f}",
-            f"{median(name, 'cpu'):.2f}",
-            f"{max(run['peak'] for run in runs):.2f}",
-            f"{ratio:.2f} ({of_cpu:.2f})",
-        )
-    rich.print(shown)
+        isolated.child(_MODULE, "generate", path, rows)
+        isolated.in_turn(f"{rows:,} rows", _MODULE, ("plain", "ours"), repeats, path)
 
 
 if __name__ == "__main__":
@@ -130,7 +88,8 @@ if __name__ == "__main__":
             if name == "ours":  # plain polars does not carry TensorFlow's libraries
                 from tfrec.data import episodes
                 from tfrec.data.sources import movielens
-            measure(name, pathlib.Path(path))
+            work = {"plain": plain, "ours": ours}[name]
+            isolated.measure(lambda: work(pathlib.Path(path)))
         case options:
             given = {"rows": 25_000_000, "repeats": 3}
             for option in options:

@@ -20,6 +20,7 @@ from tfrec.data.sources import (
     book_crossing,
     files,
     goodreads,
+    interactions,
     kuairand,
     librarything,
     movielens,
@@ -43,8 +44,8 @@ class PrepareDataConfig(Options):
     source: str = option(
         "embedded",
         "embedded, movielens, amazon, librarything, book_crossing, goodreads, netflix, "
-        "kuairand, taobao, yoochoose, otto, sequence or table; or a folder or an archive of "
-        "one of the public sets, which is then recognised",
+        "kuairand, taobao, yoochoose, otto, sequence, interactions or table; or a folder or an "
+        "archive of one of the public sets, which is then recognised",
     )
     path: str = option("", "the log: a file, a folder or an archive; not for embedded")
     download: str = option(
@@ -104,6 +105,7 @@ def _sources() -> dict[str, _Source]:
         "librarything": _Source(librarything.read, rated, librarything.PATTERNS),
         "amazon": _Source(amazon.read, rated, amazon.RECOGNISED),
         "sequence": _Source(sequence.read, sequence.SequenceConfig, ()),
+        "interactions": _Source(interactions.read, None, interactions.PATTERNS),
         "table": _Source(table.read, table.TableConfig, ()),
     }
 

@@ -203,6 +203,59 @@ SHOPS = {
         'train.jsonl, row 1: the line is \'{"session":1,',
     ),
     "other JSON": ("otto", {"train.jsonl": "{}\n"}, "train.jsonl, row 1: the line is '{}'"),
+    "stars out of range": (
+        "amazon",
+        {"ratings_CDs.csv": "A1,B000000001,5.0,1\nA1,B000000002,7.0,2\n"},
+        "ratings_CDs.csv, row 2: rating is 7.0; expected a number from 1 to 5",
+    ),
+    "a review cut short": (
+        "amazon",
+        {"reviews_CDs.json": '{"reviewerID": "A1", "asin": "B0'},
+        'reviews_CDs.json, row 1: the line is \'{"reviewerID"',
+    ),
+    "reviews cut short": (
+        "amazon",
+        {"reviews_CDs.json.gz": gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-9]},
+        "truncated or damaged compressed file",
+    ),
+    "code for a review": (
+        "librarything",
+        {"reviews.json": "__import__('os').getcwd()\n"},
+        "reviews.json, row 1: the line is",
+    ),
+    "a book rated twice": (
+        "book_crossing",
+        {"BX-Book-Ratings.csv": '"User-ID";"ISBN";"Book-Rating"\n"1";"2";"3"\n"1";"2";"4"\n'},
+        "BX-Book-Ratings.csv, row 3: the row is 'user 1, item 2'; expected no item of a user",
+    ),
+    "no year": (
+        "goodreads",
+        {
+            "goodreads_interactions_dedup.json": '{"user_id": "a", "book_id": "1", "is_read": '
+            'true, "rating": 3, "date_added": "Fri Aug 25 13:55:02 -0700"}'
+        },
+        "goodreads_interactions_dedup.json, row 1: date_added is 'Fri Aug 25",
+    ),
+    "a rating without a film": (
+        "netflix",
+        {"combined_data_1.txt": "1,3,2005-09-06\n"},
+        "combined_data_1.txt, row 1: the row is '1,3,2005-09-06'; expected the number of a",
+    ),
+    "an empty film": (
+        "netflix",
+        {"mv_0000001.txt": "1:\n1,3,2005-09-06\n", "mv_0000002.txt": ""},
+        "mv_0000002.txt: the file is empty",
+    ),
+    "a user alone": (
+        "sequence",
+        {"log.txt": "1 2 3\n4\n"},
+        "log.txt, row 2: the row is '4'; expected `user item item ...`",
+    ),
+    "interactions without shards": (
+        "interactions",
+        {"interactions.json": '{"format": 1}'},
+        "interactions.json: expected",
+    ),
     "an archive cut short": (
         "otto",
         {"train.jsonl.gz": gzip.compress(b"{}", mtime=0)[:-5]},

@@ -107,7 +107,9 @@ def serialise(
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
         for name, array in parts.items()
     }
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(
+        deterministic=True  # else the order of the fields differs from process to process
+    )
 
 
 def parse(record: tf.Tensor, spec: types.DataSpec, columns: tuple[str, ...] = ()) -> Block:

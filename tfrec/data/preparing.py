@@ -67,11 +67,11 @@ def prepare(
     bad_rows = schema.BadRows(skip=skip_bad_rows)
     frame, log_schema = read(bad_rows)
     rows = frame.height
-    filter_config = filter_config or filters.FilterConfig()
-    frame = filters.apply(frame, log_schema, filter_config, bad_rows)
-    warnings = [*bad_rows.warnings, *schema.warnings(frame, log_schema)]
     columns = {series.name: series for series in frame}
     del frame  # so that each column can be let go once it is used
+    filter_config = filter_config or filters.FilterConfig()
+    filters.apply(columns, log_schema, filter_config, bad_rows)
+    warnings = [*bad_rows.warnings, *schema.warnings(pl.DataFrame(columns), log_schema)]
     prepared = episodes.prepare(columns, log_schema, config)
     ids = {"user": prepared.vocabulary.user_ids, "item": prepared.vocabulary.item_ids}
     tables = {

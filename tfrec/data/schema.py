@@ -110,6 +110,16 @@ class Files:
         ]
 
 
+# Columns of rejected.csv.
+REJECTED: dict[str, type[pl.DataType]] = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "column": pl.String,
+    "value": pl.String,
+    "expected": pl.String,
+}
+
+
 class BadRows:
     """What happens to a row that breaks a rule: an error, or a line in rejected.csv.
 
@@ -133,6 +143,32 @@ class BadRows:
     def count(self) -> int:
         """Rows rejected so far."""
         return sum(frame.height for frame in self._rejected)
+
+    @property
+    def rejected(self) -> pl.DataFrame:
+        """The rows rejected so far: columns REJECTED, ordered by file and row."""
+        if not self._rejected:
+            return pl.DataFrame(schema=REJECTED)
+        return pl.concat(self._rejected).sort("file", "row", maintain_order=True)
+
+    def take(self, rejected: pl.DataFrame) -> None:
+        """Rejects rows that another process has found.
+
+        Args:
+          rejected: as `BadRows.rejected` of that process.
+
+        Raises:
+          UserError: for the first of them, unless bad rows are skipped.
+        """
+        if not rejected.height:
+            return
+        rejected = rejected.sort("file", "row", maintain_order=True)
+        if not self.skip:
+            rule = ["file", "column", "expected"]
+            alike = rejected.join(rejected.head(1).select(rule), on=rule, how="semi")
+            file, row, column, _, expected = alike.row(0)
+            self.reject(file, alike["row"], column, alike["value"], expected)
+        self._rejected.append(rejected)
 
     def leave_out(self, reason: str, count: int) -> None:
         """Counts good rows that are not wanted."""
@@ -187,7 +223,8 @@ class BadRows:
                     "column": [column] * len(rows),
                     "value": values.cast(pl.String),
                     "expected": [expected] * len(rows),
-                }
+                },
+                schema=REJECTED,
             )
         )
 
@@ -230,9 +267,8 @@ class BadRows:
     def write(self, directory: pathlib.Path) -> None:
         """Writes rejected.csv (file, row, column, value, expected) if a row was rejected."""
         if self._rejected:
-            rejected = pl.concat(self._rejected).sort("file", "row", maintain_order=True)
             with (directory / "rejected.csv").open("wb") as file:  # polars expands `~`
-                rejected.write_csv(file)
+                self.rejected.write_csv(file)
 
 
 def check(

@@ -18,6 +18,8 @@ _POLICIES = {
     "myopic": ("Best myopic", "#E69F00"),
     "wide_and_deep": ("Wide&Deep", "#CC79A7"),
     "dien": ("DIEN", "#882255"),
+    "stamp": ("STAMP", "#997700"),
+    "causerec": ("CauseRec", "#6F4C9B"),
     "sasrec": ("SASRec", "#CC3311"),
     "dyna_q": ("Dyna-Q", "#D55E00"),
     "rainbow": ("Rainbow", "#332288"),

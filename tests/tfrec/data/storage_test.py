@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
+import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import blocks, episodes, identity, schema, storage
+from tfrec.data import blocks, episodes, identity, pipeline, schema, storage
 from tfrec.errors import UserError
 
 SCHEMA = schema.Schema(
@@ -164,6 +165,14 @@ def test_same_log_same_fingerprint_other_log_another(tmp_path):
     first, again = write(tmp_path / "a"), write(tmp_path / "b")
     other = write(tmp_path / "c", dataclasses.replace(CONFIG, seed=8))
     assert first.fingerprint == again.fingerprint != other.fingerprint
+
+
+def test_the_same_log_gives_the_same_bytes_in_every_process(tmp_path):
+    """Protobuf otherwise writes the fields in an order that depends on memory addresses."""
+    data = write(tmp_path / "data")
+    for record in pipeline.records(data.files("all")).as_numpy_iterator():
+        ordered = tf.train.Example.FromString(record).SerializeToString(deterministic=True)
+        assert record == ordered
 
 
 def test_an_unknown_split_and_column(tmp_path):

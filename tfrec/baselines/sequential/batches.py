@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfrec.data import sequences
 from tfrec.nn import attention
 
+DRAWS = 1_000  # added to the second number of a step's seed, gives that of its negatives
 GROUPS = 8  # padded groups of a batch: rows of similar length share one
 
 Crop = Literal["last", "random"]

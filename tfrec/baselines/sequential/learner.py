@@ -152,7 +152,7 @@ class SequenceLearner(tf.Module):
             self._seed,
             int(self.unit),
         ):
-            loss, bad = self._update(batch)
+            loss, bad = self.update(batch)
             finite.check(self._names, bad, batch)
             losses.append(loss)
         self.unit.assign_add(1)
@@ -175,7 +175,7 @@ class SequenceLearner(tf.Module):
             variable.assign(kept)
 
     @tf.function(input_signature=[batches.BATCH_SPEC], autograph=False)
-    def _update(self, batch: batches.Batch) -> tuple[tf.Tensor, tf.Tensor]:
+    def update(self, batch: batches.Batch) -> tuple[tf.Tensor, tf.Tensor]:
         """One step of Adam; the loss, and the index of the first bad tensor or -1."""
         variables = self.model.trainable_variables
         # Room for the seeds that a step derives by adding to the second number.

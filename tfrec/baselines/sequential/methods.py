@@ -27,4 +27,20 @@ def _sasrec() -> Parts:
     return Parts(module.SasrecConfig, module.Sasrec)
 
 
-METHODS: dict[str, Callable[[], Parts]] = {"sasrec": _sasrec}
+def _stamp() -> Parts:
+    from tfrec.baselines.sequential import stamp as module
+
+    return Parts(module.StampConfig, module.Stamp)
+
+
+def _causerec() -> Parts:
+    from tfrec.baselines.sequential import causerec as module
+
+    return Parts(module.CauseRecConfig, module.CauseRec)
+
+
+METHODS: dict[str, Callable[[], Parts]] = {
+    "sasrec": _sasrec,
+    "stamp": _stamp,
+    "causerec": _causerec,
+}

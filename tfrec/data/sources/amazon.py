@@ -16,6 +16,7 @@ how many do not is logged. The feedback is `click`, a rating of at least `positi
 stars, and `rating` in stars.
 """
 
+import contextlib
 import itertools
 import json
 import logging
@@ -80,8 +81,16 @@ def read(
     Raises:
       UserError: naming file, row, field and value.
     """
-    config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
-    schema = ratings.schema()
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config or ratings.RatingConfig(), bad_rows) as log:
+        return assembly.gathered(log, bad_rows), log.schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
     with files.streams(path, PATTERNS) as (log,):
         if log.name.lower().endswith(".csv"):
             form, blocks = _csv(path, log, bad_rows)
@@ -95,18 +104,16 @@ def read(
             }
             blocks = json_lines.read(log, fields, bad_rows, example=_EXAMPLE)
         before = bad_rows.repeated
-        table = assembly.gathered(
-            _interactions(log.name, blocks, form, config, bad_rows),
-            schema,
+        yield assembly.Events(
             log.name,
-            bad_rows,
+            ratings.schema(),
+            _interactions(log.name, blocks, form, config, bad_rows),
             names=form.names,
             once=True,
         )
     if bad_rows.repeated > before:
         dropped = bad_rows.repeated - before
         _log.warning("%s: dropped %d reviews that repeat another", log.name, dropped)
-    return table, schema
 
 
 def _interactions(

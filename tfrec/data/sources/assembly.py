@@ -7,7 +7,8 @@ after the other. Memory is the finished table and one part, whatever the order o
 
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -85,28 +86,34 @@ def _order(user: np.ndarray) -> pl.Series:
     return pl.Series(order)
 
 
-def gathered(
-    blocks: Iterable[tuple[str, pl.DataFrame]],
-    schema: schema_lib.Schema,
-    name: str,
-    bad_rows: schema_lib.BadRows,
-    *,
-    names: Mapping[str, str] | None = None,
-    seed: int = 0,
-    once: bool = False,
-) -> pl.DataFrame:
-    """The validated table of a log that comes in blocks of rows, in any order of users.
+class Events(NamedTuple):
+    """A log that comes in blocks of rows, in any order of users.
 
-    Args:
+    Attributes:
+      name: of the log, for messages.
+      schema: of the interaction table.
       blocks: the name of a file, and rows of it in the order of the file with their `row`:
         the columns of the schema (without `time_ms` where the order is not that of times).
         The blocks of a file follow one another.
-      schema: of the interaction table.
-      name: of the log, for messages.
-      bad_rows: what to do with bad rows.
       names: table column -> the files' own name for it, for messages.
       seed: of the order of events, where the schema's order is random.
       once: whether rows that repeat another one are dropped and counted, not rejected.
+    """
+
+    name: str
+    schema: schema_lib.Schema
+    blocks: Iterator[tuple[str, pl.DataFrame]]
+    names: Mapping[str, str] = {}
+    seed: int = 0
+    once: bool = False
+
+
+def gathered(events: Events, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
+    """The validated table of a log.
+
+    Args:
+      events: the log; its blocks are consumed.
+      bad_rows: what to do with bad rows.
 
     Returns:
       The table, ordered by user and time. Ids of text are a `pl.Enum`.
@@ -119,25 +126,54 @@ def gathered(
     with tempfile.TemporaryDirectory(prefix="tfrec-") as scratch:
         parts = _Parts(pathlib.Path(scratch))
         files = _FileRows()
-        for file, block in blocks:
+        for file, block in events.blocks:
             before = files.rows_before(file)
-            if schema.order != "time":
-                placeholder = pl.col(schema_lib.ROW).cast(pl.Int64) + schema_lib.COUNTED_FROM_MS
-                block = block.with_columns(placeholder.alias("time_ms"))
             files.reached(block[schema_lib.ROW])
-            block = schema_lib.checked(block, schema, file, bad_rows, names=names)
+            block = checked(block, file, events, bad_rows)
             parts.append(block.with_columns(pl.col(schema_lib.ROW).cast(pl.Int64) + before))
         if not parts.rows:
-            raise UserError(f"{name}: no rows; expected at least one event")
-        table = Table(schema, rows=parts.rows)
+            raise UserError(f"{events.name}: no rows; expected at least one event")
+        table = Table(events.schema, rows=parts.rows)
         for part in parts.by_user():
-            if schema.order == "random":
-                part = _distinct_items(part, files.together, bad_rows)
-            if schema.order != "time":
-                part = _counted(part, None if schema.order == "file" else seed)
-            columns = {series.name: series for series in part}
-            table.append(schema_lib.ordered(columns, files.together, bad_rows, once=once))
+            table.append(ordered(part, files.together, events, bad_rows))
     return table.finished()
+
+
+def checked(
+    block: pl.DataFrame, file: str, events: Events, bad_rows: schema_lib.BadRows
+) -> pl.DataFrame:
+    """The good rows of a block, typed.
+
+    Args:
+      block: of the events.
+      file: its file.
+      events: the log.
+      bad_rows: what to do with bad rows.
+    """
+    if events.schema.order != "time":
+        placeholder = pl.col(schema_lib.ROW).cast(pl.Int64) + schema_lib.COUNTED_FROM_MS
+        block = block.with_columns(placeholder.alias("time_ms"))
+    return schema_lib.checked(block, events.schema, file, bad_rows, names=events.names)
+
+
+def ordered(
+    part: pl.DataFrame, files: schema_lib.Files, events: Events, bad_rows: schema_lib.BadRows
+) -> pl.DataFrame:
+    """All rows of some users, ordered by user and time, none of them twice.
+
+    Args:
+      part: good rows in the order of the log; `row` numbers those of all files through.
+      files: of the log.
+      events: the log.
+      bad_rows: what to do with repeated rows.
+    """
+    if events.schema.order == "random":
+        part = _distinct_items(part, files, bad_rows)
+    if events.schema.order != "time":
+        part = _counted(part, None if events.schema.order == "file" else events.seed)
+    columns = {series.name: series for series in part}
+    del part
+    return schema_lib.ordered(columns, files, bad_rows, once=events.once)
 
 
 class _FileRows:

@@ -13,6 +13,7 @@ points each, and `rating` in points. There are no times: the order of a user's e
 random, drawn with a seed.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Iterator
 
@@ -45,19 +46,25 @@ def read(
     Raises:
       UserError: naming file, row, column and value; or a book that a user rates twice.
     """
-    config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
-    schema = ratings.schema("points", order="random")
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config or ratings.RatingConfig(), bad_rows) as log:
+        return assembly.gathered(log, bad_rows), log.schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
     ratings.say_random_order(config, bad_rows)
     with files.opened(path, PATTERNS, "latin-1") as (log,):
-        table = assembly.gathered(
-            _blocks(log, config, bad_rows),
-            schema,
+        yield assembly.Events(
             log.name,
-            bad_rows,
+            ratings.schema("points", order="random"),
+            _blocks(log, config, bad_rows),
             names=_NAMES,
             seed=config.order_seed,
         )
-    return table, schema
 
 
 def _blocks(

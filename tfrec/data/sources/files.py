@@ -70,12 +70,17 @@ class Stream:
     Attributes:
       name: the file's name, without `.gz`.
       open: opens it; the bytes come unpacked.
-      plain: where it lies if it is neither packed nor in an archive.
+      path: where it lies, compressed or not, if it is not in an archive.
     """
 
     name: str
     open: Callable[[], IO[bytes] | gzip.GzipFile]
-    plain: pathlib.Path | None = None
+    path: pathlib.Path | None = None
+
+    @property
+    def plain(self) -> pathlib.Path | None:
+        """Where it lies if it is neither compressed nor in an archive."""
+        return self.path if self.path and self.path.name == self.name else None
 
 
 @contextlib.contextmanager
@@ -235,10 +240,10 @@ def _members(
         raise zipfile.BadZipFile("no directory at its end")
     elif name.endswith((".tar", ".tar.gz", ".tgz")):
         with tarfile.open(path) as tar:
-            inside = [entry.name for entry in tar.getmembers() if entry.isfile()]
+            entries = {entry.name: entry for entry in tar.getmembers() if entry.isfile()}
             yield [
-                _packed(member, functools.partial(_extracted, tar, member))
-                for member in chosen(inside, "archive")
+                _packed(member, functools.partial(_extracted, tar, entries[member]))
+                for member in chosen(list(entries), "archive")
             ]
     else:
         yield [_stream(path)]
@@ -247,8 +252,8 @@ def _members(
 def _stream(path: pathlib.Path) -> Stream:
     """A file that lies in a folder, perhaps compressed."""
     if path.suffix.lower() != ".gz":
-        return Stream(path.name, lambda: path.open("rb"), plain=path)
-    return Stream(path.stem, lambda: gzip.open(path))
+        return Stream(path.name, lambda: path.open("rb"), path)
+    return Stream(path.stem, lambda: gzip.open(path), path)
 
 
 def _packed(member: str, opened: Callable[[], IO[bytes]]) -> Stream:
@@ -259,7 +264,7 @@ def _packed(member: str, opened: Callable[[], IO[bytes]]) -> Stream:
     return Stream(name.stem, lambda: gzip.open(opened()))
 
 
-def _extracted(tar: tarfile.TarFile, member: str) -> IO[bytes]:
+def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     content = tar.extractfile(member)
     assert content is not None  # a file has content
     return content

@@ -14,6 +14,7 @@ The time is that at which the book was shelved; events of the CSV file are in a 
 drawn with a seed.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Iterator
 
@@ -67,23 +68,29 @@ def read(
     Raises:
       UserError: naming file, row, field and value; or an interaction that is there twice.
     """
-    config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config or ratings.RatingConfig(), bad_rows) as log:
+        return assembly.gathered(log, bad_rows), log.schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
     with files.streams(path, PATTERNS) as (log,):
         is_csv = log.name.endswith(".csv")
-        feedback = (*ratings.schema().feedback, _READ)
-        schema = schema_lib.Schema(feedback, order="random" if is_csv else "time")
         if is_csv:
             ratings.say_random_order(config, bad_rows)
+        feedback = (*ratings.schema().feedback, _READ)
         blocks = _csv_rows(path, bad_rows) if is_csv else _json_rows(log, bad_rows)
-        table = assembly.gathered(
-            _interactions(log.name, blocks, config, bad_rows),
-            schema,
+        yield assembly.Events(
             log.name,
-            bad_rows,
+            schema_lib.Schema(feedback, order="random" if is_csv else "time"),
+            _interactions(log.name, blocks, config, bad_rows),
             names=_NAMES,
             seed=config.order_seed,
         )
-    return table, schema
 
 
 def _interactions(

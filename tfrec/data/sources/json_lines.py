@@ -94,8 +94,8 @@ def by_line(
     """
     rows: list[int] = []
     values: dict[str, list[Any]] = {field: [] for field in fields}
-    broken: list[tuple[int, str]] = []
-    wrong: dict[str, list[tuple[int, str | None]]] = {}
+    # Bad lines by column and by what is expected of it, in the order of their first row.
+    wrong: dict[tuple[str, str], list[tuple[int, str | None]]] = {}
     for row, line in enumerate(lines, first_row):
         if not line.strip():
             continue
@@ -104,7 +104,7 @@ def by_line(
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             record = None
         if not isinstance(record, dict):
-            broken.append((row, line))
+            wrong.setdefault(("the line", example), []).append((row, line))
             continue
         bad = [
             field
@@ -113,15 +113,16 @@ def by_line(
         ]
         if bad:
             shown = record.get(bad[0])
-            wrong.setdefault(bad[0], []).append((row, None if shown is None else str(shown)))
+            entry = (row, None if shown is None else str(shown))
+            wrong.setdefault((bad[0], _EXPECTED[fields[bad[0]]]), []).append(entry)
             continue
         rows.append(row)
         for field, column in values.items():
             column.append(record.get(field))
-    if broken:
-        _reject(name, "the line", broken, example, bad_rows)
-    for field, entries in wrong.items():
-        _reject(name, field, entries, _EXPECTED[fields[field]], bad_rows)
+    for (column_name, expected), entries in wrong.items():
+        numbers, texts = zip(*entries, strict=True)
+        shown_texts = pl.Series(texts, dtype=pl.String)
+        bad_rows.reject(name, pl.Series(numbers), column_name, shown_texts, expected)
     return pl.DataFrame(
         [
             pl.Series(schema_lib.ROW, rows, pl.UInt32),
@@ -169,15 +170,3 @@ def _fits(value: Any, dtype: type[pl.DataType], optional: bool) -> bool:
     if dtype == pl.Int64 and isinstance(value, int):
         return -(2**63) <= value < 2**63
     return isinstance(value, _KINDS[dtype])
-
-
-def _reject(
-    name: str,
-    column: str,
-    entries: list[tuple[int, str]] | list[tuple[int, str | None]],
-    expected: str,
-    bad_rows: schema_lib.BadRows,
-) -> None:
-    rows, values = zip(*entries, strict=True)
-    shown = pl.Series(values, dtype=pl.String)
-    bad_rows.reject(name, pl.Series(rows), column, shown, expected)

@@ -13,6 +13,7 @@ A review without stars (one in five) is no rating: it is left out, and their num
 printed and stands in the manifest.
 """
 
+import contextlib
 import pathlib
 import re
 from collections.abc import Iterator
@@ -53,13 +54,20 @@ def read(
     Raises:
       UserError: naming file, row, field and value; or a review that is there twice.
     """
-    config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
-    schema = ratings.schema()
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config or ratings.RatingConfig(), bad_rows) as log:
+        return assembly.gathered(log, bad_rows), log.schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
     with files.streams(path, PATTERNS) as (log,):
-        table = assembly.gathered(
-            _interactions(log, config, bad_rows), schema, log.name, bad_rows, names=_NAMES
+        yield assembly.Events(
+            log.name, ratings.schema(), _interactions(log, config, bad_rows), names=_NAMES
         )
-    return table, schema
 
 
 def _interactions(

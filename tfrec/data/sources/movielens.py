@@ -8,12 +8,12 @@ the positive feedback). The second feedback column is the rating itself, in star
 import contextlib
 import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import delimited, files, ratings
+from tfrec.data.sources import assembly, delimited, files, ratings
 
 PATTERNS = ("ratings.csv", "ratings.dat", "u.data")
 _COLUMNS = {
@@ -22,6 +22,7 @@ _COLUMNS = {
     "rating": pl.Float32,
     "timestamp": pl.Int64,
 }
+_NAMES = {"user": "userId", "item": "movieId", "time_ms": "timestamp"}
 _RULES = (
     ("rating", pl.col("rating").is_between(0.5, 5.0), "a number between 0.5 and 5.0"),
     (
@@ -52,29 +53,59 @@ def read(
     """
     config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
     schema = ratings.schema()
-    names = {"user": "userId", "item": "movieId", "time_ms": "timestamp"}
-    with files.opened(path, PATTERNS) as (log,), _single_separator(log) as text:
-        first_row = 2 if log.suffix == ".csv" else 1
-        layout: dict[str, Any] = {"separator": ","}
-        if log.suffix != ".csv":
-            layout = {"separator": "\t", "names": list(_COLUMNS)}
+    with _opened(path) as log:
 
         def interactions(rows: pl.DataFrame, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
-            return _interactions(rows, config, log, bad_rows, first_row)
+            return _interactions(rows, config, log.text, bad_rows, log.first_row)
 
         table = delimited.read_grouped(
-            text, _COLUMNS, interactions, schema, bad_rows, user="userId", **layout
+            log.text, _COLUMNS, interactions, schema, bad_rows, user="userId", **log.layout
         )
         if table is None:
-            table = schema_lib.validate(
-                interactions(delimited.read(text, _COLUMNS, bad_rows, **layout), bad_rows),
-                schema,
-                log,
-                bad_rows,
-                first_row=first_row,
-                names=names,
-            )
+            table = assembly.gathered(_events(log, config, bad_rows), bad_rows)
     return table, schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
+    with _opened(path) as log:
+        yield _events(log, config, bad_rows)
+
+
+class _Log(NamedTuple):
+    """A file whose columns one character separates.
+
+    Attributes:
+      text: where it lies; its name is that of the log.
+      layout: its separator, and the names of its columns if it has no header.
+      first_row: the number of its first rating.
+    """
+
+    text: pathlib.Path
+    layout: dict[str, Any]
+    first_row: int
+
+
+@contextlib.contextmanager
+def _opened(path: str | pathlib.Path) -> Iterator[_Log]:
+    with files.opened(path, PATTERNS) as (log,), _single_separator(log) as text:
+        if log.suffix == ".csv":
+            yield _Log(text, {"separator": ","}, first_row=2)
+        else:
+            yield _Log(text, {"separator": "\t", "names": list(_COLUMNS)}, first_row=1)
+
+
+def _events(
+    log: _Log, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> assembly.Events:
+    blocks = (
+        (log.text.name, _interactions(rows, config, log.text, bad_rows, log.first_row))
+        for rows in delimited.blocks(log.text, _COLUMNS, bad_rows, **log.layout)
+    )
+    return assembly.Events(log.text.name, ratings.schema(), blocks, names=_NAMES)
 
 
 def _interactions(

@@ -13,6 +13,7 @@ user, stars (1 to 5) and day. The feedback is `click`, a rating of at least `pos
 stars, and `rating` in stars. Ratings of one user and day keep the order of the films.
 """
 
+import contextlib
 import io
 import pathlib
 from collections.abc import Iterator
@@ -46,17 +47,23 @@ def read(
     Raises:
       UserError: naming file, row and value; or a rating that is there twice.
     """
-    config, bad_rows = config or ratings.RatingConfig(), bad_rows or schema_lib.BadRows()
-    schema = ratings.schema()
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config or ratings.RatingConfig(), bad_rows) as log:
+        return assembly.gathered(log, bad_rows), log.schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
     with files.streams(path, PATTERNS, several=True) as logs:
-        table = assembly.gathered(
-            _interactions(logs, config, bad_rows),
-            schema,
+        yield assembly.Events(
             pathlib.Path(path).name,
-            bad_rows,
+            ratings.schema(),
+            _interactions(logs, config, bad_rows),
             names=_NAMES,
         )
-    return table, schema
 
 
 def _interactions(

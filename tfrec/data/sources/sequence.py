@@ -7,6 +7,7 @@ Numbers are separated by blanks or tabs, and there is no header. Every event cou
 `time_ms` counts the events of a user.
 """
 
+import contextlib
 import dataclasses
 import io
 import pathlib
@@ -54,13 +55,19 @@ def read(
     Raises:
       UserError: naming file, row and value; or a user that has two lines, in form lines.
     """
-    config, bad_rows = config or SequenceConfig(), bad_rows or schema_lib.BadRows()
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config or SequenceConfig(), bad_rows) as log:
+        return assembly.gathered(log, bad_rows), log.schema
+
+
+@contextlib.contextmanager
+def events(
+    path: str | pathlib.Path, config: SequenceConfig, bad_rows: schema_lib.BadRows
+) -> Iterator[assembly.Events]:
+    """The same log some rows at a time, to be read within the context."""
     bad_rows.remark(_ORDER)
     with files.streams(path, PATTERNS) as (log,):
-        table = assembly.gathered(
-            _interactions(log, config, bad_rows), _SCHEMA, log.name, bad_rows
-        )
-    return table, _SCHEMA
+        yield assembly.Events(log.name, _SCHEMA, _interactions(log, config, bad_rows))
 
 
 def _interactions(

@@ -9,7 +9,7 @@ import polars as pl
 from tfrec import names, types
 from tfrec.data import parquet, text_columns
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import delimited, files, text_rows
+from tfrec.data.sources import delimited, files, ratings, text_rows
 from tfrec.errors import UserError
 from tfrec.options import option
 
@@ -26,18 +26,18 @@ class TableConfig(text_rows.TextFormat):
     user: str = option("user", "column with the user's id: integers or text")
     item: str = option("item", "column with the item's id: integers or text")
     time: str = option("time", "column with the time of the event")
-    time_unit: Literal["s", "ms", "us", "ns", "iso"] = option(
+    time_unit: Literal["s", "ms", "us", "ns", "iso", "order"] = option(
         "s",
         "unix seconds, milliseconds, microseconds or nanoseconds, or ISO 8601 text (UTC where "
-        "no time of the file has a zone)",
+        "no time of the file has a zone); order: no time, but integers that order the events "
+        "of a user",
     )
     feedback: tuple[str, ...] = option(
         ("click:binary:clicks",),
         "feedback columns, each name:kind:unit with kind binary (0/1) or amount (0 or more), "
         "or name=column:kind:unit to give the file's column another name; the first is the "
-        "click",
+        "click; none: every event is a click",
         distinct=True,
-        min_length=1,
     )
     category: str = option("", "column with the item's category, if there is one")
     propensity: str = option(
@@ -47,7 +47,7 @@ class TableConfig(text_rows.TextFormat):
     def __post_init__(self):
         super().__post_init__()
         columns = [_feedback_column(text)[0] for text in self.feedback]
-        if columns[0].kind != "binary":
+        if columns and columns[0].kind != "binary":
             raise ValueError(
                 f"feedback begins with {self.feedback[0]!r}; expected a binary click"
             )
@@ -99,11 +99,15 @@ def read(
       UserError: naming file, row, column and value.
     """
     config, bad_rows = config or TableConfig(), bad_rows or schema_lib.BadRows()
+    feedback = tuple(_feedback_column(text)[0] for text in config.feedback)
     schema = schema_lib.Schema(
-        feedback=tuple(_feedback_column(text)[0] for text in config.feedback),
+        feedback=feedback or (ratings.CLICK,),
         category=bool(config.category),
         propensity=bool(config.propensity),
+        order="file" if config.time_unit == "order" else "time",
     )
+    if schema.order == "file":
+        bad_rows.remark(f"the log has no times: {config.time} orders each user's events")
     raw_names = config.columns()
     with files.opened(path, PATTERNS, config.encoding) as (log,):
         if parquet.is_parquet(log):
@@ -111,6 +115,8 @@ def read(
         else:
             frame, first_row = _read_text(log, raw_names, config, bad_rows), 2
     frame = _with_time(frame, config, log, bad_rows, first_row)
+    if not feedback:
+        frame = frame.with_columns(pl.lit(1.0, pl.Float32).alias(ratings.CLICK.name))
     return (
         schema_lib.validate(frame, schema, log, bad_rows, first_row=first_row, names=raw_names),
         schema,
@@ -215,6 +221,12 @@ def _with_time(
         if frame.select(zoned.any() & ~zoned.all()).item():
             frame = good(frame, zoned, "a time with its zone, as other rows of the file have")
         return frame.with_columns(parsed.dt.epoch("ms"))
+    if dtype.is_integer() and config.time_unit == "order":
+        most = schema_lib.LATEST_MS - schema_lib.COUNTED_FROM_MS
+        expected = f"an integer from 0 to {most} that orders the events of a user"
+        return good(frame, time.is_between(0, most), expected).with_columns(
+            time.cast(pl.Int64) + schema_lib.COUNTED_FROM_MS
+        )
     if not dtype.is_integer():
         raise UserError(f"{log.name}: column {config.time!r} holds {dtype}; expected integers")
     scale = _PER_MILLISECOND[config.time_unit]

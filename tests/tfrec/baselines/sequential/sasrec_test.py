@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec.baselines.sequential import batches, controls, learner, sasrec
+from tfrec.baselines.sequential import (
+    batches,
+    controls,
+    learner,
+    next_item_model,
+    sasrec,
+)
 from tfrec.data import protocols
 from tfrec.data.sequences import Sequences
 from tfrec.evaluation import next_items
@@ -99,9 +105,9 @@ def test_every_variable_gets_a_gradient(loss):
 def test_the_loss_depends_on_the_catalogue_when_it_is_chosen():
     config = sasrec.SasrecConfig()
     assert config.loss == "auto"
-    assert sasrec.loss_of(config, 60_000) == "softmax"
-    assert sasrec.loss_of(config, 60_001) == "sampled_softmax"
-    assert sasrec.loss_of(sasrec.SasrecConfig(loss="bce"), 10) == "bce"
+    assert next_item_model.loss_of(config, 60_000) == "softmax"
+    assert next_item_model.loss_of(config, 60_001) == "sampled_softmax"
+    assert next_item_model.loss_of(sasrec.SasrecConfig(loss="bce"), 10) == "bce"
 
 
 def test_heads_must_divide_the_width():

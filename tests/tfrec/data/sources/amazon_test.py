@@ -123,6 +123,14 @@ def test_a_bad_line_is_named_or_skipped(tmp_path, line, message):
     assert bad_rows.count == 1
 
 
+def test_the_first_of_several_bad_lines_is_named(tmp_path):
+    good = lines(of_2014).splitlines()
+    bad = [of_2014("A9", "B000000009", "5", 7), "nonsense", of_2014("A9", None, 5.0, 7)]
+    (tmp_path / "reviews_CDs.json").write_text("\n".join([*good, *bad, *bad]))
+    with pytest.raises(UserError, match=r"row 4: overall is '5'.*\(1 more rows like it\)"):
+        amazon.read(tmp_path)
+
+
 def test_a_csv_with_user_and_item_the_other_way_round(tmp_path):
     (tmp_path / "CDs.csv").write_text(csv("uirt"))
     with pytest.raises(UserError, match="CDs.csv, row 1: item is 'A2'; expected a product's"):

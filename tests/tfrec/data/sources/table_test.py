@@ -129,7 +129,6 @@ def test_a_folder_with_two_logs(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"feedback": ()}, r"feedback is \(\); expected a list of at least 1"),
         ({"feedback": ("click",)}, "feedback is 'click'; expected name:kind:unit"),
         ({"feedback": ("click:boolean:clicks",)}, "expected name:kind:unit"),
         ({"feedback": ("price:amount:euros",)}, "expected a binary click"),
@@ -281,6 +280,39 @@ def test_a_mistaken_unit_of_time_is_refused_with_the_right_one(tmp_path, unit, v
     said = str(error.value)
     assert f"log.csv, row 2: time is {value}" in said
     assert "2024-03-01" in said and f"pass --time_unit={right}" in said
+
+
+def test_integers_that_only_order_the_events(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item,time,click\n1,2,4,1\n1,3,0,1\n2,3,7,1\n")
+    config, bad_rows = table.TableConfig(time_unit="order"), schema.BadRows()
+    frame, log_schema = table.read(tmp_path / "log.csv", config, bad_rows)
+    start = schema.COUNTED_FROM_MS
+    assert frame["time_ms"].to_list() == [start, start + 4, start + 7]
+    assert frame["item"].to_list() == [3, 2, 3]
+    assert log_schema.order == "file"
+    assert bad_rows.warnings == ["the log has no times: time orders each user's events"]
+    (tmp_path / "log.csv").write_text("user,item,time,click\n1,2,4,1\n1,3,-1,1\n")
+    with pytest.raises(UserError, match="row 3: time is -1; expected an integer from 0 to 31"):
+        table.read(tmp_path / "log.csv", config)
+
+
+def test_without_feedback_every_event_is_a_click(tmp_path):
+    (tmp_path / "log.csv").write_text("user,item,time,click\n1,2,4,0\n1,3,5,x\n")
+    frame, log_schema = table.read(tmp_path / "log.csv", table.TableConfig(feedback=()))
+    assert frame.rows() == [(1, 2, 4000, 1.0), (1, 3, 5000, 1.0)]
+    assert log_schema.feedback[0].name == "click"
+
+
+def test_real_rows_in_time_order(real_data):
+    config = table.TableConfig(
+        user="reviewerID", item="asin", time="order", time_unit="order", feedback=()
+    )
+    frame, _ = table.read(real_data / "amazon-cds-hgn" / "CDs_user_asin_order.csv", config)
+    assert (frame.height, frame["user"].n_unique(), frame["item"].n_unique()) == (
+        472_265,
+        17_052,
+        35_118,
+    )
 
 
 def test_some_implausible_times_are_warned_of(tmp_path):

@@ -1,0 +1,195 @@
+"""What sequential models share: the item table, the losses, and scores of the catalogue.
+
+A model turns each token (event) of a history into a hidden vector. The score of an item is the
+product of that vector and the item's embedding, which is also what the model reads.
+
+A user's other training items are no negatives unless `own_negatives` says so: lists leave out
+what the user has, so that it need not be ranked below what follows.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Literal
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.baselines.sequential import batches
+from tfrec.baselines.sequential.learner import TrainingConfig
+from tfrec.data import sequences
+from tfrec.ops import next_item
+from tfrec.options import option
+
+# Beyond this many items, the catalogue's scores of a batch cost more than the rest of it.
+_FULL_SOFTMAX_ITEMS = 60_000
+
+
+@dataclasses.dataclass(frozen=True)
+class NextItemConfig(TrainingConfig):
+    """Sizes and losses of every sequential model."""
+
+    width: int = option(64, "width of item embeddings", at_least=1, at_most=4096)
+    length: int = option(200, "latest events that are read", at_least=1, at_most=4096)
+    loss: Literal["auto", "bce", "gbce", "softmax", "sampled_softmax"] = option(
+        "auto",
+        "bce: SASRec's binary cross-entropy, one negative; gbce: gSASRec's; softmax: "
+        "cross-entropy over the catalogue; sampled_softmax: over negatives; auto: softmax up "
+        "to 60,000 items, then sampled_softmax",
+    )
+    negatives: int = option(
+        3_000, "negatives of gbce and sampled_softmax, uniform, shared by a batch", at_least=1
+    )
+    trust: float = option(0.75, "t of gbce, 0 as bce to 1 unbiased", at_least=0, at_most=1)
+    own_negatives: bool = option(
+        False,
+        "softmax: whether the other training items of a user are negatives of the user; with "
+        "the sampled losses they never are",
+    )
+
+
+def loss_of(config: NextItemConfig, num_items: int) -> str:
+    """The loss that trains on a catalogue of this size."""
+    if config.loss != "auto":
+        return config.loss
+    return "softmax" if num_items <= _FULL_SOFTMAX_ITEMS else "sampled_softmax"
+
+
+def normal(shape: list[int], seed: int, number: int, name: str) -> tf.Variable:
+    """A variable that is drawn from a normal distribution of standard deviation 0.02.
+
+    Args:
+      shape: of the variable.
+      seed: of the model.
+      number: tells its variables apart.
+      name: of the variable.
+    """
+    drawn = tf.random.stateless_normal(shape, types.seed_pair(seed, number), stddev=0.02)
+    return tf.Variable(drawn, name=name)
+
+
+class CatalogueModel(tf.Module, abc.ABC):
+    """A network that gives users vectors in the space of its item table.
+
+    Args:
+      config: sizes and loss.
+      num_items: N.
+      seed: of the item table.
+      name: of the module.
+    """
+
+    config: NextItemConfig
+
+    def __init__(self, config: NextItemConfig, num_items: int, seed: int, name: str):
+        super().__init__(name=name)
+        self.config, self.num_items = config, num_items
+        # Dense id i stands at row i - 1.
+        self.items = normal([num_items, config.width], seed, 0, "items")
+
+    @abc.abstractmethod
+    def users(self, inputs: batches.Inputs) -> tf.Tensor:
+        """What each row says about the next item, float [B, D]. Graph code."""
+
+    @abc.abstractmethod
+    def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Mean loss of a batch. Graph code.
+
+        Args:
+          batch: the rows.
+          seed: int32 [2] of dropout and negatives.
+        """
+
+    def scores(self, history: sequences.Sequences) -> np.ndarray:
+        """Scores of the catalogue for what follows each history, float32 [V, N].
+
+        Args:
+          history: V rows; one without events is given equal scores.
+        """
+        found = np.zeros([len(history), self.num_items], np.float32)
+        rows = np.flatnonzero(history.lengths > 0)
+        if len(rows):
+            inputs, order = batches.scoring_inputs(history.select(rows), self.config.length)
+            found[rows[order]] = self._compiled_scores(inputs).numpy()
+        return found
+
+    @tf.function(input_signature=[batches.INPUTS_SPEC], autograph=False)
+    def _compiled_scores(self, inputs: batches.Inputs) -> tf.Tensor:
+        return self.scores_of(inputs)
+
+    def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
+        """Scores of the catalogue for what follows each row, float [B, N]. Graph code."""
+        return tf.matmul(self.users(inputs), self.items, transpose_b=True)
+
+    def prediction_loss(
+        self,
+        hidden: tf.Tensor,
+        target: tf.Tensor,
+        row: tf.Tensor,
+        batch: batches.Batch,
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Mean loss of predictions, of the kind that the configuration names.
+
+        Args:
+          hidden: float [M, D], a vector for each prediction.
+          target: int32 [M], the item that follows.
+          row: int32 [M], the prediction's row of the batch.
+          batch: the rows.
+          seed: int32 [2] of negatives.
+        """
+        config, kind = self.config, loss_of(self.config, self.num_items)
+        positive = tf.reduce_sum(hidden * tf.gather(self.items, target - 1), axis=1)
+        if kind == "softmax" and config.own_negatives:
+            return next_item.softmax(hidden, self.items, positive, row, None, True)
+        own = self._own(batch)  # [B, N]
+        if kind == "softmax":
+            return next_item.softmax(hidden, self.items, positive, row, own, False)
+        if kind == "bce":
+            ids = self._drawn(tf.shape(target), seed)  # [M]
+            negative = tf.reduce_sum(hidden * tf.gather(self.items, ids), axis=1)
+            negative += tf.gather_nd(own, tf.stack([row, ids], axis=1))
+            return next_item.binary_cross_entropy(positive, negative)
+        ids = self._drawn([config.negatives], seed)  # [K]
+        candidates, offset = tf.gather(self.items, ids), tf.gather(own, ids, axis=1)
+        if kind == "sampled_softmax":
+            return next_item.softmax(hidden, candidates, positive, row, offset, False)
+        negative = tf.matmul(hidden, candidates, transpose_b=True)  # [M, K]
+        negative += tf.gather(offset, row)
+        beta = next_item.calibration(config.negatives, self.num_items, config.trust)
+        return next_item.generalised_binary_cross_entropy(positive, negative, beta)
+
+    def _drawn(self, shape: tf.Tensor | list[int], seed: tf.Tensor) -> tf.Tensor:
+        """Uniform rows of the item table."""
+        return tf.random.stateless_uniform(shape, seed, 0, self.num_items, tf.int32)
+
+    def _own(self, batch: batches.Batch) -> tf.Tensor:
+        """Offsets [B, N] that keep each user's own training items from its negatives."""
+        rows = tf.shape(batch.inputs.last)[0]
+        has = tf.scatter_nd(
+            batch.own, tf.ones([tf.shape(batch.own)[0]]), [rows, self.num_items]
+        )
+        return tf.where(has > 0, next_item.EXCLUDED, 0.0)
+
+
+class NextItemModel(CatalogueModel):
+    """A network that predicts what follows each token of a row."""
+
+    @abc.abstractmethod
+    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
+        """Float [T, D], what each token says about the next one. Graph code.
+
+        Args:
+          inputs: the rows.
+          seed: int32 [2] of dropout; None while predicting. The model adds less than
+            `batches.DRAWS` to its second number.
+        """
+
+    def users(self, inputs: batches.Inputs) -> tf.Tensor:
+        return tf.gather(self.hidden(inputs, None), inputs.last)  # [B, D]
+
+    def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
+        hidden = self.hidden(batch.inputs, seed)  # [T, D]
+        draws = seed + [0, batches.DRAWS]
+        return self.prediction_loss(hidden, batch.target, batch.row, batch, draws)
