@@ -52,11 +52,11 @@ flags.define(sequence.SequenceConfig)
 
 def main(_):
     config = flags.read(PrepareBeamConfig)
+    outputs.check_folder(config.out)
     if config.source not in beam.SOURCES:
         raise UserError(f"--source={config.source}: expected one of {', '.join(beam.SOURCES)}")
     if not config.path:
         raise UserError(f"--source={config.source} needs --path=... (the log)")
-    outputs.check_folder(config.out)
     options = sequence.SequenceConfig if config.source == "sequence" else ratings.RatingConfig
     rows = beam.prepare(
         config.source,

@@ -12,6 +12,7 @@ SCRIPTS = {
     "evaluate": (),
     "export_model": ("--agent=agent",),
     "fit_simulator": ("--data=data",),
+    "prepare_beam": ("--source=amazon", "--path=log"),
     "prepare_data": (),
     "reproduce": (),
     "run_cell": (),

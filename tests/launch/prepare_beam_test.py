@@ -76,6 +76,25 @@ def points(folder):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--path=log"], "--source=: expected one of amazon, book_crossing, goodreads"),
+        (["--source=otto", "--path=log"], "--source=otto: expected one of amazon, book"),
+        (["--source=amazon"], "--source=amazon needs --path=... (the log)"),
+        (
+            ["--source=amazon", "--path=log"],
+            "Apache Beam is not installed here; requirements-b",
+        ),
+    ],
+)
+def test_a_bad_flag_is_a_message(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfrec.data.sources.beam.beam", None)
+    assert flags.call("launch.prepare_beam", [*arguments, f"--out={tmp_path / 'out'}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "log", "options"),

@@ -33,10 +33,9 @@ from tfrec.errors import UserError
 try:
     import apache_beam as beam
     from apache_beam.options import pipeline_options
-except ImportError as error:
-    raise UserError(
-        "Apache Beam is not installed; requirements-beam.txt describes an environment with it"
-    ) from error
+except ImportError:
+    beam = None
+_DoFn: Any = beam.DoFn if beam else object
 
 SOURCES = (
     "amazon",
@@ -76,8 +75,14 @@ def prepare(
       Rows of the table.
 
     Raises:
-      UserError: naming file, row, column and value; or if `out` is in use. Nothing is written.
+      UserError: naming file, row, column and value; if `out` is in use; or if Apache Beam is
+        not installed. Nothing is written.
     """
+    if beam is None:
+        raise UserError(
+            "Apache Beam is not installed here; requirements-beam.txt describes an environment "
+            "with it"
+        )
     out = pathlib.Path(out)
     interactions.check_target(out, overwrite)
     module = importlib.import_module(f"tfrec.data.sources.{source}")
@@ -127,7 +132,7 @@ class _Work:
         )
 
 
-class _Read(beam.DoFn):
+class _Read(_DoFn):
     """A file -> for each part of the users, its rows as Arrow bytes, in numbered chunks."""
 
     def __init__(self, work: _Work):
@@ -161,7 +166,7 @@ class _Read(beam.DoFn):
         self._work.say(f"file-{number:05d}", bad_rows, **note)
 
 
-class _Order(beam.DoFn):
+class _Order(_DoFn):
     """All rows of a part -> its shard."""
 
     def __init__(self, work: _Work):
