@@ -70,6 +70,43 @@ def normal(shape: list[int], seed: int, number: int, name: str) -> tf.Variable:
     return tf.Variable(drawn, name=name)
 
 
+def own_offsets(own: tf.Tensor, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Offsets that keep each user's own training items from its negatives. Graph code.
+
+    Args:
+      own: int32 [M, 2], pairs (row, id).
+      rows: B, int32 scalar.
+      ids: int32 [K], ascending; one may be repeated.
+
+    Returns:
+      float [B, K]: `next_item.EXCLUDED` where the row has the item, else 0.
+    """
+    # An id stands at positions first to end - 1: +1 and -1 there, and their running sum.
+    first = tf.searchsorted(ids, own[:, 1])
+    end = tf.searchsorted(ids, own[:, 1], side="right")
+    at = tf.stack([tf.tile(own[:, 0], [2]), tf.concat([first, end], axis=0)], axis=1)
+    steps = tf.repeat(tf.constant([1, -1]), tf.size(first))
+    has = tf.cumsum(tf.scatter_nd(at, steps, [rows, tf.size(ids) + 1]), axis=1)[:, :-1]
+    return tf.where(has > 0, next_item.EXCLUDED, 0.0)
+
+
+def are_own(own: tf.Tensor, row: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Whether rows have items, bool [M]. Graph code.
+
+    Args:
+      own: int32 [., 2], pairs (row, id), at least one.
+      row: int32 [M].
+      ids: int32 [M].
+    """
+
+    def keys(row: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        return tf.cast(row, tf.int64) * 2**32 + tf.cast(item, tf.int64)
+
+    known, asked = tf.sort(keys(own[:, 0], own[:, 1])), keys(row, ids)
+    place = tf.minimum(tf.searchsorted(known, asked), tf.size(known) - 1)
+    return tf.gather(known, place) == asked
+
+
 class CatalogueModel(tf.Module, abc.ABC):
     """A network that gives users vectors in the space of its item table.
 
@@ -143,16 +180,18 @@ class CatalogueModel(tf.Module, abc.ABC):
         positive = tf.reduce_sum(hidden * tf.gather(self.items, target - 1), axis=1)
         if kind == "softmax" and config.own_negatives:
             return next_item.softmax(hidden, self.items, positive, row, None, True)
-        own = self._own(batch)  # [B, N]
+        rows = tf.size(batch.inputs.last)
         if kind == "softmax":
+            every = tf.range(self.num_items)
+            own = own_offsets(batch.own, rows, every)  # [B, N]
             return next_item.softmax(hidden, self.items, positive, row, own, False)
         if kind == "bce":
             ids = self._drawn(tf.shape(target), seed)  # [M]
             negative = tf.reduce_sum(hidden * tf.gather(self.items, ids), axis=1)
-            negative += tf.gather_nd(own, tf.stack([row, ids], axis=1))
-            return next_item.binary_cross_entropy(positive, negative)
-        ids = self._drawn([config.negatives], seed)  # [K]
-        candidates, offset = tf.gather(self.items, ids), tf.gather(own, ids, axis=1)
+            excluded = tf.where(are_own(batch.own, row, ids), next_item.EXCLUDED, 0.0)
+            return next_item.binary_cross_entropy(positive, negative + excluded)
+        ids = tf.sort(self._drawn([config.negatives], seed))  # [K]
+        candidates, offset = tf.gather(self.items, ids), own_offsets(batch.own, rows, ids)
         if kind == "sampled_softmax":
             return next_item.softmax(hidden, candidates, positive, row, offset, False)
         negative = tf.matmul(hidden, candidates, transpose_b=True)  # [M, K]
@@ -163,14 +202,6 @@ class CatalogueModel(tf.Module, abc.ABC):
     def _drawn(self, shape: tf.Tensor | list[int], seed: tf.Tensor) -> tf.Tensor:
         """Uniform rows of the item table."""
         return tf.random.stateless_uniform(shape, seed, 0, self.num_items, tf.int32)
-
-    def _own(self, batch: batches.Batch) -> tf.Tensor:
-        """Offsets [B, N] that keep each user's own training items from its negatives."""
-        rows = tf.shape(batch.inputs.last)[0]
-        has = tf.scatter_nd(
-            batch.own, tf.ones([tf.shape(batch.own)[0]]), [rows, self.num_items]
-        )
-        return tf.where(has > 0, next_item.EXCLUDED, 0.0)
 
 
 class NextItemModel(CatalogueModel):
