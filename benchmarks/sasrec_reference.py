@@ -11,6 +11,7 @@ seconds of the updates after `warm` ones, and the events that they predicted.
 import json
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,27 +20,30 @@ import torch
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
+# RecTools trains with copies of the trainer and its callbacks, which share this.
+TIMES: dict[str, Any] = {"events": 0}
+
+
+def now():
+    """Wall and CPU seconds."""
+    return {"wall": time.perf_counter(), "cpu": time.process_time()}
+
 
 class Clock(lightning.Callback):
-    """Counts and times updates, and ends the training after enough of them."""
+    """Times the updates after `warm` ones, and counts their events."""
 
-    def __init__(self, warm, updates):
-        self.warm, self.updates = warm, updates
-        self.seen, self.events = 0, 0
-        self.start, self.end = (0.0, 0.0), (0.0, 0.0)
+    def __init__(self, warm):
+        self.warm, self.seen = warm, 0
 
     def on_train_batch_start(self, trainer, module, batch, index):
         if self.seen == self.warm:
-            self.start = time.perf_counter(), time.process_time()
+            TIMES["start"] = now()
         if self.seen >= self.warm:
-            self.events += int((batch["y"] != 0).sum())
+            TIMES["events"] += int((batch["y"] != 0).sum())
 
     def on_train_batch_end(self, trainer, module, outputs, batch, index):
         self.seen += 1
-        if self.seen == self.warm + self.updates:
-            self.end = time.perf_counter(), time.process_time()
-            trainer.should_stop = True
-            trainer.limit_train_batches = 0
+        TIMES["end"] = now()
 
 
 def main(events_path, job_path, times_path):
@@ -53,7 +57,6 @@ def main(events_path, job_path, times_path):
     # The order of the rows as seconds, so that each user's events keep it.
     frame["datetime"] = pd.Timestamp("2000-01-01") + pd.to_timedelta(frame.index, unit="s")
     frame["weight"] = 1.0
-    clock = Clock(job["warm"], job["updates"])
 
     def trainer():
         return lightning.Trainer(
@@ -65,7 +68,7 @@ def main(events_path, job_path, times_path):
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[clock],
+            callbacks=[Clock(job["warm"])],
         )
 
     model = SASRecModel(
@@ -82,9 +85,9 @@ def main(events_path, job_path, times_path):
         verbose=0,
     )
     model.fit(Dataset.construct(frame))
-    wall, cpu = (end - start for start, end in zip(clock.start, clock.end, strict=True))
+    took = {name: TIMES["end"][name] - TIMES["start"][name] for name in ("wall", "cpu")}
     with open(times_path, "w") as file:
-        json.dump({"wall": wall, "cpu": cpu, "events": clock.events}, file)
+        json.dump({**took, "events": TIMES["events"]}, file)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
         --protocol=leave_one_out --out=runs/sasrec
 
 `--method=sasrec --help` lists SASRec's own flags too; other methods are `stamp` and `causerec`.
-The folder gets `model/` with the best epoch's weights, rankings.md, .csv, .json and .png, and
-the run's metrics, TensorBoard logs and checkpoints; a folder with a run goes on with it.
+The folder gets `model/` with the best epoch's weights, rankings.md, .csv, .json and .png,
+curve.png, and the run's metrics, TensorBoard logs and checkpoints; a folder with a run goes on
+with it.
 """
 
 import dataclasses
@@ -80,7 +81,7 @@ def main(_):
         "data": log.source.fingerprint,
         "seed": config.seed,
         "best_epoch": int(fitted.best_epoch),
-        "validation_ndcg@10": float(fitted.best_score),
+        learner.VALIDATION: float(fitted.best_score),
     }
     out = pathlib.Path(config.out)
     saved = trained.TrainedSequence(config.method, fitted.model, log.vocabulary, about)
@@ -94,6 +95,7 @@ def main(_):
     facts = about | {"log": pathlib.Path(config.data).name, "users": len(split.test.users)}
     facts |= {"items": log.sequences.num_items, "events": len(log.sequences.items)}
     table = rankings.write(out, evaluations, config.cutoffs, facts)
+    rankings.write_curve(out, config.method)
     title = f"{config.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
     for k in config.cutoffs:
         shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]

@@ -54,7 +54,8 @@ def test_the_folder_holds_the_comparison(run):
     assert "protocol: leave_one_out" in page and "| SASRec |" in page
     rows = list(csv.DictReader((out / "rankings.csv").open()))
     assert {row["policy"] for row in rows} == set(document["rankers"])
-    assert (out / "rankings.png").stat().st_size > 10_000
+    for picture in ("rankings.png", "curve.png"):
+        assert (out / picture).stat().st_size > 10_000
     assert (out / "tensorboard").is_dir()
 
 

@@ -8,8 +8,11 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tfrec import outputs
 from tfrec.baselines.sequential import controls
+from tfrec.baselines.sequential.learner import VALIDATION
 from tfrec.data import protocols, sequences
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items
@@ -90,6 +93,29 @@ def write(
     title = f"Next items, {about.get('protocol', 'held-out events')}"
     plots.save(plots.policies(table, first, title), directory / "rankings.png")
     return table
+
+
+def write_curve(directory: str | os.PathLike, name: str) -> None:
+    """Draws the validations of a run's metrics.jsonl in curve.png.
+
+    Args:
+      directory: of the run.
+      name: of the method.
+
+    Raises:
+      UserError: if the file cannot be written.
+    """
+    directory = pathlib.Path(directory)
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if VALIDATION in row]
+    figure = plots.learning_curve(
+        [row["unit"] for row in rows],
+        {name: np.array([row[VALIDATION] for row in rows])},
+        xlabel="epochs",
+        metric=VALIDATION.removeprefix("validation_"),
+        title="Validation events",
+    )
+    plots.save(figure, directory / "curve.png")
 
 
 def columns_at(k: int) -> list[str]:

@@ -18,6 +18,8 @@ from tfrec.options import Options, option
 from tfrec.training import finite, loop, memory
 from tfrec.training import run as runs
 
+VALIDATION = "validation_ndcg@10"  # the name of validations in a run's metrics
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig(Options):
@@ -159,7 +161,7 @@ class SequenceLearner(tf.Module):
         results = {"loss": float(tf.reduce_mean(losses))}
         if int(self.unit) % config.validate_every == 0 or int(self.unit) == config.epochs:
             score = self._validate(self.model)
-            results["validation_ndcg@10"] = score
+            results[VALIDATION] = score
             if score > float(self.best_score):
                 self.best_score.assign(score)
                 self.best_epoch.assign(self.unit)
