@@ -1,7 +1,7 @@
 """Prepares a log of GoodReads' shape from its CSV file, beside plain polars.
 
     python -m benchmarks.prepare_scale --rows=25000000 --repeats=1
-    python -m benchmarks.prepare_scale --rows=200000000 --repeats=1 --ways=ours
+    python -m benchmarks.prepare_scale --rows=100000000 --repeats=1 --ways=ours
 
 The log is generated: 280 rows a user on average, the rows of all users mixed throughout the
 file, which is the hardest case for memory. Each way runs in a process of its own, in turn, with

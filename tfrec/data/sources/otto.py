@@ -27,11 +27,10 @@ from tfrec.data.sources import assembly, files
 from tfrec.errors import UserError
 
 PATTERNS = ("train.jsonl", "otto-recsys-train.jsonl")
-_BYTES_AT_ONCE = 1 << 25
-_BYTES_OF_AN_EVENT = 40  # at least
 _TYPES = ("clicks", "carts", "orders")
 _EVENT: dict[str, type[pl.DataType]] = {"aid": pl.Int32, "ts": pl.Int64, "type": pl.String}
 _LINE: dict[str, Any] = {"session": pl.Int32, "events": pl.List(pl.Struct(_EVENT))}
+_NAMES = {"user": "session", "item": "aid", "time_ms": "ts"}
 _EXPECTED = {
     "session": "an integer within 32 bits",
     "aid": "an integer within 32 bits",
@@ -62,39 +61,32 @@ def read(
       UserError: naming file, line, field and value; or a session that has two lines.
     """
     bad_rows = bad_rows or schema_lib.BadRows()
-    names = {"user": "session", "item": "aid", "time_ms": "ts"}
-    with files.opened(path, PATTERNS) as (log,):
-        table = assembly.Table(_SCHEMA, rows=log.stat().st_size // _BYTES_OF_AN_EVENT + 1)
-        empty = True
-        for first_row, lines in _blocks(log):
-            events = _events(lines, first_row, log, bad_rows)
-            if events.height:
-                lines_of = events.select(schema_lib.ROW, "user").unique()["user"]
-                _refuse_second_line(log, lines_of.filter(lines_of.is_duplicated()).min())
-                table.append(schema_lib.validate(events, _SCHEMA, log, bad_rows, names=names))
-                empty = False
-        if empty:
-            raise UserError(f"{log.name}: no events; expected at least one")
-    _refuse_second_line(log, table.shared_user())
-    return table.finished(), _SCHEMA
+    with files.streams(path, PATTERNS) as (log,):
+        events = assembly.Events(log.name, _SCHEMA, _blocks(log, bad_rows), names=_NAMES)
+        return assembly.gathered(events, bad_rows), _SCHEMA
 
 
-def _refuse_second_line(log: pathlib.Path, session: Any) -> None:
+def _blocks(
+    log: files.Stream, bad_rows: schema_lib.BadRows
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    lines_of: list[pl.DataFrame] = []
+    for first_row, lines in files.blocks_of_lines(log):
+        events = _events(lines, first_row, log.name, bad_rows)
+        lines_of.append(events.select(schema_lib.ROW, "user").unique())
+        yield log.name, events
+    _refuse_second_line(lines_of, log.name)
+
+
+def _refuse_second_line(lines_of: list[pl.DataFrame], name: str) -> None:
+    """Checks that no session of the lines has two of them."""
+    sessions = pl.concat(lines_of)["user"]
+    session: Any = sessions.filter(sessions.is_duplicated()).min()
     if session is not None:
-        raise UserError(f"{log.name}: session {session} has two lines; expected one of each")
-
-
-def _blocks(log: pathlib.Path) -> Iterator[tuple[int, bytes]]:
-    """Whole lines and the number of the first of them."""
-    first_row = 1
-    with log.open("rb") as file:
-        while lines := file.read(_BYTES_AT_ONCE) + file.readline():
-            yield first_row, lines
-            first_row += lines.count(b"\n")
+        raise UserError(f"{name}: session {session} has two lines; expected one of each")
 
 
 def _events(
-    lines: bytes, first_row: int, log: pathlib.Path, bad_rows: schema_lib.BadRows
+    lines: bytes, first_row: int, log: str, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
     """The events of some lines as rows of the interaction table."""
     events = _parsed(lines, first_row)
@@ -128,7 +120,7 @@ def _parsed(lines: bytes, first_row: int) -> pl.DataFrame | None:
 
 
 def _parsed_by_line(
-    lines: bytes, first_row: int, log: pathlib.Path, bad_rows: schema_lib.BadRows
+    lines: bytes, first_row: int, log: str, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
     """The same where something is damaged: slowly, and with the row that is at fault."""
     found: list[tuple[object, ...]] = []

@@ -115,17 +115,18 @@ def _interactions(
         )
         if not rows_form:
             users.append(events.select(schema_lib.ROW, "user"))
-            _refuse_second_line(users, log.name)
         yield log.name, events.explode("item")
+    if users:
+        _refuse_second_line(users, log.name)
 
 
 def _refuse_second_line(users: list[pl.DataFrame], name: str) -> None:
-    """Checks that no user of the lines so far has two of them."""
-    so_far = pl.concat(users)
-    again = so_far.filter(~pl.col("user").is_first_distinct())
+    """Checks that no user of the lines has two of them."""
+    lines = pl.concat(users)
+    again = lines.filter(~pl.col("user").is_first_distinct())
     if again.height:
         row, user = again.row(0)
-        first = so_far.filter(pl.col("user") == user)[schema_lib.ROW][0]
+        first = lines.filter(pl.col("user") == user)[schema_lib.ROW][0]
         raise UserError(
             f"{name}, row {row}: user {user} has row {first} too; expected one line a user. "
             "--sequence_form=rows reads an event a line"

@@ -97,7 +97,7 @@ def test_an_event_or_a_session_twice(tmp_path):
 
 def test_no_events(tmp_path):
     write(tmp_path, '{"session":5,"events":[]}')
-    with pytest.raises(UserError, match="train.jsonl: no events; expected at least one"):
+    with pytest.raises(UserError, match="train.jsonl: no rows; expected at least one event"):
         otto.read(tmp_path)
 
 
@@ -108,8 +108,8 @@ def test_small_blocks_give_the_same_table(monkeypatch, tmp_path):
     ]
     write(tmp_path, *lines)
     whole, _ = otto.read(tmp_path)
-    monkeypatch.setattr(otto, "_BYTES_AT_ONCE", 1000)
-    monkeypatch.setattr(otto, "_BYTES_OF_AN_EVENT", 10_000)  # room runs out and grows
+    monkeypatch.setattr("tfrec.data.sources.files._BLOCK", 1000)
+    monkeypatch.setattr("tfrec.data.sources.assembly.ROWS_IN_MEMORY", 300)
     assert otto.read(tmp_path)[0].equals(whole)
     write(tmp_path, *lines[:70], "nonsense", *lines[70:])
     with pytest.raises(UserError, match="row 71: the line is 'nonsense'"):
