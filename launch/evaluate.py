@@ -15,6 +15,7 @@ import dataclasses
 import pathlib
 
 import tfgoalrec  # noqa: F401  registers GoalRec
+import tfimrl  # noqa: F401  registers IMRL
 from launch import flags
 from tfrec import names, outputs
 from tfrec.data import identity, storage

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfimrl  # noqa: F401  registers IMRL
+import tfrec
 from launch import flags
+from tfrec.data import storage
+from tfrec.errors import UserError
 
 TINY = (
     "--hidden=8", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
@@ -159,6 +163,27 @@ def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
     assert set(found["inputs"]) == {"data", "world"}
     width = policy.act.concrete_functions[0].structured_input_signature[0][0].shape[1]
     assert policy.act(tf.zeros([3, width])).shape == [3, 1]
+
+    agent = tfrec.load(tmp_path / "run/agent")
+    items = storage.PreparedData.open(data).vocabulary.items.tolist()
+    best = agent.rank(history=items[:3], feedback={"click": [1, 0, 1]}, k=30)
+    assert sorted(best) == sorted(items) and best.scores[:2] == (30.0, 29.0)
+    assert (
+        agent.rank(items[:3], {"click": [1, 0, 1]}, exclude=[best.items[0]], k=4).items
+        == (best.items[1:5])
+    )
+    assert agent.rank(items[:3], candidates=items[5:7]).items in (
+        tuple(items[5:7]), tuple(items[6:4:-1])
+    )  # fmt: skip
+    with pytest.raises(UserError, match="ranks for the reward alone"):
+        agent.rank(items[:3], goal="click")
+    evaluate = ("--world=truth", f"--data={data}", "--max_users=6", f"--out={tmp_path / 'e'}")
+    agents = f"--agents=imrl={tmp_path / 'run/agent'}"
+    assert flags.call("launch.evaluate", (*evaluate, agents)) == 0
+    assert "imrl" in json.loads((tmp_path / "e/results.json").read_text())["policies"]
+    (tmp_path / "run/agent/policy/saved_model.pb").write_bytes(b"")
+    with pytest.raises(UserError, match="policy: cannot be read"):
+        tfrec.load(tmp_path / "run/agent")
 
     assert train("--environment=users", "--method=imrl", *TINY, f"--out={tmp_path / 'b'}") == 2
     assert "runs/data: no prepared data here" in capsys.readouterr().err

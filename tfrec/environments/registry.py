@@ -77,6 +77,8 @@ class Environment(NamedTuple):
       config: a frozen dataclass.
       make: makes the simulator of a configuration.
       metric: what tuning compares: reward or ctr of a session.
+      of_log: whether its users and items are those of a prepared log: what learns there ranks
+        the log's items and is saved as an agent.
       paths: fields of the configuration that are paths. What they hold is identified by
         content (`Simulator.inputs`), not by name.
     """
@@ -87,6 +89,7 @@ class Environment(NamedTuple):
     make: Callable[[Any], contract.Simulator]
     metric: Literal["reward", "ctr"]
     paths: tuple[str, ...] = ()
+    of_log: bool = False
 
     def identity(self, config: Any) -> dict[str, Any]:
         """The name and the fields that decide what the simulator answers, to be recorded."""
@@ -137,6 +140,7 @@ ENVIRONMENTS: dict[str, Environment] = {
             _users,
             "reward",
             ("data", "world"),
+            of_log=True,
         ),
     )
 }

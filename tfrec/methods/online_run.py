@@ -1,24 +1,25 @@
 """A run of a method that learns step by step: training, final test, policy and result.
 
-A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, result.json.
+A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, result.json; and
+`agent`, which ranks, where the users are those of a log.
 """
 
 import dataclasses
 import json
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
 from tfrec import options, outputs, weights
 from tfrec.data import identity
-from tfrec.environments import contract, playing
+from tfrec.environments import contract, log_users, playing
 from tfrec.environments import registry as environments
 from tfrec.environments.contract import Policy, Timestep
 from tfrec.environments.ports import originals
 from tfrec.errors import UserError
-from tfrec.methods import registry
+from tfrec.methods import online_agent, registry
 from tfrec.methods.online import Method
 from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
 from tfrec.training import loop
@@ -26,6 +27,7 @@ from tfrec.training import run as runs
 
 RESULT = "result.json"
 POLICY = "policy"
+AGENT = "agent"
 _AT_ONCE = 2_000  # sessions; the longest of many more would keep all others waiting
 _FINAL_SEED = 30_000  # of the sessions of final tests, which no test during training plays
 
@@ -114,13 +116,13 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         )
     inputs = simulator.inputs()
     # Made before the folder is, so that a configuration that does not fit leaves nothing.
-    method = method_of(task, simulator)
+    method, numbers = method_of(task, simulator), fitting(task.numbers, task.play)
     learner = OnlineLearner(
         task.play, simulator, method, task.seed, simulator.of_split("validation")
     )
     opened = runs.Run.open(
         folder,
-        {"play": task.play, "numbers": fitting(task.numbers, task.play)},
+        {"play": task.play, "numbers": numbers},
         task.seed,
         {"method": task.method, **environment.identity(task.form)},
         inputs,
@@ -139,6 +141,9 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         for name, control in test.controls().items():
             tests[name] = final_test(*control(), task.final_sessions)["port"]
     policy = save_policy(folder / POLICY, method, simulator)
+    if environment.of_log:
+        users = cast(log_users.LogUsers, simulator)
+        online_agent.of(task.method, numbers, method, users, task.seed).save(folder / AGENT)
     result = {
         "environment": task.environment,
         "method": task.method,

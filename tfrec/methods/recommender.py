@@ -73,7 +73,7 @@ class Recommender:
         self._method = registry.get(method)
         self._owner = f"{type(self).__name__}: " if owner is None else owner
         self.config, self.seed = config, seed
-        self._play_rounds = config.play_rounds
+        self._play_rounds = getattr(config, "play_rounds", 0)
         self._data: storage.PreparedData | None = None
         self._users: worlds.SimulatedUsers | None = None
         self._learner: registry.Learner | None = None

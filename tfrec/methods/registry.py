@@ -248,7 +248,8 @@ def get(name: str, environment: str = "") -> Method:
             f"--environment={environment}: {name} learns in "
             f"{', '.join(METHODS[name].environments)}; here learn {', '.join(known)}"
         )
-    raise UserError(f"no method {name!r}; there are {', '.join(known)}")
+    packages = "tfgoalrec and tfimrl register theirs when they are imported"
+    raise UserError(f"no method {name!r}; there are {', '.join(known)} ({packages})")
 
 
 def names(environment: str = "") -> tuple[str, ...]:
@@ -280,7 +281,9 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
             return load_format(directory)
     expected = ", ".join(f"no {name}" for name in reversed(_FORMATS))
     hint = (
-        "" if len(_FORMATS) > 1 else "; `import tfgoalrec` first if it is an agent of GoalRec"
+        ""
+        if len(_FORMATS) > len(_OWN_FORMATS)
+        else "; `import tfgoalrec` first if it is an agent of GoalRec"
     )
     raise UserError(
         f"{directory}: no trained agent here ({expected}); expected a folder that "
@@ -331,4 +334,12 @@ def _one_session(spec: types.DataSpec) -> types.Episodes:
     )
 
 
-register_format(trained_lib.TrainedMethod.manifest, _load_baseline)
+def _load_online(directory: pathlib.Path) -> trained_lib.SavedAgent:
+    from tfrec.methods import online_agent
+
+    return online_agent.load(directory)
+
+
+_OWN_FORMATS = {trained_lib.TrainedMethod.manifest: _load_baseline, "online.json": _load_online}
+for _manifest, _load in _OWN_FORMATS.items():
+    register_format(_manifest, _load)

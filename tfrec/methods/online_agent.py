@@ -1,0 +1,213 @@
+"""Saved agents of methods that learn step by step from simulated users of a log.
+
+    <agent>/online.json            method, configuration, spec, origin and fingerprints
+            vocabulary_*.parquet   raw ids
+            policy/                a SavedModel: `act` chooses an item; it needs no code of ours
+
+A step-by-step policy chooses one item and scores none. A ranked list is the item that it
+chooses, then the one that it chooses when the first may not be shown, and so on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import options, outputs, types, weights
+from tfrec.data import identity, observations, storage
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.environments import session, worlds
+from tfrec.errors import UserError
+from tfrec.methods import ranking, trained
+from tfrec.training import checkpoint
+
+if TYPE_CHECKING:
+    from tfrec.environments import log_users, users
+    from tfrec.methods import online
+
+_POLICY = "policy"
+
+
+class OnlineAgent(trained.SavedAgent):
+    """The greedy policy of a method that learned from simulated users of a log.
+
+    Args:
+      method: its name in the registry.
+      config: the method's configuration, plain values.
+      spec: the log's spec.
+      vocabulary: raw ids.
+      about: fingerprint of the data, seed and the like.
+      policy: has `act`, see `acting`, and `weights`, the variables that it reads.
+    """
+
+    manifest = "online.json"
+    fields = ("method", "config", "spec", "about", "ids", "weights")
+    decisive = ("method", "config", "ids", "weights")
+
+    def __init__(
+        self,
+        method: str,
+        config: Any,
+        spec: types.DataSpec,
+        vocabulary: vocabulary_lib.Vocabulary,
+        about: Mapping[str, Any],
+        policy: Any,
+    ):
+        self.method, self.config, self.spec = method, config, spec
+        self.vocabulary, self.about = vocabulary, dict(about)
+        self.named_goals = {"": np.zeros([0], np.float32)}
+        self._policy = policy
+        self._weights = tf.Module(name="weights")
+        self._weights.read = list(policy.weights)
+
+    def weights(self) -> tf.Module:
+        return self._weights
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "method": self.method,
+            "config": options.resolved(self.config),
+            "spec": dataclasses.asdict(self.spec),
+            "about": options.resolved(self.about),
+        }
+
+    def policy(self, goal: Any = None) -> session.Policy:
+        """The greedy policy; the goal is not read."""
+        del goal
+        items = self.spec.num_candidates
+
+        def act(timestep: session.SessionTimestep) -> tf.Tensor:
+            observation, blocked = timestep.observation, timestep.blocked
+            if blocked is None:
+                blocked = tf.zeros([tf.shape(observation.step)[0], items], tf.bool)
+            return self._policy.act(*observation, blocked)
+
+        return act
+
+    def rank(
+        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
+    ) -> ranking.Ranking:
+        """The items that the policy chooses, each where those before it may not be shown.
+
+        The scores are k, k - 1, ...: the policy gives an order and no scores.
+
+        Raises:
+          UserError: if a goal is given: the method has one, the reward.
+        """
+        if goal:
+            raise UserError(
+                f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
+            )
+        dense = dict(
+            zip(request.history, self.vocabulary.encode(list(request.history)), strict=True)
+        )
+        known = {item: int(place) for item, place in dense.items() if place}
+        observation = observations.of_events(self.spec, [request], known)
+        blocked = ~ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
+        chosen: list[int] = []
+        for _ in range(min(request.k, int((~blocked).sum()))):
+            item = int(self._policy.act(*observation, tf.constant(blocked[None]))[0])
+            chosen.append(item)
+            blocked[item - 1] = True
+        return ranking.Ranking(
+            tuple(self.vocabulary.decode(np.array(chosen, np.int64)).tolist()),
+            tuple(float(request.k - place) for place in range(len(chosen))),
+            unknown=request.unknown,
+        )
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        directory = pathlib.Path(directory)
+        named = checkpoint.named_variables(self._weights).items()
+        weights.check(named, f"{directory}: not written")
+        manifest = {**self.description(), **self.contents()}
+        with outputs.replacing_folder(directory) as partial:
+            self.vocabulary.save(partial)
+            tf.saved_model.save(self._policy, str(partial / _POLICY))
+            (partial / self.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def of(
+    name: str, config: Any, method: online.Method, simulator: log_users.LogUsers, seed: int
+) -> OnlineAgent:
+    """The agent that a method has become.
+
+    Args:
+      name: of the method in the registry.
+      config: its configuration.
+      method: the trained method.
+      simulator: the users that it learned from.
+      seed: of its training.
+    """
+    data = simulator.data
+    about = worlds.about(data, simulator.inputs()) | {"seed": seed}
+    about |= {storage.UNTRAINED: data.num_untrained_items}
+    policy = acting(method, simulator, data.spec)
+    return OnlineAgent(
+        name, options.resolved(config), data.spec, data.vocabulary, about, policy
+    )
+
+
+def acting(
+    method: online.Method, simulator: users.UserEnvironment, spec: types.DataSpec
+) -> tf.Module:
+    """The greedy policy as a module to be saved.
+
+    Returns:
+      A module with `act(history_item, history_feedback, step, blocked)`: int32 [B, H], float32
+      [B, H, F], int32 [B] and bool [B, A] to dense item ids, int32 [B]; and `weights`, the
+      variables that it reads: no replay, no optimiser.
+    """
+    policy = simulator.policy(method.greedy)
+    length, columns = spec.history_length, len(spec.feedback)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, length], tf.int32, "history_item"),
+            tf.TensorSpec([None, length, columns], tf.float32, "history_feedback"),
+            tf.TensorSpec([None], tf.int32, "step"),
+            tf.TensorSpec([None, spec.num_candidates], tf.bool, "blocked"),
+        ],
+        autograph=False,
+    )
+    def act(history_item, history_feedback, step, blocked):
+        observation = types.Observation(history_item, history_feedback, step)
+        seed = tf.zeros([2], tf.int32)  # a greedy policy does not draw
+        return policy(session.SessionTimestep(observation, blocked, None, seed))
+
+    kept = tf.Module(name="policy")
+    kept.act = act
+    kept.weights = list(act.get_concrete_function().variables)
+    return kept
+
+
+def load(directory: str | pathlib.Path) -> OnlineAgent:
+    """Opens an agent's folder.
+
+    Raises:
+      UserError: if it is no such folder, or a file is absent or damaged.
+    """
+    directory = pathlib.Path(directory)
+    path = directory / OnlineAgent.manifest
+    writer = "`python -m launch.train --environment=users`"
+    manifest = trained.read_manifest(path, OnlineAgent.fields, writer)
+    try:
+        policy = cast(Any, tf.saved_model.load(str(directory / _POLICY)))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise UserError(f"{directory / _POLICY}: cannot be read ({error})") from error
+    agent = OnlineAgent(
+        manifest["method"],
+        manifest["config"],
+        types.DataSpec.restored(manifest["spec"]),
+        vocabulary_lib.load(directory),
+        manifest["about"],
+        policy,
+    )
+    verified = identity.verified(path, manifest, agent.contents(), "Train the agent again")
+    agent.fingerprint = identity.fingerprint({n: verified[n] for n in agent.decisive})
+    return agent
