@@ -1,4 +1,4 @@
-"""How well do our click rankers rank, beside a reference implementation on the same rows?
+"""Compares the AUC of the click rankers with a reference implementation on the same rows.
 
     python -m benchmarks.ranking_auc --data=runs/data --reference_python=REFERENCE/bin/python
 

@@ -1,4 +1,4 @@
-"""How long does ranking a whole catalogue take, for one request and for 32?
+"""Measures the time of ranking a whole catalogue, for one request and for 32.
 
     python -m benchmarks.serving_latency --items=10000,100000,1000000 --width=17 --threads=1
 

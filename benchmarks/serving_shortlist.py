@@ -1,4 +1,4 @@
-"""What does a shortlist cost a fully connected head, and what does it save?
+"""Measures what a shortlist costs and saves with a fully connected head.
 
     python -m benchmarks.serving_shortlist --items=10000,100000 --shortlists=200,500,2000
     python -m benchmarks.serving_shortlist --agent=runs/goalrec/agent --data=runs/data

@@ -1,4 +1,4 @@
-"""How long does each way take? Alternating rounds, medians, wall and CPU seconds."""
+"""Times several ways in alternating rounds: medians of wall and CPU seconds."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""Do hindsight goals give the outcome away? Trains GoalRec-off with and without them.
+"""Trains GoalRec-off with and without hindsight goals and measures how much they leak.
 
     python -m launch.check_leak --data=runs/data --world=truth --out=runs/leak --seeds=3
 

@@ -1,4 +1,4 @@
-"""Which item does the world model choose? GoalRec eq 5: a' = argmax_a g . M(s, a, g)."""
+"""The choice of an item, GoalRec eq 5: a' = argmax_a g . M(s, a, g)."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""How much of a predicted advantage comes true?
+"""Calibration of predicted advantages: how much of them comes true.
 
 The advantage of a far window is learned from sums over whole sessions, whose noise is many
 times an item's effect on them. What is learned is partly that noise, the more so the

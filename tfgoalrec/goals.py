@@ -1,4 +1,4 @@
-"""What should the session be good for? Goals g, unit vectors over measurements.
+"""Goals g, unit vectors over measurements: what the session should be good for.
 
 Q(s, a, g) = g . M(s, a, g) (GoalRec eqs 7-8), with M in standardised units. A person
 states a goal as weights in raw units ("a click is worth 1, a second of watching

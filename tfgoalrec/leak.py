@@ -1,4 +1,4 @@
-"""Does the model read the outcome from the goal? The controls of the label leak.
+"""Controls of the label leak: whether the model reads the outcome from the goal.
 
 A hindsight goal g' = m_0 / |m_0| is a function of the very measurements that the model
 is to predict (GoalRec, "Hindsight Experience Replay"). A model that reads them from the

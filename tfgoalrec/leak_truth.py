@@ -1,4 +1,4 @@
-"""What is each item worth in a held-out state? The truth that rankings are judged by.
+"""The true worth of each item in held-out states, which rankings are compared with.
 
 Axes: B states, A candidates, N items.
 """

@@ -1,4 +1,4 @@
-"""How does GoalRec learn? From a log alone, or by playing and learning in turn."""
+"""GoalRec's learner: from a log alone, or by playing and learning in turn."""
 
 from typing import NamedTuple, cast
 

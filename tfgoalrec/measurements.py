@@ -1,4 +1,4 @@
-"""What of the user's future does GoalRec predict? The paper's section "Measurement".
+"""Measurements m of the user's future that GoalRec predicts (the paper's "Measurement").
 
 A measurement is a statistic of the session from a step on. It is declared by name:
 

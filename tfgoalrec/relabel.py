@@ -1,4 +1,4 @@
-"""Which goal does a stored step learn under? Hindsight relabelling, batched.
+"""Hindsight relabelling in batches: the goal that a stored step learns under.
 
 A session that reached measurement m_0 is experience of pursuing the goal
 g' = m_0 / |m_0| (GoalRec, "Hindsight Experience Replay"). But g' is a function of the

@@ -1,4 +1,4 @@
-"""How well does the model do on users it has not learned from? Numbers for TensorBoard."""
+"""Errors of the model on users that it has not learned from, for TensorBoard."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Which parts of a state does an action touch? Slots, influence, components.
+"""The causal graph of a step: slots, their influence on each other, and its components.
 
 State and action are cut into slots. The influence of slot i on slot j of the next state
 comes from what is known of the world, from a rule of thumb, or from the attention of a

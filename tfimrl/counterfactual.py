@@ -1,4 +1,4 @@
-"""What if this user had been another where the action does not reach? IMRL Algorithm 1.
+"""Counterfactual augmentation, IMRL Algorithm 1: swaps causally independent parts.
 
 Two real steps whose graphs agree that some slots are untouched by the action exchange
 those slots, before and after the step. The listing in the paper is read with these

@@ -1,4 +1,4 @@
-"""How much does an action say about what follows? Empowerment, eqs 6-8 and 12.
+"""Empowerment, eqs 6-8 and 12: how much an action says about the next state.
 
 E(s) = max_pi I[a; s'|s] (eq 6) with one step (k = 1). For a policy pi and any inverse
 dynamics p_xi, E[log p_xi(a|s',s) - log pi(a|s)] is at most I[a; s'|s], and equal to it where

@@ -1,4 +1,4 @@
-"""Which transitions are worth augmenting? The adaptive threshold, eq 16."""
+"""The adaptive threshold, eq 16: which transitions are augmented."""
 
 import tensorflow as tf
 

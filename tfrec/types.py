@@ -1,4 +1,4 @@
-"""What is a session, an observation, a start? Names, shapes and units.
+"""Sessions, observations and starts: names, shapes and units.
 
 Axes: B batch, T time, H history, F feedback columns, A candidate items,
 M measurement columns, D embedding.

@@ -1,4 +1,4 @@
-"""Which cells make the tables, what will they need, and how do they look when they are done?"""
+"""The cells of the tables, their budget, and the report of finished cells."""
 
 import dataclasses
 import json

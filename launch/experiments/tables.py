@@ -1,4 +1,4 @@
-"""What is one cell of a table? A method trained and judged on a data set, in an environment.
+"""A cell of a table: a method trained and evaluated on a data set, in an environment.
 
 A cell has a folder of its own; one that was stopped goes on, one that is done is kept:
 

@@ -1,4 +1,4 @@
-"""Items as points of a space in which an actor acts: which items are near where it points?"""
+"""Items as points of the space in which an actor acts, and the items near a point."""
 
 import numpy as np
 import tensorflow as tf

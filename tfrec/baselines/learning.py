@@ -1,4 +1,4 @@
-"""How does a baseline learn? From the log first, then by playing and learning in turn.
+"""The learner of a baseline: from the log first, then by playing and learning in turn.
 
 The same schedule as GoalRec's, so that a comparison is one of methods: the same sessions
 of the log, the same number of played sessions and of updates.

@@ -1,4 +1,4 @@
-"""What does a planner remember? Single steps, and a ring of the simulated ones.
+"""The memory of a planner: single steps, and a ring of the simulated ones.
 
 A simulated step follows any real state, in the middle of a session too, so it is stored
 with its own window of events and not as a part of a session.

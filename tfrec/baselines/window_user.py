@@ -1,4 +1,4 @@
-"""What will a user do next? A model of one step, from the window that a policy sees.
+"""A model of one step of a user, from the window of events that a policy observes.
 
 Given the state s of Deep Dyna-Q (the last H events) and an item a, it gives the click, the
 reward, the exit and the further feedback, all in one bilinear head over the state tower:

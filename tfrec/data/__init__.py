@@ -1,1 +1,1 @@
-"""How does a log become episodes?"""
+"""Logs and the episodes made of them: sources, sessions, vocabulary, storage."""

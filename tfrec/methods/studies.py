@@ -1,4 +1,4 @@
-"""What does a study of tuning say while it runs, and leave behind at its end?
+"""The progress lines of a tuning study, and the files that it leaves.
 
 best.json, tuning.md, tuning.png, and a TensorBoard log for each trial of this process.
 """

@@ -1,1 +1,1 @@
-"""How good was it? Sessions (reward, CTR, depth) and rankings (recall, nDCG, AUC)."""
+"""Metrics of sessions (reward, CTR, depth) and rankings (recall, nDCG, AUC)."""

@@ -1,4 +1,4 @@
-"""Do predictions mean what they say? Predicted against observed, in bins.
+"""Reliability of predictions: predicted against observed values, in bins.
 
 Of the steps for which a click was predicted with probability 0.3, were 30% clicked?
 """

@@ -1,4 +1,4 @@
-"""How good were the sessions? Reward, CTR, depth and feedback totals, with intervals.
+"""Metrics of sessions: reward, CTR, depth and feedback totals, with intervals.
 
 Axes: B sessions, U users, S seeds, K summed quantities, R resamples.
 

@@ -1,4 +1,4 @@
-"""The DIEN state tower (Zhou et al., AAAI 2019): what does a user's history say?
+"""The DIEN state tower (Zhou et al., AAAI 2019): encodes a user's history.
 
 An interest extractor (GRU) reads the last H events; an attention picks the interests
 that matter now; an interest evolver (AUGRU) reads them again with its update gate

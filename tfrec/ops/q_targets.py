@@ -1,4 +1,4 @@
-"""What should a value become? Targets of Q-learning, as pure functions.
+"""Targets of Q-learning, as pure functions.
 
 They are told the values of all candidates after a step, and which of them may not be
 shown again in the session.

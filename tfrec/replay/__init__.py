@@ -1,1 +1,1 @@
-"""How is experience stored and drawn?"""
+"""Replay buffers: rings of columns, drawn uniformly, by priority or in n steps."""

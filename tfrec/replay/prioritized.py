@@ -1,4 +1,4 @@
-"""Which steps are worth seeing again? Prioritized replay, drawn inside the graph.
+"""Prioritized replay, drawn inside the graph.
 
 Schaul et al. 2016 (arXiv 1511.05952), the proportional variant: a step is drawn with
 probability p_i / sum p, where p_i = (|error_i| + epsilon)^alpha, and its loss is

@@ -1,1 +1,1 @@
-"""How do people see it? Tables, plots, results.json and a report page."""
+"""Reports for people: tables, plots, results.json and a page."""

@@ -1,4 +1,4 @@
-"""What does an evaluation look like to a person? Tables and plots on one page."""
+"""The page of an evaluation: tables and plots."""
 
 import pathlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Plots of models: how far off are the predictions, and do they mean what they say?"""
+"""Plots of models: errors of predictions and their reliability."""
 
 from collections.abc import Mapping, Sequence
 

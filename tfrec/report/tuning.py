@@ -1,4 +1,4 @@
-"""What did tuning find? A page and a picture of one study."""
+"""The page and the picture of a tuning study."""
 
 import os
 import pathlib

@@ -1,1 +1,1 @@
-"""How does a trained recommender leave? As a verified SavedModel that ranks for any goal."""
+"""Export of trained recommenders as verified SavedModels, and their server."""

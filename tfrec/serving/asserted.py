@@ -1,4 +1,4 @@
-"""What did a model's graph say of a request when it rejected it?"""
+"""Messages of the assertions in a model's graph that rejected a request."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Are the files of an exported version the ones that were written? Checksums."""
+"""Checksums of the files of an exported version."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Is an exported model the agent it came from? Golden requests and their answers.
+"""Golden requests and their answers, which show that an export is the agent it came from.
 
 The reference answers are worked out in Python from the agent itself, through
 `scores` of every item and a plain sort, and not through the exported graph: an error

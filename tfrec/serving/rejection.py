@@ -1,4 +1,4 @@
-"""Why is a request rejected? One exception for both endpoints, with gRPC's codes and HTTP's."""
+"""The exception of a rejected request, with the codes of gRPC and HTTP."""
 
 import grpc
 import tensorflow as tf

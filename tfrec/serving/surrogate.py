@@ -1,4 +1,4 @@
-"""Which few thousand items must a fully connected head score? The ones a surrogate chooses.
+"""The shortlist of items that a fully connected head scores, chosen by a surrogate.
 
 The scores of such a head are no inner products, but as functions of the item they differ
 little in kind from one request to the next: the matrix of requests x items has nearly a low

@@ -1,4 +1,4 @@
-"""Which versions are served? A watched folder, loaded and retired without a gap.
+"""The served versions: a watched folder, loaded and retired without a gap.
 
 A version is loaded and warmed up beside the former, then takes its requests; the
 former ends when the requests that it still answers have ended. One that cannot be

@@ -1,1 +1,1 @@
-"""How does a run go? Options, checkpoints, the loop, summaries and progress."""
+"""Runs: their folder, checkpoints, the training loop, summaries, tuning."""

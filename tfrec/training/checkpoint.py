@@ -1,4 +1,4 @@
-"""How is the state of a run kept? Complete, checked and strict, or not at all.
+"""Checkpoints of a run's whole state: complete, checked and strict.
 
 A checkpoint is a folder of two files. `variables.npz` holds every variable under
 its path in the module (`world_model/gru/kernel`); `numpy.load` opens it.

@@ -1,4 +1,4 @@
-"""How does a run go? Restore, work unit by unit, log, save, stop politely, go on."""
+"""The training loop: restores, works unit by unit, logs, saves, stops on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is a run? A folder with its configuration, seed and versions, and its logs."""
+"""A run: a folder with its configuration, seed and versions, and its logs."""
 
 import functools
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""How do updates follow each other? The rate of each round, and many of them in one graph."""
+"""Schedules: the learning rate of each round, and many updates in one graph."""
 
 import contextlib
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What does TensorBoard show? Scalars, histograms, hyperparameters, item embeddings."""
+"""TensorBoard summaries: scalars, histograms, hyperparameters, item embeddings."""
 
 import os
 import pathlib

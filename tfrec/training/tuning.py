@@ -1,4 +1,4 @@
-"""Which numbers suit a method? Optuna over a configuration's fields, one budget for all.
+"""Tuning: Optuna over a configuration's fields, one budget for all methods.
 
 A trial is one way to fill in the fields of a space. The first trial is the defaults, no
 trial is done twice, and the budget is a number of finished trials, pruned ones included;

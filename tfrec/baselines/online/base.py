@@ -1,4 +1,4 @@
-"""How does an online baseline learn? Several updates in one graph, none from bad numbers."""
+"""The base of online baselines: several updates in one graph, none from bad numbers."""
 
 import abc
 import dataclasses

@@ -1,4 +1,4 @@
-"""Does the fitted user answer as the logged ones did? Put right where it can be, measured.
+"""Calibration of fitted users: their answers beside the log's, corrected and measured.
 
 `calibrate` moves a few offsets so that means agree: click and binary feedback by their
 logits, amounts by their logarithm, the exit by its logit. Given sessions that the model

@@ -1,4 +1,4 @@
-"""How is a user model fitted to a log? By maximum likelihood with early stopping.
+"""Fits a user model to a log by maximum likelihood with early stopping.
 
 The loss is the negative log-likelihood of everything the log says at each step: the
 click, the further feedback given the click, and the exit given the click. The model

@@ -1,4 +1,4 @@
-"""The fitted user: what will this user answer to this item, and will they leave?
+"""The fitted user: the answer to an item, and whether the session ends.
 
 A GRU reads the events so far; heads on its state predict the click, the further
 feedback given the click, and the exit given the click:
