@@ -123,3 +123,12 @@ def test_prepared_data_is_a_log_too(embedded_data, tmp_path):
     # Sessions have times. The lists are of all users with three events at least.
     assert "recent_popularity" in document["rankers"]
     assert document["about"]["users"] <= 60
+
+
+def test_a_log_without_two_training_events_of_a_user_is_refused(tmp_path, capsys):
+    log = tmp_path / "log.txt"
+    log.write_text("".join(f"{user} {item}\n" for user in range(9) for item in (1, 2, 3)))
+    out = tmp_path / "out"
+    assert call(f"--data={log}", f"--out={out}", "--cutoffs=2") == 2
+    assert "no user has two training events" in capsys.readouterr().err
+    assert not out.exists()

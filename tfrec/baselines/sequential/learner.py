@@ -14,6 +14,7 @@ import tf_keras
 from tfrec import types
 from tfrec.baselines.sequential import batches
 from tfrec.data import identity, sequences
+from tfrec.errors import UserError
 from tfrec.options import Options, option
 from tfrec.training import finite, loop, memory
 from tfrec.training import run as runs
@@ -81,9 +82,14 @@ def fit(
       The learner, whose model has the weights of its best epoch.
 
     Raises:
-      UserError: if the folder holds another run.
+      UserError: if no user has two training events, or the folder holds another run.
       SystemExit: see `tfrec.training.loop.train`.
     """
+    if not (train.lengths >= 2).any():
+        raise UserError(
+            "no user has two training events, of which one could follow the other; expected "
+            "users of at least four events"
+        )
     memory.keep_freed()
     learner = runs.seeded(seed, lambda: SequenceLearner(build(), train, validate, seed))
     config = learner.model.config
