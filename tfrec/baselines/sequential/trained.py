@@ -66,8 +66,8 @@ class _Scorer:
 
     def policy(self) -> session.Policy:
         """The item with the highest score."""
-        return lambda turn: selection.best_item(
-            self.scores(turn.observation, turn.blocked), turn.blocked
+        return lambda timestep: selection.best_item(
+            self.scores(timestep.observation, timestep.blocked), timestep.blocked
         )
 
 

@@ -70,8 +70,8 @@ def test_plays_the_best_item_that_is_not_blocked(agent):
     )
     order = np.argsort(-agent.learner.scores(observation, None).numpy()[0]) + 1
     blocked = tf.constant([[item == order[0] for item in range(1, 6)]])
-    turn = session.Turn(observation, blocked, None, tf.constant([0, 1]))
-    assert agent.policy()(turn).numpy().tolist() == [order[1]]
+    timestep = session.SessionTimestep(observation, blocked, None, tf.constant([0, 1]))
+    assert agent.policy()(timestep).numpy().tolist() == [order[1]]
 
 
 def test_a_folder_gives_the_same_model_back(agent, tmp_path):
