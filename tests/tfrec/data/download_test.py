@@ -118,6 +118,34 @@ def test_an_absent_file_and_an_absent_publisher(publisher, tmp_path):
         download.fetch(download.Archive(f"{gone}/ml.zip", MD5, ""), tmp_path)
 
 
+def test_without_a_checksum_the_length_is_checked(publisher, tmp_path):
+    found = download.unchecked(f"{publisher.url}/lthing_data.tar.gz", "terms")("librarything")
+    publisher.breaks_after = 300_000
+    with pytest.raises(UserError, match="connection broke.*run again to go on"):
+        download.fetch(found, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["lthing_data.tar.gz.part"]
+    publisher.breaks_after = None
+    assert download.fetch(found, tmp_path).read_bytes() == CONTENT
+    asked = len(publisher.asked)
+    assert download.fetch(found, tmp_path).read_bytes() == CONTENT
+    assert len(publisher.asked) == asked  # it was there
+
+
+def test_every_set_names_its_reader():
+    assert {published.source for published in download.SETS.values()} == {
+        "amazon",
+        "book_crossing",
+        "goodreads",
+        "kuairand",
+        "librarything",
+        "movielens",
+        "netflix",
+        "otto",
+        "taobao",
+        "yoochoose",
+    }
+
+
 @pytest.mark.parametrize("text", [f"{MD5}  ml-25m.zip\n", f"MD5 (ml-25m.zip) = {MD5.upper()}"])
 def test_grouplens_gives_the_checksum_beside_the_archive(publisher, text):
     publisher.pages["/ml-25m.zip.md5"] = text.encode()

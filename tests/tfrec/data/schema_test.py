@@ -188,3 +188,32 @@ def test_implausible_times_are_counted_over_parts_of_a_file():
     [said] = second.warnings
     assert said.startswith("log.csv, row 3: time_ms is 1970-01-01T00:00:00; expected a time")
     assert said.endswith("(3 more rows like it)")
+
+
+def test_rows_of_several_files_are_named_in_their_file(tmp_path):
+    together = schema.Files(["a.txt", "b.txt", "c.txt"], [0, 10, 10])
+    rows, values = pl.Series([3, 10, 11, 15]), pl.Series(["w", "x", "y", "z"])
+    with pytest.raises(UserError, match="a.txt, row 3: it is 'w'; expected more. .1 more rows"):
+        schema.BadRows().reject(together, rows, "it", values, "more")
+    bad_rows = schema.BadRows(skip=True)
+    bad_rows.reject(together, rows, "it", values, "more")
+    assert bad_rows.rejected.select("file", "row", "value").rows() == [
+        ("a.txt", 3, "w"),
+        ("a.txt", 10, "x"),
+        ("c.txt", 1, "y"),  # b has no rows
+        ("c.txt", 5, "z"),
+    ]
+
+
+def test_rows_that_another_process_rejected_are_taken_over():
+    other = schema.BadRows(skip=True)
+    other.reject("b.txt", pl.Series([2]), "stars", pl.Series(["x"]), "a number")
+    other.reject("a.txt", pl.Series([7, 9]), "time", pl.Series([None, "y"]), "a time")
+    with pytest.raises(
+        UserError, match="a.txt, row 7: time is missing; expected a time. .1 mor"
+    ):
+        schema.BadRows().take(other.rejected)
+    bad_rows = schema.BadRows(skip=True)
+    bad_rows.take(other.rejected)
+    assert bad_rows.rejected.equals(other.rejected)
+    schema.BadRows().take(schema.BadRows().rejected)  # none

@@ -192,3 +192,21 @@ def test_a_path_is_read_literally(name, tmp_path, monkeypatch):
     path = pathlib.Path(name)
     path.write_text("a,b\n1,2\n")
     assert delimited.read(path, {"a": pl.Int32}, schema.BadRows()).rows() == [(1,)]
+
+
+@pytest.mark.parametrize("bad", ["x,1", "1", '"1,2', "1,2,3", "1,x"])
+def test_blocks_go_on_behind_a_row_that_does_not_fit(tmp_path, monkeypatch, bad):
+    """No row comes twice when the fast reader gives up after some blocks."""
+    monkeypatch.setattr(delimited, "_ROWS_AT_ONCE", 16)
+    monkeypatch.setattr(delimited, "_RECORDS_AT_ONCE", 16)
+    rows = [f"{n},{n * n}" for n in range(200)]
+    (tmp_path / "log.csv").write_text("\n".join(["a,b", *rows[:150], bad, *rows[150:]]))
+    columns = {"a": pl.Int32, "b": pl.Int32}
+    with pytest.raises(UserError, match="log.csv, row 152: "):
+        list(delimited.blocks(tmp_path / "log.csv", columns, schema.BadRows()))
+    bad_rows = schema.BadRows(skip=True)
+    found = pl.concat(delimited.blocks(tmp_path / "log.csv", columns, bad_rows))
+    assert found["a"].to_list() == list(range(200))
+    assert found["b"].to_list() == [n * n for n in range(200)]
+    assert found[schema.ROW].to_list() == [*range(2, 152), *range(153, 203)]
+    assert bad_rows.count == 1
