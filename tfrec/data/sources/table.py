@@ -9,12 +9,13 @@ import polars as pl
 from tfrec import names, types
 from tfrec.data import parquet, text_columns
 from tfrec.data import schema as schema_lib
-from tfrec.data.sources import delimited, files, ratings, text_rows
+from tfrec.data.sources import assembly, delimited, files, ratings, text_rows
 from tfrec.errors import UserError
-from tfrec.options import option
+from tfrec.options import MAX_SEED, option
 
 PATTERNS = ("*.parquet", "*.csv", "*.tsv", "*.txt")
 _PER_MILLISECOND = {"s": 0.001, "ms": 1, "us": 1_000, "ns": 1_000_000}  # of unix times
+_ORDERS: dict[str, Literal["file", "random"]] = {"order": "file", "random": "random"}
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"  # a date, or date and time
 _ZONE = r" ?(Z|[+-]\d{2}:?\d{2})$"
 
@@ -26,11 +27,14 @@ class TableConfig(text_rows.TextFormat):
     user: str = option("user", "column with the user's id: integers or text")
     item: str = option("item", "column with the item's id: integers or text")
     time: str = option("time", "column with the time of the event")
-    time_unit: Literal["s", "ms", "us", "ns", "iso", "order"] = option(
+    time_unit: Literal["s", "ms", "us", "ns", "iso", "order", "random"] = option(
         "s",
         "unix seconds, milliseconds, microseconds or nanoseconds, or ISO 8601 text (UTC where "
         "no time of the file has a zone); order: no time, but integers that order the events "
-        "of a user",
+        "of a user; random: neither, the order is drawn and an item of a user stands once",
+    )
+    time_seed: int = option(
+        7, "seed of the order with time_unit=random", at_least=0, at_most=MAX_SEED
     )
     feedback: tuple[str, ...] = option(
         ("click:binary:clicks",),
@@ -70,7 +74,7 @@ class TableConfig(text_rows.TextFormat):
         return {
             "user": self.user,
             "item": self.item,
-            "time_ms": self.time,
+            **({} if self.time_unit == "random" else {"time_ms": self.time}),
             **{name: column for name, column in optional.items() if column},
             **{
                 column.name: raw
@@ -104,7 +108,7 @@ def read(
         feedback=feedback or (ratings.CLICK,),
         category=bool(config.category),
         propensity=bool(config.propensity),
-        order="file" if config.time_unit == "order" else "time",
+        order=_ORDERS.get(config.time_unit, "time"),
     )
     if schema.order == "file":
         bad_rows.remark(f"the log has no times: {config.time} orders each user's events")
@@ -114,9 +118,20 @@ def read(
             frame, first_row = _read_parquet(log, raw_names), 1
         else:
             frame, first_row = _read_text(log, raw_names, config, bad_rows), 2
-    frame = _with_time(frame, config, log, bad_rows, first_row)
     if not feedback:
         frame = frame.with_columns(pl.lit(1.0, pl.Float32).alias(ratings.CLICK.name))
+    if schema.order == "random":
+        bad_rows.remark(
+            "the log has no times: each user's events are in a random order, drawn with "
+            f"--time_seed={config.time_seed}"
+        )
+        if schema_lib.ROW not in frame.columns:
+            frame = frame.with_row_index(schema_lib.ROW, offset=first_row)
+        events = assembly.Events(
+            log.name, schema, iter([(log.name, frame)]), raw_names, config.time_seed
+        )
+        return assembly.gathered(events, bad_rows), schema
+    frame = _with_time(frame, config, log, bad_rows, first_row)
     return (
         schema_lib.validate(frame, schema, log, bad_rows, first_row=first_row, names=raw_names),
         schema,

@@ -296,6 +296,29 @@ def test_integers_that_only_order_the_events(tmp_path):
         table.read(tmp_path / "log.csv", config)
 
 
+def test_a_random_order_where_there_is_none(tmp_path):
+    rows = [f"u{user},{item},{item % 2}" for user in range(3) for item in range(20)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,click", *rows]))
+
+    def items(seed):
+        bad_rows = schema.BadRows()
+        config = table.TableConfig(time_unit="random", time_seed=seed)
+        frame, log_schema = table.read(tmp_path / "log.csv", config, bad_rows)
+        assert log_schema.order == "random"
+        assert f"random order, drawn with --time_seed={seed}" in bad_rows.warnings[0]
+        assert (
+            frame["user"].cast(pl.String).to_list() == ["u0"] * 20 + ["u1"] * 20 + ["u2"] * 20
+        )
+        assert frame["click"].to_list() == [item % 2 for item in frame["item"]]
+        return frame["item"].to_list()
+
+    assert items(1) == items(1) != items(2)
+    assert sorted(items(1)[:20]) == list(range(20)) != items(1)[:20]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,click", *rows, "u1,3,0"]))
+    with pytest.raises(UserError, match="log.csv, row 62: the row is 'user u1, item 3'; expec"):
+        items(1)
+
+
 def test_without_feedback_every_event_is_a_click(tmp_path):
     (tmp_path / "log.csv").write_text("user,item,time,click\n1,2,4,0\n1,3,5,x\n")
     frame, log_schema = table.read(tmp_path / "log.csv", table.TableConfig(feedback=()))
