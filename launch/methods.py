@@ -14,7 +14,7 @@ from tfrec.methods import registry
 
 absl_flags.disclaim_key_flags()  # a flag belongs to the script that calls `define_chosen`
 
-EnvironmentName = Literal["log", "recsim", "recogym", "virtualtb", "users"]
+EnvironmentName = Literal["log", "recsim", "recogym", "virtualtb", "users", "gymnasium"]
 HELP = (
     f"{', '.join(registry.names())}; with a method, --help lists its flags too; "
     "docs/methods.md tells which learns where"

@@ -51,6 +51,10 @@ _FORMS = {
     "recsim": {"candidates": 5, "slate": 2},
     "recogym": {"products": 8, "flips": 2},
     "virtualtb": {},
+    "gymnasium": {
+        "gym_id": "SumSlate-v0",
+        "gym_module": "tests.tfrec.environments.adapters.gym_envs",
+    },
 }
 
 
@@ -141,12 +145,14 @@ def live_case(name: str, place: str, variant: str = "", **changes: Any) -> Case:
 
 
 def simulator_of(place: str) -> Any:
-    """A small simulator; skips the test where VirtualTB's weights are not available."""
+    """A small simulator; skips the test where what it needs is not available."""
     if place == "users":
         vectors = np.random.default_rng(9).normal(size=[SPEC.num_items + 1, 4])
         vectors[0] = 0.0
         starts = session.starts_of(log())
         return users.UserEnvironment(click_log.ParityWorld(), starts, vectors)
+    if place == "gymnasium":
+        pytest.importorskip("gymnasium", reason="the package gymnasium is not installed")
     files = {"virtualtb_path": str(_virtualtb())} if place == "virtualtb" else {}
     return environments.simulator(
         place, environments.get(place).config(**_FORMS[place], **files)

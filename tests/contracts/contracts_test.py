@@ -41,6 +41,8 @@ SEED, OTHER_SEED = 3, 4
 
 # Methods that recommend items have no form for VirtualTB's continuous action.
 NEED_ITEMS = ("goalrec", "slateq", "deers", "tpgr")
+# Methods that read the columns of each item feature: no Gymnasium environment names them.
+NEED_FEATURES = ("deers",)
 # One of each family: its code for updates, replay and seeds is the others' as well.
 OFTEN = ("goalrec", "rainbow", "imrl", "slateq", "reinforce")
 FAST = ("goalrec", "imrl")  # the rest of them is left to the slow tests
@@ -156,6 +158,8 @@ def test_every_trainable_variable_moves(story):
 
 
 def test_a_resumed_run_ends_as_one_that_was_not_stopped(story):
+    if story.case.place == "gymnasium":
+        pytest.skip("environments of Gymnasium are in no checkpoint: their sessions begin anew")
     fresh = story.case.build(SEED)
     story.back_to("middle", fresh)
     for _ in range(UNITS):
@@ -363,6 +367,15 @@ def test_a_method_without_a_continuous_form_says_so(name):
         plain.maker(plain.config(), simulator, SEED)
 
 
+@pytest.mark.parametrize("name", NEED_FEATURES)
+def test_a_method_that_reads_item_features_says_so(name):
+    with pytest.raises(UserError, match=f"--environment=gymnasium: {name} learns in "):
+        registry.get(name, "gymnasium")
+    plain = registry.get(name).online
+    with pytest.raises(ValueError, match="declares no feature_columns"):
+        plain.maker(plain.config(), cases.simulator_of("gymnasium"), SEED)
+
+
 def test_learners_are_built_seeded():
     """Whatever makes a learner to train it does so inside `runs.seeded`."""
     makers = {"make", "maker", "_learner", "GoalRecAgent", "ImrlMethod"}
@@ -495,8 +508,11 @@ def test_the_table_of_pairs_is_what_the_registries_allow():
     for name in set(registry.names()) - set(imrl_names.AUGMENTATION_CONTROLS):
         where = registry.get(name).environments
         log = "yes" if registry.LOG in where else ""
-        none = "no" if name in NEED_ITEMS else ""
-        cells = {place: "yes" if place in where else none for place in places}
+        lacking = {"virtualtb": NEED_ITEMS, "gymnasium": NEED_FEATURES}
+        cells = {
+            place: "yes" if place in where else "no" if name in lacking.get(place, ()) else ""
+            for place in places
+        }
         cells["users"] = "yes"  # those that learn from a log play with users in rounds
         expected[name] = [log, *(cells[place] for place in places)]
     assert {row[0]: row[1:] for row in table} == expected

@@ -140,6 +140,45 @@ def test_virtual_taobao(tmp_path):
     assert action.shape == [3, 27] and np.abs(action).max() <= 1
 
 
+GYM = ("--environment=gymnasium", "--gym_module=tests.tfrec.environments.adapters.gym_envs")
+
+
+@pytest.mark.slow
+def test_a_gymnasium_environment_and_a_resumed_run(tmp_path, caplog):
+    pytest.importorskip("gymnasium", reason="the package gymnasium is not installed")
+    out = tmp_path / "run"
+    # Sessions of 4 steps, which the rollouts of 3 steps leave under way.
+    command = (*GYM, "--gym_id=Limited-v0", "--method=ddpg", *TINY, "--rollout_steps=3")
+    assert train(*command, f"--out={out}") == 0
+    first = rows(out)
+    assert first[-1]["evaluate/steps"] == 4 and "begin anew" not in caplog.text
+    for file in (out / "checkpoints" / "ckpt-4").iterdir():
+        file.unlink()
+    (out / "checkpoints" / "ckpt-4").rmdir()
+    assert train(*command, f"--out={out}") == 0
+    assert caplog.text.count("sessions that were under way begin anew") == 1
+    assert rows(out)[:3] == first[:3] and rows(out)[3]["unit"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "gym_id is empty"),
+        (("--gym_id=Nothing-v0",), "gym_id=Nothing-v0: "),
+        (("--gym_id=SumMixed-v0",), "expected k times the same number n of items"),
+        (("--gym_id=SumBox-v0", "--gym_steps=0"), "--gym_steps=0"),
+        (("--gym_id=FailingRaises-v0",), "ZeroDivisionError: no dealer"),
+        (("--gym_id=SumBox-v0", "--method=slateq"), "recommends items"),
+        (("--gym_id=SumSlate-v0", "--method=deers"), "deers learns in"),
+    ],
+)
+def test_mistakes_with_gymnasium(tmp_path, capfd, arguments, message):
+    pytest.importorskip("gymnasium", reason="the package gymnasium is not installed")
+    out = f"--out={tmp_path / 'out'}"
+    assert train(*GYM, "--method=reinforce", *arguments, out) == 2
+    assert message in capfd.readouterr().err
+
+
 def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
     data = tmp_path / "data"
     prepare = ("--source=embedded", "--embedded_num_users=60", "--embedded_num_items=30")

@@ -62,7 +62,9 @@ for _method in (
     registry.Method("ddpg", "DDPG", online=_online("ddpg")),
     registry.Method("slateq", "SlateQ", online=_online("slateq"), needs_items=True),
     registry.Method("reinforce", "REINFORCE", online=_online("reinforce")),
-    registry.Method("deers", "DEERS", online=_online("deers"), needs_items=True),
+    registry.Method(
+        "deers", "DEERS", online=_online("deers"), needs_items=True, needs_features=True
+    ),
     registry.Method("kgrl", "KGRL", online=_online("kgrl")),
     registry.Method("tpgr", "TPGR", online=_online("tpgr"), needs_items=True),
     registry.Method("pgpr", "PGPR", online=_online("pgpr")),

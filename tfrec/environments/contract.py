@@ -6,12 +6,14 @@ every step and are given by features, or a continuous action, instead of one cat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from tfrec import errors
 from tfrec.data import identity
 from tfrec.ops import selection
 
@@ -190,6 +192,10 @@ class Simulator(Protocol):
         """The files that decide what the simulator answers, as inputs of a run."""
         return {}
 
+    def failure(self) -> errors.UserError | None:
+        """What went wrong in code of the user that a step called; None where nothing did."""
+        return None
+
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> Outcome:
         """One step of every session.
 
@@ -209,6 +215,35 @@ def restarted(simulator: Simulator, state: State, done: tf.Tensor, seed: tf.Tens
         return tf.where(where, new, old)
 
     return tf.nest.map_structure(chosen, fresh, state)
+
+
+@contextlib.contextmanager
+def failures(simulator: Simulator) -> Iterator[None]:
+    """Raises a simulator's own `failure` in the place of the error that TensorFlow makes of it.
+
+    Raises:
+      UserError: if code of the user that a step called went wrong.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        failure = simulator.failure()
+        if failure is None:
+            raise
+        raise failure from error
+
+
+def for_each(catalogue: tf.Tensor, sessions: tf.Tensor) -> tf.Tensor:
+    """The candidates of so many sessions that choose from one catalogue.
+
+    Args:
+      catalogue: float32 [m, D].
+      sessions: int32 scalar, B.
+
+    Returns:
+      float32 [B, m, D].
+    """
+    return tf.broadcast_to(catalogue, tf.concat([[sessions], catalogue.shape], 0))
 
 
 def timestep_of(simulator: Simulator, state: State, seed: tf.Tensor) -> Timestep:

@@ -68,6 +68,29 @@ class UsersConfig(Options):
     item_width: int = option(16, "width of an item's vector, from the log", at_least=1)
 
 
+@dataclasses.dataclass(frozen=True)
+class GymnasiumConfig(Options):
+    """A Gymnasium environment of the user's own."""
+
+    gym_id: str = option("", "id of a registered Gymnasium environment (required)")
+    gym_module: str = option(
+        "", "module that registers the environment, imported first; empty for none"
+    )
+    gym_steps: int = option(
+        1_000,
+        "steps after which a session is cut, where the environment has no limit of its own",
+        at_least=1,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.gym_id:
+            raise ValueError(
+                "gym_id is empty; expected the id of a registered environment, such as "
+                "Pendulum-v1"
+            )
+
+
 class Environment(NamedTuple):
     """An environment of the registry.
 
@@ -125,6 +148,14 @@ def _users(config: UsersConfig) -> contract.Simulator:
     return log_users.load(config.data, config.world, config.item_width)
 
 
+def _gymnasium(config: GymnasiumConfig) -> contract.Simulator:
+    from tfrec.environments.adapters import gymnasium_simulator
+
+    return gymnasium_simulator.GymnasiumSimulator(
+        config.gym_id, config.gym_module, config.gym_steps
+    )
+
+
 ENVIRONMENTS: dict[str, Environment] = {
     environment.name: environment
     for environment in (
@@ -141,6 +172,9 @@ ENVIRONMENTS: dict[str, Environment] = {
             "reward",
             ("data", "world"),
             of_log=True,
+        ),
+        Environment(
+            "gymnasium", "Gymnasium environment", GymnasiumConfig, _gymnasium, "reward"
         ),
     )
 }

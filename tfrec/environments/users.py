@@ -179,11 +179,7 @@ class UserEnvironment(contract.Simulator):
         return tf.concat([summary, tf.cast(state.shown, tf.float32)], axis=1)
 
     def candidates(self, state: State) -> tf.Tensor:
-        return self._offered(tf.shape(state.step)[0])
-
-    def _offered(self, batch: tf.Tensor) -> tf.Tensor:
-        """The catalogue for each of so many sessions, float32 [B, A, D]."""
-        return tf.broadcast_to(self.catalogue, tf.concat([[batch], self.catalogue.shape], 0))
+        return contract.for_each(self.catalogue, tf.shape(state.step)[0])
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
         item = action[:, 0] + 1
@@ -241,7 +237,7 @@ class UserEnvironment(contract.Simulator):
             if self.shown_columns is not None:  # `blocked` says it
                 padding = len(self.shown_columns)
                 observation = tf.pad(observation, [[0, 0], [0, padding]])
-            candidates = self._offered(tf.shape(observation)[0])
+            candidates = contract.for_each(self.catalogue, tf.shape(observation)[0])
             asked = contract.Timestep(
                 observation, candidates, None, timestep.seed, timestep.blocked
             )

@@ -127,19 +127,20 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         {"method": task.method, **environment.identity(task.form)},
         inputs,
     )
-    loop.train(
-        learner,
-        opened,
-        learner.total_units,
-        task.save_every,
-        learner.evaluate,
-        task.play.test_every,
-    )
-    test = simulator.of_split("test")
-    tests = final_test(test, method.greedy, task.final_sessions, task.original_sessions)
-    if task.controls:
-        for name, control in test.controls().items():
-            tests[name] = final_test(*control(), task.final_sessions)["port"]
+    with contract.failures(simulator):
+        loop.train(
+            learner,
+            opened,
+            learner.total_units,
+            task.save_every,
+            learner.evaluate,
+            task.play.test_every,
+        )
+        test = simulator.of_split("test")
+        tests = final_test(test, method.greedy, task.final_sessions, task.original_sessions)
+        if task.controls:
+            for name, control in test.controls().items():
+                tests[name] = final_test(*control(), task.final_sessions)["port"]
     policy = save_policy(folder / POLICY, method, simulator)
     if environment.of_log:
         users = cast(log_users.LogUsers, simulator)
@@ -218,7 +219,7 @@ def _act(method: Method, simulator: contract.Simulator) -> Callable:
         def alone(observation: tf.Tensor) -> tf.Tensor:
             items = None
             if catalogue is not None:
-                items = tf.repeat(catalogue[None], tf.shape(observation)[0], axis=0)
+                items = contract.for_each(catalogue, tf.shape(observation)[0])
             blocked = contract.blocked(simulator, observation)
             return method.greedy(Timestep(observation, items, state, seed, blocked))
 

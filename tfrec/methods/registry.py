@@ -105,6 +105,8 @@ class Method:
       plays: whether its form for logs also learns from play; otherwise from the log alone.
       family: of methods that share numbers in presets; the name by default.
       needs_items: whether its actions must be items; otherwise also continuous vectors.
+      needs_features: whether it reads the columns of an observation feature by feature, which
+        are not known of a Gymnasium environment.
     """
 
     def __init__(
@@ -117,9 +119,11 @@ class Method:
         plays: bool = True,
         family: str = "",
         needs_items: bool = False,
+        needs_features: bool = False,
     ):
         self.name, self.title, self.plays = name, title, plays
-        self.family, self.needs_items = family or name, needs_items
+        self.family = family or name
+        self.needs_items, self.needs_features = needs_items, needs_features
         self._import, self._import_online = parts, online
 
     @property
@@ -129,7 +133,8 @@ class Method:
         if self._import_online is None:
             return found
         continuous = () if self.needs_items else ("virtualtb",)
-        return (*found, "recsim", "recogym", *continuous, "users")
+        unknown = () if self.needs_features else ("gymnasium",)
+        return (*found, "recsim", "recogym", *continuous, "users", *unknown)
 
     @functools.cached_property
     def _parts(self) -> Parts:

@@ -159,6 +159,11 @@ class OnlineEvaluation(Evaluation):
         method = online_run.method_of(task, self.simulator)
         return online_learner.OnlineLearner(task.play, self.simulator, method, task.seed)
 
+    def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
+        """As `Evaluation`; UserError if the user's own environment goes wrong."""
+        with contract.failures(self.simulator):
+            return super().__call__(overrides, trial)
+
     def scorer(self, learner: online_learner.OnlineLearner) -> Callable[[bool], float]:
         metric = environments.get(self.task.environment).metric
         validation = self.simulator.of_split("validation")
