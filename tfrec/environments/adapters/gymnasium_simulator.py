@@ -188,7 +188,7 @@ class GymnasiumSimulator(contract.Simulator):
             done[row] = bool(terminated or truncated)
             if done[row]:
                 self._end(session)
-        return np.array(numbers, np.float32).T, np.array(done)
+        return np.array(numbers, np.float32).reshape(-1, 3).T, np.array(done, bool)
 
     def _at(self, session: int, steps: int) -> _Session:
         """The environment of a session, which is begun where none has taken so many steps."""
