@@ -69,8 +69,8 @@ class GymnasiumSimulator(contract.Simulator):
       (`gymnasium.wrappers.TimeAwareObservation`).
 
     Cost: the environments are stepped one after the other on one core. Around an environment
-    that does nothing, a step of the batch takes about 0.4 ms and 6 us for each session, and a
-    session's beginning another 20 us, most of it for the seed of its generator
+    that does nothing, a step of the batch takes about 0.3 ms and 6 us for each session, and a
+    session's beginning another 25 us, most of it for the seed of its generator
     (`benchmarks/gymnasium_adapter.py`).
 
     The same seed gives the same sessions where the environment draws from the generator that

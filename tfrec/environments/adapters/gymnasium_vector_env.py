@@ -1,9 +1,11 @@
 """Any batched simulator as a Gymnasium vector environment.
 
-simulator = registry.simulator("recsim", registry.get("recsim").config(slate=3))
-envs = SimulatorVectorEnv(simulator, num_envs=64)
-observation, info = envs.reset(seed=0)
-observation, reward, terminated, truncated, info = envs.step(envs.action_space.sample())
+    simulator = registry.simulator("recsim", registry.get("recsim").config(slate=3))
+    envs = SimulatorVectorEnv(simulator, num_envs=64)
+    observation, info = envs.reset(seed=0)
+    observation, reward, terminated, truncated, info = envs.step(envs.action_space.sample())
+
+It needs the optional package gymnasium.
 """
 
 from typing import Any
