@@ -130,6 +130,17 @@ def test_abandoned_sessions_do_not_pile_up():
     assert len(simulator._live) + len(simulator._idle) <= 4 * 3 + 1
 
 
+def test_sessions_that_are_stepped_without_a_look_keep_their_environments():
+    simulator = make("SumBox")
+    state, action = simulator.reset(9, SEED), tf.zeros([9, 2])
+    done = []
+    for _ in range(3):
+        outcome = simulator.step(state, action, SEED)
+        state = outcome.state
+        done.append(outcome.done.numpy().tolist())
+    assert done == [[False] * 9, [False] * 9, [True] * 9]
+
+
 def test_sessions_of_another_process_begin_anew_with_one_warning(caplog):
     first = make("SumBox")
     state = first.step(first.reset(3, SEED), tf.zeros([3, 2]), SEED).state
