@@ -34,15 +34,28 @@ def define_chosen(
       otherwise: the script's configurations for the environments that are not named.
     """
     place = flags.chosen("environment", (registry.LOG, *environments.ENVIRONMENTS), "log")
-    name = flags.chosen("method", registry.names(place))
+    name = flags.chosen("method", registry.names())
     found = list(configs.get(place, otherwise))
-    if place == registry.LOG:
-        found += [registry.get(name).config] if name else []
-    else:
+    if place != registry.LOG:
         from tfrec.methods import presets  # which imports TensorFlow
 
-        found += [environments.get(place).config]
-        found += [presets.play_config_class(place)]
-        found += [presets.config_class(name, place)] if name else []
-    for config in found:
+        found += [environments.get(place).config, presets.play_config_class(place)]
+    for config in (*found, *([_config(name, place)] if name else [])):
         flags.define(config)
+
+
+def _config(name: str, place: str) -> type:
+    """A method's configuration in an environment.
+
+    Where the method does not learn there, that of its other form: main says so by name, and not
+    the parser of a flag that it does not know.
+    """
+    method = registry.get(name)
+    steps = [other for other in method.environments if other != registry.LOG]
+    if place == registry.LOG:
+        return method.config if place in method.environments else method.online.config
+    if place in method.environments:
+        from tfrec.methods import presets
+
+        return presets.config_class(name, place)
+    return method.online.config if steps else method.config

@@ -83,3 +83,14 @@ def test_mistakes_are_messages_and_leave_nothing(tmp_path, arguments, message, c
     said = capsys.readouterr().err
     assert message in said and "Traceback" not in said
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "environment"), [("deers", "gymnasium"), ("rainbow", "recsim"), ("imrl", "log")]
+)
+def test_a_method_that_does_not_learn_there_is_named_and_not_its_flags(
+    tmp_path, method, environment, capsys
+):
+    where = (f"--environment={environment}", f"--method={method}", "--batch=16")
+    assert tune(*where, f"--out={tmp_path / 'out'}") == 2
+    assert f"--environment={environment}: {method} learns in" in capsys.readouterr().err
