@@ -1,5 +1,6 @@
 """Flags of methods and environments by name; see `tfrec.methods.registry`."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -40,8 +41,13 @@ def define_chosen(
         from tfrec.methods import presets  # which imports TensorFlow
 
         found += [environments.get(place).config, presets.play_config_class(place)]
-    for config in (*found, *([_config(name, place)] if name else [])):
+    for config in found:
         flags.define(config)
+    if name and place in registry.get(name).environments:
+        flags.define(_config(name, place))
+    elif name:
+        with contextlib.suppress(absl_flags.DuplicateFlagError):
+            flags.define(_config(name, place))
 
 
 def _config(name: str, place: str) -> type:

@@ -86,7 +86,7 @@ def test_mistakes_are_messages_and_leave_nothing(tmp_path, arguments, message, c
 
 
 @pytest.mark.parametrize(
-    ("method", "environment"), [("deers", "gymnasium"), ("rainbow", "recsim"), ("imrl", "log")]
+    ("method", "environment"), [("deers", "gymnasium"), ("dyna_q", "recsim"), ("imrl", "log")]
 )
 def test_a_method_that_does_not_learn_there_is_named_and_not_its_flags(
     tmp_path, method, environment, capsys
