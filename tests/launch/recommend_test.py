@@ -8,6 +8,8 @@ from launch import flags
 from tests.tfrec.serving import fake_ranker
 from tfrec.serving import export
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):

@@ -11,6 +11,8 @@ from launch import flags
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import trained
 
+pytestmark = pytest.mark.slow
+
 
 def train(*arguments):
     return flags.call("launch.train", ("--method=goalrec", *arguments))

@@ -14,6 +14,8 @@ from launch import flags
 from tfrec.data import storage
 from tfrec.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 TINY = (
     "--hidden=8", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
     "--total_units=4", "--warm_up=40", "--test_every=2", "--test_sessions=8",

@@ -15,6 +15,8 @@ from tfrec import errors
 from tfrec.data import vocabulary
 from tfrec.serving import export, files, golden, loaded, manifest, numbered, requests
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):

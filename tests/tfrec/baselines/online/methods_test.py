@@ -10,6 +10,8 @@ from tfrec.environments import contract
 from tfrec.environments.ports import seen as seen_lib
 from tfrec.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 REPLAY = {
     "hidden": (32,), "batch": 64, "replay_size": 5000, "learning_rate": 3e-3, "tau": 0.05,
     "discount": 0.5,
