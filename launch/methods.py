@@ -57,11 +57,11 @@ def _config(name: str, place: str) -> type:
     the parser of a flag that it does not know.
     """
     method = registry.get(name)
-    steps = [other for other in method.environments if other != registry.LOG]
-    if place == registry.LOG:
-        return method.config if place in method.environments else method.online.config
-    if place in method.environments:
+    on_log = registry.LOG in method.environments
+    if place in method.environments and place != registry.LOG:
         from tfrec.methods import presets
 
         return presets.config_class(name, place)
-    return method.online.config if steps else method.config
+    if on_log and (place == registry.LOG or len(method.environments) == 1):
+        return method.config
+    return method.online.config

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import options, outputs, types, weights
-from tfrec.data import identity, observations, storage
+from tfrec.data import identity, storage
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import session, worlds
 from tfrec.errors import UserError
@@ -100,15 +100,8 @@ class OnlineAgent(trained.SavedAgent):
         Raises:
           UserError: if a goal is given: the method has one, the reward.
         """
-        if goal:
-            raise UserError(
-                f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
-            )
-        dense = dict(
-            zip(request.history, self.vocabulary.encode(list(request.history)), strict=True)
-        )
-        known = {item: int(place) for item, place in dense.items() if place}
-        observation = observations.of_events(self.spec, [request], known)
+        self._reject_goal(goal)
+        observation = self._observation(request)
         blocked = ~ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
         chosen: list[int] = []
         for _ in range(min(request.k, int((~blocked).sum()))):

@@ -92,6 +92,23 @@ class SavedAgent(abc.ABC):
     def warn(self) -> None:  # noqa: B027  a method may have nothing to warn of
         """Logs a warning for each goal under which the agent cannot rank."""
 
+    def _reject_goal(self, goal: str | Mapping[str, float] | None) -> None:
+        """Raises UserError for a goal, in agents that rank for the reward alone."""
+        if goal:
+            raise UserError(
+                f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
+            )
+
+    def _observation(self, request: ranking.Question) -> types.Observation:
+        """The state behind a request, a batch of one."""
+        from tfrec.data import observations
+
+        dense = dict(
+            zip(request.history, self.vocabulary.encode(list(request.history)), strict=True)
+        )
+        known = {item: int(place) for item, place in dense.items() if place}
+        return observations.of_events(self.spec, [request], known)
+
     def contents(self) -> dict[str, Any]:
         """Fingerprints of the files beside the manifest: `ids` and `weights`."""
         from tfrec.data import identity
@@ -237,17 +254,8 @@ class TrainedMethod(SavedAgent):
         Raises:
           UserError: if a goal is given: a baseline has one, the reward.
         """
-        from tfrec.data import observations
-
-        if goal:
-            raise UserError(
-                f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
-            )
-        dense = dict(
-            zip(request.history, self.vocabulary.encode(list(request.history)), strict=True)
-        )
-        known = {item: int(place) for item, place in dense.items() if place}
-        observation = observations.of_events(self.spec, [request], known)
+        self._reject_goal(goal)
+        observation = self._observation(request)
         admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
         scores = np.asarray(self.learner.scores(observation, ~admitted[None]))[0]  # [A]
         places = np.flatnonzero(admitted & np.isfinite(scores))

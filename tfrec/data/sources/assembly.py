@@ -5,10 +5,11 @@ some millions of rows it parts them by user on the disk, and then orders and app
 after the other. Memory is the finished table and one part, whatever the order of the log.
 """
 
+import contextlib
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -333,3 +334,25 @@ def _mixed(numbers: np.ndarray, seed: int) -> np.ndarray:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+def table(
+    events: Callable[..., contextlib.AbstractContextManager[Events]],
+    path: str | pathlib.Path,
+    config: Any,
+    bad_rows: schema_lib.BadRows | None,
+) -> tuple[pl.DataFrame, schema_lib.Schema]:
+    """A log as a validated table, and its schema.
+
+    Args:
+      events: opens the log of (path, config, bad_rows), see `Events`.
+      path: of the log.
+      config: the source's.
+      bad_rows: what to do with bad rows; an error by default.
+
+    Raises:
+      UserError: of the source.
+    """
+    bad_rows = bad_rows or schema_lib.BadRows()
+    with events(path, config, bad_rows) as log:
+        return gathered(log, bad_rows), log.schema

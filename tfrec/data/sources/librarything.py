@@ -54,9 +54,7 @@ def read(
     Raises:
       UserError: naming file, row, field and value; or a review that is there twice.
     """
-    bad_rows = bad_rows or schema_lib.BadRows()
-    with events(path, config or ratings.RatingConfig(), bad_rows) as log:
-        return assembly.gathered(log, bad_rows), log.schema
+    return assembly.table(events, path, config or ratings.RatingConfig(), bad_rows)
 
 
 @contextlib.contextmanager

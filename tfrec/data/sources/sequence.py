@@ -55,9 +55,7 @@ def read(
     Raises:
       UserError: naming file, row and value; or a user that has two lines, in form lines.
     """
-    bad_rows = bad_rows or schema_lib.BadRows()
-    with events(path, config or SequenceConfig(), bad_rows) as log:
-        return assembly.gathered(log, bad_rows), log.schema
+    return assembly.table(events, path, config or SequenceConfig(), bad_rows)
 
 
 @contextlib.contextmanager
