@@ -20,7 +20,6 @@ command continues a run that was stopped.
 
 import dataclasses
 import pathlib
-from typing import Any
 
 from launch import flags, methods
 from tfrec import outputs
@@ -114,10 +113,10 @@ def _train_on_log(config: TrainConfig, log: LogConfig) -> None:
 
 
 def _train_online(config: TrainConfig, test: FinalTestConfig) -> None:
-    from tfrec.methods import online_run, presets
+    from tfrec.methods import online_result, online_run, presets
 
     place = config.environment
-    result = online_run.run(
+    online_run.run(
         config.out,
         online_run.Task(
             environment=place,
@@ -132,14 +131,7 @@ def _train_online(config: TrainConfig, test: FinalTestConfig) -> None:
             controls=True,
         ),
     )
-    title = registry.get(config.method).title
-    for name, rates in result["tests"].items():
-        _show(f"{title} in the {name}" if name in ("port", "original") else name, rates)
-
-
-def _show(name: str, rates: dict[str, Any]) -> None:
-    numbers = (f"{k} {rates[k]:.4g} +- {rates[f'{k}_error']:.2g}" for k in ("ctr", "reward"))
-    print(f"{name}: {', '.join(numbers)}")
+    print(online_result.OnlineResult.open(config.out))
 
 
 if __name__ == "__main__":

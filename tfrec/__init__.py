@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         load_users,
         open_data,
         read_log,
+        train_online,
     )
     from tfrec.environments import controls
 
@@ -40,6 +41,7 @@ __all__ = [
     "load_users",
     "open_data",
     "read_log",
+    "train_online",
 ]
 
 keras_version.require_keras_2()  # before any module imports TensorFlow

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfrec import names, options
+from tfrec import names, options, outputs
 from tfrec.errors import UserError
 from tfrec.methods.recommender import Recommender, load
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfrec.environments.controls import Control
     from tfrec.environments.worlds import SimulatedUsers
     from tfrec.evaluation.evaluating import EvaluationResult
+    from tfrec.methods.online_result import OnlineResult
 
 __all__ = [
     "embedded",
@@ -30,6 +31,7 @@ __all__ = [
     "load_users",
     "open_data",
     "read_log",
+    "train_online",
 ]
 
 Path = str | os.PathLike[str]
@@ -74,15 +76,17 @@ def read_log(
       >>> data = tfrec.read_log("log.csv", time_unit="iso", out="runs/data",
       ...                       feedback=["click", "watch:seconds"])
     """
-    from tfrec.data import preparing
+    from tfrec.data import episodes, preparing
     from tfrec.data.sources import table
 
     if isinstance(feedback, str):
         raise UserError(f"read_log: feedback is {feedback!r}; expected a list of columns")
-    prepare_config, columns = _split_options("read_log", others, table.TableConfig)
-    columns |= {"user": user, "item": item, "time": time}
-    columns["feedback"] = tuple(_feedback(text) for text in feedback)
-    table_config = options.configured(table.TableConfig, columns, "read_log")
+    columns = {"user": user, "item": item, "time": time}
+    prepare_config, table_config = options.configured_each(
+        [episodes.PrepareConfig, table.TableConfig],
+        {**others, **columns, "feedback": [_feedback(text) for text in feedback]},
+        "read_log",
+    )
     path = pathlib.Path(path)
     return preparing.prepare(
         lambda bad_rows: table.read(path, table_config, bad_rows),
@@ -114,11 +118,12 @@ def embedded(
     Example:
       >>> data, users = tfrec.embedded("runs/embedded", num_users=300, num_items=30)
     """
-    from tfrec.data import preparing, schema, storage, synthetic
+    from tfrec.data import episodes, preparing, schema, storage, synthetic
     from tfrec.environments import worlds
 
-    prepare_config, numbers = _split_options("embedded", others, synthetic.SyntheticConfig)
-    config = options.configured(synthetic.SyntheticConfig, numbers, "embedded")
+    prepare_config, config = options.configured_each(
+        [episodes.PrepareConfig, synthetic.SyntheticConfig], others, "embedded"
+    )
     generator, out = dataclasses.asdict(config), pathlib.Path(out)
     if (out / storage.MANIFEST).exists() and not overwrite:
         data = storage.PreparedData.open(out)
@@ -293,6 +298,64 @@ def evaluate(
     )
 
 
+def train_online(
+    method: str,
+    environment: str,
+    *,
+    out: Path,
+    seed: int = 0,
+    final_sessions: int = 1_000,
+    save_every: int = 100,
+    **others: Any,
+) -> OnlineResult:
+    """Trains a method step by step in an environment, and tests it beside the controls.
+
+    Args:
+      method: its name, such as `sac`; those of IMRL need `import tfimrl` first.
+      environment: its name: recsim, recogym, virtualtb, users or gymnasium.
+      out: folder of the run, as `launch.train` writes it; an unfinished run in it is continued
+        and a finished one is opened. Ctrl-C saves and exits with code 42.
+      seed: of weights and play.
+      final_sessions: sessions of the final test.
+      save_every: units between checkpoints.
+      **others: fields of the environment's configuration (`slate`, ...), of
+        `tfrec.methods.online_learner.OnlineConfig` (`total_units`, `test_every`, ...) and of
+        the method's. Their defaults suit the environment.
+
+    Returns:
+      The tests during training and the final test; `print(result)` shows the final test, and
+      `result.plot()` draws the learning curve.
+
+    Raises:
+      UserError: naming the option; if the method does not learn in the environment; or if the
+        folder holds another run.
+      NonFiniteError: if a loss or gradient is not finite (exit code 3).
+
+    Example:
+      >>> result = tfrec.train_online("sac", "recsim", out="runs/sac", total_units=60)
+    """
+    import tfrec.baselines  # noqa: F401  registers the baselines
+    from tfrec.environments import registry as environments
+    from tfrec.methods import online_result, online_run, presets
+
+    limits = {"seed": seed, "final_sessions": final_sessions, "save_every": save_every}
+    options.configured(_OnlineLimits, limits, "train_online")
+    outputs.check_folder(out)
+    form, play, numbers = options.configured_each(
+        [
+            environments.get(environment).config,
+            presets.play_config_class(environment),
+            presets.config_class(method, environment),
+        ],
+        others,
+        "train_online",
+    )
+    task = online_run.Task(environment, method, form=form, play=play, numbers=numbers,
+                           controls=True, **limits)  # fmt: skip
+    online_run.run(pathlib.Path(out), task)
+    return online_result.OnlineResult.open(out)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Seed(options.Options):
     seed: int = options.option(0, "seed", at_least=0, at_most=options.MAX_SEED)
@@ -304,16 +367,10 @@ class _Limits(_Seed):
     sessions_per_user: int = options.option(4, "sessions of each user", at_least=1)
 
 
-def _split_options(owner: str, given: Mapping[str, Any], source: type) -> tuple[Any, dict]:
-    """The preparation's configuration, and the rest of the options; some are of both."""
-    from tfrec.data import episodes
-
-    prepare = {field.name for field in dataclasses.fields(episodes.PrepareConfig)}
-    own = {field.name for field in dataclasses.fields(source)}
-    config = options.configured(
-        episodes.PrepareConfig, {k: v for k, v in given.items() if k in prepare}, owner
-    )
-    return config, {k: v for k, v in given.items() if k in own or k not in prepare}
+@dataclasses.dataclass(frozen=True)
+class _OnlineLimits(_Seed):
+    final_sessions: int = options.option(1_000, "sessions of the final test", at_least=2)
+    save_every: int = options.option(100, "units between checkpoints", at_least=1)
 
 
 def _feedback(text: str) -> str:

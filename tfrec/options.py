@@ -8,7 +8,7 @@ import numbers
 import pathlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -219,14 +219,9 @@ def configured(config_class: type[Config], values: Mapping[str, Any], owner: str
       UserError: if there is no such field (names those of similar names with their help and
         range), or a value is out of its range.
     """
-    fields = {field.name: field for field in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    _check_names([config_class], values, owner)
     hints = typing.get_type_hints(config_class)
     for name, value in values.items():
-        if name not in fields:
-            similar = difflib.get_close_matches(name, fields, 3, 0.5)
-            listed = "; ".join(f"{near}: {help_of(fields[near])}" for near in similar)
-            expected = f"similar options: {listed}" if similar else f"expected {list(fields)}"
-            raise errors.UserError(f"{owner}: no option {name!r}; {expected}")
         expected = _other_kind(value, hints[name])
         if expected:
             raise errors.UserError(f"{owner}: {name} is {value!r}; expected {expected}")
@@ -235,6 +230,40 @@ def configured(config_class: type[Config], values: Mapping[str, Any], owner: str
         return config_class(**values)
     except ValueError as error:
         raise errors.UserError(f"{owner}: {error}") from error
+
+
+def configured_each(
+    config_classes: Sequence[type[Any]], values: Mapping[str, Any], owner: str
+) -> list[Any]:
+    """Configurations of several classes from the same keyword arguments.
+
+    Args:
+      config_classes: the dataclasses.
+      values: fields by name. A field that several classes have is given to each of them.
+      owner: what is configured, for messages.
+
+    Returns:
+      A configuration of each class, in their order.
+
+    Raises:
+      UserError: if no class has such a field, or a value is out of its range.
+    """
+    _check_names(config_classes, values, owner)
+    names = [{field.name for field in dataclasses.fields(each)} for each in config_classes]
+    return [
+        configured(each, {k: v for k, v in values.items() if k in own}, owner)
+        for each, own in zip(config_classes, names, strict=True)
+    ]
+
+
+def _check_names(classes: Sequence[type[Any]], values: Mapping[str, Any], owner: str) -> None:
+    fields = {field.name: field for each in classes for field in dataclasses.fields(each)}
+    for name in values:
+        if name not in fields:
+            similar = difflib.get_close_matches(name, fields, 3, 0.5)
+            listed = "; ".join(f"{near}: {help_of(fields[near])}" for near in similar)
+            expected = f"similar options: {listed}" if similar else f"expected {list(fields)}"
+            raise errors.UserError(f"{owner}: no option {name!r}; {expected}")
 
 
 def _other_kind(value: Any, hint: Any) -> str:

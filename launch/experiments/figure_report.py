@@ -10,30 +10,10 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from tfrec import outputs
+from tfrec.methods import online_result
 from tfrec.report import plots, style
 
-# Okabe and Ito's colours and Tol's, in the order of the registry; a method keeps its own.
-_COLOURS = {
-    "imrl": "#0072B2", "imrl_e": "#E69F00", "imrl_a": "#009E73", "imrl_kl": "#CC79A7",
-    "imrl_ea": "#D55E00", "sac": "#882255", "td3": "#666633", "ddpg": "#56B4E9",
-    "slateq": "#332288", "reinforce": "#AA4499", "deers": "#117733", "kgrl": "#DDCC77",
-    "tpgr": "#88CCEE", "pgpr": "#661100", "imrl_e_copies": "#000000",
-    "imrl_e_one": "#44AA99", "imrl_e_learned": "#999933",
-}  # fmt: skip
-_CONTROLS = {
-    "random": "random",
-    "constant": "one constant action",
-    "top_interest": "top interest",
-    "top_quality": "top quality",
-    "heuristic": "interest x quality",
-    "last_viewed": "last viewed",
-    "most_viewed": "most viewed",
-    "best_product": "best one product for all",
-    "bayes": "Bayes-optimal",
-    "oracle": "oracle (sees the hidden user)",
-}
 _PLACES = ("port", "original")
-_UNITS = {"ctr": "CTR (clicks per item shown)", "reward": "reward per session"}
 
 
 class Panel(NamedTuple):
@@ -71,35 +51,14 @@ class Curve(NamedTuple):
     values: dict[str, np.ndarray]
 
 
-def tests(folder: pathlib.Path) -> pl.DataFrame:
-    """The tests in a run's metrics: test, sessions, steps, ctr, ctr_error, reward, length."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    rows = [row for line in lines if "evaluate/ctr" in (row := json.loads(line))]
-    return pl.DataFrame(
-        [
-            {
-                "test": number,
-                "sessions": int(row["sessions"]),
-                "steps": int(row["steps"]),
-                "ctr": row["evaluate/ctr"],
-                "ctr_error": row["evaluate/ctr_error"],
-                "reward": row["evaluate/reward"],
-                "reward_error": row["evaluate/reward_error"],
-                "length": row["evaluate/steps"],
-            }
-            for number, row in enumerate(rows, 1)
-        ]
-    )
-
-
 def curve(folders: Sequence[pathlib.Path]) -> Curve:
     """The tests of a method's seeds; all have as many."""
-    frames = [tests(folder) for folder in folders]
+    frames = [online_result.tests(folder) for folder in folders]
 
     def column(name: str) -> np.ndarray:
         return np.stack([frame[name].to_numpy().astype(float) for frame in frames])
 
-    values = {name: column(name) for name in _UNITS}
+    values = {name: column(name) for name in online_result.METRICS}
     return Curve(column("sessions").mean(0), column("steps").mean(0), values)
 
 
@@ -128,7 +87,7 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
     figure = Figure(figsize=(8.4, 5.4), layout="constrained")
     axes = figure.subplots()
     for method, tested in found.items():
-        colour, values = _COLOURS[method], tested.values[metric]
+        colour, values = style.policy_colour(method), tested.values[metric]
         label = f"{panel.titles[method]} ({len(values)} of {panel.seeds} seeds)"
         axes.plot(tested.sessions, values.mean(0), color=colour, linewidth=2, label=label)
         axes.fill_between(
@@ -140,7 +99,7 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
     bottom, top = axes.get_ylim()
     beside = plots.apart(levels, (top - bottom) / 35)  # a line of text each
     for control, height in zip(panel.controls, beside, strict=True):
-        axes.annotate(_CONTROLS[control], (1, height), (4, 0), va="center", fontsize=8,
+        axes.annotate(style.policy_name(control), (1, height), (4, 0), va="center", fontsize=8,
                       xycoords=("axes fraction", "data"), textcoords="offset points",
                       annotation_clip=False)  # fmt: skip
     absent = [panel.titles[m] for m, folders in panel.runs.items() if not folders]
@@ -150,7 +109,7 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
         axes.plot([], [], " ", label=f"not run: {', '.join(absent)}")
     axes.margins(x=0.02)
     axes.set_xlabel("training sessions (the paper tests after every ten)")
-    axes.set_ylabel(_UNITS[metric])
+    axes.set_ylabel(online_result.METRICS[metric])
     axes.set_title(f"{panel.title}: tests while it learns (range of seeds shaded)")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
@@ -162,12 +121,12 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
     frames, text = [], [f"# Figure {figure}\n"]
     for panel in panels:
         found = {m: curve(folders) for m, folders in panel.runs.items() if folders}
-        for metric in _UNITS:
+        for metric in online_result.METRICS:
             path = out / f"figure{figure}_{panel.environment}_{metric}.png"
             plots.save(plot(panel, metric, found), path)
         for method, folders in panel.runs.items():
             frames += [
-                tests(folder).select(
+                online_result.tests(folder).select(
                     pl.lit(panel.environment).alias("environment"),
                     pl.lit(method).alias("method"),
                     pl.lit(int(folder.name.removeprefix("seed"))).alias("seed"),
@@ -198,9 +157,9 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
         values = [
             _spread([level[place][m]], level[place][f"{m}_error"]) if place in level else ""
             for place in _PLACES
-            for m in _UNITS
+            for m in online_result.METRICS
         ]
-        lines.append(f"| {_CONTROLS[control]} | {' | '.join(values)} | | |")
+        lines.append(f"| {style.policy_name(control)} | {' | '.join(values)} | | |")
     for method, folders in panel.runs.items():
         title = panel.titles[method]
         if not folders:
@@ -210,7 +169,7 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
         cells = [
             _spread([test[place][metric] for test in tests if place in test])
             for place in _PLACES
-            for metric in _UNITS
+            for metric in online_result.METRICS
         ]
         soon = ""
         if "random" in panel.controls:

@@ -26,7 +26,7 @@ from tfrec.environments import contract
 from tfrec.environments import registry as environments
 from tfrec.environments.ports import originals
 from tfrec.errors import UserError
-from tfrec.methods import online_learner, online_run, presets, registry
+from tfrec.methods import online_learner, online_result, online_run, presets, registry
 
 ABLATIONS = ("imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea")
 PUBLIC = ("recsim", "recogym", "virtualtb")  # published simulators, which the paper uses
@@ -119,7 +119,7 @@ class Cell(NamedTuple):
     def result(self, out: pathlib.Path) -> pathlib.Path:
         if self.method == CONTROLS:
             return out / self.environment / "controls.json"
-        return self.folder(out) / online_run.RESULT
+        return self.folder(out) / online_result.RESULT
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,6 +83,16 @@ def test_an_evaluation_is_the_scripts(goalrec, embedded_data, data, users, tmp_p
     assert "goalrec" in result.share_of_optimum
     assert "of the way from random to the optimum" in str(result)
     assert "<table>" in result._repr_html_()
+    assert {name: len(depth) for name, depth in result.depths.items()} == dict.fromkeys(
+        policies, result.document["users"]
+    )
+    difference = result.difference("goalrec", "random")["reward"]
+    rewards = {name: result.policies[name]["reward"]["mean"] for name in ("goalrec", "random")}
+    assert difference["mean"] == pytest.approx(rewards["goalrec"] - rewards["random"])
+    assert difference["low"] <= difference["mean"] <= difference["high"]
+    assert result.difference("random", "random")["depth"]["mean"] == 0
+    with pytest.raises(tfrec.UserError, match="no policy 'rainbow'; there are random, pop"):
+        result.difference("goalrec", "rainbow")
 
 
 def test_prepared_data_is_the_scripts(tmp_path):

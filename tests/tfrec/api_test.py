@@ -100,6 +100,56 @@ def test_a_wrong_option_is_a_message(make, message):
         make()
 
 
+TINY = {
+    "hidden": [8], "sessions": 8, "rollout_steps": 4, "updates": 2,
+    "total_units": 4, "warm_up": 40, "test_every": 2, "test_sessions": 8, "final_sessions": 20,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_method_learns_step_by_step_beside_the_controls(tmp_path):
+    result = tfrec.train_online("reinforce", "recsim", out=tmp_path / "run", slate=1, **TINY)
+    assert result.tests["steps"].to_list() == [64, 128]  # 8 sessions, 4 steps, 2 and 4 units
+    controls = {"random", "top_interest", "top_quality", "heuristic"}
+    assert result.final.keys() == {"reinforce"} | controls
+    assert result.final["top_quality"]["reward"] > result.final["random"]["reward"]
+    lines = str(result).splitlines()
+    assert lines[0].startswith("REINFORCE in the port: ctr ")
+    assert [line.split(":")[0] for line in lines[1:3]] == ["Random", "Top interest"]
+    axes = result.plot().axes[0]
+    assert axes.lines[0].get_ydata().tolist() == result.tests["reward"].to_list()
+    levels = [float(line.get_ydata()[0]) for line in axes.lines[1:]]
+    assert levels == [result.final[name]["reward"] for name in result.final][1:]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("recommendations", "reward per session")
+    assert axes.get_title("left") == "REINFORCE in RecSim interest evolution"
+    again = tfrec.train_online("reinforce", "recsim", out=tmp_path / "run", slate=1, **TINY)
+    assert again.document == result.document
+    with pytest.raises(tfrec.UserError, match="slate: was 1, is now 2"):
+        tfrec.train_online("reinforce", "recsim", out=tmp_path / "run", slate=2, **TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("sac", "recsim", {"slat": 3}), "train_online: no option 'slat'; .*documents in a"),
+        (("sac", "recsim", {"total_unit": 3}), "no option 'total_unit'; .*units of work"),
+        (("sac", "recsim", {"tau": 2.0}), "train_online: tau is 2.0; expected"),
+        (("sac", "recsim", {"final_sessions": 1}), "final_sessions is 1; expected at least 2"),
+        (("sac", "recsim", {"seed": -1}), "train_online: seed is -1"),
+        (("sac", "shop", {}), "no environment 'shop'; there are recsim, "),
+        (("rainbow", "recsim", {}), "rainbow learns in log"),
+        (("sacs", "recsim", {}), "no method 'sacs'"),
+    ],
+)
+def test_a_mistake_in_online_training_is_a_message_and_leaves_nothing(
+    arguments, message, tmp_path
+):
+    method, environment, others = arguments
+    with pytest.raises(tfrec.UserError, match=message):
+        tfrec.train_online(method, environment, out=tmp_path / "run", **others)
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_is_not_fitted_says_so():
     agent = tfrec.baselines.DIEN(seed=2)
     assert repr(agent) == "DIEN(seed=2), not fitted"

@@ -103,6 +103,26 @@ def test_help_shows_the_range():
     assert shown["head"] == "advantage head"
 
 
+@dataclasses.dataclass(frozen=True)
+class Sized(options.Options):
+    rounds: int = options.option(5, "rounds", at_least=2)
+    users: int = options.option(10, "users", at_least=1)
+
+
+def test_configurations_of_several_classes_share_the_keyword_arguments():
+    given = {"rounds": 4, "users": 3, "widths": [2]}
+    assert options.configured_each([Bounded, Sized], given, "here") == [
+        Bounded(rounds=4, widths=(2,)),
+        Sized(rounds=4, users=3),
+    ]
+    assert options.configured_each([Bounded, Sized], {}, "here") == [Bounded(), Sized()]
+    with pytest.raises(errors.UserError, match="here: rounds is 1; expected at least 2"):
+        options.configured_each([Bounded, Sized], {"rounds": 1}, "here")
+    for name, near in (("user", "users: users"), ("width", "widths: widths")):
+        with pytest.raises(errors.UserError, match=f"no option '{name}'; .*{near}"):
+            options.configured_each([Bounded, Sized], {name: 1}, "here")
+
+
 def test_a_saved_configuration_is_restored_or_rejected():
     saved = options.resolved(Bounded(widths=(3, 4)))
     assert options.restored(Bounded, saved) == Bounded(widths=(3, 4))

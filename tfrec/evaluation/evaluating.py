@@ -32,12 +32,13 @@ class EvaluationResult:
 
     Attributes:
       document: what results.json holds.
-      depths: policy -> steps of each session, [B].
+      sessions: policy -> its sessions by seed, as `metrics.session.per_session` gives them;
+        agents stand here with their first goal.
       spec: names and units of the feedback.
     """
 
     document: dict[str, Any]
-    depths: Mapping[str, np.ndarray]
+    sessions: Mapping[str, Sequence[metrics.Sessions]]
     spec: types.DataSpec
 
     @property
@@ -61,6 +62,38 @@ class EvaluationResult:
         Empty unless `random` and `optimum` were evaluated too.
         """
         return self.document["share_of_optimum"]
+
+    @property
+    def depths(self) -> Mapping[str, np.ndarray]:
+        """Policy -> steps of each session of all seeds, [B]."""
+        return {
+            name: np.concatenate([s["depth"] for s in played])
+            for name, played in self.sessions.items()
+        }
+
+    def difference(self, policy: str, other: str) -> Mapping[str, Mapping[str, float]]:
+        """By how much one policy exceeds another on the same users and seeds.
+
+        Args:
+          policy: a name in `policies`.
+          other: another one.
+
+        Returns:
+          Metric -> mean, low and high of the 95% interval, and p_value (two-sided, of no
+          difference).
+
+        Raises:
+          UserError: if there is no such policy, or there are fewer than two users.
+
+        Example:
+          >>> result.difference("goalrec", "myopic")["reward"]["low"]
+        """
+        for name in (policy, other):
+            if name not in self.sessions:
+                raise UserError(
+                    f"difference: no policy {name!r}; there are {', '.join(self.sessions)}"
+                )
+        return metrics.paired_difference(self.sessions[policy], self.sessions[other])
 
     def notes(self) -> list[str]:
         """What the numbers beside the table say, a line each."""
@@ -222,10 +255,7 @@ def evaluate(
             },
         },
     )
-    depths = {
-        name: np.concatenate([s["depth"] for s in played]) for name, played in sessions.items()
-    }
-    return EvaluationResult(document, depths, data.spec)
+    return EvaluationResult(document, sessions, data.spec)
 
 
 def _measured(

@@ -22,10 +22,10 @@ from tfrec.errors import UserError
 from tfrec.methods import online_agent, registry
 from tfrec.methods.online import Method
 from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
+from tfrec.methods.online_result import RESULT
 from tfrec.training import loop
 from tfrec.training import run as runs
 
-RESULT = "result.json"
 POLICY = "policy"
 AGENT = "agent"
 _AT_ONCE = 2_000  # sessions; the longest of many more would keep all others waiting

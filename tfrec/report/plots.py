@@ -95,6 +95,7 @@ def learning_curve(
     xlabel: str = "updates",
     metric: str = "reward",
     title: str = "Learning curve",
+    ylabel: str = "",
 ) -> Figure:
     """Evaluations during training: the mean over seeds, each seed, and their range.
 
@@ -103,8 +104,9 @@ def learning_curve(
       values: policy -> [S, E], one row for each seed; NaN where a seed has no value.
       references: policy -> value, drawn as level lines, e.g. random and the optimum.
       xlabel: what the units are.
-      metric: names the y axis.
+      metric: names the y axis, where `ylabel` does not.
       title: above the plot.
+      ylabel: what the values are and their unit.
     """
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -129,7 +131,7 @@ def learning_curve(
                       xycoords=("axes fraction", "data"), textcoords="offset points",
                       color=style.policy_colour(policy), annotation_clip=False)  # fmt: skip
     axes.set_xlabel(xlabel)
-    axes.set_ylabel(f"{style.metric_name(metric)} ({style.metric_unit(metric)})")
+    axes.set_ylabel(ylabel or f"{style.metric_name(metric)} ({style.metric_unit(metric)})")
     axes.set_title(title)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return figure

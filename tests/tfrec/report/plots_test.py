@@ -69,6 +69,9 @@ def test_learning_curve_draws_the_mean_over_seeds_and_the_references():
     assert list(lines[-1].get_ydata()) == [9.0, 9.0]
     assert "Optimum" in _texts(figure)
     assert figure.axes[0].get_xlabel() == "updates"
+    assert figure.axes[0].get_ylabel() == "Reward (clicks per user session)"
+    minutes = plots.learning_curve([0, 10, 20], {"sac": by_seed}, ylabel="minutes")
+    assert minutes.axes[0].get_ylabel() == "minutes"
     one = plots.learning_curve([0, 10, 20], {"goalrec": by_seed[1]})
     assert one.axes[0].lines[0].get_ydata().tolist() == [3.0, 5.0, 7.0]
     assert "GoalRec (1 seed)" in _texts(one)
