@@ -3,7 +3,8 @@
     python -m launch.train_sequential --method=sasrec --data=ml-1m.txt --format=rows \
         --protocol=leave_one_out --out=runs/sasrec
 
-`--method=sasrec --help` lists SASRec's own flags too; other methods are `stamp` and `causerec`.
+`--method=sasrec --help` lists SASRec's own flags too; other methods are `hstu`, `stamp` and
+`causerec`.
 The folder gets `model/` with the best epoch's weights, rankings.md, .csv, .json and .png,
 curve.png, and the run's metrics, TensorBoard logs and checkpoints; a folder with a run goes on
 with it.
@@ -29,7 +30,7 @@ from tfrec.report import tables
 class TrainSequentialConfig(Options):
     """What learns, from what, and how it is tested."""
 
-    method: Literal["sasrec", "stamp", "causerec"] = required("what learns")
+    method: Literal["sasrec", "hstu", "stamp", "causerec"] = required("what learns")
     data: str = required("the log: a text file, or a folder of prepared data")
     out: str = required("folder of the run; one that is there goes on")
     format: Literal["rows", "lines", "table", "prepared"] = option(

@@ -71,6 +71,31 @@ def _moves(
     return forward, back
 
 
+def of_rows(
+    x: tf.Tensor, packing: Packing, function: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """Applies a function to the rows of each padded group.
+
+    Args:
+      x: float [T, D], tokens.
+      packing: of the tokens' rows.
+      function: maps a group, float [b, L, D], to float [b, L, E]. What it returns in padding
+        is dropped; a causal function does not read the padding.
+
+    Returns:
+      float [T, E].
+    """
+    cells = padded(x, packing)  # [C, D]
+    results, start = [], 0
+    for group in range(packing.shapes.shape[0]):
+        rows, length = packing.shapes[group, 0], packing.shapes[group, 1]
+        part = tf.reshape(cells[start : start + rows * length], [rows, length, x.shape[1]])
+        result = function(part)
+        results.append(tf.reshape(result, [-1, result.shape[-1]]))
+        start += rows * length
+    return unpadded(tf.concat(results, axis=0), packing)
+
+
 def causal_attention(
     query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, dropout: float, seed: tf.Tensor | None
 ) -> tf.Tensor:
@@ -188,20 +213,19 @@ class Block(tf.Module):
     def _attended(
         self, x: tf.Tensor, packing: Packing, seeds: Iterator[tf.Tensor | None]
     ) -> tf.Tensor:
-        width = x.shape[-1]
-        cells = padded(x @ self.projection + self.projection_bias, packing)  # [C, 3 D]
-        found, start = [], 0
-        for group in range(packing.shapes.shape[0]):
-            rows, length = packing.shapes[group, 0], packing.shapes[group, 1]
-            part = cells[start : start + rows * length]
-            split = tf.reshape(part, [rows, length, 3, self.heads, width // self.heads])
+        heads, width = self.heads, x.shape[-1]
+
+        def attended(projected: tf.Tensor) -> tf.Tensor:
+            rows, length = tf.unstack(tf.shape(projected)[:2])
+            split = tf.reshape(projected, [rows, length, 3, heads, width // heads])
             query, key, value = tf.unstack(tf.transpose(split, [2, 0, 3, 1, 4]))
             mixed = causal_attention(
                 query, key, value, self.dropout, next(seeds)
             )  # [b, H, L, D / H]
-            found.append(tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, width]))
-            start += rows * length
-        return unpadded(tf.concat(found, axis=0), packing) @ self.output + self.output_bias
+            return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [rows, length, width])
+
+        projected = x @ self.projection + self.projection_bias  # [T, 3 D]
+        return of_rows(projected, packing, attended) @ self.output + self.output_bias
 
 
 def _seeds(seed: tf.Tensor | None) -> Iterator[tf.Tensor | None]:

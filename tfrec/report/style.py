@@ -21,6 +21,7 @@ _POLICIES = {
     "stamp": ("STAMP", "#997700"),
     "causerec": ("CauseRec", "#6F4C9B"),
     "sasrec": ("SASRec", "#CC3311"),
+    "hstu": ("HSTU", "#EE3377"),
     "dyna_q": ("Dyna-Q", "#D55E00"),
     "rainbow": ("Rainbow", "#332288"),
     "td3": ("TD3", "#666633"),

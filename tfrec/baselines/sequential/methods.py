@@ -39,8 +39,15 @@ def _causerec() -> Parts:
     return Parts(module.CauseRecConfig, module.CauseRec)
 
 
+def _hstu() -> Parts:
+    from tfrec.baselines.sequential import hstu as module
+
+    return Parts(module.HstuConfig, module.Hstu)
+
+
 METHODS: dict[str, Callable[[], Parts]] = {
     "sasrec": _sasrec,
+    "hstu": _hstu,
     "stamp": _stamp,
     "causerec": _causerec,
 }

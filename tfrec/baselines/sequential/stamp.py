@@ -69,15 +69,7 @@ class Stamp(next_item_model.NextItemModel):
     def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
         del seed  # nothing is drawn
         x = tf.gather(self.items, inputs.item - 1)  # [T, D]
-        cells = attention.padded(x, inputs.packing)  # [C, D]
-        found, start = [], 0
-        for group in range(batches.GROUPS):
-            rows, length = inputs.packing.shapes[group, 0], inputs.packing.shapes[group, 1]
-            part = cells[start : start + rows * length]
-            its_x = tf.reshape(part, [rows, length, self.config.width])
-            found.append(tf.reshape(self._memory(its_x), [-1, self.config.width]))
-            start += rows * length
-        memory = attention.unpadded(tf.concat(found, axis=0), inputs.packing)  # [T, D]
+        memory = attention.of_rows(x, inputs.packing, self._memory)  # [T, D]
         session = tf.tanh(memory @ self.w_s + self.session_bias)
         return session * tf.tanh(x @ self.w_t + self.last_bias)
 

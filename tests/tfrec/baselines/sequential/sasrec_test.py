@@ -1,36 +1,17 @@
-"""SASRec: losses on one batch by plain TensorFlow, scores, and learning next to a control."""
+"""SASRec: losses on one batch by plain TensorFlow, scores, and early stopping."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec.baselines.sequential import (
-    batches,
-    controls,
-    learner,
-    next_item_model,
-    sasrec,
-)
-from tfrec.data import protocols
+from tests.tfrec.baselines.sequential import walks
+from tfrec.baselines.sequential import batches, learner, next_item_model, sasrec
 from tfrec.data.sequences import Sequences
-from tfrec.evaluation import next_items
-from tfrec.training import loop
-from tfrec.training import run as runs
 
 SMALL = {
     "width": 8, "inner": 8, "blocks": 1, "length": 6, "batch": 16, "learning_rate": 0.02,
 }  # fmt: skip
-NUM_ITEMS = 12
-
-
-def cycles(users, seed, num_items=NUM_ITEMS):
-    """Users walk along the cycle of items, from any start: only order tells the next item."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(4, 11, users)
-    starts = rng.integers(0, num_items, users)
-    items = [(s + np.arange(n)) % num_items + 1 for s, n in zip(starts, lengths, strict=True)]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Sequences(np.concatenate(items).astype(np.int32), offsets, num_items)
+NUM_ITEMS = walks.NUM_ITEMS
 
 
 def model(**options):
@@ -38,7 +19,7 @@ def model(**options):
 
 
 def batch(users=5):
-    found = batches.epoch(cycles(users, 1), 16, SMALL["length"], "last", 0, 0)
+    found = batches.epoch(walks.cycles(users, 1), 16, SMALL["length"], "last", 0, 0)
     return next(iter(found))
 
 
@@ -115,15 +96,6 @@ def test_heads_must_divide_the_width():
         sasrec.SasrecConfig(width=64, heads=3)
 
 
-def test_scores_do_not_depend_on_other_rows_and_an_empty_history_has_equal_ones():
-    net, log = model(), cycles(9, 2)
-    together = net.scores(log)
-    alone = np.concatenate([net.scores(log.select(np.array([u]))) for u in range(9)])
-    assert together == pytest.approx(alone, abs=1e-5)
-    empty = Sequences(np.zeros(0, np.int32), np.array([0, 0]), NUM_ITEMS)
-    assert np.unique(net.scores(empty)).tolist() == [0.0]
-
-
 def test_scores_follow_the_latest_items_alone():
     net = model()
     old = Sequences(np.array([9, 9, 1, 2, 3, 4, 5, 6], np.int32), np.array([0, 8]), NUM_ITEMS)
@@ -131,27 +103,10 @@ def test_scores_follow_the_latest_items_alone():
     assert net.scores(old) == pytest.approx(net.scores(new), abs=1e-6)
 
 
-@pytest.mark.parametrize("loss", ["bce", "softmax"])
-def test_order_is_learned_where_controls_see_none(loss):
-    split = protocols.leave_one_out(cycles(200, 3))
-    net = model(loss=loss, negatives=5, dropout=0.0)
-    taught = learner.SequenceLearner(
-        net, split.train, lambda model: next_items.ndcg_at_10(model, split.validation), 0
-    )
-    for _ in range(12):
-        taught.advance()
-
-    def first(ranker):
-        return next_items.evaluate(ranker, split.test, split.train, (1,)).by_user["recall@1"]
-
-    assert first(net).mean() > 0.9
-    assert first(controls.Ease(split.train, 1.0)).mean() < 0.7
-
-
 def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
     net = model(patience=2)
-    taught = learner.SequenceLearner(net, cycles(8, 1), lambda model: next(scores), 0)
+    taught = learner.SequenceLearner(net, walks.cycles(8, 1), lambda model: next(scores), 0)
     kept = None
     while not taught.finished:
         taught.advance()
@@ -163,18 +118,3 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     assert not np.array_equal(net.items, kept)
     taught.use_best()
     assert np.array_equal(net.items, kept)
-
-
-def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
-    def train(folder, epochs):
-        net = model(epochs=4)
-        taught = learner.SequenceLearner(net, cycles(40, 1), lambda model: 0.5, 0)
-        run = runs.Run.open(folder, net.config, 0)
-        loop.train(taught, run, epochs, save_every=1)
-        return taught
-
-    whole = train(tmp_path / "whole", 4)
-    train(tmp_path / "parts", 2)
-    resumed = train(tmp_path / "parts", 4)
-    for one, other in zip(whole.variables, resumed.variables, strict=True):
-        assert np.array_equal(one, other), one.name

@@ -1,0 +1,114 @@
+"""What holds for every sequential method: rows, padding, causality, resuming, learning."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tfrec.baselines.sequential import walks
+from tfrec.baselines.sequential import batches, controls, learner, methods, next_item_model
+from tfrec.data import protocols
+from tfrec.evaluation import next_items
+from tfrec.training import loop
+from tfrec.training import run as runs
+
+LENGTH = 6
+SMALL = {
+    "width": 8, "length": LENGTH, "batch": 16, "learning_rate": 0.02,
+    "inner": 8, "blocks": 1, "hidden": 8, "concepts": 4, "bank": 8,
+}  # fmt: skip
+METHODS = tuple(methods.METHODS)
+
+
+def build(name, num_items=walks.NUM_ITEMS, **changed):
+    parts = methods.METHODS[name]()
+    fields = {field.name for field in dataclasses.fields(parts.config)}
+    given = {key: value for key, value in SMALL.items() if key in fields}
+    return parts.build(parts.config(**given | changed), num_items, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_scores_do_not_depend_on_other_rows_and_an_empty_history_has_equal_ones(name):
+    net, log = build(name), walks.cycles(9, 2)
+    together = net.scores(log)
+    alone = np.concatenate([net.scores(log.select(np.array([u]))) for u in (0, 8)])
+    assert together[[0, 8]] == pytest.approx(alone, abs=1e-5)
+    assert len(np.unique(together)) > 9
+    assert np.unique(net.scores(walks.of_rows([[]]))).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_padding_of_an_observation_changes_nothing(name):
+    net, rows = build(name), [[3, 1, 4], [5], [9, 2, 6, 5, 3, 7]]
+    log = walks.of_rows(rows)
+    tight = net.scores_of(batches.observed_inputs(tf.constant(log.padded(LENGTH)), LENGTH))
+    wide = net.scores_of(batches.observed_inputs(tf.constant(log.padded(LENGTH + 5)), LENGTH))
+    assert np.allclose(tight, net.scores(log), atol=1e-5)
+    assert np.allclose(wide, tight, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_later_item_does_not_change_an_earlier_prediction(name):
+    net = build(name)
+    if not isinstance(net, next_item_model.NextItemModel):
+        pytest.skip("predicts what follows a row, not what follows each event")
+    rng = np.random.default_rng(0)
+    for variable in net.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape) * 0.5)
+    one, _ = batches.scoring_inputs(walks.of_rows([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]), LENGTH)
+    other, _ = batches.scoring_inputs(
+        walks.of_rows([[1, 2, 3, 11, 5], [6, 7, 8, 9, 12]]), LENGTH
+    )
+    same = np.isclose(net.hidden(one, None), net.hidden(other, None), atol=1e-6).all(axis=1)
+    assert same.tolist() == [True] * 3 + [False] * 2 + [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_variable_moves_in_one_step(name):
+    net = build(name)
+    taught = learner.SequenceLearner(net, walks.cycles(16, 1), lambda model: 0.5, 0)
+    before = [variable.numpy() for variable in net.trainable_variables]
+    taught.update(next(iter(batches.epoch(walks.cycles(16, 1), 16, LENGTH, "last", 0, 0))))
+    for variable, value in zip(net.trainable_variables, before, strict=True):
+        assert not np.array_equal(variable, value), variable.name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_interrupted_run_ends_as_one_that_was_not(name, tmp_path):
+    def train(folder, epochs):
+        net = build(name, epochs=3)
+        taught = learner.SequenceLearner(net, walks.cycles(20, 1), lambda model: 0.5, 0)
+        run = runs.Run.open(folder, net.config, 0)
+        loop.train(taught, run, epochs, save_every=1)
+        return taught
+
+    whole = train(tmp_path / "whole", 3)
+    train(tmp_path / "parts", 1)
+    resumed = train(tmp_path / "parts", 3)
+    for one, other in zip(whole.variables, resumed.variables, strict=True):
+        assert np.array_equal(one, other), one.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sasrec", {"loss": "bce", "dropout": 0.0}),
+        ("sasrec", {"loss": "softmax", "dropout": 0.0}),
+        ("hstu", {"dropout": 0.0}),
+    ],
+)
+def test_order_is_learned_where_controls_see_none(name, options):
+    split = protocols.leave_one_out(walks.cycles(200, 3))
+    net = build(name, **options)
+    taught = learner.SequenceLearner(
+        net, split.train, lambda model: next_items.ndcg_at_10(model, split.validation), 0
+    )
+    for _ in range(12):
+        taught.advance()
+
+    def first(ranker):
+        return next_items.evaluate(ranker, split.test, split.train, (1,)).by_user["recall@1"]
+
+    assert first(net).mean() > 0.9
+    assert first(controls.Ease(split.train, 1.0)).mean() < 0.7
