@@ -9,13 +9,12 @@ over one environment. All choose at random and begin new sessions where one ends
 optional package gymnasium.
 """
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks import public_simulators, timing
+from benchmarks import command_line, public_simulators, timing
 from tfrec.environments.adapters import gymnasium_simulator, gymnasium_vector_env
 from tfrec.environments.adapters.gymnasium_package import gymnasium
 from tfrec.environments.ports import recsim
@@ -110,11 +109,20 @@ def main(sessions: int, steps: int, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sessions", default="64,1024", help="side by side; one table each")
-    parser.add_argument("--steps", type=int, default=100, help="of each session in a round")
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds of each way")
+    parser = command_line.parser(__doc__)
+    parser.add_argument(
+        "--sessions",
+        type=command_line.separated(command_line.at_least(1)),
+        default=(64, 1024),
+        help="side by side; one table each",
+    )
+    parser.add_argument(
+        "--steps", type=command_line.at_least(1), default=100, help="of each session in a round"
+    )
+    parser.add_argument(
+        "--repeats", type=command_line.at_least(1), default=5, help="counted rounds of each way"
+    )
     args = parser.parse_args()
     timing.one_thread()
-    for number in args.sessions.split(","):
-        main(int(number), args.steps, args.repeats)
+    for number in args.sessions:
+        main(number, args.steps, args.repeats)

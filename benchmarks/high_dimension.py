@@ -15,10 +15,8 @@ Printed: medians over alternating rounds of one run in ms, wide over vanilla, an
 memory (resident set) of a process that does one setting's rounds and nothing else.
 """
 
-import ast
+import argparse
 import dataclasses
-import pathlib
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +25,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import random_log, timing
+from benchmarks import command_line, isolated, random_log, timing
 from tfgoalrec import acting
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
@@ -147,7 +145,10 @@ def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], obj
 
 def peak_memory(method: str, wide: bool, sizes: Sizes) -> float:
     """Peak resident set in MiB of a fresh process that does a round of each (Linux)."""
-    given = [f"--{field}={value!r}" for field, value in dataclasses.asdict(sizes).items()]
+    given = [
+        f"--{field}={','.join(map(str, np.atleast_1d(value)))}"
+        for field, value in dataclasses.asdict(sizes).items()
+    ]
     command = [sys.executable, "-m", "benchmarks.high_dimension", f"--method={method}"]
     done = subprocess.run(
         [*command, f"--memory={int(wide)}", *given], check=True, capture_output=True, text=True
@@ -191,46 +192,33 @@ def main(
         )
 
 
-def options(arguments: Sequence[str]) -> dict[str, Any]:
-    """`--name=value` of the command line.
-
-    Raises:
-      SystemExit: naming the option that is unknown or has no such value.
-    """
-    known = {"method", "memory", "repeats", *dataclasses.asdict(Sizes())}
-    found: dict[str, Any] = {}
-    for argument in arguments:
-        name, _, value = argument.removeprefix("--").partition("=")
-        if name == "method" and value in (*METHODS, "all"):
-            found[name] = value
-            continue
-        try:
-            found[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            known.discard(name)
-        if name not in known:
-            sys.exit(
-                f"cannot read {argument}; expected --method=NAME (all, {', '.join(METHODS)}), "
-                "--repeats=N, --users=N, ..."
-            )
-    return found
+def options(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line: method, repeats, memory, and a number for each field of `Sizes`."""
+    parser = command_line.parser(__doc__)
+    methods = command_line.one_of(*METHODS, "all")
+    parser.add_argument("--method", type=methods, default="goalrec")
+    parser.add_argument("--repeats", type=command_line.at_least(1), default=7)
+    parser.add_argument("--memory", type=int, choices=(0, 1), help=argparse.SUPPRESS)
+    number = command_line.at_least(1)
+    for field in dataclasses.fields(Sizes):
+        several = isinstance(field.default, tuple)
+        kind = command_line.separated(number, exactly=2) if several else number
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default)
+    return parser.parse_args(arguments)
 
 
 def run(arguments: Sequence[str]) -> None:
     """The command line: a table, or with --memory one setting's peak memory in MiB."""
     found = options(arguments)
-    method, repeats = found.pop("method", "goalrec"), found.pop("repeats", 7)
-    setting = found.pop("memory", None)
-    sizes = Sizes(**found)
+    method, repeats, setting = found.method, found.repeats, found.memory
+    names = [field.name for field in dataclasses.fields(Sizes)]
+    sizes = Sizes(**{name: getattr(found, name) for name in names})
     if setting is None:
         main(METHODS if method == "all" else (method,), sizes, repeats)
         return
     for work in work_of(method, bool(setting), sizes).values():
         work()
-    # Not getrusage: it gives a new process the peak of the one that started it.
-    status = pathlib.Path("/proc/self/status").read_text()
-    [kib] = re.findall(r"VmHWM:\s*(\d+) kB", status)
-    print(int(kib) / 1024)
+    print(1e9 * isolated.peak() / 2**20)
 
 
 if __name__ == "__main__":

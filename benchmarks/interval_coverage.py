@@ -9,11 +9,11 @@ are known, so the share of intervals that hold them, and of p-values below .05, 
 counted. Draws are seeded: the same arguments print the same table.
 """
 
-import argparse
 from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import command_line
 from tfrec.metrics import session
 
 CLICK_RATE = 0.4
@@ -91,12 +91,16 @@ def coverage(
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table of the settings that the arguments name."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--experiments", type=int, default=2000)
-    parser.add_argument("--users", type=int, nargs="+", default=[120, 1000])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 5])
-    parser.add_argument("--spreads", type=float, nargs="+", default=[0.0, 0.03, 0.08])
-    parser.add_argument("--resamples", type=int, default=500)
+    parser = command_line.parser(__doc__)
+    parser.add_argument("--experiments", type=command_line.at_least(1), default=2000)
+    parser.add_argument(
+        "--users", type=command_line.at_least(2), nargs="+", default=[120, 1000]
+    )
+    parser.add_argument("--seeds", type=command_line.at_least(1), nargs="+", default=[3, 5])
+    parser.add_argument(
+        "--spreads", type=command_line.at_least(0, float), nargs="+", default=[0.0, 0.03, 0.08]
+    )
+    parser.add_argument("--resamples", type=command_line.at_least(1), default=500)
     given = parser.parse_args(arguments)
     print("| users | seeds | spread of seeds | mean | difference | gain | p < .05 |")
     print("|---:|---:|---:|---:|---:|---:|---:|")

@@ -17,14 +17,13 @@ about 60 bytes a row.
 
 import os
 import pathlib
-import re
 import sys
 import tempfile
 
 import numpy as np
 import polars as pl
 
-from benchmarks import isolated
+from benchmarks import command_line, isolated
 
 _MODULE = "benchmarks.prepare_scale"
 _ROWS_AT_ONCE = 5_000_000
@@ -101,13 +100,13 @@ def ours(path: pathlib.Path) -> int:
     return prepared.rows - dropped.get("events_outside_the_k_core", 0)
 
 
-def main(rows: int, repeats: int, ways: str) -> None:
+def main(rows: int, repeats: int, ways: tuple[str, ...]) -> None:
     """Measures the ways in turn and prints a table."""
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "goodreads_interactions.csv"
         isolated.child(_MODULE, "generate", path, rows)
-        isolated.in_turn(f"{rows:,} rows", _MODULE, ways.split(","), repeats, path)
+        isolated.in_turn(f"{rows:,} rows", _MODULE, ways, repeats, path)
 
 
 if __name__ == "__main__":
@@ -121,15 +120,12 @@ if __name__ == "__main__":
             work = {"plain": plain, "ours": ours}[name]
             isolated.measure(lambda: work(pathlib.Path(path)))
         case options:
-            given = {"rows": "25000000", "repeats": "1", "ways": "plain,ours"}
-            for option in options:
-                found = re.fullmatch(
-                    r"--(rows|repeats)=(\d+)|--(ways)=((?:plain|ours|,)+)", option
-                )
-                if not found:
-                    sys.exit(
-                        f"unknown option {option}; expected --rows=N, --repeats=N or "
-                        "--ways=plain,ours"
-                    )
-                given[found[1] or found[3]] = found[2] or found[4]
-            main(int(given["rows"]), int(given["repeats"]), given["ways"])
+            parser = command_line.parser(__doc__)
+            parser.add_argument("--rows", type=command_line.at_least(1), default=25_000_000)
+            parser.add_argument("--repeats", type=command_line.at_least(1), default=1)
+            parser.add_argument(
+                "--ways",
+                type=command_line.separated(command_line.one_of("plain", "ours")),
+                default=("plain", "ours"),
+            )
+            main(**vars(parser.parse_args(options)))

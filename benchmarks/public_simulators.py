@@ -10,14 +10,13 @@ ends. Only answered steps count: for RecoGym, recommendations. The original is i
 `pip install --no-deps -r requirements-simulators.txt`.
 """
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import timing
+from benchmarks import command_line, timing
 from tfrec.environments import contract
 from tfrec.environments.ports import originals, recogym, recsim
 
@@ -122,12 +121,23 @@ def ways(name: str, sessions: int, steps: int, original_steps: int) -> dict[str,
 
 def main() -> None:
     """Measures both in turn and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line.parser(__doc__)
     parser.add_argument("--simulator", choices=("recsim", "recogym"), required=True)
-    parser.add_argument("--sessions", type=int, default=4096, help="stepped at once by ours")
-    parser.add_argument("--steps", type=int, default=20, help="of all sessions, in a round")
-    parser.add_argument("--original_steps", type=int, default=500, help="in a round")
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds of each")
+    parser.add_argument(
+        "--sessions",
+        type=command_line.at_least(1),
+        default=4096,
+        help="stepped at once by ours",
+    )
+    parser.add_argument(
+        "--steps", type=command_line.at_least(1), default=20, help="of all sessions, in a round"
+    )
+    parser.add_argument(
+        "--original_steps", type=command_line.at_least(1), default=500, help="in a round"
+    )
+    parser.add_argument(
+        "--repeats", type=command_line.at_least(1), default=5, help="counted rounds of each"
+    )
     args = parser.parse_args()
     timing.one_thread()
     took = timing.alternate(

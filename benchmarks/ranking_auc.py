@@ -16,7 +16,6 @@ Printed: AUC and user-mean AUC (GAUC: within users, weighted by their rows) on t
 rows, mean and standard deviation over the seeds.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -28,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import ranking_rows, timing
+from benchmarks import command_line, ranking_rows, timing
 from tfrec import types
 from tfrec.baselines.click_ranker import ClickRanker
 from tfrec.baselines.dien_ranker import DienConfig, DienLearner
@@ -269,11 +268,14 @@ def main(
 
 if __name__ == "__main__":
     timing.one_thread()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
+    parser = command_line.parser(__doc__)
+    parser.add_argument("--data", type=command_line.folder, required=True)
     parser.add_argument("--reference_python", default="")
-    parser.add_argument("--methods", default=",".join((*OURS, *REFERENCE)))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=2)
-    arguments = vars(parser.parse_args())
-    main(**arguments | {"methods": arguments["methods"].split(",")})
+    parser.add_argument(
+        "--methods",
+        type=command_line.separated(command_line.one_of(*OURS, *REFERENCE)),
+        default=(*OURS, *REFERENCE),
+    )
+    parser.add_argument("--seeds", type=command_line.at_least(1), default=3)
+    parser.add_argument("--epochs", type=command_line.at_least(1), default=2)
+    main(**vars(parser.parse_args()))

@@ -11,14 +11,13 @@ and numbers the items. Plain polars reads with inferred types, sorts and groups 
 """
 
 import pathlib
-import re
 import sys
 import tempfile
 
 import numpy as np
 import polars as pl
 
-from benchmarks import isolated
+from benchmarks import command_line, isolated
 
 _MODULE = "benchmarks.read_log"
 LONG_PAUSES = 0.02  # share of pauses that part sessions
@@ -91,10 +90,7 @@ if __name__ == "__main__":
             work = {"plain": plain, "ours": ours}[name]
             isolated.measure(lambda: work(pathlib.Path(path)))
         case options:
-            given = {"rows": 25_000_000, "repeats": 3}
-            for option in options:
-                found = re.fullmatch(r"--(rows|repeats)=(\d+)", option)
-                if not found:
-                    sys.exit(f"unknown option {option}; expected --rows=N or --repeats=N")
-                given[found.group(1)] = int(found.group(2))
-            main(**given)
+            parser = command_line.parser(__doc__)
+            parser.add_argument("--rows", type=command_line.at_least(1), default=25_000_000)
+            parser.add_argument("--repeats", type=command_line.at_least(1), default=3)
+            main(**vars(parser.parse_args(options)))

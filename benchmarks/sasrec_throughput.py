@@ -9,7 +9,6 @@ must import rectools with torch (see `sasrec_reference.py`); without it, ours is
 The sides take turns, and each is given by its median round.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import command_line
 from tfrec.baselines.sequential import batches, learner, sasrec
 from tfrec.data import protocols, sequence_logs, sequences
 from tfrec.training import memory
@@ -145,12 +145,12 @@ def main(
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", required=True)
+    parser = command_line.parser(__doc__)
+    parser.add_argument("--data", type=command_line.file, required=True)
     parser.add_argument("--form", default="rows")
     parser.add_argument("--reference_python", default="")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=command_line.at_least(1), default=3)
+    parser.add_argument("--threads", type=command_line.at_least(1), default=1)
     arguments = vars(parser.parse_args())
     tf.config.threading.set_intra_op_parallelism_threads(arguments["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(1)

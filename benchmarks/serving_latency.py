@@ -38,7 +38,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import random_log
+from benchmarks import command_line, random_log
 from tfgoalrec import world_model
 from tfgoalrec.config import GoalRecConfig
 from tfrec import types
@@ -365,19 +365,30 @@ def compare(
     )
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--items", type=_numbers, default=(10_000, 100_000, 1_000_000))
-    parser.add_argument("--width", type=int, default=17, help="numbers in an item vector")
-    parser.add_argument("--batches", type=_numbers, default=(1, 32))
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each way, about")
-    parser.add_argument("--rounds", type=int, default=200, help="of each way, at most")
+    parser = command_line.parser(__doc__)
+    parser.add_argument(
+        "--items",
+        type=command_line.separated(command_line.at_least(1)),
+        default=(10_000, 100_000, 1_000_000),
+    )
+    parser.add_argument(
+        "--width", type=command_line.at_least(2), default=17, help="numbers in an item vector"
+    )
+    parser.add_argument(
+        "--batches", type=command_line.separated(command_line.at_least(1)), default=(1, 32)
+    )
+    parser.add_argument("--threads", type=command_line.at_least(1), default=1)
+    parser.add_argument(
+        "--seconds",
+        type=command_line.at_least(0, float),
+        default=1.0,
+        help="of each way, about",
+    )
+    parser.add_argument(
+        "--rounds", type=command_line.at_least(1), default=200, help="of each way, at most"
+    )
     options = parser.parse_args(arguments)
     for items in options.items:
         compare(items, options.width, options.batches, options)

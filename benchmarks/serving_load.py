@@ -28,6 +28,7 @@ import numpy as np
 import rich
 
 import tfrec  # noqa: F401  sets up Keras 2 before TensorFlow comes
+from benchmarks import command_line
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config, measurements
 from tfrec import types
@@ -95,11 +96,21 @@ def put(good: pathlib.Path, folder: pathlib.Path, number: int, damaged: bool = F
 
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--clients", type=int, default=4, help="half of them over each door")
-    parser.add_argument("--every", type=float, default=4.0, help="seconds between changes")
-    parser.add_argument("--items", type=int, default=1000)
+    parser = command_line.parser(__doc__)
+    parser.add_argument("--minutes", type=command_line.at_least(0, float), default=10.0)
+    parser.add_argument(
+        "--clients",
+        type=command_line.at_least(2),
+        default=4,
+        help="half of them over each door",
+    )
+    parser.add_argument(
+        "--every",
+        type=command_line.at_least(0, float),
+        default=4.0,
+        help="seconds between changes",
+    )
+    parser.add_argument("--items", type=command_line.at_least(1), default=1000)
     flags = parser.parse_args()
     client._ATTEMPTS = 1  # a failed request is a failed request
     with tempfile.TemporaryDirectory() as temporary:

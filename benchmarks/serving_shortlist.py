@@ -10,7 +10,6 @@ with named ones. Printed: seconds to fit the surrogate, p50 of one request and o
 clock and in processor time, and the share of the exact best ten that was found.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import serving_latency
+from benchmarks import command_line, serving_latency
 from tfgoalrec import trained
 from tfrec.data import identity, storage
 from tfrec.serving import export, requests, surrogate
@@ -141,13 +140,13 @@ def compare(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    numbers = serving_latency._numbers
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    numbers = command_line.separated(command_line.at_least(1))
+    parser = command_line.parser(__doc__)
     parser.add_argument("--items", type=numbers, default=(10_000, 100_000))
     parser.add_argument("--agent", default="", help="a trained agent instead")
     parser.add_argument("--data", default="", help="prepared data, for histories of users")
     parser.add_argument("--shortlists", type=numbers, default=(200, 500, 2000))
-    parser.add_argument("--requests", type=int, default=128)
+    parser.add_argument("--requests", type=command_line.at_least(1), default=128)
     options = parser.parse_args(arguments)
     random = np.random.default_rng(5)
     if options.agent:

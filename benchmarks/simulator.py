@@ -10,15 +10,12 @@ to tell what compiling is worth, of a compiled one (`loop, compiled`); `ours, gr
 compiled. Printed: user-steps per second, by the median round, and ours over the others.
 """
 
-import re
-import sys
-
 import numpy as np
 import rich
 import tensorflow as tf
 from rich import table as rich_table
 
-from benchmarks import timing
+from benchmarks import command_line, timing
 from tfrec import types
 from tfrec.environments.fitted import user_model
 from tfrec.ops import selection
@@ -102,12 +99,7 @@ def main(users: int, candidates: int, repeats: int) -> None:
 
 
 if __name__ == "__main__":
-    given = {"users": 4096, "candidates": 1000, "repeats": 5}
-    for option in sys.argv[1:]:
-        found = re.fullmatch(r"--(users|candidates|repeats)=(\d+)", option)
-        if not found:
-            sys.exit(
-                f"unknown option {option}; expected --users=N, --candidates=N or --repeats=N"
-            )
-        given[found.group(1)] = int(found.group(2))
-    main(**given)
+    parser = command_line.parser(__doc__)
+    for name, default in (("users", 4096), ("candidates", 1000), ("repeats", 5)):
+        parser.add_argument(f"--{name}", type=command_line.at_least(1), default=default)
+    main(**vars(parser.parse_args()))

@@ -10,7 +10,6 @@ for one user what the original does, with no library in the way: the floor of an
 Each on one thread. Printed: user-steps per second of the median round, and ours over it.
 """
 
-import argparse
 import pathlib
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from typing import IO
 import numpy as np
 import tensorflow as tf
 
-from benchmarks import timing
+from benchmarks import command_line, timing
 from tfrec.environments.adapters import batched_env
 from tfrec.environments.ports import torch_weights, virtualtb
 
@@ -182,11 +181,19 @@ def _report(taken: dict[str, timing.Timing], units: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", required=True, help="clone of VirtualTaobao")
-    parser.add_argument("--batch", type=int, default=4096, help="users stepped at once")
-    parser.add_argument("--repeats", type=int, default=5, help="counted rounds")
-    parser.add_argument("--loop_steps", type=int, default=1000, help="steps of one user")
+    parser = command_line.parser(__doc__)
+    parser.add_argument(
+        "--folder", type=command_line.folder, required=True, help="clone of VirtualTaobao"
+    )
+    parser.add_argument(
+        "--batch", type=command_line.at_least(1), default=4096, help="users stepped at once"
+    )
+    parser.add_argument(
+        "--repeats", type=command_line.at_least(1), default=5, help="counted rounds"
+    )
+    parser.add_argument(
+        "--loop_steps", type=command_line.at_least(1), default=1000, help="steps of one user"
+    )
     parser.add_argument("--original_python", help="interpreter with torch and gym 0.23")
     given = parser.parse_args()
     main(given.folder, given.batch, given.repeats, given.loop_steps, given.original_python)

@@ -40,14 +40,18 @@ def test_settings_differ_in_candidates_and_crosses(wide):
 
 
 def test_options_of_the_command_line():
-    found = high_dimension.options(["--method=td3", "--users=9", "--candidates=(3, 4)"])
-    assert found == {"method": "td3", "users": 9, "candidates": (3, 4)}
+    found = high_dimension.options(["--method=td3", "--users=9", "--candidates=3,4"])
+    assert (found.method, found.users, found.candidates) == ("td3", 9, (3, 4))
+    assert (found.items, found.memory) == (high_dimension.Sizes().items, None)
 
 
-@pytest.mark.parametrize("argument", ["--users=many", "--speed=3", "--method=none", "--users"])
-def test_an_option_that_cannot_be_read_is_named(argument):
-    with pytest.raises(SystemExit, match=argument):
+@pytest.mark.parametrize(
+    "argument", ["--users=many", "--speed=3", "--method=none", "--users=0", "--candidates=3"]
+)
+def test_an_option_that_cannot_be_read_is_named(argument, capsys):
+    with pytest.raises(SystemExit, match="2"):
         high_dimension.options([argument])
+    assert argument.partition("=")[0] in capsys.readouterr().err
 
 
 def test_unknown_methods_are_rejected():
