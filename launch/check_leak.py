@@ -139,7 +139,7 @@ def _arms(shares: set[float]) -> dict[str, dict[str, Any]]:
 def _train(agent: goalrec_agent.GoalRecAgent, log: types.Episodes, what: str) -> None:
     """The rounds on the log of launch.train."""
     learner = goalrec_learner.GoalRecLearner(agent, log)
-    for _ in range(learner.total_units):
+    for _ in range(learner.total_iterations):
         try:
             learner.advance()
         except finite.NonFiniteError as error:

@@ -37,7 +37,9 @@ class TrainConfig(Options):
     environment: methods.EnvironmentName = option("log", "where the method learns")
     seed: int = option(0, "seed of weights, batches and play", at_least=0, at_most=MAX_SEED)
     save_every: int | None = option(
-        None, "units between checkpoints; by default 10 rounds or 100 units", at_least=1
+        None,
+        "iterations between checkpoints; by default 10 on a log and 100 elsewhere",
+        at_least=1,
     )
 
 

@@ -47,7 +47,7 @@ class TuneConfig(Options):
     sampler: Literal["tpe", "random", "grid"] = option("tpe", "how trials are chosen")
     pruner: Literal["median", "hyperband", "none"] = option("median", "how trials end early")
     evaluate_every: int = option(
-        5, "units between scores, at which a trial may be pruned", at_least=1
+        5, "iterations between scores, at which a trial may be pruned", at_least=1
     )
     seed: int = option(
         1000,

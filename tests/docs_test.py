@@ -195,7 +195,7 @@ def test_flags_are_found():
     assert {"data", "hindsight_share"} <= flags_of(
         module_file("launch.train"), ["--method=goalrec"]
     )
-    assert {"slate", "total_units", "copies"} <= flags_of(
+    assert {"slate", "total_iterations", "copies"} <= flags_of(
         module_file("launch.tune"), ["--method=imrl", "--environment=recsim"]
     )
     text = "`python -m launch.demo --out=x \\\n    --seeds=3`, and python -m launch.y."

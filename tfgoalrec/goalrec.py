@@ -72,7 +72,7 @@ class GoalRec(Recommender):
     def _stages(self) -> list[tuple[int, str]]:
         stages = [(self.config.log_rounds, "agent_off")]
         if self._users is not None:
-            stages.append((cast(Any, self._learner).total_units, "agent"))
+            stages.append((cast(Any, self._learner).total_iterations, "agent"))
         return stages
 
     def _check(self, validation_users: int) -> Callable[[], Mapping[str, float]] | None:

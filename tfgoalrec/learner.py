@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class GoalRecLearner(tf.Module):
-    """GoalRec with its replay; a unit of work is one round.
+    """GoalRec with its replay; an iteration is one round.
 
     Without a world it learns from the log alone (GoalRec-off). With one it follows
     Algorithm 1: play sessions under a goal, store them, update.
@@ -46,8 +46,8 @@ class GoalRecLearner(tf.Module):
         self.agent = agent
         # Behind a function, so that checkpoints of the learner leave the world out.
         self._world = lambda: world
-        self.total_units = config.log_rounds + (config.play_rounds if world else 0)
-        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
+        self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
         self._starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
         kept = np.random.default_rng(_HELD_OUT_SEED).random(len(log.length))
@@ -97,19 +97,19 @@ class GoalRecLearner(tf.Module):
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world) and updates."""
         logs: dict[str, float | np.ndarray] = {}
-        config, unit = self.agent.config, int(self.unit)
-        self.agent.learning_rate.assign(schedule.learning_rate(config, unit))
-        if self._world() is not None and unit >= config.log_rounds:
-            if unit == config.log_rounds and not config.keep_log:
+        config, iteration = self.agent.config, int(self.iteration)
+        self.agent.learning_rate.assign(schedule.learning_rate(config, iteration))
+        if self._world() is not None and iteration >= config.log_rounds:
+            if iteration == config.log_rounds and not config.keep_log:
                 self.replay.clear()
-            played = (unit - config.log_rounds) / config.play_rounds
+            played = (iteration - config.log_rounds) / config.play_rounds
             fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
             logs |= {name: float(x) for name, x in self._play(epsilon).items()}
         learned, bad, batch = self._learn(tf.constant(self.agent.config.updates_per_round))
         finite.check(self.agent.checked, bad, batch)
-        self.unit.assign_add(1)
-        if self.held_out is not None and unit < config.log_rounds:
+        self.iteration.assign_add(1)
+        if self.held_out is not None and iteration < config.log_rounds:
             self._calibrate()
         logs |= {
             f"slope/{column}": float(slope)

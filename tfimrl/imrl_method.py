@@ -61,7 +61,7 @@ class OnlineImrlConfig(ImrlConfig):
     mask_units: int = option(32, "width of the network that learns the graph", at_least=1)
     mask_heads: int = option(2, "its heads", at_least=1)
     mask_batch: int = option(128, "steps in an update of it", at_least=1)
-    mask_updates: int = option(8, "updates of it in a unit of work", at_least=1)
+    mask_updates: int = option(8, "updates of it in an iteration", at_least=1)
     mask_warm_up: int = option(
         800, "updates of it before it is believed; untrained, it links everything", at_least=0
     )

@@ -63,7 +63,7 @@ class Scale:
 
 
 _TINY = {
-    "sessions": 16, "rollout_steps": 4, "updates": 2, "warm_up": 128, "total_units": 12,
+    "sessions": 16, "rollout_steps": 4, "updates": 2, "warm_up": 128, "total_iterations": 12,
     "test_every": 3, "test_sessions": 32,
 }  # fmt: skip
 # The paper has 10,000 sessions; here at least as many, and 100,000 of VirtualTB's short ones.
@@ -95,9 +95,9 @@ SCALES = {
     "full": Scale(
         seeds=5,
         play={
-            "recsim": _FULL | {"total_units": 800},
-            "recogym": {"test_sessions": 4_000, "total_units": 500},
-            "virtualtb": _FULL | {"total_units": 800},
+            "recsim": _FULL | {"total_iterations": 800},
+            "recogym": {"test_sessions": 4_000, "total_iterations": 500},
+            "virtualtb": _FULL | {"total_iterations": 800},
         },
         numbers={},
         final_sessions=_FINAL | {"recsim": 6_000, "virtualtb": 6_000},

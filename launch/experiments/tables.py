@@ -405,7 +405,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale) -> None:
     extra = {"cell": cell._asdict()}
     opened = runs.Run.open(folder, config, cell.seed, extra, here.inputs)
     learner = runs.seeded(cell.seed, lambda: _learner(cell.method, config, here, cell.seed))
-    loop.train(learner, opened, learner.total_units, save_every=10)
+    loop.train(learner, opened, learner.total_iterations, save_every=10)
     _judge(folder, here, learner.policy(), cell, scale, {"tuned": dict(tuned)})
     # The numbers are kept; the replay inside each checkpoint is not needed any more.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -43,7 +43,7 @@ _PLAY = online_learner.OnlineConfig(
     rollout_steps=8,
     updates=3,
     warm_up=40,
-    total_units=8,
+    total_iterations=8,
     test_every=8,
     test_sessions=4,
 )
@@ -65,7 +65,7 @@ class Case(NamedTuple):
       id: of the test.
       name: of the method in its registry.
       place: the simulator, or `world` or `log` for a catalogue method.
-      build: seed -> learner at its first unit, through the registry.
+      build: seed -> learner at its first iteration, through the registry.
       config: the method's configuration.
     """
 

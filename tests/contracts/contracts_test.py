@@ -1,6 +1,6 @@
 """What every registered method promises, for each of them: real learners, built as a run does.
 
-1. Every trainable variable moves within the first units.
+1. Every trainable variable moves within the first iterations.
 2. A run that is resumed by a fresh learner ends bit for bit as one that was not stopped.
 3. The same seed gives the same run, another seed another run.
 4. A loss that is not finite ends the run, names the tensor, leaves the whole batch behind, and
@@ -59,16 +59,16 @@ STILL = {
     "deers-recogym:method/(values|slow)/readers/1/": "views are never negative: the second "
     "history, of dislikes, is always empty there",
 }
-# Variables that a unit changes before or beside its updates.
+# Variables that an iteration changes before or beside its updates.
 BESIDE_UPDATES = (
     "generator",  # every draw
     "replay",  # rows are added by play; a prioritized draw counts itself
     "rollout",  # the last rollout of methods that learn on policy
     "simulated",  # Dyna-Q's planned steps, added while the batch is drawn
     "drawn", "order",  # the place in a shuffled pass over the replay
-    "learning_rate",  # set by the schedule at the start of a unit
+    "learning_rate",  # set by the schedule at the start of an iteration
     "epsilon", "pool",  # exploration, by the schedule
-    "_state", "_user", "_begun", "steps", "sessions", "unit",  # play
+    "_state", "_user", "_begun", "steps", "sessions", "iteration",  # play
     "seen",  # what augmentation reports of a rollout
     "together",  # KGRL's counts of items that go together, from play
     "measurements",  # GoalRec's running mean and standard deviation, from play
@@ -443,7 +443,7 @@ def _stopped(learner, folder, capsys):
     assert stop.value.code == loop.EXIT_NON_FINITE
     (path,) = run.directory.glob("non_finite-*.npz")
     error = capsys.readouterr().err
-    name = re.search(r"unit \d+: (.*) is not finite", error)[1]
+    name = re.search(r"iteration \d+: (.*) is not finite", error)[1]
     assert str(path) in error and name in _checked(learner)
     with np.load(path) as stored:
         arrays = dict(stored)

@@ -58,8 +58,10 @@ def test_every_scale_fits_every_simulator():
         for simulator in figures.PUBLIC:
             for method in figures.ABLATIONS:
                 task = figures.task(figures.Cell(simulator, method, 0), scale, "somewhere")
-                assert task.play.total_units % task.play.test_every == 0
-                learns = task.play.total_units * task.play.sessions * task.play.rollout_steps
+                assert task.play.total_iterations % task.play.test_every == 0
+                learns = (
+                    task.play.total_iterations * task.play.sessions * task.play.rollout_steps
+                )
                 assert learns > 2 * task.play.warm_up
     numbers = figures.task(figures.Cell("recsim", "imrl_ea", 0), SMOKE, "").numbers
     assert (numbers.exploration, numbers.augmentation) == ("entropy", "none")

@@ -488,7 +488,7 @@ def test_figure_cells_of_other_weights_or_sizes_are_rejected(tmp_path):
         cell.result(tmp_path).parent.mkdir(parents=True, exist_ok=True)
         cell.result(tmp_path).write_text(json.dumps(document))
     figures.check_done(tmp_path, [one, other], scale, "")
-    with pytest.raises(UserError, match="play.*total_units: was 12, is now"):
+    with pytest.raises(UserError, match="play.*total_iterations: was 12, is now"):
         figures.check_done(tmp_path, [one], figures.SCALES["full"], "")
     made_with["inputs"]["virtualtb"]["fingerprint"] = "5678"
     one.result(tmp_path).write_text(json.dumps(made_with))
@@ -539,8 +539,8 @@ def test_replaced_weights_of_a_simulator_are_rejected(script, arguments, tmp_pat
     weights, out = write_weights(tmp_path / "weights", seed=0), tmp_path / "out"
     command = [
         "--environment=virtualtb", f"--out={out}", *arguments, "--hidden=4", "--batch=4",
-        "--sessions=4", "--rollout_steps=2", "--updates=1", "--warm_up=8", "--total_units=1",
-        "--final_sessions=4",
+        "--sessions=4", "--rollout_steps=2", "--updates=1", "--warm_up=8",
+        "--total_iterations=1", "--final_sessions=4",
     ]  # fmt: skip
     assert flags.call(script, [*command, f"--virtualtb_path={weights}"]) == 0
     # Content and not spelling: a clone keeps them in virtualTB/data.

@@ -60,12 +60,12 @@ def played(world, policy, starts):
 @pytest.mark.parametrize("name", registry.names(registry.LOG))
 def test_a_method_learns_is_kept_and_comes_back(name, data, log, world, tmp_path):
     config, learner = make(name, data, log, world)
-    assert learner.total_units == (1 if name == "goalrec_off" else 2)
+    assert learner.total_iterations == (1 if name == "goalrec_off" else 2)
     before = checkpoint.named_variables(learner).keys()
-    for unit in range(learner.total_units):
+    for iteration in range(learner.total_iterations):
         numbers = learner.advance()
-        assert int(learner.unit) == unit + 1
-        assert ("play/reward_clicks" in numbers) == (unit == 1)
+        assert int(learner.iteration) == iteration + 1
+        assert ("play/reward_clicks" in numbers) == (iteration == 1)
     assert checkpoint.named_variables(learner).keys() == before  # all were there at the start
     folder = tmp_path / "agent"
     about = {"data": data.fingerprint, "seed": 3}

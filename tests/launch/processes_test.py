@@ -29,7 +29,7 @@ NARROW = (
 GOALREC = (*NARROW, "--frozen_embedding=2", "--goal_units=4", "--stream=8", "--item_vector=4")
 LIVE = (
     "--environment=recsim", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
-    "--warm_up=40", "--total_units=2", "--final_sessions=8", "--hidden=8",
+    "--warm_up=40", "--total_iterations=2", "--final_sessions=8", "--hidden=8",
 )  # fmt: skip
 SCORED = ("--trials=1", "--evaluate_every=1")
 

@@ -52,7 +52,7 @@ def run(command, tmp_path_factory):
 
 
 def test_what_a_run_leaves(run, embedded_data):
-    assert [row["unit"] for row in rows(run)] == [1, 2, 3, 4]
+    assert [row["iteration"] for row in rows(run)] == [1, 2, 3, 4]
     played = ["play/reward_clicks" in row for row in rows(run)]
     assert played == [False, False, True, True]
     scored = ["evaluate/reward_clicks" in row for row in rows(run)]
@@ -76,7 +76,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     advance = learning.BaselineLearner.advance
 
     def asked_to_stop(self):
-        if int(self.unit) == 2:
+        if int(self.iteration) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return advance(self)
 

@@ -18,8 +18,8 @@ def train(*arguments):
     return flags.call("launch.train", ("--method=goalrec", *arguments))
 
 
-def units(run):
-    return [json.loads(line)["unit"] for line in (run / "metrics.jsonl").open()]
+def iterations(run):
+    return [json.loads(line)["iteration"] for line in (run / "metrics.jsonl").open()]
 
 
 def same(one, other):
@@ -33,7 +33,7 @@ def test_play_leaves_both_agents(goalrec):
     assert (off.about["updates"], on.about["updates"]) == (6, 12)  # 3 in each of 2 + 2 rounds
     assert off.about["world"] == "truth"
     assert not same(off, on)
-    assert units(goalrec.run) == [1, 2, 3, 4]
+    assert iterations(goalrec.run) == [1, 2, 3, 4]
     rows = [json.loads(line) for line in (goalrec.run / "metrics.jsonl").open()]
     assert ["play/reward_clicks" in row for row in rows] == [False, False, True, True]
     assert {"error/click@0", "sigma/click@0", "loss"} <= rows[0].keys()
@@ -44,7 +44,7 @@ def test_play_leaves_both_agents(goalrec):
 def test_a_log_alone_gives_goalrec_off(embedded_data, narrow, tmp_path, goalrec, capsys):
     arguments = [f"--data={embedded_data}", f"--out={tmp_path / 'off'}", *narrow]
     assert train(*arguments, "--log_rounds=2", "--play_rounds=2") == 0
-    assert units(tmp_path / "off") == [1, 2]
+    assert iterations(tmp_path / "off") == [1, 2]
     assert not (tmp_path / "off" / "agent").exists()
     # What is learned before play does not depend on the world that waits.
     alone = trained.load(tmp_path / "off" / "agent_off")
@@ -53,11 +53,11 @@ def test_a_log_alone_gives_goalrec_off(embedded_data, narrow, tmp_path, goalrec,
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(goalrec, tmp_path, monkeypatch):
-    unit = 3  # the first round of play
+    iteration = 3  # the first round of play
     advance = goalrec_learner.GoalRecLearner.advance
 
     def asked_to_stop(self):
-        if int(self.unit) == unit - 1:
+        if int(self.iteration) == iteration - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return advance(self)
 
@@ -65,10 +65,10 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(goalrec, tmp_path, monkey
     with monkeypatch.context() as patch:
         patch.setattr(goalrec_learner.GoalRecLearner, "advance", asked_to_stop)
         assert train(*command) == 42
-    assert units(tmp_path / "run") == list(range(1, unit + 1))
+    assert iterations(tmp_path / "run") == list(range(1, iteration + 1))
     assert not (tmp_path / "run" / "agent").exists()
     assert train(*command) == 0
-    assert units(tmp_path / "run") == [1, 2, 3, 4]
+    assert iterations(tmp_path / "run") == [1, 2, 3, 4]
     for name in ("agent_off", "agent"):
         resumed, whole = (trained.load(run / name) for run in (tmp_path / "run", goalrec.run))
         assert same(resumed, whole), name

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 TINY = (
     "--hidden=8", "--batch=16", "--sessions=8", "--rollout_steps=4", "--updates=2",
-    "--total_units=4", "--warm_up=40", "--test_every=2", "--test_sessions=8",
+    "--total_iterations=4", "--warm_up=40", "--test_every=2", "--test_sessions=8",
     "--final_sessions=20", "--save_every=1",
 )  # fmt: skip
 MASK = ("--mask_units=8", "--mask_batch=8", "--mask_updates=1", "--mask_warm_up=1")
@@ -46,7 +46,7 @@ def run(command, tmp_path_factory):
 
 def test_what_a_run_leaves(run, capsys):
     found = rows(run)
-    assert [row["unit"] for row in found] == [1, 2, 3, 4]
+    assert [row["iteration"] for row in found] == [1, 2, 3, 4]
     assert [row["steps"] for row in found] == [32, 64, 96, 128]
     assert ["evaluate/ctr" in row for row in found] == [False, True, False, True]
     assert found[0]["q_loss"] == 0 and found[1]["q_loss"] > 0  # learning from 40 steps on
@@ -71,10 +71,10 @@ def test_the_policy_stands_alone(run):
 def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
     out = tmp_path / "run"
     assert train(*command, f"--out={out}") == 0
-    for unit in (3, 4):  # as if it had been stopped after the second unit
-        for file in (out / "checkpoints" / f"ckpt-{unit}").iterdir():
+    for iteration in (3, 4):  # as if it had been stopped after the second iteration
+        for file in (out / "checkpoints" / f"ckpt-{iteration}").iterdir():
             file.unlink()
-        (out / "checkpoints" / f"ckpt-{unit}").rmdir()
+        (out / "checkpoints" / f"ckpt-{iteration}").rmdir()
     assert train(*command, f"--out={out}") == 0
     assert rows(out) == rows(run)
 
@@ -90,7 +90,10 @@ def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
         ),
         (("--environment=recsim", "--method=imrl", "--vectors=viewers"), "shows no views"),
         (("--environment=recsim", "--method=imrl", "--partner=best"), "--partner=best"),
-        (("--environment=recsim", "--method=imrl", "--total_units=0"), "--total_units=0"),
+        (
+            ("--environment=recsim", "--method=imrl", "--total_iterations=0"),
+            "--total_iterations=0",
+        ),
         (("--environment=recsim", "--method=imrl", "--slate=11"), "slate=11"),
         (
             ("--environment=recsim", "--method=imrl", "--original_sessions=5"),
@@ -159,7 +162,7 @@ def test_a_gymnasium_environment_and_a_resumed_run(tmp_path, caplog):
     (out / "checkpoints" / "ckpt-4").rmdir()
     assert train(*command, f"--out={out}") == 0
     assert caplog.text.count("sessions that were under way begin anew") == 1
-    assert rows(out)[:3] == first[:3] and rows(out)[3]["unit"] == 4
+    assert rows(out)[:3] == first[:3] and rows(out)[3]["iteration"] == 4
 
 
 @pytest.mark.parametrize(

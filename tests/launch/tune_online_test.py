@@ -20,8 +20,9 @@ pytestmark = [
 
 TINY = (
     "--environment=recsim", "--method=slateq", "--hidden=8", "--batch=16", "--sessions=8",
-    "--rollout_steps=4", "--updates=2", "--warm_up=40", "--total_units=4", "--evaluate_every=2",
-    "--score_sessions=8", "--final_sessions=20", "--fields=learning_rate,batch",
+    "--rollout_steps=4", "--updates=2", "--warm_up=40", "--total_iterations=4",
+    "--evaluate_every=2", "--score_sessions=8", "--final_sessions=20",
+    "--fields=learning_rate,batch",
 )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
     assert tune(*TINY, f"--out={out}", "--trials=2") == 0
     best = json.loads((out / "best.json").read_text())
     assert best["method"] == "slateq"
-    assert (best["trials"], best["updates"]) == (2, 2 * 4 * 2)  # 4 units of 2 updates
+    assert (best["trials"], best["updates"]) == (2, 2 * 4 * 2)  # 4 iterations of 2 updates
     assert best["config"]["hidden"] == [8]
     assert best["score"] >= best["default_score"] > 0
     stored = f"sqlite:///{out / 'study.db'}"

@@ -84,7 +84,7 @@ def learner(seed, **changes):
 def learned(seed, **changes):
     """Mean clicks of the greedy policy after all rounds, 840 real sessions."""
     made = learner(seed, **changes)
-    for _ in range(made.total_units):
+    for _ in range(made.total_iterations):
         made.advance()
     return clicks(made.policy())
 

@@ -31,13 +31,13 @@ def test_imrl_finds_out_what_gives_time_back():
         augmentation="true",
     )
     sizes = online_learner.OnlineConfig(
-        rollout_steps=32, updates=36, warm_up=40_000, total_units=160, test_sessions=500
+        rollout_steps=32, updates=36, warm_up=40_000, total_iterations=160, test_sessions=500
     )
     simulator = seen.RememberedEvolution()
     method = imrl_method.ImrlMethod(config, simulator, seed=0)
     learner = online_learner.OnlineLearner(sizes, simulator, method, seed=0)
     assert learner.evaluate()["reward"] < MYOPIC
-    for _ in range(sizes.total_units):
+    for _ in range(sizes.total_iterations):
         said = learner.advance()
     found = learner.evaluate()
     assert found["reward"] > MYOPIC + 10

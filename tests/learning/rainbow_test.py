@@ -85,7 +85,7 @@ def clicks_after_learning(**changes):
     vectors = np.random.default_rng(0).normal(size=(7, 8)).astype(np.float32)
     config = dataclasses.replace(FULL, **changes)
     learner = rainbow.RainbowLearner(config, SPEC, log(), CourseWorld(), vectors, seed=3)
-    for _ in range(learner.total_units):
+    for _ in range(learner.total_iterations):
         learner.advance()
     runner = player.Player(CourseWorld(), learner.policy())
     return float(np.sum(runner.play(starts(4), seed=5).feedback) / 4)

@@ -74,7 +74,7 @@ def learned(log, discount, **changes):
         **changes,
     )  # fmt: skip
     learner = td3.Td3Learner(config, SPEC, log, None, VECTORS, seed=2)
-    for _ in range(learner.total_units):
+    for _ in range(learner.total_iterations):
         learner.advance()
     return play(learner.policy(), 200, seed=3)
 

@@ -46,7 +46,7 @@ def learner(
 
 
 def train(made: goalrec_learner.GoalRecLearner) -> None:
-    for _ in range(made.total_units):
+    for _ in range(made.total_iterations):
         made.advance()
 
 

@@ -21,10 +21,10 @@ def saved(tiny, tmp_path_factory):
     learner = tiny.Regression()
     manager = checkpoint.CheckpointManager(directory, learner, CONFIG)
     contents = {}
-    for unit in (1, 2, 3):
+    for iteration in (1, 2, 3):
         learner.advance()
-        manager.save(unit)
-        contents[unit] = values(learner)
+        manager.save(iteration)
+        contents[iteration] = values(learner)
     return directory, contents
 
 
@@ -101,8 +101,8 @@ def test_leftovers_of_a_killed_save_are_cleared_and_strangers_stay(tiny, directo
 
 
 def test_with_every_checkpoint_damaged_nothing_starts_over_unasked(tiny, directory):
-    for unit in (1, 2, 3):
-        truncate(directory / f"ckpt-{unit}" / "variables.npz")
+    for iteration in (1, 2, 3):
+        truncate(directory / f"ckpt-{iteration}" / "variables.npz")
     manager = checkpoint.CheckpointManager(directory, tiny.Regression(), CONFIG)
     with pytest.raises(errors.UserError, match="no good checkpoint is left.*ckpt-3.*ckpt-1"):
         manager.restore_latest()
@@ -134,7 +134,7 @@ def one_variable_less(tiny):
 
 def another_type(tiny):
     learner = tiny.Regression()
-    learner.unit = checkpoint.tf.Variable(0, dtype="int32")
+    learner.iteration = checkpoint.tf.Variable(0, dtype="int32")
     return learner
 
 
@@ -151,7 +151,7 @@ def optimizer_not_built(tiny):
         (other_width, "variable replay/x has shape [64, 4] saved, [64, 6] here"),
         (one_variable_more, "variable extra/total is in the module and not in the checkpoint"),
         (one_variable_less, "variable mean/total is in the checkpoint and not in the module"),
-        (another_type, "variable unit is int64 saved, int32 here"),
+        (another_type, "variable iteration is int64 saved, int32 here"),
         (optimizer_not_built, "variable optimizer/_momentums/0 is in the checkpoint and not"),
     ],
 )

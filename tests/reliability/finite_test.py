@@ -15,25 +15,28 @@ def test_a_nan_stops_the_run_and_leaves_its_batch(tiny, tmp_path, capsys):
     run = runs.Run.open(tmp_path, {"width": 4}, seed=3)
     learner = tiny.Regression(nan_at=7)
     with pytest.raises(SystemExit) as stop:
-        loop.train(learner, run, total_units=20, save_every=5)
+        loop.train(learner, run, total_iterations=20, save_every=5)
     assert stop.value.code == 3
     message = capsys.readouterr().err
-    assert "unit 7: loss is not finite" in message
+    assert "iteration 7: loss is not finite" in message
     assert f"{tmp_path}/non_finite-7.npz" in message
     assert f"{tmp_path}/checkpoints/ckpt-5" in message
     with np.load(tmp_path / "non_finite-7.npz") as batch:
         assert np.isnan(batch["y"]).all() and batch["x"].shape == (8, 4)
-    # What is left is sound: the weights before the NaN, and no line of unit 7.
+    # What is left is sound: the weights before the NaN, and no line of iteration 7.
     assert all(np.isfinite(v.numpy()).all() for v in learner.tower.weights)
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["ckpt-5"]
     last = (tmp_path / "metrics.jsonl").read_text().splitlines()[-1]
-    assert json.loads(last)["unit"] == 6
+    assert json.loads(last)["iteration"] == 6
 
     # The cause removed, the same run goes on.
     healed = tiny.Regression()
-    loop.train(healed, run, total_units=8, save_every=5)
-    assert int(healed.unit) == 8
-    assert checkpoint.CheckpointManager(tmp_path / "checkpoints", healed, {}).units() == [5, 8]
+    loop.train(healed, run, total_iterations=8, save_every=5)
+    assert int(healed.iteration) == 8
+    assert checkpoint.CheckpointManager(tmp_path / "checkpoints", healed, {}).iterations() == [
+        5,
+        8,
+    ]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

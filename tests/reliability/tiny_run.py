@@ -3,9 +3,9 @@
 It trains a small regression from a replay buffer. Lines on standard output say where
 it is. The environment plants what the tests need:
 
-    TINY_HOLD_UNIT=7    stop in the middle of unit 7, say so, and wait to be killed
-    TINY_HOLD_SAVE=10:1 stop in the save after unit 10, at its second flush to the disk
-    TINY_ASK_UNIT=7     stop in the middle of unit 7, say so, and go on at a line of input
+    TINY_HOLD_ITERATION=7 stop in the middle of iteration 7, say so, and wait to be killed
+    TINY_HOLD_SAVE=10:1   stop in the save after iteration 10, at its second flush to the disk
+    TINY_ASK_ITERATION=7  stop in the middle of iteration 7, say so, go on at a line of input
 """
 
 import os
@@ -30,7 +30,7 @@ class Regression(tf.Module):
 
     def __init__(self, width=WIDTH, nan_at=-1):
         super().__init__()
-        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.random = tf.random.Generator.from_seed(SEED)
         self.replay = {
             "x": tf.Variable(tf.zeros([ROWS, width]), trainable=False),
@@ -49,8 +49,10 @@ class Regression(tf.Module):
     def collect(self):
         x = self.random.normal([BATCH, self.replay["x"].shape[1]])
         y = tf.reduce_sum(x, -1, keepdims=True) + self.random.normal([BATCH, 1])
-        y = tf.where(self.unit + 1 == self.nan_at, tf.fill([BATCH, 1], float("nan")), y)
-        rows = tf.cast((self.unit * BATCH + tf.range(BATCH, dtype=tf.int64)) % ROWS, tf.int32)
+        y = tf.where(self.iteration + 1 == self.nan_at, tf.fill([BATCH, 1], float("nan")), y)
+        rows = tf.cast(
+            (self.iteration * BATCH + tf.range(BATCH, dtype=tf.int64)) % ROWS, tf.int32
+        )
         self.replay["x"].scatter_nd_update(rows[:, None], x)
         self.replay["y"].scatter_nd_update(rows[:, None], y)
         return rows
@@ -70,35 +72,35 @@ class Regression(tf.Module):
 
     def advance(self):
         rows = self.collect()
-        here(f"unit {int(self.unit) + 1}")
+        here(f"iteration {int(self.iteration) + 1}")
         for _ in range(2):
             loss, bad, batch = self.update(rows)
             finite.check(["loss", "gradient"], bad, batch)
             rows = self.random.uniform([BATCH], 0, ROWS, tf.int32)
-        self.unit.assign_add(1)
+        self.iteration.assign_add(1)
         return {"loss": loss, "mean": self.mean.result(), "hist/kernel": self.tower.weights[0]}
 
 
 def here(place):
     """Says where the run is; holds it there if a test asks for that."""
     print(place, flush=True)
-    if place in (f"unit {os.environ.get('TINY_HOLD_UNIT')}", "save held"):
+    if place in (f"iteration {os.environ.get('TINY_HOLD_ITERATION')}", "save held"):
         print("holding", flush=True)
         while True:
             sys.stdin.readline()
-    if place == f"unit {os.environ.get('TINY_ASK_UNIT')}":
+    if place == f"iteration {os.environ.get('TINY_ASK_ITERATION')}":
         print("asking", flush=True)
         sys.stdin.readline()
 
 
 def hold_a_save():
     """Makes the chosen flush of the chosen save the place where the run is held."""
-    unit, stage = os.environ["TINY_HOLD_SAVE"].split(":")
+    iteration, stage = os.environ["TINY_HOLD_SAVE"].split(":")
     flush, seen = checkpoint._flush, []
 
     def held(path):
         flush(path)
-        if f".tmp-ckpt-{unit}" in pathlib.Path(path).parts:
+        if f".tmp-ckpt-{iteration}" in pathlib.Path(path).parts:
             seen.append(path)
             if len(seen) == int(stage) + 1:
                 here("save held")

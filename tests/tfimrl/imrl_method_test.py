@@ -31,7 +31,7 @@ SMALL = OnlineImrlConfig(
     vector_sessions=30,
 )
 SIZES = online_learner.OnlineConfig(
-    sessions=6, rollout_steps=5, updates=3, warm_up=60, total_units=20, test_sessions=4
+    sessions=6, rollout_steps=5, updates=3, warm_up=60, total_iterations=20, test_sessions=4
 )
 EVOLUTION = recsim.InterestEvolution()
 RECOGYM = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))
@@ -59,7 +59,7 @@ def eager():
 
 @pytest.fixture(scope="module")
 def played():
-    """Three units of IMRL with the true graph: its learner and what each unit said."""
+    """Three iterations of IMRL with the true graph: its learner and the numbers of each."""
     learning = learner()
     return learning, [learning.advance() for _ in range(3)]
 
@@ -131,7 +131,9 @@ def test_more_updates_than_the_run_asks_for():
     learning = learner(augmentation="none", update_factor=2)
     for _ in range(3):
         learning.advance()
-    assert int(learning.method.agent.train_step_counter) == 2 * 2 * 3  # units, factor, updates
+    assert (
+        int(learning.method.agent.train_step_counter) == 2 * 2 * 3
+    )  # iterations, factor, updates
 
 
 @pytest.mark.usefixtures("eager")
@@ -139,7 +141,7 @@ def test_more_updates_than_the_run_asks_for():
 def test_a_learned_graph_is_believed_when_it_is_warm(partner):
     learning = learner(augmentation="learned", mask_warm_up=2, partner=partner)
     said = [learning.advance() for _ in range(4)]
-    # One update a unit from the second unit on, and a rollout comes before its updates.
+    # One update an iteration from the second on, and a rollout comes before its updates.
     assert [s["augmentation/warm"] for s in said] == [0, 0, 0, 1]
     assert said[1]["graph_loss"] > 0
     assert said[3]["augmentation/reward_error"] >= 0
@@ -185,7 +187,7 @@ def test_recogym_in_terms_of_item_vectors(vectors, critic_input, encode, width):
 
 def test_the_learning_rate_falls_over_the_run(eager):
     learning = learner(augmentation="none", learning_rate=1e-2, final_rate=0.1)
-    learning.advance()  # one of twenty units
+    learning.advance()  # one of twenty iterations
     rate = 1e-2 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi / 20)))
     np.testing.assert_allclose(learning.method.agent.optimizer.learning_rate, rate, rtol=1e-5)
 

@@ -66,7 +66,7 @@ class BaselineConfig(Options):
 
 
 class BaselineLearner(tf.Module, abc.ABC):
-    """A baseline with its replay; a unit of work is one round.
+    """A baseline with its replay; an iteration is one round.
 
     A subclass builds its networks and its replay and then calls `fill`. All its state is
     variables reachable from it, except what hides behind a function.
@@ -103,8 +103,8 @@ class BaselineLearner(tf.Module, abc.ABC):
         starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
         self._starts = lambda: starts
         self.repeats = session.repeats(world, log)
-        self.total_units = config.log_rounds + (config.play_rounds if world else 0)
-        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
+        self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.generator = tf.random.Generator.from_seed(seed)
 
     # What a method provides.
@@ -209,15 +209,15 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world, after the rounds on the log) and updates."""
-        config, unit = self.config, int(self.unit)
-        rate = schedule.learning_rate(config, unit)
+        config, iteration = self.config, int(self.iteration)
+        rate = schedule.learning_rate(config, iteration)
         for optimizer, share in self.scheduled_optimizers():
             optimizer.learning_rate.assign(share * rate)
         logs: dict[str, float | np.ndarray] = {}
-        if self._world() is not None and unit >= config.log_rounds:
-            if unit == config.log_rounds and not config.keep_log:
+        if self._world() is not None and iteration >= config.log_rounds:
+            if iteration == config.log_rounds and not config.keep_log:
                 self.clear()
-            played = (unit - config.log_rounds) / max(1, config.play_rounds - 1)
+            played = (iteration - config.log_rounds) / max(1, config.play_rounds - 1)
             epsilon = config.action_epsilon + played * (
                 config.action_epsilon_end - config.action_epsilon
             )
@@ -225,7 +225,7 @@ class BaselineLearner(tf.Module, abc.ABC):
             logs |= {name: float(value) for name, value in results.items()}
         learned, bad, batch = self._learn(tf.constant(config.updates_per_round))
         finite.check(self.checked, bad, batch)
-        self.unit.assign_add(1)
+        self.iteration.assign_add(1)
         return logs | {name: float(value) for name, value in learned.items()}
 
     @tf.function(autograph=False)

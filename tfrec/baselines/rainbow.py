@@ -381,7 +381,7 @@ class RainbowLearner(BaselineLearner):
         return PriorityConfig(
             alpha=self.config.priority_exponent,
             beta=self.config.priority_correction,
-            beta_draws=self.total_units * self.config.updates_per_round,
+            beta_draws=self.total_iterations * self.config.updates_per_round,
         )
 
     @property

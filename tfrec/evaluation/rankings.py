@@ -109,7 +109,7 @@ def write_curve(directory: str | os.PathLike, name: str) -> None:
     lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if VALIDATION in row]
     figure = plots.learning_curve(
-        [row["unit"] for row in rows],
+        [row["iteration"] for row in rows],
         {name: np.array([row[VALIDATION] for row in rows])},
         xlabel="epochs",
         metric=VALIDATION.removeprefix("validation_"),

@@ -1,7 +1,7 @@
 """Algorithm 2's outer loop: play some steps of many sessions, hand them over, let it learn.
 
-One loop for every method of `online`, compiled into one call a unit: B sessions side by side
-are played for T steps each; where one ends, a new one begins in its place. All state is in
+One loop for every method of `online`, compiled into one call an iteration: B sessions side by
+side are played for T steps each; where one ends, a new one begins in its place. All state is in
 variables, so that a run that was stopped goes on exactly.
 """
 
@@ -24,11 +24,11 @@ class OnlineConfig(Options):
     """How much is played, learned and tested. The same for every method of a comparison."""
 
     sessions: int = option(64, "sessions played side by side", at_least=1)
-    rollout_steps: int = option(8, "steps of each of them in a unit of work", at_least=1)
-    updates: int = option(32, "updates in a unit", at_least=0)
+    rollout_steps: int = option(8, "steps of each of them in an iteration", at_least=1)
+    updates: int = option(32, "updates in an iteration", at_least=0)
     warm_up: int = option(10_000, "steps of all sessions before the first update", at_least=0)
-    total_units: int = option(1_000, "units of work in the run", at_least=1)
-    test_every: int = option(50, "units between tests", at_least=1)
+    total_iterations: int = option(1_000, "iterations in the run", at_least=1)
+    test_every: int = option(50, "iterations between tests", at_least=1)
     test_sessions: int = option(256, "sessions of a test, the same in every test", at_least=2)
 
 
@@ -43,10 +43,10 @@ class OnlineLearner(tf.Module):
       evaluation: where tests are played, with users of their own; the simulator by default.
 
     Attributes:
-      unit: int64, units done.
-      steps: int64, recommendations made so far, those before the first unit included.
+      iteration: int64, iterations done.
+      steps: int64, recommendations made so far, those before the first iteration included.
       sessions: int64, sessions that have ended so far, those before the first included.
-      total_units: of the whole run.
+      total_iterations: of the whole run.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class OnlineLearner(tf.Module):
         self._evaluation = evaluation or simulator
         self.config, self.method = config, method
         self._simulator, self._seed = simulator, seed
-        self.total_units = config.total_units
-        self.unit = _number(0, tf.int64, "unit")
+        self.total_iterations = config.total_iterations
+        self.iteration = _number(0, tf.int64, "iteration")
         self.steps = _number(getattr(method, "steps_before", 0), tf.int64, "steps")
         self.sessions = _number(getattr(method, "sessions_before", 0), tf.int64, "sessions")
         state = simulator.reset(config.sessions, types.seed_pair(seed, -1))
@@ -97,15 +97,15 @@ class OnlineLearner(tf.Module):
         return _play_tests(self._evaluation, self.method.greedy, sessions)
 
     def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Rollout]:
-        """The numbers of a unit, what `learn` says of its updates, and what was played."""
+        """Numbers of an iteration, what `learn` says of its updates, and the rollout."""
         config = self.config
         rollout, shown = self._play()
         played = config.sessions * config.rollout_steps
         self.steps.assign_add(played)
         ended = tf.reduce_sum(tf.cast(rollout.done, tf.int64))
         self.sessions.assign_add(ended)
-        self.unit.assign_add(1)
-        progress = tf.cast(self.unit, tf.float32) / config.total_units
+        self.iteration.assign_add(1)
+        progress = tf.cast(self.iteration, tf.float32) / config.total_iterations
         self.method.observe(rollout, progress)
         self.method.set_learning_rate(progress)
         ready = self.steps >= config.warm_up
@@ -122,7 +122,7 @@ class OnlineLearner(tf.Module):
         """The next rollout, and how many items were shown in it; moves the state on."""
         config, simulator = self.config, self._simulator
         seed = tf.random.experimental.stateless_fold_in(
-            types.seed_pair(self._seed, 0), self.unit
+            types.seed_pair(self._seed, 0), self.iteration
         )
         shapes: dict[str, tf.TensorShape] = {}
 

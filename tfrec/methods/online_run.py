@@ -43,7 +43,7 @@ class Task:
       form: the environment's configuration.
       play: how much is played, learned and tested.
       numbers: the method's configuration.
-      save_every: units between checkpoints.
+      save_every: iterations between checkpoints.
       final_sessions: of the final test.
       original_sessions: the same in the original environment; 0 leaves it out.
       controls: whether the environment's controls get a final test as well.
@@ -89,7 +89,7 @@ def fitting(config: Any, play: OnlineConfig) -> Any:
     """
     changes: dict[str, Any] = {}
     if hasattr(config, "replay_size"):
-        steps = play.total_units * play.sessions * play.rollout_steps
+        steps = play.total_iterations * play.sessions * play.rollout_steps
         changes["replay_size"] = min(config.replay_size, steps)
     if hasattr(config, "random_steps"):
         changes["random_steps"] = max(config.random_steps, play.warm_up)
@@ -131,7 +131,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         loop.train(
             learner,
             opened,
-            learner.total_units,
+            learner.total_iterations,
             task.save_every,
             learner.evaluate,
             task.play.test_every,

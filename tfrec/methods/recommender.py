@@ -188,7 +188,7 @@ class Recommender:
         more = self._play_rounds if rounds is None else rounds
         if isinstance(more, bool) or not isinstance(more, int) or more < 1:
             raise UserError(f"{self._owner}rounds is {more!r}; expected at least 1")
-        done = max(0, int(self._learner.unit) - self.config.log_rounds)
+        done = max(0, int(self._learner.iteration) - self.config.log_rounds)
         config = dataclasses.replace(self.config, play_rounds=done + more)
         # A learner is made for its users. Its whole state is variables, and they move over.
         learner = self._make(config, self._data, users)
@@ -298,10 +298,10 @@ class Recommender:
 
     def _advance(self, on_round: OnRound | None) -> None:
         learner = cast(registry.Learner, self._learner)
-        while int(learner.unit) < learner.total_units:
+        while int(learner.iteration) < learner.total_iterations:
             numbers = learner.advance()
             if on_round is not None:
-                on_round(int(learner.unit), numbers)
+                on_round(int(learner.iteration), numbers)
 
     def _run(
         self,
@@ -317,9 +317,9 @@ class Recommender:
         learner = cast(Any, self._learner)
         check = self._check(validation_users)  # before the folder is made: it may be rejected
         run = runs.Run.open(out, self.config, self.seed, self._extra(), self._inputs())
-        for units, folder in self._stages():
-            loop.train(learner, run, units, save_every, check, evaluate_every)
-            if int(learner.unit) == units:
+        for iterations, folder in self._stages():
+            loop.train(learner, run, iterations, save_every, check, evaluate_every)
+            if int(learner.iteration) == iterations:
                 agent = self._trained()
                 agent.save(run.directory / folder)
                 agent.warn()
@@ -375,7 +375,7 @@ class Recommender:
 
     def _stages(self) -> list[tuple[int, str]]:
         """Rounds after which an agent is saved, and its folder in the run's."""
-        return [(cast(registry.Learner, self._learner).total_units, "agent")]
+        return [(cast(registry.Learner, self._learner).total_iterations, "agent")]
 
     def _check(self, validation_users: int) -> Callable[[], Mapping[str, float]] | None:
         """Numbers on validation users for the run's logs."""

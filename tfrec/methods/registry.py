@@ -41,17 +41,17 @@ class Learner(Protocol):
     """A learner of any method; also a `tfrec.training.loop.Learner`.
 
     Attributes:
-      unit: int64 scalar variable, the units of work done.
-      total_units: units of work in a whole run.
+      iteration: int64 scalar variable, the iterations done.
+      total_iterations: iterations in a whole run.
       acting: the modules whose weights `policy()` reads, all that is saved in the end.
     """
 
-    unit: tf.Variable
-    total_units: int
+    iteration: tf.Variable
+    total_iterations: int
     acting: tf.Module
 
     def advance(self) -> dict[str, Any]:
-        """Does one unit of work; returns numbers to log."""
+        """Does one iteration; returns numbers to log."""
 
     def policy(self) -> session.Policy:
         """The policy that is evaluated: greedy, without exploration."""

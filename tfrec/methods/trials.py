@@ -30,8 +30,8 @@ class Evaluation(abc.ABC):
 
     Attributes:
       base: the configuration; a trial replaces some of its fields.
-      units: units of work in a trial.
-      every: units between scores, at which a trial may be pruned.
+      iterations: iterations in a trial.
+      every: iterations between scores, at which a trial may be pruned.
     """
 
     base: Any
@@ -39,7 +39,7 @@ class Evaluation(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def units(self) -> int:
+    def iterations(self) -> int:
         """Units of work in a whole trial."""
 
     @abc.abstractmethod
@@ -51,8 +51,8 @@ class Evaluation(abc.ABC):
         """The score of a learner as it stands; the argument tells whether it is the last."""
 
     @abc.abstractmethod
-    def updates(self, config: Any, unit: int) -> int:
-        """Updates made in the first units."""
+    def updates(self, config: Any, iteration: int) -> int:
+        """Updates made in the first iterations."""
 
     def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
         """Runs a trial: reports scores on the way and returns the last.
@@ -66,17 +66,17 @@ class Evaluation(abc.ABC):
         config = dataclasses.replace(self.base, **overrides)
         learner = self.learner(config)
         score, value = self.scorer(learner), 0.0
-        for unit in range(1, learner.total_units + 1):
+        for iteration in range(1, learner.total_iterations + 1):
             try:
                 learner.advance()
             except finite.NonFiniteError as error:
                 raise tuning.DivergedError(str(error)) from error
-            last = unit == learner.total_units
-            if last or unit % self.every == 0:
+            last = iteration == learner.total_iterations
+            if last or iteration % self.every == 0:
                 value = score(last)
                 if not math.isfinite(value):
-                    raise tuning.DivergedError(f"the score of unit {unit} is {value}")
-                trial.report(unit, value, updates=self.updates(config, unit))
+                    raise tuning.DivergedError(f"the score of iteration {iteration} is {value}")
+                trial.report(iteration, value, updates=self.updates(config, iteration))
         return value
 
 
@@ -107,7 +107,7 @@ class LogEvaluation(Evaluation):
     seed: int = 0
 
     @property
-    def units(self) -> int:
+    def iterations(self) -> int:
         return self.base.log_rounds + (self.base.play_rounds if self.method.plays else 0)
 
     def learner(self, config: Any) -> registry.Learner:
@@ -124,8 +124,8 @@ class LogEvaluation(Evaluation):
         score = scoring.Score(self.evaluation_world, learner.policy(), self.starts)
         return lambda last: score()
 
-    def updates(self, config: Any, unit: int) -> int:
-        return unit * config.updates_per_round
+    def updates(self, config: Any, iteration: int) -> int:
+        return iteration * config.updates_per_round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ class OnlineEvaluation(Evaluation):
     Attributes:
       task: the run; its numbers are the base configuration.
       simulator: where it learns; it is scored with the users of its validation split.
-      every: units between scores.
+      every: iterations between scores.
       score_sessions: of each score.
       final_sessions: of the last score.
     """
@@ -151,8 +151,8 @@ class OnlineEvaluation(Evaluation):
         return self.task.numbers
 
     @property
-    def units(self) -> int:
-        return self.task.play.total_units
+    def iterations(self) -> int:
+        return self.task.play.total_iterations
 
     def learner(self, config: Any) -> Any:
         task = dataclasses.replace(self.task, numbers=config)
@@ -179,8 +179,8 @@ class OnlineEvaluation(Evaluation):
 
         return score
 
-    def updates(self, config: Any, unit: int) -> int:
-        return unit * self.task.play.updates
+    def updates(self, config: Any, iteration: int) -> int:
+        return iteration * self.task.play.updates
 
 
 def tune_on_log(
@@ -213,7 +213,7 @@ def tune_on_log(
             f"{', '.join(unknown)}: not in the space of {method.name}, which is "
             f"{', '.join(method.space)}"
         )
-    if evaluation.units < 1:
+    if evaluation.iterations < 1:
         raise UserError("log_rounds and play_rounds are 0; expected at least one round to tune")
     space = method.space
     space = {f: (choices or {}).get(f, space[f]) for f in fields or space}
@@ -232,7 +232,7 @@ def tune_on_log(
         name,
         space,
         trials=trials,
-        warmup=min(evaluation.base.log_rounds, evaluation.units - 1),
+        warmup=min(evaluation.base.log_rounds, evaluation.iterations - 1),
         about={
             "method": method.name,
             "every": evaluation.every,
@@ -260,7 +260,7 @@ def tune_online(
         name,
         presets.space(task.method, task.environment, fields),
         trials=trials,
-        warmup=max(1, evaluation.units // 2),
+        warmup=max(1, evaluation.iterations // 2),
         about={
             **environment.identity(task.form),
             "method": task.method,
@@ -289,7 +289,7 @@ def _tune(
         space,
         {field: base[field] for field in space},
         evaluation,
-        units=evaluation.units,
+        iterations=evaluation.iterations,
         about={**about, "base": fixed},
         **arguments,
     )

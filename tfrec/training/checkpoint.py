@@ -139,7 +139,7 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
 
 
 class CheckpointManager:
-    """The checkpoints of one run: `ckpt-<unit>` folders, of which the last few stay."""
+    """The checkpoints of one run: `ckpt-<iteration>` folders, of which the last few stay."""
 
     def __init__(
         self, directory: str | os.PathLike, module: tf.Module, config: Any, keep: int = 3
@@ -159,26 +159,26 @@ class CheckpointManager:
         for leftover in self._directory.glob(_TEMPORARY + "*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def units(self) -> list[int]:
-        """The units of work at which checkpoints exist, oldest first."""
+    def iterations(self) -> list[int]:
+        """The iterations at which checkpoints exist, oldest first."""
         names = (re.fullmatch(r"ckpt-(\d+)", p.name) for p in self._directory.glob("ckpt-*"))
         return sorted(int(name[1]) for name in names if name)
 
-    def path(self, unit: int) -> pathlib.Path:
-        """The folder of the checkpoint after `unit` units of work."""
-        return self._directory / f"ckpt-{unit}"
+    def path(self, iteration: int) -> pathlib.Path:
+        """The folder of the checkpoint after `iteration` iterations."""
+        return self._directory / f"ckpt-{iteration}"
 
-    def save(self, unit: int) -> pathlib.Path:
+    def save(self, iteration: int) -> pathlib.Path:
         """Saves the module's variables, then removes checkpoints beyond the last few.
 
         Raises:
           NonFiniteWeightsError: if a variable is not finite; the earlier checkpoints stay.
           UserError: if the disk does not take it; the earlier checkpoints stay.
         """
-        write(self.path(unit), self._module, self._config)
-        for old in self.units()[: -self._keep]:
+        write(self.path(iteration), self._module, self._config)
+        for old in self.iterations()[: -self._keep]:
             _remove(self.path(old))
-        return self.path(unit)
+        return self.path(iteration)
 
     def restore_latest(self) -> int | None:
         """Restores the newest good checkpoint; a bad one is passed over, with a warning.
@@ -186,23 +186,23 @@ class CheckpointManager:
         Bad is one that is damaged or holds variables that are not finite.
 
         Returns:
-          Its unit, or None if there is no checkpoint: the module is as it was.
+          Its iteration, or None if there is no checkpoint: the module is as it was.
 
         Raises:
           UserError: if all are bad, or the good one is not of this module and
             configuration.
         """
         damaged: list[Exception] = []
-        for unit in reversed(self.units()):
+        for iteration in reversed(self.iterations()):
             try:
-                manifest = _verified_manifest(self.path(unit))
-                _restore(self.path(unit), manifest, self._module, self._config)
+                manifest = _verified_manifest(self.path(iteration))
+                _restore(self.path(iteration), manifest, self._module, self._config)
             except (DamagedError, weights.NonFiniteWeightsError) as error:
                 damaged.append(error)
                 continue
             for damage in damaged:
-                logging.warning("%s; using %s, the one before", damage, self.path(unit))
-            return unit
+                logging.warning("%s; using %s, the one before", damage, self.path(iteration))
+            return iteration
         if damaged:
             raise errors.UserError(
                 f"no good checkpoint is left: {'; '.join(map(str, damaged))}. "

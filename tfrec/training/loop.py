@@ -1,4 +1,4 @@
-"""The training loop: restores, works unit by unit, logs, saves, stops on request."""
+"""The training loop: restores, works iteration by iteration, logs, saves, stops on request."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _LINE_SECONDS = 10.0  # between progress lines where there is no terminal
 
 
 class Learner(Protocol):
-    """Something that learns in units of work. Also a `tf.Module`.
+    """Something that learns in iterations. Also a `tf.Module`.
 
     Its whole state is variables reachable from it: weights, optimiser, replay,
     random generator, counters. They all exist after `__init__`.
 
     Attributes:
-      unit: int64 scalar variable, the units of work done.
+      iteration: int64 scalar variable, the iterations done.
     """
 
-    unit: tf.Variable
+    iteration: tf.Variable
 
     def advance(self) -> dict[str, Any]:
-        """Does one unit of work and adds one to `unit`.
+        """Does one iteration and adds one to `iteration`.
 
         Returns:
           Numbers to log; under `hist/...` arrays to show as histograms.
@@ -58,70 +58,72 @@ class Learner(Protocol):
 def train(
     learner: Learner,
     run: runs.Run,
-    total_units: int,
+    total_iterations: int,
     save_every: int,
     evaluate: Callable[[], Mapping[str, float]] | None = None,
     evaluate_every: int | None = None,
     finished: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Brings a learner to `total_units`, from wherever the run stands.
+    """Brings a learner to `total_iterations`, from wherever the run stands.
 
-    The run's folder gets `metrics.jsonl` (one line a unit, wall time left out so
+    The run's folder gets `metrics.jsonl` (one line an iteration, wall time left out so
     that equal runs write equal files), `tensorboard/` and `checkpoints/`.
 
-    SIGTERM and Ctrl-C finish the unit, save and exit with code 42; a second Ctrl-C
+    SIGTERM and Ctrl-C finish the iteration, save and exit with code 42; a second Ctrl-C
     stops at once. A non-finite loss or gradient saves its batch and exits with code 3;
     variables that are not finite after an update are not saved and end with the same code.
 
     Args:
       learner: a tf.Module that is a Learner.
       run: where it goes on.
-      total_units: units of work in the whole run.
-      save_every: units between checkpoints.
-      evaluate: called after the last unit, for numbers logged as `evaluate/...`. What
+      total_iterations: iterations in the whole run.
+      save_every: iterations between checkpoints.
+      evaluate: called after the last iteration, for numbers logged as `evaluate/...`. What
         it draws from the learner's generator is part of the run's state.
-      evaluate_every: call it also each time this many units are done.
-      finished: asked after each unit; True ends the run before `total_units`. It depends on
-        the learner's variables alone, so that a run that goes on gets the same answer.
+      evaluate_every: call it also each time this many iterations are done.
+      finished: called after each iteration; True ends the run early. It depends on
+        the learner's variables alone, so that a resumed run gets the same answer.
 
     Raises:
       UserError: if the checkpoint does not fit, or the disk does not take one.
-      RuntimeError: if `advance` does not add one to the learner's unit.
+      RuntimeError: if `advance` does not add one to the learner's iteration.
       SystemExit: with the codes above.
     """
     manager = checkpoint.CheckpointManager(
         run.directory / "checkpoints", _module(learner), run.identity
     )
-    unit = manager.restore_latest() or 0
-    if unit:
-        print(f"going on from {manager.path(unit)}", flush=True)
+    iteration = manager.restore_latest() or 0
+    if iteration:
+        print(f"going on from {manager.path(iteration)}", flush=True)
     with (
-        _Metrics(run.directory / _METRICS, unit) as metrics,
+        _Metrics(run.directory / _METRICS, iteration) as metrics,
         _stop_requests() as stop,
-        _Progress(total_units, unit) as progress,
+        _Progress(total_iterations, iteration) as progress,
     ):
-        while unit < total_units and not (unit and finished()):
-            results = _advance(learner, run, unit + 1, manager)
-            unit += 1
-            if int(learner.unit) != unit:
-                raise RuntimeError(f"after unit {unit}, learner.unit is {int(learner.unit)}")
-            last, stopping = unit == total_units or finished(), bool(stop)
-            if evaluate and (last or (evaluate_every and unit % evaluate_every == 0)):
+        while iteration < total_iterations and not (iteration and finished()):
+            results = _advance(learner, run, iteration + 1, manager)
+            iteration += 1
+            if int(learner.iteration) != iteration:
+                now = int(learner.iteration)
+                raise RuntimeError(f"after iteration {iteration}, learner.iteration is {now}")
+            last, stopping = iteration == total_iterations or finished(), bool(stop)
+            if evaluate and (last or (evaluate_every and iteration % evaluate_every == 0)):
                 results |= {f"evaluate/{name}": value for name, value in evaluate().items()}
-            metrics.append(unit, results)
-            summaries.write(run.writer, results, unit)
-            progress.show(unit, results)
+            metrics.append(iteration, results)
+            summaries.write(run.writer, results, iteration)
+            progress.show(iteration, results)
             if last:
                 summaries.write_hparams(run.writer, run.config, run.directory.name)
-            if last or stopping or unit % save_every == 0:
+            if last or stopping or iteration % save_every == 0:
                 metrics.flush()
                 run.writer.flush()
-                _save(manager, unit)
-            if stopping:  # not `stop`: a signal since then finds this unit unsaved
+                _save(manager, iteration)
+            if stopping:  # not `stop`: a signal since then finds this iteration unsaved
                 break
     if stop:
         print(
-            f"stopped by {stop[0]} after unit {unit}; saved. Run it again to go on", flush=True
+            f"stopped by {stop[0]} after iteration {iteration}; saved. Run it again to go on",
+            flush=True,
         )
         raise SystemExit(EXIT_STOPPED)
 
@@ -137,28 +139,28 @@ def _module(learner: Learner) -> tf.Module:
 
 
 def _advance(
-    learner: Learner, run: runs.Run, unit: int, manager: checkpoint.CheckpointManager
+    learner: Learner, run: runs.Run, iteration: int, manager: checkpoint.CheckpointManager
 ) -> dict[str, Any]:
     try:
         return dict(learner.advance())
     except finite.NonFiniteError as error:
-        path = run.directory / f"non_finite-{unit}.npz"
+        path = run.directory / f"non_finite-{iteration}.npz"
         with open(path, "wb") as file:
             np.savez(file, allow_pickle=False, **error.batch)
-        _end_diverged(f"unit {unit}: {error}. Its batch is in {path}", manager, error)
+        _end_diverged(f"iteration {iteration}: {error}. Its batch is in {path}", manager, error)
 
 
-def _save(manager: checkpoint.CheckpointManager, unit: int) -> None:
+def _save(manager: checkpoint.CheckpointManager, iteration: int) -> None:
     try:
-        manager.save(unit)
+        manager.save(iteration)
     except weights.NonFiniteWeightsError as error:
-        _end_diverged(f"unit {unit}: {error}", manager, error)
+        _end_diverged(f"iteration {iteration}: {error}", manager, error)
 
 
 def _end_diverged(
     message: str, manager: checkpoint.CheckpointManager, error: Exception
 ) -> NoReturn:
-    saved = manager.units()
+    saved = manager.iterations()
     last = str(manager.path(saved[-1])) if saved else "none"
     print(f"error: {message}; the last good checkpoint is {last}", file=sys.stderr)
     raise SystemExit(EXIT_NON_FINITE) from error
@@ -186,21 +188,21 @@ def _stop_requests() -> Iterator[list[str]]:
 
 
 class _Metrics:
-    """The run's numbers, one JSON line a unit, each unit once however often it resumed."""
+    """The run's numbers, one JSON line an iteration, however often the run was resumed."""
 
-    def __init__(self, path: pathlib.Path, unit: int):
-        """Drops the lines after `unit`: those units will be done again."""
+    def __init__(self, path: pathlib.Path, iteration: int):
+        """Drops the lines after `iteration`: those iterations will be done again."""
         kept = []
         if path.exists():
             with open(path, encoding="utf-8", errors="replace") as file:
-                kept = list(_lines_until(file, unit))
+                kept = list(_lines_until(file, iteration))
         temporary = path.with_name(f".tmp-{path.name}")
         temporary.write_text("".join(kept), encoding="utf-8")
         temporary.replace(path)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
 
-    def append(self, unit: int, results: Mapping[str, Any]) -> None:
-        row: dict[str, Any] = {"unit": unit}
+    def append(self, iteration: int, results: Mapping[str, Any]) -> None:
+        row: dict[str, Any] = {"iteration": iteration}
         for name, value in results.items():
             if not name.startswith(summaries.HISTOGRAM):
                 number = float(value)
@@ -219,10 +221,10 @@ class _Metrics:
         self._file.close()
 
 
-def _lines_until(lines: Iterator[str], unit: int) -> Iterator[str]:
+def _lines_until(lines: Iterator[str], iteration: int) -> Iterator[str]:
     for line in lines:
         try:
-            if json.loads(line)["unit"] > unit:
+            if json.loads(line)["iteration"] > iteration:
                 return
         except (ValueError, TypeError, KeyError):  # cut off by a kill
             return
@@ -232,9 +234,9 @@ def _lines_until(lines: Iterator[str], unit: int) -> Iterator[str]:
 class _Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, total: int, unit: int):
+    def __init__(self, total: int, iteration: int):
         self._total = total
-        self._first = unit
+        self._first = iteration
         self._began = self._spoke = time.monotonic()
         console = rich.console.Console()
         self._bar = None
@@ -246,19 +248,22 @@ class _Progress:
                 rich.progress.TextColumn("{task.description}"),
                 console=console,
             )
-            self._task = self._bar.add_task("", total=total, completed=unit)
+            self._task = self._bar.add_task("", total=total, completed=iteration)
 
-    def show(self, unit: int, results: Mapping[str, Any]) -> None:
+    def show(self, iteration: int, results: Mapping[str, Any]) -> None:
         scalars = [(k, v) for k, v in results.items() if not k.startswith(summaries.HISTOGRAM)]
         shown = "  ".join(f"{name} {float(value):.4g}" for name, value in scalars[:3])
         if self._bar:
-            self._bar.update(self._task, completed=unit, description=shown)
+            self._bar.update(self._task, completed=iteration, description=shown)
             return
         now = time.monotonic()
-        first_or_last = unit in (self._first + 1, self._total)
+        first_or_last = iteration in (self._first + 1, self._total)
         if first_or_last or now - self._spoke >= _LINE_SECONDS:
-            rate = (unit - self._first) / max(now - self._began, 1e-9)
-            print(f"unit {unit}/{self._total}  {shown}  {rate:.3g} units/s", flush=True)
+            rate = (iteration - self._first) / max(now - self._began, 1e-9)
+            print(
+                f"iteration {iteration}/{self._total}  {shown}  {rate:.3g} iterations/s",
+                flush=True,
+            )
             self._spoke = now
 
     def __enter__(self) -> _Progress:

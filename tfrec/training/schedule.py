@@ -28,18 +28,18 @@ class Schedule(Protocol):
         """Rounds of play and learning that follow."""
 
 
-def learning_rate(config: Schedule, unit: int) -> float:
+def learning_rate(config: Schedule, iteration: int) -> float:
     """Falls along a cosine over the rounds on the log, and again over those of play.
 
     Args:
       config: the schedule.
-      unit: rounds that are over.
+      iteration: rounds that are over.
     """
-    if unit < config.log_rounds:
-        top, share = config.learning_rate, unit / config.log_rounds
+    if iteration < config.log_rounds:
+        top, share = config.learning_rate, iteration / config.log_rounds
     else:
         top = config.learning_rate * config.play_learning_rate
-        share = (unit - config.log_rounds) / max(1, config.play_rounds)
+        share = (iteration - config.log_rounds) / max(1, config.play_rounds)
     return top * (0.05 + 0.95 * 0.5 * (1.0 + float(np.cos(np.pi * share))))
 
 

@@ -12,18 +12,18 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
-HISTOGRAM = "hist/"  # keys of a unit's results that are arrays to be shown as histograms
+HISTOGRAM = "hist/"  # keys of an iteration's results that are arrays to be shown as histograms
 
 
-def write(writer: tf.summary.SummaryWriter, results: Mapping[str, Any], unit: int) -> None:
-    """Writes a unit's results: scalars, and histograms for keys `hist/...`.
+def write(writer: tf.summary.SummaryWriter, results: Mapping[str, Any], iteration: int) -> None:
+    """Writes an iteration's results: scalars, and histograms for keys `hist/...`.
 
     Args:
       writer: of the run.
       results: name to number, or to an array of any shape under `hist/`.
-      unit: the horizontal axis.
+      iteration: the horizontal axis.
     """
-    with writer.as_default(step=unit):
+    with writer.as_default(step=iteration):
         for name, value in results.items():
             if name.startswith(HISTOGRAM):
                 tf.summary.histogram(name.removeprefix(HISTOGRAM), value)

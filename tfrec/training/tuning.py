@@ -53,7 +53,7 @@ class Record(NamedTuple):
       score: the last that was reported; None if none was.
       updates: gradient steps done.
       seconds: wall time.
-      curve: unit of work -> score.
+      curve: iteration -> score.
     """
 
     number: int
@@ -102,23 +102,23 @@ class Trial:
       number: of the trial in its study.
     """
 
-    def __init__(self, trial: optuna.Trial, units: int):
+    def __init__(self, trial: optuna.Trial, iterations: int):
         self.number = trial.number
-        self._trial, self._units = trial, units
+        self._trial, self._iterations = trial, iterations
         self._default = bool(trial.user_attrs.get(_DEFAULT))
 
-    def report(self, unit: int, score: float, updates: int) -> None:
+    def report(self, iteration: int, score: float, updates: int) -> None:
         """Tells how it goes; does not return if the trial is not worth going on with.
 
         Args:
-          unit: units of work done.
+          iteration: iterations done.
           score: the score by now.
           updates: gradient steps done by now.
         """
-        self._trial.report(score, unit)
+        self._trial.report(score, iteration)
         self._trial.set_user_attr(_UPDATES, updates)
         # The defaults are what the others are compared with, and what is done is done.
-        spared = self._default or unit >= self._units
+        spared = self._default or iteration >= self._iterations
         if not spared and self._trial.should_prune():
             raise optuna.TrialPruned
 
@@ -133,7 +133,7 @@ def tune(
     evaluate: Evaluate,
     *,
     trials: int,
-    units: int,
+    iterations: int,
     warmup: int = 0,
     storage: str = "",
     sampler: Sampler = "tpe",
@@ -152,13 +152,13 @@ def tune(
       evaluate: (overrides, trial) -> score; reports on the way. Equal overrides must be
         worth equal scores.
       trials: finished trials in all, those of earlier calls included.
-      units: units of work in a whole trial.
-      warmup: units before which no trial is pruned.
+      iterations: iterations in a whole trial.
+      warmup: iterations before which no trial is pruned.
       storage: where the study lives: a database's URL (`sqlite:///tuning.db`), or the path
         of a journal file that machines share; empty for memory.
       sampler: `tpe` learns from the trials before, `random` does not, `grid` draws all.
-      pruner: `median` stops a trial that is worse than half of the others at that unit,
-        `hyperband` gives many trials few units, `none` stops none.
+      pruner: `median` stops a trial that is worse than half of the others at that iteration,
+        `hyperband` gives many trials few iterations, `none` stops none.
       about: what else decides the score; a study about something else is rejected.
       inputs: the data and the world by name; a study of other content is rejected, and the
         same content under another path is not.
@@ -180,7 +180,7 @@ def tune(
     settings = {"space": choices, "defaults": dict(defaults), "about": about or {}}
     _agree(study, name, settings, inputs or {})
     study.sampler = _sampler(sampler, choices, seed + len(study.trials))
-    study.pruner = _pruner(pruner, units, warmup)
+    study.pruner = _pruner(pruner, iterations, warmup)
 
     taken = [-1]  # the trial in hand
 
@@ -194,7 +194,7 @@ def tune(
             _enqueue_unseen(study, choices, np.random.default_rng([seed, trial.number]))
             raise _RepeatedError
         try:
-            return evaluate(chosen, Trial(trial, units))
+            return evaluate(chosen, Trial(trial, iterations))
         except DivergedError as error:
             trial.set_user_attr(_DIVERGED, str(error))
             raise optuna.TrialPruned from error
@@ -301,12 +301,12 @@ def _sampler(
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=5)
 
 
-def _pruner(kind: Pruner, units: int, warmup: int) -> optuna.pruners.BasePruner:
+def _pruner(kind: Pruner, iterations: int, warmup: int) -> optuna.pruners.BasePruner:
     if kind == "none":
         return optuna.pruners.NopPruner()
     if kind == "hyperband":
         return optuna.pruners.HyperbandPruner(
-            min_resource=max(1, min(warmup, units)), max_resource=units
+            min_resource=max(1, min(warmup, iterations)), max_resource=iterations
         )
     return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup)
 

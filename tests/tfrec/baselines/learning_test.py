@@ -58,7 +58,7 @@ def test_the_optimiser_follows_the_schedule():
         rates.append(float(learner.optimizer.learning_rate))
     expected = [0.1 * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * k / 4))) for k in range(4)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
-    assert int(learner.unit) == 4
+    assert int(learner.iteration) == 4
 
 
 def test_only_the_last_sessions_that_fit_are_stored():

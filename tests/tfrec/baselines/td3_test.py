@@ -262,7 +262,7 @@ def test_a_restored_learner_goes_on_as_if_never_stopped(tmp_path):
     theirs = checkpoint.named_variables(other)
     for name, variable in checkpoint.named_variables(one).items():
         np.testing.assert_array_equal(variable, theirs[name], err_msg=name)
-    assert int(one.unit) == one.total_units == 3
+    assert int(one.iteration) == one.total_iterations == 3
 
 
 def test_the_acting_part_alone_restores_the_policy(tmp_path):

@@ -127,7 +127,7 @@ def test_l1_keeps_crosses_at_zero():
 
 def test_it_plays_what_is_clicked_and_does_not_repeat_itself():
     one = learner(world=click_log.ParityWorld())
-    while int(one.unit) < one.total_units:
+    while int(one.iteration) < one.total_iterations:
         report = one.advance()
     assert {"click_loss", "play/reward_clicks", "play/random_actions"} <= report.keys()
     starts = session.starts_of(click_log.planted(200, 7))

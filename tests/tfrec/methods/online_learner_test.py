@@ -105,7 +105,7 @@ def learner(simulator=None, method=None, seed=3, **sizes):
     sizes = {
         "sessions": 5,
         "rollout_steps": 7,
-        "total_units": 10,
+        "total_iterations": 10,
         "warm_up": 70,
         "updates": 4,
     } | sizes
@@ -113,9 +113,9 @@ def learner(simulator=None, method=None, seed=3, **sizes):
     return OnlineLearner(config, simulator or Counting(), method or Remembering(), seed)
 
 
-def rollouts(learning, units):
+def rollouts(learning, iterations):
     played = []
-    for _ in range(units):
+    for _ in range(iterations):
         numbers, *_, rollout = learning._unit()
         played.append(rollout)
     columns = zip(*played, strict=True)
@@ -161,7 +161,7 @@ def test_counts_and_when_learning_begins():
     assert [row["steps"] for row in rows] == [35, 70, 105]
     assert [row["made"] for row in rows] == [0, 4, 4]  # from 70 steps on
     assert rows[0]["play/ctr"] == 0.5 and rows[0]["play/reward_per_step"] == 1.0
-    assert int(learning.unit) == 3 and learning.method.progress.numpy() == np.float32(0.3)
+    assert int(learning.iteration) == 3 and learning.method.progress.numpy() == np.float32(0.3)
     assert learning.method.annealed.numpy() == np.float32(0.3)
     again = learner()
     ended = [rollouts(again, 1).done.sum() for _ in range(3)]
@@ -209,7 +209,9 @@ def test_a_bad_tensor_is_named():
     assert raised.value.batch["rows.reward"].shape == (3, 2)
 
 
-@pytest.mark.parametrize("field", ["sessions", "rollout_steps", "total_units", "test_every"])
+@pytest.mark.parametrize(
+    "field", ["sessions", "rollout_steps", "total_iterations", "test_every"]
+)
 def test_sizes_are_checked(field):
     with pytest.raises(ValueError, match=field):
         OnlineConfig(**{field: 0})

@@ -124,10 +124,10 @@ def test_the_last_few_checkpoints_stay(tmp_path):
     module = tf.Module()
     module.x = tf.Variable(0)
     manager = checkpoint.CheckpointManager(tmp_path, module, {}, keep=2)
-    for unit in (5, 10, 100, 20):  # by number, not by text
-        module.x.assign(unit)
-        manager.save(unit)
-    assert manager.units() == [20, 100]
+    for iteration in (5, 10, 100, 20):  # by number, not by text
+        module.x.assign(iteration)
+        manager.save(iteration)
+    assert manager.iterations() == [20, 100]
     assert manager.restore_latest() == 100 and module.x.numpy() == 100
 
 

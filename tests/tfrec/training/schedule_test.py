@@ -17,7 +17,7 @@ def test_the_rate_falls_over_the_log_and_starts_again_lower_in_play():
     config = SimpleNamespace(
         learning_rate=1.0, play_learning_rate=0.5, log_rounds=2, play_rounds=2
     )
-    rates = [schedule.learning_rate(config, unit) for unit in range(5)]
+    rates = [schedule.learning_rate(config, iteration) for iteration in range(5)]
     # 0.05 + 0.95 (1 + cos) / 2 at shares 0 and 1/2; then half of it; at the end a twentieth.
     np.testing.assert_allclose(rates, [1.0, 0.525, 0.5, 0.2625, 0.025])
 

@@ -20,9 +20,9 @@ def read(directory):
 
 def test_scalars_and_histograms(tmp_path):
     run = runs.Run.open(tmp_path, {}, 1)
-    for unit in (1, 2):
-        results = {"loss": tf.constant(unit / 2), "n": 3, "hist/sigma": np.arange(4.0)}
-        summaries.write(run.writer, results, unit)
+    for iteration in (1, 2):
+        results = {"loss": tf.constant(iteration / 2), "n": 3, "hist/sigma": np.arange(4.0)}
+        summaries.write(run.writer, results, iteration)
     run.writer.flush()
     found = read(tmp_path / "tensorboard")
     assert sorted(found.Tags()["tensors"]) == ["loss", "n", "sigma"]

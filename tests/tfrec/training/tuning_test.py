@@ -27,13 +27,13 @@ def worth(overrides):
 
 
 def evaluate(overrides, trial):
-    for unit in (1, 2, 3):
-        trial.report(unit, worth(overrides) * unit / 3, updates=10 * unit)
+    for iteration in (1, 2, 3):
+        trial.report(iteration, worth(overrides) * iteration / 3, updates=10 * iteration)
     return worth(overrides)
 
 
 def tune(evaluate=evaluate, trials=12, **arguments):
-    arguments = {"space": SPACE, "defaults": DEFAULTS, "units": 3, **arguments}
+    arguments = {"space": SPACE, "defaults": DEFAULTS, "iterations": 3, **arguments}
     return tuning.tune("study", evaluate=evaluate, trials=trials, **arguments)
 
 
@@ -57,7 +57,7 @@ def test_tpe_needs_fewer_trials_than_the_grid_has():
     space = {f"field{i}": (0, 1, 2, 3) for i in range(5)}  # 1,024 combinations
     found = tuning.tune(
         "study", space, dict.fromkeys(space, 0), lambda o, _: float(sum(o.values())),
-        trials=60, units=1,
+        trials=60, iterations=1,
     )  # fmt: skip
     assert found.score >= 13  # of 15; sixty random draws reach 13 once in five
 
@@ -85,31 +85,31 @@ def test_a_default_beside_the_choices_is_tried_too():
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_a_bad_trial_ends_early_and_the_defaults_never(pruner):
-    units = 9
+    iterations = 9
 
     def evaluate(overrides, trial):
-        for unit in range(1, units + 1):
-            trial.report(unit, worth(overrides), updates=unit)
+        for iteration in range(1, iterations + 1):
+            trial.report(iteration, worth(overrides), updates=iteration)
         return worth(overrides)
 
-    found = tune(evaluate, trials=18, pruner=pruner, units=units)
+    found = tune(evaluate, trials=18, pruner=pruner, iterations=iterations)
     pruned = [record for record in found.trials if record.state == "pruned"]
-    assert pruned and all(record.updates < units for record in pruned)
-    assert all(record.updates == units for record in found.trials if record not in pruned)
+    assert pruned and all(record.updates < iterations for record in pruned)
+    assert all(record.updates == iterations for record in found.trials if record not in pruned)
     assert found.trials[0].state == "complete"
     assert found.overrides == BEST
     # Pruned trials are part of the budget; what they saved is not.
     assert len(found.trials) == 18
-    assert found.updates == sum(record.updates for record in found.trials) < 18 * units
+    assert found.updates == sum(record.updates for record in found.trials) < 18 * iterations
 
 
 def test_no_trial_is_pruned_before_the_warmup():
     def evaluate(overrides, trial):
-        for unit in range(1, 7):
-            trial.report(unit, worth(overrides), updates=unit)
+        for iteration in range(1, 7):
+            trial.report(iteration, worth(overrides), updates=iteration)
         return worth(overrides)
 
-    found = tune(evaluate, trials=18, units=6, warmup=4)
+    found = tune(evaluate, trials=18, iterations=6, warmup=4)
     shortest = min(record.updates for record in found.trials)
     assert shortest == 4
 
@@ -212,7 +212,7 @@ def evaluate(overrides, trial):
 print("go", flush=True)
 sys.stdin.readline()
 shown = []
-found = tune(evaluate, trials=6, storage=sys.argv[1], pruner="none", units=1,
+found = tune(evaluate, trials=6, storage=sys.argv[1], pruner="none", iterations=1,
              show=shown.append)
 print(len(shown), len(found.trials), flush=True)
 """
@@ -241,7 +241,7 @@ def test_two_processes_share_a_study(storage):
     shown = [tuple(map(int, worker.communicate()[0].split())) for worker in workers]
     assert all(worker.returncode == 0 for worker in workers)
     assert sum(own for own, _ in shown) == 6  # no trial too many
-    found = tune(trials=6, storage=storage, units=1)
+    found = tune(trials=6, storage=storage, iterations=1)
     assert len(found.trials) == 6 and found.running == 0
     assert len({tuple(record.overrides.values()) for record in found.trials}) == 6
 
@@ -262,7 +262,7 @@ def test_the_trial_of_a_killed_process_is_done_again(storage, hold):
         trial.report(1, worth(overrides), updates=1)
         return worth(overrides)
 
-    found = tune(evaluate, trials=6, storage=storage, pruner="none", units=1)
+    found = tune(evaluate, trials=6, storage=storage, pruner="none", iterations=1)
     assert len(found.trials) == 6 and len(calls) == 6 - hold
     assert found.default_score == 0.0 and found.running == 0
     dead = _opened(storage).trials[hold]
@@ -275,7 +275,7 @@ def test_a_trial_that_another_process_holds_is_left_to_it(storage):
     worker = start(storage, hold=0)
     go(worker)
     assert worker.stdout.readline() == "held\n"
-    found = tune(trials=3, storage=storage, units=1, pruner="none")
+    found = tune(trials=3, storage=storage, iterations=1, pruner="none")
     assert len(found.trials) == 2 and found.running == 1
     assert DEFAULTS not in [record.overrides for record in found.trials]
     go(worker)

@@ -110,7 +110,7 @@ class SequenceLearner(tf.Module):
       seed: of batches, dropout and negatives.
 
     Attributes:
-      unit: int64 scalar variable, epochs done.
+      iteration: int64 scalar variable, epochs done.
       best_score: the best validation so far, -1 before the first.
       best_epoch: its epoch.
     """
@@ -127,7 +127,7 @@ class SequenceLearner(tf.Module):
         config = model.config
         self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
         self.optimizer.build(model.trainable_variables)
-        self.unit = tf.Variable(0, dtype=tf.int64, trainable=False, name="unit")
+        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.step = tf.Variable(0, dtype=tf.int32, trainable=False, name="step")
         self.best_score = tf.Variable(-1.0, trainable=False, name="best_score")
         self.best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="best_epoch")
@@ -140,7 +140,7 @@ class SequenceLearner(tf.Module):
     @property
     def finished(self) -> bool:
         """Whether the last validations brought nothing better, or all epochs are done."""
-        config, epoch = self.model.config, int(self.unit)
+        config, epoch = self.model.config, int(self.iteration)
         waited = (epoch - int(self.best_epoch)) // config.validate_every
         return epoch >= config.epochs or (epoch > 0 and waited >= config.patience)
 
@@ -158,19 +158,22 @@ class SequenceLearner(tf.Module):
             config.length,
             config.crop,
             self._seed,
-            int(self.unit),
+            int(self.iteration),
         ):
             loss, bad = self.update(batch)
             finite.check(self._names, bad, batch)
             losses.append(loss)
-        self.unit.assign_add(1)
+        self.iteration.assign_add(1)
         results = {"loss": float(tf.reduce_mean(losses))}
-        if int(self.unit) % config.validate_every == 0 or int(self.unit) == config.epochs:
+        if (
+            int(self.iteration) % config.validate_every == 0
+            or int(self.iteration) == config.epochs
+        ):
             score = self._validate(self.model)
             results[VALIDATION] = score
             if score > float(self.best_score):
                 self.best_score.assign(score)
-                self.best_epoch.assign(self.unit)
+                self.best_epoch.assign(self.iteration)
                 for kept, variable in zip(
                     self.best, self.model.trainable_variables, strict=True
                 ):

@@ -110,9 +110,9 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     kept = None
     while not taught.finished:
         taught.advance()
-        if int(taught.unit) == 2:
+        if int(taught.iteration) == 2:
             kept = net.items.numpy()
-    assert int(taught.unit) == 4
+    assert int(taught.iteration) == 4
     assert int(taught.best_epoch) == 2
     assert float(taught.best_score) == pytest.approx(0.3)
     assert not np.array_equal(net.items, kept)

@@ -210,8 +210,8 @@ def test_sac_makes_two_updates_and_leaves_a_policy(tmp_path):
         seed=0,
         form=registry.get(place).config(gym_id="SumBox-v0"),
         play=presets.play_config_class(place)(
-            sessions=4, rollout_steps=4, updates=1, warm_up=16, total_units=2, test_every=2,
-            test_sessions=4,
+            sessions=4, rollout_steps=4, updates=1, warm_up=16, total_iterations=2,
+            test_every=2, test_sessions=4,
         ),
         numbers=presets.config_class("sac", place)(**small),
         final_sessions=5,
