@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class CheckLeakConfig(Options):
-    """Where to learn and to judge, and how much of everything."""
+    """Where to learn and to evaluate, and how much of everything."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option(worlds.TRUTH, worlds.HELP)
@@ -58,7 +58,7 @@ class CheckLeakConfig(Options):
         0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
     )
     steps: int = option(
-        20000, "steps of test users on which predictions are judged, at most", at_least=1
+        20000, "steps of test users on which predictions are evaluated, at most", at_least=1
     )
     states: int = option(
         2000, "of these, the states in which items are ranked, at most", at_least=1
@@ -165,7 +165,7 @@ class _Outcome(NamedTuple):
 
 
 class _Check:
-    """The held-out steps, what is true of them, and how an agent is judged on them."""
+    """The held-out steps, what is true of them, and how an agent is evaluated on them."""
 
     def __init__(
         self,

@@ -79,7 +79,7 @@ def main(_):
         policy = policy_lib.SavedPolicy(config.policy)
         metadata = manifest.Metadata(
             name=config.name or "policy",
-            metrics=_metrics(config.results, "judged", config.policy, policy.fingerprint),
+            metrics=_metrics(config.results, "tests", config.policy, policy.fingerprint),
             fingerprint=policy.fingerprint,
         )
         version = export_policy.export(policy, config.out, config.version, metadata)
@@ -111,7 +111,7 @@ def _say(version: pathlib.Path, source: str, how: str, goals: str = "") -> None:
 
 
 def _metrics(path: str, part: str, source: str, fingerprint: str) -> dict[str, Any]:
-    """The metrics in a results file, if it judged what is exported.
+    """The metrics in a results file, if they are of what is exported.
 
     Args:
       path: of the results; empty for none.
@@ -133,16 +133,17 @@ def _metrics(path: str, part: str, source: str, fingerprint: str) -> dict[str, A
         ) from error
     if recorded is None:
         raise errors.UserError(
-            f"--results={path}: does not record what it judged (an earlier version wrote it), "
-            f"so its metrics may be those of others than {source} (fingerprint {fingerprint}). "
-            "Evaluate again"
+            f"--results={path}: does not record what was evaluated (an earlier version wrote "
+            f"it), so its metrics may be those of others than {source} (fingerprint "
+            f"{fingerprint}). Evaluate again"
         )
-    judged = [x for found in recorded.get("agents", {}).values() for x in found]
-    judged += [recorded["policy"]] if "policy" in recorded else []
-    if fingerprint not in judged:
+    evaluated = [x for found in recorded.get("agents", {}).values() for x in found]
+    evaluated += [recorded["policy"]] if "policy" in recorded else []
+    if fingerprint not in evaluated:
         raise errors.UserError(
-            f"--results={path}: judged {', '.join(judged) or 'no agent'}, and not {source}, "
-            f"whose fingerprint is {fingerprint}. Pass the results of an evaluation of {source}"
+            f"--results={path}: evaluated {', '.join(evaluated) or 'no agent'}, and not "
+            f"{source}, whose fingerprint is {fingerprint}. Pass the results of an evaluation "
+            f"of {source}"
         )
     return metrics
 

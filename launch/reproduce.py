@@ -6,7 +6,7 @@
     python -m launch.reproduce --figure=2,3 --scale=sample --virtualtb_path=VirtualTaobao
 
 Prepares the logs, fits the users, tunes every method with the same number of trials,
-trains and judges every cell, and writes tables, plots and a page. Stop it whenever you
+trains and evaluates every cell, and writes tables, plots and a page. Stop it whenever you
 like: the same command goes on, and what is done stays done. A data set whose log is not
 given is not run; with none given, the embedded log stands in.
 
@@ -24,7 +24,7 @@ from typing import Literal
 import rich
 
 from launch import flags
-from launch.experiments import figures, table_report, tables
+from launch.experiments import figures, table_plan, table_report, table_settings, tables
 from launch.experiments.pool import Job, Pool
 from tfrec import outputs
 from tfrec.options import Options, option
@@ -90,7 +90,7 @@ def main(_):
             jobs,
             config.report_only,
         )
-    scale = tables.SCALES[config.scale]
+    scale = table_plan.SCALES[config.scale]
     if config.trials is not None:
         scale = dataclasses.replace(scale, trials=config.trials)
     if config.seeds is not None:
@@ -101,7 +101,7 @@ def main(_):
     if not config.report_only:
         for name, path in logs.items():
             if (out / name).exists():
-                tables.check_prepared(out, name, path, scale)
+                table_settings.check_prepared(out, name, path, scale)
     else:
         tables.check_done(out, plan, scale)
     rich.print(table_report.budget(plan, scale, jobs))

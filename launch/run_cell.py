@@ -1,4 +1,4 @@
-"""Trains and judges cells of a table, or tunes methods for one data set.
+"""Trains and evaluates cells of a table, or tunes methods for one data set.
 
     python -m launch.run_cell --out=runs/sample --scale=sample --data_set=movielens \
         --environment=vanilla --method=rainbow --seed=0
@@ -12,7 +12,7 @@ import pathlib
 from typing import Literal
 
 from launch import flags
-from launch.experiments import pool, tables
+from launch.experiments import pool, table_plan, table_settings, tables
 from tfrec import outputs
 from tfrec.errors import UserError
 from tfrec.options import MAX_SEED, Options, option
@@ -24,7 +24,7 @@ class RunCellConfig(Options):
 
     out: str = option("runs/reproduction", "folder of all cells")
     scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
-    data_set: str = option("embedded", ", ".join(tables.DATA_SETS))
+    data_set: str = option("embedded", ", ".join(table_plan.DATA_SETS))
     environment: str = option(
         "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
     )
@@ -46,19 +46,19 @@ flags.define(RunCellConfig)
 def main(_):
     config = flags.read(RunCellConfig)
     outputs.check_folder(config.out)
-    if config.data_set not in tables.DATA_SETS:
-        known = ", ".join(tables.DATA_SETS)
+    if config.data_set not in table_plan.DATA_SETS:
+        known = ", ".join(table_plan.DATA_SETS)
         raise UserError(f"--data_set={config.data_set}: expected one of {known}")
-    environments = [e for found in tables.ENVIRONMENTS.values() for e in found]
+    environments = [e for found in table_plan.ENVIRONMENTS.values() for e in found]
     if config.environment not in environments:
         raise UserError(
             f"--environment={config.environment}: expected one of {', '.join(environments)}"
         )
-    out, scale = pathlib.Path(config.out), tables.SCALES[config.scale]
+    out, scale = pathlib.Path(config.out), table_plan.SCALES[config.scale]
 
     def work(method: str) -> None:
         if method == "prepare":
-            tables.prepare(out, config.data_set, config.source, scale)
+            table_settings.prepare(out, config.data_set, config.source, scale)
         elif config.trials:
             tables.tune(out, config.data_set, method, scale, config.trials)
         else:

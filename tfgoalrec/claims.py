@@ -13,7 +13,7 @@ import numpy as np
 from tfgoalrec import published
 from tfrec.report import comparison, style
 
-ByEnvironment = Mapping[str, comparison.Judged]
+ByEnvironment = Mapping[str, comparison.Evaluated]
 
 
 class Check(NamedTuple):
@@ -30,21 +30,21 @@ class Check(NamedTuple):
     verdicts: dict[str, str]
 
 
-def markdown(judged: ByEnvironment, titles: Mapping[str, str]) -> str:
+def markdown(evaluated: ByEnvironment, titles: Mapping[str, str]) -> str:
     """All claims as a Markdown table.
 
     Args:
-      judged: environment -> data set -> method -> sessions by seed.
+      evaluated: environment -> data set -> method -> sessions by seed.
       titles: data set -> its heading, in order.
     """
     lines = [["Claim", "Paper", *titles.values()], ["---"] * (2 + len(titles))]
-    for check in checks(judged, list(titles)):
+    for check in checks(evaluated, list(titles)):
         cells = [check.verdicts[name] for name in titles]
         lines.append([check.claim, check.paper, *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def checks(judged: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
+def checks(evaluated: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
     """Each claim of the paper on each data set."""
     found = []
     for method in ("wide_and_deep", "dien"):
@@ -56,7 +56,8 @@ def checks(judged: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
                     _printed(method, "goalrec", metric),
                     {
                         data_set: _verdict(
-                            _gain(judged, "vanilla", data_set, method, "goalrec", metric), sign
+                            _gain(evaluated, "vanilla", data_set, method, "goalrec", metric),
+                            sign,
                         )
                         for data_set in data_sets
                     },
@@ -69,7 +70,7 @@ def checks(judged: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
                 _printed("goalrec", method, "reward"),
                 {
                     data_set: _verdict(
-                        _gain(judged, "vanilla", data_set, "goalrec", method, "reward"), 1
+                        _gain(evaluated, "vanilla", data_set, "goalrec", method, "reward"), 1
                     )
                     for data_set in data_sets
                 },
@@ -79,7 +80,7 @@ def checks(judged: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
         Check(
             "GoalRec-off is competitive: at most 10% below the best baseline",
             _printed("goalrec_off", "rainbow", "reward") + " against Rainbow",
-            {data_set: _competitive(judged, data_set) for data_set in data_sets},
+            {data_set: _competitive(evaluated, data_set) for data_set in data_sets},
         )
     )
     for environment, words in (
@@ -94,7 +95,9 @@ def checks(judged: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
                     f"{style.policy_name(method)} {verb} {words}",
                     _printed_change(method, environment),
                     {
-                        data_set: _verdict(_change(judged, environment, data_set, method), sign)
+                        data_set: _verdict(
+                            _change(evaluated, environment, data_set, method), sign
+                        )
                         for data_set in data_sets
                     },
                 )
@@ -103,7 +106,7 @@ def checks(judged: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
             Check(
                 f"GoalRec loses least {words}",
                 "yes",
-                {data_set: _least(judged, environment, data_set) for data_set in data_sets},
+                {data_set: _least(evaluated, environment, data_set) for data_set in data_sets},
             )
         )
     return found
@@ -125,18 +128,23 @@ def _printed_change(method: str, environment: str) -> str:
 
 
 def _gain(
-    judged: ByEnvironment, environment: str, data_set: str, method: str, other: str, metric: str
+    evaluated: ByEnvironment,
+    environment: str,
+    data_set: str,
+    method: str,
+    other: str,
+    metric: str,
 ) -> comparison.Gain | None:
-    cells = judged.get(environment, {}).get(data_set, {})
+    cells = evaluated.get(environment, {}).get(data_set, {})
     return comparison.gain(cells.get(method, ()), cells.get(other, ()), metric)
 
 
 def _change(
-    judged: ByEnvironment, environment: str, data_set: str, method: str
+    evaluated: ByEnvironment, environment: str, data_set: str, method: str
 ) -> comparison.Gain | None:
     """A method's reward in an environment against its own in the vanilla one."""
-    after = judged.get(environment, {}).get(data_set, {}).get(method, ())
-    before = judged.get("vanilla", {}).get(data_set, {}).get(method, ())
+    after = evaluated.get(environment, {}).get(data_set, {}).get(method, ())
+    before = evaluated.get("vanilla", {}).get(data_set, {}).get(method, ())
     return comparison.gain(after, before)
 
 
@@ -148,9 +156,9 @@ def _verdict(found: comparison.Gain | None, sign: int) -> str:
     return f"{word}: {found.mean:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"
 
 
-def _competitive(judged: ByEnvironment, data_set: str) -> str:
+def _competitive(evaluated: ByEnvironment, data_set: str) -> str:
     gains = {
-        method: _gain(judged, "vanilla", data_set, "goalrec_off", method, "reward")
+        method: _gain(evaluated, "vanilla", data_set, "goalrec_off", method, "reward")
         for method in ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3")
     }
     known = {method: found for method, found in gains.items() if found}
@@ -163,9 +171,9 @@ def _competitive(judged: ByEnvironment, data_set: str) -> str:
     return f"{word}: {interval} against {style.policy_name(best)}"
 
 
-def _least(judged: ByEnvironment, environment: str, data_set: str) -> str:
+def _least(evaluated: ByEnvironment, environment: str, data_set: str) -> str:
     changes = {
-        method: _change(judged, environment, data_set, method)
+        method: _change(evaluated, environment, data_set, method)
         for method in ("goalrec", "rainbow", "dyna_q", "td3")
     }
     known = {method: found.mean for method, found in changes.items() if found}

@@ -135,7 +135,7 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
     text = (
         f"{table(arms)}\n"
         f"The default is *{document['default']}*. Each arm made {document['updates']:,} "
-        f"updates on the log alone. Predictions are judged on {document['steps']:,} steps of "
+        f"updates on the log alone. Predictions are tested on {document['steps']:,} steps of "
         f"test users, rankings in {document['states']:,} of those states with "
         f"{document['candidates']} items each. Ranking by p(click) is under a goal of this "
         "step's click alone; ranking by Q\\*, where the world's optimum is known, and the "

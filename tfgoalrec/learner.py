@@ -91,7 +91,7 @@ class GoalRecLearner(tf.Module):
         return self.agent.averaged
 
     def policy(self) -> session.Policy:
-        """The policy that is judged: greedy for the target goal, the first named one."""
+        """The policy for evaluation: greedy for the target goal, the first named one."""
         return acting.greedy(self.agent.averaged, next(iter(self.agent.named_goals.values())))
 
     def advance(self) -> dict[str, float | np.ndarray]:

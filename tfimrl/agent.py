@@ -243,7 +243,7 @@ class ImrlAgent(tf_agent.TFAgent):
       action_size: D.
       seed: of the weights and of all later draws.
       jit_compile: compile updates with XLA.
-      showing: where actions are proto-actions whose items critics judge; the action of a
+      showing: where actions are proto-actions whose items critics score; the action of a
         batch is then a `Showing.row`.
 
     Attributes:

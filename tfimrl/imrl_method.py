@@ -76,7 +76,7 @@ class OnlineImrlConfig(ImrlConfig):
     # Items.
     critic_input: Literal["shown", "proto"] = option(
         "shown",
-        "what critics judge where items are recommended: shown, the items' own features; "
+        "what critics score where items are recommended: shown, the items' own features; "
         "proto, the proto-action that chose them",
     )
     softness: float = option(
@@ -302,7 +302,7 @@ class ImrlMethod(tf.Module):
         if config.refined > 1 and (simulator.slate_size != 1 or config.critic_input != "shown"):
             raise ValueError(
                 f"refined is {config.refined}; expected 1, unless slates have one item and "
-                "critics judge what is shown"
+                "critics score what is shown"
             )
         if simulator.slate_size and config.critic_input == "shown":
             self._showing = Showing(simulator, config.softness)

@@ -1,4 +1,4 @@
-"""What critics judge where items are recommended: what was shown, not the proto-action.
+"""Critics of the slate shown, in the place of critics of the proto-action.
 
 Which items a proto-action points at jumps as it turns, so a critic of proto-actions has to
 learn that ranking from rewards alone. Users see the items; what they do depends on those. Here

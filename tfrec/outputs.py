@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import json
 import os
 import pathlib
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 from tfrec.errors import UserError
 
@@ -131,6 +133,18 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
         finally:
             with contextlib.suppress(OSError):  # what hindered the writing is the error
                 temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], document: Any) -> None:
+    """Writes a document as JSON, whole or not at all.
+
+    Raises:
+      UserError: if the file cannot be written; one that is there stays as it is.
+      ValueError: if a number is not finite.
+    """
+    text = json.dumps(document, indent=1, allow_nan=False)
+    with replacing_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from launch.experiments import tables
-from launch.experiments.tables import Cell, Scale
+from launch.experiments import table_plan, table_settings, tables
+from launch.experiments.table_plan import Scale
+from launch.experiments.tables import Cell
 from tfgoalrec import claims, published
 from tfrec import outputs
 from tfrec.data import storage
@@ -36,17 +37,17 @@ def plan(
     for name in chosen:
         registry.get(name)
     environments = [
-        (environment, [m for m in tables.IN_TABLE[table] if not chosen or m in chosen])
+        (environment, [m for m in table_plan.IN_TABLE[table] if not chosen or m in chosen])
         for table in sorted(set(numbers))
-        for environment in tables.ENVIRONMENTS[table]
+        for environment in table_plan.ENVIRONMENTS[table]
     ]
     return [
         Cell(data_set, environment, method, seed)
         for seed in range(scale.seeds)
         for environment, found in environments
         for data_set in data_sets
-        for method in (*tables.DATA_SETS[data_set].controls, *found)
-        # The controls judge in the world without noise, where they are as in the vanilla one.
+        for method in (*table_plan.DATA_SETS[data_set].controls, *found)
+        # Controls are evaluated without noise, where they are as in the vanilla world.
         if not (method in controls.NAMES and environment.startswith("high_variance"))
     ]
 
@@ -112,15 +113,15 @@ def write(
       How many are done.
     """
     done = [cell for cell in cells if cell.result(out).exists()]
-    judged: dict[str, dict[str, dict[str, list[metrics.Sessions]]]] = {}
+    evaluated: dict[str, dict[str, dict[str, list[metrics.Sessions]]]] = {}
     for cell in sorted(done, key=lambda cell: cell.seed):
-        by_method = judged.setdefault(cell.environment, {}).setdefault(cell.data_set, {})
+        by_method = evaluated.setdefault(cell.environment, {}).setdefault(cell.data_set, {})
         by_method.setdefault(cell.method, []).append(tables.sessions(out, cell))
-    titles = {name: tables.DATA_SETS[name].title for name in data_sets}
+    titles = {name: table_plan.DATA_SETS[name].title for name in data_sets}
     environments = list(dict.fromkeys(cell.environment for cell in cells))
     out.mkdir(parents=True, exist_ok=True)
     sections = [
-        _section(out, environment, cells, judged.get(environment, {}), titles, scale)
+        _section(out, environment, cells, evaluated.get(environment, {}), titles, scale)
         for environment in environments
     ]
     if "vanilla" in environments:
@@ -129,7 +130,7 @@ def write(
             "number of claims.\n\n"
         )
         sections.append(
-            page.Section("The paper's claims", text + claims.markdown(judged, titles))
+            page.Section("The paper's claims", text + claims.markdown(evaluated, titles))
         )
     page.write(out, "GoalRec against its field", _introduction(out, titles, scale), sections)
     return len(done)
@@ -157,16 +158,16 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
         ),
         "",
     ]
-    notes = {controls.note(tables.DATA_SETS[name].controls) for name in titles}
+    notes = {controls.note(table_plan.DATA_SETS[name].controls) for name in titles}
     lines += [*sorted(notes), ""]
     for name, title in titles.items():
         folder = out / name / "data"
         if (folder / "manifest.json").exists():
             data = storage.PreparedData.open(folder)
             entry = data.manifest["splits"]["train"]
-            reward = tables.DATA_SETS[name].reward
+            reward = table_plan.DATA_SETS[name].reward
             few, many = (
-                tables.candidates(environment, scale, data.spec)
+                table_settings.candidates(environment, scale, data.spec)
                 for environment in ("vanilla", "high_dimensional")
             )
             lines.append(
@@ -182,7 +183,7 @@ def _section(
     out: pathlib.Path,
     environment: str,
     cells: Sequence[Cell],
-    judged: comparison.Judged,
+    evaluated: comparison.Evaluated,
     titles: dict[str, str],
     scale: Scale,
 ) -> page.Section:
@@ -193,29 +194,29 @@ def _section(
         cell = published.TABLES.get(environment, {}).get(method, {}).get(data_set)
         return cell and comparison.Printed(cell.reward[0], cell.ctr[0], cell.depth)
 
-    table = comparison.markdown(judged, rows, titles, printed, scale.seeds)
+    table = comparison.markdown(evaluated, rows, titles, printed, scale.seeds)
     learned = [row for row in rows if row not in controls.NAMES]
     others = [row for row in learned if row != "goalrec"]
     text = table
     if "goalrec" in learned and others:
-        text += "\n" + comparison.against(judged, "goalrec", others, titles)
+        text += "\n" + comparison.against(evaluated, "goalrec", others, titles)
     stem = environment
     for suffix, content in (
         ("md", table),
-        ("csv", comparison.to_csv(judged, rows, titles, printed)),
+        ("csv", comparison.to_csv(evaluated, rows, titles, printed)),
     ):
         with outputs.replacing_file(out / f"{stem}.{suffix}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     pictures = []
     for name, title in titles.items():
-        found = judged.get(name, {})
+        found = evaluated.get(name, {})
         if not found:
             continue
         summaries = {method: metrics.summarise(by_seed) for method, by_seed in found.items()}
         path = plots.save(plots.policies(summaries, title=title), out / f"{stem}_{name}.png")
         caption = (
             f"{title}: reward, CTR and depth. A click stands for "
-            f"{tables.DATA_SETS[name].reward}."
+            f"{table_plan.DATA_SETS[name].reward}."
         )
         pictures.append(page.Picture(path, title, caption))
         curves = {

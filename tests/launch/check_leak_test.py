@@ -53,7 +53,7 @@ def test_in_the_true_world(data, tmp_path, capsys):
 
 
 def test_in_a_fitted_world_there_is_no_exact_optimum(data, tmp_path, monkeypatch):
-    # Agents as they start: what is new here is the world that judges them.
+    # Agents as they start: what is new here is the world that evaluates them.
     monkeypatch.setattr(learner.GoalRecLearner, "advance", lambda self: {})
     opened = storage.PreparedData.open(data)
     sizes = user_model.UserModelConfig(hidden_units=6, item_units=4, head_units=6, rank=2)

@@ -71,11 +71,11 @@ class Policy(tf.Module):
 def test_a_policy_is_exported_with_its_results(tmp_path, capsys):
     tf.saved_model.save(Policy(), str(tmp_path / "policy"))
     results = tmp_path / "result.json"
-    document = {"judged": {"port": {"ctr": 0.25}}, "fingerprints": {"policy": "another"}}
+    document = {"tests": {"port": {"ctr": 0.25}}, "fingerprints": {"policy": "another"}}
     results.write_text(json.dumps(document))
     command = [f"--policy={tmp_path / 'policy'}", f"--out={tmp_path / 'out'}"]
     assert flags.call("launch.export_model", [*command, f"--results={results}"]) == 2
-    assert f"--results={results}: judged another, and not" in capsys.readouterr().err
+    assert f"--results={results}: evaluated another, and not" in capsys.readouterr().err
     fingerprint = policy_lib.SavedPolicy(tmp_path / "policy").fingerprint
     document["fingerprints"]["policy"] = fingerprint
     results.write_text(json.dumps(document))

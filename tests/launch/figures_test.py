@@ -86,8 +86,8 @@ def finished(tmp_path_factory):
 def test_what_a_figure_leaves(finished):
     out, _, _ = finished
     controls = json.loads((out / "recsim/controls.json").read_text())
-    for judged in ("port", "tests"):
-        found = {name: control[judged]["reward"] for name, control in controls.items()}
+    for evaluated in ("port", "tests"):
+        found = {name: control[evaluated]["reward"] for name, control in controls.items()}
         assert found["heuristic"] > found["top_quality"]
         assert found["random"] == pytest.approx(154, abs=12)
     assert controls["random"]["port"] != controls["random"]["tests"], "other sessions"

@@ -14,7 +14,7 @@ import tfgoalrec  # noqa: F401  registers GoalRec
 import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
-from launch.experiments import figures, tables
+from launch.experiments import figures, table_plan, table_settings, tables
 from tests.tfrec.environments.ports import torch_files
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
@@ -182,16 +182,16 @@ def test_an_agent_that_may_have_seen_the_test_users_is_rejected(narrow, tmp_path
         )
         == 0
     )
-    judged = [f"--world={tmp_path / 'world'}", f"--agents=g={run / 'agent_off'}"]
-    judged += [f"--out={tmp_path / 'out'}", "--sessions_per_user=1"]
+    evaluated = [f"--world={tmp_path / 'world'}", f"--agents=g={run / 'agent_off'}"]
+    evaluated += [f"--out={tmp_path / 'out'}", "--sessions_per_user=1"]
     capsys.readouterr()
-    assert flags.call("launch.evaluate", [f"--data={tuesday}", *judged]) == 2
+    assert flags.call("launch.evaluate", [f"--data={tuesday}", *evaluated]) == 2
     said = capsys.readouterr().err
     assert f"seed is 7 in {run / 'agent_off'} and 8 in {tuesday}" in said
     assert f"It has seen test users of {tuesday}" in said
     assert not (tmp_path / "out").exists()
     # A simulator is fitted on all users: any split of the same ids will do.
-    assert flags.call("launch.evaluate", [f"--data={monday}", *judged]) == 0
+    assert flags.call("launch.evaluate", [f"--data={monday}", *evaluated]) == 0
 
 
 def test_a_world_that_does_not_record_its_ids_is_rejected(embedded_data, tmp_path, capsys):
@@ -235,7 +235,7 @@ def test_metrics_of_another_agent_are_not_exported(evaluated, goalrec, tmp_path,
     assert flags.call("launch.export_model", [f"--agent={agent}", *command]) == 2
     said = capsys.readouterr().err
     opened = trained.load(agent)
-    assert f"--results={evaluated}: judged " in said
+    assert f"--results={evaluated}: evaluated " in said
     assert f"and not {agent}, whose fingerprint is {opened.fingerprint}" in said
     assert not out.exists()
 
@@ -244,7 +244,7 @@ def test_metrics_of_another_agent_are_not_exported(evaluated, goalrec, tmp_path,
     (tmp_path / "old.json").write_text(json.dumps(old))
     command = [f"--agent={agent}", f"--results={tmp_path / 'old.json'}", f"--out={out}"]
     assert flags.call("launch.export_model", command) == 2
-    assert "does not record what it judged" in capsys.readouterr().err
+    assert "does not record what it evaluated" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -393,7 +393,7 @@ def test_worlds_have_fingerprints_of_what_they_answer(embedded_data, world):
 
 # Cells of tables and figures.
 
-SMOKE = tables.SCALES["smoke"]
+SMOKE = table_plan.SCALES["smoke"]
 
 
 @pytest.fixture
@@ -401,7 +401,7 @@ def cells(embedded_data, tmp_path):
     """A folder of cells: one control on the embedded log, done."""
     (tmp_path / "embedded").mkdir()
     shutil.copytree(embedded_data, tmp_path / "embedded" / "data")
-    made_with = tables.check_prepared(tmp_path / "empty", "embedded", "", SMOKE)
+    made_with = table_settings.check_prepared(tmp_path / "empty", "embedded", "", SMOKE)
     (tmp_path / "embedded" / "prepared.json").write_text(json.dumps(made_with))
     cell = tables.Cell("embedded", "vanilla", "random", 0)
     tables.run(tmp_path, cell, SMOKE)
@@ -430,7 +430,7 @@ def test_a_cell_of_other_data_is_rejected(cells, tuesday, capsys):
 def test_a_cell_of_another_scale_or_of_an_earlier_version_is_rejected(cells):
     out, cell = cells
     with pytest.raises(UserError, match="scale.updates_per_round: was 5, is now 50"):
-        tables.check_done(out, [cell], tables.SCALES["sample"])
+        tables.check_done(out, [cell], table_plan.SCALES["sample"])
     document = json.loads(cell.result(out).read_text())
     del document["inputs"]
     cell.result(out).write_text(json.dumps(document))
@@ -440,7 +440,7 @@ def test_a_cell_of_another_scale_or_of_an_earlier_version_is_rejected(cells):
 
 def test_what_tuning_chose_on_other_data_is_rejected(cells, tuesday):
     out, cell = cells
-    inputs = tables.setting(out, "embedded", "vanilla", SMOKE).inputs
+    inputs = table_settings.setting(out, "embedded", "vanilla", SMOKE).inputs
     folder = out / "embedded" / "tuning" / "td3"
     folder.mkdir(parents=True)
     best = {"overrides": {"batch": 8}, "inputs": identity.recorded(inputs)}
@@ -456,11 +456,11 @@ def test_a_log_that_was_replaced_is_rejected(tmp_path, capsys):
     log, out = tmp_path / "ml" / "ratings.csv", tmp_path / "out"
     log.parent.mkdir()
     log.write_text("userId,movieId,rating,timestamp\n1,1,4.0,1\n")
-    made_with = tables.check_prepared(out, "movielens", str(log), SMOKE)
+    made_with = table_settings.check_prepared(out, "movielens", str(log), SMOKE)
     (out / "movielens").mkdir(parents=True)
     (out / "movielens" / "prepared.json").write_text(json.dumps(made_with))
     # Content and not spelling: the folder, or the file.
-    tables.check_prepared(out, "movielens", f"{log.parent}/", SMOKE)
+    table_settings.check_prepared(out, "movielens", f"{log.parent}/", SMOKE)
     log.write_text("userId,movieId,rating,timestamp\n1,2,4.0,1\n")
     command = ["--table=1", "--scale=smoke", f"--movielens={log}", f"--out={out}"]
     assert flags.call("launch.reproduce", command) == 2
@@ -468,12 +468,12 @@ def test_a_log_that_was_replaced_is_rejected(tmp_path, capsys):
     assert f"{out / 'movielens'} was prepared from another log" in said
     assert "log.ratings.csv: was" in said
     with pytest.raises(UserError, match="--max_users=200.*--max_users=0"):
-        tables.check_prepared(out, "movielens", str(log), tables.SCALES["sample"])
+        table_settings.check_prepared(out, "movielens", str(log), table_plan.SCALES["sample"])
     (out / "movielens" / "prepared.json").unlink()
     (out / "movielens" / "data").mkdir()
     (out / "movielens" / "data" / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match="prepared.json: absent"):
-        tables.check_prepared(out, "movielens", str(log), SMOKE)
+        table_settings.check_prepared(out, "movielens", str(log), SMOKE)
 
 
 def test_figure_cells_of_other_weights_or_sizes_are_rejected(tmp_path):

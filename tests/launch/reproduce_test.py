@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from launch import flags
-from launch.experiments import table_report, tables
+from launch.experiments import table_plan, table_report, table_settings
 from launch.experiments.tables import Cell
 
 pytestmark = pytest.mark.slow
 
-SMOKE = tables.SCALES["smoke"]
+SMOKE = table_plan.SCALES["smoke"]
 SETS = ("movielens", "taobao", "yoochoose")
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def test_the_plan_has_every_row_of_the_tables():
     assert {cell.method for cell in learned if cell.environment == "vanilla"} == {
         "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off",
     }  # fmt: skip
-    # Controls stand in Tables 1 and 2: the judges of Table 3 know neither delay nor noise.
+    # Controls stand in Tables 1 and 2: the evaluation of Table 3 has neither delay nor noise.
     assert len(cells) - len(learned) == 2 * 3 * 2 * 4
     # All of seed 0 comes first, so that a run that is stopped early has filled every row.
     assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
@@ -56,7 +56,7 @@ def test_only_some_methods():
 
 def test_controls_share_a_process_and_methods_do_not():
     cells = table_report.plan((1,), ("taobao",), ("td3", "dien"), SMOKE)
-    full = tables.SCALES["full"]
+    full = table_plan.SCALES["full"]
     assert sorted(map(len, table_report.together(cells, full))) == [1, 1, 4]
     # At the smaller scales imports would take longer than the cells, or nearly.
     assert list(map(len, table_report.together(cells, SMOKE))) == [6]
@@ -74,7 +74,7 @@ def test_every_method_is_tuned_with_the_same_budget():
 
 
 def test_the_full_scale_is_the_papers():
-    full = tables.SCALES["full"]
+    full = table_plan.SCALES["full"]
     assert full.users == 100_000
     # 70,000 training users, at most 30 trajectories each.
     assert full.sessions_per_round * full.play_rounds <= 30 * 70_000
@@ -91,7 +91,7 @@ def finished(tmp_path_factory):
 def test_the_log_has_the_noise_of_the_environment(finished):
     out, _ = finished
     calm, noisy = (
-        tables.setting(out, "embedded", environment, SMOKE)
+        table_settings.setting(out, "embedded", environment, SMOKE)
         for environment in ("vanilla", "high_variance")
     )
     before, after = calm.log.feedback[..., 0], noisy.log.feedback[..., 0]
@@ -114,7 +114,7 @@ def test_cells_fill_the_table(finished):
         name: json.loads((out / f"embedded/vanilla/{name}/seed0/result.json").read_text())
         for name in done
     }
-    reward = {name: result["judged"]["reward"] for name, result in results.items()}
+    reward = {name: result["evaluated"]["reward"] for name, result in results.items()}
     assert reward["optimum"] > reward["myopic"] > reward["random"]
     table = (out / "vanilla.md").read_text()
     assert table.count("not run") == 0 and "GoalRec-off" in table

@@ -1,4 +1,4 @@
-"""launch.train: any method from the log and from play, resumed, kept and judged."""
+"""launch.train: any method from the log and from play, resumed, kept and evaluated."""
 
 import json
 import os

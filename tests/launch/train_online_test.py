@@ -1,4 +1,4 @@
-"""launch.train: a method in a live simulator, resumed, judged and kept."""
+"""launch.train: a method in a live simulator, resumed, evaluated and kept."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import tfrec
 from launch import flags
 from tfrec.data import storage
 from tfrec.errors import UserError
+from tfrec.serving import files
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +67,14 @@ def test_the_policy_stands_alone(run):
     assert action.shape == [3, 2] and action.dtype == tf.int32
     # No replay among what it keeps: 41 x 8 and 8 x 40 weights, and their biases.
     assert sum(np.prod(weight.shape) for weight in policy.weights) == 41 * 8 + 8 + 8 * 40 + 40
+
+
+def test_the_policy_is_exported_with_its_final_test(run, tmp_path):
+    command = [f"--policy={run / 'policy'}", f"--results={run / 'result.json'}"]
+    assert flags.call("launch.export_model", [*command, f"--out={tmp_path / 'out'}"]) == 0
+    exported = files.open_manifest(tmp_path / "out" / "1")
+    tests = json.loads((run / "result.json").read_text())["tests"]
+    assert exported["metrics"] == tests and "port" in tests
 
 
 def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
@@ -198,8 +207,8 @@ def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
     )
     assert train(*command, f"--out={tmp_path / 'run'}") == 0
     found = json.loads((tmp_path / "run/result.json").read_text())
-    judged = {name: numbers["reward"] for name, numbers in found["tests"].items()}
-    assert judged["random"] < judged["optimum"] and set(judged) == {
+    evaluated = {name: numbers["reward"] for name, numbers in found["tests"].items()}
+    assert evaluated["random"] < evaluated["optimum"] and set(evaluated) == {
         "port", "random", "popularity", "myopic", "optimum",
     }  # fmt: skip
     assert "optimum: ctr" in capsys.readouterr().out

@@ -40,8 +40,8 @@ def test_verdicts():
         "goalrec_off": sessions(32, 60),
     }
     noisy = {"goalrec": sessions(29.7), "rainbow": sessions(30)}
-    judged = {"vanilla": {"movielens": vanilla}, "high_variance": {"movielens": noisy}}
-    found = claims.checks(judged, ["movielens"])
+    evaluated = {"vanilla": {"movielens": vanilla}, "high_variance": {"movielens": noisy}}
+    found = claims.checks(evaluated, ["movielens"])
     assert verdict(found, "DIEN has a higher CTR than GoalRec").startswith("holds: +33.3%")
     assert verdict(found, "DIEN has a lower reward than GoalRec").startswith("holds: -33.3%")
     assert verdict(found, "GoalRec earns more than Rainbow").startswith("reversed: -9.1%")
@@ -61,6 +61,6 @@ def test_noise_leaves_a_claim_undecided():
     def noisy():
         return [{"user": users, "reward": random.normal(30, 9, 50), "depth": users + 50}]
 
-    judged = {"vanilla": {"movielens": {"goalrec": noisy(), "td3": noisy()}}}
-    found = claims.checks(judged, ["movielens"])
+    evaluated = {"vanilla": {"movielens": {"goalrec": noisy(), "td3": noisy()}}}
+    found = claims.checks(evaluated, ["movielens"])
     assert verdict(found, "GoalRec earns more than TD3").startswith("undecided")

@@ -16,7 +16,7 @@ from tfrec.errors import UserError
 
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
 _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-_COST_SESSIONS = 2000  # of training users, that each cost is judged by
+_COST_SESSIONS = 2000  # of training users, that each cost is evaluated on
 
 
 def names(exact: bool) -> tuple[str, ...]:

@@ -113,7 +113,7 @@ def about(data: storage.PreparedData, sources: Mapping[str, identity.Source]) ->
 
 
 def last_sessions(episodes: types.Episodes) -> types.Episodes:
-    """The last session of each user, whose history is the longest: where to judge from."""
+    """The last session of each user, with the longest history: evaluation starts from it."""
     user = np.asarray(episodes.user)
     last = np.append(user[1:] != user[:-1], True)
     return types.Episodes(*(np.asarray(part)[last] for part in episodes))

@@ -70,7 +70,7 @@ class Method(Protocol):
         """What it does while it learns. Graph code."""
 
     def greedy(self, timestep: Timestep) -> tf.Tensor:
-        """The action that is judged, without exploration; a `playing.Policy`."""
+        """The action without exploration, which tests play; a `playing.Policy`."""
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         """Takes a rollout in. Graph code.

@@ -16,7 +16,7 @@ from tfrec.methods.online import Method, Rollout
 from tfrec.options import Options, option
 from tfrec.training import finite
 
-_TEST_SEED = 20_000  # of the sessions that judge, the same for every run
+_TEST_SEED = 20_000  # of the test sessions, the same for every run
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,6 @@ A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, re
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, cast
@@ -156,7 +155,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         "play": options.resolved(task.play),
         "fingerprints": {"policy": policy},
     }
-    write(folder / RESULT, result)
+    outputs.write_json(folder / RESULT, result)
     return result
 
 
@@ -179,14 +178,8 @@ def final_test(
     return tests
 
 
-def write(path: pathlib.Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    with outputs.replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
-
-
 def save_policy(folder: pathlib.Path, method: Method, simulator: contract.Simulator) -> str:
-    """Writes the policy that was judged as a SavedModel that needs no code of ours.
+    """Writes the tested policy as a SavedModel that needs no code of ours.
 
     `tf.saved_model.load(folder).act(observation, candidates)`: float32 [B, O] and
     [B, m, D] to what the simulator takes; `act(observation)` where the action is continuous

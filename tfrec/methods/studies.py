@@ -4,7 +4,6 @@ best.json, tuning.md, tuning.png, and a TensorBoard log for each trial of this p
 """
 
 import dataclasses
-import json
 import pathlib
 import signal
 from collections.abc import Callable
@@ -117,8 +116,7 @@ def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> N
         "seconds": round(sum(record.seconds for record in tuned.trials), 1),
         "importance": tuned.importance,
     }
-    with outputs.replacing_file(directory / "best.json") as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    outputs.write_json(directory / "best.json", document)
 
 
 def _board(directory: pathlib.Path, base: Any, record: tuning.Record) -> None:

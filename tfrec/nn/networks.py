@@ -91,7 +91,7 @@ class Perceptron(tf.Module):
         if len(self.layers) == 1:
             return tf.concat(inputs, axis=-1)
         # The first product input by input: the compiler then takes the one with the state once
-        # for all actions that are judged in it, and the gradient of an action alone.
+        # for all actions in it, and the gradient of an action alone.
         first, *others = self.layers[:-1]
         kernels = tf.split(first.kernel, [x.shape[-1] for x in inputs])
         products = [x @ kernel for x, kernel in zip(inputs, kernels, strict=True)]
@@ -113,26 +113,26 @@ class Bilinear(tf.Module):
 
     Args:
       inputs: width of x.
-      judged: width of y.
+      outputs: width of y.
       name: of the module.
     """
 
-    def __init__(self, inputs: int, judged: int, name: str):
+    def __init__(self, inputs: int, outputs: int, name: str):
         super().__init__(name=name)
-        self.weights = tf.Variable(tf.zeros([inputs + 1, judged + 1]), name="weights")
+        self.weights = tf.Variable(tf.zeros([inputs + 1, outputs + 1]), name="weights")
 
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Of x float [B, inputs] and y float [B, judged], float [B, 1]."""
+        """Of x float [B, inputs] and y float [B, outputs], float [B, 1]."""
         left = self._left(x)
         return left[:, :1] + tf.reduce_sum(left[:, 1:] * y, axis=1, keepdims=True)
 
     def of_each(self, x: tf.Tensor, ys: tf.Tensor) -> tf.Tensor:
-        """Of x float [B, inputs] and every one of ys float [m, judged], float [B, m]."""
+        """Of x float [B, inputs] and every one of ys float [m, outputs], float [B, m]."""
         left = self._left(x)
         return left[:, :1] + tf.matmul(left[:, 1:], ys, transpose_b=True)
 
     def _left(self, x: tf.Tensor) -> tf.Tensor:
-        """(1, x) W, float [B, judged + 1]."""
+        """(1, x) W, float [B, outputs + 1]."""
         return tf.concat([tf.ones_like(x[:, :1]), x], axis=1) @ self.weights
 
 

@@ -1,6 +1,6 @@
 """Methods on several data sets: our numbers beside printed ones, with significance.
 
-What is judged comes as sessions by seed, as `metrics.session.per_session` gives them:
+What is evaluated comes as sessions by seed, as `metrics.session.per_session` gives them:
 `{data set: {method: [sessions of seed 0, of seed 1, ...]}}`. A method that is absent, or
 has fewer seeds than planned, is shown as not run or as far as it was run.
 """
@@ -16,7 +16,7 @@ from tfrec.metrics import session as metrics
 from tfrec.report import style
 
 BySeed = Sequence[metrics.Sessions]
-Judged = Mapping[str, Mapping[str, BySeed]]
+Evaluated = Mapping[str, Mapping[str, BySeed]]
 NOT_RUN = "not run"
 _METRICS = ("reward", "ctr", "depth")
 
@@ -59,7 +59,7 @@ def spread(by_seed: BySeed, metric: str) -> Spread:
 
 
 def markdown(
-    judged: Judged,
+    evaluated: Evaluated,
     methods: Sequence[str],
     titles: Mapping[str, str],
     published: Published,
@@ -68,7 +68,7 @@ def markdown(
     """A table of methods by data sets: mean +- std over seeds, the printed number beside it.
 
     Args:
-      judged: sessions by data set and method.
+      evaluated: sessions by data set and method.
       methods: rows, in order.
       titles: data set -> its heading, in order.
       published: what was printed.
@@ -81,7 +81,7 @@ def markdown(
     for method in methods:
         row = [style.policy_name(method)]
         for name in titles:
-            by_seed = judged.get(name, {}).get(method, ())
+            by_seed = evaluated.get(name, {}).get(method, ())
             printed = published(method, name)
             row += [_cell(by_seed, metric, printed, seeds) for metric in _METRICS]
         lines.append(row)
@@ -106,7 +106,7 @@ def _number(value: float, metric: str) -> str:
 
 
 def to_csv(
-    judged: Judged,
+    evaluated: Evaluated,
     methods: Sequence[str],
     titles: Mapping[str, str],
     published: Published,
@@ -118,7 +118,7 @@ def to_csv(
     writer.writerow(["data_set", "method", "metric", *columns])
     for name in titles:
         for method in methods:
-            by_seed = judged.get(name, {}).get(method, ())
+            by_seed = evaluated.get(name, {}).get(method, ())
             printed = published(method, name)
             summary = metrics.summarise(by_seed) if by_seed else {}
             for metric in _METRICS:
@@ -182,21 +182,21 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def against(
-    judged: Judged, method: str, others: Sequence[str], titles: Mapping[str, str]
+    evaluated: Evaluated, method: str, others: Sequence[str], titles: Mapping[str, str]
 ) -> str:
     """A table of a method's reward against each other's: gain, interval, p, corrected p.
 
     The last line says how many comparisons p is corrected for.
 
     Args:
-      judged: sessions by data set and method.
+      evaluated: sessions by data set and method.
       method: whose gains.
       others: against whom, in order.
       titles: data set -> its heading, in order.
     """
     gains = {
         (other, name): gain(
-            judged.get(name, {}).get(method, ()), judged.get(name, {}).get(other, ())
+            evaluated.get(name, {}).get(method, ()), evaluated.get(name, {}).get(other, ())
         )
         for other in others
         for name in titles

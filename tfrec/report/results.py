@@ -35,9 +35,7 @@ def write(path: str | os.PathLike[str], policies: Policies, **more: Any) -> dict
       ValueError: if a metric is missing or a number is not finite. Nothing is written.
     """
     found = document(policies, **more)
-    with outputs.replacing_file(path) as temporary:
-        text = json.dumps(found, indent=2, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    outputs.write_json(path, found)
     return found
 
 

@@ -69,7 +69,7 @@ def expect_kind(directory: str | os.PathLike, kind: str) -> None:
       UserError: if its newest version is of another kind.
     """
     newest: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # it is absent, empty or not ours to judge
+    with contextlib.suppress(OSError, ValueError):  # it is absent, empty or not readable
         last = pathlib.Path(directory, str(max(numbered.versions(directory))))
         newest = json.loads((last / MANIFEST).read_text())
     found = newest.get("kind", kind)

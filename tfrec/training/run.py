@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from tfrec import errors, options
+from tfrec import errors, options, outputs
 from tfrec.data import identity
 
 T = TypeVar("T")
@@ -88,10 +88,8 @@ class Run:
                 _compare(path, now, inputs or {}, versions)
             else:
                 directory.mkdir(parents=True, exist_ok=True)
-                temporary = path.with_name(f".tmp-{_CONFIG}")
                 saved = {**now, "inputs": identity.recorded(inputs or {}), "versions": versions}
-                temporary.write_text(json.dumps(saved, indent=1) + "\n")
-                temporary.rename(path)
+                outputs.write_json(path, saved)
         except OSError as error:
             raise errors.UserError(f"{path}: {error.strerror or error}") from error
         return cls(directory, now["config"], seed, now["extra"], inputs)

@@ -157,9 +157,9 @@ def test_switches_change_what_they_say():
     assert full.replay.n_steps == 3 and plain.replay.n_steps == 1
     assert full.replay.priorities is not None and plain.replay.priorities is None
     assert full.online.outputs == 5 and plain.online.outputs == 1
-    # Noisy networks play differently from draw to draw, but are judged without noise.
-    judged = full.policy()(timestep()).numpy()
-    np.testing.assert_array_equal(judged, full.policy()(timestep(seed=(8, 9))))
+    # Noisy networks play differently from draw to draw, but are evaluated without noise.
+    evaluated = full.policy()(timestep()).numpy()
+    np.testing.assert_array_equal(evaluated, full.policy()(timestep(seed=(8, 9))))
     played = full.playing()(timestep()).numpy()
     assert (played != full.playing()(timestep(seed=(8, 9))).numpy()).any()
     np.testing.assert_array_equal(plain.playing()(timestep()), plain.policy()(timestep()))

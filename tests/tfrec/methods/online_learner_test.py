@@ -184,7 +184,7 @@ def test_a_test_plays_whole_sessions_and_always_the_same():
     learning.advance()
     assert learning.evaluate(400) == found == learner(seed=9).evaluate(400)
     anyone = online_learner.tested(Counting(), learning.method.greedy, 400)
-    assert anyone == found, "a control is judged by the same sessions"
+    assert anyone == found, "a control is tested on the same sessions"
 
 
 def test_resumes_exactly(tmp_path):

@@ -28,8 +28,8 @@ def test_spread_is_over_seeds():
 
 
 def test_a_table_shows_ours_the_printed_and_what_was_not_run():
-    judged = {"films": {"goalrec": [sessions([1, 3], [4, 4])]}}
-    text = comparison.markdown(judged, ["rainbow", "goalrec"], TITLES, printed, seeds=3)
+    evaluated = {"films": {"goalrec": [sessions([1, 3], [4, 4])]}}
+    text = comparison.markdown(evaluated, ["rainbow", "goalrec"], TITLES, printed, seeds=3)
     heading, _, rainbow, goalrec = text.splitlines()
     assert heading.count("reward") == 2 and "Films: reward" in heading
     assert rainbow == "| Rainbow |" + " not run |" * 6
@@ -39,9 +39,9 @@ def test_a_table_shows_ours_the_printed_and_what_was_not_run():
 
 
 def test_csv_has_a_line_for_each_cell_and_metric():
-    judged = {"films": {"goalrec": [sessions([1, 3], [4, 4]), sessions([4, 4], [6, 4])]}}
+    evaluated = {"films": {"goalrec": [sessions([1, 3], [4, 4]), sessions([4, 4], [6, 4])]}}
     rows = list(
-        csv.DictReader(io.StringIO(comparison.to_csv(judged, ["goalrec"], TITLES, printed)))
+        csv.DictReader(io.StringIO(comparison.to_csv(evaluated, ["goalrec"], TITLES, printed)))
     )
     assert len(rows) == 2 * 3
     reward = rows[0]
@@ -65,13 +65,13 @@ def test_gain_is_a_share_of_the_other_and_paired_over_users():
 
 
 def test_against_names_who_was_not_run():
-    judged = {
+    evaluated = {
         "films": {
             "goalrec": [sessions([11, 22], [9, 9])],
             "td3": [sessions([10, 20], [9, 9])],
         }
     }
-    text = comparison.against(judged, "goalrec", ["td3", "rainbow"], TITLES)
+    text = comparison.against(evaluated, "goalrec", ["td3", "rainbow"], TITLES)
     _, _, td3, rainbow, _, note = text.splitlines()
     assert note.endswith("corrected for the number of comparisons in this table, 1.")
     assert td3.startswith("| TD3 | +10.0% [") and td3.endswith("| not run | +10.0% |")
@@ -92,8 +92,8 @@ def test_the_table_of_gains_says_p_corrected_for_its_comparisons():
     base = random.uniform(10, 30, 200)
     ours = [sessions(1.1 * base, np.full(200, 50))]
     theirs = [sessions(base, np.full(200, 50))]
-    judged = {name: {"goalrec": ours, "td3": theirs, "dien": ours} for name in TITLES}
-    text = comparison.against(judged, "goalrec", ["td3", "dien"], TITLES)
+    evaluated = {name: {"goalrec": ours, "td3": theirs, "dien": ours} for name in TITLES}
+    text = comparison.against(evaluated, "goalrec", ["td3", "dien"], TITLES)
     _, _, td3, dien, _, note = text.splitlines()
     # Four comparisons: 1 / 1000 becomes 4 / 1000 and 3 / 1000, not below the one before.
     assert td3.count("(Holm = 0.004)") == 2 and dien.count("(Holm = 1.000)") == 2

@@ -8,7 +8,7 @@ learning", Machine Learning 1992; with V(s) as the baseline (Sutton and Barto, 1
 Filled in by us: advantages are standardised; a rollout that cuts a session goes on with V;
 continuous actions are a tanh of a Gaussian; of items, pi is a softmax over the candidates,
 and a slate is drawn from it without replacement (Plackett-Luce), its log probability that of
-its items in their order. The mean, or the k most likely items, are judged.
+its items in their order. Tests play the mean, or the k most likely items.
 """
 
 import dataclasses

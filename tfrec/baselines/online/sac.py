@@ -1,7 +1,7 @@
 """SAC: soft actor-critic with a learned temperature, TF-Agents' SacAgent.
 
 Haarnoja et al., "Soft Actor-Critic Algorithms and Applications" (arXiv:1812.05905). Proto-
-actions are a tanh of a Gaussian; the mean is judged. Nothing was removed; filled in by us:
+actions are a tanh of a Gaussian; tests play the mean. Nothing was removed; filled in by us:
 items behind the proto-action, see `proto`. IMRL without empowerment and augmentation differs
 from it by its V network in the place of slow critics.
 """

@@ -11,7 +11,6 @@ compares the model with a log, best one it was not fitted to, in two ways:
                   drawn from those that the log showed the same user
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -222,8 +221,7 @@ def report(
     }
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
-    with outputs.replacing_file(folder / "simulator.json") as path:
-        path.write_text(json.dumps(measured, indent=2, allow_nan=False) + "\n")
+    outputs.write_json(folder / "simulator.json", measured)
     with outputs.replacing_file(folder / "simulator.md") as path:
         path.write_text(_markdown(measured, figures))
     return measured

@@ -1,0 +1,185 @@
+"""The plan of GoalRec's Tables 1 to 3: data sets, scales, environments and methods, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tfrec.environments import controls
+
+
+class DataSet(NamedTuple):
+    """A public set as the tables use it.
+
+    Attributes:
+      title: in tables.
+      prepare: flags of `launch.prepare_data`.
+      fit: flags of `launch.fit_simulator`, but for the embedded log, whose truth plays.
+      reward: what the reward counts, in words.
+    """
+
+    title: str
+    prepare: tuple[str, ...]
+    fit: tuple[str, ...]
+    reward: str
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls that stand beside the methods."""
+        return controls.names(exact=not self.fit)
+
+
+# Depths are inside the range that reward / CTR of the paper's Table 1 implies.
+DATA_SETS = {
+    "movielens": DataSet(
+        "MovieLens-25M",
+        ("--source=movielens", "--min_steps=5", "--max_steps=150"),
+        ("--target_depth=50",),
+        "ratings of 4 stars and more",
+    ),
+    "taobao": DataSet(
+        "Taobao",
+        (
+            "--source=taobao",
+            "--min_steps=20",
+            "--max_steps=300",
+            "--session_gap_minutes=14400",  # the whole trajectory of a user
+            "--on_bad_row=skip",  # rows outside the published window
+        ),
+        ("--target_depth=120",),
+        "purchases",
+    ),
+    "yoochoose": DataSet(
+        "YooChoose",
+        ("--source=yoochoose", "--min_steps=5", "--max_steps=250"),
+        ("--target_depth=100",),
+        "purchases; long views where the log has no purchases",
+    ),
+    "embedded": DataSet(
+        "Embedded log",
+        ("--source=embedded", "--embedded_num_users=2000", "--max_steps=30"),
+        (),
+        "clicks",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How much of everything. Every method gets the same of it.
+
+    Attributes:
+      seeds: runs of each cell.
+      trials: settings tried for each method on each data set.
+      users: users of a log at most; 0 for all.
+      sessions_per_round: sessions played in a round.
+      updates_per_round: updates in a round.
+      log_rounds: rounds of updates on the log alone.
+      play_rounds: rounds of play and updates.
+      test_users: test users at most.
+      sessions_per_user: sessions that each of them plays.
+      candidates: items that may be recommended.
+      wide_candidates: the same in the high-dimensional environment.
+      crossed: its state's dimensions.
+      fit: flags of `launch.fit_simulator`.
+      one_process: whether cells that differ in their method share a process: imports take
+        longer than such cells.
+      taobao_item: what Taobao recommends, items or their categories.
+      batch: steps of experience in a batch.
+      learning_rates: that tuning chooses from.
+      tune_sizes: whether it also chooses widths and batches.
+      goalrec: settings of GoalRec that are not its defaults.
+    """
+
+    seeds: int
+    trials: int
+    users: int
+    sessions_per_round: int
+    updates_per_round: int
+    log_rounds: int
+    play_rounds: int
+    test_users: int
+    sessions_per_user: int
+    candidates: int = 1_000
+    wide_candidates: int = 10_000
+    crossed: int = 30_000
+    fit: tuple[str, ...] = ()
+    one_process: bool = False
+    taobao_item: str = "item"
+    batch: int = 256
+    learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
+    tune_sizes: bool = False
+    goalrec: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+SCALES = {
+    "smoke": Scale(
+        seeds=1,
+        trials=0,
+        users=200,
+        sessions_per_round=32,
+        updates_per_round=5,
+        log_rounds=1,
+        play_rounds=1,
+        test_users=40,
+        sessions_per_user=1,
+        candidates=200,
+        wide_candidates=1_000,
+        crossed=3_000,
+        fit=("--max_epochs=1", "--batch_size=64"),
+        taobao_item="category",
+        one_process=True,
+    ),
+    "sample": Scale(
+        seeds=3,
+        trials=4,
+        users=0,
+        sessions_per_round=256,
+        updates_per_round=50,
+        log_rounds=8,
+        play_rounds=12,
+        test_users=300,
+        sessions_per_user=2,
+        fit=("--batch_size=64", "--dropout=0.25"),
+        # A sample has one or two rows of an item: nothing carries over to other users.
+        taobao_item="category",
+        one_process=True,
+        batch=128,
+        # A thousand updates in all: smaller rates would only be cut short.
+        learning_rates=(3e-3, 1e-3, 3e-4),
+        # Few rows of an item, and users who stay much longer than the log's (YooChoose): what
+        # was tried, and what it gave, stands in docs/results.md.
+        goalrec={
+            "averaging": 0.97,
+            "far_windows": "exit",
+            "item_input": "log",
+            "item_effect": 1.0,
+            "keep_log": False,
+        },
+    ),
+    # 70,000 training users of 100,000, 30 trajectories each: 2.1 million played sessions.
+    "full": Scale(
+        seeds=5,
+        trials=30,
+        users=100_000,
+        sessions_per_round=2_100,
+        updates_per_round=200,
+        log_rounds=50,
+        play_rounds=1_000,
+        test_users=30_000,
+        sessions_per_user=1,
+        tune_sizes=True,
+    ),
+}
+
+ENVIRONMENTS = {
+    1: ("vanilla",),
+    2: ("high_dimensional",),
+    3: ("high_variance", "high_variance_literal"),
+}
+IN_TABLE = {
+    1: ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"),
+    2: ("dyna_q", "rainbow", "td3", "goalrec"),
+    3: ("dyna_q", "rainbow", "td3", "goalrec"),
+}

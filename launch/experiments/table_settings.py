@@ -1,0 +1,161 @@
+"""A data set of a table, prepared, and its environments.
+
+<out>/<data set>/data, simulator    the prepared log and the users fitted on it
+<out>/<data set>/prepared.json      what it was prepared from and with
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from launch import flags
+from launch.experiments.table_plan import DATA_SETS, Scale
+from tfrec import options, outputs, types
+from tfrec.data import identity, storage
+from tfrec.data.sources import files, movielens, taobao, yoochoose
+from tfrec.environments import session, worlds
+from tfrec.environments.fitted import variants
+from tfrec.errors import UserError
+
+_LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
+_PREPARED = "prepared.json"
+_LOGS: dict[str, Any] = {"movielens": movielens, "taobao": taobao, "yoochoose": yoochoose}
+
+
+def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
+    """Prepares a data set and fits its users, unless that is done.
+
+    Args:
+      out: the folder of all cells.
+      name: of the data set.
+      source: where its log lies; not for the embedded one.
+      scale: how much of it.
+
+    Raises:
+      UserError: if it was prepared from another log or with other settings.
+    """
+    made_with = check_prepared(out, name, source, scale)
+    data, simulator = out / name / "data", out / name / "simulator"
+    # Before the data, so that data without its record is never an interrupted preparation.
+    data.parent.mkdir(parents=True, exist_ok=True)
+    outputs.write_json(data.parent / _PREPARED, made_with)
+    if not (data / storage.MANIFEST).exists():
+        path = [f"--path={source}"] if source else []
+        _call(
+            "launch.prepare_data", *path, *made_with["prepare"], f"--out={data}", "--overwrite"
+        )
+    if DATA_SETS[name].fit and not (simulator / "simulator.json").exists():
+        _call(
+            "launch.fit_simulator",
+            f"--data={data}",
+            f"--out={simulator}",
+            *made_with["fit"],
+            "--overwrite",
+        )
+
+
+def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> dict[str, Any]:
+    """Checks that a data set, where it is prepared, is the one asked for.
+
+    Args:
+      out: the folder of all cells.
+      name: of the data set.
+      source: where its log lies; not for the embedded one.
+      scale: how much of it.
+
+    Returns:
+      What it is prepared from and with, to be recorded.
+
+    Raises:
+      UserError: if it was prepared from another log or with other settings; names them.
+    """
+    chosen, folder = DATA_SETS[name], out / name
+    now = {
+        "log": _log(name, source),
+        "prepare": [
+            *chosen.prepare,
+            *([f"--taobao_item={scale.taobao_item}"] if name == "taobao" else []),
+            f"--max_items={scale.wide_candidates}",
+            f"--max_users={scale.users}",
+            "--history_length=20",
+        ],
+        "fit": [*chosen.fit, *scale.fit] if chosen.fit else [],
+    }
+    path = folder / _PREPARED
+    if path.exists():
+        different = options.differences(json.loads(path.read_text(encoding="utf-8")), now)
+    elif (folder / "data" / storage.MANIFEST).exists():
+        different = [f"{path}: absent (an earlier version prepared it)"]
+    else:
+        return now
+    if different:
+        listed = "\n  ".join(different)
+        raise UserError(
+            f"{folder} was prepared from another log or with other settings:\n  {listed}\n"
+            f"Choose another --out, or remove {folder} to prepare it and run its cells again"
+        )
+    return now
+
+
+def _log(name: str, source: str) -> dict[str, str]:
+    """SHA-256 of each file of a data set's log, unpacked; nothing for the embedded one."""
+    if not source:
+        return {}
+    with files.opened(source, _LOGS[name].PATTERNS) as logs:
+        return {log.name: storage.sha256(log) for log in logs}
+
+
+def _call(script: str, *arguments: str) -> None:
+    print(f"python -m {script} {' '.join(arguments)}", flush=True)
+    code = flags.call(script, arguments)
+    if code:
+        raise UserError(f"{script} ended with exit code {code}; see its message above")
+
+
+class Setting(NamedTuple):
+    """A data set in an environment.
+
+    Attributes:
+      data: the prepared log.
+      spec: what methods see: the log's spec with the environment's candidates.
+      log: training sessions as methods see them, with the environment's noise.
+      evaluation_world: the world of the test users: neither delay nor noise.
+      world: the world that methods play in, and that reports feedback late if it is so.
+      inputs: the data and the world without delay, noise or fewer candidates.
+    """
+
+    data: storage.PreparedData
+    spec: types.DataSpec
+    log: types.Episodes
+    evaluation_world: session.World
+    world: session.World
+    inputs: dict[str, identity.Source]
+
+
+def candidates(environment: str, scale: Scale, spec: types.DataSpec) -> int:
+    """How many items may be recommended in an environment: no more than the log has."""
+    high = environment == "high_dimensional"
+    return min(scale.wide_candidates if high else scale.candidates, spec.num_items)
+
+
+def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Setting:
+    """Opens a prepared data set in an environment.
+
+    Raises:
+      UserError: if it is not prepared.
+    """
+    data = storage.PreparedData.open(out / name / "data")
+    where = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
+    base = worlds.load(where, data)
+    calm, count = base, candidates(environment, scale, data.spec)
+    if count < data.spec.num_items:
+        calm = variants.with_candidates(base, count)
+    world, log = calm, data.episodes("train")
+    if environment.startswith("high_variance"):
+        mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
+        world = variants.HighVariance(calm, mode=mode)
+        log = world.disturbed(log, _LOG_SEED)
+    inputs = worlds.inputs(data, where, base)
+    return Setting(data, calm.spec, log, calm, world, inputs)
