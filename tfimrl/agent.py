@@ -19,7 +19,7 @@ from tf_agents.trajectories import policy_step, time_step
 
 from tfimrl import empowerment, losses
 from tfimrl.config import ImrlConfig
-from tfimrl.showing import Parts, Showing
+from tfimrl.slate_actions import SlateAction, SlateActions
 from tfrec.nn import networks
 from tfrec.ops import target_networks
 from tfrec.replay.steps import Steps
@@ -95,7 +95,7 @@ class _Fresh(NamedTuple):
       log_policy: log pi(a|s).
       log_inverse: log p_xi(a|s', s) in the reading chosen; 0 without empowerment.
       bonus: beta g(s, a), see `losses.gain`.
-      q: of the twins, see `ImrlConfig.twins`.
+      q: of the twins, see `ImrlConfig.target_q`.
     """
 
     log_policy: tf.Tensor
@@ -175,7 +175,7 @@ class ImrlNetworks(tf.Module):
         """All of `parts`, in order."""
         return [v for variables in self.parts().values() for v in variables]
 
-    def twins(self, observation: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
+    def q_values(self, observation: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
         """Q_1(s, a) and Q_2(s, a), each float [B]; `critic_input` is a, or what it showed."""
         return [critic(observation, critic_input)[:, 0] for critic in self.critics]
 
@@ -243,8 +243,8 @@ class ImrlAgent(tf_agent.TFAgent):
       action_size: D.
       seed: of the weights and of all later draws.
       jit_compile: compile updates with XLA.
-      showing: where actions are proto-actions whose items critics score; the action of a
-        batch is then a `Showing.row`.
+      slate_actions: where actions are proto-actions whose items critics score; the action of a
+        batch is then a `SlateActions.row`.
 
     Attributes:
       networks: everything learned.
@@ -258,7 +258,7 @@ class ImrlAgent(tf_agent.TFAgent):
         action_size: int,
         seed: int = 0,
         jit_compile: bool = True,
-        showing: Showing | None = None,
+        slate_actions: SlateActions | None = None,
     ):
         steps = time_step.time_step_spec(
             tf.TensorSpec([observation_size], tf.float32, "observation")
@@ -266,7 +266,7 @@ class ImrlAgent(tf_agent.TFAgent):
         action_spec = tensor_spec.BoundedTensorSpec(
             [action_size], tf.float32, -1.0, 1.0, "action"
         )
-        critic_input_size = showing.size if showing else action_size
+        critic_input_size = slate_actions.size if slate_actions else action_size
         learned = ImrlNetworks(config, observation_size, action_size, critic_input_size, seed)
         generator = tf.random.Generator.from_seed(seed, alg="philox")
         super().__init__(
@@ -277,12 +277,12 @@ class ImrlAgent(tf_agent.TFAgent):
             train_sequence_length=None,
             num_outer_dims=1,
             training_data_spec=_steps_spec(
-                observation_size, showing.row_size if showing else action_size
+                observation_size, slate_actions.row_size if slate_actions else action_size
             ),
             train_step_counter=tf.Variable(0, dtype=tf.int64, trainable=False, name="updates"),
         )
         self.config = config
-        self._showing = showing
+        self._slate_actions = slate_actions
         self.networks = learned
         self.generator = generator
         self._target_entropy = networks.target_entropy(config.target_entropy, action_size)
@@ -315,13 +315,13 @@ class ImrlAgent(tf_agent.TFAgent):
     def q_value(self, observation: tf.Tensor, critic_input: tf.Tensor) -> tf.Tensor:
         """The Q value of eqs 11 and 13, float [B], in scaled reward; graph code.
 
-        It is the minimum of the twin critics or their mean, as the option `twins` says.
+        It is the minimum of the twin critics or their mean, as the option `target_q` says.
 
         Args:
           observation: float32 [B, O].
           critic_input: float32 [B, ...], the action, or the features of the slate.
         """
-        return self._of_both(self.networks.twins(observation, critic_input))
+        return self._min_or_mean(self.networks.q_values(observation, critic_input))
 
     def action_values(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         """The Q value of every item, float [B, m], from bilinear critics.
@@ -331,10 +331,12 @@ class ImrlAgent(tf_agent.TFAgent):
           items: float32 [m, ...], features of each item, the same for all rows.
         """
         critics = (c for c in self.networks.critics if isinstance(c, networks.Bilinear))
-        return self._of_both([critic.of_each(observation, items) for critic in critics])
+        return self._min_or_mean([critic.of_each(observation, items) for critic in critics])
 
-    def _of_both(self, twins: list[tf.Tensor]) -> tf.Tensor:
-        return tf.minimum(*twins) if self.config.twins == "lower" else tf.add_n(twins) / 2.0
+    def _min_or_mean(self, q_values: list[tf.Tensor]) -> tf.Tensor:
+        return (
+            tf.minimum(*q_values) if self.config.target_q == "min" else tf.add_n(q_values) / 2.0
+        )
 
     def train_many(
         self,
@@ -454,8 +456,8 @@ class ImrlAgent(tf_agent.TFAgent):
         known = batch.own_next[:, None]
         batch = batch._replace(next_state=tf.where(known, batch.next_state, batch.state))
         critic_input, offered = batch.action, None
-        if self._showing:
-            offered = self._showing.split(batch.action)
+        if self._slate_actions:
+            offered = self._slate_actions.split(batch.action)
             critic_input = offered.shown
             batch = batch._replace(action=offered.weights)
         found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
@@ -467,8 +469,8 @@ class ImrlAgent(tf_agent.TFAgent):
 
         target = self._q_target(batch)
         with _tape(parts["q"]) as tape:
-            twins = learned.twins(batch.state, critic_input)
-            loss = tf.add_n([losses.q_loss(q, target, weight) for q in twins])
+            q_values = learned.q_values(batch.state, critic_input)
+            loss = tf.add_n([losses.q_loss(q, target, weight) for q in q_values])
             if self.config.critic_decay:
                 squares = tf.add_n([tf.reduce_sum(v**2) for v in parts["q"]])
                 loss += self.config.critic_decay * squares
@@ -490,7 +492,7 @@ class ImrlAgent(tf_agent.TFAgent):
         checked = [found[part][0] for part in parts] + gradients
         bad = finite.first_non_finite(dict(zip(self.checked, checked, strict=True)))
         nothing = tf.constant(0.0)
-        error = tf.abs(twins[0] - target)
+        error = tf.abs(q_values[0] - target)
         synthetic = tf.cast(batch.synthetic, tf.float32)
         means = [found[part][0] if part in found else nothing for part in _LOSSES] + [
             self._entropy_weight(),
@@ -520,7 +522,7 @@ class ImrlAgent(tf_agent.TFAgent):
             found["forward"] = loss, tape.gradient(loss, parts["forward"])
         return found
 
-    def _fresh(self, batch: Steps, offered: Parts | None, noise: tf.Tensor) -> _Fresh:
+    def _fresh(self, batch: Steps, offered: SlateAction | None, noise: tf.Tensor) -> _Fresh:
         """An action drawn from the policy for each row, and what eqs 11-13 ask about it."""
         learned, config = self.networks, self.config
         mean, log_std = learned.policy(batch.state)
@@ -528,8 +530,10 @@ class ImrlAgent(tf_agent.TFAgent):
         u = mean + tf.exp(log_std) * noise[:, :size]
         log_policy = networks.squashed_log_prob(mean, log_std, u)
         critic_input = tf.tanh(u)
-        if self._showing and offered is not None:
-            critic_input = self._showing.relaxed(critic_input, offered.items, offered.blocked)
+        if self._slate_actions and offered is not None:
+            critic_input = self._slate_actions.relaxed(
+                critic_input, offered.items, offered.blocked
+            )
         q = self.q_value(batch.state, critic_input)
         if learned.inverse is None:
             log_inverse = tf.zeros_like(q)

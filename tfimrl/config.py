@@ -47,10 +47,10 @@ class ImrlConfig(Options):
         at_least=0,
         at_most=1,
     )
-    twins: Literal["lower", "mean"] = option(
-        "lower",
-        "what eqs 11 and 13 take of the twin Qs (the paper does not say): lower, as SAC does; "
-        "mean, where rewards are noise and a session long, so that being wary adds up",
+    target_q: Literal["min", "mean"] = option(
+        "min",
+        "Q of eqs 11 and 13 from the twin critics (the paper has one): min, as in SAC, against "
+        "overestimation; mean, where rewards are noisy and the pessimism of min adds up",
     )
     critic: Literal["perceptron", "bilinear"] = option(
         "perceptron",

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfimrl import causal_graph, counterfactual, knowledge, threshold
 from tfimrl.agent import ImrlAgent, ImrlBatch, ImrlInfo
 from tfimrl.config import ImrlConfig
-from tfimrl.showing import Showing
+from tfimrl.slate_actions import SlateActions
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods import action_adapter
@@ -298,21 +298,21 @@ class ImrlMethod(tf.Module):
             simulator, config.vectors, config.vector_width, config.vector_sessions, seed
         )
         self.adapter = adapter
-        self._showing = None
+        self._slate_actions = None
         if config.refined > 1 and (simulator.slate_size != 1 or config.critic_input != "shown"):
             raise ValueError(
                 f"refined is {config.refined}; expected 1, unless slates have one item and "
                 "critics score what is shown"
             )
         if simulator.slate_size and config.critic_input == "shown":
-            self._showing = Showing(simulator, config.softness)
+            self._slate_actions = SlateActions(simulator, config.softness)
         self.agent = ImrlAgent(
             config,
             adapter.observation_size,
             adapter.action_size,
             seed,
             config.jit_compile,
-            self._showing,
+            self._slate_actions,
         )
         self.info_size = adapter.action_size if simulator.slate_size else 0
         shown = slice(
@@ -322,7 +322,7 @@ class ImrlMethod(tf.Module):
         augments = config.augmentation != _NONE
         self.replay = StepReplay(
             simulator.observation_size,
-            self._showing.row_size if self._showing else shown.stop,
+            self._slate_actions.row_size if self._slate_actions else shown.stop,
             config.replay_size,
             config.synthetic_size if augments else 0,
         )
@@ -428,7 +428,9 @@ class ImrlMethod(tf.Module):
         return drawn._replace(
             state=self._seen(drawn.state),
             action=(
-                drawn.action if self._showing else drawn.action[..., : self.adapter.action_size]
+                drawn.action
+                if self._slate_actions
+                else drawn.action[..., : self.adapter.action_size]
             ),
             next_state=self._seen(drawn.next_state),
         )
@@ -446,8 +448,8 @@ class ImrlMethod(tf.Module):
             return tf.reshape(column, [-1, *column.shape[2:]])
 
         candidates = None if rollout.candidates is None else flat(rollout.candidates)
-        if self._showing:
-            action = self._showing.row(
+        if self._slate_actions:
+            action = self._slate_actions.row(
                 flat(rollout.info),
                 flat(rollout.action),
                 candidates,

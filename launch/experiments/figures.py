@@ -20,7 +20,7 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from launch.experiments import figure_report
 from launch.experiments.pool import Job, Pool
 from tfimrl.method import AUGMENTATION_CONTROLS
-from tfrec import options
+from tfrec import options, outputs
 from tfrec.data import identity
 from tfrec.environments import contract
 from tfrec.environments import registry as environments
@@ -232,7 +232,7 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
     if cell.method == CONTROLS:
         path = cell.result(out)
         path.parent.mkdir(parents=True, exist_ok=True)
-        online_run.write(path, _levels(cell.environment, simulator, scale, in_original))
+        outputs.write_json(path, _levels(cell.environment, simulator, scale, in_original))
         return
     work = task(cell, scale, virtualtb_path)
     work = dataclasses.replace(work, original_sessions=in_original)

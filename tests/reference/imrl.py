@@ -92,7 +92,7 @@ def q_values(w: Weights, state: tf.Tensor, critic_input: tf.Tensor) -> list[tf.T
 
 def q_of_both(values: Sequence[tf.Tensor], numbers: Any) -> tf.Tensor:
     """What eqs 11 and 13 take of the two: the lower, or their mean."""
-    if numbers.twins == "mean":
+    if numbers.target_q == "mean":
         return (values[0] + values[1]) / 2.0
     return tf.minimum(values[0], values[1])
 

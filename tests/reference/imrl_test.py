@@ -35,11 +35,11 @@ CONFIGS = {
     "faithful, forward model": ("continuous", {"mode": "faithful", "successor": "forward"}),
     "entropy, mean of critics": (
         "continuous",
-        {"exploration": "entropy", "twins": "mean", "critic_decay": 0.02},
+        {"exploration": "entropy", "target_q": "mean", "critic_decay": 0.02},
     ),
     "kl": ("continuous", {"exploration": "kl"}),
     "slates": ("recsim", {"augmentation": "true", "softness": 0.7}),
-    "proto-actions": ("recsim", {"critic_input": "proto", "twins": "mean"}),
+    "proto-actions": ("recsim", {"critic_input": "proto", "target_q": "mean"}),
     "bilinear critics": (
         "recogym",
         {

@@ -103,11 +103,11 @@ def test_an_update_of_the_plain_soft_actor_critic_by_hand():
         axis=-1,
     )
     alpha = tf.exp(nets.log_temperature)
-    q = tf.minimum(*nets.twins(batch.state, action))
+    q = tf.minimum(*nets.q_values(batch.state, action))
     soft = q - alpha * log_policy
     target = 0.5 * batch.reward + 0.9 * nets.target_value(batch.next_state)[:, 0]
     square = tf.math.squared_difference
-    q_loss = sum(square(q, target) for q in nets.twins(batch.state, batch.action))
+    q_loss = sum(square(q, target) for q in nets.q_values(batch.state, batch.action))
     expected = [
         tf.reduce_mean(q_loss),
         tf.reduce_mean(square(nets.value(batch.state)[:, 0], soft)),
@@ -334,9 +334,9 @@ def test_the_distribution_has_the_density_of_the_update():
 
 def test_of_the_twins_the_lower_or_their_mean():
     noise = tf.zeros([ROWS, ACTION])
-    lower, mean = agent(), agent(twins="mean")  # the same weights
+    lower, mean = agent(), agent(target_q="mean")  # the same weights
     action = lower.act(rows().state)
-    twins = np.stack(lower.networks.twins(rows().state, action))  # [2, B]
+    twins = np.stack(lower.networks.q_values(rows().state, action))  # [2, B]
     np.testing.assert_allclose(lower._fresh(rows(), None, noise).q, twins.min(0), rtol=1e-5)
     np.testing.assert_allclose(mean._fresh(rows(), None, noise).q, twins.mean(0), rtol=1e-5)
 
@@ -348,7 +348,7 @@ def test_a_bilinear_critic_is_a_linear_function_of_the_state_for_each_item():
     learner.networks.critics[0].weights.assign(weights)
     state = rows().state.numpy()
     second = np.eye(ACTION, dtype=np.float32)[[1] * ROWS]
-    said = learner.networks.twins(tf.constant(state), tf.constant(second))[0]
+    said = learner.networks.q_values(tf.constant(state), tf.constant(second))[0]
     # What holds for all items, and what for the second one, column 2 behind the constant.
     expected = weights[0, 0] + state @ weights[1:, 0] + weights[0, 2] + state @ weights[1:, 2]
     np.testing.assert_allclose(said, expected, rtol=1e-5)
@@ -376,7 +376,7 @@ def test_transitions_of_other_shapes_are_rejected():
 
 @pytest.mark.parametrize(
     "wrong", [{"mode": "both"}, {"exploration": "on"}, {"beta": -1.0}, {"tau": 2.0},
-              {"hidden": ()}, {"successor": "none"}, {"batch": 0}, {"twins": "higher"},
+              {"hidden": ()}, {"successor": "none"}, {"batch": 0}, {"target_q": "max"},
               {"critic": "table"}, {"critic_decay": -1.0}],
     ids=str,
 )  # fmt: skip

@@ -17,7 +17,7 @@ from tfrec.methods import action_adapter
 from tfrec.ops import selection
 
 
-def relaxed(
+def relaxed_slate(
     weights: tf.Tensor,
     items: tf.Tensor,
     size: int,
@@ -49,7 +49,7 @@ def relaxed(
     return tf.concat(places, axis=1)
 
 
-class Parts(NamedTuple):
+class SlateAction(NamedTuple):
     """A replay's action.
 
     Attributes:
@@ -65,15 +65,15 @@ class Parts(NamedTuple):
     blocked: tf.Tensor | None = None
 
 
-class Showing:
-    """How a simulator's items stand in a replay, and what critics see of them.
+class SlateActions:
+    """Rows of a replay whose actions are slates, and what critics read of them.
 
     Args:
-      simulator: who has items.
-      softness: see `relaxed`.
+      simulator: one whose actions are slates of items.
+      softness: see `relaxed_slate`.
 
     Attributes:
-      size: k D, width of what critics see.
+      size: k D, width of the critic input.
       row_size: columns of a replay's action: proto-action, what was shown, what there was to
         choose from unless that is always the same, and what had been shown before where items
         may not repeat.
@@ -120,7 +120,7 @@ class Showing:
             [weights, action_adapter.slate_features(action, candidates), offered], axis=1
         )
 
-    def split(self, row: tf.Tensor) -> Parts:
+    def split(self, row: tf.Tensor) -> SlateAction:
         """The parts of rows float32 [B, row_size]."""
         offered_size = self._items * self._width
         sizes = [self._width, self.size, offered_size]
@@ -130,11 +130,11 @@ class Showing:
             blocked = None
             if self._before is not None:
                 blocked = selection.blocked_by(before, self._catalogue.shape[0])
-            return Parts(weights, shown, self._catalogue, blocked)
-        return Parts(weights, shown, tf.reshape(offered, [-1, self._items, self._width]))
+            return SlateAction(weights, shown, self._catalogue, blocked)
+        return SlateAction(weights, shown, tf.reshape(offered, [-1, self._items, self._width]))
 
     def relaxed(
         self, weights: tf.Tensor, items: tf.Tensor, blocked: tf.Tensor | None = None
     ) -> tf.Tensor:
         """What proto-actions show, float32 [B, k D], with a gradient."""
-        return relaxed(weights, items, self._slate, self._softness, blocked)
+        return relaxed_slate(weights, items, self._slate, self._softness, blocked)

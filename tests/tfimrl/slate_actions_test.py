@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
-from tfimrl import showing
+from tfimrl import slate_actions
 from tfrec.environments import users
 from tfrec.environments.ports import recogym, recsim
 from tfrec.methods import action_adapter
@@ -17,26 +17,26 @@ ITEMS = tf.constant([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
 def test_forwards_it_is_the_slate_itself():
     weights = tf.constant([[0.9, 0.1], [-0.5, 0.3]])
-    made = showing.relaxed(weights, ITEMS, 2, 0.2)
+    made = slate_actions.relaxed_slate(weights, ITEMS, 2, 0.2)
     np.testing.assert_array_equal(made, [[1, 1, 1, 0], [0, 1, 1, 1]])
     np.testing.assert_array_equal(
         made, action_adapter.slate_features(action_adapter.slate(weights, ITEMS, 2), ITEMS)
     )
     of_each = tf.repeat(ITEMS[None], 2, axis=0)
-    np.testing.assert_array_equal(showing.relaxed(weights, of_each, 2, 0.2), made)
+    np.testing.assert_array_equal(slate_actions.relaxed_slate(weights, of_each, 2, 0.2), made)
 
 
 def test_what_is_blocked_is_neither_shown_nor_learned_from():
     weights, blocked = tf.constant([[0.9, 0.1]]), tf.constant([[False, False, True]])
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        made = showing.relaxed(weights, ITEMS, 1, 0.2, blocked)
+        made = slate_actions.relaxed_slate(weights, ITEMS, 1, 0.2, blocked)
     np.testing.assert_array_equal(made, [[1, 0]])
-    left = showing.relaxed(weights, ITEMS[:2], 1, 0.2)
+    left = slate_actions.relaxed_slate(weights, ITEMS[:2], 1, 0.2)
     np.testing.assert_array_equal(made, left)
     with tf.GradientTape() as other:
         other.watch(weights)
-        left = showing.relaxed(weights, ITEMS[:2], 1, 0.2)
+        left = slate_actions.relaxed_slate(weights, ITEMS[:2], 1, 0.2)
     np.testing.assert_allclose(tape.gradient(made, weights), other.gradient(left, weights))
 
 
@@ -45,7 +45,7 @@ def test_a_replay_keeps_what_was_shown_before():
     spec = small.SPEC
     world = scripted.ScriptedWorld(dataclasses.replace(spec, num_items=3), repeats=False)
     made = users.UserEnvironment(world, scripted.starts(3), vectors)
-    kept = showing.Showing(made, 0.2)
+    kept = slate_actions.SlateActions(made, 0.2)
     observation = tf.concat([tf.zeros([1, made.encoder.size]), [[2.0, 0, 0, 0, 0]]], axis=1)
     row = kept.row(tf.constant([[0.1, 0.9]]), tf.constant([[2]]), None, observation)
     assert row.shape == (1, kept.row_size) == (1, 2 + 2 + 5)
@@ -62,7 +62,7 @@ def test_backwards_it_is_a_softmax_of_the_items_left():
     worth = tf.constant([1.0, 2.0, 10.0, 20.0])  # of each column of the slate
     with tf.GradientTape() as tape:
         tape.watch(weights)
-        value = tf.linalg.matvec(showing.relaxed(weights, ITEMS, 2, 0.5), worth)
+        value = tf.linalg.matvec(slate_actions.relaxed_slate(weights, ITEMS, 2, 0.5), worth)
     found = tape.gradient(value, weights)[0]
 
     items = ITEMS.numpy().astype(np.float64)
@@ -82,7 +82,7 @@ def test_backwards_it_is_a_softmax_of_the_items_left():
 
 def test_rows_hold_what_there_was_to_choose_from():
     simulator = recsim.InterestEvolution()
-    shown = showing.Showing(simulator, 0.2)
+    shown = slate_actions.SlateActions(simulator, 0.2)
     assert (shown.size, shown.row_size) == (40, 20 + 40 + 200)
     state = simulator.reset(3, tf.constant([1, 2]))
     candidates = simulator.candidates(state)
@@ -97,7 +97,7 @@ def test_rows_hold_what_there_was_to_choose_from():
 
 def test_items_that_never_change_are_not_kept():
     simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=2))
-    shown = showing.Showing(simulator, 0.2)
+    shown = slate_actions.SlateActions(simulator, 0.2)
     assert (shown.size, shown.row_size) == (6, 12)
     weights = tf.eye(6)[:2]
     observation = simulator.observation(simulator.reset(2, tf.constant([1, 2])))
