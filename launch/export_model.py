@@ -36,7 +36,7 @@ class ExportModelConfig(Options):
         None, "version number; by default the next free one", at_least=1, at_most=2**63 - 1
     )
     name: str = option(
-        "", "what the model is called in its manifest and card; by default goalrec or policy"
+        "", "name of the model in its manifest and card; by default goalrec or policy"
     )
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"

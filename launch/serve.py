@@ -37,13 +37,13 @@ class ServeConfig(Options):
     """What to serve."""
 
     model: str = required("folder of numbered versions, written by launch.export_model")
-    name: str = option("ranker", "what requests call the model; --config says it instead")
+    name: str = option("ranker", "the model's name in requests; not with --config")
     config: str = option(
         "",
         "a models.config of TensorFlow Serving (text) with the model's name, versions and "
         "labels; read again when it changes. Its base_path is passed over",
     )
-    ui: bool = option(False, "also a page to look at the model with, on the REST port")
+    ui: bool = option(False, "also serve a page for inspecting the model, on the REST port")
     users: str = option("", "folder of prepared data; the page offers some of its test users")
     num_users: int = option(50, "how many users the page offers", at_least=1)
 

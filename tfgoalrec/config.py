@@ -41,7 +41,7 @@ class GoalRecConfig(stream_config.StreamConfig):
     )
     discount: float = option(
         0.8,
-        "worth of a unit in later windows against one now, in the default goals",
+        "discount of later windows against the first, in the default goals",
         at_least=0,
         at_most=1,
     )
@@ -57,12 +57,12 @@ class GoalRecConfig(stream_config.StreamConfig):
     )
     item_input: Literal["trained", "log"] = option(
         "trained",
-        "what E(a) is computed from: trained, the item embedding; log, what the log says of "
-        "the item, frozen, so that items are told apart by that alone",
+        "input of E(a): trained, the item embedding; log, frozen statistics of the item in "
+        "the log",
     )
     item_effect: float = option(
         0.0,
-        "speed of an advantage that each item learns for itself, beside E(a); 0 for none",
+        "learning-rate factor of a per-item advantage beside E(a); 0 for none",
         at_least=0,
     )
     # Losses and optimiser.
@@ -82,12 +82,15 @@ class GoalRecConfig(stream_config.StreamConfig):
     )
     held_out: float = option(
         0.1,
-        "share of the log's sessions kept from learning, to calibrate advantages on",
+        "share of the log's sessions held out of training, to calibrate advantages",
         at_least=0,
         below=1,
     )
     averaging: float = option(
-        0.995, "decay of the averaged weights that act and are exported", at_least=0, below=1
+        0.995,
+        "decay of the exponential average of the weights, which acts and is exported",
+        at_least=0,
+        below=1,
     )
     batch: int = option(256, "steps of experience in a batch", at_least=1)
     # Algorithm 1.
@@ -113,10 +116,13 @@ class GoalRecConfig(stream_config.StreamConfig):
         0.5, "share of random goals in the first round of play", at_least=0, at_most=1
     )
     action_epsilon: float = option(
-        0.2, "share of steps at which play tries another good item", at_least=0, at_most=1
+        0.2, "share of steps at which play explores another good item", at_least=0, at_most=1
     )
     action_pool: float = option(
-        0.1, "share of the catalogue, best first, that it tries", at_least=0, at_most=1
+        0.1,
+        "share of the catalogue, best first, from which exploration draws",
+        at_least=0,
+        at_most=1,
     )
 
     def __post_init__(self):

@@ -73,7 +73,10 @@ class OnlineGoalRecConfig(
         0.1, "share of a batch relabelled with hindsight goals", at_least=0, at_most=1
     )
     final_rate: float = option(
-        0.02, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+        0.02,
+        "learning rate at the end of the run, as a share of the first",
+        at_least=0,
+        at_most=1,
     )
     target_share: float = option(
         0.9,
@@ -85,7 +88,7 @@ class OnlineGoalRecConfig(
         0.5, "share of sessions with a random goal at the start", at_least=0, at_most=1
     )
     goal_epsilon_end: float = option(
-        0.3, "share of the run in which it falls to 0", at_least=0, at_most=1
+        0.3, "share of the run over which it falls to 0", at_least=0, at_most=1
     )
     action_pool: float = option(
         1.0,

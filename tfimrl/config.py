@@ -34,16 +34,14 @@ class ImrlConfig(Options):
     learning_rate: float = option(
         3e-4, "Adam's learning rate of every part (paper)", above=0, at_most=1
     )
-    discount: float = option(
-        0.99, "gamma, worth of the next step's reward (paper)", at_least=0, at_most=1
-    )
+    discount: float = option(0.99, "gamma, the discount factor (paper)", at_least=0, at_most=1)
     replay_size: int = option(
-        1_000_000, "transitions that the replay keeps (paper)", at_least=1
+        1_000_000, "capacity of the replay, transitions (paper)", at_least=1
     )
     batch: int = option(256, "transitions in an update (ours)", at_least=1)
     tau: float = option(
         0.005,
-        "how far the slow value network moves towards V in an update (ours)",
+        "soft-update rate of the target of V (ours)",
         at_least=0,
         at_most=1,
     )
@@ -58,16 +56,16 @@ class ImrlConfig(Options):
         "of the state for each column of the action, where rewards are few and noisy (ours)",
     )
     critic_decay: float = option(
-        0.0, "weight of the squares of the critics' weights in their loss (ours)", at_least=0
+        0.0, "weight of the L2 penalty of the critics (ours)", at_least=0
     )
     reward_scale: float = option(
         1.0,
-        "alpha of eq 9: what rewards are multiplied by before they are learned from (ours)",
+        "alpha of eq 9: factor of the rewards before learning (ours)",
         above=0,
     )
     target_entropy: float = option(
         -1.0,
-        "H of eq 15 in nats for each number of an action; below log 2, as all laws (ours)",
+        "H of eq 15: target entropy per action dimension, nats; must be below log 2 (ours)",
         at_least=-100,
         below=math.log(2),
     )
@@ -86,12 +84,12 @@ class ImrlConfig(Options):
         "kl: IMRL-KL, our reading of it, a penalty on states far apart in V's representation",
     )
     beta: float = option(
-        0.01, "weight of the intrinsic term, in scaled reward per nat (ours)", at_least=0
+        0.01, "weight of the intrinsic reward, in scaled reward per nat (ours)", at_least=0
     )
     successor: Literal["replay", "forward"] = option(
         "replay",
-        "which s' eq 12 asks about: replay takes the stored a and s', forward draws a from the "
-        "policy and s' from a learned Gaussian model (ours)",
+        "s' of eq 12: replay takes the stored a and s'; forward draws a from the policy and "
+        "s' from a learned Gaussian model (ours)",
     )
     # Which transitions are augmented, eq 16.
     threshold_start: float = option(
@@ -99,12 +97,13 @@ class ImrlConfig(Options):
     )
     threshold_max: float = option(
         1.0,
-        "T_max, the most reward of a step: 1 for a click, 10 for VirtualTB (per environment)",
+        "T_max, the highest reward of a step: 1 for a click, 10 for VirtualTB (per "
+        "environment)",
         above=0,
     )
     threshold_ramp: float = option(
         0.5,
-        "share of the training episodes in which the threshold reaches its most (ours)",
+        "share of the training episodes over which the threshold rises to threshold_max (ours)",
         at_least=0,
         at_most=1,
     )

@@ -41,37 +41,44 @@ class OnlineImrlConfig(ImrlConfig):
         "without an exchange (a control); none adds no steps (IMRL-A)",
     )
     partner: Literal["uniform", "nearest"] = option(
-        "uniform", "second step of a pair: uniform, or nearest users'"
+        "uniform", "second transition of a pair: uniform, or of the nearest users"
     )
-    neighbours: int = option(50, "nearest users that a partner is drawn from", at_least=1)
-    pool: int = option(512, "steps among which nearest users are looked for", at_least=1)
+    neighbours: int = option(50, "nearest users from which a partner is drawn", at_least=1)
+    pool: int = option(512, "transitions among which nearest users are searched", at_least=1)
     pairs: int = option(
-        512, "informative steps of a rollout that are tried, at most", at_least=1
+        512, "informative transitions of a rollout that are augmented, at most", at_least=1
     )
     copies: int = option(
-        1, "pairs that an informative step is tried in (CoDA has up to 2)", at_least=1
+        1, "exchanges tried for each informative transition (CoDA: up to 2)", at_least=1
     )
-    synthetic_size: int = option(100_000, "made-up steps that the replay keeps", at_least=1)
+    synthetic_size: int = option(
+        100_000, "capacity of the replay of synthetic transitions", at_least=1
+    )
     mask_threshold: float = option(
         0.05,
         "influence from which on two slots are linked (CoDA has .02, which links more)",
         at_least=0,
         at_most=1,
     )
-    mask_units: int = option(32, "width of the network that learns the graph", at_least=1)
-    mask_heads: int = option(2, "its heads", at_least=1)
-    mask_batch: int = option(128, "steps in an update of it", at_least=1)
-    mask_updates: int = option(8, "updates of it in an iteration", at_least=1)
+    mask_units: int = option(32, "width of the graph network", at_least=1)
+    mask_heads: int = option(2, "attention heads of the graph network", at_least=1)
+    mask_batch: int = option(128, "transitions in an update of the graph network", at_least=1)
+    mask_updates: int = option(8, "updates of the graph network in an iteration", at_least=1)
     mask_warm_up: int = option(
-        800, "updates of it before it is believed; untrained, it links everything", at_least=0
+        800,
+        "updates of the graph network before its graph is used; untrained, it links everything",
+        at_least=0,
     )
     update_factor: int = option(
         1,
-        "updates of the agent for each that the run asks for; shrunk critics bear more",
+        "updates of the agent per scheduled update; regularised critics bear more",
         at_least=1,
     )
     final_rate: float = option(
-        1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+        1.0,
+        "learning rate at the end of the run, as a share of the first",
+        at_least=0,
+        at_most=1,
     )
     # Items.
     critic_input: Literal["shown", "proto"] = option(
@@ -81,19 +88,20 @@ class OnlineImrlConfig(ImrlConfig):
     )
     softness: float = option(
         0.2,
-        "of shown: scores' scale in the softmax that the policy's gradient goes through",
+        "temperature of the softmax of scores through which the policy's gradient flows "
+        "(critic_input=shown)",
         above=0,
     )
     refined: int = option(
         1,
-        "of so many items that the proto-action points at, the one that the critics value most "
-        "is shown at test (Wolpertinger, arXiv:1512.07679); slates of one item",
+        "candidates nearest to the proto-action among which the critics choose at test "
+        "(Wolpertinger, arXiv:1512.07679); slates of one item",
         at_least=1,
     )
     vectors: action_adapter.Vectors = option("own", action_adapter.VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors", at_least=1)
     vector_sessions: int = option(
-        500, "sessions played for them, part of the run's", at_least=1
+        500, "sessions played to learn item vectors, part of the run's", at_least=1
     )
     jit_compile: bool = option(False, "compile updates with XLA")
 

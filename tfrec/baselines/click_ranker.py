@@ -30,7 +30,7 @@ class ClickRankerConfig(BaselineConfig):
     )
     embedding_noise: float = option(
         1e-3,
-        "deviation of the noise that item embeddings start with, beside their vectors",
+        "standard deviation of the noise added to the initial item embeddings",
         at_least=0,
     )
 

@@ -42,7 +42,7 @@ class DienConfig(ClickRankerConfig):
         "latest",
         "what attention asks for: the latest interest, or the candidate (slow in play)",
     )
-    auxiliary: float = option(0.5, "alpha, weight of the auxiliary loss", at_least=0)
+    auxiliary_weight: float = option(0.5, "alpha, weight of DIEN's auxiliary loss", at_least=0)
 
 
 # What `launch/tune` draws from.
@@ -52,7 +52,7 @@ SPACE: dict[str, tuple] = {
     "units": (32, 64),
     "hidden": (64, 128, 256),
     "batch": (128, 256),
-    "auxiliary": (0.0, 0.2, 0.5, 1.0),
+    "auxiliary_weight": (0.0, 0.2, 0.5, 1.0),
 }
 
 
@@ -67,7 +67,7 @@ class DienNetwork(ClickNetwork):
 
     def __init__(self, config: DienConfig, spec: types.DataSpec, item_vectors: np.ndarray):
         super().__init__(name="network")
-        self.spec, self.auxiliary = spec, config.auxiliary
+        self.spec, self.auxiliary_weight = spec, config.auxiliary_weight
         self.towers = Halves(
             spec,
             item_vectors,
@@ -130,7 +130,7 @@ class DienNetwork(ClickNetwork):
         auxiliary = self.towers.tower.auxiliary_loss(observation, history, seed)
         return {
             "click_loss": log_loss(logit, clicked),
-            "weighted_auxiliary_loss": self.auxiliary * auxiliary,
+            "weighted_auxiliary_loss": self.auxiliary_weight * auxiliary,
         }
 
 

@@ -56,15 +56,16 @@ SPACE: dict[str, tuple] = {
 class DynaQConfig(learning.BaselineConfig):
     """The DQN, its user model and planning."""
 
-    discount: float = option(
-        0.95, "worth of the next step's reward against this one's", at_least=0, at_most=1
-    )
+    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     double_q: bool = option(
         False,
         "the network chooses the next item and the target values it; else the target both",
     )
     averaging: float = option(
-        0.98, "decay of the averaged weights that are the target", at_least=0, at_most=1
+        0.98,
+        "decay of the averaged weights, which are the target network",
+        at_least=0,
+        at_most=1,
     )
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     planning_steps: int = option(

@@ -50,10 +50,10 @@ class BaselineConfig(Options):
     )
     play_rounds: int = option(30, "rounds of play and learning", at_least=0)
     action_epsilon: float = option(
-        0.2, "share of random tries in the first round of play", at_least=0, at_most=1
+        0.2, "epsilon in the first round of play: share of random items", at_least=0, at_most=1
     )
     action_epsilon_end: float = option(
-        0.02, "the same in the last; it falls linearly", at_least=0, at_most=1
+        0.02, "epsilon in the last round; it falls linearly", at_least=0, at_most=1
     )
 
     def __post_init__(self):

@@ -43,7 +43,7 @@ SPACE: dict[str, tuple] = {
     "discount": (0.9, 0.95, 1.0),
     "n_steps": (1, 3, 5),
     "noise": (0.1, 0.5),
-    "target_tau": (0.01, 0.03),
+    "tau": (0.01, 0.03),
 }
 
 
@@ -51,9 +51,7 @@ SPACE: dict[str, tuple] = {
 class RainbowConfig(BaselineConfig):
     """Rainbow's numbers and switches."""
 
-    discount: float = option(
-        0.95, "worth of the next step's reward against this one's", at_least=0, at_most=1
-    )
+    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     n_steps: int = option(
         3, "steps of reward before the bootstrap; 1 for plain Q-learning", at_least=1
     )
@@ -87,9 +85,7 @@ class RainbowConfig(BaselineConfig):
         at_least=0,
         at_most=1,
     )
-    target_tau: float = option(
-        0.02, "share of the weights that an update of the target moves", at_least=0, at_most=1
-    )
+    tau: float = option(0.02, "soft-update rate of the target network", at_least=0, at_most=1)
     target_period: int = option(1, "updates between two updates of the target", at_least=1)
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
 
@@ -190,7 +186,7 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
             min_q_value=float(support[0]),
             max_q_value=float(support[-1]),
             target_categorical_q_network=LogitsNetwork(target, observation, "target"),
-            target_update_tau=config.target_tau,
+            target_update_tau=config.tau,
             target_update_period=config.target_period,
             train_step_counter=updates,
         )

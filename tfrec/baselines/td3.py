@@ -44,18 +44,14 @@ from tfrec.training import finite
 class Td3Config(BaselineConfig):
     """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
 
-    discount: float = option(
-        0.95, "worth of the next step's reward beside this one's", at_least=0, at_most=1
-    )
+    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     n_steps: int = option(3, "steps of reward before the critics' own estimate", at_least=1)
-    tau: float = option(
-        0.1, "how far the targets move towards the weights, of the way", at_least=0, at_most=1
-    )
+    tau: float = option(0.1, "soft-update rate of the target networks", at_least=0, at_most=1)
     actor_update_period: int = option(
         2, "updates of the critics for each of the actor", at_least=1
     )
     actor_rate: float = option(
-        1.0, "actor's learning rate, as a share of the critics'", at_least=0
+        1.0, "learning rate of the actor, as a share of the critics'", at_least=0
     )
     target_noise: float = option(
         0.2, "standard deviation of the target's noise, each axis", at_least=0
@@ -72,7 +68,7 @@ class Td3Config(BaselineConfig):
         "candidates; 0 or 1 shows the nearest",
         at_least=0,
     )
-    auxiliary: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
 
     def __post_init__(self):
         super().__post_init__()
@@ -407,7 +403,7 @@ class Td3Learner(BaselineLearner):
                 next_actions=next_actions,
             )
             auxiliary = self.online.tower.auxiliary_loss(steps.observation, history, seeds[1])
-            loss = critic_loss + self.config.auxiliary * auxiliary
+            loss = critic_loss + self.config.auxiliary_weight * auxiliary
         gradients = tape.gradient(loss, self.critic_variables)
         due = self.updates % self.config.actor_update_period == 0
         actor_loss, actor_gradients = self._actor_gradients(history.state, due)

@@ -76,7 +76,7 @@ def test_every_variable_moves(query):
 def test_the_loss_is_the_clicks_and_alpha_times_the_auxiliary():
     parts = {}
     for alpha in (0.0, 1.0, 2.0):
-        one = learner(auxiliary=alpha)
+        one = learner(auxiliary_weight=alpha)
         seen, item, clicked = click_log.first_steps(click_log.planted(50, 4))
         seen = types.Observation(*map(tf.constant, seen))
         parts[alpha] = one.network.loss(

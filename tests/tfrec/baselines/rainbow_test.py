@@ -216,7 +216,7 @@ def test_weights_scale_the_loss():
     ("tau", "period", "moves"), [(1.0, 2, [0, 1]), (0.25, 1, [0.25, None])]
 )
 def test_the_target_follows(tau, period, moves):
-    made = learner(target_tau=tau, target_period=period)
+    made = learner(tau=tau, target_period=period)
     watched = made.online.head[0].kernel, made.target.head[0].kernel
     first = watched[0].numpy()
     np.testing.assert_array_equal(first, watched[1])
@@ -241,11 +241,11 @@ def test_what_is_not_finite_is_named_and_nothing_moves():
 
 
 def test_it_resumes_exactly(tmp_path):
-    first = learner(repeats=False, target_period=3, target_tau=1.0)
+    first = learner(repeats=False, target_period=3, tau=1.0)
     for _ in range(2):
         first.update()
     checkpoint.write(tmp_path / "ckpt-1", first, first.config)
-    second = learner(repeats=False, target_period=3, target_tau=1.0)
+    second = learner(repeats=False, target_period=3, tau=1.0)
     checkpoint.read(tmp_path / "ckpt-1", second, second.config)
     for made in (first, second):
         made.update()

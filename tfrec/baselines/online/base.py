@@ -25,17 +25,20 @@ class NetworkConfig(Options):
         (256, 256), "widths of the hidden layers", at_least=1, min_length=1
     )
     learning_rate: float = option(
-        3e-4, "Adam's learning rate of every part", above=0, at_most=1
+        3e-4, "learning rate of Adam, for every network", above=0, at_most=1
     )
     final_rate: float = option(
-        1.0, "learning rate at the run's end, as a share of the first", at_least=0, at_most=1
+        1.0,
+        "learning rate at the end of the run, as a share of the first",
+        at_least=0,
+        at_most=1,
     )
-    discount: float = option(0.99, "worth of the next step's reward", at_least=0, at_most=1)
+    discount: float = option(0.99, "gamma, the discount factor", at_least=0, at_most=1)
     # The state, the same for everybody, see `tfrec.methods.action_adapter.ActionAdapter`.
     vectors: Vectors = option("own", VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors", at_least=1)
     vector_sessions: int = option(
-        500, "sessions played for them, part of the run's", at_least=1
+        500, "sessions played to learn item vectors, part of the run's", at_least=1
     )
 
 
@@ -43,21 +46,17 @@ class NetworkConfig(Options):
 class BaselineConfig(NetworkConfig):
     """Options common to the methods that learn a value or a policy of the reward itself."""
 
-    reward_scale: float = option(
-        1.0, "what rewards are multiplied by before they are learned", above=0
-    )
+    reward_scale: float = option(1.0, "factor of the rewards before learning", above=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UpdateConfig(Options):
     """Updates from a replay."""
 
-    batch: int = option(256, "steps in an update", at_least=1)
-    update_factor: int = option(1, "updates for each that the run asks for", at_least=1)
-    replay_size: int = option(200_000, "steps that the replay keeps", at_least=1)
-    tau: float = option(
-        0.005, "how far the slow networks move in an update, of the way", at_least=0, at_most=1
-    )
+    batch: int = option(256, "transitions in an update", at_least=1)
+    update_factor: int = option(1, "updates per scheduled update", at_least=1)
+    replay_size: int = option(200_000, "capacity of the replay, transitions", at_least=1)
+    tau: float = option(0.005, "soft-update rate of the target networks", at_least=0, at_most=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,10 +68,12 @@ class ReplayConfig(BaselineConfig, UpdateConfig):
 class EpsilonConfig(Options):
     """Exploration: the share of random slates falls linearly, then stays."""
 
-    epsilon: float = option(1.0, "share of random slates at the start", at_least=0, at_most=1)
-    epsilon_end: float = option(0.05, "the same later", at_least=0, at_most=1)
+    epsilon: float = option(
+        1.0, "epsilon at the start: share of random slates", at_least=0, at_most=1
+    )
+    epsilon_end: float = option(0.05, "epsilon afterwards", at_least=0, at_most=1)
     epsilon_share: float = option(
-        0.3, "share of the run in which it falls", at_least=0, at_most=1
+        0.3, "share of the run over which epsilon falls", at_least=0, at_most=1
     )
 
     def random_share(self, progress: tf.Tensor) -> tf.Tensor:

@@ -31,10 +31,10 @@ from tfrec.options import option
 class DeersConfig(item_q.ItemQConfig):
     """DEERS' own numbers."""
 
-    history: int = option(10, "N, items in each history (usual for it)", at_least=1)
+    history: int = option(10, "N, items in each history (usual for DEERS)", at_least=1)
     units: int = option(32, "width of each GRU", at_least=1)
     discount: float = option(
-        0.95, "worth of the next step's reward (usual for it)", at_least=0, at_most=1
+        0.95, "gamma, the discount factor (usual for DEERS)", at_least=0, at_most=1
     )
 
 

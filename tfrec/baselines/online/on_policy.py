@@ -23,7 +23,7 @@ class OnPolicyConfig(base.BaselineConfig):
     """Of all three; what the papers do not say is ours."""
 
     learning_rate: float = option(
-        1e-3, "Adam's learning rate of every part", above=0, at_most=1
+        1e-3, "learning rate of Adam, for every network", above=0, at_most=1
     )
     pieces: int = option(
         4, "updates from a rollout, each from other sessions of it", at_least=1

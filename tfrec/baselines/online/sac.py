@@ -28,7 +28,7 @@ class SacConfig(proto.ProtoConfig):
 
     target_entropy: float = option(
         -1.0,
-        "entropy that the temperature aims at, nats for each number of an action",
+        "target entropy per action dimension, nats",
         at_least=-100,
         below=math.log(2),
     )

@@ -15,7 +15,7 @@ class UserModelConfig(Options):
     head_units: int = option(64, "hidden units of the state half of each head", at_least=1)
     rank: int = option(16, "dimensions in which the two halves of a head meet", at_least=1)
     repeats: bool | None = option(
-        None, "may an item be shown twice in a session? by default as in the log"
+        None, "whether an item may be shown twice in a session; by default as in the log"
     )
     batch_size: int = option(256, "sessions in a batch", at_least=1)
     learning_rate: float = option(

@@ -48,7 +48,7 @@ class InterestEvolutionConfig(Options):
     candidates: int = option(10, "documents to choose from at a step", at_least=1)
     slate: int = option(2, "documents in a recommendation", at_least=1)
     reward: Literal["watch_time", "clicks"] = option(
-        "watch_time", "what is paid: minutes watched, as in the original, or clicks"
+        "watch_time", "reward of a step: minutes watched, as in the original, or clicks"
     )
 
 
