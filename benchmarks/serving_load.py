@@ -102,7 +102,7 @@ def main() -> None:
         "--clients",
         type=command_line.at_least(2),
         default=4,
-        help="half of them over each door",
+        help="half of them over each endpoint",
     )
     parser.add_argument(
         "--every",
@@ -184,9 +184,9 @@ def measure(
         one.join()
     server.send_signal(signal.SIGTERM)
     server.communicate(timeout=60)
-    for door, name in enumerate(("gRPC", "REST")):
-        seconds = np.concatenate([one.seconds for one in asking[door::2]])
-        failures = sum((one.failures for one in asking[door::2]), collections.Counter())
+    for first, name in enumerate(("gRPC", "REST")):
+        seconds = np.concatenate([one.seconds for one in asking[first::2]])
+        failures = sum((one.failures for one in asking[first::2]), collections.Counter())
         p50, p90, p99 = 1000 * np.percentile(seconds, (50, 90, 99))
         rich.print(
             f"{name}: {len(seconds):,} requests, {failures.total()} failed {dict(failures)}; "

@@ -85,7 +85,9 @@ def main(_):
                 users = _users(data, contract, config.num_users)
             running.show(users)
         if listen.host not in _LOOPBACK:
-            logging.warning("%s: whoever reaches it can ask; no password, no TLS", listen.host)
+            logging.warning(
+                "%s: open to everyone who reaches it; no password, no TLS", listen.host
+            )
         name = running.versions.plan.name
         rich.print(f"[bold]Development server[/]: {markup.escape(name)}, version {newest}")
         rest = f"http://{listen.host}:{running.rest_port}"

@@ -35,7 +35,7 @@ class GoalRecLearner(tf.Module):
     Args:
       agent: what learns.
       log: training sessions.
-      world: who answers, or None for GoalRec-off.
+      world: the simulated users, or None for GoalRec-off.
     """
 
     def __init__(

@@ -220,7 +220,7 @@ class Augmentation(tf.Module):
             self.seen[name].assign(value)
 
     def warm(self) -> tf.Tensor:
-        """Whether the graph is believed yet."""
+        """Whether the learned graph is used yet."""
         if self.attention is None:
             return tf.constant(True)
         return self.attention.optimizer.iterations >= self.config.mask_warm_up

@@ -32,7 +32,7 @@ def signals():
 def test_it_serves_until_a_signal_and_exits_with_0(folder, number, capsys, monkeypatch):
     seen = []
 
-    class Door(rest.RestServer):
+    class Endpoint(rest.RestServer):
         """Asks itself once, as a person would, then sends the signal."""
 
         def __init__(self, answers, host, port):
@@ -45,7 +45,7 @@ def test_it_serves_until_a_signal_and_exits_with_0(folder, number, capsys, monke
             seen.append(urllib3.request("GET", url).status)
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(rest, "RestServer", Door)
+    monkeypatch.setattr(rest, "RestServer", Endpoint)
     code = flags.call(
         "launch.serve", [f"--model={folder}", "--name=films", "--port=0", "--rest_port=0"]
     )

@@ -37,7 +37,7 @@ def ask(monkeypatch):
     def run(arguments, *paths):
         answers = {}
 
-        class Door(rest.RestServer):
+        class Endpoint(rest.RestServer):
             def show(self, page):
                 super().show(page)
                 threading.Thread(target=self.visit).start()
@@ -48,7 +48,7 @@ def ask(monkeypatch):
                     answers[path] = found.status, found.data.decode()
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(rest, "RestServer", Door)
+        monkeypatch.setattr(rest, "RestServer", Endpoint)
         return flags.call("launch.serve", ["--port=0", "--rest_port=0", *arguments]), answers
 
     yield run

@@ -138,7 +138,7 @@ def test_more_updates_than_the_run_asks_for():
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("partner", ["uniform", "nearest"])
-def test_a_learned_graph_is_believed_when_it_is_warm(partner):
+def test_a_learned_graph_is_used_when_it_is_warm(partner):
     learning = learner(augmentation="learned", mask_warm_up=2, partner=partner)
     said = [learning.advance() for _ in range(4)]
     # One update an iteration from the second on, and a rollout comes before its updates.

@@ -128,7 +128,7 @@ class DynaQLearner(learning.BaselineLearner):
       config: the method's numbers.
       spec: the log's spec.
       log: training sessions, numpy arrays.
-      world: who answers, or None to learn from the log alone.
+      world: the simulated users, or None to learn from the log alone.
       item_vectors: float [N + 1, >= embedding], where the item embeddings start.
       seed: of the weights and of all later draws.
     """

@@ -75,7 +75,7 @@ class BaselineLearner(tf.Module, abc.ABC):
       config: the method's numbers.
       spec: the log's spec.
       log: training sessions, numpy arrays.
-      world: who answers, or None to learn from the log alone.
+      world: the simulated users, or None to learn from the log alone.
       seed: of the weights and of all later draws.
       name: the module's name.
 
@@ -115,7 +115,7 @@ class BaselineLearner(tf.Module, abc.ABC):
 
         Args:
           episodes: as they happened: what the state is made of.
-          reward: float [B, T], the reward as the learner is told of it (late, in a world
+          reward: float [B, T], the reward as reported to the learner (late, in a world
             that reports late); 0 where padded.
         """
 

@@ -252,7 +252,7 @@ class Td3Learner(BaselineLearner):
       config: the method's numbers.
       spec: the log's spec.
       log: training sessions, numpy arrays.
-      world: who answers, or None to learn from the log alone.
+      world: the simulated users, or None to learn from the log alone.
       item_vectors: float [N + 1, >= embedding]; their first `embedding` columns
         enter the action space and start the tower's embeddings.
       seed: of the weights and of all later draws.

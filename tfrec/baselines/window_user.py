@@ -8,7 +8,7 @@ reward, the exit and the further feedback, all in one bilinear head over the sta
 (Peng et al., ACL 2018, section 3.3: user action, reward, termination.) It keeps no state of
 its own: the next state is the window with the item and its feedback at its end. So a
 simulated step can follow any real state, in the middle of a session too. The reward has
-an output of its own because what a learner is told may come late and differ from the click.
+an output of its own because the reported reward may be late and differ from the click.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
     Attributes:
       feedback: float [B, F], raw units.
-      reward: float [B], as a learner is told of it.
+      reward: float [B], as reported to the learner.
       exited: bool [B].
     """
 

@@ -353,7 +353,7 @@ def _selected(sessions: Sessions, config: PrepareConfig, dropped: dict[str, int]
         )
     return sessions._replace(
         length=np.minimum(sessions.length, config.max_steps),
-        # A session that just reaches the cap may have been cut by whoever wrote the log.
+        # A session that just reaches the cap may have been cut by the log's writer.
         exited=sessions.length < config.max_steps,
     )
 

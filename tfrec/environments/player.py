@@ -13,7 +13,7 @@ class Player:
     """A policy in a world, traced once and played as often as wanted.
 
     Args:
-      world: who answers.
+      world: the simulated users.
       policy: who recommends; a goal it reads from a variable may change between plays.
     """
 

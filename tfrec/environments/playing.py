@@ -40,7 +40,7 @@ def play(
     short ones.
 
     Args:
-      simulator: who answers.
+      simulator: the environment.
       policy: who recommends.
       sessions: B.
       seed: int32 [2]; the same seed gives the same sessions.

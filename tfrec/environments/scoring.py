@@ -43,7 +43,7 @@ class Score:
     """Mean reward of a policy's played sessions, in clicks.
 
     Args:
-      world: who answers, without delay or noise.
+      world: the simulated users, without delay or noise.
       policy: reads its weights from variables: one trace serves a whole training.
       starts: of the sessions.
     """

@@ -179,7 +179,7 @@ def rollout(
     on what becomes of them.
 
     Args:
-      world: who answers.
+      world: the simulated users.
       policy: who recommends.
       starts: B session starts.
       seed: int32 [2]; the same seed gives the same sessions.

@@ -214,14 +214,14 @@ class UserEnvironment(contract.Simulator):
         """
         before = self.encoder.before.tolist()
         user, current, action = range(3)
-        believed = np.zeros([3, 3])
-        believed[user, user] = believed[current, current] = believed[action, current] = 1.0
-        true = believed.copy()
+        heuristic = np.zeros([3, 3])
+        heuristic[user, user] = heuristic[current, current] = heuristic[action, current] = 1.0
+        true = heuristic.copy()
         true[user, current] = 1.0
         return contract.Structure(
             state=contract.neighbouring([len(before), self.observation_size - len(before)]),
             action=contract.neighbouring([self.action_size]),
-            graphs={"heuristic": believed, "true": true},
+            graphs={"heuristic": heuristic, "true": true},
             user_columns=before,
         )
 

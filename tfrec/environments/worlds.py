@@ -17,7 +17,7 @@ from tfrec.errors import UserError
 
 TRUTH = "truth"
 HELP = (
-    "who answers: a folder that fit_simulator wrote, or `truth` for the ground truth of "
+    "simulated users: a folder that fit_simulator wrote, or `truth` for the ground truth of "
     "the embedded log"
 )
 

@@ -62,7 +62,7 @@ class ActionAdapter(tf.Module):
     """Turns observations into network inputs, and proto-actions into the simulator's actions.
 
     Args:
-      simulator: who answers.
+      simulator: the environment.
       vectors: one of `Vectors`; see `view_vectors`.
       width: W of learned vectors.
       sessions: played for learned vectors.
@@ -131,7 +131,7 @@ class ActionAdapter(tf.Module):
     def to_action(
         self, weights: tf.Tensor, timestep: contract.Timestep, number: int = 0
     ) -> tf.Tensor:
-        """What the simulator is told, from proto-actions [B, W].
+        """The simulator's actions, from proto-actions [B, W].
 
         With a number, so many items instead of a slate, int32 [B, number], best first.
         """

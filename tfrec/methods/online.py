@@ -15,7 +15,7 @@ class PolicyStep(NamedTuple):
     """What a method does at a step of B sessions.
 
     Attributes:
-      action: what the simulator is told: int32 [B, k], positions among the candidates, or
+      action: the simulator's action: int32 [B, k], positions among the candidates, or
         float32 [B, D] in [-1, 1].
       info: float32 [B, N], whatever the method wants to find again in the rollout, such as
         the proto-action that chose the items; N may be 0.

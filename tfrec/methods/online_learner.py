@@ -37,7 +37,7 @@ class OnlineLearner(tf.Module):
 
     Args:
       config: how much of everything.
-      simulator: who answers.
+      simulator: the environment.
       method: who learns; part of this module, so its variables are saved with it.
       seed: of the play.
       evaluation: where tests are played, with users of their own; the simulator by default.

@@ -108,7 +108,7 @@ class Perceptron(tf.Module):
 class Bilinear(tf.Module):
     """(1, x) W (1, y)^T, without a hidden layer.
 
-    Of items that are told apart by a one-hot y alone, that is a linear function of x for each.
+    For items whose y is one-hot, that is a linear function of x for each.
     Shrinking W shrinks what is said of items with few rewards, as in a ridge regression.
 
     Args:

@@ -1,6 +1,6 @@
 """Targets of Q-learning, as pure functions.
 
-They are told the values of all candidates after a step, and which of them may not be
+Inputs are the values of all candidates after a step, and which of them may not be
 shown again in the session.
 """
 

@@ -44,7 +44,7 @@ def write(
     if version is not None and version < 1:
         raise errors.UserError(f"version {version}: expected a number from 1")
     with _locked(directory):
-        # The lock is ours, so whoever left these is dead.
+        # This process holds the lock, so the writer of these is dead.
         for leftover in directory.glob(_UNFINISHED + "*"):
             shutil.rmtree(leftover)
         if version is None:

@@ -12,7 +12,7 @@ TensorFlow's matmul does at nearly the speed at which memory is read, also for o
 Reduced tables (bfloat16, int8) are widened a chunk at a time, while it lies in the cache.
 int8 has one scale for each dimension: that scale goes into the query, and costs nothing,
 where a scale for each item costs another pass over the scores. Their scores choose a
-shortlist, and whoever asks scores that exactly.
+shortlist, which the caller scores exactly.
 """
 
 import numpy as np

@@ -55,7 +55,7 @@ def exported(tmp_path_factory):
     return folder
 
 
-class Doors:
+class Endpoints:
     """A running server and both ways in."""
 
     def __init__(self, running):
@@ -105,7 +105,7 @@ class Doors:
 
 def start(folder, limits=LIMITS, **named):
     config = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
-    return Doors(server.Server(folder, config, limits, **named))
+    return Endpoints(server.Server(folder, config, limits, **named))
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def met(rollout: Rollout, items: int, views: np.ndarray | None) -> tf.Tensor:
     clicked = tf.reduce_sum(tf.one_hot(rollout.action, items), axis=2)  # [T, B, m]
     clicked *= tf.cast(rollout.clicks > 0, tf.float32)[..., None]
     steps, sessions = tf.shape(clicked)[0], tf.shape(clicked)[1]
-    # Sessions of a column are told apart by how many ended before.
+    # The number of sessions that ended before identifies a session of a column.
     part = tf.cumsum(tf.cast(rollout.done, tf.int32), exclusive=True)  # [T, B]
     part = part * sessions + tf.range(sessions)
     of_session = tf.math.unsorted_segment_sum(

@@ -1,6 +1,6 @@
 """Amazon reviews (McAuley et al.): ratings of products, as of 2014, 2018 and 2023.
 
-https://cseweb.ucsd.edu/~jmcauley/datasets.html (research). What is told apart:
+https://cseweb.ucsd.edu/~jmcauley/datasets.html (research). Two forms are distinguished:
 
     JSON lines (.json, .jsonl), 2014 and 2018:
         {"reviewerID": "A2IB", "asin": "1384719342", "overall": 5.0,

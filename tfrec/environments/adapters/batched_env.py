@@ -27,7 +27,7 @@ class BatchedTFEnvironment(tf_environment.TFEnvironment):
     with reward 0.
 
     Args:
-      simulator: who answers.
+      simulator: the environment.
       batch: B, sessions stepped at once.
       seed: of the users drawn and of their answers.
       max_steps: sessions are cut after so many steps; None never cuts them.

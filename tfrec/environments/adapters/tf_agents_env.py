@@ -26,7 +26,7 @@ class WorldEnvironment(tf_environment.TFEnvironment):
     At the following call that row ignores its action and starts another session.
 
     Args:
-      world: who answers.
+      world: the simulated users.
       starts: arrays [S, ...]; each session starts from one drawn at random.
       batch_size: B, users stepped at once.
       seed: of the starts drawn and of the users' answers.

@@ -61,7 +61,7 @@ class HighVariance(tf.Module):
     Args:
       world: the base.
       mode: see the module.
-      delay: steps after which a learner is told of a click; see `observed`.
+      delay: steps after which a click is reported to the learner; see `observed`.
 
     Raises:
       ValueError: if there is no such mode, or the delay is negative.
@@ -204,9 +204,9 @@ class HighVariance(tf.Module):
         return tf.transpose(found.stack(), [1, 0, 2])  # [B, T, F]
 
     def observed(self, episodes: types.Episodes) -> types.Episodes:
-        """What a learner is told: column 0 `delay` steps late, the rest as it was.
+        """The feedback as reported to a learner: column 0 `delay` steps late, the rest as it is.
 
-        What is still due at a session's last step is told then, so that its total stays.
+        Clicks still due at a session's last step are reported there, so that its total stays.
         """
         if self.delay == 0:
             return episodes

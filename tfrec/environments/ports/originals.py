@@ -247,10 +247,10 @@ class _RecoGym:
         for env, of_users in zip(self.envs, streams, strict=True):
             env.init_gym(recogym_settings(config, config.seed))  # the port's products
             env.rng = np.random.RandomState(of_users)  # and users of its own
-        self._believed: Any = None
+        self._update_posterior: Any = None
         if isinstance(simulator, recogym_posterior.Believing):
-            self._believed = tf.function(
-                simulator.believed, reduce_retracing=True, autograph=False
+            self._update_posterior = tf.function(
+                simulator.updated_posterior, reduce_retracing=True, autograph=False
             )
         self._counts = np.zeros([copies, config.products], np.float32)
         self._recent = np.zeros([copies, config.products], np.float32)
@@ -294,8 +294,10 @@ class _RecoGym:
             tf.constant([int(env.product_view) for env in self.envs], tf.int32),
             tf.constant(self._latest, tf.int32),
         )
-        if self._believed is not None:
-            return self._believed(previous, state, tf.constant(clicked), tf.constant(fresh))
+        if self._update_posterior is not None:
+            return self._update_posterior(
+                previous, state, tf.constant(clicked), tf.constant(fresh)
+            )
         return state
 
 

@@ -144,7 +144,7 @@ class Believing(contract.Simulator):
             (recogym.LATEST - longest, belief),
         )[1]
 
-    def believed(
+    def updated_posterior(
         self,
         previous: BelievingState | None,
         inner: recogym.RecoGymState,
@@ -185,7 +185,7 @@ class Believing(contract.Simulator):
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> BelievingState:
         inner = self.inner.reset(batch, seed)
         no = tf.zeros([batch], tf.bool)
-        return self.believed(None, inner, no, tf.ones_like(no))
+        return self.updated_posterior(None, inner, no, tf.ones_like(no))
 
     def observation(self, state: BelievingState) -> tf.Tensor:
         return self.inner.observation(state.inner)
@@ -209,8 +209,10 @@ class Believing(contract.Simulator):
     ) -> contract.Outcome:
         outcome = self.inner.step(state.inner, action, seed)
         clicked = outcome.clicks > 0
-        believed = self.believed(state, outcome.state, clicked, tf.zeros_like(clicked))
-        return outcome._replace(state=believed)
+        updated_posterior = self.updated_posterior(
+            state, outcome.state, clicked, tf.zeros_like(clicked)
+        )
+        return outcome._replace(state=updated_posterior)
 
 
 def _put(belief: Belief, rows: tf.Tensor, some: Belief) -> Belief:

@@ -517,7 +517,7 @@ def interest_times_quality(simulator: InterestEvolution) -> Policy:
 
 
 def top_quality(simulator: InterestEvolution | InterestExploration) -> Policy:
-    """The best made documents, whoever the user is."""
+    """The documents of the highest quality, the same for every user."""
     if isinstance(simulator, InterestExploration):
         return _by(simulator, lambda timestep: _features(timestep)[..., 0])
     return _by(simulator, _cluster_quality)

@@ -171,13 +171,13 @@ class VirtualTaobao(contract.Simulator):
         true = np.zeros([groups + 3, groups + 3])
         true[np.arange(groups), np.arange(groups)] = 1.0  # of a user, forever
         true[page, page] = true[page, feedback] = true[action, feedback] = 1.0
-        believed = true.copy()
-        believed[action, page] = 1.0
+        heuristic = true.copy()
+        heuristic[action, page] = 1.0
         true[:groups, feedback] = 1.0
         return contract.Structure(
             state=contract.neighbouring([*GROUPS, 2, 1]),
             action=contract.neighbouring([self.action_size]),
-            graphs={"heuristic": believed, "true": true},
+            graphs={"heuristic": heuristic, "true": true},
             user_columns=list(range(USER_SIZE)),
             expected_reward=self.expected_reward,
         )
