@@ -20,6 +20,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
+from tfrec.baselines import learning
 from tfrec.baselines.click_ranker import (
     ClickNetwork,
     ClickRanker,
@@ -45,15 +46,7 @@ class DienConfig(ClickRankerConfig):
     auxiliary_weight: float = option(0.5, "alpha, weight of DIEN's auxiliary loss", at_least=0)
 
 
-# What `launch/tune` draws from.
-SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "units": (32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-    "auxiliary_weight": (0.0, 0.2, 0.5, 1.0),
-}
+SPACE = learning.SPACE | {"auxiliary_weight": (0.0, 0.2, 0.5, 1.0)}
 
 
 class DienNetwork(ClickNetwork):

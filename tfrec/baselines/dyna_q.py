@@ -39,13 +39,7 @@ from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
 
-SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "units": (32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-    "discount": (0.9, 0.95, 1.0),
+SPACE = learning.VALUE_SPACE | {
     "planning_steps": (2, 5, 10),
     "planning_depth": (1, 4),
     "averaging": (0.95, 0.99),

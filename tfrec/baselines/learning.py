@@ -19,6 +19,16 @@ from tfrec.ops import selection
 from tfrec.options import Options, option
 from tfrec.training import finite, schedule
 
+# What `launch.tune` draws from, for every baseline; `VALUE_SPACE` for those that bootstrap.
+SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "units": (32, 64),
+    "hidden": (64, 128, 256),
+    "batch": (128, 256),
+}
+VALUE_SPACE = SPACE | {"discount": (0.9, 0.95, 1.0)}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineConfig(Options):

@@ -25,7 +25,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 
 from tfrec import types
-from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.baselines.learning import VALUE_SPACE, BaselineConfig, BaselineLearner
 from tfrec.baselines.rainbow_network import RainbowNetwork
 from tfrec.environments import session
 from tfrec.ops import q_targets, selection
@@ -34,13 +34,7 @@ from tfrec.replay.prioritized import PriorityConfig
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
 
-SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "units": (32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-    "discount": (0.9, 0.95, 1.0),
+SPACE = VALUE_SPACE | {
     "n_steps": (1, 3, 5),
     "noise": (0.1, 0.5),
     "tau": (0.01, 0.03),

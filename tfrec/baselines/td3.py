@@ -31,7 +31,7 @@ from tf_agents.utils import common
 
 from tfrec import types
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
-from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.baselines.learning import VALUE_SPACE, BaselineConfig, BaselineLearner
 from tfrec.environments import session
 from tfrec.nn.dien import DienTower
 from tfrec.ops import selection
@@ -78,13 +78,7 @@ class Td3Config(BaselineConfig):
             )
 
 
-SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "units": (32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-    "discount": (0.9, 0.95, 1.0),
+SPACE = VALUE_SPACE | {
     "actor_rate": (0.1, 0.3, 1.0),
     "exploration_noise": (0.1, 0.3),
     "tau": (0.02, 0.05, 0.1),

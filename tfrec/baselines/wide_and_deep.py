@@ -54,7 +54,7 @@ class WideAndDeepConfig(ClickRankerConfig):
             raise ValueError(f"buckets is {self.buckets}; expected a multiple of {_LINE}")
 
 
-# What `launch/tune` draws from.
+# What `launch.tune` draws from.
 SPACE: dict[str, tuple] = {
     "learning_rate": (1e-3, 3e-4, 1e-4),
     "embedding": (16, 32, 64),

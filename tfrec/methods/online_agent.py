@@ -10,7 +10,6 @@ chooses, then the one that it chooses when the first may not be shown, and so on
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping
@@ -68,14 +67,6 @@ class OnlineAgent(trained.SavedAgent):
 
     def weights(self) -> tf.Module:
         return self._weights
-
-    def description(self) -> dict[str, Any]:
-        return {
-            "method": self.method,
-            "config": options.resolved(self.config),
-            "spec": dataclasses.asdict(self.spec),
-            "about": options.resolved(self.about),
-        }
 
     def policy(self, goal: Any = None) -> session.Policy:
         """The greedy policy; the goal is not read."""

@@ -85,9 +85,14 @@ class SavedAgent(abc.ABC):
     def weights(self) -> tf.Module:
         """The variables that are saved, under names that do not depend on other modules."""
 
-    @abc.abstractmethod
     def description(self) -> dict[str, Any]:
         """What the manifest holds beside the fingerprints; plain values."""
+        return {
+            "method": self.method,
+            "config": options.resolved(self.config),
+            "spec": dataclasses.asdict(self.spec),
+            "about": options.resolved(self.about),
+        }
 
     def warn(self) -> None:  # noqa: B027  a method may have nothing to warn of
         """Logs a warning for each goal under which the agent cannot rank."""
@@ -232,14 +237,6 @@ class TrainedMethod(SavedAgent):
 
     def weights(self) -> tf.Module:
         return self.learner.acting
-
-    def description(self) -> dict[str, Any]:
-        return {
-            "method": self.method,
-            "config": options.resolved(self.config),
-            "spec": dataclasses.asdict(self.spec),
-            "about": options.resolved(self.about),
-        }
 
     def policy(self, goal: Any = None) -> session.Policy:
         """The greedy policy; the goal is not read."""

@@ -204,7 +204,7 @@ class HighVariance(tf.Module):
         return tf.transpose(found.stack(), [1, 0, 2])  # [B, T, F]
 
     def observed(self, episodes: types.Episodes) -> types.Episodes:
-        """The feedback as reported to a learner: column 0 `delay` steps late, the rest as it is.
+        """The feedback as reported to a learner: column 0 `delay` steps late, the rest at once.
 
         Clicks still due at a session's last step are reported there, so that its total stays.
         """
