@@ -218,7 +218,7 @@ def evaluated(goalrec, world, tmp_path_factory):
     return out / "results.json"
 
 
-def test_results_record_what_was_judged(evaluated, goalrec, world):
+def test_results_record_what_was_evaluated(evaluated, goalrec, world):
     found = json.loads(evaluated.read_text())["fingerprints"]
     data = storage.PreparedData.open(goalrec.data)
     assert found == {
@@ -244,7 +244,7 @@ def test_metrics_of_another_agent_are_not_exported(evaluated, goalrec, tmp_path,
     (tmp_path / "old.json").write_text(json.dumps(old))
     command = [f"--agent={agent}", f"--results={tmp_path / 'old.json'}", f"--out={out}"]
     assert flags.call("launch.export_model", command) == 2
-    assert "does not record what it evaluated" in capsys.readouterr().err
+    assert "does not record what was evaluated" in capsys.readouterr().err
     assert not out.exists()
 
 

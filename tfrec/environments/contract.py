@@ -1,7 +1,9 @@
-"""The contract of the public simulators' ports: thousands of sessions stepped in one graph.
+"""The contract of an environment: thousands of sessions stepped side by side in one graph.
 
-They differ from `session.World` in what they recommend from: candidates that change at
-every step and are given by features, or a continuous action, instead of one catalogue.
+RecSim, RecoGym, VirtualTB, users of a catalogue and Gymnasium environments meet it. An action
+is a slate of items, given by features and possibly new at every step, or a continuous vector.
+Users of a catalogue are made of a `session.World`, which models their feedback and exits;
+`session.rollout` plays whole sessions of such users for methods that learn in rounds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Sessions of thousands of simulated users, stepped at once inside one graph.
+"""The contract of a user model over a catalogue, and the loop that plays whole sessions of it.
 
-A world is anything that answers a recommendation: the embedded ground truth,
-a user model fitted on a log, a public simulator. This file holds the contract
-that each of them meets and the one loop that runs them all.
+A world is a user model: the embedded ground truth, or one fitted on a log, with its variants.
+It starts from a user's history and gives feedback and exits. `users.UserEnvironment` makes an
+environment (`contract.Simulator`) of it, which is stepped; `rollout` here plays sessions from
+start to end in one graph and drops users who have left, for methods that learn in rounds.
 """
 
 from collections.abc import Callable
@@ -40,7 +41,7 @@ Distortion = Callable[[tf.Tensor], tf.Tensor]  # click logit [B] -> probability 
 
 
 class World(Protocol):
-    """The contract of a simulated user population. All methods are graph code."""
+    """The contract of a user model. All methods are graph code."""
 
     spec: types.DataSpec
     # Whether an item may be shown twice in a session. Logs of films have no
