@@ -319,7 +319,7 @@ def train_online(
       final_sessions: sessions of the final test.
       save_every: units between checkpoints.
       **others: fields of the environment's configuration (`slate`, ...), of
-        `tfrec.methods.online_learner.OnlineConfig` (`total_units`, `test_every`, ...) and of
+        `tfrec.methods.online_learner.OnlineConfig` (`total_iterations`, `test_every`, ...) and of
         the method's. Their defaults suit the environment.
 
     Returns:
@@ -332,7 +332,7 @@ def train_online(
       NonFiniteError: if a loss or gradient is not finite (exit code 3).
 
     Example:
-      >>> result = tfrec.train_online("sac", "recsim", out="runs/sac", total_units=60)
+      >>> result = tfrec.train_online("sac", "recsim", out="runs/sac", total_iterations=60)
     """
     import tfrec.baselines  # noqa: F401  registers the baselines
     from tfrec.environments import registry as environments
