@@ -211,7 +211,7 @@ def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
     assert evaluated["random"] < evaluated["optimum"] and set(evaluated) == {
         "port", "random", "popularity", "myopic", "optimum",
     }  # fmt: skip
-    assert "optimum: ctr" in capsys.readouterr().out
+    assert "Optimum: ctr" in capsys.readouterr().out
     policy = tf.saved_model.load(str(tmp_path / "run/policy"))
     assert set(found["inputs"]) == {"data", "world"}
     width = policy.act.concrete_functions[0].structured_input_signature[0][0].shape[1]
