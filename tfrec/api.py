@@ -317,10 +317,10 @@ def train_online(
         and a finished one is opened. Ctrl-C saves and exits with code 42.
       seed: of weights and play.
       final_sessions: sessions of the final test.
-      save_every: units between checkpoints.
+      save_every: iterations between checkpoints.
       **others: fields of the environment's configuration (`slate`, ...), of
-        `tfrec.methods.online_learner.OnlineConfig` (`total_iterations`, `test_every`, ...) and of
-        the method's. Their defaults suit the environment.
+        `tfrec.methods.online_learner.OnlineConfig` (`total_iterations`, `test_every`, ...) and
+        of the method's. Their defaults suit the environment.
 
     Returns:
       The tests during training and the final test; `print(result)` shows the final test, and

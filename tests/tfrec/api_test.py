@@ -101,8 +101,8 @@ def test_a_wrong_option_is_a_message(make, message):
 
 
 TINY = {
-    "hidden": [8], "sessions": 8, "rollout_steps": 4, "updates": 2,
-    "total_iterations": 4, "warm_up": 40, "test_every": 2, "test_sessions": 8, "final_sessions": 20,
+    "hidden": [8], "sessions": 8, "rollout_steps": 4, "updates": 2, "total_iterations": 4,
+    "warm_up": 40, "test_every": 2, "test_sessions": 8, "final_sessions": 20,
 }  # fmt: skip
 
 
