@@ -370,7 +370,7 @@ class _Limits(_Seed):
 @dataclasses.dataclass(frozen=True)
 class _OnlineLimits(_Seed):
     final_sessions: int = options.option(1_000, "sessions of the final test", at_least=2)
-    save_every: int = options.option(100, "units between checkpoints", at_least=1)
+    save_every: int = options.option(100, "iterations between checkpoints", at_least=1)
 
 
 def _feedback(text: str) -> str:

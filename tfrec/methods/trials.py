@@ -40,7 +40,7 @@ class Evaluation(abc.ABC):
     @property
     @abc.abstractmethod
     def iterations(self) -> int:
-        """Units of work in a whole trial."""
+        """Iterations in a whole trial."""
 
     @abc.abstractmethod
     def learner(self, config: Any) -> registry.Learner:
