@@ -24,6 +24,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+# A worker that grows beyond this fails the run: two of them and the tests' own processes must
+# fit on a small machine.
+MEMORY_LIMIT = 4.0  # GiB
+
 # What takes longest starts first, so that no worker is left alone with it at the end.
 LONGEST_FIRST = ("learning", "reliability", "slow", "exhaustive")
 
@@ -56,26 +60,44 @@ def pytest_runtest_teardown(item, nextitem):
         gc.collect()
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)
+            _after[str(item.path.relative_to(ROOT))] = _resident()
     return result
 
 
-_peaks = {}  # worker -> peak memory in GiB
+def _resident():
+    """Memory of this process in GiB (resident set)."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+_after = {}  # test file -> memory of this worker after it, in GiB
+_peaks = {}  # worker -> its peak memory in GiB
+_growth = {}  # test file -> memory in GiB that it left behind in its worker
 
 
 def pytest_sessionfinish(session):
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["peak"] = peak
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
+        session.config.workeroutput |= {"peak": peak, "after": list(_after.items())}
+    elif any(peak > MEMORY_LIMIT for peak in _peaks.values()):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    _peaks[node.gateway.id] = getattr(node, "workeroutput", {}).get("peak", float("nan"))
+    output = getattr(node, "workeroutput", {})
+    _peaks[node.gateway.id] = output.get("peak", float("nan"))
+    after = output.get("after", [])
+    for (_, before), (file, now) in zip(after[:-1], after[1:], strict=True):
+        _growth[file] = now - before
 
 
 def pytest_terminal_summary(terminalreporter):
     for worker, peak in sorted(_peaks.items()):
-        terminalreporter.write_line(f"peak memory of {worker}: {peak:.1f} GiB")
+        over = f", more than the limit of {MEMORY_LIMIT} GiB" if peak > MEMORY_LIMIT else ""
+        terminalreporter.write_line(f"peak memory of {worker}: {peak:.1f} GiB{over}")
+    for file in sorted(_growth, key=_growth.__getitem__, reverse=True)[:5]:
+        terminalreporter.write_line(f"  {file} left {1024 * _growth[file]:.0f} MiB behind")
 
 
 @pytest.fixture(autouse=True)
