@@ -213,7 +213,8 @@ def _section(
         if not found:
             continue
         summaries = {method: metrics.summarise(by_seed) for method, by_seed in found.items()}
-        path = plots.save(plots.policies(summaries, title=title), out / f"{stem}_{name}.png")
+        figure = plots.policies(summaries, title=title, seeds=max(map(len, found.values())))
+        path = plots.save(figure, out / f"{stem}_{name}.png")
         caption = (
             f"{title}: reward, CTR and depth. A click stands for "
             f"{table_plan.DATA_SETS[name].reward}."

@@ -49,6 +49,21 @@ class PreparedData:
     spec: types.DataSpec
     vocabulary: vocabulary_lib.Vocabulary
 
+    def __str__(self) -> str:
+        spec, columns = self.spec, ("users", "sessions", "steps", "clicks")
+        feedback = ", ".join(f"{column.name} ({column.unit})" for column in spec.feedback)
+        rows = [
+            " | ".join([name, *(f"{split[column]:,}" for column in columns)])
+            for name, split in self.manifest["splits"].items()
+        ]
+        head = [" | ".join(["split", *columns]), "---" + " | ---:" * len(columns)]
+        return f"{spec.num_items:,} items; feedback: {feedback}\n\n" + "\n".join(
+            f"| {row} |" for row in (*head, *rows)
+        )
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
     @classmethod
     def open(cls, directory: str | pathlib.Path) -> "PreparedData":
         """Opens a directory and checks every file against the manifest.

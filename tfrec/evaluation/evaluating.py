@@ -138,8 +138,11 @@ class EvaluationResult:
         return directory / "report.html"
 
     def plot(self) -> Figure:
-        """Reward, CTR and depth of every policy, with intervals."""
-        return plots.policies(self.policies)
+        """Reward, CTR and depth of every policy, with intervals.
+
+        A notebook shows the figure after `%matplotlib inline`.
+        """
+        return plots.policies(self.policies, seeds=self.document["seeds"])
 
     def __str__(self) -> str:
         return "\n".join([tables.markdown(self.policies), *self.notes()])

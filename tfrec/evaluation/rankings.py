@@ -90,8 +90,8 @@ def write(
         with outputs.replacing_file(directory / f"rankings.{ending}") as file:
             file.write_text(text, encoding="utf-8")
     first = [f"{metric}@{cutoffs[0]}" for metric in ("ndcg", "recall", "coverage")]
-    title = f"Next items, {about.get('protocol', 'held-out events')}"
-    plots.save(plots.policies(table, first, title), directory / "rankings.png")
+    title = f"Next items, {about.get('protocol', 'held-out events').replace('_', ' ')}"
+    plots.save(plots.policies(table, first, title, seeds=1), directory / "rankings.png")
     return table
 
 

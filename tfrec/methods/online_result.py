@@ -64,6 +64,8 @@ class OnlineResult:
     def plot(self, metric: str = "reward") -> Figure:
         """The learning curve, with the controls' final tests as levels.
 
+        A notebook shows the figure after `%matplotlib inline`.
+
         Args:
           metric: `reward` or `ctr`.
         """

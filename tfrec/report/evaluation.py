@@ -39,10 +39,10 @@ def write(
     policies = document["policies"]
     figures = [
         picture(
-            plots.policies(policies),
+            plots.policies(policies, seeds=document["seeds"]),
             "policies",
             "Reward, CTR and depth",
-            "Each bar is a mean over users and seeds, its line the 95% interval.",
+            "Each bar is a mean, its line the 95% interval.",
         ),
         picture(
             plots.survival(depths),

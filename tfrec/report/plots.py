@@ -23,6 +23,7 @@ from tfrec.report import results, style, tables
 
 _PLAYED = "play/reward_clicks"
 _CONTROLS = ("random", "exit_averse", "optimum")  # drawn with dashes
+_MARKED = 20  # evaluations of a curve, at most, that are marked one by one
 
 # A decorator: the house style inside.
 styled: Callable = matplotlib.rc_context(cast(Any, style.RC))
@@ -42,6 +43,7 @@ def policies(
     summaries: results.Policies,
     metrics: Sequence[str] = tables.DEFAULT_METRICS,
     title: str = "Policies compared",
+    seeds: int = 2,
 ) -> Figure:
     """Bars with intervals: a panel for each metric, a bar for each policy.
 
@@ -49,6 +51,8 @@ def policies(
       summaries: policy -> metric -> mean, low, high.
       metrics: one panel each.
       title: above the panels.
+      seeds: of each policy. The intervals of one seed are over users alone, and the title
+        says so.
     """
     names = style.ordered(summaries)
     figure = Figure(
@@ -62,7 +66,8 @@ def policies(
     panels[0].set_yticks(range(len(names)), [style.policy_name(name) for name in names])
     panels[0].invert_yaxis()
     width = int(8.5 * figure.get_figwidth())  # characters that a line of the title holds
-    title = textwrap.fill(f"{title} (mean, 95% interval over users and seeds)", width)
+    over = "users and seeds" if seeds > 1 else "users"
+    title = textwrap.fill(f"{title} (mean, 95% interval over {over})", width)
     figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -119,8 +124,10 @@ def learning_curve(
             axes.fill_between(units, np.nanmin(by_seed, 0), np.nanmax(by_seed, 0),
                               color=colour, alpha=0.16, linewidth=0)  # fmt: skip
             axes.plot(units, by_seed.T, color=colour, alpha=0.4, linewidth=0.8)
-        axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label)
+        axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label,
+                  marker="o" if len(units) <= _MARKED else None, markersize=5)  # fmt: skip
     axes.margins(x=0.02)
+    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     levels = references or {}
     for policy, level in levels.items():
         axes.axhline(level, color=style.policy_colour(policy), linestyle="--", linewidth=1.4)

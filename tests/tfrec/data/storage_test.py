@@ -122,6 +122,12 @@ def test_splits_hold_other_users_and_the_manifest_counts_them(tmp_path):
         assert entry["clicks"] == read.feedback[:, :, 0].sum()
         assert entry["exited"] == read.exited.sum()
     assert len(seen) == 40 == data.spec.num_users
+    first, _, _, rule, *rows = str(data).splitlines()
+    assert first == "8 items; feedback: click (clicks), watch (seconds)"
+    assert rule == "| --- | ---: | ---: | ---: | ---: |"
+    train = data.manifest["splits"]["train"]
+    counts = (f"{train[name]:,}" for name in ("users", "sessions", "steps", "clicks"))
+    assert rows[0] == f"| train | {' | '.join(counts)} |" and len(rows) == 3
     assert data.manifest["seed"] == CONFIG.seed
     assert data.manifest["config"] == dataclasses.asdict(CONFIG)
 

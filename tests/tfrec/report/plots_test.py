@@ -36,6 +36,9 @@ def test_policies_has_a_bar_for_each_policy_in_its_colour():
         np.array([[4.5, 5.5], [12.6, 15.4], [14.4, 17.6]])
     )
     assert "clicks per step" in _texts(figure)
+    assert figure.get_suptitle().endswith("(mean, 95% interval over users and seeds)")
+    one_seed = plots.policies(SUMMARIES, seeds=1)
+    assert one_seed.get_suptitle().endswith("(mean, 95% interval over users)")
 
 
 def test_a_long_title_stays_on_the_picture():
@@ -75,6 +78,15 @@ def test_learning_curve_draws_the_mean_over_seeds_and_the_references():
     one = plots.learning_curve([0, 10, 20], {"goalrec": by_seed[1]})
     assert one.axes[0].lines[0].get_ydata().tolist() == [3.0, 5.0, 7.0]
     assert "GoalRec (1 seed)" in _texts(one)
+
+
+def test_learning_curve_marks_few_evaluations_and_has_whole_numbers_below():
+    few = plots.learning_curve([1, 2, 3], {"goalrec": np.array([1.0, 3.0, 2.0])}).axes[0]
+    few.figure.draw_without_rendering()
+    assert few.lines[0].get_marker() == "o"
+    assert all(tick == round(tick) for tick in few.get_xticks())
+    many = plots.learning_curve(range(21), {"goalrec": np.zeros(21)}).axes[0]
+    assert many.lines[0].get_marker() == "None"
 
 
 def test_goals_places_each_goal_at_its_two_means():

@@ -10,6 +10,7 @@ import dataclasses
 import os
 
 import numpy as np
+import rich.console
 import rich.progress
 import tensorflow as tf
 import tf_keras
@@ -57,7 +58,11 @@ def fit(
     check = fitter.batches(np.flatnonzero(held_out))
     best, best_loss, best_epoch = _weights(model), np.inf, 0
     columns = rich.progress.Progress.get_default_columns()
-    with rich.progress.Progress(*columns, "{task.fields[loss]}", disable=not progress) as bar:
+    console = rich.console.Console()
+    hidden = not progress or console.is_jupyter  # a bar in a notebook needs ipywidgets
+    with rich.progress.Progress(
+        *columns, "{task.fields[loss]}", console=console, disable=hidden
+    ) as bar:
         task = bar.add_task("fitting users", total=config.max_epochs, loss="")
         for epoch in range(config.max_epochs):
             fitter.optimiser.learning_rate = config.learning_rate * 0.1 ** (
