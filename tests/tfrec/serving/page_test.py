@@ -429,7 +429,7 @@ def test_json_that_javascript_would_round_or_reject(look):
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="TFREC_SCREENSHOTS names no folder for pictures")
 def test_screenshots(browser):
-    """The pictures of docs/serving.md, of the command that stands there."""
+    """The pictures of README.md and docs/serving.md, of the command that stands there."""
     demo = pathlib.Path(os.environ.get("TFREC_DEMO", "runs/demo"))
     command = [
         sys.executable, "-m", "launch.serve", f"--model={demo / 'export'}", "--ui",
@@ -440,6 +440,7 @@ def test_screenshots(browser):
             address = next(line.split()[1] for line in process.stdout if line[:4] == "page")
             for name, size, scheme, act in (
                 ("page", (1360, 1000), "light", weigh_exits),
+                ("page_goal_dark", (1360, 1000), "dark", weigh_exits),
                 ("page_dark", (1360, 1000), "dark", type_an_item),
                 ("page_narrow", (400, 900), "light", weigh_exits),
             ):
