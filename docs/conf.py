@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 project = "tfrec"
 author = "the tfrec developers"
+copyright = author  # noqa: A001  Sphinx's name
 release = ast.literal_eval(
     next(
         line.partition("=")[2].strip()
@@ -40,6 +41,8 @@ html_theme = "furo"
 html_title = f"tfrec {release}"
 html_theme_options = {"navigation_with_keys": True}
 templates_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 
 autoapi_dirs = [str(ROOT / package) for package in ("tfrec", "tfgoalrec", "tfimrl")]
 autoapi_root = "reference"
