@@ -132,7 +132,7 @@ def test_a_method_learns_step_by_step_beside_the_controls(tmp_path):
     ("arguments", "message"),
     [
         (("sac", "recsim", {"slat": 3}), "train_online: no option 'slat'; .*documents in a"),
-        (("sac", "recsim", {"total_iteration": 3}), "no option 'total_iteration'; .*iterations in the run"),
+        (("sac", "recsim", {"total_iteration": 3}), "option 'total_iteration'; .*in the run"),
         (("sac", "recsim", {"tau": 2.0}), "train_online: tau is 2.0; expected"),
         (("sac", "recsim", {"final_sessions": 1}), "final_sessions is 1; expected at least 2"),
         (("sac", "recsim", {"seed": -1}), "train_online: seed is -1"),
