@@ -101,7 +101,7 @@ def test_what_a_figure_leaves(finished):
     assert frame["ctr"].is_between(0.1, 0.4).all()
     table = (out / "figure2.md").read_text()
     assert "| neither: our SAC |" in table and "2 of 2 |" in table
-    assert "interest x quality" in table
+    assert "| Interest x quality |" in table
     seeds = [out / f"recsim/imrl_ea/seed{seed}" for seed in range(2)]
     assert all((seed / "policy/saved_model.pb").exists() for seed in seeds)
     assert all(list((seed / "tensorboard").iterdir()) for seed in seeds)

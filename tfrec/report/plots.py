@@ -127,7 +127,9 @@ def learning_curve(
         axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label,
                   marker="o" if len(units) <= _MARKED else None, markersize=5)  # fmt: skip
     axes.margins(x=0.02)
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    whole = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(whole)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     levels = references or {}
     for policy, level in levels.items():
         axes.axhline(level, color=style.policy_colour(policy), linestyle="--", linewidth=1.4)
