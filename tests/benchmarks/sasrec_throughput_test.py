@@ -1,8 +1,11 @@
 """Our side of the throughput comparison at a tiny size. No time is asserted."""
 
+import pytest
+
 from benchmarks import sasrec_throughput
 
 
+@pytest.mark.slow
 def test_ours_is_timed_alone_without_a_reference(tmp_path, capsys):
     log = tmp_path / "log.txt"
     log.write_text("".join(f"{user} {item}\n" for user in range(6) for item in range(2, 9)))

@@ -112,6 +112,7 @@ def test_a_mistake_ends_with_a_message_and_no_folder(arguments, message, tmp_pat
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_prepared_data_is_a_log_too(embedded_data, tmp_path):
     out = tmp_path / "out"
     code = call(

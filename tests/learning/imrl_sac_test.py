@@ -83,5 +83,6 @@ def test_it_reaches_the_far_reward(transitions):
     assert earned(transitions) > 0.9 * BEST
 
 
+@pytest.mark.slow
 def test_blind_to_the_future_it_stays(transitions):
     assert earned(transitions, discount=0.0) < 1.5 * BLIND

@@ -147,6 +147,7 @@ def test_a_goal_column_of_which_nothing_is_measured_is_rejected():
         goalrec_agent.default_goals(config, small.SPEC, measured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [2.0**-27, 2.0**30])
 def test_the_unit_of_an_amount_changes_nothing_that_is_learned(unit):
     """The same log in another unit: the same weights, scores, and predictions but for it."""

@@ -136,6 +136,7 @@ def test_more_updates_than_the_run_asks_for():
     )  # iterations, factor, updates
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("partner", ["uniform", "nearest"])
 def test_a_learned_graph_is_used_when_it_is_warm(partner):
@@ -165,6 +166,7 @@ def test_so_many_pairs_at_most():
     assert len(np.unique(made.action.numpy(), axis=0)) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     ("vectors", "critic_input", "encode", "width"),
@@ -205,6 +207,7 @@ def test_what_the_ablations_leave_out():
     assert ImrlMethod(entropy, EVOLUTION, 0).agent.networks.inverse is None
 
 
+@pytest.mark.slow
 def test_resumes_exactly(tmp_path):
     changes = {"augmentation": "learned"}
     whole = learner(**changes)
@@ -235,6 +238,7 @@ def test_greedy_is_the_mean_and_exploring_is_not(played):
     assert (infos[0] != infos[2]).numpy().all() and (infos[0] != weights).numpy().all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("critic", ["bilinear", "perceptron"])
 def test_of_the_items_pointed_at_critics_choose(critic):

@@ -40,6 +40,7 @@ def some_states(count=5):
     return types.Observation(*map(tf.constant, seen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["latest", "candidate"])
 def test_all_scores_are_those_of_each_candidate(query, monkeypatch):
     # Five states at seven candidates a pass: the third pass is not full.
@@ -55,6 +56,7 @@ def test_all_scores_are_those_of_each_candidate(query, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_only_the_candidate_form_reads_the_history_anew_for_each_item():
     seen, one = some_states(1), {}
     for query in ("latest", "candidate"):
@@ -91,6 +93,7 @@ def test_the_loss_is_the_clicks_and_alpha_times_the_auxiliary():
     assert float(parts[1.0]["click_loss"]) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["latest", "candidate"])
 def test_it_plays(query):
     one = learner(world=click_log.ParityWorld(), query=query, log_rounds=1, play_rounds=1)
@@ -124,6 +127,7 @@ def test_what_is_not_finite_moves_nothing():
         np.testing.assert_array_equal(old, variable.numpy())
 
 
+@pytest.mark.slow
 def test_a_restored_learner_goes_on_alike(tmp_path):
     one, other = learner(updates_per_round=3), learner(updates_per_round=3, seed=5)
     one.advance()

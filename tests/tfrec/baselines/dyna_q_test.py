@@ -300,6 +300,7 @@ def test_a_restored_learner_goes_on_as_it_would_have(tmp_path):
     assert len(set(chosen)) > 1
 
 
+@pytest.mark.slow
 def test_rounds_learn_from_the_log_and_then_from_play():
     made = learner(warm_up=1, log_rounds=1, play_rounds=1)
     assert made.total_iterations == 2

@@ -251,6 +251,7 @@ def test_what_is_not_finite_is_named_and_moves_nothing():
         made.advance()
 
 
+@pytest.mark.slow
 def test_a_restored_learner_goes_on_as_if_never_stopped(tmp_path):
     one = learner(rounds=2)  # a round on the log and one of play
     checkpoint.write(tmp_path / "kept", one, {})
@@ -265,6 +266,7 @@ def test_a_restored_learner_goes_on_as_if_never_stopped(tmp_path):
     assert int(one.iteration) == one.total_iterations == 3
 
 
+@pytest.mark.slow
 def test_the_acting_part_alone_restores_the_policy(tmp_path):
     one, other = learner(rounds=1), learner(seed=9)
     checkpoint.write(tmp_path / "acting", one.acting, {})

@@ -24,6 +24,7 @@ def made(module, method, simulator, **changes):
     return method(module.CONFIG(**{**SMALL, **changes}), simulator, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "method", "kind", "least"),
     [

@@ -114,6 +114,7 @@ def test_without_weights_the_loss_is_that_of_the_prediction():
     assert float(whole.loss(some, SEED)) > float(expected)
 
 
+@pytest.mark.slow
 def test_the_next_item_is_learned():
     split = protocols.leave_one_out(walks(300))
     net = small(width=16, hidden=32, learning_rate=0.01, batch=32)

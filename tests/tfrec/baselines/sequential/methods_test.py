@@ -74,6 +74,7 @@ def test_every_variable_moves_in_one_step(name):
         assert not np.array_equal(variable, value), variable.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_an_interrupted_run_ends_as_one_that_was_not(name, tmp_path):
     def train(folder, epochs):
@@ -90,6 +91,7 @@ def test_an_interrupted_run_ends_as_one_that_was_not(name, tmp_path):
         assert np.array_equal(one, other), one.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -55,6 +55,7 @@ def test_hidden_vectors_are_those_of_the_equations():
     assert found == pytest.approx(np.array(expected), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_what_follows_is_learned_from_earlier_items_too():
     """After 1 or 2 and the shared items 3, 4 comes 5 or 6: only the first item tells which."""
     rng = np.random.default_rng(1)

@@ -85,6 +85,7 @@ def test_fit_recovers_a_known_user(log):
     assert heads[click > 0, 2].mean() == pytest.approx(math.exp(2 + 0.125), rel=0.08)
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights(log):
     short = dataclasses.replace(QUICK, max_epochs=1)
     some = rows(log, slice(0, 150))
