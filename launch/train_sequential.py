@@ -3,24 +3,28 @@
     python -m launch.train_sequential --method=sasrec --data=ml-1m.txt --format=rows \
         --protocol=leave_one_out --out=runs/sasrec
 
-`--method=sasrec --help` lists SASRec's own flags too; other methods are `hstu`, `stamp` and
-`causerec`.
+`--method=sasrec --help` lists SASRec's own flags too; other methods are `hstu`, `stamp`,
+`causerec`, `casr_stamp`, `casr_sasrec` and `cocorec`.
+
 The folder gets `model/` with the best epoch's weights, rankings.md, .csv, .json and .png,
 curve.png, and the run's metrics, TensorBoard logs and checkpoints; a folder with a run goes on
 with it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 import rich
 
 from launch import flags
 from tfrec import outputs
 from tfrec.baselines.sequential import learner, methods, trained
-from tfrec.data import protocols, sequence_logs
+from tfrec.data import identity, item_categories, protocols, sequence_logs, sequences
 from tfrec.data.sources import table as table_source
+from tfrec.errors import UserError
 from tfrec.evaluation import next_items, rankings
 from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.report import tables
@@ -30,7 +34,9 @@ from tfrec.report import tables
 class TrainSequentialConfig(Options):
     """What learns, from what, and how it is tested."""
 
-    method: Literal["sasrec", "hstu", "stamp", "causerec"] = required("what learns")
+    method: Literal[
+        "sasrec", "hstu", "stamp", "causerec", "casr_stamp", "casr_sasrec", "cocorec"
+    ] = required("what learns")
     data: str = required("the log: a text file, or a folder of prepared data")
     out: str = required("folder of the run; one that is there goes on")
     format: Literal["rows", "lines", "table", "prepared"] = option(
@@ -46,6 +52,12 @@ class TrainSequentialConfig(Options):
     )
     cutoffs: tuple[int, ...] = option(
         (10, 20), "lengths of the list", at_least=1, distinct=True, min_length=1
+    )
+    categories: str = option(
+        "",
+        "for methods that read categories: a .json file, item -> category or list of "
+        "categories (the first counts), or a .csv or .tsv file with columns item and category; "
+        "by default those of the log, else clusters of item vectors",
     )
     seed: int = option(
         0, "seed of weights, batches and negatives", at_least=0, at_most=MAX_SEED
@@ -63,19 +75,31 @@ def main(_):
     outputs.check_folder(config.out)
     parts = methods.METHODS[config.method]()
     numbers = flags.read(parts.config)
+    if config.categories and not parts.categories:
+        raise UserError(
+            f"--categories={config.categories}: {config.method} reads no categories; expected "
+            "--method=cocorec"
+        )
     columns = flags.read(table_source.TableConfig, "columns_")
     log = sequence_logs.open_log(config.data, config.format, columns)
     split = protocols.PROTOCOLS[config.protocol](log.sequences)
     next_items.check_cutoffs(config.cutoffs, log.sequences.num_items)
+    extra: dict[str, str] = {"method": config.method, "protocol": config.protocol}
+    given: tuple[Any, ...] = ()
+    if parts.categories:
+        found = _categories(config, log, split.train, numbers.num_categories)
+        numbers = dataclasses.replace(numbers, num_categories=found.num_categories)
+        extra["categories"] = identity.fingerprint({"category": found.category})
+        given = (found.category,)
     fitted = learner.fit(
-        lambda: parts.build(numbers, log.sequences.num_items, config.seed),
+        lambda: parts.build(numbers, log.sequences.num_items, config.seed, *given),
         split.train,
         lambda model: next_items.ndcg_at_10(model, split.validation),
         config.out,
         config.seed,
         config.save_every,
         inputs={"log": log.source},
-        extra={"method": config.method, "protocol": config.protocol},
+        extra=extra,
     )
     about = {
         "protocol": config.protocol,
@@ -102,6 +126,28 @@ def main(_):
         shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
         rich.print(tables.rich_table(table, shown, title, "Ranker"))
     print(f"{out / 'rankings.md'}: {config.method}, best epoch {int(fitted.best_epoch)}")
+
+
+def _categories(
+    config: TrainSequentialConfig,
+    log: sequence_logs.SequenceLog,
+    train: sequences.Sequences,
+    clusters: int,
+) -> item_categories.Categories:
+    """The categories of the items: of the file, else of the log, else clusters."""
+    if config.categories:
+        found = item_categories.read(config.categories, log.vocabulary)
+    elif log.categories is not None:
+        found = log.categories
+    else:
+        found = item_categories.clusters(train, clusters, config.seed)
+        flags.warn(
+            f"the log has no categories: {found.num_categories} clusters of item vectors stand "
+            "for them (--categories names a file)"
+        )
+    if found.without:
+        flags.warn(f"{found.without:,} items have no category; they share one")
+    return found
 
 
 if __name__ == "__main__":

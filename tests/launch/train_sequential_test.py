@@ -102,6 +102,7 @@ def test_times_allow_the_global_split_and_recent_popularity(tmp_path):
         (["--width=9", "--heads=2"], "heads is 2; expected a divisor of width"),
         (["--dropout=1"], "dropout is 1.0; expected at least 0, below 1"),
         (["--method=gru"], "gru"),
+        (["--categories=items.csv"], "--categories=items.csv: sasrec reads no categories"),
     ],
 )
 def test_a_mistake_ends_with_a_message_and_no_folder(arguments, message, tmp_path, capsys):
@@ -133,3 +134,31 @@ def test_a_log_without_two_training_events_of_a_user_is_refused(tmp_path, capsys
     assert call(f"--data={log}", f"--out={out}", "--cutoffs=2") == 2
     assert "no user has two training events" in capsys.readouterr().err
     assert not out.exists()
+
+
+COCOREC = ("--method=cocorec", "--width=8", "--length=6", "--batch=16", "--memory=8")
+
+
+def test_categories_are_those_of_a_file_or_clusters_said_aloud(tmp_path, capsys):
+    log, file = write_log(tmp_path / "log.txt"), tmp_path / "categories.json"
+    file.write_text(json.dumps({str(item): [item % 4, 99] for item in range(101, 120)}))
+    command = [*COCOREC, f"--data={log}", "--epochs=1", "--cutoffs=5", "--neighbours=2"]
+    out = tmp_path / "out"
+    arguments = [*command, f"--out={out}", f"--categories={file}"]
+    assert flags.call("launch.train_sequential", arguments) == 0
+    assert "1 items have no category; they share one" in capsys.readouterr().err
+    agent = registry.load(out / "model")
+    assert agent.config.num_categories == 5
+    items = agent.vocabulary.items
+    expected = [item % 4 if item < 120 else 4 for item in items]
+    assert agent.learner.acting.category.numpy().tolist() == expected
+    # Another file is another run.
+    file.write_text(json.dumps({"101": 1, "102": 2}))
+    assert flags.call("launch.train_sequential", arguments) == 2
+    assert "extra.categories" in capsys.readouterr().err
+
+    clustered = tmp_path / "clustered"
+    arguments = [*command, f"--out={clustered}", "--num_categories=4"]
+    assert flags.call("launch.train_sequential", arguments) == 0
+    warned = capsys.readouterr().err
+    assert "the log has no categories: 4 clusters of item vectors stand for them" in warned

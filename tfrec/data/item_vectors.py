@@ -76,10 +76,28 @@ def co_click_vectors(
         clicked = np.asarray(episodes.item) != types.PAD
     session, step = np.nonzero(clicked)
     user = np.asarray(episodes.user)[session]
-    item = np.asarray(episodes.item)[session, step] - 1
+    item = np.asarray(episodes.item)[session, step]
+    return company_vectors(user, item, int(user.max(initial=0)) + 1, num_items, size, seed)
+
+
+def company_vectors(
+    user: np.ndarray, item: np.ndarray, num_users: int, num_items: int, size: int, seed: int
+) -> np.ndarray:
+    """The vectors of `co_click_vectors` from events: items are together in a user's events.
+
+    Args:
+      user: int [E], 0 to num_users - 1.
+      item: int [E], dense ids.
+      num_users: U.
+      num_items: N.
+      size: D.
+      seed: of the iterative solver's start.
+
+    Returns:
+      float32 [N + 1, D], see `co_click_vectors`.
+    """
     seen = scipy.sparse.coo_matrix(
-        (np.ones(len(item), np.float32), (user, item)),
-        shape=(user.max(initial=0) + 1, num_items),
+        (np.ones(len(item), np.float32), (user, item - 1)), shape=(num_users, num_items)
     ).tocsr()
     seen.data[:] = 1.0
     together = (seen.T @ seen).tocoo()

@@ -1,15 +1,20 @@
 """Logs as item sequences with their raw ids, from files and from prepared data."""
 
+from __future__ import annotations
+
 import pathlib
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from tfrec.data import identity, sequences
+from tfrec.data import identity, item_categories, sequences
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.data.sources import sequence, table
+
+if TYPE_CHECKING:
+    from tfrec.data import storage
 
 Format = Literal["rows", "lines", "table", "prepared"]
 
@@ -21,11 +26,13 @@ class SequenceLog(NamedTuple):
       sequences: row u is user `vocabulary.users[u]`.
       vocabulary: items most frequent first, users ascending.
       source: path and fingerprint of the content.
+      categories: of the items, where the log has a category column; else None.
     """
 
     sequences: sequences.Sequences
     vocabulary: vocabulary_lib.Vocabulary
     source: identity.Source
+    categories: item_categories.Categories | None = None
 
 
 def open_log(
@@ -46,7 +53,8 @@ def open_log(
         from tfrec.data import storage  # imports TensorFlow, which text files need not
 
         data = storage.PreparedData.open(path)
-        return SequenceLog(sequences.of_prepared(data), data.vocabulary, data.source)
+        found = sequences.of_prepared(data)
+        return SequenceLog(found, data.vocabulary, data.source, _prepared_categories(data))
     if form == "table":
         return of_table(*table.read(path, columns), str(path))
     config = sequence.SequenceConfig(sequence_form=form)
@@ -79,4 +87,19 @@ def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> Seque
     content = {"items": found.items, "offsets": found.offsets, "times": found.times}
     ids = {"raw_items": vocabulary.items, "raw_users": vocabulary.users}
     source = identity.Source(path, identity.fingerprint(content | ids))
-    return SequenceLog(found, vocabulary, source)
+    categories = None
+    if schema.category:
+        dense = vocabulary_lib.ids_of(frame["category"]).encode(frame["category"])
+        items = vocabulary.encode(frame["item"])
+        categories = item_categories.of_events(items, dense, len(vocabulary.items))
+    return SequenceLog(found, vocabulary, source, categories)
+
+
+def _prepared_categories(data: storage.PreparedData) -> item_categories.Categories | None:
+    """The categories of the items of prepared data, if it has the column."""
+    if not len(data.vocabulary.category_ids):
+        return None
+    sessions = data.episodes("all")
+    steps = np.arange(sessions.item.shape[1]) < sessions.length[:, None]  # [S, T]
+    category = data.column("all", "category")[steps]
+    return item_categories.of_events(sessions.item[steps], category, data.spec.num_items)

@@ -44,12 +44,14 @@ class Batch(NamedTuple):
       inputs: all items of each row's window but the last.
       target: int32 [T], the item that follows each token.
       row: int32 [T], the token's row, 0 to B - 1.
+      user: int32 [B], the row of the training log that each row is a window of.
       own: int32 [M, 2], pairs (row, item - 1) of all training items of each row's user.
     """
 
     inputs: Inputs
     target: tf.Tensor
     row: tf.Tensor
+    user: tf.Tensor
     own: tf.Tensor
 
 
@@ -67,6 +69,7 @@ BATCH_SPEC = Batch(
     inputs=INPUTS_SPEC,
     target=tf.TensorSpec([None], tf.int32),
     row=tf.TensorSpec([None], tf.int32),
+    user=tf.TensorSpec([None], tf.int32),
     own=tf.TensorSpec([None, 2], tf.int32),
 )
 
@@ -120,6 +123,7 @@ def training_batch(
         inputs=_inputs(tokens, length),
         target=targets.items,
         row=tokens.rows.astype(np.int32),
+        user=users.astype(np.int32),
         own=own.astype(np.int32),
     )
 
@@ -168,6 +172,20 @@ def observed_inputs(history_item: tf.Tensor, length: int) -> Inputs:
         ),
         last=tf.maximum(tf.cumsum(lengths) - 1, 0),
     )
+
+
+def drawn_places(last: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """One token of each row, uniform, int32 [B].
+
+    Args:
+      last: int32 [B], each row's last token.
+      seed: int32 [2].
+    """
+    first = tf.concat([[0], last[:-1] + 1], axis=0)
+    share = tf.random.stateless_uniform(tf.shape(last), seed)
+    length = last - first + 1
+    offset = tf.cast(share * tf.cast(length, tf.float32), tf.int32)
+    return first + tf.minimum(offset, length - 1)  # rounding may reach the length
 
 
 def _inputs(tokens: sequences.Sequences, length: int) -> Inputs:

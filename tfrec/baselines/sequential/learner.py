@@ -43,6 +43,7 @@ class TrainingConfig(Options):
 class Model(Protocol):
     """A sequential model: a `tf.Module` with its loss and its scores."""
 
+    variables: tuple[tf.Variable, ...]
     trainable_variables: tuple[tf.Variable, ...]
     config: Any
 
@@ -133,7 +134,7 @@ class SequenceLearner(tf.Module):
         self.best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="best_epoch")
         self.best = [
             tf.Variable(variable, trainable=False, name=f"best_{i}")
-            for i, variable in enumerate(model.trainable_variables)
+            for i, variable in enumerate(model.variables)
         ]
         self._names = ["loss", *(f"gradient of {v.name}" for v in model.trainable_variables)]
 
@@ -174,15 +175,13 @@ class SequenceLearner(tf.Module):
             if score > float(self.best_score):
                 self.best_score.assign(score)
                 self.best_epoch.assign(self.iteration)
-                for kept, variable in zip(
-                    self.best, self.model.trainable_variables, strict=True
-                ):
+                for kept, variable in zip(self.best, self.model.variables, strict=True):
                     kept.assign(variable)
         return results
 
     def use_best(self) -> None:
         """Gives the model the weights of its best epoch."""
-        for kept, variable in zip(self.best, self.model.trainable_variables, strict=True):
+        for kept, variable in zip(self.best, self.model.variables, strict=True):
             variable.assign(kept)
 
     @tf.function(input_signature=[batches.BATCH_SPEC], autograph=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,10 +16,13 @@ class Parts(NamedTuple):
     Attributes:
       config: its frozen dataclass, a `TrainingConfig`.
       build: makes the model of (config, num_items, seed), at its initial weights.
+      categories: whether the configuration has `num_categories`, and `build` takes
+        the category of each item, int [N], as a fourth argument.
     """
 
     config: type[Any]
-    build: Callable[[Any, int, int], learner.Model]
+    build: Callable[..., learner.Model]
+    categories: bool = False
 
 
 def _sasrec() -> Parts:
@@ -45,9 +49,30 @@ def _hstu() -> Parts:
     return Parts(module.HstuConfig, module.Hstu)
 
 
+def _casr_stamp() -> Parts:
+    from tfrec.baselines.sequential import casr, stamp
+
+    return Parts(casr.CasrStampConfig, functools.partial(casr.Casr, stamp.Stamp))
+
+
+def _casr_sasrec() -> Parts:
+    from tfrec.baselines.sequential import casr, sasrec
+
+    return Parts(casr.CasrSasrecConfig, functools.partial(casr.Casr, sasrec.Sasrec))
+
+
+def _cocorec() -> Parts:
+    from tfrec.baselines.sequential import cocorec as module
+
+    return Parts(module.CocorecConfig, module.Cocorec, categories=True)
+
+
 METHODS: dict[str, Callable[[], Parts]] = {
     "sasrec": _sasrec,
     "hstu": _hstu,
     "stamp": _stamp,
     "causerec": _causerec,
+    "casr_stamp": _casr_stamp,
+    "casr_sasrec": _casr_sasrec,
+    "cocorec": _cocorec,
 }

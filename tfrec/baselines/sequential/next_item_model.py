@@ -208,14 +208,21 @@ class NextItemModel(CatalogueModel):
     """A network that predicts what follows each token of a row."""
 
     @abc.abstractmethod
-    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
+    def contextual(
+        self, x: tf.Tensor, inputs: batches.Inputs, seed: tf.Tensor | None
+    ) -> tf.Tensor:
         """Float [T, D], what each token says about the next one. Graph code.
 
         Args:
+          x: float [T, D], the embedding of each token's item.
           inputs: the rows.
           seed: int32 [2] of dropout; None while predicting. The model adds less than
             `batches.DRAWS` to its second number.
         """
+
+    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
+        """`contextual` of the items' own embeddings, float [T, D]. Graph code."""
+        return self.contextual(tf.gather(self.items, inputs.item - 1), inputs, seed)
 
     def users(self, inputs: batches.Inputs) -> tf.Tensor:
         return tf.gather(self.hidden(inputs, None), inputs.last)  # [B, D]

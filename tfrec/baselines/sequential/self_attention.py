@@ -63,9 +63,10 @@ class SelfAttentionModel(next_item_model.NextItemModel):
           name: of the module.
         """
 
-    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
-        x = tf.gather(self.items, inputs.item - 1) * math.sqrt(self.config.width)  # [T, D]
-        x += tf.gather(self.positions, inputs.place)
+    def contextual(
+        self, x: tf.Tensor, inputs: batches.Inputs, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        x = x * math.sqrt(self.config.width) + tf.gather(self.positions, inputs.place)
         x = attention.dropped(x, self.config.dropout, seed)
         for number, block in enumerate(self.blocks, start=1):
             x = block(x, inputs.packing, None if seed is None else seed + [0, 64 * number])

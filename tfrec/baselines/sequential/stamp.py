@@ -66,9 +66,10 @@ class Stamp(next_item_model.NextItemModel):
         self.w_s, self.session_bias = kernel("w_s"), bias("session_bias")
         self.w_t, self.last_bias = kernel("w_t"), bias("last_bias")
 
-    def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
+    def contextual(
+        self, x: tf.Tensor, inputs: batches.Inputs, seed: tf.Tensor | None
+    ) -> tf.Tensor:
         del seed  # nothing is drawn
-        x = tf.gather(self.items, inputs.item - 1)  # [T, D]
         memory = attention.of_rows(x, inputs.packing, self._memory)  # [T, D]
         session = tf.tanh(memory @ self.w_s + self.session_bias)
         return session * tf.tanh(x @ self.w_t + self.last_bias)

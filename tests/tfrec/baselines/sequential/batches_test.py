@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfrec.baselines.sequential import batches
 from tfrec.data.sequences import Sequences
@@ -20,6 +21,7 @@ def test_a_training_batch_predicts_each_next_item():
     assert batch.inputs.item.tolist() == [6, 2, 3, 4]
     assert batch.target.tolist() == [7, 3, 4, 5]
     assert batch.row.tolist() == [0, 1, 1, 1]
+    assert batch.user.tolist() == [2, 0]
     assert batch.inputs.place.tolist() == [2, 0, 1, 2]
     assert batch.inputs.last.tolist() == [0, 3]
     # All training items of the user, also those before the window.
@@ -98,3 +100,9 @@ def test_an_epoch_fits_the_signature_of_the_update(users):
     found = epoch(make([[1, 2, 3]] * users), rows=64)
     assert found[0].inputs.packing.shapes.shape == (batches.GROUPS, 2)
     assert len(found[0].target) == 2 * users
+
+
+def test_one_event_of_each_row_is_drawn():
+    last = tf.constant([0, 2, 6])  # rows of one, two and four events
+    drawn = np.stack([batches.drawn_places(last, tf.constant([i, 0])) for i in range(60)])
+    assert [sorted(set(column)) for column in drawn.T.tolist()] == [[0], [1, 2], [3, 4, 5, 6]]

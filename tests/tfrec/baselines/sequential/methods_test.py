@@ -17,6 +17,8 @@ LENGTH = 6
 SMALL = {
     "width": 8, "length": LENGTH, "batch": 16, "learning_rate": 0.02,
     "inner": 8, "blocks": 1, "hidden": 8, "concepts": 4, "bank": 8,
+    "warm_up": 1, "confidence": 0.0, "replacement": "random",
+    "num_categories": 3, "memory": 8, "neighbours": 2,
 }  # fmt: skip
 METHODS = tuple(methods.METHODS)
 
@@ -25,7 +27,8 @@ def build(name, num_items=walks.NUM_ITEMS, **changed):
     parts = methods.METHODS[name]()
     fields = {field.name for field in dataclasses.fields(parts.config)}
     given = {key: value for key, value in SMALL.items() if key in fields}
-    return parts.build(parts.config(**given | changed), num_items, 0)
+    categories = [np.arange(num_items) % 3] if parts.categories else []
+    return parts.build(parts.config(**given | changed), num_items, 0, *categories)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -52,7 +55,7 @@ def test_padding_of_an_observation_changes_nothing(name):
 def test_a_later_item_does_not_change_an_earlier_prediction(name):
     net = build(name)
     if not isinstance(net, next_item_model.NextItemModel):
-        pytest.skip("predicts what follows a row, not what follows each event")
+        pytest.skip("has no prediction for each event of a row")
     rng = np.random.default_rng(0)
     for variable in net.trainable_variables:
         variable.assign(rng.normal(size=variable.shape) * 0.5)

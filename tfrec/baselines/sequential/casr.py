@@ -1,0 +1,216 @@
+"""CASR: counterfactual sequences added to the training of STAMP or SASRec.
+
+Wang et al., Counterfactual Data-Augmented Sequential Recommendation, SIGIR 2021. An anchor
+model recommends; a sampler, a second model of the same kind, answers what a user would have
+done next had an item of the history been another one. In each row of a batch one event d is
+replaced, in one of three ways:
+
+    random   by an item of the catalogue at random                    (heuristic sampler)
+    data     by the item nearest to e_d + delta, where delta is a small change of the event's
+             embedding that makes the sampler doubt its prediction:
+             min |delta|^2 + alpha log p_S(t | e_d + delta)           (data-oriented sampler)
+    model    the same, with the anchor's loss of the event t that really follows:
+             min |delta|^2 - alpha loss_A(t | e_d + delta)            (model-oriented sampler)
+
+With t' the item that the sampler predicts after the changed history, the anchor learns
+(history, t') beside the real data where the sampler's probability of t' is above a threshold.
+
+The paper trains the sampler first, writes one set of counterfactual sequences and trains the
+anchor again. Here the sampler trains along with the anchor, counterfactuals begin after
+`warm_up` batches, and each batch has new ones. delta is found by `steps` steps of gradient
+descent of length `step_size` each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec.baselines.sequential import batches, next_item_model, sasrec, stamp
+from tfrec.data import sequences
+from tfrec.options import Options, option
+
+
+@dataclasses.dataclass(frozen=True)
+class CounterfactualConfig(Options):
+    """The counterfactual sequences."""
+
+    counterfactual_weight: float = option(
+        1.0,
+        "weight of the loss on counterfactual sequences; 0 trains the anchor alone",
+        at_least=0,
+    )
+    replacement: Literal["random", "data", "model"] = option(
+        "data",
+        "how an event is replaced. random: by any item; data: by one near to it that makes the "
+        "sampler doubt; model: by one near to it that raises the anchor's loss",
+    )
+    confidence: float = option(
+        0.05,
+        "probability that the sampler must give its prediction for the sequence to be used",
+        at_least=0,
+        at_most=1,
+    )
+    warm_up: int = option(500, "batches of real data alone", at_least=0)
+    steps: int = option(
+        2, "steps of gradient descent to a changed embedding", at_least=1, at_most=100
+    )
+    step_size: float = option(
+        0.5, "length of such a step, in lengths of the event's embedding", above=0
+    )
+    alpha: float = option(
+        1.0, "weight of the prediction beside the squared length of the change", above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CasrStampConfig(CounterfactualConfig, stamp.StampConfig):
+    """STAMP with counterfactual sequences."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CasrSasrecConfig(CounterfactualConfig, sasrec.SasrecConfig):
+    """SASRec with counterfactual sequences."""
+
+
+class Casr(tf.Module):
+    """The anchor, the sampler and their losses.
+
+    Args:
+      anchor: class of anchor and sampler, makes a model of (config, num_items, seed).
+      config: of both, and of the counterfactuals.
+      num_items: N.
+      seed: of the anchor's initial weights, which are those of the anchor's method.
+    """
+
+    def __init__(
+        self,
+        anchor: Callable[[Any, int, int], next_item_model.NextItemModel],
+        config: Any,
+        num_items: int,
+        seed: int,
+    ):
+        super().__init__(name="casr")
+        self.config = config
+        self.anchor = anchor(config, num_items, seed)
+        if config.counterfactual_weight:
+            self.sampler = anchor(config, num_items, seed + 1)
+            self.batches = tf.Variable(0, trainable=False, name="batches")
+
+    def scores(self, history: sequences.Sequences) -> np.ndarray:
+        """The anchor's scores of the catalogue for each history, float32 [V, N]."""
+        return self.anchor.scores(history)
+
+    def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
+        """The anchor's scores for packed inputs, float [B, N]. Graph code."""
+        return self.anchor.scores_of(inputs)
+
+    def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Mean loss of the anchor on real and counterfactual rows, and of the sampler."""
+        loss = self.anchor.loss(batch, seed)
+        if not self.config.counterfactual_weight:
+            return loss
+        # Other first numbers than the run's seed: the anchor's own draws stay as they are.
+        loss += self.sampler.loss(batch, seed + [1, 0])
+        self.batches.assign_add(1)
+        begun = tf.cast(self.batches > self.config.warm_up, tf.float32)
+        weight = self.config.counterfactual_weight * begun
+        return loss + weight * self.counterfactual_loss(batch, seed + [2, 0])
+
+    def counterfactual_loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
+        """Mean loss of the anchor on the counterfactual rows that are used; 0 if none is."""
+        inputs, target, used = self.counterfactuals(batch, seed)
+        rows = tf.range(tf.size(target))
+        # The sampler's prediction is no negative of its own row.
+        own = tf.concat([batch.own, tf.stack([rows, target - 1], axis=1)], axis=0)
+        # A mean needs a row: where none is used, that of all rows counts as 0.
+        some = tf.reduce_any(used)
+        chosen = used | ~some
+        hidden = self.anchor.hidden(inputs, seed)  # [T, D]
+        loss = self.anchor.prediction_loss(
+            tf.gather(hidden, tf.boolean_mask(inputs.last, chosen)),
+            tf.boolean_mask(target, chosen),
+            tf.boolean_mask(rows, chosen),
+            batch._replace(inputs=inputs, own=own),
+            seed + [0, batches.DRAWS],
+        )
+        return loss * tf.cast(some, tf.float32)
+
+    def counterfactuals(
+        self, batch: batches.Batch, seed: tf.Tensor
+    ) -> tuple[batches.Inputs, tf.Tensor, tf.Tensor]:
+        """Rows with one event replaced, and what the sampler predicts after them.
+
+        Args:
+          batch: the rows.
+          seed: int32 [2].
+
+        Returns:
+          The changed rows; the prediction, int32 [B]; whether its probability reaches the
+          threshold, bool [B].
+        """
+        inputs, config = batch.inputs, self.config
+        place = batches.drawn_places(inputs.last, seed + [3, 0])  # [B]
+        old = tf.gather(inputs.item, place)  # [B]
+        if config.replacement == "random":
+            # Any item but the one that is there.
+            by = tf.random.stateless_uniform(
+                tf.shape(old), seed + [4, 0], 1, self.anchor.num_items, tf.int32
+            )
+            new = (old - 1 + by) % self.anchor.num_items + 1
+        else:
+            model = self.sampler if config.replacement == "data" else self.anchor
+            new = nearest_other(self._changed(model, batch, place), model.items, old)
+        item = tf.tensor_scatter_nd_update(inputs.item, place[:, None], new)
+        changed = inputs._replace(item=item)
+        scores = tf.stop_gradient(self.sampler.scores_of(changed))  # [B, N]
+        target = tf.argmax(scores, axis=1, output_type=tf.int32) + 1
+        chance = tf.reduce_max(tf.nn.softmax(scores), axis=1)
+        return changed, target, chance >= config.confidence
+
+    def _changed(
+        self, model: next_item_model.NextItemModel, batch: batches.Batch, place: tf.Tensor
+    ) -> tf.Tensor:
+        """e_d + delta of the event that is replaced in each row, float [B, D]."""
+        config, inputs = self.config, batch.inputs
+        table = tf.stop_gradient(model.items)
+        x = tf.gather(table, inputs.item - 1)  # [T, D]
+        start = tf.gather(x, place)  # [B, D]
+        length = config.step_size * tf.norm(start, axis=1, keepdims=True)
+        scores = tf.stop_gradient(model.scores_of(inputs))
+        predicted = tf.argmax(scores, axis=1, output_type=tf.int32) + 1
+        target = (
+            predicted if config.replacement == "data" else tf.gather(batch.target, inputs.last)
+        )
+        delta = tf.zeros_like(start)
+        for _ in range(config.steps):
+            with tf.GradientTape() as tape:
+                tape.watch(delta)
+                hidden = model.contextual(
+                    tf.tensor_scatter_nd_add(x, place[:, None], delta), inputs, None
+                )
+                logits = tf.matmul(tf.gather(hidden, inputs.last), table, transpose_b=True)
+                objective = tf.reduce_sum(tf.square(delta)) - config.alpha * tf.reduce_sum(
+                    tf.nn.sparse_softmax_cross_entropy_with_logits(target - 1, logits)
+                )
+            slope = tape.gradient(objective, delta)
+            delta -= length * tf.math.l2_normalize(slope, axis=1)
+        return tf.stop_gradient(start + delta)
+
+
+def nearest_other(vectors: tf.Tensor, items: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+    """The item whose embedding is nearest to a vector, other than a given one; int32 [B].
+
+    Args:
+      vectors: float [B, D].
+      items: float [N, D], embeddings.
+      item: int32 [B], dense ids that are not answered.
+    """
+    squares = tf.reduce_sum(tf.square(items), axis=1)
+    distance = squares - 2.0 * tf.matmul(vectors, items, transpose_b=True)  # [B, N], - |v|^2
+    excluded = tf.one_hot(item - 1, tf.shape(items)[0], on_value=np.inf, off_value=0.0)
+    return tf.argmin(distance + excluded, axis=1, output_type=tf.int32) + 1

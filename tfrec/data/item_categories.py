@@ -1,0 +1,151 @@
+"""The category of each item: from a file, from the events of a log, or from clusters.
+
+Categories are numbers from 0. Items without one share a number of their own.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.cluster.vq
+
+from tfrec.data import item_vectors, sequences
+from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.errors import UserError
+
+_WIDTH = 32  # of the vectors that are clustered
+
+
+class Categories(NamedTuple):
+    """Categories of the items of a log.
+
+    Attributes:
+      category: int32 [N], 0 to num_categories - 1; item i stands at index i - 1.
+      num_categories: how many there are.
+      without: items that had none.
+    """
+
+    category: np.ndarray
+    num_categories: int
+    without: int
+
+
+def read(path: str | pathlib.Path, vocabulary: vocabulary_lib.Vocabulary) -> Categories:
+    """Reads the categories of a file.
+
+    Args:
+      path: a .json file with one object, raw item id -> category or list of categories, of
+        which the first counts; or a .csv or .tsv file with columns `item` and `category`. Items
+        that the log does not have are passed over.
+      vocabulary: raw ids of the log.
+
+    Raises:
+      UserError: naming the file, the row or item and the value.
+    """
+    path = pathlib.Path(path)
+    readers = {".json": _of_json, ".csv": _of_rows, ".tsv": _of_rows}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: expected a .json, .csv or .tsv file of categories")
+    try:
+        named = readers[path.suffix](path)
+    except OSError as error:
+        raise UserError(f"{path}: no such file ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not text in UTF-8 ({error.reason})") from error
+    labels = [named.get(str(item)) for item in vocabulary.items.tolist()]
+    if not any(labels):
+        raise UserError(
+            f"{path}: none of its {len(named):,} items is in the log, whose items are e.g. "
+            f"{', '.join(map(str, vocabulary.items[:3]))}"
+        )
+    return numbered(labels)
+
+
+def _of_json(path: pathlib.Path) -> dict[str, str]:
+    try:
+        document: Any = json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, row {error.lineno}: not JSON ({error.msg})") from error
+    if not isinstance(document, Mapping):
+        raise UserError(f"{path}: expected one JSON object, item -> category")
+    found = {}
+    for item, value in document.items():
+        first = value[0] if isinstance(value, list) and value else value
+        if isinstance(first, bool) or not isinstance(first, str | int) or first == "":
+            raise UserError(
+                f"{path}, item {item!r}: its category is {value!r}; expected text, a whole "
+                "number, or a list of them"
+            )
+        found[item.strip()] = str(first)
+    return found
+
+
+def _of_rows(path: pathlib.Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+        columns = rows.fieldnames or []
+        if not {"item", "category"} <= set(columns):
+            raise UserError(
+                f"{path}, row 1: the columns are {', '.join(columns) or 'none'}; expected item "
+                "and category among them"
+            )
+        for number, row in enumerate(rows, start=2):
+            item, category = ((row[name] or "").strip() for name in ("item", "category"))
+            if not item or not category:
+                name = "category" if item else "item"
+                raise UserError(f"{path}, row {number}: {name} is empty; expected a value")
+            if found.setdefault(item, category) != category:
+                raise UserError(
+                    f"{path}, row {number}: item {item!r} has category {category!r} here and "
+                    f"{found[item]!r} before; expected one category an item"
+                )
+    return found
+
+
+def numbered(labels: list[str | None]) -> Categories:
+    """Categories of labels, one for each item; None or empty for an item without one."""
+    names = sorted({label for label in labels if label})
+    number = {name: place for place, name in enumerate(names)}
+    category = np.array([number.get(label or "", len(names)) for label in labels], np.int32)
+    without = int((category == len(names)).sum())
+    return Categories(category, len(names) + (without > 0), without)
+
+
+def of_events(item: np.ndarray, category: np.ndarray, num_items: int) -> Categories:
+    """The categories in a log's events; of several of an item, that of its first event.
+
+    Args:
+      item: int [E], dense ids.
+      category: int [E], dense ids from 1; 0 for none.
+      num_items: N.
+    """
+    labels: list[str | None] = [None] * num_items
+    known = np.flatnonzero(category)
+    first = np.unique(item[known], return_index=True)
+    for dense, place in zip(*first, strict=True):
+        labels[dense - 1] = f"{category[known[place]]:012}"
+    return numbered(labels)
+
+
+def clusters(train: sequences.Sequences, count: int, seed: int) -> Categories:
+    """k-means of item vectors: which items are met by the same users.
+
+    Args:
+      train: training events.
+      count: clusters; as many as items at most.
+      seed: of the vectors and of the first centres.
+    """
+    vectors = item_vectors.company_vectors(
+        train.rows, train.items, len(train), train.num_items, _WIDTH, seed
+    )[1:]
+    count = min(count, train.num_items)
+    _, label = scipy.cluster.vq.kmeans2(
+        vectors.astype(np.float64), count, minit="++", seed=np.random.default_rng(seed)
+    )
+    return Categories(label.astype(np.int32), count, 0)
