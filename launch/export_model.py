@@ -1,9 +1,11 @@
 """Exports a trained agent as a verified SavedModel that ranks for any goal, or a policy.
 
     python -m launch.export_model --agent=runs/goalrec/agent --out=export
+    python -m launch.export_model --agent=runs/sasrec/model --out=export_sasrec
     python -m launch.export_model --policy=runs/imrl/policy --out=policies
 
-The model is loaded afresh and compared with the agent before its directory appears.
+An agent without goals, a baseline or a sequential model, has one goal, `score`. The model is
+loaded afresh and compared with the agent before its directory appears.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import rich
 from rich import markup
 
+import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
-from tfgoalrec import exporting, trained
+from tfgoalrec import exporting
 from tfrec import errors, outputs
 from tfrec.data import storage
+from tfrec.methods import online_agent, registry, trained
 from tfrec.options import Options, option
-from tfrec.serving import export, export_policy, manifest
+from tfrec.serving import export, export_policy, manifest, ranker, score_ranker
 from tfrec.serving import policy as policy_lib
 
 
@@ -29,14 +33,16 @@ from tfrec.serving import policy as policy_lib
 class ExportModelConfig(Options):
     """What to export and where to."""
 
-    agent: str = option("", "folder of a trained agent of GoalRec")
+    agent: str = option(
+        "", "folder of a trained agent: GoalRec's, a baseline's or a sequential model's"
+    )
     policy: str = option("", "instead, a policy that launch.train wrote")
     out: str = option("export", "folder of numbered versions")
     version: int | None = option(
         None, "version number; by default the next free one", at_least=1, at_most=2**63 - 1
     )
     name: str = option(
-        "", "name of the model in its manifest and card; by default goalrec or policy"
+        "", "name of the model in its manifest and card; by default the method's, or policy"
     )
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"
@@ -85,22 +91,49 @@ def main(_):
         version = export_policy.export(policy, config.out, config.version, metadata)
         _say(version, "policy", "ask it as tfrec/serving/loaded.py does")
         return
-    agent = trained.load(config.agent)
+    agent = registry.load(config.agent)
+    ranks, shortlist = _ranker(agent, config)
     metadata = exporting.metadata(
         agent,
         config.agent,
         agent.fingerprint,
-        name=config.name or "goalrec",
+        name=config.name or agent.method,
         data=storage.PreparedData.open(config.data) if config.data else None,
         metrics=_metrics(config.results, "policies", config.agent, agent.fingerprint),
     )
     for limit in metadata.limits:
         flags.warn(limit)
     version = export.export(
-        agent, config.out, config.version, metadata, config.table, config.shortlist
+        ranks, config.out, config.version, metadata, config.table, shortlist
     )
-    goals = f"Goals: {', '.join(agent.named_goals) or 'none named'}"
+    goals = f"Goals: {', '.join(ranks.named_goals) or 'none named'}"
     _say(version, "agent", "ask it with launch.recommend", goals)
+
+
+def _ranker(
+    agent: trained.SavedAgent, config: ExportModelConfig
+) -> tuple[ranker.Ranker, int | None]:
+    """The agent as the export reads it, and its shortlist.
+
+    Raises:
+      UserError: if the agent has no scores, or an option is only for GoalRec's.
+    """
+    if isinstance(agent, online_agent.OnlineAgent):
+        raise errors.UserError(
+            f"--agent={config.agent}: {agent.method} gives an order and no scores; expected an "
+            "agent that scores items. Export the policy of its run with --policy"
+        )
+    if not isinstance(agent, trained.TrainedMethod):
+        return cast(ranker.Ranker, agent), config.shortlist
+    if config.shortlist or config.table != "float32":
+        raise errors.UserError(
+            f"--agent={config.agent}: {agent.method} scores every item at once; expected "
+            "--table and --shortlist at their defaults"
+        )
+    scored = score_ranker.ScoreRanker(
+        agent.learner, agent.weights(), agent.spec, agent.vocabulary
+    )
+    return scored, 0
 
 
 def _say(version: pathlib.Path, source: str, how: str, goals: str = "") -> None:

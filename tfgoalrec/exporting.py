@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfgoalrec import trained
 from tfrec.data import identity, storage
 from tfrec.errors import UserError
+from tfrec.methods import trained
 from tfrec.serving import manifest
 
 
 def metadata(
-    agent: trained.TrainedAgent,
+    agent: trained.SavedAgent,
     path: str,
     fingerprint: str,
     *,
-    name: str = "goalrec",
+    name: str,
     data: storage.PreparedData | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> manifest.Metadata:
@@ -43,7 +43,7 @@ def metadata(
 
 
 def _training(
-    agent: trained.TrainedAgent, path: str, data: storage.PreparedData | None
+    agent: trained.SavedAgent, path: str, data: storage.PreparedData | None
 ) -> dict[str, Any]:
     about = {
         "fingerprint" if key == "data" else key: x for key, x in agent.about.items() if x != ""
@@ -66,7 +66,7 @@ def _training(
     }
 
 
-def _limits(agent: trained.TrainedAgent) -> tuple[str, ...]:
+def _limits(agent: trained.SavedAgent) -> tuple[str, ...]:
     """What the model card says of items that the agent did not learn from."""
     count = agent.about.get(storage.UNTRAINED, 0)
     if not count:

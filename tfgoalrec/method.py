@@ -62,4 +62,4 @@ def register() -> None:
     """Registers GoalRec, GoalRec-off and the format of their agents."""
     registry.register(registry.Method("goalrec", "GoalRec", parts, online, needs_items=True))
     registry.register(registry.Method("goalrec_off", "GoalRec-off", parts, plays=False))
-    registry.register_format("agent.json", load)
+    registry.register_format(registry.GOALREC, load)

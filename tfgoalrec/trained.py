@@ -22,8 +22,9 @@ from tfrec import options, types
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import session
 from tfrec.errors import UserError
-from tfrec.methods import ranking
+from tfrec.methods import ranking, registry
 from tfrec.methods import trained as saved
+from tfrec.ops import selection
 from tfrec.serving import golden, requests, unsaved
 
 
@@ -45,7 +46,7 @@ class TrainedAgent(saved.SavedAgent):
     """
 
     method = "goalrec"
-    manifest = "agent.json"
+    manifest = registry.GOALREC
     fields = ("config", "spec", "measurements", "frozen_embedding", "goals", "about")
     decisive = ("config", "measurements", "goals", "ids", "weights")
 
@@ -133,6 +134,17 @@ class TrainedAgent(saved.SavedAgent):
             dict(zip(columns, self._model.units, strict=True)),
             asked.unknown,
         )
+
+    def lists(
+        self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The items in the order of g . M(s, a, g); see `SavedAgent.lists`."""
+        named = self.goal(goal or next(iter(self.named_goals)))
+        goals = tf.tile(tf.constant(named, tf.float32)[None], [len(blocked), 1])  # [B, M]
+        code = self.world_model.encode(observation, goals)
+        scores = self.world_model.scores(code, goals)
+        item, score = selection.best_items(scores, blocked, k)
+        return item.numpy(), score.numpy()
 
     @functools.cached_property
     def _model(self) -> unsaved.UnsavedModel:

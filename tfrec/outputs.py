@@ -84,17 +84,30 @@ def check_folder(directory: str | os.PathLike, flag: str = "--out") -> None:
     Raises:
       UserError: naming the flag, the path and the reason.
     """
+    _check(pathlib.Path(directory), f"{flag}={directory}", "folder")
+
+
+def check_file(path: str | os.PathLike, flag: str = "--out") -> None:
+    """Checks that a file can be written, as `check_folder` does; leaves everything as it is.
+
+    Raises:
+      UserError: naming the flag, the path and the reason.
+    """
+    _check(pathlib.Path(path).parent, f"{flag}={path}", "file")
+
+
+def _check(directory: pathlib.Path, given: str, kind: str) -> None:
     for attempt in (1, 2, 3):
         try:
-            _try_folder(pathlib.Path(directory))
+            _try_folder(directory)
             return
         except OSError as error:
             # Another process that checks the same folder may just have removed it again.
             if isinstance(error, FileNotFoundError) and attempt < 3:
                 continue
             raise UserError(
-                f"{flag}={directory}: cannot be written: {error.strerror} ({error.filename}); "
-                "choose another folder"
+                f"{given}: cannot be written: {error.strerror} ({error.filename}); choose "
+                f"another {kind}"
             ) from error
 
 

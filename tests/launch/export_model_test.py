@@ -1,16 +1,20 @@
 """launch.export_model, from an agent's folder to a version directory."""
 
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from launch import flags
 from tests.tfrec.serving import fake_ranker
-from tfgoalrec import trained
 from tfrec import errors
-from tfrec.data import storage
-from tfrec.serving import files, loaded, numbered
+from tfrec.baselines.sequential import sasrec, trained
+from tfrec.data import storage, vocabulary
+from tfrec.methods import ranking, registry
+from tfrec.serving import files, loaded, numbered, requests
 from tfrec.serving import policy as policy_lib
 
 
@@ -18,7 +22,7 @@ def kept(**about):
     """The fake ranker as it would be loaded from a folder."""
     agent = fake_ranker.FakeRanker()
     agent.about = {"data": "abc123", **about}
-    agent.fingerprint = "f00d"
+    agent.fingerprint, agent.method = "f00d", "goalrec"
     agent.contents = lambda: {"ids": {"items": "beef"}}
     return agent
 
@@ -32,7 +36,7 @@ def agents(monkeypatch):
             raise errors.UserError("nowhere: no agent here")
         return kept(seed=4)
 
-    monkeypatch.setattr(trained, "load", load)
+    monkeypatch.setattr(registry, "load", load)
 
 
 def test_exports_with_metrics_and_never_over_a_version(tmp_path, capsys):
@@ -113,10 +117,67 @@ def test_mistakes_are_messages_and_leave_nothing(arguments, message, tmp_path, c
 
 
 def test_items_that_training_never_showed_stand_in_the_card(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(trained, "load", lambda _: kept(**{storage.UNTRAINED: 3}))
+    monkeypatch.setattr(registry, "load", lambda _: kept(**{storage.UNTRAINED: 3}))
     out = tmp_path / "export"
     assert flags.call("launch.export_model", ["--agent=agent", f"--out={out}"]) == 0
     said = "3 of its 7 items stand in no stored training step."
     assert f"warning: {said}" in capsys.readouterr().err
     card = (out / "1" / "model_card.md").read_text()
     assert f"- {said}" in card and "- items without a training step: 3" in card
+
+
+@pytest.fixture(scope="module")
+def sequential(tmp_path_factory):
+    """The folder of a SASRec at random weights."""
+    config = sasrec.SasrecConfig(width=8, inner=8, length=4, blocks=1)
+    net, rng = sasrec.Sasrec(config, 5, seed=1), np.random.default_rng(0)
+    for variable in net.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    items = np.array(["lamp", "mug", "pen", "cup", "sofa"])
+    ids = vocabulary.Vocabulary(vocabulary.Ids(items), vocabulary.Ids(np.arange(3)))
+    folder = tmp_path_factory.mktemp("sequential") / "model"
+    trained.TrainedSequence("sasrec", net, ids, {"data": "abc", "seed": 1}).save(folder)
+    return folder
+
+
+def test_a_sequential_model_is_exported_and_answers_as_it_does(
+    sequential, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(registry, "load", trained.load)
+    out, agent = tmp_path / "export", trained.load(sequential)
+    command = [f"--agent={sequential}", f"--out={out}"]
+    assert flags.call("launch.export_model", command) == 0
+    model = loaded.ExportedModel(out / "1")
+    assert model.manifest["name"] == "sasrec"
+    assert model.manifest["fingerprint"] == agent.fingerprint
+    for history in ((), ("pen",), ("lamp", "sofa", "cup", "cup", "mug", "pen")):
+        asked = requests.Request(history, goal_name="score", exclude=("mug",), k=3)
+        [answer] = model.rank([asked])
+        expected = agent.rank(
+            ranking.question(agent.vocabulary, agent.spec, history, exclude=["mug"], k=3)
+        )
+        assert tuple(answer.item) == expected.items
+        assert answer.score == pytest.approx(np.array(expected.scores), abs=1e-5)
+
+
+def test_options_of_other_agents_are_rejected_for_a_sequential_model(
+    sequential, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(registry, "load", trained.load)
+    command = [f"--agent={sequential}", f"--out={tmp_path / 'export'}", "--table=int8"]
+    assert flags.call("launch.export_model", command) == 2
+    assert "sasrec scores every item at once; expected --table and" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.slow
+def test_any_folder_of_an_agent_is_opened_by_a_process_of_its_own(sequential, tmp_path):
+    command = [sys.executable, "-m", "launch.export_model", f"--agent={sequential}"]
+    run = subprocess.run([*command, f"--out={tmp_path / 'export'}"], capture_output=True)
+    assert run.returncode == 0, run.stderr
+    code = f"import tfrec; print(tfrec.load({str(sequential)!r}).rank(['pen'], k=2).items)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    agent = trained.load(sequential)
+    asked = ranking.question(agent.vocabulary, agent.spec, ["pen"], k=2)
+    assert run.stdout == f"{agent.rank(asked).items}\n"

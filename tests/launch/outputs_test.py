@@ -14,6 +14,7 @@ SCRIPTS = {
     "fit_simulator": ("--data=data",),
     "prepare_beam": ("--source=amazon", "--path=log"),
     "prepare_data": (),
+    "recommend_all": ("--agent=agent", "--data=log.txt"),
     "reproduce": (),
     "run_cell": (),
     "run_curve": (),

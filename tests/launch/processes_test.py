@@ -59,6 +59,14 @@ COMMANDS = [
     ("launch.export_model", "export_model", (
         "--agent={work}/goalrec/agent", "--data={work}/data", "--out={work}/export")),
     ("launch.recommend", "recommend", ("--model={work}/export/1", "--goal=click", "--k=3")),
+    *(("launch.recommend_all", f"recommend_all {method}", (
+        f"--agent={{work}}/{folder}", "--data={work}/data", f"--out={{work}}/{method}.parquet",
+        "--k=3"))
+      for method, folder in (("goalrec", "goalrec/agent"), ("rainbow", "rainbow/agent"),
+                             ("sasrec", "sasrec/model"))),
+    *(("launch.export_model", f"export_model {method}", (
+        f"--agent={{work}}/{folder}", f"--out={{work}}/export_{method}"))
+      for method, folder in (("rainbow", "rainbow/agent"), ("sasrec", "sasrec/model"))),
     ("launch.tune", "tune", (
         "--method=td3", "--data={work}/data", "--world=truth", "--out={work}/tune", *NARROW,
         *SCORED, "--play_rounds=1", "--max_users=8", "--sessions_per_user=1")),

@@ -4,10 +4,11 @@ Importing this package registers the methods; their modules are imported when on
 """
 
 import importlib
+import pathlib
 from collections.abc import Callable
 
 from tfrec.baselines.recommenders import DIEN, TD3, DynaQ, Rainbow, WideAndDeep
-from tfrec.methods import registry
+from tfrec.methods import registry, trained
 
 __all__ = ["DIEN", "TD3", "DynaQ", "Rainbow", "WideAndDeep"]
 
@@ -52,6 +53,11 @@ def _online(name: str) -> Callable[[], registry.Online]:
     return parts
 
 
+def _load_sequential(directory: pathlib.Path) -> trained.SavedAgent:
+    return importlib.import_module("tfrec.baselines.sequential.trained").load(directory)
+
+
+registry.register_format(registry.SEQUENTIAL, _load_sequential)
 for _method in (
     registry.Method("wide_and_deep", "Wide&Deep", _wide_and_deep),
     registry.Method("dien", "DIEN", _dien),

@@ -92,18 +92,25 @@ class OnlineAgent(trained.SavedAgent):
           UserError: if a goal is given: the method has one, the reward.
         """
         self._reject_goal(goal)
-        observation = self._observation(request)
-        blocked = ~ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
-        chosen: list[int] = []
-        for _ in range(min(request.k, int((~blocked).sum()))):
-            item = int(self._policy.act(*observation, tf.constant(blocked[None]))[0])
-            chosen.append(item)
-            blocked[item - 1] = True
-        return ranking.Ranking(
-            tuple(self.vocabulary.decode(np.array(chosen, np.int64)).tolist()),
-            tuple(float(request.k - place) for place in range(len(chosen))),
-            unknown=request.unknown,
-        )
+        admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
+        [item], [score] = self.lists(self._observation(request), ~admitted[None], request.k)
+        return self._ranking(request, item, score)
+
+    def lists(
+        self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `rank`, for a batch of states; see `SavedAgent.lists`."""
+        self._reject_goal(goal)
+        blocked = blocked.copy()
+        rows, width = np.arange(len(blocked)), min(k, blocked.shape[1])
+        item = np.zeros([len(blocked), width], np.int32)
+        score = np.full([len(blocked), width], -np.inf, np.float32)
+        for place in range(width):
+            left = ~blocked.all(axis=1)
+            chosen = np.asarray(self._policy.act(*observation, tf.constant(blocked)))
+            item[left, place], score[left, place] = chosen[left], k - place
+            blocked[rows[left], chosen[left] - 1] = True
+        return item, score
 
     def save(self, directory: str | pathlib.Path) -> None:
         directory = pathlib.Path(directory)

@@ -66,11 +66,13 @@ class Recommender:
                 f"{owner}: seed is {seed!r}; expected a whole number, "
                 f"0 to {options_lib.MAX_SEED}"
             )
-        config_class = registry.get(self.method).config
-        self._begin(self.method, options_lib.configured(config_class, options, owner), seed)
+        method = registry.get(self.method)
+        self._begin(method, options_lib.configured(method.config, options, owner), seed)
 
-    def _begin(self, method: str, config: Any, seed: int, owner: str | None = None) -> None:
-        self._method = registry.get(method)
+    def _begin(
+        self, method: registry.Method, config: Any, seed: int, owner: str | None = None
+    ) -> None:
+        self._method = method
         self._owner = f"{type(self).__name__}: " if owner is None else owner
         self.config, self.seed = config, seed
         self._play_rounds = getattr(config, "play_rounds", 0)
@@ -91,7 +93,7 @@ class Recommender:
           owner: what messages about the configuration begin with.
         """
         recommender = cls.__new__(cls)
-        recommender._begin(method or cls.method, config, seed, owner)
+        recommender._begin(registry.get(method or cls.method), config, seed, owner)
         return recommender
 
     @classmethod
@@ -421,6 +423,12 @@ def load(directory: str | pathlib.Path) -> Recommender:
       >>> tfrec.load("runs/goalrec/agent").rank(history=["lamp"], k=5)
     """
     agent = registry.load(directory)
-    recommender = of(agent.method, agent.config, agent.about.get("seed", 0))
+    seed = agent.about.get("seed", 0)
+    if agent.method in registry.METHODS:
+        recommender = of(agent.method, agent.config, seed)
+    else:  # a sequential model: it learns from sequences, by a script of its own
+        recommender = Recommender.__new__(Recommender)
+        method = registry.Method(agent.method, agent.method)
+        recommender._begin(method, agent.config, seed)
     recommender._agent, recommender._path = agent, str(directory)
     return recommender

@@ -212,6 +212,8 @@ class Method:
         return trained_lib.TrainedMethod(self.name, config, learner, spec, vocabulary, about)
 
 
+# Manifests of formats that other packages register: GoalRec's, and that of sequential models.
+GOALREC, SEQUENTIAL = "agent.json", "sequence_model.json"
 LOG = "log"  # the environment of methods that learn from a log, and then in rounds of play
 METHODS: dict[str, Method] = {}
 # Manifest of a format of saved agents -> what opens a folder with such a manifest.
@@ -286,9 +288,7 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
             return load_format(directory)
     expected = ", ".join(f"no {name}" for name in reversed(_FORMATS))
     hint = (
-        ""
-        if len(_FORMATS) > len(_OWN_FORMATS)
-        else "; `import tfgoalrec` first if it is an agent of GoalRec"
+        "" if GOALREC in _FORMATS else "; `import tfgoalrec` first if it is an agent of GoalRec"
     )
     raise UserError(
         f"{directory}: no trained agent here ({expected}); expected a folder that "

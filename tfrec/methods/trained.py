@@ -39,6 +39,7 @@ class SavedAgent(abc.ABC):
       manifest: name of the file that describes the agent.
       fields: keys of the manifest that a reader needs.
       decisive: keys of the manifest that the fingerprint is made of.
+      reads_feedback: whether its scores depend on the feedback to the events of a history.
       method: its name in the registry.
       config: the method's configuration.
       spec: the log's spec.
@@ -51,6 +52,7 @@ class SavedAgent(abc.ABC):
     manifest: ClassVar[str]
     fields: ClassVar[tuple[str, ...]]
     decisive: ClassVar[tuple[str, ...]]
+    reads_feedback: ClassVar[bool] = True
 
     method: str
     config: Any
@@ -82,6 +84,27 @@ class SavedAgent(abc.ABC):
         """
 
     @abc.abstractmethod
+    def lists(
+        self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ranked lists for a batch of states.
+
+        Args:
+          observation: B states.
+          blocked: bool [B, A], candidates that may not be listed; A is the spec's
+            `num_candidates`.
+          k: length of a list.
+          goal: a named goal; empty for the first one.
+
+        Returns:
+          Dense item ids, best first, int32 [B, min(k, A)], and their scores, float32; 0 and
+          minus infinity where no item is left.
+
+        Raises:
+          UserError: if the agent has no such goal.
+        """
+
+    @abc.abstractmethod
     def weights(self) -> tf.Module:
         """The variables that are saved, under names that do not depend on other modules."""
 
@@ -103,6 +126,17 @@ class SavedAgent(abc.ABC):
             raise UserError(
                 f"goal is {goal!r}; expected none: {self.method} ranks for the reward alone"
             )
+
+    def _ranking(
+        self, request: ranking.Question, item: np.ndarray, score: np.ndarray
+    ) -> ranking.Ranking:
+        """The answer to a request from a row of `lists`."""
+        listed = item > 0
+        return ranking.Ranking(
+            tuple(self.vocabulary.decode(item[listed]).tolist()),
+            tuple(score[listed].tolist()),
+            unknown=request.unknown,
+        )
 
     def _observation(self, request: ranking.Question) -> types.Observation:
         """The state behind a request, a batch of one."""
@@ -252,13 +286,17 @@ class TrainedMethod(SavedAgent):
           UserError: if a goal is given: a baseline has one, the reward.
         """
         self._reject_goal(goal)
-        observation = self._observation(request)
         admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
-        scores = np.asarray(self.learner.scores(observation, ~admitted[None]))[0]  # [A]
-        places = np.flatnonzero(admitted & np.isfinite(scores))
-        best = places[np.argsort(-scores[places], kind="stable")][: request.k]
-        return ranking.Ranking(
-            tuple(self.vocabulary.decode(best + 1).tolist()),
-            tuple(scores[best].tolist()),
-            unknown=request.unknown,
-        )
+        [item], [score] = self.lists(self._observation(request), ~admitted[None], request.k)
+        return self._ranking(request, item, score)
+
+    def lists(
+        self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The candidates in the order of the method's scores; see `SavedAgent.lists`."""
+        from tfrec.ops import selection
+
+        self._reject_goal(goal)
+        scores = self.learner.scores(observation, blocked)
+        item, score = selection.best_items(scores, blocked, k)
+        return np.asarray(item), np.asarray(score)

@@ -1,5 +1,7 @@
 """Selection of items by their scores."""
 
+import math
+
 import tensorflow as tf
 
 # Not the lowest float: sums of it stay finite, and so do gradients.
@@ -19,6 +21,24 @@ def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
     if blocked is not None:
         scores = tf.where(blocked, scores.dtype.min, scores)
     return tf.argmax(scores, axis=-1, output_type=tf.int32) + 1
+
+
+def best_items(scores: tf.Tensor, blocked: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The items with the highest scores among those not blocked; of equal ones the first.
+
+    Args:
+      scores: float [B, A], column i for item i + 1; one that is not finite counts as blocked.
+      blocked: bool [B, A].
+      size: k.
+
+    Returns:
+      Dense item ids, int32 [B, min(k, A)], and their scores; 0 and minus infinity where no
+      item is left.
+    """
+    free = ~blocked & tf.math.is_finite(scores)
+    lowest = tf.constant(-math.inf, scores.dtype)
+    best, place = tf.math.top_k(tf.where(free, scores, lowest), min(size, scores.shape[1]))
+    return tf.where(tf.math.is_finite(best), place + 1, 0), best
 
 
 def best_slate(scores: tf.Tensor, size: int, blocked: tf.Tensor | None = None) -> tf.Tensor:

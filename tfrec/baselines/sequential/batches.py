@@ -149,12 +149,15 @@ def observed_inputs(history_item: tf.Tensor, length: int) -> Inputs:
 
     Args:
       history_item: int32 [B, H], oldest first, left-padded with 0. A row without items reads as
-        another row does.
+        one of item 1.
       length: L, tokens of a row at most.
     """
     recent = history_item[:, -length:]  # [B, h]
-    known = recent > 0
     rows, columns = tf.shape(recent)[0], tf.shape(recent)[1]
+    # Each row needs a last token.
+    empty = tf.reduce_all(recent == 0, axis=1, keepdims=True)
+    recent = tf.where(empty & (tf.range(columns) == columns - 1), 1, recent)
+    known = recent > 0
     lengths = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)  # [B]
     where = tf.cast(tf.where(known), tf.int32)  # [T, 2], row by row
     row, column = where[:, 0], where[:, 1]
@@ -170,7 +173,7 @@ def observed_inputs(history_item: tf.Tensor, length: int) -> Inputs:
             token=tf.scatter_nd(cell[:, None], tokens, [rows * columns]),
             cell=cell,
         ),
-        last=tf.maximum(tf.cumsum(lengths) - 1, 0),
+        last=tf.cumsum(lengths) - 1,
     )
 
 

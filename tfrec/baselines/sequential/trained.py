@@ -29,7 +29,8 @@ class TrainedSequence(trained.TrainedMethod):
       about: fingerprint of the log, protocol, seed and the like.
     """
 
-    manifest = "sequence_model.json"
+    manifest = registry.SEQUENTIAL
+    reads_feedback = False
 
     def __init__(
         self,
@@ -93,6 +94,3 @@ def load(directory: str | pathlib.Path) -> TrainedSequence:
     found = TrainedSequence(name, model, vocabulary, manifest["about"])
     found.restore(directory, manifest)
     return found
-
-
-registry.register_format(TrainedSequence.manifest, load)

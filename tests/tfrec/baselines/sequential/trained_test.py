@@ -57,6 +57,11 @@ def test_a_row_without_a_history_has_equal_scores(agent):
     assert len(np.unique(found[0])) > 1
 
 
+def test_a_request_without_a_history_is_answered_in_the_order_of_the_catalogue(agent):
+    assert list(ask(agent, [], k=3)) == ITEMS[:3].tolist()
+    assert list(ask(agent, ["unknown"], k=3)) == ITEMS[:3].tolist()
+
+
 def test_ranks_raw_ids_and_leaves_out_what_is_excluded(model, agent):
     log = Sequences(np.array([1, 2, 3], np.int32), np.array([0, 3]), len(ITEMS))
     order = ITEMS[np.argsort(-model.scores(log)[0], kind="stable")].tolist()

@@ -1,0 +1,288 @@
+"""Ranked lists of every user of a log, in parts, so that an interrupted run goes on.
+
+    lists.parquet          user, rank, item, score
+    .lists.parquet.parts/  while it is made: request.json and a file for some users each
+
+Axes: U users, E events, B users that are scored together, H history, A candidates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from tfrec import outputs, types
+from tfrec.data import parquet, sequences
+from tfrec.errors import UserError
+from tfrec.options import Options, option
+
+if TYPE_CHECKING:
+    from tfrec.data import sequence_logs, storage
+    from tfrec.methods import trained
+
+_REQUEST = "request.json"
+COLUMNS = ("user", "rank", "item", "score")
+
+
+@dataclasses.dataclass(frozen=True)
+class ListsConfig(Options):
+    """The lists, and how they are made."""
+
+    k: int = option(20, "items of a list", at_least=1)
+    goal: str = option("", "a named goal of the agent; by default its first")
+    exclude_seen: bool = option(False, "leave out the items of the user's history")
+    batch: int = option(256, "users that are scored together", at_least=1)
+    users_per_part: int = option(
+        10_000, "users between two saves; an interruption loses at most their work", at_least=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Histories:
+    """What the users of a log did, in the ids of an agent.
+
+    Attributes:
+      users: raw user ids [U].
+      events: a row of event numbers, 1..E, for each user, oldest first.
+      item: int32 [E + 1], the agent's dense id of each event's item; 0 for event 0.
+      feedback: float32 [E + 1, F], raw units; 0 for event 0.
+      fingerprint: of the log.
+    """
+
+    users: np.ndarray
+    events: sequences.Sequences
+    item: np.ndarray
+    feedback: np.ndarray
+    fingerprint: str
+
+    def observation(self, rows: np.ndarray, length: int) -> types.Observation:
+        """The states of users at the start of a new session; B rows, the last H events."""
+        number = self.events.select(rows).padded(length)  # [B, H]
+        steps = np.zeros(len(rows), np.int32)
+        return types.Observation(self.item[number], self.feedback[number], steps)
+
+    def seen(self, rows: np.ndarray, candidates: int) -> np.ndarray:
+        """Which of the candidates stand in the histories of users, bool [B, A]."""
+        chosen = self.events.select(rows)
+        seen = np.zeros([len(rows), candidates + 1], bool)
+        item = self.item[chosen.items]
+        listed = item <= candidates
+        seen[chosen.rows[listed], item[listed]] = True
+        return seen[:, 1:]
+
+
+def of_log(log: sequence_logs.SequenceLog, agent: trained.SavedAgent, path: str) -> Histories:
+    """The histories of a log of items; events of items that the agent lacks are left out.
+
+    Args:
+      log: the log.
+      agent: whose ids and feedback columns are read.
+      path: of the log, for messages.
+
+    Raises:
+      UserError: if the agent reads feedback, or its ids are of another kind.
+    """
+    if agent.reads_feedback:
+        raise UserError(
+            f"--data={path}: {agent.method} reads the feedback to each event, "
+            f"{', '.join(agent.spec.feedback_names)}, which a log of this form lacks; expected "
+            "a folder of prepared data and --format=prepared"
+        )
+    dense = agent.vocabulary.encode(log.vocabulary.items)
+    item = dense[log.sequences.items - 1]
+    return _histories(
+        log.vocabulary.users,
+        log.sequences.rows,
+        item,
+        np.zeros([len(item), len(agent.spec.feedback)], np.float32),
+        None,
+        log.source.fingerprint,
+    )
+
+
+def of_prepared(data: storage.PreparedData, agent: trained.SavedAgent) -> Histories:
+    """The histories of all sessions of prepared data, with their feedback.
+
+    Args:
+      data: the prepared data.
+      agent: whose ids and feedback columns are read.
+
+    Raises:
+      UserError: if the data has other feedback columns than the agent reads, or its ids are of
+        another kind.
+    """
+    sessions = data.episodes("all")
+    steps = np.arange(sessions.item.shape[1]) < sessions.length[:, None]  # [S, T]
+    feedback = sessions.feedback[steps]  # [E, F]
+    if not agent.reads_feedback:
+        feedback = np.zeros([len(feedback), len(agent.spec.feedback)], np.float32)
+    elif data.spec.feedback_names != agent.spec.feedback_names:
+        raise UserError(
+            f"--data={data.directory}: its feedback columns are "
+            f"{', '.join(data.spec.feedback_names)}; expected those of the agent, "
+            f"{', '.join(agent.spec.feedback_names)}"
+        )
+    start_ms, _ = data.session_times("all")
+    dense = agent.vocabulary.encode(data.vocabulary.items)
+    return _histories(
+        data.vocabulary.users,
+        np.repeat(sessions.user - 1, sessions.length),
+        dense[sessions.item[steps] - 1],
+        feedback,
+        np.repeat(start_ms, sessions.length),
+        data.fingerprint,
+    )
+
+
+def _histories(
+    users: np.ndarray,
+    rows: np.ndarray,
+    item: np.ndarray,
+    feedback: np.ndarray,
+    times: np.ndarray | None,
+    fingerprint: str,
+) -> Histories:
+    """Histories of events that are given in any order; see `sequences.of_events`."""
+    known = np.flatnonzero(item)
+    numbers = np.arange(1, len(known) + 1)
+    events = sequences.of_events(
+        rows[known],
+        numbers,
+        len(users),
+        max(1, len(known)),
+        None if times is None else times[known],
+    )
+    no_event = np.zeros([1, feedback.shape[1]], np.float32)
+    return Histories(
+        users,
+        events,
+        np.concatenate([[0], item[known]]).astype(np.int32),
+        np.concatenate([no_event, feedback[known]]).astype(np.float32),
+        fingerprint,
+    )
+
+
+def check(out: str | os.PathLike, agent: trained.SavedAgent, config: ListsConfig) -> None:
+    """Rejects lists that cannot be made, before the log is read.
+
+    Raises:
+      UserError: if the file is there already or is no .parquet file, the list is longer than
+        the catalogue, or the agent has no such goal.
+    """
+    path = pathlib.Path(out)
+    if path.suffix != ".parquet":
+        raise UserError(f"--out={out}: expected a file that ends in .parquet")
+    if path.exists():
+        raise UserError(f"--out={out}: is there already; remove it, or choose another file")
+    if config.k > agent.spec.num_candidates:
+        raise UserError(
+            f"--k={config.k}: expected at most {agent.spec.num_candidates}, the items that the "
+            "agent recommends"
+        )
+    if config.goal and config.goal not in agent.named_goals:
+        goals = ", ".join(filter(None, agent.named_goals)) or "none"
+        raise UserError(f"--goal={config.goal}: the agent has no such goal; it has {goals}")
+
+
+def write(
+    agent: trained.SavedAgent,
+    histories: Histories,
+    out: str | os.PathLike,
+    config: ListsConfig,
+    on_part: Callable[[int, int], None] = lambda done, users: None,
+) -> int:
+    """Writes the lists of all users to a Parquet file, whole or not at all.
+
+    Parts that an interrupted call for the same agent, log and configuration left are kept.
+
+    Args:
+      agent: ranks.
+      histories: of the users.
+      out: the file; `check` has accepted it.
+      config: the lists.
+      on_part: called after each part with the users done and all users.
+
+    Returns:
+      How many users an earlier call had done.
+
+    Raises:
+      UserError: if the file cannot be written.
+    """
+    path = pathlib.Path(out)
+    parts = path.with_name(f".{path.name}.parts")
+    request = dataclasses.asdict(config) | {
+        "agent": agent.fingerprint,
+        "log": histories.fingerprint,
+    }
+    users, size = len(histories.users), config.users_per_part
+    done = 0
+    with outputs.writing(path):
+        _begin(parts, request)
+        for first in range(0, users, size):
+            part = parts / f"{first:012}.parquet"
+            rows = np.arange(first, min(first + size, users))
+            if part.exists():
+                done += len(rows)
+                continue
+            frame = _lists(agent, histories, rows, config)
+            with outputs.replacing_file(part) as partial:
+                parquet.write(frame, partial)
+            on_part(int(rows[-1]) + 1, users)
+        with outputs.replacing_file(path) as whole:
+            _join(sorted(parts.glob("[0-9]*.parquet")), whole)
+        shutil.rmtree(parts)
+    return done
+
+
+def _begin(parts: pathlib.Path, request: dict[str, Any]) -> None:
+    """Makes the folder of the parts; parts of another request are removed."""
+    path = parts / _REQUEST
+    if path.exists() and json.loads(path.read_text()) == request:
+        return
+    shutil.rmtree(parts, ignore_errors=True)
+    parts.mkdir(parents=True)
+    with outputs.replacing_file(path) as partial:
+        partial.write_text(json.dumps(request))
+
+
+def _lists(
+    agent: trained.SavedAgent, histories: Histories, rows: np.ndarray, config: ListsConfig
+) -> pl.DataFrame:
+    """The lists of some users, a row for each listed item."""
+    found = []
+    for first in range(0, len(rows), config.batch):
+        some = rows[first : first + config.batch]
+        shape = (len(some), agent.spec.num_candidates)
+        blocked = (
+            histories.seen(some, shape[1]) if config.exclude_seen else np.zeros(shape, bool)
+        )
+        observation = histories.observation(some, agent.spec.history_length)
+        item, score = agent.lists(observation, blocked, config.k, config.goal)
+        row, place = np.nonzero(item)  # user by user, best first
+        found.append((some[row], place + 1, item[row, place], score[row, place]))
+    user, rank, item, score = map(np.concatenate, zip(*found, strict=True))
+    columns = (
+        histories.users[user],
+        rank.astype(np.int32),
+        agent.vocabulary.decode(item),
+        score.astype(np.float32),
+    )
+    return pl.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+
+
+def _join(parts: list[pathlib.Path], path: pathlib.Path) -> None:
+    """Writes the rows of Parquet files to one, a file after the other."""
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(parts[0])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        for part in parts:
+            writer.write_table(pyarrow.parquet.read_table(part))
