@@ -97,6 +97,7 @@ def test_more_neighbours_than_the_memory_holds_are_rejected():
         build(neighbours=9)
 
 
+@pytest.mark.slow
 def test_what_follows_in_a_category_is_learned():
     """Two walks in turns: what comes next is told by the event before the last."""
     rng = np.random.default_rng(0)

@@ -20,7 +20,11 @@ SMALL = {
     "warm_up": 1, "confidence": 0.0, "replacement": "random",
     "num_categories": 3, "memory": 8, "neighbours": 2,
 }  # fmt: skip
-METHODS = tuple(methods.METHODS)
+# Anchor and sampler take twice as long to trace as another method.
+METHODS = tuple(
+    pytest.param(name, marks=pytest.mark.slow) if name.startswith("casr") else name
+    for name in methods.METHODS
+)
 
 
 def build(name, num_items=walks.NUM_ITEMS, **changed):
