@@ -125,7 +125,7 @@ class Augmentation(tf.Module):
     Args:
       config: the method's numbers.
       simulator: whose slots are known.
-      replay: where pairs come from and made-up steps go to.
+      replay: where pairs come from and synthetic transitions go to.
       shown: the columns of the replay's actions that are what was shown.
       seed: of the network that learns the graph.
 
@@ -266,7 +266,7 @@ class Augmentation(tf.Module):
         )
 
     def _errors(self, first: Steps, made: Steps, valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        """How far from r_1's expectation that of the made-up step is, by the simulator."""
+        """Difference between the expected rewards of the synthetic and the real transition."""
         ask = self._known().ask
         assert ask is not None
         weight = tf.cast(valid, tf.float32)
@@ -375,7 +375,7 @@ class ImrlMethod(tf.Module):
         return tf.gather(items, tf.argmax(q_values, axis=1), batch_dims=1)[:, None]
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
-        """Keeps the rollout, and what is made up from it."""
+        """Stores the rollout and the synthetic transitions made from it."""
         steps = self._steps(rollout)
         self.replay.add(steps)
         if self.augmentation is not None:

@@ -1,4 +1,4 @@
-"""The method around the agent: what is kept, what is made up, what the ablations leave out."""
+"""The method around the agent: what is kept, what is synthesised, what the ablations leave out."""
 
 import dataclasses
 
@@ -86,7 +86,7 @@ def test_the_replay_holds_what_was_played():
     assert learning.method.replay.synthetic_size == 0
 
 
-def test_only_rewarded_steps_are_made_up(played):
+def test_only_rewarded_steps_are_augmented(played):
     learning, said = played
     made, real = rows(learning.method.replay, True), rows(learning.method.replay)
     assert 0 < len(made.reward) <= (real.reward.numpy() > 0).sum()
@@ -94,7 +94,7 @@ def test_only_rewarded_steps_are_made_up(played):
     assert made.own_next.numpy().all()
     total = sum(30 * s["augmentation/informative"] * s["augmentation/augmented"] for s in said)
     assert len(made.reward) == pytest.approx(total)
-    # Made-up steps have a real step's action and other interests, but where it shows;
+    # Synthetic steps have a real step's action and other interests, but where it shows;
     # or the same ones, where the second step is the same user's.
     exchanged = []
     for state, action in zip(made.state.numpy(), made.action.numpy(), strict=True):

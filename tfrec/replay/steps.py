@@ -1,6 +1,6 @@
 """A replay of flat steps: state and action are vectors, and some rows are synthetic.
 
-Real and synthetic rows are rings of their own, so that made-up rows never push out what
+Real and synthetic rows are rings of their own, so that synthetic rows never push out what
 was seen, in the same variables, so that a batch is one gather. Every state is a variable:
 a checkpoint of the module resumes exactly.
 """

@@ -164,7 +164,7 @@ class VirtualTaobao(contract.Simulator):
         The next feedback comes of user, page and action; user groups never change. So the true
         graph is one component, through the feedback, and allows no exchange at all. The rule
         of thumb leaves the user out of it, as if users answered alike: that changes what
-        made-up steps should be paid, by as much as `expected_reward` says.
+        synthetic transitions should be rewarded, by as much as `expected_reward` says.
         """
         groups = len(GROUPS)
         feedback, page, action = groups, groups + 1, groups + 2
