@@ -1,4 +1,4 @@
-"""The method around the agent: what is kept, what is synthesised, what the ablations leave out."""
+"""The method around the agent: the replay, synthetic transitions, and the ablations."""
 
 import dataclasses
 
