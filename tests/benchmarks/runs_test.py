@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import relabel, timing, world_model
+from benchmarks import playing, relabel, timing, world_model
 from tfgoalrec.config import GoalRecConfig
 
 pytestmark = pytest.mark.slow
@@ -55,3 +55,10 @@ def test_world_model(capsys):
     out = capsys.readouterr().out
     for name in ("goalrec", "stock_grus", "bare_grus", "ratio"):
         assert name in out
+
+
+def test_playing(capsys):
+    playing.main(sessions=12, repeats=1)
+    lengths, _, *rows = capsys.readouterr().out.splitlines()
+    assert "rollout" in lengths and "environment" in lengths
+    assert [row.split()[0] for row in rows] == ["rollout", "environment"]
