@@ -50,8 +50,9 @@ class LogConfig(Options):
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option(
         "",
-        "simulated users: a folder that fit_simulator wrote, or `truth` for the ground truth "
-        "of the embedded log; empty to learn from the log alone",
+        "simulated users: a folder that fit_simulator wrote; `truth` for the ground truth of "
+        "the embedded log; `lookup`, who click what the log says that they clicked; empty to "
+        "learn from the log alone",
     )
     evaluate_every: int = option(5, "rounds between checks on validation users", at_least=1)
     max_users: int = option(500, "validation users at most", at_least=1)

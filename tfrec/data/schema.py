@@ -42,6 +42,7 @@ _SKIP_HINT = (
     "Nothing was written. Fix the {rows}, or pass --on_bad_row=skip to drop such rows and "
     "list them in rejected.csv."
 )
+_FIX_HINT = "Nothing was written. Fix the {rows}."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +127,14 @@ class BadRows:
     Attributes:
       skip: False raises a UserError at the first rule that is broken; True drops
         the rows and remembers them.
+      skippable: whether the reader can be asked to skip them, for the message.
       repeated: rows that a source dropped because its set is known to repeat them.
       left_out: good rows that were not wanted: what they are -> how many, e.g.
         `reviews_without_stars`.
     """
 
-    def __init__(self, skip: bool = False):
-        self.skip = skip
+    def __init__(self, skip: bool = False, skippable: bool = True):
+        self.skip, self.skippable = skip, skippable
         self.repeated = 0
         self.left_out: dict[str, int] = {}
         self._remarks: list[str] = []
@@ -210,7 +212,9 @@ class BadRows:
             value = values[0]
             shown = "missing" if value is None else repr(_shorten(value))
             more = f" ({len(rows) - 1:,} more rows like it)" if len(rows) > 1 else ""
-            hint = _SKIP_HINT.format(rows="rows" if len(rows) > 1 else "row")
+            hint = (_SKIP_HINT if self.skippable else _FIX_HINT).format(
+                rows="rows" if len(rows) > 1 else "row"
+            )
             raise UserError(
                 f"{name}, row {rows[0]}: {column} is {shown}; expected {expected}.{more}\n"
                 + hint

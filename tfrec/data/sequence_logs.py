@@ -55,10 +55,11 @@ def open_log(
         data = storage.PreparedData.open(path)
         found = sequences.of_prepared(data)
         return SequenceLog(found, data.vocabulary, data.source, _prepared_categories(data))
+    bad_rows = schema_lib.BadRows(skippable=False)
     if form == "table":
-        return of_table(*table.read(path, columns), str(path))
+        return of_table(*table.read(path, columns, bad_rows), str(path))
     config = sequence.SequenceConfig(sequence_form=form)
-    return of_table(*sequence.read(path, config), str(path))
+    return of_table(*sequence.read(path, config, bad_rows), str(path))
 
 
 def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> SequenceLog:

@@ -62,8 +62,8 @@ class UsersConfig(Options):
     )
     world: str = option(
         "truth",
-        "the users: a folder that fit_simulator wrote, or `truth` for the ground truth of the "
-        "embedded log",
+        "the users: a folder that fit_simulator wrote; `truth` for the ground truth of the "
+        "embedded log; or `lookup`, who click what the log says that they clicked",
     )
     item_width: int = option(16, "width of an item's vector, from the log", at_least=1)
 

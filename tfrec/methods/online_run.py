@@ -169,8 +169,12 @@ def final_test(
       are asked for.
     """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
-    play = tf.function(playing.play, autograph=False)
-    played = play(simulator, policy, sessions, seed, at_once=_AT_ONCE)
+    # A concrete function: TensorFlow warns of retracing where one line makes many functions.
+    play = tf.function(
+        lambda seed: playing.play(simulator, policy, sessions, seed, at_once=_AT_ONCE),
+        autograph=False,
+    ).get_concrete_function(seed)
+    played = play(seed)
     tests = {"port": playing.rates(played)}
     if original_sessions:
         played = originals.play(simulator, policy, original_sessions, seed=1)

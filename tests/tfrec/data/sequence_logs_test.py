@@ -63,7 +63,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
 @pytest.mark.parametrize(
     ("form", "text", "message"),
     [
-        ("rows", "1 2\n\n1 2 3\n", "row 3.*sequence_form=lines"),
+        ("rows", "1 2\n\n1 2 3\n", r"row 3.*`lines`(?s:.*)Fix the row\.$"),
         ("lines", "1 2 3\n2 5\n1 4\n", "row 3: user 1 has row 1 too"),
         ("table", "user,item,time,click\na,x,now,1\n", "row 2: time is 'now'"),
         ("prepared", "1 2\n", "not readable"),

@@ -81,7 +81,7 @@ def read_grouped(
     if not text_rows.is_plain(file):
         return None
     scan = _scan(file, columns)
-    rejected = schema_lib.BadRows(bad_rows.skip)
+    rejected = schema_lib.BadRows(bad_rows.skip, bad_rows.skippable)
     try:
         table = assembly.Table(schema, rows=scan.select(pl.len()).collect().item())
         batches = scan.with_row_index(

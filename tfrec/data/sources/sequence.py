@@ -74,9 +74,9 @@ def _interactions(
     rows_form = config.sequence_form == "rows"
     wanted = r"^-?[0-9]+ -?[0-9]+$" if rows_form else r"^-?[0-9]+( -?[0-9]+)+$"
     expected = (
-        "`user item`, two integers; --sequence_form=lines reads a user a line"
+        "`user item`, two integers; the form `lines` reads a user a line"
         if rows_form
-        else "`user item item ...`, integers; --sequence_form=rows reads an event a line"
+        else "`user item item ...`, integers; the form `rows` reads an event a line"
     )
     users: list[pl.DataFrame] = []
     for first_row, block in files.blocks_of_lines(log):
@@ -127,5 +127,5 @@ def _refuse_second_line(users: list[pl.DataFrame], name: str) -> None:
         first = lines.filter(pl.col("user") == user)[schema_lib.ROW][0]
         raise UserError(
             f"{name}, row {row}: user {user} has row {first} too; expected one line a user. "
-            "--sequence_form=rows reads an event a line"
+            "The form `rows` reads an event a line"
         )

@@ -45,12 +45,20 @@ def test_an_event_a_line(tmp_path):
 @pytest.mark.parametrize(
     ("config", "line", "message"),
     [
-        (None, "7", "row 2: the row is '7'; expected `user item item ...`, integers; --seq"),
+        (
+            None,
+            "7",
+            "row 2: the row is '7'; expected `user item item ...`, integers; the form `",
+        ),
         (None, "7 x", "row 2: the row is '7 x'; expected `user item item ...`"),
         (None, "7 1.5", "row 2: the row is '7 1.5'; expected"),
         (None, "7 " + "9" * 25, "row 2: the row is .*; expected integers within 64 bits"),
         (None, "7 -1", "row 2: item is -1; expected an item id other than -1"),
-        (ROWS, "7 1 2", "row 2: the row is '7 1 2'; expected `user item`, two integers; --seq"),
+        (
+            ROWS,
+            "7 1 2",
+            "row 2: the row is '7 1 2'; expected `user item`, two integers; the form `",
+        ),
         (ROWS, "7", "row 2: the row is '7'; expected `user item`, two integers"),
     ],
 )
@@ -69,7 +77,7 @@ def test_a_user_with_two_lines(tmp_path, monkeypatch):
     for block in (1 << 20, 3):
         monkeypatch.setattr("tfrec.data.sources.files._BLOCK", block)
         with pytest.raises(
-            UserError, match="row 4: user 1 has row 1 too; expected one line a user. --sequence"
+            UserError, match="row 4: user 1 has row 1 too; expected one line a user. The form"
         ):
             sequence.read(path)
 
