@@ -1,4 +1,4 @@
-"""Simulated users by name: a fitted user model's folder, or the embedded log's ground truth."""
+"""Simulated users by name: a fitted user model's folder, the embedded truth, or the log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import numpy as np
 
 from tfrec import options, types
 from tfrec.data import identity, storage, synthetic
-from tfrec.environments import embedded, session
+from tfrec.environments import embedded, lookup, session
 from tfrec.environments.fitted import simulated, user_model
 from tfrec.errors import UserError
 
 TRUTH = "truth"
+LOOKUP = "lookup"
 HELP = (
-    "simulated users: a folder that fit_simulator wrote, or `truth` for the ground truth of "
-    "the embedded log"
+    "simulated users: a folder that fit_simulator wrote; `truth` for the ground truth of the "
+    "embedded log; or `lookup`, who click what the log says that they clicked"
 )
 
 
@@ -40,7 +41,8 @@ class SimulatedUsers:
     report: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
-        kind = "the embedded truth" if self.name == TRUTH else f"fitted users of {self.name}"
+        named = {TRUTH: "the embedded truth", LOOKUP: "users who act as the log says"}
+        kind = named.get(self.name, f"fitted users of {self.name}")
         if self.report is None:
             return kind
         from tfrec.environments.fitted import calibration
@@ -57,6 +59,8 @@ def load(name: str, data: storage.PreparedData) -> session.World:
     Raises:
       UserError: if the world was not made for this data.
     """
+    if name == LOOKUP:
+        return lookup.LookupWorld(data.episodes("all"), data.spec, data.vocabulary)
     if name != TRUTH:
         world = user_model.load(pathlib.Path(name) / simulated.MODEL)
         if world.data is None:

@@ -1,0 +1,121 @@
+"""The log as its own users: they click what the log says that they clicked, and never leave.
+
+Chen et al., Large-scale Interactive Recommendation with Tree-structured Policy Gradient, AAAI
+2019, evaluate policies on such an environment of ratings. It answers nothing about items that
+the log never showed to a user: those count as not clicked.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.data import identity
+from tfrec.data.vocabulary import Vocabulary
+from tfrec.environments import session
+
+_CERTAIN = 10.0  # logit of a logged click where a probability is asked for, and of none negated
+
+
+class LookupState(NamedTuple):
+    """B sessions.
+
+    Attributes:
+      user: int32 [B].
+      before: int32 [B, H], items of the history at the start; they are not clicked again.
+    """
+
+    user: tf.Tensor
+    before: tf.Tensor
+
+
+class LookupWorld(tf.Module):
+    """Users of a log; a `session.World`.
+
+    Args:
+      log: all sessions of the log, numpy arrays.
+      spec: the log's spec.
+      vocabulary: the log's ids.
+    """
+
+    repeats = False
+
+    def __init__(self, log: types.Episodes, spec: types.DataSpec, vocabulary: Vocabulary):
+        super().__init__(name="lookup_world")
+        self.spec = spec
+        self.vocabulary = vocabulary
+        key, feedback = logged_pairs(log, spec.num_items)
+        self._key = tf.constant(key)  # int64 [P], ascending
+        self._feedback = tf.constant(feedback)  # float32 [P, F]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the logged pairs, of the ids that they are of and of the candidates."""
+        ids = identity.ids_of(self.vocabulary, self.spec)
+        pairs = {"key": self._key.numpy(), "feedback": self._feedback.numpy()}
+        return identity.fingerprint([pairs, ids, self.spec.candidates])
+
+    def reset(self, starts: types.Starts) -> LookupState:
+        return LookupState(
+            tf.convert_to_tensor(starts.user), tf.convert_to_tensor(starts.history_item)
+        )
+
+    def responses(self, state: LookupState, candidates: tf.Tensor) -> session.Responses:
+        item = tf.broadcast_to(candidates, [tf.shape(state.user)[0], tf.size(candidates)])
+        feedback = self._answers(state, item)  # [B, A, F]
+        return session.Responses(feedback, tf.zeros(tf.shape(item)))
+
+    def step(
+        self,
+        state: LookupState,
+        item: tf.Tensor,
+        seed: tf.Tensor,
+        distort: session.Distortion | None = None,
+    ) -> tuple[LookupState, tf.Tensor, tf.Tensor]:
+        feedback = self._answers(state, item[:, None])[:, 0]  # [B, F]
+        if distort is not None:
+            probability = distort(tf.where(feedback[:, 0] > 0, _CERTAIN, -_CERTAIN))
+            clicked = tf.random.stateless_uniform(tf.shape(item), seed) < probability
+            click = tf.cast(clicked, tf.float32)
+            feedback = tf.concat([click[:, None], feedback[:, 1:] * click[:, None]], axis=1)
+        return state, feedback, tf.zeros(tf.shape(item), tf.bool)
+
+    def _answers(self, state: LookupState, item: tf.Tensor) -> tf.Tensor:
+        """The logged feedback of each user to some items, 0 where none is; [B, K, F].
+
+        Args:
+          state: of B sessions.
+          item: int32 [B, K], dense ids.
+        """
+        width = self.spec.num_items + 1
+        key = tf.cast(state.user, tf.int64)[:, None] * width + tf.cast(item, tf.int64)
+        place = tf.searchsorted(self._key, tf.reshape(key, [-1]))
+        place = tf.reshape(tf.minimum(place, tf.size(self._key) - 1), tf.shape(key))  # [B, K]
+        logged = tf.gather(self._key, place) == key
+        known = tf.reduce_any(item[:, :, None] == state.before[:, None], axis=2)  # [B, K]
+        answered = tf.cast(logged & ~known, tf.float32)
+        return tf.gather(self._feedback, place) * answered[..., None]
+
+
+def logged_pairs(log: types.Episodes, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """The feedback of each user to each item that the log showed to the user.
+
+    Args:
+      log: sessions, numpy arrays, a user's oldest first.
+      num_items: N.
+
+    Returns:
+      Keys user * (N + 1) + item, int64 [P], ascending; and the feedback, float32 [P, F]: of an
+      item that was shown more than once, the one with the largest first column.
+    """
+    steps = np.arange(log.item.shape[1]) < np.asarray(log.length)[:, None]  # [S, T]
+    user = np.repeat(np.asarray(log.user, np.int64), log.length)
+    key = user * (num_items + 1) + log.item[steps]
+    feedback = np.asarray(log.feedback, np.float32)[steps]  # [E, F]
+    order = np.lexsort((-feedback[:, 0], key))
+    key, feedback = key[order], feedback[order]
+    first = np.append(True, key[1:] != key[:-1])
+    return key[first], feedback[first]
