@@ -279,6 +279,8 @@ def expected_pattern(pattern: tf.Tensor, chance: tf.Tensor, category: tf.Tensor)
       chance: float [b, L, C], p.
       category: int32 [b, L].
     """
-    of_key = tf.gather(chance, category, axis=2, batch_dims=1)  # [b, L, L], query by key
+    # No gather: its gradient fails for a group without rows.
+    of_category = tf.one_hot(category, chance.shape[2])  # [b, L, C]
+    of_key = tf.matmul(chance, of_category, transpose_b=True)  # [b, L, L], query by key
     latest = tf.cast(latest_of_category(category), tf.float32)
     return tf.matmul(of_key * latest, pattern)
