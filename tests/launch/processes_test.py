@@ -53,6 +53,10 @@ COMMANDS = [
         "--method=sasrec", "--format=prepared", "--data={work}/data", "--out={work}/sasrec",
         "--width=8", "--inner=8", "--blocks=1", "--length=6", "--batch=16", "--epochs=1",
         "--cutoffs=5")),
+    ("launch.compare_offline", "compare_offline", (
+        "--data={work}/data", "--out={work}/offline", "--methods=stamp,tpgr", "--seeds=1",
+        "--cutoff=5", "--epochs=1", "--total_iterations=1", "--max_steps=5",
+        "--history_length=4")),
     ("launch.evaluate", "evaluate", (
         "--data={work}/data", "--world=truth", "--out={work}/evaluation", "--max_users=8",
         "--agents=goalrec={work}/goalrec/agent,rainbow={work}/rainbow/agent")),

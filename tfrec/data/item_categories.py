@@ -9,7 +9,7 @@ import csv
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.cluster.vq
@@ -17,6 +17,9 @@ import scipy.cluster.vq
 from tfrec.data import item_vectors, sequences
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
+
+if TYPE_CHECKING:
+    from tfrec.data import storage
 
 _WIDTH = 32  # of the vectors that are clustered
 
@@ -131,6 +134,16 @@ def of_events(item: np.ndarray, category: np.ndarray, num_items: int) -> Categor
     for dense, place in zip(*first, strict=True):
         labels[dense - 1] = f"{category[known[place]]:012}"
     return numbered(labels)
+
+
+def of_prepared(data: storage.PreparedData) -> Categories | None:
+    """The categories of the items of prepared data; None if it has no such column."""
+    if not len(data.vocabulary.category_ids):
+        return None
+    sessions = data.episodes("all")
+    steps = np.arange(sessions.item.shape[1]) < sessions.length[:, None]  # [S, T]
+    category = data.column("all", "category")[steps]
+    return of_events(sessions.item[steps], category, data.spec.num_items)
 
 
 def clusters(train: sequences.Sequences, count: int, seed: int) -> Categories:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,9 +12,6 @@ from tfrec.data import identity, item_categories, sequences
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.data.sources import sequence, table
-
-if TYPE_CHECKING:
-    from tfrec.data import storage
 
 Format = Literal["rows", "lines", "table", "prepared"]
 
@@ -54,7 +51,9 @@ def open_log(
 
         data = storage.PreparedData.open(path)
         found = sequences.of_prepared(data)
-        return SequenceLog(found, data.vocabulary, data.source, _prepared_categories(data))
+        return SequenceLog(
+            found, data.vocabulary, data.source, item_categories.of_prepared(data)
+        )
     bad_rows = schema_lib.BadRows(skippable=False)
     if form == "table":
         return of_table(*table.read(path, columns, bad_rows), str(path))
@@ -94,13 +93,3 @@ def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> Seque
         items = vocabulary.encode(frame["item"])
         categories = item_categories.of_events(items, dense, len(vocabulary.items))
     return SequenceLog(found, vocabulary, source, categories)
-
-
-def _prepared_categories(data: storage.PreparedData) -> item_categories.Categories | None:
-    """The categories of the items of prepared data, if it has the column."""
-    if not len(data.vocabulary.category_ids):
-        return None
-    sessions = data.episodes("all")
-    steps = np.arange(sessions.item.shape[1]) < sessions.length[:, None]  # [S, T]
-    category = data.column("all", "category")[steps]
-    return item_categories.of_events(sessions.item[steps], category, data.spec.num_items)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -130,11 +130,28 @@ def of_events(
     return Sequences(np.asarray(items, np.int32)[order], offsets, num_items, ordered)
 
 
-def of_prepared(data: storage.PreparedData) -> Sequences:
-    """Sequences of all sessions of prepared data, a row for each user of its vocabulary.
+class Events(NamedTuple):
+    """The events of all sessions of prepared data, ordered by user and time.
 
-    Each step of a stored session is an event, whatever its feedback. Events of a session have
-    the time of its first event, unix seconds; the order within a session is kept.
+    Attributes:
+      row: int64 [E], the user's dense id - 1.
+      item: int32 [E], dense ids.
+      start_ms: int64 [E], time of the session's first event, unix milliseconds.
+      step: int64 [E], position in the session.
+      feedback: float32 [E, F], raw units.
+    """
+
+    row: np.ndarray
+    item: np.ndarray
+    start_ms: np.ndarray
+    step: np.ndarray
+    feedback: np.ndarray
+
+
+def events_of(data: storage.PreparedData) -> Events:
+    """All events of prepared data: each step of a stored session is one.
+
+    Events of a session have the time of its first event; the order within a session is kept.
 
     Args:
       data: the prepared data.
@@ -142,11 +159,25 @@ def of_prepared(data: storage.PreparedData) -> Sequences:
     sessions = data.episodes("all")
     steps = np.arange(sessions.item.shape[1]) < sessions.length[:, None]  # [S, T]
     start_ms, _ = data.session_times("all")
-    lengths = sessions.length
-    return of_events(
-        np.repeat(sessions.user - 1, lengths),
-        sessions.item[steps],
-        data.spec.num_users,
-        data.spec.num_items,
-        np.repeat(start_ms / 1000.0, lengths),
+    row = np.repeat(sessions.user.astype(np.int64) - 1, sessions.length)
+    start_ms = np.repeat(start_ms, sessions.length)
+    order = np.lexsort((start_ms, row))  # stable
+    step = np.nonzero(steps)[1]
+    return Events(
+        row[order],
+        sessions.item[steps][order],
+        start_ms[order],
+        step[order],
+        sessions.feedback[steps][order],
     )
+
+
+def of_prepared(data: storage.PreparedData) -> Sequences:
+    """Sequences of all sessions of prepared data, a row for each user of its vocabulary.
+
+    Args:
+      data: the prepared data; see `events_of`.
+    """
+    events = events_of(data)
+    spec, times = data.spec, events.start_ms / 1000.0
+    return of_events(events.row, events.item, spec.num_users, spec.num_items, times)

@@ -143,9 +143,26 @@ def evaluate(
     Raises:
       UserError: if a cutoff is larger than the catalogue.
     """
-    num_items = held_out.history.num_items
-    check_cutoffs(cutoffs, num_items)
+    check_cutoffs(cutoffs, held_out.history.num_items)
     items = rank(ranker, held_out.history, max(cutoffs))
+    return evaluate_lists(items, held_out, train, cutoffs)
+
+
+def evaluate_lists(
+    items: np.ndarray,
+    held_out: protocols.HeldOut,
+    train: sequences.Sequences,
+    cutoffs: Sequence[int] = CUTOFFS,
+) -> Evaluation:
+    """Compares lists with held-out events.
+
+    Args:
+      items: int32 [V, K], dense ids, best first, 0 for none; K is the largest cutoff.
+      held_out: histories and held-out events of the V users.
+      train: training events, for novelty.
+      cutoffs: lengths of the list, each at most K.
+    """
+    num_items = held_out.history.num_items
     hits, relevant = compared(items, held_out.targets)
     by_user = {
         f"{name}@{k}": metric(hits, relevant, k)

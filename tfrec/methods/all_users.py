@@ -119,9 +119,8 @@ def of_prepared(data: storage.PreparedData, agent: trained.SavedAgent) -> Histor
       UserError: if the data has other feedback columns than the agent reads, or its ids are of
         another kind.
     """
-    sessions = data.episodes("all")
-    steps = np.arange(sessions.item.shape[1]) < sessions.length[:, None]  # [S, T]
-    feedback = sessions.feedback[steps]  # [E, F]
+    events = sequences.events_of(data)
+    feedback = events.feedback  # [E, F]
     if not agent.reads_feedback:
         feedback = np.zeros([len(feedback), len(agent.spec.feedback)], np.float32)
     elif data.spec.feedback_names != agent.spec.feedback_names:
@@ -130,14 +129,13 @@ def of_prepared(data: storage.PreparedData, agent: trained.SavedAgent) -> Histor
             f"{', '.join(data.spec.feedback_names)}; expected those of the agent, "
             f"{', '.join(agent.spec.feedback_names)}"
         )
-    start_ms, _ = data.session_times("all")
     dense = agent.vocabulary.encode(data.vocabulary.items)
     return _histories(
         data.vocabulary.users,
-        np.repeat(sessions.user - 1, sessions.length),
-        dense[sessions.item[steps] - 1],
+        events.row,
+        dense[events.item - 1],
         feedback,
-        np.repeat(start_ms, sessions.length),
+        events.start_ms,
         data.fingerprint,
     )
 

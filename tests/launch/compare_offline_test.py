@@ -1,0 +1,61 @@
+"""launch.compare_offline: a sequential model and reinforcement learning in one table."""
+
+import json
+
+import pytest
+
+from launch import flags
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    out = tmp_path_factory.mktemp("compared") / "data"
+    arguments = ("--source=embedded", "--embedded_num_users=60", "--embedded_num_items=30")
+    arguments += ("--max_steps=6", "--history_length=5", f"--out={out}")
+    assert flags.call("launch.prepare_data", arguments) == 0
+    return out
+
+
+def compare(data, out, *more):
+    arguments = [
+        f"--data={data}", f"--out={out}", "--methods=stamp,tpgr", "--seeds=1", "--cutoff=5",
+        "--epochs=1", "--total_iterations=1", "--max_steps=5", "--history_length=4", *more,
+    ]  # fmt: skip
+    return flags.call("launch.compare_offline", arguments)
+
+
+def test_both_kinds_are_ranked_on_the_same_users(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert compare(data, out) == 0
+    assert "stamp, seed 0" in capsys.readouterr().out
+    document = json.loads((out / "table.json").read_text())
+    found = document["methods"]
+    assert set(found) == {
+        "popularity", "recent_popularity", "item_neighbours", "ease", "stamp", "tpgr",
+    }  # fmt: skip
+    assert all(0 < numbers["recall@5"]["mean"] < 1 for numbers in found.values())
+    assert (out / "table.md").exists() and (out / "table.png").exists()
+
+    # What is done is kept; other settings are another comparison.
+    assert compare(data, out) == 0
+    said = capsys.readouterr().out
+    assert "seed 0" not in said
+    assert json.loads((out / "table.json").read_text()) == document
+    assert compare(data, out, "--epochs=2") == 2
+    assert "settings.epochs: was 1, is now 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--methods=rainbow", "rainbow"),
+        ("--cutoff=31", "cutoffs hold 31"),
+        ("--world=truth", "world is 'truth'; expected lookup or fitted"),
+    ],
+)
+def test_mistakes_are_messages(data, tmp_path, capsys, argument, message):
+    assert compare(data, tmp_path / "out", argument) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,147 @@
+"""Parts of an offline comparison: training events, an agent's lists, means and differences."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tfrec
+from tfrec import types
+from tfrec.data import protocols, sequences
+from tfrec.evaluation import next_items, offline, offline_report
+
+# A user's items, two sessions each: the second begins a day later.
+LOG = {"u": ["a", "b", "c", "d", "e"], "v": ["b", "c", "a"], "w": ["e", "d", "a", "b"]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("offline")
+    rows = ["user,item,time,click"]
+    for user, items in LOG.items():
+        for place, item in enumerate(items):
+            time = 1_700_000_000 + place + (86_400 if place >= 2 else 0)
+            rows.append(f"{user},{item},{time},{(place + 1) % 2}")
+    (folder / "log.csv").write_text("\n".join(rows) + "\n")
+    return tfrec.read_log(
+        folder / "log.csv",
+        out=folder / "data",
+        feedback=["click"],
+        max_steps=9,
+        history_length=4,
+        test_fraction=0.0,
+        validation_fraction=0.0,
+    )
+
+
+def raw(data, items):
+    return ["-" if item == 0 else data.vocabulary.items[item - 1] for item in items]
+
+
+def of_user(data, user):
+    return data.vocabulary.users.tolist().index(user)
+
+
+def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
+    log = sequences.of_prepared(data)
+    split = protocols.user_ratio(log)
+    out = tmp_path / "training"
+    train = offline.training_data(data, split.train, out, max_steps=5, history_length=3)
+    kept = sequences.of_prepared(train)
+    for user, items in LOG.items():
+        count = split.train.lengths[of_user(data, user)]
+        assert raw(train, kept.row(of_user(train, user))) == items[:count]
+    assert train.spec.history_length == 3 and train.spec.max_steps == 5
+    clicks = sequences.events_of(train).feedback[:, 0]
+    assert clicks.sum() == sum((n + 1) // 2 for n in split.train.lengths)
+    # What is there already is opened.
+    again = offline.training_data(data, split.train, out, max_steps=5, history_length=3)
+    assert again.fingerprint == train.fingerprint
+
+
+class Agent:
+    """Lists the items after the last one of the history, in the order of its own ids."""
+
+    reads_feedback = True
+
+    def __init__(self, data):
+        self.spec, self.vocabulary, self.asked = data.spec, data.vocabulary, []
+
+    def lists(self, observation, blocked, k):
+        self.asked.append(types.Observation(*map(np.asarray, observation)))
+        size = self.spec.num_candidates
+        last = observation.history_item[:, -1:]
+        item = (last + np.arange(size)) % size + 1
+        hidden = np.take_along_axis(blocked, item - 1, axis=1)
+        order = np.argsort(hidden, axis=1, kind="stable")[:, :k]
+        listed = np.take_along_axis(np.where(hidden, 0, item), order, axis=1)
+        return listed.astype(np.int32), np.zeros(listed.shape, np.float32)
+
+
+def test_an_agent_reads_the_history_of_the_test_and_lists_none_of_it(data):
+    split = protocols.leave_one_out(sequences.of_prepared(data))
+    agent = Agent(data)
+    found = offline.lists(agent, data, split.test, k=4)
+    [asked] = agent.asked
+    for row, number in enumerate(split.test.users):
+        user = data.vocabulary.users[number]
+        before = LOG[user][:-1]
+        shown = ["-"] * (4 - len(before)) + before[-4:]
+        assert raw(data, asked.history_item[row]) == shown
+        clicks = [0.0] * (4 - len(before)) + [float((n + 1) % 2) for n in range(len(before))]
+        assert asked.history_feedback[row, :, 0].tolist() == clicks[-4:]
+        listed = [item for item in raw(data, found[row]) if item != "-"]
+        assert sorted(listed) == sorted(set("abcde") - set(before))
+    assert (asked.step == 0).all()
+
+
+def evaluation(values, coverage=0.5):
+    by_user = {f"{name}@2": np.array(values) for name in ("recall", "precision", "ndcg")}
+    by_user |= {f"{name}@2": np.array(values) for name in ("mrr", "map", "novelty")}
+    return next_items.Evaluation(np.ones([len(values), 2], np.int32), by_user, {2: coverage})
+
+
+def test_means_over_seeds_and_their_spread():
+    seeds = [evaluation([0.0, 1.0, 0.5]), evaluation([1.0, 1.0, 0.1], coverage=0.7)]
+    both = offline.over_seeds(seeds)
+    np.testing.assert_allclose(both.by_user["ndcg@2"], [0.5, 1.0, 0.3])
+    assert both.coverage == {2: pytest.approx(0.6)}
+    # Means .5 and .7: their standard deviation is .2 / sqrt 2.
+    assert offline.spread(seeds, "ndcg@2") == pytest.approx(0.2 / 2**0.5)
+    assert offline.spread(seeds[:1], "ndcg@2") is None
+
+
+def test_a_difference_is_paired():
+    one, other = evaluation([0.2, 0.6, 1.0]), evaluation([0.1, 0.5, 0.8])
+    found = offline.difference(one, other, "ndcg@2")
+    # Differences .1, .1, .2: mean .4 / 3, standard deviation .0577, error .0333, t = 4.
+    assert found.mean == pytest.approx(0.4 / 3)
+    assert found.low == pytest.approx(0.4 / 3 - 1.96 / 30, abs=1e-6)
+    assert found.p_value == pytest.approx(0.0572, abs=1e-4)
+    assert offline.difference(one, one, "ndcg@2") == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_an_evaluation_is_kept_as_arrays(tmp_path):
+    made = evaluation([0.25, 0.75])
+    np.savez(tmp_path / "kept.npz", **offline.saved(made))
+    with np.load(tmp_path / "kept.npz") as arrays:
+        found = offline.restored(dict(arrays))
+    assert found.coverage == made.coverage and found.by_user.keys() == made.by_user.keys()
+    np.testing.assert_array_equal(found.by_user["recall@2"], [0.25, 0.75])
+    np.testing.assert_array_equal(found.items, made.items)
+
+
+def test_the_table_names_the_best_and_what_one_seed_does_not_say(tmp_path):
+    found = {
+        "popularity": [evaluation([0.1, 0.1, 0.2])],
+        "sasrec": [evaluation([0.2, 0.6, 1.0]), evaluation([0.4, 0.6, 1.0])],
+    }
+    about = {"protocol": "user_ratio", "seeds": 2}
+    table = offline_report.write(tmp_path, found, 2, about)
+    assert table["sasrec"]["ndcg@2"]["mean"] == pytest.approx(3.8 / 6)
+    page = (tmp_path / "table.md").read_text()
+    assert "| Popularity | – | – | – |" in page and "mean, SASRec, on the same users" in page
+    document = json.loads((tmp_path / "table.json").read_text())
+    assert document["best"] == "sasrec" and document["about"]["protocol"] == "user_ratio"
+    assert list(document["difference_to_the_best"]["ndcg@2"]) == ["popularity"]
+    assert (tmp_path / "table.png").stat().st_size > 1000

@@ -1,0 +1,200 @@
+"""Sequential models and reinforcement learning compared on the held-out events of one log.
+
+Both learn from the same training events. A sequential model reads them as sequences. A method
+that learns step by step plays with users of the training events, who click what the log says
+that they clicked (`lookup`) or are fitted on it, and then lists the items that it would show
+one after the other. All are ranked by the same lists: whole catalogue, items of the history
+left out.
+
+Axes: V test users, K items of a list, E events, F feedback columns.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import scipy.stats
+
+from tfrec.data import episodes, preparing, protocols, sequences, storage
+from tfrec.data import schema as schema_lib
+from tfrec.evaluation import next_items
+from tfrec.methods import all_users
+
+if TYPE_CHECKING:
+    from tfrec.methods import trained
+
+_BATCH = 512  # users that an agent lists items for together
+
+
+class Difference(NamedTuple):
+    """A paired difference between two methods.
+
+    Attributes:
+      mean: over users, of means over seeds.
+      low: of the 95% interval over users (normal approximation).
+      high: likewise.
+      p_value: of a paired t-test over users.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+def training_data(
+    data: storage.PreparedData,
+    train: sequences.Sequences,
+    out: str | pathlib.Path,
+    max_steps: int,
+    history_length: int,
+) -> storage.PreparedData:
+    """The training events of a split as prepared data, or those that `out` holds already.
+
+    Args:
+      data: the whole log.
+      train: its training events: the first ones of each row of `sequences.of_prepared(data)`.
+      out: folder to write.
+      max_steps: the longest session, steps.
+      history_length: events that a policy sees.
+
+    Raises:
+      UserError: if the folder cannot be written, or nothing is left.
+    """
+    out = pathlib.Path(out)
+    if (out / storage.MANIFEST).exists():
+        return storage.PreparedData.open(out)
+    spec = data.spec
+    schema = schema_lib.Schema(feedback=spec.feedback)
+
+    def read(bad_rows: schema_lib.BadRows) -> tuple[pl.DataFrame, schema_lib.Schema]:
+        del bad_rows  # every row has been checked
+        events = sequences.events_of(data)
+        place = np.arange(len(events.row)) - np.searchsorted(events.row, events.row)
+        kept = place < train.lengths[events.row]
+        columns = {
+            "user": data.vocabulary.users[events.row[kept]],
+            "item": data.vocabulary.items[events.item[kept] - 1],
+            # A millisecond a step keeps the order within a session.
+            "time_ms": (events.start_ms + events.step)[kept],
+        }
+        for number, column in enumerate(spec.feedback):
+            columns[column.name] = events.feedback[kept, number]
+        return pl.DataFrame(columns), schema
+
+    config = episodes.PrepareConfig(
+        max_steps=max_steps,
+        history_length=history_length,
+        max_sessions_per_user=0,
+        test_fraction=0.1,  # users whom no policy plays with; see `launch.train`
+    )
+    source = f"training events of {data.manifest['source']}"
+    return preparing.prepare(read, out, config, source=source).data
+
+
+def lists(
+    agent: trained.SavedAgent,
+    data: storage.PreparedData,
+    held_out: protocols.HeldOut,
+    k: int,
+) -> np.ndarray:
+    """What an agent lists for the test users, items of their histories left out.
+
+    Args:
+      agent: trained on training events of the data.
+      data: the whole log, whose feedback the agent reads.
+      held_out: histories of the V users: the first events of rows of the log.
+      k: items of a list.
+
+    Returns:
+      Dense ids of the data, int32 [V, k]; 0 where no item is left.
+    """
+    every = all_users.of_prepared(data, agent)
+    # Events of items that the agent does not know are not in its histories.
+    events = sequences.events_of(data)
+    known = np.flatnonzero(agent.vocabulary.encode(data.vocabulary.items)[events.item - 1])
+    place = known - np.searchsorted(events.row, events.row[known])
+    length = np.zeros(len(every.users), np.int64)
+    length[held_out.users] = held_out.history.lengths
+    kept = place < length[events.row[known]]
+    counts = np.bincount(events.row[known][kept], minlength=len(length))
+    seen = all_users.Histories(
+        every.users,
+        every.events.between(np.zeros_like(counts), counts),
+        every.item,
+        every.feedback,
+        every.fingerprint,
+    )
+    found = np.zeros([len(held_out.users), k], np.int32)
+    for first in range(0, len(found), _BATCH):
+        rows = held_out.users[first : first + _BATCH]
+        observation = seen.observation(rows, agent.spec.history_length)
+        blocked = seen.seen(rows, agent.spec.num_candidates)
+        item, _ = agent.lists(observation, blocked, k)
+        some = item > 0
+        dense = np.zeros(item.shape, np.int32)
+        dense[some] = data.vocabulary.encode(agent.vocabulary.decode(item[some]))
+        found[first : first + _BATCH, : item.shape[1]] = dense
+    return found
+
+
+def over_seeds(evaluations: Sequence[next_items.Evaluation]) -> next_items.Evaluation:
+    """Evaluations of several seeds as one, whose numbers of each user are means over seeds.
+
+    Args:
+      evaluations: of one method, on the same users.
+    """
+    first = evaluations[0]
+    by_user = {
+        name: np.mean([found.by_user[name] for found in evaluations], axis=0)
+        for name in first.by_user
+    }
+    coverage = {k: float(np.mean([x.coverage[k] for x in evaluations])) for k in first.coverage}
+    return next_items.Evaluation(first.items, by_user, coverage)
+
+
+def spread(evaluations: Sequence[next_items.Evaluation], metric: str) -> float | None:
+    """Standard deviation of a metric over seeds; None for one seed."""
+    means = [float(np.mean(found.by_user[metric])) for found in evaluations]
+    return float(np.std(means, ddof=1)) if len(means) > 1 else None
+
+
+def difference(
+    one: next_items.Evaluation, other: next_items.Evaluation, metric: str
+) -> Difference:
+    """The difference of two methods on the same users.
+
+    Args:
+      one: see `over_seeds`.
+      other: the method that is subtracted.
+      metric: such as `ndcg@20`.
+    """
+    by_user = one.by_user[metric] - other.by_user[metric]
+    mean = float(np.mean(by_user))
+    if not by_user.any():
+        return Difference(0.0, 0.0, 0.0, 1.0)
+    error = float(np.std(by_user, ddof=1)) / len(by_user) ** 0.5
+    p_value = float(scipy.stats.ttest_1samp(by_user, 0.0).pvalue)
+    return Difference(mean, mean - 1.96 * error, mean + 1.96 * error, p_value)
+
+
+def saved(evaluation: next_items.Evaluation) -> dict[str, np.ndarray]:
+    """An evaluation as arrays, for `numpy.savez`."""
+    arrays = {f"by_user/{name}": values for name, values in evaluation.by_user.items()}
+    cutoffs = np.array(list(evaluation.coverage))
+    shares = np.array(list(evaluation.coverage.values()))
+    return arrays | {"items": evaluation.items, "cutoffs": cutoffs, "coverage": shares}
+
+
+def restored(arrays: Mapping[str, Any]) -> next_items.Evaluation:
+    """The evaluation of what `saved` gave."""
+    prefix = "by_user/"
+    by_user = {
+        name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)
+    }
+    coverage = dict(zip(arrays["cutoffs"].tolist(), arrays["coverage"].tolist(), strict=True))
+    return next_items.Evaluation(arrays["items"], by_user, coverage)

@@ -1,0 +1,105 @@
+"""The table of an offline comparison: its files, its plot and the paired differences."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfrec import outputs
+from tfrec.evaluation import next_items, offline, rankings
+from tfrec.report import plots, style, tables
+
+_SHOWN = ("recall", "precision", "ndcg")
+
+
+def write(
+    directory: str | os.PathLike,
+    found: Mapping[str, Sequence[next_items.Evaluation]],
+    cutoff: int,
+    about: Mapping[str, Any],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Writes table.md, table.csv, table.json and table.png.
+
+    Args:
+      directory: their folder.
+      found: method -> its evaluation from each seed, all on the same users.
+      cutoff: length of the lists.
+      about: what the numbers depend on; plain values.
+
+    Returns:
+      Method -> metric -> mean, low and high.
+
+    Raises:
+      UserError: if a file cannot be written.
+    """
+    directory = pathlib.Path(directory)
+    every = {name: offline.over_seeds(evaluations) for name, evaluations in found.items()}
+    table = {
+        name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
+        for name, evaluation in every.items()
+    }
+    metrics = [f"{metric}@{cutoff}" for metric in _SHOWN]
+    deviations = {
+        name: {metric: offline.spread(evaluations, metric) for metric in metrics}
+        for name, evaluations in found.items()
+    }
+    best = max(every, key=lambda name: table[name][metrics[-1]]["mean"])
+    differences = {
+        name: offline.difference(evaluation, every[best], metrics[-1])._asdict()
+        for name, evaluation in every.items()
+        if name != best
+    }
+    outputs.write_json(
+        directory / "table.json",
+        {
+            "about": {**about, "conditions": rankings.CONDITIONS},
+            "methods": table,
+            "standard_deviation_over_seeds": deviations,
+            "best": best,
+            "difference_to_the_best": {metrics[-1]: differences},
+        },
+    )
+    page = _page(table, deviations, differences, best, metrics, about)
+    texts = {"csv": tables.to_csv(table, rankings.columns_at(cutoff)), "md": page}
+    for ending, text in texts.items():
+        with outputs.replacing_file(directory / f"table.{ending}") as file:
+            file.write_text(text, encoding="utf-8")
+    title = f"Held-out events, {about['protocol'].replace('_', ' ')}"
+    figure = plots.policies(table, metrics, title, seeds=about["seeds"])
+    plots.save(figure, directory / "table.png")
+    return table
+
+
+def _page(
+    table: Mapping[str, Any],
+    deviations: Mapping[str, Mapping[str, float | None]],
+    differences: Mapping[str, Mapping[str, float]],
+    best: str,
+    metrics: Sequence[str],
+    about: Mapping[str, Any],
+) -> str:
+    facts = "".join(f"- {name}: {value}\n" for name, value in about.items())
+    lines = [
+        f"# Ranking of held-out events\n\n{facts}- conditions: {rankings.CONDITIONS}\n",
+        "\nMean over users and seeds, 95% interval over users; then the standard deviation "
+        "over seeds, where there are several.\n\n",
+        tables.markdown(table, metrics, "Method"),
+        f"\n| Method | {' | '.join(f'sd of {metric}' for metric in metrics)} |\n",
+        f"|---|{'---:|' * len(metrics)}\n",
+    ]
+    for name in style.ordered(deviations):
+        values = [deviations[name][metric] for metric in metrics]
+        cells = " | ".join("–" if value is None else f"{value:.4f}" for value in values)
+        lines.append(f"| {style.policy_name(name)} | {cells} |\n")
+    lines += [
+        f"\nDifference in {metrics[-1]} to the method with the highest mean, "
+        f"{style.policy_name(best)}, on the same users; p of a paired t-test over users. It "
+        "says nothing of another seed.\n\n| Method | difference | p |\n|---|---:|---:|\n"
+    ]
+    for name in style.ordered(differences):
+        x = differences[name]
+        cells = f"{x['mean']:+.4f} [{x['low']:+.4f}, {x['high']:+.4f}] | {x['p_value']:.3g}"
+        lines.append(f"| {style.policy_name(name)} | {cells} |\n")
+    return "".join(lines)
