@@ -106,6 +106,8 @@ REJECTED = {
 # Scripts whose two artefacts are compared by a test of their own below, or in the file named.
 ELSEWHERE = {
     "serve": "serve_ui_test.py",  # raw ids
+    "recommend_all": "recommend_all_test.py",  # raw ids
+    "compare_offline": "compare_offline_test.py",  # makes its users of the data itself
 }
 
 
