@@ -56,8 +56,8 @@ VARIANTS = {
 
 # Trainable variables that rightly stay where they are: case and path -> why.
 STILL = {
-    "deers-recogym:method/(values|target_network)/readers/1/": "views are never negative: the second "
-    "history, of dislikes, is always empty there",
+    "deers-recogym:method/(values|target_network)/readers/1/": "views are never negative: the "
+    "second history, of dislikes, is always empty there",
 }
 # Variables that an iteration changes before or beside its updates.
 BESIDE_UPDATES = (
