@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from launch import flags
@@ -21,7 +23,12 @@ from tfrec.errors import UserError
 
 _LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
 _PREPARED = "prepared.json"
-_LOGS: dict[str, Any] = {"movielens": movielens, "taobao": taobao, "yoochoose": yoochoose}
+# Data set -> opens the files of its log.
+_LOGS: dict[str, Callable[[str], contextlib.AbstractContextManager[list[pathlib.Path]]]] = {
+    "movielens": lambda path: files.opened(path, movielens.PATTERNS),
+    "taobao": lambda path: files.opened(path, taobao.PATTERNS),
+    "yoochoose": yoochoose.opened,
+}
 
 
 def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
@@ -103,7 +110,7 @@ def _log(name: str, source: str) -> dict[str, str]:
     """SHA-256 of each file of a data set's log, unpacked; nothing for the embedded one."""
     if not source:
         return {}
-    with files.opened(source, _LOGS[name].PATTERNS) as logs:
+    with _LOGS[name](source) as logs:
         return {log.name: storage.sha256(log) for log in logs}
 
 

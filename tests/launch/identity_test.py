@@ -454,6 +454,21 @@ def test_what_tuning_chose_on_other_data_is_rejected(cells, tuesday):
         tables.check_done(out, [cell._replace(method="td3")], SMOKE)
 
 
+@pytest.mark.parametrize("given", ["", "yoochoose-clicks.dat"])
+def test_both_files_of_yoochoose_decide_what_a_data_set_is(tmp_path, given):
+    log, out = tmp_path / "log", tmp_path / "out"
+    log.mkdir()
+    (log / "yoochoose-clicks.dat").write_text("1,2014-04-07T10:51:09.277Z,7,0\n")
+    (log / "yoochoose-buys.dat").write_text("1,2014-04-07T10:52:09.277Z,7,9,1\n")
+    found = table_settings.check_prepared(out, "yoochoose", str(log / given), SMOKE)
+    assert set(found["log"]) == {"yoochoose-clicks.dat", "yoochoose-buys.dat"}
+    (out / "yoochoose").mkdir(parents=True)
+    (out / "yoochoose" / "prepared.json").write_text(json.dumps(found))
+    (log / "yoochoose-buys.dat").write_text("1,2014-04-07T10:52:09.277Z,7,9,2\n")
+    with pytest.raises(UserError, match="log.yoochoose-buys.dat: was"):
+        table_settings.check_prepared(out, "yoochoose", str(log / given), SMOKE)
+
+
 def test_a_log_that_was_replaced_is_rejected(tmp_path, capsys):
     log, out = tmp_path / "ml" / "ratings.csv", tmp_path / "out"
     log.parent.mkdir()

@@ -22,9 +22,11 @@ A click that the log repeats (session, item and time) is kept once, and the coun
 dropped is logged.
 """
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -104,10 +106,29 @@ def read(
     return table, schema
 
 
+@contextlib.contextmanager
+def opened(path: str | pathlib.Path) -> Iterator[list[pathlib.Path]]:
+    """The files of a log: both .dat files, or the text files.
+
+    Args:
+      path: as `read` takes it.
+
+    Raises:
+      UserError: if there is no such file.
+    """
+    with contextlib.ExitStack() as stack:
+        logs = stack.enter_context(files.opened(path, PATTERNS, several=True))
+        if not any("buys" in log.name or files.has_tabs(log) for log in logs):
+            beside = [pathlib.Path(path).with_name(_BUYS + end) for end in ("", ".gz")]
+            for file in [file for file in beside if file.exists()][:1]:
+                logs = [*logs, *stack.enter_context(files.opened(file))]
+        yield logs
+
+
 def _read(
     path: str | pathlib.Path, config: YooChooseConfig, bad_rows: schema_lib.BadRows
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
-    with files.opened(path, PATTERNS, several=True) as logs:
+    with opened(path) as logs:
         if any(files.has_tabs(log) for log in logs):
             tables = [_read_text(log, config, bad_rows) for log in logs]
             return _together(tables, logs), _TEXT_SCHEMA
@@ -121,17 +142,12 @@ def _read(
                 )
         if not clicks:
             raise UserError(f"{path}: no yoochoose-clicks.dat beside {buys[0].name}")
-        if buys:
-            return _read_published(clicks[0], buys[0], config, bad_rows), _BUY_SCHEMA
-        beside = [pathlib.Path(path).with_name(_BUYS + end) for end in ("", ".gz")]
-        present = [file for file in beside if file.exists()]
-        if not present:
+        if not buys:
             raise UserError(
                 f"{path}: no {_BUYS} beside it; expected the published pair, since the reward "
                 "is what was bought (or session-rec's text form, which begins with SessionId)"
             )
-        with files.opened(present[0]) as (bought,):
-            return _read_published(clicks[0], bought, config, bad_rows), _BUY_SCHEMA
+        return _read_published(clicks[0], buys[0], config, bad_rows), _BUY_SCHEMA
 
 
 def _read_published(
