@@ -59,6 +59,6 @@ def test_world_model(capsys):
 
 def test_playing(capsys):
     playing.main(sessions=12, repeats=1)
-    lengths, _, *rows = capsys.readouterr().out.splitlines()
+    lengths, _, *rows, _ = capsys.readouterr().out.splitlines()
     assert "rollout" in lengths and "environment" in lengths
     assert [row.split()[0] for row in rows] == ["rollout", "environment"]
