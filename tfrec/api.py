@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import tfrec.baselines  # noqa: F401  registers the baselines: `load` opens their agents
 from tfrec import names, options, outputs
 from tfrec.errors import UserError
 from tfrec.methods.recommender import Recommender, load
@@ -334,7 +335,6 @@ def train_online(
     Example:
       >>> result = tfrec.train_online("sac", "recsim", out="runs/sac", total_iterations=60)
     """
-    import tfrec.baselines  # noqa: F401  registers the baselines
     from tfrec.environments import registry as environments
     from tfrec.methods import online_result, online_run, presets
 
