@@ -147,6 +147,11 @@ class Events(NamedTuple):
     step: np.ndarray
     feedback: np.ndarray
 
+    @property
+    def place(self) -> np.ndarray:
+        """int64 [E], position among the events of the user."""
+        return np.arange(len(self.row)) - np.searchsorted(self.row, self.row)
+
 
 def events_of(data: storage.PreparedData) -> Events:
     """All events of prepared data: each step of a stored session is one.
@@ -179,5 +184,6 @@ def of_prepared(data: storage.PreparedData) -> Sequences:
       data: the prepared data; see `events_of`.
     """
     events = events_of(data)
-    spec, times = data.spec, events.start_ms / 1000.0
-    return of_events(events.row, events.item, spec.num_users, spec.num_items, times)
+    lengths = np.bincount(events.row, minlength=data.spec.num_users)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Sequences(events.item, offsets, data.spec.num_items, events.start_ms / 1000.0)

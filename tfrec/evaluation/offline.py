@@ -74,8 +74,7 @@ def training_data(
     def read(bad_rows: schema_lib.BadRows) -> tuple[pl.DataFrame, schema_lib.Schema]:
         del bad_rows  # every row has been checked
         events = sequences.events_of(data)
-        place = np.arange(len(events.row)) - np.searchsorted(events.row, events.row)
-        kept = place < train.lengths[events.row]
+        kept = events.place < train.lengths[events.row]
         columns = {
             "user": data.vocabulary.users[events.row[kept]],
             "item": data.vocabulary.items[events.item[kept] - 1],
@@ -113,22 +112,9 @@ def lists(
     Returns:
       Dense ids of the data, int32 [V, k]; 0 where no item is left.
     """
-    every = all_users.of_prepared(data, agent)
-    # Events of items that the agent does not know are not in its histories.
-    events = sequences.events_of(data)
-    known = np.flatnonzero(agent.vocabulary.encode(data.vocabulary.items)[events.item - 1])
-    place = known - np.searchsorted(events.row, events.row[known])
-    length = np.zeros(len(every.users), np.int64)
-    length[held_out.users] = held_out.history.lengths
-    kept = place < length[events.row[known]]
-    counts = np.bincount(events.row[known][kept], minlength=len(length))
-    seen = all_users.Histories(
-        every.users,
-        every.events.between(np.zeros_like(counts), counts),
-        every.item,
-        every.feedback,
-        every.fingerprint,
-    )
+    lengths = np.zeros(data.spec.num_users, np.int64)
+    lengths[held_out.users] = held_out.history.lengths
+    seen = all_users.of_prepared(data, agent, lengths)
     found = np.zeros([len(held_out.users), k], np.int32)
     for first in range(0, len(found), _BATCH):
         rows = held_out.users[first : first + _BATCH]

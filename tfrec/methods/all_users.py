@@ -108,18 +108,24 @@ def of_log(log: sequence_logs.SequenceLog, agent: trained.SavedAgent, path: str)
     )
 
 
-def of_prepared(data: storage.PreparedData, agent: trained.SavedAgent) -> Histories:
+def of_prepared(
+    data: storage.PreparedData, agent: trained.SavedAgent, lengths: np.ndarray | None = None
+) -> Histories:
     """The histories of all sessions of prepared data, with their feedback.
 
     Args:
       data: the prepared data.
       agent: whose ids and feedback columns are read.
+      lengths: int [U], how many events of each user are read, the first ones; all by default.
 
     Raises:
       UserError: if the data has other feedback columns than the agent reads, or its ids are of
         another kind.
     """
     events = sequences.events_of(data)
+    if lengths is not None:
+        kept = events.place < lengths[events.row]
+        events = sequences.Events(*(column[kept] for column in events))
     feedback = events.feedback  # [E, F]
     if not agent.reads_feedback:
         feedback = np.zeros([len(feedback), len(agent.spec.feedback)], np.float32)
@@ -247,8 +253,7 @@ def _begin(parts: pathlib.Path, request: dict[str, Any]) -> None:
         return
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
-    with outputs.replacing_file(path) as partial:
-        partial.write_text(json.dumps(request))
+    outputs.write_json(path, request)
 
 
 def _lists(

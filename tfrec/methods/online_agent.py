@@ -23,7 +23,7 @@ from tfrec.data import identity, storage
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import session, worlds
 from tfrec.errors import UserError
-from tfrec.methods import ranking, trained
+from tfrec.methods import trained
 from tfrec.training import checkpoint
 
 if TYPE_CHECKING:
@@ -81,25 +81,14 @@ class OnlineAgent(trained.SavedAgent):
 
         return act
 
-    def rank(
-        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
-    ) -> ranking.Ranking:
-        """The items that the policy chooses, each where those before it may not be shown.
-
-        The scores are k, k - 1, ...: the policy gives an order and no scores.
-
-        Raises:
-          UserError: if a goal is given: the method has one, the reward.
-        """
-        self._reject_goal(goal)
-        admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
-        [item], [score] = self.lists(self._observation(request), ~admitted[None], request.k)
-        return self._ranking(request, item, score)
-
     def lists(
         self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `rank`, for a batch of states; see `SavedAgent.lists`."""
+        """The items that the policy chooses, each where those before it may not be shown.
+
+        The scores are k, k - 1, ...: the policy gives an order and no scores. See
+        `SavedAgent.lists`.
+        """
         self._reject_goal(goal)
         blocked = blocked.copy()
         rows, width = np.arange(len(blocked)), min(k, blocked.shape[1])

@@ -68,20 +68,23 @@ class SavedAgent(abc.ABC):
     ) -> session.Policy:
         """The greedy policy for a goal, float [M]; a variable may change between plays."""
 
-    @abc.abstractmethod
     def rank(
         self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
-        """The best items for a request.
+        """The best items for a request, in the order of `lists`.
 
         Args:
           request: the request.
           goal: a named goal, or what one raw unit of each measurement is worth; None for the
-            first named goal.
+            first named goal. Agents that rank for the reward alone have none.
 
         Raises:
           UserError: if the agent has no such goal.
         """
+        self._reject_goal(goal)
+        admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
+        [item], [score] = self.lists(self._observation(request), ~admitted[None], request.k)
+        return self._ranking(request, item, score)
 
     @abc.abstractmethod
     def lists(
@@ -276,19 +279,6 @@ class TrainedMethod(SavedAgent):
         """The greedy policy; the goal is not read."""
         del goal
         return self.learner.policy()
-
-    def rank(
-        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
-    ) -> ranking.Ranking:
-        """The candidates in the order of the method's scores.
-
-        Raises:
-          UserError: if a goal is given: a baseline has one, the reward.
-        """
-        self._reject_goal(goal)
-        admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
-        [item], [score] = self.lists(self._observation(request), ~admitted[None], request.k)
-        return self._ranking(request, item, score)
 
     def lists(
         self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
