@@ -17,24 +17,24 @@ actor and both critics; the critics train it, the actor reads it.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras
 from tf_agents.agents.ddpg import critic_network
-from tf_agents.agents.td3 import td3_agent
 from tf_agents.networks import sequential
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
-from tf_agents.utils import common
 
 from tfrec import types
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
 from tfrec.baselines.learning import VALUE_SPACE, BaselineConfig, BaselineLearner
+from tfrec.baselines.td3_agent import SeededTd3Agent
 from tfrec.environments import session
 from tfrec.nn.dien import DienTower
-from tfrec.ops import selection
+from tfrec.ops import selection, target_networks
 from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
@@ -187,46 +187,6 @@ class ActorCritic(tf.Module):
         return item, tf.reshape(value, [-1, self.count]), barred
 
 
-class ItemTd3Agent(td3_agent.Td3Agent):
-    """TF-Agents' TD3 on state vectors, with the next action chosen outside.
-
-    TF-Agents evaluates the target at the target actor's own action, which no user was
-    ever shown, and draws its noise from an operation whose state no checkpoint holds.
-    """
-
-    def critic_loss(
-        self,
-        time_steps: time_step.TimeStep,
-        actions: tf.Tensor,
-        next_time_steps: time_step.TimeStep,
-        weights: tf.Tensor | None = None,
-        training: bool = False,
-        *,
-        next_actions: tf.Tensor,
-    ) -> tf.Tensor:
-        """Both critics' loss against the lower twin's target; arguments as in TF-Agents.
-
-        Args:
-          time_steps: s, in `observation`, float [B, S].
-          actions: v(a), float [B, D].
-          next_time_steps: s', the reward of `actions` and the discount, float [B].
-          weights: float [B].
-          training: for the networks.
-          next_actions: float [B, D], at which s' is valued.
-        """
-        after = (next_time_steps.observation, next_actions)
-        first, _ = self._target_critic_network_1(after)
-        second, _ = self._target_critic_network_2(after)
-        target = tf.stop_gradient(
-            next_time_steps.reward + next_time_steps.discount * tf.minimum(first, second)
-        )
-        here = (time_steps.observation, actions)
-        one, _ = self._critic_network_1(here, training=training)
-        two, _ = self._critic_network_2(here, training=training)
-        loss = self._td_errors_loss_fn(target, one) + self._td_errors_loss_fn(target, two)
-        return tf.reduce_mean(loss if weights is None else loss * weights)
-
-
 class Batch(NamedTuple):
     """What an update learns from.
 
@@ -268,7 +228,7 @@ class Td3Learner(BaselineLearner):
         self.space = ItemSpace(vectors, spec.num_candidates)
         self.online = ActorCritic(config, spec, item_vectors, self.space)
         self.target = ActorCritic(config, spec, item_vectors, self.space)
-        self._update_targets(1.0)
+        target_networks.soft_update(*self._target_and_online(), 1.0)
         self.acting = self.online
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         adam = tf_keras.optimizers.Adam
@@ -302,9 +262,9 @@ class Td3Learner(BaselineLearner):
         )
         self.fill(log, config.replay_sessions)
 
-    def _agent(self) -> ItemTd3Agent:
-        online, target = self.online, self.target
-        return ItemTd3Agent(
+    def _agent(self) -> SeededTd3Agent:
+        config, online, target = self.config, self.online, self.target
+        return SeededTd3Agent(
             time_step.time_step_spec(online.state_spec),
             online.action_spec,
             actor_network=online.actor,
@@ -315,8 +275,10 @@ class Td3Learner(BaselineLearner):
             target_critic_network_2=target.critics[1],
             actor_optimizer=self.actor_optimizer,
             critic_optimizer=self.critic_optimizer,
-            actor_update_period=self.config.actor_update_period,
-            td_errors_loss_fn=common.element_wise_squared_loss,
+            actor_update_period=config.actor_update_period,
+            target_update_tau=config.tau,
+            target_policy_noise=config.target_noise,
+            target_policy_noise_clip=config.target_noise_clip,
             train_step_counter=self.updates,
         )
 
@@ -368,10 +330,8 @@ class Td3Learner(BaselineLearner):
           state: float [B, S], the target tower's state of what came after.
           seed: int32 [2].
         """
-        config = self.config
         shape = [tf.shape(state)[0], self.space.vectors.shape[1]]
-        noise = config.target_noise * tf.random.stateless_normal(shape, seed)
-        noise = tf.clip_by_value(noise, -config.target_noise_clip, config.target_noise_clip)
+        noise = self.agent().smoothing_noise(shape, seed)
         point = self.target.proto_action(state, noise)
         return self.space.vector(self.target.item(state, point, batch.next_blocked))
 
@@ -399,7 +359,7 @@ class Td3Learner(BaselineLearner):
             auxiliary = self.online.tower.auxiliary_loss(steps.observation, history, seeds[1])
             loss = critic_loss + self.config.auxiliary_weight * auxiliary
         gradients = tape.gradient(loss, self.critic_variables)
-        due = self.updates % self.config.actor_update_period == 0
+        due = self.agent().is_actor_due()
         actor_loss, actor_gradients = self._actor_gradients(history.state, due)
         named = dict(
             zip(
@@ -444,14 +404,11 @@ class Td3Learner(BaselineLearner):
             self.actor_optimizer.apply_gradients(
                 zip(actor_gradients, self.actor_variables, strict=True)
             )
-            self._update_targets(self.config.tau)
             return tf.constant(True)
 
         tf.cond(due, move_actor, lambda: tf.constant(False))
-        self.updates.assign_add(1)
+        self.agent().finish_update(*self._target_and_online())
 
-    def _update_targets(self, tau: float) -> None:
-        """Moves the target's weights towards the learning ones."""
-        common.soft_variables_update(
-            self.online.trainable_variables, self.target.trainable_variables, tau
-        )
+    def _target_and_online(self) -> tuple[Sequence[tf.Variable], Sequence[tf.Variable]]:
+        """Variables of the target networks, and those that they follow, in the same order."""
+        return self.target.trainable_variables, self.online.trainable_variables

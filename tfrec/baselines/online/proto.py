@@ -12,10 +12,13 @@ Here all parts' gradients are taken at the same weights, checked, and then appli
 
 import abc
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
+from tf_agents.agents import tf_agent
 from tf_agents.agents.ddpg import actor_network, critic_network
+from tf_agents.networks import network
 from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 from tf_agents.utils import common
@@ -24,6 +27,7 @@ from tfrec.baselines.online import base
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.online import PolicyStep, Rollout
+from tfrec.ops import target_networks
 from tfrec.options import option
 from tfrec.replay.steps import StepReplay, Steps
 
@@ -53,10 +57,14 @@ class Batch(NamedTuple):
     seeds: dict[str, tf.Tensor]
 
 
+NetworkPairs = Sequence[tuple[network.Network, network.Network]]
+
+
 class Proto(base.Baseline):
     """A method with a proto-action; arguments as in `base.Baseline`.
 
-    A subclass builds its networks with `critic` and `actor` and its TF-Agents agent.
+    A subclass builds its networks with `critic` and `actor` and its TF-Agents agent, and copies
+    the networks to their targets with `update_targets(1.0)`.
 
     Attributes:
       draws: names of what an update draws at random, in order.
@@ -84,6 +92,33 @@ class Proto(base.Baseline):
         self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
     ) -> dict[str, base.Found]:
         """Every part's loss, with the discount already in `after`."""
+
+    @abc.abstractmethod
+    def target_pairs(self) -> NetworkPairs:
+        """Each target network beside the network that it follows."""
+
+    def target_and_online(self) -> tuple[list[tf.Variable], list[tf.Variable]]:
+        """Variables of the target networks, and those that they follow, in the same order."""
+        targets = [v for target, _ in self.target_pairs() for v in target.variables]
+        return targets, [v for _, online in self.target_pairs() for v in online.variables]
+
+    def update_targets(self, tau: float) -> None:
+        """Soft update of all target networks; 1 copies the weights. Graph code."""
+        target_networks.soft_update(*self.target_and_online(), tau)
+
+    def after_update(self) -> None:
+        self.update_targets(self.config.tau)
+
+    def part_loss(self, part: str, loss: Callable[[], tf.Tensor]) -> base.Found:
+        """A part's loss and its gradients.
+
+        Args:
+          part: one of those given to `set_parts`.
+          loss: computes the loss, a scalar.
+        """
+        with tf.GradientTape() as tape:
+            value = loss()
+        return base.found(tape, value, self._parts()[part])
 
     def critic(self, name: str) -> critic_network.CriticNetwork:
         """Q(s, a), its variables there."""
@@ -147,14 +182,59 @@ class Proto(base.Baseline):
 
 
 class Deterministic(Proto):
-    """An actor whose exploration is Gaussian noise, clipped to the bounds.
+    """A deterministic actor, its critics, and target networks of all of them.
 
-    DDPG's own noise is an Ornstein-Uhlenbeck process; what a step draws here depends on the
-    step alone, and later work (TD3) found no difference.
+    Exploration is Gaussian noise, clipped to the bounds. DDPG's own noise is an
+    Ornstein-Uhlenbeck process; the noise of a step here depends on the step alone, and later
+    work (TD3) found no difference.
+
+    Attributes:
+      critic_names: names of the critics, in order.
+      agent: returns the TF-Agents agent, whose variables are those of the networks; a function,
+        so that checkpoints leave the agent out.
     """
 
     config: DeterministicConfig
-    online_actor: actor_network.ActorNetwork
+    critic_names: tuple[str, ...] = ("critic",)
+
+    def __init__(self, config: DeterministicConfig, simulator: contract.Simulator, seed: int):
+        super().__init__(config, simulator, seed)
+        self.online_actor, self.target_actor = self.actor("actor"), self.actor("target_actor")
+        self.critics = [self.critic(name) for name in self.critic_names]
+        self.target_critics = [self.critic(f"target_{name}") for name in self.critic_names]
+        agent = self.make_agent()
+        self.agent = lambda: agent
+        self.set_parts(
+            critic=[v for critic in self.critics for v in critic.trainable_variables],
+            actor=self.online_actor.trainable_variables,
+        )
+        self.update_targets(1.0)
+
+    @abc.abstractmethod
+    def make_agent(self) -> tf_agent.TFAgent:
+        """The TF-Agents agent of the actor, the critics and their targets."""
+
+    def target_pairs(self) -> NetworkPairs:
+        return [
+            (self.target_actor, self.online_actor),
+            *zip(self.target_critics, self.critics, strict=True),
+        ]
+
+    def critic_loss(
+        self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
+    ) -> tf.Tensor:
+        """The critics' loss, a scalar; arguments as in `losses`."""
+        return self.agent().critic_loss(before, batch.steps.action, after, training=True)
+
+    def losses(
+        self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
+    ) -> dict[str, base.Found]:
+        return {
+            "critic": self.part_loss("critic", lambda: self.critic_loss(batch, before, after)),
+            "actor": self.part_loss(
+                "actor", lambda: self.agent().actor_loss(before, training=True)
+            ),
+        }
 
     def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         point, _ = self.online_actor(state)

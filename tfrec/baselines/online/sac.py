@@ -18,7 +18,6 @@ from tf_agents.utils import common
 from tfrec.baselines.online import base, proto
 from tfrec.environments import contract
 from tfrec.nn import networks
-from tfrec.ops import target_networks
 from tfrec.options import option
 
 
@@ -67,7 +66,7 @@ class Sac(proto.Proto):
     def __init__(self, config: SacConfig, simulator: contract.Simulator, seed: int):
         super().__init__(config, simulator, seed)
         self.critics = [self.critic(name) for name in ("critic_1", "critic_2")]
-        self.target_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
+        self.target_critics = [self.critic(f"target_{critic.name}") for critic in self.critics]
         self.policy = actor_distribution_network.ActorDistributionNetwork(
             self.state_spec,
             self.action_spec,
@@ -90,18 +89,17 @@ class Sac(proto.Proto):
             target_entropy=networks.target_entropy(config.target_entropy, self.action_size),
             train_step_counter=tf.Variable(0, dtype=tf.int64),
         )
-        self._agent = lambda: agent  # its variables are ours; hidden from checkpoints
+        self.agent = lambda: agent  # its variables are ours; hidden from checkpoints
         self.log_temperature = agent.log_temperature
         self.set_parts(
             critic=[v for c in self.critics for v in c.trainable_variables],
             actor=self.policy.trainable_variables,
             temperature=[self.log_temperature],
         )
-        self._update_targets(1.0)
+        self.update_targets(1.0)
 
-    def _update_targets(self, tau: float) -> None:
-        for target_network, critic in zip(self.target_critics, self.critics, strict=True):
-            target_networks.soft_update(target_network.variables, critic.variables, tau)
+    def target_pairs(self) -> proto.NetworkPairs:
+        return list(zip(self.target_critics, self.critics, strict=True))
 
     def proto_action(self, state: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         distribution, _ = self.policy(state, step_type=(), network_state=())
@@ -110,31 +108,26 @@ class Sac(proto.Proto):
     def losses(
         self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
     ) -> dict[str, base.Found]:
-        agent, parts, seeds = self._agent(), self._parts(), batch.seeds
-        agent.seed = seeds["critic"]
-        with tf.GradientTape() as tape:
-            loss = agent.critic_loss(
+        agent, losses = self.agent(), {}
+        agent.seed = batch.seeds["critic"]
+        losses["critic"] = self.part_loss(
+            "critic",
+            lambda: agent.critic_loss(
                 before, batch.steps.action, after, proto.squared_loss, training=True
-            )
-        critic = base.found(tape, loss, parts["critic"])
-        agent.seed = seeds["actor"]
-        with tf.GradientTape() as tape:
-            loss = agent.actor_loss(before, training=True)
-        actor = base.found(tape, loss, parts["actor"])
-        agent.seed = seeds["temperature"]
-        with tf.GradientTape() as tape:
-            loss = agent.alpha_loss(before, training=True)
-        return {
-            "critic": critic,
-            "actor": actor,
-            "temperature": base.found(tape, loss, parts["temperature"]),
-        }
+            ),
+        )
+        agent.seed = batch.seeds["actor"]
+        losses["actor"] = self.part_loss(
+            "actor", lambda: agent.actor_loss(before, training=True)
+        )
+        agent.seed = batch.seeds["temperature"]
+        losses["temperature"] = self.part_loss(
+            "temperature", lambda: agent.alpha_loss(before, training=True)
+        )
+        return losses
 
     def gradients(
         self, batch: proto.Batch
     ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
         found, _ = super().gradients(batch)
         return found, {"temperature": tf.exp(self.log_temperature)}
-
-    def after_update(self) -> None:
-        self._update_targets(self.config.tau)

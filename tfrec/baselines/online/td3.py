@@ -1,9 +1,8 @@
-"""TD3: twin delayed deterministic policy gradient, TF-Agents' Td3Agent.
+"""TD3: twin delayed deterministic policy gradient, on TF-Agents' Td3Agent.
 
 Fujimoto et al., "Addressing Function Approximation Error in Actor-Critic Methods", ICML 2018.
-Nothing was removed; filled in by us: items behind the proto-action, see `proto`. The noise of
-the target is drawn here, from seeds, and the action that is valued stays within the bounds,
-as in the paper (TF-Agents lets it leave them).
+Nothing of the paper is left out; the addition is items behind the proto-action, see `proto`.
+The update is that of `tfrec.baselines.td3_agent`.
 """
 
 import dataclasses
@@ -11,10 +10,8 @@ import dataclasses
 import tensorflow as tf
 from tf_agents.trajectories import time_step
 
-from tfrec.baselines.online import base, proto
-from tfrec.baselines.td3 import ItemTd3Agent
-from tfrec.environments import contract
-from tfrec.ops import target_networks
+from tfrec.baselines.online import proto
+from tfrec.baselines.td3_agent import SeededTd3Agent
 from tfrec.options import option
 
 
@@ -41,14 +38,12 @@ class Td3(proto.Deterministic):
 
     config: Td3Config
     draws = ("target_noise",)
+    critic_names = ("critic_1", "critic_2")
 
-    def __init__(self, config: Td3Config, simulator: contract.Simulator, seed: int):
-        super().__init__(config, simulator, seed)
-        self.online_actor, self.target_actor = self.actor("actor"), self.actor("target_actor")
-        self.critics = [self.critic(name) for name in ("critic_1", "critic_2")]
-        self.target_critics = [self.critic(name) for name in ("slow_1", "slow_2")]
+    def make_agent(self) -> SeededTd3Agent:
+        config = self.config
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
-        agent = ItemTd3Agent(
+        return SeededTd3Agent(
             time_step.time_step_spec(self.state_spec),
             self.action_spec,
             actor_network=self.online_actor,
@@ -59,51 +54,29 @@ class Td3(proto.Deterministic):
             target_critic_network_2=self.target_critics[1],
             actor_optimizer=None,
             critic_optimizer=None,
-            td_errors_loss_fn=proto.squared_loss,
+            actor_update_period=config.actor_update_period,
+            target_update_tau=config.tau,
+            target_policy_noise=config.target_noise,
+            target_policy_noise_clip=config.target_noise_clip,
             train_step_counter=self.updates,
         )
-        self._agent = lambda: agent  # its variables are ours; hidden from checkpoints
-        self.set_parts(
-            critic=[v for c in self.critics for v in c.trainable_variables],
-            actor=self.online_actor.trainable_variables,
-        )
-        self._update_targets(1.0)
-
-    def _update_targets(self, tau: float | tf.Tensor) -> None:
-        pairs = zip(
-            (self.target_actor, *self.target_critics),
-            (self.online_actor, *self.critics),
-            strict=True,
-        )
-        for target_network, network in pairs:
-            target_networks.soft_update(target_network.variables, network.variables, tau)
 
     def next_action(self, observation: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The slow actor's action after clipped noise, float [B, D]."""
+        """The target actor's action after clipped noise, float [B, D] in [-1, 1]."""
         action, _ = self.target_actor(observation)
-        most = self.config.target_noise_clip
-        noise = self.config.target_noise * tf.random.stateless_normal(tf.shape(action), seed)
-        return tf.clip_by_value(action + tf.clip_by_value(noise, -most, most), -1.0, 1.0)
+        noise = self.agent().smoothing_noise(tf.shape(action), seed)
+        return tf.clip_by_value(action + noise, -1.0, 1.0)
 
-    def losses(
+    def critic_loss(
         self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
-    ) -> dict[str, base.Found]:
-        agent, parts = self._agent(), self._parts()
-        following = self.next_action(batch.steps.next_state, batch.seeds["target_noise"])
-        with tf.GradientTape() as tape:
-            loss = agent.critic_loss(
-                before, batch.steps.action, after, training=True, next_actions=following
-            )
-        critic = base.found(tape, loss, parts["critic"])
-        with tf.GradientTape() as tape:
-            loss = agent.actor_loss(before, training=True)
-        return {"critic": critic, "actor": base.found(tape, loss, parts["actor"])}
+    ) -> tf.Tensor:
+        next_actions = self.next_action(batch.steps.next_state, batch.seeds["target_noise"])
+        return self.agent().critic_loss(
+            before, batch.steps.action, after, training=True, next_actions=next_actions
+        )
 
     def due(self, part: str) -> tf.Tensor | bool:
-        return part == "critic" or self.updates % self.config.actor_update_period == 0
+        return part == "critic" or self.agent().is_actor_due()
 
     def after_update(self) -> None:
-        # The slow networks move with the actor, as in the paper.
-        now = tf.cast(self.updates % self.config.actor_update_period == 0, tf.float32)
-        self._update_targets(self.config.tau * now)
-        self.updates.assign_add(1)
+        self.agent().finish_update(*self.target_and_online())

@@ -80,9 +80,9 @@ def test_the_critic_regresses_on_the_reward_where_the_session_ends():
     # Every row, with its own target, by hand.
     rows = learner.replay.rows(tf.range(3, dtype=tf.int64))
     after, _ = learner.target_actor(rows.next_state)
-    value = learner.target_critic((rows.next_state, after))[0]
+    value = learner.target_critics[0]((rows.next_state, after))[0]
     target = 0.1 * rows.reward + 0.9 * value * [1.0, 1.0, 0.0]
-    q = learner.online_critic((rows.state, rows.action))[0]
+    q = learner.critics[0]((rows.state, rows.action))[0]
     learner.replay.sample = lambda batch, seed: learner.replay.rows(tf.range(3, dtype=tf.int64))
     learner.config = dataclasses.replace(learner.config, batch=3)
     found, _ = learner.gradients(learner.sample(tf.constant(0)))
