@@ -1,0 +1,128 @@
+"""What a world of simulated users can tell about recommenders: variance of its answers.
+
+Every answer of a world has a logit that depends on the user, on the state of the session and on
+the item. Where nearly all of the variance is the item's own, a count of each item is as good
+as any model, and the world cannot rank models.
+
+Axes: U users, S states of each, I items.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.environments import session
+from tfrec.metrics import variance_components
+
+_AT_ONCE = 1024  # sessions whose answers to the items are computed together
+_SMALLEST = 1e-6  # probabilities are at least this far from 0 and 1
+
+
+class Logits(NamedTuple):
+    """Logits of a world's answers, each float32 [U, S, I].
+
+    Attributes:
+      click: of the click.
+      exit: of leaving after the item.
+    """
+
+    click: np.ndarray
+    exit: np.ndarray
+
+
+def logits(
+    world: session.World,
+    starts: types.Starts,
+    steps: np.ndarray,
+    items: np.ndarray,
+    seed: int,
+) -> Logits:
+    """Logits of the answers to items, in states that are met while items are shown at random.
+
+    A state is reached by showing items drawn at random for a number of steps. Users who would
+    have left go on, so that late states are not those of patient users alone.
+
+    Args:
+      world: the simulated users.
+      starts: U starts, numpy arrays.
+      steps: int [U, S], how many steps lie before each state.
+      items: int [I], dense item ids.
+      seed: of the items shown and of the answers to them.
+    """
+    users, states = steps.shape
+    rows = types.Starts(*(np.repeat(np.asarray(part), states, axis=0) for part in starts))
+    reach = tf.function(
+        lambda some, some_steps, pair: _responses(world, some, some_steps, items, pair),
+        reduce_retracing=True,
+        autograph=False,
+    )
+    clicks, exits = [], []
+    for first in range(0, users * states, _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        click, leave = reach(
+            types.Starts(*(tf.constant(values[part]) for values in rows)),
+            tf.constant(steps.reshape(-1)[part], tf.int32),
+            types.seed_pair(seed, first),
+        )
+        clicks.append(click.numpy())
+        exits.append(leave.numpy())
+    shape = (users, states, len(items))
+    return Logits(
+        _logit(np.concatenate(clicks)).reshape(shape),
+        _logit(np.concatenate(exits)).reshape(shape),
+    )
+
+
+def components(found: Logits) -> dict[str, variance_components.Components]:
+    """Variance components of the click's and of the exit's logit, by name."""
+    return {
+        name: variance_components.components(values) for name, values in found._asdict().items()
+    }
+
+
+def _responses(
+    world: session.World,
+    starts: types.Starts,
+    steps: tf.Tensor,
+    items: np.ndarray,
+    seed: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Probabilities of click and exit, float32 [B, I] each, after so many steps. Graph code."""
+    count = world.spec.num_candidates
+    batch = tf.shape(steps)[0]
+
+    def advance(t, state, kept):
+        seeds = tf.random.experimental.stateless_split(
+            tf.random.experimental.stateless_fold_in(seed, t), 2
+        )
+        item = tf.random.stateless_uniform([batch], seeds[0], 1, count + 1, tf.int32)
+        after, _, _ = world.step(state, item, seeds[1])
+        kept = _where(steps == t + 1, after, kept)
+        return t + 1, _shaped(after, state), _shaped(kept, state)
+
+    start = world.reset(starts)
+    _, _, state = tf.while_loop(
+        lambda t, *_: t < tf.reduce_max(steps), advance, (tf.constant(0), start, start)
+    )
+    expected = world.responses(state, tf.constant(items, tf.int32))
+    return expected.feedback[..., 0], expected.exit
+
+
+def _where(rows: tf.Tensor, yes: session.WorldState, no: session.WorldState):
+    """Row by row one of two nests; rows is bool [B]."""
+    return tf.nest.map_structure(
+        lambda a, b: tf.where(tf.reshape(rows, [-1] + [1] * (len(a.shape) - 1)), a, b), yes, no
+    )
+
+
+def _shaped(nest: session.WorldState, like: session.WorldState) -> session.WorldState:
+    return tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), nest, like)
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    inside = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
+    return np.log(inside) - np.log1p(-inside)
