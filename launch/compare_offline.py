@@ -14,13 +14,13 @@ beside the methods.
 
 import dataclasses
 import pathlib
-from typing import Literal
 
 import rich
 
 import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
+from launch.experiments import offline_settings
 from tfrec import outputs
 from tfrec.baselines.sequential import methods as sequential
 from tfrec.methods import registry
@@ -32,7 +32,7 @@ _SEQUENTIAL = ("sasrec", "stamp", "casr_stamp", "causerec", "cocorec")
 
 @dataclasses.dataclass(frozen=True)
 class CompareOfflineConfig(Options):
-    """The log, the methods, and how much of everything."""
+    """The log, the methods and the seeds."""
 
     data: str = required("folder of prepared data; see --max_steps of launch.prepare_data")
     out: str = required("folder of the runs and of the table; an unfinished one is continued")
@@ -43,33 +43,11 @@ class CompareOfflineConfig(Options):
         distinct=True,
         min_length=1,
     )
-    protocol: Literal["leave_one_out", "user_ratio"] = option(
-        "user_ratio", "held-out events: each user's last one, or last 20%"
-    )
-    world: str = option(
-        "lookup",
-        "users of the training events for reinforcement learning: `lookup`, who click what "
-        "the log says that they clicked, or `fitted`",
-    )
     seeds: int = option(3, "seeds of each method", at_least=1)
-    cutoff: int = option(20, "length of the lists, items", at_least=1)
-    epochs: int = option(200, "epochs of a sequential method at most", at_least=1)
-    batch: int = option(128, "users of a batch of a sequential method", at_least=1)
-    total_iterations: int | None = option(
-        None, "iterations of reinforcement learning; by default those of the preset", at_least=1
-    )
-    max_steps: int = option(20, "steps of a session of reinforcement learning", at_least=1)
-    history_length: int = option(
-        20, "events that a method of reinforcement learning reads", at_least=1
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.world not in ("lookup", "fitted"):
-            raise ValueError(f"world is {self.world!r}; expected lookup or fitted")
 
 
 flags.define(CompareOfflineConfig)
+flags.define(offline_settings.OfflineConfig)
 
 
 def main(_):
@@ -79,20 +57,18 @@ def main(_):
     from tfrec.report import tables
 
     config = flags.read(CompareOfflineConfig)
+    settings = flags.read(offline_settings.OfflineConfig)
     outputs.check_folder(config.out)
     for method in config.methods:
         if method not in sequential.METHODS:
             registry.get(method, "users")
     data = storage.PreparedData.open(config.data)
     log = sequences.of_prepared(data)
-    next_items.check_cutoffs((config.cutoff,), log.num_items)
-    split = protocols.PROTOCOLS[config.protocol](log)
-    settings = dataclasses.asdict(config)
-    for name in ("data", "out", "methods", "seeds"):  # the others change every cell
-        del settings[name]
+    next_items.check_cutoffs((settings.cutoff,), log.num_items)
+    split = protocols.PROTOCOLS[settings.protocol](log)
     comparison = offline_cells.Comparison(pathlib.Path(config.out), data, split, settings)
     offline_cells.check_same(comparison)
-    controls, left_out = rankings.evaluate_controls(split, (config.cutoff,))
+    controls, left_out = rankings.evaluate_controls(split, (settings.cutoff,))
     for name, reason in left_out.items():
         flags.warn(f"{name} is left out: {reason}")
     found = {name: [evaluation] for name, evaluation in controls.items()}
@@ -101,15 +77,15 @@ def main(_):
         found[method] = [offline_cells.run(comparison, method, seed) for seed in seeds]
     about = {
         "log": data.manifest["source"],
-        "protocol": config.protocol,
+        "protocol": settings.protocol,
         "users": len(split.test.users),
         "items": log.num_items,
         "seeds": config.seeds,
-        "users of reinforcement learning": config.world,
+        "users of reinforcement learning": settings.world,
     }
-    table = offline_report.write(comparison.out, found, config.cutoff, about)
-    shown = [f"{metric}@{config.cutoff}" for metric in ("recall", "precision", "ndcg")]
-    title = f"{config.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
+    table = offline_report.write(comparison.out, found, settings.cutoff, about)
+    shown = [f"{metric}@{settings.cutoff}" for metric in ("recall", "precision", "ndcg")]
+    title = f"{settings.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
     rich.print(tables.rich_table(table, shown, title, "Method"))
     print(f"{comparison.out / 'table.md'}: {len(found)} rows, {config.seeds} seeds")
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, Literal
+from typing import Literal
 
 import rich
 
 from launch import flags
 from tfrec import outputs
-from tfrec.baselines.sequential import learner, methods, trained
-from tfrec.data import identity, item_categories, protocols, sequence_logs, sequences
+from tfrec.baselines.sequential import fitting, learner, methods, trained
+from tfrec.data import item_categories, protocols, sequence_logs
 from tfrec.data.sources import table as table_source
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, rankings
@@ -84,22 +84,21 @@ def main(_):
     log = sequence_logs.open_log(config.data, config.format, columns)
     split = protocols.PROTOCOLS[config.protocol](log.sequences)
     next_items.check_cutoffs(config.cutoffs, log.sequences.num_items)
-    extra: dict[str, str] = {"method": config.method, "protocol": config.protocol}
-    given: tuple[Any, ...] = ()
-    if parts.categories:
-        found = _categories(config, log, split.train, numbers.num_categories)
-        numbers = dataclasses.replace(numbers, num_categories=found.num_categories)
-        extra["categories"] = identity.fingerprint({"category": found.category})
-        given = (found.category,)
-    fitted = learner.fit(
-        lambda: parts.build(numbers, log.sequences.num_items, config.seed, *given),
+    known = log.categories
+    if config.categories:
+        known = item_categories.read(config.categories, log.vocabulary)
+    fitted = fitting.fit(
+        config.method,
+        numbers,
         split.train,
         lambda model: next_items.ndcg_at_10(model, split.validation),
         config.out,
         config.seed,
-        config.save_every,
-        inputs={"log": log.source},
-        extra=extra,
+        source=log.source,
+        protocol=config.protocol,
+        categories=known,
+        save_every=config.save_every,
+        warn=flags.warn,
     )
     about = {
         "protocol": config.protocol,
@@ -126,28 +125,6 @@ def main(_):
         shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
         rich.print(tables.rich_table(table, shown, title, "Ranker"))
     print(f"{out / 'rankings.md'}: {config.method}, best epoch {int(fitted.best_epoch)}")
-
-
-def _categories(
-    config: TrainSequentialConfig,
-    log: sequence_logs.SequenceLog,
-    train: sequences.Sequences,
-    clusters: int,
-) -> item_categories.Categories:
-    """The categories of the items: of the file, else of the log, else clusters."""
-    if config.categories:
-        found = item_categories.read(config.categories, log.vocabulary)
-    elif log.categories is not None:
-        found = log.categories
-    else:
-        found = item_categories.clusters(train, clusters, config.seed)
-        flags.warn(
-            f"the log has no categories: {found.num_categories} clusters of item vectors stand "
-            "for them (--categories names a file)"
-        )
-    if found.without:
-        flags.warn(f"{found.without:,} items have no category; they share one")
-    return found
 
 
 if __name__ == "__main__":

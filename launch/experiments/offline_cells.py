@@ -1,11 +1,18 @@
-"""Cells of an offline comparison: a method and a seed, trained and evaluated in its folder."""
+"""Cells of an offline comparison: a method and a seed, trained and evaluated in its folder.
+
+<out>/comparison.json                          what all cells have in common
+<out>/training, users                          training events, and users fitted on them
+<out>/tuning/<method>/best.json                what tuning chose
+<out>/<method>/seed0/evaluation.npz            the lists and metrics of a finished cell
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,14 +20,24 @@ import numpy as np
 import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
+from launch.experiments.offline_settings import OfflineConfig
 from tfrec import options, outputs
-from tfrec.baselines.sequential import learner
+from tfrec.baselines.sequential import fitting
 from tfrec.baselines.sequential import methods as sequential
-from tfrec.data import item_categories, protocols, storage
+from tfrec.data import identity, item_categories, protocols, storage
 from tfrec.environments import registry as environments
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline
-from tfrec.methods import online_run, presets, registry
+from tfrec.methods import online_run, presets, registry, studies
+from tfrec.training import finite, tuning
+
+# Lists of the users of held-out events: (held_out, k) -> dense ids, int32 [V, k].
+Lists = Callable[[protocols.HeldOut, int], np.ndarray]
+
+_TUNING_SEED = 1000  # of tuning's runs; the seeds of cells count from 0
+_SCORED = 10  # length of the lists that choose epochs and settings
+# Fields that are not tuned: they decide how much is computed, which is the same for all.
+_COMPUTATION = ("batch", "update_factor")
 
 
 class Comparison(NamedTuple):
@@ -30,13 +47,25 @@ class Comparison(NamedTuple):
       out: the folder of all cells.
       data: the prepared log.
       split: its events.
-      settings: the other flags by name, see `launch.compare_offline`.
+      settings: how methods are trained and evaluated.
+      play: fields of `online_learner.OnlineConfig` that are not those of the preset.
+      numbers: fields of methods of reinforcement learning that are not those of the preset,
+        for the methods that have them.
+      save_every: iterations of reinforcement learning between checkpoints; does not change
+        what a cell computes.
     """
 
     out: pathlib.Path
     data: storage.PreparedData
     split: protocols.Split
-    settings: Mapping[str, Any]
+    settings: OfflineConfig
+    play: Mapping[str, Any] = {}
+    numbers: Mapping[str, Any] = {}
+    save_every: int = 100
+
+    def evaluation(self, method: str, seed: int) -> pathlib.Path:
+        """The file of a finished cell."""
+        return self.out / method / f"seed{seed}" / "evaluation.npz"
 
 
 def check_same(comparison: Comparison) -> None:
@@ -46,8 +75,9 @@ def check_same(comparison: Comparison) -> None:
       UserError: if they were made from another log or with other settings; names them.
     """
     path = comparison.out / "comparison.json"
-    settings = options.resolved(dict(comparison.settings))
-    now = {"settings": settings, "data": comparison.data.fingerprint}
+    settings = options.resolved(comparison.settings)
+    settings |= {"play": dict(comparison.play), "numbers": dict(comparison.numbers)}
+    now = {"settings": options.resolved(settings), "data": comparison.data.fingerprint}
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         outputs.write_json(path, now)
@@ -59,70 +89,152 @@ def check_same(comparison: Comparison) -> None:
         )
 
 
-def run(comparison: Comparison, method: str, seed: int) -> next_items.Evaluation:
-    """Trains and evaluates one cell; continues an interrupted one, keeps a finished one."""
-    folder = comparison.out / method / f"seed{seed}"
-    path = folder / "evaluation.npz"
+def run(
+    comparison: Comparison, method: str, seed: int, overrides: Mapping[str, Any] | None = None
+) -> next_items.Evaluation:
+    """Trains and evaluates one cell; continues an interrupted one, keeps a finished one.
+
+    Args:
+      comparison: what the cells have in common.
+      method: a sequential method, or one that learns step by step.
+      seed: of weights, batches and play.
+      overrides: fields of the method's configuration that tuning chose.
+    """
+    path = comparison.evaluation(method, seed)
     if not path.exists():
         print(f"{method}, seed {seed}", flush=True)
-        train = _sequential if method in sequential.METHODS else _online
-        evaluation = train(comparison, method, seed, folder)
-        with outputs.replacing_file(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **offline.saved(evaluation))
+        config = dataclasses.replace(configuration(comparison, method), **(overrides or {}))
+        lists = _train(comparison, method, config, seed, path.parent)
+        cutoff, split = comparison.settings.cutoff, comparison.split
+        items = lists(split.test, cutoff)
+        save(path, next_items.evaluate_lists(items, split.test, split.train, (cutoff,)))
+        # The replay inside each checkpoint is not needed any more.
+        shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
+    return load(path)
+
+
+def save(path: pathlib.Path, evaluation: next_items.Evaluation) -> None:
+    """Writes an evaluation, whole or not at all; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with outputs.replacing_file(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **offline.saved(evaluation))
+
+
+def load(path: pathlib.Path) -> next_items.Evaluation:
+    """Reads an evaluation that `save` wrote."""
     with np.load(path) as arrays:
         return offline.restored(dict(arrays))
 
 
+def tune(comparison: Comparison, method: str, trials: int) -> None:
+    """Tries settings of a method; the best by nDCG@10 of the validation events is chosen.
+
+    A trial trains as a cell does. Test events are not looked at.
+
+    Args:
+      comparison: what the cells have in common.
+      method: what is tuned, over `space`.
+      trials: in all; those that are done count.
+
+    Raises:
+      UserError: if no trial ends with finite numbers, or the study is of other data.
+    """
+    folder = comparison.out / "tuning" / method
+    base, fields = configuration(comparison, method), space(method)
+
+    def evaluate(overrides: dict[str, Any], trial: tuning.Trial) -> float:
+        run_folder = folder / "trials" / identity.fingerprint(overrides)
+        config = dataclasses.replace(base, **overrides)
+        try:
+            lists = _train(comparison, method, config, _TUNING_SEED, run_folder)
+        except finite.NonFiniteError as error:
+            raise tuning.DivergedError(str(error)) from error
+        score = _validation_ndcg(comparison, lists)
+        trial.report(1, score, 0)
+        shutil.rmtree(run_folder)
+        return score
+
+    plain = options.resolved(base)
+    found = tuning.tune(
+        method,
+        fields,
+        {field: plain[field] for field in fields},
+        evaluate,
+        trials=trials,
+        iterations=1,
+        storage=str(_made(folder) / "study.log"),
+        pruner="none",
+        about={
+            "base": {name: value for name, value in plain.items() if name not in fields},
+            "play": options.resolved(dict(comparison.play)),
+            "seed": _TUNING_SEED,
+        },
+        inputs={"log": comparison.data.source},
+        seed=_TUNING_SEED,
+    )
+    title = registry.METHODS[method].title if method in registry.METHODS else method
+    scored = f"nDCG@{_SCORED} of validation events"
+    study = studies.Study(method, title, base, scored, {"log": comparison.data.source})
+    studies.write(folder, study, found)
+
+
+def space(method: str) -> dict[str, tuple]:
+    """What tuning chooses from: field -> choices."""
+    if method in sequential.METHODS:
+        return dict(sequential.METHODS[method]().space)
+    return {
+        field: choices
+        for field, choices in presets.space(method, "users").items()
+        if field not in _COMPUTATION
+    }
+
+
+def configuration(comparison: Comparison, method: str) -> Any:
+    """A method's configuration in a comparison, before tuning."""
+    settings = comparison.settings
+    if method in sequential.METHODS:
+        config = sequential.METHODS[method]().config
+        return config(epochs=settings.epochs, batch=settings.batch)
+    config = presets.config_class(method, "users")
+    names = {field.name for field in dataclasses.fields(config)}
+    return config(**{name: x for name, x in comparison.numbers.items() if name in names})
+
+
+def _train(
+    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
+) -> Lists:
+    train = _sequential if method in sequential.METHODS else _online
+    return train(comparison, method, config, seed, folder)
+
+
 def _sequential(
-    comparison: Comparison, method: str, seed: int, folder: pathlib.Path
-) -> next_items.Evaluation:
-    data, split, settings = comparison.data, comparison.split, comparison.settings
-    parts = sequential.METHODS[method]()
-    numbers = parts.config(epochs=settings["epochs"], batch=settings["batch"])
-    num_items = split.train.num_items
-    extra = {"method": method, "protocol": settings["protocol"]}
-    given: tuple[np.ndarray, ...] = ()
-    if parts.categories:
-        known = item_categories.of_prepared(data)
-        if known is None:
-            known = item_categories.clusters(split.train, numbers.num_categories, seed)
-            extra["categories"] = "clusters of item vectors"
-        numbers = dataclasses.replace(numbers, num_categories=known.num_categories)
-        given = (known.category,)
-    fitted = learner.fit(
-        lambda: parts.build(numbers, num_items, seed, *given),
+    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
+) -> Lists:
+    data, split = comparison.data, comparison.split
+    fitted = fitting.fit(
+        method,
+        config,
         split.train,
         lambda model: next_items.ndcg_at_10(model, split.validation),
         folder,
         seed,
-        save_every=1,
-        inputs={"log": data.source},
-        extra=extra,
+        source=data.source,
+        protocol=comparison.settings.protocol,
+        categories=item_categories.of_prepared(data),
+        warn=flags.warn,
     )
-    return next_items.evaluate(fitted.model, split.test, split.train, (settings["cutoff"],))
+    return lambda held_out, k: next_items.rank(fitted.model, held_out.history, k)
 
 
 def _online(
-    comparison: Comparison, method: str, seed: int, folder: pathlib.Path
-) -> next_items.Evaluation:
-    out, split, settings = comparison.out, comparison.split, comparison.settings
-    train = offline.training_data(
-        comparison.data,
-        split.train,
-        out / "training",
-        settings["max_steps"],
-        settings["history_length"],
-    )
-    world = settings["world"]
-    if world == "fitted":
-        world = str(out / "users")
-        if not (out / "users" / "simulator.json").exists():
-            arguments = (f"--data={train.directory}", f"--out={world}", "--overwrite")
-            if code := flags.call("launch.fit_simulator", arguments):
-                raise UserError(f"launch.fit_simulator ended with exit code {code}")
-    play = presets.play_config_class("users")()
-    if settings["total_iterations"] is not None:
-        play = dataclasses.replace(play, total_iterations=settings["total_iterations"])
+    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
+) -> Lists:
+    settings = comparison.settings
+    train = training_data(comparison)
+    world = settings.world if settings.world == "lookup" else str(_fitted(comparison, train))
+    play = dict(comparison.play)
+    if settings.total_iterations is not None:
+        play["total_iterations"] = settings.total_iterations
     online_run.run(
         folder,
         online_run.Task(
@@ -130,10 +242,45 @@ def _online(
             method=method,
             seed=seed,
             form=environments.get("users").config(data=str(train.directory), world=world),
-            play=play,
-            numbers=presets.config_class(method, "users")(),
+            play=presets.play_config_class("users")(**play),
+            numbers=config,
+            save_every=comparison.save_every,
         ),
     )
     agent = registry.load(folder / online_run.AGENT)
-    items = offline.lists(agent, comparison.data, split.test, settings["cutoff"])
-    return next_items.evaluate_lists(items, split.test, split.train, (settings["cutoff"],))
+    return lambda held_out, k: offline.lists(agent, comparison.data, held_out, k)
+
+
+def training_data(comparison: Comparison) -> storage.PreparedData:
+    """The training events as the users that reinforcement learning plays with."""
+    settings, out = comparison.settings, comparison.out / "training"
+    return offline.training_data(
+        comparison.data,
+        comparison.split.train,
+        out,
+        settings.max_steps,
+        settings.history_length,
+    )
+
+
+def _fitted(comparison: Comparison, train: storage.PreparedData) -> pathlib.Path:
+    """The folder of users fitted on the training events."""
+    users = comparison.out / "users"
+    if not (users / "simulator.json").exists():
+        arguments = (f"--data={train.directory}", f"--out={users}", "--overwrite")
+        if code := flags.call("launch.fit_simulator", arguments):
+            raise UserError(f"launch.fit_simulator ended with exit code {code}")
+    return users
+
+
+def _validation_ndcg(comparison: Comparison, lists: Lists) -> float:
+    held_out = comparison.split.validation
+    k = min(_SCORED, held_out.history.num_items)
+    split = comparison.split
+    found = next_items.evaluate_lists(lists(held_out, k), held_out, split.train, (k,))
+    return float(np.mean(found.by_user[f"ndcg@{k}"]))
+
+
+def _made(folder: pathlib.Path) -> pathlib.Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

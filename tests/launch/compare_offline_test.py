@@ -52,7 +52,7 @@ def test_both_kinds_are_ranked_on_the_same_users(data, tmp_path, capsys):
     [
         ("--methods=rainbow", "rainbow"),
         ("--cutoff=31", "cutoffs hold 31"),
-        ("--world=truth", "world is 'truth'; expected lookup or fitted"),
+        ("--world=truth", "--world=truth: value should be one of <lookup|fitted>"),
     ],
 )
 def test_mistakes_are_messages(data, tmp_path, capsys, argument, message):

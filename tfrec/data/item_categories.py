@@ -146,6 +146,30 @@ def of_prepared(data: storage.PreparedData) -> Categories | None:
     return of_events(sessions.item[steps], category, data.spec.num_items)
 
 
+def for_training(
+    known: Categories | None, train: sequences.Sequences, count: int, seed: int
+) -> tuple[Categories, list[str]]:
+    """The categories that a method learns with, and what a user should know about them.
+
+    Args:
+      known: of a file or of the log; None where there are none, so that clusters of item
+        vectors stand for them.
+      train: training events, which are clustered.
+      count: clusters; as many as items at most.
+      seed: of the clusters.
+    """
+    found = clusters(train, count, seed) if known is None else known
+    warnings = []
+    if known is None:
+        warnings.append(
+            f"the log has no categories: {found.num_categories} clusters of item vectors stand "
+            "for them (launch.train_sequential reads a file, --categories)"
+        )
+    if found.without:
+        warnings.append(f"{found.without:,} items have no category; they share one")
+    return found, warnings
+
+
 def clusters(train: sequences.Sequences, count: int, seed: int) -> Categories:
     """k-means of item vectors: which items are met by the same users.
 

@@ -181,9 +181,10 @@ def of_prepared(data: storage.PreparedData) -> Sequences:
     """Sequences of all sessions of prepared data, a row for each user of its vocabulary.
 
     Args:
-      data: the prepared data; see `events_of`.
+      data: the prepared data; see `events_of`. Of a log without times the sequences have none.
     """
     events = events_of(data)
     lengths = np.bincount(events.row, minlength=data.spec.num_users)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Sequences(events.item, offsets, data.spec.num_items, events.start_ms / 1000.0)
+    times = events.start_ms / 1000.0 if data.order == "time" else None
+    return Sequences(events.item, offsets, data.spec.num_items, times)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -100,6 +100,11 @@ class PreparedData:
     def fingerprint(self) -> str:
         """Hash of the content: the same exactly where files, spec and ids are the same."""
         return self.manifest["fingerprint"]
+
+    @property
+    def order(self) -> Literal["time", "file", "random"]:
+        """What orders the events of a user; see `schema.Schema.order`."""
+        return self.manifest["schema"]["order"]
 
     @property
     def num_untrained_items(self) -> int:

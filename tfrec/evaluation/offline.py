@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfrec.methods import trained
 
 _BATCH = 512  # users that an agent lists items for together
+_TEST_SHARE = 0.01  # of the users, whom no policy plays with; they test its play
 
 
 class Difference(NamedTuple):
@@ -55,6 +56,9 @@ def training_data(
 ) -> storage.PreparedData:
     """The training events of a split as prepared data, or those that `out` holds already.
 
+    A session of the log that is longer than `max_steps` becomes several: no event is left out.
+    Policies play with all users but two in a hundred, who test their play.
+
     Args:
       data: the whole log.
       train: its training events: the first ones of each row of `sequences.of_prepared(data)`.
@@ -69,7 +73,14 @@ def training_data(
     if (out / storage.MANIFEST).exists():
         return storage.PreparedData.open(out)
     spec = data.spec
-    schema = schema_lib.Schema(feedback=spec.feedback)
+    schema = schema_lib.Schema(feedback=spec.feedback, order=data.order)
+    config = episodes.PrepareConfig(
+        max_steps=max_steps,
+        history_length=history_length,
+        max_sessions_per_user=0,
+        test_fraction=_TEST_SHARE,
+        validation_fraction=_TEST_SHARE,
+    )
 
     def read(bad_rows: schema_lib.BadRows) -> tuple[pl.DataFrame, schema_lib.Schema]:
         del bad_rows  # every row has been checked
@@ -78,21 +89,34 @@ def training_data(
         columns = {
             "user": data.vocabulary.users[events.row[kept]],
             "item": data.vocabulary.items[events.item[kept] - 1],
-            # A millisecond a step keeps the order within a session.
-            "time_ms": (events.start_ms + events.step)[kept],
+            "time_ms": session_times(events, max_steps, config.session_gap_minutes)[kept],
         }
         for number, column in enumerate(spec.feedback):
             columns[column.name] = events.feedback[kept, number]
         return pl.DataFrame(columns), schema
 
-    config = episodes.PrepareConfig(
-        max_steps=max_steps,
-        history_length=history_length,
-        max_sessions_per_user=0,
-        test_fraction=0.1,  # users whom no policy plays with; see `launch.train`
-    )
     source = f"training events of {data.manifest['source']}"
     return preparing.prepare(read, out, config, source=source).data
+
+
+def session_times(events: sequences.Events, max_steps: int, gap_minutes: float) -> np.ndarray:
+    """Times that part the events of each user into sessions of at most `max_steps`.
+
+    Args:
+      events: E events, ordered by user and time.
+      max_steps: steps of a session at most.
+      gap_minutes: pause after which a new session starts, minutes.
+
+    Returns:
+      int64 [E], milliseconds, from 0 for each user. Each session of the log, and each further
+      part of a long one, starts two pauses after the one before it; a step takes a millisecond.
+    """
+    part, step = np.divmod(events.step, max_steps)
+    parts = np.stack([events.row, events.start_ms, part])
+    starts = np.append(True, (np.diff(parts, axis=1) != 0).any(axis=0))
+    session = np.cumsum(starts)
+    first_of_user = session[np.searchsorted(events.row, events.row)]
+    return (session - first_of_user) * int(2 * gap_minutes * 60_000) + step
 
 
 def lists(

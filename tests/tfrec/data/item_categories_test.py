@@ -85,3 +85,14 @@ def test_items_that_the_same_users_have_are_one_cluster():
     assert item_categories.clusters(log, 50, 0).num_categories == 12
     same = item_categories.clusters(log, 2, 0)
     assert same.category.tolist() == found.category.tolist()
+
+
+def test_categories_that_a_log_lacks_are_clusters_and_a_warning():
+    log = sequences.Sequences(np.array([1, 2, 1, 2, 3], np.int32), np.array([0, 2, 4, 5]), 3)
+    known = item_categories.numbered(["b", None, "a"])
+    found, warnings = item_categories.for_training(known, log, 2, 0)
+    assert found is known
+    assert warnings == ["1 items have no category; they share one"]
+    found, [warning] = item_categories.for_training(None, log, 2, 0)
+    assert found.category.tolist() == item_categories.clusters(log, 2, 0).category.tolist()
+    assert "2 clusters of item vectors stand for them" in warning

@@ -101,3 +101,18 @@ def test_sessions_of_prepared_data_become_one_row_a_user(tmp_path):
     }
     assert raw == {"u1": ["b", "a", "b", "c", "a", "b"], "u2": ["a", "b", "c"]}
     assert (np.diff(found.times[found.rows == 0]) >= 0).all()
+
+
+def test_prepared_data_of_a_log_without_times_has_none(tmp_path):
+    from launch import flags
+    from tfrec.data import storage
+
+    (tmp_path / "log.txt").write_text("1 7\n1 8\n1 9\n2 8\n2 7\n")
+    code = flags.call(
+        "launch.prepare_data",
+        ["--source=sequence", "--sequence_form=rows", f"--path={tmp_path / 'log.txt'}",
+         f"--out={tmp_path / 'data'}", "--test_fraction=0"],
+    )  # fmt: skip
+    assert code == 0
+    found = sequences.of_prepared(storage.PreparedData.open(tmp_path / "data"))
+    assert found.times is None and found.lengths.tolist() == [3, 2]

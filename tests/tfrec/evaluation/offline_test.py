@@ -59,6 +59,29 @@ def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
     assert again.fingerprint == train.fingerprint
 
 
+def test_a_session_beyond_max_steps_becomes_several_and_no_event_is_lost(data, tmp_path):
+    split = protocols.user_ratio(sequences.of_prepared(data))
+    train = offline.training_data(data, split.train, tmp_path / "t", 1, history_length=3)
+    kept = sequences.of_prepared(train)
+    for user, items in LOG.items():
+        count = split.train.lengths[of_user(data, user)]
+        assert raw(train, kept.row(of_user(train, user))) == items[:count]
+    assert train.num_sessions("all") == split.train.lengths.sum()
+
+
+def test_times_of_sessions_are_two_pauses_apart():
+    # Two users; the first has a session of five steps and one of a step, the second one of two.
+    events = sequences.Events(
+        row=np.array([0, 0, 0, 0, 0, 0, 1, 1]),
+        item=np.ones(8, np.int32),
+        start_ms=np.array([7, 7, 7, 7, 7, 9, 9, 9]),
+        step=np.array([0, 1, 2, 3, 4, 0, 0, 1]),
+        feedback=np.zeros([8, 1], np.float32),
+    )
+    times = offline.session_times(events, max_steps=2, gap_minutes=0.001)  # 60 ms
+    assert times.tolist() == [0, 1, 120, 121, 240, 360, 0, 1]
+
+
 class Agent:
     """Lists the items after the last one of the history, in the order of its own ids."""
 

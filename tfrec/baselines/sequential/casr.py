@@ -77,6 +77,13 @@ class CasrSasrecConfig(CounterfactualConfig, sasrec.SasrecConfig):
     """SASRec with counterfactual sequences."""
 
 
+SPACE = next_item_model.SPACE | {
+    "counterfactual_weight": (0.3, 1.0),
+    "replacement": ("random", "data", "model"),
+    "confidence": (0.05, 0.2),
+}
+
+
 class Casr(tf.Module):
     """The anchor, the sampler and their losses.
 

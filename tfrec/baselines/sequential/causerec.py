@@ -52,6 +52,13 @@ class CauseRecConfig(next_item_model.NextItemConfig):
     item_margin: float = option(0.5, "margin of L_ii, a cosine", at_least=-1, at_most=1)
 
 
+SPACE = next_item_model.SPACE | {
+    "user_weight": (0.1, 0.3, 1.0),
+    "item_weight": (0.1, 0.3, 1.0),
+    "concepts": (10, 20),
+}
+
+
 class CauseRec(next_item_model.CatalogueModel):
     """The network, its memory bank and its losses.
 

@@ -61,6 +61,13 @@ class CocorecConfig(next_item_model.NextItemConfig):
             )
 
 
+SPACE = next_item_model.SPACE | {
+    "dropout": (0.1, 0.3, 0.5),
+    "category_weight": (0.1, 0.3, 1.0),
+    "neighbours": (0, 10),
+}
+
+
 class Cocorec(next_item_model.NextItemModel):
     """The network, its memory and its losses.
 

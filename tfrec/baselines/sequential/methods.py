@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -15,56 +15,62 @@ class Parts(NamedTuple):
 
     Attributes:
       config: its frozen dataclass, a `TrainingConfig`.
+      space: field -> its choices when the method is tuned.
       build: makes the model of (config, num_items, seed), at its initial weights.
       categories: whether the configuration has `num_categories`, and `build` takes
         the category of each item, int [N], as a fourth argument.
     """
 
     config: type[Any]
+    space: Mapping[str, tuple]
     build: Callable[..., learner.Model]
     categories: bool = False
 
 
 def _sasrec() -> Parts:
     from tfrec.baselines.sequential import sasrec as module
+    from tfrec.baselines.sequential import self_attention
 
-    return Parts(module.SasrecConfig, module.Sasrec)
+    return Parts(module.SasrecConfig, self_attention.SPACE, module.Sasrec)
 
 
 def _stamp() -> Parts:
     from tfrec.baselines.sequential import stamp as module
 
-    return Parts(module.StampConfig, module.Stamp)
+    return Parts(module.StampConfig, module.SPACE, module.Stamp)
 
 
 def _causerec() -> Parts:
     from tfrec.baselines.sequential import causerec as module
 
-    return Parts(module.CauseRecConfig, module.CauseRec)
+    return Parts(module.CauseRecConfig, module.SPACE, module.CauseRec)
 
 
 def _hstu() -> Parts:
     from tfrec.baselines.sequential import hstu as module
+    from tfrec.baselines.sequential import self_attention
 
-    return Parts(module.HstuConfig, module.Hstu)
+    return Parts(module.HstuConfig, self_attention.SPACE, module.Hstu)
 
 
 def _casr_stamp() -> Parts:
     from tfrec.baselines.sequential import casr, stamp
 
-    return Parts(casr.CasrStampConfig, functools.partial(casr.Casr, stamp.Stamp))
+    build = functools.partial(casr.Casr, stamp.Stamp)
+    return Parts(casr.CasrStampConfig, casr.SPACE, build)
 
 
 def _casr_sasrec() -> Parts:
     from tfrec.baselines.sequential import casr, sasrec
 
-    return Parts(casr.CasrSasrecConfig, functools.partial(casr.Casr, sasrec.Sasrec))
+    build = functools.partial(casr.Casr, sasrec.Sasrec)
+    return Parts(casr.CasrSasrecConfig, casr.SPACE, build)
 
 
 def _cocorec() -> Parts:
     from tfrec.baselines.sequential import cocorec as module
 
-    return Parts(module.CocorecConfig, module.Cocorec, categories=True)
+    return Parts(module.CocorecConfig, module.SPACE, module.Cocorec, categories=True)
 
 
 METHODS: dict[str, Callable[[], Parts]] = {

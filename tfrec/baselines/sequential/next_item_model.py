@@ -50,6 +50,10 @@ class NextItemConfig(TrainingConfig):
     )
 
 
+# What tuning chooses from, in every method; each adds fields of its own.
+SPACE: dict[str, tuple] = {"learning_rate": (3e-4, 1e-3, 3e-3)}
+
+
 def loss_of(config: NextItemConfig, num_items: int) -> str:
     """The loss that trains on a catalogue of this size."""
     if config.loss != "auto":

@@ -33,6 +33,9 @@ class SelfAttentionConfig(next_item_model.NextItemConfig):
             )
 
 
+SPACE = next_item_model.SPACE | {"dropout": (0.1, 0.3, 0.5), "width": (64, 128)}
+
+
 class SelfAttentionModel(next_item_model.NextItemModel):
     """A network of causal attention blocks over the tokens of each row.
 

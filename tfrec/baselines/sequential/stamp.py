@@ -41,6 +41,9 @@ class StampConfig(next_item_model.NextItemConfig):
     )
 
 
+SPACE = next_item_model.SPACE | {"width": (50, 100, 200), "own_negatives": (True, False)}
+
+
 class Stamp(next_item_model.NextItemModel):
     """The network.
 

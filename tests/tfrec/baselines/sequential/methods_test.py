@@ -35,6 +35,17 @@ def build(name, num_items=walks.NUM_ITEMS, **changed):
     return parts.build(parts.config(**given | changed), num_items, 0, *categories)
 
 
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_each_choice_of_a_space_is_permitted(name):
+    parts = methods.METHODS[name]()
+    assert 2 <= len(parts.space) <= 4
+    defaults = dataclasses.asdict(parts.config())
+    for field, choices in parts.space.items():
+        assert field in defaults and len(set(choices)) > 1
+        for value in choices:
+            parts.config(**{field: value})
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_scores_do_not_depend_on_other_rows_and_an_empty_history_has_equal_ones(name):
     net, log = build(name), walks.cycles(9, 2)
