@@ -11,7 +11,7 @@ import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from tfrec.environments import registry as environments
-from tfrec.methods import registry
+from tfrec.methods import presets, registry
 
 absl_flags.disclaim_key_flags()  # a flag belongs to the script that calls `define_chosen`
 
@@ -38,8 +38,6 @@ def define_chosen(
     name = flags.chosen("method", registry.names())
     found = list(configs.get(place, otherwise))
     if place != registry.LOG:
-        from tfrec.methods import presets  # which imports TensorFlow
-
         found += [environments.get(place).config, presets.play_config_class(place)]
     for config in found:
         flags.define(config)
@@ -59,8 +57,6 @@ def _config(name: str, place: str) -> type:
     method = registry.get(name)
     on_log = registry.LOG in method.environments
     if place in method.environments and place != registry.LOG:
-        from tfrec.methods import presets
-
         return presets.config_class(name, place)
     if on_log and (place == registry.LOG or len(method.environments) == 1):
         return method.config

@@ -19,7 +19,6 @@ these parts are ours:
 - **Random items** at a share of the steps, drawn from the best share of the candidates.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,78 +27,18 @@ import tensorflow as tf
 from tfgoalrec import acting, goals, relabel
 from tfgoalrec.learner import Batch
 from tfgoalrec.measurements import MeasurementVector
+from tfgoalrec.online_config import OnlineGoalRecConfig
 from tfgoalrec.online_measurements import FEEDBACK, MeasuredReplay
 from tfgoalrec.online_model import FeatureModel
-from tfgoalrec.stream_config import StreamConfig
 from tfrec import names
 from tfrec.baselines.online import base, items
 from tfrec.environments import contract
 from tfrec.environments.contract import Policy, Timestep
 from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.ops import selection, target_networks
-from tfrec.options import option
 from tfrec.training import schedule
 
 _RANDOM_GOALS = 4096  # sessions whose numbers are this far apart share their random goal
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OnlineGoalRecConfig(
-    base.NetworkConfig, base.UpdateConfig, base.EpsilonConfig, StreamConfig
-):
-    """GoalRec's options in a live simulator."""
-
-    measurements: tuple[str, ...] = option(
-        ("click@0", "click@1..", "reward@0", "reward@1..", "step@1..", "exit@0"),
-        "measurements: sums of click, reward, step or exit over windows of steps",
-        distinct=True,
-        min_length=1,
-    )
-    goals: tuple[str, ...] = option(
-        (
-            "reward = 1*reward@0 + 1*reward@1..",
-            "clicks = 1*click@0 + 1*click@1..",
-            "steps = 1*step@1..",
-        ),
-        "named goals as weights in raw units; the first is the target goal",
-        distinct=True,
-        min_length=1,
-    )
-    horizon: int = option(
-        32, "steps that a measurement looks ahead, this one included", at_least=1
-    )
-    # Lower than the catalogue's: the target of a hindsight goal is nearly its own prediction.
-    hindsight_share: float = option(
-        0.1, "share of a batch relabelled with hindsight goals", at_least=0, at_most=1
-    )
-    final_rate: float = option(
-        0.02,
-        "learning rate at the end of the run, as a share of the first",
-        at_least=0,
-        at_most=1,
-    )
-    target_share: float = option(
-        0.9,
-        "share of the rows without a hindsight goal that learn under the target goal",
-        at_least=0,
-        at_most=1,
-    )
-    goal_epsilon: float = option(
-        0.5, "share of sessions with a random goal at the start", at_least=0, at_most=1
-    )
-    goal_epsilon_end: float = option(
-        0.3, "share of the run over which it falls to 0", at_least=0, at_most=1
-    )
-    action_pool: float = option(
-        1.0,
-        "share of the candidates, best first, that random slates are drawn from once the share "
-        "of random slates has fallen; all at the start",
-        at_least=0,
-        at_most=1,
-    )
-
-
-CONFIG = OnlineGoalRecConfig
 
 
 class OnlineGoalRec(base.Baseline):
@@ -211,7 +150,7 @@ class OnlineGoalRec(base.Baseline):
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         config = self.config
-        self.epsilon.assign(config.random_share(progress))
+        self.epsilon.assign(base.random_share(config, progress))
         self.pool.assign(
             schedule.linear(1.0, config.action_pool, config.epsilon_share, progress)
         )

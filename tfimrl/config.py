@@ -8,6 +8,7 @@ import dataclasses
 import math
 from typing import Literal
 
+from tfrec.methods.online_config import VECTORS_HELP, Vectors
 from tfrec.options import Options, option
 
 # What tuning tries, field by field.
@@ -112,3 +113,89 @@ class ImrlConfig(Options):
     def uses_inverse(self) -> bool:
         """Whether log p_xi(a|s',s) enters anything."""
         return self.exploration == "empowerment" and self.beta > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OnlineImrlConfig(ImrlConfig):
+    """The agent's numbers, and those of augmentation while it plays. All ours."""
+
+    augmentation: Literal["learned", "heuristic", "true", "copies", "none"] = option(
+        "learned",
+        "the graph that says what may be exchanged: learned by attention as play goes on, "
+        "heuristic or true, as the simulator describes; copies repeats the informative steps "
+        "without an exchange (a control); none adds no steps (IMRL-A)",
+    )
+    partner: Literal["uniform", "nearest"] = option(
+        "uniform", "second transition of a pair: uniform, or of the nearest users"
+    )
+    neighbours: int = option(50, "nearest users from which a partner is drawn", at_least=1)
+    pool: int = option(512, "transitions among which nearest users are searched", at_least=1)
+    pairs: int = option(
+        512, "informative transitions of a rollout that are augmented, at most", at_least=1
+    )
+    copies: int = option(
+        1, "exchanges tried for each informative transition (CoDA: up to 2)", at_least=1
+    )
+    synthetic_size: int = option(
+        100_000, "capacity of the replay of synthetic transitions", at_least=1
+    )
+    mask_threshold: float = option(
+        0.05,
+        "influence from which on two slots are linked (CoDA has .02, which links more)",
+        at_least=0,
+        at_most=1,
+    )
+    mask_units: int = option(32, "width of the graph network", at_least=1)
+    mask_heads: int = option(2, "attention heads of the graph network", at_least=1)
+    mask_batch: int = option(128, "transitions in an update of the graph network", at_least=1)
+    mask_updates: int = option(8, "updates of the graph network in an iteration", at_least=1)
+    mask_warm_up: int = option(
+        800,
+        "updates of the graph network before its graph is used; untrained, it links everything",
+        at_least=0,
+    )
+    update_factor: int = option(
+        1,
+        "updates of the agent per scheduled update; regularised critics bear more",
+        at_least=1,
+    )
+    final_rate: float = option(
+        1.0,
+        "learning rate at the end of the run, as a share of the first",
+        at_least=0,
+        at_most=1,
+    )
+    # Items.
+    critic_input: Literal["shown", "proto"] = option(
+        "shown",
+        "what critics score where items are recommended: shown, the items' own features; "
+        "proto, the proto-action that chose them",
+    )
+    softness: float = option(
+        0.2,
+        "temperature of the softmax of scores through which the policy's gradient flows "
+        "(critic_input=shown)",
+        above=0,
+    )
+    refined: int = option(
+        1,
+        "candidates nearest to the proto-action among which the critics choose at test "
+        "(Wolpertinger, arXiv:1512.07679); slates of one item",
+        at_least=1,
+    )
+    vectors: Vectors = option("own", VECTORS_HELP)
+    vector_width: int = option(8, "width of learned vectors", at_least=1)
+    vector_sessions: int = option(
+        500, "sessions played to learn item vectors, part of the run's", at_least=1
+    )
+    jit_compile: bool = option(False, "compile updates with XLA")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.critic_input == "shown" and self.vectors == "views":
+            raise ValueError(
+                "vectors is views with critic_input=shown: critics see items as they are; "
+                "expected own or viewers, or critic_input=proto"
+            )
+        if self.neighbours > self.pool:
+            raise ValueError(f"neighbours is {self.neighbours}; expected at most pool")

@@ -1,21 +1,10 @@
 """IMRL and its ablations as methods of the registry; importing the package registers them."""
 
-from collections.abc import Callable
-from typing import Any
-
+from tfimrl.config import OnlineImrlConfig
 from tfrec.methods import registry
 
 # Controls of augmentation, without empowerment.
 AUGMENTATION_CONTROLS = ("imrl_e_copies", "imrl_e_one", "imrl_e_learned")
-
-
-def _online(**changes: Any) -> Callable[[], registry.Online]:
-    def parts() -> registry.Online:
-        from tfimrl import imrl_method
-
-        return registry.Online(imrl_method.CONFIG, imrl_method.ImrlMethod, changes)
-
-    return parts
 
 
 def register() -> None:
@@ -35,5 +24,6 @@ def register() -> None:
         ("imrl_e_one", "IMRL-E, one copy (Algorithm 1)", entropy | {"copies": 1}),
         ("imrl_e_learned", "IMRL-E, learned graph", entropy | {"augmentation": "learned"}),
     ):
-        method = registry.Method(name, title, online=_online(**changes), family="imrl")
-        registry.register(method)
+        maker = registry.deferred("tfimrl.imrl_method", "ImrlMethod")
+        online = registry.Online(OnlineImrlConfig, maker, changes)
+        registry.register(registry.Method(name, title, online=online, family="imrl"))

@@ -35,6 +35,32 @@ def test_help_of_a_script_imports_no_tensorflow(script):
     assert not modules & HEAVY
 
 
+def test_help_of_every_method_in_every_environment_imports_no_tensorflow():
+    """All pairs in one process, one after the other."""
+    run(f"""
+import contextlib, io, sys
+from launch import startup
+
+startup.defer_imports()  # as a process of a script does
+from launch import flags, methods
+from tfrec.environments import registry as environments
+from tfrec.methods import registry
+
+for script in ("launch.train", "launch.tune"):
+    for name in registry.names():
+        for place in ("log", *environments.ENVIRONMENTS):
+            text = io.StringIO()
+            chosen = [f"--method={{name}}", f"--environment={{place}}"]
+            with contextlib.redirect_stdout(text):
+                code = flags.call(script, [*chosen, "--help"])
+            loaded = sorted({HEAVY!r} & set(sys.modules))
+            assert not loaded, (script, name, place, loaded)
+            assert code == 0, (script, name, place, code)
+            if place in registry.get(name).environments:
+                assert "--learning_rate" in text.getvalue(), (script, name, place)
+""")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evaluate", "--help"]])
 def test_the_command_imports_no_tensorflow_to_explain_itself(arguments):
     modules = imported("-c", COMMAND, *arguments)

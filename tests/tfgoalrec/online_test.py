@@ -26,11 +26,13 @@ SEEN, FEATURES, M = 4, 5, 6  # O, D
 
 def made(simulator=None, seed=3, **changes):
     simulator = simulator or toy.Toy("changing", 2)
-    return online.OnlineGoalRec(online.CONFIG(**(SMALL | changes)), simulator, seed)
+    return online.OnlineGoalRec(
+        online.OnlineGoalRecConfig(**(SMALL | changes)), simulator, seed
+    )
 
 
 def model(advantage="bilinear"):
-    config = online.CONFIG(**SMALL, advantage=advantage)
+    config = online.OnlineGoalRecConfig(**SMALL, advantage=advantage)
     tf_keras.utils.set_random_seed(0)
     built = online_model.FeatureModel(config, np.ones(M, int), SEEN, (8,), FEATURES)
     noise = np.random.default_rng(1)

@@ -390,6 +390,6 @@ def test_an_entropy_that_no_policy_has_is_rejected():
     assert networks.target_entropy(0.2, 100) == 20.0
     with pytest.raises(ValueError, match="target_entropy is 0.7; expected less than log 2"):
         networks.target_entropy(0.7, 100)
-    for config in (ImrlConfig, sac.CONFIG):
+    for config in (ImrlConfig, sac.SacConfig):
         with pytest.raises(ValueError, match="target_entropy is 1.6"):
             config(target_entropy=1.6)

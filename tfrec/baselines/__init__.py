@@ -3,76 +3,82 @@
 Importing this package registers the methods; their modules are imported when one is used.
 """
 
-import importlib
-import pathlib
-from collections.abc import Callable
-
+from tfrec.baselines import config
+from tfrec.baselines.online import config as online_config
 from tfrec.baselines.recommenders import DIEN, TD3, DynaQ, Rainbow, WideAndDeep
-from tfrec.methods import registry, trained
+from tfrec.methods import registry
 
 __all__ = ["DIEN", "TD3", "DynaQ", "Rainbow", "WideAndDeep"]
 
 
-def _wide_and_deep() -> registry.Parts:
-    from tfrec.baselines import wide_and_deep as module
-
-    return registry.Parts(module.WideAndDeepConfig, module.SPACE, module.WideAndDeepLearner)
-
-
-def _dien() -> registry.Parts:
-    from tfrec.baselines import dien_ranker as module
-
-    return registry.Parts(module.DienConfig, module.SPACE, module.DienLearner)
+def _log(config_class: type, space: dict[str, tuple], module: str, name: str) -> registry.Parts:
+    """A method whose learner is a class of the module `tfrec.baselines.<module>`."""
+    return registry.Parts(
+        config_class, space, registry.deferred(f"tfrec.baselines.{module}", name)
+    )
 
 
-def _dyna_q() -> registry.Parts:
-    from tfrec.baselines import dyna_q as module
-
-    return registry.Parts(module.DynaQConfig, module.SPACE, module.DynaQLearner)
-
-
-def _rainbow() -> registry.Parts:
-    from tfrec.baselines import rainbow as module
-
-    return registry.Parts(module.RainbowConfig, module.SPACE, module.RainbowLearner)
-
-
-def _td3() -> registry.Parts:
-    from tfrec.baselines import td3 as module
-
-    return registry.Parts(module.Td3Config, module.SPACE, module.Td3Learner)
-
-
-def _online(name: str) -> Callable[[], registry.Online]:
+def _online(config_class: type, name: str) -> registry.Online:
     """The method of the module `tfrec.baselines.online.<name>`, in the class of that name."""
-
-    def parts() -> registry.Online:
-        module = importlib.import_module(f"tfrec.baselines.online.{name}")
-        return registry.Online(module.CONFIG, getattr(module, name.capitalize()))
-
-    return parts
+    module = f"tfrec.baselines.online.{name}"
+    return registry.Online(config_class, registry.deferred(module, name.capitalize()))
 
 
-def _load_sequential(directory: pathlib.Path) -> trained.SavedAgent:
-    return importlib.import_module("tfrec.baselines.sequential.trained").load(directory)
-
-
-registry.register_format(registry.SEQUENTIAL, _load_sequential)
+registry.register_format(
+    registry.SEQUENTIAL, registry.deferred("tfrec.baselines.sequential.trained", "load")
+)
 for _method in (
-    registry.Method("wide_and_deep", "Wide&Deep", _wide_and_deep),
-    registry.Method("dien", "DIEN", _dien),
-    registry.Method("dyna_q", "Dyna-Q", _dyna_q),
-    registry.Method("rainbow", "Rainbow", _rainbow),
-    registry.Method("td3", "TD3", _td3, _online("td3")),
-    registry.Method("sac", "SAC (TF-Agents)", online=_online("sac")),
-    registry.Method("ddpg", "DDPG", online=_online("ddpg")),
-    registry.Method("slateq", "SlateQ", online=_online("slateq"), needs_items=True),
-    registry.Method("reinforce", "REINFORCE", online=_online("reinforce")),
     registry.Method(
-        "deers", "DEERS", online=_online("deers"), needs_items=True, needs_features=True
+        "wide_and_deep",
+        "Wide&Deep",
+        _log(
+            config.WideAndDeepConfig,
+            config.WIDE_AND_DEEP_SPACE,
+            "wide_and_deep",
+            "WideAndDeepLearner",
+        ),
     ),
-    registry.Method("kgrl", "KGRL", online=_online("kgrl")),
-    registry.Method("tpgr", "TPGR", online=_online("tpgr"), needs_items=True),
-    registry.Method("pgpr", "PGPR", online=_online("pgpr")),
+    registry.Method(
+        "dien", "DIEN", _log(config.DienConfig, config.DIEN_SPACE, "dien_ranker", "DienLearner")
+    ),
+    registry.Method(
+        "dyna_q",
+        "Dyna-Q",
+        _log(config.DynaQConfig, config.DYNA_Q_SPACE, "dyna_q", "DynaQLearner"),
+    ),
+    registry.Method(
+        "rainbow",
+        "Rainbow",
+        _log(config.RainbowConfig, config.RAINBOW_SPACE, "rainbow", "RainbowLearner"),
+    ),
+    registry.Method(
+        "td3",
+        "TD3",
+        _log(config.Td3Config, config.TD3_SPACE, "td3", "Td3Learner"),
+        _online(online_config.OnlineTd3Config, "td3"),
+    ),
+    registry.Method("sac", "SAC (TF-Agents)", online=_online(online_config.SacConfig, "sac")),
+    registry.Method("ddpg", "DDPG", online=_online(online_config.DdpgConfig, "ddpg")),
+    registry.Method(
+        "slateq",
+        "SlateQ",
+        online=_online(online_config.SlateqConfig, "slateq"),
+        needs_items=True,
+    ),
+    registry.Method(
+        "reinforce", "REINFORCE", online=_online(online_config.ReinforceConfig, "reinforce")
+    ),
+    registry.Method(
+        "deers",
+        "DEERS",
+        online=_online(online_config.DeersConfig, "deers"),
+        needs_items=True,
+        needs_features=True,
+    ),
+    registry.Method("kgrl", "KGRL", online=_online(online_config.KgrlConfig, "kgrl")),
+    registry.Method(
+        "tpgr", "TPGR", online=_online(online_config.TpgrConfig, "tpgr"), needs_items=True
+    ),
+    registry.Method("pgpr", "PGPR", online=_online(online_config.PgprConfig, "pgpr")),
 ):
     registry.register(_method)

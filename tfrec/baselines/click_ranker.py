@@ -5,7 +5,6 @@ candidate most likely to be clicked now.
 """
 
 import abc
-import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,26 +12,12 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.baselines.learning import BaselineConfig, BaselineLearner
+from tfrec.baselines.config import ClickRankerConfig
+from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.environments import session
-from tfrec.options import option
 from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.training import finite
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClickRankerConfig(BaselineConfig):
-    """What the supervised rankers have beside what all baselines have."""
-
-    weight_decay: float = option(
-        0.0, "share of a weight lost in an update, in learning rates (AdamW)", at_least=0
-    )
-    embedding_noise: float = option(
-        1e-3,
-        "standard deviation of the noise added to the initial item embeddings",
-        at_least=0,
-    )
 
 
 class Halves(StateItemNetwork):

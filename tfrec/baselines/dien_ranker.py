@@ -12,41 +12,22 @@ In both the click's logit is an inner product of a projection of the state with 
 the item, where the paper joins them in dense layers.
 """
 
-import dataclasses
-from typing import Literal
-
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.baselines import learning
 from tfrec.baselines.click_ranker import (
     ClickNetwork,
     ClickRanker,
-    ClickRankerConfig,
     Halves,
     log_loss,
 )
+from tfrec.baselines.config import DienConfig
 from tfrec.environments import session
 from tfrec.nn.dien import History
-from tfrec.options import option
 
 _PAIRS = 4096  # states times candidates that are encoded at once
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DienConfig(ClickRankerConfig):
-    """DIEN's numbers beside those of all rankers."""
-
-    query: Literal["latest", "candidate"] = option(
-        "latest",
-        "what attention asks for: the latest interest, or the candidate (slow in play)",
-    )
-    auxiliary_weight: float = option(0.5, "alpha, weight of DIEN's auxiliary loss", at_least=0)
-
-
-SPACE = learning.SPACE | {"auxiliary_weight": (0.0, 0.2, 0.5, 1.0)}
 
 
 class DienNetwork(ClickNetwork):

@@ -22,7 +22,6 @@ which tends to the median of a target that is r + V or, when the user leaves, r:
 exits the median never sees them, and what drives users away is what there is to learn.
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -31,74 +30,13 @@ import tf_keras
 
 from tfrec import types
 from tfrec.baselines import learning, simulated_replay, window_user
+from tfrec.baselines.config import DynaQConfig
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
 from tfrec.environments import session
 from tfrec.ops import q_targets, target_networks
-from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
-
-SPACE = learning.VALUE_SPACE | {
-    "planning_steps": (2, 5, 10),
-    "planning_depth": (1, 4),
-    "averaging": (0.95, 0.99),
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DynaQConfig(learning.BaselineConfig):
-    """The DQN, its user model and planning."""
-
-    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
-    double_q: bool = option(
-        False,
-        "the network chooses the next item and the target values it; else the target both",
-    )
-    averaging: float = option(
-        0.98,
-        "decay of the averaged weights, which are the target network",
-        at_least=0,
-        at_most=1,
-    )
-    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
-    planning_steps: int = option(
-        5,
-        "K: steps learned from, real and simulated, for each real one; 1 for a plain DQN",
-        at_least=1,
-    )
-    planning_depth: int = option(4, "simulated steps in a row from one real state", at_least=1)
-    planning_epsilon: float = option(
-        0.2, "share of random items in simulated steps", at_least=0, at_most=1
-    )
-    planning_replay: int = option(4096, "simulated steps held, the latest", at_least=1)
-    warm_up: int = option(
-        120, "updates of the user model before it is planned with", at_least=0
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 1 <= self.real <= self.batch:
-            raise ValueError(
-                f"batch is {self.batch}; expected at least planning_steps x planning_depth, "
-                f"{self.planning_steps * self.planning_depth}"
-            )
-        if self.simulated > self.planning_replay:
-            raise ValueError(
-                f"planning_replay is {self.planning_replay}; expected at least the simulated "
-                f"steps of an update, {self.simulated}"
-            )
-
-    @property
-    def simulated(self) -> int:
-        """Simulated steps of a batch: (K - 1) / K of it, in sessions of equal depth."""
-        share = (self.planning_steps - 1) / self.planning_steps
-        return self.planning_depth * round(self.batch * share / self.planning_depth)
-
-    @property
-    def real(self) -> int:
-        """Real steps of a batch."""
-        return self.batch - self.simulated
 
 
 class Batch(NamedTuple):

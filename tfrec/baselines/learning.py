@@ -5,7 +5,6 @@ of the log, the same number of played sessions and of updates.
 """
 
 import abc
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -14,65 +13,10 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
+from tfrec.baselines.config import BaselineConfig
 from tfrec.environments import session
 from tfrec.ops import selection
-from tfrec.options import Options, option
 from tfrec.training import finite, schedule
-
-# What `launch.tune` draws from, for every baseline; `VALUE_SPACE` for those that bootstrap.
-SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "units": (32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-}
-VALUE_SPACE = SPACE | {"discount": (0.9, 0.95, 1.0)}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BaselineConfig(Options):
-    """What the baselines have in common: the state tower and the schedule."""
-
-    # State tower.
-    embedding: int = option(16, "width of an item embedding", at_least=1)
-    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
-    state: int = option(64, "width of the state vector S(s)", at_least=1)
-    hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
-    crossed: int = option(
-        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
-    )
-    # Learning.
-    learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
-    play_learning_rate: float = option(
-        0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
-    )
-    batch: int = option(256, "steps of experience in a batch", at_least=1)
-    # Schedule.
-    replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
-    keep_log: bool = option(
-        True, "keep the log's sessions in the replay when play begins; else they are dropped"
-    )
-    sessions_per_round: int = option(2048, "sessions played in a round", at_least=1)
-    updates_per_round: int = option(60, "updates in a round", at_least=1)
-    log_rounds: int = option(
-        10, "rounds of learning from the log alone, before any play", at_least=0
-    )
-    play_rounds: int = option(30, "rounds of play and learning", at_least=0)
-    action_epsilon: float = option(
-        0.2, "epsilon in the first round of play: share of random items", at_least=0, at_most=1
-    )
-    action_epsilon_end: float = option(
-        0.02, "epsilon in the last round; it falls linearly", at_least=0, at_most=1
-    )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.sessions_per_round > self.replay_sessions:
-            raise ValueError(
-                f"sessions_per_round is {self.sessions_per_round}; expected at most "
-                f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
-            )
 
 
 class BaselineLearner(tf.Module, abc.ABC):

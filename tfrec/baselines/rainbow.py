@@ -12,7 +12,6 @@ through half a million logits a state, of which 51 matter. Here an item is an in
 the loss computes the distribution of the one that was shown.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,68 +24,14 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 
 from tfrec import types
-from tfrec.baselines.learning import VALUE_SPACE, BaselineConfig, BaselineLearner
+from tfrec.baselines.config import RainbowConfig
+from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.rainbow_network import RainbowNetwork
 from tfrec.environments import session
 from tfrec.ops import q_targets, selection
-from tfrec.options import option
 from tfrec.replay.prioritized import PriorityConfig
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
-
-SPACE = VALUE_SPACE | {
-    "n_steps": (1, 3, 5),
-    "noise": (0.1, 0.5),
-    "tau": (0.01, 0.03),
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RainbowConfig(BaselineConfig):
-    """Rainbow's numbers and switches."""
-
-    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
-    n_steps: int = option(
-        3, "steps of reward before the bootstrap; 1 for plain Q-learning", at_least=1
-    )
-    atoms: int = option(
-        51, "atoms of the return's distribution; 1 learns its mean alone", at_least=1
-    )
-    v_min: float = option(0.0, "lowest atom, discounted clicks", at_least=-1e6, at_most=1e6)
-    v_max: float = option(
-        0.0,
-        "highest atom; 0 for the highest discounted return of a training session",
-        at_least=-1e6,
-        at_most=1e6,
-    )
-    double_q: bool = option(True, "whether the learning network chooses the next item")
-    dueling: bool = option(True, "whether value and advantage have streams of their own")
-    tilted: bool = option(
-        True,
-        "one advantage an item, which tilts the distribution; else one for each atom: slow",
-    )
-    noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
-    noise: float = option(
-        0.1,
-        "sigma_0 of the noisy layers; the paper's 0.5 is for play without random tries",
-        at_least=0,
-    )
-    prioritized: bool = option(True, "whether steps with large errors are drawn more often")
-    priority_exponent: float = option(0.5, "alpha of the priorities", at_least=0, at_most=1)
-    priority_correction: float = option(
-        0.4,
-        "beta of the importance weights at first; it rises to 1 over the run",
-        at_least=0,
-        at_most=1,
-    )
-    tau: float = option(0.02, "soft-update rate of the target network", at_least=0, at_most=1)
-    target_period: int = option(1, "updates between two updates of the target", at_least=1)
-    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.v_max and self.v_max <= self.v_min:
-            raise ValueError(f"v_max is {self.v_max}; expected more than v_min {self.v_min}")
 
 
 class LogitsNetwork(tf_agents_network.Network):

@@ -16,7 +16,6 @@ they trained, the space would move under the actor. One DIEN tower encodes the s
 actor and both critics; the critics train it, the actor reads it.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -29,61 +28,15 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step
 
 from tfrec import types
+from tfrec.baselines.config import Td3Config
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
-from tfrec.baselines.learning import VALUE_SPACE, BaselineConfig, BaselineLearner
+from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.td3_agent import SeededTd3Agent
 from tfrec.environments import session
 from tfrec.nn.dien import DienTower
 from tfrec.ops import selection, target_networks
-from tfrec.options import option
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Td3Config(BaselineConfig):
-    """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
-
-    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
-    n_steps: int = option(3, "steps of reward before the critics' own estimate", at_least=1)
-    tau: float = option(0.1, "soft-update rate of the target networks", at_least=0, at_most=1)
-    actor_update_period: int = option(
-        2, "updates of the critics for each of the actor", at_least=1
-    )
-    actor_rate: float = option(
-        1.0, "learning rate of the actor, as a share of the critics'", at_least=0
-    )
-    target_noise: float = option(
-        0.2, "standard deviation of the target's noise, each axis", at_least=0
-    )
-    target_noise_clip: float = option(
-        0.5, "most that this noise moves the target, each axis", at_least=0
-    )
-    exploration_noise: float = option(
-        0.1, "standard deviation of the noise in play, each axis", at_least=0
-    )
-    neighbours: float = option(
-        0.0,
-        "nearest items of which the critics choose: a number, or below 1 a share of the "
-        "candidates; 0 or 1 shows the nearest",
-        at_least=0,
-    )
-    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.neighbours > 1 and self.neighbours % 1:
-            raise ValueError(
-                f"neighbours is {self.neighbours}; expected a whole number, or a share below 1"
-            )
-
-
-SPACE = VALUE_SPACE | {
-    "actor_rate": (0.1, 0.3, 1.0),
-    "exploration_noise": (0.1, 0.3),
-    "tau": (0.02, 0.05, 0.1),
-    "n_steps": (1, 3),
-}
 
 
 def neighbour_count(neighbours: float, candidates: int) -> int:

@@ -13,7 +13,6 @@ meet in an inner product: all scores are one matrix product. And a cross is hash
 the buckets of one event with all candidates lie side by side (see `Crosses`).
 """
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -24,45 +23,12 @@ from tfrec import types
 from tfrec.baselines.click_ranker import (
     ClickNetwork,
     ClickRanker,
-    ClickRankerConfig,
     Halves,
     log_loss,
 )
+from tfrec.baselines.config import CACHE_LINE, WideAndDeepConfig
 from tfrec.environments import session
 from tfrec.nn.crossed import CrossedFeatures
-from tfrec.options import option
-
-_LINE = 16  # buckets that a lookup moves at once: the floats of one cache line
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WideAndDeepConfig(ClickRankerConfig):
-    """Wide&Deep's numbers beside those of all rankers."""
-
-    buckets: int = option(
-        2**18, "hash buckets of the crosses, a multiple of 16", at_least=_LINE
-    )
-    wide_events: int = option(10, "latest events crossed with the candidate", at_least=0)
-    wide_learning_rate: float = option(
-        0.02, "FTRL learning rate of the crosses", above=0, at_most=1
-    )
-    wide_l1: float = option(0.5, "L1 penalty of a cross, in summed log loss", at_least=0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.buckets % _LINE:
-            raise ValueError(f"buckets is {self.buckets}; expected a multiple of {_LINE}")
-
-
-# What `launch.tune` draws from.
-SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-    "wide_learning_rate": (0.005, 0.02, 0.1),
-    "wide_l1": (0.0, 0.5, 2.0),
-}
 
 
 class Crosses(tf.Module):
@@ -83,7 +49,7 @@ class Crosses(tf.Module):
         super().__init__(name="crosses")
         self.spec = spec
         self.events = min(events, spec.history_length)
-        self.lines = buckets // _LINE
+        self.lines = buckets // CACHE_LINE
         self.weight = tf.Variable(tf.zeros([buckets]), name="weight")
         self.item_weight = tf.Variable(tf.zeros([spec.num_items + 1]), name="item_weight")
 
@@ -109,7 +75,7 @@ class Crosses(tf.Module):
     def buckets(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
         """The bucket of each recent event with one item, int32 [B, E]; item is int32 [B]."""
         line, _ = self._recent(observation)
-        return tf.math.floormod(line * _LINE + item[:, None], self.lines * _LINE)
+        return tf.math.floormod(line * CACHE_LINE + item[:, None], self.lines * CACHE_LINE)
 
     def __call__(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
         """The wide logit of one item for each state, float [B]; item is int32 [B]."""
@@ -120,16 +86,16 @@ class Crosses(tf.Module):
     def all(self, observation: types.Observation) -> tf.Tensor:
         """The wide logits of all candidates, float [B, A]; no tensor is larger than that."""
         candidates = self.spec.num_candidates
-        table = tf.reshape(self.weight, [self.lines, _LINE])
-        width = candidates // _LINE + 1  # lines that hold items 0..A
+        table = tf.reshape(self.weight, [self.lines, CACHE_LINE])
+        width = candidates // CACHE_LINE + 1  # lines that hold items 0..A
         line, known = self._recent(observation)
-        total = tf.zeros([tf.shape(line)[0], width * _LINE]) + tf.pad(
-            self.item_weight[: candidates + 1], [[0, width * _LINE - candidates - 1]]
+        total = tf.zeros([tf.shape(line)[0], width * CACHE_LINE]) + tf.pad(
+            self.item_weight[: candidates + 1], [[0, width * CACHE_LINE - candidates - 1]]
         )
 
         def add(event: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             here = tf.math.floormod(line[:, event, None] + tf.range(width), self.lines)
-            slices = tf.reshape(tf.gather(table, here), [-1, width * _LINE])  # [B, W]
+            slices = tf.reshape(tf.gather(table, here), [-1, width * CACHE_LINE])  # [B, W]
             return event + 1, total + slices * known[:, event, None]
 
         _, total = tf.while_loop(

@@ -7,19 +7,11 @@ candidates, or vectors learned from the views of users where items have only a n
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import tensorflow as tf
 
 from tfrec.environments import contract
 from tfrec.ops import selection
-
-Vectors = Literal["own", "views", "viewers"]
-VECTORS_HELP = (
-    "what tells of items: own, the features that they come with; views, vectors learned from "
-    "what users view while they are played at random; viewers, the same of users alone, in a "
-    "few numbers: what is recommended keeps the features that it comes with"
-)
 
 
 def slate(

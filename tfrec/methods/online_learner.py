@@ -5,7 +5,6 @@ side are played for T steps each; where one ends, a new one begins in its place.
 variables, so that a run that was stopped goes on exactly.
 """
 
-import dataclasses
 from typing import Any
 
 import tensorflow as tf
@@ -13,23 +12,10 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.environments import contract, playing
 from tfrec.methods.online import Method, Rollout
-from tfrec.options import Options, option
+from tfrec.methods.online_config import OnlineConfig
 from tfrec.training import finite
 
 _TEST_SEED = 20_000  # of the test sessions, the same for every run
-
-
-@dataclasses.dataclass(frozen=True)
-class OnlineConfig(Options):
-    """How much is played, learned and tested. The same for every method of a comparison."""
-
-    sessions: int = option(64, "sessions played side by side", at_least=1)
-    rollout_steps: int = option(8, "steps of each of them in an iteration", at_least=1)
-    updates: int = option(32, "updates in an iteration", at_least=0)
-    warm_up: int = option(10_000, "steps of all sessions before the first update", at_least=0)
-    total_iterations: int = option(1_000, "iterations in the run", at_least=1)
-    test_every: int = option(50, "iterations between tests", at_least=1)
-    test_sessions: int = option(256, "sessions of a test, the same in every test", at_least=2)
 
 
 class OnlineLearner(tf.Module):

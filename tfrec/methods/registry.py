@@ -11,14 +11,15 @@
     method = registry.get("imrl", "recsim").online.maker(config, simulator, seed=0)
 
 A package registers its methods when it is imported: `tfrec.baselines` the baselines,
-`tfgoalrec` GoalRec, `tfimrl` IMRL and its ablations. A method's modules are imported when it
-is used: TensorFlow and TF-Agents take seconds to import.
+`tfgoalrec` GoalRec, `tfimrl` IMRL and its ablations. Configurations need no TensorFlow; the
+modules that learn are imported when a learner is made, since TensorFlow and TF-Agents take
+seconds to import.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import importlib
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -58,7 +59,7 @@ class Learner(Protocol):
 
 
 class Parts(NamedTuple):
-    """What a method's modules provide.
+    """A method's form that learns from a log and then in rounds of whole sessions.
 
     Attributes:
       config: a frozen dataclass, every field with a default.
@@ -78,7 +79,7 @@ class Parts(NamedTuple):
 
 
 class Online(NamedTuple):
-    """What a method's modules provide for learning step by step.
+    """A method's form that learns step by step.
 
     Attributes:
       config: a frozen dataclass, every field with a default; `presets.config_class` gives it
@@ -98,10 +99,8 @@ class Method:
     Args:
       name: in flags and folders.
       title: in tables.
-      parts: imports the modules that learn from a log and then in rounds of whole sessions
-        (environment `log`); None if it does not.
-      online: imports the modules that learn step by step (every other environment); None if
-        it does not.
+      parts: its form for logs (environment `log`); None if it has none.
+      online: its form for every other environment; None if it has none.
       plays: whether its form for logs also learns from play; otherwise from the log alone.
       family: of methods that share numbers in presets; the name by default.
       needs_items: whether its actions must be items; otherwise also continuous vectors.
@@ -113,8 +112,8 @@ class Method:
         self,
         name: str,
         title: str,
-        parts: Callable[[], Parts] | None = None,
-        online: Callable[[], Online] | None = None,
+        parts: Parts | None = None,
+        online: Online | None = None,
         *,
         plays: bool = True,
         family: str = "",
@@ -124,28 +123,28 @@ class Method:
         self.name, self.title, self.plays = name, title, plays
         self.family = family or name
         self.needs_items, self.needs_features = needs_items, needs_features
-        self._import, self._import_online = parts, online
+        self._log_form, self._online_form = parts, online
 
     @property
     def environments(self) -> tuple[str, ...]:
         """Names of the environments that it learns in; `log` is among them or not."""
-        found = (LOG,) if self._import else ()
-        if self._import_online is None:
+        found = (LOG,) if self._log_form else ()
+        if self._online_form is None:
             return found
         continuous = () if self.needs_items else ("virtualtb",)
         unknown = () if self.needs_features else ("gymnasium",)
         return (*found, "recsim", "recogym", *continuous, "users", *unknown)
 
-    @functools.cached_property
+    @property
     def _parts(self) -> Parts:
-        assert self._import is not None, f"{self.name} does not learn from a log"
-        return self._import()
+        assert self._log_form is not None, f"{self.name} does not learn from a log"
+        return self._log_form
 
-    @functools.cached_property
+    @property
     def online(self) -> Online:
         """Its form that learns step by step."""
-        assert self._import_online is not None, f"{self.name} does not learn step by step"
-        return self._import_online()
+        assert self._online_form is not None, f"{self.name} does not learn step by step"
+        return self._online_form
 
     @property
     def config(self) -> type[Any]:
@@ -235,6 +234,20 @@ def register_format(
       load: opens the folder.
     """
     _FORMATS[manifest] = load
+
+
+def deferred(module: str, name: str) -> Callable[..., Any]:
+    """A class or function of a module that is imported at the first call.
+
+    Args:
+      module: dotted name.
+      name: of the class or function.
+    """
+
+    def call(*args: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args)
+
+    return call
 
 
 def get(name: str, environment: str = "") -> Method:

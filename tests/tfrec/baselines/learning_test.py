@@ -8,6 +8,7 @@ import tf_keras
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec.baselines import learning
+from tfrec.baselines.config import BaselineConfig
 from tfrec.environments import session
 from tfrec.environments.fitted import variants
 from tfrec.replay.episodes import EpisodeReplay
@@ -47,7 +48,7 @@ class Counting(learning.BaselineLearner):
         return tf.one_hot(0 * observation.step, small.SPEC.num_candidates)
 
 
-CONFIG = learning.BaselineConfig(learning_rate=0.1, log_rounds=4, updates_per_round=3)
+CONFIG = BaselineConfig(learning_rate=0.1, log_rounds=4, updates_per_round=3)
 
 
 def test_the_optimiser_follows_the_schedule():
@@ -78,7 +79,7 @@ def test_the_logs_rewards_are_reported_as_late_as_those_of_play():
 
 @pytest.mark.parametrize(("keep_log", "sessions"), [(True, 2 + 3), (False, 3)])
 def test_the_log_is_kept_or_dropped_when_play_begins(keep_log, sessions):
-    config = learning.BaselineConfig(
+    config = BaselineConfig(
         keep_log=keep_log,
         log_rounds=1,
         play_rounds=1,

@@ -6,7 +6,7 @@ from tf_agents.trajectories import time_step
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.baselines import td3
+from tfrec.baselines import config, td3
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
 from tfrec.environments import policies, session
 from tfrec.training import checkpoint, finite
@@ -284,6 +284,6 @@ def test_wrong_numbers_are_named(wrong):
 
 
 def test_the_search_space_names_fields():
-    for name, choices in td3.SPACE.items():
+    for name, choices in config.TD3_SPACE.items():
         for choice in choices:
             td3.Td3Config(**{name: choice})

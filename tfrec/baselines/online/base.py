@@ -1,7 +1,6 @@
 """The base of online baselines: several updates in one graph, none from bad numbers."""
 
 import abc
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,76 +8,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from tfrec.baselines.online.config import EpsilonConfig, NetworkConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
-from tfrec.methods.action_adapter import VECTORS_HELP, ActionAdapter, Vectors
+from tfrec.methods.action_adapter import ActionAdapter
 from tfrec.methods.online import PolicyStep, Rollout
-from tfrec.options import Options, option
 from tfrec.training import finite, schedule
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NetworkConfig(Options):
-    """Networks, learning rate and state of all online methods; the same as IMRL's."""
-
-    hidden: tuple[int, ...] = option(
-        (256, 256), "widths of the hidden layers", at_least=1, min_length=1
-    )
-    learning_rate: float = option(
-        3e-4, "learning rate of Adam, for every network", above=0, at_most=1
-    )
-    final_rate: float = option(
-        1.0,
-        "learning rate at the end of the run, as a share of the first",
-        at_least=0,
-        at_most=1,
-    )
-    discount: float = option(0.99, "gamma, the discount factor", at_least=0, at_most=1)
-    # The state, the same for everybody, see `tfrec.methods.action_adapter.ActionAdapter`.
-    vectors: Vectors = option("own", VECTORS_HELP)
-    vector_width: int = option(8, "width of learned vectors", at_least=1)
-    vector_sessions: int = option(
-        500, "sessions played to learn item vectors, part of the run's", at_least=1
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class BaselineConfig(NetworkConfig):
-    """Options common to the methods that learn a value or a policy of the reward itself."""
-
-    reward_scale: float = option(1.0, "factor of the rewards before learning", above=0)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class UpdateConfig(Options):
-    """Updates from a replay."""
-
-    batch: int = option(256, "transitions in an update", at_least=1)
-    update_factor: int = option(1, "updates per scheduled update", at_least=1)
-    replay_size: int = option(200_000, "capacity of the replay, transitions", at_least=1)
-    tau: float = option(0.005, "soft-update rate of the target networks", at_least=0, at_most=1)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReplayConfig(BaselineConfig, UpdateConfig):
-    """Options of the baselines that learn from a replay."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EpsilonConfig(Options):
-    """Exploration: the share of random slates falls linearly, then stays."""
-
-    epsilon: float = option(
-        1.0, "epsilon at the start: share of random slates", at_least=0, at_most=1
-    )
-    epsilon_end: float = option(0.05, "epsilon afterwards", at_least=0, at_most=1)
-    epsilon_share: float = option(
-        0.3, "share of the run over which epsilon falls", at_least=0, at_most=1
-    )
-
-    def random_share(self, progress: tf.Tensor) -> tf.Tensor:
-        """The share of random slates, where `progress` of the run is over."""
-        return schedule.linear(self.epsilon, self.epsilon_end, self.epsilon_share, progress)
 
 
 class Found(NamedTuple):
@@ -263,6 +198,16 @@ def found(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variabl
         if gradient is None:
             raise ValueError(f"the loss does not depend on {variable.name}")
     return Found(loss, gradients)
+
+
+def random_share(config: EpsilonConfig, progress: tf.Tensor) -> tf.Tensor:
+    """The share of random slates, float scalar.
+
+    Args:
+      config: epsilon and how it falls.
+      progress: share of the run that is over, float scalar.
+    """
+    return schedule.linear(config.epsilon, config.epsilon_end, config.epsilon_share, progress)
 
 
 def flat(x: tf.Tensor) -> tf.Tensor:

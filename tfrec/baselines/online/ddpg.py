@@ -5,21 +5,12 @@ Lillicrap et al., "Continuous control with deep reinforcement learning", ICLR 20
 `proto`, and Gaussian noise for exploration, see `proto.Deterministic`.
 """
 
-import dataclasses
-
 import tensorflow as tf
 from tf_agents.agents.ddpg import ddpg_agent
 from tf_agents.trajectories import time_step
 
 from tfrec.baselines.online import proto
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DdpgConfig(proto.DeterministicConfig):
-    """DDPG's numbers: all in common."""
-
-
-CONFIG = DdpgConfig
+from tfrec.baselines.online.config import DdpgConfig
 
 
 class Ddpg(proto.Deterministic):

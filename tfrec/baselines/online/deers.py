@@ -15,30 +15,14 @@ slate. Continuous actions have no items, and a simulator without declared column
 histories: ValueError.
 """
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from tfrec.baselines.online import base, item_q, items
+from tfrec.baselines.online.config import DeersConfig
 from tfrec.environments import contract
 from tfrec.ops import selection, target_networks
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DeersConfig(item_q.ItemQConfig):
-    """DEERS' own numbers."""
-
-    history: int = option(10, "N, items in each history (usual for DEERS)", at_least=1)
-    units: int = option(32, "width of each GRU", at_least=1)
-    discount: float = option(
-        0.95, "gamma, the discount factor (usual for DEERS)", at_least=0, at_most=1
-    )
-
-
-CONFIG = DeersConfig
 
 
 def histories(

@@ -1,25 +1,17 @@
 """What SlateQ and DEERS have in common: values of items, a replay, epsilon-greedy slates."""
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from tfrec.baselines.online import base, items
+from tfrec.baselines.online.config import ItemQConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.ops import selection
-from tfrec.options import option
 from tfrec.replay.ring import Ring
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ItemQConfig(base.ReplayConfig, base.EpsilonConfig):
-    """Options common to SlateQ and DEERS."""
-
-    width: int = option(32, "width of an item's encoded features", at_least=1)
 
 
 class ItemQ(base.Baseline):
@@ -73,7 +65,7 @@ class ItemQ(base.Baseline):
         return PolicyStep(tf.where(tried, anything, greedy), base.no_note(batch))
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
-        self.epsilon.assign(self.config.random_share(progress))
+        self.epsilon.assign(base.random_share(self.config, progress))
         rows = {
             "observation": rollout.observation,
             "next_observation": rollout.next_observation,

@@ -18,41 +18,17 @@ by us:
   proto-action, which is DDPG.
 """
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 
 from tfrec.baselines.online import base
+from tfrec.baselines.online.config import KgrlConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.nn import networks
 from tfrec.ops import selection, target_networks
-from tfrec.options import option
 from tfrec.replay.ring import Ring
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class KgrlConfig(base.ReplayConfig):
-    """KGRL's own numbers; all ours."""
-
-    item_graph: bool = option(
-        True,
-        "whether vectors from a graph of items stand for them; without it this is DDPG. Needs "
-        "a fixed catalogue",
-    )
-    width: int = option(16, "width of an item's vector", at_least=1)
-    neighbours: int = option(10, "companions of an item in the graph", at_least=1)
-    exploration_noise: float = option(
-        0.1, "standard deviation of the noise in play, each axis", at_least=0
-    )
-    random_steps: int = option(
-        10_000, "steps at the start that are played at random", at_least=0
-    )
-
-
-CONFIG = KgrlConfig
 
 
 def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:

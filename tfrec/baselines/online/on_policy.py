@@ -6,33 +6,15 @@ more than once and yet no step is used twice.
 """
 
 import abc
-import dataclasses
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tfrec.baselines.online import base, items
+from tfrec.baselines.online.config import OnPolicyConfig
 from tfrec.environments import contract
 from tfrec.methods.online import Rollout
 from tfrec.nn import networks
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class OnPolicyConfig(base.BaselineConfig):
-    """Of all three; what the papers do not say is ours."""
-
-    learning_rate: float = option(
-        1e-3, "learning rate of Adam, for every network", above=0, at_most=1
-    )
-    pieces: int = option(
-        4, "updates from a rollout, each from other sessions of it", at_least=1
-    )
-    entropy: float = option(
-        0.001,
-        "weight of the policy's entropy per nat, beside advantages of unit spread",
-        at_least=0,
-    )
 
 
 class Piece(NamedTuple):

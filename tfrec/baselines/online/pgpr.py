@@ -11,40 +11,17 @@ have nothing to leave out, and `action_dropout` must be 0. Ours: ReLU layers wit
 units, see also `reinforce`.
 """
 
-import dataclasses
-
 import tensorflow as tf
 
 from tfrec.baselines.online import items, on_policy, reinforce
+from tfrec.baselines.online.config import PgprConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.online import PolicyStep
 from tfrec.nn import networks
 from tfrec.ops import selection
-from tfrec.options import option
 
 _LEFT_OUT = -1e9
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PgprConfig(reinforce.ReinforceConfig):
-    """PGPR's own numbers."""
-
-    hidden: tuple[int, ...] = option(
-        (512, 256), "widths of the layers both heads share", at_least=1, min_length=1
-    )
-    action_dropout: float = option(
-        0.5,
-        "probability that a candidate is left out; 0 where actions are continuous",
-        at_least=0,
-        at_most=1,
-    )
-    value_weight: float = option(
-        1.0, "weight of the critic's loss beside the actor's", at_least=0
-    )
-
-
-CONFIG = PgprConfig
 
 
 class Pgpr(reinforce.Reinforce):

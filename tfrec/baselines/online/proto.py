@@ -11,7 +11,6 @@ Here all parts' gradients are taken at the same weights, checked, and then appli
 """
 
 import abc
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,30 +23,12 @@ from tf_agents.trajectories import time_step
 from tf_agents.utils import common
 
 from tfrec.baselines.online import base
+from tfrec.baselines.online.config import DeterministicConfig, ProtoConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.ops import target_networks
-from tfrec.options import option
 from tfrec.replay.steps import StepReplay, Steps
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ProtoConfig(base.ReplayConfig):
-    """Of all three."""
-
-    random_steps: int = option(
-        10_000, "steps at the start that are played at random", at_least=0
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DeterministicConfig(ProtoConfig):
-    """Of TD3 and DDPG."""
-
-    exploration_noise: float = option(
-        0.1, "standard deviation of the noise in play, each axis", at_least=0
-    )
 
 
 class Batch(NamedTuple):

@@ -11,31 +11,19 @@ and a slate is drawn from it without replacement (Plackett-Luce), its log probab
 its items in their order. Tests play the mean, or the k most likely items.
 """
 
-import dataclasses
-
 import tensorflow as tf
 
 from tfrec.baselines.online import base, items, on_policy
+from tfrec.baselines.online.config import ReinforceConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.online import PolicyStep
 from tfrec.nn import networks
 from tfrec.ops import selection
-from tfrec.options import option
 
 # A policy gradient with a vanishing spread has no bound.
 _LOG_STDS = (-3.0, 1.0)
 _LOG_2PI_E = 2.8378770664093453
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReinforceConfig(on_policy.OnPolicyConfig):
-    """REINFORCE's numbers."""
-
-    width: int = option(32, "width of an item's encoded features", at_least=1)
-
-
-CONFIG = ReinforceConfig
 
 
 class Reinforce(on_policy.OnPolicy):

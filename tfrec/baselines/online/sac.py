@@ -6,9 +6,6 @@ items behind the proto-action, see `proto`. IMRL without empowerment and augment
 from it by its V network in the place of slow critics.
 """
 
-import dataclasses
-import math
-
 import tensorflow as tf
 from tf_agents.agents.sac import sac_agent, tanh_normal_projection_network
 from tf_agents.networks import actor_distribution_network
@@ -16,25 +13,9 @@ from tf_agents.trajectories import time_step
 from tf_agents.utils import common
 
 from tfrec.baselines.online import base, proto
+from tfrec.baselines.online.config import SacConfig
 from tfrec.environments import contract
 from tfrec.nn import networks
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SacConfig(proto.ProtoConfig):
-    """SAC's own numbers."""
-
-    target_entropy: float = option(
-        -1.0,
-        "target entropy per action dimension, nats",
-        at_least=-100,
-        below=math.log(2),
-    )
-    initial_temperature: float = option(1.0, "temperature before the first update", above=0)
-
-
-CONFIG = SacConfig
 
 
 class _Agent(sac_agent.SacAgent):

@@ -15,29 +15,13 @@ v(s, i) Qbar(s, i), where nothing clicked is worth something too. Continuous act
 items: ValueError.
 """
 
-import dataclasses
-
 import tensorflow as tf
 
 from tfrec.baselines.online import base, item_q, items
+from tfrec.baselines.online.config import SlateqConfig
 from tfrec.environments import contract
 from tfrec.nn import networks
 from tfrec.ops import selection, target_networks
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SlateqConfig(item_q.ItemQConfig):
-    """SlateQ's own numbers."""
-
-    choice_model: bool = option(
-        True,
-        "whether a learned click model weighs the values of a slate's items, and of no click; "
-        "without it this is DQN, for slates of one item",
-    )
-
-
-CONFIG = SlateqConfig
 
 
 def slate_value(values: tf.Tensor, nothing: tf.Tensor, log_v: tf.Tensor) -> tf.Tensor:

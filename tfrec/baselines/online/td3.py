@@ -5,38 +5,18 @@ Nothing of the paper is left out; the addition is items behind the proto-action,
 The update is that of `tfrec.baselines.td3_agent`.
 """
 
-import dataclasses
-
 import tensorflow as tf
 from tf_agents.trajectories import time_step
 
 from tfrec.baselines.online import proto
+from tfrec.baselines.online.config import OnlineTd3Config
 from tfrec.baselines.td3_agent import SeededTd3Agent
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Td3Config(proto.DeterministicConfig):
-    """TD3's own numbers, as in its authors' code; noise is in units of half a range."""
-
-    actor_update_period: int = option(
-        2, "updates of the critics for each of the actor", at_least=1
-    )
-    target_noise: float = option(
-        0.2, "standard deviation of the target's noise, each axis", at_least=0
-    )
-    target_noise_clip: float = option(
-        0.5, "most that this noise moves the target, each axis", at_least=0
-    )
-
-
-CONFIG = Td3Config
 
 
 class Td3(proto.Deterministic):
     """TD3; arguments as in `base.Baseline`."""
 
-    config: Td3Config
+    config: OnlineTd3Config
     draws = ("target_noise",)
     critic_names = ("critic_1", "critic_2")
 

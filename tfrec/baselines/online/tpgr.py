@@ -19,37 +19,19 @@ rated items, and the reward for runs of good ratings. Filled in by us:
 Continuous actions have no items: ValueError.
 """
 
-import dataclasses
 import math
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.baselines.online import base, items, on_policy, reinforce
+from tfrec.baselines.online.config import TpgrConfig
 from tfrec.environments import contract
 from tfrec.nn import networks
 from tfrec.ops import selection
-from tfrec.options import option
 
 _NOBODY = -1e9
 _SAMPLED = 256
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TpgrConfig(reinforce.ReinforceConfig):
-    """TPGR's own numbers; the width of encoded features is not used."""
-
-    hidden: tuple[int, ...] = option(
-        (64,), "widths of each node's hidden layers", at_least=1, min_length=1
-    )
-    entropy: float = option(
-        0.01,
-        "weight of the policy's entropy per nat, beside returns of unit spread",
-        at_least=0,
-    )
-
-
-CONFIG = TpgrConfig
 
 
 class Slabs(tf.Module):

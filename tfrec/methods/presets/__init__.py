@@ -20,14 +20,12 @@ import functools
 import pathlib
 import tomllib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tfrec import options
 from tfrec.errors import UserError
 from tfrec.methods import registry
-
-if TYPE_CHECKING:
-    from tfrec.methods import online_learner
+from tfrec.methods.online_config import OnlineConfig
 
 
 @functools.cache
@@ -36,13 +34,9 @@ def _tables(environment: str) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def play_config_class(environment: str) -> type[online_learner.OnlineConfig]:
+def play_config_class(environment: str) -> type[OnlineConfig]:
     """How much is played, with an environment's numbers as defaults."""
-    from tfrec.methods import online_learner  # which imports TensorFlow
-
-    return options.with_defaults(
-        online_learner.OnlineConfig, _tuples(_tables(environment)["play"])
-    )
+    return options.with_defaults(OnlineConfig, _tuples(_tables(environment)["play"]))
 
 
 def config_class(method: str, environment: str) -> type[Any]:

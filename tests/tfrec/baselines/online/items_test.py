@@ -49,7 +49,7 @@ def test_a_slate_is_worth_what_the_choice_among_it_is():
 
 def test_a_slate_of_one_bootstraps_from_the_best_item():
     learner = slateq.Slateq(
-        slateq.CONFIG(hidden=(8,), choice_model=False), toy.Toy("changing"), 0
+        slateq.SlateqConfig(hidden=(8,), choice_model=False), toy.Toy("changing"), 0
     )
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
     np.testing.assert_allclose(
@@ -59,7 +59,7 @@ def test_a_slate_of_one_bootstraps_from_the_best_item():
 
 
 def test_what_nobody_clicks_ranks_below_what_is_worth_waiting_for():
-    learner = slateq.Slateq(slateq.CONFIG(hidden=(8,)), toy.Toy("changing", slate=2), 0)
+    learner = slateq.Slateq(slateq.SlateqConfig(hidden=(8,)), toy.Toy("changing", slate=2), 0)
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
     v = tf.exp(learner.choice(state, features))
     more = learner.values.of_item(state, features) - learner.values.nothing(state)[:, None]
@@ -93,7 +93,7 @@ def test_a_path_to_what_is_blocked_has_no_share():
 
 
 def test_the_next_value_is_of_what_may_be_shown():
-    config = slateq.CONFIG(hidden=(8,), choice_model=False)
+    config = slateq.SlateqConfig(hidden=(8,), choice_model=False)
     learner = slateq.Slateq(config, toy.Toy("changing"), 0)
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
     values = learner.target_network.of_item(state, features).numpy()
@@ -113,7 +113,7 @@ def test_branches_are_equal_and_neighbours_stay_together():
 
 
 def test_the_tree_of_a_catalogue_has_the_root_of_its_size():
-    learner = tpgr.Tpgr(tpgr.CONFIG(hidden=(8,)), toy.Toy("catalogue"), 0)
+    learner = tpgr.Tpgr(tpgr.TpgrConfig(hidden=(8,)), toy.Toy("catalogue"), 0)
     assert learner.slabs.branches == 2
     assert sorted(learner.slabs.of_rows.tolist()) == [0, 0, 1, 1]
     scores = learner.scores(tf.eye(4), tf.eye(4), None)
@@ -122,7 +122,7 @@ def test_the_tree_of_a_catalogue_has_the_root_of_its_size():
 
 def test_the_tree_is_cut_by_learned_vectors_where_there_are_some():
     simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=9, flips=0))
-    config = tpgr.CONFIG(hidden=(8,), vectors="views", vector_width=3, vector_sessions=20)
+    config = tpgr.TpgrConfig(hidden=(8,), vectors="views", vector_width=3, vector_sessions=20)
     learner = tpgr.Tpgr(config, simulator, 0)
     assert learner.sessions_before == 20
     assert learner.observation_size == 10  # of the viewed items' vectors, not 3 * 9
@@ -136,7 +136,7 @@ def test_the_tree_is_cut_by_learned_vectors_where_there_are_some():
 )
 def test_continuous_actions_are_rejected(module, name):
     with pytest.raises(ValueError, match=f"{name} recommends items; Toy asks for a continuous"):
-        getattr(module, name)(module.CONFIG(), toy.Toy("continuous"), 0)
+        getattr(module, name)(getattr(module, f"{name}Config")(), toy.Toy("continuous"), 0)
 
 
 def test_the_ring_keeps_the_latest_rows():

@@ -37,6 +37,10 @@ CASES = [
 LEARNED = [CASES[i] for i in (0, 1, 2, 3, 4, 5, 7, 8, 9)]
 
 
+def learner_of(module, name, numbers, simulator):
+    return getattr(module, name)(getattr(module, f"{name}Config")(**numbers), simulator, 3)
+
+
 def named(case):
     return f"{case[1]}-{case[2]}-{case[3]}"
 
@@ -45,7 +49,7 @@ def named(case):
 def test_it_finds_what_the_user_wants(case):
     module, name, kind, slate, numbers, rounds = case
     simulator = toy.Toy(kind, slate)
-    learner = getattr(module, name)(module.CONFIG(**numbers), simulator, 3)
+    learner = learner_of(module, name, numbers, simulator)
     toy.trained(simulator, learner, rounds, updates=8)
     found = toy.earned(simulator, learner.greedy)
     random = toy.earned(simulator, contract.random_policy(simulator))
@@ -56,7 +60,7 @@ def test_it_finds_what_the_user_wants(case):
 def test_bad_numbers_move_no_weight(case):
     module, name, kind, slate, numbers, _ = case
     simulator = toy.Toy(kind, slate)
-    learner = getattr(module, name)(module.CONFIG(**numbers), simulator, 3)
+    learner = learner_of(module, name, numbers, simulator)
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
     assert rollout.info.shape == (3, 4, learner.info_size)
     learner.observe(rollout._replace(reward=rollout.reward * np.nan), tf.constant(0.5))
@@ -83,7 +87,7 @@ def test_bad_numbers_move_no_weight(case):
 def test_the_same_seed_gives_the_same(case):
     module, name, kind, slate, numbers, _ = case
     simulator = toy.Toy(kind, slate)
-    both = [getattr(module, name)(module.CONFIG(**numbers), simulator, 3) for _ in range(2)]
+    both = [learner_of(module, name, numbers, simulator) for _ in range(2)]
     for learner in both:
         rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
         learner.observe(rollout, tf.constant(0.5))
@@ -93,7 +97,9 @@ def test_the_same_seed_gives_the_same(case):
 
 
 def test_more_updates_than_the_run_asks_for():
-    learner = slateq.Slateq(slateq.CONFIG(hidden=(8,), batch=4, update_factor=3), toy.Toy(), 0)
+    learner = slateq.Slateq(
+        slateq.SlateqConfig(hidden=(8,), batch=4, update_factor=3), toy.Toy(), 0
+    )
     learner.observe(
         toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=3),
         tf.constant(0.5),
@@ -101,11 +107,11 @@ def test_more_updates_than_the_run_asks_for():
     learner.learn(tf.constant(2))
     assert {int(o.iterations) for o in learner.optimizers.values()} == {6}
     with pytest.raises(ValueError, match="update_factor is 0; expected at least 1"):
-        slateq.CONFIG(update_factor=0)
+        slateq.SlateqConfig(update_factor=0)
 
 
 def test_tries_become_fewer_until_their_share_of_the_run():
-    learner = slateq.Slateq(slateq.CONFIG(hidden=(8,), replay_size=50), toy.Toy(), 0)
+    learner = slateq.Slateq(slateq.SlateqConfig(hidden=(8,), replay_size=50), toy.Toy(), 0)
     rollout = toy.played(toy.Toy(), learner, tf.constant([0, 1]), sessions=2, steps=1)
     for progress, expected in ((0.0, 1.0), (0.15, 0.525), (0.3, 0.05), (1.0, 0.05)):
         learner.observe(rollout, tf.constant(progress))
@@ -113,7 +119,7 @@ def test_tries_become_fewer_until_their_share_of_the_run():
 
 
 def test_the_learning_rate_of_every_part_falls():
-    config = reinforce.CONFIG(hidden=(8,), learning_rate=1e-2, final_rate=0.1)
+    config = reinforce.ReinforceConfig(hidden=(8,), learning_rate=1e-2, final_rate=0.1)
     learner = reinforce.Reinforce(config, toy.Toy(), 1)
     assert len(learner.optimizers) == 2
     for progress, expected in ((0.0, 1e-2), (0.5, 5.5e-3), (1.0, 1e-3)):
@@ -137,7 +143,7 @@ def test_deers_reads_what_is_liked_and_what_not_the_strongest_last():
 def test_deers_reads_both_histories_in_recsim_whose_observation_has_one_column_more():
     simulator = seen_lib.RememberedEvolution()
     assert simulator.observation_size % simulator.action_size == 1
-    learner = deers.Deers(deers.CONFIG(hidden=(8,), replay_size=10), simulator, 0)
+    learner = deers.Deers(deers.DeersConfig(hidden=(8,), replay_size=10), simulator, 0)
     assert [reader.name for reader in learner.values.readers] == ["positive", "negative"]
     read = {v.ref() for reader in learner.values.readers for v in reader.trainable_variables}
     assert read <= {v.ref() for v in learner._parts()["value"]} and len(read) == 6
@@ -150,13 +156,13 @@ def test_a_part_that_a_simulator_has_nothing_for_is_an_error():
     simulator = toy.Toy("changing")
     simulator.feature_columns = None
     with pytest.raises(ValueError, match="Toy declares no feature_columns"):
-        deers.Deers(deers.CONFIG(hidden=(8,)), simulator, 0)
+        deers.Deers(deers.DeersConfig(hidden=(8,)), simulator, 0)
     with pytest.raises(ValueError, match="item_graph is True; Toy has no fixed catalogue"):
-        kgrl.Kgrl(kgrl.CONFIG(hidden=(8,)), simulator, 0)
+        kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,)), simulator, 0)
     with pytest.raises(ValueError, match="action_dropout is 0.5; expected 0, as the cont"):
-        pgpr.Pgpr(pgpr.CONFIG(hidden=(8,)), toy.Toy("continuous"), 0)
+        pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,)), toy.Toy("continuous"), 0)
     with pytest.raises(ValueError, match="choice_model is False; expected True for slates of"):
-        slateq.Slateq(slateq.CONFIG(hidden=(8,), choice_model=False), toy.Toy(slate=2), 0)
+        slateq.Slateq(slateq.SlateqConfig(hidden=(8,), choice_model=False), toy.Toy(slate=2), 0)
 
 
 def test_an_item_is_linked_to_its_most_frequent_companions():
@@ -167,7 +173,7 @@ def test_an_item_is_linked_to_its_most_frequent_companions():
 
 def test_items_clicked_by_one_session_go_together():
     simulator = toy.Toy("catalogue")
-    learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
+    learner = kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,), replay_size=50), simulator, 0)
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=2, steps=4)
     assert rollout.done.numpy()[:, 0].tolist() == [False, False, True, False]
     rollout = rollout._replace(
@@ -182,7 +188,7 @@ def test_items_clicked_by_one_session_go_together():
 
 def test_items_viewed_by_a_session_go_together_when_it_ends():
     simulator = toy.Toy("catalogue")
-    learner = kgrl.Kgrl(kgrl.CONFIG(hidden=(8,), replay_size=50), simulator, 0)
+    learner = kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,), replay_size=50), simulator, 0)
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
     seen = tf.constant([[[9.0, 9.0, 9.0, 9.0]], [[9.0, 9.0, 9.0, 9.0]], [[0.5, 0.0, 2.0, 0.0]]])
     found = kgrl.met(

@@ -25,7 +25,9 @@ def test_nothing_follows_a_session_that_ends_with_the_stretch():
 
 def test_a_piece_is_every_so_many_th_session_and_all_are_used():
     simulator = toy.Toy("changing")
-    learner = reinforce.Reinforce(reinforce.CONFIG(hidden=(8,), pieces=4), simulator, 0)
+    learner = reinforce.Reinforce(
+        reinforce.ReinforceConfig(hidden=(8,), pieces=4), simulator, 0
+    )
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=6, steps=2)
     learner.observe(rollout, tf.constant(0.0))
     assert int(learner.planned(tf.constant(9))) == 4
@@ -39,11 +41,11 @@ def test_a_piece_is_every_so_many_th_session_and_all_are_used():
 
 def test_the_log_probability_is_that_of_what_was_drawn():
     simulator = toy.Toy("continuous")
-    learner = reinforce.Reinforce(reinforce.CONFIG(hidden=(8,)), simulator, 0)
+    learner = reinforce.Reinforce(reinforce.ReinforceConfig(hidden=(8,)), simulator, 0)
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=2, steps=1)
     np.testing.assert_allclose(tf.tanh(rollout.info), rollout.action, rtol=1e-5)
     learner.observe(rollout, tf.constant(0.0))
-    learner.config = reinforce.CONFIG(pieces=1)
+    learner.config = reinforce.ReinforceConfig(pieces=1)
     piece = learner.sample(tf.constant(0))
     mean, log_std = (x.numpy() for x in learner.policy(piece.observation))
     std = np.exp(log_std)
@@ -57,11 +59,11 @@ def test_the_log_probability_is_that_of_what_was_drawn():
 
 def test_action_dropout_leaves_a_slate_and_tells_what_it_kept():
     simulator = toy.Toy("changing", slate=2)
-    learner = pgpr.Pgpr(pgpr.CONFIG(hidden=(8,), action_dropout=0.9), simulator, 0)
+    learner = pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,), action_dropout=0.9), simulator, 0)
     assert learner.info_size == 5
     kept = learner.kept(tf.constant([2000, 5]), tf.constant([3, 4])).numpy()
     assert kept.sum(axis=1).min() == 2
-    half = pgpr.Pgpr(pgpr.CONFIG(hidden=(8,)), simulator, 0)
+    half = pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,)), simulator, 0)
     share = half.kept(tf.constant([2000, 5]), tf.constant([3, 4])).numpy().mean()
     assert 0.5 < share < 0.56  # a little more than half: rows with fewer than 2 keep 2
     rollout = toy.played(simulator, learner, tf.constant([0, 1]))
@@ -71,7 +73,7 @@ def test_action_dropout_leaves_a_slate_and_tells_what_it_kept():
 
 def test_a_stretch_is_part_of_the_checkpoint(tmp_path):
     simulator = toy.Toy("changing")
-    config = reinforce.CONFIG(hidden=(8,))
+    config = reinforce.ReinforceConfig(hidden=(8,))
     learner, other = (reinforce.Reinforce(config, simulator, seed) for seed in (0, 1))
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=4, steps=3)
     learner.observe(rollout, tf.constant(0.0))

@@ -12,6 +12,7 @@ from tfrec.environments import contract
 from tfrec.training import checkpoint
 
 EVERY = [(sac, sac.Sac), (td3, td3.Td3), (ddpg, ddpg.Ddpg)]
+CONFIGS = {sac: sac.SacConfig, td3: td3.OnlineTd3Config, ddpg: ddpg.DdpgConfig}
 SMALL = {
     "hidden": (32,), "batch": 64, "replay_size": 5000, "learning_rate": 3e-3, "tau": 0.05,
     "random_steps": 600, "discount": 0.5,
@@ -21,7 +22,7 @@ SMALL = {
 def made(module, method, simulator, **changes):
     if module is sac:
         changes = {"initial_temperature": 0.1, **changes}
-    return method(module.CONFIG(**{**SMALL, **changes}), simulator, 3)
+    return method(CONFIGS[module](**{**SMALL, **changes}), simulator, 3)
 
 
 @pytest.mark.slow
@@ -115,8 +116,8 @@ def test_td3_moves_its_actor_every_other_update():
 
 def test_numbers_out_of_range_are_named():
     with pytest.raises(ValueError, match=r"discount is 1.5; expected 0 to 1"):
-        sac.CONFIG(discount=1.5)
+        sac.SacConfig(discount=1.5)
     with pytest.raises(ValueError, match=r"batch is 0; expected at least 1"):
-        ddpg.CONFIG(batch=0)
+        ddpg.DdpgConfig(batch=0)
     with pytest.raises(ValueError, match=r"actor_update_period is 0; expected at least 1"):
-        td3.CONFIG(actor_update_period=0)
+        td3.OnlineTd3Config(actor_update_period=0)

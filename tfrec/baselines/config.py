@@ -1,0 +1,286 @@
+"""Options of the methods that learn from a log and in rounds of play, without TensorFlow.
+
+Each method has a class of options and a space, field -> the choices of tuning.
+"""
+
+import dataclasses
+from typing import Literal
+
+from tfrec.options import Options, option
+
+CACHE_LINE = 16  # float32 numbers in a cache line: buckets that one look-up moves
+
+# What tuning tries for every baseline; `VALUE_SPACE` is for those that bootstrap.
+COMMON_SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "units": (32, 64),
+    "hidden": (64, 128, 256),
+    "batch": (128, 256),
+}
+VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineConfig(Options):
+    """What the baselines have in common: the state tower and the schedule."""
+
+    # State tower.
+    embedding: int = option(16, "width of an item embedding", at_least=1)
+    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
+    state: int = option(64, "width of the state vector S(s)", at_least=1)
+    hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
+    crossed: int = option(
+        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
+    )
+    # Learning.
+    learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
+    play_learning_rate: float = option(
+        0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
+    )
+    batch: int = option(256, "steps of experience in a batch", at_least=1)
+    # Schedule.
+    replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
+    keep_log: bool = option(
+        True, "keep the log's sessions in the replay when play begins; else they are dropped"
+    )
+    sessions_per_round: int = option(2048, "sessions played in a round", at_least=1)
+    updates_per_round: int = option(60, "updates in a round", at_least=1)
+    log_rounds: int = option(
+        10, "rounds of learning from the log alone, before any play", at_least=0
+    )
+    play_rounds: int = option(30, "rounds of play and learning", at_least=0)
+    action_epsilon: float = option(
+        0.2, "epsilon in the first round of play: share of random items", at_least=0, at_most=1
+    )
+    action_epsilon_end: float = option(
+        0.02, "epsilon in the last round; it falls linearly", at_least=0, at_most=1
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.sessions_per_round > self.replay_sessions:
+            raise ValueError(
+                f"sessions_per_round is {self.sessions_per_round}; expected at most "
+                f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClickRankerConfig(BaselineConfig):
+    """What the supervised rankers have beside what all baselines have."""
+
+    weight_decay: float = option(
+        0.0, "share of a weight lost in an update, in learning rates (AdamW)", at_least=0
+    )
+    embedding_noise: float = option(
+        1e-3,
+        "standard deviation of the noise added to the initial item embeddings",
+        at_least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WideAndDeepConfig(ClickRankerConfig):
+    """Wide&Deep's numbers beside those of all rankers."""
+
+    buckets: int = option(
+        2**18, "hash buckets of the crosses, a multiple of 16", at_least=CACHE_LINE
+    )
+    wide_events: int = option(10, "latest events crossed with the candidate", at_least=0)
+    wide_learning_rate: float = option(
+        0.02, "FTRL learning rate of the crosses", above=0, at_most=1
+    )
+    wide_l1: float = option(0.5, "L1 penalty of a cross, in summed log loss", at_least=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.buckets % CACHE_LINE:
+            raise ValueError(f"buckets is {self.buckets}; expected a multiple of {CACHE_LINE}")
+
+
+WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
+    "learning_rate": (1e-3, 3e-4, 1e-4),
+    "embedding": (16, 32, 64),
+    "hidden": (64, 128, 256),
+    "batch": (128, 256),
+    "wide_learning_rate": (0.005, 0.02, 0.1),
+    "wide_l1": (0.0, 0.5, 2.0),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DienConfig(ClickRankerConfig):
+    """DIEN's numbers beside those of all rankers."""
+
+    query: Literal["latest", "candidate"] = option(
+        "latest",
+        "what attention asks for: the latest interest, or the candidate (slow in play)",
+    )
+    auxiliary_weight: float = option(0.5, "alpha, weight of DIEN's auxiliary loss", at_least=0)
+
+
+DIEN_SPACE = COMMON_SPACE | {"auxiliary_weight": (0.0, 0.2, 0.5, 1.0)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DynaQConfig(BaselineConfig):
+    """The DQN, its user model and planning."""
+
+    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
+    double_q: bool = option(
+        False,
+        "the network chooses the next item and the target values it; else the target both",
+    )
+    averaging: float = option(
+        0.98,
+        "decay of the averaged weights, which are the target network",
+        at_least=0,
+        at_most=1,
+    )
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
+    planning_steps: int = option(
+        5,
+        "K: steps learned from, real and simulated, for each real one; 1 for a plain DQN",
+        at_least=1,
+    )
+    planning_depth: int = option(4, "simulated steps in a row from one real state", at_least=1)
+    planning_epsilon: float = option(
+        0.2, "share of random items in simulated steps", at_least=0, at_most=1
+    )
+    planning_replay: int = option(4096, "simulated steps held, the latest", at_least=1)
+    warm_up: int = option(
+        120, "updates of the user model before it is planned with", at_least=0
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 1 <= self.real <= self.batch:
+            raise ValueError(
+                f"batch is {self.batch}; expected at least planning_steps x planning_depth, "
+                f"{self.planning_steps * self.planning_depth}"
+            )
+        if self.simulated > self.planning_replay:
+            raise ValueError(
+                f"planning_replay is {self.planning_replay}; expected at least the simulated "
+                f"steps of an update, {self.simulated}"
+            )
+
+    @property
+    def simulated(self) -> int:
+        """Simulated steps of a batch: (K - 1) / K of it, in sessions of equal depth."""
+        share = (self.planning_steps - 1) / self.planning_steps
+        return self.planning_depth * round(self.batch * share / self.planning_depth)
+
+    @property
+    def real(self) -> int:
+        """Real steps of a batch."""
+        return self.batch - self.simulated
+
+
+DYNA_Q_SPACE = VALUE_SPACE | {
+    "planning_steps": (2, 5, 10),
+    "planning_depth": (1, 4),
+    "averaging": (0.95, 0.99),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RainbowConfig(BaselineConfig):
+    """Rainbow's numbers and switches."""
+
+    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
+    n_steps: int = option(
+        3, "steps of reward before the bootstrap; 1 for plain Q-learning", at_least=1
+    )
+    atoms: int = option(
+        51, "atoms of the return's distribution; 1 learns its mean alone", at_least=1
+    )
+    v_min: float = option(0.0, "lowest atom, discounted clicks", at_least=-1e6, at_most=1e6)
+    v_max: float = option(
+        0.0,
+        "highest atom; 0 for the highest discounted return of a training session",
+        at_least=-1e6,
+        at_most=1e6,
+    )
+    double_q: bool = option(True, "whether the learning network chooses the next item")
+    dueling: bool = option(True, "whether value and advantage have streams of their own")
+    tilted: bool = option(
+        True,
+        "one advantage an item, which tilts the distribution; else one for each atom: slow",
+    )
+    noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
+    noise: float = option(
+        0.1,
+        "sigma_0 of the noisy layers; the paper's 0.5 is for play without random tries",
+        at_least=0,
+    )
+    prioritized: bool = option(True, "whether steps with large errors are drawn more often")
+    priority_exponent: float = option(0.5, "alpha of the priorities", at_least=0, at_most=1)
+    priority_correction: float = option(
+        0.4,
+        "beta of the importance weights at first; it rises to 1 over the run",
+        at_least=0,
+        at_most=1,
+    )
+    tau: float = option(0.02, "soft-update rate of the target network", at_least=0, at_most=1)
+    target_period: int = option(1, "updates between two updates of the target", at_least=1)
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.v_max and self.v_max <= self.v_min:
+            raise ValueError(f"v_max is {self.v_max}; expected more than v_min {self.v_min}")
+
+
+RAINBOW_SPACE = VALUE_SPACE | {
+    "n_steps": (1, 3, 5),
+    "noise": (0.1, 0.5),
+    "tau": (0.01, 0.03),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Td3Config(BaselineConfig):
+    """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
+
+    discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
+    n_steps: int = option(3, "steps of reward before the critics' own estimate", at_least=1)
+    tau: float = option(0.1, "soft-update rate of the target networks", at_least=0, at_most=1)
+    actor_update_period: int = option(
+        2, "updates of the critics for each of the actor", at_least=1
+    )
+    actor_rate: float = option(
+        1.0, "learning rate of the actor, as a share of the critics'", at_least=0
+    )
+    target_noise: float = option(
+        0.2, "standard deviation of the target's noise, each axis", at_least=0
+    )
+    target_noise_clip: float = option(
+        0.5, "most that this noise moves the target, each axis", at_least=0
+    )
+    exploration_noise: float = option(
+        0.1, "standard deviation of the noise in play, each axis", at_least=0
+    )
+    neighbours: float = option(
+        0.0,
+        "nearest items of which the critics choose: a number, or below 1 a share of the "
+        "candidates; 0 or 1 shows the nearest",
+        at_least=0,
+    )
+    auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.neighbours > 1 and self.neighbours % 1:
+            raise ValueError(
+                f"neighbours is {self.neighbours}; expected a whole number, or a share below 1"
+            )
+
+
+TD3_SPACE = VALUE_SPACE | {
+    "actor_rate": (0.1, 0.3, 1.0),
+    "exploration_noise": (0.1, 0.3),
+    "tau": (0.02, 0.05, 0.1),
+    "n_steps": (1, 3),
+}
