@@ -24,7 +24,7 @@ from typing import Literal
 import rich
 
 from launch import flags
-from launch.experiments import figures, table_plan, table_report, table_settings, tables
+from launch.experiments import figures, table_plan, table_report, table_results, table_settings
 from launch.experiments.pool import Job, Pool
 from tfrec import outputs
 from tfrec.options import Options, option
@@ -103,7 +103,7 @@ def main(_):
             if (out / name).exists():
                 table_settings.check_prepared(out, name, path, scale)
     else:
-        tables.check_done(out, plan, scale)
+        table_results.check_done(out, plan, scale)
     rich.print(table_report.budget(plan, scale, jobs))
 
     if not config.report_only:
@@ -137,7 +137,7 @@ def main(_):
                 if title == "prepare":
                     if failed:
                         break
-                    tables.check_done(out, plan, scale)
+                    table_results.check_done(out, plan, scale)
         for job in failed:
             print(f"failed: {job.name}; see {pool.log(job)}", file=sys.stderr)
     done = table_report.write(out, plan, list(logs), scale)
@@ -145,7 +145,7 @@ def main(_):
     return 1 if not config.report_only and failed else 0
 
 
-def _cells(cells: Sequence[tables.Cell]) -> Job:
+def _cells(cells: Sequence[table_plan.Cell]) -> Job:
     """One process for cells that differ in their method alone."""
     first = cells[0]._replace(method=",".join(cell.method for cell in cells))
     name = "/".join(

@@ -4,15 +4,23 @@
         --environment=vanilla --method=rainbow --seed=0
 
 `launch.reproduce` runs this for every cell. It stands alone so that any scheduler can
-spread the cells over machines that share a folder.
+spread the cells over machines that share a folder. A finished cell is checked and kept.
 """
 
 import dataclasses
+import functools
 import pathlib
 from typing import Literal
 
 from launch import flags
-from launch.experiments import pool, table_plan, table_settings, tables
+from launch.experiments import (
+    pool,
+    table_plan,
+    table_results,
+    table_settings,
+    table_tuning,
+    tables,
+)
 from tfrec import outputs
 from tfrec.errors import UserError
 from tfrec.options import MAX_SEED, Options, option
@@ -56,14 +64,21 @@ def main(_):
         )
     out, scale = pathlib.Path(config.out), table_plan.SCALES[config.scale]
 
+    @functools.cache  # all methods of this process share it
+    def setting() -> table_settings.Setting:
+        return table_settings.setting(out, config.data_set, config.environment, scale)
+
     def work(method: str) -> None:
         if method == "prepare":
             table_settings.prepare(out, config.data_set, config.source, scale)
         elif config.trials:
-            tables.tune(out, config.data_set, method, scale, config.trials)
+            table_tuning.tune(out, config.data_set, method, scale, config.trials)
         else:
-            cell = tables.Cell(config.data_set, config.environment, method, config.seed)
-            tables.run(out, cell, scale)
+            cell = table_plan.Cell(config.data_set, config.environment, method, config.seed)
+            if cell.result(out).exists():
+                table_results.check_done(out, [cell], scale)
+            else:
+                tables.run(out, cell, setting(), scale)
 
     pool.each(config.method, work)
 

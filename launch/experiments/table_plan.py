@@ -1,8 +1,9 @@
-"""The plan of GoalRec's Tables 1 to 3: data sets, scales, environments and methods, as data."""
+"""The plan of GoalRec's Tables 1 to 3 as data: data sets, scales, environments and methods."""
 
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -183,3 +184,18 @@ IN_TABLE = {
     2: ("dyna_q", "rainbow", "td3", "goalrec"),
     3: ("dyna_q", "rainbow", "td3", "goalrec"),
 }
+
+
+class Cell(NamedTuple):
+    """One method (or control) on one data set in one environment from one seed."""
+
+    data_set: str
+    environment: str
+    method: str
+    seed: int
+
+    def folder(self, out: pathlib.Path) -> pathlib.Path:
+        return out / self.data_set / self.environment / self.method / f"seed{self.seed}"
+
+    def result(self, out: pathlib.Path) -> pathlib.Path:
+        return self.folder(out) / "result.json"

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from launch.experiments import table_plan, table_settings, tables
-from launch.experiments.table_plan import Scale
-from launch.experiments.tables import Cell
+from launch.experiments import table_plan, table_results, table_settings
+from launch.experiments.table_plan import Cell, Scale
 from tfgoalrec import claims, published
 from tfrec import outputs
 from tfrec.data import storage
@@ -116,7 +115,7 @@ def write(
     evaluated: dict[str, dict[str, dict[str, list[metrics.Sessions]]]] = {}
     for cell in sorted(done, key=lambda cell: cell.seed):
         by_method = evaluated.setdefault(cell.environment, {}).setdefault(cell.data_set, {})
-        by_method.setdefault(cell.method, []).append(tables.sessions(out, cell))
+        by_method.setdefault(cell.method, []).append(table_results.sessions(out, cell))
     titles = {name: table_plan.DATA_SETS[name].title for name in data_sets}
     environments = list(dict.fromkeys(cell.environment for cell in cells))
     out.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import pytest
 
 from launch import flags
 from launch.experiments import table_plan, table_report, table_settings
-from launch.experiments.tables import Cell
+from launch.experiments.table_plan import Cell
 
 pytestmark = pytest.mark.slow
 

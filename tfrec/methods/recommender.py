@@ -288,12 +288,11 @@ class Recommender:
         from tfrec.training import run as runs
 
         log = data.episodes("train")
-        vectors = registry.item_vectors(config, log, data.spec)
         world = users.world if users else None
         try:
             return runs.seeded(
                 self.seed,
-                lambda: self._method.make(config, data.spec, log, world, vectors, self.seed),
+                lambda: self._method.make(config, data.spec, log, world, None, self.seed),
             )
         except ValueError as error:
             raise UserError(f"{self._owner}{error}") from error

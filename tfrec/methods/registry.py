@@ -2,8 +2,7 @@
 
     method = registry.get("rainbow")
     config = method.config(learning_rate=3e-4)
-    vectors = registry.item_vectors(config, log, spec)
-    learner = method.make(config, spec, log, world, vectors, seed=0)
+    learner = method.make(config, spec, log, world, None, seed=0)
     ...
     method.trained(config, spec, learner, data.vocabulary, about).save(folder)
     agent = registry.load(folder)
@@ -169,7 +168,7 @@ class Method:
         spec: types.DataSpec,
         log: types.Episodes,
         world: session.World | None,
-        item_vectors: np.ndarray,
+        vectors: np.ndarray | None,
         seed: int,
     ) -> Learner:
         """A learner at its first round.
@@ -180,14 +179,17 @@ class Method:
           log: training sessions, numpy arrays.
           world: the simulated users to play with; None to learn from the log alone. A method
             that does not play leaves it aside.
-          item_vectors: float [N + 1, >= width], see `item_vectors`.
+          vectors: of items, float [N + 1, >= width]; None for those of the log, see
+            `item_vectors`.
           seed: of the weights and of all later draws.
 
         Raises:
           ValueError: if the configuration does not fit the log; names the field.
         """
         world = world if self.plays else None
-        return self._parts.learner(config, spec, log, world, item_vectors, seed)
+        if vectors is None:
+            vectors = item_vectors(config, log, spec)
+        return self._parts.learner(config, spec, log, world, vectors, seed)
 
     def trained(
         self,

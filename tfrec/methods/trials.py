@@ -111,12 +111,9 @@ class LogEvaluation(Evaluation):
         return self.base.log_rounds + (self.base.play_rounds if self.method.plays else 0)
 
     def learner(self, config: Any) -> registry.Learner:
-        vectors = registry.item_vectors(config, self.log, self.spec)
         return runs.seeded(
             self.seed,
-            lambda: self.method.make(
-                config, self.spec, self.log, self.world, vectors, self.seed
-            ),
+            lambda: self.method.make(config, self.spec, self.log, self.world, None, self.seed),
             deterministic=False,
         )
 

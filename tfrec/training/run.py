@@ -80,16 +80,10 @@ class Run:
             input; names what differs. Other package versions only warn.
         """
         directory = pathlib.Path(directory)
-        now = options.resolved({"config": config, "seed": seed, "extra": extra or {}})
-        versions = _versions()
         path = directory / _CONFIG
+        settings = {"config": config, "seed": seed, "extra": extra or {}}
         try:
-            if path.exists():
-                _compare(path, now, inputs or {}, versions)
-            else:
-                directory.mkdir(parents=True, exist_ok=True)
-                saved = {**now, "inputs": identity.recorded(inputs or {}), "versions": versions}
-                outputs.write_json(path, saved)
+            now = _compared_or_written(path, settings, inputs or {})
         except OSError as error:
             raise errors.UserError(f"{path}: {error.strerror or error}") from error
         return cls(directory, now["config"], seed, now["extra"], inputs)
@@ -128,27 +122,44 @@ def seeded(seed: int, build: Callable[[], T], deterministic: bool = True) -> T:
     return build()
 
 
-def _compare(
-    path: pathlib.Path,
-    now: dict[str, Any],
-    inputs: identity.Sources,
-    versions: dict[str, Any],
-) -> None:
-    try:
-        before = json.loads(path.read_text())
-        before_versions, before_inputs = before.pop("versions"), before.pop("inputs", None)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
-    different = options.differences(before, now)
-    different += identity.changes(before_inputs, inputs)
-    if different:
-        listed = "\n  ".join(different)
-        raise errors.UserError(
-            f"{path.parent} holds a run with another configuration:\n  {listed}\n"
-            "Go on with the same flags and inputs, or choose another folder"
-        )
-    for line in options.differences(before_versions, versions):
-        logging.warning("%s: the run began with another version of %s", path.parent, line)
+def _compared_or_written(
+    path: pathlib.Path, settings: dict[str, Any], inputs: identity.Sources
+) -> dict[str, Any]:
+    """Compares a run's settings and inputs with those of its file, or writes the file.
+
+    Args:
+      path: of the file; a new run has none yet.
+      settings: what decides the run's result.
+      inputs: the data and the world by name.
+
+    Returns:
+      The resolved settings.
+
+    Raises:
+      UserError: naming what differs.
+    """
+    now, versions = options.resolved(settings), _versions()
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+            before_versions, before_inputs = before.pop("versions"), before.pop("inputs", None)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
+        different = options.differences(before, now)
+        different += identity.changes(before_inputs, inputs)
+        if different:
+            listed = "\n  ".join(different)
+            raise errors.UserError(
+                f"{path.parent} holds a run with another configuration:\n  {listed}\n"
+                "Go on with the same flags and inputs, or choose another folder"
+            )
+        for line in options.differences(before_versions, versions):
+            logging.warning("%s: the run began with another version of %s", path.parent, line)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        saved = {**now, "inputs": identity.recorded(inputs), "versions": versions}
+        outputs.write_json(path, saved)
+    return now
 
 
 def _versions() -> dict[str, str | None]:
