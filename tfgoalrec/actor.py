@@ -18,6 +18,7 @@ import tf_keras
 
 from tfgoalrec.world_model import Code, WorldModel
 from tfrec.environments import session
+from tfrec.nn import networks
 from tfrec.ops import selection
 
 
@@ -40,10 +41,10 @@ class Actor(tf.Module):
         self.middle = tf.Variable((low + high) / 2.0, trainable=False, name="middle")
         self.reach = tf.Variable((high - low) / 2.0, trainable=False, name="reach")
         dense = tf_keras.layers.Dense
-        self.layers = [dense(units, activation=tf.nn.leaky_relu) for units in hidden]
-        self.layers.append(dense(low.shape[0], activation=tf.tanh))
-        for layer, size in zip(self.layers, (input_size, *hidden), strict=True):
-            layer.build([None, size])
+        layers = [dense(units, activation=tf.nn.leaky_relu) for units in hidden]
+        self.layers = networks.stack(
+            input_size, [*layers, dense(low.shape[0], activation=tf.tanh)]
+        )
 
     def __call__(self, joint: tf.Tensor) -> tf.Tensor:
         """The action of each request.
@@ -54,9 +55,7 @@ class Actor(tf.Module):
         Returns:
           float [B, D].
         """
-        for layer in self.layers:
-            joint = layer(joint)
-        return self.middle + self.reach * joint
+        return self.middle + self.reach * networks.apply(self.layers, joint)
 
 
 def for_model(model: WorldModel, hidden: Sequence[int] = (128,)) -> Actor:

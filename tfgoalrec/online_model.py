@@ -9,6 +9,7 @@ import tf_keras
 
 from tfgoalrec import streams
 from tfgoalrec.stream_config import StreamConfig
+from tfrec.nn import networks
 
 
 class State(NamedTuple):
@@ -32,13 +33,13 @@ class VectorTower(tf.Module):
     def __init__(self, inputs: int, hidden: Sequence[int]):
         super().__init__(name="tower")
         dense = tf_keras.layers.Dense
-        self.layers = streams.stack(
+        self.layers = networks.stack(
             inputs, [dense(units, activation=tf.nn.leaky_relu) for units in hidden]
         )
 
     def __call__(self, observation: tf.Tensor) -> State:
         """Encodes observations, float [B, O]."""
-        return State(streams.apply(self.layers, observation))
+        return State(networks.apply(self.layers, observation))
 
 
 class FeatureModel(streams.MeasurementModel):

@@ -23,6 +23,7 @@ import tf_keras
 
 from tfgoalrec import losses
 from tfgoalrec.stream_config import StreamConfig
+from tfrec.nn.networks import apply, stack
 
 _CHUNK = 1024  # items that the mlp head scores at once: bounds memory at B x 1024 x stream
 
@@ -228,18 +229,3 @@ class MeasurementModel(tfrs.Model):
         """P(s, g), float [B, M, D + 1]."""
         flat = apply(self.projection, code.joint)
         return tf.reshape(flat, [-1, self.dim, self.config.item_vector + 1])  # [B, M, D + 1]
-
-
-def stack(input_size: int, layers: list) -> list:
-    """Builds dense layers one on another, so that every variable exists from the start."""
-    for layer in layers:
-        layer.build([None, input_size])
-        input_size = layer.units
-    return layers
-
-
-def apply(layers: list, x: tf.Tensor) -> tf.Tensor:
-    """The layers of a `stack`, one after another."""
-    for layer in layers:
-        x = layer(x)
-    return x

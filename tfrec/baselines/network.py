@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
+from tfrec.nn import networks
 from tfrec.nn.dien import DienTower, History
 
 
@@ -54,15 +55,13 @@ class StateItemNetwork(tf.Module):
         )
         self.tower = tower(spec, self.item_embedding, units, state, crossed=crossed)
         dense = tf_keras.layers.Dense
-        self.item_net = [dense(embedding, activation=tf.nn.leaky_relu), dense(embedding)]
-        self.head = [
-            dense(hidden, activation=tf.nn.leaky_relu),
-            dense(outputs * (embedding + 1)),
-        ]
-        for size, layer in zip((embedding, embedding), self.item_net, strict=True):
-            layer.build([None, size])
-        for size, layer in zip((state, hidden), self.head, strict=True):
-            layer.build([None, size])
+        self.item_net = networks.stack(
+            embedding, [dense(embedding, activation=tf.nn.leaky_relu), dense(embedding)]
+        )
+        self.head = networks.stack(
+            state,
+            [dense(hidden, activation=tf.nn.leaky_relu), dense(outputs * (embedding + 1))],
+        )
 
     def encode(self, observation: types.Observation) -> History:
         """The state side, computed once for all items; `.state` is float [B, S]."""
@@ -82,15 +81,13 @@ class StateItemNetwork(tf.Module):
             if item is None
             else tf.gather(self.item_embedding, item)
         )
-        for layer in self.item_net:
-            vector = layer(vector)
+        vector = networks.apply(self.item_net, vector)
         return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
 
     def queries(self, state: tf.Tensor) -> tf.Tensor:
         """K projections of each state, float [B, K, D + 1]; state is float [B, S]."""
-        for layer in self.head:
-            state = layer(state)
-        return tf.reshape(state, [-1, self.outputs, state.shape[-1] // self.outputs])
+        query = networks.apply(self.head, state)  # [B, K * (D + 1)]
+        return tf.reshape(query, [-1, self.outputs, query.shape[-1] // self.outputs])
 
     def all_values(self, state: tf.Tensor) -> tf.Tensor:
         """The outputs of all candidates, float [B, A, K]; state is float [B, S]."""

@@ -28,6 +28,7 @@ from tfrec.baselines.click_ranker import (
 )
 from tfrec.baselines.config import CACHE_LINE, WideAndDeepConfig
 from tfrec.environments import session
+from tfrec.nn import networks
 from tfrec.nn.crossed import CrossedFeatures
 
 
@@ -144,12 +145,13 @@ class PooledTower(tf.Module):
         self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
         bag = self.crossed.width if self.crossed else 0
         dense = tf_keras.layers.Dense
-        self.layers = [
-            dense(4 * units, activation=tf.nn.leaky_relu),
-            dense(output, activation=tf.nn.leaky_relu),
-        ]
-        self.layers[0].build([None, 4 * embedding + 2 * columns + 2 + bag])
-        self.layers[1].build([None, 4 * units])
+        self.layers = networks.stack(
+            4 * embedding + 2 * columns + 2 + bag,
+            [
+                dense(4 * units, activation=tf.nn.leaky_relu),
+                dense(output, activation=tf.nn.leaky_relu),
+            ],
+        )
         self._scale = tf.constant([column.scale for column in spec.feedback], tf.float32)
         self._amount = tf.constant(
             np.array([column.kind == "amount" for column in spec.feedback]), tf.bool
@@ -181,10 +183,7 @@ class PooledTower(tf.Module):
         ]
         if self.crossed:
             pooled.append(self.crossed(observation))
-        state = tf.concat(pooled, axis=-1)
-        for layer in self.layers:
-            state = layer(state)
-        return Encoded(state)
+        return Encoded(networks.apply(self.layers, tf.concat(pooled, axis=-1)))
 
 
 class WideAndDeepNetwork(ClickNetwork):

@@ -1,7 +1,7 @@
-"""What IMRL's functions are made of: perceptrons and squashed Gaussians.
+"""Stacks of dense layers, perceptrons, and squashed Gaussians.
 
-A squashed Gaussian is the law of a = tanh(u), u ~ N(mean, diag(std^2)): actions in (-1, 1)
-with a density. By the change of variables (SAC, Haarnoja et al. 2018, appendix C)
+A squashed Gaussian is the distribution of a = tanh(u), u ~ N(mean, diag(std^2)): actions in
+(-1, 1) with a density. By the change of variables (SAC, Haarnoja et al. 2018, appendix C)
 
     log p(a) = sum_d log N(u_d; mean_d, std_d) - log(1 - tanh(u_d)^2)
 """
@@ -63,6 +63,34 @@ def target_entropy(each: float, size: int) -> float:
     return each * size
 
 
+def stack(inputs: int, layers: Sequence[tf_keras.layers.Dense]) -> list[tf_keras.layers.Dense]:
+    """Builds dense layers one on another, so that every variable exists from the start.
+
+    Args:
+      inputs: width of the input.
+      layers: the layers in order, none of them built.
+
+    Returns:
+      The layers.
+    """
+    for layer in layers:
+        layer.build([None, inputs])
+        inputs = layer.units
+    return list(layers)
+
+
+def apply(layers: Sequence[tf_keras.layers.Dense], x: tf.Tensor) -> tf.Tensor:
+    """The output of layers one after another, float [..., units of the last].
+
+    Args:
+      layers: of `stack`.
+      x: float [..., inputs].
+    """
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
 class Perceptron(tf.Module):
     """ReLU layers and a linear one; its variables exist at once.
 
@@ -78,13 +106,14 @@ class Perceptron(tf.Module):
         self, inputs: int, hidden: Sequence[int], outputs: int, seeds: Iterator[int], name: str
     ):
         super().__init__(name=name)
-        widths = [inputs, *hidden, outputs]
-        self.layers = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            initializer = tf_keras.initializers.GlorotUniform(seed=next(seeds))
-            layer = tf_keras.layers.Dense(after, kernel_initializer=initializer)
-            layer.build([None, before])
-            self.layers.append(layer)
+        initializer = tf_keras.initializers.GlorotUniform
+        self.layers = stack(
+            inputs,
+            [
+                tf_keras.layers.Dense(units, kernel_initializer=initializer(seed=next(seeds)))
+                for units in (*hidden, outputs)
+            ],
+        )
 
     def features(self, *inputs: tf.Tensor) -> tf.Tensor:
         """What the last hidden layer says, float [B, hidden[-1]]; with none, the inputs."""
