@@ -320,7 +320,7 @@ def train_online(
       final_sessions: sessions of the final test.
       save_every: iterations between checkpoints.
       **others: fields of the environment's configuration (`slate`, ...), of
-        `tfrec.methods.online_learner.OnlineConfig` (`total_iterations`, `test_every`, ...) and
+        `tfrec.methods.online_config.OnlineConfig` (`total_iterations`, `test_every`, ...) and
         of the method's. Their defaults suit the environment.
 
     Returns:

@@ -61,6 +61,27 @@ for script in ("launch.train", "launch.tune"):
 """)
 
 
+def test_help_of_every_sequential_method_imports_no_tensorflow():
+    """All methods in one process, one after the other."""
+    run(f"""
+import contextlib, io, sys
+from launch import startup
+
+startup.defer_imports()  # as a process of a script does
+from launch import flags
+from tfrec.baselines.sequential import methods
+
+for name in methods.METHODS:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        code = flags.call("launch.train_sequential", [f"--method={{name}}", "--help"])
+    loaded = sorted({HEAVY!r} & set(sys.modules))
+    assert not loaded, (name, loaded)
+    assert code == 0, (name, code)
+    assert "--learning_rate" in text.getvalue(), name
+""")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evaluate", "--help"]])
 def test_the_command_imports_no_tensorflow_to_explain_itself(arguments):
     modules = imported("-c", COMMAND, *arguments)

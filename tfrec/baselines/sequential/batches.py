@@ -6,18 +6,17 @@ Axes: B rows (users) of a batch, T tokens of all its rows, one row after the oth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfrec.baselines.sequential.config import Crop
 from tfrec.data import sequences
 from tfrec.nn import attention
 
 DRAWS = 1_000  # added to the second number of a step's seed, gives that of its negatives
 GROUPS = 8  # padded groups of a batch: rows of similar length share one
-
-Crop = Literal["last", "random"]
 
 
 class Inputs(NamedTuple):

@@ -23,65 +23,15 @@ descent of length `step_size` each.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.baselines.sequential import batches, next_item_model, sasrec, stamp
+from tfrec.baselines.sequential.config import CasrSasrecConfig, CasrStampConfig
 from tfrec.data import sequences
-from tfrec.options import Options, option
-
-
-@dataclasses.dataclass(frozen=True)
-class CounterfactualConfig(Options):
-    """The counterfactual sequences."""
-
-    counterfactual_weight: float = option(
-        1.0,
-        "weight of the loss on counterfactual sequences; 0 trains the anchor alone",
-        at_least=0,
-    )
-    replacement: Literal["random", "data", "model"] = option(
-        "data",
-        "how an event is replaced. random: by any item; data: by one near to it that makes the "
-        "sampler doubt; model: by one near to it that raises the anchor's loss",
-    )
-    confidence: float = option(
-        0.05,
-        "probability that the sampler must give its prediction for the sequence to be used",
-        at_least=0,
-        at_most=1,
-    )
-    warm_up: int = option(500, "batches of real data alone", at_least=0)
-    steps: int = option(
-        2, "steps of gradient descent to a changed embedding", at_least=1, at_most=100
-    )
-    step_size: float = option(
-        0.5, "length of such a step, in lengths of the event's embedding", above=0
-    )
-    alpha: float = option(
-        1.0, "weight of the prediction beside the squared length of the change", above=0
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class CasrStampConfig(CounterfactualConfig, stamp.StampConfig):
-    """STAMP with counterfactual sequences."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CasrSasrecConfig(CounterfactualConfig, sasrec.SasrecConfig):
-    """SASRec with counterfactual sequences."""
-
-
-SPACE = next_item_model.SPACE | {
-    "counterfactual_weight": (0.3, 1.0),
-    "replacement": ("random", "data", "model"),
-    "confidence": (0.05, 0.2),
-}
 
 
 class Casr(tf.Module):
@@ -207,6 +157,16 @@ class Casr(tf.Module):
             slope = tape.gradient(objective, delta)
             delta -= length * tf.math.l2_normalize(slope, axis=1)
         return tf.stop_gradient(start + delta)
+
+
+def casr_stamp(config: CasrStampConfig, num_items: int, seed: int) -> Casr:
+    """CASR with STAMP as its anchor and sampler; arguments as in `Casr`."""
+    return Casr(stamp.Stamp, config, num_items, seed)
+
+
+def casr_sasrec(config: CasrSasrecConfig, num_items: int, seed: int) -> Casr:
+    """CASR with SASRec as its anchor and sampler; arguments as in `Casr`."""
+    return Casr(sasrec.Sasrec, config, num_items, seed)
 
 
 def nearest_other(vectors: tf.Tensor, items: tf.Tensor, item: tf.Tensor) -> tf.Tensor:

@@ -19,44 +19,10 @@ another window in each epoch.
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
 from tfrec.baselines.sequential import batches, next_item_model
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True)
-class CauseRecConfig(next_item_model.NextItemConfig):
-    """The network and the counterfactuals; sizes of the authors' code."""
-
-    length: int = option(20, "latest events that are read", at_least=1, at_most=4096)
-    batch: int = option(256, "users of a batch", at_least=2)
-    crop: batches.Crop = option(
-        "random", "window of users with more events than are read: the last, or a random one"
-    )
-    concepts: int = option(20, "concepts of a user", at_least=2, at_most=1024)
-    hidden: int = option(
-        256, "hidden units of the attention and of the user network", at_least=1
-    )
-    indispensable: float = option(
-        0.5, "share of concepts that the next item needs", above=0, below=1
-    )
-    negative_users: int = option(4, "negative counterfactual users of each user", at_least=1)
-    positive_users: int = option(1, "positive counterfactual users of each user", at_least=1)
-    bank: int = option(1024, "concepts in the memory bank", at_least=1)
-    user_weight: float = option(1.0, "weight of L_co; 0 leaves it out", at_least=0)
-    item_weight: float = option(1.0, "weight of L_ii; 0 leaves it out", at_least=0)
-    margin: float = option(1.0, "margin of L_co, a distance of user vectors", at_least=0)
-    item_margin: float = option(0.5, "margin of L_ii, a cosine", at_least=-1, at_most=1)
-
-
-SPACE = next_item_model.SPACE | {
-    "user_weight": (0.1, 0.3, 1.0),
-    "item_weight": (0.1, 0.3, 1.0),
-    "concepts": (10, 20),
-}
+from tfrec.baselines.sequential.config import CauseRecConfig
 
 
 class CauseRec(next_item_model.CatalogueModel):

@@ -19,53 +19,17 @@ neither self-attention nor other users. Every prefix of a row is a training exam
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec.baselines.sequential import batches, next_item_model
+from tfrec.baselines.sequential.config import CocorecConfig
 from tfrec.nn import attention
-from tfrec.options import option
 
 _NOBODY = -1  # user and category of an empty place of the memory
 _MASKED = -1e9
-
-
-@dataclasses.dataclass(frozen=True)
-class CocorecConfig(next_item_model.NextItemConfig):
-    """The network and its memory."""
-
-    length: int = option(50, "latest events that are read", at_least=1, at_most=4096)
-    num_categories: int = option(
-        50,
-        "clusters of item vectors that stand for categories; where the log or a file gives "
-        "categories, their number takes its place",
-        at_least=1,
-        at_most=100_000,
-    )
-    recent: int = option(10, "latest events that tell the next category", at_least=1)
-    neighbours: int = option(
-        10, "similar patterns of other users that are read; 0 leaves them out", at_least=0
-    )
-    memory: int = option(1024, "patterns of other users that are kept", at_least=1)
-    category_weight: float = option(1.0, "weight of the loss of the next category", at_least=0)
-    dropout: float = option(0.1, "share of numbers dropped in training", at_least=0, below=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.neighbours > self.memory:
-            raise ValueError(
-                f"neighbours is {self.neighbours}; expected at most memory, {self.memory}"
-            )
-
-
-SPACE = next_item_model.SPACE | {
-    "dropout": (0.1, 0.3, 0.5),
-    "category_weight": (0.1, 0.3, 1.0),
-    "neighbours": (0, 10),
-}
 
 
 class Cocorec(next_item_model.NextItemModel):

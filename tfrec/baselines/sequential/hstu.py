@@ -20,22 +20,14 @@ bias has no part for time.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras
 
 from tfrec.baselines.sequential import self_attention
+from tfrec.baselines.sequential.config import HstuConfig
 from tfrec.nn import attention
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True)
-class HstuConfig(self_attention.SelfAttentionConfig):
-    """The network; the paper's HSTU-large has 8 blocks and 2 heads."""
-
-    dropout: float = option(0.2, "share of numbers dropped in training", at_least=0, below=1)
 
 
 class Hstu(self_attention.SelfAttentionModel):

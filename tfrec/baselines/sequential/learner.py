@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -15,29 +14,10 @@ from tfrec import types
 from tfrec.baselines.sequential import batches
 from tfrec.data import identity, sequences
 from tfrec.errors import UserError
-from tfrec.options import Options, option
 from tfrec.training import finite, loop, memory
 from tfrec.training import run as runs
 
 VALIDATION = "validation_ndcg@10"  # the name of validations in a run's metrics
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingConfig(Options):
-    """How a sequential model is trained."""
-
-    learning_rate: float = option(1e-3, "step size of Adam", above=0)
-    batch: int = option(128, "users of a batch", at_least=1)
-    crop: batches.Crop = option(
-        "last",
-        "window of users with more events than are read: their last ones, or a random window "
-        "anew in each epoch",
-    )
-    epochs: int = option(200, "passes over the training users at most", at_least=1)
-    patience: int = option(
-        10, "validations without a better one before training stops", at_least=1
-    )
-    validate_every: int = option(1, "epochs between validations", at_least=1)
 
 
 class Model(Protocol):

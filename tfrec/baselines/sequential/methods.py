@@ -1,17 +1,19 @@
-"""The sequential methods by name; their modules are imported when one is used."""
+"""The sequential methods by name; their modules are imported when a model is built."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tfrec.baselines.sequential import config
+from tfrec.methods import registry
 
 if TYPE_CHECKING:
     from tfrec.baselines.sequential import learner
 
 
 class Parts(NamedTuple):
-    """What a method's module provides.
+    """What a method consists of.
 
     Attributes:
       config: its frozen dataclass, a `TrainingConfig`.
@@ -28,49 +30,37 @@ class Parts(NamedTuple):
 
 
 def _sasrec() -> Parts:
-    from tfrec.baselines.sequential import sasrec as module
-    from tfrec.baselines.sequential import self_attention
-
-    return Parts(module.SasrecConfig, self_attention.SPACE, module.Sasrec)
-
-
-def _stamp() -> Parts:
-    from tfrec.baselines.sequential import stamp as module
-
-    return Parts(module.StampConfig, module.SPACE, module.Stamp)
-
-
-def _causerec() -> Parts:
-    from tfrec.baselines.sequential import causerec as module
-
-    return Parts(module.CauseRecConfig, module.SPACE, module.CauseRec)
+    return Parts(config.SasrecConfig, config.SELF_ATTENTION_SPACE, _model("sasrec", "Sasrec"))
 
 
 def _hstu() -> Parts:
-    from tfrec.baselines.sequential import hstu as module
-    from tfrec.baselines.sequential import self_attention
+    return Parts(config.HstuConfig, config.SELF_ATTENTION_SPACE, _model("hstu", "Hstu"))
 
-    return Parts(module.HstuConfig, self_attention.SPACE, module.Hstu)
+
+def _stamp() -> Parts:
+    return Parts(config.StampConfig, config.STAMP_SPACE, _model("stamp", "Stamp"))
+
+
+def _causerec() -> Parts:
+    return Parts(config.CauseRecConfig, config.CAUSEREC_SPACE, _model("causerec", "CauseRec"))
 
 
 def _casr_stamp() -> Parts:
-    from tfrec.baselines.sequential import casr, stamp
-
-    build = functools.partial(casr.Casr, stamp.Stamp)
-    return Parts(casr.CasrStampConfig, casr.SPACE, build)
+    return Parts(config.CasrStampConfig, config.CASR_SPACE, _model("casr", "casr_stamp"))
 
 
 def _casr_sasrec() -> Parts:
-    from tfrec.baselines.sequential import casr, sasrec
-
-    build = functools.partial(casr.Casr, sasrec.Sasrec)
-    return Parts(casr.CasrSasrecConfig, casr.SPACE, build)
+    return Parts(config.CasrSasrecConfig, config.CASR_SPACE, _model("casr", "casr_sasrec"))
 
 
 def _cocorec() -> Parts:
-    from tfrec.baselines.sequential import cocorec as module
+    build = _model("cocorec", "Cocorec")
+    return Parts(config.CocorecConfig, config.COCOREC_SPACE, build, categories=True)
 
-    return Parts(module.CocorecConfig, module.SPACE, module.Cocorec, categories=True)
+
+def _model(module: str, name: str) -> Callable[..., learner.Model]:
+    """The model of the module `tfrec.baselines.sequential.<module>`."""
+    return registry.deferred(f"tfrec.baselines.sequential.{module}", name)
 
 
 METHODS: dict[str, Callable[[], Parts]] = {

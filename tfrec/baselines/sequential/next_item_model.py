@@ -10,48 +10,18 @@ what the user has, so that it need not be ranked below what follows.
 from __future__ import annotations
 
 import abc
-import dataclasses
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines.sequential import batches
-from tfrec.baselines.sequential.learner import TrainingConfig
+from tfrec.baselines.sequential.config import NextItemConfig
 from tfrec.data import sequences
 from tfrec.ops import next_item
-from tfrec.options import option
 
 # Beyond this many items, the catalogue's scores of a batch cost more than the rest of it.
 _FULL_SOFTMAX_ITEMS = 60_000
-
-
-@dataclasses.dataclass(frozen=True)
-class NextItemConfig(TrainingConfig):
-    """Sizes and losses of every sequential model."""
-
-    width: int = option(64, "width of item embeddings", at_least=1, at_most=4096)
-    length: int = option(200, "latest events that are read", at_least=1, at_most=4096)
-    loss: Literal["auto", "bce", "gbce", "softmax", "sampled_softmax"] = option(
-        "auto",
-        "bce: SASRec's binary cross-entropy, one negative; gbce: gSASRec's; softmax: "
-        "cross-entropy over the catalogue; sampled_softmax: over negatives; auto: softmax up "
-        "to 60,000 items, then sampled_softmax",
-    )
-    negatives: int = option(
-        3_000, "negatives of gbce and sampled_softmax, uniform, shared by a batch", at_least=1
-    )
-    trust: float = option(0.75, "t of gbce, 0 as bce to 1 unbiased", at_least=0, at_most=1)
-    own_negatives: bool = option(
-        False,
-        "softmax: whether the other training items of a user are negatives of the user; with "
-        "the sampled losses they never are",
-    )
-
-
-# What tuning chooses from, in every method; each adds fields of its own.
-SPACE: dict[str, tuple] = {"learning_rate": (3e-4, 1e-3, 3e-3)}
 
 
 def loss_of(config: NextItemConfig, num_items: int) -> str:

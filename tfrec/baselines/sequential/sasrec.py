@@ -8,19 +8,11 @@ RecSys 2023).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 from tfrec.baselines.sequential import self_attention
+from tfrec.baselines.sequential.config import SasrecConfig
 from tfrec.nn import attention
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True)
-class SasrecConfig(self_attention.SelfAttentionConfig):
-    """The network."""
-
-    inner: int = option(64, "inner width of a block's position-wise network", at_least=1)
 
 
 class Sasrec(self_attention.SelfAttentionModel):

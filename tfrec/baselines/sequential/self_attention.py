@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -11,29 +10,10 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from tfrec.baselines.sequential import batches, next_item_model
+from tfrec.baselines.sequential.config import SelfAttentionConfig
 from tfrec.nn import attention
-from tfrec.options import option
 
 Block = Callable[[tf.Tensor, attention.Packing, "tf.Tensor | None"], tf.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class SelfAttentionConfig(next_item_model.NextItemConfig):
-    """Sizes of a stack of attention blocks."""
-
-    blocks: int = option(2, "blocks of attention", at_least=1, at_most=8)
-    heads: int = option(1, "attention heads; a divisor of width", at_least=1)
-    dropout: float = option(0.1, "share of numbers dropped in training", at_least=0, below=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.width % self.heads:
-            raise ValueError(
-                f"heads is {self.heads}; expected a divisor of width, which is {self.width}"
-            )
-
-
-SPACE = next_item_model.SPACE | {"dropout": (0.1, 0.3, 0.5), "width": (64, 128)}
 
 
 class SelfAttentionModel(next_item_model.NextItemModel):

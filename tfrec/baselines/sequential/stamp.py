@@ -16,32 +16,11 @@ session is a training example, all of them in one pass.
 
 from __future__ import annotations
 
-import dataclasses
-
 import tensorflow as tf
 
 from tfrec.baselines.sequential import batches, next_item_model
+from tfrec.baselines.sequential.config import StampConfig
 from tfrec.nn import attention
-from tfrec.options import option
-
-
-@dataclasses.dataclass(frozen=True)
-class StampConfig(next_item_model.NextItemConfig):
-    """The paper's sizes; a session's own items may follow again and are negatives."""
-
-    width: int = option(100, "width of embeddings and layers", at_least=1, at_most=4096)
-    length: int = option(
-        50, "latest events that are read; memory grows with its square", at_least=1, at_most=500
-    )
-    learning_rate: float = option(3e-3, "step size of Adam", above=0)
-    own_negatives: bool = option(
-        True,
-        "softmax: whether the other training items of a user are negatives of the user; with "
-        "the sampled losses they never are",
-    )
-
-
-SPACE = next_item_model.SPACE | {"width": (50, 100, 200), "own_negatives": (True, False)}
 
 
 class Stamp(next_item_model.NextItemModel):
