@@ -5,7 +5,7 @@
     agent = tfrec.baselines.Rainbow(seed=0).fit(data).play(users)
     print(tfrec.evaluate({"rainbow": agent, "random": tfrec.controls.Random()}, users))
 
-GoalRec is `tfgoalrec.GoalRec`. TensorFlow is imported when it is first needed.
+GoalRec is `tfgoalrec.GoalRec`. TensorFlow is imported on first use.
 """
 
 import importlib
@@ -50,7 +50,7 @@ _MODULES = {"baselines": "tfrec.baselines", "controls": "tfrec.environments.cont
 
 
 def __getattr__(name: str) -> Any:
-    """Imports what is public when it is used (PEP 562)."""
+    """Imports a public name on its first use (PEP 562)."""
     if name in _MODULES:
         return importlib.import_module(_MODULES[name])
     if name in __all__:

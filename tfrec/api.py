@@ -53,11 +53,11 @@ def read_log(
     """Reads a CSV, TSV or Parquet log and prepares it: validated, cut into sessions, split.
 
     Args:
-      path: the log, a row for each thing shown to a user.
+      path: the log, one row for each item shown to a user.
       out: folder to write the prepared sessions to.
       user: column with the user's id.
       item: column with the item's id.
-      time: column with the time of the event; `time_unit` says in what.
+      time: column with the time of the event, in the unit `time_unit`.
       feedback: feedback columns; the first is the click. `click` is a column of 0 and 1 whose
         unit is `clicks`, `watch:seconds` an amount in seconds, and `click:binary:clicks` or
         `watch=column:amount:seconds` are written in full.
@@ -102,16 +102,16 @@ def read_log(
 def embedded(
     out: Path, *, overwrite: bool = False, **others: Any
 ) -> tuple[PreparedData, SimulatedUsers]:
-    """The log that comes with the project, and the users who wrote it, whose truth is known.
+    """Prepares the embedded synthetic log and opens the simulated users that generated it.
 
     Args:
       out: folder of the prepared data. If it holds the log of the same options, it is opened.
       overwrite: replace prepared data of other options.
       **others: fields of `tfrec.data.synthetic.SyntheticConfig` (num_users, num_items, ...)
-        and of `tfrec.data.episodes.PrepareConfig`; `max_steps` and `seed` are of both.
+        and of `tfrec.data.episodes.PrepareConfig`; `max_steps` and `seed` apply to both.
 
     Returns:
-      The prepared data, and its true users.
+      The prepared data, and the users that generated it; their parameters are known.
 
     Raises:
       UserError: if the folder holds other data, or naming the option.
@@ -128,9 +128,9 @@ def embedded(
     generator, out = dataclasses.asdict(config), pathlib.Path(out)
     if (out / storage.MANIFEST).exists() and not overwrite:
         data = storage.PreparedData.open(out)
-        before = {"log": data.manifest["generator"], "sessions": data.manifest["config"]}
-        now = {"log": generator, "sessions": dataclasses.asdict(prepare_config)}
-        different = options.differences(options.resolved(before), options.resolved(now))
+        saved = {"log": data.manifest["generator"], "sessions": data.manifest["config"]}
+        requested = {"log": generator, "sessions": dataclasses.asdict(prepare_config)}
+        different = options.differences(options.resolved(saved), options.resolved(requested))
         if different:
             listed = "; ".join(different)
             raise UserError(f"{out}: holds other data ({listed}); pass overwrite=True")
@@ -155,10 +155,10 @@ def open_data(directory: Path) -> PreparedData:
     """Opens prepared data, and checks every file.
 
     Args:
-      directory: what `read_log`, `embedded` or `launch.prepare_data` wrote.
+      directory: a folder that `read_log`, `embedded` or `launch.prepare_data` wrote.
 
     Raises:
-      UserError: if it is no prepared data, or is damaged.
+      UserError: if the folder holds no prepared data, or a file of it is damaged.
 
     Example:
       >>> data = tfrec.open_data("runs/data")
@@ -181,15 +181,15 @@ def fit_users(
 
     Args:
       data: the prepared data.
-      seed: of the weights, the held-out sessions and the report.
+      seed: seed of the weights, the held-out sessions and the report.
       out: folder for the user model, its report and plots; None keeps no files.
       target_depth: mean depth to calibrate the exits to, steps; by default the log's exits.
       overwrite: replace a user model that is there already.
       **others: fields of `tfrec.environments.fitted.user_model_config.UserModelConfig`.
 
     Returns:
-      The users; `report` says how true they are to held-out sessions, and `print(users)`
-      shows it as a table.
+      The users; `report` compares them with held-out sessions, and `print(users)` shows it as
+      a table.
 
     Raises:
       UserError: naming the option; or if the folder is in use.
@@ -214,12 +214,12 @@ def load_users(directory: Path, data: PreparedData) -> SimulatedUsers:
     """Opens the simulated users of prepared data.
 
     Args:
-      directory: what `fit_users` or `launch.fit_simulator` wrote; `truth` for the users of the
-        embedded log.
+      directory: a folder that `fit_users` or `launch.fit_simulator` wrote; `truth` for the
+        users of the embedded log.
       data: the prepared data.
 
     Raises:
-      UserError: if there are none, or they are of other data.
+      UserError: if the folder holds no users, or they belong to other data.
 
     Example:
       >>> users = tfrec.load_users("runs/simulator", data)
@@ -239,7 +239,7 @@ def evaluate(
     sessions_per_user: int = 4,
     seed: int = 1,
 ) -> EvaluationResult:
-    """Plays the same sessions under each policy and compares what they earn.
+    """Simulates the same sessions under each policy and compares the results.
 
     Args:
       policies: name -> a recommender, a list of them (a seed each, as many under each name), or
@@ -247,18 +247,19 @@ def evaluate(
         has shares of the optimum.
       users: the simulated users.
       data: the prepared data; by default that of the users.
-      split: whose last sessions begin the play: test, validation or train.
-      max_users: users of the split at most.
-      sessions_per_user: sessions that each user plays.
-      seed: of the played sessions.
+      split: the split with the users and histories that sessions start from: test,
+        validation or train.
+      max_users: maximum number of users of the split.
+      sessions_per_user: simulated sessions of each user.
+      seed: seed of the simulated sessions.
 
     Returns:
       Means with 95% intervals over users and seeds; it prints as a table, has a `plot()`, and
       `write(folder)` writes results.json and a report.
 
     Raises:
-      UserError: if a name cannot be used, an agent is not fitted or is of other data, or has
-        seen test users of this data.
+      UserError: if a name is not valid, or if an agent is not fitted, belongs to other data
+        or was trained on test users of this data.
 
     Example:
       >>> result = tfrec.evaluate({"goalrec": agent, "random": tfrec.controls.Random()}, users)
@@ -309,14 +310,14 @@ def train_online(
     save_every: int = 100,
     **others: Any,
 ) -> OnlineResult:
-    """Trains a method step by step in an environment, and tests it beside the controls.
+    """Trains a method by interaction with an environment and tests it against the controls.
 
     Args:
-      method: its name, such as `sac`; those of IMRL need `import tfimrl` first.
-      environment: its name: recsim, recogym, virtualtb, users or gymnasium.
+      method: name, such as `sac`; the methods of IMRL need `import tfimrl` first.
+      environment: name: recsim, recogym, virtualtb, users or gymnasium.
       out: folder of the run, as `launch.train` writes it; an unfinished run in it is continued
         and a finished one is opened. Ctrl-C saves and exits with code 42.
-      seed: of weights and play.
+      seed: seed of the weights and the sessions.
       final_sessions: sessions of the final test.
       save_every: iterations between checkpoints.
       **others: fields of the environment's configuration (`slate`, ...), of

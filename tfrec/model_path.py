@@ -11,10 +11,10 @@ _PATTERN_CHARACTERS = frozenset("[]*?\\")
 
 @contextlib.contextmanager
 def literal(path: str | os.PathLike) -> Iterator[str]:
-    """Gives a path that holds no pattern, to load a SavedModel from.
+    """Yields a path without pattern characters, to load a SavedModel from.
 
-    TensorFlow looks for a model's variables by a pattern, so that it does not find those of a
-    folder `model[1]`. Such a folder is reached through a temporary symbolic link, which is
+    TensorFlow expands patterns in the path of a model's variables and therefore misses those
+    of a folder `model[1]`. The path to such a folder is a temporary symbolic link, which is
     not needed after the model is loaded.
     """
     text = os.fspath(path)

@@ -1,8 +1,8 @@
 """Rules for the names that a user chooses: feedback columns, units, goals and agents.
 
-A name goes through the grammar of the measurements (`click@1..3`, `mean(click)`), flags that
-are comma-separated lists, Markdown tables, terminal markup, plots and requests. A name that
-one of them would read as something else is rejected where it enters.
+Names occur in the grammar of the measurements (`click@1..3`, `mean(click)`), in flags with
+comma-separated lists, Markdown tables, terminal markup, plots and requests. A name that one of
+these would misread is rejected on input.
 """
 
 import re
@@ -31,9 +31,9 @@ def check_feedback(name: str, kind: str, unit: str) -> None:
     """Checks the name, the kind and the unit of a feedback column.
 
     Args:
-      name: what the column is called in measurements, goals and requests.
+      name: the column's name in measurements, goals and requests.
       kind: `binary` or `amount`.
-      unit: what one unit is, e.g. `seconds`.
+      unit: unit of the values, e.g. `seconds`.
 
     Raises:
       UserError: naming the column, the reason and how to rename it.
@@ -65,14 +65,14 @@ def check_feedback(name: str, kind: str, unit: str) -> None:
 
 
 def check_label(what: str, name: str) -> None:
-    """Checks a name that stands in requests, tables and plots, of a goal or an agent.
+    """Checks the name of a goal or an agent, which occurs in requests, tables and plots.
 
     Args:
-      what: what it names, for the message.
+      what: kind of the named thing, for the message.
       name: the name.
 
     Raises:
-      UserError: naming it and what is expected.
+      UserError: with the name and what was expected.
     """
     if not _LABEL.fullmatch(name) or len(name) > MAX_LENGTH:
         raise UserError(
@@ -85,17 +85,17 @@ def check_distinct(what: str, names: Iterable[str]) -> None:
     """Checks that names differ by more than upper and lower case.
 
     Args:
-      what: what they name, for the message, e.g. `feedback column`.
+      what: kind of the named things, for the message, e.g. `feedback column`.
       names: the names.
 
     Raises:
-      UserError: naming the first one that repeats another.
+      UserError: with the first name that repeats another one.
     """
     seen: dict[str, str] = {}
     for name in names:
-        before = seen.get(name.casefold())
-        if before == name:
+        earlier = seen.get(name.casefold())
+        if earlier == name:
             raise UserError(f"{what} {name!r} is given twice")
-        if before is not None:
-            raise UserError(f"{what} {name!r} differs from {before!r} by case alone")
+        if earlier is not None:
+            raise UserError(f"{what} {name!r} differs from {earlier!r} by case alone")
         seen[name.casefold()] = name

@@ -1,4 +1,4 @@
-"""Configurations: fields with help and bounds, their check, and how two of them differ."""
+"""Configurations: fields with help and bounds, validation, and comparison."""
 
 import dataclasses
 import difflib
@@ -17,8 +17,8 @@ from tfrec import errors
 
 Config = TypeVar("Config")
 
-MAX_SEED = 2**32 - 1  # what numpy and Keras take
-_MAX_INT = 2**31 - 1  # what an int32 holds; fields that hold more declare it
+MAX_SEED = 2**32 - 1  # largest seed of numpy and Keras
+_MAX_INT = 2**31 - 1  # largest int32; a field with larger values declares `at_most`
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -63,14 +63,14 @@ def option(
     distinct: bool = False,
     min_length: int = 0,
 ) -> Any:
-    """A dataclass field whose help is shown by `--help` of the launch scripts.
+    """A dataclass field with a help text, which `--help` of the launch scripts shows.
 
     The class is an `Options`, which checks the bounds when it is made. A field of text with
     a few permitted values is annotated as a `Literal` of them.
 
     Args:
       default: the default. A tuple becomes a comma-separated list.
-      help: what it does and its unit; the range is added.
+      help: effect and unit of the field; the range is appended.
       at_least: the smallest permitted number; of a tuple, of each element.
       at_most: the largest permitted number.
       above: a bound that is not permitted itself.
@@ -87,10 +87,10 @@ def required(
 ) -> Any:
     """A field without a default: the script stops unless its flag is given.
 
-    Dataclasses want such fields before the others, or `kw_only=True`.
+    In a dataclass, such fields come before the others or need `kw_only=True`.
 
     Args:
-      help: what it is and its unit.
+      help: meaning and unit of the field.
     """
     return dataclasses.field(metadata=_metadata(help, Bounds(), False, 0))
 
@@ -107,7 +107,7 @@ def help_of(field: dataclasses.Field) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Base of every configuration: its fields are checked when it is made.
+    """Base of every configuration, which checks its fields on construction.
 
     A subclass with rules across fields has a `__post_init__` that first calls this one.
     """
@@ -165,7 +165,7 @@ def _written(number: float) -> str:
 
 
 def resolved(config: Any) -> Any:
-    """A configuration as it is saved: dicts, lists and scalars, as JSON gives them back.
+    """Converts a configuration to its saved form: dicts, lists and scalars, as in JSON.
 
     Args:
       config: a dataclass, or a nest of dicts, lists and tuples that may hold some.
@@ -189,11 +189,11 @@ def resolved(config: Any) -> Any:
 
 
 def restored(config_class: type[Config], saved: Mapping[str, Any]) -> Config:
-    """The configuration behind a resolved one: lists are tuples again.
+    """Rebuilds a configuration from its resolved form; lists become tuples.
 
     Args:
       config_class: the dataclass that was resolved.
-      saved: what `resolved` gave.
+      saved: output of `resolved`.
 
     Raises:
       UserError: if the class does not take the saved fields or values; names them.
@@ -208,15 +208,15 @@ def restored(config_class: type[Config], saved: Mapping[str, Any]) -> Config:
 
 
 def configured(config_class: type[Config], values: Mapping[str, Any], owner: str) -> Config:
-    """A configuration from keyword arguments, checked against its declaration.
+    """Makes a configuration from keyword arguments, checked against its declaration.
 
     Args:
       config_class: the dataclass.
       values: fields by name; lists become tuples. Absent fields have their defaults.
-      owner: what is configured, for messages.
+      owner: name of the configured object, for messages.
 
     Raises:
-      UserError: if there is no such field (names those of similar names with their help and
+      UserError: if there is no such field (lists fields of similar names with their help and
         range), or a value is out of its range.
     """
     _check_names([config_class], values, owner)
@@ -240,7 +240,7 @@ def configured_each(
     Args:
       config_classes: the dataclasses.
       values: fields by name. A field that several classes have is given to each of them.
-      owner: what is configured, for messages.
+      owner: name of the configured object, for messages.
 
     Returns:
       A configuration of each class, in their order.
@@ -251,8 +251,8 @@ def configured_each(
     _check_names(config_classes, values, owner)
     names = [{field.name for field in dataclasses.fields(each)} for each in config_classes]
     return [
-        configured(each, {k: v for k, v in values.items() if k in own}, owner)
-        for each, own in zip(config_classes, names, strict=True)
+        configured(config_class, {k: v for k, v in values.items() if k in field_names}, owner)
+        for config_class, field_names in zip(config_classes, names, strict=True)
     ]
 
 
@@ -276,12 +276,12 @@ def _other_kind(value: Any, hint: Any) -> str:
 
 
 def differences(before: Any, now: Any, path: str = "") -> list[str]:
-    """Where two resolved configurations differ, one line for each field.
+    """Lists the differences between two resolved configurations, one line for each field.
 
     Args:
-      before: the saved one.
-      now: the other.
-      path: the field both are, for the recursion.
+      before: the saved configuration.
+      now: the other configuration.
+      path: name of the compared field; used by the recursion.
 
     Returns:
       E.g. `["model.units: was [64, 32], is now [64]"]`; empty if they are equal.
@@ -308,7 +308,7 @@ _ABSENT = _Absent()
 
 
 def with_defaults(config_class: type[Config], defaults: Mapping[str, Any]) -> type[Config]:
-    """The same dataclass with other defaults.
+    """Makes a subclass of a dataclass with other defaults.
 
     Args:
       config_class: a frozen dataclass.

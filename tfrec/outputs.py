@@ -1,4 +1,4 @@
-"""Output files and folders: checked before the work begins, whole or absent after it."""
+"""Output files and folders: checks before a run, and atomic replacement."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from typing import Any
 
 from tfrec.errors import UserError
 
-# What keeps a file from being written and is no mistake of the program.
+# Errors of the file system, as opposed to programming errors.
 _CODES = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -26,7 +26,7 @@ _CODES = (
     errno.EFBIG,
     errno.EIO,
 )
-# The same of libraries that raise errors of their own, and what SQLite says of its file.
+# Libraries that wrap such errors in exception classes of theirs, and the texts of SQLite.
 _LIBRARIES = ("tensorflow", "polars", "sqlalchemy", "sqlite3", "optuna")
 _TEXTS = (
     *map(os.strerror, _CODES),
@@ -35,11 +35,13 @@ _TEXTS = (
     "unable to open database file",
 )
 
-_OPERATION = re.compile(r"\{\{.*?\}\} | \[Op:\w*\]$")  # where in its graph TensorFlow was
+_OPERATION = re.compile(
+    r"\{\{.*?\}\} | \[Op:\w*\]$"
+)  # the graph node in messages of TensorFlow
 
 
 def reason(error: BaseException) -> str | None:
-    """Why the file system rejected, in words; None for an error of another kind.
+    """Returns the reason of a file-system error in words; None for any other error.
 
     Args:
       error: an OSError, or an error of a library that writes files.
@@ -55,10 +57,10 @@ def reason(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what keeps the block from writing a file or folder into a message.
+    """Turns file-system errors of the block into a UserError.
 
     Args:
-      path: what is written, for the message.
+      path: the file or folder that the block writes, for the message.
 
     Raises:
       UserError: naming the path and the reason.
@@ -79,7 +81,7 @@ def check_folder(directory: str | os.PathLike, flag: str = "--out") -> None:
 
     Args:
       directory: an output folder, which may not exist yet.
-      flag: that gave it, for the message.
+      flag: the flag with the folder, for the message.
 
     Raises:
       UserError: naming the flag, the path and the reason.
@@ -130,10 +132,10 @@ def _try_folder(directory: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def replacing_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A file beside `path` to write to, which takes its place when the block ends well.
+    """Yields a temporary file, which replaces `path` when the block succeeds.
 
     Raises:
-      UserError: if the file cannot be written; one that is there stays as it is.
+      UserError: if the file cannot be written; an existing file stays unchanged.
     """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
@@ -144,7 +146,7 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
                 os.fsync(written.fileno())
             temporary.replace(path)
         finally:
-            with contextlib.suppress(OSError):  # what hindered the writing is the error
+            with contextlib.suppress(OSError):  # the error of the block matters more
                 temporary.unlink(missing_ok=True)
 
 
@@ -152,7 +154,7 @@ def write_json(path: str | os.PathLike[str], document: Any) -> None:
     """Writes a document as JSON, whole or not at all.
 
     Raises:
-      UserError: if the file cannot be written; one that is there stays as it is.
+      UserError: if the file cannot be written; an existing file stays unchanged.
       ValueError: if a number is not finite.
     """
     text = json.dumps(document, indent=1, allow_nan=False)
@@ -162,10 +164,10 @@ def write_json(path: str | os.PathLike[str], document: Any) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(directory: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A hidden folder beside `directory`, which takes its place when the block ends well.
+    """Yields a hidden folder, which replaces `directory` when the block succeeds.
 
-    What an interrupted run left there is removed first. A folder that is there already is
-    replaced; it stays if the block raises.
+    Leftovers of an interrupted run are removed first. An existing folder is replaced; it stays
+    if the block raises.
 
     Raises:
       UserError: if the folder cannot be written.

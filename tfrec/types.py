@@ -28,12 +28,12 @@ def seed_pair(seed: int, number: int) -> tf.Tensor:
 
     Args:
       seed: 0 to 2**32 - 1; one that an int32 does not hold wraps around.
-      number: tells apart what draws under the same seed.
+      number: distinguishes random streams with the same seed.
 
     Returns:
       int32 [2].
     """
-    import tensorflow as tf  # not before a tensor is made: formats and names need none
+    import tensorflow as tf  # deferred: formats and names need no TensorFlow
 
     return tf.constant((np.array([seed, number]) & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
 
@@ -45,7 +45,7 @@ class FeedbackColumn:
     Attributes:
       name: column name, e.g. `click`.
       kind: `binary` (0/1) or `amount` (a non-negative number).
-      unit: what one unit is, e.g. `clicks`, `seconds`.
+      unit: unit of the values, e.g. `clicks`, `seconds`.
       scale: divide an amount by this before it enters a network; the standard
         deviation over the training rows (1 for binary columns).
 
@@ -64,7 +64,7 @@ class FeedbackColumn:
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """What a prepared log looks like; saved with the data and with each model.
+    """Feedback columns and sizes of a prepared log; saved with the data and each model.
 
     Attributes:
       feedback: the feedback columns, in storage order. The first is the click:
@@ -101,7 +101,7 @@ class DataSpec:
 
     @classmethod
     def restored(cls, fields: Mapping[str, Any]) -> DataSpec:
-        """The spec behind `dataclasses.asdict(spec)`, also after a way through JSON.
+        """Rebuilds a spec from `dataclasses.asdict(spec)`, with lists for tuples as in JSON.
 
         Raises:
           TypeError: if a field is absent or unknown.
@@ -123,7 +123,7 @@ class DataSpec:
 
 
 class Starts(NamedTuple):
-    """Where sessions start: who the user is and what came before.
+    """Starts of sessions: users and their earlier events.
 
     Attributes:
       user: int32 [B], dense user id.
@@ -160,7 +160,7 @@ class Episodes(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What a policy sees at one step: the state s_t of the papers.
+    """Input of a policy at one step: the state s_t of the papers.
 
     Attributes:
       history_item: int32 [B, H], the last H events up to now, oldest first,

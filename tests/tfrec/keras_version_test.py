@@ -1,6 +1,6 @@
 """Keras 2 is selected before TensorFlow is imported, or the import says what is wrong.
 
-Each case runs in a process of its own with nothing set, since both modules decide once.
+Each case runs in a new process with an unchanged environment, since both modules decide once.
 """
 
 import os

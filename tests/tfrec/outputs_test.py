@@ -16,9 +16,9 @@ def below_a_file(folder):
 def test_a_folder_that_can_be_made_is_left_as_it_was(tmp_path):
     outputs.check_folder(tmp_path / "a" / "b")
     assert not list(tmp_path.iterdir())
-    (tmp_path / "kept").mkdir()
-    outputs.check_folder(tmp_path / "kept")
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    (tmp_path / "existing").mkdir()
+    outputs.check_folder(tmp_path / "existing")
+    assert [path.name for path in tmp_path.iterdir()] == ["existing"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,6 @@ from tfrec import types
     ],
 )
 def test_seed_pair_holds_every_seed(seed, number, pair):
-    found = types.seed_pair(seed, number)
-    assert found.dtype == "int32"
-    np.testing.assert_array_equal(found, pair)
+    pair_tensor = types.seed_pair(seed, number)
+    assert pair_tensor.dtype == "int32"
+    np.testing.assert_array_equal(pair_tensor, pair)

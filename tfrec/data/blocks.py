@@ -1,4 +1,4 @@
-"""One stored record: some whole users, each event once, and where their sessions lie.
+"""One stored record: the events of some users, each once, and the place of their sessions.
 
 A session's history and steps are windows of its user's events, so a record keeps the
 events flat and cuts the padded windows out when it is read. Numbers are raw
@@ -36,7 +36,7 @@ class Block(NamedTuple):
     Attributes:
       episodes: the padded sessions.
       start_ms: int64 [B], unix milliseconds of each session's first step.
-      end_ms: int64 [B], of its last logged step.
+      end_ms: int64 [B], unix milliseconds of its last logged step.
       columns: the optional columns of the log at each step, [B, T], 0 where padded:
         `category` (int32, dense) and `propensity` (float32).
     """
@@ -50,11 +50,11 @@ class Block(NamedTuple):
 def split_users(
     sessions: episodes_lib.Sessions, history_length: int
 ) -> Iterator[episodes_lib.Sessions]:
-    """Cuts the sessions of one split into runs of whole users, each run a block."""
+    """Cuts the sessions of one split into blocks of whole users."""
     if not len(sessions.user):
         return
     new_user = np.flatnonzero(np.diff(sessions.user, prepend=0))
-    low, high = _needed(sessions, history_length)
+    low, high = _event_range(sessions, history_length)
     # Running totals before each user: sessions and events.
     events = np.cumsum(np.maximum.reduceat(high, new_user) - np.minimum.reduceat(low, new_user))
     total_sessions = np.append(new_user, len(sessions.user))[1:]
@@ -74,14 +74,14 @@ def serialise(
     sessions: episodes_lib.Sessions,
     spec: types.DataSpec,
 ) -> bytes:
-    """The record of one block.
+    """Serialises one block as a record.
 
     Args:
       events: the whole event table.
       sessions: sessions of some whole users, ordered by user and time.
       spec: feedback columns, H and T.
     """
-    low, high = _needed(sessions, spec.history_length)
+    low, high = _event_range(sessions, spec.history_length)
     new_user = np.flatnonzero(np.diff(sessions.user, prepend=0))
     low = np.minimum.reduceat(low, new_user)  # per user, from here
     size = np.maximum.reduceat(high, new_user) - low
@@ -89,20 +89,22 @@ def serialise(
     rows = np.repeat(low - place, size) + np.arange(size.sum())
     counts = np.diff(new_user, append=len(sessions.user))  # sessions of each user
     shift = np.repeat(low - place, counts)
-    moved = sessions._replace(
+    shifted = sessions._replace(
         first=np.maximum(sessions.first - shift, np.repeat(place, counts)),
         start=sessions.start - shift,
     )
-    here = events[rows]
-    feedback = np.stack([here[name].to_numpy() for name in spec.feedback_names], axis=-1)
+    block_events = events[rows]
+    feedback = np.stack(
+        [block_events[name].to_numpy() for name in spec.feedback_names], axis=-1
+    )
     parts = {
-        "item": here["item"].to_numpy().astype("<i4"),
+        "item": block_events["item"].to_numpy().astype("<i4"),
         "feedback": feedback.astype("<f4"),
     }
-    for name, dtype in _optional(events.columns).items():
-        parts[name] = here[name].to_numpy().astype(dtype.as_numpy_dtype)
+    for name, dtype in _optional_columns(events.columns).items():
+        parts[name] = block_events[name].to_numpy().astype(dtype.as_numpy_dtype)
     for name, kind in _SESSION_FIELDS.items():
-        parts[name] = getattr(moved, name).astype(np.dtype(kind).newbyteorder("<"))
+        parts[name] = getattr(shifted, name).astype(np.dtype(kind).newbyteorder("<"))
     feature = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
         for name, array in parts.items()
@@ -120,7 +122,7 @@ def parse(record: tf.Tensor, spec: types.DataSpec, columns: tuple[str, ...] = ()
       spec: as given to `serialise`.
       columns: optional columns the log has, of `category` and `propensity`.
     """
-    dtypes = {"item": tf.int32, "feedback": tf.float32} | _optional(columns)
+    dtypes = {"item": tf.int32, "feedback": tf.float32} | _optional_columns(columns)
     dtypes |= {name: tf.as_dtype(kind) for name, kind in _SESSION_FIELDS.items()}
     raw = tf.io.parse_single_example(
         record, {name: tf.io.FixedLenFeature([], tf.string) for name in dtypes}
@@ -128,23 +130,26 @@ def parse(record: tf.Tensor, spec: types.DataSpec, columns: tuple[str, ...] = ()
     flat = {name: tf.io.decode_raw(raw[name], dtype) for name, dtype in dtypes.items()}
     feedback = tf.reshape(flat["feedback"], [-1, len(spec.feedback)])  # [N, F]
     start, length = flat["start"][:, None], flat["length"][:, None]  # [B, 1]
-    before = start + tf.range(-spec.history_length, 0)  # [B, H]
-    known = before >= flat["first"][:, None]  # [B, H]
-    after = start + tf.range(spec.max_steps)  # [B, T]
-    within = tf.range(spec.max_steps) < length  # [B, T]
+    history_rows = start + tf.range(-spec.history_length, 0)  # [B, H]
+    in_history = history_rows >= flat["first"][:, None]  # [B, H]
+    step_rows = start + tf.range(spec.max_steps)  # [B, T]
+    in_session = tf.range(spec.max_steps) < length  # [B, T]
     return Block(
         episodes=types.Episodes(
             user=flat["user"],
-            history_item=_window(flat["item"], before, known),
-            history_feedback=_window(feedback, before, known),
-            item=_window(flat["item"], after, within),
-            feedback=_window(feedback, after, within),
+            history_item=_window(flat["item"], history_rows, in_history),
+            history_feedback=_window(feedback, history_rows, in_history),
+            item=_window(flat["item"], step_rows, in_session),
+            feedback=_window(feedback, step_rows, in_session),
             length=flat["length"],
             exited=tf.cast(flat["exited"], tf.bool),
         ),
         start_ms=flat["start_ms"],
         end_ms=flat["end_ms"],
-        columns={name: _window(flat[name], after, within) for name in _optional(columns)},
+        columns={
+            name: _window(flat[name], step_rows, in_session)
+            for name in _optional_columns(columns)
+        },
     )
 
 
@@ -155,7 +160,7 @@ def _window(flat: tf.Tensor, place: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     return tf.where(valid, taken, tf.zeros([], flat.dtype))
 
 
-def _needed(
+def _event_range(
     sessions: episodes_lib.Sessions, history_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The range of events that each session with its history spans, [S] and [S]."""
@@ -163,7 +168,7 @@ def _needed(
     return low, sessions.start + sessions.length
 
 
-def _optional(columns: tuple[str, ...] | list[str]) -> dict[str, tf.DType]:
-    """The optional columns among these, and how they are stored."""
+def _optional_columns(columns: tuple[str, ...] | list[str]) -> dict[str, tf.DType]:
+    """The optional columns among these, with their stored types."""
     dtypes = {"category": tf.int32, "propensity": tf.float32}
     return {name: dtype for name, dtype in dtypes.items() if name in columns}

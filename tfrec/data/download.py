@@ -30,12 +30,12 @@ _TIMEOUT_SECONDS = 60
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """What to fetch.
+    """A file to download.
 
     Attributes:
-      url: where it lies.
+      url: address of the file.
       md5: 32 hexadecimal digits, as the publisher gives them; None where none are given.
-        The length is then all that is checked.
+        Only the length is then checked.
       terms: one line on the terms of use, shown before the download.
     """
 
@@ -57,10 +57,12 @@ def movielens(name: str, base: str = GROUPLENS) -> Archive:
     """
     url = f"{base}/{name}.zip"
     text = _get(url + ".md5").decode("utf-8", "replace")
-    found = re.search(r"\b[0-9a-fA-F]{32}\b", text)
-    if not found:
+    checksum = re.search(r"\b[0-9a-fA-F]{32}\b", text)
+    if not checksum:
         raise UserError(f"{url}.md5: no MD5 checksum in it; expected 32 hexadecimal digits")
-    return Archive(url, found.group().lower(), "GroupLens: research use, see the README inside")
+    return Archive(
+        url, checksum.group().lower(), "GroupLens: research use, see the README inside"
+    )
 
 
 def kuairand(name: str, base: str = ZENODO, record: str = "10439422") -> Archive:
@@ -88,7 +90,7 @@ def kuairand(name: str, base: str = ZENODO, record: str = "10439422") -> Archive
 
 
 def unchecked(url: str, terms: str) -> "Describe":
-    """For a file that its publisher serves without a checksum."""
+    """Describes a file that its publisher serves without a checksum."""
 
     def describe(name: str) -> Archive:
         return Archive(url, None, terms)
@@ -97,19 +99,22 @@ def unchecked(url: str, terms: str) -> "Describe":
 
 
 def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
-    """The archive in the directory; fetched, or what is missing of it, or found there.
+    """Downloads an archive into a directory, unless it is there already.
 
-    A download goes to `<name>.part` and takes its name only when its checksum is right, or
-    its length where the publisher gives no checksum.
-    An interrupted one goes on where it stopped.
+    A download goes to `<name>.part` and is renamed only when its checksum is right, or its
+    length where the publisher gives no checksum. An interrupted download resumes.
 
     Args:
-      archive: what to fetch.
-      directory: where to; made if need be.
+      archive: the file to download.
+      directory: target folder; created if it does not exist.
+
+    Returns:
+      The path of the archive.
 
     Raises:
-      UserError: if the publisher cannot be reached, the connection breaks (run again to go
-        on), the directory cannot be written, or the checksum is wrong (the file is removed).
+      UserError: if the publisher cannot be reached, the connection breaks (run again to
+        resume), the directory cannot be written, or the checksum is wrong (the file is
+        removed).
     """
     directory = pathlib.Path(directory)
     with outputs.writing(directory):
@@ -124,7 +129,7 @@ def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
     if received != archive.md5:
         part.unlink()
         raise UserError(
-            f"{archive.url}: the checksum of what arrived is {received}; expected "
+            f"{archive.url}: the checksum of the download is {received}; expected "
             f"{archive.md5} (MD5). It was removed: run again."
         )
     part.replace(target)
@@ -132,24 +137,26 @@ def fetch(archive: Archive, directory: str | pathlib.Path) -> pathlib.Path:
 
 
 def _resume(url: str, part: pathlib.Path) -> None:
-    """Appends to the part what it lacks of the file."""
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    """Appends the missing bytes to the partial file."""
+    offset = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(
+        url, headers={"Range": f"bytes={offset}-"} if offset else {}
+    )
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
             return  # nothing is missing; the checksum will tell
         raise UserError(f"{url}: {error}") from error
     except OSError as error:
         raise UserError(f"{url}: not reachable ({error})") from error
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            have = 0  # the server sends the whole file again
+            offset = 0  # the server sends the whole file again
         length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        with part.open("ab" if have else "wb") as out, _bar() as bar:
-            task = bar.add_task(part.stem, total=total, completed=have)
+        total = offset + int(length) if length else None
+        with part.open("ab" if offset else "wb") as out, _bar() as bar:
+            task = bar.add_task(part.stem, total=total, completed=offset)
             while chunk := _next_chunk(response, url, part):
                 out.write(chunk)
                 bar.advance(task, len(chunk))
@@ -193,12 +200,12 @@ def _md5(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def by_hand(where: str, then: str) -> Callable[[str], Archive]:
-    """For a set that its publisher does not let a program fetch, or gives no checksum of."""
+def by_hand(instructions: str, flags: str) -> Callable[[str], Archive]:
+    """Describes a set that must be downloaded by hand, or has no checksum."""
 
     def describe(name: str) -> Archive:
         raise UserError(
-            f"--download={name}: this set is fetched by hand: {where}. Then pass {then}"
+            f"--download={name}: this set is fetched by hand: {instructions}. Then pass {flags}"
         )
 
     return describe
@@ -208,11 +215,11 @@ Describe = Callable[[str], Archive]
 
 
 class Published(NamedTuple):
-    """A set that can be asked for by name.
+    """A public set that `--download` takes by name.
 
     Attributes:
       source: the name of its reader.
-      describe: where it lies.
+      describe: makes the `Archive` of a set from its name.
     """
 
     source: str
@@ -267,7 +274,7 @@ SETS: dict[str, Published] = {
         by_hand(
             "netflix-prize-data from "
             "https://www.kaggle.com/datasets/netflix-inc/netflix-prize-data (research use; the "
-            "site wants an account)",
+            "site requires an account)",
             "--source=netflix --path=the archive",
         ),
     ),
@@ -275,7 +282,7 @@ SETS: dict[str, Published] = {
         "taobao",
         by_hand(
             "UserBehavior.csv.zip from https://tianchi.aliyun.com/dataset/649 (research use; "
-            "the site wants an account)",
+            "the site requires an account)",
             "--source=taobao --path=UserBehavior.csv.zip --on_bad_row=skip",
         ),
     ),

@@ -1,18 +1,17 @@
-"""An ordered interaction table becomes sessions: who, from where, how long, which split.
+"""Sessions of an ordered interaction table: user, position, length and split of each.
 
-Events stay where they are, one row each, ordered by user and time. A session is a
-range of them, so that its history is simply the rows before it: nothing is copied
-until a batch is cut out (`blocks.py`).
+The table keeps one row for each event, ordered by user and time. A session is a range of
+rows, so that its history is simply the rows before it: nothing is copied until a batch is
+cut out (`blocks.py`).
 
 1. A gap longer than `session_gap_minutes` starts a session.
-2. Training users (split=user) or the training period (split=time) are chosen.
+2. Training users (split=user) or the training period (split=time) are selected.
 3. The `max_items` items that are most frequent in training rows stay, if they have at least
-   `min_item_rows` of them; an item that no training row has, or that is rarer, leaves the
-   log with its rows.
+   `min_item_rows` of them; the rows of all other items are removed.
 4. Sessions shorter than `min_steps` are dropped. Those of `max_steps` or more keep
-   their first `max_steps` and count as cut: `exited` is False. What a cut session did
-   afterwards is no session of its own (nobody started there), but it is history to
-   later sessions, as are dropped sessions.
+   their first `max_steps` and count as cut: `exited` is False. The events after the cut
+   form no session, since no user started there, but they are history of later sessions,
+   as are dropped sessions.
 5. Of each user, the latest `max_sessions_per_user` sessions of a split stay.
 """
 
@@ -127,7 +126,7 @@ class Prepared(NamedTuple):
       sessions: the sessions.
       vocabulary: raw ids.
       spec: shapes and feedback columns, with scales.
-      dropped: what left the log and how much of it, for the manifest.
+      dropped: reason -> number of removed rows or sessions, for the manifest.
     """
 
     events: pl.DataFrame
@@ -145,14 +144,14 @@ def prepare(
     """Cuts a validated log into sessions and splits them.
 
     Args:
-      table: the interaction table as `schema.validate` returns it. Given as a dict of its
-        columns, the dict is emptied on the way, which saves the memory of a large log.
+      table: the interaction table as `schema.validate` returns it. A dict of its columns is
+        emptied during the call, which saves the memory of a large log.
       schema: its columns.
       config: how to cut and split.
 
     Raises:
-      UserError: if nothing is left to train on, or a split by time would leak or is asked
-        of a log without times.
+      UserError: if nothing is left to train on, or if a split by time would leak or the log
+        has no times.
     """
     if config.split == "time" and schema.order != "time":
         raise UserError(
@@ -182,11 +181,11 @@ def prepare(
     unknown = columns["item"] == types.PAD
     dropped = {"rows_of_unknown_or_rare_items": int(unknown.sum())}
     if unknown.any():
-        known = ~unknown
+        in_vocabulary = ~unknown
         for name in list(columns):
-            columns[name] = columns.pop(name).filter(known)
-        in_training = in_training[known.to_numpy()]
-        sessions = _moved(sessions, known.to_numpy())
+            columns[name] = columns.pop(name).filter(in_vocabulary)
+        in_training = in_training[in_vocabulary.to_numpy()]
+        sessions = _without_rows(sessions, in_vocabulary.to_numpy())
     sessions = _selected(sessions, config, dropped)
     reject_leak(sessions, config.split)
 
@@ -210,7 +209,7 @@ def prepare(
 
 
 def reject_leak(sessions: Sessions, split: str) -> None:
-    """Checks what a split promises, on the sessions themselves.
+    """Checks on the sessions that splits share no user, or do not overlap in time.
 
     Raises:
       UserError: if two splits share a user (split=user), or an earlier split holds a
@@ -245,33 +244,37 @@ class _TimeCuts(NamedTuple):
     def split(self, sessions: Sessions) -> np.ndarray:
         """int8 [S]: the split of each session, _DROPPED if it lies across a cut."""
         start, end = sessions.start_ms, sessions.end_ms
-        which = np.full(len(start), _DROPPED, np.int8)
-        which[end < self.train_until] = 0
-        which[(start >= self.train_until) & (end < self.validation_until)] = 1
-        which[start >= self.test_from] = 2
-        return which
+        split = np.full(len(start), _DROPPED, np.int8)
+        split[end < self.train_until] = 0
+        split[(start >= self.train_until) & (end < self.validation_until)] = 1
+        split[start >= self.test_from] = 2
+        return split
 
 
 def _time_cuts(start_ms: np.ndarray, config: PrepareConfig) -> _TimeCuts:
     starts = np.sort(start_ms)
 
-    def after(share: float) -> int:
+    def time_of_share(share: float) -> int:
         """The time at which this share of the sessions has started."""
         place = round(share * len(starts))
         return int(starts[place]) if place < len(starts) else int(starts[-1]) + 1
 
-    learn = 1 - config.test_fraction
-    until = _milliseconds("train_until", config.train_until) or after(learn)
-    test_from = _milliseconds("test_from", config.test_from) or max(until, after(learn))
-    if test_from < until:
+    training_share = 1 - config.test_fraction
+    training_end = _milliseconds("train_until", config.train_until) or time_of_share(
+        training_share
+    )
+    test_from = _milliseconds("test_from", config.test_from) or max(
+        training_end, time_of_share(training_share)
+    )
+    if test_from < training_end:
         raise UserError(
             f"the split leaks time: test_from is {schema_lib.iso(test_from)}, train_until is "
-            f"{schema_lib.iso(until)}; expected test_from to be the same or later"
+            f"{schema_lib.iso(training_end)}; expected test_from to be the same or later"
         )
-    share = np.searchsorted(starts, until) / len(starts)
+    share = np.searchsorted(starts, training_end) / len(starts)
     return _TimeCuts(
-        train_until=min(until, after(share * (1 - config.validation_fraction))),
-        validation_until=until,
+        train_until=min(training_end, time_of_share(share * (1 - config.validation_fraction))),
+        validation_until=training_end,
         test_from=test_from,
     )
 
@@ -281,9 +284,9 @@ def _split_users(num_users: int, config: PrepareConfig) -> np.ndarray:
     order = np.random.default_rng(config.seed).permutation(num_users)
     if config.max_users:
         order = order[: config.max_users]
-    num_chosen = len(order)
-    num_test = round(config.test_fraction * num_chosen)
-    num_validation = round(config.validation_fraction * (num_chosen - num_test))
+    num_selected = len(order)
+    num_test = round(config.test_fraction * num_selected)
+    num_validation = round(config.validation_fraction * (num_selected - num_test))
     split = np.full(num_users, _DROPPED, np.int8)
     split[order] = 0
     split[order[:num_test]] = 2
@@ -294,17 +297,19 @@ def _split_users(num_users: int, config: PrepareConfig) -> np.ndarray:
 def _items(
     item: pl.Series, in_training: np.ndarray, config: PrepareConfig
 ) -> vocabulary_lib.Ids:
-    """The items of the training rows, or the frequent ones of them; most frequent first."""
+    """The items with enough training rows, most frequent first."""
     rows = pl.DataFrame({"item": item, "training": in_training}).lazy()
     counts = rows.group_by("item").agg(pl.col("training").sum()).collect(engine="streaming")
-    kept = counts.filter(pl.col("training") >= config.min_item_rows)
+    frequent = counts.filter(pl.col("training") >= config.min_item_rows)
     # Ties go to the smaller id, so that the order does not depend on that of the rows.
-    kept = kept.sort("training", "item", descending=[True, False])
-    return vocabulary_lib.Ids(vocabulary_lib.as_array(kept["item"][: config.max_items or None]))
+    frequent = frequent.sort("training", "item", descending=[True, False])
+    return vocabulary_lib.Ids(
+        vocabulary_lib.as_array(frequent["item"][: config.max_items or None])
+    )
 
 
 def _sessions(new_user: np.ndarray, time: np.ndarray, config: PrepareConfig) -> Sessions:
-    """All sessions at full length; `exited` and `split` are yet to be filled in."""
+    """All sessions at full length; `exited` and `split` are placeholders."""
     starts_session = new_user.copy()
     starts_session[1:] |= np.diff(time) > config.session_gap_minutes * _MINUTE_MS
     start = np.flatnonzero(starts_session)
@@ -323,12 +328,12 @@ def _sessions(new_user: np.ndarray, time: np.ndarray, config: PrepareConfig) -> 
     )
 
 
-def _moved(sessions: Sessions, known: np.ndarray) -> Sessions:
-    """The sessions after the rows where `known` is false have gone."""
-    before = np.append(0, np.cumsum(known, dtype=np.int32)).astype(np.int64)
-    start, end = before[sessions.start], before[sessions.start + sessions.length]
+def _without_rows(sessions: Sessions, stays: np.ndarray) -> Sessions:
+    """The sessions after the removal of the rows where `stays` is false."""
+    rows_before = np.append(0, np.cumsum(stays, dtype=np.int32)).astype(np.int64)
+    start, end = rows_before[sessions.start], rows_before[sessions.start + sessions.length]
     return sessions._replace(
-        first=before[sessions.first], start=start, length=(end - start).astype(np.int32)
+        first=rows_before[sessions.first], start=start, length=(end - start).astype(np.int32)
     )
 
 

@@ -1,9 +1,8 @@
-"""Tables beside the log: what is known about users and items.
+"""Tables of user and item features beside the log.
 
 Any CSV or Parquet file whose first column is the id of the log. Ids are compared as text, so
 that integers of a Parquet file match an id by its decimal text, and `007` is not `7`. The
-table is kept with the prepared data in the order of the dense ids, ready to be looked up by
-them.
+table is stored with the prepared data in the order of the dense ids.
 """
 
 import logging
@@ -19,7 +18,7 @@ from tfrec.errors import UserError
 _log = logging.getLogger(__name__)
 
 KINDS = ("user", "item")
-_FEW = 0.5  # a table that knows a smaller share of the ids is worth a warning
+_FEW = 0.5  # a table with a smaller share of the log's ids causes a warning
 _EXAMPLES = 3
 
 
@@ -29,17 +28,17 @@ def read(
     bad_rows: schema_lib.BadRows | None = None,
     text_format: text_rows.TextFormat | None = None,
 ) -> pl.DataFrame:
-    """A feature table with one row for each id.
+    """Reads a feature table, with one row for each id of the log.
 
     Args:
       path: a text file (also .gz) or a Parquet file; its first column holds the ids.
       ids: the users or the items of the log.
-      bad_rows: what to do with rows without an id, or with one that came before.
+      bad_rows: what to do with rows without an id or with a repeated one.
       text_format: of a text file; commas and UTF-8 by default.
 
     Returns:
-      Row d - 1 belongs to dense id d; null where the file does not know the id. Rows of
-      ids that the log does not have are left out. Columns of a text file whose values are
+      Row d - 1 belongs to dense id d; null where the file lacks the id. Rows of ids that
+      are not in the log are left out. Columns of a text file whose values are
       all numbers are Int64 or Float64.
 
     Raises:
@@ -74,20 +73,20 @@ def read(
                 frame, "0", valid, expected, file, bad_rows, first_row=1, shown_as=names[0]
             )
     raw = pl.Series(names[0], ids.raw.tolist())
-    wanted = raw.cast(pl.String)
-    _compare_ids(wanted, frame["0"].alias(names[0]), file)
+    log_ids = raw.cast(pl.String)
+    _compare_ids(log_ids, frame["0"].alias(names[0]), file)
     table = frame.select(pl.col(str(place)).alias(name) for place, name in enumerate(names))
     if not is_parquet:
         table = table.with_columns(text_columns.as_values(table[name]) for name in names[1:])
     return (
-        pl.DataFrame([wanted])
+        pl.DataFrame([log_ids])
         .join(table, on=names[0], how="left", maintain_order="left")
         .with_columns(raw)
     )
 
 
 def _read_parquet(path: pathlib.Path) -> tuple[list[str], pl.DataFrame]:
-    """As `delimited.read_as_text`, but with the types of the file and without `row`."""
+    """Like `delimited.read_as_text`, but with the types of the file and without `row`."""
     try:
         frame = parquet.read(path)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -98,7 +97,7 @@ def _read_parquet(path: pathlib.Path) -> tuple[list[str], pl.DataFrame]:
 
 
 def _with_text_ids(frame: pl.DataFrame, name: str, path: pathlib.Path) -> pl.DataFrame:
-    """The table with ids as text in its first column, which has this name."""
+    """The table with the ids of its first column, called `name`, as text."""
     dtype = frame.schema["0"]
     if dtype != pl.String and not dtype.is_integer():
         raise UserError(
@@ -107,35 +106,35 @@ def _with_text_ids(frame: pl.DataFrame, name: str, path: pathlib.Path) -> pl.Dat
     return frame.with_columns(pl.col("0").cast(pl.String))
 
 
-def _compare_ids(wanted: pl.Series, given: pl.Series, path: pathlib.Path) -> None:
-    """Warns where the table knows few of the log's ids.
+def _compare_ids(log_ids: pl.Series, table_ids: pl.Series, path: pathlib.Path) -> None:
+    """Warns if the table has few of the log's ids.
 
     Args:
-      wanted: ids of the log.
-      given: ids of the table.
+      log_ids: ids of the log.
+      table_ids: ids of the table.
       path: the table's file.
 
     Raises:
-      UserError: if it knows none.
+      UserError: if it has none of them.
     """
-    known = wanted.is_in(given.implode())
-    if not known.any():
+    in_table = log_ids.is_in(table_ids.implode())
+    if not in_table.any():
         raise UserError(
-            f"{path.name}: none of its {len(given):,} ids in column {given.name!r} is in the "
-            f"log; it has {_examples(given)}, the log has {_examples(wanted)}"
+            f"{path.name}: none of its {len(table_ids):,} ids in column {table_ids.name!r} is "
+            f"in the log; it has {_examples(table_ids)}, the log has {_examples(log_ids)}"
         )
-    if known.sum() < _FEW * len(wanted):
-        foreign = given.filter(~given.is_in(wanted.implode()))
+    if in_table.sum() < _FEW * len(log_ids):
+        unmatched = table_ids.filter(~table_ids.is_in(log_ids.implode()))
         _log.warning(
             "%s: only %s of the %s ids of the log are in column %r; without a row: %s; "
             "rows of ids that are not in the log: %s%s",
             path.name,
-            f"{known.sum():,}",
-            f"{len(wanted):,}",
-            given.name,
-            _examples(wanted.filter(~known)),
-            f"{len(foreign):,}",
-            f", such as {_examples(foreign)}" if len(foreign) else "",
+            f"{in_table.sum():,}",
+            f"{len(log_ids):,}",
+            table_ids.name,
+            _examples(log_ids.filter(~in_table)),
+            f"{len(unmatched):,}",
+            f", such as {_examples(unmatched)}" if len(unmatched) else "",
         )
 
 

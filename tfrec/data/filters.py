@@ -1,4 +1,4 @@
-"""Which events of a log stay: positive ones, those of active users and items, a k-core."""
+"""Filters of a log's events: positive feedback, active users and items, k-core."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class FilterConfig(Options):
-    """Which events of a log stay. The filters apply in the order of the fields."""
+    """Filters of a log's events, which apply in the order of the fields."""
 
     positive_only: bool = option(
         False,
@@ -39,14 +39,14 @@ def apply(
     config: FilterConfig,
     bad_rows: schema_lib.BadRows,
 ) -> None:
-    """Filters a log in place. All events count, those of test users and of later times too.
+    """Filters a log in place. Events of test users and of later times count too.
 
     Args:
-      columns: of an interaction table, as `schema.validate` returns it. Each is replaced by
-        itself, so that a large log is never held twice.
+      columns: columns of an interaction table, as `schema.validate` returns it. They are
+        replaced one after the other, so that a large log is never held twice.
       schema: its columns.
-      config: which events stay.
-      bad_rows: counts the events that do not, by reason.
+      config: the filters.
+      bad_rows: counts the removed events by reason.
 
     Raises:
       UserError: if no event is left.
@@ -63,13 +63,13 @@ def apply(
         ("users", user, config.min_user_events),
         ("items", item, config.min_item_events),
     ):
-        kept = stays & at_least(codes, stays, least)
-        bad_rows.leave_out(f"events_of_rare_{name}", int(stays.sum() - kept.sum()))
-        stays = kept
+        frequent = stays & at_least(codes, stays, least)
+        bad_rows.leave_out(f"events_of_rare_{name}", int(stays.sum() - frequent.sum()))
+        stays = frequent
     if config.k_core:
-        kept = core(user, item, stays, config.k_core)
-        bad_rows.leave_out("events_outside_the_k_core", int(stays.sum() - kept.sum()))
-        stays = kept
+        in_core = core(user, item, stays, config.k_core)
+        bad_rows.leave_out("events_outside_the_k_core", int(stays.sum() - in_core.sum()))
+        stays = in_core
     if not stays.any():
         given = ", ".join(
             f"{field.name} is {getattr(config, field.name)}"
@@ -83,12 +83,12 @@ def apply(
 
 
 def at_least(codes: np.ndarray, stays: np.ndarray, least: int) -> np.ndarray:
-    """Events of users (or items) that have enough of them.
+    """Marks the events of users (or items) with at least `least` events.
 
     Args:
       codes: int [N], the user of each event, from 0 on.
       stays: bool [N], the events that count.
-      least: events that a user needs.
+      least: minimum number of events of a user.
 
     Returns:
       bool [N].
@@ -99,12 +99,12 @@ def at_least(codes: np.ndarray, stays: np.ndarray, least: int) -> np.ndarray:
 
 
 def core(user: np.ndarray, item: np.ndarray, stays: np.ndarray, k: int) -> np.ndarray:
-    """The events of the largest sub-log in which every user and every item has k events.
+    """Marks the events of the largest sub-log in which every user and every item has k events.
 
     Args:
       user: int [N], the user of each event, from 0 on.
-      item: int [N], the item, likewise.
-      stays: bool [N], the events to begin with.
+      item: int [N], the item of each event, from 0 on.
+      stays: bool [N], the events of the initial log.
       k: events that each user and each item must have.
 
     Returns:
@@ -112,14 +112,14 @@ def core(user: np.ndarray, item: np.ndarray, stays: np.ndarray, k: int) -> np.nd
     """
     rows = np.flatnonzero(stays).astype(np.uint32)  # half of the memory of 64 bits
     while True:
-        before = len(rows)
+        num_rows = len(rows)
         for codes in (user, item):
-            here = codes[rows]
-            rows = rows[(np.bincount(here, minlength=1) >= k)[here]]
-        if len(rows) == before:
-            left = np.zeros(len(stays), bool)
-            left[rows] = True
-            return left
+            codes_of_rows = codes[rows]
+            rows = rows[(np.bincount(codes_of_rows, minlength=1) >= k)[codes_of_rows]]
+        if len(rows) == num_rows:
+            in_core = np.zeros(len(stays), bool)
+            in_core[rows] = True
+            return in_core
 
 
 def _codes(ids: pl.Series) -> np.ndarray:

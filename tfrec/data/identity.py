@@ -1,9 +1,9 @@
 """Identity by content: fingerprints of ids, weights and configurations, and their comparison.
 
-Dense ids mean nothing without the vocabulary that they were made with. Whatever holds dense
-ids (prepared data, a simulator, an agent) has an `Origin`, and whatever combines two of them
-calls `check`. A run or a study keeps a `Source` of each input and calls `changes` when it
-goes on: paths are for people, and fingerprints decide.
+Dense ids mean nothing without the vocabulary that they were made with. Each artefact with dense
+ids (prepared data, a simulator, an agent) has an `Origin`, and code that combines two artefacts
+calls `check`. A run or a study records a `Source` of each input and calls `changes` when it
+resumes. Paths serve messages only; fingerprints decide.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from tfrec.errors import UserError
 
 
 def fingerprint(content: Any) -> str:
-    """Hashes content: the same for equal values, whatever path or file they came from.
+    """Hashes content. Equal values have equal hashes, regardless of path or file.
 
     Args:
       content: numbers, strings, None, numpy arrays and dataclasses, in any nest of dicts,
@@ -49,7 +49,7 @@ def fingerprint(content: Any) -> str:
 
 
 def of_variables(variables: Iterable[Any]) -> str:
-    """Fingerprint of variables whatever their order, for graphs that do not name them."""
+    """Fingerprint of variables in any order, for graphs that do not name them."""
     return fingerprint(sorted(fingerprint(variable.numpy()) for variable in variables))
 
 
@@ -68,15 +68,15 @@ def ids_of(vocabulary: vocabulary_lib.Vocabulary, spec: types.DataSpec) -> dict[
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """The preparation of a log behind an artefact.
+    """The prepared log that an artefact belongs to.
 
     Attributes:
-      path: where the artefact lies, for messages.
-      vocabulary: raw ids behind its dense ids.
+      path: path of the artefact, for messages.
+      vocabulary: raw ids of its dense ids.
       spec: its feedback columns and sizes.
       data: fingerprint of the prepared data; empty if it was not recorded.
       split: which users or times it was trained and tested on; None if not recorded.
-      made: what was done with the data: `prepared`, `fitted` or `trained`.
+      made: how the artefact was made: `prepared`, `fitted` or `trained`.
       remedy: how to make the artefact for other data.
     """
 
@@ -101,7 +101,7 @@ def trained(
       path: its folder.
       vocabulary: raw ids.
       spec: the log's spec.
-      about: where it comes from, with what `storage.PreparedData.provenance` holds.
+      about: provenance, with the fields of `storage.PreparedData.provenance`.
     """
     remedy = "train the agent"
     data, split = about.get("data", ""), about.get("split")
@@ -109,26 +109,29 @@ def trained(
 
 
 def verified(
-    path: pathlib.Path, saved: Mapping[str, Any], found: Mapping[str, Any], remedy: str
+    path: pathlib.Path, saved: Mapping[str, Any], computed: Mapping[str, Any], remedy: str
 ) -> dict[str, Any]:
-    """A manifest after its fingerprints were compared with the files beside it.
+    """Compares the fingerprints of a manifest with those of the files beside it.
 
     Args:
-      path: of the manifest, for the message.
-      saved: the manifest. An earlier version may not have written the fingerprints.
-      found: the same fingerprints of what was read, e.g. `ids` and `weights`.
-      remedy: what to do if they differ.
+      path: path of the manifest, for the message.
+      saved: the manifest. Earlier versions wrote no fingerprints.
+      computed: fingerprints of the files, e.g. `ids` and `weights`.
+      remedy: advice for the message.
+
+    Returns:
+      The manifest, with the computed fingerprints.
 
     Raises:
       UserError: if a file is not the one that the manifest was written for.
     """
-    for name, now in found.items():
-        if saved.get(name, now) != now:
+    for name, fingerprint_now in computed.items():
+        if saved.get(name, fingerprint_now) != fingerprint_now:
             raise UserError(
                 f"{path}: damaged: the fingerprint of its {name} is {saved[name]}, and that of "
-                f"the files beside it {now}: they were not saved together. {remedy}"
+                f"the files beside it {fingerprint_now}: they were not saved together. {remedy}"
             )
-    return {**saved, **found}
+    return {**saved, **computed}
 
 
 def check(one: Origin, other: Origin, same_split: bool = False) -> None:
@@ -137,11 +140,11 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
     Args:
       one: the artefact.
       other: the prepared data (or another artefact) that it is used with.
-      same_split: whether test users of `other` must be unknown to `one`: both then need the
-        same split, because users that `one` was trained on would score too well.
+      same_split: whether `one` must not be trained on test users of `other`. Both then need the
+        same split, because scores of users that `one` was trained on are too high.
 
     Raises:
-      UserError: naming both paths, both fingerprints and the first difference.
+      UserError: with both paths, both fingerprints and the first difference.
     """
     advice = (
         f"Pass the data that {one.path} was {one.made} on, or {one.remedy} again with "
@@ -186,8 +189,8 @@ class Source(NamedTuple):
     """An input of a run or a study.
 
     Attributes:
-      path: where it lies, for messages.
-      fingerprint: of its content.
+      path: path of the input, for messages.
+      fingerprint: fingerprint of its content.
     """
 
     path: str
@@ -208,12 +211,12 @@ def fingerprints(sources: Sources) -> dict[str, str]:
 
 
 def changes(before: Mapping[str, Any] | None, now: Sources) -> list[str]:
-    """Which inputs are not those that were recorded, one line for each.
+    """Lists the inputs that differ from the recorded ones, one line for each.
 
     Args:
-      before: what `recorded` gave when the run, study or result was begun; None if it was
-        begun before inputs were recorded.
-      now: the inputs at hand.
+      before: output of `recorded` at the start of the run, study or result; None if it was
+        started before inputs were recorded.
+      now: the current inputs.
 
     Returns:
       Lines such as `world: was runs/world with fingerprint 12ab, is now ...`. Equal content
@@ -224,21 +227,21 @@ def changes(before: Mapping[str, Any] | None, now: Sources) -> list[str]:
             return []
         return [
             f"{', '.join(now)}: their fingerprints were not recorded (an earlier version "
-            "began it), so nobody can tell whether they are still the same"
+            "began it), so it is unknown whether they have changed"
         ]
     lines = []
     for name in sorted({*before, *now}):
-        was, new = before.get(name), now.get(name)
-        if was is None or new is None or was["fingerprint"] != new.fingerprint:
-            replaced = was and new and pathlib.Path(was["path"]) == pathlib.Path(new.path)
+        old, new = before.get(name), now.get(name)
+        if old is None or new is None or old["fingerprint"] != new.fingerprint:
+            replaced = old and new and pathlib.Path(old["path"]) == pathlib.Path(new.path)
             lines.append(
-                f"{name}: was {_said(was)}, is now {_said(new and new._asdict())}"
+                f"{name}: was {_described(old)}, is now {_described(new and new._asdict())}"
                 + (": it was replaced since" if replaced else "")
             )
     return lines
 
 
-def _said(source: Mapping[str, str] | None) -> str:
+def _described(source: Mapping[str, str] | None) -> str:
     if source is None:
         return "none"
     return f"{source['path']} with fingerprint {source['fingerprint']}"

@@ -29,8 +29,8 @@ class Categories(NamedTuple):
 
     Attributes:
       category: int32 [N], 0 to num_categories - 1; item i stands at index i - 1.
-      num_categories: how many there are.
-      without: items that had none.
+      num_categories: number of categories.
+      without: number of items without a category.
     """
 
     category: np.ndarray
@@ -44,7 +44,7 @@ def read(path: str | pathlib.Path, vocabulary: vocabulary_lib.Vocabulary) -> Cat
     Args:
       path: a .json file with one object, raw item id -> category or list of categories, of
         which the first counts; or a .csv or .tsv file with columns `item` and `category`. Items
-        that the log does not have are passed over.
+        that are not in the log are ignored.
       vocabulary: raw ids of the log.
 
     Raises:
@@ -55,16 +55,16 @@ def read(path: str | pathlib.Path, vocabulary: vocabulary_lib.Vocabulary) -> Cat
     if path.suffix not in readers:
         raise UserError(f"{path}: expected a .json, .csv or .tsv file of categories")
     try:
-        named = readers[path.suffix](path)
+        category_of = readers[path.suffix](path)
     except OSError as error:
         raise UserError(f"{path}: no such file ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not text in UTF-8 ({error.reason})") from error
-    labels = [named.get(str(item)) for item in vocabulary.items.tolist()]
+    labels = [category_of.get(str(item)) for item in vocabulary.items.tolist()]
     if not any(labels):
         raise UserError(
-            f"{path}: none of its {len(named):,} items is in the log, whose items are e.g. "
-            f"{', '.join(map(str, vocabulary.items[:3]))}"
+            f"{path}: none of its {len(category_of):,} items is in the log; items of the log "
+            f"are e.g. {', '.join(map(str, vocabulary.items[:3]))}"
         )
     return numbered(labels)
 
@@ -76,7 +76,7 @@ def _of_json(path: pathlib.Path) -> dict[str, str]:
         raise UserError(f"{path}, row {error.lineno}: not JSON ({error.msg})") from error
     if not isinstance(document, Mapping):
         raise UserError(f"{path}: expected one JSON object, item -> category")
-    found = {}
+    category_of = {}
     for item, value in document.items():
         first = value[0] if isinstance(value, list) and value else value
         if isinstance(first, bool) or not isinstance(first, str | int) or first == "":
@@ -84,12 +84,12 @@ def _of_json(path: pathlib.Path) -> dict[str, str]:
                 f"{path}, item {item!r}: its category is {value!r}; expected text, a whole "
                 "number, or a list of them"
             )
-        found[item.strip()] = str(first)
-    return found
+        category_of[item.strip()] = str(first)
+    return category_of
 
 
 def _of_rows(path: pathlib.Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    category_of: dict[str, str] = {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
         columns = rows.fieldnames or []
@@ -103,25 +103,25 @@ def _of_rows(path: pathlib.Path) -> dict[str, str]:
             if not item or not category:
                 name = "category" if item else "item"
                 raise UserError(f"{path}, row {number}: {name} is empty; expected a value")
-            if found.setdefault(item, category) != category:
+            if category_of.setdefault(item, category) != category:
                 raise UserError(
                     f"{path}, row {number}: item {item!r} has category {category!r} here and "
-                    f"{found[item]!r} before; expected one category an item"
+                    f"{category_of[item]!r} before; expected one category an item"
                 )
-    return found
+    return category_of
 
 
 def numbered(labels: list[str | None]) -> Categories:
-    """Categories of labels, one for each item; None or empty for an item without one."""
+    """Numbers the labels of the items; None or empty for an item without a category."""
     names = sorted({label for label in labels if label})
-    number = {name: place for place, name in enumerate(names)}
-    category = np.array([number.get(label or "", len(names)) for label in labels], np.int32)
+    number_of = {name: place for place, name in enumerate(names)}
+    category = np.array([number_of.get(label or "", len(names)) for label in labels], np.int32)
     without = int((category == len(names)).sum())
     return Categories(category, len(names) + (without > 0), without)
 
 
 def of_events(item: np.ndarray, category: np.ndarray, num_items: int) -> Categories:
-    """The categories in a log's events; of several of an item, that of its first event.
+    """The categories of items in a log's events; the first event of an item decides.
 
     Args:
       item: int [E], dense ids.
@@ -129,10 +129,10 @@ def of_events(item: np.ndarray, category: np.ndarray, num_items: int) -> Categor
       num_items: N.
     """
     labels: list[str | None] = [None] * num_items
-    known = np.flatnonzero(category)
-    first = np.unique(item[known], return_index=True)
+    with_category = np.flatnonzero(category)
+    first = np.unique(item[with_category], return_index=True)
     for dense, place in zip(*first, strict=True):
-        labels[dense - 1] = f"{category[known[place]]:012}"
+        labels[dense - 1] = f"{category[with_category[place]]:012}"
     return numbered(labels)
 
 
@@ -171,14 +171,14 @@ def for_training(
 
 
 def clusters(train: sequences.Sequences, count: int, seed: int) -> Categories:
-    """k-means of item vectors: which items are met by the same users.
+    """k-means clusters of item vectors, which are similar for items of the same users.
 
     Args:
       train: training events.
-      count: clusters; as many as items at most.
-      seed: of the vectors and of the first centres.
+      count: number of clusters, at most the number of items.
+      seed: seed of the vectors and of the initial centres.
     """
-    vectors = item_vectors.company_vectors(
+    vectors = item_vectors.co_occurrence_vectors(
         train.rows, train.items, len(train), train.num_items, _WIDTH, seed
     )[1:]
     count = min(count, train.num_items)

@@ -1,4 +1,4 @@
-"""Observations of raw events: what a policy sees of a request for a ranked list."""
+"""Observations of raw events: the input of a policy for a request of a ranked list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Events(Protocol):
     Attributes:
       history: raw item ids, oldest first.
       feedback: F raw values for each event.
-      step: how many of the last events belong to the running session.
+      step: number of the last events that belong to the running session.
     """
 
     @property
@@ -32,13 +32,13 @@ class Events(Protocol):
 
 
 def of_events(
-    spec: types.DataSpec, asked: Sequence[Events], dense: Mapping[RawId, int]
+    spec: types.DataSpec, requests: Sequence[Events], dense: Mapping[RawId, int]
 ) -> types.Observation:
-    """The states behind a batch of requests; events of unknown items are left out.
+    """Makes the observations of a batch of requests; events of unknown items are left out.
 
     Args:
       spec: the log's spec.
-      asked: B requests.
+      requests: B requests.
       dense: raw item id -> dense id; unknown items are absent.
 
     Returns:
@@ -47,15 +47,15 @@ def of_events(
     import tensorflow as tf
 
     horizon = spec.history_length
-    item = np.zeros((len(asked), horizon), np.int32)
-    feedback = np.zeros((len(asked), horizon, len(spec.feedback)), np.float32)
-    step = np.zeros(len(asked), np.int32)
-    for row, request in enumerate(asked):
-        known = [place for place, raw in enumerate(request.history) if raw in dense]
+    item = np.zeros((len(requests), horizon), np.int32)
+    feedback = np.zeros((len(requests), horizon, len(spec.feedback)), np.float32)
+    step = np.zeros(len(requests), np.int32)
+    for row, request in enumerate(requests):
+        places = [place for place, raw in enumerate(request.history) if raw in dense]
         before = len(request.history) - request.step  # events before this session
-        lost = len(request.history[max(before, 0) :]) - sum(place >= before for place in known)
+        lost = len(request.history[max(before, 0) :]) - sum(place >= before for place in places)
         step[row] = min(request.step - lost, spec.max_steps - 1)
-        for column, place in enumerate(known[-horizon:], horizon - len(known[-horizon:])):
+        for column, place in enumerate(places[-horizon:], horizon - len(places[-horizon:])):
             item[row, column] = dense[request.history[place]]
             feedback[row, column] = request.feedback[place]
     return types.Observation(*map(tf.constant, (item, feedback, step)))

@@ -26,15 +26,15 @@ def batches(
 ) -> tf.data.Dataset:
     """Batches of sessions.
 
-    The order depends on the seed alone, and another pass has another order. An
-    iterator can be saved in a tf.train.Checkpoint and goes on where it was.
+    The order depends on the seed alone and differs from pass to pass. An iterator can be
+    saved in a tf.train.Checkpoint and resumes at its position.
 
     Args:
-      files: the shards of one split (or of several).
+      files: the shards of one or several splits.
       spec: shapes of the sessions.
       batch_size: B, sessions.
       seed: None keeps the order of storage; a number shuffles.
-      repeat: whether to start again at the end, for ever.
+      repeat: whether to repeat the sessions without end.
       drop_remainder: whether to drop a last batch of fewer than B.
 
     Returns:

@@ -17,12 +17,12 @@ Read = Callable[[schema.BadRows], tuple[pl.DataFrame, schema.Schema]]
 
 
 class Preparation(NamedTuple):
-    """What came of a log.
+    """Result of a preparation.
 
     Attributes:
       data: the prepared sessions.
-      rows: rows of the log that were read.
-      warnings: what is implausible about the log, a sentence each.
+      rows: number of rows that were read.
+      warnings: implausible properties of the log, one sentence each.
     """
 
     data: storage.PreparedData
@@ -46,17 +46,17 @@ def prepare(
     """Reads a log, cuts it into sessions, splits the users, and stores both with the ids.
 
     Args:
-      read: gives the validated interaction table and its schema.
+      read: returns the validated interaction table and its schema.
       out: folder to write.
       config: how the log is cut and split.
-      source: what the log is, for the manifest.
+      source: description of the log, for the manifest.
       skip_bad_rows: drop bad and duplicate rows and list them in rejected.csv, instead of
         stopping at the first.
       overwrite: replace prepared data that is there already.
-      features_of: `user` or `item` -> a file of what is known about them; empty for none.
-      text_format: of these files.
-      generator: parameters of the ground truth that wrote a synthetic log.
-      filter_config: which events of the log stay; all by default.
+      features_of: `user` or `item` -> path of its feature table; empty for none.
+      text_format: format of the feature tables.
+      generator: parameters of the simulated users that generated a synthetic log.
+      filter_config: filters of the log's events; none by default.
 
     Raises:
       UserError: naming file, row, column and value; or if `out` is in use. Nothing is written.
@@ -68,7 +68,7 @@ def prepare(
     frame, log_schema = read(bad_rows)
     rows = frame.height
     columns = {series.name: series for series in frame}
-    del frame  # so that each column can be let go once it is used
+    del frame  # so that each column can be freed after its use
     filter_config = filter_config or filters.FilterConfig()
     filters.apply(columns, log_schema, filter_config, bad_rows)
     warnings = [*bad_rows.warnings, *schema.warnings(pl.DataFrame(columns), log_schema)]

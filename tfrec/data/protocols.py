@@ -6,8 +6,8 @@
     global_time      one instant for all users: events after the 90% quantile of all times are
                      the test, those after the 80% quantile the validation
 
-In each of them the test is predicted from all events before it, those of the validation
-included; a model learns from the training events alone.
+In each protocol, test events are predicted from all events before them, validation events
+included; a model is trained on the training events alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tfrec.errors import UserError
 
 
 class HeldOut(NamedTuple):
-    """Held-out events of the users that have some, with what came before them.
+    """Held-out events of users, with the events before them.
 
     Attributes:
-      users: int64 [V], rows of the log.
+      users: int64 [V], rows of the log with held-out events.
       history: V rows, the events that a model may read.
       targets: V rows, the events to predict, at least one each.
     """
@@ -36,12 +36,12 @@ class HeldOut(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A log, split.
+    """Training, validation and test events of a log.
 
     Attributes:
       train: training events, a row for each user of the log; a row may be empty.
-      validation: chooses settings and epochs.
-      test: is looked at once.
+      validation: events for the selection of settings and epochs.
+      test: events for the final evaluation.
     """
 
     train: sequences.Sequences
@@ -52,7 +52,7 @@ class Split(NamedTuple):
 def leave_one_out(log: sequences.Sequences) -> Split:
     """Holds out the last two events of each user with at least three.
 
-    Users with fewer events are training users alone (Kang and McAuley 2018).
+    Users with fewer events are used for training only (Kang and McAuley 2018).
 
     Args:
       log: all events.
@@ -68,7 +68,7 @@ def user_ratio(log: sequences.Sequences) -> Split:
     """Holds out the last 20% of each user's events, rounded up.
 
     The validation events are the last 10% of the others, rounded up. Users with fewer than
-    three events are training users alone.
+    three events are used for training only.
 
     Args:
       log: all events.
@@ -86,7 +86,7 @@ def user_ratio(log: sequences.Sequences) -> Split:
 def global_time(log: sequences.Sequences) -> Split:
     """Holds out the events of all users after one instant.
 
-    A user without an event before the instant is not predicted: there is nothing to read.
+    A user without an event before the instant is not evaluated, for lack of a history.
 
     Args:
       log: all events, with times.
@@ -132,7 +132,7 @@ def _split(log: sequences.Sequences, validation: np.ndarray, test: np.ndarray) -
 
 def _held_out(log: sequences.Sequences, first: np.ndarray, end: np.ndarray) -> HeldOut:
     users = np.flatnonzero((first > 0) & (end > first))
-    chosen, first, end = log.select(users), first[users], end[users]
+    selected, first, end = log.select(users), first[users], end[users]
     return HeldOut(
-        users, chosen.between(np.zeros_like(first), first), chosen.between(first, end)
+        users, selected.between(np.zeros_like(first), first), selected.between(first, end)
     )

@@ -1,9 +1,9 @@
-"""The interaction table that every log is turned into, and what may stand in it.
+"""The interaction table, which is the common form of all logs, and its validation.
 
 One row per event, columns in this order:
 
-    user        integer or string, the log's own id
-    item        integer or string, the log's own id
+    user        integer or string, the id in the log
+    item        integer or string, the id in the log
     time_ms     Int64, unix milliseconds
     <feedback>  Float32, one column per kind of feedback, the click first
     category    integer or string, optional
@@ -53,8 +53,8 @@ class Schema:
       feedback: the feedback columns; the first is the click.
       category: whether there is a category column.
       propensity: whether there is a propensity column.
-      order: what orders the events of a user: their logged time; or, in a log without
-        times, the order of the file or a random one. `time_ms` then counts the user's
+      order: order of the events of a user: by logged time; or, in a log without times, as
+        in the file or random. `time_ms` then counts the user's
         events, a millisecond each, from the year 2000 on.
 
     Raises:
@@ -84,10 +84,10 @@ class Schema:
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """The files of one log, whose rows are numbered on from file to file.
+    """The files of one log; row numbers continue from file to file.
 
     Attributes:
-      names: of the files, in order.
+      names: names of the files, in order.
       rows_before: rows of all files before each of them; 0 for the first.
     """
 
@@ -101,8 +101,8 @@ class Files:
           rows: row numbers of the whole log.
 
         Returns:
-          For each file that has some of them: its name, which of the rows they are (a
-          mask), and the rows before the file.
+          For each file that has some of them: its name, the mask of its rows, and the number
+          of rows before the file.
         """
         place = np.searchsorted(np.asarray(self.rows_before), rows.to_numpy(), side="left") - 1
         return [
@@ -122,15 +122,15 @@ REJECTED: dict[str, type[pl.DataType]] = {
 
 
 class BadRows:
-    """What happens to a row that breaks a rule: an error, or a line in rejected.csv.
+    """Handles rows that violate a rule: an error, or a line in rejected.csv.
 
     Attributes:
-      skip: False raises a UserError at the first rule that is broken; True drops
-        the rows and remembers them.
-      skippable: whether the reader can be asked to skip them, for the message.
-      repeated: rows that a source dropped because its set is known to repeat them.
-      left_out: good rows that were not wanted: what they are -> how many, e.g.
-        `reviews_without_stars`.
+      skip: False raises a UserError at the first violation; True drops the rows and
+        records them.
+      skippable: whether the reader has an option to skip bad rows, for the message.
+      repeated: number of dropped rows of data sets that are published with repeated rows.
+      left_out: valid rows that were left out: reason, e.g. `reviews_without_stars`, ->
+        number of rows.
     """
 
     def __init__(self, skip: bool = False, skippable: bool = True):
@@ -154,10 +154,10 @@ class BadRows:
         return pl.concat(self._rejected).sort("file", "row", maintain_order=True)
 
     def take(self, rejected: pl.DataFrame) -> None:
-        """Rejects rows that another process has found.
+        """Rejects the bad rows of another process.
 
         Args:
-          rejected: as `BadRows.rejected` of that process.
+          rejected: `BadRows.rejected` of that process.
 
         Raises:
           UserError: for the first of them, unless bad rows are skipped.
@@ -173,7 +173,7 @@ class BadRows:
         self._rejected.append(rejected)
 
     def leave_out(self, reason: str, count: int) -> None:
-        """Counts good rows that are not wanted."""
+        """Counts valid rows that are left out."""
         if count:
             self.left_out[reason] = self.left_out.get(reason, 0) + count
 
@@ -190,13 +190,13 @@ class BadRows:
         values: pl.Series,
         expected: str,
     ) -> None:
-        """Raises for the first of the rows, or remembers them all.
+        """Raises for the first of the rows, or records all of them.
 
         Args:
           path: the file, or all files of the log.
           rows: row numbers in the file (of the log), ascending, at least one.
           column: the column's name in the file.
-          values: what stands there; null where nothing does.
+          values: values of the column; null where missing.
           expected: completes "expected ...".
 
         Raises:
@@ -235,14 +235,14 @@ class BadRows:
     def doubt(
         self, path: str | pathlib.Path, column: str, row: int, message: str, count: int
     ) -> None:
-        """Remembers rows that are kept although their values are implausible.
+        """Records implausible rows, which stay in the table.
 
         Args:
           path: the file.
           column: the column's name in the file.
           row: the number of the first such row.
-          message: what is odd about its value, and what was expected.
-          count: how many such rows there are.
+          message: the implausible value, and what was expected.
+          count: number of such rows.
         """
         key = (pathlib.Path(path).name, column)
         first = min((row, message), self._doubtful.get(key, (row, message))[:2])
@@ -250,7 +250,7 @@ class BadRows:
 
     @property
     def warnings(self) -> list[str]:
-        """Remarks, and a sentence for each column with implausible values that were kept."""
+        """Remarks, then one sentence for each column with implausible values."""
         return self._remarks + [
             f"{file}, row {row}: {message}"
             + (f" ({count - 1:,} more rows like it)" if count > 1 else "")
@@ -258,7 +258,7 @@ class BadRows:
         ]
 
     def add(self, other: "BadRows") -> None:
-        """Remembers what another one has rejected or doubted."""
+        """Adds the rejected, implausible and left-out rows of another one."""
         self.repeated += other.repeated
         for reason, count in other.left_out.items():
             self.leave_out(reason, count)
@@ -286,17 +286,17 @@ def check(
     first_row: int,
     shown_as: str | None = None,
 ) -> pl.DataFrame:
-    """Keeps the rows that meet a rule; the others are rejected.
+    """Keeps the rows that satisfy a rule and rejects the others.
 
     Args:
       frame: rows in the order of the file, or with a `row` column.
-      column: the column the rule is about.
-      valid: true where the rule is met. Null counts as broken.
+      column: the column of the rule.
+      valid: true where the rule holds; null counts as a violation.
       expected: completes "expected ...".
       path: the file, for the message.
       bad_rows: what to do with the others.
       first_row: the number of the first row, where there is no `row` column.
-      shown_as: the column's name in the file, if it is another.
+      shown_as: the column's name in the file, if it differs.
 
     Returns:
       The frame itself if every row is good; otherwise the good rows, with a `row` column.
@@ -323,16 +323,16 @@ def validate(
     first_row: int = 2,
     names: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
-    """An interaction table that later stages can trust.
+    """Validates an interaction table and orders it.
 
     Args:
       frame: the columns of the schema, in any order, rows in the order of the file
         (or with a `row` column). More columns are ignored.
-      schema: what the table should hold.
-      path: where it comes from, for messages.
+      schema: expected columns.
+      path: source of the table, for messages.
       bad_rows: what to do with bad and with duplicate rows; an error by default.
       first_row: the number of the frame's first row; 2 after a header line.
-      names: table column -> the file's own name for it, for messages.
+      names: table column -> its name in the file, for messages.
 
     Returns:
       The schema's columns, checked, ordered by user and time.
@@ -359,22 +359,22 @@ def checked(
     first_row: int = 2,
     names: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
-    """The part of `validate` that looks at each row by itself.
+    """Validates each row on its own; the first part of `validate`.
 
     Args:
-      frame: as for `validate`, and so are the others.
-      schema: what the table should hold.
-      path: where it comes from.
+      frame: as for `validate`, like all arguments.
+      schema: expected columns.
+      path: source of the table, for messages.
       bad_rows: what to do with bad rows.
       first_row: the number of the frame's first row.
-      names: table column -> the file's own name for it.
+      names: table column -> its name in the file.
 
     Returns:
       The good rows in the order of the file: the schema's columns, typed, and `row` where
       a row is missing or the frame has it.
 
     Raises:
-      UserError: as `validate`, but for repeated rows.
+      UserError: as `validate`, except for repeated rows.
     """
     names = {name: (names or {}).get(name, name) for name in schema.columns}
     file = pathlib.Path(path).name
@@ -425,7 +425,7 @@ def _typed(
 
 
 def _rules(frame: pl.DataFrame, schema: Schema) -> list[tuple[str, pl.Expr, str]]:
-    """(column, expression true for a good row, what is expected) of every rule."""
+    """All rules: column, expression that is true for a valid row, expected values."""
     rules = []
     for name in ("user", "item", *(["category"] if schema.category else [])):
         dtype = frame.schema[name]
@@ -457,7 +457,7 @@ def _doubt_times(
     first_row: int,
     shown_as: str,
 ) -> None:
-    """Notes the rows whose time is before 1990 or later than tomorrow."""
+    """Records the rows with times before 1990 or later than tomorrow."""
     plausible = frame["time_ms"].is_between(EARLIEST_PLAUSIBLE_MS, latest_plausible_ms())
     place = (~plausible).arg_true()
     if len(place):
@@ -474,16 +474,16 @@ def _doubt_times(
 
 
 def warnings(frame: pl.DataFrame, schema: Schema) -> list[str]:
-    """Sentences about columns of a valid table that are implausible as a whole.
+    """Describes columns of a valid table that are implausible as a whole.
 
     Args:
       frame: the interaction table, as `validate` returns it.
       schema: its columns.
     """
-    found = []
+    sentences = []
     times = frame["time_ms"].to_numpy()
     if frame.height > 1 and times.min() == times.max():
-        found.append(
+        sentences.append(
             f"every event has the same time, {iso(times[0])}: the order of events is that of "
             "the file, and each user has one session"
         )
@@ -491,15 +491,15 @@ def warnings(frame: pl.DataFrame, schema: Schema) -> list[str]:
         values = frame[column.name].to_numpy()
         least, most, mean = values.min(), values.max(), values.mean(dtype=np.float64)
         if frame.height > 1 and least == most:
-            found.append(
+            sentences.append(
                 f"{column.name} is {most:g} in every row: nothing can be learned about it"
             )
         elif column.kind == "amount" and most > _HUGE_SPREAD * mean:
-            found.append(
+            sentences.append(
                 f"{column.name}: the largest amount, {most:g} {column.unit}, is "
                 f"{most / mean:,.0f} times the mean, {mean:.3g}: is it a mistake?"
             )
-    return found
+    return sentences
 
 
 def latest_plausible_ms() -> int:
@@ -524,13 +524,13 @@ def ordered(
     """Orders by user and time, ties as in the file; rejects repeated rows.
 
     Args:
-      columns: of the table, with at least one row, as `checked` returns them; emptied
-        column by column, so that only one is ever held twice.
-      path: the file, or all files of the log where `row` numbers them through.
+      columns: columns of the table, with at least one row, as `checked` returns them. The
+        dict is emptied column by column, so that only one is ever held twice.
+      path: the file, or all files of the log if `row` continues across them.
       bad_rows: what to do with repeated rows.
       first_row: the number of the first row, where there is no `row` column.
-      once: whether repeated rows are those of a set that is known to repeat them: they are
-        dropped and counted as `repeated`.
+      once: whether the data set is published with repeated rows, which are then dropped and
+        counted as `repeated`.
 
     Raises:
       UserError: for a repeated row, unless they are skipped or `once` is true.
@@ -550,26 +550,28 @@ def ordered(
     if once:
         bad_rows.repeated += int((~first).sum())
         return frame.filter(first)
-    again = frame.filter(~first).sort(ROW)
-    values = pl.select(pl.format("item {} at time_ms {}", again["item"], again["time_ms"]))
+    repeated = frame.filter(~first).sort(ROW)
+    values = pl.select(
+        pl.format("item {} at time_ms {}", repeated["item"], repeated["time_ms"])
+    )
     bad_rows.reject(
-        path, again[ROW], "the whole row", values.to_series(), "no event of a user twice"
+        path, repeated[ROW], "the whole row", values.to_series(), "no event of a user twice"
     )
     return frame.filter(first)
 
 
 def _order(user: pl.Series, time_ms: pl.Series) -> tuple[pl.Series, np.ndarray]:
-    """The order of user, time and position.
+    """Orders rows by user, time and position.
 
     Returns:
-      Positions in that order, and for each place but the first whether user and time are
-      those of the place before it.
+      Positions in that order, and for each but the first whether user and time equal those
+      of the one before it.
     """
     users, times = _codes(user), time_ms.to_numpy()
     low_user, low = int(users.min()), int(times.min())
     bits = (int(times.max()) - low).bit_length()
     if (int(users.max()) - low_user).bit_length() + bits < 64:
-        # One integer orders both. It is made in place: at this size every copy counts.
+        # One integer orders both. It is computed in place to save memory.
         key = users.astype(np.int64)
         key -= low_user
         key <<= bits
@@ -613,7 +615,7 @@ def _codes(ids: pl.Series) -> np.ndarray:
 
 
 def _shorten(value: object) -> object:
-    """A value as a message shows it: long texts cut."""
+    """Shortens long texts for messages."""
     if isinstance(value, str) and len(value) > 60:
         return f"{value[:40]}... ({len(value):,} characters)"
     return value

@@ -23,7 +23,7 @@ class SequenceLog(NamedTuple):
       sequences: row u is user `vocabulary.users[u]`.
       vocabulary: items most frequent first, users ascending.
       source: path and fingerprint of the content.
-      categories: of the items, where the log has a category column; else None.
+      categories: categories of the items, if the log has such a column; else None.
     """
 
     sequences: sequences.Sequences
@@ -39,20 +39,20 @@ def open_log(
 
     Args:
       path: the file, or the folder of prepared data.
-      form: `rows` and `lines` as in `tfrec.data.sources.sequence`; `table`, one's own log with
-        times; `prepared`, all sessions of a folder of prepared data.
-      columns: of a table; by default those of `TableConfig`.
+      form: `rows` and `lines` as in `tfrec.data.sources.sequence`; `table`, a CSV, TSV or
+        Parquet log with times; `prepared`, all sessions of a folder of prepared data.
+      columns: column names of a table; by default those of `TableConfig`.
 
     Raises:
-      UserError: naming the file, the row and the value, if it is not of that form.
+      UserError: with file, row and value, if the log has another form.
     """
     if form == "prepared":
         from tfrec.data import storage  # imports TensorFlow, which text files need not
 
         data = storage.PreparedData.open(path)
-        found = sequences.of_prepared(data)
+        log_sequences = sequences.of_prepared(data)
         return SequenceLog(
-            found, data.vocabulary, data.source, item_categories.of_prepared(data)
+            log_sequences, data.vocabulary, data.source, item_categories.of_prepared(data)
         )
     bad_rows = schema_lib.BadRows(skippable=False)
     if form == "table":
@@ -62,12 +62,12 @@ def open_log(
 
 
 def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> SequenceLog:
-    """The log of an interaction table. Every row is an event, whatever its feedback.
+    """Converts an interaction table. Every row is an event, regardless of its feedback.
 
     Args:
       frame: a validated table: `user`, `item` and `time_ms`, ordered by user and time.
-      schema: of the table. Without logged times the sequences have none.
-      path: where it comes from.
+      schema: schema of the table. Sequences have times only if the log has them.
+      path: path of the log.
     """
     counts = frame["item"].value_counts(name="count")
     # Ties go to the smaller id, so that the order does not depend on that of the rows.
@@ -77,14 +77,18 @@ def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> Seque
         vocabulary_lib.ids_of(frame["user"]),
     )
     times = frame["time_ms"].to_numpy() / 1000.0 if schema.order == "time" else None
-    found = sequences.of_events(
+    log_sequences = sequences.of_events(
         vocabulary.user_ids.encode(frame["user"]).astype(np.int64) - 1,
         vocabulary.encode(frame["item"]),
         len(vocabulary.users),
         len(vocabulary.items),
         times,
     )
-    content = {"items": found.items, "offsets": found.offsets, "times": found.times}
+    content = {
+        "items": log_sequences.items,
+        "offsets": log_sequences.offsets,
+        "times": log_sequences.times,
+    }
     ids = {"raw_items": vocabulary.items, "raw_users": vocabulary.users}
     source = identity.Source(path, identity.fingerprint(content | ids))
     categories = None
@@ -92,4 +96,4 @@ def of_table(frame: pl.DataFrame, schema: schema_lib.Schema, path: str) -> Seque
         dense = vocabulary_lib.ids_of(frame["category"]).encode(frame["category"])
         items = vocabulary.encode(frame["item"])
         categories = item_categories.of_events(items, dense, len(vocabulary.items))
-    return SequenceLog(found, vocabulary, source, categories)
+    return SequenceLog(log_sequences, vocabulary, source, categories)

@@ -1,4 +1,4 @@
-"""Item sequences of users, oldest first: the form in which sequential recommenders read a log.
+"""Item sequences of users, oldest first: the input of sequential recommenders.
 
 Axes: U users (rows), E events, L events of a padded row, N items.
 """
@@ -92,10 +92,10 @@ class Sequences:
         """The last `length` items of each row, left-padded with 0: int32 [U, L]."""
         back = np.arange(length, 0, -1)  # [L], distance from the row's end
         place = self.offsets[1:, None] - back  # [U, L]
-        known = back <= self.lengths[:, None]
+        filled = back <= self.lengths[:, None]
         if not len(self.items):
             return np.zeros([len(self), length], np.int32)
-        return np.where(known, self.items[np.where(known, place, 0)], 0)
+        return np.where(filled, self.items[np.where(filled, place, 0)], 0)
 
     def counts(self) -> np.ndarray:
         """int64 [N], events of each item; item i stands at index i - 1."""
@@ -113,15 +113,15 @@ def of_events(
     num_items: int,
     times: np.ndarray | None = None,
 ) -> Sequences:
-    """Sequences of events that are given in any order.
+    """Makes sequences of events in any order.
 
     Args:
       rows: int [E], 0..num_rows - 1.
       items: int [E], dense ids.
       num_rows: U.
       num_items: N.
-      times: [E]; events of a row are ordered by them, equal times as they are given. None:
-        events of a row are in order.
+      times: [E]; they order the events of a row, and equal times keep the given order. None:
+        the events of a row are in order already.
     """
     keys = (rows,) if times is None else (times, rows)
     order = np.lexsort(keys)  # stable
@@ -154,9 +154,9 @@ class Events(NamedTuple):
 
 
 def events_of(data: storage.PreparedData) -> Events:
-    """All events of prepared data: each step of a stored session is one.
+    """All events of prepared data, one for each step of a stored session.
 
-    Events of a session have the time of its first event; the order within a session is kept.
+    Events of a session have the time of its first event and keep their order.
 
     Args:
       data: the prepared data.

@@ -1,4 +1,4 @@
-"""Prepared sessions on disk: sharded TFRecord files and a manifest that vouches for them.
+"""Prepared sessions on disk: sharded TFRecord files and a manifest with their checksums.
 
     <directory>/manifest.json                  counts, checksums, schema, config, seed
                 train-00000-of-00004.tfrecord  and the same for validation and test
@@ -6,7 +6,7 @@
                 {user,item}_features.parquet   if such tables were given
                 rejected.csv                   if bad rows were skipped
 
-A directory is written beside its place and renamed when it is complete.
+A directory is written under a temporary name and renamed when it is complete.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from tfrec.errors import UserError
 MANIFEST = "manifest.json"
 FORMAT = 1
 ALL = "all"
-UNTRAINED = "items without a training step"  # what agents and exports call their number
+UNTRAINED = "items without a training step"  # key of their number in agents and exports
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ class PreparedData:
     """A directory of prepared sessions.
 
     Attributes:
-      directory: where it lies.
-      manifest: what manifest.json holds.
+      directory: path of the directory.
+      manifest: content of manifest.json.
       spec: shapes, feedback columns and their scales.
       vocabulary: raw ids.
     """
@@ -98,7 +98,7 @@ class PreparedData:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the content: the same exactly where files, spec and ids are the same."""
+        """Hash of the content: equal if and only if files, spec and ids are equal."""
         return self.manifest["fingerprint"]
 
     @property
@@ -120,8 +120,9 @@ class PreparedData:
         config, unseen = self.manifest["config"], self.manifest["items"]["unseen_in_training"]
         return (
             f"{count:,} of {self.spec.num_items:,} items stand in no stored training step, "
-            f"{unseen:,} of them in no stored training history either: what a policy says of "
-            "them is not learned from events of theirs. Their training rows lie in sessions "
+            f"{unseen:,} of them in no stored training history either: the scores of a "
+            "policy for them are not learned from their events. Their training rows are in "
+            "sessions "
             f"that are not stored (min_steps is {config['min_steps']}, max_sessions_per_user "
             f"{config['max_sessions_per_user']}) or beyond the end of one (max_steps is "
             f"{config['max_steps']}). Prepare the data with --max_sessions_per_user=0 or a "
@@ -131,12 +132,12 @@ class PreparedData:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What an artefact made from the data keeps of it: `data` and `split`."""
+        """Fields that artefacts made from the data record: `data` and `split`."""
         return {"data": self.fingerprint, "split": self.manifest.get("split")}
 
     @property
     def origin(self) -> identity.Origin:
-        """What the dense ids stand for, to compare with other artefacts."""
+        """Meaning of the dense ids, for the comparison with other artefacts."""
         return identity.Origin(
             str(self.directory), self.vocabulary, self.spec, **self.provenance
         )
@@ -203,7 +204,7 @@ class PreparedData:
         )
 
     def features(self, kind: str) -> pl.DataFrame | None:
-        """What is known of each `user` or `item`: row d - 1 is dense id d. None if nothing."""
+        """Feature table of all `user`s or `item`s, row d - 1 for dense id d, or None."""
         path = self.directory / f"{kind}_features.parquet"
         return parquet.read(path) if path.name in self.manifest["files"] else None
 
@@ -228,9 +229,9 @@ class PreparedData:
             ):
                 whole[place : place + size] = part
             place += size
-        return filled if filled is not None else self._nothing()
+        return filled if filled is not None else self._empty_block()
 
-    def _nothing(self) -> blocks.Block:
+    def _empty_block(self) -> blocks.Block:
         """A block of no sessions."""
         spec = self.spec
         width = {"history": spec.history_length, "steps": spec.max_steps}
@@ -271,22 +272,22 @@ def write(
     """Writes prepared sessions, a block of users at a time, and opens them.
 
     Args:
-      directory: where to; its parent is made if need be.
-      prepared: what `episodes.prepare` returned.
+      directory: target folder; its parents are created.
+      prepared: result of `episodes.prepare`.
       schema: the log's columns.
       config: how the log was cut and split.
-      source: what the log was, for the manifest.
+      source: description of the log, for the manifest.
       bad_rows: rows that were skipped, listed in rejected.csv.
       overwrite: whether to replace prepared data that is there already.
-      generator: parameters of the ground truth that wrote a synthetic log, if one did:
-        with them its world can be rebuilt.
-      features: tables of what is known about each `user` and `item`, by dense id.
-      warnings: what is implausible about the log, for the manifest.
-      filters: which events of the log stayed, for the manifest.
+      generator: parameters of the simulated users that generated a synthetic log, from
+        which they can be rebuilt.
+      features: feature tables of each `user` and `item`, by dense id.
+      warnings: implausible properties of the log, for the manifest.
+      filters: filters of the log's events, for the manifest.
 
     Raises:
-      UserError: if the directory exists and is not to be (or cannot safely be) replaced, or
-        cannot be written; nothing is left behind.
+      UserError: if the directory exists and may not (or cannot safely) be replaced, or cannot
+        be written; no partial output is left.
     """
     directory = pathlib.Path(directory)
     check_target(directory, overwrite)
@@ -385,7 +386,7 @@ def _write_split(
 
 
 def _item_counts(prepared: episodes_lib.Prepared) -> dict[str, int]:
-    """How many items the stored training sessions show, and how many they do not."""
+    """Counts the items, and those without a stored training step or event."""
     sessions = prepared.sessions.take(prepared.sessions.split == 0)
     item = prepared.events["item"].to_numpy()
     end = sessions.start + sessions.length
@@ -398,9 +399,9 @@ def _item_counts(prepared: episodes_lib.Prepared) -> dict[str, int]:
         edges = np.zeros(len(item) + 1, np.int8)
         np.add.at(edges, start, 1)
         np.add.at(edges, end, -1)
-        found = np.zeros(prepared.spec.num_items + 1, bool)
-        found[item[np.cumsum(edges[:-1], dtype=np.int8) > 0]] = True
-        return found
+        occurs = np.zeros(prepared.spec.num_items + 1, bool)
+        occurs[item[np.cumsum(edges[:-1], dtype=np.int8) > 0]] = True
+        return occurs
 
     trained = shown(sessions.start)[1:]
     seen = trained | shown(history)[1:]
@@ -414,7 +415,7 @@ def _item_counts(prepared: episodes_lib.Prepared) -> dict[str, int]:
 def _split(
     sessions: episodes_lib.Sessions, config: episodes_lib.PrepareConfig
 ) -> dict[str, Any]:
-    """What decides which users, or which times, are for training and for test."""
+    """Settings that determine the split into training, validation and test."""
     if config.split == "user":  # drawn by the seed over all users of the vocabulary
         names = ("split", "seed", "test_fraction", "validation_fraction", "max_users")
         return {name: getattr(config, name) for name in names}

@@ -1,4 +1,4 @@
-"""Raw ids <-> dense ids: what the log calls a user or an item, and what the model does."""
+"""Raw ids of the log <-> dense ids of the models."""
 
 import dataclasses
 import pathlib
@@ -11,9 +11,9 @@ from tfrec.data import parquet
 from tfrec.errors import UserError
 
 MAX_ID_LENGTH = 256  # bytes
-PADDING = -1  # stands for "no item" where item ids are integers; "" does where they are text
+PADDING = -1  # "no item" among integer ids; among text ids it is ""
 
-_TABLE_ROOM = 1 << 24  # ids that span at most this many values are looked up in a table
+_MAX_TABLE_SPAN = 1 << 24  # ids that span at most this many values are looked up in a table
 
 
 # One id is one line of an exported vocabulary. TensorFlow's reader of such files drops
@@ -27,14 +27,14 @@ def is_text(dtype: pl.DataType) -> bool:
 
 
 def id_rules(name: str, dtype: pl.DataType) -> list[tuple[pl.Expr, str]]:
-    """What an id must be to be stored, exported and asked for.
+    """Rules for an id, which is stored, exported and part of requests.
 
     Args:
       name: `user`, `item` or `category`, also the name of the column.
-      dtype: of the column, integers or text.
+      dtype: type of the column, integers or text.
 
     Returns:
-      Expressions that are true for a good id, each with what it expects.
+      Expressions that are true for a valid id, each with the expected values.
     """
     column = pl.col(name)
     if is_text(dtype):
@@ -58,7 +58,7 @@ def id_rules(name: str, dtype: pl.DataType) -> list[tuple[pl.Expr, str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Ids:
-    """One kind of id. Dense id d stands for `raw[d - 1]`; 0 for everything unknown.
+    """One kind of id. Dense id d stands for `raw[d - 1]`; 0 for any unknown id.
 
     Attributes:
       raw: the log's ids, all different: int64 or str. Users and categories ascend;
@@ -104,13 +104,13 @@ class Ids:
             kind = "numbers" if numbers else "text"
             raise UserError(f"the ids of this log are {kind}, but {raw[0]!r} is not")
         if not numbers:
-            # An Enum's codes are positions in `raw`; what it does not hold becomes null.
-            known = pl.Enum(pl.Series(self.raw.tolist(), dtype=pl.String))
-            codes = raw.cast(known, strict=False).to_physical().cast(pl.Int32)
+            # An Enum's codes are positions in `raw`; unknown values become null.
+            enum = pl.Enum(pl.Series(self.raw.tolist(), dtype=pl.String))
+            codes = raw.cast(enum, strict=False).to_physical().cast(pl.Int32)
             return (codes + 1).fill_null(types.PAD).to_numpy()
         values = raw.to_numpy()
         low, high = int(self.raw.min()), int(self.raw.max())
-        if high - low < _TABLE_ROOM:
+        if high - low < _MAX_TABLE_SPAN:
             table = np.zeros(high - low + 1, np.int32)
             table[self.raw - low] = np.arange(1, len(self.raw) + 1, dtype=np.int32)
             within = (values >= low) & (values <= high)
@@ -164,7 +164,7 @@ class Vocabulary:
 
 
 def load(directory: str | pathlib.Path) -> Vocabulary:
-    """Reads what `Vocabulary.save` wrote.
+    """Reads the files of `Vocabulary.save`.
 
     Raises:
       UserError: if a file is absent or cannot be read.
@@ -181,7 +181,7 @@ def load(directory: str | pathlib.Path) -> Vocabulary:
 
 
 def ids_of(raw: pl.Series) -> Ids:
-    """Ids of all different values of a column; raw ids ascending."""
+    """Ids of the distinct values of a column; raw ids ascending."""
     return Ids(as_array(raw.unique().sort()))
 
 

@@ -14,12 +14,12 @@ MD5 = hashlib.md5(CONTENT).hexdigest()
 
 
 class Publisher(http.server.ThreadingHTTPServer):
-    """A loopback publisher of one archive, that notes what it was asked for."""
+    """A loopback publisher of one archive, that records its requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.breaks_after, self.ranges_work = CONTENT, None, True
-        self.pages, self.asked = {}, []
+        self.pages, self.requests = {}, []
 
     @property
     def url(self):
@@ -29,14 +29,14 @@ class Publisher(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):  # noqa: N802  the name http.server calls
         publisher = self.server
-        asked = self.headers.get("Range")
-        publisher.asked.append((self.path, asked))
+        byte_range = self.headers.get("Range")
+        publisher.requests.append((self.path, byte_range))
         if self.path in publisher.pages:
             return self._send(200, publisher.pages[self.path])
         if not self.path.endswith((".zip", ".gz")):
             return self._send(404, b"no such page")
-        if asked and publisher.ranges_work:
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked).group(1))
+        if byte_range and publisher.ranges_work:
+            start = int(re.fullmatch(r"bytes=(\d+)-", byte_range).group(1))
             if start >= len(publisher.content):
                 return self._send(416, b"")
             return self._send(206, publisher.content[start:])
@@ -73,7 +73,7 @@ def test_fetched_once(publisher, tmp_path):
     assert path == tmp_path / "new" / "ml-25m.zip"
     assert path.read_bytes() == CONTENT
     assert download.fetch(archive(publisher), tmp_path / "new") == path
-    assert publisher.asked == [("/ml-25m.zip", None)]
+    assert publisher.requests == [("/ml-25m.zip", None)]
     assert [file.name for file in path.parent.iterdir()] == ["ml-25m.zip"]
 
 
@@ -87,7 +87,7 @@ def test_a_broken_download_goes_on_where_it_stopped(publisher, tmp_path):
 
     publisher.breaks_after = None
     assert download.fetch(archive(publisher), tmp_path).read_bytes() == CONTENT
-    assert publisher.asked[-1] == ("/ml-25m.zip", "bytes=300000-")
+    assert publisher.requests[-1] == ("/ml-25m.zip", "bytes=300000-")
     assert not part.exists()
 
 
@@ -103,7 +103,7 @@ def test_a_part_that_lacks_nothing(publisher, tmp_path):
 
 
 def test_a_wrong_checksum_removes_the_file(publisher, tmp_path):
-    with pytest.raises(UserError, match=f"checksum of what arrived is {MD5}; expected 0000"):
+    with pytest.raises(UserError, match=f"checksum of the download is {MD5}; expected 0000"):
         download.fetch(archive(publisher, "0" * 32), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -119,16 +119,16 @@ def test_an_absent_file_and_an_absent_publisher(publisher, tmp_path):
 
 
 def test_without_a_checksum_the_length_is_checked(publisher, tmp_path):
-    found = download.unchecked(f"{publisher.url}/lthing_data.tar.gz", "terms")("librarything")
+    archive = download.unchecked(f"{publisher.url}/lthing_data.tar.gz", "terms")("librarything")
     publisher.breaks_after = 300_000
     with pytest.raises(UserError, match="connection broke.*run again to go on"):
-        download.fetch(found, tmp_path)
+        download.fetch(archive, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["lthing_data.tar.gz.part"]
     publisher.breaks_after = None
-    assert download.fetch(found, tmp_path).read_bytes() == CONTENT
-    asked = len(publisher.asked)
-    assert download.fetch(found, tmp_path).read_bytes() == CONTENT
-    assert len(publisher.asked) == asked  # it was there
+    assert download.fetch(archive, tmp_path).read_bytes() == CONTENT
+    count = len(publisher.requests)
+    assert download.fetch(archive, tmp_path).read_bytes() == CONTENT
+    assert len(publisher.requests) == count  # it was there
 
 
 def test_every_set_names_its_reader():
@@ -149,8 +149,8 @@ def test_every_set_names_its_reader():
 @pytest.mark.parametrize("text", [f"{MD5}  ml-25m.zip\n", f"MD5 (ml-25m.zip) = {MD5.upper()}"])
 def test_grouplens_gives_the_checksum_beside_the_archive(publisher, text):
     publisher.pages["/ml-25m.zip.md5"] = text.encode()
-    found = download.movielens("ml-25m", base=publisher.url)
-    assert (found.url, found.md5) == (f"{publisher.url}/ml-25m.zip", MD5)
+    archive = download.movielens("ml-25m", base=publisher.url)
+    assert (archive.url, archive.md5) == (f"{publisher.url}/ml-25m.zip", MD5)
 
 
 def test_no_checksum_beside_the_archive(publisher):
@@ -162,9 +162,9 @@ def test_no_checksum_beside_the_archive(publisher):
 def test_zenodo_gives_the_checksum_in_its_record(publisher):
     files = [{"key": "KuaiRand-1K.tar.gz", "checksum": f"md5:{MD5}", "size": len(CONTENT)}]
     publisher.pages["/api/records/10439422"] = json.dumps({"files": files}).encode()
-    found = download.kuairand("KuaiRand-1K", base=publisher.url)
-    assert found.url == f"{publisher.url}/records/10439422/files/KuaiRand-1K.tar.gz"
-    assert found.md5 == MD5
+    archive = download.kuairand("KuaiRand-1K", base=publisher.url)
+    assert archive.url == f"{publisher.url}/records/10439422/files/KuaiRand-1K.tar.gz"
+    assert archive.md5 == MD5
     with pytest.raises(
         UserError, match="no file 'KuaiRand-2K.tar.gz'; the record has KuaiRand"
     ):

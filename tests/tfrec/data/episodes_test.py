@@ -215,8 +215,8 @@ def test_the_scale_of_an_amount_follows_its_unit(watch, scale):
         frame = log([("a", 1, 0), ("a", 2, 1), ("a", 3, 2)]).with_columns(
             watch=pl.Series(np.array(watch) * unit, dtype=pl.Float32)
         )
-        found = episodes.prepare(frame, SCHEMA, EVERYTHING).spec.feedback[1].scale
-        assert found == pytest.approx(scale * unit if any(watch) else 1.0, rel=1e-6)
+        actual_scale = episodes.prepare(frame, SCHEMA, EVERYTHING).spec.feedback[1].scale
+        assert actual_scale == pytest.approx(scale * unit if any(watch) else 1.0, rel=1e-6)
 
 
 def test_amounts_too_small_for_arithmetic_are_rejected():

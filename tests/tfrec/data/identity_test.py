@@ -38,16 +38,16 @@ def origin(path="runs/world", items=("lamp", "mug", "cup"), users=(1, 2), **fiel
 
 def test_a_fingerprint_is_of_values():
     content = {"b": [1, 2.5, None], "a": np.arange(3, dtype=np.int64), "c": SPEC}
-    found = identity.fingerprint(content)
-    assert found == identity.fingerprint(dict(reversed(list(content.items()))))
-    assert len(found) == 16
+    fingerprint = identity.fingerprint(content)
+    assert fingerprint == identity.fingerprint(dict(reversed(list(content.items()))))
+    assert len(fingerprint) == 16
     for changed in (
         {**content, "b": [1, 2.5, 0]},
         {**content, "a": np.array([0, 2, 1])},
         {**content, "a": np.arange(3, dtype=np.int32)},
         {**content, "c": dataclasses.replace(SPEC, max_steps=7)},
     ):
-        assert identity.fingerprint(changed) != found
+        assert identity.fingerprint(changed) != fingerprint
     with pytest.raises(TypeError, match="no fingerprint of object"):
         identity.fingerprint([object()])
     with pytest.raises(TypeError, match="no fingerprint of ndarray"):

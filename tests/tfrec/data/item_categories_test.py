@@ -23,10 +23,10 @@ def write(path, text):
     ],
 )
 def test_categories_of_a_file(name, text, tmp_path):
-    found = item_categories.read(write(tmp_path / name, text), IDS)
+    categories = item_categories.read(write(tmp_path / name, text), IDS)
     # jazz is 0 and pop 1; item 7 has none.
-    assert found.category.tolist() == [2, 1, 0]
-    assert (found.num_categories, found.without) == (3, 1)
+    assert categories.category.tolist() == [2, 1, 0]
+    assert (categories.num_categories, categories.without) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_a_file_that_cannot_be_read(tmp_path):
 
 def test_an_item_has_the_category_of_its_first_event():
     item, category = np.array([2, 1, 2, 2]), np.array([12, 5, 5, 12])
-    found = item_categories.of_events(item, category, 3)
-    assert found.category.tolist() == [0, 1, 2]
-    assert (found.num_categories, found.without) == (3, 1)
+    categories = item_categories.of_events(item, category, 3)
+    assert categories.category.tolist() == [0, 1, 2]
+    assert (categories.num_categories, categories.without) == (3, 1)
     # 0 is no category.
     assert item_categories.of_events(item, np.array([0, 5, 5, 12]), 2).category.tolist() == [
         0,
@@ -78,21 +78,21 @@ def test_items_that_the_same_users_have_are_one_cluster():
     rng = np.random.default_rng(0)
     rows = [rng.permutation(6)[:4] + 1 + 6 * (user % 2) for user in range(60)]
     log = sequences.Sequences(np.concatenate(rows).astype(np.int32), np.arange(61) * 4, 12)
-    found = item_categories.clusters(log, 2, 0)
-    assert found.num_categories == 2
-    assert len(set(found.category[:6])) == len(set(found.category[6:])) == 1
-    assert found.category[0] != found.category[6]
+    categories = item_categories.clusters(log, 2, 0)
+    assert categories.num_categories == 2
+    assert len(set(categories.category[:6])) == len(set(categories.category[6:])) == 1
+    assert categories.category[0] != categories.category[6]
     assert item_categories.clusters(log, 50, 0).num_categories == 12
     same = item_categories.clusters(log, 2, 0)
-    assert same.category.tolist() == found.category.tolist()
+    assert same.category.tolist() == categories.category.tolist()
 
 
 def test_categories_that_a_log_lacks_are_clusters_and_a_warning():
     log = sequences.Sequences(np.array([1, 2, 1, 2, 3], np.int32), np.array([0, 2, 4, 5]), 3)
-    known = item_categories.numbered(["b", None, "a"])
-    found, warnings = item_categories.for_training(known, log, 2, 0)
-    assert found is known
+    logged = item_categories.numbered(["b", None, "a"])
+    categories, warnings = item_categories.for_training(logged, log, 2, 0)
+    assert categories is logged
     assert warnings == ["1 items have no category; they share one"]
-    found, [warning] = item_categories.for_training(None, log, 2, 0)
-    assert found.category.tolist() == item_categories.clusters(log, 2, 0).category.tolist()
+    categories, [warning] = item_categories.for_training(None, log, 2, 0)
+    assert categories.category.tolist() == item_categories.clusters(log, 2, 0).category.tolist()
     assert "2 clusters of item vectors stand for them" in warning

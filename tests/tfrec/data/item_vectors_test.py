@@ -10,7 +10,7 @@ def clustered_log(clusters=3, each=5, users=120, steps=8):
     """Users of one cluster click its items alone, and skip others that they are shown."""
     random = np.random.default_rng(0)
     taste = np.arange(users) % clusters
-    own = taste[:, None] * each + random.integers(0, each, (users, steps)) + 1
+    preferred = taste[:, None] * each + random.integers(0, each, (users, steps)) + 1
     other = random.integers(1, clusters * each + 1, (users, steps))
     click = random.random((users, steps)) < 0.7
     feedback = np.stack([click, 5.0 * click], axis=-1).astype(np.float32)
@@ -18,7 +18,7 @@ def clustered_log(clusters=3, each=5, users=120, steps=8):
         user=np.arange(1, users + 1, dtype=np.int32),
         history_item=np.zeros((users, 4), np.int32),
         history_feedback=np.zeros((users, 4, 2), np.float32),
-        item=np.where(click, own, other).astype(np.int32),
+        item=np.where(click, preferred, other).astype(np.int32),
         feedback=feedback,
         length=np.full(users, steps, np.int32),
         exited=np.ones(users, bool),
@@ -54,8 +54,8 @@ def test_the_sign_of_a_column_does_not_depend_on_the_solver(monkeypatch):
         return -left, strength, -right
 
     monkeypatch.setattr(item_vectors.scipy.sparse.linalg, "svds", flipped)
-    found = item_vectors.co_click_vectors(clustered_log(), 15, size=6)
-    np.testing.assert_array_equal(found, expected)
+    vectors = item_vectors.co_click_vectors(clustered_log(), 15, size=6)
+    np.testing.assert_array_equal(vectors, expected)
     largest = np.abs(expected[1:]).argmax(axis=0) + 1
     assert np.all(expected[largest, np.arange(6)] > 0)
 

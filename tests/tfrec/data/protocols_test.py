@@ -14,8 +14,8 @@ def make(rows, times=None):
     return Sequences(items, offsets, 20, times)
 
 
-def as_lists(found):
-    return [found.row(u).tolist() for u in range(len(found))]
+def as_lists(rows):
+    return [rows.row(u).tolist() for u in range(len(rows))]
 
 
 def test_leave_one_out():

@@ -51,13 +51,13 @@ def test_a_table_has_times_and_text_ids(tmp_path):
 
 def test_the_fingerprint_is_that_of_the_content(tmp_path):
     texts = ("1 8\n1 9\n", "1 9\n1 8\n", "1 8\n2 9\n", "2 8\n3 9\n", "1 8\n1 7\n")
-    found = {
+    fingerprints = {
         sequence_logs.open_log(write(tmp_path, text), "rows").source.fingerprint
         for text in texts
     }
-    assert len(found) == len(texts)
+    assert len(fingerprints) == len(texts)
     again = sequence_logs.open_log(write(tmp_path, "1 8 9\n", "other.txt"), "lines")
-    assert again.source.fingerprint in found  # the same events as in the first text
+    assert again.source.fingerprint in fingerprints  # the same events as in the first text
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ def make(rows, num_items=9, times=None):
     return Sequences(items, offsets, num_items, times)
 
 
-def as_lists(found):
-    return [found.row(u).tolist() for u in range(len(found))]
+def as_lists(log):
+    return [log.row(u).tolist() for u in range(len(log))]
 
 
 def test_rows_lengths_and_counts():
@@ -45,20 +45,20 @@ def test_padded_keeps_the_latest_items_on_the_right():
 
 
 def test_events_are_ordered_by_time_and_equal_times_as_given():
-    found = sequences.of_events(
+    log = sequences.of_events(
         np.array([1, 0, 1, 0, 1]),
         np.array([5, 4, 3, 2, 1]),
         num_rows=3,
         num_items=5,
         times=np.array([7.0, 9, 7, 8, 6]),
     )
-    assert as_lists(found) == [[2, 4], [1, 5, 3], []]
-    assert found.times.tolist() == [8, 9, 6, 7, 7]
+    assert as_lists(log) == [[2, 4], [1, 5, 3], []]
+    assert log.times.tolist() == [8, 9, 6, 7, 7]
 
 
 def test_events_without_times_keep_their_order():
-    found = sequences.of_events(np.array([1, 0, 1]), np.array([5, 4, 3]), 2, 5)
-    assert as_lists(found) == [[4], [5, 3]]
+    log = sequences.of_events(np.array([1, 0, 1]), np.array([5, 4, 3]), 2, 5)
+    assert as_lists(log) == [[4], [5, 3]]
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_sessions_of_prepared_data_become_one_row_a_user(tmp_path):
     )  # fmt: skip
     assert code == 0
     data = storage.PreparedData.open(out)
-    found = sequences.of_prepared(data)
+    user_sequences = sequences.of_prepared(data)
     raw = {
-        str(user): data.vocabulary.decode(found.row(u)).tolist()
+        str(user): data.vocabulary.decode(user_sequences.row(u)).tolist()
         for u, user in enumerate(data.vocabulary.users)
     }
     assert raw == {"u1": ["b", "a", "b", "c", "a", "b"], "u2": ["a", "b", "c"]}
-    assert (np.diff(found.times[found.rows == 0]) >= 0).all()
+    assert (np.diff(user_sequences.times[user_sequences.rows == 0]) >= 0).all()
 
 
 def test_prepared_data_of_a_log_without_times_has_none(tmp_path):
@@ -114,5 +114,5 @@ def test_prepared_data_of_a_log_without_times_has_none(tmp_path):
          f"--out={tmp_path / 'data'}", "--test_fraction=0"],
     )  # fmt: skip
     assert code == 0
-    found = sequences.of_prepared(storage.PreparedData.open(tmp_path / "data"))
-    assert found.times is None and found.lengths.tolist() == [3, 2]
+    log = sequences.of_prepared(storage.PreparedData.open(tmp_path / "data"))
+    assert log.times is None and log.lengths.tolist() == [3, 2]

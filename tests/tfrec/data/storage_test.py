@@ -84,10 +84,10 @@ def test_what_was_written_is_what_is_read(tmp_path):
         for column, name in enumerate(("click", "watch")):
             assert read.feedback[n, : len(steps), column].tolist() == [s[name] for s in steps]
             assert (read.feedback[n, len(steps) :, column] == 0).all()
-            known = 4 - len(history)
+            padding = 4 - len(history)
             in_history = read.history_feedback[n, :, column]
-            assert (in_history[:known] == 0).all()
-            assert in_history[known:].tolist() == [s[name] for s in history]
+            assert (in_history[:padding] == 0).all()
+            assert in_history[padding:].tolist() == [s[name] for s in history]
         assert propensity[n, : len(steps)].tolist() == [s["propensity"] for s in steps]
         kinds = data.vocabulary.category_ids.decode(category[n, : len(steps)])
         assert kinds.tolist() == [s["category"] for s in steps]

@@ -14,7 +14,7 @@ CONFIG = synthetic.SyntheticConfig(
 
 @pytest.fixture(scope="module")
 def log():
-    """The log with the hidden state of each row, told again from what was shown."""
+    """The log with the hidden state of each row, recomputed from the shown items."""
     table, _ = synthetic.read(CONFIG)
     truth = synthetic.truth(CONFIG)
     item = table["item"].str.slice(1).cast(pl.Int64).to_numpy() - 1
@@ -40,10 +40,10 @@ def test_the_truth_by_hand():
         click_logit=np.array([-0.6, -1.8]), taste=np.array([0]),
     )  # fmt: skip
     config = synthetic.SyntheticConfig(match=2.2, tiring=1.0, max_fatigue=10)
-    found = synthetic.click_probability(config, truth, np.array([0, 1]), np.array([0, 5]))
+    probability = synthetic.click_probability(config, truth, np.array([0, 1]), np.array([0, 5]))
     logits = [[-0.6 + 2.2, -1.8], [-0.6 - 0.5, -1.8 + 2.2 - 0.5]]
     expected = [[1 / (1 + math.exp(-x)) for x in row] for row in logits]
-    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(probability, expected)
     levels = np.array([0, 5, 9, 10])
     assert synthetic.next_fatigue(config, levels, np.array([BAIT])).tolist() == [2, 7, 10, 10]
     assert synthetic.next_fatigue(config, levels, np.array([CALM])).tolist() == [0, 4, 8, 9]

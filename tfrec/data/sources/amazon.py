@@ -11,9 +11,9 @@ https://cseweb.ucsd.edu/~jmcauley/datasets.html (research). Two forms are distin
     CSV, 2018 (other names): item, user, rating, unix seconds, without a header
     CSV, 2023: user_id,parent_asin,rating,timestamp (and perhaps more), milliseconds
 
-Times before 2023 are days. Reviews that agree in user, product, time and rating count once;
-how many do not is logged. The feedback is `click`, a rating of at least `positive_rating`
-stars, and `rating` in stars.
+Times before 2023 are days. Reviews that agree in user, product, time and rating count once,
+and the number of dropped reviews is logged. The feedback is `click`, a rating of at least
+`positive_rating` stars, and `rating` in stars.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ from tfrec.errors import UserError
 _log = logging.getLogger(__name__)
 
 PATTERNS = ("reviews_*.json", "ratings_*.csv", "*_5.json", "*.jsonl", "*.json", "*.csv")
-RECOGNISED = PATTERNS[:2]  # names that no other set has
+RECOGNISED = PATTERNS[:2]  # file names that identify this set
 _PRODUCT = r"^[0-9A-Za-z]{10}$"
 
 
 class _Form(NamedTuple):
-    """Where a publication has what."""
+    """Field names and time unit of one publication."""
 
     user: str
     item: str
@@ -88,7 +88,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     with files.streams(path, PATTERNS) as (log,):
         if log.name.lower().endswith(".csv"):
             form, blocks = _csv(path, log, bad_rows)

@@ -1,8 +1,9 @@
 """Blocks of rows -> one interaction table, without a second copy of it.
 
 Blocks of whole users are appended to a `Table`. `gathered` takes blocks of any rows: beyond
-some millions of rows it parts them by user on the disk, and then orders and appends one part
-after the other. Memory is the finished table and one part, whatever the order of the log.
+some millions of rows it partitions them by user on disk, and then orders and appends one
+partition after the other. Memory is the finished table and one partition, for any order of the
+log.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from tfrec import outputs
 from tfrec.data import schema as schema_lib
 from tfrec.errors import UserError
 
-ROWS_IN_MEMORY = 1 << 22  # more rows than this are parted on the disk
+ROWS_IN_MEMORY = 1 << 22  # more rows than this are partitioned on disk
 _PART_BITS = 6  # 64 parts
 
 
@@ -26,43 +27,43 @@ class Table:
     """An interaction table that grows block by block.
 
     Args:
-      schema: of the table; every column a number, or a `pl.Enum` that all blocks share.
-      rows: how many are expected. Room that is not filled costs no memory.
+      schema: schema of the table; every column is a number, or a `pl.Enum` of all blocks.
+      rows: expected number of rows. Unused capacity costs no memory.
     """
 
     def __init__(self, schema: schema_lib.Schema, rows: int):
-        self._names, self._room, self._filled = schema.columns, rows, 0
+        self._names, self._capacity, self._filled = schema.columns, rows, 0
         self._columns: dict[str, np.ndarray] = {}
         self._enums: dict[str, pl.Enum] = {}
         self._users: list[np.ndarray] = []
 
     def append(self, block: pl.DataFrame) -> None:
-        """Adds a validated block: some users, ordered by user and time."""
+        """Adds a validated block of whole users, ordered by user and time."""
         end = self._filled + block.height
-        if end > self._room:
-            self._room = 2 * end
+        if end > self._capacity:
+            self._capacity = 2 * end
             for name, column in self._columns.items():
-                self._columns[name] = np.resize(column, self._room)
+                self._columns[name] = np.resize(column, self._capacity)
         for name in self._names:
             dtype = block.schema[name]
             if isinstance(dtype, pl.Enum):
                 self._enums[name] = dtype
             part = block[name].to_physical().to_numpy()
             if name not in self._columns:
-                self._columns[name] = np.empty(self._room, part.dtype)
+                self._columns[name] = np.empty(self._capacity, part.dtype)
             self._columns[name][self._filled : end] = part
         self._filled = end
         users = block["user"].to_physical().to_numpy()
         self._users.append(users[np.append(True, users[1:] != users[:-1])])
 
     def shared_user(self) -> int | None:
-        """A user of whom two blocks hold rows, or None: every block held whole users."""
+        """Returns a user with rows in two blocks, or None if all blocks held whole users."""
         users = np.sort(np.concatenate(self._users))
         again = np.flatnonzero(users[1:] == users[:-1])
         return int(users[again[0]]) if len(again) else None
 
     def finished(self) -> pl.DataFrame:
-        """The table, ordered by user; call once, where no user is shared."""
+        """Returns the table, ordered by user. Call it once, and only without a shared user."""
         user = self._columns["user"][: self._filled]
         order = None if (user[1:] >= user[:-1]).all() else _order(user)
         columns = {}
@@ -75,12 +76,12 @@ class Table:
 
 
 def _order(user: np.ndarray) -> pl.Series:
-    """Positions that put runs of users in order; within a run they stay."""
+    """Positions that order runs of users; rows within a run keep their order."""
     start = np.append(0, np.flatnonzero(user[1:] != user[:-1]) + 1)
     size = np.diff(start, append=len(user))
     by_user = np.argsort(user[start])
     start, size = start[by_user], size[by_user]
-    # Half of the memory of 64 bits; what is negative here wraps, and back with the sum.
+    # Half of the memory of 64 bits; negative values wrap, and the sum wraps them back.
     shift = (start - (np.cumsum(size) - size)).astype(np.uint32)
     order = np.arange(len(user), dtype=np.uint32)
     order += np.repeat(shift, size)
@@ -91,13 +92,13 @@ class Events(NamedTuple):
     """A log that comes in blocks of rows, in any order of users.
 
     Attributes:
-      name: of the log, for messages.
-      schema: of the interaction table.
+      name: name of the log, for messages.
+      schema: schema of the interaction table.
       blocks: the name of a file, and rows of it in the order of the file with their `row`:
         the columns of the schema (without `time_ms` where the order is not that of times).
         The blocks of a file follow one another.
-      names: table column -> the files' own name for it, for messages.
-      seed: of the order of events, where the schema's order is random.
+      names: table column -> its name in the files, for messages.
+      seed: seed of the order of events, if the schema's order is random.
       once: whether rows that repeat another one are dropped and counted, not rejected.
     """
 
@@ -110,7 +111,7 @@ class Events(NamedTuple):
 
 
 def gathered(events: Events, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
-    """The validated table of a log.
+    """Reads the validated table of a log.
 
     Args:
       events: the log; its blocks are consumed.
@@ -125,7 +126,7 @@ def gathered(events: Events, bad_rows: schema_lib.BadRows) -> pl.DataFrame:
         repeats another one if user and item are the same.
     """
     with tempfile.TemporaryDirectory(prefix="tfrec-") as scratch:
-        parts = _Parts(pathlib.Path(scratch))
+        parts = _Partitions(pathlib.Path(scratch))
         files = _FileRows()
         for file, block in events.blocks:
             before = files.rows_before(file)
@@ -146,8 +147,8 @@ def checked(
     """The good rows of a block, typed.
 
     Args:
-      block: of the events.
-      file: its file.
+      block: rows of one file.
+      file: the file's name.
       events: the log.
       bad_rows: what to do with bad rows.
     """
@@ -160,11 +161,11 @@ def checked(
 def ordered(
     part: pl.DataFrame, files: schema_lib.Files, events: Events, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
-    """All rows of some users, ordered by user and time, none of them twice.
+    """All rows of some users, each once, ordered by user and time.
 
     Args:
-      part: good rows in the order of the log; `row` numbers those of all files through.
-      files: of the log.
+      part: valid rows in the order of the log; `row` continues across the files.
+      files: the files of the log.
       events: the log.
       bad_rows: what to do with repeated rows.
     """
@@ -178,7 +179,7 @@ def ordered(
 
 
 class _FileRows:
-    """The files of a log, and how many rows each of them has."""
+    """The files of a log and their numbers of rows."""
 
     def __init__(self) -> None:
         self._names: list[str] = []
@@ -203,11 +204,10 @@ class _FileRows:
             self._last = max(self._last, self._before[-1] + int(rows[-1]))
 
 
-class _Parts:
-    """Rows that are parted by user: in memory while they are few, then on the disk.
+class _Partitions:
+    """Rows partitioned by user, in memory while they are few and then on disk.
 
-    Text ids are replaced by numbers on the way in, and become a `pl.Enum` on the way out,
-    once all of them are known.
+    Text ids are stored as numbers, and become a `pl.Enum` after all of them have been read.
     """
 
     def __init__(self, folder: pathlib.Path):
@@ -219,7 +219,7 @@ class _Parts:
         self.rows = 0
 
     def append(self, block: pl.DataFrame) -> None:
-        """Adds rows; all blocks have the same columns."""
+        """Adds rows. All blocks have the same columns."""
         text = [name for name in ("user", "item") if block.schema[name] == pl.String]
         for name in text:
             if name not in self._ids:
@@ -238,7 +238,7 @@ class _Parts:
             self._spill()
 
     def by_user(self) -> Iterator[pl.DataFrame]:
-        """Frames that hold whole users, rows in the order of the log; call it once."""
+        """Yields frames of whole users, rows in the order of the log. Call it once."""
         enums = {name: _Ranks(ids) for name, ids in self._ids.items()}
         if not self._spills:
             yield self._named(pl.concat(self._buffer), enums)
@@ -266,7 +266,7 @@ class _Parts:
         with outputs.writing(self._folder):
             for number, (begin, end) in enumerate(zip(np.append(0, ends), ends, strict=False)):
                 if end > begin:
-                    # Arrow's own format: Parquet takes seven times as long to write.
+                    # Arrow, because Parquet takes seven times as long to write.
                     with self._file(self._spills, number).open("wb") as file:
                         rows[begin:end].write_ipc_stream(file)
         self._buffer, self._buffered = [], 0
@@ -299,7 +299,7 @@ class _Ranks:
 def _distinct_items(
     rows: pl.DataFrame, files: schema_lib.Files, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
-    """Rejects rows whose user and item stand in an earlier row."""
+    """Rejects rows that repeat user and item of an earlier row."""
     first = rows.select(pl.struct("user", "item").is_first_distinct()).to_series()
     if first.all():
         return rows
@@ -313,8 +313,8 @@ def _counted(rows: pl.DataFrame, seed: int | None) -> pl.DataFrame:
     """Rows of whole users whose `time_ms` counts each user's events.
 
     Args:
-      rows: in the order of the log.
-      seed: of a random order; None keeps that of the log.
+      rows: rows in the order of the log.
+      seed: seed of a random order; None keeps the order of the log.
     """
     log_row = rows[schema_lib.ROW].to_numpy().astype(np.uint64)
     key = log_row if seed is None else _mixed(log_row, seed)
@@ -345,13 +345,13 @@ def table(
     """A log as a validated table, and its schema.
 
     Args:
-      events: opens the log of (path, config, bad_rows), see `Events`.
-      path: of the log.
-      config: the source's.
+      events: opens the log, given (path, config, bad_rows); see `Events`.
+      path: path of the log.
+      config: configuration of the source.
       bad_rows: what to do with bad rows; an error by default.
 
     Raises:
-      UserError: of the source.
+      UserError: from the source.
     """
     bad_rows = bad_rows or schema_lib.BadRows()
     with events(path, config, bad_rows) as log:

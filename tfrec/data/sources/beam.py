@@ -7,11 +7,11 @@ The result is a folder of interactions, the same table that `read` of the source
              rejected.csv            if bad rows were skipped
 
 `tfrec.data.sources.interactions` reads it. Files of the log and the folder must lie where every
-worker sees them. What a worker has to say goes to a file with a name of its own, so that a
-bundle that runs twice changes nothing.
+worker has access to them. Each file and each part has a separate report file, so that a bundle
+that runs twice changes nothing.
 
 Beam needs other versions of protobuf and PyArrow than TensorFlow's lock has:
-requirements-beam.txt is an environment of its own. No TensorFlow is needed here.
+requirements-beam.txt describes a separate environment, without TensorFlow.
 """
 
 import dataclasses
@@ -104,7 +104,7 @@ def prepare(
 
 @dataclasses.dataclass(frozen=True)
 class _Work:
-    """What every worker knows."""
+    """Parameters of all workers."""
 
     source: str
     config: Any
@@ -116,8 +116,8 @@ class _Work:
         module = importlib.import_module(f"tfrec.data.sources.{self.source}")
         return module.events(path, self.config, bad_rows)
 
-    def say(self, note: str, bad_rows: schema_lib.BadRows, **more: Any) -> None:
-        """Notes what came of a file or a part."""
+    def report(self, note: str, bad_rows: schema_lib.BadRows, **more: Any) -> None:
+        """Writes the report of a file or a part."""
         _replace(
             pathlib.Path(self.folder) / f"{note}.json",
             json.dumps(
@@ -139,10 +139,10 @@ class _Read(_DoFn):
         self._work = work
 
     def process(self, element: tuple[int, str]) -> Iterator[tuple[int, tuple[int, int, bytes]]]:
-        """Reads a file and notes what came of it.
+        """Reads a file and writes its report.
 
         Args:
-          element: the file's number and where it lies.
+          element: number and path of the file.
 
         Yields:
           The part of some rows; and the file, the number of the chunk, and the rows.
@@ -161,9 +161,9 @@ class _Read(_DoFn):
                     part = pl.col("user").hash(0) % self._work.parts
                     for key, rows in block.group_by(part, maintain_order=True):
                         yield int(str(key[0])), (number, chunk, _packed(rows))
-        except UserError as error:  # Beam would wrap it
+        except UserError as error:  # Beam would wrap the error
             note["error"] = str(error)
-        self._work.say(f"file-{number:05d}", bad_rows, **note)
+        self._work.report(f"file-{number:05d}", bad_rows, **note)
 
 
 class _Order(_DoFn):
@@ -173,14 +173,14 @@ class _Order(_DoFn):
         self._work = work
 
     def process(self, element: tuple[int, Any]) -> None:
-        """Orders a part, writes its shard and notes what came of it.
+        """Orders a part and writes its shard and its report.
 
         Args:
           element: the part, and the chunks of `_Read`, in any order.
         """
         part, chunks = element
         folder = pathlib.Path(self._work.folder)
-        # Every file has been read: its rows had to be, to be grouped.
+        # GroupByKey has read every file, so that all reports are there.
         notes = [json.loads(file.read_text()) for file in sorted(folder.glob("file-*.json"))]
         if any("error" in note for note in notes):
             return
@@ -200,7 +200,7 @@ class _Order(_DoFn):
         table.write_parquet(shard)
         name = f"part-{part:05d}"
         _replace(folder / f"{name}.parquet", shard.getvalue())
-        self._work.say(name, bad_rows, shard=f"{name}.parquet", rows=table.height)
+        self._work.report(name, bad_rows, shard=f"{name}.parquet", rows=table.height)
 
 
 def _packed(rows: pl.DataFrame) -> bytes:
@@ -210,15 +210,15 @@ def _packed(rows: pl.DataFrame) -> bytes:
 
 
 def _logs(path: pathlib.Path, patterns: Sequence[str], several: bool) -> list[pathlib.Path]:
-    """The files of a folder; an archive is one, which a single worker reads."""
+    """The files of a folder; an archive counts as one file, for a single worker."""
     if not path.is_dir():
         return [path]
-    with files.streams(path, patterns, several=several) as found:
-        return [stream.path for stream in found if stream.path]
+    with files.streams(path, patterns, several=several) as log_streams:
+        return [stream.path for stream in log_streams if stream.path]
 
 
 def _finish(folder: pathlib.Path, name: str, skip_bad_rows: bool) -> int:
-    """Puts together what the workers noted; returns the number of rows.
+    """Combines the reports of the workers and returns the number of rows.
 
     Raises:
       UserError: for a file that cannot be read; for the first rejected row, unless they are
@@ -231,9 +231,6 @@ def _finish(folder: pathlib.Path, name: str, skip_bad_rows: bool) -> int:
         if "error" in note:
             raise UserError(note["error"])
     bad_rows = schema_lib.BadRows(skip=skip_bad_rows)
-    notes = {
-        file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*-*.json"))
-    }
     rejected = [
         pl.DataFrame(note["rejected"], schema=schema_lib.REJECTED) for note in notes.values()
     ]

@@ -53,7 +53,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     ratings.say_random_order(config, bad_rows)
     with files.opened(path, PATTERNS, "latin-1") as (log,):
         yield assembly.Events(

@@ -1,8 +1,7 @@
-"""Delimited text -> typed columns, row for row as Python's csv module reads it.
+"""Delimited text -> typed columns, equal to the rows of Python's csv module.
 
-A file whose lines all have the same number of fields and no quotes is read by polars, in
-parallel. Every other file goes through the csv module, in batches. Rows have the number of
-the line on which they begin.
+If all lines have the same number of fields and no quotes, polars reads the file in parallel.
+The csv module reads every other file, in batches. A row's number is that of its first line.
 """
 
 import dataclasses
@@ -20,8 +19,8 @@ from tfrec.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-_ROWS_AT_ONCE = 1 << 20  # of a batch that polars reads
-_RECORDS_AT_ONCE = 1 << 16  # of a batch that the csv module reads
+_ROWS_AT_ONCE = 1 << 20  # in a batch of polars
+_RECORDS_AT_ONCE = 1 << 16  # in a batch of the csv module
 
 _EXPECTED = {
     pl.Int32: "an integer within 32 bits",
@@ -54,25 +53,25 @@ def read_grouped(
     separator: str = ",",
     names: Sequence[str] | None = None,
 ) -> pl.DataFrame | None:
-    """The validated table of a plain file in which each user's rows are together.
+    """Reads the validated table of a plain file with contiguous rows of each user.
 
-    Some users at a time are read, checked and ordered while the next are parsed, so that
-    memory is the finished table and one block.
+    Blocks of users are checked and ordered while the next block is parsed, so that memory is
+    the finished table and one block.
 
     Args:
       path: as for `read`, and so are `columns`, `separator` and `names`.
       columns: names and types of the columns to read.
       interactions: turns all rows of some users, with their `row`, into rows of the
         interaction table, in which every column is a number.
-      schema: of the interaction table.
-      bad_rows: as for `read`; left alone where None is returned.
+      schema: schema of the interaction table.
+      bad_rows: as for `read`; unchanged if the result is None.
       user: the column with the user.
       separator: one character.
       names: all columns, for a file without a header line.
 
     Returns:
-      The table, or None where the file is not so: then `read` it, to put it in order or
-      to say what is wrong.
+      The table, or None if the file does not have this form; `read` then orders its rows or
+      reports the error.
 
     Raises:
       UserError: for a row that breaks a rule, unless such rows are skipped.
@@ -87,7 +86,7 @@ def read_grouped(
         batches = scan.with_row_index(
             schema_lib.ROW, offset=file.header_lines + 1
         ).collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True, engine="streaming")
-        rest = None  # the batch's last user may go on in the next batch
+        rest = None  # the batch's last user may continue in the next batch
         for batch in batches:
             if sum(batch.null_count().row(0)):
                 return None
@@ -108,7 +107,7 @@ def read_grouped(
     except UserError:
         if not bad_rows.skip:
             raise
-        return None  # nothing of a block was left
+        return None  # all rows of a block were rejected
     if table.shared_user() is not None:
         return None
     bad_rows.add(rejected)
@@ -165,10 +164,10 @@ def blocks(
     quoting: text_rows.Quoting = "doubled",
     names: Sequence[str] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The same as `read`, some rows at a time; each block has a `row` column.
+    """Reads columns like `read`, in blocks of rows with a `row` column.
 
     Args:
-      path: as for `read`, and so are the others.
+      path: as for `read`, like all arguments.
       columns: names and types of the columns to read.
       bad_rows: what to do with rows that do not fit.
       separator: one character.
@@ -176,7 +175,7 @@ def blocks(
       names: all columns, for a file without a header line.
 
     Raises:
-      UserError: as `read`, but not for a file without rows.
+      UserError: as `read`, except for a file without rows.
     """
     file = _described(path, columns, separator, quoting, names)
     last_row = 0
@@ -214,8 +213,8 @@ def read_as_text(
       quoting: as in `text_rows.TextFormat`.
 
     Returns:
-      The names of the columns. And `row`, then the columns under the names `0`, `1`, ...,
-      without outer whitespace; null where nothing stands.
+      The names of the columns; and a frame of `row` and the columns under the names `0`,
+      `1`, ..., without outer whitespace and with null for empty fields.
 
     Raises:
       UserError: for an undecodable file, or a damaged row (unless these are skipped).
@@ -243,8 +242,8 @@ def _described(
     """The file with the names of all its columns.
 
     Raises:
-      UserError: if one of `columns` is not among them, is there twice, or has the name of
-        the row numbers.
+      UserError: if one of `columns` is missing, occurs twice, or has the name of the row
+        numbers.
     """
     if names is None:
         file = text_rows.with_header(path, separator, quoting)
@@ -270,7 +269,7 @@ def _described(
 
 
 def _scan(file: text_rows.TextFile, columns: Mapping[str, type[pl.DataType]]) -> pl.LazyFrame:
-    """The wanted columns of a plain file; null where nothing stands."""
+    """The requested columns of a plain file; null for empty fields."""
     place = {name: str(file.names.index(name)) for name in columns}
     types = {position: columns[name] for name, position in place.items()}
     scan = pl.scan_csv(
@@ -325,7 +324,7 @@ def _typed(
 def _batches(
     file: text_rows.TextFile, columns: Sequence[str], bad_rows: schema_lib.BadRows
 ) -> Iterator[pl.DataFrame]:
-    """`row` and the wanted columns as text, as the csv module reads them.
+    """`row` and the requested columns as text, as the csv module reads them.
 
     Raises:
       UserError: for text that is not UTF-8, or for a damaged row unless these are skipped.
@@ -336,7 +335,7 @@ def _batches(
     more = True
     while more:
         rows: list[int] = []
-        # Lists of text alone: the garbage collector passes over them, unlike lists of rows.
+        # Lists of text only: the garbage collector skips them, unlike lists of rows.
         values: dict[str, list[str]] = {name: [] for name in columns}
         places = [(values[name].append, file.names.index(name)) for name in columns]
         damaged: list[tuple[int, list[str] | text_rows.Damaged]] = []

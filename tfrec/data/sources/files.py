@@ -1,6 +1,6 @@
-"""Where a log lies: a plain file, a folder, or an archive -> plain text files, or streams.
+"""Opens a log in a plain file, a folder or an archive, as plain text files or as streams.
 
-Everything is read piece by piece, so that memory stays small whatever the size of the file.
+All files are read in pieces, so that memory does not depend on their size.
 """
 
 import codecs
@@ -33,17 +33,17 @@ def opened(
     *,
     several: bool = False,
 ) -> Iterator[list[pathlib.Path]]:
-    """A log as plain UTF-8 files; temporary copies where it was packed or coded otherwise.
+    """Opens a log as plain UTF-8 files; packed or otherwise encoded files are copied.
 
     Args:
       path: the file itself (also as .gz), a folder, a .zip or a .tar(.gz).
-      patterns: names (`*` allowed) under which the log may lie in a folder or an archive.
-        The first pattern that is met decides; the files that meet it are the log.
-      encoding: of the text.
+      patterns: file names of the log in a folder or an archive; `*` is allowed. The log is
+        all files that match the first pattern with a match.
+      encoding: encoding of the text.
       several: whether a log may be more than one file.
 
     Yields:
-      The files to read, at least one, ordered by name; the names are those of the log.
+      The files to read, at least one, ordered by name and named as in the log.
 
     Raises:
       UserError: if there is no such file, or more than one where `several` is false; or if
@@ -52,7 +52,7 @@ def opened(
     path = pathlib.Path(path)
     with tempfile.TemporaryDirectory(prefix="tfrec-") as folder:
         scratch = pathlib.Path(folder)
-        with _damage_named(path), _members(path, patterns, several) as members:
+        with _naming_damage(path), _members(path, patterns, several) as members:
             plain = [
                 member.plain or _copy(member, scratch / f"{n}.unpacked")
                 for n, member in enumerate(members)
@@ -69,8 +69,8 @@ class Stream:
 
     Attributes:
       name: the file's name, without `.gz`.
-      open: opens it; the bytes come unpacked.
-      path: where it lies, compressed or not, if it is not in an archive.
+      open: opens the file, decompressed.
+      path: path of the file, compressed or not; None in an archive.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Stream:
 
     @property
     def plain(self) -> pathlib.Path | None:
-        """Where it lies if it is neither compressed nor in an archive."""
+        """Path of the file if it is neither compressed nor in an archive."""
         return self.path if self.path and self.path.name == self.name else None
 
 
@@ -87,21 +87,21 @@ class Stream:
 def streams(
     path: str | pathlib.Path, patterns: Sequence[str] = (), *, several: bool = False
 ) -> Iterator[list[Stream]]:
-    """A log as streams of bytes: nothing is unpacked to the disk.
+    """Opens a log as streams of bytes, without unpacked copies on disk.
 
     Args:
-      path: as for `opened`, and so are the others.
-      patterns: names under which the log may lie in a folder or an archive.
+      path: as for `opened`, like all arguments.
+      patterns: file names of the log in a folder or an archive.
       several: whether a log may be more than one file.
 
     Yields:
       The files to read within the context, at least one, ordered by name.
 
     Raises:
-      UserError: as `opened`; also for a truncated file, once the block reads that far.
+      UserError: as `opened`; for a truncated file only when its end is read.
     """
     path = pathlib.Path(path)
-    with _damage_named(path), _members(path, patterns, several) as members:
+    with _naming_damage(path), _members(path, patterns, several) as members:
         yield members
 
 
@@ -142,30 +142,30 @@ def blocks_of_lines(stream: Stream) -> Iterator[tuple[int, bytes]]:
 
 @contextlib.contextmanager
 def scratch_copy(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Where to write a changed copy of a file; it has its name and goes away at the end."""
+    """Yields the path of a temporary copy, with the same file name."""
     with tempfile.TemporaryDirectory(prefix="tfrec-") as scratch:
         yield pathlib.Path(scratch) / path.name
 
 
 def contains(path: str | pathlib.Path, patterns: Sequence[str]) -> bool:
-    """Whether a file, folder or archive is or holds a log of one of these names."""
+    """Whether a path is a log with one of these names, or a folder or archive with one."""
     path = pathlib.Path(path)
     try:
         if path.is_dir():
-            return bool(_found([str(file) for file in path.rglob("*")], patterns))
+            return bool(_matching([str(file) for file in path.rglob("*")], patterns))
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                return bool(_found(archive.namelist(), patterns))
+                return bool(_matching(archive.namelist(), patterns))
         if path.is_file() and tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
-                return bool(_found(archive.getnames(), patterns))
+                return bool(_matching(archive.getnames(), patterns))
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError):
         return False
-    return bool(_found([str(path)], patterns))
+    return bool(_matching([str(path)], patterns))
 
 
 def has_tabs(path: pathlib.Path) -> bool:
-    """Whether a text file's first line that is not blank holds a tab."""
+    """Whether the first line that is not blank holds a tab."""
     with path.open("rb") as file:
         while line := file.readline(1 << 16):
             if line.strip():
@@ -191,8 +191,8 @@ def undecodable_row(path: pathlib.Path, encoding: str) -> int | None:
 
 
 @contextlib.contextmanager
-def _damage_named(path: pathlib.Path) -> Iterator[None]:
-    """Turns the errors of damaged compressed files and archives into a message."""
+def _naming_damage(path: pathlib.Path) -> Iterator[None]:
+    """Turns errors of damaged compressed files and archives into a UserError."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -216,25 +216,26 @@ def _members(
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
 
-    def chosen(names: Sequence[str], where: str) -> list[str]:
-        found = _found(names, patterns)
-        if not found:
-            wanted = " or ".join(patterns) if patterns else "log known: name the file itself"
-            raise UserError(f"{path}: no {wanted} in this {where}")
-        if len(found) > 1 and not several:
+    def matching_names(names: Sequence[str], where: str) -> list[str]:
+        matching = _matching(names, patterns)
+        if not matching:
+            if not patterns:
+                raise UserError(f"{path}: expected a file, not a {where}; name the file itself")
+            raise UserError(f"{path}: no {' or '.join(patterns)} in this {where}")
+        if len(matching) > 1 and not several:
             raise UserError(
-                f"{path}: holds {found[0]} and {found[1]}; name the file that is the log"
+                f"{path}: holds {matching[0]} and {matching[1]}; name the file that is the log"
             )
-        return found
+        return matching
 
     if path.is_dir():
         inside = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
-        yield [_stream(path / member) for member in chosen(inside, "folder")]
+        yield [_stream(path / member) for member in matching_names(inside, "folder")]
     elif zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             yield [
                 _packed(member, functools.partial(archive.open, member))
-                for member in chosen(archive.namelist(), "archive")
+                for member in matching_names(archive.namelist(), "archive")
             ]
     elif name.endswith(".zip"):
         raise zipfile.BadZipFile("no directory at its end")
@@ -243,21 +244,21 @@ def _members(
             entries = {entry.name: entry for entry in tar.getmembers() if entry.isfile()}
             yield [
                 _packed(member, functools.partial(_extracted, tar, entries[member]))
-                for member in chosen(list(entries), "archive")
+                for member in matching_names(list(entries), "archive")
             ]
     else:
         yield [_stream(path)]
 
 
 def _stream(path: pathlib.Path) -> Stream:
-    """A file that lies in a folder, perhaps compressed."""
+    """A file in a folder, perhaps compressed."""
     if path.suffix.lower() != ".gz":
         return Stream(path.name, lambda: path.open("rb"), path)
     return Stream(path.stem, lambda: gzip.open(path), path)
 
 
 def _packed(member: str, opened: Callable[[], IO[bytes]]) -> Stream:
-    """A file of an archive, perhaps compressed once more."""
+    """A file in an archive, perhaps compressed again."""
     name = pathlib.PurePosixPath(member)
     if name.suffix.lower() != ".gz":
         return Stream(name.name, opened)
@@ -271,7 +272,7 @@ def _extracted(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _copy(member: Stream, folder: pathlib.Path) -> pathlib.Path:
-    """Unpacks a file into a new folder of its own: two of one name do not meet."""
+    """Unpacks a file into a new folder, so that files of equal name do not collide."""
     folder.mkdir()
     target = folder / member.name
     with member.open() as packed, target.open("wb") as out:
@@ -314,21 +315,21 @@ def _as_utf8(path: pathlib.Path, encoding: str, folder: pathlib.Path) -> pathlib
         row = undecodable_row(path, encoding)
         raise UserError(
             f"{path.name}, row {row}: not text in {encoding} ({error}); "
-            "pass the file's own --encoding"
+            "pass the encoding of the file with --encoding"
         ) from error
     return copy
 
 
-def _found(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """The paths whose last part meets the first pattern that any of them meets (or + .gz)."""
+def _matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The paths whose file names, without .gz, match the first pattern with a match."""
     names = {path: pathlib.PurePath(path).name.removesuffix(".gz") for path in sorted(paths)}
     for pattern in patterns:
-        found = [
+        matching = [
             path
             for path, name in names.items()
-            # macOS puts a file `._log.csv` of its own beside `log.csv` into archives.
+            # macOS adds a file `._log.csv` beside `log.csv` to archives.
             if fnmatch.fnmatchcase(name, pattern) and not name.startswith("._")
         ]
-        if found:
-            return found
+        if matching:
+            return matching
     return []

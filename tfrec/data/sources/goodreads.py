@@ -5,12 +5,12 @@ https://cseweb.ucsd.edu/~jmcauley/datasets/goodreads.html (academic use). Two fo
     goodreads_interactions_dedup.json.gz (and those of one genre): JSON lines,
         {"user_id": "8842...", "book_id": "24375664", "is_read": true, "rating": 5,
          "date_added": "Fri Aug 25 13:55:02 -0700 2017", ...}
-    goodreads_interactions.csv: user_id,book_id,is_read,rating,is_reviewed; the users and books
-        have numbers of their own, and there are no times
+    goodreads_interactions.csv: user_id,book_id,is_read,rating,is_reviewed; without times;
+        the numbers of users and books are not those of the JSON files
 
 A rating is an integer from 1 to 5; 0 stands for a book that is shelved and not rated. The
 feedback is `click`, a rating of at least `positive_rating` stars, `rating` in stars and `read`.
-The time is that at which the book was shelved; events of the CSV file are in a random order,
+The time is when the book was shelved; events of the CSV file are in a random order,
 drawn with a seed.
 """
 
@@ -66,7 +66,7 @@ def read(
       The validated table (feedback: click, rating, read) and its schema.
 
     Raises:
-      UserError: naming file, row, field and value; or an interaction that is there twice.
+      UserError: naming file, row, field and value; or for a repeated interaction.
     """
     return assembly.table(events, path, config or ratings.RatingConfig(), bad_rows)
 
@@ -75,7 +75,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     with files.streams(path, PATTERNS) as (log,):
         is_csv = log.name.endswith(".csv")
         if is_csv:

@@ -27,13 +27,13 @@ def read(
 
     Args:
       path: the folder.
-      bad_rows: what to do with bad rows, which only a changed folder has; an error by default.
+      bad_rows: what to do with bad rows, which only an edited folder has; an error by default.
 
     Returns:
       The validated table and its schema.
 
     Raises:
-      UserError: if there is no such folder, or a file of it is absent or damaged.
+      UserError: if the folder is missing, or a file of it is missing or damaged.
     """
     bad_rows = bad_rows or schema_lib.BadRows()
     folder = pathlib.Path(path)
@@ -45,7 +45,7 @@ def read(
         bad_rows.leave_out(reason, count)
     for sentence in index["warnings"]:
         bad_rows.remark(sentence)
-    # The times stand in the table, also where they only count the events of a user.
+    # The table has times, also where they only count the events of a user.
     events = assembly.Events(
         folder.name, dataclasses.replace(schema, order="time"), _shards(folder, index["shards"])
     )
@@ -53,7 +53,7 @@ def read(
 
 
 def schema_of(stored: Mapping[str, Any]) -> schema_lib.Schema:
-    """The schema that `dataclasses.asdict` made a dict of."""
+    """Rebuilds a schema from `dataclasses.asdict`."""
     columns = tuple(types.FeedbackColumn(**column) for column in stored["feedback"])
     return schema_lib.Schema(**{**stored, "feedback": columns})
 
@@ -77,12 +77,12 @@ def write_index(
 
 
 def warnings(folder: str | pathlib.Path) -> list[str]:
-    """What was odd about the log, a sentence each."""
+    """Returns the warnings about the log, one sentence each."""
     return _index(pathlib.Path(folder))["warnings"]
 
 
 def check_target(folder: pathlib.Path, overwrite: bool) -> None:
-    """Refuses a folder that is in use.
+    """Rejects a folder that is in use.
 
     Raises:
       UserError: if it is a file, holds other files, or holds interactions and `overwrite` is

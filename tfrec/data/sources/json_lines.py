@@ -1,7 +1,7 @@
 """Objects of text, one a line -> typed columns: JSON, or Python's literals.
 
-Clean blocks of JSON are parsed by polars. A block with a damaged line is parsed again line by
-line, which finds the row at fault. Fields that are not asked for are left out.
+Polars parses blocks of valid JSON. A block with a damaged line is parsed again line by line,
+to name the row. Other fields than the requested ones are ignored.
 """
 
 import ast
@@ -37,7 +37,7 @@ def read(
     example: str,
     optional: tuple[str, ...] = (),
 ) -> Iterator[pl.DataFrame]:
-    """Reads fields of JSON lines, some megabytes at a time. Blank lines are left out.
+    """Reads fields of JSON lines, some megabytes at a time, and skips blank lines.
 
     Args:
       stream: the file.
@@ -80,22 +80,22 @@ def by_line(
     example: str,
     optional: tuple[str, ...] = (),
 ) -> pl.DataFrame:
-    """The fields of some lines, which a function parses one by one.
+    """Parses lines one by one and returns their fields.
 
     Args:
-      lines: without their ends.
-      first_row: the number of the first of them.
-      parse: gives a dict, or raises ValueError or SyntaxError.
+      lines: lines without line ends.
+      first_row: number of the first line.
+      parse: returns a dict, or raises ValueError or SyntaxError.
       fields: as for `read`, and so are `bad_rows` and `optional`.
-      name: of the file.
+      name: name of the file.
       bad_rows: what to do with lines that do not fit.
       example: completes "expected ..." for a line that cannot be parsed.
       optional: fields that a line may lack.
     """
     rows: list[int] = []
     values: dict[str, list[Any]] = {field: [] for field in fields}
-    # Bad lines by column and by what is expected of it, in the order of their first row.
-    wrong: dict[tuple[str, str], list[tuple[int, str | None]]] = {}
+    # Bad lines by column and expected values, in the order of their first row.
+    rejected: dict[tuple[str, str], list[tuple[int, str | None]]] = {}
     for row, line in enumerate(lines, first_row):
         if not line.strip():
             continue
@@ -104,22 +104,22 @@ def by_line(
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             record = None
         if not isinstance(record, dict):
-            wrong.setdefault(("the line", example), []).append((row, line))
+            rejected.setdefault(("the line", example), []).append((row, line))
             continue
-        bad = [
+        misfits = [
             field
             for field, dtype in fields.items()
             if not _fits(record.get(field), dtype, field in optional)
         ]
-        if bad:
-            shown = record.get(bad[0])
-            entry = (row, None if shown is None else str(shown))
-            wrong.setdefault((bad[0], _EXPECTED[fields[bad[0]]]), []).append(entry)
+        if misfits:
+            value = record.get(misfits[0])
+            entry = (row, None if value is None else str(value))
+            rejected.setdefault((misfits[0], _EXPECTED[fields[misfits[0]]]), []).append(entry)
             continue
         rows.append(row)
         for field, column in values.items():
             column.append(record.get(field))
-    for (column_name, expected), entries in wrong.items():
+    for (column_name, expected), entries in rejected.items():
         numbers, texts = zip(*entries, strict=True)
         shown_texts = pl.Series(texts, dtype=pl.String)
         bad_rows.reject(name, pl.Series(numbers), column_name, shown_texts, expected)
@@ -132,7 +132,7 @@ def by_line(
 
 
 def literal(line: str) -> Any:
-    """A line of Python's literals (text, numbers, lists, dicts), of which nothing is run.
+    """Parses a line of Python literals (text, numbers, lists, dicts) without running code.
 
     Raises:
       ValueError, SyntaxError: if it is anything else.
@@ -152,7 +152,7 @@ def _parsed(
     except pl.exceptions.PolarsError:
         return None
     if rows.height != lines.count(b"\n") + (not lines.endswith(b"\n")):
-        return None  # blank lines, so that the numbers would be wrong
+        return None  # blank lines would shift the row numbers
     for field, dtype in fields.items():
         if field not in optional and rows[field].null_count():
             return None

@@ -2,12 +2,12 @@
 
 https://kuairand.com, Gao et al. 2022 (CC BY-SA 4.0). Reads the published
 `log_standard_*.csv` (commas; a folder or an archive may hold several, which are read
-together) and tab-separated extracts of it. Feedback: the click, then whichever of the
-other columns the file has; times in seconds. The publisher names the unit of the play time
-alone; the two stay times are read as milliseconds too, which is what their size suggests.
+together) and tab-separated extracts of it. Feedback: the click, then those of the
+other columns that the file has; times in seconds. The publisher gives the unit of the play
+time only; the two stay times are read as milliseconds too, as their size suggests.
 
-An event that the log repeats (user, video, time and all feedback) is kept once, and the count
-of those dropped is logged.
+Of events that agree in user, video, time and all feedback, the first is used, and the number
+of dropped ones is logged.
 """
 
 import logging
@@ -103,9 +103,9 @@ def _distinct(
 ) -> pl.DataFrame:
     """Drops rows that repeat another one exactly, and says how many."""
     event = [name for name in frame.columns if name != schema_lib.ROW]
-    kept = frame.unique(event, keep="first", maintain_order=True)
-    repeated = frame.height - kept.height
+    distinct = frame.unique(event, keep="first", maintain_order=True)
+    repeated = frame.height - distinct.height
     if repeated:
         bad_rows.repeated += repeated
         _log.warning("%s: dropped %d rows that repeat another", path, repeated)
-    return kept
+    return distinct

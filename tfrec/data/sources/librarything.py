@@ -7,10 +7,10 @@ lthing_data.tar.gz holds the reviews as Python's literals, one a line:
                    'nhelpful': 0, 'time': 'Nov 7, 2007', 'comment': '...', 'user': 'van_stef'}
     reviews.txt   reviews[('3206242', 'van_stef')] = {...}, after a first line without a review
 
-Literals are read as such, and nothing of a line is run. Stars go from 0.5 to 5 in halves. The
+Literals are parsed without running code. Stars go from 0.5 to 5 in halves. The
 feedback is `click`, a rating of at least `positive_rating` stars, and `rating` in stars.
-A review without stars (one in five) is no rating: it is left out, and their number is
-printed and stands in the manifest.
+Reviews without stars (one in five) are left out; their number is printed and recorded in the
+manifest.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def read(
       The validated table (feedback: click, rating) and its schema.
 
     Raises:
-      UserError: naming file, row, field and value; or a review that is there twice.
+      UserError: naming file, row, field and value; or for a repeated review.
     """
     return assembly.table(events, path, config or ratings.RatingConfig(), bad_rows)
 
@@ -61,7 +61,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     with files.streams(path, PATTERNS) as (log,):
         yield assembly.Events(
             log.name, ratings.schema(), _interactions(log, config, bad_rows), names=_NAMES

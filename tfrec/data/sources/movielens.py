@@ -70,7 +70,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     with _opened(path) as log:
         yield _events(log, config, bad_rows)
 
@@ -79,9 +79,9 @@ class _Log(NamedTuple):
     """A file whose columns one character separates.
 
     Attributes:
-      text: where it lies; its name is that of the log.
+      text: path of the file, which has the name of the log.
       layout: its separator, and the names of its columns if it has no header.
-      first_row: the number of its first rating.
+      first_row: row number of its first rating.
     """
 
     text: pathlib.Path
@@ -131,7 +131,7 @@ def _interactions(
 
 @contextlib.contextmanager
 def _single_separator(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """`::` becomes a tab, since readers of delimited text want one character."""
+    """`::` becomes a tab, since the separator of delimited text is one character."""
     if path.suffix != ".dat":
         yield path
         return

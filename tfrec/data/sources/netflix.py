@@ -45,7 +45,7 @@ def read(
       The validated table (feedback: click, rating) and its schema.
 
     Raises:
-      UserError: naming file, row and value; or a rating that is there twice.
+      UserError: naming file, row and value; or for a repeated rating.
     """
     return assembly.table(events, path, config or ratings.RatingConfig(), bad_rows)
 
@@ -54,7 +54,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     with files.streams(path, PATTERNS, several=True) as logs:
         yield assembly.Events(
             pathlib.Path(path).name,
@@ -68,7 +68,7 @@ def _interactions(
     logs: list[files.Stream], config: ratings.RatingConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     for log in logs:
-        film: int | None = None  # of the last block's end
+        film: int | None = None  # at the end of the previous block
         for first_row, block in files.blocks_of_lines(log):
             lines = pl.read_lines(io.BytesIO(block), name="line")
             lines = lines.with_row_index(schema_lib.ROW, offset=first_row)

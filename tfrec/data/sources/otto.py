@@ -6,11 +6,11 @@ https://github.com/otto-de/recsys-dataset (CC BY 4.0; lies on Kaggle, an account
 
 `aid` is the item, `ts` unix milliseconds, `type` one of clicks, carts and orders. Every event
 is a step at which the user saw the item; its type is the feedback: `order` (the reward, as
-a buy is in the other shops) and `cart`, both 0 where it is a click. What the publisher
-calls a session is all that a user did in the four weeks, so `session_gap_minutes` parts it.
+a buy is in the other shops) and `cart`, both 0 where it is a click. A session
+of the publisher is all that a user did in the four weeks, so `session_gap_minutes` splits it.
 
-The file is read a block of lines at a time. A line that is no such JSON, and an event with
-a wrong value, are bad rows; a row's number is that of its line.
+The file is read in blocks of lines. Lines with other content, and events with invalid values,
+are bad rows; a row's number is that of its line.
 """
 
 import io
@@ -74,11 +74,11 @@ def _blocks(
         events = _events(lines, first_row, log.name, bad_rows)
         lines_of.append(events.select(schema_lib.ROW, "user").unique())
         yield log.name, events
-    _refuse_second_line(lines_of, log.name)
+    _reject_second_line(lines_of, log.name)
 
 
-def _refuse_second_line(lines_of: list[pl.DataFrame], name: str) -> None:
-    """Checks that no session of the lines has two of them."""
+def _reject_second_line(lines_of: list[pl.DataFrame], name: str) -> None:
+    """Checks that each session has one line."""
     sessions = pl.concat(lines_of)["user"]
     session: Any = sessions.filter(sessions.is_duplicated()).min()
     if session is not None:
@@ -92,9 +92,9 @@ def _events(
     events = _parsed(lines, first_row)
     if events is None:
         events = _parsed_by_line(lines, first_row, log, bad_rows)
-    known = pl.col("type").is_in(_TYPES)
+    is_valid = pl.col("type").is_in(_TYPES)
     events = schema_lib.check(
-        events, "type", known, _EXPECTED["type"], log, bad_rows, first_row=first_row
+        events, "type", is_valid, _EXPECTED["type"], log, bad_rows, first_row=first_row
     )
     return events.select(
         schema_lib.ROW,
@@ -107,13 +107,13 @@ def _events(
 
 
 def _parsed(lines: bytes, first_row: int) -> pl.DataFrame | None:
-    """row, session, aid, ts, type of clean lines, at full speed; None for any others."""
+    """Parses valid lines at full speed: row, session, aid, ts, type; None for other lines."""
     try:
         sessions = pl.read_ndjson(io.BytesIO(lines), schema=_LINE)
     except pl.exceptions.PolarsError:
         return None
     if sessions.height != lines.count(b"\n") + (not lines.endswith(b"\n")):
-        return None  # blank lines, so that the numbers would be wrong
+        return None  # blank lines would shift the row numbers
     events = sessions.with_row_index(schema_lib.ROW, offset=first_row).explode("events")
     events = events.unnest("events")
     return None if sum(events.null_count().row(0)) else events
@@ -122,8 +122,8 @@ def _parsed(lines: bytes, first_row: int) -> pl.DataFrame | None:
 def _parsed_by_line(
     lines: bytes, first_row: int, log: str, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
-    """The same where something is damaged: slowly, and with the row that is at fault."""
-    found: list[tuple[object, ...]] = []
+    """Parses lines one by one, and rejects the damaged ones."""
+    event_rows: list[tuple[object, ...]] = []
     broken: list[tuple[int, str]] = []
     for row, line in enumerate(lines.split(b"\n"), first_row):
         if not line.strip():
@@ -131,7 +131,7 @@ def _parsed_by_line(
         try:
             parsed = json.loads(line)
             session, events = parsed["session"], parsed["events"]
-            found += [
+            event_rows += [
                 (row, _text(session), *(_text(event.get(name)) for name in _EVENT))
                 for event in events
             ]
@@ -148,7 +148,7 @@ def _parsed_by_line(
         )
     names = ["session", *_EVENT]
     columns = {schema_lib.ROW: pl.UInt32, **dict.fromkeys(names, pl.String)}
-    frame = pl.DataFrame(found, schema=columns, orient="row")
+    frame = pl.DataFrame(event_rows, schema=columns, orient="row")
     for name in names:
         value = pl.col(name).cast(_EVENT.get(name, pl.Int32), strict=False)
         frame = schema_lib.check(

@@ -1,4 +1,4 @@
-"""What logs of star ratings share: options, feedback columns, and what is left out."""
+"""Common parts of rating logs: options, feedback columns, and removal of unrated rows."""
 
 import dataclasses
 from typing import Literal
@@ -43,8 +43,8 @@ def schema(unit: str = "stars", order: Literal["time", "random"] = "time") -> sc
     """The schema of a rating log: feedback click and rating.
 
     Args:
-      unit: of the rating.
-      order: what orders the events of a user.
+      unit: unit of the rating.
+      order: order of the events of a user.
     """
     rating = types.FeedbackColumn("rating", "amount", unit)
     return schema_lib.Schema(feedback=(CLICK, rating), order=order)
@@ -55,7 +55,7 @@ def feedback(config: RatingConfig, per_star: float = 1.0) -> list[pl.Expr]:
 
     Args:
       config: how ratings become feedback.
-      per_star: units of the rating in a star of five.
+      per_star: units of the rating for one of five stars.
     """
     rating = pl.col("rating")
     positive = rating >= config.positive_rating * per_star
@@ -65,12 +65,12 @@ def feedback(config: RatingConfig, per_star: float = 1.0) -> list[pl.Expr]:
 def rated(
     rows: pl.DataFrame, config: RatingConfig, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
-    """The rows to keep: all, or those whose rating is not 0; counts the others."""
+    """Returns all rows, or those with a rating other than 0; counts the others."""
     if config.unrated == "keep":
         return rows
-    kept = rows.filter(pl.col("rating") != 0)
-    bad_rows.leave_out("unrated_rows", rows.height - kept.height)
-    return kept
+    rated_rows = rows.filter(pl.col("rating") != 0)
+    bad_rows.leave_out("unrated_rows", rows.height - rated_rows.height)
+    return rated_rows
 
 
 def say_random_order(config: RatingConfig, bad_rows: schema_lib.BadRows) -> None:

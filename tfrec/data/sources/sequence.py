@@ -1,4 +1,4 @@
-"""The text forms in which sequential benchmarks pass logs on, without times and feedback.
+"""Text formats of sequential benchmarks, without times and feedback.
 
     lines    `user item item ...`, a user a line, oldest event first (S3-Rec's files)
     rows     `user item`, an event a line, each user's oldest event first (SASRec's ml-1m.txt)
@@ -62,7 +62,7 @@ def read(
 def events(
     path: str | pathlib.Path, config: SequenceConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[assembly.Events]:
-    """The same log some rows at a time, to be read within the context."""
+    """Opens the log as blocks of rows, to be read within the context."""
     bad_rows.remark(_ORDER)
     with files.streams(path, PATTERNS) as (log,):
         yield assembly.Events(log.name, _SCHEMA, _interactions(log, config, bad_rows))
@@ -72,7 +72,7 @@ def _interactions(
     log: files.Stream, config: SequenceConfig, bad_rows: schema_lib.BadRows
 ) -> Iterator[tuple[str, pl.DataFrame]]:
     rows_form = config.sequence_form == "rows"
-    wanted = r"^-?[0-9]+ -?[0-9]+$" if rows_form else r"^-?[0-9]+( -?[0-9]+)+$"
+    pattern = r"^-?[0-9]+ -?[0-9]+$" if rows_form else r"^-?[0-9]+( -?[0-9]+)+$"
     expected = (
         "`user item`, two integers; the form `lines` reads a user a line"
         if rows_form
@@ -87,7 +87,7 @@ def _interactions(
         lines = schema_lib.check(
             lines,
             "line",
-            pl.col("line").str.contains(wanted),
+            pl.col("line").str.contains(pattern),
             expected,
             log.name,
             bad_rows,
@@ -115,11 +115,11 @@ def _interactions(
             users.append(events.select(schema_lib.ROW, "user"))
         yield log.name, events.explode("item")
     if users:
-        _refuse_second_line(users, log.name)
+        _reject_second_line(users, log.name)
 
 
-def _refuse_second_line(users: list[pl.DataFrame], name: str) -> None:
-    """Checks that no user of the lines has two of them."""
+def _reject_second_line(users: list[pl.DataFrame], name: str) -> None:
+    """Checks that each user has one line."""
     lines = pl.concat(users)
     again = lines.filter(~pl.col("user").is_first_distinct())
     if again.height:

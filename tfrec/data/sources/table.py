@@ -22,7 +22,7 @@ _ZONE = r" ?(Z|[+-]\d{2}:?\d{2})$"
 
 @dataclasses.dataclass(frozen=True)
 class TableConfig(text_rows.TextFormat):
-    """Which column of one's own log is what."""
+    """Names of the columns of a log in a table."""
 
     user: str = option("user", "column with the user's id: integers or text")
     item: str = option("item", "column with the item's id: integers or text")
@@ -88,12 +88,12 @@ def read(
     config: TableConfig | None = None,
     bad_rows: schema_lib.BadRows | None = None,
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
-    """One's own log as an interaction table.
+    """Reads a CSV, TSV or Parquet log as an interaction table.
 
     Args:
       path: a .csv, .tsv or .parquet file (text also as .gz), or a folder or an archive
         with one such file.
-      config: which column is what.
+      config: names of the columns.
       bad_rows: what to do with bad rows; an error by default.
 
     Returns:
@@ -143,7 +143,7 @@ def _feedback_column(text: str) -> tuple[types.FeedbackColumn, str]:
 
     Raises:
       ValueError: if it is written otherwise.
-      UserError: if the name or the unit cannot be used.
+      UserError: if the name or the unit is not valid.
     """
     parts = [part.strip() for part in text.rsplit(":", 2)]
     if len(parts) < 3 or not all(parts) or parts[1] not in ("binary", "amount"):
@@ -221,7 +221,7 @@ def _with_time(
             shown_as=config.time,
         )
 
-    if isinstance(dtype, pl.Datetime | pl.Date):  # Parquet knows its own unit
+    if isinstance(dtype, pl.Datetime | pl.Date):  # the Parquet type has a unit
         return frame.with_columns(time.cast(pl.Datetime("ms")).dt.epoch("ms"))
     if config.time_unit == "iso":
         if dtype != pl.String:
@@ -252,24 +252,32 @@ def _with_time(
         f"unix time in {config.time_unit}, between the years 1970 and 2100"
         + _better_unit(frame.filter(~possible)["time_ms"]),
     )
-    times = frame["time_ms"].to_numpy()
-    if len(times) and times.max() / scale < schema_lib.EARLIEST_PLAUSIBLE_MS:
-        better = _better_unit(frame["time_ms"])
-        if better:
-            row = frame[schema_lib.ROW][0] if schema_lib.ROW in frame.columns else first_row
-            raise UserError(
-                f"{log.name}, row {row}: {config.time} is {times[0]}; read in "
-                f"{config.time_unit}, every time of the file lies between "
-                f"{schema_lib.iso(times.min() / scale)} and "
-                f"{schema_lib.iso(times.max() / scale)}{better}"
-            )
+    _reject_unit(frame, config, log, first_row)
     if scale < 1:
         return frame.with_columns(time.cast(pl.Int64) * round(1 / scale))
     return frame.with_columns(time.cast(pl.Int64) // scale)
 
 
+def _reject_unit(
+    frame: pl.DataFrame, config: TableConfig, log: pathlib.Path, first_row: int
+) -> None:
+    """Rejects a unit that puts all times before 1990 where another one does not."""
+    scale, times = _PER_MILLISECOND[config.time_unit], frame["time_ms"].to_numpy()
+    if not len(times) or times.max() / scale >= schema_lib.EARLIEST_PLAUSIBLE_MS:
+        return
+    better = _better_unit(frame["time_ms"])
+    if better:
+        row = frame[schema_lib.ROW][0] if schema_lib.ROW in frame.columns else first_row
+        raise UserError(
+            f"{log.name}, row {row}: {config.time} is {times[0]}; read in "
+            f"{config.time_unit}, every time of the file lies between "
+            f"{schema_lib.iso(times.min() / scale)} and "
+            f"{schema_lib.iso(times.max() / scale)}{better}"
+        )
+
+
 def _iso_time(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 text as UTC times; null where it is anything else, e.g. 01/02/2024."""
+    """Parses ISO 8601 text as UTC times; null for other text, e.g. 01/02/2024."""
     text = text.str.strip_chars(" ")
     zone = text.str.extract(_ZONE).str.replace("Z", "+00:00", literal=True).fill_null("+00:00")
     clock = text.str.replace(_ZONE, "")
@@ -289,7 +297,7 @@ def _iso_time(text: pl.Expr) -> pl.Expr:
 
 
 def _better_unit(times: pl.Series) -> str:
-    """Names the unit in which all of some unix times lie between 1990 and now, if one does."""
+    """A sentence on the unit that puts all times between 1990 and now; "" without one."""
     values = times.drop_nulls().to_numpy()
     for unit, scale in _PER_MILLISECOND.items() if len(values) else ():
         low, high = values.min() / scale, values.max() / scale

@@ -1,20 +1,20 @@
-"""Taobao UserBehavior: nine days of a shop, what about a million users did to which item.
+"""Taobao UserBehavior: nine days of a shop, behaviours of about a million users.
 
 https://tianchi.aliyun.com/dataset/649 (Alibaba; free for research, an account is needed).
 `UserBehavior.csv` has no header: user, item, category, behaviour, unix seconds. A behaviour
-is `pv` (looked at), `fav`, `cart` or `buy`, and each is a row of its own, often without a
+is `pv` (looked at), `fav`, `cart` or `buy`, and each has a separate row, often without a
 `pv` before it.
 
 Every row is a step at which the user saw the item, and its behaviour is the feedback:
 `buy` (the reward: the paper counts transactions, SPEC 1.10), `fav` and `cart`, all 0 where
 it is `pv`. So CTR is the share of buys among all rows, .021 on real rows, which is where
-the paper's tables are (.019 to .024). To fold a buy into the `pv` before it instead would
-guess which one it was, and would drop the buys that have none.
+the paper's tables are (.019 to .024). Merging a buy into an earlier `pv` would require
+a guess of which one, and would drop the buys without one.
 
 A shop has millions of items and a sample of its users sees most of them once, so that
 hardly an item of a test user was ever seen in training. `taobao_item=category` makes the
 category (9,439 in the whole set) what is shown and recommended. Events that then agree in
-everything count once; how many do not is logged.
+all columns count once, and the number of dropped events is logged.
 
 The publisher's window is 2017-11-25 to 2017-12-03, Beijing time. The file holds rows
 outside of it, some of them years away; they are bad rows, to be skipped on request.
@@ -65,7 +65,7 @@ _RULES = (
 
 @dataclasses.dataclass(frozen=True)
 class TaobaoConfig(Options):
-    """What is shown to a user and recommended."""
+    """The unit of recommendation: items or categories."""
 
     taobao_item: Literal["item", "category"] = option(
         "item",
@@ -83,7 +83,7 @@ def read(
 
     Args:
       path: the file, its folder, or the publisher's archive.
-      config: what is shown.
+      config: unit of recommendation.
       bad_rows: what to do with bad rows, those outside the published days among them; an
         error by default.
 

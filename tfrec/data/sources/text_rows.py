@@ -18,9 +18,9 @@ Quoting = Literal["doubled", "backslash", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class TextFormat(Options):
-    """How the text of one's own files is written."""
+    """Separator, encoding and quoting of text files."""
 
-    separator: str = option(",", r"what stands between columns; \t for a tab")
+    separator: str = option(",", r"character between columns; \t for a tab")
     encoding: str = option("utf-8", "encoding of the text, e.g. latin-1 or utf-16")
     quoting: Quoting = option(
         "doubled",
@@ -52,7 +52,7 @@ class TextFile:
       path: the file.
       separator: one character.
       quoting: as in `TextFormat`.
-      names: of all columns, in order.
+      names: names of all columns, in order.
       header_lines: lines before the first row: the header and blank lines before it.
     """
 
@@ -82,8 +82,8 @@ def with_header(path: pathlib.Path, separator: str, quoting: Quoting) -> TextFil
 def is_plain(file: TextFile) -> bool:
     """Whether all rows have as many fields as there are names, and nothing is quoted.
 
-    All bytes but those with a meaning to a csv reader are left out; the rest of a plain
-    file repeats the same few bytes for each line.
+    The special characters of csv alone form the same sequence in each line of a plain file,
+    so all other bytes are removed and the rest is compared with repetitions of it.
     """
     marks = {file.separator, "\n", "\r"}
     marks |= set() if file.quoting == "none" else {'"'}
@@ -101,16 +101,16 @@ def is_plain(file: TextFile) -> bool:
         pattern = file.separator.encode() * (len(file.names) - 1) + end
         lines.seek(start)
         while chunk := lines.read(_BYTES_AT_ONCE) + lines.readline():
-            found = chunk.translate(None, ordinary)
+            marks_of_chunk = chunk.translate(None, ordinary)
             if not chunk.endswith(b"\n"):  # the last line may lack its end
-                found += end
-            if found != pattern * (len(found) // len(pattern)):
+                marks_of_chunk += end
+            if marks_of_chunk != pattern * (len(marks_of_chunk) // len(pattern)):
                 return False
     return True
 
 
 class _Lines(Iterator[str]):
-    """Lines of a file that remembers those of the current row, to read them again."""
+    """Iterator over lines that can repeat those of the current row."""
 
     def __init__(self, file: IO[str]):
         self._file = file
@@ -123,13 +123,13 @@ class _Lines(Iterator[str]):
         return line
 
     def repeat_after_first(self) -> None:
-        """Lines of the current row but its first one come again."""
+        """Repeats the lines of the current row except the first."""
         self._again += self.current[:0:-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Damaged:
-    """A line that begins a row that the csv module cannot read, and its reason."""
+    """First line of a row that the csv module cannot read, and the reason."""
 
     line: str
     why: str
@@ -138,8 +138,7 @@ class Damaged:
 def records(file: TextFile) -> Iterator[tuple[int, list[str] | Damaged, int]]:
     """Each row's number, its fields and how many lines it takes; the header included.
 
-    A damaged row takes one line: a quote that is never closed does not take along the rows
-    after it.
+    A damaged row takes one line, so that a missing closing quote does not affect later rows.
 
     Raises:
       UserError: for text that is not UTF-8.

@@ -1,4 +1,4 @@
-"""YooChoose (RecSys Challenge 2015): six months of clicks in a shop, and what was bought.
+"""YooChoose (RecSys Challenge 2015): six months of clicks and buys in a shop.
 
 As published (CC BY-NC-ND 4.0), two files without a header, which are read together:
 
@@ -16,10 +16,10 @@ Session-rec and GRU4Rec pass the clicks on as text with a header, SessionId, Ite
 `long_view`: 1 where the session's next click comes at least `long_view_seconds` later. The
 last click of a session has no next one and counts 0. The default gives a rate of .037 in
 sessions of 13 or more clicks, which is the CTR of the paper's tables on this set (.032 to
-.041). It is no purchase: say so beside any number that comes of it.
+.041). It is not a purchase, and results must say so.
 
-A click that the log repeats (session, item and time) is kept once, and the count of those
-dropped is logged.
+Of clicks that agree in session, item and time, the first is used, and the number of dropped
+ones is logged.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ _BUY_SCHEMA = schema_lib.Schema(
 _TEXT_SCHEMA = schema_lib.Schema(
     feedback=(types.FeedbackColumn("long_view", "binary", "long views"),)
 )
-_SHOWN = {"user": "session", "time_ms": "time"}
+_NAMES_IN_FILE = {"user": "session", "time_ms": "time"}
 _DAY_MS, _TEN_HOURS_MS = 86_400_000, 36_000_000
 
 
@@ -94,8 +94,8 @@ def read(
       The validated table and its schema: feedback buy and a category, or long_view.
 
     Raises:
-      UserError: naming file, row, column and value; if one of the two files is not there;
-        or if text files share a session.
+      UserError: naming file, row, column and value; if one of the two files is missing; or if
+        text files share a session.
     """
     config, bad_rows = config or YooChooseConfig(), bad_rows or schema_lib.BadRows()
     before = bad_rows.repeated
@@ -187,13 +187,13 @@ def _read_published(
     if table is None:
         matched.clear()
         rows = interactions(delimited.read(log, _CLICK_COLUMNS, bad_rows, **layout), bad_rows)
-        table = schema_lib.validate(rows, _BUY_SCHEMA, log, bad_rows, names=_SHOWN)
-    lost = buys.height - sum(matched)
-    if lost:
+        table = schema_lib.validate(rows, _BUY_SCHEMA, log, bad_rows, names=_NAMES_IN_FILE)
+    unmatched = buys.height - sum(matched)
+    if unmatched:
         _log.warning(
             "%s: %d of %d buys are of items that were not clicked before; not counted",
             buys_log.name,
-            lost,
+            unmatched,
             buys.height,
         )
     return table
@@ -223,7 +223,7 @@ def _with_time(
 def _in_order(
     rows: pl.DataFrame, config: YooChooseConfig, bad_rows: schema_lib.BadRows
 ) -> pl.DataFrame:
-    """Clicks ordered by session and time, each of them once; repeats merged if wanted.
+    """Orders clicks by session and time, drops repeated rows and merges repeats as configured.
 
     The merging is that of RL4RS, which compares the first 12 characters of an ISO time: they
     end with the tens of the hour (SPEC 1.13).
@@ -239,22 +239,22 @@ def _in_order(
 
 
 def _last_click_before(clicks: pl.DataFrame, buys: pl.DataFrame) -> np.ndarray:
-    """The position among the clicks of each buy that has one.
+    """Positions of the clicks before a buy of the same item, one for each buy with a click.
 
     Args:
-      clicks: of whole sessions, ordered by session and time.
-      buys: of any sessions.
+      clicks: clicks of whole sessions, ordered by session and time.
+      buys: buys of any sessions.
     """
-    here = buys.join(clicks.select("session").unique(), on="session", how="semi")
+    buys_of_sessions = buys.join(clicks.select("session").unique(), on="session", how="semi")
     places = clicks.select("session", "item", "time_ms").with_row_index("place")
-    found = here.sort("time_ms").join_asof(
+    matched = buys_of_sessions.sort("time_ms").join_asof(
         places.sort("time_ms", maintain_order=True),
         on="time_ms",
         by=["session", "item"],
         strategy="backward",
         check_sortedness=False,  # polars cannot check it within groups; both are sorted
     )
-    return found["place"].drop_nulls().to_numpy()
+    return matched["place"].drop_nulls().to_numpy()
 
 
 def _read_text(

@@ -205,8 +205,8 @@ def test_blocks_go_on_behind_a_row_that_does_not_fit(tmp_path, monkeypatch, bad)
     with pytest.raises(UserError, match="log.csv, row 152: "):
         list(delimited.blocks(tmp_path / "log.csv", columns, schema.BadRows()))
     bad_rows = schema.BadRows(skip=True)
-    found = pl.concat(delimited.blocks(tmp_path / "log.csv", columns, bad_rows))
-    assert found["a"].to_list() == list(range(200))
-    assert found["b"].to_list() == [n * n for n in range(200)]
-    assert found[schema.ROW].to_list() == [*range(2, 152), *range(153, 203)]
+    frame = pl.concat(delimited.blocks(tmp_path / "log.csv", columns, bad_rows))
+    assert frame["a"].to_list() == list(range(200))
+    assert frame["b"].to_list() == [n * n for n in range(200)]
+    assert frame[schema.ROW].to_list() == [*range(2, 152), *range(153, 203)]
     assert bad_rows.count == 1

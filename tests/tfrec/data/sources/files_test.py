@@ -32,9 +32,9 @@ def pack(path, contents):
 @pytest.mark.parametrize("name", ["log", "log.zip", "log.tar.gz"])
 def test_files_of_one_name_are_read_apart(name, tmp_path):
     path = pack(tmp_path / name, TWO)
-    with files.opened(path, ["ratings.csv"], several=True) as found:
-        assert [file.name for file in found] == ["ratings.csv", "ratings.csv"]
-        assert [file.read_text() for file in found] == ["first", "second"]
+    with files.opened(path, ["ratings.csv"], several=True) as opened:
+        assert [file.name for file in opened] == ["ratings.csv", "ratings.csv"]
+        assert [file.read_text() for file in opened] == ["first", "second"]
 
 
 @pytest.mark.parametrize("name", ["log", "log.zip", "log.tar.gz"])
