@@ -9,6 +9,6 @@ _NOT_FINITE = re.compile(r"(?m)^(?P<message>.*?) : Tensor had ")
 
 
 def message(error: tf.errors.InvalidArgumentError) -> str | None:
-    """The words of the assertion that failed, without those that TensorFlow puts around it."""
-    found = _ASSERTED.search(error.message) or _NOT_FINITE.search(error.message)
-    return found["message"].rstrip(" .") if found else None
+    """The text of the failed assertion, without TensorFlow's additions; None without one."""
+    match = _ASSERTED.search(error.message) or _NOT_FINITE.search(error.message)
+    return match["message"].rstrip(" .") if match else None

@@ -1,4 +1,4 @@
-"""Bodies of HTTP requests: how long they are announced to be, and chunks put together."""
+"""Bodies of HTTP requests: their announced size, and the assembly of chunks."""
 
 import email.message
 import io
@@ -7,21 +7,23 @@ import grpc
 
 from tfrec.serving import rejection
 
-_MOST_DIGITS = 19  # of a length; more are no size that anything has
+_MOST_DIGITS = 19  # of a length; larger ones cannot be sizes
 _MOST_LINE = 4096  # bytes of a chunk's size with its extensions, or of a trailer
 _MOST_TRAILERS = 100
 
 
-def announced(headers: email.message.Message, is_needed: bool) -> int | None:
-    """Bytes of a request's body, 0 without one; None if it comes in chunks.
+def body_size(headers: email.message.Message, is_needed: bool) -> int | None:
+    """Reads the size of a request's body from its headers.
 
     Args:
-      headers: of the request.
+      headers: headers of the request.
       is_needed: whether a request without a body is rejected.
 
+    Returns:
+      Bytes, 0 without a body; None if the body comes in chunks.
+
     Raises:
-      Rejected: if the headers contradict each other or give no length: where the body ends is
-        not known then.
+      Rejected: if the headers contradict each other or give no length.
     """
     lengths = {length.strip() for length in headers.get_all("Content-Length", [])}
     codings = [coding.strip().lower() for coding in headers.get_all("Transfer-Encoding", [])]
@@ -50,15 +52,15 @@ def announced(headers: email.message.Message, is_needed: bool) -> int | None:
 
 
 def read_chunks(stream: io.BufferedIOBase, most: int) -> bytes:
-    """A body that comes in chunks, RFC 9112, section 7.1.
+    """Reads a chunked body (RFC 9112, section 7.1).
 
     Args:
-      stream: after the headers.
-      most: bytes that the whole body may have.
+      stream: stream, positioned after the headers.
+      most: maximum size of the whole body, bytes.
 
     Raises:
       Rejected: if a chunk is not well formed, or the body is too large.
-      ConnectionResetError: if the stream ends in the middle.
+      ConnectionResetError: if the stream ends inside the body.
     """
     body = bytearray()
     while size := _size(stream):
@@ -75,11 +77,11 @@ def read_chunks(stream: io.BufferedIOBase, most: int) -> bytes:
     for _ in range(_MOST_TRAILERS):
         if not _line(stream):
             return bytes(body)
-    raise rejection.invalid(f"more than {_MOST_TRAILERS} trailers behind the chunks")
+    raise rejection.invalid(f"more than {_MOST_TRAILERS} trailers after the chunks")
 
 
 def _size(stream: io.BufferedIOBase) -> int:
-    """The size of the next chunk; extensions are passed over."""
+    """The size of the next chunk; extensions are ignored."""
     text = _line(stream).partition(b";")[0].strip()
     if (
         not text

@@ -4,7 +4,7 @@
     with client.connect("grpc://localhost:8500", contract, model="ranker") as ranker:
         ranking = ranker.rank(requests.Request(history=("i5",), goal_name="click"))
 
-A request has a deadline. A server that is not there, or going, is asked again until then.
+A request has a deadline. Until then, it is repeated while the server is unavailable.
 """
 
 import dataclasses
@@ -52,14 +52,14 @@ class RequestError(errors.UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Contract:
-    """What a client must know of a model; every version of one contract fits it.
+    """The interface of a model, which all its versions share.
 
     Attributes:
       item_dtype: `string` or `int64`, the type of item ids.
       feedback: names of the F feedback columns.
       columns: names of the M measurement columns.
       units: their units, [M].
-      named_goals: goals that can be asked for by name.
+      named_goals: names of the goals that requests may use.
     """
 
     item_dtype: str
@@ -70,36 +70,36 @@ class Contract:
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Contract":
-        """From the manifest.json of an exported version.
+        """Reads the contract from the manifest.json of an exported version.
 
         Raises:
-          UserError: if it is no manifest.
+          UserError: if the file is not a manifest.
         """
         try:
             manifest = json.loads(pathlib.Path(path).read_text())
-            measured = manifest["measurements"]
+            measurements = manifest["measurements"]
             return cls(
                 manifest["item_id"]["dtype"],
                 tuple(column["name"] for column in manifest["feedback"]),
-                tuple(row["column"] for row in measured),
-                tuple(row["unit"] for row in measured),
+                tuple(row["column"] for row in measurements),
+                tuple(row["unit"] for row in measurements),
                 tuple(manifest["named_goals"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise errors.UserError(f"{path}: not the manifest of an export: {error}") from error
 
-    def weights(self, worth: Mapping[str, float]) -> tuple[float, ...]:
-        """Weights for a Request: what one raw unit of each named column is worth.
+    def weights(self, unit_values: Mapping[str, float]) -> tuple[float, ...]:
+        """Converts values of one raw unit of each named column to weights of a Request.
 
         Raises:
-          UserError: naming the column that the model does not have.
+          UserError: with the name of a column that the model does not have.
         """
-        for name in worth:
+        for name in unit_values:
             if name not in self.columns:
                 raise errors.UserError(
                     f"{name!r} is not a measurement; there are {', '.join(self.columns)}"
                 )
-        return tuple(float(worth.get(name, 0.0)) for name in self.columns)
+        return tuple(float(unit_values.get(name, 0.0)) for name in self.columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Ranking:
       items: raw ids, [n].
       scores: float32 [n].
       measurements: float32 [n, M], predicted, raw units, columns as in the contract.
-      version: which version answered; None over REST, which does not say.
+      version: number of the model version; None over REST, whose answers lack it.
     """
 
     items: tuple[requests.RawId, ...]
@@ -123,23 +123,23 @@ Arrays = dict[str, np.ndarray]
 
 
 class Transport(Protocol):
-    """How one request travels."""
+    """Connection that sends requests and receives answers."""
 
     def predict(
         self, signature: str, inputs: Arrays, seconds: float
     ) -> tuple[Arrays, int | None]:
-        """Outputs by name, and the version that gave them; raises RequestError."""
+        """Outputs by name, and the version of the model; raises RequestError."""
 
     def close(self) -> None: ...
 
 
 class Client:
-    """Asks one model; threads may share it.
+    """Client of one model; threads may share it.
 
     Args:
-      transport: how.
-      contract: what of.
-      seconds: a request's deadline where the call names none.
+      transport: connection to the server.
+      contract: interface of the model.
+      seconds: default deadline of a request.
     """
 
     def __init__(self, transport: Transport, contract: Contract, seconds: float):
@@ -147,25 +147,25 @@ class Client:
         self._transport = transport
         self._seconds = seconds
 
-    def rank(self, asked: requests.Request, seconds: float | None = None) -> Ranking:
+    def rank(self, request: requests.Request, seconds: float | None = None) -> Ranking:
         """The ranked list for one request: by named goal, goal or weights.
 
         Raises:
           RequestError: if it is rejected, or not answered in time.
         """
-        return self.rank_batch([asked], seconds)[0]
+        return self.rank_batch([request], seconds)[0]
 
     def rank_batch(
-        self, asked: Sequence[requests.Request], seconds: float | None = None
+        self, batch: Sequence[requests.Request], seconds: float | None = None
     ) -> list[Ranking]:
-        """Ranked lists for a batch; all of its requests have weights, or none has."""
-        weighted = {bool(request.weights) for request in asked}
+        """Ranked lists for a batch; either all of its requests have weights or none."""
+        weighted = {bool(request.weights) for request in batch}
         if len(weighted) != 1:
             raise errors.UserError(
-                "expected at least one request, and those with weights in a batch of their own"
+                "expected at least one request, and either all or none with weights"
             )
         signature = "rank_weights" if weighted == {True} else "rank"
-        answer, version = self._predict(signature, asked, seconds)
+        answer, version = self._predict(signature, batch, seconds)
         return [
             Ranking(
                 tuple(map(self._readable, answer["item"][row][valid].tolist())),
@@ -177,10 +177,10 @@ class Client:
         ]
 
     def predict_measurements(
-        self, asked: requests.Request, seconds: float | None = None
+        self, request: requests.Request, seconds: float | None = None
     ) -> np.ndarray:
-        """What is expected to follow each candidate, [A, M], raw units."""
-        answer, _ = self._predict("predict_measurements", [asked], seconds)
+        """Predicted measurements of each candidate, [A, M], raw units."""
+        answer, _ = self._predict("predict_measurements", [request], seconds)
         return answer["measurements"][0]
 
     def close(self) -> None:
@@ -194,16 +194,16 @@ class Client:
         self.close()
 
     def _predict(
-        self, signature: str, asked: Sequence[requests.Request], seconds: float | None
+        self, signature: str, batch: Sequence[requests.Request], seconds: float | None
     ) -> tuple[Arrays, int | None]:
         try:
             inputs = requests.arrays(
-                asked, signature, self.contract.item_dtype, len(self.contract.feedback)
+                batch, signature, self.contract.item_dtype, len(self.contract.feedback)
             )
         except (ValueError, OverflowError) as error:
             raise errors.UserError(str(error)) from error
         return _retried(
-            lambda left: self._transport.predict(signature, inputs, left),
+            lambda remaining: self._transport.predict(signature, inputs, remaining),
             self._seconds if seconds is None else seconds,
         )
 
@@ -219,18 +219,18 @@ def connect(
     label: str | None = None,
     seconds: float = 2.0,
 ) -> Client:
-    """A client; it connects at the first request.
+    """Makes a client, which connects at the first request.
 
     Args:
       address: `grpc://host:port` or `http://host:port`.
-      contract: what the model takes and gives.
-      model: its name there.
-      version: ask this version; by default the one that the server prefers.
-      label: or the version of this label.
+      contract: interface of the model.
+      model: name of the model on the server.
+      version: version of the model; by default that of the server.
+      label: label of a version, instead of a number.
       seconds: deadline of a request.
 
     Raises:
-      UserError: if the address is neither.
+      UserError: if the address has another form.
     """
     scheme, _, host = address.partition("://")
     if scheme == "grpc" and host:
@@ -270,12 +270,13 @@ class GrpcTransport:
             response = self._stub.Predict(request, timeout=seconds)
         except grpc.RpcError as error:
             code = error.code()
-            # We never cancel: a server that shuts down lets go of calls that it has not begun.
-            # A connection that ends under a call is sometimes reported as a stream's removal.
-            gone = code == grpc.StatusCode.CANCELLED or (
+            # This client never cancels: CANCELLED means that a server shut down before a call
+            # began. A connection that ends during a call is sometimes reported as a removed
+            # stream.
+            unavailable = code == grpc.StatusCode.CANCELLED or (
                 code == grpc.StatusCode.UNKNOWN and "Stream removed" in (error.details() or "")
             )
-            code = grpc.StatusCode.UNAVAILABLE if gone else code
+            code = grpc.StatusCode.UNAVAILABLE if unavailable else code
             raise RequestError(code, error.details()) from error
         outputs = {name: tf.make_ndarray(proto) for name, proto in response.outputs.items()}
         return outputs, response.model_spec.version.value
@@ -288,11 +289,11 @@ class RestTransport:
     """`:predict` in the column format."""
 
     def __init__(self, address: str, model: str, version: int | None, label: str | None):
-        quoted = urllib.parse.quote(model, safe="")
-        where = "" if version is None else f"/versions/{version}"
+        quoted_model = urllib.parse.quote(model, safe="")
+        version_path = "" if version is None else f"/versions/{version}"
         if label is not None and version is None:
-            where = f"/labels/{urllib.parse.quote(label, safe='')}"
-        self._url = f"{address.rstrip('/')}/v1/models/{quoted}{where}:predict"
+            version_path = f"/labels/{urllib.parse.quote(label, safe='')}"
+        self._url = f"{address.rstrip('/')}/v1/models/{quoted_model}{version_path}:predict"
         self._pool = urllib3.PoolManager(maxsize=64, retries=False)
 
     def predict(
@@ -310,7 +311,7 @@ class RestTransport:
             )
         except urllib3.exceptions.HTTPError as error:
             late = isinstance(error, urllib3.exceptions.TimeoutError)
-            # urllib3 takes a rejected connection for a kind of timeout.
+            # In urllib3, a refused connection is a subclass of a timeout.
             if late and not isinstance(error, urllib3.exceptions.NewConnectionError):
                 raise RequestError(grpc.StatusCode.DEADLINE_EXCEEDED, str(error)) from error
             raise RequestError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
@@ -328,13 +329,13 @@ class RestTransport:
 
 
 def _retried(
-    ask: Callable[[float], tuple[Arrays, int | None]], seconds: float
+    send: Callable[[float], tuple[Arrays, int | None]], seconds: float
 ) -> tuple[Arrays, int | None]:
-    """Asks again while the server is unavailable and time is left: asking changes nothing."""
+    """Repeats an idempotent request while the server is unavailable and time is left."""
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return ask(max(0.001, deadline - time.monotonic()))
+            return send(max(0.001, deadline - time.monotonic()))
         except RequestError as error:
             last = attempt == _ATTEMPTS or time.monotonic() + pause >= deadline
             if error.code != grpc.StatusCode.UNAVAILABLE or last:
@@ -345,7 +346,7 @@ def _retried(
 
 
 def _one_padding_event(inputs: Arrays) -> Arrays:
-    """An empty history for JSON, where an empty list cannot show its width."""
+    """An empty history for JSON, where an empty list does not carry its width."""
     rows, _, width = inputs["history_feedback"].shape
     strings = inputs["history_item"].dtype.kind == "S"
     item = np.full((rows, 1), b"") if strings else np.full((rows, 1), -1)
@@ -357,8 +358,8 @@ def _jsonable(value: np.ndarray) -> Any:
 
 
 def _array(value: Any) -> np.ndarray:
-    """An output's array: floats as float32, texts as they are."""
-    found = np.array(value)
-    if found.dtype.kind == "f":
-        return found.astype(np.float32)
-    return found.astype(object) if found.dtype.kind == "U" else found
+    """An output as an array: floats as float32, texts unchanged."""
+    array = np.array(value)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    return array.astype(object) if array.dtype.kind == "U" else array

@@ -1,7 +1,7 @@
-"""From a client's arrays to the world model's: ids, padding, goals, checks. Graph code.
+"""Graph code that decodes and checks a client's arrays: ids, padding, goals.
 
-A wrong request ends here in an InvalidArgumentError that says what was expected.
-Unknown items are no error: their events are left out.
+An invalid request raises an InvalidArgumentError that says what was expected.
+Events of unknown items are left out without an error.
 """
 
 import numpy as np
@@ -10,21 +10,21 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.serving import ranker as ranker_lib
 
-_SMALLEST = 1e-30  # a goal whose largest weight is below this is taken for zero
+_SMALLEST = 1e-30  # a goal whose largest weight is below this counts as zero
 PADDING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1}
 
 
 class Decoder:
-    """Reads requests for one ranker.
+    """Decodes requests for one ranker.
 
     Args:
       ranker: a trained agent.
-      vocabulary_file: raw ids one a line, in dense order; becomes the model's asset.
+      vocabulary_file: file of raw ids, one a line, in dense order; an asset of the model.
       item_dtype: tf.string or tf.int64, the type of the raw ids.
 
     Attributes:
-      padding: scalar of item_dtype, stands for "no item here".
-      tables: what the exported object must own.
+      padding: scalar of item_dtype for positions without an item.
+      tables: lookup tables, which the exported object must own.
     """
 
     def __init__(self, ranker: ranker_lib.Ranker, vocabulary_file: str, item_dtype: tf.DType):
@@ -34,7 +34,7 @@ class Decoder:
         self._std = tf.constant(np.asarray(ranker.measurements.std, np.float32))  # [M]
         self._discarded = dict(ranker.discarded)
         self._goal_names = tuple(ranker.named_goals)
-        # Row 0 stands for "no name": the request's own vector is used then.
+        # Row 0 is for requests without a name, which use their goal vector.
         rows = [ranker.named_goals[name] for name in self._goal_names]
         self._goals = tf.constant([[0.0] * len(self._columns), *rows], tf.float32)
         lines = tf.lookup.TextFileIndex
@@ -80,19 +80,19 @@ class Decoder:
             ),
             tf.debugging.assert_non_negative(step, "step must not be negative"),
         )
-        real = item != self.padding  # [B, L]
+        is_item = item != self.padding  # [B, L]
         dense = self.dense(item)
-        # The log's events of unknown items were left out before sessions were counted, so
-        # they are left out here, of the history and of the steps taken.
-        place = tf.cumsum(tf.cast(real, tf.int32), axis=1, reverse=True)  # 1 for the last
-        unknown = tf.logical_and(real, dense == types.PAD)
-        lost = tf.logical_and(unknown, place <= step[:, None])
-        step = step - tf.reduce_sum(tf.cast(lost, tf.int32), axis=1)
+        # As in the preparation of the log, events of unknown items count neither as history
+        # nor as steps of the session.
+        from_end = tf.cumsum(tf.cast(is_item, tf.int32), axis=1, reverse=True)  # 1 for the last
+        unknown = tf.logical_and(is_item, dense == types.PAD)
+        counted = tf.logical_and(unknown, from_end <= step[:, None])
+        step = step - tf.reduce_sum(tf.cast(counted, tf.int32), axis=1)
         dense = tf.pad(dense, [[0, 0], [horizon, 0]])  # [B, H + L]
         feedback = tf.pad(feedback, [[0, 0], [horizon, 0], [0, 0]])
-        # A stable sort on "is it an item" moves the rest to the left and keeps the order.
-        known = tf.cast(dense != types.PAD, tf.int32)
-        order = tf.argsort(known, axis=1, stable=True)[:, length:]  # [B, H]
+        # A stable sort moves positions without a known item to the left and keeps the order.
+        in_vocabulary = tf.cast(dense != types.PAD, tf.int32)
+        order = tf.argsort(in_vocabulary, axis=1, stable=True)[:, length:]  # [B, H]
         dense = tf.gather(dense, order, batch_dims=1)
         feedback = tf.gather(feedback, order, batch_dims=1)  # [B, H, F]
         feedback = tf.where((dense != types.PAD)[..., None], feedback, 0.0)
@@ -103,15 +103,15 @@ class Decoder:
         )
 
     def goal(self, goal: tf.Tensor, name: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Unit goals, [B, M], from names where there are some, else from vectors."""
-        known = ", ".join(self._goal_names) or "none"
-        name = rows(name[:, None], batch, "goal_name")  # [B, 1], or [B, 0] where none came
-        name = tf.strings.reduce_join(name, axis=1)  # [B], "" where none came
+        """Unit goals, [B, M], from goal names, or from vectors if there is no name."""
+        goal_names = ", ".join(self._goal_names) or "none"
+        name = rows(name[:, None], batch, "goal_name")  # [B, 1], or [B, 0] without names
+        name = tf.strings.reduce_join(name, axis=1)  # [B], "" without a name
         index = self._goal_ids.lookup(name)
         index = checked(
             index,
             tf.debugging.assert_non_negative(
-                index, f"unknown goal_name; the named goals are {known}"
+                index, f"unknown goal_name; the named goals are {goal_names}"
             ),
         )
         goal = tf.cond(
@@ -121,28 +121,28 @@ class Decoder:
         )
         named = tf.gather(self._goals, index)  # [B, M]
         goal = tf.where((index > 0)[:, None], named, goal)
-        return _unit(goal, f"goal (or a goal_name: {known})")
+        return _unit(goal, f"goal (or a goal_name: {goal_names})")
 
     def weights(self, weights: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Unit goals from the worth of raw units: g_j ~ weight_j x std_j, [B, M]."""
+        """Unit goals from weights of raw units: g_j ~ weight_j x std_j, [B, M]."""
         weights = rows(self._width(weights, "weights"), batch, "weights")
         weights = tf.debugging.assert_all_finite(weights, "weights must be finite")
         return _unit(weights * self._std, "weights")
 
     def ranking(self, goals: tf.Tensor) -> tf.Tensor:
-        """The same goals, [B, M]; rejects weights of columns that rank no items."""
+        """Returns goals, [B, M], unchanged; rejects weights of columns without effect."""
         if not self._discarded:
             return goals
         option = next(iter(self._discarded.values()))
-        places = [self._columns.index(column) for column in self._discarded]
-        # Without the places inside an embedding: a message ends at a closing bracket.
+        columns = [self._columns.index(column) for column in self._discarded]
+        # Without the index in an embedding: `asserted` cuts a message at a closing bracket.
         names = dict.fromkeys(column.partition("[")[0] for column in self._discarded)
         message = (
             f"goal or weights must be 0 for {', '.join(names)}: {option} gives every item the "
             "same advantage there"
         )
-        weighed = tf.gather(goals, places, axis=1)  # [B, discarded]
-        return checked(goals, tf.debugging.assert_equal(weighed, 0.0, message))
+        ignored_weights = tf.gather(goals, columns, axis=1)  # [B, discarded]
+        return checked(goals, tf.debugging.assert_equal(ignored_weights, 0.0, message))
 
     def _width(self, goals: tf.Tensor, name: str) -> tf.Tensor:
         right = tf.debugging.assert_equal(
@@ -158,7 +158,7 @@ class Decoder:
 
 
 def rows(values: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Tensor:
-    """Values [B, X]; anything empty is taken for B rows of nothing, [B, 0]."""
+    """Checks that values have B rows, [B, X]; empty values become [B, 0]."""
     empty = tf.equal(tf.size(values), 0)
     shape = tf.where(empty, tf.stack([batch, 0]), tf.shape(values))
     values = tf.reshape(values, shape)
@@ -171,7 +171,7 @@ def rows(values: tf.Tensor, batch: tf.Tensor, name: str) -> tf.Tensor:
 def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
     """Scales goals to length 1, [B, M]; rejects NaN, Inf and zero."""
     goal = tf.debugging.assert_all_finite(goal, f"{name} must be finite")
-    # First by the largest weight: squares of very large or small weights would overflow.
+    # Divides by the largest weight first, so that squares do not overflow.
     largest = tf.reduce_max(tf.abs(goal), axis=-1, keepdims=True)  # [B, 1]
     largest = checked(
         largest,
@@ -183,6 +183,6 @@ def _unit(goal: tf.Tensor, name: str) -> tf.Tensor:
 
 
 def checked(value: tf.Tensor, *checks: tf.Operation) -> tf.Tensor:
-    """The value, once the checks have passed: their message comes before any other error."""
+    """The value, evaluated after the checks, so that their message precedes other errors."""
     with tf.control_dependencies(checks):
         return tf.identity(value)

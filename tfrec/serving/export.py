@@ -5,8 +5,8 @@
           assets.extra/golden/rank.npz  assets.extra/tf_serving_warmup_requests
       2/  ...
 
-A version is complete or absent (see `numbered`): it is written in a hidden sibling,
-loaded afresh and compared with the agent, and only then renamed.
+A version is complete or absent (see `numbered`): it is written to a hidden sibling folder,
+loaded again and compared with the agent, and then renamed.
 """
 
 import dataclasses
@@ -40,24 +40,24 @@ def export(
 
     Args:
       ranker: a trained agent.
-      directory: where versions lie; made if missing.
-      version: its number, from 1; the next free one by default.
-      metadata: where the model comes from.
-      table: precision of the item table, one of tables.PRECISIONS. A reduced one finds the
-        shortlist and the world model scores it, so that answers are as exact; that it
-        misses none of the best is measured and recorded.
-      shortlist: how many items a fully connected head scores, found by a surrogate; what it
-        misses is measured and recorded, too. 0 for all items; by default
-        surrogate.SHORTLIST, and all of a catalogue less than twice as large.
+      directory: folder of the versions; created if missing.
+      version: number of the version, from 1; the next free one by default.
+      metadata: provenance of the model.
+      table: precision of the item table, one of tables.PRECISIONS. With a reduced table, the
+        world model scores a shortlist from the table; the recall of the best items is
+        measured and recorded.
+      shortlist: number of items that a fully connected head scores, selected by a
+        surrogate; their recall is measured and recorded, too. 0 for all items; by default
+        surrogate.SHORTLIST, or all of a catalogue less than twice as large.
 
     Returns:
       The version directory.
 
     Raises:
-      UserError: if the version exists, the directory cannot be written or is being
-        exported to, an item id cannot be served, the agent has no table of the precision
-        asked for, or the saved model does not answer what the agent answers. Nothing is
-        left behind then.
+      UserError: if the version exists, the directory cannot be written or another export
+        writes to it, an item id cannot be served, the agent has no table of the requested
+        precision, or answers of the saved model and of the agent differ. No partial
+        output is left.
     """
     item_dtype = check(ranker)
     shortlist = _shortlist(ranker, shortlist)
@@ -74,10 +74,13 @@ def export(
 
 
 def check(ranker: ranker_lib.Ranker) -> str:
-    """Whether a ranker can be exported; `string` or `int64`, the type of its item ids.
+    """Checks that a ranker can be exported.
+
+    Returns:
+      `string` or `int64`, the type of its item ids.
 
     Raises:
-      UserError: naming the item id or the goal that cannot be served.
+      UserError: with the item id or the goal that cannot be served.
     """
     items = ranker.vocabulary.items.tolist()
     if len(items) != ranker.spec.num_items or not items:
@@ -85,22 +88,22 @@ def check(ranker: ranker_lib.Ranker) -> str:
             f"vocabulary: {len(items)} item ids, but the data has {ranker.spec.num_items} items"
         )
     strings = isinstance(items[0], str)
-    seen = set()
+    distinct = set()
     for place, item in enumerate(items):
         if isinstance(item, str) != strings or not isinstance(item, str | int):
             raise errors.UserError(
                 f"vocabulary, item {place + 1}: {item!r}; expected all ids to be strings, or "
                 "all integers"
             )
-        if item in seen:
+        if item in distinct:
             raise errors.UserError(f"vocabulary, item {place + 1}: the id {item!r} is repeated")
-        seen.add(item)
+        distinct.add(item)
     ids = pl.DataFrame({"item": items})
     for valid, expected in vocabulary_lib.id_rules("item", ids.schema["item"]):
-        wrong = ids.select((~valid).arg_true()).to_series()
-        if len(wrong):
+        invalid = ids.select((~valid).arg_true()).to_series()
+        if len(invalid):
             raise errors.UserError(
-                f"vocabulary, item {wrong[0] + 1}: the id {items[wrong[0]]!r} cannot be "
+                f"vocabulary, item {invalid[0] + 1}: the id {items[invalid[0]]!r} cannot be "
                 f"served; expected {expected}"
             )
     weights.check(((v.name, v) for v in ranker.world_model.variables), "not exported")
@@ -130,21 +133,23 @@ def write_vocabulary(ranker: ranker_lib.Ranker, directory: pathlib.Path) -> path
     return path
 
 
-def _shortlist(ranker: ranker_lib.Ranker, asked: int | None) -> int:
-    """How many items a search finds for the head to score; 0 if it scores all of them."""
+def _shortlist(ranker: ranker_lib.Ranker, requested: int | None) -> int:
+    """Size of the shortlist that the head scores; 0 if it scores all items."""
     count = ranker.spec.num_candidates
     if ranker.world_model.bilinear:
-        if asked:
+        if requested:
             raise errors.UserError(
-                f"shortlist {asked}: this agent's head is bilinear and is searched exactly; "
-                "leave the shortlist out"
+                f"shortlist {requested}: this agent's head is bilinear and is searched exactly"
+                "; leave the shortlist out"
             )
         return 0
-    if asked is None:
+    if requested is None:
         return surrogate.SHORTLIST if count >= 2 * surrogate.SHORTLIST else 0
-    if asked < 0:
-        raise errors.UserError(f"shortlist {asked}: expected a number of items, or 0 for all")
-    return asked if asked < count else 0
+    if requested < 0:
+        raise errors.UserError(
+            f"shortlist {requested}: expected a number of items, or 0 for all"
+        )
+    return requested if requested < count else 0
 
 
 def _write(
@@ -156,7 +161,7 @@ def _write(
     version: pathlib.Path,
     number: int,
 ) -> None:
-    """Everything of a version, verified."""
+    """Writes all files of a version and verifies them."""
     vocabulary = write_vocabulary(ranker, version)
     dtype = tf.as_dtype(item_dtype)
     graph = model.ServingModel(ranker, str(vocabulary), dtype, table, shortlist)
@@ -164,8 +169,8 @@ def _write(
     tf.saved_model.save(graph.trackable(), str(version), signatures)
     vocabulary.unlink()  # its copy is in assets/
 
-    asked = golden.questions(ranker)
-    golden.write(ranker, asked, version)
+    golden_requests = golden.sample_requests(ranker)
+    golden.write(ranker, golden_requests, version)
     exact = table == "float32" and not shortlist
     try:
         golden.verify(version)
@@ -178,7 +183,7 @@ def _write(
         ) from error
     spec = ranker.spec
     weights = golden.weighable(ranker).tolist()
-    warmup.write(asked, version, item_dtype, len(spec.feedback), weights)
+    warmup.write(golden_requests, version, item_dtype, len(spec.feedback), weights)
     tied = golden.tied_goals(ranker)
     if tied:
         limit = f"Goals under which every item has the same score: {', '.join(tied)}."
@@ -191,8 +196,10 @@ def _write(
         if shortlist:
             manifest["table"]["shortlist"] = shortlist
         if not exact:
-            asked = [request for request in asked if not request.candidates]
-            manifest["table"] |= recall.measure(ranker, signatures["rank"], asked, item_dtype)
+            golden_requests = [request for request in golden_requests if not request.candidates]
+            manifest["table"] |= recall.measure(
+                ranker, signatures["rank"], golden_requests, item_dtype
+            )
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
     manifest["files"] = files.checksums(version)
     text = json.dumps(manifest, indent=2, ensure_ascii=False)
@@ -200,7 +207,7 @@ def _write(
 
 
 def _ranking(ranker: ranker_lib.Ranker, table: str, shortlist: int) -> str:
-    """How it finds the best items, for the manifest."""
+    """Describes the search of the best items, for the manifest."""
     if shortlist:
         return f"scores of the {shortlist} items that a {table} surrogate finds"
     if not ranker.world_model.bilinear:

@@ -5,8 +5,8 @@
           assets.extra/golden/act.npz  assets.extra/tf_serving_warmup_requests
       2/  ...
 
-A request is an observation; reward, discount and step type are not asked for. That they
-change nothing is part of what is verified before the version appears.
+A request is an observation, without reward, discount and step type. The export verifies that
+the policy does not depend on them.
 """
 
 import functools
@@ -27,7 +27,7 @@ from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import policy as policy_lib
 
 _NOT_RECORDED = manifest_lib.Metadata(name="policy")
-_QUESTIONS = 16
+_NUM_SAMPLES = 16
 _CANDIDATES = 7
 _MEANING = {
     "observation": "what the policy observes, finite",
@@ -37,8 +37,8 @@ _MEANING = {
     "score": "these inner products",
 }
 _LIMITS = (
-    "It acts as it did in the environment that it was trained in; observations must be made in "
-    "the same way.",
+    "The policy is trained for one environment; observations must be made in the same way as "
+    "there.",
 )
 
 
@@ -52,55 +52,55 @@ def export(
     """Writes one version and verifies it.
 
     Args:
-      policy: greedy and without memory; it observes one float32 vector, or float32 tensors
-        by name.
-      directory: where versions lie; made if missing. One of rankers is rejected.
-      version: its number, from 1; the next free one by default.
-      metadata: where the policy comes from.
-      observations: float32 [Q, ...] by name (`observation` if there is but one), as the
-        environment gives them, to verify with; drawn from a normal distribution by default.
+      policy: greedy policy without state, which observes one float32 vector, or float32
+        tensors by name.
+      directory: folder of the versions; created if missing. A folder of rankers is rejected.
+      version: number of the version, from 1; the next free one by default.
+      metadata: provenance of the policy.
+      observations: observations of the environment for the verification, float32 [Q, ...]
+        by name (a single one is `observation`); normally distributed by default.
 
     Returns:
       The version directory.
 
     Raises:
       UserError: if the version exists, the directory cannot be written, the policy has a
-        memory or draws its actions, or the saved model does not act as it does. Nothing is
-        left behind then.
+        state or samples its actions, or the actions of the saved model differ. No partial
+        output is left.
     """
     weights.check(((v.name, v) for v in policy.variables()), "not exported")
     graph = policy_lib.PolicyModel(policy)
     if observations is None:
         random = np.random.default_rng(0)
         observations = {
-            name: random.normal(size=(_QUESTIONS, *spec.shape))
+            name: random.normal(size=(_NUM_SAMPLES, *spec.shape))
             for name, spec in graph.inputs.items()
         }
-    asked = {name: np.asarray(value, np.float32) for name, value in observations.items()}
-    if set(asked) != set(graph.inputs):
+    samples = {name: np.asarray(value, np.float32) for name, value in observations.items()}
+    if set(samples) != set(graph.inputs):
         raise errors.UserError(
-            f"observations of {', '.join(asked)}; expected {', '.join(graph.inputs)}"
+            f"observations of {', '.join(samples)}; expected {', '.join(graph.inputs)}"
         )
     for name, spec in graph.inputs.items():
-        found = asked[name]
-        if found.shape[1:] != tuple(spec.shape) or not np.isfinite(found).all():
+        sample = samples[name]
+        if sample.shape[1:] != tuple(spec.shape) or not np.isfinite(sample).all():
             raise errors.UserError(
-                f"observations: {name} is {list(found.shape)}; expected finite "
+                f"observations: {name} is {list(sample.shape)}; expected finite "
                 f"{['any', *spec.shape]}"
             )
     files.expect_kind(directory, "policy")
-    frozen = asked | {"action": _actions(policy, graph, asked)}
+    frozen = samples | {"action": _actions(policy, graph, samples)}
     fill = functools.partial(_write, graph, frozen, metadata)
     return numbered.write(directory, version, fill)
 
 
 def verify(version: pathlib.Path) -> None:
-    """Loads an exported policy afresh and compares it with its golden answers.
+    """Loads an exported policy and compares it with its golden answers.
 
-    The frozen observations are asked together and one by one.
+    The frozen observations are evaluated together and one by one.
 
     Raises:
-      UserError: naming the observation and the difference.
+      UserError: with the observation and the difference.
     """
     try:
         with model_path.literal(version) as path:
@@ -110,11 +110,11 @@ def verify(version: pathlib.Path) -> None:
         rows = [slice(None), *(slice(row, row + 1) for row in range(len(frozen["action"])))]
         for name, function in signatures.items():
             for row in rows:
-                some = {key: value[row] for key, value in frozen.items()}
-                wrong = _difference(function, some)
-                if wrong:
+                batch = {key: value[row] for key, value in frozen.items()}
+                difference = _difference(function, batch)
+                if difference:
                     raise errors.UserError(
-                        f"{version}: the exported model is not the policy: {name}, {wrong}"
+                        f"{version}: the exported model is not the policy: {name}, {difference}"
                     )
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise errors.UserError(f"{version}: not a whole exported policy: {error}") from error
@@ -127,14 +127,14 @@ def _write(
     version: pathlib.Path,
     number: int,
 ) -> None:
-    """Everything of a version, verified."""
+    """Writes all files of a version and verifies them."""
     signatures = graph.signatures()
     tf.saved_model.save(graph.trackable(), str(version), signatures)
     if graph.chooses:  # `candidates` is free: the one input is `observation`
         shape = (len(frozen["action"]), _CANDIDATES, graph.action.shape[0])
-        drawn = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-        drawn[:, -1] = drawn[:, 0]  # a tie
-        frozen = frozen | {"candidates": drawn}
+        candidates = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        candidates[:, -1] = candidates[:, 0]  # a tie
+        frozen = frozen | {"candidates": candidates}
     (version / golden.GOLDEN).mkdir(parents=True)
     np.savez(version / golden.GOLDEN / "act.npz", **frozen)
     verify(version)
@@ -159,10 +159,10 @@ def _actions(
     graph: policy_lib.PolicyModel,
     observations: Mapping[str, np.ndarray],
 ) -> np.ndarray:
-    """The policy's own actions, in the middle of an episode and at its start.
+    """Actions of the policy, which must be equal at the start and within an episode.
 
     Raises:
-      UserError: if they differ from one time to the next, or are not finite.
+      UserError: if actions differ between calls, or are not finite.
     """
     batch = len(next(iter(observations.values())))
     observed = graph.observation({name: tf.constant(x) for name, x in observations.items()})
@@ -175,12 +175,12 @@ def _actions(
             "step type; export a greedy one, e.g. agent.policy"
         )
     if not np.isfinite(first).all():
-        raise errors.UserError(f"policy {policy.name!r}: its own actions are not finite")
+        raise errors.UserError(f"policy {policy.name!r}: its actions are not finite")
     return first
 
 
 def _inputs(function: Any) -> list[str]:
-    """Names of what a signature takes, saved and loaded or not."""
+    """Names of the inputs of a signature, before or after saving."""
     positional, named = function.structured_input_signature
     return [spec.name for spec in positional] + list(named)
 
@@ -188,13 +188,13 @@ def _inputs(function: Any) -> list[str]:
 def _difference(
     function: Callable[..., dict[str, tf.Tensor]], frozen: Mapping[str, np.ndarray]
 ) -> str | None:
-    """What sets answers apart from the policy's, or None."""
-    given = {name: tf.constant(frozen[name]) for name in _inputs(function)}
-    answer = {name: value.numpy() for name, value in function(**given).items()}
+    """The difference between a signature's answers and the policy's, or None."""
+    inputs = {name: tf.constant(frozen[name]) for name in _inputs(function)}
+    answer = {name: value.numpy() for name, value in function(**inputs).items()}
     allowed = golden.TOLERANCE * max(1.0, float(np.max(np.abs(frozen["action"]), initial=0)))
-    worst = float(np.max(np.abs(answer["action"] - frozen["action"]), initial=0))
-    if not worst <= allowed:
-        return f"actions differ by {worst:.3g}"
+    largest_error = float(np.max(np.abs(answer["action"] - frozen["action"]), initial=0))
+    if not largest_error <= allowed:
+        return f"actions differ by {largest_error:.3g}"
     if "position" not in answer:
         return None
     exact = np.einsum("bd,bmd->bm", frozen["action"], frozen["candidates"])
@@ -202,10 +202,10 @@ def _difference(
     order, places = answer["position"], np.arange(exact.shape[1])
     if not (np.sort(order, axis=1) == places).all():
         return f"positions are {order.tolist()}"
-    chosen = np.take_along_axis(exact, order, axis=1)
-    worst = float(np.max(np.abs(chosen - answer["score"])))
-    if not worst <= allowed or not (np.diff(chosen) <= allowed).all():
-        return f"scores differ by {worst:.3g}, in the order {order.tolist()}"
+    ordered_scores = np.take_along_axis(exact, order, axis=1)
+    largest_error = float(np.max(np.abs(ordered_scores - answer["score"])))
+    if not largest_error <= allowed or not (np.diff(ordered_scores) <= allowed).all():
+        return f"scores differ by {largest_error:.3g}, in the order {order.tolist()}"
     return None
 
 
@@ -215,7 +215,7 @@ def _describe(
     number: int,
     metadata: manifest_lib.Metadata,
 ) -> dict[str, Any]:
-    """The manifest, but for the checksums of files."""
+    """The manifest without the checksums of files."""
     named = {name: x for name, x in signatures.items() if name != "serving_default"}
     return {
         **manifest_lib.start("policy", number, metadata),
@@ -239,7 +239,7 @@ def _describe(
 
 
 def _card(manifest: Mapping[str, Any]) -> str:
-    """The model card: the manifest for people."""
+    """The model card, a readable form of the manifest."""
     action = manifest["action"]
     bounds = ""
     if "minimum" in action:
@@ -268,7 +268,7 @@ Made {manifest["created"]}. Signatures: {", ".join(f"`{n}`" for n in manifest["s
 
 ## Checked at export
 
-The saved model was loaded afresh and acted as the policy does for the frozen observations in
-assets.extra/golden, together and one by one, within 1e-5. Checksums of all files are in
-manifest.json.
+The saved model was loaded again, and its actions for the frozen observations in
+assets.extra/golden, together and one by one, equal those of the policy within 1e-5. Checksums
+of all files are in manifest.json.
 """

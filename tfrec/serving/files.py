@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 
 
 def checksums(version: pathlib.Path) -> dict[str, str]:
-    """SHA-256 of every file of a version but its manifest, by relative path."""
+    """SHA-256 of every file of a version except its manifest, by relative path."""
     sums = {}
     for path in sorted(version.rglob("*")):
         if path.is_file() and path != version / MANIFEST:
@@ -25,7 +25,7 @@ def checksums(version: pathlib.Path) -> dict[str, str]:
 
 
 def open_manifest(version: pathlib.Path) -> dict[str, Any]:
-    """The manifest of an exported version, after its files were checked against it.
+    """Reads the manifest of an exported version and checks the files against it.
 
     Raises:
       UserError: if there is no export, a file is missing, added or changed, or a weight is
@@ -45,10 +45,10 @@ def open_manifest(version: pathlib.Path) -> dict[str, Any]:
     present = checksums(version)
     for name in sorted(set(recorded) | set(present)):
         if recorded.get(name) != present.get(name):
-            wrong = "missing" if name not in present else "changed"
-            wrong = wrong if name in recorded else "not part of the export"
+            problem = "missing" if name not in present else "changed"
+            problem = problem if name in recorded else "not part of the export"
             raise errors.UserError(
-                f"{version / name}: {wrong}; the model is not the one that was exported. "
+                f"{version / name}: {problem}; the model is not the one that was exported. "
                 "Restore the directory or export again"
             )
     weights.check_saved_model(version)
@@ -56,25 +56,25 @@ def open_manifest(version: pathlib.Path) -> dict[str, Any]:
 
 
 def expect_kind(directory: str | os.PathLike, kind: str) -> None:
-    """Whether an export directory is empty, or holds models of a kind.
+    """Checks that an export directory is empty or holds models of a kind.
 
-    A server switches from one version of a directory to the next: they must take the same
-    requests.
+    A server switches from one version of a directory to the next, so that all of them must
+    accept the same requests.
 
     Args:
-      directory: where versions lie, or will.
+      directory: folder of the versions; may be missing.
       kind: `ranker` or `policy`.
 
     Raises:
       UserError: if its newest version is of another kind.
     """
     newest: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # it is absent, empty or not readable
+    with contextlib.suppress(OSError, ValueError):  # absent, empty or not readable
         last = pathlib.Path(directory, str(max(numbered.versions(directory))))
         newest = json.loads((last / MANIFEST).read_text())
-    found = newest.get("kind", kind)
-    if found != kind:
+    newest_kind = newest.get("kind", kind)
+    if newest_kind != kind:
         raise errors.UserError(
-            f"{directory}: its versions are of the kind {found}, and this is a {kind}; export "
-            "it to a directory of its own"
+            f"{directory}: its versions are of the kind {newest_kind}, and this is a {kind}; "
+            "export it to a separate directory"
         )

@@ -1,8 +1,8 @@
-"""Golden requests and their answers, which show that an export is the agent it came from.
+"""Golden requests and their answers, which verify that an export equals its agent.
 
-The reference answers are worked out in Python from the agent itself, through
-`scores` of every item and a plain sort, and not through the exported graph: an error
-in padding, lookup, exclusion, top-k or units in the graph shows as a difference.
+The reference answers are computed in Python by the agent itself, with `scores` of every item
+and a plain sort, and not by the exported graph. An error in padding, lookup, exclusion, top-k
+or units in the graph therefore causes a difference.
 """
 
 import dataclasses
@@ -19,17 +19,17 @@ from tfrec.data import observations
 from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests
 
-TOLERANCE = 1e-5  # in standardised units, relative to the largest of an answer if above 1
-_SAME = 1e-6  # scores whose range is below this differ by rounding alone; relative as above
+TOLERANCE = 1e-5  # in standardised units, relative to the largest value of an answer if above 1
+_SAME = 1e-6  # range of scores that differ only by rounding; relative as above
 GOLDEN = pathlib.Path("assets.extra", "golden")
 
 
-def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
-    """Requests that meet every path of the graph; the same agent gives the same ones."""
+def sample_requests(ranker: ranker_lib.Ranker) -> list[requests.Request]:
+    """Requests that cover every path of the graph, reproducible for an agent."""
     random = np.random.default_rng(0)
     items = ranker.vocabulary.items.tolist()
     horizon, k = ranker.spec.history_length, min(10, ranker.spec.num_candidates)
-    stranger = _stranger(items)
+    unknown_item = _unknown_item(items)
 
     def draw(count: int) -> tuple[requests.RawId, ...]:
         return tuple(items[place] for place in random.integers(len(items), size=count))
@@ -39,7 +39,7 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
             return float(random.integers(2))
         return float(np.float32(random.exponential(column.scale)))
 
-    def ask(history: tuple[requests.RawId, ...], **rest: Any) -> requests.Request:
+    def make_request(history: tuple[requests.RawId, ...], **rest: Any) -> requests.Request:
         if "goal_name" not in rest:
             rest["goal"] = tuple(random_goals(ranker, random, 1)[0].tolist())
         rows = tuple(tuple(map(feedback, ranker.spec.feedback)) for _ in history)
@@ -47,18 +47,18 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
 
     some = draw(2 * k)  # with repeats
     return [
-        ask(()),
-        ask(draw(1)),
-        ask(draw(horizon), step=1),
-        ask(draw(horizon + 3), step=ranker.spec.max_steps),
-        *(ask(draw(horizon), goal_name=name) for name in ranker.named_goals),
-        ask(draw(2), exclude=some[:k]),
-        ask(draw(2), candidates=some),
-        ask(
-            (*draw(2), stranger, *draw(1)),
+        make_request(()),
+        make_request(draw(1)),
+        make_request(draw(horizon), step=1),
+        make_request(draw(horizon + 3), step=ranker.spec.max_steps),
+        *(make_request(draw(horizon), goal_name=name) for name in ranker.named_goals),
+        make_request(draw(2), exclude=some[:k]),
+        make_request(draw(2), candidates=some),
+        make_request(
+            (*draw(2), unknown_item, *draw(1)),
             step=2,
-            candidates=(stranger, *some),
-            exclude=(stranger, *some[:2]),
+            candidates=(unknown_item, *some),
+            exclude=(unknown_item, *some[:2]),
         ),
     ]
 
@@ -66,24 +66,24 @@ def questions(ranker: ranker_lib.Ranker) -> list[requests.Request]:
 def random_goals(
     ranker: ranker_lib.Ranker, random: np.random.Generator, count: int
 ) -> np.ndarray:
-    """Normal weights of the columns that goals may weigh, 0 for others; float32 [count, M]."""
+    """Normal weights of the columns that goals may weight, else 0; float32 [count, M]."""
     drawn = random.normal(size=(count, len(ranker.measurements.columns)))
     return (drawn * weighable(ranker)).astype(np.float32)
 
 
 def weighable(ranker: ranker_lib.Ranker) -> np.ndarray:
-    """1 for columns that goals may weigh, else 0; float [M]."""
+    """1 for columns that goals may weight, else 0; float [M]."""
     return np.array([float(c not in ranker.discarded) for c in ranker.measurements.columns])
 
 
 def weighted(
-    ranker: ranker_lib.Ranker, asked: Sequence[requests.Request]
+    ranker: ranker_lib.Ranker, batch: Sequence[requests.Request]
 ) -> list[requests.Request]:
-    """The same requests for `rank_weights`: their goals taken for weights in raw units."""
-    every = tuple(weighable(ranker).tolist())
+    """The same requests for `rank_weights`: their goals used as weights in raw units."""
+    all_weights = tuple(weighable(ranker).tolist())
     return [
-        dataclasses.replace(request, goal=(), goal_name="", weights=request.goal or every)
-        for request in asked
+        dataclasses.replace(request, goal=(), goal_name="", weights=request.goal or all_weights)
+        for request in batch
     ]
 
 
@@ -95,7 +95,7 @@ def tied_goals(ranker: ranker_lib.Ranker) -> list[str]:
     if ranker.spec.num_candidates < 2:
         return []
     dense = {raw: place + 1 for place, raw in enumerate(ranker.vocabulary.items.tolist())}
-    observation = observations.of_events(ranker.spec, questions(ranker), dense)
+    observation = observations.of_events(ranker.spec, sample_requests(ranker), dense)
     model, rows = ranker.world_model, len(observation.step)
 
     @tf.function(autograph=False)
@@ -119,7 +119,7 @@ def tied_goals(ranker: ranker_lib.Ranker) -> list[str]:
     return tied
 
 
-def _stranger(items: Sequence[Any]) -> requests.RawId:
+def _unknown_item(items: Sequence[Any]) -> requests.RawId:
     """An id outside the vocabulary."""
     if isinstance(items[0], str):
         return max(items, key=len) + "?"
@@ -127,25 +127,25 @@ def _stranger(items: Sequence[Any]) -> requests.RawId:
 
 
 def reference(
-    ranker: ranker_lib.Ranker, asked: Sequence[requests.Request]
+    ranker: ranker_lib.Ranker, batch: Sequence[requests.Request]
 ) -> dict[str, np.ndarray]:
-    """What the agent itself answers to `rank` (or `rank_weights`, where given).
+    """Computes answers of the agent to `rank`, or `rank_weights` for requests with weights.
 
     Args:
       ranker: the agent.
-      asked: B requests with the same k.
+      batch: B requests with the same k.
 
     Returns:
       The outputs of `rank`, and `settled`, bool [B, k]: whether a position's score
-      stands apart from its neighbours, so that only one item can be there.
+      differs from its neighbours beyond rounding, so that its item is unique.
     """
     raw_ids = ranker.vocabulary.items.tolist()
     dense = {raw: index + 1 for index, raw in enumerate(raw_ids)}
     mean = np.asarray(ranker.measurements.mean, np.float32)
     std = np.asarray(ranker.measurements.std, np.float32)
     padding = "" if isinstance(raw_ids[0], str) else -1
-    goals = tf.stack([_goal(ranker, request, std) for request in asked])
-    observation = observations.of_events(ranker.spec, asked, dense)
+    goals = tf.stack([_goal(ranker, request, std) for request in batch])
+    observation = observations.of_events(ranker.spec, batch, dense)
     model = ranker.world_model
 
     @tf.function(autograph=False)
@@ -158,14 +158,14 @@ def reference(
         return model.value(code)[:, None] + model.advantage(code, item)
 
     scores = score_all().numpy()  # [B, N]
-    shown = range(1, ranker.spec.num_candidates + 1)
-    width = min(asked[0].k, len(shown))
-    item = np.zeros((len(asked), width), np.int32)
-    score = np.full((len(asked), width), -np.inf, np.float32)
-    settled = np.ones((len(asked), width), bool)
-    for row, request in enumerate(asked):
+    candidates = range(1, ranker.spec.num_candidates + 1)
+    width = min(batch[0].k, len(candidates))
+    item = np.zeros((len(batch), width), np.int32)
+    score = np.full((len(batch), width), -np.inf, np.float32)
+    settled = np.ones((len(batch), width), bool)
+    for row, request in enumerate(batch):
         allowed = {dense[raw] for raw in request.candidates or raw_ids if raw in dense}
-        allowed &= set(shown) - {dense.get(raw, 0) for raw in request.exclude}
+        allowed &= set(candidates) - {dense.get(raw, 0) for raw in request.exclude}
         places = np.array(sorted(allowed), np.int32)
         order = places[np.argsort(-scores[row, places - 1], kind="stable")]
         sorted_scores = scores[row, order - 1]
@@ -198,24 +198,24 @@ def _goal(ranker: ranker_lib.Ranker, request: requests.Request, std: np.ndarray)
 
 
 def write(
-    ranker: ranker_lib.Ranker, asked: Sequence[requests.Request], version: pathlib.Path
+    ranker: ranker_lib.Ranker, batch: Sequence[requests.Request], version: pathlib.Path
 ) -> None:
-    """Freezes requests and the agent's own answers inside a version directory.
+    """Writes requests and the agent's answers to a version directory.
 
-    rank.npz and rank_weights.npz hold the named inputs as `saved_model_cli run --inputs`
-    takes them, and the answers as `expected_item` and so on.
+    rank.npz and rank_weights.npz hold the named inputs, in the format of
+    `saved_model_cli run --inputs`, and the answers as `expected_item` and so on.
     """
     item_dtype = "string" if isinstance(ranker.vocabulary.items.tolist()[0], str) else "int64"
     (version / GOLDEN).mkdir(parents=True)
-    for signature, questions in (("rank", asked), ("rank_weights", weighted(ranker, asked))):
-        answers = reference(ranker, questions)
+    for signature, queries in (("rank", batch), ("rank_weights", weighted(ranker, batch))):
+        answers = reference(ranker, queries)
         if item_dtype == "string":
             encoded = [[raw.encode() for raw in row] for row in answers["item"]]
             answers["item"] = np.array(encoded, np.bytes_)
         else:
             answers["item"] = answers["item"].astype(np.int64)
         frozen: dict[str, Any] = {
-            **requests.arrays(questions, signature, item_dtype, len(ranker.spec.feedback)),
+            **requests.arrays(queries, signature, item_dtype, len(ranker.spec.feedback)),
             "measurement_std": np.asarray(ranker.measurements.std, np.float32),
         }
         frozen |= {f"expected_{name}": value for name, value in answers.items()}
@@ -223,13 +223,13 @@ def write(
 
 
 def verify(version: pathlib.Path) -> None:
-    """Loads an exported version afresh and compares it with its golden answers.
+    """Loads an exported version and compares it with its golden answers.
 
-    The frozen requests are asked together and one by one: padding to a common length
-    must change nothing.
+    The frozen requests are evaluated together and one by one, because padding to a common
+    length must have no effect.
 
     Raises:
-      UserError: naming the file, the request and the difference.
+      UserError: with the file, the request and the difference.
     """
     try:
         with model_path.literal(version) as folder:
@@ -252,39 +252,39 @@ def _compare(
     signature: str,
     frozen: Mapping[str, np.ndarray],
 ) -> str | None:
-    """The first golden request of a signature that is answered wrongly, or None."""
-    known = frozen["expected_score"][frozen["expected_valid"]]
-    if not np.isfinite(known).all():
-        return f"the agent's own scores are not finite: {known}"
+    """The first golden request of a signature with a wrong answer, or None."""
+    scores = frozen["expected_score"][frozen["expected_valid"]]
+    if not np.isfinite(scores).all():
+        return f"the agent's scores are not finite: {scores}"
     inputs = {name: tf.constant(frozen[name]) for name in requests.SIGNATURES[signature]}
     together = function(**inputs)
     for row in range(len(frozen["step"])):
         alone = function(**{name: value[row : row + 1] for name, value in inputs.items()})
-        for answer, at in ((together, row), (alone, 0)):
-            found = {name: value.numpy()[at] for name, value in answer.items()}
-            expected = {name: frozen[f"expected_{name}"][row] for name in (*found, "settled")}
-            difference = _difference(found, expected, frozen["measurement_std"])
+        for answer, index in ((together, row), (alone, 0)):
+            actual = {name: value.numpy()[index] for name, value in answer.items()}
+            expected = {name: frozen[f"expected_{name}"][row] for name in (*actual, "settled")}
+            difference = _difference(actual, expected, frozen["measurement_std"])
             if difference:
                 return f"golden request {row}: {difference}"
     return None
 
 
 def _difference(
-    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], std: np.ndarray
+    actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], std: np.ndarray
 ) -> str | None:
-    """What sets an answer apart from the expected one, or None."""
+    """The difference between an answer and the expected one, or None."""
     valid = expected["valid"]
-    if not np.array_equal(found["valid"], valid):
-        return f"{found['valid'].sum()} items, expected {valid.sum()}"
-    same = found["item"] == expected["item"]
+    if not np.array_equal(actual["valid"], valid):
+        return f"{actual['valid'].sum()} items, expected {valid.sum()}"
+    same = actual["item"] == expected["item"]
     for place in np.flatnonzero(~same & expected["settled"]):
-        return f"place {place + 1}: {found['item'][place]!r}, not {expected['item'][place]!r}"
-    # Rounding is relative to the largest number of a row: g.M may add terms that cancel.
+        return f"place {place + 1}: {actual['item'][place]!r}, not {expected['item'][place]!r}"
+    # Relative to the largest value of a row, because terms of g.M may cancel.
     for name, unit, where in (("score", 1.0, valid), ("measurements", std, same & valid)):
-        answer, wanted = found[name][where] / unit, expected[name][where] / unit
-        if answer.size:
-            worst = float(np.max(np.abs(answer - wanted)))
-            largest = max(1.0, float(np.max(np.abs(wanted))))
-            if not worst <= TOLERANCE * largest:
-                return f"{name} differ by {worst:.3g} at a size of {largest:.3g}"
+        values, reference_values = actual[name][where] / unit, expected[name][where] / unit
+        if values.size:
+            largest_error = float(np.max(np.abs(values - reference_values)))
+            largest = max(1.0, float(np.max(np.abs(reference_values))))
+            if not largest_error <= TOLERANCE * largest:
+                return f"{name} differ by {largest_error:.3g} at a size of {largest:.3g}"
     return None

@@ -1,4 +1,4 @@
-"""An exported version, opened and asked from Python."""
+"""Exported versions, loaded for use from Python."""
 
 import abc
 import os
@@ -28,7 +28,7 @@ class Answer(NamedTuple):
 
 
 class RankingModel(abc.ABC):
-    """A model that is asked for ranked lists, exported or not.
+    """A model that answers requests with ranked lists, exported or not.
 
     Attributes:
       columns: names of the M measurement columns.
@@ -46,16 +46,18 @@ class RankingModel(abc.ABC):
     def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs of a signature for its named inputs."""
 
-    def rank(self, asked: Sequence[requests.Request]) -> list[Answer]:
+    def rank(self, batch: Sequence[requests.Request]) -> list[Answer]:
         """Ranked lists for a batch of requests, by goal, named goal or weights.
 
         Raises:
-          UserError: if the model rejects a request; says why.
+          UserError: if the model rejects a request, with the reason.
         """
-        weighted = {bool(request.weights) for request in asked}
+        weighted = {bool(request.weights) for request in batch}
         if len(weighted) > 1:
-            raise errors.UserError("requests with weights need a batch of their own")
-        answer = self._ask("rank_weights" if weighted == {True} else "rank", asked)
+            raise errors.UserError(
+                "a batch mixes requests with and without weights; expected two batches"
+            )
+        answer = self._run("rank_weights" if weighted == {True} else "rank", batch)
         return [
             Answer(
                 [self._readable(item) for item in answer["item"][row][valid].tolist()],
@@ -66,19 +68,23 @@ class RankingModel(abc.ABC):
         ]
 
     def unknown(self, items: Iterable[requests.RawId]) -> list[requests.RawId]:
-        """Those of the raw ids that the model does not know."""
+        """The raw ids that are not in the model's vocabulary."""
         items = tuple(dict.fromkeys(items))
         if not items:
             return []
         goal = (1.0,) * len(self.columns)
-        asked = requests.Request(goal=goal, candidates=items)
-        known = self._ask("predict_measurements", [asked])["known"][0]
-        return [item for item, is_known in zip(items, known, strict=True) if not is_known]
+        request = requests.Request(goal=goal, candidates=items)
+        in_vocabulary = self._run("predict_measurements", [request])["known"][0]
+        return [
+            item
+            for item, is_in_vocabulary in zip(items, in_vocabulary, strict=True)
+            if not is_in_vocabulary
+        ]
 
-    def _ask(self, signature: str, asked: Sequence[requests.Request]) -> dict[str, np.ndarray]:
+    def _run(self, signature: str, batch: Sequence[requests.Request]) -> dict[str, np.ndarray]:
         try:
             inputs = requests.arrays(
-                asked, signature, self.item_dtype, len(self.feedback_names)
+                batch, signature, self.item_dtype, len(self.feedback_names)
             )
         except ValueError as error:
             raise errors.UserError(str(error)) from error
@@ -95,10 +101,10 @@ class ExportedModel(RankingModel):
       version: the version directory, e.g. `export/1`.
 
     Attributes:
-      manifest: what manifest.json holds.
+      manifest: content of manifest.json.
 
     Raises:
-      UserError: if there is no export, or it is not the one that was written.
+      UserError: if there is no export, or its files were changed.
     """
 
     def __init__(self, version: str | os.PathLike):
@@ -116,11 +122,11 @@ class ExportedModel(RankingModel):
 
 
 class Choice(NamedTuple):
-    """What a policy chooses.
+    """A policy's actions, and candidates ranked by them.
 
     Attributes:
       action: float32 [B, D].
-      position: int32 [B, m], places in the candidates, best first.
+      position: int32 [B, m], positions in the candidates, best first.
       score: float32 [B, m], inner products of action and candidates, in that order.
     """
 
@@ -136,10 +142,10 @@ class ExportedPolicy:
       version: the version directory, e.g. `export/1`.
 
     Attributes:
-      manifest: what manifest.json holds.
+      manifest: content of manifest.json.
 
     Raises:
-      UserError: if there is no export of a policy, or it is not the one that was written.
+      UserError: if there is no export of a policy, or its files were changed.
     """
 
     def __init__(self, version: str | os.PathLike):
@@ -152,29 +158,29 @@ class ExportedPolicy:
         """Actions [B, ...] for observations float32 [B, O], and others by name.
 
         Raises:
-          UserError: if the model rejects a request; says why.
+          UserError: if the model rejects a request, with the reason.
         """
-        return self._ask("act", observation=observation, **others)["action"]
+        return self._run("act", observation=observation, **others)["action"]
 
     def choose(self, observation: np.ndarray, candidates: np.ndarray) -> Choice:
-        """Candidates float32 [B, m, D] in the order of their inner product with the action.
+        """Ranks candidates, float32 [B, m, D], by their inner product with the action.
 
         Raises:
-          UserError: if the model rejects a request or does not choose; says why.
+          UserError: if the model rejects a request or has no `choose`, with the reason.
         """
-        return Choice(**self._ask("choose", observation=observation, candidates=candidates))
+        return Choice(**self._run("choose", observation=observation, candidates=candidates))
 
-    def _ask(self, signature: str, **given: np.ndarray) -> dict[str, np.ndarray]:
+    def _run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         if signature not in self._loaded.signatures:
             raise errors.UserError(f"{self.version}: it has no signature {signature!r}")
-        wanted = self.manifest["signatures"][signature]["inputs"]
-        if set(given) != set(wanted):
+        specs = self.manifest["signatures"][signature]["inputs"]
+        if set(inputs) != set(specs):
             raise errors.UserError(
-                f"{signature} was given {', '.join(given)}; expected {', '.join(wanted)}"
+                f"{signature} was given {', '.join(inputs)}; expected {', '.join(specs)}"
             )
-        arrays = {name: np.asarray(value, np.float32) for name, value in given.items()}
+        arrays = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
         for name, value in arrays.items():
-            shape = tf.TensorShape(wanted[name]["shape"])
+            shape = tf.TensorShape(specs[name]["shape"])
             if not shape.is_compatible_with(value.shape):
                 raise errors.UserError(
                     f"{name}: shape {list(value.shape)}; expected {shape.as_list()}"
@@ -183,18 +189,18 @@ class ExportedPolicy:
 
 
 def _manifest(version: pathlib.Path, kind: str) -> dict[str, Any]:
-    """The manifest of a version that is of the kind expected."""
+    """The manifest of a version, which must be of a kind."""
     manifest = files.open_manifest(version)
-    found = manifest.get("kind", "ranker")
-    if found != kind:
-        raise errors.UserError(f"{version}: an exported {found}; expected a {kind}")
+    actual_kind = manifest.get("kind", "ranker")
+    if actual_kind != kind:
+        raise errors.UserError(f"{version}: an exported {actual_kind}; expected a {kind}")
     return manifest
 
 
 def run_signature(
     source: str, signature: Callable, inputs: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A signature's answer; what it rejects is a UserError."""
+    """Runs a signature; its rejections become UserErrors."""
     try:
         answer = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     except tf.errors.InvalidArgumentError as error:

@@ -1,4 +1,4 @@
-"""What an exported version says of itself: manifest.json and model_card.md."""
+"""Description of an exported version: manifest.json and model_card.md."""
 
 import dataclasses
 import datetime
@@ -15,42 +15,42 @@ FORMAT = 1  # raise it when a reader of manifest.json has to change
 
 _MEANING = {
     "history_item": "raw item ids of the last events, oldest first; padding and unknown items "
-    "are dropped wherever they are",
+    "are dropped at any position",
     "history_feedback": "a row of raw feedback values for each event, columns as in `feedback`",
     "step": "steps already taken in this session; the last `step` events belong to it",
-    "goal": "standardised weights, columns as in `measurements`, any length but zero; "
-    "width 0 where goal_name is used",
+    "goal": "standardised weights, columns as in `measurements`, any nonzero vector; "
+    "width 0 if goal_name is used",
     "goal_name": 'a named goal; "" to use `goal`',
-    "weights": "worth of one raw unit of each measurement column",
+    "weights": "value of one raw unit of each measurement column",
     "candidates": "raw item ids to choose from; width 0 for the whole catalogue",
-    "exclude": "raw item ids never to answer; width 0 for none",
-    "k": "how many items, one number or one for each row; cut to the size of the catalogue",
-    "item": "raw item ids, best first; padding where fewer than k remain",
-    "score": "goal . (V + A), standardised; -inf where fewer than k remain",
+    "exclude": "raw item ids to leave out of the answer; width 0 for none",
+    "k": "number of items, one or one for each row; at most the size of the catalogue",
+    "item": "raw item ids, best first; padding if fewer than k remain",
+    "score": "goal . (V + A), standardised; -inf if fewer than k remain",
     "measurements": "predicted measurements, raw units",
-    "valid": "false where fewer than k remain",
-    "known": "false for an item outside the vocabulary: it gets the average over items",
+    "valid": "false for positions without an item, if fewer than k remain",
+    "known": "false for an item outside the vocabulary, which gets the average over items",
 }
 _PACKAGES = ("tensorflow", "tf-keras", "numpy", "tensorflow-serving-api")
 _LIMITS = (
-    "It predicts what followed in its log, or in the simulated users it was trained with; "
-    "a live population may answer otherwise.",
-    "Items outside the training log are unknown to it: their events are left out of the "
-    "history, and they are never recommended.",
+    "Predictions describe the training log, or the simulated users of the training; live users "
+    "may behave differently.",
+    "Items outside the training log are unknown: their events are left out of the history, and "
+    "they are never recommended.",
     "Scores of different goals are on different scales; compare predicted measurements.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """Where a model comes from, for its manifest and card.
+    """Provenance of a model, for its manifest and card.
 
     Attributes:
-      name: what it is called.
-      data: of the training data: source, fingerprint, counts.
-      metrics: how good it was, e.g. the policies of results.json.
-      limits: what it should not be used for, besides the general limits.
-      fingerprint: of the agent or policy that is exported.
+      name: name of the model.
+      data: source, fingerprint and counts of the training data.
+      metrics: results of its evaluation, e.g. the policies of results.json.
+      limits: unsuitable uses, besides the general limits.
+      fingerprint: fingerprint of the exported agent or policy.
     """
 
     name: str = "ranker"
@@ -73,15 +73,15 @@ def describe(
     metadata: Metadata,
     ranking: str,
 ) -> dict[str, Any]:
-    """The manifest, but for the checksums of files.
+    """Makes the manifest, without the checksums of files.
 
     Args:
       ranker: the agent.
       version: the version number.
       item_dtype: `string` or `int64`.
       signatures: concrete functions by signature name.
-      metadata: where the model comes from.
-      ranking: how it finds the best items.
+      metadata: provenance of the model.
+      ranking: search of the best items.
 
     Returns:
       A dict that json can write.
@@ -89,7 +89,7 @@ def describe(
     spec, measurements = ranker.spec, ranker.measurements
     units = column_units(measurements)
     mean, std = (np.asarray(x, float).tolist() for x in (measurements.mean, measurements.std))
-    # serving_default is `rank` again.
+    # serving_default repeats `rank`.
     named = {name: signatures[name] for name in requests.SIGNATURES}
     return {
         **start("ranker", version, metadata),
@@ -123,7 +123,7 @@ def describe(
 
 
 def start(kind: str, version: int, metadata: Metadata) -> dict[str, Any]:
-    """What every manifest begins with."""
+    """The first fields of every manifest."""
     return {
         "format": FORMAT,
         "kind": kind,
@@ -135,12 +135,12 @@ def start(kind: str, version: int, metadata: Metadata) -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Versions of what a model is made with."""
+    """Versions of the packages that a model depends on."""
     return {name: importlib.metadata.version(name) for name in _PACKAGES}
 
 
 def tensors(signatures: Mapping[str, Any], meaning: Mapping[str, str]) -> dict[str, Any]:
-    """Type, shape and meaning of what each concrete function takes and gives."""
+    """Type, shape and meaning of the inputs and outputs of each concrete function."""
 
     def row(name: str, tensor: Any) -> dict[str, Any]:
         shape = None if tensor.shape.rank is None else tensor.shape.as_list()
@@ -161,7 +161,7 @@ def tensors(signatures: Mapping[str, Any], meaning: Mapping[str, str]) -> dict[s
 
 
 def card(manifest: Mapping[str, Any]) -> str:
-    """The model card: the manifest for people."""
+    """The model card, a readable form of the manifest."""
     measurements = "\n".join(
         f"| `{row['column']}` | {row['unit']} | {row['mean']:.4g} | {row['std']:.4g} |"
         for row in manifest["measurements"]
@@ -175,9 +175,9 @@ def card(manifest: Mapping[str, Any]) -> str:
     signatures = ", ".join(f"`{name}`" for name in requests.SIGNATURES)
     return f"""# {manifest["name"]}, version {manifest["version"]}
 
-Ranks {manifest["item_id"]["recommended"]} items for a user's history and a goal that comes
-with the request, and says what it expects to follow each item: the measurements below, from
-the recommendation on to the end of the session.
+Ranks {manifest["item_id"]["recommended"]} items for a user's history and a goal in the
+request, and predicts the measurements below for each item, from the recommendation to the end
+of the session.
 
 Made {manifest["created"]}. Signatures: {signatures} (`serving_default` is `rank`);
 their inputs and outputs are in manifest.json.
@@ -185,7 +185,7 @@ their inputs and outputs are in manifest.json.
 ## Input
 
 The last {manifest["history_length"]} events, each with {_feedback(manifest["feedback"])}.
-Item ids are the log's own ({manifest["item_id"]["dtype"]}).
+Item ids are those of the log ({manifest["item_id"]["dtype"]}).
 
 ## What it predicts
 
@@ -213,14 +213,14 @@ Item ids are the log's own ({manifest["item_id"]["dtype"]}).
 
 ## Checked at export
 
-The saved model was loaded afresh and gave the agent's own answers to the frozen requests in
-assets.extra/golden: the same items, scores within 1e-5. Checksums of all files are in
+The saved model was loaded again, and its answers to the frozen requests in assets.extra/golden
+equal those of the agent: the same items, scores within 1e-5. Checksums of all files are in
 manifest.json.
 """
 
 
 def _table(manifest: Mapping[str, Any]) -> str:
-    """What a search that is not exact costs; of the others there is nothing to say."""
+    """The recall of an approximate search, or nothing for an exact one."""
     table = manifest.get("table", {})
     if "recall" not in table:
         return ""
@@ -235,7 +235,7 @@ def _feedback(columns: list[dict[str, str]]) -> str:
 
 
 def _weights(goal: list[float], columns: list[str]) -> str:
-    """The weights that matter: a goal over embeddings has dozens of zeros."""
+    """The nonzero weights: a goal over embeddings has dozens of zeros."""
     terms = [f"{w:+.3g} `{name}`" for w, name in zip(goal, columns, strict=True) if w]
     return " ".join(terms)
 

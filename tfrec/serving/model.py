@@ -1,13 +1,12 @@
 """The graph that is exported: raw request -> ranked list with predicted measurements.
 
-Everything between the client's arrays and the world model happens here, in the
-graph: raw ids to dense ids, padding, named goals, exclusion, top-k, raw units.
+The graph contains all steps between the client's arrays and the world model: raw ids to dense
+ids, padding, named goals, exclusion, top-k, raw units.
 
-Ranking is a search of the precomputed item table when the head is bilinear (see
-`tables`). Of another head it is `scores` of every item, or of those that a search of its
-`surrogate` finds. tensorflow_recommenders' BruteForce layer
-is a search too, but it has no room for a k or a candidate list that comes with the
-request, nor for exclusion without over-fetching, and takes its top k of all scores.
+For a bilinear head, ranking is a search of the precomputed item table (see `tables`). For other
+heads, it is `scores` of every item, or of the items from a search of its `surrogate`. The
+BruteForce layer of tensorflow_recommenders accepts neither k nor candidates with the request,
+excludes items only by over-fetching, and takes its top k of all scores.
 """
 
 import numpy as np
@@ -25,12 +24,12 @@ class ServingModel:
 
     Args:
       ranker: a trained agent.
-      vocabulary_file: raw ids one a line, in dense order; becomes the model's asset.
+      vocabulary_file: file of raw ids, one a line, in dense order; an asset of the model.
       item_dtype: tf.string or tf.int64, the type of the raw ids.
-      precision: of the item table, one of tables.PRECISIONS. A reduced table chooses
-        `tables.shortlist(k)` items, which the world model then scores itself.
-      shortlist: how many items a head that is not bilinear scores, chosen by a surrogate;
-        0 for all of them, and then there is no table.
+      precision: precision of the item table, one of tables.PRECISIONS. A reduced table
+        selects `tables.shortlist(k)` items, which the world model then scores.
+      shortlist: number of items that a head that is not bilinear scores, selected by a
+        surrogate; 0 for all items, without a table.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class ServingModel:
         elif shortlist:
             self._surrogate, vectors = surrogate.fit(ranker)
             self.table = tables.ItemTable(vectors, precision)
-        # Whether scores by the table are the answer, or choose what the model scores.
+        # Whether scores of the table are final, or select the items that the model scores.
         self._exact = self._model.bilinear and precision == "float32"
 
     def trackable(self) -> tf.Module:
-        """The object to save: it owns every table and variable of the signatures."""
+        """The object to save, which owns every table and variable of the signatures."""
         root = tf.Module(name="ranker")
         root.tables = self._decoder.tables
         root.own_variables = [self._raw_ids]
@@ -77,7 +76,7 @@ class ServingModel:
         rows = tf.TensorSpec([None, None], tf.float32)
         specs = {
             "history_item": ids,
-            # The widths are left open so that a wrong one meets our own message.
+            # The widths are left open so that the graph's assertions report wrong ones.
             "history_feedback": tf.TensorSpec([None, None, None], tf.float32),
             "step": tf.TensorSpec([None], tf.int32),
             "goal": rows,
@@ -122,21 +121,21 @@ class ServingModel:
 
         Args:
           history_item: raw ids [B, L], oldest first; padding and events of unknown items
-            are dropped wherever they are, and the last H of the rest are kept.
+            are dropped, and the last H of the others are used.
           history_feedback: float32 [B, L, F], raw units.
           step: int32 [B], steps already taken in this session.
-          goal: float32 [B, M] standardised weights of any length but zero, or [B, 0].
-          goal_name: string [B], or [0]; where it is not "" it is used instead of `goal`.
-          candidates: raw ids [B, A]; a row with none (A = 0, or padding alone) means the
-            whole catalogue. Unknown and repeated ids are passed over.
-          exclude: raw ids [B, E] that are never answered.
-          k: int32, one number or one for each row; cut to the catalogue's size.
+          goal: float32 [B, M] standardised weights, any nonzero vector, or [B, 0].
+          goal_name: string [B], or [0]; unless it is "", it replaces `goal`.
+          candidates: raw ids [B, A]; a row without any (A = 0, or only padding) means the
+            whole catalogue. Unknown and repeated ids are ignored.
+          exclude: raw ids [B, E] to leave out of the answer.
+          k: int32, one number or one for each row; at most the catalogue's size.
 
         Returns:
-          item: raw ids [B, k], best first; padding where fewer remain.
-          score: float32 [B, k], g.(V + A); -inf where fewer remain.
-          measurements: float32 [B, k, M], predicted, raw units; 0 where fewer remain.
-          valid: bool [B, k], False where fewer remain.
+          item: raw ids [B, k], best first; padding after the last item.
+          score: float32 [B, k], g.(V + A); -inf after the last item.
+          measurements: float32 [B, k, M], predicted, raw units; 0 after the last item.
+          valid: bool [B, k], False after the last item, if fewer than k remain.
         """
         observation = self._decoder.observation(history_item, history_feedback, step)
         batch = tf.shape(history_item)[0]
@@ -153,7 +152,7 @@ class ServingModel:
         exclude: tf.Tensor,
         k: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """`rank` for what one raw unit of each measurement is worth, [B, M].
+        """`rank` for weights of one raw unit of each measurement, [B, M].
 
         The goal is g_j ~ weight_j x std_j: the order is that of the weighted sum of the
         predicted measurements in raw units.
@@ -171,26 +170,26 @@ class ServingModel:
         goal_name: tf.Tensor,
         candidates: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """What is expected to follow each candidate under a goal.
+        """Predicts the measurements of each candidate under a goal.
 
         Returns:
-          `measurements`, float32 [B, A, M], raw units, where an unknown item gets V alone, the
-          average over items; and `known`, bool [B, A].
+          `measurements`, float32 [B, A, M], raw units, where an unknown item gets V only, the
+          average over items; and `in_vocabulary`, bool [B, A].
         """
         observation = self._decoder.observation(history_item, history_feedback, step)
         goal = self._decoder.goal(goal, goal_name, tf.shape(history_item)[0])
         candidates = decoding.rows(candidates, tf.shape(history_item)[0], "candidates")
-        some = tf.debugging.assert_greater(
+        not_empty = tf.debugging.assert_greater(
             tf.shape(candidates)[1], 0, "candidates must hold at least one item id"
         )
-        dense = self._decoder.dense(decoding.checked(candidates, some))  # [B, A]
-        known = dense > 0
+        dense = self._decoder.dense(decoding.checked(candidates, not_empty))  # [B, A]
+        in_vocabulary = dense > 0
         code = self._model.encode(observation, goal)
         advantage = self._model.advantage(code, tf.maximum(dense, 1))  # [B, A, M]
-        advantage = tf.where(known[..., None], advantage, 0.0)
+        advantage = tf.where(in_vocabulary[..., None], advantage, 0.0)
         return {
             "measurements": self._raw(self._model.value(code)[:, None, :] + advantage),
-            "known": known,
+            "known": in_vocabulary,
         }
 
     def _ranked(
@@ -213,26 +212,28 @@ class ServingModel:
         width = tf.minimum(tf.reduce_max(k), self._count)
         candidates = decoding.rows(candidates, batch, "candidates")
         # Per row: a server may put requests with and without candidates in one batch.
-        chosen = tf.reduce_any(candidates != self._decoder.padding, axis=1)  # [B]
+        has_candidates = tf.reduce_any(candidates != self._decoder.padding, axis=1)  # [B]
         candidates = self._decoder.dense(candidates)
         exclude = self._decoder.dense(decoding.rows(exclude, batch, "exclude"))
         code = self._model.encode(observation, goal)
         value = self._model.value(code)  # [B, M]
-        nothing = tf.fill([batch, width], _NOTHING), tf.fill([batch, width], types.PAD)
-        of_chosen = tf.cond(
-            tf.reduce_any(chosen),
+        empty = tf.fill([batch, width], _NOTHING), tf.fill([batch, width], types.PAD)
+        best_candidates = tf.cond(
+            tf.reduce_any(has_candidates),
             lambda: self._best_candidates(code, value, goal, candidates, exclude, width),
-            lambda: nothing,
+            lambda: empty,
         )
-        of_all = tf.cond(
-            tf.reduce_all(chosen),
-            lambda: nothing,
+        best_of_all = tf.cond(
+            tf.reduce_all(has_candidates),
+            lambda: empty,
             lambda: self._best_of_all(code, value, goal, exclude, width),
         )
-        score = tf.where(chosen[:, None], of_chosen[0], of_all[0])  # [B, width]
-        item = tf.where(chosen[:, None], of_chosen[1], of_all[1])
-        wanted = tf.range(width)[None, :] < k[:, None]  # [1 or B, width]
-        valid = tf.logical_and(wanted, score > _NOTHING)
+        score = tf.where(
+            has_candidates[:, None], best_candidates[0], best_of_all[0]
+        )  # [B, width]
+        item = tf.where(has_candidates[:, None], best_candidates[1], best_of_all[1])
+        within_k = tf.range(width)[None, :] < k[:, None]  # [1 or B, width]
+        valid = tf.logical_and(within_k, score > _NOTHING)
         item = tf.where(valid, item, types.PAD)
         advantage = self._model.advantage(code, tf.maximum(item, 1))  # [B, width, M]
         raw = self._raw(value[:, None, :] + advantage)
@@ -266,12 +267,14 @@ class ServingModel:
         if self._exact:
             score, index = self.table.best(query, exclude - 1, width)
             return base + score, index + 1
-        wide = tf.maximum(tables.shortlist(width, self._count), self._shortlist)
-        rough, index = self.table.best(query, exclude - 1, wide)
-        # In the order of the vocabulary, for ties. What is excluded stays so.
-        index, rough = tables.by_index(index, rough)
+        shortlist_size = tf.maximum(tables.shortlist(width, self._count), self._shortlist)
+        table_score, index = self.table.best(query, exclude - 1, shortlist_size)
+        # In the order of the vocabulary, for ties. Excluded items keep their -inf.
+        index, table_score = tables.by_index(index, table_score)
         score = base + _finite(self._advantage_scores(code, goal, index + 1))
-        score, column = tf.math.top_k(tf.where(rough > _NOTHING, score, _NOTHING), k=width)
+        score, column = tf.math.top_k(
+            tf.where(table_score > _NOTHING, score, _NOTHING), k=width
+        )
         return score, tf.gather(index, column, batch_dims=1) + 1
 
     def _best_candidates(
@@ -284,30 +287,30 @@ class ServingModel:
         width: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores and dense ids of the best candidates, [B, width] each."""
-        # Sorted, so that neither order nor repetition matters and ties break as in the
-        # catalogue: the smaller dense id first.
-        item = tf.where(candidates > self._count, types.PAD, candidates)  # not to be shown
+        # Sorted, so that order and repetition have no effect and the smaller dense id wins
+        # ties, as in the catalogue.
+        item = tf.where(candidates > self._count, types.PAD, candidates)  # not recommended
         item = tf.sort(item, axis=1)  # [B, A]
         repeated = tf.pad(item[:, 1:] == item[:, :-1], [[0, 0], [1, 0]])
-        # Dense id 0 (padding, unknown and unwanted ids) joins the excluded ones.
-        banned = tables.among(item, tf.sort(tf.pad(exclude, [[0, 0], [1, 0]]), axis=1))
-        safe = tf.maximum(item, 1)
+        # Dense id 0 (padding, and ids that cannot be recommended) is excluded too.
+        excluded = tables.among(item, tf.sort(tf.pad(exclude, [[0, 0], [1, 0]]), axis=1))
+        valid_item = tf.maximum(item, 1)
         if self._exact and self.table is not None:
             query = self._model.query(code, goal)  # [B, D]
-            scores = tf.einsum("bd,bad->ba", query, self.table.vectors(safe - 1))
+            scores = tf.einsum("bd,bad->ba", query, self.table.vectors(valid_item - 1))
         else:
-            scores = self._advantage_scores(code, goal, safe)
+            scores = self._advantage_scores(code, goal, valid_item)
         scores = _finite(scores + tf.reduce_sum(goal * value, axis=-1, keepdims=True))
-        scores = tf.where(tf.logical_or(repeated, banned), _NOTHING, scores)
-        missing = [[0, 0], [0, tf.maximum(width - tf.shape(scores)[1], 0)]]
-        scores = tf.pad(scores, missing, constant_values=_NOTHING)
+        scores = tf.where(tf.logical_or(repeated, excluded), _NOTHING, scores)
+        padding = [[0, 0], [0, tf.maximum(width - tf.shape(scores)[1], 0)]]
+        scores = tf.pad(scores, padding, constant_values=_NOTHING)
         score, column = tf.math.top_k(scores, k=width)
-        return score, tf.gather(tf.pad(item, missing), column, batch_dims=1)
+        return score, tf.gather(tf.pad(item, padding), column, batch_dims=1)
 
     def _advantage_scores(
         self, code: ranker_lib.StateGoal, goal: tf.Tensor, item: tf.Tensor
     ) -> tf.Tensor:
-        """g.A of dense items by the world model itself, [B, A]."""
+        """g.A of dense items by the world model, [B, A]."""
         return tf.einsum("bm,bam->ba", goal, self._model.advantage(code, item))
 
     def _raw(self, standardised: tf.Tensor) -> tf.Tensor:

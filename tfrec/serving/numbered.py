@@ -1,10 +1,10 @@
-"""Numbered version directories: complete or absent, never written over.
+"""Numbered version directories, which are complete or absent and never overwritten.
 
     export/
       1/  2/  ...
 
-A version is written in a hidden sibling and only then renamed. TensorFlow Serving and
-other readers of version directories see only names that are numbers.
+A version is written to a hidden sibling folder and then renamed. TensorFlow Serving and other
+readers of version directories consider only names that are numbers.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ def write(
     """Writes one version.
 
     Args:
-      directory: where versions lie; made if missing.
-      version: its number, from 1; the next free one if None.
-      fill: writes everything of a version into an empty directory, given its number, and
-        raises if what it wrote is not right.
+      directory: folder of the versions; created if missing.
+      version: number of the version, from 1; the next free one if None.
+      fill: writes all files of a version to an empty directory, given its number, and
+        raises if they are not valid.
 
     Returns:
       The version directory.
 
     Raises:
-      UserError: if the version exists, or the directory cannot be written or is being
-        written to. Nothing is left behind then, nor when `fill` raises.
+      UserError: if the version exists, or the directory cannot be written or another process
+        writes to it. No partial output is left, nor when `fill` raises.
     """
     directory = pathlib.Path(directory)
     if version is not None and version < 1:
         raise errors.UserError(f"version {version}: expected a number from 1")
     with _locked(directory):
-        # This process holds the lock, so the writer of these is dead.
+        # This process holds the lock, so the process that wrote these has ended.
         for leftover in directory.glob(_UNFINISHED + "*"):
             shutil.rmtree(leftover)
         if version is None:
@@ -69,14 +69,14 @@ def write(
 
 
 def versions(directory: str | os.PathLike) -> list[int]:
-    """Version numbers in an export directory, smallest first; nothing unfinished."""
+    """Numbers of the finished versions in an export directory, smallest first."""
     names = [path.name for path in pathlib.Path(directory).iterdir() if path.is_dir()]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
 @contextlib.contextmanager
 def _locked(directory: pathlib.Path) -> Iterator[None]:
-    """One export at a time in a directory; a dead process holds no lock."""
+    """Locks a directory for one export; the lock ends with the process."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = (directory / _LOCK).open("w")
@@ -93,7 +93,7 @@ def _locked(directory: pathlib.Path) -> Iterator[None]:
 
 
 def _flush(directory: pathlib.Path) -> None:
-    """Puts a tree on disk, so that no crash leaves a renamed but empty file."""
+    """Flushes a tree to disk, so that no crash leaves a renamed but empty file."""
     for path in [*directory.rglob("*"), directory]:
         _flush_one(path)
 

@@ -1,7 +1,7 @@
-"""A page to look at a served model with: its files, and what it asks besides `:predict`.
+"""A web page to explore a served model: its files, and its requests besides `:predict`.
 
-The page itself is page_files/: HTML, CSS and JavaScript without a build step and without
-anything from another host. It ranks over the same REST paths as every other client.
+The page is page_files/: HTML, CSS and JavaScript without a build step and without resources of
+other hosts. It ranks over the same REST paths as every other client.
 """
 
 import dataclasses
@@ -22,19 +22,19 @@ _KINDS = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-_SHOWN = ("history_length", "max_steps", "feedback", "measurements", "named_goals")
-_MOST_ITEMS = 12  # suggestions for what was typed
-_MOST_TYPED = 200  # characters of it that are looked at
+_MANIFEST_FIELDS = ("history_length", "max_steps", "feedback", "measurements", "named_goals")
+_MAX_SUGGESTIONS = 12  # suggestions for typed text
+_MAX_TYPED = 200  # characters of typed text that are used
 
 Reply = tuple[int, bytes, str]  # status, body, content type
 
 
 @dataclasses.dataclass(frozen=True)
 class User:
-    """Somebody to rank for: the last events of a log.
+    """A user to rank for, with the last events of a log.
 
     Attributes:
-      name: what the log calls the user.
+      name: the user's id in the log.
       history: L raw ids, oldest first.
       feedback: L raw values for each feedback column, by its name.
     """
@@ -46,7 +46,7 @@ class User:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """What the page has to know of one version."""
+    """Data of one version for the page."""
 
     version: int
     manifest: dict[str, Any]
@@ -54,16 +54,16 @@ class _Described:
 
 
 class Page:
-    """Answers the page's own paths.
+    """Answers the paths of the page.
 
     Args:
-      folder: where numbered versions lie.
-      served: which of them answer requests.
-      limits: what requests may ask.
-      users: whom the page offers.
+      folder: folder of the numbered versions.
+      served: the versions that answer requests.
+      limits: limits of requests.
+      users: users for selection on the page.
 
     Raises:
-      UserError: if the newest version is not one that ranks.
+      UserError: if the newest version does not rank items.
     """
 
     def __init__(
@@ -90,65 +90,65 @@ class Page:
             raise errors.UserError(f"{folder}: {rejected.message}") from rejected
 
     def get(self, path: str, query: str) -> Reply | None:
-        """The answer to a GET; None where the path is not the page's.
+        """The answer to a GET; None for a path that does not belong to the page.
 
         Raises:
-          Rejected: if what it asks for is not there.
+          Rejected: if the requested object does not exist.
         """
         if path in self._files:
             return self._files[path]
-        asked = {name: values[-1] for name, values in urllib.parse.parse_qs(query).items()}
+        parameters = {name: values[-1] for name, values in urllib.parse.parse_qs(query).items()}
         if path == "/page/model":
             return _reply(self._model())
         if path == "/page/items":
-            return _reply(self._items(asked.get("like", "")))
+            return _reply(self._items(parameters.get("like", "")))
         if path == "/page/user":
-            return _reply(self._user(asked.get("name", "")))
+            return _reply(self._user(parameters.get("name", "")))
         return None
 
     def _model(self) -> dict[str, Any]:
-        """Names, units and limits: all that the page shows before it asks for a list."""
-        found = self._newest()
-        manifest = found.manifest
+        """Names, units and limits that the page shows before its first request for a list."""
+        described = self._newest()
+        manifest = described.manifest
         return {
             "name": self._served.plan.name,
-            "version": found.version,
+            "version": described.version,
             "item_dtype": manifest["item_id"]["dtype"],
             "num_items": manifest["item_id"]["count"],
             "max_k": self._limits.max_k,
             "users": list(self._users),
-            **{name: manifest[name] for name in _SHOWN},
+            **{name: manifest[name] for name in _MANIFEST_FIELDS},
         }
 
     def _items(self, typed: str) -> dict[str, Any]:
-        """Items like the text typed: itself, then what begins with it, then what holds it."""
+        """Items that match typed text: equal ids, then ids with this beginning, then others."""
         lines = self._newest().items
-        text = re.escape(typed.partition("\n")[0][:_MOST_TYPED])
-        found: dict[str, None] = {}
+        text = re.escape(typed.partition("\n")[0][:_MAX_TYPED])
+        matches: dict[str, None] = {}
         for pattern in (rf"\n{text}(?=\n)", rf"\n{text}", text):
             for item in _lines(pattern, lines):
-                if len(found) == _MOST_ITEMS:
+                if len(matches) == _MAX_SUGGESTIONS:
                     break
-                found[item] = None
-        return {"items": list(found), "known": typed in found}
+                matches[item] = None
+        return {"items": list(matches), "known": typed in matches}
 
     def _user(self, name: str) -> dict[str, Any]:
         if name not in self._users:
-            raise rejection.not_found(f"no user {name[:_MOST_TYPED]!r}")
+            raise rejection.not_found(f"no user {name[:_MAX_TYPED]!r}")
         user = self._users[name]
-        # Ids as text: JavaScript would round the largest whole numbers.
+        # Ids as text, because JavaScript rounds large whole numbers.
         history = [str(item) for item in user.history]
         return {"history": history, "feedback": dict(user.feedback)}
 
     def _newest(self) -> _Described:
-        """The highest version that answers; its files are read once."""
+        """The highest loaded version; its files are read once."""
         number = max(self._served.available(), default=0)
-        found = self._described
-        if found is None or found.version != number:
+        described = self._described
+        if described is None or described.version != number:
             version = self._folder / str(number)
             try:
                 manifest = json.loads((version / files.MANIFEST).read_text())
-                if missing := sorted({"item_id", *_SHOWN} - set(manifest)):
+                if missing := sorted({"item_id", *_MANIFEST_FIELDS} - set(manifest)):
                     raise rejection.invalid(
                         f"version {number} does not rank for goals (its manifest has no "
                         f"{', '.join(missing)}); the page cannot show it"
@@ -156,16 +156,16 @@ class Page:
                 items = (version / "assets" / "items.txt").read_bytes().decode()
             except OSError as error:
                 raise rejection.not_found(
-                    f"version {number} cannot be described, its files are gone"
+                    f"version {number} cannot be described: its files are missing"
                 ) from error
-            found = self._described = _Described(number, manifest, f"\n{items}")
-        return found
+            described = self._described = _Described(number, manifest, f"\n{items}")
+        return described
 
 
 def _lines(pattern: str, text: str) -> Iterator[str]:
-    """Lines of a text that match; the scan ends where the caller has enough."""
-    for found in re.finditer(pattern, text, re.IGNORECASE):
-        start = text.rfind("\n", 0, found.start() + 1) + 1
+    """Yields lines of a text that match; lazy, so that the caller can stop the scan."""
+    for match in re.finditer(pattern, text, re.IGNORECASE):
+        start = text.rfind("\n", 0, match.start() + 1) + 1
         line, _, _ = text[start : start + 4096].partition("\n")
         if line:
             yield line

@@ -1,7 +1,7 @@
-"""The graph of an exported policy: observation -> action, and nothing else.
+"""The graph of an exported policy, from observation to action.
 
-TF-Agents' PolicySaver asks for reward, discount and step type with every request, which no
-client of a trained policy has. One without memory looks at none of them.
+TF-Agents' PolicySaver needs reward, discount and step type with every request, which clients of
+a trained policy do not have. Policies without state do not depend on them.
 """
 
 import os
@@ -21,18 +21,18 @@ class PolicyModel:
     """Signatures over one greedy policy.
 
     Args:
-      policy: of TF-Agents, without memory; it observes one float vector, or float tensors
-        by name.
+      policy: policy of TF-Agents without state, which observes one float vector, or float
+        tensors by name.
 
     Attributes:
-      inputs: what it observes by name, specs without the batch; one vector is called
+      inputs: specs of the observations by name, without the batch; a single vector is
         `observation`.
       action: spec of an action, without the batch.
-      chooses: whether there is `choose`: it observes one vector, and actions are vectors of
-        D numbers.
+      chooses: whether the model has `choose`: for observations of one vector and actions
+        of D numbers.
 
     Raises:
-      UserError: if it is another kind of policy.
+      UserError: if the policy is of another kind.
     """
 
     def __init__(self, policy: tf_policy.TFPolicy):
@@ -63,26 +63,27 @@ class PolicyModel:
         self.chooses = vector and not self._named
 
     def trackable(self) -> tf.Module:
-        """The object to save: it owns every variable of the signatures."""
+        """The object to save, which owns every variable of the signatures."""
         root = tf.Module(name="policy")
         root.policy_variables = list(self._policy.variables())
         return root
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """Concrete functions by signature name; `serving_default` is `act`."""
-        # The width of one vector is left open so that a wrong one meets our own message.
+        # The width of one vector is left open so that the graph's assertion reports a wrong
+        # one.
         inputs = [
             tf.TensorSpec([None, *(spec.shape if self._named else [None])], tf.float32, name)
             for name, spec in self.inputs.items()
         ]
-        # TF-Agents' own functions are not for AutoGraph either.
+        # Functions of TF-Agents do not work with AutoGraph either.
         act = tf.function(self.act, autograph=False).get_concrete_function(*inputs)
-        found = {"serving_default": act, "act": act}
+        signatures = {"serving_default": act, "act": act}
         if self.chooses:
             candidates = tf.TensorSpec([None, None, None], tf.float32, "candidates")
             choose = tf.function(self.choose, autograph=False)
-            found["choose"] = choose.get_concrete_function(*inputs, candidates)
-        return found
+            signatures["choose"] = choose.get_concrete_function(*inputs, candidates)
+        return signatures
 
     def act(self, *observed: tf.Tensor) -> dict[str, tf.Tensor]:
         """The policy's action.
@@ -91,30 +92,30 @@ class PolicyModel:
           observed: float32 [B, ...], finite, in the order of `inputs`.
 
         Returns:
-          action: [B, ...] as the action spec says.
+          action: [B, ...], in the form of the action spec.
         """
         batch = tf.shape(observed[0])[0]
         checked = {}
         for value, (name, spec) in zip(observed, self.inputs.items(), strict=True):
-            right = [
+            checks = [
                 tf.debugging.assert_equal(
                     tf.shape(value)[0], batch, f"{name} must have as many rows as the others"
                 )
             ]
             if not self._named:
                 message = f"{name} must have {spec.shape[0]} numbers a row"
-                right.append(
+                checks.append(
                     tf.debugging.assert_equal(tf.shape(value)[1], spec.shape[0], message)
                 )
-            value = tf.ensure_shape(decoding.checked(value, *right), [None, *spec.shape])
+            value = tf.ensure_shape(decoding.checked(value, *checks), [None, *spec.shape])
             checked[name] = tf.debugging.assert_all_finite(value, f"{name} must be finite")
-        now = time_step.TimeStep(
+        step = time_step.TimeStep(
             tf.fill([batch], time_step.StepType.FIRST),
             tf.zeros([batch]),
             tf.ones([batch]),
             self.observation(checked),
         )
-        action = self._policy.action(now).action
+        action = self._policy.action(step).action
         if action.dtype.is_floating:
             action = tf.debugging.assert_all_finite(
                 action, "the action is not finite: is the observation far outside its range?"
@@ -122,29 +123,29 @@ class PolicyModel:
         return {"action": action}
 
     def observation(self, values: Mapping[str, Any]) -> Any:
-        """Values by name as the policy observes them."""
+        """Converts values by name to the policy's observation."""
         return dict(values) if self._named else values["observation"]
 
     def choose(self, observation: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The action, and candidates in the order of their inner product with it.
+        """Computes the action and ranks candidates by their inner product with it.
 
         Args:
           observation: float32 [B, O], finite.
           candidates: float32 [B, m, D], item vectors, finite.
 
         Returns:
-          `action`, float32 [B, D]; `position`, int32 [B, m], places in `candidates`, best
-          first, of equal ones the first; and `score`, float32 [B, m], inner products, in the
-          order of `position`.
+          `action`, float32 [B, D]; `position`, int32 [B, m], positions in `candidates`,
+          best first, and of equal ones the first one first; and `score`, float32 [B, m], inner
+          products, in the order of `position`.
         """
         width = self.action.shape[0]
         shape = tf.shape(candidates)
-        wanted = tf.stack([tf.shape(observation)[0], shape[1], width])
+        expected_shape = tf.stack([tf.shape(observation)[0], shape[1], width])
         candidates = decoding.checked(
             candidates,
             tf.debugging.assert_equal(
                 shape,
-                wanted,
+                expected_shape,
                 f"candidates must have a row of vectors of {width} numbers for each "
                 "observation",
             ),
@@ -165,10 +166,10 @@ class PolicyModel:
 
 
 class SavedPolicy(tf_policy.TFPolicy):
-    """The `act` of a SavedModel as a policy, e.g. of one that `launch.train` wrote.
+    """The `act` of a SavedModel as a policy, e.g. of a model that `launch.train` wrote.
 
     Args:
-      folder: the SavedModel; `act` takes float32 tensors [B, ...] and gives one tensor.
+      folder: the SavedModel; `act` takes float32 tensors [B, ...] and returns one tensor.
 
     Raises:
       UserError: if there is no such model, or a weight is not finite.
@@ -198,20 +199,24 @@ class SavedPolicy(tf_policy.TFPolicy):
             name=os.path.basename(os.fspath(folder)),
         )
 
-        # TF-Agents finds a policy's variables in its attributes.
-        self._kept = list(self._act.variables)
+        # Policies of TF-Agents collect variables from their attributes.
+        self._saved_variables = list(self._act.variables)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the weights."""
-        return identity.of_variables(self._kept)
+        return identity.of_variables(self._saved_variables)
 
     def _variables(self) -> list[tf.Variable]:
-        return self._kept
+        return self._saved_variables
 
     def _action(
         self, time_step: time_step.TimeStep, policy_state: Any, seed: Any
     ) -> policy_step.PolicyStep:
-        seen = time_step.observation
-        given = [seen[name] for name in self._names] if isinstance(seen, dict) else [seen]
-        return policy_step.PolicyStep(self._saved.act(*given), policy_state, ())
+        observation = time_step.observation
+        inputs = (
+            [observation[name] for name in self._names]
+            if isinstance(observation, dict)
+            else [observation]
+        )
+        return policy_step.PolicyStep(self._saved.act(*inputs), policy_state, ())

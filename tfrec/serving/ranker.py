@@ -1,7 +1,7 @@
-"""What an agent must offer to be exported. Protocols only: nothing here runs.
+"""Protocols of an agent that can be exported.
 
-The goal-conditioned world model of GoalRec (eqs 7-8) meets them, and so can any
-model that predicts measurements of the future as V(s, g) + A(s, g, a).
+The goal-conditioned world model of GoalRec (eqs 7-8) satisfies them, as can any model that
+predicts measurements of the future as V(s, g) + A(s, g, a).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ import tensorflow as tf
 
 from tfrec import types
 
-StateGoal = Any  # a nest of tensors, each [B, ...]; only the world model looks inside
+StateGoal = Any  # a nest of tensors, each [B, ...]; private to the world model
 
 
 class Measurements(Protocol):
-    """What is predicted. Raw units = standardised * std + mean, column by column.
+    """The predicted measurements. Raw units = standardised * std + mean, column by column.
 
     Attributes:
       columns: [M] names of the measurement columns, e.g. `click@0`.
-      size: int [J], how many of the M columns each measurement spans.
+      size: int [J], number of columns of each measurement; the sum is M.
       units: [J] the unit of each measurement, e.g. `clicks`.
       mean: float [M], in those units.
-      std: float [M], in those units; standardising divided by it.
+      std: float [M], in those units; the divisor of standardisation.
     """
 
     columns: Sequence[str]
@@ -34,7 +34,7 @@ class Measurements(Protocol):
 
 
 class Vocabulary(Protocol):
-    """The log's own item ids: `items[i]` is the raw id of dense item i + 1."""
+    """The item ids of the log: `items[i]` is the raw id of dense item i + 1."""
 
     @property
     def items(self) -> np.ndarray: ...
@@ -75,17 +75,17 @@ class WorldModel(Protocol):
 
 
 class Ranker(Protocol):
-    """A trained agent, as the export sees it.
+    """Interface of a trained agent for the export.
 
     Attributes:
-      spec: what its log looked like.
+      spec: feedback columns and sizes of its log.
       vocabulary: raw item ids.
-      measurements: what it predicts.
+      measurements: the predicted measurements.
       named_goals: business goals by name, each a float [M] direction in
         standardised units.
       world_model: the predictor.
-      discarded: columns that no goal may weigh because all items have the same advantage
-        there, each with the option that makes it so.
+      discarded: columns that goals may not weight because all items have the same advantage
+        there, each with the responsible option.
     """
 
     @property

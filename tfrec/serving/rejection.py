@@ -20,9 +20,9 @@ class Rejected(Exception):
     """A request that is answered with an error.
 
     Attributes:
-      code: gRPC's status code.
-      message: what was wrong and what was expected.
-      http: HTTP's status code.
+      code: status code of gRPC.
+      message: the invalid part and what was expected.
+      http: status code of HTTP.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, http: int | None = None):
@@ -33,29 +33,29 @@ class Rejected(Exception):
 
 
 def invalid(message: str) -> Rejected:
-    """A request that no server could answer."""
+    """Rejects an invalid request."""
     return Rejected(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def too_large(message: str) -> Rejected:
-    """A request beyond this server's limits."""
+    """Rejects a request beyond the limits of this server."""
     return Rejected(grpc.StatusCode.RESOURCE_EXHAUSTED, message, TOO_LARGE)
 
 
 def not_found(message: str) -> Rejected:
-    """A model, version, label or path that is not here."""
+    """Rejects an unknown model, version, label or path."""
     return Rejected(grpc.StatusCode.NOT_FOUND, message)
 
 
 def late(seconds: float) -> Rejected:
-    """A request that took longer than it may."""
+    """Rejects a request that exceeds its time limit."""
     return Rejected(
         grpc.StatusCode.DEADLINE_EXCEEDED, f"no answer within the {seconds:.3g} s allowed"
     )
 
 
 def of_graph(error: tf.errors.OpError, seconds: float) -> Rejected:
-    """What a graph's error means for a client: its own assertions are about the request."""
+    """Converts an error of a graph; failed assertions of the graph concern the request."""
     if isinstance(error, tf.errors.DeadlineExceededError):
         return late(seconds)
     if isinstance(error, tf.errors.ResourceExhaustedError):

@@ -1,4 +1,4 @@
-"""Requests in Python, and how a batch of them becomes the model's named arrays."""
+"""Requests in Python, and their conversion to the model's named arrays."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ RawId = str | int
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One question to an exported model.
+    """One request to an exported model.
 
     Attributes:
       history: raw ids of the user's last events, oldest first.
@@ -20,8 +20,8 @@ class Request:
       goal_name: a named goal, or "" to use `goal`.
       weights: M weights in raw units, for `rank_weights`; or empty.
       candidates: raw ids to choose from; empty for the whole catalogue.
-      exclude: raw ids never to answer.
-      k: how many items to answer.
+      exclude: raw ids to leave out of the answer.
+      k: number of items in the answer.
     """
 
     history: tuple[RawId, ...] = ()
@@ -35,7 +35,7 @@ class Request:
     k: int = 10
 
 
-# What each signature takes, in this order.
+# The inputs of each signature, in this order.
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "rank": (
         "history_item",
@@ -70,19 +70,18 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
 def arrays(
     requests: Sequence[Request], signature: str, item_dtype: str, num_feedback: int
 ) -> dict[str, np.ndarray]:
-    """The named inputs of one signature for a batch of requests.
+    """Converts a batch of requests to the named inputs of one signature.
 
-    Rows of different length are padded on the left with "" or -1, which the model
-    takes for nothing at all.
+    Rows of different length are padded on the left with "" or -1, which the model ignores.
 
     Args:
-      requests: B questions.
+      requests: B requests.
       signature: a key of `SIGNATURES`.
       item_dtype: `string` or `int64`, the type of the model's item ids.
       num_feedback: F, feedback columns of the model.
 
     Returns:
-      Arrays by input name. Strings are bytes, as TensorFlow has them.
+      Arrays by input name. Strings are bytes, as in TensorFlow.
 
     Raises:
       ValueError: if a history and its feedback differ in length.
@@ -97,7 +96,7 @@ def arrays(
                     f"feedback for {len(request.feedback)}"
                 )
             feedback[row, longest - len(request.history) :] = request.feedback
-    # Goals of different width cannot share a batch: a row without one gets zeros.
+    # Goals in a batch have one width: a row without a goal gets zeros.
     named = {
         "history_item": _ids([request.history for request in requests], item_dtype),
         "history_feedback": feedback,
@@ -124,7 +123,7 @@ def _ids(rows: Sequence[Sequence[RawId]], item_dtype: str) -> np.ndarray:
 
 
 def _floats(rows: Sequence[Sequence[float]]) -> np.ndarray:
-    """Weights, [B, widest]; an absent row is zeros."""
+    """Weights, [B, widest]; zeros for a row without weights."""
     widest = max(map(len, rows), default=0)
     full = np.zeros((len(rows), widest), np.float32)
     for index, row in enumerate(rows):

@@ -1,8 +1,8 @@
 """The REST endpoint: TensorFlow Serving's paths and JSON, health and metrics.
 
-On the standard library's ThreadingHTTPServer: there are few paths, one page at most, and
-what matters here (when a body is read, how many connections are open, how they end) is in
-its handler's hands. Werkzeug, which the lock has too, runs the same server underneath.
+It uses the standard library's ThreadingHTTPServer: there are few paths and at most one page,
+and its handler controls when a body is read, how many connections are open and how they end.
+Werkzeug, which the lock has too, is based on the same server.
 """
 
 import base64
@@ -35,7 +35,7 @@ _MODEL = re.compile(
 )
 _METRICS = ("/metrics", "/monitoring/prometheus/metrics")  # the second is TF Serving's
 _IDLE_SECONDS = 30.0  # without a byte from a client
-_LINGER_SECONDS = 2.0  # that a rejected body is read for, so that its sender reads the answer
+_LINGER_SECONDS = 2.0  # reading time for a rejected body, so that its sender reads the answer
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "f": ((int, float), "numbers"),
     "i": ((int,), "whole numbers"),
@@ -49,15 +49,15 @@ class RestServer:
     """The endpoint, open from the start until `stop`.
 
     Args:
-      answers: what stands behind it.
+      answers: the service that answers.
       host: address to listen on.
-      port: 0 for any free one.
+      port: port; 0 for any free one.
 
     Attributes:
-      port: the port that it got.
+      port: the bound port.
 
     Raises:
-      UserError: if the port cannot be had.
+      UserError: if the port is not available.
     """
 
     def __init__(self, answers: service.Service, host: str, port: int):
@@ -74,11 +74,11 @@ class RestServer:
         self._thread.start()
 
     def show(self, page: page_lib.Page) -> None:
-        """Answers a page's paths, too."""
+        """Adds the paths of a page."""
         self._http.page = page
 
     def stop(self, seconds: float) -> bool:
-        """Accepts nothing more, lets running requests end; whether all did in time."""
+        """Stops accepting requests and waits for running ones; whether all ended in time."""
         self._http.shutdown()
         self._thread.join()
         self._http.server_close()
@@ -86,7 +86,7 @@ class RestServer:
 
 
 class _Http(http.server.ThreadingHTTPServer):
-    daemon_threads = True  # their end is waited for in `drained`, with a limit
+    daemon_threads = True  # `drained` waits for their end, with a limit
     request_queue_size = 128
 
     def __init__(self, answers: service.Service, host: str, port: int):
@@ -116,11 +116,11 @@ class _Http(http.server.ThreadingHTTPServer):
             self._change.notify_all()
 
     def drained(self, deadline: float) -> bool:
-        """Ends idle connections and waits for the others."""
+        """Ends idle connections and waits for the others; whether all ended in time."""
         with self._change:
             self.draining = True
             for connection in self._open:
-                # Whoever waits for the next request reads the end; answers still go out.
+                # A thread that waits for a next request reads the end; answers are still sent.
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
             return self._change.wait_for(
@@ -137,16 +137,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     disable_nagle_algorithm = True
     server: _Http
-    _expects_continue = False  # the client waits for a word before it sends the body
-    _is_body_left = False  # unread behind the headers
+    _expects_continue = False  # the client waits for 100 Continue before it sends the body
+    _is_body_left = False  # unread after the headers
 
     def handle(self):
-        # A client that goes away is its own business.
+        # The client closed the connection or stopped sending, which needs no answer.
         with contextlib.suppress(ConnectionError, TimeoutError):
             super().handle()
 
     def handle_expect_100(self):
-        """Puts the interim answer off until the body's size is known to be allowed."""
+        """Postpones the interim answer until the body's size has been checked."""
         self._expects_continue = True
         return True
 
@@ -163,9 +163,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answers = self.server.service
         try:
             with answers.metrics.observed("rest", self._method()):
-                # A body that nobody wants, too: the next request is behind it.
-                asked = self._body(answers.limits.max_bytes)
-                status, body, kind = act(answers, asked)
+                # Also the body of a GET, because the next request follows it.
+                request_body = self._body(answers.limits.max_bytes)
+                status, body, kind = act(answers, request_body)
         except rejection.Rejected as rejected:
             status, kind = rejected.http, "application/json"
             body = json.dumps({"error": rejected.message}).encode()
@@ -174,12 +174,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._linger()
 
     def _method(self) -> str:
-        """For the metrics: one of few, whatever was asked for."""
-        found = _MODEL.fullmatch(self._path())
-        if not found:
+        """The method for the metrics, one of a few, for any requested path."""
+        match = _MODEL.fullmatch(self._path())
+        if not match:
             return "other"
         return {":predict": "Predict", "/metadata": "GetModelMetadata"}.get(
-            found["what"], "GetModelStatus"
+            match["what"], "GetModelStatus"
         )
 
     def _path(self) -> str:
@@ -198,44 +198,44 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             query = self.path.partition("?")[2]
             if (reply := self.server.page.get(path, query)) is not None:
                 return reply
-        found = self._model(path)
-        if found["what"] == ":predict":
+        match = self._model(path)
+        if match["what"] == ":predict":
             raise rejection.Rejected(
                 grpc.StatusCode.INVALID_ARGUMENT, ":predict takes a POST", 405
             )
-        act = rpc.metadata if found["what"] else rpc.status
-        message = act(answers, _asked(found))
+        act = rpc.metadata if match["what"] else rpc.status
+        message = act(answers, _model_spec(match))
         body = json_format.MessageToJson(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
         return 200, body.encode(), "application/json"
 
     def _post(self, answers: service.Service, body: bytes) -> tuple[int, bytes, str]:
-        found = self._model(self._path())
-        if found["what"] != ":predict":
+        match = self._model(self._path())
+        if match["what"] != ":predict":
             raise rejection.not_found(f"{self._path()[:200]} takes no POST; expected :predict")
-        answer = predict(answers, _asked(found), body)
+        answer = predict(answers, _model_spec(match), body)
         return 200, json.dumps(answer).encode(), "application/json"
 
     def _model(self, path: str) -> re.Match:
-        found = _MODEL.fullmatch(path)
-        if not found:
+        match = _MODEL.fullmatch(path)
+        if not match:
             raise rejection.not_found(
                 f"{path[:200]}: no such path; there are "
                 "/v1/models/<name>[/versions/<n>|/labels/<label>][:predict|/metadata], "
                 "/healthz, /readyz and /metrics"
             )
-        return found
+        return match
 
     def _body(self, most: int) -> bytes:
-        """The body, read only once its size is known to be allowed.
+        """Reads the body after a check of its size.
 
         Raises:
-          Rejected: if its size is not known or too large; the connection ends then.
+          Rejected: if its size is unknown or too large; the connection is then closed.
         """
         self._is_body_left = True
         try:
-            size = bodies.announced(self.headers, is_needed=self.command == "POST")
+            size = bodies.body_size(self.headers, is_needed=self.command == "POST")
             if size is not None and size > most:
                 raise rejection.too_large(f"a body of {size} bytes; this server takes {most}")
             if self._expects_continue and size != 0:
@@ -257,7 +257,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return body
 
     def _linger(self) -> None:
-        """Reads past a rejected body: closing on unread bytes would take the answer along."""
+        """Reads past a rejected body, because unread bytes at the close drop the answer."""
         if not self._is_body_left:
             return
         self._is_body_left = False
@@ -276,26 +276,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
             self.send_header("Connection", "close")
-        elif self.request_version == "HTTP/1.0":  # its clients close unless they are told
+        elif self.request_version == "HTTP/1.0":  # clients close by default
             self.send_header("Connection", "keep-alive")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
 
     def send_error(self, code, message=None, explain=None):
-        """What the base class rejects by itself (no HTTP, unknown method), as JSON."""
+        """Sends rejections of the base class (no HTTP, unknown method) as JSON."""
         self._end_if_draining()
         self.close_connection = True
         text = message or http.HTTPStatus(code).phrase
         self._reply(code, json.dumps({"error": text}).encode(), "application/json")
-        self._is_body_left = bool(self.command)  # there may be one behind the headers
+        self._is_body_left = bool(self.command)  # there may be a body after the headers
         self._linger()
 
     def _end_if_draining(self) -> None:
-        """A drain cuts requests short: half a request is ended, not called malformed.
+        """Ends a partial request during a drain, instead of rejecting it as malformed.
 
         Raises:
-          ConnectionAbortedError: if the server is draining; ends the connection unanswered.
+          ConnectionAbortedError: if the server is draining; ends the connection without answer.
         """
         if self.server.draining:
             raise ConnectionAbortedError
@@ -304,29 +304,29 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass  # metrics count requests
 
 
-def predict(answers: service.Service, asked: service.Asked, body: bytes) -> dict[str, Any]:
-    """Answers a `:predict` body in the format, row or column, that it came in.
+def predict(answers: service.Service, spec: service.ModelSpec, body: bytes) -> dict[str, Any]:
+    """Answers a `:predict` body in the same format, row or column.
 
     Raises:
-      Rejected: if the body is no such JSON, or the request is rejected.
+      Rejected: if the body has another form, or the request is rejected.
     """
     try:
-        question = json.loads(body)
-    except (ValueError, RecursionError) as error:  # also text that is no UTF-8
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:  # also text that is not UTF-8
         raise rejection.invalid(f"not JSON: {error}") from error
-    if not isinstance(question, dict) or len({"instances", "inputs"} & set(question)) != 1:
+    if not isinstance(document, dict) or len({"instances", "inputs"} & set(document)) != 1:
         raise rejection.invalid("expected an object with either 'instances' or 'inputs'")
-    signature = question.get("signature_name", "serving_default")
+    signature = document.get("signature_name", "serving_default")
     if not isinstance(signature, str):
         raise rejection.invalid("signature_name: expected a string")
-    asked = service.Asked(asked.model, asked.version, asked.label, signature)
-    by_row = "instances" in question
+    spec = service.ModelSpec(spec.model, spec.version, spec.label, signature)
+    by_row = "instances" in document
 
     def read(definition: meta_graph_pb2.SignatureDef) -> dict[str, np.ndarray]:
-        values: Any = question.get("inputs")
+        values: Any = document.get("inputs")
         if by_row:
-            values = _columns(question["instances"], definition)
-        if not isinstance(values, dict):  # a model of one input may leave out its name
+            values = _columns(document["instances"], definition)
+        if not isinstance(values, dict):  # with one input, its name is optional
             if len(definition.inputs) != 1:
                 raise rejection.invalid(
                     f"expected an object with the inputs {', '.join(sorted(definition.inputs))}"
@@ -334,7 +334,7 @@ def predict(answers: service.Service, asked: service.Asked, body: bytes) -> dict
             values = {next(iter(definition.inputs)): values}
         return {name: _array(name, value, definition) for name, value in values.items()}
 
-    _, outputs = answers.predict(asked, read)
+    _, outputs = answers.predict(spec, read)
     plain = {name: _plain(value) for name, value in outputs.items()}
     if not by_row:
         return {"outputs": plain if len(plain) > 1 else next(iter(plain.values()))}
@@ -344,9 +344,9 @@ def predict(answers: service.Service, asked: service.Asked, body: bytes) -> dict
     return {"predictions": [dict(zip(plain, row, strict=True)) for row in rows]}
 
 
-def _asked(found: re.Match) -> service.Asked:
-    version = None if found["version"] is None else int(found["version"])
-    return service.Asked(found["name"], version, found["label"])
+def _model_spec(match: re.Match) -> service.ModelSpec:
+    version = None if match["version"] is None else int(match["version"])
+    return service.ModelSpec(match["name"], version, match["label"])
 
 
 def _columns(instances: Any, definition: meta_graph_pb2.SignatureDef) -> dict[str, list]:
@@ -368,36 +368,36 @@ def _columns(instances: Any, definition: meta_graph_pb2.SignatureDef) -> dict[st
 
 
 def _array(name: str, value: Any, definition: meta_graph_pb2.SignatureDef) -> np.ndarray:
-    """A nested list as an array of the input's type; nothing is converted silently."""
+    """Converts a nested list to an array of the input's type, or rejects it."""
     if name not in definition.inputs:
-        known = ", ".join(sorted(definition.inputs))
-        raise rejection.invalid(f"no input {name[:80]!r}; the inputs are {known}")
+        input_names = ", ".join(sorted(definition.inputs))
+        raise rejection.invalid(f"no input {name[:80]!r}; the inputs are {input_names}")
     dtype, _ = saved.expected(definition, name)
-    wanted = np.dtype(dtype.as_numpy_dtype)
-    allowed, readable = _TYPES[wanted.kind]
+    numpy_dtype = np.dtype(dtype.as_numpy_dtype)
+    allowed, readable = _TYPES[numpy_dtype.kind]
     try:
-        found = np.array(value, dtype=object)
+        array = np.array(value, dtype=object)
     except ValueError as error:
         raise rejection.invalid(f"{name}: not a rectangle: {error}") from error
-    for kind in set(map(type, found.flat)):
+    for kind in set(map(type, array.flat)):
         if kind is list:
             raise rejection.invalid(f"{name}: lists of one level must have one length")
         if kind not in allowed:
             raise rejection.invalid(f"{name}: a {kind.__name__}; expected {readable}")
     try:
         if dtype == tf.string:
-            flat = [_bytes(name, text) for text in found.flat]
+            flat = [_bytes(name, text) for text in array.flat]
             strings = np.empty(len(flat), object)
             strings[:] = flat
-            return strings.reshape(found.shape)
-        with np.errstate(over="ignore"):  # what overflows is infinite, and rejected as that
-            return found.astype(wanted)
+            return strings.reshape(array.shape)
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is rejected later
+            return array.astype(numpy_dtype)
     except (OverflowError, ValueError) as error:
         raise rejection.invalid(f"{name}: {error}; expected {dtype.name}") from error
 
 
 def _bytes(name: str, text: str | Mapping[str, Any]) -> bytes:
-    """A JSON string, or {"b64": ...} for bytes that are none."""
+    """Bytes of a JSON string, or of {"b64": ...} for bytes that are not text."""
     try:
         if isinstance(text, str):
             return text.encode()
@@ -409,7 +409,7 @@ def _bytes(name: str, text: str | Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: np.ndarray) -> Any:
-    """An array as JSON has it; infinite and NaN are the tokens Infinity and NaN."""
+    """Converts an array for JSON; infinity and NaN become the tokens Infinity and NaN."""
     if value.dtype.kind not in "SO":
         return value.tolist()
     texts = np.empty(value.size, object)

@@ -23,13 +23,13 @@ from tfrec.serving import rejection, saved, service
 
 
 def start(answers: service.Service, host: str, port: int) -> tuple[grpc.Server, int]:
-    """Opens the endpoint; the server and the port that it got.
+    """Opens the endpoint; returns the server and the bound port.
 
     Raises:
-      UserError: if the port cannot be had.
+      UserError: if the port is not available.
     """
     limits = answers.limits
-    threads = limits.concurrency + limits.queue + 4  # four that can still say no, or status
+    threads = limits.concurrency + limits.queue + 4  # four to reject requests and report status
     server = grpc.server(
         futures.ThreadPoolExecutor(threads, thread_name_prefix="grpc"),
         options=[
@@ -52,12 +52,12 @@ def start(answers: service.Service, host: str, port: int) -> tuple[grpc.Server, 
 
 
 def metadata(
-    answers: service.Service, asked: service.Asked
+    answers: service.Service, spec: service.ModelSpec
 ) -> get_model_metadata_pb2.GetModelMetadataResponse:
     """The signatures of a version."""
     response = get_model_metadata_pb2.GetModelMetadataResponse()
-    with answers.versions.lease(asked.model, asked.version, asked.label) as version:
-        response.model_spec.name = asked.model
+    with answers.versions.lease(spec.model, spec.version, spec.label) as version:
+        response.model_spec.name = spec.model
         response.model_spec.version.value = version.number
         signatures = get_model_metadata_pb2.SignatureDefMap()
         for name, definition in version.signatures.items():
@@ -67,12 +67,12 @@ def metadata(
 
 
 def status(
-    answers: service.Service, asked: service.Asked
+    answers: service.Service, spec: service.ModelSpec
 ) -> get_model_status_pb2.GetModelStatusResponse:
     """The states of a model's versions."""
     response = get_model_status_pb2.GetModelStatusResponse()
-    found = answers.versions.status(asked.model, asked.version, asked.label)
-    for number, state, error in found:
+    states = answers.versions.status(spec.model, spec.version, spec.label)
+    for number, state, error in states:
         row = response.model_version_status.add(version=number, state=state)
         if error:
             row.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
@@ -86,15 +86,15 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def Predict(self, request, context):  # noqa: N802  the protocol's name
         with _answered(self._service, context, "Predict"):
-            asked = _asked(request.model_spec, tuple(request.output_filter))
-            left = context.time_remaining()
+            spec = _model_spec(request.model_spec, tuple(request.output_filter))
+            remaining = context.time_remaining()
             number, outputs = self._service.predict(
-                asked, lambda definition: self._inputs(definition, request.inputs), left
+                spec, lambda definition: self._inputs(definition, request.inputs), remaining
             )
             response = predict_pb2.PredictResponse()
-            response.model_spec.name = asked.model
+            response.model_spec.name = spec.model
             response.model_spec.version.value = number
-            response.model_spec.signature_name = asked.signature
+            response.model_spec.signature_name = spec.signature
             for name, value in outputs.items():
                 response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
             return response
@@ -104,7 +104,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             unknown = set(request.metadata_field) - {"signature_def"}
             if unknown or not request.metadata_field:
                 raise rejection.invalid("metadata_field: expected 'signature_def'")
-            return metadata(self._service, _asked(request.model_spec))
+            return metadata(self._service, _model_spec(request.model_spec))
 
     def _inputs(
         self, definition: meta_graph_pb2.SignatureDef, protos: Mapping[str, Any]
@@ -121,7 +121,7 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
     def GetModelStatus(self, request, context):  # noqa: N802
         with _answered(self._service, context, "GetModelStatus"):
-            return status(self._service, _asked(request.model_spec))
+            return status(self._service, _model_spec(request.model_spec))
 
 
 @contextlib.contextmanager
@@ -136,13 +136,13 @@ def _answered(
         context.abort(rejected.code, rejected.message)
 
 
-def _asked(spec: model_pb2.ModelSpec, outputs: tuple[str, ...] = ()) -> service.Asked:
-    choice = spec.WhichOneof("version_choice")
-    return service.Asked(
-        spec.name,
-        spec.version.value if choice == "version" else None,
-        spec.version_label if choice == "version_label" else None,
-        spec.signature_name or "serving_default",
+def _model_spec(proto: model_pb2.ModelSpec, outputs: tuple[str, ...] = ()) -> service.ModelSpec:
+    choice = proto.WhichOneof("version_choice")
+    return service.ModelSpec(
+        proto.name,
+        proto.version.value if choice == "version" else None,
+        proto.version_label if choice == "version_label" else None,
+        proto.signature_name or "serving_default",
         outputs,
     )
 
@@ -150,22 +150,22 @@ def _asked(spec: model_pb2.ModelSpec, outputs: tuple[str, ...] = ()) -> service.
 def _array(
     name: str, proto: Any, definition: meta_graph_pb2.SignatureDef, max_values: int
 ) -> np.ndarray:
-    """A TensorProto's array; its claims are checked before memory is given to them."""
+    """Converts a TensorProto; its type and shape are checked before memory is allocated."""
     if name in definition.inputs:
         dtype, _ = saved.expected(definition, name)
         if proto.dtype != dtype.as_datatype_enum:
             try:
-                came = tf.as_dtype(proto.dtype).name
+                actual = tf.as_dtype(proto.dtype).name
             except TypeError:
-                came = f"type {proto.dtype}"
-            raise rejection.invalid(f"{name}: {came} values; expected {dtype.name}")
+                actual = f"type {proto.dtype}"
+            raise rejection.invalid(f"{name}: {actual} values; expected {dtype.name}")
     sizes = [dim.size for dim in proto.tensor_shape.dim]
     if proto.tensor_shape.unknown_rank or min(sizes, default=0) < 0 or len(sizes) > 8:
         raise rejection.invalid(f"{name}: its shape must be known")
     count = 1
     for size in sizes:
         count *= size
-    # Sizes of 0 beside huge ones would pass a check of the product alone.
+    # A size of 0 beside a huge one would pass a check of the product only.
     if max(count, *sizes, 0) > max_values:
         raise rejection.too_large(
             f"{name}: shape {sizes}; this server takes at most {max_values} values"

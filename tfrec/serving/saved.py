@@ -1,8 +1,8 @@
 """One exported version in memory: checked, loaded, warmed up, run under a time limit.
 
-It runs in a session of its own, as tensorflow_model_server runs it: tables and
-variables go when the session closes, and a run that takes too long is stopped inside
-the graph, which a call of a loaded function cannot be.
+It has a separate session, as in tensorflow_model_server: tables and variables are freed when
+the session closes, and a run that takes too long is stopped inside the graph, unlike a call of
+a loaded function.
 """
 
 import pathlib
@@ -27,11 +27,11 @@ class SavedVersion:
     Attributes:
       number: its version number.
       signatures: SignatureDef by name.
-      warmed: how many warm-up requests it has answered.
+      warmed: number of answered warm-up requests.
 
     Raises:
-      UserError: if its files are not the ones that were written.
-      Exception: whatever TensorFlow raises for a graph that it cannot load or run.
+      UserError: if its files were changed.
+      Exception: from TensorFlow, for a graph that it cannot load or run.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -47,14 +47,14 @@ class SavedVersion:
             self.signatures = {
                 name: definition
                 for name, definition in saved.signature_def.items()
-                if not name.startswith("__")  # SavedModel's own, for initialisation
+                if not name.startswith("__")  # for the initialisation of SavedModel
             }
-            graph.finalize()  # a run that added to the graph would be a leak
-            asked = warmup.read(path)
-            for signature, inputs in asked:
+            graph.finalize()  # runs must not add to the graph
+            warmup_requests = warmup.read(path)
+            for signature, inputs in warmup_requests:
                 arrays = {name: value.numpy() for name, value in inputs.items()}
                 self.run(signature, arrays, (), _WARMUP_SECONDS)
-            self.warmed = len(asked)
+            self.warmed = len(warmup_requests)
         except Exception:
             self.close()
             raise
@@ -63,11 +63,11 @@ class SavedVersion:
         """The SignatureDef of a name.
 
         Raises:
-          Rejected: if there is none.
+          Rejected: if there is no such signature.
         """
         if name not in self.signatures:
-            known = ", ".join(sorted(self.signatures))
-            raise rejection.invalid(f"no signature {name[:80]!r}; there are {known}")
+            names = ", ".join(sorted(self.signatures))
+            raise rejection.invalid(f"no signature {name[:80]!r}; there are {names}")
         return self.signatures[name]
 
     def run(
@@ -80,10 +80,10 @@ class SavedVersion:
         """Answers one request.
 
         Args:
-          signature: its name.
+          signature: name of the signature.
           inputs: an array for each of its inputs.
-          outputs: which of its outputs to give; empty for all.
-          seconds: how long it may take.
+          outputs: names of the requested outputs; empty for all.
+          seconds: time limit.
 
         Raises:
           Rejected: if inputs or outputs do not fit the signature, the graph rejects
@@ -97,37 +97,39 @@ class SavedVersion:
                 f"no output {sorted(unknown)[0][:80]!r}; there are "
                 f"{', '.join(sorted(definition.outputs))}"
             )
-        wanted = {name: definition.outputs[name].name for name in outputs or definition.outputs}
-        fed = {definition.inputs[name].name: value for name, value in inputs.items()}
+        fetches = {
+            name: definition.outputs[name].name for name in outputs or definition.outputs
+        }
+        feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
         limit = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * seconds)))
         try:
-            return self._session.run(wanted, fed, options=limit)
+            return self._session.run(fetches, feeds, options=limit)
         except tf.errors.OpError as error:
             raise rejection.of_graph(error, seconds) from error
 
     def close(self) -> None:
-        """Frees what it holds; no run may be under way."""
+        """Frees the session; no run may be in progress."""
         self._session.close()
 
 
 def check(definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> None:
-    """Whether arrays are what a SignatureDef takes.
+    """Checks that arrays fit a SignatureDef.
 
     Raises:
-      Rejected: naming the input, what came and what was expected.
+      Rejected: with the input, its value and what was expected.
     """
     missing = sorted(set(definition.inputs) - set(inputs))
     if missing:
         raise rejection.invalid(f"missing input(s): {', '.join(missing)}")
     for name, value in inputs.items():
         if name not in definition.inputs:
-            known = ", ".join(sorted(definition.inputs))
-            raise rejection.invalid(f"no input {name[:80]!r}; the inputs are {known}")
+            names = ", ".join(sorted(definition.inputs))
+            raise rejection.invalid(f"no input {name[:80]!r}; the inputs are {names}")
         dtype, shape = expected(definition, name)
         strings = dtype == tf.string and value.dtype.kind in "SO"
         if not strings and tf.as_dtype(value.dtype) != dtype:
-            came = tf.as_dtype(value.dtype).name
-            raise rejection.invalid(f"{name}: {came} values; expected {dtype.name}")
+            actual = tf.as_dtype(value.dtype).name
+            raise rejection.invalid(f"{name}: {actual} values; expected {dtype.name}")
         if not shape.is_compatible_with(value.shape):
             raise rejection.invalid(
                 f"{name}: shape {list(value.shape)}; expected {_readable(shape)}"

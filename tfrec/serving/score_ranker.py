@@ -1,4 +1,4 @@
-"""Agents that score the catalogue, without goals or measurements, as the export reads them."""
+"""Adapter of agents that score the catalogue, without goals or measurements, for the export."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ COLUMN = "score"  # the one measurement column, and the name of the one goal
 
 
 class Scorer(Protocol):
-    """What scores the items of a catalogue."""
+    """Model that scores the items of a catalogue."""
 
     def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
         """Float [B, A], column i for item i + 1. Graph code."""
 
 
 class _Score:
-    """The score as the one measurement, in its own unit."""
+    """The score as the only measurement, in the unit `score`."""
 
     columns: Sequence[str] = (COLUMN,)
     size: Any = (1,)
@@ -37,7 +37,7 @@ class ScoreRanker:
     Args:
       scorer: scores the catalogue.
       weights: owns every variable that the scorer reads.
-      spec: of the log.
+      spec: spec of the log.
       vocabulary: raw ids.
     """
 
@@ -55,7 +55,7 @@ class ScoreRanker:
 
 
 class _Scores:
-    """Scores in the place of a world model: V is 0, and A the score.
+    """A world model made of scores: V is 0, and A is the score.
 
     Scores of the whole catalogue are computed once for a request.
     """
@@ -76,8 +76,8 @@ class _Scores:
 
     def advantage(self, code: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         by_id = tf.pad(code, [[0, 0], [1, 0]])  # [B, A + 1], 0 for an unknown item
-        known = tf.where(item < tf.shape(by_id)[1], item, 0)
-        return tf.gather(by_id, known, batch_dims=1)[..., None]  # [B, A, 1]
+        valid_item = tf.where(item < tf.shape(by_id)[1], item, 0)
+        return tf.gather(by_id, valid_item, batch_dims=1)[..., None]  # [B, A, 1]
 
     def scores(self, code: tf.Tensor, goal: tf.Tensor) -> tf.Tensor:
         return code * goal

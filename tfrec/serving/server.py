@@ -1,9 +1,8 @@
-"""A small development server on TensorFlow Serving's own protocols.
+"""A small development server with the protocols of TensorFlow Serving.
 
-It answers what `tensorflow_model_server` answers, over gRPC and REST, so that clients,
-version switches and bad requests can be tried where no server binary is. It is for
-development: Python, one process, no batching of requests, no encryption, no
-authentication.
+It answers like `tensorflow_model_server`, over gRPC and REST, so that clients, version switches
+and invalid requests can be tested without the server binary. It is for development: Python, one
+process, no batching of requests, no encryption, no authentication.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from tfrec.serving import page, rest, rpc, service, versions
 
 @dataclasses.dataclass(frozen=True)
 class ServerConfig(Options):
-    """Where to listen and what to watch."""
+    """Addresses of the endpoints and polling of the folder."""
 
-    host: str = option("127.0.0.1", "address to listen on; others can reach 0.0.0.0")
+    host: str = option("127.0.0.1", "address to listen on; 0.0.0.0 accepts other machines")
     port: int = option(8500, "gRPC port; 0 for any free one", at_least=0, at_most=65535)
     rest_port: int = option(8501, "REST port; 0 for any free one", at_least=0, at_most=65535)
     poll_seconds: float = option(
@@ -36,19 +35,20 @@ class Server:
     """Both endpoints, open from the start until `stop`.
 
     Args:
-      folder: where numbered versions lie.
-      config: where to listen.
-      limits: what requests may ask.
-      plan: what to serve; the newest version by default.
-      models_config: a models.config of TensorFlow Serving instead, followed as it changes.
+      folder: folder of the numbered versions.
+      config: addresses of the endpoints.
+      limits: limits of requests.
+      plan: versions to serve; the newest by default.
+      models_config: path of a models.config of TensorFlow Serving instead of a plan, which is
+        read again when it changes.
 
     Attributes:
-      versions: what is served.
-      port: of gRPC.
-      rest_port: of REST.
+      versions: the served versions.
+      port: port of gRPC.
+      rest_port: port of REST.
 
     Raises:
-      UserError: if no version can be loaded or a port cannot be had.
+      UserError: if no version can be loaded or a port is not available.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Server:
         self.versions.watch(config.poll_seconds)
 
     def show(self, users: Sequence[page.User] = ()) -> None:
-        """Opens the page to look at the model with, on the REST port, and offers users."""
+        """Adds the page of the model to the REST port, with users for selection."""
         self._rest.show(page.Page(self._folder, self.versions, self._limits, users))
 
     def stop(self) -> bool:
-        """Accepts nothing more, lets running requests end; whether all did in time."""
+        """Stops accepting requests and waits for running ones; whether all ended in time."""
         self._service.draining = True
         rejected: threading.Event = self._rpc.stop(self._limits.drain_seconds)
         ended = self._rest.stop(self._limits.drain_seconds)

@@ -1,4 +1,4 @@
-"""What both endpoints of the server share: limits, the queue, the clock and the counters."""
+"""Shared parts of both endpoints of the server: limits, queue, deadlines and counters."""
 
 from __future__ import annotations
 
@@ -23,24 +23,26 @@ _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
 
 @dataclasses.dataclass(frozen=True)
 class LimitsConfig(Options):
-    """How much one request, and all of them together, may ask."""
+    """Limits of single requests and of concurrent requests."""
 
-    concurrency: int = option(4, "requests that the model works on at a time", at_least=1)
-    queue: int = option(
-        64, "requests that may wait beside those; more are rejected", at_least=0
-    )
+    concurrency: int = option(4, "requests that the model processes at a time", at_least=1)
+    queue: int = option(64, "further requests that may wait; more are rejected", at_least=0)
     time_limit: float = option(
-        10.0, "seconds a request may take, waiting included", above=0, at_most=86400
+        10.0, "time limit of a request, waiting included, seconds", above=0, at_most=86400
     )
-    max_request_mib: float = option(4.0, "size of a request's body, MiB", above=0, at_most=2047)
-    max_rows: int = option(128, "rows of a batch", at_least=1)
+    max_request_mib: float = option(
+        4.0, "largest body of a request, MiB", above=0, at_most=2047
+    )
+    max_rows: int = option(128, "largest number of rows in a batch", at_least=1)
     max_values: int = option(
-        100_000, "values of one input, e.g. candidates of all rows", at_least=1
+        100_000,
+        "largest number of values in one input, e.g. candidates of all rows",
+        at_least=1,
     )
-    max_k: int = option(1000, "how many items a request may ask for", at_least=1)
-    max_connections: int = option(256, "open REST connections", at_least=1)
+    max_k: int = option(1000, "largest k of a request, items", at_least=1)
+    max_connections: int = option(256, "largest number of open REST connections", at_least=1)
     drain_seconds: float = option(
-        30.0, "seconds that running requests have at the end", above=0, at_most=86400
+        30.0, "time for running requests at shutdown, seconds", above=0, at_most=86400
     )
 
     @property
@@ -49,15 +51,15 @@ class LimitsConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """A request for a prediction, but for its inputs.
+class ModelSpec:
+    """Model version, signature and outputs of a request.
 
     Attributes:
-      model: the model's name.
-      version: a version's number, or None.
-      label: a label instead, or None.
-      signature: its name.
-      outputs: which outputs to answer; empty for all.
+      model: name of the model.
+      version: number of the version, or None.
+      label: label of the version instead of a number, or None.
+      signature: name of the signature.
+      outputs: names of the requested outputs; empty for all.
     """
 
     model: str
@@ -68,10 +70,10 @@ class Asked:
 
 
 class Metrics:
-    """Counters in a registry of their own, so that two servers share none.
+    """Counters in a separate registry, so that two servers share none.
 
     Args:
-      served: the versions, for their numbers.
+      served: the served versions, for gauges.
     """
 
     def __init__(self, served: versions.Versions):
@@ -95,22 +97,24 @@ class Metrics:
             self.gauge(name, text, value)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A number that is read when it is asked for."""
+        """Adds a gauge with a value that is computed on each request for metrics."""
         prometheus_client.Gauge(name, text, registry=self.registry).set_function(value)
 
     @contextlib.contextmanager
     def observed(self, endpoint: str, method: str) -> Iterator[None]:
-        """Counts and times a request; what nobody foresaw becomes INTERNAL and is logged."""
+        """Counts and times a request; unexpected errors are logged and become INTERNAL."""
         start, code = time.perf_counter(), grpc.StatusCode.OK
         try:
             yield
         except rejection.Rejected as rejected:
             code = rejected.code
             raise
-        except ConnectionError:  # cut short by the client or by a drain: nobody to answer
+        except (
+            ConnectionError
+        ):  # closed by the client or by a drain, so that no answer can be sent
             code = grpc.StatusCode.CANCELLED
             raise
-        except Exception as error:  # a request must never take the server down
+        except Exception as error:  # a request must not stop the server
             logging.exception("%s %s failed", endpoint, method)
             code = grpc.StatusCode.INTERNAL
             raise rejection.Rejected(
@@ -121,12 +125,12 @@ class Metrics:
             self._seconds.labels(endpoint, method).observe(time.perf_counter() - start)
 
     def text(self) -> bytes:
-        """All of them, in Prometheus' text format."""
+        """All metrics in the text format of Prometheus."""
         return prometheus_client.generate_latest(self.registry)
 
 
 class _Gate:
-    """Lets so many in, so many wait, and rejects the rest."""
+    """Limits the running and the waiting requests, and rejects the others."""
 
     def __init__(self, inside: int, waiting: int):
         self._inside = threading.BoundedSemaphore(inside)
@@ -153,8 +157,8 @@ class Service:
     """Answers predictions within the limits.
 
     Args:
-      limits: what a request may ask.
-      served: the versions.
+      limits: limits of requests.
+      served: the served versions.
     """
 
     def __init__(self, limits: LimitsConfig, served: versions.Versions):
@@ -166,33 +170,35 @@ class Service:
 
     def predict(
         self,
-        asked: Asked,
+        spec: ModelSpec,
         read: Callable[[Any], Mapping[str, np.ndarray]],
         seconds: float | None = None,
     ) -> tuple[int, dict[str, np.ndarray]]:
         """Answers one request.
 
         Args:
-          asked: what of.
-          read: gives the inputs for a SignatureDef; may raise Rejected.
-          seconds: how long the client waits, or None.
+          spec: model version, signature and outputs.
+          read: returns the inputs for a SignatureDef; may raise Rejected.
+          seconds: time limit of the client, or None.
 
         Returns:
           The number of the version that answered, and its outputs.
 
         Raises:
-          Rejected: if it is not answered; says why.
+          Rejected: if the request is not answered, with the reason.
         """
         limit = min(self.limits.time_limit, math.inf if seconds is None else seconds)
         deadline = time.monotonic() + limit
-        with self.versions.lease(asked.model, asked.version, asked.label) as version:
-            inputs = read(version.signature(asked.signature))
+        with self.versions.lease(spec.model, spec.version, spec.label) as version:
+            inputs = read(version.signature(spec.signature))
             self._check_size(inputs)
             with self._gate.passed(deadline, limit):
-                left = deadline - time.monotonic()
-                if left <= 0:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
                     raise rejection.late(limit)
-                return version.number, version.run(asked.signature, inputs, asked.outputs, left)
+                return version.number, version.run(
+                    spec.signature, inputs, spec.outputs, remaining
+                )
 
     def _check_size(self, inputs: Mapping[str, np.ndarray]) -> None:
         limits = self.limits
@@ -212,5 +218,5 @@ class Service:
             raise rejection.too_large(f"k: {k.max()}; this server takes at most {limits.max_k}")
 
     def ready(self) -> bool:
-        """Whether requests may be sent here."""
+        """Whether the server accepts requests."""
         return not self.draining and bool(self.versions.available())

@@ -1,16 +1,16 @@
-"""The shortlist of items that a fully connected head scores, chosen by a surrogate.
+"""Surrogate scores, which select a shortlist of items for a fully connected head.
 
-The scores of such a head are no inner products, but as functions of the item they differ
-little in kind from one request to the next: the matrix of requests x items has nearly a low
-rank. So the exact scores of a few anchor items tell those of all others, nearly:
+The scores of such a head are not inner products, but the matrix of scores, requests x items,
+has nearly a low rank. The exact scores of a few anchor items therefore approximate those of all
+others:
 
     score(request, i) ~ sum_l weight_il score(request, anchor_l)
 
-Anchors and weights are found at export, from the head's own scores of sampled requests: a
-pivoted QR decomposition picks anchors whose scores say least of each other, and a ridge
-regression gives the weights (a skeleton or CUR decomposition; Goreinov, Tyrtyshnikov and
-Zamarashkin 1997). A request then costs the anchors, one inner-product search of the weights,
-and the exact scores of the shortlist that it gives.
+Anchors and weights are computed at export from the head's scores of sampled requests: a pivoted
+QR decomposition selects anchors with nearly independent scores, and a ridge regression computes
+the weights (a skeleton or CUR decomposition; Goreinov, Tyrtyshnikov and Zamarashkin 1997). The
+cost of a request is the scores of the anchors, one inner-product search of the weights, and the
+exact scores of the shortlist.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,20 +22,20 @@ import tensorflow as tf
 from tfrec import errors, types
 from tfrec.serving import ranker as ranker_lib
 
-SHORTLIST = 2000  # items scored exactly where nobody says how many
+SHORTLIST = 2000  # default number of items to score exactly
 _ANCHORS = 64
-_SAMPLE = 1024  # items that anchors are chosen from
+_SAMPLE = 1024  # items among which anchors are selected
 _REQUESTS = 256
 _RIDGE = 1e-6  # relative to the largest eigenvalue of the anchors' moments
-_AT_ONCE = 4_000_000  # scores worked out at a time
+_AT_ONCE = 4_000_000  # scores computed at a time
 
 
 class Surrogate(tf.Module):
-    """Queries whose inner products with `fit`'s vectors are nearly the head's g.A.
+    """Computes queries; inner products with the vectors of `fit` approximate the head's g.A.
 
     Args:
       anchors: int32 [L], dense ids.
-      basis: float32 [L, L], from the anchors' scores to a query.
+      basis: float32 [L, L], maps the anchors' scores to a query.
     """
 
     def __init__(self, anchors: np.ndarray, basis: np.ndarray):
@@ -55,7 +55,7 @@ class Surrogate(tf.Module):
 
 
 def fit(ranker: ranker_lib.Ranker) -> tuple[Surrogate, np.ndarray]:
-    """A surrogate of a ranker's scores; the same ranker gives the same one.
+    """Fits a surrogate to a ranker's scores, reproducibly.
 
     Returns:
       The surrogate, and vectors float32 [A, L] of the A items that may be recommended.
@@ -70,29 +70,29 @@ def fit(ranker: ranker_lib.Ranker) -> tuple[Surrogate, np.ndarray]:
     batch = 1 << int(np.log2(np.clip(_AT_ONCE // count, 1, 32)))  # divides _REQUESTS
     advantages = _advantages(ranker.world_model)
 
-    # Each request counts the same, whatever the size of its scores.
-    spread = np.ones((_REQUESTS, 1))
+    # Scores are scaled so that all requests have equal weight.
+    scale = np.ones((_REQUESTS, 1))
     sampled = np.zeros((_REQUESTS, len(sample)))
     for rows, scores in _scored(advantages, observation, goals, batch):
         if not np.isfinite(scores).all():
-            raise errors.UserError("the agent's own scores are not finite")
-        spread[rows, 0] = np.maximum(scores.std(axis=1), np.finfo(np.float32).tiny)
-        sampled[rows] = scores[:, sample] / spread[rows]
+            raise errors.UserError("the agent's scores are not finite")
+        scale[rows, 0] = np.maximum(scores.std(axis=1), np.finfo(np.float32).tiny)
+        sampled[rows] = scores[:, sample] / scale[rows]
     _, order = scipy.linalg.qr(sampled, mode="r", pivoting=True)
-    chosen = order[:_ANCHORS]
+    anchors = order[:_ANCHORS]
 
-    known = sampled[:, chosen]  # [Q, L]
-    moments, directions = np.linalg.eigh(known.T @ known)
+    anchor_scores = sampled[:, anchors]  # [Q, L]
+    moments, directions = np.linalg.eigh(anchor_scores.T @ anchor_scores)
     basis = directions / np.sqrt(moments + _RIDGE * moments[-1] + np.finfo(float).tiny)
-    weights = (known @ basis / spread).astype(np.float32)  # [Q, L]
-    vectors = np.zeros((len(chosen), count), np.float32)
+    weights = (anchor_scores @ basis / scale).astype(np.float32)  # [Q, L]
+    vectors = np.zeros((len(anchors), count), np.float32)
     for rows, scores in _scored(advantages, observation, goals, batch):
         vectors += weights[rows].T @ scores
-    return Surrogate(sample[chosen] + 1, basis), vectors.T
+    return Surrogate(sample[anchors] + 1, basis), vectors.T
 
 
 def _advantages(model: ranker_lib.WorldModel) -> Callable[..., tf.Tensor]:
-    """The g.A of every item, float32 [b, A], for an observation and goals [b, M]."""
+    """A function that computes g.A of every item, [b, A], for observations and goals [b, M]."""
 
     @tf.function(autograph=False)
     def advantages(observation: types.Observation, goal: tf.Tensor) -> tf.Tensor:
@@ -109,7 +109,7 @@ def _scored(
     goals: np.ndarray,
     batch: int,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Rows and their g.A of every item, float32 [b, A], batch by batch."""
+    """Yields rows and their g.A of every item, float32 [b, A], batch by batch."""
     for start in range(0, len(goals), batch):
         rows = slice(start, start + batch)
         some = types.Observation(*(tf.constant(value[rows]) for value in observation))

@@ -1,39 +1,39 @@
 """The item table of an exported model and its exact top-k: a maximum inner product search.
 
-Two passes. The first reads the table once, a chunk at a time, and keeps the best score of
-every 64 neighbouring items (a block). The k best items lie in the k best blocks, since
-each of those holds an item at least as good as any outside them. So the second pass scores
-only these few blocks again and takes the top k of them. Memory is B x a chunk, not B x N,
-and a top-k over N / 64 numbers instead of N saves more than half the time.
+The search has two passes. The first reads the table once, a chunk at a time, and stores the
+best score of every 64 neighbouring items (a block). The k best items are in the k best blocks,
+since each of those holds an item at least as good as any outside them. The second pass scores
+only these blocks again and takes their top k. Memory is B x a chunk, not B x N, and a top-k
+over N / 64 numbers instead of N saves more than half the time.
 
 Layout: chunks of [D, S], so that a row of scores is a weighted sum of D long rows, which
 TensorFlow's matmul does at nearly the speed at which memory is read, also for one query.
 
-Reduced tables (bfloat16, int8) are widened a chunk at a time, while it lies in the cache.
-int8 has one scale for each dimension: that scale goes into the query, and costs nothing,
-where a scale for each item costs another pass over the scores. Their scores choose a
-shortlist, which the caller scores exactly.
+Reduced tables (bfloat16, int8) are widened a chunk at a time, while it is in the cache. int8
+has one scale for each dimension, which multiplies the query at no cost; a scale for each item
+would cost another pass over the scores. Scores of reduced tables select a shortlist, which the
+caller scores exactly.
 """
 
 import numpy as np
 import tensorflow as tf
 
 PRECISIONS = ("float32", "bfloat16", "int8")
-NOTHING = -float("inf")  # the score of what must not be answered
+NOTHING = -float("inf")  # the score of excluded items and padding
 
-_BLOCK = 64  # items of which the first pass keeps one number
+_BLOCK = 64  # items with one stored score in the first pass
 _CHUNK = 32_768  # items scored at once: 4 MB of scores for 32 queries stay in the cache
-_EXCLUDED = 64  # with more exclusions than this, comparing each with each would cost too much
-_SHARE = 16  # blocks pay while no more than one in 16 is scored again
+_EXCLUDED = 64  # more exclusions would make pairwise comparison too expensive
+_SHARE = 16  # the second pass pays for at most one block in 16
 
 
 class ItemTable(tf.Module):
-    """Item vectors, [N, D], to be searched.
+    """Searchable table of item vectors, [N, D].
 
     Args:
       vectors: float32 [N, D].
       precision: one of PRECISIONS.
-      chunk: about how many items are scored at once.
+      chunk: approximate number of items that are scored at once.
     """
 
     def __init__(self, vectors: np.ndarray, precision: str = "float32", chunk: int = _CHUNK):
@@ -64,11 +64,11 @@ class ItemTable(tf.Module):
         return self._table.shape.num_elements() * self._table.dtype.size
 
     def bound(self, query: tf.Tensor) -> tf.Tensor:
-        """No score is larger than this; NaN or Inf where a score could be. [B]."""
+        """Upper bound of all scores, [B]; NaN or Inf if a score may be."""
         return tf.linalg.matvec(tf.abs(query), self._largest)
 
     def vectors(self, index: tf.Tensor) -> tf.Tensor:
-        """Stored vectors of items, as far as the precision goes.
+        """Stored vectors of items, in the precision of the table.
 
         Args:
           index: int32 [...], 0..N-1.
@@ -78,17 +78,17 @@ class ItemTable(tf.Module):
         """
         chunk, place = (index // self._size)[..., None], (index % self._size)[..., None]
         row = chunk * self._width + tf.range(self._width)  # [..., D]
-        found = tf.gather(tf.reshape(self._table, [-1]), row * self._size + place)
-        return tf.cast(found, tf.float32) * self._scale
+        values = tf.gather(tf.reshape(self._table, [-1]), row * self._size + place)
+        return tf.cast(values, tf.float32) * self._scale
 
     def best(
         self, query: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The items with the largest inner products; of equal ones those of smaller index.
+        """The items with the largest inner products; ties go to the smaller index.
 
         Args:
           query: float32 [B, D], finite.
-          exclude: int32 [B, E], items never to answer, in any order; -1 for nothing.
+          exclude: int32 [B, E], excluded items, in any order; -1 for none.
           k: int32, 1..N.
 
         Returns:
@@ -96,8 +96,8 @@ class ItemTable(tf.Module):
         """
         if self.precision == "int8":
             query = query * self._scale
-        # An excluded item can be the best of its block, and so can the padding of the last
-        # one: that many blocks may promise more than they hold.
+        # The best item of a block may be excluded, or padding in the last block; so many more
+        # blocks are scored.
         excluded = tf.shape(exclude)[1]
         blocks = k + excluded + 1
         few = tf.logical_and(blocks <= self._blocks // _SHARE, excluded <= _EXCLUDED)
@@ -134,24 +134,26 @@ class ItemTable(tf.Module):
         vectors = tf.gather(tf.reshape(self._table, [-1, _BLOCK]), row)  # [B, R, D, 64]
         scores = tf.matmul(query[:, None, None], tf.cast(vectors, tf.float32))
         scores = tf.reshape(scores, [-1, blocks * _BLOCK])
-        banned = tf.reduce_any(index[..., None] == exclude[:, None], axis=2)  # [B, R x 64]
-        banned = tf.logical_or(banned, index >= self._count)
-        score, column = tf.math.top_k(tf.where(banned, NOTHING, scores), k=k)
+        excluded_item = tf.reduce_any(
+            index[..., None] == exclude[:, None], axis=2
+        )  # [B, R x 64]
+        excluded_item = tf.logical_or(excluded_item, index >= self._count)
+        score, column = tf.math.top_k(tf.where(excluded_item, NOTHING, scores), k=k)
         return score, tf.gather(index, column, batch_dims=1)
 
     def _best_by_chunks(
         self, query: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The best of each chunk, merged: for any k and any number of exclusions."""
+        """Merges the best of each chunk, for any k and any number of exclusions."""
 
         def body(chunk, score, index):
-            here = chunk * self._size + tf.range(self._size)  # [S]
-            scores = tf.where(here < self._count, self._scores(query, chunk), NOTHING)
+            item = chunk * self._size + tf.range(self._size)  # [S]
+            scores = tf.where(item < self._count, self._scores(query, chunk), NOTHING)
             new, column = best_of_scores(
                 scores, exclude - chunk * self._size, tf.minimum(k, self._size)
             )
             score = tf.concat([score, new], axis=1)
-            index = tf.concat([index, tf.gather(here, column)], axis=1)
+            index = tf.concat([index, tf.gather(item, column)], axis=1)
             score, column = tf.math.top_k(score, k=tf.minimum(k, tf.shape(score)[1]))
             return chunk + 1, score, tf.gather(index, column, batch_dims=1)
 
@@ -172,7 +174,7 @@ class ItemTable(tf.Module):
 
 
 def shortlist(k: tf.Tensor, count: int) -> tf.Tensor:
-    """How many items of a reduced table are scored exactly to find the k best."""
+    """Number of items of a reduced table to score exactly for the k best."""
     return tf.minimum(k + tf.maximum(3 * k, 64), count)
 
 
@@ -185,11 +187,11 @@ def by_index(index: tf.Tensor, score: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 def best_of_scores(
     scores: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The best items where all scores are known.
+    """Selects the best items of given scores.
 
     Args:
       scores: float32 [B, N].
-      exclude: int32 [B, E]; what is outside 0..N-1 is nothing.
+      exclude: int32 [B, E]; values outside 0..N-1 are ignored.
       k: int32, 1..N.
 
     Returns:
@@ -197,7 +199,7 @@ def best_of_scores(
     """
     row = tf.broadcast_to(tf.range(tf.shape(scores)[0])[:, None], tf.shape(exclude))
     inside = tf.logical_and(exclude >= 0, exclude < tf.shape(scores)[1])
-    # What is outside has no column: give it one and let +inf change nothing there.
+    # Ignored values have no column: they get column 0 and +inf, which has no effect.
     scores = tf.tensor_scatter_nd_min(
         scores,
         tf.stack([row, tf.where(inside, exclude, 0)], axis=-1),  # [B, E, 2]
@@ -207,9 +209,9 @@ def best_of_scores(
 
 
 def among(values: tf.Tensor, sorted_rows: tf.Tensor) -> tf.Tensor:
-    """Which values occur in the row: [B, X] in ascending [B, E] -> bool [B, X]."""
-    # One more place, so that no row is empty; -1 is no item.
-    found = tf.pad(sorted_rows, [[0, 0], [1, 0]], constant_values=-1)  # [B, E + 1]
-    place = tf.searchsorted(found, values)  # E + 1 where all are smaller
-    place = tf.minimum(place, tf.shape(found)[1] - 1)
-    return tf.logical_and(tf.gather(found, place, batch_dims=1) == values, values >= 0)
+    """Whether values, [B, X], occur in the ascending row, [B, E] -> bool [B, X]."""
+    # One more position, so that no row is empty; -1 is not an item.
+    row = tf.pad(sorted_rows, [[0, 0], [1, 0]], constant_values=-1)  # [B, E + 1]
+    place = tf.searchsorted(row, values)  # E + 1 where all are smaller
+    place = tf.minimum(place, tf.shape(row)[1] - 1)
+    return tf.logical_and(tf.gather(row, place, batch_dims=1) == values, values >= 0)

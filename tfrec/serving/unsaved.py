@@ -1,4 +1,4 @@
-"""A trained agent asked for ranked lists as its export would be, without an export."""
+"""A trained agent with the interface of its export."""
 
 import pathlib
 import tempfile
@@ -12,11 +12,11 @@ from tfrec.serving import ranker as ranker_lib
 
 
 class UnsavedModel(loaded.RankingModel):
-    """A trained agent that is asked as its export would be, without one.
+    """A trained agent with the interface of its export.
 
     Args:
-      ranker: the agent; its weights are those of this moment where items are searched in a
-        table.
+      ranker: the agent. If items are searched in a table, later changes of its weights have no
+        effect on the table.
     """
 
     def __init__(self, ranker: ranker_lib.Ranker):

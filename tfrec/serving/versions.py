@@ -1,8 +1,8 @@
-"""The served versions: a watched folder, loaded and retired without a gap.
+"""The served versions of a watched folder, which are replaced without a gap.
 
-A version is loaded and warmed up beside the former, then takes its requests; the
-former ends when the requests that it still answers have ended. One that cannot be
-loaded is rejected until its files change, and the former stays.
+A new version is loaded and warmed up beside the current one before it receives requests. The
+old version is unloaded after its last request. A version that cannot be loaded is rejected
+until its files change, and the current one stays.
 """
 
 import collections
@@ -26,12 +26,12 @@ from tfrec.serving import numbered, rejection, saved
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to serve.
+    """Which versions to serve.
 
     Attributes:
-      name: the model's name in requests.
-      newest: serve this many of the highest versions; 0 for all.
-      specific: serve exactly these instead, where there are any.
+      name: name of the model in requests.
+      newest: number of the highest versions to serve; 0 for all.
+      specific: versions to serve instead, unless empty.
       labels: version by label.
     """
 
@@ -40,20 +40,20 @@ class Plan:
     specific: tuple[int, ...] = ()
     labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
-    def wanted(self, found: Collection[int]) -> set[int]:
-        """Those of the versions found that are to be served."""
+    def select(self, available: Collection[int]) -> set[int]:
+        """Selects the versions to serve among the available ones."""
         if self.specific:
-            return set(self.specific) & set(found)
-        return set(sorted(found)[-self.newest :])
+            return set(self.specific) & set(available)
+        return set(sorted(available)[-self.newest :])
 
 
 def read_plan(path: str | os.PathLike) -> Plan:
-    """The plan in a models.config of TensorFlow Serving (ModelServerConfig, text).
+    """Reads a plan from a models.config of TensorFlow Serving (ModelServerConfig, text).
 
-    Its base_path is the server's own business and is passed over.
+    Its base_path is ignored.
 
     Raises:
-      UserError: if it is no such file, or does not list exactly one model.
+      UserError: if the file is not valid, or does not list exactly one model.
     """
     config = model_server_config_pb2.ModelServerConfig()
     try:
@@ -77,12 +77,12 @@ def read_plan(path: str | os.PathLike) -> Plan:
 
 
 class Versions:
-    """The versions of one model that are loaded, and the thread that watches its folder.
+    """The loaded versions of one model, and the thread that watches its folder.
 
     Args:
-      folder: where numbered versions lie.
-      plan: what to serve; or
-      config: a models.config that says so and is read again when it changes.
+      folder: folder of the numbered versions.
+      plan: versions to serve.
+      config: path of a models.config instead of a plan; read again when it changes.
     """
 
     def __init__(self, folder: str | os.PathLike, plan: Plan | None = None, config: str = ""):
@@ -96,9 +96,9 @@ class Versions:
         self._leases: collections.Counter[saved.SavedVersion] = collections.Counter()
         self._retired: set[saved.SavedVersion] = set()
         self._loading: int | None = None
-        # Version -> (its files as they were, why it was rejected).
+        # Version -> (state of its files, reason of the rejection).
         self._rejected: dict[int, tuple[frozenset, str]] = {}
-        self._said = ""
+        self._last_warning = ""
         self._freed = False
         self.loads = 0
         self.rejections = 0
@@ -106,60 +106,62 @@ class Versions:
         self._watcher: threading.Thread | None = None
 
     def watch(self, seconds: float) -> None:
-        """Looks at the folder every so many seconds, in a thread, until `close`."""
+        """Polls the folder in a thread, at an interval in seconds, until `close`."""
 
         def look() -> None:
             while not self._end.wait(seconds):
                 try:
                     self.poll()
-                except Exception:  # the watcher must outlive whatever one look meets
+                except Exception:  # the watcher must survive errors of one poll
                     logging.exception("%s: could not be looked at", self._folder)
 
         self._watcher = threading.Thread(target=look, name="versions", daemon=True)
         self._watcher.start()
 
     def poll(self) -> None:
-        """One look: loads what is wanted, moves labels, retires what is wanted no more."""
+        """Loads the selected versions, moves labels, and retires other versions."""
         self._look()
         if self._freed:
             self._freed = False
-            # A loaded model is full of cycles: left to itself, Python frees it much later.
+            # A loaded model has reference cycles, which Python would free much later.
             gc.collect()
 
     def _look(self) -> None:
         self._read_config()
         try:
-            found = set(numbered.versions(self._folder))
+            present = set(numbered.versions(self._folder))
         except OSError as error:
-            found = set()
-            self._say(f"{self._folder}: {error.strerror}")
-        if not found:
+            present = set()
+            self._warn_once(f"{self._folder}: {error.strerror}")
+        if not present:
             if self._loaded:
-                self._say(f"{self._folder}: no version left; the loaded ones stay")
+                self._warn_once(f"{self._folder}: no version left; the loaded ones stay")
             return
         for number in list(self._rejected):
-            if number not in found or self._rejected[number][0] != self._files(number):
+            if number not in present or self._rejected[number][0] != self._files(number):
                 del self._rejected[number]
-        while missing := self._wanted(found) - set(self._loaded):
+        while missing := self._selected(present) - set(self._loaded):
             self._load(max(missing))
-        wanted = self._wanted(found)
+        selected = self._selected(present)
         with self._lock:
             for label, number in self.plan.labels.items():
                 if number in self._loaded:
                     self._labels[label] = number
                 else:
-                    self._say(f"label {label}: version {number} is not loaded; it stays put")
+                    self._warn_once(
+                        f"label {label}: version {number} is not loaded; it stays put"
+                    )
             for label in set(self._labels) - set(self.plan.labels):
                 del self._labels[label]
-            if wanted:
-                for number in set(self._loaded) - wanted - set(self._labels.values()):
+            if selected:
+                for number in set(self._loaded) - selected - set(self._labels.values()):
                     self._retire(number)
 
     @contextlib.contextmanager
     def lease(
         self, name: str, number: int | None = None, label: str | None = None
     ) -> Iterator[saved.SavedVersion]:
-        """A version that stays loaded while the context lasts; the highest by default.
+        """Yields a version, the highest by default, which stays loaded during the context.
 
         Raises:
           Rejected: if there is no such model, version or label.
@@ -199,7 +201,7 @@ class Versions:
         return [(n, *states[n]) for n in sorted(states, reverse=True) if number in (None, n)]
 
     def available(self) -> list[int]:
-        """Versions that answer requests."""
+        """Loaded versions, which answer requests."""
         with self._lock:
             return sorted(self._loaded)
 
@@ -217,8 +219,10 @@ class Versions:
             raise self._unknown(name)
         if label is not None:
             if label not in self._labels:
-                known = ", ".join(sorted(self._labels)) or "none"
-                raise rejection.not_found(f"{name}: no label {label[:80]!r}; there are {known}")
+                labels = ", ".join(sorted(self._labels)) or "none"
+                raise rejection.not_found(
+                    f"{name}: no label {label[:80]!r}; there are {labels}"
+                )
             number = self._labels[label]
         if not self._loaded:
             raise rejection.Rejected(
@@ -226,23 +230,23 @@ class Versions:
             )
         number = max(self._loaded) if number is None else number
         if number not in self._loaded:
-            known = ", ".join(map(str, sorted(self._loaded)))
-            raise rejection.not_found(f"{name}: no version {number}; there are {known}")
+            versions = ", ".join(map(str, sorted(self._loaded)))
+            raise rejection.not_found(f"{name}: no version {number}; there are {versions}")
         return self._loaded[number]
 
     def _unknown(self, name: str) -> rejection.Rejected:
         return rejection.not_found(f"no model {name[:80]!r}; there is {self.plan.name}")
 
-    def _wanted(self, found: set[int]) -> set[int]:
-        # Rejected ones are as good as absent, so that the next best is served.
-        return self.plan.wanted(found - set(self._rejected))
+    def _selected(self, present: set[int]) -> set[int]:
+        # Rejected versions count as absent, so that the next lower one is served.
+        return self.plan.select(present - set(self._rejected))
 
     def _load(self, number: int) -> None:
         path, start, before = self._folder / str(number), time.monotonic(), self._files(number)
         self._loading = number
         try:
             version = saved.SavedVersion(path)
-        except Exception as error:  # whatever is wrong with it, the former goes on
+        except Exception as error:  # the current version stays, for any error of the new one
             reason = str(error) or type(error).__name__
             logging.error("version %d rejected: %s", number, reason)
             with self._lock:
@@ -275,13 +279,13 @@ class Versions:
         logging.info("version %d unloaded", version.number)
 
     def _files(self, number: int) -> frozenset:
-        """The files of a version, so that a change of any is seen."""
-        found = set()
+        """State of the files of a version, to detect changes."""
+        stats = set()
         for path in (self._folder / str(number)).rglob("*"):
-            with contextlib.suppress(OSError):  # gone since it was listed
+            with contextlib.suppress(OSError):  # removed since the listing
                 status = path.stat()
-                found.add((str(path), status.st_size, status.st_mtime_ns))
-        return frozenset(found)
+                stats.add((str(path), status.st_size, status.st_mtime_ns))
+        return frozenset(stats)
 
     def _read_config(self) -> None:
         changed = _changed(self._config)
@@ -291,7 +295,7 @@ class Versions:
         try:
             plan = read_plan(self._config)
         except errors.UserError as error:
-            logging.error("%s; what was served before stays", error)
+            logging.error("%s; the served versions stay", error)
             return
         if plan.name != self.plan.name:
             logging.error("%s: the model's name cannot change while serving", self._config)
@@ -299,11 +303,11 @@ class Versions:
         self.plan = plan
         logging.info("%s read again", self._config)
 
-    def _say(self, what: str) -> None:
-        """Warns once, not at every look."""
-        if what != self._said:
-            self._said = what
-            logging.warning(what)
+    def _warn_once(self, message: str) -> None:
+        """Logs a warning unless it repeats the last one."""
+        if message != self._last_warning:
+            self._last_warning = message
+            logging.warning(message)
 
 
 def _changed(path: str) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def write(
-    asked: Sequence[requests.Request],
+    rank_requests: Sequence[requests.Request],
     version: pathlib.Path,
     item_dtype: str,
     num_feedback: int,
@@ -22,17 +22,17 @@ def write(
     """Records a ranker's warm-up requests: each signature, one request and a batch.
 
     Args:
-      asked: requests for `rank`; the other signatures are asked the same histories.
+      rank_requests: requests for `rank`; the other signatures get the same histories.
       version: the version directory.
       item_dtype: `string` or `int64`.
       num_feedback: F.
-      weights: of each measurement column in requests for `rank_weights`, [M].
+      weights: weight of each measurement column in requests for `rank_weights`, [M].
     """
-    some_item = next(request.candidates[:1] for request in asked if request.candidates)
+    some_item = next(request.candidates[:1] for request in rank_requests if request.candidates)
     logs = []
     for signature in ("serving_default", *requests.SIGNATURES):
         named = "rank" if signature == "serving_default" else signature
-        for batch in (asked[:1], asked):
+        for batch in (rank_requests[:1], rank_requests):
             inputs = requests.arrays(batch, named, item_dtype, num_feedback)
             if "weights" in inputs:
                 row = np.asarray(weights, np.float32)
@@ -46,27 +46,27 @@ def write(
 
 
 def record(
-    version: pathlib.Path, asked: Iterable[tuple[str, Mapping[str, np.ndarray]]]
+    version: pathlib.Path, logged: Iterable[tuple[str, Mapping[str, np.ndarray]]]
 ) -> None:
-    """Writes a TFRecord of PredictionLog: a signature and its named inputs each."""
+    """Writes a TFRecord of PredictionLog, each with a signature and its named inputs."""
     path = version / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for signature, inputs in asked:
+        for signature, inputs in logged:
             writer.write(_log(signature, inputs).SerializeToString())
 
 
 def read(version: pathlib.Path) -> list[tuple[str, dict[str, tf.Tensor]]]:
     """The warm-up requests of a version: signature and named inputs of each."""
-    found = []
+    logged = []
     for record in tf.data.TFRecordDataset(str(version / WARMUP)):
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         request = log.predict_log.request
         inputs = {
             name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()
         }
-        found.append((request.model_spec.signature_name, inputs))
-    return found
+        logged.append((request.model_spec.signature_name, inputs))
+    return logged
 
 
 def _log(signature: str, inputs: Mapping[str, np.ndarray]) -> prediction_log_pb2.PredictionLog:

@@ -44,8 +44,8 @@ def asks(served, request):
 def test_python_saved_model_grpc_and_rest_agree_on_the_golden_requests(served):
     name, path, clients, _ = served
     ranker, model = RANKERS[name], loaded.ExportedModel(path)
-    asked = golden.questions(ranker)
-    for batch in (asked, golden.weighted(ranker, asked)):
+    golden_requests = golden.sample_requests(ranker)
+    for batch in (golden_requests, golden.weighted(ranker, golden_requests)):
         agent = golden.reference(ranker, batch)
         answers = {"process": model.rank(batch)}
         for endpoint, asks in clients.items():
@@ -55,8 +55,8 @@ def test_python_saved_model_grpc_and_rest_agree_on_the_golden_requests(served):
             ]
             alone = asks.rank(batch[0])
             assert list(alone.items) == answers[endpoint][0][0]
-        for endpoint, found in answers.items():
-            for row, (items, scores, measurements) in enumerate(found):
+        for endpoint, rankings in answers.items():
+            for row, (items, scores, measurements) in enumerate(rankings):
                 valid = agent["valid"][row]
                 assert items == agent["item"][row][valid].tolist(), endpoint
                 np.testing.assert_allclose(scores, agent["score"][row][valid], atol=1e-5)
@@ -103,14 +103,16 @@ def test_the_version_that_answered_is_known_over_grpc(served):
 
 
 def test_rejections_have_one_code_and_message_at_both_endpoints(served):
-    found = []
+    rejections = []
     for asks in served[2].values():
         with pytest.raises(client.RequestError, match="unknown goal_name") as rejected:
             asks.rank(requests.Request(goal_name="profit"))
-        found.append((rejected.value.code, str(rejected.value)))
+        rejections.append((rejected.value.code, str(rejected.value)))
         with pytest.raises(client.RequestError, match="RESOURCE_EXHAUSTED: k: 5000"):
             asks.rank(requests.Request(goal=CLICKS, k=5000))
-    assert found[0] == found[1] and found[0][0] == grpc.StatusCode.INVALID_ARGUMENT
+    assert (
+        rejections[0] == rejections[1] and rejections[0][0] == grpc.StatusCode.INVALID_ARGUMENT
+    )
 
 
 def test_a_server_that_is_not_there(served, monkeypatch):
@@ -127,11 +129,11 @@ class Flaky:
     """A transport that fails so many times first."""
 
     def __init__(self, failures, code=grpc.StatusCode.UNAVAILABLE):
-        self.failures, self.code, self.asked = failures, code, 0
+        self.failures, self.code, self.attempts = failures, code, 0
 
     def predict(self, signature, inputs, seconds):
-        self.asked += 1
-        if self.asked <= self.failures:
+        self.attempts += 1
+        if self.attempts <= self.failures:
             raise client.RequestError(self.code, "not now")
         empty = np.zeros((1, 0), np.float32)
         return {"item": empty, "score": empty, "measurements": empty, "valid": empty}, 1
@@ -143,11 +145,11 @@ class Flaky:
 CONTRACT = client.Contract("string", ("click",), ("click@0",), ("clicks",), ())
 
 
-def test_only_unavailable_is_asked_again(monkeypatch):
+def test_only_unavailable_is_repeated(monkeypatch):
     monkeypatch.setattr(client, "_FIRST_PAUSE", 0.0)
     flaky = Flaky(3)
     client.Client(flaky, CONTRACT, 60.0).rank(requests.Request(goal=(1.0,)))
-    assert flaky.asked == 4
+    assert flaky.attempts == 4
     for failures, code, attempts in (
         (9, grpc.StatusCode.UNAVAILABLE, 5),
         (9, grpc.StatusCode.RESOURCE_EXHAUSTED, 1),
@@ -156,7 +158,7 @@ def test_only_unavailable_is_asked_again(monkeypatch):
         flaky = Flaky(failures, code)
         with pytest.raises(client.RequestError, match=code.name):
             client.Client(flaky, CONTRACT, 60.0).rank(requests.Request(goal=(1.0,)))
-        assert flaky.asked == attempts
+        assert flaky.attempts == attempts
 
 
 def test_mistakes_before_anything_is_sent(tmp_path):

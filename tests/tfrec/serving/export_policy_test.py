@@ -1,4 +1,4 @@
-"""Policies as SavedModels: what is asked and answered, and which ones are rejected."""
+"""Policies as SavedModels: inputs and outputs, and rejected policies."""
 
 import numpy as np
 import pytest
@@ -60,10 +60,10 @@ def test_a_request_is_an_observation(policy):
 def test_candidates_come_in_the_order_of_their_inner_products(policy):
     # The action is (7, -1): inner products 7, -1, 6, 7. The first of equal ones comes first.
     vectors = [[[1, 0], [0, 1], [1, 1], [1, 0]]]
-    chosen = policy.choose([[1, 2, 3]], vectors)
-    assert chosen.action.tolist() == [[7, -1]]
-    assert chosen.position.tolist() == [[0, 3, 2, 1]]
-    assert chosen.score.tolist() == [[7, 7, 6, -1]]
+    ranked = policy.choose([[1, 2, 3]], vectors)
+    assert ranked.action.tolist() == [[7, -1]]
+    assert ranked.position.tolist() == [[0, 3, 2, 1]]
+    assert ranked.score.tolist() == [[7, 7, 6, -1]]
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,10 @@ def test_manifest_card_and_warm_up(exported):
     card = (exported / "model_card.md").read_text()
     for text in ("# liner, version 1", "of `observation` [3], an", "reward: 2.5", "A line."):
         assert text in card
-    asked = warmup.read(exported)
-    assert sorted(name for name, _ in asked) == sorted(2 * ["act", "choose", "serving_default"])
+    logged = warmup.read(exported)
+    assert sorted(name for name, _ in logged) == sorted(
+        2 * ["act", "choose", "serving_default"]
+    )
 
 
 def test_whole_numbers_choose_no_candidates(tmp_path):

@@ -1,4 +1,4 @@
-"""A ranker whose every number can be checked by hand: 7 items, 2 measurements.
+"""A ranker with numbers that can be checked by hand: 7 items, 2 measurements.
 
 The state s is the item vectors of the clicked events, the last one counting fully, the
 one before half, and so on. A_j(s, a) = e_j(a) (1 + s_j) and V_j(s) = s_0 + step / 10, so

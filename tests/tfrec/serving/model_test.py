@@ -14,7 +14,7 @@ CLICKS, WATCH = (1.0, 0.0), (0.0, 1.0)
 
 
 class Model:
-    """A saved model, asked with Requests."""
+    """A saved model that takes Requests."""
 
     def __init__(self, ranker, directory):
         self.ranker = ranker
@@ -22,18 +22,18 @@ class Model:
         self.loaded = tf.saved_model.load(str(self.path))
         self.item_dtype = export.check(ranker)
 
-    def ask(self, *asked, signature="rank", **replaced):
-        inputs = requests.arrays(asked, signature, self.item_dtype, num_feedback=2)
+    def ask(self, *batch, signature="rank", **replaced):
+        inputs = requests.arrays(batch, signature, self.item_dtype, num_feedback=2)
         inputs |= replaced
         answer = self.loaded.signatures[signature](
             **{name: tf.constant(value) for name, value in inputs.items()}
         )
         return {name: value.numpy() for name, value in answer.items()}
 
-    def items(self, *asked, **replaced):
+    def items(self, *batch, **replaced):
         """The item ids of the first request's answer."""
-        found = self.ask(*asked, **replaced)["item"][0].tolist()
-        return [item.decode() if isinstance(item, bytes) else item for item in found]
+        raw_ids = self.ask(*batch, **replaced)["item"][0].tolist()
+        return [item.decode() if isinstance(item, bytes) else item for item in raw_ids]
 
 
 @pytest.fixture(scope="module")
@@ -103,22 +103,22 @@ def without_watch(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("signature", "asked"),
+    ("signature", "fields"),
     [("rank", {"goal": (1.0, 0.1)}), ("rank_weights", {"weights": (0.0, -2.0)})],
 )
 def test_weights_of_a_measurement_that_ranks_nothing_are_rejected(
-    without_watch, signature, asked
+    without_watch, signature, fields
 ):
-    name = next(iter(asked))
+    name = next(iter(fields))
     said = r"goal or weights must be 0 for watch@1\.\.: far_windows=exit gives every item"
     with pytest.raises(tf.errors.InvalidArgumentError, match=said):
-        without_watch.ask(requests.Request(**asked), signature=signature)
+        without_watch.ask(requests.Request(**fields), signature=signature)
     allowed = requests.Request(**{name: (2.0, 0.0)})
     assert without_watch.ask(allowed, signature=signature)["valid"].all()
     assert without_watch.items(requests.Request(goal_name="clicks")) == BY_CLICKS
     # A prediction ranks nothing.
-    asked = requests.Request(goal=(1.0, 1.0), candidates=("i1",))
-    assert without_watch.ask(asked, signature="predict_measurements")["known"].all()
+    request = requests.Request(goal=(1.0, 1.0), candidates=("i1",))
+    assert without_watch.ask(request, signature="predict_measurements")["known"].all()
 
 
 def test_named_goals_and_vectors_share_a_batch(model):
@@ -133,10 +133,10 @@ def test_named_goals_and_vectors_share_a_batch(model):
 
 
 def test_weights_rank_by_the_weighted_sum_in_raw_units(model):
-    weights = np.array([10.0, 0.1])  # a click is worth 10, a second 0.1
+    weights = np.array([10.0, 0.1])  # values of a click and of a second
     answer = model.ask(requests.Request(weights=tuple(weights)), signature="rank_weights")
-    worth = answer["measurements"][0] @ weights
-    assert np.all(np.diff(worth) < 0)
+    score = answer["measurements"][0] @ weights
+    assert np.all(np.diff(score) < 0)
     # 10 x 0.5 clicks and 0.1 x 10 seconds a standard deviation: goal (5, 1) / sqrt(26).
     unit = np.array([5, 1]) / np.sqrt(26)
     assert answer["score"][0] == pytest.approx(np.sort(fake_ranker.ITEMS @ unit)[::-1])
@@ -146,13 +146,13 @@ def test_weights_rank_by_the_weighted_sum_in_raw_units(model):
 def test_python_and_saved_model_agree_on_random_requests(models, head):
     model = models[head]
     random, ids = np.random.default_rng(3), model.ranker.vocabulary.items.tolist()
-    asked = []
+    batch = []
     for _ in range(60):
         history = tuple(random.choice(ids, random.integers(8)).tolist())
         feedback = tuple(
             (float(random.integers(2)), float(random.exponential(20))) for _ in history
         )
-        asked.append(
+        batch.append(
             requests.Request(
                 history,
                 feedback,
@@ -163,23 +163,23 @@ def test_python_and_saved_model_agree_on_random_requests(models, head):
                 k=5,
             )
         )
-    expected = golden.reference(model.ranker, asked)
-    together = model.ask(*asked)
-    for row, request in enumerate(asked):
+    expected = golden.reference(model.ranker, batch)
+    together = model.ask(*batch)
+    for row, request in enumerate(batch):
         alone = {name: value[0] for name, value in model.ask(request).items()}
-        for found in (alone, {name: value[row] for name, value in together.items()}):
-            items = [i.decode() if isinstance(i, bytes) else i for i in found["item"].tolist()]
+        for actual in (alone, {name: value[row] for name, value in together.items()}):
+            items = [i.decode() if isinstance(i, bytes) else i for i in actual["item"].tolist()]
             assert items == expected["item"][row].tolist()
-            np.testing.assert_allclose(found["score"], expected["score"][row], atol=1e-5)
+            np.testing.assert_allclose(actual["score"], expected["score"][row], atol=1e-5)
             np.testing.assert_allclose(
-                found["measurements"], expected["measurements"][row], rtol=1e-5
+                actual["measurements"], expected["measurements"][row], rtol=1e-5
             )
 
 
 def test_padding_anywhere_and_events_beyond_h_change_nothing(model):
     rows = ((1, 3.0), (0, 8.0), (1, 2.0), (1, 1.0))
-    asked = requests.Request(("i1", "i2", "i3", "i4"), rows, goal=WATCH, step=2)
-    plain = model.ask(asked)
+    request = requests.Request(("i1", "i2", "i3", "i4"), rows, goal=WATCH, step=2)
+    plain = model.ask(request)
     junk = (1.0, 99.0)
     gaps = requests.Request(
         ("", "i1", "", "i2", "i3", "i4", ""),
@@ -187,18 +187,18 @@ def test_padding_anywhere_and_events_beyond_h_change_nothing(model):
         goal=WATCH,
         step=2,
     )
-    longer = requests.Request(("i7", "i6", *asked.history), ((1, 1), (1, 1), *rows), 2, WATCH)
+    longer = requests.Request(("i7", "i6", *request.history), ((1, 1), (1, 1), *rows), 2, WATCH)
     for same in (gaps, longer):
         for name, value in model.ask(same).items():
             np.testing.assert_array_equal(value, plain[name])
 
 
 def test_events_of_unknown_items_are_left_out_with_their_steps(model):
-    known = requests.Request(("i1", "i2"), ((1, 3.0), (1, 8.0)), step=1, goal=WATCH)
+    without_unknown = requests.Request(("i1", "i2"), ((1, 3.0), (1, 8.0)), step=1, goal=WATCH)
     with_unknown = requests.Request(
         ("zz", "i1", "i2", "?"), ((1, 5.0), (1, 3.0), (1, 8.0), (1, 4.0)), step=2, goal=WATCH
     )
-    plain = model.ask(known)
+    plain = model.ask(without_unknown)
     for name, value in model.ask(with_unknown).items():
         np.testing.assert_array_equal(value, plain[name])
 
@@ -261,12 +261,12 @@ def test_integer_ids(models):
 
 
 def test_predict_measurements(model):
-    asked = requests.Request(("i1",), ((1, 0.0),), goal=CLICKS, candidates=("i2", "zz", "i2"))
-    answer = model.ask(asked, signature="predict_measurements")
+    request = requests.Request(("i1",), ((1, 0.0),), goal=CLICKS, candidates=("i2", "zz", "i2"))
+    answer = model.ask(request, signature="predict_measurements")
     # s = (0.7, 0): V = 0.7 twice; i2 adds (0.6 x 1.7, 0.3 x 1). Unknown: V alone.
-    known = [2 + 0.5 * (0.7 + 1.02), 30 + 10 * (0.7 + 0.3)]
+    measured = [2 + 0.5 * (0.7 + 1.02), 30 + 10 * (0.7 + 0.3)]
     assert answer["measurements"][0] == pytest.approx(
-        np.array([known, [2 + 0.35, 30 + 7.0], known])
+        np.array([measured, [2 + 0.35, 30 + 7.0], measured])
     )
     assert answer["known"][0].tolist() == [True, False, True]
 
@@ -310,7 +310,7 @@ def test_bad_weights_are_rejected(model):
 
 
 def test_many_candidates_and_a_long_history_are_answered(model):
-    asked = requests.Request(
+    request = requests.Request(
         ("i1", "zz") * 500,
         ((1, 1.0),) * 1000,
         goal=CLICKS,
@@ -318,12 +318,12 @@ def test_many_candidates_and_a_long_history_are_answered(model):
         exclude=tuple(f"y{i}" for i in range(5_000)),
         k=3,
     )
-    assert model.items(asked) == ["i4", "i5", ""]
+    assert model.items(request) == ["i4", "i5", ""]
 
 
 def test_warm_up_requests_cover_every_signature(model):
-    asked = warmup.read(model.path)
-    assert {name for name, _ in asked} == {"serving_default", *requests.SIGNATURES}
-    for signature, inputs in asked:
+    logged = warmup.read(model.path)
+    assert {name for name, _ in logged} == {"serving_default", *requests.SIGNATURES}
+    for signature, inputs in logged:
         answer = model.loaded.signatures[signature](**inputs)
         assert np.isfinite(answer["measurements"].numpy()).all()

@@ -36,12 +36,12 @@ expect.set_options(timeout=20_000)  # a loaded machine is no failure
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if not found:
+    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if not executable:
         pytest.skip("no browser to look at the page with; on Debian: apt-get install chromium")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium's does not take root
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=sandbox)
+        opened = playwright.chromium.launch(executable_path=executable, args=sandbox)
         yield opened
         opened.close()
 
@@ -103,7 +103,7 @@ def look(browser, url):
 
 
 def shows(opened, answer):
-    """Waits for a list and compares it with the model's own: order, scores, measurements."""
+    """Waits for a list and compares it with that of the model: order, scores, measurements."""
     expect(opened.locator("#list")).to_have_attribute("aria-busy", "false")
     expect(opened.locator("tbody th")).to_have_text(answer.item)
     scores = [float(text) for text in opened.locator("tbody .score").all_inner_texts()]
@@ -141,24 +141,24 @@ def test_a_typed_history_and_a_moved_slider_give_the_models_own_list(look, model
     rows.nth(1).get_by_role("checkbox").uncheck()
     opened.fill("#step", "1")
     opened.fill("#k", "4")
-    asked = requests.Request(
+    request = requests.Request(
         ("i1", "i4", "i6"), ((1, 7.5), (0, 0), (1, 0)), step=1, goal_name="clicks", k=4
     )
-    shows(opened, model.rank([asked])[0])
+    shows(opened, model.rank([request])[0])
 
     opened.locator("#weight-1").fill("0.8")
     opened.locator("#weight-0").fill("-0.25")
-    moved = dataclasses.replace(asked, goal_name="", goal=(-0.25, 0.8))
+    moved = dataclasses.replace(request, goal_name="", goal=(-0.25, 0.8))
     shows(opened, model.rank([moved])[0])
     expect(opened.get_by_role("radio", name="your own")).to_be_checked()
 
     opened.get_by_role("radio", name="watch").check(force=True)
-    shows(opened, model.rank([dataclasses.replace(asked, goal_name="watch")])[0])
+    shows(opened, model.rank([dataclasses.replace(request, goal_name="watch")])[0])
     expect(opened.locator("#weight-1-value")).to_have_text("1")
 
     opened.get_by_label("and the history’s items").check()
     add(opened, "i7", "#add-exclusion")
-    fewer = dataclasses.replace(asked, goal_name="watch", exclude=("i1", "i4", "i6", "i7"))
+    fewer = dataclasses.replace(request, goal_name="watch", exclude=("i1", "i4", "i6", "i7"))
     shows(opened, model.rank([fewer])[0])
     opened.get_by_role("button", name="Remove i4").click()
     left = dataclasses.replace(
@@ -243,14 +243,14 @@ def test_the_keyboard_is_enough(look, model):
     expect(opened.locator("#history .item")).to_have_text(["i2"])
     tab_to("[name=goal]")
     opened.keyboard.press("ArrowRight")
-    asked = requests.Request(("i2",), ((1, 0),), goal_name="watch")
-    shows(opened, model.rank([asked])[0])
+    request = requests.Request(("i2",), ((1, 0),), goal_name="watch")
+    shows(opened, model.rank([request])[0])
     tab_to("#weight-0")
     for _ in range(3):
         opened.keyboard.press("ArrowRight")
     expect(opened.locator("#weight-0-value")).to_have_text("0.15")
     expect(opened.locator("#weight-0")).to_have_attribute("aria-valuetext", "0.15")
-    shows(opened, model.rank([dataclasses.replace(asked, goal_name="", goal=(0.15, 1.0))])[0])
+    shows(opened, model.rank([dataclasses.replace(request, goal_name="", goal=(0.15, 1.0))])[0])
     tab_to("#k")
     opened.keyboard.press("Control+A")
     opened.keyboard.type("3")
@@ -313,12 +313,12 @@ def test_wrong_input_is_told_in_words_and_mended(look):
         expect(problem).to_contain_text("watch of event 2, i1, in seconds: it must be a")
         watched.fill("1")
         expect(problem).to_be_hidden()
-    # What the server rejects is told in its words.
+    # The page shows the server's reason of a rejection.
     add(opened, ",".join(["i1"] * 20))
     expect(problem).to_have_text(
         "No new list: history_feedback: 44 values; this server takes at most 40"
     )
-    assert all("413" in told for told in opened.problems)
+    assert all("413" in problem for problem in opened.problems)
     opened.problems.clear()
     opened.click("#clear-history")
     expect(problem).to_be_hidden()
@@ -331,10 +331,10 @@ def test_a_user_of_the_log(look, model):
     expect(opened.locator("#history-hint")).to_have_text(
         "3 events, oldest first; the last 4 count."
     )
-    asked = requests.Request(
+    request = requests.Request(
         ("i1", "i6", "gone"), ((1, 12.35), (0, 0), (1, 3)), goal_name="clicks"
     )
-    shows(opened, model.rank([asked])[0])
+    shows(opened, model.rank([request])[0])
     opened.click("#clear-history")
     expect(opened.locator("#user")).to_have_value("")
     shows(opened, model.rank([requests.Request(goal_name="clicks")])[0])
@@ -482,8 +482,8 @@ def type_an_item(opened):
 
 
 def get(url, path, **query):
-    found = urllib3.request("GET", f"{url}{path}?{urllib.parse.urlencode(query)}")
-    return found.status, found.headers["Content-Type"], found.data
+    response = urllib3.request("GET", f"{url}{path}?{urllib.parse.urlencode(query)}")
+    return response.status, response.headers["Content-Type"], response.data
 
 
 def test_items_are_found_by_what_was_typed(url):
@@ -514,7 +514,7 @@ def test_paths_of_the_page(url, exported):
         assert get(url, path)[0] == 404
     assert urllib3.request("POST", url, body=b"{}").status == 404
     config = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
-    with server.Server(exported, config, LIMITS) as plain:  # no page was asked for
+    with server.Server(exported, config, LIMITS) as plain:  # without a page
         assert get(f"http://127.0.0.1:{plain.rest_port}/", "")[0] == 404
 
 

@@ -35,10 +35,10 @@ def test_a_reduced_table_answers_as_the_agent_does(precision, tmp_path):
     assert "100.00% were found for 35" in (version / "model_card.md").read_text()
 
     rank = tf.saved_model.load(str(version)).signatures["rank"]
-    asked = [requests.Request(goal=goal, k=3) for goal in ((1.0, 0.0), (0.6, 0.8), (-1, 0.1))]
-    named = requests.arrays(asked, "rank", "string", 2)
+    batch = [requests.Request(goal=goal, k=3) for goal in ((1.0, 0.0), (0.6, 0.8), (-1, 0.1))]
+    named = requests.arrays(batch, "rank", "string", 2)
     answer = rank(**{name: tf.constant(value) for name, value in named.items()})
-    expected = golden.reference(ranker, asked)
+    expected = golden.reference(ranker, batch)
     assert answer["item"].numpy().astype(str).tolist() == expected["item"].tolist()
     np.testing.assert_allclose(answer["score"], expected["score"], rtol=1e-6)
 
@@ -52,19 +52,19 @@ def test_a_plain_table_has_no_recall_to_tell(tmp_path):
 
 def test_recall_counts_what_is_lost():
     ranker = catalogue(50)
-    asked = [requests.Request(k=10), requests.Request(k=10)]
+    batch = [requests.Request(k=10), requests.Request(k=10)]
 
     def half(**inputs):
         """The agent's answer, but for the first five of each row."""
         goals = inputs["goal"].numpy()
         exact = golden.reference(
-            ranker, [dataclasses.replace(asked[0], goal=tuple(row)) for row in goals.tolist()]
+            ranker, [dataclasses.replace(batch[0], goal=tuple(row)) for row in goals.tolist()]
         )
         exact["item"][:, :5] = "stranger"
         return {"item": tf.constant(exact["item"].astype(bytes))}
 
-    found = recall.measure(ranker, half, asked, "string", draws=3)
-    assert found == {"k": 10, "queries": 6, "recall": 0.5}
+    measured = recall.measure(ranker, half, batch, "string", draws=3)
+    assert measured == {"k": 10, "queries": 6, "recall": 0.5}
 
 
 def test_a_shortlist_that_misses_is_rejected(tmp_path, monkeypatch):

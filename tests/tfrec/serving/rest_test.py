@@ -1,4 +1,4 @@
-"""What the REST server does with the bytes of HTTP, asked over a bare socket."""
+"""The REST server's handling of HTTP, tested over a bare socket."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ PATH = "/v1/models/ranker:predict"
 
 
 class Versions:
-    """No version is needed for what is asked here."""
+    """Stands in for the versions, which these requests do not need."""
 
     def available(self):
         return [1]
@@ -99,8 +99,8 @@ def test_expect_100_continue_with_a_body_that_is_there(client, request_line):
 )
 def test_a_body_whose_end_is_not_known_or_too_far(client, headers, status):
     ask(client, f"POST {PATH} HTTP/1.1\n{headers}", b"{} more than was said")
-    found, said, body = answer(client)
-    assert found == status and said["connection"] == "close"
+    actual_status, headers, body = answer(client)
+    assert actual_status == status and headers["connection"] == "close"
     assert "error" in json.loads(body)
     assert is_closed(client)
 
@@ -119,8 +119,8 @@ def test_a_body_whose_end_is_not_known_or_too_far(client, headers, status):
 )
 def test_chunks(client, body, status, message):
     ask(client, f"POST {PATH} HTTP/1.1\nTransfer-Encoding: chunked", body)
-    found, _, said = answer(client)
-    assert found == status and message in json.loads(said)["error"]
+    actual_status, _, body = answer(client)
+    assert actual_status == status and message in json.loads(body)["error"]
 
 
 def test_a_body_of_a_get_is_not_taken_for_the_next_request(client):
@@ -138,7 +138,7 @@ def test_head_has_the_headers_of_get_and_no_body(client):
     assert answer(client)[2] == b"ok\n"
 
 
-def test_http_1_0_closes_unless_it_is_asked_to_stay(port):
+def test_http_1_0_closes_unless_keep_alive_is_requested(port):
     for wish, stays in (("Accept: */*", False), ("Connection: keep-alive", True)):
         with socket.create_connection(("127.0.0.1", port), timeout=5.0) as client:
             ask(client, f"GET /healthz HTTP/1.0\n{wish}")

@@ -49,7 +49,7 @@ def test_the_saved_model_answers_the_scores(model):
 
 def test_the_one_measurement_is_the_score(model):
     assert model.columns == ("score",)
-    asked = requests.Request(("cup",), goal_name="score", k=2)
-    [answer] = model.rank([asked])
+    request = requests.Request(("cup",), goal_name="score", k=2)
+    [answer] = model.rank([request])
     assert answer.measurements.tolist() == [[9], [8]]
     assert model.unknown(["lamp", "sofa"]) == ["sofa"]

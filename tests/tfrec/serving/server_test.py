@@ -90,12 +90,12 @@ class Endpoints:
 
     def post(self, body, path="/v1/models/ranker:predict", **headers):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        found = self.http.request("POST", self.url + path, body=data, headers=headers)
-        return found.status, json.loads(found.data)
+        response = self.http.request("POST", self.url + path, body=data, headers=headers)
+        return response.status, json.loads(response.data)
 
     def get(self, path):
-        found = self.http.request("GET", self.url + path)
-        return found.status, found.data.decode()
+        response = self.http.request("GET", self.url + path)
+        return response.status, response.data.decode()
 
     def close(self):
         self.channel.close()
@@ -110,13 +110,13 @@ def start(folder, limits=LIMITS, **named):
 
 @pytest.fixture(scope="module")
 def endpoints(exported):
-    found = start(exported)
-    yield found
-    found.close()
+    running = start(exported)
+    yield running
+    running.close()
 
 
-def arrays(*asked, signature="rank"):
-    return requests.arrays(asked, signature, "string", num_feedback=2)
+def arrays(*batch, signature="rank"):
+    return requests.arrays(batch, signature, "string", num_feedback=2)
 
 
 def listed(inputs):
@@ -141,11 +141,11 @@ def test_both_endpoints_answer_the_golden_requests_as_the_agent(endpoints, expor
     assert status == 200
     by_rest = {name: np.array(value) for name, value in answer["outputs"].items()}
     by_rest["item"] = np.char.encode(by_rest["item"])
-    for found in (by_grpc, by_rest):
-        np.testing.assert_array_equal(found["item"], frozen["expected_item"])
-        np.testing.assert_array_equal(found["valid"], frozen["expected_valid"])
+    for outputs in (by_grpc, by_rest):
+        np.testing.assert_array_equal(outputs["item"], frozen["expected_item"])
+        np.testing.assert_array_equal(outputs["valid"], frozen["expected_valid"])
         for name in ("score", "measurements"):
-            np.testing.assert_allclose(found[name], frozen[f"expected_{name}"], atol=1e-4)
+            np.testing.assert_allclose(outputs[name], frozen[f"expected_{name}"], atol=1e-4)
 
 
 def test_rows_and_columns_and_another_goal(endpoints):
@@ -173,8 +173,8 @@ def test_metadata_and_status_over_both_endpoints(endpoints):
     endpoints.prediction.GetModelMetadata(request).metadata["signature_def"].Unpack(signatures)
     assert set(signatures.signature_def) == {"serving_default", *requests.SIGNATURES}
     code, text = endpoints.get("/v1/models/ranker/metadata")
-    found = json.loads(text)["metadata"]["signature_def"]["signature_def"]
-    assert code == 200 and set(found["rank"]["inputs"]) == set(requests.SIGNATURES["rank"])
+    signatures = json.loads(text)["metadata"]["signature_def"]["signature_def"]
+    assert code == 200 and set(signatures["rank"]["inputs"]) == set(requests.SIGNATURES["rank"])
 
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "ranker"
@@ -201,7 +201,7 @@ def test_health_and_metrics(endpoints):
 
 
 def claims(*sizes, of=tf.string, **values):
-    """A TensorProto whose shape is only claimed."""
+    """A TensorProto with a shape that its content does not have."""
     proto = tf.make_tensor_proto(["i1"] if of == tf.string else [1.0], of)
     del proto.tensor_shape.dim[:]
     for size in sizes:
@@ -229,8 +229,8 @@ HOSTILE = [
 
 @pytest.mark.parametrize("wrong, code, message", HOSTILE)
 def test_hostile_inputs_over_grpc(endpoints, wrong, code, message):
-    found, details = endpoints.rejected(arrays(ASKED) | wrong)
-    assert found == code
+    actual_code, details = endpoints.rejected(arrays(ASKED) | wrong)
+    assert actual_code == code
     assert len(re.findall(message, details)) == 1, details
 
 
@@ -253,7 +253,7 @@ UNUSUAL = {
         requests.Request(goal=CLICKS, candidates=("zz", "i3", "i2", "i3"), k=3),
         ["i2", "i3", ""],
     ),
-    "no known candidate": (requests.Request(goal=CLICKS, candidates=("zz",), k=2), ["", ""]),
+    "unknown candidate": (requests.Request(goal=CLICKS, candidates=("zz",), k=2), ["", ""]),
     "a k above the catalogue": (
         requests.Request(goal=CLICKS, k=50),
         ["i1", "i2", "i3", "i4", "i5", "i6", "i7"],
@@ -264,13 +264,13 @@ UNUSUAL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("asked, items", UNUSUAL.values(), ids=UNUSUAL)
-def test_unusual_requests_are_answered_alike_at_both_endpoints(endpoints, asked, items):
-    by_grpc, _ = endpoints.grpc(arrays(asked))
+@pytest.mark.parametrize("request_, items", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_requests_are_answered_alike_at_both_endpoints(endpoints, request_, items):
+    by_grpc, _ = endpoints.grpc(arrays(request_))
     assert [item.decode() for item in by_grpc["item"][0]] == items
     assert by_grpc["valid"][0].tolist() == [item != "" for item in items]
-    inputs = listed(arrays(asked))
-    if not asked.history:  # JSON cannot show the width of nothing: one event of padding
+    inputs = listed(arrays(request_))
+    if not request_.history:  # JSON has no width of an empty list: one event of padding
         inputs |= {"history_item": [[""]], "history_feedback": [[[0, 0]]]}
     status, answer = endpoints.post({"inputs": inputs})
     assert status == 200 and answer["outputs"]["item"][0] == items
@@ -344,8 +344,8 @@ def test_unknown_names_over_grpc(endpoints):
 def test_hostile_bodies_over_rest(endpoints, body, status, message):
     if isinstance(body, dict) and not {"inputs", "instances"} & set(body):
         body = {"signature_name": "rank", "inputs": listed(arrays(ASKED)) | body}
-    found, answer = endpoints.post(body)
-    assert found == status, answer
+    actual_status, answer = endpoints.post(body)
+    assert actual_status == status, answer
     assert re.search(message, answer["error"]), answer
     assert endpoints.post({"inputs": listed(arrays(ASKED))})[0] == 200  # and the server goes on
 
@@ -374,17 +374,17 @@ def test_bytes_that_are_no_text_travel_as_base64(endpoints):
 def test_a_body_in_chunks(endpoints):
     body = json.dumps({"inputs": listed(arrays(ASKED))}).encode()
     parts = (body[:10], body[10:])
-    found = endpoints.http.request(
+    response = endpoints.http.request(
         "POST", f"{endpoints.url}/v1/models/ranker:predict", body=iter(parts), chunked=True
     )
-    assert found.status == 200
-    assert json.loads(found.data)["outputs"]["item"][0] == BY_WATCH[:3]
+    assert response.status == 200
+    assert json.loads(response.data)["outputs"]["item"][0] == BY_WATCH[:3]
 
 
 def test_wrong_method_is_rejected(endpoints):
     assert endpoints.get("/v1/models/ranker:predict")[0] == 405
-    found = endpoints.http.request("BREW", f"{endpoints.url}/healthz")
-    assert found.status == 501 and "error" in json.loads(found.data)
+    response = endpoints.http.request("BREW", f"{endpoints.url}/healthz")
+    assert response.status == 501 and "error" in json.loads(response.data)
 
 
 @pytest.fixture
@@ -519,7 +519,7 @@ def test_labels_move_and_roll_back(folder, exported, tmp_path, caplog):
     path.write_text("model_config_list {")
     with caplog.at_level(logging.ERROR, "absl"):
         served.poll()
-    assert at("stable") == 2 and "what was served before stays" in caplog.text
+    assert at("stable") == 2 and "the served versions stay" in caplog.text
     models_config(path, "specific { versions: 1 }", label("stable", 1))
     served.poll()
     assert at("stable") == 1 and served.available() == [1]
@@ -542,10 +542,10 @@ def test_a_wrong_models_config(tmp_path, text, message):
 
 
 def test_plans():
-    assert versions.Plan().wanted({1, 2, 10}) == {10}
-    assert versions.Plan(newest=2).wanted({1, 2, 10}) == {2, 10}
-    assert versions.Plan(newest=0).wanted({1, 2, 10}) == {1, 2, 10}
-    assert versions.Plan(specific=(2, 7)).wanted({1, 2, 10}) == {2}
+    assert versions.Plan().select({1, 2, 10}) == {10}
+    assert versions.Plan(newest=2).select({1, 2, 10}) == {2, 10}
+    assert versions.Plan(newest=0).select({1, 2, 10}) == {1, 2, 10}
+    assert versions.Plan(specific=(2, 7)).select({1, 2, 10}) == {2}
 
 
 def test_nothing_to_serve_is_an_error_that_says_why(folder, tmp_path):
@@ -593,7 +593,7 @@ def test_the_queue_is_bounded_and_waiting_counts():
     busy = service.Service(service.LimitsConfig(concurrency=1, queue=1), slow)
 
     def ask(seconds=None):
-        return busy.predict(service.Asked("ranker"), lambda _: {}, seconds)
+        return busy.predict(service.ModelSpec("ranker"), lambda _: {}, seconds)
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(ask)
@@ -628,7 +628,7 @@ def test_a_busy_server_says_so_at_both_endpoints(queue, code, status, message):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "ranker"
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        first = pool.submit(answers.predict, service.Asked("ranker"), lambda _: {})
+        first = pool.submit(answers.predict, service.ModelSpec("ranker"), lambda _: {})
         assert slow.entered.acquire(timeout=20)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -636,8 +636,8 @@ def test_a_busy_server_says_so_at_both_endpoints(queue, code, status, message):
                 stub.Predict(request, timeout=20)
         assert rejected.value.code() == code and message in rejected.value.details()
         url = f"http://127.0.0.1:{by_rest.port}/v1/models/ranker:predict"
-        found = urllib3.request("POST", url, json={"inputs": {}}, retries=False, timeout=20)
-        assert found.status == status and message in found.json()["error"]
+        response = urllib3.request("POST", url, json={"inputs": {}}, retries=False, timeout=20)
+        assert response.status == status and message in response.json()["error"]
         slow.go.set()
         assert first.result(20) == (1, {"y": 3})
     by_grpc.stop(0).wait(20)
@@ -662,12 +662,12 @@ def test_a_door_that_closes_answers_what_is_under_way(endpoint):
         url = f"http://127.0.0.1:{opened.port}"
 
         def ask():
-            found = urllib3.request(
+            response = urllib3.request(
                 "POST", f"{url}/v1/models/ranker:predict", retries=False, timeout=20,
                 json={"inputs": {}},
             )  # fmt: skip
-            assert found.headers["Connection"] == "close"
-            return found.status
+            assert response.headers["Connection"] == "close"
+            return response.status
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         under_way = pool.submit(ask)
@@ -716,11 +716,11 @@ def test_limits_are_checked():
 
 
 def test_too_many_connections_are_turned_away(folder):
-    found = start(folder, service.LimitsConfig(max_connections=1))
+    limited = start(folder, service.LimitsConfig(max_connections=1))
     try:
-        assert found.get("/healthz")[0] == 200  # this connection stays open
+        assert limited.get("/healthz")[0] == 200  # this connection stays open
         with urllib3.PoolManager(retries=False) as other:
-            assert other.request("GET", f"{found.url}/healthz").status == 503
-        assert found.get("/healthz")[0] == 200
+            assert other.request("GET", f"{limited.url}/healthz").status == 503
+        assert limited.get("/healthz")[0] == 200
     finally:
-        found.close()
+        limited.close()

@@ -42,7 +42,7 @@ def curved(count=COUNT):
 def test_of_inner_products_it_is_exact():
     """The fake's linear head has two dimensions: two anchors would say all."""
     ranker = fake_ranker.FakeRanker(False)
-    found, vectors = surrogate.fit(ranker)
+    fitted, vectors = surrogate.fit(ranker)
     model = ranker.world_model
     history = types.Observation(
         tf.constant([[0, 0, 1, 2], [0, 0, 0, 0]]),
@@ -52,7 +52,7 @@ def test_of_inner_products_it_is_exact():
     goal = tf.constant([[0.6, 0.8], [-1.0, 0.0]])
     code = model.encode(history, goal)
     exact = model.scores(code, goal) - tf.reduce_sum(goal * model.value(code), 1, keepdims=True)
-    query = found.query(model, code, goal)
+    query = fitted.query(model, code, goal)
     np.testing.assert_allclose(query @ vectors.T, exact, atol=1e-4)
 
 
@@ -69,16 +69,16 @@ def test_the_best_are_found_and_scored_by_the_head_itself(precision, tmp_path):
 
     rank = tf.saved_model.load(str(version)).signatures["rank"]
     goals = [(1.0, 0.0), (0.6, 0.8), (-1.0, 0.1)]
-    asked = [requests.Request(goal=goal, k=3, exclude=("item7",)) for goal in goals]
-    named = requests.arrays(asked, "rank", "string", 2)
+    batch = [requests.Request(goal=goal, k=3, exclude=("item7",)) for goal in goals]
+    named = requests.arrays(batch, "rank", "string", 2)
     answer = rank(**{name: tf.constant(value) for name, value in named.items()})
-    expected = golden.reference(ranker, asked)
+    expected = golden.reference(ranker, batch)
     assert answer["item"].numpy().astype(str).tolist() == expected["item"].tolist()
     np.testing.assert_allclose(answer["score"], expected["score"], rtol=1e-6)
     # The table alone would not do: the head is no inner product.
-    found, vectors = surrogate.fit(ranker)
-    code = ranker.world_model.encode(observations.of_events(ranker.spec, asked, {}), None)
-    rough = found.query(ranker.world_model, code, tf.constant(goals)) @ vectors.T
+    fitted, vectors = surrogate.fit(ranker)
+    code = ranker.world_model.encode(observations.of_events(ranker.spec, batch, {}), None)
+    rough = fitted.query(ranker.world_model, code, tf.constant(goals)) @ vectors.T
     assert (np.argmax(rough, axis=1) + 1).tolist() != expected["item"][:, 0].tolist()
 
 
@@ -86,10 +86,10 @@ def test_more_than_the_shortlist_may_be_asked_for_and_excluded(tmp_path):
     ranker = curved(400)
     version = export.export(ranker, tmp_path, shortlist=20)
     rank = tf.saved_model.load(str(version)).signatures["rank"]
-    asked = requests.Request(goal=(1.0, 0.0), k=1000, exclude=("item3", "item8"))
-    named = requests.arrays([asked], "rank", "string", 2)
+    batch = requests.Request(goal=(1.0, 0.0), k=1000, exclude=("item3", "item8"))
+    named = requests.arrays([batch], "rank", "string", 2)
     answer = rank(**{name: tf.constant(value) for name, value in named.items()})
-    expected = golden.reference(ranker, [asked])
+    expected = golden.reference(ranker, [batch])
     assert answer["valid"].numpy().sum() == 398
     assert answer["item"].numpy().astype(str).tolist() == expected["item"].tolist()
 
@@ -102,14 +102,14 @@ def test_a_shortlist_that_misses_is_rejected(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "count, asked, expected",
+    "count, requested, expected",
     [(7, None, 0), (3999, None, 0), (4000, None, 2000), (4000, 0, 0), (4000, 5, 5),
      (4000, 4000, 0)],
 )  # fmt: skip
-def test_how_long_the_shortlist_is(count, asked, expected):
+def test_how_long_the_shortlist_is(count, requested, expected):
     ranker = fake_ranker.FakeRanker(False)
     ranker.spec = dataclasses.replace(ranker.spec, num_items=count)
-    assert export._shortlist(ranker, asked) == expected
+    assert export._shortlist(ranker, requested) == expected
 
 
 def test_shortlists_that_cannot_be(tmp_path):

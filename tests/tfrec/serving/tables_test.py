@@ -104,9 +104,9 @@ def test_size_and_stored_vectors(precision, size):
     table = tables.ItemTable(vectors, precision, chunk=130)
     assert table.nbytes == 256 * 3 * size  # two chunks of two blocks
     index = np.array([[0, 199], [128, 127]])
-    found = table.vectors(tf.constant(index, tf.int32)).numpy()
+    approximate = table.vectors(tf.constant(index, tf.int32)).numpy()
     step = {"float32": 0, "bfloat16": 2**-8, "int8": 0.5 / 127}[precision]
-    loss = np.abs(found - vectors[index]).max(axis=(0, 1))
+    loss = np.abs(approximate - vectors[index]).max(axis=(0, 1))
     assert (loss <= step * np.abs(vectors).max(axis=0) * 1.001).all()
     assert precision == "float32" or loss[0] > 0
 
@@ -123,7 +123,9 @@ def test_the_shortlist_of_a_reduced_table_holds_the_best(precision, count):
     rough = search(table, query, none, int(tables.shortlist(tf.constant(10), count)))[1]
     assert rough.shape == (16, 74)
     assert (rough[:, :10] != exact).any()  # or there would be no need of it
-    assert all(set(best) <= set(found) for best, found in zip(exact, rough, strict=True))
+    assert all(
+        set(best) <= set(approximate) for best, approximate in zip(exact, rough, strict=True)
+    )
 
 
 def test_the_bound_holds_and_tells_overflow_and_nan():
