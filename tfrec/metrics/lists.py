@@ -1,4 +1,4 @@
-"""Metrics of ranked lists: which of the first k items are relevant, and which items they are.
+"""Metrics of ranked lists: relevance of the first k items, coverage and novelty.
 
 Axes: B lists (users), k positions of the list, best first, N items.
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def recall(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Share of the relevant items that are among the first k; with one, the hit rate."""
+    """Share of the relevant items among the first k; the hit rate for one relevant item."""
     return ratio(_first(hits, k).sum(axis=1), relevant)
 
 
@@ -33,12 +33,12 @@ def ndcg(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
 def mrr(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
     """One over the position of the first relevant item; 0 if the first k hold none."""
     first = _first(hits, k)
-    found = np.where(first.any(axis=1), 1.0 / (1 + first.argmax(axis=1)), 0.0)
-    return np.where(relevant > 0, found, np.nan)
+    reciprocal_rank = np.where(first.any(axis=1), 1.0 / (1 + first.argmax(axis=1)), 0.0)
+    return np.where(relevant > 0, reciprocal_rank, np.nan)
 
 
 def average_precision(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
-    """Mean over the relevant items of the precision at their positions, MAP once averaged.
+    """Mean precision at the positions of the relevant items; MAP is its mean over users.
 
     AP@k = sum_i hit_i precision@i / min(relevant, k) over positions i = 1..k.
     """
@@ -48,7 +48,7 @@ def average_precision(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndar
 
 
 def coverage(items: np.ndarray, num_items: int) -> float:
-    """Share of the catalogue that stands in at least one list.
+    """Share of the catalogue in at least one list.
 
     Args:
       items: int [B, k], dense ids; 0 where a list is shorter.
@@ -58,10 +58,10 @@ def coverage(items: np.ndarray, num_items: int) -> float:
 
 
 def novelty(items: np.ndarray, users_of_item: np.ndarray, num_users: int) -> np.ndarray:
-    """Mean self-information of a list's items, bits: -log2 of the share of users who have one.
+    """Mean self-information of a list's items, bits: -log2 of the share of users with an item.
 
-    Mean inverse user frequency of Castells, Hurley and Vargas (2015). An item that no training
-    user has counts as if one had it.
+    Mean inverse user frequency of Castells, Hurley and Vargas (2015). An item without a
+    training user counts as if it had one.
 
     Args:
       items: int [B, k], dense ids; 0 where a list is shorter.

@@ -2,9 +2,9 @@
 
 Axes: B lists (requests), N items, k positions of the list, L examples.
 
-Lists are ranked by score, highest first; equal scores keep the order of the items, so
-that a metric of a constant score depends on that order: break ties before, or use AUC,
-where a tie counts one half.
+Lists are ranked by score, highest first. Equal scores keep the order of the items, so that a
+metric of a constant score depends on that order: break ties first, or use AUC, where a tie
+counts one half.
 """
 
 import numpy as np
@@ -97,9 +97,9 @@ def auc(scores: np.ndarray, labels: np.ndarray) -> float:
 def grouped_auc(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
     """AUC within each group, averaged with the groups' example counts as weights.
 
-    Ranking within a user's own list is what a recommender does; an AUC over all users
-    also rewards knowing which users click much (Zhou et al. 2018, GAUC). Groups without
-    both a positive and a negative say nothing and are left out.
+    A recommender ranks within the list of one user; an AUC over all users also rewards a
+    prediction of which users click much (Zhou et al. 2018, GAUC). Groups without both a
+    positive and a negative example are left out.
 
     Args:
       scores: [L].
@@ -107,7 +107,7 @@ def grouped_auc(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> f
       groups: [L], e.g. user or session ids.
 
     Raises:
-      ValueError: if no group has both, or a score is NaN.
+      ValueError: if no group has both classes, or a score is NaN.
     """
     values, sizes = _auc_by_group(scores, labels, groups)
     usable = ~np.isnan(values)

@@ -1,6 +1,6 @@
 """Reliability of predictions: predicted against observed values, in bins.
 
-Of the steps for which a click was predicted with probability 0.3, were 30% clicked?
+For example, 30% of the steps with a predicted click probability of 0.3 should have a click.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,7 @@ class ReliabilityCurve(NamedTuple):
       predicted: mean prediction.
       observed: mean outcome.
       low, high: 95% interval of the observed mean.
-      size: examples.
+      size: number of examples.
     """
 
     predicted: np.ndarray
@@ -28,16 +28,16 @@ class ReliabilityCurve(NamedTuple):
 
 
 def curve(predicted: np.ndarray, outcome: np.ndarray, bins: int = 10) -> ReliabilityCurve:
-    """Bins of equally many examples by prediction.
+    """Bins examples by prediction, equally many in each bin.
 
-    Equal predictions stay in one bin, so there can be fewer bins than asked for. The
-    interval is Wilson's for 0/1 outcomes and the normal one for amounts; both take
-    examples as independent.
+    Equal predictions stay in one bin, so there can be fewer bins than requested. The interval
+    is Wilson's for 0/1 outcomes and the normal one for amounts; both assume independent
+    examples.
 
     Args:
       predicted: [L], probabilities or expected amounts.
       outcome: [L], 0/1 or amounts in the unit of the prediction.
-      bins: at most this many.
+      bins: maximum number of bins.
 
     Raises:
       ValueError: if the lengths differ, are 0, or a value is not finite.

@@ -3,23 +3,23 @@
 Axes: B sessions, U users, S seeds, K summed quantities, R resamples.
 
 Every metric is a ratio of sums over sessions: reward = clicks / sessions, depth =
-steps / sessions, CTR = clicks / steps, a feedback column = its total / sessions. So a
-user enters an interval only through sums, and a resample of users is one matrix product.
+steps / sessions, CTR = clicks / steps, a feedback column = its total / sessions. Intervals
+therefore depend on users only through sums, and a resample of users is one matrix product.
 
 An interval covers users and seeds. The variance of a mean over U users and S seeds has
 two parts, and each is estimated once:
 
-  seeds   what differs from seed to seed: the training run, and the noise of sessions
-          that the seeds do not share. A jackknife over the seeds estimates it from S
-          numbers, so it enters as Student's t with S - 1 degrees of freedom.
-  users   what the seeds share, because they play the same users. Users are resampled
-          with replacement, each with all of their sessions under every seed; of the
-          variance of these draws, the part that the seeds do not share is removed,
-          because the first term holds it already.
+  seeds   the variation between seeds: the training run, and the noise of sessions that
+          the seeds do not share. A jackknife over the seeds estimates it from S numbers,
+          so it enters as Student's t with S - 1 degrees of freedom.
+  users   the variation that the seeds share, because they have the same users. Users are
+          resampled with replacement, each with all of their sessions under every seed;
+          the part of the variance that the seeds do not share is removed, because the
+          first term contains it already.
 
-A Student-t deviate that is scaled by less than the whole variance between seeds is too
-small: that variance is what has S - 1 degrees of freedom. With one seed there is only the
-bootstrap of users, and the interval says nothing about another training run.
+Student's t must scale the whole variance between seeds, because that variance has S - 1
+degrees of freedom. With one seed there is only the bootstrap of users, and the interval does
+not cover other training runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ _DRAWS_AT_ONCE = 4_000_000  # bounds the memory of a block of resamples to about
 def per_session(
     episodes: types.Episodes, feedback_names: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
-    """What each session gave.
+    """Computes the totals of each session.
 
     Args:
       episodes: sessions as arrays or tensors; feedback column 0 is the click.
@@ -58,16 +58,16 @@ def per_session(
     length = np.asarray(episodes.length, np.int64)
     feedback = np.asarray(episodes.feedback, np.float64)  # [B, T, F]
     batch, steps, columns = feedback.shape
-    wrong = np.flatnonzero((length < 1) | (length > steps))
-    if wrong.size:
+    invalid = np.flatnonzero((length < 1) | (length > steps))
+    if invalid.size:
         raise ValueError(
-            f"session {wrong[0]} has {length[wrong[0]]} steps; expected 1 to {steps}"
+            f"session {invalid[0]} has {length[invalid[0]]} steps; expected 1 to {steps}"
         )
     if feedback_names and len(feedback_names) != columns:
         raise ValueError(f"{len(feedback_names)} names for {columns} feedback columns")
-    taken = [name for name in feedback_names if name in _RESERVED]
-    if taken:
-        raise ValueError(f"a feedback column may not be called {taken[0]!r}")
+    reserved = [name for name in feedback_names if name in _RESERVED]
+    if reserved:
+        raise ValueError(f"a feedback column may not be called {reserved[0]!r}")
     taken_steps = np.arange(steps) < length[:, None]  # [B, T]
     totals = np.where(taken_steps[..., None], feedback, 0.0).sum(axis=1)  # [B, F]
     if not np.isfinite(totals).all():
@@ -87,15 +87,15 @@ def summarise(
 ) -> dict[str, dict[str, float]]:
     """Mean and interval of each metric of one policy, over users and seeds.
 
-    The interval holds what differs between users and between seeds; see the module's
+    The interval covers the variation between users and between seeds; see the module's
     docstring.
 
     Args:
-      sessions_by_seed: for each training seed, what `per_session` returned for its
-        evaluation; where seeds share users, the ids must be the same.
-      resamples: R, bootstrap draws.
-      level: share of such intervals meant to hold the true value.
-      seed: of the draws; the same input gives the same output.
+      sessions_by_seed: for each training seed, the result of `per_session` for its
+        evaluation; ids of users are common to all seeds.
+      resamples: R, number of bootstrap draws.
+      level: confidence level of the interval.
+      seed: seed of the draws; equal input gives equal output.
 
     Returns:
       For `reward` (clicks per session), `ctr` (clicks per step), `depth` (steps per
@@ -118,7 +118,7 @@ def paired_difference(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """By how much policy `a` exceeds policy `b` on the same users and seeds.
+    """The difference a - b of two policies on the same users and seeds.
 
     Users are resampled once for both policies, so that differences between users cancel.
     Seed s of `a` is paired with seed s of `b`.
@@ -127,8 +127,8 @@ def paired_difference(
       a: sessions by seed, as in `summarise`.
       b: the same, with equally many sessions of each user in each seed.
       resamples: R, bootstrap draws.
-      level: share of such intervals meant to hold the true difference.
-      seed: of the draws.
+      level: confidence level of the interval.
+      seed: seed of the draws.
 
     Returns:
       For each metric that both have: mean, low, high and `p_value` (two-sided, of no
@@ -150,15 +150,15 @@ def paired_gain(
 ) -> dict[str, dict[str, float]]:
     """The relative difference (a - b) / b of two policies on the same users and seeds.
 
-    Numerator and denominator are resampled together, so the interval also holds the
+    Numerator and denominator are resampled together, so the interval includes the
     uncertainty of `b`.
 
     Args:
       a: sessions by seed, as in `summarise`.
       b: the same, with equally many sessions of each user in each seed.
       resamples: R, bootstrap draws.
-      level: share of such intervals meant to hold the true relative difference.
-      seed: of the draws.
+      level: confidence level of the interval.
+      seed: seed of the draws.
 
     Returns:
       As `paired_difference`, in shares of `b`: .037 is 3.7% more. NaN for a metric that is
@@ -202,19 +202,19 @@ def share(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, float]:
-    """How far a policy is on the way from `low` to `high`: 0 at `low`, 1 at `high`.
+    """Position of a policy between two others: 0 at `low`, 1 at `high`.
 
     (policy - low) / (high - low) of a metric; `low` is usually the random policy and
     `high` a proven optimum. Users are resampled once for the three policies.
 
     Args:
       policy: sessions by seed, as in `summarise`.
-      low: the same of the policy that stands at 0, on the same users and seeds.
-      high: the same of the policy that stands at 1.
+      low: the same of the policy at 0, on the same users and seeds.
+      high: the same of the policy at 1.
       metric: `reward`, `ctr`, `depth` or a feedback column of all three.
       resamples: R, bootstrap draws.
-      level: share of such intervals meant to hold the true share.
-      seed: of the draws.
+      level: confidence level of the interval.
+      seed: seed of the draws.
 
     Returns:
       mean, low and high of the share.
@@ -268,7 +268,7 @@ class _Bootstrap:
         self.drawn = np.concatenate(sums).reshape(resamples, seeds, quantities)
 
     def _times_drawn(self, resamples: int, users: int) -> np.ndarray:
-        """How often each user is in each resample, [resamples, U]."""
+        """Counts of each user in each resample, [resamples, U]."""
         drawn = self._rng.integers(users, size=(resamples, users))
         drawn += np.arange(resamples)[:, None] * users
         counts = np.bincount(drawn.ravel(), minlength=resamples * users)
@@ -279,15 +279,15 @@ class _Bootstrap:
     ) -> dict[str, float]:
         """Mean, interval and p-value of a statistic of sums; it maps [..., K] to [...].
 
-        Interval and p-value are read from the same draws: p is below 1 - level where the
-        interval leaves 0 out.
+        Interval and p-value come from the same draws: p is below 1 - level where the
+        interval excludes 0.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = float(statistic(self.total))
             draws = statistic(self.drawn.sum(axis=1))  # [R]
             if len(self.by_seed) > 1 and np.isfinite(mean):
                 draws = self._with_seeds(statistic, mean, draws)
-        # A handful of users can leave a resample without a single step or session.
+        # With few users, a resample may have no step or session.
         draws = draws[np.isfinite(draws)]
         if not draws.size:
             draws = np.full(1, np.nan)
@@ -299,9 +299,9 @@ class _Bootstrap:
         return result
 
     def _with_seeds(self, statistic: Statistic, mean: float, draws: np.ndarray) -> np.ndarray:
-        """Draws [R] with the variance between seeds, from draws that resample users alone.
+        """Adds the variance between seeds to draws [R] that resample only users.
 
-        The variance between seeds is that of a jackknife, which also serves ratios: of S
+        The variance between seeds is that of a jackknife, which also applies to ratios: of S
         values of a statistic without one of the seeds.
         """
         seeds = len(self.by_seed)

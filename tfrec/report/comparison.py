@@ -1,8 +1,8 @@
-"""Methods on several data sets: our numbers beside printed ones, with significance.
+"""Methods on several data sets: measured beside published numbers, with significance.
 
-What is evaluated comes as sessions by seed, as `metrics.session.per_session` gives them:
-`{data set: {method: [sessions of seed 0, of seed 1, ...]}}`. A method that is absent, or
-has fewer seeds than planned, is shown as not run or as far as it was run.
+Results are sessions by seed, in the form of `metrics.session.per_session`:
+`{data set: {method: [sessions of seed 0, of seed 1, ...]}}`. A missing method is shown as not
+run, and a method with fewer seeds than planned with their number.
 """
 
 import csv
@@ -29,7 +29,7 @@ class Printed(NamedTuple):
     depth: float
 
 
-Published = Callable[[str, str], Printed | None]  # (method, data set) -> what was printed
+Published = Callable[[str, str], Printed | None]  # (method, data set) -> published cell
 
 
 class Spread(NamedTuple):
@@ -41,16 +41,16 @@ class Spread(NamedTuple):
 
 
 def spread(by_seed: BySeed, metric: str) -> Spread:
-    """One metric of one cell over its seeds.
+    """Summarises one metric of one cell over its seeds.
 
     Args:
       by_seed: sessions of each seed.
       metric: `reward` (clicks per session), `ctr` (clicks per step), `depth` (steps).
     """
     values = []
-    for found in by_seed:
-        total, steps = float(found["reward"].sum()), float(found["depth"].sum())
-        count = len(found["reward"])
+    for sessions in by_seed:
+        total, steps = float(sessions["reward"].sum()), float(sessions["depth"].sum())
+        count = len(sessions["reward"])
         values.append(
             {"reward": total / count, "ctr": total / steps, "depth": steps / count}[metric]
         )
@@ -65,14 +65,14 @@ def markdown(
     published: Published,
     seeds: int,
 ) -> str:
-    """A table of methods by data sets: mean +- std over seeds, the printed number beside it.
+    """A table of methods by data sets: mean +- std over seeds, and the published number.
 
     Args:
       evaluated: sessions by data set and method.
       methods: rows, in order.
       titles: data set -> its heading, in order.
-      published: what was printed.
-      seeds: how many a cell should have; a cell with fewer says so.
+      published: published numbers.
+      seeds: planned number of seeds; cells with fewer show their number.
     """
     headings = ["Method"]
     for title in titles.values():
@@ -92,12 +92,12 @@ def _cell(by_seed: BySeed, metric: str, printed: Printed | None, seeds: int) -> 
     beside = "" if printed is None else f" ({_number(getattr(printed, metric), metric)})"
     if not by_seed:
         return NOT_RUN + beside
-    found = spread(by_seed, metric)
-    text = _number(found.mean, metric)
-    if found.seeds > 1:
-        text += f" ± {_number(found.std, metric)}"
-    if found.seeds < seeds:
-        text += f" [{found.seeds} of {seeds} seeds]"
+    summary = spread(by_seed, metric)
+    text = _number(summary.mean, metric)
+    if summary.seeds > 1:
+        text += f" ± {_number(summary.std, metric)}"
+    if summary.seeds < seeds:
+        text += f" [{summary.seeds} of {seeds} seeds]"
     return text + beside
 
 
@@ -111,7 +111,7 @@ def to_csv(
     titles: Mapping[str, str],
     published: Published,
 ) -> str:
-    """The same at full precision, a line for each cell and metric, with its interval."""
+    """CSV with full precision: a line for each cell and metric, with its interval."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = ("mean", "std", "low", "high", "seeds", "published")
@@ -126,20 +126,20 @@ def to_csv(
                 if not by_seed:
                     writer.writerow([name, method, metric, *[""] * 4, 0, beside])
                     continue
-                found, interval = spread(by_seed, metric), summary[metric]
-                numbers = (found.mean, found.std, interval["low"], interval["high"])
-                writer.writerow([name, method, metric, *numbers, found.seeds, beside])
+                over_seeds, interval = spread(by_seed, metric), summary[metric]
+                numbers = (over_seeds.mean, over_seeds.std, interval["low"], interval["high"])
+                writer.writerow([name, method, metric, *numbers, over_seeds.seeds, beside])
     return text.getvalue()
 
 
 class Gain(NamedTuple):
-    """By how much one cell exceeds another, as a share of the other.
+    """Relative gain of one cell over another.
 
     Attributes:
-      mean: e.g. .037 for +3.7%.
-      low: of the 95% interval.
-      high: of the 95% interval.
-      p_value: two-sided, of no difference.
+      mean: relative gain, e.g. .037 for +3.7%.
+      low: lower bound of the 95% interval.
+      high: upper bound of the 95% interval.
+      p_value: two-sided p-value of no difference.
     """
 
     mean: float
@@ -157,9 +157,9 @@ def _p_value(value: float) -> str:
 
 
 def gain(ours: BySeed, theirs: BySeed, metric: str = "reward") -> Gain | None:
-    """How much `ours` exceeds `theirs`, as a share of `theirs`; None if one is absent.
+    """Relative gain of `ours` over `theirs`; None if one is missing.
 
-    Interval and p-value are of the ratio, paired over users and seeds: they also hold the
+    Interval and p-value are those of the ratio, paired over users and seeds, and include the
     uncertainty of `theirs`.
     """
     seeds = min(len(ours), len(theirs))
@@ -169,10 +169,10 @@ def gain(ours: BySeed, theirs: BySeed, metric: str = "reward") -> Gain | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for the number of comparisons by Holm's method, in their order.
+    """Corrects p-values for the number of comparisons by Holm's method, in their order.
 
-    The chance that any true null hypothesis of the family is rejected at a level stays
-    below that level, whatever the dependence between the comparisons.
+    The chance that any true null hypothesis of the family is rejected at a level stays below
+    that level, for any dependence between the comparisons.
     """
     order = np.argsort(p_values)
     factors = np.arange(len(order), 0, -1)  # the smallest p is multiplied by their number
@@ -184,14 +184,14 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def against(
     evaluated: Evaluated, method: str, others: Sequence[str], titles: Mapping[str, str]
 ) -> str:
-    """A table of a method's reward against each other's: gain, interval, p, corrected p.
+    """A table of a method's gain in reward over others: gain, interval, p, corrected p.
 
-    The last line says how many comparisons p is corrected for.
+    The last line states the number of comparisons of the correction.
 
     Args:
       evaluated: sessions by data set and method.
-      method: whose gains.
-      others: against whom, in order.
+      method: the method with the gains.
+      others: the methods to compare with, in order.
       titles: data set -> its heading, in order.
     """
     gains = {
@@ -201,22 +201,24 @@ def against(
         for other in others
         for name in titles
     }
-    known = {key: found for key, found in gains.items() if found}
-    corrected = dict(zip(known, holm([found.p_value for found in known.values()]), strict=True))
+    compared = {key: value for key, value in gains.items() if value}
+    corrected = dict(
+        zip(compared, holm([value.p_value for value in compared.values()]), strict=True)
+    )
     lines = [
         [f"{style.policy_name(method)} against", *titles.values(), "mean"],
         ["---"] + ["---:"] * (len(titles) + 1),
     ]
     for other in others:
         cells = [
-            f"{known[key]} (Holm {_p_value(corrected[key])})" if key in known else NOT_RUN
+            f"{compared[key]} (Holm {_p_value(corrected[key])})" if key in compared else NOT_RUN
             for key in ((other, name) for name in titles)
         ]
-        means = [found.mean for (of, _), found in known.items() if of == other]
+        means = [value.mean for (of, _), value in compared.items() if of == other]
         mean = f"{np.mean(means):+.1%}" if means else NOT_RUN
         lines.append([style.policy_name(other), *cells, mean])
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return table + (
         f"\nIntervals are 95%, paired over users and seeds; p is two-sided. Holm: corrected "
-        f"for the number of comparisons in this table, {len(known)}.\n"
+        f"for the number of comparisons in this table, {len(compared)}.\n"
     )

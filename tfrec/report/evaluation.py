@@ -21,12 +21,12 @@ def write(
     """Writes report.md, report.html and their plots.
 
     Args:
-      directory: where to.
-      document: what results.json holds.
+      directory: target folder.
+      document: content of results.json.
       depths: policy -> steps of each session, [B].
       by_goal: one trained model under each of its goals, `method, goal name` -> metrics.
-      curves: method -> metrics.jsonl of each seed's training; those that are missing or
-        hold no play are left out.
+      curves: method -> metrics.jsonl of each seed's training; files that are missing or
+        without play are left out.
       spec: names and units of the feedback.
 
     Returns:
@@ -47,7 +47,7 @@ def write(
         picture(
             plots.survival(depths),
             "survival",
-            "Who stays",
+            "Session survival",
             "Share of users still in their session at each step.",
         ),
     ]
@@ -71,8 +71,8 @@ def write(
                 ),
                 "learning",
                 "Reward while playing and learning",
-                "Sessions of play explore, and pursue every named goal and random ones too, "
-                "so they stay below what the trained model reaches under its first goal.",
+                "Sessions of play explore and follow all named goals and random ones, so that "
+                "their reward is below that of the trained model under its first goal.",
             )
         )
     sections = [_goals(by_goal, spec, picture)] if by_goal else []
@@ -89,7 +89,7 @@ def _goals(by_goal: results.Policies, spec: types.DataSpec, picture: Any) -> pag
             picture(
                 plots.goals(by_goal, x.name, y.name, units=(x.unit, y.unit)),
                 "goals",
-                "What each goal wins",
+                "Results of each goal",
                 "One trained model under each of its named goals.",
             )
         )

@@ -17,13 +17,13 @@ def measurement_error(
     errors: Mapping[str, Sequence[float]],
     title: str = "Measurement error",
 ) -> Figure:
-    """Prediction error of each measurement, against predicting its mean.
+    """Prediction error of each measurement, beside that of its mean.
 
     Args:
       names: the J measurements.
-      errors: what was predicted on (training users, test users, ..) -> [J], root mean
-        squared error in units of the measurement's standard deviation.
-      title: above the plot.
+      errors: evaluated users (training, test, ...) -> [J], root mean squared error in units
+        of the measurement's standard deviation.
+      title: title of the plot.
     """
     figure = Figure(figsize=(7.2, 0.5 * len(names) + 1.9), layout="constrained")
     axes = figure.subplots()
@@ -58,12 +58,12 @@ def reliability(
     units: Mapping[str, str] | None = None,
     title: str = "Predicted against observed",
 ) -> Figure:
-    """Reliability curves: a panel for each head, the diagonal is perfect.
+    """Reliability curves with a panel for each head; the diagonal is perfect.
 
     Args:
       curves: head (click, exit, a feedback column) -> its curve.
-      units: head -> what its values are; `probability` where not given.
-      title: above the panels.
+      units: head -> unit of its values; `probability` by default.
+      title: title above the panels.
     """
     figure = Figure(figsize=(3.5 * len(curves) + 1.0, 4.0), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, len(curves)))
@@ -77,7 +77,7 @@ def reliability(
                       color=_SERIES[number % 4], capsize=2,
                       markersize=5, linewidth=1.4)  # fmt: skip
         error = reliability_metrics.calibration_error(curve)
-        axes.annotate(f"off by {error:.3g} on average\n{int(curve.size.sum()):,} steps",
+        axes.annotate(f"mean error {error:.3g}\n{int(curve.size.sum()):,} steps",
                       (0.04, 0.96), xycoords="axes fraction", va="top", fontsize=9)  # fmt: skip
         axes.set_xlim(bottom, top)
         axes.set_ylim(bottom, top)

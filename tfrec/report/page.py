@@ -1,4 +1,4 @@
-"""The report of a run: report.md, and report.html as one file that can be sent to anyone."""
+"""The report of a run: report.md, and report.html as a single self-contained file."""
 
 import base64
 import datetime
@@ -15,9 +15,9 @@ from tfrec import errors, outputs
 from tfrec.report import tables
 
 _INTERVALS = (
-    "Each cell is a mean and its 95% interval over users and seeds. Reward is what a user's "
-    "session gave in clicks, depth how many steps it lasted, and CTR the clicks over the "
-    "steps of all sessions together."
+    "Each cell is a mean and its 95% interval over users and seeds. Reward is the "
+    "number of clicks in a user's session, depth its number of steps, and CTR the clicks over "
+    "the steps of all sessions together."
 )
 
 
@@ -26,8 +26,8 @@ class Picture(NamedTuple):
 
     Attributes:
       path: the PNG, inside the report's folder.
-      title: a few words, shown where the picture cannot be.
-      caption: what it shows and what to look for; plain text.
+      title: a few words, shown in place of the picture if it cannot be displayed.
+      caption: content and interpretation of the picture; plain text.
     """
 
     path: str | os.PathLike[str]
@@ -63,9 +63,9 @@ def write_report(
       directory: the run's folder; pictures lie in it or below it.
       results: the document of results.json; `policies` becomes the table, and `seeds`
         and `users`, where present, are stated.
-      figures: pictures that follow the table.
+      figures: pictures after the table.
       sections: further parts, in order.
-      title: of the page.
+      title: title of the page.
       metrics: columns of the table.
 
     Returns:
@@ -89,7 +89,7 @@ def write(
 
     Args:
       directory: the folder; pictures lie in it or below it.
-      title: of the page.
+      title: title of the page.
       introduction: Markdown, before the first section.
       sections: the parts, in order.
 
@@ -115,7 +115,7 @@ def write(
 
 
 def _facts(results: Mapping[str, Any]) -> str:
-    """What was run, as far as the results say so."""
+    """Users, seeds and date of the run, as far as the results have them."""
     facts = []
     if "users" in results:
         users = results["users"]
@@ -143,9 +143,9 @@ def _link(directory: pathlib.Path, path: str | os.PathLike[str]) -> str:
 
 
 def _to_html(text: str, title: str, pictures: Mapping[str, str | os.PathLike[str]]) -> str:
-    """The page with its pictures inside."""
+    """Converts the page to HTML with embedded pictures."""
     converter = markdown.Markdown(extensions=["tables", "sane_lists", "fenced_code"])
-    # Whatever looks like HTML is data (an item's name, a flag): show it, do not obey it.
+    # Text that looks like HTML is data (an item's name, a flag) and is shown as text.
     converter.preprocessors.deregister("html_block")
     converter.inlinePatterns.deregister("html")
     body = converter.convert(text)

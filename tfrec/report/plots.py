@@ -1,7 +1,7 @@
-"""Plots of policies: how much, how long, and what one goal costs another.
+"""Plots of policies: metrics, learning curves, session survival and trade-offs of goals.
 
-Each function returns a matplotlib Figure; `save` writes it. None of them touches pyplot,
-so that nothing needs a display and nothing stays open.
+Each function returns a matplotlib Figure; `save` writes it. They do not use pyplot, so that no
+display is needed and no figure stays open.
 """
 
 import itertools
@@ -23,14 +23,14 @@ from tfrec.report import results, style, tables
 
 _PLAYED = "play/reward_clicks"
 _CONTROLS = ("random", "exit_averse", "optimum")  # drawn with dashes
-_MARKED = 20  # evaluations of a curve, at most, that are marked one by one
+_MARKED = 20  # most evaluations of a curve that have single markers
 
-# A decorator: the house style inside.
+# Decorator that applies the common style.
 styled: Callable = matplotlib.rc_context(cast(Any, style.RC))
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes a PNG, whole or not at all; makes its folder."""
+    """Writes a PNG, whole or not at all, and creates its folder."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with outputs.replacing_file(path) as temporary:
@@ -49,10 +49,10 @@ def policies(
 
     Args:
       summaries: policy -> metric -> mean, low, high.
-      metrics: one panel each.
-      title: above the panels.
-      seeds: of each policy. The intervals of one seed are over users alone, and the title
-        says so.
+      metrics: metrics, one panel each.
+      title: title above the panels.
+      seeds: number of seeds of each policy. The title states that the intervals of one
+        seed are only over users.
     """
     names = style.ordered(summaries)
     figure = Figure(
@@ -65,7 +65,7 @@ def policies(
         axes.set_xlabel(style.metric_unit(metric))
     panels[0].set_yticks(range(len(names)), [style.policy_name(name) for name in names])
     panels[0].invert_yaxis()
-    width = int(8.5 * figure.get_figwidth())  # characters that a line of the title holds
+    width = int(8.5 * figure.get_figwidth())  # characters in a line of the title
     over = "users and seeds" if seeds > 1 else "users"
     title = textwrap.fill(f"{title} (mean, 95% interval over {over})", width)
     figure.suptitle(title, x=0.01, ha="left")
@@ -73,7 +73,7 @@ def policies(
 
 
 def _bars(axes: Axes, intervals: Sequence[Mapping[str, float]], names: Sequence[str]) -> None:
-    """Horizontal bars, the interval as a line and the mean as a number at its end."""
+    """Draws horizontal bars with the interval as a line and the mean as a number."""
     mean, low, high = (
         np.array([i[part] for i in intervals]) for part in ("mean", "low", "high")
     )
@@ -82,12 +82,12 @@ def _bars(axes: Axes, intervals: Sequence[Mapping[str, float]], names: Sequence[
     # A light line under the dark one keeps the interval visible on a black bar.
     axes.hlines(rows, low, high, color="white", linewidth=4)
     axes.hlines(rows, low, high, color="#333333", linewidth=1.8)
-    written = style.formatter(mean)
-    reach = max(high.max(), mean.max())
+    format_number = style.formatter(mean)
+    largest = max(high.max(), mean.max())
     for row, value, end in zip(rows, mean, np.maximum(mean, high), strict=True):
-        axes.annotate(written(value), (end, row), (5, 0), textcoords="offset points",
+        axes.annotate(format_number(value), (end, row), (5, 0), textcoords="offset points",
                       va="center", fontsize=9)  # fmt: skip
-    axes.set_xlim(min(0.0, low.min()), reach * 1.22 if reach > 0 else None)
+    axes.set_xlim(min(0.0, low.min()), largest * 1.22 if largest > 0 else None)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
@@ -105,13 +105,13 @@ def learning_curve(
     """Evaluations during training: the mean over seeds, each seed, and their range.
 
     Args:
-      units: [E], where on the x axis the evaluations stand.
+      units: [E], positions of the evaluations on the x axis.
       values: policy -> [S, E], one row for each seed; NaN where a seed has no value.
-      references: policy -> value, drawn as level lines, e.g. random and the optimum.
-      xlabel: what the units are.
-      metric: names the y axis, where `ylabel` does not.
-      title: above the plot.
-      ylabel: what the values are and their unit.
+      references: policy -> value, drawn as horizontal lines, e.g. random and the optimum.
+      xlabel: label of the x axis.
+      metric: metric of the y axis, unless `ylabel` is given.
+      title: title of the plot.
+      ylabel: quantity and unit of the values.
     """
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -127,15 +127,15 @@ def learning_curve(
         axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label,
                   marker="o" if len(units) <= _MARKED else None, markersize=5)  # fmt: skip
     axes.margins(x=0.02)
-    whole = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
-    axes.xaxis.set_major_locator(whole)
+    integer_ticks = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(integer_ticks)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     levels = references or {}
     for policy, level in levels.items():
         axes.axhline(level, color=style.policy_colour(policy), linestyle="--", linewidth=1.4)
     bottom, top = axes.get_ylim()
-    beside = apart(list(levels.values()), (top - bottom) / 20)  # a line of text each
-    for policy, height in zip(levels, beside, strict=True):
+    label_heights = apart(list(levels.values()), (top - bottom) / 20)  # a line of text each
+    for policy, height in zip(levels, label_heights, strict=True):
         axes.annotate(style.policy_name(policy), (1, height), (4, 0), va="center", fontsize=9,
                       xycoords=("axes fraction", "data"), textcoords="offset points",
                       color=style.policy_colour(policy), annotation_clip=False)  # fmt: skip
@@ -147,14 +147,12 @@ def learning_curve(
 
 
 @styled
-def survival(
-    depths: Mapping[str, np.ndarray], title: str = "Who is still in the session"
-) -> Figure:
+def survival(depths: Mapping[str, np.ndarray], title: str = "Users in their session") -> Figure:
     """Share of users still in their session at each step, a line for each policy.
 
     Args:
-      depths: policy -> steps of each session, [B]; seeds joined end to end.
-      title: above the plot.
+      depths: policy -> steps of each session, [B]; seeds concatenated.
+      title: title of the plot.
     """
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -176,7 +174,7 @@ def survival(
     axes.yaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     axes.set_xlabel("step of the session")
-    axes.set_ylabel("users still there")
+    axes.set_ylabel("users in their session")
     axes.set_title(title)
     axes.legend(fontsize=9)
     return figure
@@ -188,7 +186,7 @@ def goals(
     x: str,
     y: str,
     units: tuple[str, str] = ("", ""),
-    title: str = "What each goal wins",
+    title: str = "Results of each goal",
 ) -> Figure:
     """Two metrics against each other: a point with interval bars for each goal or policy.
 
@@ -196,16 +194,17 @@ def goals(
       summaries: goal or policy -> metric -> mean, low, high.
       x: metric on the horizontal axis.
       y: metric on the vertical axis.
-      units: what the two count, where the metric's own unit does not say it.
-      title: above the plot.
+      units: units of the two, unless that of the metric suffices.
+      title: title of the plot.
     """
     figure = Figure(figsize=(7.2, 4.4), layout="constrained")
     axes = figure.subplots()
     names = style.ordered(summaries)
-    looks = zip(names, style.colours(names), itertools.cycle("osD^vPX"))
-    for name, colour, marker in looks:
-        across, up = summaries[name][x], summaries[name][y]
-        axes.errorbar(across["mean"], up["mean"], xerr=_arms(across), yerr=_arms(up),
+    styles = zip(names, style.colours(names), itertools.cycle("osD^vPX"))
+    for name, colour, marker in styles:
+        x_interval, y_interval = summaries[name][x], summaries[name][y]
+        axes.errorbar(x_interval["mean"], y_interval["mean"], xerr=_arms(x_interval),
+        yerr=_arms(y_interval),
                       label=style.policy_name(name), color=colour, marker=marker,
                       linestyle="none", markersize=8, capsize=3, linewidth=1.6)  # fmt: skip
     axes.margins(0.1)
@@ -217,7 +216,7 @@ def goals(
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Where labels of such heights stand: moved up where closer than the gap to one below."""
+    """Heights of labels, moved up so that they are at least a gap apart."""
     moved = list(heights)
     last = -np.inf
     for index in np.argsort(heights):
@@ -232,19 +231,19 @@ def _arms(interval: Mapping[str, float]) -> np.ndarray:
 
 
 def played(paths: Sequence[pathlib.Path]) -> np.ndarray:
-    """Mean clicks of each round of play in runs' metrics.jsonl.
+    """Mean clicks of each iteration of play in runs' metrics.jsonl.
 
     Args:
-      paths: one file for each seed; one that is missing counts as empty.
+      paths: one file for each seed; a missing one counts as empty.
 
     Returns:
-      Float [S, E], NaN where a seed has fewer rounds.
+      Float [S, E], NaN where a seed has fewer iterations of play.
     """
     seeds = []
     for path in paths:
         lines = path.read_text().splitlines() if path.exists() else []
-        rounds = [json.loads(line).get(_PLAYED) for line in lines]
-        seeds.append([reward for reward in rounds if reward is not None])
+        values = [json.loads(line).get(_PLAYED) for line in lines]
+        seeds.append([reward for reward in values if reward is not None])
     curve = np.full((len(seeds), max(map(len, seeds), default=0)), np.nan)
     for row, rewards in zip(curve, seeds, strict=True):
         row[: len(rewards)] = rewards

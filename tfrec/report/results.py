@@ -1,8 +1,7 @@
-"""results.json: what a run found, for programs to read.
+"""results.json: the results of a run, for programs.
 
 A document `{"policies": {policy: {metric: {"mean", "low", "high"}}}}` with the metrics
-reward, ctr and depth and any others, and beside `policies` whatever else the run wants
-known: seeds, users, config, worlds.
+reward, ctr and depth and any others, and with further keys: seeds, users, config, worlds.
 """
 
 import json
@@ -23,31 +22,31 @@ def write(path: str | os.PathLike[str], policies: Policies, **more: Any) -> dict
 
     Args:
       path: the file; its folder must exist.
-      policies: what `metrics.session.summarise` returned, by policy: at least reward,
-        ctr and depth, each with mean, low and high.
+      policies: results of `metrics.session.summarise` by policy: at least reward, ctr and
+        depth, each with mean, low and high.
       **more: further top-level keys (seeds, users, config, worlds); numpy values are
         written as numbers and lists.
 
     Returns:
-      The document written.
+      The written document.
 
     Raises:
       ValueError: if a metric is missing or a number is not finite. Nothing is written.
     """
-    found = document(policies, **more)
-    outputs.write_json(path, found)
-    return found
+    content = document(policies, **more)
+    outputs.write_json(path, content)
+    return content
 
 
 def document(policies: Policies, **more: Any) -> dict[str, Any]:
-    """What results.json holds; arguments and errors as in `write`."""
+    """Makes the content of results.json; arguments and errors as in `write`."""
     if not policies:
         raise ValueError("no policies to write")
     for policy, metrics in policies.items():
         for metric in (*REQUIRED_METRICS, *metrics):
             _check(f"policies.{policy}.{metric}", metrics.get(metric))
-    found = {"policies": policies, **more}
-    return json.loads(json.dumps(found, default=_plain, allow_nan=False))
+    content = {"policies": policies, **more}
+    return json.loads(json.dumps(content, default=_plain, allow_nan=False))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def _check(where: str, interval: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Numpy scalars and arrays as Python's own numbers and lists."""
+    """Converts numpy scalars and arrays to numbers and lists."""
     if hasattr(value, "tolist"):
         return value.tolist()
     if isinstance(value, os.PathLike):

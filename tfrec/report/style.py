@@ -1,7 +1,7 @@
-"""Names, colours and looks that every table and plot shares.
+"""Names, colours and styles of all tables and plots.
 
-A policy has one name and one colour wherever it appears. The colours are those of Okabe
-and Ito and of Tol, which stay apart for colour-blind readers and in grey print.
+A policy has one name and one colour everywhere. The colours are those of Okabe and Ito and of
+Tol, which colour-blind readers can distinguish, also in grey print.
 """
 
 import math
@@ -106,26 +106,26 @@ RC = {
 
 
 def ordered(policies: Iterable[str]) -> list[str]:
-    """Known policies from the weakest on, others as given, privileged controls last."""
+    """Sorts policies: listed ones from the weakest on, others, then privileged controls."""
     rank = {name: float(i) for i, name in enumerate(_POLICIES)}
     others = rank["exit_averse"] - 0.5
     return sorted(policies, key=lambda policy: rank.get(policy, others))
 
 
 def policy_name(policy: str) -> str:
-    """The name shown; a policy that is not known is shown as it is called."""
+    """The displayed name of a policy; its key if it is not listed."""
     return _POLICIES[policy][0] if policy in _POLICIES else policy
 
 
 def policy_colour(policy: str) -> str:
-    """Its colour; for a policy that is not known, one that depends on its name alone."""
+    """The colour of a policy; for one that is not listed, a function of its name."""
     if policy in _POLICIES:
         return _POLICIES[policy][1]
     return _OTHERS[zlib.crc32(policy.encode()) % len(_OTHERS)]
 
 
 def colours(names: Sequence[str]) -> list[str]:
-    """Colours within one plot of goals and policies: no two alike while there are enough."""
+    """Colours of goals and policies in one plot, distinct as long as there are enough."""
     others = [name for name in names if name not in _POLICIES]
     return [
         policy_colour(name) if name in _POLICIES else _OTHERS[others.index(name) % len(_OTHERS)]
@@ -142,7 +142,7 @@ def metric_name(metric: str) -> str:
 
 
 def metric_unit(metric: str) -> str:
-    """What a value counts; a feedback column is a total over a user's session."""
+    """The unit of a metric; feedback columns are totals over a user's session."""
     name, at, _ = metric.partition("@")
     if at and name in _LIST_METRICS:
         return _LIST_METRICS[name][1]
@@ -150,21 +150,21 @@ def metric_unit(metric: str) -> str:
 
 
 def decimals(values: Iterable[float]) -> int:
-    """Decimals at which a column of values is shown, by the largest of them."""
+    """Number of decimals for a column of values, according to the largest."""
     largest = max((abs(value) for value in values), default=0.0)
     return 3 if largest < 1 else 2 if largest < 100 else 1 if largest < 1000 else 0
 
 
 def formatter(values: Iterable[float], least: int = 0) -> Callable[[float], str]:
-    """How the numbers of a column are written, so that the largest has significant digits.
+    """Makes a formatter of a column's numbers, with significant digits for the largest.
 
     Args:
       values: the column.
-      least: decimals that it has at least.
+      least: minimum number of decimals.
 
     Returns:
-      A function from a number to text: with `decimals`, or in scientific notation where
-      amounts in tiny or huge units would be rounded to 0 or be too long to read.
+      A function from a number to text: with `decimals`, or in scientific notation
+      for amounts in tiny or huge units.
     """
     values = [abs(value) for value in values if math.isfinite(value)]
     largest = max(values, default=0.0)

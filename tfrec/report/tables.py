@@ -24,7 +24,7 @@ def markdown(
 
     Args:
       policies: policy (or goal) -> metric -> mean, low, high.
-      metrics: the columns; a dash stands where a policy lacks one.
+      metrics: the columns; a dash for a metric that a policy lacks.
       first: heading of the first column.
     """
     headings, rows = _cells(policies, metrics, first)
@@ -61,7 +61,7 @@ def rich_table(
 ) -> rich.table.Table:
     """The same table for the terminal; arguments as in `markdown`."""
     headings, rows = _cells(policies, metrics, first)
-    # Without lines and with narrow gaps the usual three columns fit 80 characters.
+    # Without lines and with narrow gaps, three columns fit 80 characters.
     table = rich.table.Table(
         title=title,
         title_justify="left",
@@ -95,10 +95,13 @@ def _cells(
     names = style.ordered(policies)
     columns = []
     for metric in metrics:
-        found = {name: policies[name][metric] for name in names if metric in policies[name]}
-        written = style.formatter(interval["mean"] for interval in found.values())
+        intervals = {name: policies[name][metric] for name in names if metric in policies[name]}
+        format_number = style.formatter(interval["mean"] for interval in intervals.values())
         columns.append(
-            [_interval(found[name], written) if name in found else "–" for name in names]
+            [
+                _interval(intervals[name], format_number) if name in intervals else "–"
+                for name in names
+            ]
         )
     headings = [first]
     headings += [f"{style.metric_name(m)} ({style.metric_unit(m)})" for m in metrics]
@@ -108,8 +111,8 @@ def _cells(
     return headings, rows
 
 
-def _interval(interval: Mapping[str, float], written: Callable[[float], str]) -> str:
-    mean, low, high = (written(interval[part]) for part in ("mean", "low", "high"))
+def _interval(interval: Mapping[str, float], format_number: Callable[[float], str]) -> str:
+    mean, low, high = (format_number(interval[part]) for part in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 

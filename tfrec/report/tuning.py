@@ -1,4 +1,4 @@
-"""The page and the picture of a tuning study."""
+"""The page and the plot of a tuning study."""
 
 import os
 import pathlib
@@ -28,21 +28,21 @@ def write(
     """Writes tuning.png and tuning.md.
 
     Args:
-      directory: their folder.
+      directory: target folder.
       study: `trials` (their records), `overrides`, `score`, `default_score`, `updates`,
         `importance` and `defaults` of the fields.
-      title: of the page.
-      scored: what a score is, in words: "clicks per session of validation users".
+      title: title of the page.
+      scored: meaning of a score in words: "clicks per session of validation users".
     """
     directory = pathlib.Path(directory)
-    shown = picture(study["trials"], study["importance"], title, scored)
-    plots.save(shown, directory / "tuning.png")
+    figure = picture(study["trials"], study["importance"], title, scored)
+    plots.save(figure, directory / "tuning.png")
     with outputs.replacing_file(directory / "tuning.md") as temporary:
         temporary.write_text(page(study, title, scored), encoding="utf-8")
 
 
 def page(study: Mapping[str, Any], title: str, scored: str) -> str:
-    """The study in Markdown: what it cost, what was best, and every trial."""
+    """The study in Markdown: its cost, the best trial, and all trials."""
     trials, fields = study["trials"], list(study["overrides"])
     counts = [
         f"{number} {state}"
@@ -88,13 +88,13 @@ def _by_score(trial: Mapping[str, Any]) -> tuple[bool, float]:
 
 @plots.styled
 def picture(trials: Trials, importance: Mapping[str, float], title: str, scored: str) -> Figure:
-    """The score of each trial and the best so far; beside it, which fields mattered.
+    """The score of each trial and the best so far, and the importance of the fields.
 
     Args:
       trials: records, by number.
       importance: field -> share of the variance; empty leaves the second panel out.
-      title: above the panels.
-      scored: what a score is.
+      title: title above the panels.
+      scored: meaning of a score.
     """
     figure = Figure(figsize=(10.5 if importance else 7.2, 4.2), layout="constrained")
     panels = figure.subplots(1, 2 if importance else 1, squeeze=False)[0]
@@ -106,7 +106,7 @@ def picture(trials: Trials, importance: Mapping[str, float], title: str, scored:
         panels[1].invert_yaxis()
         panels[1].grid(axis="y", visible=False)
         panels[1].xaxis.set_major_formatter(matplotlib.ticker.PercentFormatter(1.0))
-        panels[1].set_title("Which fields mattered")
+        panels[1].set_title("Importance of the fields")
         panels[1].set_xlabel("share of the variance of scores")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -114,9 +114,10 @@ def picture(trials: Trials, importance: Mapping[str, float], title: str, scored:
 
 def _history(axes: Axes, trials: Trials, scored: str) -> None:
     for state, look in _LOOKS.items():
-        own = [t for t in trials if t["state"] == state and t["score"] is not None]
-        if own:
-            axes.scatter([t["number"] for t in own], [t["score"] for t in own], label=state,
+        of_state = [t for t in trials if t["state"] == state and t["score"] is not None]
+        if of_state:
+            axes.scatter([t["number"] for t in of_state], [t["score"] for t in of_state],
+            label=state,
                          zorder=3, **look)  # fmt: skip
     complete = [t for t in trials if t["state"] == "complete"]
     best = np.maximum.accumulate([t["score"] for t in complete])

@@ -3,8 +3,8 @@
 A checkpoint is a folder of two files. `variables.npz` holds every variable under
 its path in the module (`world_model/gru/kernel`); `numpy.load` opens it.
 `manifest.json` holds names, shapes, dtypes, the configuration, the checksum of
-`variables.npz` and its own. The folder is written as `.tmp-<name>`, flushed to the
-disk and renamed: under its real name it is complete.
+`variables.npz` and that of the manifest. The folder is written as `.tmp-<name>`, flushed to
+disk and renamed, so that a folder with the final name is complete.
 """
 
 import collections
@@ -30,21 +30,22 @@ _TEMPORARY = ".tmp-"
 
 
 class DamagedError(Exception):
-    """A checkpoint is not what was written: truncated, zeroed or incomplete."""
+    """A checkpoint is damaged: truncated, zeroed or incomplete."""
 
 
 def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
     """Every variable reachable from a module, under its shortest path of attributes.
 
-    Follows what TensorFlow tracks: modules, Keras layers, optimisers and metrics,
+    Follows the objects that TensorFlow tracks: modules, Keras layers, optimisers and metrics,
     random generators, and variables in lists, tuples and dicts. A variable that is
     reachable along several paths is named once.
 
     Args:
-      module: the root. Its variables must all exist by now, the optimiser's slots too.
+      module: the root. All its variables must exist, including the optimiser's slots.
 
     Raises:
-      TypeError: if it holds state that is no variable (a dataset iterator, a mutable table).
+      TypeError: if it holds state other than variables (a dataset iterator, a mutable
+        table).
     """
     view = tf.train.TrackableView(module)
     named: dict[str, tf.Variable] = {}
@@ -54,9 +55,9 @@ def named_variables(module: tf.Module) -> dict[str, tf.Variable]:
         path, node = queue.popleft()
         children = dict(view.children(node))
         if isinstance(node, tf_keras.optimizers.legacy.Optimizer):
-            # Its slots are no attributes of anything.
+            # Slots are not attributes.
             children |= {f"weights/{i}": slot for i, slot in enumerate(node.weights)}
-        for name in sorted(children, key=_legibility):
+        for name in sorted(children, key=_name_order):
             child = children[name]
             if id(child) in seen:
                 continue
@@ -78,13 +79,13 @@ def write(path: str | os.PathLike, module: tf.Module, config: Any) -> None:
     """Writes one checkpoint; replaces one of the same name.
 
     Args:
-      path: the folder to make.
-      module: whose variables to save.
+      path: the folder to write.
+      module: module with the variables to save.
       config: a dataclass or a nest of plain values, saved with them.
 
     Raises:
       NonFiniteWeightsError: if a variable is not finite; nothing is written.
-      UserError: if the disk does not take it; nothing is left behind.
+      UserError: if it cannot be written; no partial output is left.
     """
     path = pathlib.Path(path)
     variables = named_variables(module)
@@ -103,10 +104,10 @@ def write(path: str | os.PathLike, module: tf.Module, config: Any) -> None:
 
 
 def read(path: str | os.PathLike, module: tf.Module, config: Any = None) -> dict[str, Any]:
-    """Restores a module's variables; all of them, or none if anything is wrong.
+    """Restores all of a module's variables, or none in case of an error.
 
     Args:
-      path: a folder that `write` made.
+      path: a folder that `write` wrote.
       module: has exactly the variables that were saved.
       config: if given, must equal the saved configuration.
 
@@ -139,18 +140,18 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
 
 
 class CheckpointManager:
-    """The checkpoints of one run: `ckpt-<iteration>` folders, of which the last few stay."""
+    """The checkpoints of one run: the latest `ckpt-<iteration>` folders."""
 
     def __init__(
         self, directory: str | os.PathLike, module: tf.Module, config: Any, keep: int = 3
     ):
-        """Opens a folder of checkpoints and clears what a killed save left there.
+        """Opens a folder of checkpoints and removes leftovers of a killed save.
 
         Args:
-          directory: where they are or will be.
-          module: whose variables are saved and restored.
+          directory: folder of the checkpoints; may be missing.
+          module: module with the variables to save and restore.
           config: the run's configuration; restoring under another is an error.
-          keep: how many stay.
+          keep: number of checkpoints to keep.
         """
         self._directory = pathlib.Path(directory)
         self._module = module
@@ -173,7 +174,7 @@ class CheckpointManager:
 
         Raises:
           NonFiniteWeightsError: if a variable is not finite; the earlier checkpoints stay.
-          UserError: if the disk does not take it; the earlier checkpoints stay.
+          UserError: if it cannot be written; the earlier checkpoints stay.
         """
         write(self.path(iteration), self._module, self._config)
         for old in self.iterations()[: -self._keep]:
@@ -181,16 +182,16 @@ class CheckpointManager:
         return self.path(iteration)
 
     def restore_latest(self) -> int | None:
-        """Restores the newest good checkpoint; a bad one is passed over, with a warning.
+        """Restores the newest valid checkpoint, with a warning for each invalid one.
 
-        Bad is one that is damaged or holds variables that are not finite.
+        A checkpoint is invalid if it is damaged or holds variables that are not finite.
 
         Returns:
-          Its iteration, or None if there is no checkpoint: the module is as it was.
+          Its iteration; None if there is no checkpoint and the module is unchanged.
 
         Raises:
-          UserError: if all are bad, or the good one is not of this module and
-            configuration.
+          UserError: if no checkpoint is valid, or the valid one belongs to another module
+            or configuration.
         """
         damaged: list[Exception] = []
         for iteration in reversed(self.iterations()):
@@ -211,7 +212,7 @@ class CheckpointManager:
         return None
 
 
-def _legibility(name: str) -> tuple[bool, bool, str]:
+def _name_order(name: str) -> tuple[bool, bool, str]:
     """Sorts public attributes first, and last the list of all slots in an optimiser."""
     return name.startswith("_"), name == "_variables", name
 
@@ -220,7 +221,7 @@ def _write_files(
     folder: pathlib.Path, variables: dict[str, tf.Variable], config: dict[str, Any]
 ) -> None:
     # One variable in memory at a time: a replay buffer can be most of the state.
-    # ZipInfo carries a fixed date, so that equal states make equal files.
+    # ZipInfo has a fixed date, so that equal states have equal files.
     with zipfile.ZipFile(folder / _VARIABLES, "w") as archive:
         for name, variable in variables.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
@@ -243,7 +244,7 @@ def _write_files(
 
 
 def _manifest(path: pathlib.Path) -> dict[str, Any]:
-    """The manifest, its own checksum verified."""
+    """The manifest, after a check of its checksum."""
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
         checksum = manifest.pop("checksum")
@@ -259,14 +260,14 @@ def _manifest(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _verified_manifest(path: pathlib.Path) -> dict[str, Any]:
-    """The manifest, after every file has been compared with its checksum."""
+    """The manifest, after a check of all checksums."""
     manifest = _manifest(path)
     for name, checksum in manifest["sha256"].items():
         try:
-            found = _checksum(path / name)
+            actual = _checksum(path / name)
         except OSError as error:
             raise DamagedError(f"{path} is damaged: {name} cannot be read") from error
-        if found != checksum:
+        if actual != checksum:
             raise DamagedError(f"{path} is damaged: {name} does not have its checksum")
     return manifest
 
@@ -274,33 +275,33 @@ def _verified_manifest(path: pathlib.Path) -> dict[str, Any]:
 def _restore(
     path: pathlib.Path, manifest: dict[str, Any], module: tf.Module, config: Any
 ) -> None:
-    """Assigns every variable, once nothing is left to complain about."""
-    complaints = []
+    """Assigns every variable, after all checks have passed."""
+    mismatches = []
     if config is not None:
-        complaints += options.differences(manifest["config"], options.resolved(config))
+        mismatches += options.differences(manifest["config"], options.resolved(config))
     variables = named_variables(module)
     for name in sorted(manifest["variables"].keys() | variables.keys()):
         saved = manifest["variables"].get(name)
         if name not in variables:
-            complaints.append(f"variable {name} is in the checkpoint and not in the module")
+            mismatches.append(f"variable {name} is in the checkpoint and not in the module")
         elif saved is None:
-            complaints.append(f"variable {name} is in the module and not in the checkpoint")
-        elif (here := variables[name].shape.as_list()) != saved["shape"]:
-            complaints.append(f"variable {name} has shape {saved['shape']} saved, {here} here")
+            mismatches.append(f"variable {name} is in the module and not in the checkpoint")
+        elif (shape := variables[name].shape.as_list()) != saved["shape"]:
+            mismatches.append(f"variable {name} has shape {saved['shape']} saved, {shape} here")
         elif (dtype := variables[name].dtype.name) != saved["dtype"]:
-            complaints.append(f"variable {name} is {saved['dtype']} saved, {dtype} here")
-    if complaints:
-        listed = "\n  ".join(complaints)
+            mismatches.append(f"variable {name} is {saved['dtype']} saved, {dtype} here")
+    if mismatches:
+        listed = "\n  ".join(mismatches)
         raise errors.UserError(
             f"{path} was saved by another configuration or code:\n  {listed}"
         )
     with np.load(path / _VARIABLES) as archive:
 
         def saved(name: str) -> np.ndarray:
-            # numpy knows no bfloat16 and gives it back as raw bytes: view them as saved.
+            # numpy has no bfloat16 and returns raw bytes, which are viewed as the saved type.
             return archive[name].view(variables[name].dtype.as_numpy_dtype)
 
-        for name, variable in variables.items():  # all are checked before one is assigned
+        for name, variable in variables.items():  # checks all before the first assignment
             if variable.dtype.is_floating:
                 weights.check([(name, saved(name))], str(path))
         for name, variable in variables.items():
@@ -308,12 +309,12 @@ def _restore(
 
 
 def _remove(path: pathlib.Path) -> None:
-    """Removes a checkpoint such that no half of it is ever seen under its name."""
+    """Removes a checkpoint; a partly removed one never has its name."""
     if path.exists():
-        doomed = path.with_name(f"{_TEMPORARY}removed-{path.name}")
-        shutil.rmtree(doomed, ignore_errors=True)
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+        removed = path.with_name(f"{_TEMPORARY}removed-{path.name}")
+        shutil.rmtree(removed, ignore_errors=True)
+        path.rename(removed)
+        shutil.rmtree(removed)
 
 
 def _checksum(path: pathlib.Path) -> str:
@@ -326,7 +327,7 @@ def _checksum_of(body: dict[str, Any]) -> str:
 
 
 def _flush(path: pathlib.Path) -> None:
-    """Puts a file, or a folder's entries, on the disk."""
+    """Flushes a file, or a folder's entries, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

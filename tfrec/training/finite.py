@@ -1,7 +1,7 @@
-"""The check that losses and gradients are finite, and the error that ends a run otherwise.
+"""Checks that losses and gradients are finite, and the error that ends a run otherwise.
 
-Every method updates through `guarded` and `schedule.repeat`, and hands what `repeat` returned
-to `check`: an update with a bad number moves no weight, and its batch leaves with the error.
+Every method updates through `guarded` and `schedule.repeat`, and passes the result of `repeat`
+to `check`. An update with a non-finite number changes no weight, and the error has its batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +12,11 @@ import tensorflow as tf
 
 
 class NonFiniteError(Exception):
-    """NaN or infinity in a loss or a gradient: training has gone wrong.
+    """NaN or infinity in a loss or a gradient.
 
     Attributes:
-      name: the tensor, e.g. `gradient of world_model/kernel`.
-      batch: the batch that led to it, for replay.
+      name: name of the tensor, e.g. `gradient of world_model/kernel`.
+      batch: the batch of the update, to repeat it.
     """
 
     def __init__(self, name: str, batch: Mapping[str, np.ndarray]):
@@ -26,7 +26,7 @@ class NonFiniteError(Exception):
 
 
 def first_non_finite(named: Mapping[str, tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
-    """The first tensor that holds a NaN or an infinity; graph code.
+    """Finds the first tensor that holds NaN or infinity; graph code.
 
     Name losses before gradients, in the order of computation: the first is the cause.
 
@@ -44,7 +44,7 @@ def first_non_finite(named: Mapping[str, tf.Tensor | tf.IndexedSlices]) -> tf.Te
         bad = tf.stack([tf.logical_not(tf.reduce_all(tf.math.is_finite(t))) for t in dense])
         return tf.where(tf.reduce_any(bad), tf.argmax(bad, output_type=tf.int32), -1)
 
-    # A finite joint norm proves that every tensor is finite; only without it is one searched.
+    # A finite joint norm proves that every tensor is finite; otherwise one is searched.
     joint = tf.math.is_finite(tf.linalg.global_norm(dense))
     return tf.cond(joint, lambda: tf.constant(-1), search)
 
@@ -55,8 +55,8 @@ def guarded(
     """Applies an update only if its losses and gradients are finite; graph code.
 
     Args:
-      named: as in `first_non_finite`: everything that the update depends on.
-      apply: moves weights, slots and counters; called once while tracing.
+      named: all tensors that the update depends on, as in `first_non_finite`.
+      apply: updates weights, slots and counters; called once while tracing.
 
     Returns:
       int32 scalar: the index in `named` of the first tensor that is not finite, or -1.
@@ -72,12 +72,12 @@ def guarded(
 
 
 def check(checked: Sequence[str], bad: tf.Tensor, batch: Any) -> None:
-    """Raises for what `schedule.repeat` returned, if one of its updates was bad.
+    """Raises if an update of `schedule.repeat` was not finite.
 
     Args:
       checked: names of the tensors that the updates check.
       bad: int32 scalar, an index in `checked`, or -1 if all were finite.
-      batch: what the last update learned from, a nest of tensors.
+      batch: batch of the last update, a nest of tensors.
 
     Raises:
       NonFiniteError: if `bad` is not -1; it holds every array of the batch.
@@ -96,11 +96,11 @@ def arrays(batch: Any) -> dict[str, np.ndarray]:
 
 
 def packed(stored: Mapping[str, np.ndarray], like: Any) -> Any:
-    """The nest that `arrays` took apart, to repeat an update on a stored batch.
+    """Rebuilds the nest of `arrays`, to repeat an update on a stored batch.
 
     Args:
       stored: the arrays by their paths.
-      like: a nest of the same structure, e.g. a batch that the learner samples now.
+      like: a nest of the same structure, e.g. a new batch of the learner.
     """
     paths = {id(leaf): path for path, leaf in _leaves("", like)}
     return tf.nest.map_structure(

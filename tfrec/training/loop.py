@@ -1,4 +1,4 @@
-"""The training loop: restores, works iteration by iteration, logs, saves, stops on request."""
+"""The training loop: restores, iterates, logs, saves, and stops on request."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ EXIT_NON_FINITE = 3
 EXIT_STOPPED = 42
 
 _METRICS = "metrics.jsonl"
-_LINE_SECONDS = 10.0  # between progress lines where there is no terminal
+_LINE_SECONDS = 10.0  # between progress lines without a terminal
 
 
 class Learner(Protocol):
-    """Something that learns in iterations. Also a `tf.Module`.
+    """A `tf.Module` that learns in iterations.
 
-    Its whole state is variables reachable from it: weights, optimiser, replay,
-    random generator, counters. They all exist after `__init__`.
+    Its whole state is in variables reachable from it: weights, optimiser, replay, random
+    generator, counters. All of them exist after `__init__`.
 
     Attributes:
-      iteration: int64 scalar variable, the iterations done.
+      iteration: int64 scalar variable, number of finished iterations.
     """
 
     iteration: tf.Variable
@@ -48,7 +48,7 @@ class Learner(Protocol):
         """Does one iteration and adds one to `iteration`.
 
         Returns:
-          Numbers to log; under `hist/...` arrays to show as histograms.
+          Numbers to log; arrays for histograms under `hist/...`.
 
         Raises:
           NonFiniteError: if a loss or gradient is not finite.
@@ -64,28 +64,28 @@ def train(
     evaluate_every: int | None = None,
     finished: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Brings a learner to `total_iterations`, from wherever the run stands.
+    """Trains a learner up to `total_iterations`, from the latest checkpoint of the run.
 
-    The run's folder gets `metrics.jsonl` (one line an iteration, wall time left out so
-    that equal runs write equal files), `tensorboard/` and `checkpoints/`.
+    The loop writes `metrics.jsonl` (one line an iteration, without wall time, so that equal
+    runs have equal files), `tensorboard/` and `checkpoints/` to the run's folder.
 
     SIGTERM and Ctrl-C finish the iteration, save and exit with code 42; a second Ctrl-C
     stops at once. A non-finite loss or gradient saves its batch and exits with code 3;
-    variables that are not finite after an update are not saved and end with the same code.
+    variables that are not finite after an update are not saved and cause the same code.
 
     Args:
       learner: a tf.Module that is a Learner.
-      run: where it goes on.
+      run: the run, new or resumed.
       total_iterations: iterations in the whole run.
       save_every: iterations between checkpoints.
-      evaluate: called after the last iteration, for numbers logged as `evaluate/...`. What
-        it draws from the learner's generator is part of the run's state.
-      evaluate_every: call it also each time this many iterations are done.
-      finished: called after each iteration; True ends the run early. It depends on
-        the learner's variables alone, so that a resumed run gets the same answer.
+      evaluate: called after the last iteration; its numbers are logged as `evaluate/...`.
+        Its draws from the learner's generator are part of the run's state.
+      evaluate_every: iterations between further calls of `evaluate`.
+      finished: called after each iteration; True ends the run early. It must depend only
+        on the learner's variables, so that a resumed run has the same result.
 
     Raises:
-      UserError: if the checkpoint does not fit, or the disk does not take one.
+      UserError: if the checkpoint does not fit, or cannot be written.
       RuntimeError: if `advance` does not add one to the learner's iteration.
       SystemExit: with the codes above.
     """
@@ -118,7 +118,7 @@ def train(
                 metrics.flush()
                 run.writer.flush()
                 _save(manager, iteration)
-            if stopping:  # not `stop`: a signal since then finds this iteration unsaved
+            if stopping:  # not `stop`: after a later signal, this iteration may be unsaved
                 break
     if stop:
         print(
@@ -168,7 +168,7 @@ def _end_diverged(
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """Collects the names of SIGTERM and SIGINT in a list instead of dying of them."""
+    """Collects the names of received SIGTERM and SIGINT in a list, instead of exiting."""
     received: list[str] = []
 
     def on_signal(number: int, _: Any) -> None:
@@ -188,16 +188,16 @@ def _stop_requests() -> Iterator[list[str]]:
 
 
 class _Metrics:
-    """The run's numbers, one JSON line an iteration, however often the run was resumed."""
+    """The run's numbers, one JSON line for each iteration, also after a resume."""
 
     def __init__(self, path: pathlib.Path, iteration: int):
-        """Drops the lines after `iteration`: those iterations will be done again."""
-        kept = []
+        """Drops the lines after `iteration`, which will be repeated."""
+        lines = []
         if path.exists():
             with open(path, encoding="utf-8", errors="replace") as file:
-                kept = list(_lines_until(file, iteration))
+                lines = list(_lines_until(file, iteration))
         temporary = path.with_name(f".tmp-{path.name}")
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_text("".join(lines), encoding="utf-8")
         temporary.replace(path)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
 
@@ -211,7 +211,7 @@ class _Metrics:
         self._file.flush()
 
     def flush(self) -> None:
-        """Puts the lines on the disk, before the checkpoint that counts on them."""
+        """Flushes the lines to disk, before the checkpoint that depends on them."""
         os.fsync(self._file.fileno())
 
     def __enter__(self) -> _Metrics:
@@ -226,18 +226,18 @@ def _lines_until(lines: Iterator[str], iteration: int) -> Iterator[str]:
         try:
             if json.loads(line)["iteration"] > iteration:
                 return
-        except (ValueError, TypeError, KeyError):  # cut off by a kill
+        except (ValueError, TypeError, KeyError):  # truncated by a kill
             return
         yield line
 
 
 class _Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """A progress bar on a terminal, or lines at intervals elsewhere."""
 
     def __init__(self, total: int, iteration: int):
         self._total = total
         self._first = iteration
-        self._began = self._spoke = time.monotonic()
+        self._began = self._printed = time.monotonic()
         console = rich.console.Console()
         self._bar = None
         if console.is_terminal:
@@ -252,19 +252,19 @@ class _Progress:
 
     def show(self, iteration: int, results: Mapping[str, Any]) -> None:
         scalars = [(k, v) for k, v in results.items() if not k.startswith(summaries.HISTOGRAM)]
-        shown = "  ".join(f"{name} {float(value):.4g}" for name, value in scalars[:3])
+        text = "  ".join(f"{name} {float(value):.4g}" for name, value in scalars[:3])
         if self._bar:
-            self._bar.update(self._task, completed=iteration, description=shown)
+            self._bar.update(self._task, completed=iteration, description=text)
             return
         now = time.monotonic()
         first_or_last = iteration in (self._first + 1, self._total)
-        if first_or_last or now - self._spoke >= _LINE_SECONDS:
+        if first_or_last or now - self._printed >= _LINE_SECONDS:
             rate = (iteration - self._first) / max(now - self._began, 1e-9)
             print(
-                f"iteration {iteration}/{self._total}  {shown}  {rate:.3g} iterations/s",
+                f"iteration {iteration}/{self._total}  {text}  {rate:.3g} iterations/s",
                 flush=True,
             )
-            self._spoke = now
+            self._printed = now
 
     def __enter__(self) -> _Progress:
         if self._bar:

@@ -12,10 +12,10 @@ def keep_freed() -> bool:
     """Keeps freed memory in the process instead of returning it to the system after each use.
 
     TensorFlow allocates and frees tensors of many megabytes in every step. By default each of
-    them is a new mapping whose pages the system clears when they are first touched.
+    them is a new mapping, and the system clears its pages at the first access.
 
     Returns:
-      Whether the allocator took the settings; False where the C library is not glibc.
+      Whether the allocator accepted the settings; False for other C libraries than glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

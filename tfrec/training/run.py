@@ -1,4 +1,4 @@
-"""A run: a folder with its configuration, seed and versions, and its logs."""
+"""A run: a folder with configuration, seed, package versions and logs."""
 
 import functools
 import importlib.metadata
@@ -30,14 +30,14 @@ _PACKAGES = (
 
 
 class Run:
-    """One run, new or going on. Make it with `Run.open`.
+    """One run, new or resumed, made by `Run.open`.
 
     Attributes:
-      directory: its folder.
+      directory: folder of the run.
       config: the resolved configuration: plain nested values.
-      seed: of everything random in it.
-      extra: what else decides its result; plain values.
-      inputs: data and world by name.
+      seed: seed of all random numbers.
+      extra: further settings that determine the result; plain values.
+      inputs: data and simulator by name.
     """
 
     def __init__(
@@ -63,34 +63,34 @@ class Run:
         extra: dict[str, Any] | None = None,
         inputs: identity.Sources | None = None,
     ) -> "Run":
-        """Starts a run in a new folder, or goes on with the one that is there.
+        """Starts a run in a new folder, or resumes the run in the folder.
 
         Writes `config.json`: configuration, seed, extra, inputs and package versions.
 
         Args:
           directory: the run's folder.
           config: a dataclass or a dict, which may be nested.
-          seed: what the learner was built with, see `seeded`.
-          extra: what else decides the run's result; plain values.
-          inputs: the data and the world by name. Their content is compared and not their
-            paths: a folder may be moved or named otherwise, and may not be replaced.
+          seed: seed of the learner, see `seeded`.
+          extra: further settings that determine the result; plain values.
+          inputs: data and simulator by name. Their content is compared, not their paths: a
+            folder may be moved or renamed, but not replaced.
 
         Raises:
           UserError: if the folder holds a run with another configuration, seed, extra or
-            input; names what differs. Other package versions only warn.
+            input; lists the differences. Other package versions cause a warning.
         """
         directory = pathlib.Path(directory)
         path = directory / _CONFIG
         settings = {"config": config, "seed": seed, "extra": extra or {}}
         try:
-            now = _compared_or_written(path, settings, inputs or {})
+            resolved = _compared_or_written(path, settings, inputs or {})
         except OSError as error:
             raise errors.UserError(f"{path}: {error.strerror or error}") from error
-        return cls(directory, now["config"], seed, now["extra"], inputs)
+        return cls(directory, resolved["config"], seed, resolved["extra"], inputs)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint is stamped with: configuration, seed, extra and fingerprints."""
+        """Identity in checkpoints: configuration, seed, extra and fingerprints."""
         stamp = {"config": self.config, "seed": self.seed, "extra": self.extra}
         if self.inputs:
             stamp["inputs"] = identity.fingerprints(self.inputs)
@@ -98,20 +98,20 @@ class Run:
 
     @functools.cached_property
     def writer(self) -> tf.summary.SummaryWriter:
-        """TensorBoard's writer, made when it is first used."""
+        """Writer of TensorBoard summaries, opened on first use."""
         return tf.summary.create_file_writer(str(self.directory / "tensorboard"))
 
 
 def seeded(seed: int, build: Callable[[], T], deterministic: bool = True) -> T:
     """Seeds Python, numpy and TensorFlow, and then builds a learner.
 
-    This is the only way to seed a run, so that nothing is built before it is seeded.
+    Runs are seeded only by this function, so that nothing is built before.
 
     Args:
-      seed: the run's.
-      build: makes whatever draws at random while it is made.
-      deterministic: also make TensorFlow choose operations that give the same bits
-        each time, which can be slower on a GPU. It holds for the whole process.
+      seed: seed of the run.
+      build: makes the learner; may draw random numbers.
+      deterministic: whether TensorFlow uses only bitwise reproducible operations, which can
+        be slower on a GPU. The setting applies to the whole process.
 
     Returns:
       What `build` returns.
@@ -128,38 +128,38 @@ def _compared_or_written(
     """Compares a run's settings and inputs with those of its file, or writes the file.
 
     Args:
-      path: of the file; a new run has none yet.
-      settings: what decides the run's result.
-      inputs: the data and the world by name.
+      path: path of the file; missing for a new run.
+      settings: settings that determine the run's result.
+      inputs: data and simulator by name.
 
     Returns:
       The resolved settings.
 
     Raises:
-      UserError: naming what differs.
+      UserError: with the differences.
     """
-    now, versions = options.resolved(settings), _versions()
+    resolved, versions = options.resolved(settings), _versions()
     if path.exists():
         try:
-            before = json.loads(path.read_text())
-            before_versions, before_inputs = before.pop("versions"), before.pop("inputs", None)
+            saved = json.loads(path.read_text())
+            saved_versions, saved_inputs = saved.pop("versions"), saved.pop("inputs", None)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
-        different = options.differences(before, now)
-        different += identity.changes(before_inputs, inputs)
+        different = options.differences(saved, resolved)
+        different += identity.changes(saved_inputs, inputs)
         if different:
             listed = "\n  ".join(different)
             raise errors.UserError(
                 f"{path.parent} holds a run with another configuration:\n  {listed}\n"
-                "Go on with the same flags and inputs, or choose another folder"
+                "Resume with the same flags and inputs, or choose another folder"
             )
-        for line in options.differences(before_versions, versions):
+        for line in options.differences(saved_versions, versions):
             logging.warning("%s: the run began with another version of %s", path.parent, line)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        saved = {**now, "inputs": identity.recorded(inputs), "versions": versions}
-        outputs.write_json(path, saved)
-    return now
+        document = {**resolved, "inputs": identity.recorded(inputs), "versions": versions}
+        outputs.write_json(path, document)
+    return resolved
 
 
 def _versions() -> dict[str, str | None]:

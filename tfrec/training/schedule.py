@@ -1,4 +1,4 @@
-"""Schedules: the learning rate of each round, and many updates in one graph."""
+"""Schedules: the learning rate of each iteration, and many updates in one graph."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -9,31 +9,31 @@ import tensorflow as tf
 
 
 class Schedule(Protocol):
-    """What a method's configuration says of its rounds."""
+    """Configuration of a method's iterations on the log and of its iterations with play."""
 
     @property
     def learning_rate(self) -> float:
-        """In the first round on the log."""
+        """Initial learning rate of the iterations on the log."""
 
     @property
     def play_learning_rate(self) -> float:
-        """In the first round of play, as a share of the above."""
+        """Initial learning rate of play, as a share of `learning_rate`."""
 
     @property
     def log_rounds(self) -> int:
-        """Rounds on the log alone."""
+        """Iterations on the log."""
 
     @property
     def play_rounds(self) -> int:
-        """Rounds of play and learning that follow."""
+        """Iterations of play and learning after them."""
 
 
 def learning_rate(config: Schedule, iteration: int) -> float:
-    """Falls along a cosine over the rounds on the log, and again over those of play.
+    """Learning rate with a cosine decay over the log, and another one over play.
 
     Args:
       config: the schedule.
-      iteration: rounds that are over.
+      iteration: number of finished iterations.
     """
     if iteration < config.log_rounds:
         top, share = config.learning_rate, iteration / config.log_rounds
@@ -44,25 +44,25 @@ def learning_rate(config: Schedule, iteration: int) -> float:
 
 
 def annealed(first: float, final: float, progress: tf.Tensor) -> tf.Tensor:
-    """A rate that falls along half a cosine. Graph code.
+    """A rate with a cosine decay. Graph code.
 
     Args:
-      first: at the beginning.
-      final: at the end, as a share of the first.
-      progress: float scalar, share of the run that is over.
+      first: initial rate.
+      final: final rate, as a share of the first.
+      progress: float scalar, finished share of the run.
     """
-    left = 0.5 * (1.0 + tf.cos(np.pi * tf.clip_by_value(progress, 0.0, 1.0)))
-    return first * (final + (1.0 - final) * left)
+    remaining = 0.5 * (1.0 + tf.cos(np.pi * tf.clip_by_value(progress, 0.0, 1.0)))
+    return first * (final + (1.0 - final) * remaining)
 
 
 def linear(first: float, last: float, share: float, progress: tf.Tensor) -> tf.Tensor:
-    """A number that changes linearly over a share of the run, then stays. Graph code.
+    """A value that changes linearly over a share of the run and is then constant. Graph code.
 
     Args:
-      first: at the beginning.
-      last: once `share` of the run is over.
-      share: 0..1; with 0 the number is `last` from the beginning.
-      progress: float scalar, share of the run that is over.
+      first: initial value.
+      last: value after `share` of the run.
+      share: 0..1; with 0 the value is always `last`.
+      progress: float scalar, finished share of the run.
     """
     done = tf.minimum(progress / share, 1.0) if share else tf.ones_like(progress)
     return first + done * (last - first)
@@ -73,52 +73,52 @@ def repeat(
     times: tf.Tensor,
     *arguments: tf.Tensor,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
-    """Updates one after the other until one goes bad. Graph code.
+    """Repeats an update until one is not finite. Graph code.
 
     Args:
       update: a tf.function, called as `update(number, *arguments)` with the int32 number of
         the update. It returns float scalars by name, the int32 index of the first tensor
-        that was not finite (or -1), and the batch that it learned from: a nest of tensors.
-      times: int32 scalar; with 0 no update is made.
-      *arguments: tensors that every update is given.
+        that was not finite (or -1), and its batch: a nest of tensors.
+      times: int32 scalar, number of updates, at least 0.
+      *arguments: further arguments of every update, tensors.
 
     Returns:
-      The means of the scalars, the index of the last update, and its batch. If no update was
-      made, the means are 0, the index is -1 and the batch is empty.
+      The means of the scalars, the index of the last update, and its batch. Without updates,
+      the means are 0, the index is -1 and the batch is empty.
     """
     if tf.config.functions_run_eagerly() and int(times) > 0:
         return _repeat_eagerly(update, int(times), arguments)
-    given = (tf.TensorSpec(x.shape, x.dtype) for x in arguments)
+    specs = (tf.TensorSpec(x.shape, x.dtype) for x in arguments)
     with _in_graphs():
-        traced = update.get_concrete_function(tf.TensorSpec([], tf.int32), *given)  # type: ignore[attr-defined]
+        traced = update.get_concrete_function(tf.TensorSpec([], tf.int32), *specs)  # type: ignore[attr-defined]
     shapes = tf.nest.flatten(traced.structured_outputs)
-    real = [i for i, shape in enumerate(shapes) if shape is not None]
+    present = [i for i, shape in enumerate(shapes) if shape is not None]
 
     def tensors(outputs: Any) -> list[tf.Tensor]:
         flat = tf.nest.flatten(outputs)
-        return [flat[i] for i in real]
+        return [flat[i] for i in present]
 
-    def nest(kept: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
+    def nest(outputs: list[tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         flat = [None] * len(shapes)
-        for i, tensor in zip(real, kept, strict=True):
+        for i, tensor in zip(present, outputs, strict=True):
             flat[i] = tensor
         return tf.nest.pack_sequence_as(traced.structured_outputs, flat)
 
-    nothing = [_empty(shapes[i]) for i in real]
-    sums, _, batch = nest(nothing)
+    empty = [_empty(shapes[i]) for i in present]
+    sums, _, batch = nest(empty)
 
-    def going(done: tf.Tensor, _: Any, bad: tf.Tensor, *rest: Any) -> tf.Tensor:
+    def is_running(done: tf.Tensor, _: Any, bad: tf.Tensor, *rest: Any) -> tf.Tensor:
         return (done < times) & (bad < 0)
 
-    def one(done: tf.Tensor, sums: Any, _: tf.Tensor, *rest: Any) -> tuple[Any, ...]:
+    def body(done: tf.Tensor, sums: Any, _: tf.Tensor, *rest: Any) -> tuple[Any, ...]:
         step, bad, batch = nest(tensors(traced(done, *arguments)))
         sums = {name: sums[name] + step[name] for name in sums}
         return done + 1, sums, bad, *tensors((step, bad, batch))
 
-    start = (tf.constant(0), sums, tf.constant(-1), *nothing)
+    start = (tf.constant(0), sums, tf.constant(-1), *empty)
     invariants = tf.nest.map_structure(lambda x: x.shape, start[:3])
     done, sums, bad, *last = tf.while_loop(
-        going, one, start, (*invariants, *(shapes[i].shape for i in real))
+        is_running, body, start, (*invariants, *(shapes[i].shape for i in present))
     )
     batch = nest(list(last))[2]
     means = {
@@ -133,7 +133,7 @@ def _repeat_eagerly(
     times: int,
     arguments: tuple[tf.Tensor, ...],
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
-    """The same in Python, so that a debugger can step through the updates."""
+    """Repeats updates in Python, so that a debugger can step through them."""
     reports = []
     for number in range(times):
         report, bad, batch = update(tf.constant(number), *arguments)
@@ -148,7 +148,7 @@ def _repeat_eagerly(
 
 @contextlib.contextmanager
 def _in_graphs() -> Iterator[None]:
-    """Traces functions, also where `tf.config.run_functions_eagerly` was asked for."""
+    """Traces functions, also under `tf.config.run_functions_eagerly`."""
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(False)
     try:
@@ -158,5 +158,5 @@ def _in_graphs() -> Iterator[None]:
 
 
 def _empty(spec: tf.TensorSpec) -> tf.Tensor:
-    """Zeros of a shape; axes of unknown size have none."""
+    """Zeros of a shape; axes of unknown size have length 0."""
     return tf.zeros([size or 0 for size in spec.shape], spec.dtype)

@@ -12,16 +12,16 @@ from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import summary as hparams_summary
 
-HISTOGRAM = "hist/"  # keys of an iteration's results that are arrays to be shown as histograms
+HISTOGRAM = "hist/"  # prefix of results that are arrays for histograms
 
 
 def write(writer: tf.summary.SummaryWriter, results: Mapping[str, Any], iteration: int) -> None:
     """Writes an iteration's results: scalars, and histograms for keys `hist/...`.
 
     Args:
-      writer: of the run.
-      results: name to number, or to an array of any shape under `hist/`.
-      iteration: the horizontal axis.
+      writer: writer of the run.
+      results: name -> number, or `hist/...` -> array of any shape.
+      iteration: position on the horizontal axis.
     """
     with writer.as_default(step=iteration):
         for name, value in results.items():
@@ -32,12 +32,12 @@ def write(writer: tf.summary.SummaryWriter, results: Mapping[str, Any], iteratio
 
 
 def write_hparams(writer: tf.summary.SummaryWriter, config: Any, name: str) -> None:
-    """Writes the run's line of TensorBoard's HParams table, beside its last scalars.
+    """Writes the run's row of TensorBoard's HParams table.
 
     Args:
-      writer: of the run.
+      writer: writer of the run.
       config: resolved configuration; nested fields become `outer.inner`, lists text.
-      name: of the run, the line's title.
+      name: name of the run, the title of the row.
     """
     flat = dict(_flattened(config))
     with writer.as_default(step=0):
@@ -58,7 +58,7 @@ def write_projector(
       directory: TensorBoard's folder, `tensorboard` in the run's.
       vectors: float [N, D].
       labels: N raw item ids.
-      name: of the tensor in the projector.
+      name: name of the tensor in the projector.
 
     Raises:
       ValueError: if there are not as many labels as vectors.
@@ -68,7 +68,7 @@ def write_projector(
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     np.savetxt(directory / f"{name}.tsv", vectors, fmt="%.6g", delimiter="\t")
-    # A label is one line and one column whatever the id is made of.
+    # A label must be one line and one column for any id.
     lines = (" ".join(str(label).split()) or "(blank)" for label in labels)
     (directory / f"{name}_labels.tsv").write_text("".join(f"{line}\n" for line in lines))
     config = projector.ProjectorConfig()

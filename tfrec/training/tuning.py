@@ -1,12 +1,12 @@
 """Tuning: Optuna over a configuration's fields, one budget for all methods.
 
-A trial is one way to fill in the fields of a space. The first trial is the defaults, no
-trial is done twice, and the budget is a number of finished trials, pruned ones included;
-what each cost in updates is counted. A study lives in a storage: several processes or
-machines that open the same one share its trials, and one that is there goes on.
+A trial is one choice of values for the fields of a space. The first trial has the defaults, no
+choice is tried twice, and the budget is a number of finished trials, pruned ones included; the
+updates of each trial are counted. A study is in a storage: several processes or machines that
+open the same storage share its trials, and an existing study is resumed.
 
-The trial of a process that died is found and queued again: at once if it ran on this
-machine, else when its heartbeat has been missing for three minutes (databases only).
+The trial of a process that ended is queued again: at once if it ran on this machine, else when
+its heartbeat has been missing for three minutes (databases only).
 """
 
 import math
@@ -34,12 +34,12 @@ Pruner = Literal["median", "hyperband", "none"]
 
 _HEARTBEAT = 60  # seconds
 _RETRIES = 3
-_SETTLING = 5.0  # seconds that another process may take to choose its fields
+_SUGGEST_SECONDS = 5.0  # time for another process to suggest its fields
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-# Keys of what is kept with a trial.
+# Keys of the attributes of a trial.
 _DEFAULT, _PROCESS, _UPDATES, _DIVERGED = "default", "process", "updates", "diverged"
 
-# Heartbeats and retries count as experimental in Optuna; nothing else here does.
+# Of the features in use, Optuna marks heartbeats and retries as experimental.
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
@@ -47,11 +47,11 @@ class Record(NamedTuple):
     """A finished trial.
 
     Attributes:
-      number: of the trial in its study.
-      overrides: the fields of the space.
+      number: number of the trial in its study.
+      overrides: values of the fields of the space.
       state: `complete`, `pruned`, or `diverged` (a loss or gradient was not finite).
-      score: the last that was reported; None if none was.
-      updates: gradient steps done.
+      score: the last reported score; None without one.
+      updates: number of gradient steps.
       seconds: wall time.
       curve: iteration -> score.
     """
@@ -66,16 +66,16 @@ class Record(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """What a study has found.
+    """Result of a study.
 
     Attributes:
-      overrides: the best complete trial's.
+      overrides: overrides of the best complete trial.
       score: its score.
-      default_score: of the first trial, the defaults; None if it diverged.
-      trials: all finished ones, by number.
-      running: trials that other processes have in hand.
+      default_score: score of the defaults, the first trial; None if it diverged.
+      trials: all finished trials, by number.
+      running: number of trials that other processes are running.
       importance: share of the scores' variance that each field explains, the largest
-        first; empty while there are too few trials to tell.
+        first; empty for too few trials.
     """
 
     overrides: dict[str, Any]
@@ -92,14 +92,14 @@ class Tuned(NamedTuple):
 
 
 class DivergedError(Exception):
-    """Raised by an evaluation whose numbers went wrong: a finished trial without a score."""
+    """Raised by an evaluation that diverged: its trial is finished without a score."""
 
 
 class Trial:
-    """What the evaluation of one trial talks to.
+    """Interface of one trial for its evaluation.
 
     Attributes:
-      number: of the trial in its study.
+      number: number of the trial in its study.
     """
 
     def __init__(self, trial: optuna.Trial, iterations: int):
@@ -108,18 +108,18 @@ class Trial:
         self._default = bool(trial.user_attrs.get(_DEFAULT))
 
     def report(self, iteration: int, score: float, updates: int) -> None:
-        """Tells how it goes; does not return if the trial is not worth going on with.
+        """Reports an intermediate score; raises `TrialPruned` if the trial should stop.
 
         Args:
-          iteration: iterations done.
-          score: the score by now.
-          updates: gradient steps done by now.
+          iteration: number of finished iterations.
+          score: current score.
+          updates: number of gradient steps so far.
         """
         self._trial.report(score, iteration)
         self._trial.set_user_attr(_UPDATES, updates)
-        # The defaults are what the others are compared with, and what is done is done.
-        spared = self._default or iteration >= self._iterations
-        if not spared and self._trial.should_prune():
+        # Neither the defaults, the baseline of the study, nor a finished trial is pruned.
+        is_exempt = self._default or iteration >= self._iterations
+        if not is_exempt and self._trial.should_prune():
             raise optuna.TrialPruned
 
 
@@ -143,33 +143,34 @@ def tune(
     seed: int = 0,
     show: Callable[[Record], None] | None = None,
 ) -> Tuned:
-    """Looks for the overrides with the highest score.
+    """Searches the overrides with the highest score.
 
     Args:
-      name: of the study in its storage.
-      space: field -> its choices, numbers or strings. A default that is no choice is one too.
+      name: name of the study in its storage.
+      space: field -> its choices, numbers or strings. The default is added to them.
       defaults: field of the space -> its default; the first trial.
-      evaluate: (overrides, trial) -> score; reports on the way. Equal overrides must be
-        worth equal scores.
-      trials: finished trials in all, those of earlier calls included.
+      evaluate: (overrides, trial) -> score; reports intermediate scores to the trial. Equal
+        overrides must have equal scores.
+      trials: number of finished trials, those of earlier calls included.
       iterations: iterations in a whole trial.
       warmup: iterations before which no trial is pruned.
-      storage: where the study lives: a database's URL (`sqlite:///tuning.db`), or the path
+      storage: storage of the study: a database's URL (`sqlite:///tuning.db`), or the path
         of a journal file that machines share; empty for memory.
-      sampler: `tpe` learns from the trials before, `random` does not, `grid` draws all.
+      sampler: `tpe` models the scores of earlier trials, `random` samples independently,
+        `grid` enumerates all choices.
       pruner: `median` stops a trial that is worse than half of the others at that iteration,
         `hyperband` gives many trials few iterations, `none` stops none.
-      about: what else decides the score; a study about something else is rejected.
-      inputs: the data and the world by name; a study of other content is rejected, and the
-        same content under another path is not.
-      seed: of what is drawn.
+      about: further settings that determine the score; a study with others is rejected.
+      inputs: data and simulator by name; a study with other content is rejected, equal
+        content under another path is not.
+      seed: seed of the sampler.
       show: called with each trial that this process has finished.
 
     Raises:
-      UserError: if the storage cannot be opened, or its study is about something else, or
-        no trial was completed.
-      Exception: whatever `evaluate` raises but a DivergedError.
-      KeyboardInterrupt: passed on; the trial it interrupts is queued again.
+      UserError: if the storage cannot be opened, its study has other settings, or no trial
+        was completed.
+      Exception: any exception of `evaluate` except DivergedError.
+      KeyboardInterrupt: passed on; the interrupted trial is queued again.
     """
     choices = {
         field: tuple(values if defaults[field] in values else (defaults[field], *values))
@@ -178,23 +179,23 @@ def tune(
     trials = min(trials, math.prod(map(len, choices.values())))
     study = _study(name, storage)
     settings = {"space": choices, "defaults": dict(defaults), "about": about or {}}
-    _agree(study, name, settings, inputs or {})
+    _check_settings(study, name, settings, inputs or {})
     study.sampler = _sampler(sampler, choices, seed + len(study.trials))
     study.pruner = _pruner(pruner, iterations, warmup)
 
-    taken = [-1]  # the trial in hand
+    current = [-1]  # number of the current trial
 
     def objective(trial: optuna.Trial) -> float:
-        taken[0] = trial.number
+        current[0] = trial.number
         trial.set_user_attr(_PROCESS, _process())
-        chosen = {field: trial.suggest_categorical(field, c) for field, c in choices.items()}
-        _check_turn(study, trial, trials)
-        _wait_for_earlier(study, trial, choices)
+        overrides = {field: trial.suggest_categorical(field, c) for field, c in choices.items()}
+        _check_budget(study, trial, trials)
+        _wait_for_earlier_trials(study, trial, choices)
         if _is_repeated(study, trial):
             _enqueue_unseen(study, choices, np.random.default_rng([seed, trial.number]))
             raise _RepeatedError
         try:
-            return evaluate(chosen, Trial(trial, iterations))
+            return evaluate(overrides, Trial(trial, iterations))
         except DivergedError as error:
             trial.set_user_attr(_DIVERGED, str(error))
             raise optuna.TrialPruned from error
@@ -202,17 +203,17 @@ def tune(
     while not _is_done(study, trials):
         _enqueue_defaults(study, defaults)
         try:
-            study.optimize(objective, n_trials=1, catch=(_EnoughError, _RepeatedError))
+            study.optimize(objective, n_trials=1, catch=(_BudgetSpentError, _RepeatedError))
         except KeyboardInterrupt:
-            stopped = study.trials[taken[0]]
-            _requeue(study, [stopped] if stopped.state == TrialState.FAIL else [])
+            interrupted = study.trials[current[0]]
+            _requeue(study, [interrupted] if interrupted.state == TrialState.FAIL else [])
             raise
-        if show and study.trials[taken[0]].state in _FINISHED:
-            show(_record(study.trials[taken[0]]))
-    return _found(study, name)
+        if show and study.trials[current[0]].state in _FINISHED:
+            show(_record(study.trials[current[0]]))
+    return _result(study, name)
 
 
-class _EnoughError(Exception):
+class _BudgetSpentError(Exception):
     """Other processes have taken the last trials of the budget."""
 
 
@@ -221,10 +222,10 @@ class _RepeatedError(Exception):
 
 
 def sqlite_url(path: pathlib.Path) -> str:
-    """Returns the URL of a database file, whatever characters its path holds."""
+    """Returns the URL of a database file, for any characters in its path."""
     if "?" not in str(path):
         return f"sqlite:///{path}"
-    # In a database's URL, everything after `?` is an option; SQLite's own URI quotes it.
+    # In a database's URL, everything after `?` is an option; the URI of SQLite quotes it.
     return f"sqlite:///file:{urllib.parse.quote(str(path.absolute()))}?uri=true"
 
 
@@ -238,8 +239,8 @@ def _study(name: str, storage: str) -> optuna.Study:
                 direction="maximize",
                 load_if_exists=True,
             )
-        except Exception as error:  # each database's driver has errors of its own
-            # Two processes that make a new database at once are in each other's way.
+        except Exception as error:  # each database driver has different errors
+            # Two processes that create a database at the same time can conflict.
             if wait and re.search("already exists|unique|duplicate", str(error), re.IGNORECASE):
                 time.sleep(wait)
                 continue
@@ -270,23 +271,23 @@ def _retry() -> storages.RetryHeartbeatStaleTrialCallback:
     return storages.RetryHeartbeatStaleTrialCallback(max_retry=_RETRIES)
 
 
-def _agree(
+def _check_settings(
     study: optuna.Study, name: str, settings: dict[str, Any], inputs: identity.Sources
 ) -> None:
-    """Writes down what the study is about, or rejects one that is about something else."""
-    now = options.resolved(settings)
-    before = study.user_attrs.get("settings")
-    if before is None:
+    """Records the settings of a new study, or rejects a study with other settings."""
+    current = options.resolved(settings)
+    saved = study.user_attrs.get("settings")
+    if saved is None:
         study.set_user_attr("inputs", identity.recorded(inputs))
-        study.set_user_attr("settings", now)
+        study.set_user_attr("settings", current)
         return
-    different = options.differences(before, now)
+    different = options.differences(saved, current)
     different += identity.changes(study.user_attrs.get("inputs"), inputs)
     if different:
         listed = "\n  ".join(different)
         raise errors.UserError(
-            f"study {name!r} is about something else:\n  {listed}\n"
-            "Go on with the same settings and inputs, or choose another study or storage"
+            f"study {name!r} has other settings:\n  {listed}\n"
+            "Resume with the same settings and inputs, or choose another study or storage"
         )
 
 
@@ -312,7 +313,7 @@ def _pruner(kind: Pruner, iterations: int, warmup: int) -> optuna.pruners.BasePr
 
 
 def _is_done(study: optuna.Study, trials: int) -> bool:
-    """Whether as many trials as asked for are finished or in somebody's hands."""
+    """Whether the requested number of trials is finished or running."""
     storages.fail_stale_trials(study)
     _requeue(study, [trial for trial in study.trials if _is_abandoned(trial)])
     taken = study.get_trials(False, (*_FINISHED, TrialState.RUNNING))
@@ -325,22 +326,22 @@ def _enqueue_defaults(study: optuna.Study, defaults: Mapping[str, Any]) -> None:
         study.enqueue_trial(dict(defaults), user_attrs={_DEFAULT: True})
 
 
-def _check_turn(study: optuna.Study, trial: optuna.Trial, trials: int) -> None:
-    """Gives a trial up if those before it use up the budget: numbers are given out once."""
+def _check_budget(study: optuna.Study, trial: optuna.Trial, trials: int) -> None:
+    """Stops a trial if earlier trials use up the budget; trial numbers are unique."""
     finished = study.get_trials(False, _FINISHED)
     running = study.get_trials(False, (TrialState.RUNNING,))
     if len(finished) + sum(other.number < trial.number for other in running) >= trials:
-        raise _EnoughError
+        raise _BudgetSpentError
 
 
-def _wait_for_earlier(
+def _wait_for_earlier_trials(
     study: optuna.Study, trial: optuna.Trial, choices: Mapping[str, tuple]
 ) -> None:
-    """Waits until trials that began before this one have said what they try.
+    """Waits until all trials that started before this one have suggested their fields.
 
-    Another process may be between the two: without its fields it cannot be told from.
+    Without the fields of a trial of another process, a repetition cannot be detected.
     """
-    until = time.monotonic() + _SETTLING
+    until = time.monotonic() + _SUGGEST_SECONDS
     while time.monotonic() < until and any(
         other.number < trial.number and other.params.keys() != choices.keys()
         for other in study.get_trials(False, (TrialState.RUNNING,))
@@ -382,7 +383,7 @@ def _is_abandoned(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.RUNNING or host != socket.gethostname():
         return False
     if int(process) == os.getpid():
-        return True  # it runs nothing else while it asks
+        return True  # this process is not inside a trial now
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -393,7 +394,7 @@ def _is_abandoned(trial: FrozenTrial) -> bool:
 
 
 def _requeue(study: optuna.Study, abandoned: list[FrozenTrial]) -> None:
-    """Fails trials that nobody works on, and queues them again."""
+    """Fails abandoned trials, and queues them again."""
     for trial in abandoned:
         if trial.state == TrialState.RUNNING:
             try:
@@ -418,7 +419,7 @@ def _record(trial: FrozenTrial) -> Record:
     )
 
 
-def _found(study: optuna.Study, name: str) -> Tuned:
+def _result(study: optuna.Study, name: str) -> Tuned:
     finished = study.get_trials(False, _FINISHED)
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     if not complete:

@@ -24,9 +24,9 @@ def test_by_hand():
     }
     for metric, at in expected.items():
         for k, values in zip((2, 4), at, strict=True):
-            found = metric(HITS, RELEVANT, k)
-            assert found[:2] == pytest.approx(values), metric.__name__
-            assert np.isnan(found[2]), metric.__name__
+            actual = metric(HITS, RELEVANT, k)
+            assert actual[:2] == pytest.approx(values), metric.__name__
+            assert np.isnan(actual[2]), metric.__name__
 
 
 def test_reciprocal_rank_of_a_later_hit():
@@ -42,9 +42,9 @@ def test_coverage_counts_items_once_and_no_padding():
 def test_novelty_is_self_information():
     # Items 1, 2 of 4 and 1 of 4 users: 1 and 2 bits. Item 3 has no user and counts as one.
     items = np.array([[1, 2], [3, 0], [0, 0]])
-    found = lists.novelty(items, np.array([2, 1, 0]), 4)
-    assert found[:2].tolist() == [1.5, 2]
-    assert np.isnan(found[2])
+    novelty = lists.novelty(items, np.array([2, 1, 0]), 4)
+    assert novelty[:2].tolist() == [1.5, 2]
+    assert np.isnan(novelty[2])
 
 
 def test_a_cutoff_beyond_the_lists_is_rejected():
@@ -61,14 +61,14 @@ def reference(items, relevant, k):
     hits = [item in relevant for item in top]
     dcg = sum(1 / math.log2(i + 2) for i, hit in enumerate(hits) if hit)
     best = sum(1 / math.log2(i + 2) for i in range(min(k, len(relevant))))
-    found = [i + 1 for i, hit in enumerate(hits) if hit]
+    positions = [i + 1 for i, hit in enumerate(hits) if hit]
     return {
         lists.recall: len(set(top) & relevant) / len(relevant),
         lists.precision: len(set(top) & relevant) / k,
         lists.ndcg: dcg / best,
-        lists.mrr: 1 / found[0] if found else 0.0,
+        lists.mrr: 1 / positions[0] if positions else 0.0,
         lists.average_precision: sum(
-            len(set(items[:place]) & relevant) / place for place in found
+            len(set(items[:place]) & relevant) / place for place in positions
         )
         / min(k, len(relevant)),
     }
@@ -79,10 +79,10 @@ def test_against_the_second_implementation():
     items = np.array([rng.permutation(40)[:15] for _ in range(200)])
     relevant = [set(rng.permutation(40)[: rng.integers(1, 20)].tolist()) for _ in items]
     pairs = list(zip(items.tolist(), relevant, strict=True))
-    hits = np.array([[item in wanted for item in row] for row, wanted in pairs])
+    hits = np.array([[item in targets for item in row] for row, targets in pairs])
     counts = np.array([len(r) for r in relevant])
     for k in (1, 5, 15):
-        expected = [reference(row, wanted, k) for row, wanted in pairs]
+        expected = [reference(row, targets, k) for row, targets in pairs]
         for metric in expected[0]:
-            found = metric(hits, counts, k)
-            assert found == pytest.approx([e[metric] for e in expected]), metric.__name__
+            actual = metric(hits, counts, k)
+            assert actual == pytest.approx([e[metric] for e in expected]), metric.__name__

@@ -68,7 +68,7 @@ def test_means_are_ratios_of_sums_over_users_and_seeds():
     assert list(got) == ["reward", "ctr", "depth", "watch"]
     assert got["reward"]["mean"] == 8 / 4
     assert got["depth"]["mean"] == 20 / 4
-    assert got["ctr"]["mean"] == 8 / 20  # not the mean of the sessions' own 1/2, 1/2, 0, 1/2
+    assert got["ctr"]["mean"] == 8 / 20  # not the mean of 1/2, 1/2, 0, 1/2 over the sessions
     assert got["watch"]["mean"] == 8 / 4
 
 
@@ -80,7 +80,7 @@ def test_users_interval_is_the_bootstrap_of_user_sums():
 
 
 def test_sessions_of_one_user_are_drawn_together():
-    # 50 users with one session each, against 2 users with 25 sessions each of their own level.
+    # 50 users with one session each, against 2 users with 25 sessions each at one level a user.
     alternating = np.tile([0.0, 1.0], 25)
     one_each = _sessions(np.arange(50), alternating, np.ones(50))
     clustered = _sessions(np.tile([1, 2], 25), alternating, np.ones(50))

@@ -15,8 +15,8 @@ def sessions(reward, depth):
 
 
 def printed(method, data_set):
-    known = {("goalrec", "films"): comparison.Printed(31.6, 0.544, 58.1)}
-    return known.get((method, data_set))
+    cells = {("goalrec", "films"): comparison.Printed(31.6, 0.544, 58.1)}
+    return cells.get((method, data_set))
 
 
 def test_spread_is_over_seeds():
@@ -56,9 +56,9 @@ def test_gain_is_a_share_of_the_other_and_paired_over_users():
     base = random.uniform(10, 30, 200)  # users differ much, yet each gains a tenth
     ours = [sessions(1.1 * base, np.full(200, 50))]
     theirs = [sessions(base, np.full(200, 50))]
-    found = comparison.gain(ours, theirs)
-    assert found.mean == pytest.approx(0.1) and 0.09 < found.low < found.high < 0.11
-    assert found.p_value < 0.01
+    gain = comparison.gain(ours, theirs)
+    assert gain.mean == pytest.approx(0.1) and 0.09 < gain.low < gain.high < 0.11
+    assert gain.p_value < 0.01
     same = comparison.gain(theirs, theirs)
     assert same.mean == 0.0 and same.p_value == 1.0
     assert comparison.gain(ours, []) is None

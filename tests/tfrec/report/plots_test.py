@@ -121,7 +121,7 @@ def test_reliability_draws_each_head_against_the_diagonal():
     assert np.array_equal(y, curves["click"].observed)
     assert watch.get_xlabel() == "predicted (seconds)"
     assert click.get_xlabel() == "predicted (probability)"
-    assert "off by 0 on average" in _texts(figure)
+    assert "mean error 0" in _texts(figure)
 
 
 def test_drawing_leaves_the_callers_style_alone():

@@ -91,9 +91,9 @@ def test_decimals_follow_the_largest_value(values, places):
 
 
 def test_a_policy_has_one_colour_wherever_it_appears():
-    known = ["random", "popularity", "myopic", "goalrec_off", "goalrec", "optimum"]
-    assert len({style.policy_colour(name) for name in known}) == 6
-    assert style.ordered(reversed(known)) == known
+    listed = ["random", "popularity", "myopic", "goalrec_off", "goalrec", "optimum"]
+    assert len({style.policy_colour(name) for name in listed}) == 6
+    assert style.ordered(reversed(listed)) == listed
     assert style.policy_colour("mine") == style.policy_colour("mine")
     goals = ["clicks", "watch", "both", "optimum"]
     assert len(set(style.colours(goals))) == 4

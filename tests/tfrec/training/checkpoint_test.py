@@ -91,9 +91,9 @@ def test_everything_comes_back_bit_for_bit(tmp_path):
     checkpoint.write(tmp_path / "final", saved, {"units": (2,)})
     module = Everything()
     assert checkpoint.read(tmp_path / "final", module, {"units": [2]}) == {"units": [2]}
-    found = checkpoint.named_variables(module)
+    named = checkpoint.named_variables(module)
     for name, variable in checkpoint.named_variables(saved).items():
-        assert found[name].numpy().tobytes() == variable.numpy().tobytes(), name
+        assert named[name].numpy().tobytes() == variable.numpy().tobytes(), name
     np.testing.assert_array_equal(module.random.normal([5]), saved.random.normal([5]))
     assert checkpoint.read_config(tmp_path / "final") == {"units": [2]}
 

@@ -1,4 +1,4 @@
-"""The loop's own bookkeeping. Killed and stopped runs: tests/reliability."""
+"""Bookkeeping of the training loop. Killed and stopped runs: tests/reliability."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""What is written is what TensorBoard's own readers find."""
+"""TensorBoard's readers read the written summaries."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ def test_scalars_and_histograms(tmp_path):
         results = {"loss": tf.constant(iteration / 2), "n": 3, "hist/sigma": np.arange(4.0)}
         summaries.write(run.writer, results, iteration)
     run.writer.flush()
-    found = read(tmp_path / "tensorboard")
-    assert sorted(found.Tags()["tensors"]) == ["loss", "n", "sigma"]
-    losses = [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in found.Tensors("loss")]
+    events = read(tmp_path / "tensorboard")
+    assert sorted(events.Tags()["tensors"]) == ["loss", "n", "sigma"]
+    losses = [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in events.Tensors("loss")]
     assert losses == [(1, 0.5), (2, 1.0)]
-    buckets = tf.make_ndarray(found.Tensors("sigma")[0].tensor_proto)  # [buckets, 3]
+    buckets = tf.make_ndarray(events.Tensors("sigma")[0].tensor_proto)  # [buckets, 3]
     assert buckets[:, 2].sum() == 4
 
 

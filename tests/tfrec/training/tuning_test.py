@@ -21,15 +21,15 @@ DEFAULTS = {"rate": 0.1, "width": 16, "head": "mlp"}
 BEST = {"rate": 0.01, "width": 64, "head": "bilinear"}
 
 
-def worth(overrides):
+def score_of(overrides):
     """The planted objective: how many fields are right; 3 at the optimum."""
     return float(sum(overrides[field] == value for field, value in BEST.items()))
 
 
 def evaluate(overrides, trial):
     for iteration in (1, 2, 3):
-        trial.report(iteration, worth(overrides) * iteration / 3, updates=10 * iteration)
-    return worth(overrides)
+        trial.report(iteration, score_of(overrides) * iteration / 3, updates=10 * iteration)
+    return score_of(overrides)
 
 
 def tune(evaluate=evaluate, trials=12, **arguments):
@@ -39,27 +39,27 @@ def tune(evaluate=evaluate, trials=12, **arguments):
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
 def test_the_planted_optimum_is_found_and_nothing_is_tried_twice(sampler):
-    found = tune(trials=18, sampler=sampler, pruner="none")
-    assert found.overrides == BEST and found.score == 3.0
-    assert found.trials[0].overrides == DEFAULTS  # the first trial
-    assert found.default_score == 0.0
+    result = tune(trials=18, sampler=sampler, pruner="none")
+    assert result.overrides == BEST and result.score == 3.0
+    assert result.trials[0].overrides == DEFAULTS  # the first trial
+    assert result.default_score == 0.0
     # 18 combinations, 18 trials: each of them once.
-    assert len({tuple(record.overrides.values()) for record in found.trials}) == 18
-    assert found.updates == 18 * 30
-    assert {record.state for record in found.trials} == {"complete"}
-    assert found.trials[0].curve == {1: 0.0, 2: 0.0, 3: 0.0}
-    assert set(found.importance) == set(SPACE) and sum(
-        found.importance.values()
+    assert len({tuple(record.overrides.values()) for record in result.trials}) == 18
+    assert result.updates == 18 * 30
+    assert {record.state for record in result.trials} == {"complete"}
+    assert result.trials[0].curve == {1: 0.0, 2: 0.0, 3: 0.0}
+    assert set(result.importance) == set(SPACE) and sum(
+        result.importance.values()
     ) == pytest.approx(1)
 
 
 def test_tpe_needs_fewer_trials_than_the_grid_has():
     space = {f"field{i}": (0, 1, 2, 3) for i in range(5)}  # 1,024 combinations
-    found = tuning.tune(
+    result = tuning.tune(
         "study", space, dict.fromkeys(space, 0), lambda o, _: float(sum(o.values())),
         trials=60, iterations=1,
     )  # fmt: skip
-    assert found.score >= 13  # of 15; sixty random draws reach 13 once in five
+    assert result.score >= 13  # of 15; sixty random draws reach 13 once in five
 
 
 def test_the_same_seed_tries_the_same():
@@ -71,16 +71,16 @@ def test_the_same_seed_tries_the_same():
 
 
 def test_more_trials_than_combinations_are_as_many_as_there_are():
-    found = tune(trials=99, space={"width": (16, 32)}, defaults={"width": 16}, pruner="none",
+    result = tune(trials=99, space={"width": (16, 32)}, defaults={"width": 16}, pruner="none",
                  evaluate=lambda overrides, _: float(overrides["width"]))  # fmt: skip
-    assert [record.overrides for record in found.trials] == [{"width": 16}, {"width": 32}]
+    assert [record.overrides for record in result.trials] == [{"width": 16}, {"width": 32}]
 
 
 def test_a_default_beside_the_choices_is_tried_too():
-    found = tune(trials=3, space={"width": (32, 64)}, defaults={"width": 48},
+    result = tune(trials=3, space={"width": (32, 64)}, defaults={"width": 48},
                  evaluate=lambda overrides, _: -abs(overrides["width"] - 50.0))  # fmt: skip
-    assert found.overrides == {"width": 48} and found.score == found.default_score == -2
-    assert len(found.trials) == 3
+    assert result.overrides == {"width": 48} and result.score == result.default_score == -2
+    assert len(result.trials) == 3
 
 
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
@@ -89,28 +89,28 @@ def test_a_bad_trial_ends_early_and_the_defaults_never(pruner):
 
     def evaluate(overrides, trial):
         for iteration in range(1, iterations + 1):
-            trial.report(iteration, worth(overrides), updates=iteration)
-        return worth(overrides)
+            trial.report(iteration, score_of(overrides), updates=iteration)
+        return score_of(overrides)
 
-    found = tune(evaluate, trials=18, pruner=pruner, iterations=iterations)
-    pruned = [record for record in found.trials if record.state == "pruned"]
+    result = tune(evaluate, trials=18, pruner=pruner, iterations=iterations)
+    pruned = [record for record in result.trials if record.state == "pruned"]
     assert pruned and all(record.updates < iterations for record in pruned)
-    assert all(record.updates == iterations for record in found.trials if record not in pruned)
-    assert found.trials[0].state == "complete"
-    assert found.overrides == BEST
+    assert all(record.updates == iterations for record in result.trials if record not in pruned)
+    assert result.trials[0].state == "complete"
+    assert result.overrides == BEST
     # Pruned trials are part of the budget; what they saved is not.
-    assert len(found.trials) == 18
-    assert found.updates == sum(record.updates for record in found.trials) < 18 * iterations
+    assert len(result.trials) == 18
+    assert result.updates == sum(record.updates for record in result.trials) < 18 * iterations
 
 
 def test_no_trial_is_pruned_before_the_warmup():
     def evaluate(overrides, trial):
         for iteration in range(1, 7):
-            trial.report(iteration, worth(overrides), updates=iteration)
-        return worth(overrides)
+            trial.report(iteration, score_of(overrides), updates=iteration)
+        return score_of(overrides)
 
-    found = tune(evaluate, trials=18, iterations=6, warmup=4)
-    shortest = min(record.updates for record in found.trials)
+    result = tune(evaluate, trials=18, iterations=6, warmup=4)
+    shortest = min(record.updates for record in result.trials)
     assert shortest == 4
 
 
@@ -119,12 +119,12 @@ def test_a_diverged_trial_counts_and_does_not_win():
         trial.report(1, 100.0, updates=1)
         if overrides["rate"] == 0.1:
             raise tuning.DivergedError("loss")
-        return worth(overrides)
+        return score_of(overrides)
 
-    found = tune(evaluate, trials=18, pruner="none")
-    states = {record.overrides["rate"]: record.state for record in found.trials}
+    result = tune(evaluate, trials=18, pruner="none")
+    states = {record.overrides["rate"]: record.state for record in result.trials}
     assert states == {0.1: "diverged", 0.01: "complete", 0.001: "complete"}
-    assert found.overrides == BEST and found.default_score is None
+    assert result.overrides == BEST and result.default_score is None
     with pytest.raises(errors.UserError, match="none of 2 trials was completed"):
         tune(evaluate, trials=2, space={"rate": (0.1,), "head": ("mlp", "bilinear")},
              defaults={"rate": 0.1, "head": "mlp"})  # fmt: skip
@@ -154,7 +154,7 @@ def test_the_url_of_a_database_names_its_file(name, tmp_path, monkeypatch):
     path = pathlib.Path("study?", name)
     tune(trials=1, storage=tuning.sqlite_url(path))
     assert path.exists()
-    assert [found.name for found in tmp_path.iterdir()] == ["study?"]
+    assert [file.name for file in tmp_path.iterdir()] == ["study?"]
 
 
 def test_a_study_about_something_else_is_rejected(storage):
@@ -184,9 +184,9 @@ def test_an_interrupted_trial_is_done_again(storage):
     with pytest.raises(KeyboardInterrupt):
         tune(interrupted, trials=6, storage=storage)
     assert len(calls) == 3
-    found = tune(interrupted, trials=6, storage=storage)
+    result = tune(interrupted, trials=6, storage=storage)
     assert calls[3] == calls[2]
-    assert len(found.trials) == 6 and len(calls) == 7
+    assert len(result.trials) == 6 and len(calls) == 7
 
 
 def test_a_mistake_in_the_evaluation_passes_and_the_defaults_come_again():
@@ -197,24 +197,24 @@ def test_a_mistake_in_the_evaluation_passes_and_the_defaults_come_again():
         tune(broken)
 
 
-# A process of its own: `python - STORAGE HOLD` tunes; in trial HOLD it says so and waits.
+# A separate process: `python - STORAGE HOLD` tunes; in trial HOLD it prints a line and waits.
 WORKER = """
 import sys
-from tests.tfrec.training.tuning_test import tune, worth
+from tests.tfrec.training.tuning_test import score_of, tune
 
 def evaluate(overrides, trial):
-    trial.report(1, worth(overrides), updates=1)
+    trial.report(1, score_of(overrides), updates=1)
     if trial.number == int(sys.argv[2]):
         print("held", flush=True)
         sys.stdin.readline()
-    return worth(overrides)
+    return score_of(overrides)
 
 print("go", flush=True)
 sys.stdin.readline()
 shown = []
-found = tune(evaluate, trials=6, storage=sys.argv[1], pruner="none", iterations=1,
+result = tune(evaluate, trials=6, storage=sys.argv[1], pruner="none", iterations=1,
              show=shown.append)
-print(len(shown), len(found.trials), flush=True)
+print(len(shown), len(result.trials), flush=True)
 """
 
 
@@ -240,10 +240,10 @@ def test_two_processes_share_a_study(storage):
         go(worker)
     shown = [tuple(map(int, worker.communicate()[0].split())) for worker in workers]
     assert all(worker.returncode == 0 for worker in workers)
-    assert sum(own for own, _ in shown) == 6  # no trial too many
-    found = tune(trials=6, storage=storage, iterations=1)
-    assert len(found.trials) == 6 and found.running == 0
-    assert len({tuple(record.overrides.values()) for record in found.trials}) == 6
+    assert sum(count for count, _ in shown) == 6  # no trial too many
+    result = tune(trials=6, storage=storage, iterations=1)
+    assert len(result.trials) == 6 and result.running == 0
+    assert len({tuple(record.overrides.values()) for record in result.trials}) == 6
 
 
 @pytest.mark.slow
@@ -259,15 +259,15 @@ def test_the_trial_of_a_killed_process_is_done_again(storage, hold):
 
     def evaluate(overrides, trial):
         calls.append(overrides)
-        trial.report(1, worth(overrides), updates=1)
-        return worth(overrides)
+        trial.report(1, score_of(overrides), updates=1)
+        return score_of(overrides)
 
-    found = tune(evaluate, trials=6, storage=storage, pruner="none", iterations=1)
-    assert len(found.trials) == 6 and len(calls) == 6 - hold
-    assert found.default_score == 0.0 and found.running == 0
+    result = tune(evaluate, trials=6, storage=storage, pruner="none", iterations=1)
+    assert len(result.trials) == 6 and len(calls) == 6 - hold
+    assert result.default_score == 0.0 and result.running == 0
     dead = _opened(storage).trials[hold]
     assert dead.state == optuna.trial.TrialState.FAIL and dead.params == calls[0]
-    assert sum(record.overrides == DEFAULTS for record in found.trials) == 1
+    assert sum(record.overrides == DEFAULTS for record in result.trials) == 1
 
 
 @pytest.mark.slow
@@ -275,9 +275,9 @@ def test_a_trial_that_another_process_holds_is_left_to_it(storage):
     worker = start(storage, hold=0)
     go(worker)
     assert worker.stdout.readline() == "held\n"
-    found = tune(trials=3, storage=storage, iterations=1, pruner="none")
-    assert len(found.trials) == 2 and found.running == 1
-    assert DEFAULTS not in [record.overrides for record in found.trials]
+    result = tune(trials=3, storage=storage, iterations=1, pruner="none")
+    assert len(result.trials) == 2 and result.running == 1
+    assert DEFAULTS not in [record.overrides for record in result.trials]
     go(worker)
     assert worker.communicate()[0].split() == ["4", "6"]
 
