@@ -10,19 +10,19 @@ def at_least(least: float, kind: type[int] | type[float] = int) -> Callable[[str
     """The type of a number with a lower bound, for `argparse`.
 
     Args:
-      least: the lowest number that is accepted.
-      kind: of number.
+      least: the lowest accepted number.
+      kind: type of the number.
     """
 
     def number(text: str) -> float:
-        found = kind(text)  # argparse makes a message of a ValueError
-        if not least <= found < float("inf"):
+        value = kind(text)  # argparse reports a ValueError
+        if not least <= value < float("inf"):
             raise argparse.ArgumentTypeError(
                 f"{text} is out of range; expected at least {least}"
             )
-        return found
+        return value
 
-    number.__name__ = kind.__name__  # which argparse names where the text is no number
+    number.__name__ = kind.__name__  # the name in argparse's message
     return number
 
 
@@ -43,31 +43,31 @@ def separated(
     """The type of values between commas, for `argparse`.
 
     Args:
-      kind: the type of one of them.
-      exactly: how many; any number by default.
+      kind: the type of one value.
+      exactly: required number of values; any by default.
     """
 
     def values(text: str) -> tuple[Any, ...]:
-        found = tuple(map(kind, text.split(",")))
-        if exactly not in (None, len(found)):
+        parsed = tuple(map(kind, text.split(",")))
+        if exactly not in (None, len(parsed)):
             raise argparse.ArgumentTypeError(
-                f"{text} has {len(found)} values; expected {exactly}"
+                f"{text} has {len(parsed)} values; expected {exactly}"
             )
-        return found
+        return parsed
 
     values.__name__ = f"{getattr(kind, '__name__', 'value')} between commas"
     return values
 
 
 def folder(text: str) -> str:
-    """The type of a folder that is there."""
+    """The type of an existing folder."""
     if not pathlib.Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is no folder")
     return text
 
 
 def file(text: str) -> str:
-    """The type of a file that is there."""
+    """The type of an existing file."""
     if not pathlib.Path(text).is_file():
         raise argparse.ArgumentTypeError(f"{text} is no file")
     return text

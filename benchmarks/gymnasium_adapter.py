@@ -1,11 +1,11 @@
-"""Steps a simulator through Gymnasium's interface, and Gymnasium environments as a simulator.
+"""Speed of a simulator in Gymnasium's interface, and of Gymnasium's environments in ours.
 
     python -m benchmarks.gymnasium_adapter --sessions=64,1024
 
-First table: RecSim's interest evolution natively, all steps of a round in one call, and as a
-`SimulatorVectorEnv`, a call a step with arrays in and out. Second table: an environment that
-does nothing, as a `GymnasiumSimulator`, in Gymnasium's own `SyncVectorEnv`, and in a plain loop
-over one environment. All choose at random and begin new sessions where one ends. Needs the
+First table: RecSim's interest evolution natively, with all steps of a repetition in one call,
+and as a `SimulatorVectorEnv`, with one call a step. Second table: an environment without
+computation, as a `GymnasiumSimulator`, in Gymnasium's `SyncVectorEnv`, and in a plain loop over
+one environment. All actions are random, and new sessions replace those that end. Needs the
 optional package gymnasium.
 """
 
@@ -23,7 +23,7 @@ _LENGTH = 100  # steps of a session
 
 
 class Nothing(gymnasium.Env):
-    """Computes nothing: four actions, four numbers to observe, a session of 100 steps."""
+    """An environment without computation: four actions, four observed numbers, 100 steps."""
 
     action_space = gymnasium.spaces.Discrete(4)
     observation_space = gymnasium.spaces.Box(-1.0, 1.0, [4])
@@ -35,13 +35,13 @@ class Nothing(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins a session."""
+        """Starts a session."""
         super().reset(seed=seed)
         self._steps = 0
         return self._observation, {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One step."""
+        """Takes one step."""
         self._steps += 1
         return self._observation, 1.0, self._steps >= _LENGTH, False, {}
 
@@ -51,7 +51,7 @@ gymnasium.register(_ID, entry_point=lambda **_: Nothing())
 
 
 def vector(envs: Any, steps: int) -> Callable[[], object]:
-    """A round: `steps` steps of every environment of a vector environment."""
+    """Makes the work of a repetition: `steps` steps of each part of a vector environment."""
     high = envs.single_action_space
     high = high.nvec if isinstance(high, gymnasium.spaces.MultiDiscrete) else high.n
     actions = np.random.default_rng(0).integers(high, size=[steps, *envs.action_space.shape])
@@ -65,7 +65,7 @@ def vector(envs: Any, steps: int) -> Callable[[], object]:
 
 
 def loop(env: Any, steps: int) -> Callable[[], object]:
-    """A round: `steps` steps of one environment."""
+    """Makes the work of a repetition: `steps` steps of one environment."""
     actions = np.random.default_rng(0).integers(env.action_space.n, size=steps).tolist()
     env.reset(seed=0)
 
@@ -82,9 +82,9 @@ def main(sessions: int, steps: int, repeats: int) -> None:
     """Prints both tables.
 
     Args:
-      sessions: side by side.
-      steps: of each of them in a round.
-      repeats: counted rounds of each way.
+      sessions: number of parallel sessions.
+      steps: steps of each session in a repetition.
+      repeats: counted repetitions of each variant.
     """
     count = sessions * steps
     evolution = recsim.InterestEvolution()
@@ -114,13 +114,19 @@ if __name__ == "__main__":
         "--sessions",
         type=command_line.separated(command_line.at_least(1)),
         default=(64, 1024),
-        help="side by side; one table each",
+        help="parallel sessions; one table for each number",
     )
     parser.add_argument(
-        "--steps", type=command_line.at_least(1), default=100, help="of each session in a round"
+        "--steps",
+        type=command_line.at_least(1),
+        default=100,
+        help="steps of each session in a repetition",
     )
     parser.add_argument(
-        "--repeats", type=command_line.at_least(1), default=5, help="counted rounds of each way"
+        "--repeats",
+        type=command_line.at_least(1),
+        default=5,
+        help="counted repetitions of each variant",
     )
     args = parser.parse_args()
     timing.one_thread()

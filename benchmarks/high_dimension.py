@@ -1,18 +1,18 @@
-"""What the high-dimensional setting costs: 30,000 state columns x 10,000 candidates.
+"""Cost of the high-dimensional setting: 30,000 state columns x 10,000 candidates.
 
     python -m benchmarks.high_dimension --method=goalrec
 
 vanilla   1,000 candidates, a state without crosses
 wide      10,000 candidates, feature crosses hashed to 30,000 columns
 
-The log has 10,000 items in both: histories hold any item. Timed, at the method's defaults:
+The log has 10,000 items in both, in any history. Timed, at the method's defaults:
 
 update    one gradient step on a batch of the replay, of many in one graph
 act       the item with the highest score for each of 512 users
 play      the same with the exploration of training
 
-Printed: medians over alternating rounds of one run in ms, wide over vanilla, and the peak
-memory (resident set) of a process that does one setting's rounds and nothing else.
+Printed: medians over alternating repetitions of one run in ms, wide over vanilla, and the peak
+memory (resident set) of a process that does one setting's repetitions and nothing else.
 """
 
 import argparse
@@ -39,7 +39,7 @@ METHODS = ("goalrec", "wide_and_deep", "dien", "dyna_q", "rainbow", "td3")
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How much work; the settings differ in candidates and columns alone."""
+    """Sizes of both settings, which differ only in candidates and columns."""
 
     items: int = 10_000
     candidates: tuple[int, int] = (1_000, 10_000)  # vanilla, wide
@@ -53,14 +53,14 @@ class Sizes:
 
 
 class NoWorld:
-    """Makes a learner one that plays; nothing is played here."""
+    """Placeholder for a simulator: the learner can play, but does not here."""
 
     def __init__(self, spec: types.DataSpec):
         self.spec, self.repeats = spec, False
 
 
 def learner_of(method: str, spec: types.DataSpec, log: types.Episodes, **fields: Any) -> Any:
-    """A learner of a method at its defaults but for `fields` of its configuration."""
+    """A learner of a method with its defaults, except for `fields` of its configuration."""
     width = 64
     vectors = np.random.default_rng(1).normal(0, 0.1, [spec.num_items + 1, width])
     fields |= {"replay_sessions": len(log.length), "sessions_per_round": len(log.length)}
@@ -101,7 +101,7 @@ def learner_of(method: str, spec: types.DataSpec, log: types.Episodes, **fields:
 
 
 def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], object]]:
-    """What is timed of one setting: name -> one round."""
+    """The timed work of one setting: name -> one repetition."""
     spec = types.DataSpec(
         random_log.FEEDBACK,
         sizes.items,
@@ -132,7 +132,7 @@ def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], obj
         tf.constant([0, 1]),
     )
     greedy = learner.policy()
-    # Arguments, so that nothing is worked out while tracing.
+    # Arguments, so that nothing is constant-folded while tracing.
     act = tf.function(lambda timestep: greedy(timestep))
     play = tf.function(lambda timestep: playing(timestep))
     updates = tf.constant(sizes.updates)
@@ -144,20 +144,20 @@ def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], obj
 
 
 def peak_memory(method: str, wide: bool, sizes: Sizes) -> float:
-    """Peak resident set in MiB of a fresh process that does a round of each (Linux)."""
-    given = [
+    """Peak resident set in MiB of a new process that runs each work once (Linux)."""
+    flags = [
         f"--{field}={','.join(map(str, np.atleast_1d(value)))}"
         for field, value in dataclasses.asdict(sizes).items()
     ]
     command = [sys.executable, "-m", "benchmarks.high_dimension", f"--method={method}"]
     done = subprocess.run(
-        [*command, f"--memory={int(wide)}", *given], check=True, capture_output=True, text=True
+        [*command, f"--memory={int(wide)}", *flags], check=True, capture_output=True, text=True
     )
     return float(done.stdout.split()[-1])
 
 
 def measure(method: str, sizes: Sizes, repeats: int) -> dict[str, timing.Timing]:
-    """Medians of all rounds of both settings, by `setting work`."""
+    """Medians of all repetitions of both settings, by `setting work`."""
     ways = {
         f"{setting} {name}": work
         for wide, setting in enumerate(("vanilla", "wide"))
@@ -209,10 +209,10 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 def run(arguments: Sequence[str]) -> None:
     """The command line: a table, or with --memory one setting's peak memory in MiB."""
-    found = options(arguments)
-    method, repeats, setting = found.method, found.repeats, found.memory
+    parsed = options(arguments)
+    method, repeats, setting = parsed.method, parsed.repeats, parsed.memory
     names = [field.name for field in dataclasses.fields(Sizes)]
-    sizes = Sizes(**{name: getattr(found, name) for name in names})
+    sizes = Sizes(**{name: getattr(parsed, name) for name in names})
     if setting is None:
         main(METHODS if method == "all" else (method,), sizes, repeats)
         return

@@ -4,9 +4,9 @@
 
 An experiment evaluates two policies of equal quality on the same users under several
 training seeds. Users differ in how often they click; every training run shifts the click
-rate by its own normal effect; sessions end at random. The true mean and the true difference
-are known, so the share of intervals that hold them, and of p-values below .05, can be
-counted. Draws are seeded: the same arguments print the same table.
+rate by a normal effect; sessions end at random. The benchmark counts the intervals that
+contain the true mean and the true difference, and the p-values below .05. Draws are seeded:
+equal arguments print equal tables.
 """
 
 from typing import NamedTuple
@@ -62,7 +62,7 @@ def evaluation(
 def coverage(
     users: int, seeds: int, seed_spread: float, experiments: int, resamples: int = 500
 ) -> Coverage:
-    """How often the intervals hold the truth.
+    """Share of intervals that contain the true value.
 
     Args:
       users: test users in an experiment.
@@ -90,7 +90,7 @@ def coverage(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Prints the table of the settings that the arguments name."""
+    """Prints the table for the settings in the arguments."""
     parser = command_line.parser(__doc__)
     parser.add_argument("--experiments", type=command_line.at_least(1), default=2000)
     parser.add_argument(
@@ -101,14 +101,14 @@ def main(arguments: list[str] | None = None) -> None:
         "--spreads", type=command_line.at_least(0, float), nargs="+", default=[0.0, 0.03, 0.08]
     )
     parser.add_argument("--resamples", type=command_line.at_least(1), default=500)
-    given = parser.parse_args(arguments)
+    flags = parser.parse_args(arguments)
     print("| users | seeds | spread of seeds | mean | difference | gain | p < .05 |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
-    for users in given.users:
-        for seeds in given.seeds:
-            for spread in given.spreads:
-                found = coverage(users, seeds, spread, given.experiments, given.resamples)
-                shares = " | ".join(f"{share:.1%}" for share in found)
+    for users in flags.users:
+        for seeds in flags.seeds:
+            for spread in flags.spreads:
+                covered = coverage(users, seeds, spread, flags.experiments, flags.resamples)
+                shares = " | ".join(f"{share:.1%}" for share in covered)
                 print(f"| {users} | {seeds} | {spread:g} | {shares} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Ways of doing the same work, in turn, each in a process of its own: seconds and memory."""
+"""Time and memory of alternative implementations, each in a separate process, in turn."""
 
 import json
 import pathlib
@@ -13,10 +13,10 @@ from rich import table as rich_table
 
 
 def measure(work: Callable[[], object]) -> None:
-    """Does the work and prints what it took, as JSON; the child's part.
+    """Runs the work in a child process and prints time and memory as JSON.
 
     Args:
-      work: returns a result that must be the same for all ways.
+      work: returns a result that must be equal for all implementations.
     """
     begin, cpu = time.perf_counter(), time.process_time()
     result = work()
@@ -32,7 +32,7 @@ def peak() -> float:
 
 
 def child(module: str, *arguments: object) -> str:
-    """What a module of the benchmarks prints in a process of its own."""
+    """Runs a module of the benchmarks in a separate process and returns its output."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -41,33 +41,33 @@ def in_turn(title: str, module: str, ways: Iterable[str], repeats: int, path: ob
     """Runs `module measure <way> <path>` for each way in turn, and prints the medians.
 
     Args:
-      title: of the printed table.
-      module: calls `measure` for these arguments.
-      ways: the first is that which the others are compared with.
+      title: title of the printed table.
+      module: module that calls `measure` for these arguments.
+      ways: names of the implementations; the first is the baseline.
       repeats: runs of each.
-      path: of the input.
+      path: path of the input.
     """
-    taken: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    measured: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(repeats):
-        for way, runs in taken.items():
+        for way, runs in measured.items():
             runs.append(json.loads(child(module, "measure", way, path)))
-    assert len({run["result"] for runs in taken.values() for run in runs}) == 1
+    assert len({run["result"] for runs in measured.values() for run in runs}) == 1
 
     def median(way: str, key: str) -> float:
-        return statistics.median(run[key] for run in taken[way])
+        return statistics.median(run[key] for run in measured[way])
 
-    shown = rich_table.Table(title=f"{title}, median of {repeats}")
+    table = rich_table.Table(title=f"{title}, median of {repeats}")
     for heading in ("", "seconds", "CPU seconds", "peak memory, GB", "ratio (CPU)"):
-        shown.add_column(heading, justify="right")
-    first = next(iter(taken))
-    for way, runs in taken.items():
+        table.add_column(heading, justify="right")
+    first = next(iter(measured))
+    for way, runs in measured.items():
         ratio = median(way, "seconds") / median(first, "seconds")
         of_cpu = median(way, "cpu") / median(first, "cpu")
-        shown.add_row(
+        table.add_row(
             way,
             f"{median(way, 'seconds'):.2f}",
             f"{median(way, 'cpu'):.2f}",
             f"{max(run['peak'] for run in runs):.2f}",
             f"{ratio:.2f} ({of_cpu:.2f})",
         )
-    rich.print(shown)
+    rich.print(table)

@@ -3,15 +3,15 @@
     python -m benchmarks.prepare_scale --rows=25000000 --repeats=1
     python -m benchmarks.prepare_scale --rows=100000000 --repeats=1 --ways=ours
 
-The log is generated: 280 rows a user on average, the rows of all users mixed throughout the
-file, which is the hardest case for memory. Each way runs in a process of its own, in turn, with
-one thread. Printed: seconds, seconds of the processor, and the highest peak of memory (resident
-set of the whole process, TensorFlow's libraries included; Linux only).
+The log is generated, with 280 rows a user on average and the rows of all users mixed throughout
+the file, which is the hardest case for memory. Each implementation runs in a separate process,
+in turn, with one thread. Printed: seconds, seconds of the processor, and the highest peak of
+memory (resident set of the whole process, TensorFlow's libraries included; Linux only).
 
-`ours` is all that `launch.prepare_data` does: it reads and checks every value, parts the rows
-by user on the disk, orders them, takes the 5-core, cuts sessions, splits users, numbers the
+`ours` is all that `launch.prepare_data` does: it reads and checks every value, partitions the
+rows by user on disk, orders them, takes the 5-core, cuts sessions, splits users, numbers the
 items, and writes the shards. `plain` reads with inferred types, takes the same 5-core by joins,
-sorts and groups by user in memory, and writes Parquet. Temporary files lie where TMPDIR says:
+sorts and groups by user in memory, and writes Parquet. Temporary files are in TMPDIR:
 about 60 bytes a row.
 """
 
@@ -51,7 +51,7 @@ def generate(path: pathlib.Path, rows: int, seed: int = 0) -> None:
             user.sort()
             place = np.arange(size)
             first = np.maximum.accumulate(np.where(np.diff(user, prepend=-1) > 0, place, 0))
-            # The items of a chunk are its own, so that a user meets none of them again.
+            # Chunks have disjoint items, so that no item of a user repeats.
             span = _ITEMS // chunks
             item = (
                 chunk * span
@@ -71,13 +71,13 @@ def generate(path: pathlib.Path, rows: int, seed: int = 0) -> None:
 
 
 def plain(path: pathlib.Path) -> int:
-    """Plain polars; returns the number of events that stay."""
+    """Prepares the log with plain polars; returns the number of remaining events."""
     rows = pl.read_csv(path, glob=False)
     while True:
         before = rows.height
         for ids in ("user_id", "book_id"):
-            kept = rows.group_by(ids).len().filter(pl.col("len") >= _CORE)
-            rows = rows.join(kept.select(ids), on=ids, how="semi")
+            frequent = rows.group_by(ids).len().filter(pl.col("len") >= _CORE)
+            rows = rows.join(frequent.select(ids), on=ids, how="semi")
         if rows.height == before:
             break
     users = rows.sort("user_id").group_by("user_id", maintain_order=True)
@@ -87,7 +87,7 @@ def plain(path: pathlib.Path) -> int:
 
 
 def ours(path: pathlib.Path) -> int:
-    """The same log to stored sessions; returns the number of events that stay."""
+    """Prepares the log with this project; returns the number of remaining events."""
     prepared = preparing.prepare(
         lambda bad_rows: goodreads.read(path, bad_rows=bad_rows),
         path.with_suffix(".prepared"),
@@ -101,7 +101,7 @@ def ours(path: pathlib.Path) -> int:
 
 
 def main(rows: int, repeats: int, ways: tuple[str, ...]) -> None:
-    """Measures the ways in turn and prints a table."""
+    """Measures the implementations in turn and prints a table."""
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "goodreads_interactions.csv"

@@ -5,8 +5,8 @@
 recsim    interest evolution, 10 candidates, slates of 2; ours compiled by XLA
 recogym   v1, 100 products, 50 flips
 
-Both sides choose at random, as cheaply as they can, and go on with another session when one
-ends. Only answered steps count: for RecoGym, recommendations. The original is installed by
+Both sides take random actions at the lowest cost, and start a new session when one ends. Only
+steps with feedback count: for RecoGym, recommendations. The original is installed by
 `pip install --no-deps -r requirements-simulators.txt`.
 """
 
@@ -24,8 +24,8 @@ from tfrec.environments.ports import originals, recogym, recsim
 def ours(
     simulator: contract.Simulator, sessions: int, steps: int, compiled: bool
 ) -> Callable[[], object]:
-    """A round: `steps` steps of so many sessions, each replaced by a new one when it ends."""
-    # Positions may repeat, as in the originals: telling different ones costs a sort.
+    """Makes the work of a repetition: `steps` steps of all sessions, replaced when they end."""
+    # Positions may repeat, as in the originals: distinct ones would cost a sort.
     candidates = simulator.candidates(simulator.reset(1, tf.constant([0, 0])))
     assert candidates is not None, "a benchmark of slates"
     choices = candidates.shape[1]
@@ -58,7 +58,7 @@ def ours(
 
 
 def recsim_original(simulator: recsim.InterestEvolution, steps: int) -> Callable[[], object]:
-    """A round: `steps` steps of one original environment."""
+    """Makes the work of a repetition: `steps` steps of one original environment."""
     module = originals.recsim_module("interest_evolution")
     config = simulator.config
     settings = {
@@ -80,7 +80,7 @@ def recsim_original(simulator: recsim.InterestEvolution, steps: int) -> Callable
 
 
 def recogym_original(simulator: recogym.RecoGymV1, steps: int) -> Callable[[], object]:
-    """A round: `steps` recommendations of one original environment."""
+    """Makes the work of a repetition: `steps` recommendations of one original environment."""
     config = simulator.config
     env = originals.recogym_module().RecoEnv1()
     env.init_gym(originals.recogym_settings(config, config.seed))
@@ -101,7 +101,7 @@ def recogym_original(simulator: recogym.RecoGymV1, steps: int) -> Callable[[], o
 
 
 def ways(name: str, sessions: int, steps: int, original_steps: int) -> dict[str, Any]:
-    """What is timed: way -> one round.
+    """The timed work: implementation -> one repetition.
 
     Raises:
       UserError: if the original is not installed.
@@ -127,16 +127,25 @@ def main() -> None:
         "--sessions",
         type=command_line.at_least(1),
         default=4096,
-        help="stepped at once by ours",
+        help="sessions that ours steps at once",
     )
     parser.add_argument(
-        "--steps", type=command_line.at_least(1), default=20, help="of all sessions, in a round"
+        "--steps",
+        type=command_line.at_least(1),
+        default=20,
+        help="steps of all sessions in a repetition",
     )
     parser.add_argument(
-        "--original_steps", type=command_line.at_least(1), default=500, help="in a round"
+        "--original_steps",
+        type=command_line.at_least(1),
+        default=500,
+        help="steps of the original in a repetition",
     )
     parser.add_argument(
-        "--repeats", type=command_line.at_least(1), default=5, help="counted rounds of each"
+        "--repeats",
+        type=command_line.at_least(1),
+        default=5,
+        help="counted repetitions of each",
     )
     args = parser.parse_args()
     timing.one_thread()

@@ -1,4 +1,4 @@
-"""Sessions of random items and feedback: only their sizes matter to a benchmark."""
+"""Sessions of random items and feedback, for benchmarks that depend only on sizes."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def episodes(spec: types.DataSpec, sessions: int, seed: int) -> types.Episodes:
     Args:
       spec: sizes; the first feedback column is binary, the others amounts.
       sessions: B.
-      seed: of the draws.
+      seed: seed of the draws.
     """
     rng = np.random.default_rng(seed)
     h, t, f = spec.history_length, spec.max_steps, len(spec.feedback)

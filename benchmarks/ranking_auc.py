@@ -3,14 +3,14 @@
     python -m benchmarks.ranking_auc --data=runs/data --reference_python=REFERENCE/bin/python
 
 Ours: `wide_and_deep`, `dien_candidate` (attention for the candidate, as in the paper) and
-`dien_latest` (the form that plays). The reference: DeepCTR's `WDL` and `DIEN`, where the
-named interpreter can import them (see `ranking_reference.py`); without it, ours alone.
+`dien_latest` (the form for play). The reference: DeepCTR's `WDL` and `DIEN`, if the named
+interpreter can import them (see `ranking_reference.py`); without it, only ours.
 
-Both get the same training rows (each step of each training session: the history before it,
-the item, whether it was clicked), the same widths and the same tuning: every setting of
-`SETTINGS` with the first seed, as many epochs each, and the best setting, by AUC on the
-validation rows, for the other seeds too. The epoch is chosen by the validation rows as
-well. Item embeddings start at random, so that neither side knows more than the rows say.
+Both have the same training rows (each step of each training session: history, item, click), the
+same widths and the same tuning: every setting of `SETTINGS` with the first seed and equally
+many epochs, and the best setting, by AUC on the validation rows, for the other seeds too. The
+validation rows also select the epoch. Item embeddings start at random, so that both sides have
+the same information.
 
 Printed: AUC and user-mean AUC (GAUC: within users, weighted by their rows) on the test
 rows, mean and standard deviation over the seeds.
@@ -41,7 +41,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"learning_rate": 1e-3, "embedding": 32},
 )
 BATCH = 256
-# What else the reference needs to be of a size with ours.
+# Settings of the reference for a size equal to ours.
 REFERENCE: dict[str, dict[str, Any]] = {
     "deepctr_wdl": {"model": "wdl", "crosses": 2**18, "events": 10},
     "deepctr_dien": {"model": "dien", "auxiliary": 0.5},
@@ -68,13 +68,13 @@ class Scores(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How good a model is at its best epoch by validation.
+    """AUC of a model at its best epoch by validation.
 
     Attributes:
-      epoch: that epoch, from 1.
-      validation: AUC.
-      auc: on the test rows.
-      user_auc: within users, on the test rows.
+      epoch: the best epoch, from 1.
+      validation: AUC on the validation rows.
+      auc: AUC on the test rows.
+      user_auc: AUC within users, on the test rows.
     """
 
     epoch: int
@@ -83,12 +83,12 @@ class Quality(NamedTuple):
     user_auc: float
 
 
-# Trains settings, each with a seed, and gives their scores.
+# Trains settings, each with a seed, and yields their scores.
 Trainer = Callable[[Sequence[tuple[dict[str, Any], int]]], Iterable[Scores]]
 
 
 def quality(scores: Scores, parts: Parts) -> Quality:
-    """AUCs at the epoch whose validation AUC is highest."""
+    """AUCs at the epoch with the highest validation AUC."""
     by_epoch = [ranking.auc(s, parts["validation"]["click"]) for s in scores.validation]
     best = int(np.argmax(by_epoch))
     test, score = parts["test"], scores.test[best]
@@ -103,11 +103,11 @@ def quality(scores: Scores, parts: Parts) -> Quality:
 def ours(
     name: str, spec: types.DataSpec, log: types.Episodes, parts: Parts, epochs: int
 ) -> Trainer:
-    """Our side.
+    """Makes the trainer of one of our models.
 
     Args:
       name: a key of OURS.
-      spec: of the log, with the click as its one feedback column.
+      spec: spec of the log, with the click as the only feedback column.
       log: training sessions.
       parts: rows of each split.
       epochs: passes over the training rows.
@@ -120,21 +120,19 @@ def ours(
             **setting,
             batch=BATCH,
             replay_sessions=len(log.length),
-            sessions_per_round=len(
-                log.length
-            ),  # it does not play; no more than the replay holds
+            sessions_per_round=len(log.length),  # unused, but limited by the replay
             updates_per_round=max(1, int(log.length.sum()) // BATCH),
             log_rounds=epochs,
         )
         none = np.zeros([spec.num_items + 1, config.embedding], np.float32)
         learner = learner_class(config, spec, log, None, none, seed)
-        scored: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
+        scores_by_split: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
         predict = _predictor(learner)
         for _ in range(epochs):
             learner.advance()
-            for split, kept in scored.items():
-                kept.append(predict(parts[split]))
-        return Scores(**{split: np.stack(kept) for split, kept in scored.items()})
+            for split, scores in scores_by_split.items():
+                scores.append(predict(parts[split]))
+        return Scores(**{split: np.stack(scores) for split, scores in scores_by_split.items()})
 
     return lambda jobs: (train(setting, seed) for setting, seed in jobs)
 
@@ -145,13 +143,13 @@ def _predictor(
     predict = tf.function(learner.predict, reduce_retracing=True)
 
     def scores(part: dict[str, np.ndarray]) -> np.ndarray:
-        whole = ranking_rows.observation(part)
-        found = []
+        observation = ranking_rows.observation(part)
+        batches = []
         for start in range(0, len(part["item"]), block):
             rows = slice(start, start + block)
-            some = types.Observation(*(tf.constant(x[rows]) for x in whole))
-            found.append(predict(some, tf.constant(part["item"][rows])).numpy())
-        return np.concatenate(found)
+            batch = types.Observation(*(tf.constant(x[rows]) for x in observation))
+            batches.append(predict(batch, tf.constant(part["item"][rows])).numpy())
+        return np.concatenate(batches)
 
     return scores
 
@@ -159,7 +157,7 @@ def _predictor(
 def reference(
     name: str, python: str, num_items: int, parts: Parts, epochs: int, layers: Sequence[int]
 ) -> Trainer:
-    """DeepCTR's side, in a process of its own.
+    """Makes the trainer of a DeepCTR model, which runs in a separate process.
 
     Args:
       name: a key of REFERENCE.
@@ -174,7 +172,7 @@ def reference(
     def train(jobs: Sequence[tuple[dict[str, Any], int]]) -> Iterable[Scores]:
         common = {"epochs": epochs, "batch": BATCH, "layers": list(layers)}
         common |= {"l2": 1e-5, "dropout": 0.0} | REFERENCE[name]
-        described = [
+        job_list = [
             common | setting | {"name": str(index), "seed": seed}
             for index, (setting, seed) in enumerate(jobs)
         ]
@@ -184,52 +182,52 @@ def reference(
         with tempfile.TemporaryDirectory() as folder:
             paths = [pathlib.Path(folder) / f for f in ("rows.npz", "jobs.json", "scores.npz")]
             np.savez(paths[0], num_items=num_items, **flat)
-            paths[1].write_text(json.dumps(described))
-            # DeepCTR wants the Keras that came with its TensorFlow.
+            paths[1].write_text(json.dumps(job_list))
+            # DeepCTR needs the Keras of its TensorFlow.
             environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
             subprocess.run([python, script, *paths], check=True, env=environment)
             with np.load(paths[2]) as file:
-                found = dict(file)
+                scores = dict(file)
         for index in range(len(jobs)):
-            yield Scores(found[f"{index}/validation"], found[f"{index}/test"])
+            yield Scores(scores[f"{index}/validation"], scores[f"{index}/test"])
 
     return train
 
 
 def compare(trainers: Mapping[str, Trainer], parts: Parts, seeds: int) -> dict[str, list]:
-    """Tunes each side with the first seed and tries the best setting with all seeds.
+    """Tunes each model with the first seed and trains the best setting with all seeds.
 
     Returns:
       The test quality of each seed, by name; prints the table.
     """
-    found: dict[str, list[Quality]] = {}
+    qualities: dict[str, list[Quality]] = {}
     for name, train in trainers.items():
         tried = _run(name, train, [(setting, 0) for setting in SETTINGS], parts)
         best = max(range(len(SETTINGS)), key=lambda i: tried[i].validation)
         more = [(SETTINGS[best], seed) for seed in range(1, seeds)]
-        found[name] = [tried[best], *_run(name, train, more, parts)]
+        qualities[name] = [tried[best], *_run(name, train, more, parts)]
     print(f"\n{'':18}{'AUC':>16}{'user-mean AUC':>20}   ({seeds} seeds)")
-    for name, results in found.items():
+    for name, results in qualities.items():
         columns = np.array([(q.auc, q.user_auc) for q in results])
         mean, std = columns.mean(axis=0), columns.std(axis=0, ddof=min(1, seeds - 1))
         print(f"{name:18}{mean[0]:9.4f} ±{std[0]:.4f}{mean[1]:13.4f} ±{std[1]:.4f}", flush=True)
-    return found
+    return qualities
 
 
 def _run(
     name: str, train: Trainer, jobs: Sequence[tuple[dict[str, Any], int]], parts: Parts
 ) -> list[Quality]:
     """The quality of each job; a line is printed for each."""
-    done = []
+    results = []
     for (setting, seed), scores in zip(jobs, train(jobs) if jobs else (), strict=True):
-        one = quality(scores, parts)
+        result = quality(scores, parts)
         print(
-            f"{name}, {setting}, seed {seed}: epoch {one.epoch}, AUC {one.validation:.4f} on "
-            f"validation, {one.auc:.4f} on test",
+            f"{name}, {setting}, seed {seed}: epoch {result.epoch}, "
+            f"AUC {result.validation:.4f} on validation, {result.auc:.4f} on test",
             flush=True,
         )
-        done.append(one)
-    return done
+        results.append(result)
+    return results
 
 
 def main(
@@ -239,12 +237,12 @@ def main(
     seeds: int = 3,
     epochs: int = 2,
 ) -> dict[str, list]:
-    """Compares; see the top of this file.
+    """Compares the models; see the module's docstring.
 
     Args:
       data: folder of prepared data.
-      reference_python: an interpreter that imports deepctr; empty for ours alone.
-      methods: which of OURS and REFERENCE.
+      reference_python: an interpreter that imports deepctr; empty for only ours.
+      methods: keys of OURS and REFERENCE.
       seeds: runs of the best setting.
       epochs: passes over the training rows.
     """

@@ -2,10 +2,10 @@
 
     <python with deepctr> benchmarks/ranking_reference.py ROWS.npz JOBS.json SCORES.npz
 
-It runs in an interpreter of its own, since DeepCTR and this project want different versions
-of TensorFlow, and so it imports nothing of the project. For each job it trains one model and
-writes the click probabilities of the validation and test rows after every epoch; what they
-are worth is computed by `ranking_auc`, for both sides alike.
+It runs in a separate interpreter, because DeepCTR and this project need different versions of
+TensorFlow, and therefore imports nothing of the project. For each job it trains one model and
+writes the click probabilities of the validation and test rows after every epoch; `ranking_auc`
+computes the AUC for both sides.
 
 A job is {"name", "model": "wdl" or "dien", "seed", "epochs", "batch", "learning_rate",
 "embedding", "layers", "l2", "dropout"}, for wdl also "crosses" (hash buckets) and
@@ -20,15 +20,15 @@ import tensorflow as tf
 from deepctr.feature_column import DenseFeat, SparseFeat, VarLenSparseFeat, get_feature_names
 from deepctr.models import DIEN, WDL
 
-CLICKED = 2  # of the flag beside a history item; 1 is "shown, not clicked", 0 padding
+CLICKED = 2  # flag of a clicked history item; 1 is "shown, not clicked", 0 padding
 
 
 def pooled(part):
-    """What both models know besides the sequences: counts, shares and the clicked items."""
+    """Inputs of both models besides the sequences: counts, shares and the clicked items."""
     item, click = part["history_item"], part["history_click"]
     length = item.shape[1]
-    known = (item > 0).astype(np.float32)
-    recent = known * (np.arange(length) >= length - part["step"][:, None])
+    is_event = (item > 0).astype(np.float32)
+    recent = is_event * (np.arange(length) >= length - part["step"][:, None])
 
     def mean(value, weight):
         return (value * weight).sum(axis=1) / np.maximum(weight.sum(axis=1), 1.0)
@@ -37,18 +37,18 @@ def pooled(part):
 
     return {
         "step": np.log1p(part["step"]).astype(np.float32),
-        "known": known.mean(axis=1),
-        "click_share": mean(click, known),
+        "known": is_event.mean(axis=1),
+        "click_share": mean(click, is_event),
         "session_click_share": mean(click, recent),
         "liked_item": liked,
         "liked_length": (liked > 0).sum(axis=1).astype(np.int32),
     }
 
 
-def to_left(value, kept):
-    """Each row's kept values at its beginning, in order, then zeros; [L, H]."""
-    order = np.argsort(~kept, axis=1, kind="stable")
-    moved = np.take_along_axis(np.where(kept, value, 0), order, axis=1)
+def to_left(value, selected):
+    """Moves each row's selected values to its beginning, in order, and pads with 0; [L, H]."""
+    order = np.argsort(~selected, axis=1, kind="stable")
+    moved = np.take_along_axis(np.where(selected, value, 0), order, axis=1)
     return moved.astype(np.int32)
 
 
@@ -77,20 +77,20 @@ def wdl_inputs(part, job):
 
 
 def dien_inputs(part, job):
-    """Histories moved to the left, as DIEN wants them, each with a random other item."""
+    """Inputs of DIEN: left-aligned histories, each event with a random other item."""
     item = part["history_item"]
-    known = item > 0
-    flag = to_left(1 + (part["history_click"] > 0), known)
+    is_event = item > 0
+    flag = to_left(1 + (part["history_click"] > 0), is_event)
     other = np.random.default_rng(job["seed"]).integers(1, job["num_items"] + 1, item.shape)
     inputs = pooled(part) | {
         "item": part["item"],
         "flag": np.full(len(item), CLICKED, np.int32),
-        "hist_item": to_left(item, known),
+        "hist_item": to_left(item, is_event),
         "hist_flag": flag,
-        "seq_length": known.sum(axis=1).astype(np.int32),
+        "seq_length": is_event.sum(axis=1).astype(np.int32),
     }
     if job["auxiliary"]:
-        inputs |= {"neg_hist_item": to_left(other, known), "neg_hist_flag": flag}
+        inputs |= {"neg_hist_item": to_left(other, is_event), "neg_hist_flag": flag}
     return inputs
 
 
@@ -146,38 +146,38 @@ def build(job, wide, network):
 
 
 def train(job, parts, horizon):
-    """Trains one model; click probabilities after each epoch, [epochs, rows] each."""
+    """Trains one model; returns click probabilities after each epoch, [epochs, rows]."""
     tf.keras.backend.clear_session()
     tf.keras.utils.set_random_seed(job["seed"])
     wide, network = columns(job, horizon)
     model = build(job, wide, network)
     names = get_feature_names((wide or []) + network)
     inputs_of = wdl_inputs if job["model"] == "wdl" else dien_inputs
-    fed = {
+    inputs = {
         split: {name: value for name, value in inputs_of(part, job).items() if name in names}
         for split, part in parts.items()
     }
     scores: dict[str, list] = {"validation": [], "test": []}
-    whole = len(parts["train"]["click"]) // job["batch"] * job["batch"]
+    num_rows = len(parts["train"]["click"]) // job["batch"] * job["batch"]
     rng = np.random.default_rng(job["seed"])
     for _ in range(job["epochs"]):
-        # Whole batches only: DIEN reads a last batch of one row as a batch of none.
-        chosen = rng.permutation(len(parts["train"]["click"]))[:whole]
+        # Only whole batches: DIEN treats a last batch of one row as an empty batch.
+        rows = rng.permutation(len(parts["train"]["click"]))[:num_rows]
         model.fit(
-            {name: value[chosen] for name, value in fed["train"].items()},
-            parts["train"]["click"][chosen],
+            {name: value[rows] for name, value in inputs["train"].items()},
+            parts["train"]["click"][rows],
             batch_size=job["batch"],
             shuffle=False,
             verbose=0,
         )
-        for split, kept in scores.items():
-            kept.append(model.predict(fed[split], batch_size=2048, verbose=0)[:, 0])
-    return {split: np.stack(kept) for split, kept in scores.items()}
+        for split, predictions in scores.items():
+            predictions.append(model.predict(inputs[split], batch_size=2048, verbose=0)[:, 0])
+    return {split: np.stack(predictions) for split, predictions in scores.items()}
 
 
 def main(rows_path, jobs_path, scores_path):
     """Runs all jobs."""
-    # DeepCTR's recurrent cells are of TensorFlow 1; it runs DIEN without eager execution.
+    # DeepCTR's recurrent cells are those of TensorFlow 1, which need graph execution.
     tf.compat.v1.disable_eager_execution()
     with np.load(rows_path) as file:
         rows = dict(file)

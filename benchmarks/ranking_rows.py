@@ -10,19 +10,19 @@ SPLITS = ("train", "validation", "test")
 
 
 def clicks_only(spec: types.DataSpec) -> types.DataSpec:
-    """The spec of a log whose one feedback column is the click."""
+    """The spec with the click as the only feedback column."""
     return dataclasses.replace(spec, feedback=spec.feedback[:1])
 
 
 def clicks_of(episodes: types.Episodes) -> types.Episodes:
-    """The same sessions with the click alone as feedback."""
+    """The sessions with the click as the only feedback."""
     return episodes._replace(
         history_feedback=episodes.history_feedback[..., :1], feedback=episodes.feedback[..., :1]
     )
 
 
 def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
-    """What is known before each step, what was shown then and whether it was clicked.
+    """History before each step, shown item and click.
 
     Args:
       episodes: B sessions with L steps in all, numpy.
@@ -50,7 +50,7 @@ def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
 
 
 def observation(part: dict[str, np.ndarray]) -> types.Observation:
-    """Rows as our methods see them."""
+    """Converts rows to observations."""
     return types.Observation(
         part["history_item"], part["history_click"][..., None], part["step"]
     )

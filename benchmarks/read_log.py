@@ -2,8 +2,8 @@
 
     python -m benchmarks.read_log --rows=25000000 --repeats=3
 
-Both read the same generated file in the format of MovieLens, each time in a process of its
-own and in turn. Printed: median seconds, the ratio of the medians, and the highest peak of
+Both read the same generated file in the format of MovieLens, each time in a separate process,
+in turn. Printed: median seconds, the ratio of the medians, and the highest peak of
 memory (resident set of the whole process, TensorFlow's libraries included; Linux only).
 
 Ours reads, checks every value, orders, looks for repeated rows, cuts sessions, splits users
@@ -20,7 +20,7 @@ import polars as pl
 from benchmarks import command_line, isolated
 
 _MODULE = "benchmarks.read_log"
-LONG_PAUSES = 0.02  # share of pauses that part sessions
+LONG_PAUSES = 0.02  # share of pauses that separate sessions
 
 
 def generate(path: pathlib.Path, rows: int, seed: int = 0) -> None:
@@ -35,7 +35,7 @@ def generate(path: pathlib.Path, rows: int, seed: int = 0) -> None:
     begin = np.repeat(first, np.diff(first, append=len(user)))
 
     def within_user(steps: np.ndarray) -> np.ndarray:
-        """Running sums that start anew with each user."""
+        """Running sums within each user."""
         total = np.cumsum(steps)
         return total - total[begin] + steps[begin]
 
@@ -57,14 +57,14 @@ def generate(path: pathlib.Path, rows: int, seed: int = 0) -> None:
 
 
 def plain(path: pathlib.Path) -> int:
-    """Plain polars; returns the number of users."""
+    """Reads the log with plain polars; returns the number of users."""
     frame = pl.read_csv(path, glob=False).sort("userId", "timestamp")
     users = frame.group_by("userId", maintain_order=True).agg("movieId", "rating", "timestamp")
     return users.height
 
 
 def ours(path: pathlib.Path) -> int:
-    """The same log to split sessions; returns the number of users."""
+    """Reads the log with this project; returns the number of users."""
     frame, schema = movielens.read(path)
     columns = {series.name: series for series in frame}
     del frame

@@ -2,16 +2,16 @@
 
     python -m benchmarks.relabel
 
-Both turn the same sessions into the same kind of batches: measurements m_t, standardised,
-the window that was seen at each step, and hindsight or random goals.
+Both convert the same sessions to the same kind of batches: standardised measurements m_t, the
+history window of each step, and hindsight or random goals.
 
 batched      `tfgoalrec.pipeline`: all steps of a batch of sessions in one map
-per_element  one session at a time is measured and given its goal; then its steps are the
-             elements, and a map gives each its window and relabels it
+per_element  computes measurements and goal of one session at a time; then its steps are
+             the elements, and a map cuts out the window of each and relabels it
 
-Printed: the median transitions/s of each over alternating rounds, by the clock and by
-processor time, and the ratios. The per-element side works through fewer sessions, so that
-a round of it ends soon; speeds are per transition.
+Printed: the median transitions/s of each over alternating repetitions, by the clock and by
+processor time, and the ratios. The per-element side has fewer sessions, so that its
+repetitions are short; speeds are per transition.
 """
 
 import functools
@@ -34,20 +34,20 @@ def per_element(
     seed: int,
     batch_size: int,
 ) -> tf.data.Dataset:
-    """The same transitions as `pipeline.transitions`, in the plain way.
+    """Computes the transitions of `pipeline.transitions` element by element.
 
     Args:
-      sessions: of single `types.Episodes`, without a batch axis.
+      sessions: dataset of single `types.Episodes`, without a batch axis.
       measurements: computes and standardises m_t.
       hindsight_share: share of rows with a hindsight goal.
-      seed: of the goals.
+      seed: seed of the goals.
       batch_size: rows in a batch.
     """
 
     def steps(number: tf.Tensor, episode: types.Episodes) -> tf.data.Dataset:
-        own_seed = tf.stack([seed, tf.cast(number, tf.int32)])
+        session_seed = tf.stack([seed, tf.cast(number, tf.int32)])
         label = measurements.standardised(types.Episodes(*(x[None] for x in episode)))[0]
-        goal = goals.random(measurements, 1, own_seed)[0]
+        goal = goals.random(measurements, 1, session_seed)[0]
         item = tf.concat([episode.history_item, episode.item], axis=0)  # [H + T]
         feedback = tf.concat([episode.history_feedback, episode.feedback], axis=0)
         length = tf.cast(tf.shape(episode.history_item)[0], tf.int64)
@@ -63,7 +63,7 @@ def per_element(
                 goal=goal,
             )
             row = tf.nest.map_structure(lambda x: x[None], row)
-            row = relabel.relabel(row, hindsight_share, own_seed + tf.cast(t, tf.int32))
+            row = relabel.relabel(row, hindsight_share, session_seed + tf.cast(t, tf.int32))
             return tf.nest.map_structure(lambda x: x[0], row)
 
         return tf.data.Dataset.range(tf.cast(episode.length, tf.int64)).map(step)
@@ -79,18 +79,18 @@ def both(
     num_items: int = 1000,
     batch_size: int = 256,
 ) -> tuple[dict[str, tf.data.Dataset], dict[str, int]]:
-    """Both ways over the same random sessions.
+    """Both datasets over the same random sessions.
 
     Args:
       history_length: H.
       max_steps: T.
-      sessions: that a round of the batched side works through.
-      sessions_per_element: the same for the per-element side, the first of those.
+      sessions: sessions in a repetition of the batched side.
+      sessions_per_element: the first of them, in a repetition of the per-element side.
       num_items: N.
       batch_size: transitions in a batch.
 
     Returns:
-      The datasets `batched` and `per_element`; how many transitions each has.
+      The datasets `batched` and `per_element`; the number of transitions of each.
     """
     config = GoalRecConfig()
     spec = types.DataSpec(random_log.FEEDBACK, num_items, sessions, history_length, max_steps)
@@ -98,20 +98,22 @@ def both(
     vectors = np.random.default_rng(1).normal(0, 0.1, [num_items + 1, config.frozen_embedding])
     measurements = Measurements((), spec, vectors)
     measurements.fit(log)
-    some = types.Episodes(*(x[:sessions_per_element] for x in log))
-    whole, single = (tf.data.Dataset.from_tensor_slices(part) for part in (log, some))
-    how = (measurements, config.hindsight_share, 0, batch_size)
+    first_sessions = types.Episodes(*(x[:sessions_per_element] for x in log))
+    all_sessions, single_sessions = (
+        tf.data.Dataset.from_tensor_slices(part) for part in (log, first_sessions)
+    )
+    settings = (measurements, config.hindsight_share, 0, batch_size)
     ways = {
-        "batched": pipeline.transitions(whole.batch(256), *how),
-        "per_element": per_element(single, *how),
+        "batched": pipeline.transitions(all_sessions.batch(256), *settings),
+        "per_element": per_element(single_sessions, *settings),
     }
-    counts = {"batched": int(log.length.sum()), "per_element": int(some.length.sum())}
+    counts = {"batched": int(log.length.sum()), "per_element": int(first_sessions.length.sum())}
     return ways, counts
 
 
 @tf.function
 def _drain(batches: tf.data.Dataset) -> tf.Tensor:
-    """Draws all batches inside a graph, as a training loop does; how many rows they had."""
+    """Reads all batches inside a graph, as a training loop does; returns the number of rows."""
     return batches.reduce(0, lambda rows, batch: rows + tf.shape(batch.item)[0])
 
 
@@ -122,7 +124,7 @@ def main(
 
     Args:
       shapes: (H, T) of each table; those of the demo and the defaults of prepared data.
-      repeats: counted rounds of each way.
+      repeats: counted repetitions of each.
       **sizes: see `both`.
     """
     for history_length, max_steps in shapes:

@@ -1,14 +1,14 @@
-"""Updates of a soft actor-critic per second, beside TF-Agents' own, at VirtualTB's sizes.
+"""Updates of a soft actor-critic per second, beside TF-Agents', at VirtualTB's sizes.
 
     python -m benchmarks.sac_updates
 
 ours   `tfimrl.agent` as a plain soft actor-critic, 16 updates in one compiled call
 stock  TF-Agents' SacAgent, its `train` inside a tf.function, one update a call
-imrl   ours with empowerment: one network more, p(a|s',s); shown for its price
+imrl   ours with empowerment: one more network, p(a|s',s); shows its cost
 
 All read the same random batches, have hidden layers of the same widths and learn with
-Adam. Both actor-critics have twin critics and a learned temperature; ours has V with a slow
-copy, as IMRL's eq 11 asks, where the stock one has slow copies of both critics.
+Adam. Both actor-critics have twin critics and a learned temperature; ours has V with a target
+network, as in IMRL's eq 11, and the stock agent has target networks of both critics.
 """
 
 import functools
@@ -49,7 +49,7 @@ def batches(
 def stock_agent(
     observation_size: int, action_size: int, config: ImrlConfig
 ) -> sac_agent.SacAgent:
-    """TF-Agents' SacAgent with the same numbers as ours."""
+    """TF-Agents' SacAgent with the hyperparameters of ours."""
     spec = ImrlAgent(ImrlConfig(hidden=(1,)), observation_size, action_size, jit_compile=False)
     steps, actions = spec.time_step_spec, spec.action_spec
     adam = functools.partial(tf_keras.optimizers.Adam, config.learning_rate)
@@ -79,7 +79,7 @@ def stock_agent(
 
 
 def as_trajectory(batch: Steps) -> trajectory.Transition:
-    """The same rows [B, ...] as TF-Agents' transition."""
+    """Converts rows [B, ...] to TF-Agents' transitions."""
     rows = tf.shape(batch.reward)
     first = tf.fill(rows, time_step.StepType.MID)
     return trajectory.Transition(
@@ -103,8 +103,8 @@ def main(
       observation_size: O; VirtualTB's by default.
       action_size: D; VirtualTB's by default.
       rows: B, transitions in a batch.
-      fused: updates in one compiled call of ours, and in a round of each way.
-      repeats: counted rounds.
+      fused: updates in one compiled call of ours, and in a repetition of each agent.
+      repeats: counted repetitions.
       hidden: widths of the hidden layers.
     """
     config = ImrlConfig(hidden=hidden, batch=rows, exploration="entropy")

@@ -2,10 +2,10 @@
 
     <python with rectools[torch]> benchmarks/sasrec_reference.py EVENTS.npz JOB.json TIMES.json
 
-It runs in an interpreter of its own and imports nothing of the project. EVENTS holds `user` and
+It runs in a separate interpreter and imports nothing of the project. EVENTS holds `user` and
 `item`, each user's oldest event first. JOB is {"width", "blocks", "heads", "length", "batch",
 "dropout", "learning_rate", "threads", "warm", "updates", "seed"}. TIMES gets the wall and CPU
-seconds of the updates after `warm` ones, and the events that they predicted.
+seconds of the updates after the first `warm` ones, and their number of predicted events.
 """
 
 import json
@@ -20,7 +20,7 @@ import torch
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
-# RecTools trains with copies of the trainer and its callbacks, which share this.
+# Shared by the copies of the trainer and its callbacks that RecTools makes.
 TIMES: dict[str, Any] = {"events": 0}
 
 
@@ -30,7 +30,7 @@ def now():
 
 
 class Clock(lightning.Callback):
-    """Times the updates after `warm` ones, and counts their events."""
+    """Times the updates after the first `warm` ones, and counts their events."""
 
     def __init__(self, warm):
         self.warm, self.seen = warm, 0

@@ -4,9 +4,9 @@
         --reference_python=REFERENCE/bin/python
 
 Both train with the softmax over the catalogue, Adam, and the same users, width, blocks, length
-and batch. An event is one prediction of a next item; padding is none. The named interpreter
-must import rectools with torch (see `sasrec_reference.py`); without it, ours is timed alone.
-The sides take turns, and each is given by its median round.
+and batch. An event is one prediction of a next item, without padding. The named interpreter
+must import rectools with torch (see `sasrec_reference.py`); without it, only ours is timed. The
+sides alternate, and the median repetition of each is reported.
 """
 
 import json
@@ -33,7 +33,7 @@ JOB = {
 
 
 class Ours:
-    """Our side, made once.
+    """Our model and its training batches.
 
     Args:
       train: training events.
@@ -50,15 +50,15 @@ class Ours:
         self._learner = learner.SequenceLearner(model, train, lambda _: 0.0, job["seed"])
         self._train, self._job, self._epoch = train, job, 0
 
-    def round(self) -> dict[str, float]:
-        """Wall and CPU seconds of some updates after warm ones, and their events."""
+    def run(self) -> dict[str, float]:
+        """Wall and CPU seconds of updates after warm-up updates, and their number of events."""
         job, events = self._job, 0
-        made = iter(self._batches())
+        prepared_batches = iter(self._batches())
         for _ in range(job["warm"]):
-            self._learner.update(next(made))[0].numpy()
+            self._learner.update(next(prepared_batches))[0].numpy()
         wall, cpu = time.perf_counter(), time.process_time()
         for _ in range(job["updates"]):
-            batch = next(made)
+            batch = next(prepared_batches)
             events += len(batch.target)
             self._learner.update(batch)[0].numpy()
         return {
@@ -81,7 +81,7 @@ class Ours:
 
 
 def reference(python: str, train: sequences.Sequences, job: dict[str, Any]) -> dict[str, float]:
-    """The same of the reference, in a process of its own.
+    """Wall and CPU seconds and events of the reference, in a separate process.
 
     Args:
       python: an interpreter that imports rectools with torch.
@@ -106,42 +106,42 @@ def main(
     threads: int = 1,
     **sizes: Any,
 ) -> dict[str, list[dict[str, float]]]:
-    """Times both sides; see the top of this file.
+    """Times both sides; see the module's docstring.
 
     Args:
       data: the log.
-      form: of the log.
-      reference_python: an interpreter that imports rectools; empty for ours alone.
-      rounds: of each side.
-      threads: of each side.
-      **sizes: instead of those of `JOB`.
+      form: format of the log.
+      reference_python: an interpreter that imports rectools; empty for only ours.
+      rounds: repetitions of each side.
+      threads: threads of each side.
+      **sizes: sizes that replace those of `JOB`.
 
     Returns:
-      Side -> wall, cpu and events of each round; prints events per second and the ratio.
+      Side -> wall, cpu and events of each repetition; prints events per second and the ratio.
     """
     job = JOB | sizes | {"threads": threads}
     log = sequence_logs.open_log(data, form).sequences
     train = protocols.leave_one_out(log).train
     ours = Ours(train, job)
-    found: dict[str, list[dict[str, float]]] = {"ours": []}
+    timings: dict[str, list[dict[str, float]]] = {"ours": []}
     for _ in range(rounds):
-        found["ours"].append(ours.round())
+        timings["ours"].append(ours.run())
         if reference_python:
-            found.setdefault("rectools", []).append(reference(reference_python, train, job))
+            timings.setdefault("rectools", []).append(reference(reference_python, train, job))
     rates = {
         (name, clock): statistics.median(r["events"] / r[clock] for r in results)
-        for name, results in found.items()
+        for name, results in timings.items()
         for clock in ("wall", "cpu")
     }
     print(
         f"{'':10}{'events/s':>12}{'per CPU second':>18}   ({rounds} rounds, {threads} threads)"
     )
-    for name in found:
+    for name in timings:
         print(f"{name:10}{rates[name, 'wall']:12,.0f}{rates[name, 'cpu']:18,.0f}")
     if reference_python:
         ratio = {c: rates["ours", c] / rates["rectools", c] for c in ("wall", "cpu")}
         print(f"ratio {ratio['wall']:.2f}, by CPU seconds {ratio['cpu']:.2f}")
-    return found
+    return timings
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@ A GoalRec model with random weights and W - 1 wide item vectors is saved and loa
 
 rank, rank_weights   the exported signature: ids as strings, history, goal, answer with raw
                      ids and predicted measurements, on a float32 table
-rank of one          the same with one candidate: all of it but the search
-float32, bfloat16,   the search alone: query -> k scores and indices; the reduced tables
-int8                 answer a shortlist of k + 64, as their exports ask for
+rank of one          the same with one candidate: everything except the search
+float32, bfloat16,   only the search: query -> k scores and indices; the reduced tables
+int8                 return a shortlist of k + 64, as in their exports
 brute force          the same by one TensorFlow product and tf.math.top_k of all scores
 float32 call         one search called from Python
-empty call           what calling TensorFlow from Python costs
+empty call           cost of a call of TensorFlow from Python
 faiss                IndexFlatIP of faiss-cpu, exact; left out if it cannot be imported
 mlp                  a plain network of [state, item]: two layers of 128, then top_k
-read                 the largest number of the table: it is read once, and that is all
+read                 maximum of the table: cost of one read
 
-Searches run ten in a row inside one graph, since a server has no Python around them; faiss
+Searches run ten in a row inside one graph, since a server runs them without Python; faiss
 answers the same ten queries in turn. Printed: p50 and p99 by the clock, median processor
 time, queries a second by the median, the median over that of faiss and of read, and the
 recall of the reduced tables' first k and of their shortlists against brute force.
@@ -50,14 +50,14 @@ K = 10
 HISTORY = 20
 STATE = 64  # inputs of the mlp beside the item vector
 HIDDEN = 128
-IN_A_ROW = 10  # searches of one round
+IN_A_ROW = 10  # searches of one repetition
 MLP_CHUNK = 8192  # pairs of state and item in one product
-MLP_PAIRS = 1_000_000  # it takes no part where a round has more of them
+MLP_PAIRS = 1_000_000  # the mlp is left out for more pairs in a repetition
 
 
 @dataclasses.dataclass
 class Measurements:
-    """Four measurements, as the serving model reads them."""
+    """Four measurements of the serving model."""
 
     columns: Sequence[str] = ("click@0", "click@1..", "watch@0", "watch@1..")
     size: Any = (1, 1, 1, 1)
@@ -75,7 +75,7 @@ class Vocabulary:
 
 @dataclasses.dataclass
 class Ranker:
-    """What `ServingModel` needs of an agent."""
+    """The parts of an agent that `ServingModel` needs."""
 
     spec: types.DataSpec
     vocabulary: ranker_lib.Vocabulary
@@ -88,14 +88,14 @@ class Ranker:
 
 
 class Way(NamedTuple):
-    """One way to do it: a round of work, and how many answers (batches) it gives."""
+    """One variant: the work of a repetition, and its number of answers (batches)."""
 
     work: Callable[[], object]
     answers: int = 1
 
 
 class Latency(NamedTuple):
-    """Of one answer of one way, in seconds; cpu is the median processor time."""
+    """Latency of one answer of a variant, seconds; cpu is the median processor time."""
 
     p50: float
     p99: float
@@ -106,7 +106,7 @@ class Latency(NamedTuple):
 def ranker(
     items: int, width: int, advantage: Literal["bilinear", "mlp"] = "bilinear"
 ) -> Ranker:
-    """A GoalRec model with random weights whose item vectors are [items, width]."""
+    """A GoalRec model with random weights and item vectors [items, width]."""
     config = GoalRecConfig(item_vector=width - 1, advantage=advantage)
     spec = types.DataSpec(random_log.FEEDBACK, items, 1, history_length=HISTORY, max_steps=30)
     random = np.random.default_rng(0)
@@ -128,12 +128,12 @@ def loaded_signatures(source: ranker_lib.Ranker, shortlist: int = 0) -> Mapping[
         tf.saved_model.save(graph.trackable(), saved, graph.signatures())
         loaded = tf.saved_model.load(saved)
     signatures = dict(loaded.signatures)
-    signatures["owner"] = loaded  # its variables live as long as it does
+    signatures["owner"] = loaded  # keeps its variables alive
     return signatures
 
 
 def plain_mlp(vectors: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Scores of all items by a network of [state, item], a chunk at a time, and its best."""
+    """Searches the best items by a network of [state, item], a chunk at a time."""
     random = np.random.default_rng(1)
     items, width = vectors.shape
     sizes = (STATE + width, HIDDEN, HIDDEN, 1)
@@ -170,7 +170,7 @@ def plain_mlp(vectors: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def reader(vectors: np.ndarray, threads: int) -> Callable[[], object]:
-    """Reads the table once with some threads: the largest number was the fastest tried."""
+    """Reads the table once with some threads; the maximum was the fastest reduction."""
     parts = np.array_split(vectors.reshape(-1), threads)
     if threads == 1:
         return parts[0].max
@@ -179,7 +179,7 @@ def reader(vectors: np.ndarray, threads: int) -> Callable[[], object]:
 
 
 def faiss_index(vectors: np.ndarray, threads: int) -> Any:
-    """An exact index, or None, said aloud."""
+    """An exact index; None, with a message, without faiss."""
     try:
         import faiss
     except ImportError as error:
@@ -194,9 +194,9 @@ def faiss_index(vectors: np.ndarray, threads: int) -> Any:
 def request_ways(
     signatures: Mapping[str, Callable], items: np.ndarray, batch: int
 ) -> dict[str, Way]:
-    """Whole requests."""
+    """Variants with whole requests."""
     random = np.random.default_rng(2)
-    asked = [
+    request_batch = [
         requests.Request(
             history=tuple(random.choice(items, HISTORY).tolist()),
             feedback=((1.0, 20.0),) * HISTORY,
@@ -208,14 +208,14 @@ def request_ways(
     ]
 
     def way(signature, **replaced):
-        named = requests.arrays(asked, signature, "string", 2) | replaced
+        named = requests.arrays(request_batch, signature, "string", 2) | replaced
 
-        def ask():
+        def answer():
             inputs = {name: tf.constant(value) for name, value in named.items()}
-            answer = signatures[signature](**inputs)
-            return {name: value.numpy() for name, value in answer.items()}
+            outputs = signatures[signature](**inputs)
+            return {name: value.numpy() for name, value in outputs.items()}
 
-        return Way(ask)
+        return Way(answer)
 
     one = np.full((batch, 1), items[0].encode())
     return {
@@ -234,47 +234,47 @@ def searches(vectors: np.ndarray) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]
         k = k if precision == "float32" else tables.shortlist(k, len(vectors))
 
         def best(query):
-            nobody = tf.zeros([tf.shape(query)[0], 0], tf.int32)
-            return table.best(query, nobody, k)[1]
+            no_exclusions = tf.zeros([tf.shape(query)[0], 0], tf.int32)
+            return table.best(query, no_exclusions, k)[1]
 
         return best
 
     plain = tf.constant(vectors)
-    found = {precision: search(precision) for precision in tables.PRECISIONS}
-    found["brute force"] = lambda query: (
+    functions = {precision: search(precision) for precision in tables.PRECISIONS}
+    functions["brute force"] = lambda query: (
         tf.math.top_k(tf.matmul(query, plain, transpose_b=True), k=K).indices
     )
-    return found
+    return functions
 
 
 def search_ways(
-    found: Mapping[str, Callable[[tf.Tensor], tf.Tensor]], queries: np.ndarray, index: Any
+    functions: Mapping[str, Callable[[tf.Tensor], tf.Tensor]], queries: np.ndarray, index: Any
 ) -> dict[str, Way]:
     """Ten searches in a row, of the same queries by each; queries [10, B, W]."""
-    given = tf.constant(queries)
+    query_tensor = tf.constant(queries)
 
     def way(best):
         @tf.function
         def in_a_row():
             total = tf.constant(0)
             for place in tf.range(IN_A_ROW):
-                # Added to nothing: the next search waits for this one.
-                total += best(given[place] + 0.0 * tf.cast(total, tf.float32))[0, 0]
+                # Depends on the last search, so that searches run one after the other.
+                total += best(query_tensor[place] + 0.0 * tf.cast(total, tf.float32))[0, 0]
             return total
 
         return Way(lambda: in_a_row().numpy(), IN_A_ROW)
 
-    ways = {name: way(best) for name, best in found.items()}
-    once, empty = tf.function(found["float32"]), tf.function(lambda query: query + 1.0)
-    ways["float32 call"] = Way(lambda: once(given[0]).numpy())
-    ways["empty call"] = Way(lambda: empty(given[0]).numpy())
+    ways = {name: way(best) for name, best in functions.items()}
+    once, empty = tf.function(functions["float32"]), tf.function(lambda query: query + 1.0)
+    ways["float32 call"] = Way(lambda: once(query_tensor[0]).numpy())
+    ways["empty call"] = Way(lambda: empty(query_tensor[0]).numpy())
     if index is not None:
         ways["faiss"] = Way(lambda: [index.search(query, K)[1] for query in queries], IN_A_ROW)
     return ways
 
 
 def measure(ways: Mapping[str, Way], seconds: float, rounds: int) -> dict[str, Latency]:
-    """Each way in turn, `rounds` times or until it has used its seconds, but three times."""
+    """Runs variants in turn, `rounds` times or until the time limit, at least three times."""
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for way in ways.values():
         way.work()  # traces the graph
@@ -287,19 +287,19 @@ def measure(ways: Mapping[str, Way], seconds: float, rounds: int) -> dict[str, L
             work()
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
             took[name].append((wall / answers, cpu / answers))
-    found = {}
+    latencies = {}
     for name, pairs in took.items():
         wall, cpu = np.array(pairs).T
         p50, p99 = np.percentile(wall, [50, 99])
-        found[name] = Latency(p50, p99, float(np.median(cpu)), len(pairs))
-    return found
+        latencies[name] = Latency(p50, p99, float(np.median(cpu)), len(pairs))
+    return latencies
 
 
 def recalls(
-    found: Mapping[str, Callable[[tf.Tensor], tf.Tensor]], query: np.ndarray
+    functions: Mapping[str, Callable[[tf.Tensor], tf.Tensor]], query: np.ndarray
 ) -> dict[str, tuple[float, float]]:
-    """Share of the exact best K among the first K, and among all that each search gives."""
-    indices = {name: best(tf.constant(query)).numpy() for name, best in found.items()}
+    """Share of the exact best K among the first K, and among all results of each search."""
+    indices = {name: best(tf.constant(query)).numpy() for name, best in functions.items()}
     exact = indices.pop("brute force")
 
     def share(some):
@@ -309,7 +309,7 @@ def recalls(
 
 
 def show(took: Mapping[str, Latency], batch: int) -> None:
-    """A line for each way."""
+    """Prints a line for each variant."""
     print(
         f"{'':14}{'p50 ms':>9}{'p99 ms':>9}{'CPU ms':>9}{'queries/s':>11}{'x faiss':>9}"
         f"{'(CPU)':>8}{'x read':>8}{'rounds':>8}"
@@ -326,7 +326,7 @@ def show(took: Mapping[str, Latency], batch: int) -> None:
 def compare(
     items: int, width: int, batches: tuple[int, ...], options: argparse.Namespace
 ) -> None:
-    """All ways over one catalogue."""
+    """Measures all variants on one catalogue."""
     source = ranker(items, width)
     signatures = loaded_signatures(source)
     vectors = source.world_model.item_vectors().numpy()
@@ -334,11 +334,11 @@ def compare(
     mlp = plain_mlp(vectors)
     megabytes = vectors.nbytes / 1e6
     index = faiss_index(vectors, options.threads)
-    found = searches(vectors)
+    functions = searches(vectors)
     for batch in batches:
         queries = random.normal(size=(IN_A_ROW, batch, width)).astype(np.float32)
         ways = request_ways(signatures, source.vocabulary.items, batch)
-        ways |= search_ways(found, queries, index)
+        ways |= search_ways(functions, queries, index)
         state = tf.constant(random.normal(size=(batch, STATE)).astype(np.float32))
         if items * batch <= MLP_PAIRS:
             ways["mlp"] = Way(functools.partial(lambda given: mlp(given).numpy(), state))
@@ -356,7 +356,7 @@ def compare(
                 f"mlp over rank: {mlp_took.p50 / rank.p50:.1f} "
                 f"(CPU {mlp_took.cpu / rank.cpu:.1f})"
             )
-    shares = recalls(found, queries.reshape(-1, width)[:64])
+    shares = recalls(functions, queries.reshape(-1, width)[:64])
     print(
         "recall@10 (of the shortlist): "
         + ", ".join(
@@ -384,10 +384,13 @@ def main(arguments: list[str] | None = None) -> None:
         "--seconds",
         type=command_line.at_least(0, float),
         default=1.0,
-        help="of each way, about",
+        help="approximate time of each variant, seconds",
     )
     parser.add_argument(
-        "--rounds", type=command_line.at_least(1), default=200, help="of each way, at most"
+        "--rounds",
+        type=command_line.at_least(1),
+        default=200,
+        help="largest number of repetitions of each variant",
     )
     options = parser.parse_args(arguments)
     for items in options.items:
@@ -395,13 +398,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def set_threads(arguments: list[str]) -> None:
-    """Threads must be set before TensorFlow does anything, and OpenMP is loaded."""
+    """Sets threads, which must precede any use of TensorFlow and the load of OpenMP."""
     [threads] = [
         int(argument.partition("=")[2])
         for argument in arguments
         if argument.startswith("--threads=")
     ] or [1]
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # waiting threads would take the others' time
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # waiting threads must not take processor time
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 

@@ -1,11 +1,11 @@
-"""Load on the development server while versions change under it.
+"""Load on the development server while versions change.
 
     python -m benchmarks.serving_load --minutes=10 --clients=4
 
-Starts `launch.serve` in a process of its own over a folder with a small exported model. Every
-few seconds a version is added, or the newest removed (a rollback), in turn; one version in the
-folder is corrupt all the time. Meanwhile clients ask over gRPC and REST, each the next question
-as soon as the last is answered, without retries. Printed: requests and failed requests,
+Starts `launch.serve` in a separate process with a small exported model. At intervals, a version
+is added or the newest removed (a rollback); one version in the folder is always corrupt.
+Meanwhile clients send requests over gRPC and REST, each as soon as the last is answered,
+without retries. Printed: requests and failed requests,
 latency percentiles, versions loaded, and the server's resident memory over time, which must
 not grow. Linux only (/proc).
 """
@@ -35,11 +35,11 @@ from tfrec import types
 from tfrec.data import vocabulary
 from tfrec.serving import client, export, requests
 
-_CORRUPT = 9_000  # higher than any other: the server would prefer it
+_CORRUPT = 9_000  # highest number, which the server prefers
 
 
 def export_model(folder: pathlib.Path, items: int) -> pathlib.Path:
-    """Exports an untrained GoalRec, small but of the real shape."""
+    """Exports a small untrained GoalRec."""
     spec = types.DataSpec(
         (types.FeedbackColumn("click", "binary", "clicks"),), items, 10, 20, 30
     )
@@ -54,12 +54,14 @@ def export_model(folder: pathlib.Path, items: int) -> pathlib.Path:
     return export.export(agent.trained(ids, {"data": "none"}), folder)
 
 
-class Asking(threading.Thread):
-    """One client: asks until told to end."""
+class LoadClient(threading.Thread):
+    """A client that sends requests until an event is set."""
 
-    def __init__(self, asks: client.Client, items: list[str], end: threading.Event, seed: int):
+    def __init__(
+        self, connection: client.Client, items: list[str], end: threading.Event, seed: int
+    ):
         super().__init__()
-        self._asks, self._items, self._end = asks, items, end
+        self._client, self._items, self._end = connection, items, end
         self._random = np.random.default_rng(seed)
         self.seconds: list[float] = []
         self.failures: collections.Counter[str] = collections.Counter()
@@ -68,10 +70,10 @@ class Asking(threading.Thread):
     def run(self) -> None:
         while not self._end.is_set():
             history = tuple(self._random.choice(self._items, 5).tolist())
-            asked = requests.Request(history, ((1.0,),) * 5, goal_name="click", k=10)
+            request = requests.Request(history, ((1.0,),) * 5, goal_name="click", k=10)
             start = time.perf_counter()
             try:
-                self.versions.add(self._asks.rank(asked).version)
+                self.versions.add(self._client.rank(request).version)
             except client.RequestError as error:
                 self.failures[str(error)[:120]] += 1
             self.seconds.append(time.perf_counter() - start)
@@ -80,12 +82,12 @@ class Asking(threading.Thread):
 def resident(process: int) -> float:
     """Resident memory of a process, MiB."""
     text = pathlib.Path(f"/proc/{process}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", text)
-    return int(found[1]) / 1024 if found else float("nan")
+    match = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return int(match[1]) / 1024 if match else float("nan")
 
 
 def put(good: pathlib.Path, folder: pathlib.Path, number: int, damaged: bool = False) -> None:
-    """Adds a version as an export does: complete at once."""
+    """Adds a complete version atomically, like an export."""
     unfinished = folder / f".unfinished-{number}"
     shutil.copytree(good, unfinished)
     if damaged:
@@ -141,25 +143,25 @@ def measure(
     good: pathlib.Path,
     flags: argparse.Namespace,
 ) -> None:
-    """Asks and changes versions for the time given, then prints what came of it."""
+    """Sends requests and changes versions for the given time, then prints the results."""
     addresses = []
     assert server.stdout is not None
     for line in server.stdout:
-        if found := re.match(r"gRPC (\S+)", line):
-            addresses.append(f"grpc://{found[1]}")
-        elif found := re.match(r"REST (http://[^/]+)", line):
-            addresses.append(found[1])
+        if match := re.match(r"gRPC (\S+)", line):
+            addresses.append(f"grpc://{match[1]}")
+        elif match := re.match(r"REST (http://[^/]+)", line):
+            addresses.append(match[1])
             break
     if len(addresses) != 2:
         raise SystemExit("the server did not start")
     contract = client.Contract.read(good / "manifest.json")
     items = [f"item {i:07d}" for i in range(flags.items)]
     end = threading.Event()
-    asking = [
-        Asking(client.connect(addresses[i % 2], contract, seconds=20.0), items, end, i)
+    clients = [
+        LoadClient(client.connect(addresses[i % 2], contract, seconds=20.0), items, end, i)
         for i in range(flags.clients)
     ]
-    for one in asking:
+    for one in clients:
         one.start()
     start, memory = time.monotonic(), []
     live, number = [1], 1
@@ -172,27 +174,27 @@ def measure(
             number += 1
             put(good, folder, number)
             live.append(number)
-            gone = live.pop(0) if len(live) > 2 else None
+            obsolete = live.pop(0) if len(live) > 2 else None
         else:
-            gone = live.pop()
-        if gone is not None:
-            removed = folder / f".removed-{gone}"
-            os.rename(folder / str(gone), removed)
+            obsolete = live.pop()
+        if obsolete is not None:
+            removed = folder / f".removed-{obsolete}"
+            os.rename(folder / str(obsolete), removed)
             shutil.rmtree(removed)
     end.set()
-    for one in asking:
+    for one in clients:
         one.join()
     server.send_signal(signal.SIGTERM)
     server.communicate(timeout=60)
     for first, name in enumerate(("gRPC", "REST")):
-        seconds = np.concatenate([one.seconds for one in asking[first::2]])
-        failures = sum((one.failures for one in asking[first::2]), collections.Counter())
+        seconds = np.concatenate([one.seconds for one in clients[first::2]])
+        failures = sum((one.failures for one in clients[first::2]), collections.Counter())
         p50, p90, p99 = 1000 * np.percentile(seconds, (50, 90, 99))
         rich.print(
             f"{name}: {len(seconds):,} requests, {failures.total()} failed {dict(failures)}; "
             f"p50 {p50:.1f} p90 {p90:.1f} p99 {p99:.1f} max {1000 * seconds.max():.0f} ms"
         )
-    versions = {version for one in asking for version in one.versions if version}
+    versions = {version for one in clients for version in one.versions if version}
     rich.print(f"versions that answered over gRPC: {sorted(versions)}")
     shown = memory[:: max(1, len(memory) // 12)]
     rich.print("resident MiB:", ", ".join(f"{at:.0f} s {size:.0f}" for at, size in shown))

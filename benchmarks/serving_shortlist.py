@@ -1,10 +1,10 @@
-"""Measures what a shortlist costs and saves with a fully connected head.
+"""Measures time and recall of a shortlist with a fully connected head.
 
     python -m benchmarks.serving_shortlist --items=10000,100000 --shortlists=200,500,2000
     python -m benchmarks.serving_shortlist --agent=runs/goalrec/agent --data=runs/data
 
-A GoalRec with that head, of random weights or trained, is saved once so that it scores every
-item and once for each length of the shortlist, and loaded again. The same requests go to all:
+A GoalRec with that head, with random or trained weights, is saved once with scores of every
+item and once for each length of the shortlist, and loaded again. All have the same requests:
 random histories or, with --data, those of test users, half of them with random goals and half
 with named ones. Printed: seconds to fit the surrogate, p50 of one request and of 16 by the
 clock and in processor time, and the share of the exact best ten that was found.
@@ -32,7 +32,7 @@ def random_histories(
 ) -> list[requests.Request]:
     """Histories of random items and feedback."""
     items, spec = source.vocabulary.items, source.spec
-    found = []
+    histories = []
     for _ in range(count):
         length = int(random.integers(spec.history_length + 1))
         rows = [
@@ -42,8 +42,8 @@ def random_histories(
             for column in spec.feedback
         ]
         history = tuple(random.choice(items, length).tolist())
-        found.append(requests.Request(history, tuple(zip(*rows, strict=True)), k=K))
-    return found
+        histories.append(requests.Request(history, tuple(zip(*rows, strict=True)), k=K))
+    return histories
 
 
 def logged_histories(
@@ -57,23 +57,23 @@ def logged_histories(
     items = source.vocabulary.items.tolist()
     before, shown = np.asarray(log.history_item), np.asarray(log.item)
     feedback = np.concatenate([log.history_feedback, log.feedback], axis=1)  # [E, H + T, F]
-    found = []
+    histories = []
     for _ in range(count):
         session = int(random.integers(len(shown)))
         step = int(random.integers(log.length[session]))
         events = np.concatenate([before[session], shown[session, :step]])
         rows = feedback[session, : len(events)]
         history = tuple(items[i - 1] for i in events if i)
-        found.append(
+        histories.append(
             requests.Request(history, tuple(map(tuple, rows[events > 0].tolist())), step, k=K)
         )
-    return found
+    return histories
 
 
 def with_goals(
-    source: ranker_lib.Ranker, asked: list[requests.Request], random: np.random.Generator
+    source: ranker_lib.Ranker, histories: list[requests.Request], random: np.random.Generator
 ) -> list[requests.Request]:
-    """Every other request asks for a named goal, the others for a random one."""
+    """Adds goals to requests, alternately random and named."""
     names, width = list(source.named_goals), len(source.measurements.columns)
     return [
         requests.Request(
@@ -84,40 +84,43 @@ def with_goals(
             goal=() if place % 2 else tuple(random.normal(size=width).tolist()),
             k=K,
         )
-        for place, x in enumerate(asked)
+        for place, x in enumerate(histories)
     ]
 
 
 def answers(
-    signatures: Mapping[str, Callable], asked: list[requests.Request], dtype: str, feedback: int
+    signatures: Mapping[str, Callable],
+    queries: list[requests.Request],
+    dtype: str,
+    feedback: int,
 ) -> tuple[np.ndarray, dict[int, tuple[float, float]]]:
-    """Items [Q, K]; p50 seconds by the clock and of the processor, of 1 request and of 16."""
-    found, took = [], {}
+    """Items [Q, K]; p50 wall and CPU seconds of 1 request and of 16."""
+    answered, took = [], {}
     for batch in (1, BATCH):
         times = []
-        for start in range(0, len(asked) - batch + 1, batch):
-            some = asked[start : start + batch]
-            # Rows of one width, so that no graph is traced while it is timed.
-            named = requests.arrays(some, "rank", dtype, feedback)
+        for start in range(0, len(queries) - batch + 1, batch):
+            rows = queries[start : start + batch]
+            # Rows have one width, so that the timed calls trace no graph.
+            named = requests.arrays(rows, "rank", dtype, feedback)
             wall, cpu = time.perf_counter(), time.process_time()
             answer = signatures["rank"](**{n: tf.constant(v) for n, v in named.items()})
             items = answer["item"].numpy()
             times.append((time.perf_counter() - wall, time.process_time() - cpu))
             if batch == BATCH:
-                found.append(items)
+                answered.append(items)
         took[batch] = tuple(np.median(times[1:], axis=0).tolist())
-    return np.concatenate(found), took
+    return np.concatenate(answered), took
 
 
 def compare(
-    source: ranker_lib.Ranker, asked: list[requests.Request], shortlists: tuple[int, ...]
+    source: ranker_lib.Ranker, queries: list[requests.Request], shortlists: tuple[int, ...]
 ) -> None:
-    """A line for each length of the shortlist; 0 scores every item."""
-    asked = with_goals(source, asked, np.random.default_rng(6))
+    """Prints a line for each length of the shortlist; 0 scores every item."""
+    queries = with_goals(source, queries, np.random.default_rng(6))
     start = time.process_time()
     surrogate.fit(source)
     print(
-        f"\n{source.spec.num_candidates:,} items, {len(asked)} requests; "
+        f"\n{source.spec.num_candidates:,} items, {len(queries)} requests; "
         f"the surrogate took {time.process_time() - start:.0f} s of the processor"
     )
     print(
@@ -127,7 +130,7 @@ def compare(
     for shortlist in (0, *shortlists):
         signatures = serving_latency.loaded_signatures(source, shortlist)
         items, took = answers(
-            signatures, asked, export.check(source), len(source.spec.feedback)
+            signatures, queries, export.check(source), len(source.spec.feedback)
         )
         exact = items if exact is None else exact
         recall = (exact[:, :, None] == items[:, None, :]).any(axis=2).mean()
@@ -156,15 +159,15 @@ def main(arguments: list[str] | None = None) -> None:
         if options.data:
             data = storage.PreparedData.open(options.data)
             identity.check(source.origin(options.agent), data.origin)
-            asked = logged_histories(source, data, random, options.requests)
+            queries = logged_histories(source, data, random, options.requests)
         else:
-            asked = random_histories(source, random, options.requests)
-        compare(source, asked, options.shortlists)
+            queries = random_histories(source, random, options.requests)
+        compare(source, queries, options.shortlists)
         return
     for items in options.items:
         made = serving_latency.ranker(items, 17, "mlp")
-        asked = random_histories(made, random, options.requests)
-        compare(made, asked, options.shortlists)
+        queries = random_histories(made, random, options.requests)
+        compare(made, queries, options.shortlists)
 
 
 if __name__ == "__main__":

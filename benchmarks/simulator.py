@@ -2,12 +2,13 @@
 
     python -m benchmarks.simulator --users=4096 --candidates=1000 --repeats=5
 
-Both use the same user model with the feedback click and watch time. One step: expected
-answers of each user to all candidates, the best candidate that was not yet shown, the
-user's answer to it, the next state. Ours steps all users in one compiled graph. The loop
-steps one user in each call: op by op (`loop, eager`), of a traced graph (`loop, graph`) or,
-to tell what compiling is worth, of a compiled one (`loop, compiled`); `ours, graph` is not
-compiled. Printed: user-steps per second, by the median round, and ours over the others.
+Both use the same user model with the feedback click and watch time. One step computes
+the expected feedback of each user to all candidates, the best candidate that was not yet shown,
+the user's feedback to it, and the next state. Ours steps all users in one compiled graph. The
+loop steps one user in each call: eagerly (`loop, eager`), in a traced graph (`loop, graph`) or,
+to show the effect of compilation, in a compiled one (`loop, compiled`); `ours, graph` is not
+compiled. Printed: user-steps per second, by the median repetition, and the ratio of ours to the
+others.
 """
 
 import numpy as np
@@ -20,8 +21,8 @@ from tfrec import types
 from tfrec.environments.fitted import user_model
 from tfrec.ops import selection
 
-STEPS = 4  # steps of all users in a round
-LOOP_STEPS = 100  # steps of one user in a round of a loop
+STEPS = 4  # steps of all users in a repetition
+LOOP_STEPS = 100  # steps of one user in a repetition of a loop
 EAGER_STEPS = 20
 
 
@@ -61,38 +62,40 @@ def main(users: int, candidates: int, repeats: int) -> None:
     compiled = tf.function(advance, jit_compile=True)
     graph = tf.function(advance)
     reset = tf.function(model.reset)
-    everyone, someone = reset(starts(spec, users)), reset(starts(spec, 1))
+    all_users, one_user = reset(starts(spec, users)), reset(starts(spec, 1))
 
     def play(step, state, steps):
-        """Plays `steps` steps; returns when the last answer is there."""
+        """Takes `steps` steps and waits for the last feedback."""
         shown = tf.zeros([len(state.step), candidates], tf.bool)
         for number in range(steps):
             state, shown, feedback, _ = step(state, shown, tf.constant([0, number]))
         return feedback.numpy()
 
     ways = {
-        "ours": lambda: play(compiled, everyone, STEPS),
-        "ours, graph": lambda: play(graph, everyone, STEPS),
-        "loop, compiled": lambda: play(compiled, someone, LOOP_STEPS),
-        "loop, graph": lambda: play(graph, someone, LOOP_STEPS),
-        "loop, eager": lambda: play(advance, someone, EAGER_STEPS),
+        "ours": lambda: play(compiled, all_users, STEPS),
+        "ours, graph": lambda: play(graph, all_users, STEPS),
+        "loop, compiled": lambda: play(compiled, one_user, LOOP_STEPS),
+        "loop, graph": lambda: play(graph, one_user, LOOP_STEPS),
+        "loop, eager": lambda: play(advance, one_user, EAGER_STEPS),
     }
-    done = {name: users * STEPS if name.startswith("ours") else LOOP_STEPS for name in ways}
-    done["loop, eager"] = EAGER_STEPS
-    taken = timing.alternate(ways, repeats)
-    ours = taken["ours"]
+    user_steps = {
+        name: users * STEPS if name.startswith("ours") else LOOP_STEPS for name in ways
+    }
+    user_steps["loop, eager"] = EAGER_STEPS
+    timings = timing.alternate(ways, repeats)
+    ours = timings["ours"]
     shown = rich_table.Table(
         title=f"{users:,} users x {candidates:,} candidates, median of {repeats}"
     )
     for heading in ("", "user-steps/s", "per CPU second", "ours is faster (CPU)"):
         shown.add_column(heading, justify="right")
-    for name, took in taken.items():
-        faster = done["ours"] / ours.wall / (done[name] / took.wall)
-        of_cpu = done["ours"] / ours.cpu / (done[name] / took.cpu)
+    for name, took in timings.items():
+        faster = user_steps["ours"] / ours.wall / (user_steps[name] / took.wall)
+        of_cpu = user_steps["ours"] / ours.cpu / (user_steps[name] / took.cpu)
         shown.add_row(
             name,
-            f"{done[name] / took.wall:,.0f}",
-            f"{done[name] / took.cpu:,.0f}",
+            f"{user_steps[name] / took.wall:,.0f}",
+            f"{user_steps[name] / took.cpu:,.0f}",
             f"{faster:.0f}x ({of_cpu:.0f}x)",
         )
     rich.print(shown)

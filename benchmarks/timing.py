@@ -1,4 +1,4 @@
-"""Times several ways in alternating rounds: medians of wall and CPU seconds."""
+"""Times variants in alternating rounds: medians of wall and CPU seconds."""
 
 import statistics
 import time
@@ -9,12 +9,11 @@ import tensorflow as tf
 
 
 class Timing(NamedTuple):
-    """The median round.
+    """The median repetition.
 
     Attributes:
       wall: seconds on the clock.
-      cpu: seconds of processor time, of all threads. On a machine that does other work
-        too it is the steadier of the two.
+      cpu: seconds of processor time, of all threads; it varies less on a busy machine.
     """
 
     wall: float
@@ -22,47 +21,47 @@ class Timing(NamedTuple):
 
 
 def one_thread() -> None:
-    """Keeps every operation on one thread; call it before TensorFlow does anything.
+    """Limits every operation to one thread; call it before any use of TensorFlow.
 
-    Small operations gain nothing from a second thread but wait for it, and how long depends
-    on what else the machine does: ratios of one thread can be compared between machines.
+    Small operations gain nothing from a second thread, and the time that they wait for it
+    depends on the load: ratios of one thread can be compared between machines.
     """
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def alternate(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
-    """Runs each way in turn, `repeats` times, after one round that is not counted.
+    """Runs all variants in turn, `repeats` times, after one repetition that is not counted.
 
-    In turn, because the speed of a machine drifts: both sides of a ratio then drift alike.
-    The first round traces graphs and fills caches.
+    They alternate because the speed of a machine drifts, which then affects both sides of a
+    ratio. The first repetition traces graphs and fills caches.
 
     Args:
-      ways: name -> one round of work; it must not return before the work is done.
-      repeats: counted rounds of each.
+      ways: name -> one repetition of work, which must return only when the work is complete.
+      repeats: counted repetitions of each.
     """
-    rounds: dict[str, list[Timing]] = {name: [] for name in ways}
+    timings: dict[str, list[Timing]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
         for name, work in ways.items():
             wall, cpu = time.perf_counter(), time.process_time()
             work()
             took = Timing(time.perf_counter() - wall, time.process_time() - cpu)
             if repeat:
-                rounds[name].append(took)
+                timings[name].append(took)
     return {
         name: Timing(*(statistics.median(column) for column in zip(*took, strict=True)))
-        for name, took in rounds.items()
+        for name, took in timings.items()
     }
 
 
 def show(took: Mapping[str, Timing], ours: str, unit: str, units: Mapping[str, int]) -> None:
-    """Prints the speed of each way, and ours as a multiple of each other one.
+    """Prints the speed of each variant, and that of `ours` over the others.
 
     Args:
-      took: from `alternate`.
-      ours: the way that the ratios are of.
-      unit: what is counted, e.g. `examples`.
-      units: how many of them a round of each way works through.
+      took: result of `alternate`.
+      ours: name of the variant in the numerator of the ratios.
+      unit: unit of work, e.g. `examples`.
+      units: number of units in a repetition of each variant.
     """
     wall = {name: units[name] / timing.wall for name, timing in took.items()}
     cpu = {name: units[name] / timing.cpu for name, timing in took.items()}

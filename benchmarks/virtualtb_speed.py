@@ -2,12 +2,12 @@
 
     python -m benchmarks.virtualtb_speed --folder=CLONE --original_python=TORCH/bin/python
 
-All play actions at random in [-1, 1], a new user after each session. `ours` is the
-TF-Agents environment over the batched simulator, actions drawn and sessions started again
-within the graph. `original` is the gym environment of the clone, untouched, in the named
-interpreter, which has torch and gym 0.23; left out where none is named. `numpy loop` does
-for one user what the original does, with no library in the way: the floor of any loop.
-Each on one thread. Printed: user-steps per second of the median round, and ours over it.
+All take random actions in [-1, 1], with a new user after each session. `ours` is the TF-Agents
+environment over the batched simulator, with actions drawn and sessions restarted within the
+graph. `original` is the unchanged gym environment of the clone, in the named interpreter, which
+has torch and gym 0.23; it is left out without one. `numpy loop` computes the steps of the
+original for one user without other libraries, as a lower bound of any loop. Each uses one
+thread. Printed: user-steps per second of the median repetition, and the ratio of ours to it.
 """
 
 import pathlib
@@ -23,9 +23,9 @@ from benchmarks import command_line, timing
 from tfrec.environments.adapters import batched_env
 from tfrec.environments.ports import torch_weights, virtualtb
 
-STEPS = 100  # of all users, in a round
+STEPS = 100  # of all users, in a repetition
 
-# The original plays as many steps as a line on its input says, and answers with a line.
+# Reads a number of steps from each input line, takes them, and prints one line.
 ORIGINAL = """
 import sys
 import numpy as np
@@ -54,8 +54,8 @@ class OneUser:
     """VirtualTB in numpy, one user at a time.
 
     Args:
-      folder: the three `*_model.pt`.
-      seed: of everything drawn.
+      folder: folder of the three `*_model.pt`.
+      seed: seed of all draws.
     """
 
     def __init__(self, folder: pathlib.Path, seed: int):
@@ -68,7 +68,7 @@ class OneUser:
         self.reset()
 
     def reset(self) -> None:
-        """Another user."""
+        """Starts a session of a new user."""
         noise = self._rng.random(virtualtb.NOISE_SIZE, np.float32)
         logits = self.logits("generator", noise)
         self.user = np.zeros(virtualtb.USER_SIZE, np.float32)
@@ -86,7 +86,7 @@ class OneUser:
         return clicks, second, self.page >= self.leave
 
     def logits(self, name: str, x: np.ndarray) -> np.ndarray:
-        """What a network says of one input."""
+        """Output of a network for one input."""
         weights, x = self.networks[name], x.astype(np.float32)
         for layer in range(0, len(weights), 2):
             if layer:
@@ -99,7 +99,7 @@ class OneUser:
         return int(np.searchsorted(shares, self._rng.random() * shares[-1], side="right"))
 
     def play(self, steps: int, rng: np.random.Generator) -> int:
-        """Clicks of so many steps under actions at random."""
+        """Takes steps with random actions and returns the clicks."""
         total = 0
         for _ in range(steps):
             clicks, _, done = self.step(rng.uniform(-1, 1, virtualtb.ACTION_SIZE))
@@ -110,13 +110,13 @@ class OneUser:
 
 
 def main(folder: str, batch: int, repeats: int, loop_steps: int, original: str | None) -> None:
-    """Measures each way in turn and prints a table.
+    """Measures all implementations in turn and prints a table.
 
     Args:
       folder: a clone of VirtualTaobao, or, without `original`, its three files.
       batch: users that ours steps at once.
-      repeats: counted rounds.
-      loop_steps: steps of a round of one user.
+      repeats: counted repetitions.
+      loop_steps: steps of a repetition of one user.
       original: an interpreter with torch and gym.
     """
     timing.one_thread()
@@ -125,7 +125,7 @@ def main(folder: str, batch: int, repeats: int, loop_steps: int, original: str |
 
     @tf.function
     def ours() -> tf.Tensor:
-        played = tf.zeros([], tf.int32)  # a row that starts a session plays no step
+        played = tf.zeros([], tf.int32)  # a row that starts a session takes no step
         for _ in tf.range(STEPS):
             action = generator.uniform([batch, virtualtb.ACTION_SIZE], -1.0, 1.0)
             now = env.step(action)
@@ -151,28 +151,28 @@ def main(folder: str, batch: int, repeats: int, loop_steps: int, original: str |
         text=True,
     ) as process:
         assert process.stdin and process.stdout
-        asked, answered = process.stdin, process.stdout
-        _line(answered)  # imports are not counted
-        ways["original"] = lambda: _ask(asked, answered, loop_steps)
+        requests, replies = process.stdin, process.stdout
+        _line(replies)  # imports are not counted
+        ways["original"] = lambda: _run_original(requests, replies, loop_steps)
         taken = timing.alternate(ways, repeats)
         _report(taken, {"ours": statistics.mean(played), **loops})
-        asked.close()
+        requests.close()
 
 
-def _ask(asked: IO[str], answered: IO[str], steps: int) -> str:
-    print(steps, file=asked, flush=True)
-    return _line(answered)
+def _run_original(requests: IO[str], replies: IO[str], steps: int) -> str:
+    print(steps, file=requests, flush=True)
+    return _line(replies)
 
 
-def _line(answered: IO[str]) -> str:
-    line = answered.readline()
+def _line(replies: IO[str]) -> str:
+    line = replies.readline()
     if not line:
-        raise SystemExit("the original stopped; what it said stands above")
+        raise SystemExit("the original stopped; its messages are above")
     return line
 
 
 def _report(taken: dict[str, timing.Timing], units: dict[str, float]) -> None:
-    """By the clock alone: the original's processor time is another process's."""
+    """Prints wall times only: the original's processor time belongs to another process."""
     speed = {name: units[name] / took.wall for name, took in taken.items()}
     print(f"{'':12}{'user-steps/s':>14}{'ours is faster':>16}")
     for name, each in speed.items():
@@ -189,11 +189,11 @@ if __name__ == "__main__":
         "--batch", type=command_line.at_least(1), default=4096, help="users stepped at once"
     )
     parser.add_argument(
-        "--repeats", type=command_line.at_least(1), default=5, help="counted rounds"
+        "--repeats", type=command_line.at_least(1), default=5, help="counted repetitions"
     )
     parser.add_argument(
         "--loop_steps", type=command_line.at_least(1), default=1000, help="steps of one user"
     )
     parser.add_argument("--original_python", help="interpreter with torch and gym 0.23")
-    given = parser.parse_args()
-    main(given.folder, given.batch, given.repeats, given.loop_steps, given.original_python)
+    flags = parser.parse_args()
+    main(flags.folder, flags.batch, flags.repeats, flags.loop_steps, flags.original_python)

@@ -7,11 +7,11 @@ goalrec     a whole update as in training: a batch drawn from the replay, goals
             streams, the gradient step and the averaged weights
 stock_grus  an embedding, two tf_keras GRUs and a dense layer on the same batches from the
             same replay, the padding masked: squared error, the same optimiser
-bare_grus   the two GRUs and the dense layer alone, on one ready batch without padding:
-            the least that two GRUs can cost
+bare_grus   only the two GRUs and the dense layer, on one constant batch without padding:
+            a lower bound of the cost of two GRUs
 
-Batch, history, widths, targets and the loop inside one graph are the same. Printed: the
-median of each over alternating rounds in examples/s, by the clock and by processor time,
+Batch, history, widths, targets and the loop inside one graph are equal. Printed: the
+median of each over alternating repetitions in examples/s, by the clock and by processor time,
 and the ratios.
 """
 
@@ -31,13 +31,13 @@ from tfrec.replay.episodes import EpisodeReplay
 
 
 class StockInput(tf.Module):
-    """Batches from the replay as a stock recurrent model reads them.
+    """Batches from the replay for a stock recurrent model.
 
     Args:
-      replay: drawn from, as GoalRec does.
+      replay: replay to sample from.
       config: batch and embedding width.
       spec: the log's spec.
-      vectors: float [N + 1, embedding], where the embeddings start.
+      vectors: float [N + 1, embedding], initial embeddings.
     """
 
     def __init__(
@@ -48,14 +48,16 @@ class StockInput(tf.Module):
         vectors: np.ndarray,
     ):
         super().__init__(name="stock_input")
-        self._replay = lambda: replay  # behind a function: its variables are not this one's
+        self._replay = lambda: (
+            replay
+        )  # a function, so that its variables do not become this module's
         self.batch = config.batch
         self.embedding = tf.Variable(vectors, dtype=tf.float32, name="embedding")
         self.scale = tf.constant([column.scale for column in spec.feedback], tf.float32)
         self.draws = tf.Variable(0, trainable=False, name="draws")
 
     def draw(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Events [B, H, X], which of them are real [B, H], and the labels [B, M]."""
+        """Events [B, H, X], their mask [B, H], and the labels [B, M]."""
         self.draws.assign_add(1)
         rows = self._replay().sample(self.batch, tf.stack([self.draws, 0]))
         item = rows.observation.history_item
@@ -73,10 +75,10 @@ class StockGrus(tf.Module):
 
     Args:
       config: widths, batch and optimiser.
-      width: X, of one event.
+      width: X, size of one event.
       outputs: M.
       draw: () -> (x [B, H, X], mask bool [B, H] or None, target [B, M]).
-      inputs: variables behind `draw` that are trained too.
+      inputs: variables of `draw` to train as well.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class StockGrus(tf.Module):
 
     @tf.function
     def learn(self, updates: tf.Tensor) -> tf.Tensor:
-        """Gradient steps on random batches; the last loss."""
+        """Takes gradient steps on random batches; returns the last loss."""
         loss = tf.constant(0.0)
         for _ in tf.range(updates):
             with tf.GradientTape() as tape:
@@ -131,12 +133,12 @@ def measure(
       history_length: H.
       max_steps: T.
       num_items: N.
-      sessions: in the replay.
-      updates: updates in a round.
-      repeats: counted rounds of each.
+      sessions: sessions in the replay.
+      updates: updates in a repetition.
+      repeats: counted repetitions of each.
 
     Returns:
-      The median round of `goalrec`, `stock_grus` and `bare_grus`.
+      The median repetition of `goalrec`, `stock_grus` and `bare_grus`.
     """
     spec = types.DataSpec(random_log.FEEDBACK, num_items, sessions, history_length, max_steps)
     log = random_log.episodes(spec, sessions, seed=0)
@@ -177,7 +179,7 @@ def main(
     Args:
       shapes: (H, T) of each table; those of the demo and the defaults of prepared data.
       config: None for the defaults.
-      updates: updates in a round.
+      updates: updates in a repetition.
       **sizes: see `measure`.
     """
     config = config or GoalRecConfig()

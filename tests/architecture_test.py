@@ -52,7 +52,7 @@ WITHIN_TFREC = {
 
 FLAG_MODULES = ("absl.flags", "absl.app", "argparse", "optparse", "click", "fire")
 FORBIDDEN_MODULES = ("keras", "keras_rs", "tensorflow.keras")
-# Runs in an environment of its own, whose TensorFlow has the Keras that it came with.
+# Runs in a separate environment, with the Keras of its TensorFlow.
 FOREIGN = ("benchmarks/ranking_reference.py",)
 
 # Pure parts: arrays in, arrays out.
@@ -228,9 +228,9 @@ def test_tests_import_no_other_tests_package():
     ],
 )
 def test_planted_violation_is_found(path, source, rule):
-    (found,) = violations(path, source)
-    assert rule in found
-    assert found.startswith(f"{path}:")
+    (message,) = violations(path, source)
+    assert rule in message
+    assert message.startswith(f"{path}:")
 
 
 @pytest.mark.parametrize(

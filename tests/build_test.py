@@ -131,16 +131,16 @@ def problems(root):
             yield f"{target.where}: a *_test.py file is a py_test and nothing else is"
         unknown = {dep for dep in target.deps if dep.startswith("//")} - labels
         yield from (f"{target.where}: {dep} is no target" for dep in sorted(unknown))
-        wanted = {
+        expected_deps = {
             dep
             for file in target.srcs
             if (root / file).exists()
             for dep in needed(root, file, owner, locked)
         } - {target.label}
-        for dep in sorted(wanted - target.deps):
+        for dep in sorted(expected_deps - target.deps):
             yield f'{target.where}: add "{short(dep)}"'
         if target.rule != "py_test":  # a test may need more, for the processes that it starts
-            for dep in sorted(target.deps - wanted - unknown):
+            for dep in sorted(target.deps - expected_deps - unknown):
                 yield f'{target.where}: drop "{short(dep)}"'
 
 
@@ -151,8 +151,8 @@ def short(dep):
 
 
 def test_build_files_say_what_the_sources_say():
-    found = list(problems(ROOT))
-    assert not found, "\n" + "\n".join(found)
+    messages = list(problems(ROOT))
+    assert not messages, "\n" + "\n".join(messages)
 
 
 def test_every_script_is_a_binary():

@@ -58,9 +58,13 @@ def test_links_lead_somewhere(path):
 
 @pytest.mark.parametrize("readme", EQUATIONS, ids=name_of)
 def test_lines_of_the_equations(readme):
-    found = list(REFERENCE.finditer(readme.read_text()))
-    assert len(found) > 20, f"{name_of(readme)}: the table of equations and lines is not there"
-    wrong = [problem for reference in found if (problem := wrong_reference(readme, reference))]
+    references = list(REFERENCE.finditer(readme.read_text()))
+    assert len(references) > 20, (
+        f"{name_of(readme)}: the table of equations and lines is missing"
+    )
+    wrong = [
+        problem for reference in references if (problem := wrong_reference(readme, reference))
+    ]
     assert not wrong, "\n".join([*wrong, "`python -m tests.docs_test` mends moved lines"])
 
 
@@ -83,8 +87,8 @@ def lines_with(file, code):
     """Where a symbol is defined, else where the code stands; line numbers from 1."""
     lines = list(enumerate(file.read_text().splitlines(), start=1))
     defined = re.compile(rf"\s*(?:def|class) {re.escape(code)}\b")
-    found = [number for number, line in lines if defined.match(line)]
-    return found or [number for number, line in lines if code in line]
+    definitions = [number for number, line in lines if defined.match(line)]
+    return definitions or [number for number, line in lines if code in line]
 
 
 @pytest.mark.parametrize("path", documents(), ids=name_of)
@@ -95,10 +99,10 @@ def test_commands_exist(path):
         if not module:
             wrong.append(f"no script {command[0]}")
             continue
-        known = flags_of(module, command[1:])
+        flags = flags_of(module, command[1:])
         for word in command[1:]:
             flag = re.match(r"--(\w+)", word)
-            if flag and known and not known & {flag[1], flag[1].removeprefix("no")}:
+            if flag and flags and not flags & {flag[1], flag[1].removeprefix("no")}:
                 wrong.append(f"{command[0]} has no flag --{flag[1]}")
     assert not wrong, f"{name_of(path)}: " + "; ".join(wrong)
 
@@ -150,27 +154,27 @@ def chosen_flags(words):
     named = dict(word[2:].split("=", 1) for word in words if re.match(r"--\w+=", word))
     place, method = named.get("environment", registry.LOG), named.get("method", "")
     if place == registry.LOG:
-        found = [registry.get(method).config] if method in registry.names(place) else []
+        configs = [registry.get(method).config] if method in registry.names(place) else []
     elif place in environments.ENVIRONMENTS:
-        found = [environments.get(place).config, presets.play_config_class(place)]
+        configs = [environments.get(place).config, presets.play_config_class(place)]
         if method in registry.names(place):
-            found.append(presets.config_class(method, place))
+            configs.append(presets.config_class(method, place))
     else:  # a placeholder
-        found = []
-    return {field.name for config in found for field in dataclasses.fields(config)}
+        configs = []
+    return {field.name for config in configs for field in dataclasses.fields(config)}
 
 
 def fields(tree, config):
     """Fields of a dataclass and its bases: `Config` of this source, or `module.Config`."""
-    module, _, wanted = ast.unparse(config).rpartition(".")
+    module, _, class_name = ast.unparse(config).rpartition(".")
     if module:
         tree = ast.parse(imported_file(tree, module).read_text())
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == wanted:
-            own = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
+        if isinstance(node, ast.ClassDef) and node.name == class_name:
+            names = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]
             bases = [base for base in node.bases if ast.unparse(base) != "Options"]  # no fields
-            return own + [field for base in bases for field in fields(tree, base)]
-    raise AssertionError(f"no class {wanted}")
+            return names + [field for base in bases for field in fields(tree, base)]
+    raise AssertionError(f"no class {class_name}")
 
 
 def imported_file(tree, name):
@@ -206,12 +210,12 @@ def test_flags_are_found():
 
 def test_make_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    told = {
+    documented = {
         target
         for path in documents()
         for target in re.findall(r"(?:`|^ {4})make ([a-z-]+)", path.read_text(), re.MULTILINE)
     }
-    assert {"demo", "test"} <= told <= targets
+    assert {"demo", "test"} <= documented <= targets
 
 
 @pytest.mark.parametrize("path", documents(), ids=name_of)
@@ -240,8 +244,10 @@ def test_the_tour_is_as_printed(tmp_path, monkeypatch):
             assert printed.count("\n") == expected.count("\n"), here
         else:
             assert words(printed) == words(expected), here
-            got, wanted = (list(map(float, NUMBER.findall(x))) for x in (printed, expected))
-            assert got == pytest.approx(wanted, rel=0.02, abs=0.02), here
+            actual, documented = (
+                list(map(float, NUMBER.findall(x))) for x in (printed, expected)
+            )
+            assert actual == pytest.approx(documented, rel=0.02, abs=0.02), here
 
 
 def words(text):

@@ -2,7 +2,7 @@
 
     python tests/fix_build.py
 
-New sources join the folder's library; tests and scripts with a main get targets of their own.
+New sources join the folder's library; tests and scripts with a main get separate targets.
 Dependencies are added and dropped. Everything else in the files stays as it is.
 """
 
@@ -81,8 +81,8 @@ def apply(problem):
     place, _, rest = problem.partition(": ")
     path = ROOT / place
     package = pathlib.Path(place).parent.as_posix()
-    if found := re.fullmatch(r"no (?:py_test|py_library or py_binary) has (\S+)", rest):
-        name = found[1]
+    if match := re.fullmatch(r"no (?:py_test|py_library or py_binary) has (\S+)", rest):
+        name = match[1]
         source = (path.parent / name).read_text()
         is_test = name.endswith("_test.py")
         if not path.exists():
@@ -102,22 +102,22 @@ def apply(problem):
             path.write_text(edit_target(text, library.label.split(":")[1], add_source))
         return True
     target, _, action = rest.partition(": ")
-    if found := re.fullmatch(r'(add|drop) "(\S+)"', action):
-        dep = written(found[2], package)
-        full = CHECKS.label(found[2], package) if found[2].startswith("//") else found[2]
+    if match := re.fullmatch(r'(add|drop) "(\S+)"', action):
+        dep = written(match[2], package)
+        full = CHECKS.label(match[2], package) if match[2].startswith("//") else match[2]
 
         def change(field, items):
             if field != "deps":
                 return items
-            if found[1] == "add":
+            if match[1] == "add":
                 return ordered([*items, written(full, package) if ":" in dep else dep])
             local = written(full, package)
             return [item for item in items if item not in (dep, local)]
 
         path.write_text(edit_target(path.read_text(), target, change))
         return True
-    if found := re.fullmatch(r"(\S+) does not exist", action):
-        gone = f'"{pathlib.Path(found[1]).name}"'
+    if match := re.fullmatch(r"(\S+) does not exist", action):
+        gone = f'"{pathlib.Path(match[1]).name}"'
 
         def remove(field, items):
             return [item for item in items if item != gone] if field == "srcs" else items

@@ -1,4 +1,4 @@
-"""The notebooks run as they are written, from a user's shell, and are kept without outputs."""
+"""The notebooks run as written, from a user's shell, and are stored without outputs."""
 
 import os
 import pathlib
@@ -49,9 +49,10 @@ def test_a_notebook_runs_and_draws(path, tmp_path):
     )
     # Nothing that selects Keras, a backend of Matplotlib or a device, and none of the settings
     # of the test process.
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    client.execute(env=kept | {"PYTHONPATH": str(ROOT)})
-    assert list(tmp_path.iterdir()) == [], "a notebook writes to a folder of its own"
+    names = ("PATH", "HOME", "TMPDIR")
+    environment = {name: os.environ[name] for name in names if name in os.environ}
+    client.execute(env=environment | {"PYTHONPATH": str(ROOT)})
+    assert list(tmp_path.iterdir()) == [], "a notebook writes only to a new folder"
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
     assert 1 <= len(pictures) <= 3

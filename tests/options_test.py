@@ -30,24 +30,24 @@ def configurations():
         for name in ("define",):  # scripts share absl's one set of flags
             patch.setattr(flags, name, lambda *_: None)
         modules = [
-            importlib.import_module(found.name)
+            importlib.import_module(module.name)
             for package in (tfrec, tfgoalrec, tfimrl, launch)
-            for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         ]
-    found = {registry.get(name).config for name in registry.names(registry.LOG)}
+    configs = {registry.get(name).config for name in registry.names(registry.LOG)}
     for place in environments.ENVIRONMENTS:
-        found.add(presets.play_config_class(place))
-        found |= {presets.config_class(name, place) for name in registry.names(place)}
+        configs.add(presets.play_config_class(place))
+        configs |= {presets.config_class(name, place) for name in registry.names(place)}
     for module in modules:
-        found |= {
+        configs |= {
             value
             for value in vars(module).values()
             if isinstance(value, type)
             and dataclasses.is_dataclass(value)
             and any("help" in field.metadata for field in dataclasses.fields(value))
         }
-    assert len(found) > 60
-    yield sorted(found, key=lambda config: (config.__module__, config.__qualname__))
+    assert len(configs) > 60
+    yield sorted(configs, key=lambda config: (config.__module__, config.__qualname__))
     # A later import of a script defines its flags. Annotations are looked up in the module, so
     # it stays until here.
     for module in modules:

@@ -53,8 +53,8 @@ def unpacked(wheel, tmp_path_factory):
 @pytest.fixture
 def command(unpacked, tmp_path):
     """Runs `tfrec` of the unpacked wheel in an empty folder and a bare environment."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment = kept | {"PYTHONPATH": str(unpacked), "PYTHONIOENCODING": "utf-8"}
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment = inherited | {"PYTHONPATH": str(unpacked), "PYTHONIOENCODING": "utf-8"}
 
     def run(*arguments, code=COMMAND):
         return subprocess.run(

@@ -7,24 +7,28 @@ from benchmarks import command_line
 
 @pytest.fixture
 def parser():
-    found = command_line.parser("A benchmark.\n\nMore.")
-    found.add_argument("--repeats", type=command_line.at_least(1), default=5)
-    found.add_argument("--seconds", type=command_line.at_least(0, float), default=1.0)
-    found.add_argument("--sizes", type=command_line.separated(command_line.at_least(2)))
-    found.add_argument("--pair", type=command_line.separated(int, exactly=2))
-    found.add_argument("--way", type=command_line.one_of("ours", "plain"))
-    found.add_argument("--data", type=command_line.folder)
-    found.add_argument("--log", type=command_line.file)
-    return found
+    benchmark_parser = command_line.parser("A benchmark.\n\nMore.")
+    benchmark_parser.add_argument("--repeats", type=command_line.at_least(1), default=5)
+    benchmark_parser.add_argument(
+        "--seconds", type=command_line.at_least(0, float), default=1.0
+    )
+    benchmark_parser.add_argument(
+        "--sizes", type=command_line.separated(command_line.at_least(2))
+    )
+    benchmark_parser.add_argument("--pair", type=command_line.separated(int, exactly=2))
+    benchmark_parser.add_argument("--way", type=command_line.one_of("ours", "plain"))
+    benchmark_parser.add_argument("--data", type=command_line.folder)
+    benchmark_parser.add_argument("--log", type=command_line.file)
+    return benchmark_parser
 
 
 def test_values_are_read(parser, tmp_path):
     log = tmp_path / "log.csv"
     log.touch()
     texts = ["--repeats=1", "--seconds=0.5", "--sizes=2,30", "--pair=4,5", "--way=ours"]
-    found = parser.parse_args([*texts, f"--data={tmp_path}", f"--log={log}"])
-    assert (found.repeats, found.seconds, found.sizes, found.pair) == (1, 0.5, (2, 30), (4, 5))
-    assert (found.way, found.data, found.log) == ("ours", str(tmp_path), str(log))
+    flags = parser.parse_args([*texts, f"--data={tmp_path}", f"--log={log}"])
+    assert (flags.repeats, flags.seconds, flags.sizes, flags.pair) == (1, 0.5, (2, 30), (4, 5))
+    assert (flags.way, flags.data, flags.log) == ("ours", str(tmp_path), str(log))
 
 
 @pytest.mark.parametrize(

@@ -20,29 +20,29 @@ TINY = high_dimension.Sizes(
 
 
 def test_a_table_for_goalrec(capsys, monkeypatch):
-    asked = []
+    settings = []
     monkeypatch.setattr(
-        high_dimension, "peak_memory", lambda *given: asked.append(given[1]) or 100.0
+        high_dimension, "peak_memory", lambda *given: settings.append(given[1]) or 100.0
     )
     high_dimension.main(("goalrec",), TINY, repeats=1)
     lines = capsys.readouterr().out.split("\n")
     assert lines[1] == "goalrec: 10 candidates, no crosses, against 30 and 50 columns"
     assert [line.split()[0] for line in lines[3:7]] == ["update", "act", "play", "memory"]
-    assert asked == [False, True]
+    assert settings == [False, True]
 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_settings_differ_in_candidates_and_crosses(wide):
     work = high_dimension.work_of("rainbow", wide, TINY)
-    chosen = work["act"]()
-    assert chosen.shape == (7,) and 1 <= chosen.min() and chosen.max() <= (30 if wide else 10)
+    items = work["act"]()
+    assert items.shape == (7,) and 1 <= items.min() and items.max() <= (30 if wide else 10)
     work["update"]()
 
 
 def test_options_of_the_command_line():
-    found = high_dimension.options(["--method=td3", "--users=9", "--candidates=3,4"])
-    assert (found.method, found.users, found.candidates) == ("td3", 9, (3, 4))
-    assert (found.items, found.memory) == (high_dimension.Sizes().items, None)
+    flags = high_dimension.options(["--method=td3", "--users=9", "--candidates=3,4"])
+    assert (flags.method, flags.users, flags.candidates) == ("td3", 9, (3, 4))
+    assert (flags.items, flags.memory) == (high_dimension.Sizes().items, None)
 
 
 @pytest.mark.parametrize(

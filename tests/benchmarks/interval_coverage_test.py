@@ -12,13 +12,13 @@ pytestmark = pytest.mark.slow
 )
 def test_intervals_hold_the_truth_in_about_95_of_100_experiments(seeds, seed_spread):
     # The binomial standard error of .95 over 1,000 experiments is .007.
-    found = interval_coverage.coverage(
+    covered = interval_coverage.coverage(
         users=60, seeds=seeds, seed_spread=seed_spread, experiments=1000, resamples=400
     )
     for name in ("mean", "difference", "gain"):
-        assert 0.94 <= getattr(found, name) <= 0.98, found
+        assert 0.94 <= getattr(covered, name) <= 0.98, covered
     # p is below .05 where the interval leaves 0 out; 400 draws resolve p to .005.
-    assert found.rejected == pytest.approx(1.0 - found.difference, abs=0.012)
+    assert covered.rejected == pytest.approx(1.0 - covered.difference, abs=0.012)
 
 
 def test_the_table_has_a_row_for_each_setting(capsys):

@@ -1,4 +1,4 @@
-"""The AUC comparison at a tiny size: our side's, and how the best setting is chosen."""
+"""The AUC comparison at a tiny size: our side's, and the choice of the best setting."""
 
 import numpy as np
 import pytest
@@ -46,27 +46,27 @@ def test_the_epoch_is_chosen_by_the_validation_rows():
     part = {"click": np.array([0, 1, 0, 1]), "user": np.array([1, 1, 2, 2])}
     good, bad = [0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.0, 1.0]
     scores = ranking_auc.Scores(np.array([bad, good]), np.array([good, bad]))
-    found = ranking_auc.quality(scores, {"validation": part, "test": part})
+    quality = ranking_auc.quality(scores, {"validation": part, "test": part})
     # Of the four pairs of a click and none, `bad` orders one and ties two.
-    assert found == ranking_auc.Quality(epoch=2, validation=1.0, auc=0.5, user_auc=0.5)
+    assert quality == ranking_auc.Quality(epoch=2, validation=1.0, auc=0.5, user_auc=0.5)
 
 
 def test_the_best_setting_by_validation_is_the_one_that_all_seeds_run(capsys):
     part = {"click": np.array([0, 1]), "user": np.array([1, 1])}
-    asked = []
+    jobs_run = []
 
     def train(jobs):
         for setting, seed in jobs:
-            asked.append((setting, seed))
+            jobs_run.append((setting, seed))
             right = setting == ranking_auc.SETTINGS[1]
             score = np.array([[0.0, 1.0] if right else [1.0, 0.0]])
             yield ranking_auc.Scores(score, score)
 
     parts = {"validation": part, "test": part}
-    found = ranking_auc.compare({"one": train}, parts, seeds=3)
-    assert asked[:3] == [(setting, 0) for setting in ranking_auc.SETTINGS]
-    assert asked[3:] == [(ranking_auc.SETTINGS[1], 1), (ranking_auc.SETTINGS[1], 2)]
-    assert [q.auc for q in found["one"]] == [1.0, 1.0, 1.0]
+    qualities = ranking_auc.compare({"one": train}, parts, seeds=3)
+    assert jobs_run[:3] == [(setting, 0) for setting in ranking_auc.SETTINGS]
+    assert jobs_run[3:] == [(ranking_auc.SETTINGS[1], 1), (ranking_auc.SETTINGS[1], 2)]
+    assert [q.auc for q in qualities["one"]] == [1.0, 1.0, 1.0]
     assert "1.0000 ±0.0000" in capsys.readouterr().out
 
 

@@ -36,9 +36,9 @@ def test_relabel(capsys):
 
 def test_both_ways_of_relabelling_give_the_same_rows():
     ways, counts = relabel.both(3, 4, sessions=8, sessions_per_element=8, **TINY)
-    found = {name: sorted(rows_of(way)) for name, way in ways.items()}
-    assert len(found["batched"]) == counts["batched"] == counts["per_element"]
-    np.testing.assert_allclose(found["batched"], found["per_element"], atol=2e-3)
+    rows = {name: sorted(rows_of(way)) for name, way in ways.items()}
+    assert len(rows["batched"]) == counts["batched"] == counts["per_element"]
+    np.testing.assert_allclose(rows["batched"], rows["per_element"], atol=2e-3)
 
 
 def rows_of(way):

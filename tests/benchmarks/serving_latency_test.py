@@ -29,11 +29,11 @@ def test_the_searches_find_the_best():
     vectors = random.normal(size=(500, 6)).astype(np.float32)
     query = random.normal(size=(4, 6)).astype(np.float32)
     expected = np.argsort(-(query @ vectors.T), axis=1)[:, :10]
-    found = serving_latency.searches(vectors)
+    functions = serving_latency.searches(vectors)
     for name in ("float32", "brute force"):
-        assert found[name](tf.constant(query)).numpy().tolist() == expected.tolist()
-    assert found["int8"](tf.constant(query)).shape == (4, 74)
-    shares = serving_latency.recalls(found, query)
+        assert functions[name](tf.constant(query)).numpy().tolist() == expected.tolist()
+    assert functions["int8"](tf.constant(query)).shape == (4, 74)
+    shares = serving_latency.recalls(functions, query)
     assert shares["float32"] == (1.0, 1.0)
     assert shares["int8"][1] == 1.0
 
