@@ -54,7 +54,7 @@ class Bounds(NamedTuple):
 
 def option(
     default: Any,
-    help: str,  # noqa: A002  the flag's own word
+    help: str,  # noqa: A002  named as in flags
     *,
     at_least: float | None = None,
     at_most: float | None = None,
@@ -83,7 +83,7 @@ def option(
 
 
 def required(
-    help: str,  # noqa: A002  the flag's own word
+    help: str,  # noqa: A002  named as in flags
 ) -> Any:
     """A field without a default: the script stops unless its flag is given.
 

@@ -2,7 +2,7 @@
 
 No checksum is written here: a publisher gives the MD5 of its files itself, GroupLens in a
 file beside the archive, Zenodo in the description of the record. UCSD and SNAP give none; of
-their files the length is checked, and gzip's own checksum when they are read.
+their files the length is checked, and the checksum of gzip when they are read.
 """
 
 import dataclasses

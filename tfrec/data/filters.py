@@ -16,8 +16,8 @@ class FilterConfig(Options):
 
     positive_only: bool = option(
         False,
-        "keep only events whose first feedback is 1, e.g. ratings of at least positive_rating: "
-        "implicit feedback",
+        "keep only events with a first feedback of 1, e.g. ratings of at least positive_rating "
+        "(implicit feedback)",
     )
     min_user_events: int = option(
         1, "keep users of at least this many events, counted once, events", at_least=1

@@ -1,6 +1,6 @@
 """The category of each item: from a file, from the events of a log, or from clusters.
 
-Categories are numbers from 0. Items without one share a number of their own.
+Categories are numbers from 0. Items without one share one more number.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def curve(predicted: np.ndarray, outcome: np.ndarray, bins: int = 10) -> Reliabi
         )
     if not (np.isfinite(predicted).all() and np.isfinite(outcome).all()):
         raise ValueError("predictions and outcomes must be finite numbers")
-    # Inner edges: an example belongs to the first bin whose upper edge is not below it.
+    # Inner edges: an example belongs to the first bin with an upper edge not below it.
     edges = np.unique(np.quantile(predicted, np.arange(1, bins) / bins))
     _, group = np.unique(np.searchsorted(edges, predicted), return_inverse=True)  # [L]
     count = np.bincount(group)

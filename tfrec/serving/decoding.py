@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.serving import ranker as ranker_lib
 
-_SMALLEST = 1e-30  # a goal whose largest weight is below this counts as zero
+_SMALLEST = 1e-30  # a goal counts as zero if its largest weight is below this
 PADDING: dict[tf.DType, str | int] = {tf.string: "", tf.int64: -1}
 
 
@@ -55,7 +55,7 @@ class Decoder:
     def observation(
         self, item: tf.Tensor, feedback: tf.Tensor, step: tf.Tensor
     ) -> types.Observation:
-        """The state s_t: the last H events of known items, right-aligned."""
+        """The state s_t: the last H events of items in the vocabulary, right-aligned."""
         horizon = self._spec.history_length
         batch, length = tf.shape(item)[0], tf.shape(item)[1]
         names = self._spec.feedback_names

@@ -1,1 +1,1 @@
-"""One file per public data set: its own file format -> the interaction table."""
+"""One file per public data set: its file format -> the interaction table."""

@@ -310,7 +310,7 @@ def _distinct_items(
 
 
 def _counted(rows: pl.DataFrame, seed: int | None) -> pl.DataFrame:
-    """Rows of whole users whose `time_ms` counts each user's events.
+    """Sets `time_ms` of rows of whole users to the position among the user's events.
 
     Args:
       rows: rows in the order of the log.

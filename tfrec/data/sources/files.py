@@ -321,7 +321,7 @@ def _as_utf8(path: pathlib.Path, encoding: str, folder: pathlib.Path) -> pathlib
 
 
 def _matching(paths: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """The paths whose file names, without .gz, match the first pattern with a match."""
+    """The paths with a file name, without .gz, that matches the first pattern with a match."""
     names = {path: pathlib.PurePath(path).name.removesuffix(".gz") for path in sorted(paths)}
     for pattern in patterns:
         matching = [

@@ -76,7 +76,7 @@ def events(
 
 
 class _Log(NamedTuple):
-    """A file whose columns one character separates.
+    """A file with columns separated by one character.
 
     Attributes:
       text: path of the file, which has the name of the log.

@@ -29,7 +29,7 @@ class RatingConfig(Options):
     unrated: Literal["keep", "drop"] = option(
         "keep",
         "Book-Crossing, GoodReads: what to do with rows of rating 0, which stand for a book "
-        "that a user has, not for a rating; kept, they are no clicks",
+        "that a user has, not for a rating; `keep` counts them as no clicks",
     )
     order_seed: int = option(
         7,

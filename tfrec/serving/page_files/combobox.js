@@ -2,16 +2,16 @@
 
 import { element } from "./dom.js";
 
-const PAUSE = 80;  // milliseconds without a key before the server is asked
+const PAUSE = 80;  // milliseconds without a key before a request
 
 /**
- * @param input the text field; the list that its aria-controls names is filled.
+ * @param input the text field; its aria-controls names the list of suggestions.
  * @param suggest text -> a promise of strings.
- * @param choose takes the string that was chosen, or typed and confirmed with Enter.
+ * @param choose takes the selected string, or typed text after Enter.
  */
 export function combobox(input, suggest, choose) {
   const list = document.getElementById(input.getAttribute("aria-controls"));
-  let asked = 0, timer = 0, active = -1;
+  let latest = 0, timer = 0, active = -1;
 
   const options = () => [...list.children];
 
@@ -27,7 +27,7 @@ export function combobox(input, suggest, choose) {
   }
 
   function close() {
-    asked += 1;  // an answer on its way opens nothing
+    latest += 1;  // pending answers are ignored
     clearTimeout(timer);
     list.hidden = true;
     list.replaceChildren();
@@ -36,13 +36,13 @@ export function combobox(input, suggest, choose) {
   }
 
   async function open() {
-    const mine = ++asked;
-    const found = await suggest(input.value.trim());
-    if (mine !== asked) return;
-    list.replaceChildren(...found.map((text, n) =>
+    const number = ++latest;
+    const matches = await suggest(input.value.trim());
+    if (number !== latest) return;
+    list.replaceChildren(...matches.map((text, n) =>
       element("li", { role: "option", id: `${list.id}-${n}`, "data-item": text }, text)));
-    list.hidden = !found.length;
-    input.setAttribute("aria-expanded", String(found.length > 0));
+    list.hidden = !matches.length;
+    input.setAttribute("aria-expanded", String(matches.length > 0));
     mark(-1);
   }
 

@@ -19,21 +19,21 @@ function named(column) {
 /**
  * Groups of columns:
  * [{name, unit, parts, columns: [{index, column, when, label, inFull, unit, mean, std}]}].
- * `parts` is true for a vector, whose columns have no meaning of their own.
+ * `parts` is true for a vector, whose columns have no separate meaning.
  */
 export function groups(measurements) {
-  const found = [];
+  const result = [];
   measurements.forEach(({ column, unit, mean, std }, index) => {
     const [name, when, inFull] = named(column);
-    let group = found.find((other) => other.name === name);
+    let group = result.find((other) => other.name === name);
     if (!group) {
       group = { name, unit, parts: PART.test(column), columns: [] };
-      found.push(group);
+      result.push(group);
     }
     const after = (text) => (text ? `${name}, ${text}` : name);
     group.columns.push({
       index, column, when, label: after(when), inFull: after(inFull), unit, mean, std,
     });
   });
-  return found;
+  return result;
 }

@@ -6,10 +6,10 @@ import { element, find, number, unseen } from "./dom.js";
 import { groups } from "./measurements.js";
 import { gone, table } from "./ranking.js";
 
-const PAUSE = 60;    // milliseconds without a change before a list is asked for
+const PAUSE = 60;    // milliseconds without a change before a request for a list
 const DEEP = 200;    // places of the other goal's list that moves are looked up in
 const OWN = "";      // the name of a goal that has none
-const KEPT = "\n";   // and of the one kept to compare with; no name has a line end
+const KEPT = "\n";   // and of the kept goal for comparison; no name has a line end
 
 const state = {
   model: null,
@@ -20,7 +20,7 @@ const state = {
   kept: null,                         // another goal
 };
 
-// ---- What is asked -------------------------------------------------------------------
+// ---- Requests ------------------------------------------------------------------------
 
 /** Shows what is wrong with a part of the form, or that nothing is; gives it back. */
 function judge(id, message, field) {
@@ -72,22 +72,22 @@ function request() {
   };
 }
 
-/** A request's goal: by its name while it is the named one, else by its weights. */
-function under(asked, goal) {
-  return { ...asked, goal: goal.name ? [] : goal.weights, goalName: goal.name };
+/** A request with a goal, by its name for a named goal, else by its weights. */
+function under(query, goal) {
+  return { ...query, goal: goal.name ? [] : goal.weights, goalName: goal.name };
 }
 
 const label = (goal) => goal.name || "your own goal";
 
 /** The goal to compare with, or null. */
 function other() {
-  const chosen = find("against").value;
-  if (chosen === KEPT) return { ...state.kept, label: "the kept goal" };
+  const selected = find("against").value;
+  if (selected === KEPT) return { ...state.kept, label: "the kept goal" };
   const named = state.model.named_goals;
-  return Object.hasOwn(named, chosen) ? { name: chosen, weights: [], label: chosen } : null;
+  return Object.hasOwn(named, selected) ? { name: selected, weights: [], label: selected } : null;
 }
 
-// ---- What is answered ----------------------------------------------------------------
+// ---- Answers -------------------------------------------------------------------------
 
 let timer = 0, running = new AbortController(), remembered = { body: "", list: [] };
 
@@ -99,14 +99,14 @@ function later() {
   timer = setTimeout(update, PAUSE);
 }
 
-/** The longer list under the other goal; asked for again only when it changes. */
-async function compared(asked, goal, signal) {
+/** The longer list under the other goal; requested again only after a change. */
+async function compared(query, goal, signal) {
   const { model } = state;
-  const deep = Math.max(asked.k, Math.min(DEEP, model.max_k, model.num_items));
-  const question = under({ ...asked, k: deep }, goal);
-  const body = model.version + api.written(model, question);
+  const deep = Math.max(query.k, Math.min(DEEP, model.max_k, model.num_items));
+  const longer = under({ ...query, k: deep }, goal);
+  const body = model.version + api.written(model, longer);
   if (body !== remembered.body) {
-    remembered = { body, list: await api.rank(model, question, signal) };
+    remembered = { body, list: await api.rank(model, longer, signal) };
   }
   return { label: goal.label, list: remembered.list, deep };
 }
@@ -124,14 +124,14 @@ async function update(again = true) {
   const { signal } = (running = new AbortController());
   const goal = { ...state.goal }, against = other(), start = performance.now();
   try {
-    const asked = request();
+    const query = request();
     const [list, comparison] = await Promise.all([
-      api.rank(state.model, under(asked, goal), signal),
-      against && compared(asked, against, signal),
+      api.rank(state.model, under(query, goal), signal),
+      against && compared(query, against, signal),
     ]);
     if (signal.aborted) return;
     report("");
-    show(list, goal, comparison, asked.k, performance.now() - start);
+    show(list, goal, comparison, query.k, performance.now() - start);
   } catch (error) {
     if (signal.aborted) return;
     if (error.status === 404 && again) {  // the version has gone: another serves
@@ -211,7 +211,7 @@ function drawSliders() {
   }
 }
 
-/** Sliders, their values and the chosen name as the goal has them. */
+/** Sliders, their values and the selected name of the goal. */
 function drawWeights() {
   const { name, weights } = state.goal;
   weights.forEach((weight, index) => {
@@ -228,11 +228,11 @@ function drawWeights() {
   }
 }
 
-function drawAgainst(chosen) {
+function drawAgainst(current) {
   const options = [["", "nothing"], ...Object.keys(state.model.named_goals).map((n) => [n, n])];
   if (state.kept) options.push([KEPT, "the kept goal"]);
   find("against").replaceChildren(...options.map(([name, text]) =>
-    element("option", { value: name, selected: name === chosen }, text)));
+    element("option", { value: name, selected: name === current }, text)));
 }
 
 const unknown = () => element("span", { className: "unknown" }, "unknown to the model, left out");
@@ -312,18 +312,18 @@ async function addExclusions(text) {
   later();
 }
 
-const rounded = (x) => Number(x.toPrecision(4));  // what the field shows is what is asked
+const rounded = (x) => Number(x.toPrecision(4));  // requests have the displayed value
 
 async function pick(name) {
-  const found = await api.user(name);
-  const known = await Promise.all([...new Set(found.history)].map(async (item) =>
+  const user = await api.user(name);
+  const answers = await Promise.all([...new Set(user.history)].map(async (item) =>
     [item, (await api.items(item)).known]));
   if (find("user").value !== name) return;  // another one was picked meanwhile
-  const isKnown = new Map(known);
-  state.history = found.history.map((item, n) => ({
+  const isKnown = new Map(answers);
+  state.history = user.history.map((item, n) => ({
     item,
     known: isKnown.get(item),
-    feedback: state.model.feedback.map((column) => rounded(found.feedback[column.name]?.[n] ?? 0)),
+    feedback: state.model.feedback.map((column) => rounded(user.feedback[column.name]?.[n] ?? 0)),
   }));
   find("step").value = "0";
   drawHistory();
@@ -332,7 +332,7 @@ async function pick(name) {
 
 // ---- Start ---------------------------------------------------------------------------
 
-/** Whatever a field sets off may fail: the page says so. */
+/** Wraps an action of a field, and reports its failure on the page. */
 const guarded = (act) => async (...values) => {
   busy(true);
   try {
@@ -342,13 +342,13 @@ const guarded = (act) => async (...values) => {
   }
 };
 
-/** Asks what is served and draws all that depends on it. */
+/** Requests the served model and draws all parts that depend on it. */
 async function load() {
   const model = await api.describe();
   const names = Object.keys(model.named_goals);
   const columns = (some) => JSON.stringify(some?.measurements.map((row) => row.column));
   const same = columns(model) === columns(state.model);
-  const chosen = same ? find("against").value : names[1] ?? "";
+  const current = same ? find("against").value : names[1] ?? "";
   state.model = model;
   state.groups = groups(model.measurements);
   if (!same) {
@@ -363,7 +363,7 @@ async function load() {
   document.title = `${model.name}: ranked list`;
   find("about").textContent =
     `Version ${model.version}, ${model.num_items.toLocaleString("en")} items. ` +
-    "A development server: the list and the numbers are the model's own.";
+    "A development server: the list and the numbers are those of the model.";
   find("k").max = model.max_k;
   find("user-line").hidden = !model.users.length;
   if (!same) {
@@ -374,7 +374,7 @@ async function load() {
   drawGoals();
   drawSliders();
   drawWeights();
-  drawAgainst(chosen);
+  drawAgainst(current);
   drawHistory();
   drawExclusions();
   for (const id of ["request", "options"]) find(id).hidden = false;

@@ -121,11 +121,11 @@ export function table(list, shown, weights, against) {
     head(shown, against), body, foot);
 }
 
-/** In words: what the other list has in its first places and this one has not. */
+/** A sentence on the items in the first places of the other list that this one lacks. */
 export function gone(list, against) {
-  const kept = new Set(list.map((row) => row.item));
+  const listed = new Set(list.map((row) => row.item));
   const lost = against.list.slice(0, list.length).map((row) => row.item)
-    .filter((item) => !kept.has(item));
+    .filter((item) => !listed.has(item));
   if (!lost.length) return `The first ${list.length} under ${against.label} are the same items.`;
   return `In the first ${list.length} under ${against.label}, not here: ${lost.join(", ")}.`;
 }
