@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import rich
@@ -137,13 +138,8 @@ def main() -> None:
             rich.print("server's log:", dict(collections.Counter(loads)))
 
 
-def measure(
-    server: subprocess.Popen,
-    folder: pathlib.Path,
-    good: pathlib.Path,
-    flags: argparse.Namespace,
-) -> None:
-    """Sends requests and changes versions for the given time, then prints the results."""
+def addresses_of(server: subprocess.Popen) -> list[str]:
+    """Waits until the server has printed its gRPC and REST addresses, and returns them."""
     addresses = []
     assert server.stdout is not None
     for line in server.stdout:
@@ -154,6 +150,31 @@ def measure(
             break
     if len(addresses) != 2:
         raise SystemExit("the server did not start")
+    return addresses
+
+
+def report(clients: Sequence[LoadClient]) -> None:
+    """Prints requests, failures and latency percentiles of each endpoint."""
+    for first, name in enumerate(("gRPC", "REST")):
+        seconds = np.concatenate([one.seconds for one in clients[first::2]])
+        failures = sum((one.failures for one in clients[first::2]), collections.Counter())
+        p50, p90, p99 = 1000 * np.percentile(seconds, (50, 90, 99))
+        rich.print(
+            f"{name}: {len(seconds):,} requests, {failures.total()} failed {dict(failures)}; "
+            f"p50 {p50:.1f} p90 {p90:.1f} p99 {p99:.1f} max {1000 * seconds.max():.0f} ms"
+        )
+    versions = {version for one in clients for version in one.versions if version}
+    rich.print(f"versions that answered over gRPC: {sorted(versions)}")
+
+
+def measure(
+    server: subprocess.Popen,
+    folder: pathlib.Path,
+    good: pathlib.Path,
+    flags: argparse.Namespace,
+) -> None:
+    """Sends requests and changes versions for the given time, then prints the results."""
+    addresses = addresses_of(server)
     contract = client.Contract.read(good / "manifest.json")
     items = [f"item {i:07d}" for i in range(flags.items)]
     end = threading.Event()
@@ -186,16 +207,7 @@ def measure(
         one.join()
     server.send_signal(signal.SIGTERM)
     server.communicate(timeout=60)
-    for first, name in enumerate(("gRPC", "REST")):
-        seconds = np.concatenate([one.seconds for one in clients[first::2]])
-        failures = sum((one.failures for one in clients[first::2]), collections.Counter())
-        p50, p90, p99 = 1000 * np.percentile(seconds, (50, 90, 99))
-        rich.print(
-            f"{name}: {len(seconds):,} requests, {failures.total()} failed {dict(failures)}; "
-            f"p50 {p50:.1f} p90 {p90:.1f} p99 {p99:.1f} max {1000 * seconds.max():.0f} ms"
-        )
-    versions = {version for one in clients for version in one.versions if version}
-    rich.print(f"versions that answered over gRPC: {sorted(versions)}")
+    report(clients)
     shown = memory[:: max(1, len(memory) // 12)]
     rich.print("resident MiB:", ", ".join(f"{at:.0f} s {size:.0f}" for at, size in shown))
     rich.print(f"the server's exit code: {server.returncode}")

@@ -11,6 +11,8 @@ compiled. Printed: user-steps per second, by the median repetition, and the rati
 others.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import rich
 import tensorflow as tf
@@ -83,22 +85,28 @@ def main(users: int, candidates: int, repeats: int) -> None:
     }
     user_steps["loop, eager"] = EAGER_STEPS
     timings = timing.alternate(ways, repeats)
+    title = f"{users:,} users x {candidates:,} candidates, median of {repeats}"
+    show(timings, user_steps, title)
+
+
+def show(
+    timings: Mapping[str, timing.Timing], user_steps: Mapping[str, int], title: str
+) -> None:
+    """Prints user-steps per second of each variant, and the ratio of ours to it."""
     ours = timings["ours"]
-    shown = rich_table.Table(
-        title=f"{users:,} users x {candidates:,} candidates, median of {repeats}"
-    )
+    table = rich_table.Table(title=title)
     for heading in ("", "user-steps/s", "per CPU second", "ours is faster (CPU)"):
-        shown.add_column(heading, justify="right")
+        table.add_column(heading, justify="right")
     for name, took in timings.items():
         faster = user_steps["ours"] / ours.wall / (user_steps[name] / took.wall)
         of_cpu = user_steps["ours"] / ours.cpu / (user_steps[name] / took.cpu)
-        shown.add_row(
+        table.add_row(
             name,
             f"{user_steps[name] / took.wall:,.0f}",
             f"{user_steps[name] / took.cpu:,.0f}",
             f"{faster:.0f}x ({of_cpu:.0f}x)",
         )
-    rich.print(shown)
+    rich.print(table)
 
 
 if __name__ == "__main__":

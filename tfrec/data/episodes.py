@@ -166,14 +166,7 @@ def prepare(
     time = columns.pop("time_ms").to_numpy()
     sessions = _sessions(new_user.to_numpy(), time, config)
 
-    if config.split == "user":
-        split_of = _split_users(len(users), config)  # [U]
-        in_training = _repeat(split_of == 0, np.flatnonzero(new_user.to_numpy()), len(time))
-        sessions = sessions._replace(split=split_of[sessions.user - 1])
-    else:
-        cuts = _time_cuts(sessions.start_ms, config)
-        in_training = time < cuts.train_until
-        sessions = sessions._replace(split=cuts.split(sessions))
+    sessions, in_training = _with_splits(sessions, new_user.to_numpy(), time, config)
     del time
 
     items = _items(columns["item"], in_training, config)
@@ -209,7 +202,7 @@ def prepare(
 
 
 def reject_leak(sessions: Sessions, split: str) -> None:
-    """Checks on the sessions that splits share no user, or do not overlap in time.
+    """Checks that the splits of sessions share no user, or do not overlap in time.
 
     Raises:
       UserError: if two splits share a user (split=user), or an earlier split holds a
@@ -232,6 +225,29 @@ def reject_leak(sessions: Sessions, split: str) -> None:
                     f"{schema_lib.iso(one.end_ms.max())}, the second starts at "
                     f"{schema_lib.iso(other.start_ms.min())}; expected it to end before"
                 )
+
+
+def _with_splits(
+    sessions: Sessions, new_user: np.ndarray, time: np.ndarray, config: PrepareConfig
+) -> tuple[Sessions, np.ndarray]:
+    """Assigns a split to each session.
+
+    Args:
+      sessions: all sessions.
+      new_user: bool [N], whether an event is the first of its user.
+      time: int64 [N], time of each event, unix milliseconds.
+      config: how to split.
+
+    Returns:
+      The sessions with their splits; and bool [N], whether an event is for training.
+    """
+    if config.split == "time":
+        cuts = _time_cuts(sessions.start_ms, config)
+        return sessions._replace(split=cuts.split(sessions)), time < cuts.train_until
+    first = np.flatnonzero(new_user)
+    split_of = _split_users(len(first), config)  # [U]
+    in_training = _repeat(split_of == 0, first, len(time))
+    return sessions._replace(split=split_of[sessions.user - 1]), in_training
 
 
 class _TimeCuts(NamedTuple):
