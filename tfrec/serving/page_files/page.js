@@ -1,4 +1,4 @@
-// The page: what was typed and moved becomes a request; its answer becomes the list.
+// The page: converts the form to a request, and its answer to the list.
 
 import * as api from "./api.js";
 import { combobox } from "./combobox.js";
@@ -7,8 +7,8 @@ import { groups } from "./measurements.js";
 import { gone, table } from "./ranking.js";
 
 const PAUSE = 60;    // milliseconds without a change before a request for a list
-const DEEP = 200;    // places of the other goal's list that moves are looked up in
-const OWN = "";      // the name of a goal that has none
+const DEEP = 200;    // length of the other goal's list, in which moves are looked up
+const OWN = "";      // name of a goal without a name
 const KEPT = "\n";   // and of the kept goal for comparison; no name has a line end
 
 const state = {
@@ -22,8 +22,8 @@ const state = {
 
 // ---- Requests ------------------------------------------------------------------------
 
-/** Shows what is wrong with a part of the form, or that nothing is; gives it back. */
-function judge(id, message, field) {
+/** Shows or hides the problem of a part of the form; returns the message. */
+function showProblem(id, message, field) {
   const problem = find(`${id}-problem`);
   if (problem) {
     problem.hidden = !message;
@@ -42,9 +42,9 @@ const wholeNumber = (x, least, most) => Number.isInteger(x) && x >= least && x <
 const float32 = (x) => Number.isFinite(Math.fround(x));
 
 /**
- * The request that the form stands for.
+ * Reads the request of the form.
  *
- * @throws Rejected, with status 400, where something in it is wrong.
+ * @throws Rejected, with status 400, if the form has a problem.
  */
 function request() {
   const { model, history, exclude, goal } = state;
@@ -52,12 +52,12 @@ function request() {
   const fields = [...find("history").querySelectorAll("input[type=number]")];
   const wrong = fields.filter((field) => !(value(field) >= 0 && float32(value(field))));
   const problems = [
-    judge("history", wrong.length ? `${wrong[0].ariaLabel}: it must be a number, 0 or more` : ""),
-    judge("step", wholeNumber(step, 0, 2 ** 31 - 1) ? "" :
+    showProblem("history", wrong.length ? `${wrong[0].ariaLabel}: it must be a number, 0 or more` : ""),
+    showProblem("step", wholeNumber(step, 0, 2 ** 31 - 1) ? "" :
       "steps in the running session must be a whole number, 0 or more", find("step")),
-    judge("goal", goal.weights.some((weight) => weight !== 0) ? "" :
+    showProblem("goal", goal.weights.some((weight) => weight !== 0) ? "" :
       "every weight is 0, so no item is better than another: move a slider"),
-    judge("k", wholeNumber(k, 1, model.max_k) ? "" :
+    showProblem("k", wholeNumber(k, 1, model.max_k) ? "" :
       `k must be a whole number from 1 to ${model.max_k}`, find("k")),
   ].filter(Boolean);
   fields.forEach((field) => field.setAttribute("aria-invalid", String(wrong.includes(field))));
