@@ -137,6 +137,6 @@ def main(
 
 if __name__ == "__main__":
     timing.one_thread()
-    # What VirtualTB is trained with; one layer of the paper's width; two of them.
+    # Widths of VirtualTB's training; one layer of the paper's width; two of them.
     for widths in ((128, 128), (256,), (256, 256)):
         main(hidden=widths)

@@ -127,7 +127,7 @@ class Options:
 
 
 def _violated(value: Any, hint: Any, metadata: Mapping[str, Any]) -> str:
-    """What was expected instead of a field's value; empty if the value is permitted."""
+    """The permitted values, in words, if a field's value is not permitted; else empty."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and types.NoneType in arguments:
@@ -267,7 +267,7 @@ def _check_names(classes: Sequence[type[Any]], values: Mapping[str, Any], owner:
 
 
 def _other_kind(value: Any, hint: Any) -> str:
-    """What was expected if a keyword argument has another type than its field; else empty."""
+    """The expected type, in words, if a keyword argument has another type; else empty."""
     if typing.get_origin(hint) is tuple:
         return "" if isinstance(value, tuple | list) else "a list"
     kinds: dict[Any, tuple[type, str]] = {bool: (bool, "True or False"), str: (str, "text")}

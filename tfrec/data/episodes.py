@@ -394,10 +394,10 @@ def _latest(sessions: Sessions, most: int) -> np.ndarray:
 def _scaled(
     columns: dict[str, pl.Series], schema: schema_lib.Schema, in_training: np.ndarray
 ) -> tuple[types.FeedbackColumn, ...]:
-    """The feedback columns with their scale, from training rows alone.
+    """The feedback columns with their scale, computed from training rows.
 
-    The scale of an amount is its standard deviation, or its size where it is constant: a
-    network then reads the same numbers whatever the unit is.
+    The scale of an amount is its standard deviation, or its size where it is constant, so
+    that the inputs of a network do not depend on the unit.
     """
     training = pl.Series(in_training)
 

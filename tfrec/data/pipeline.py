@@ -26,7 +26,7 @@ def batches(
 ) -> tf.data.Dataset:
     """Batches of sessions.
 
-    The order depends on the seed alone and differs from pass to pass. An iterator can be
+    The order depends only on the seed and differs from pass to pass. An iterator can be
     saved in a tf.train.Checkpoint and resumes at its position.
 
     Args:

@@ -7,7 +7,7 @@
                      the test, those after the 80% quantile the validation
 
 In each protocol, test events are predicted from all events before them, validation events
-included; a model is trained on the training events alone.
+included; a model is trained only on the training events.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def strip(text: str) -> str:
 
 
 def stripped(column: pl.Expr) -> pl.Expr:
-    """A text column without outer whitespace; null where nothing remains."""
+    """A text column without outer whitespace; null for an empty one."""
     inner = column.str.strip_chars(WHITESPACE)
     return pl.when(inner.str.len_bytes() > 0).then(inner).otherwise(None)
 

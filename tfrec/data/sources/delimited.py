@@ -37,7 +37,7 @@ def header(
     """The names of the columns: the first row that is not blank.
 
     Raises:
-      UserError: if there is none, or if it is not text.
+      UserError: if every row is blank, or if the file is not text.
     """
     return list(text_rows.with_header(path, separator, quoting).names)
 

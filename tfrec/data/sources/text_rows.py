@@ -82,7 +82,7 @@ def with_header(path: pathlib.Path, separator: str, quoting: Quoting) -> TextFil
 def is_plain(file: TextFile) -> bool:
     """Whether all rows have as many fields as there are names, and nothing is quoted.
 
-    The special characters of csv alone form the same sequence in each line of a plain file,
+    The special characters of csv form the same sequence in each line of a plain file,
     so all other bytes are removed and the rest is compared with repetitions of it.
     """
     marks = {file.separator, "\n", "\r"}
