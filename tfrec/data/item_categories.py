@@ -63,8 +63,8 @@ def read(path: str | pathlib.Path, vocabulary: vocabulary_lib.Vocabulary) -> Cat
     labels = [category_of.get(str(item)) for item in vocabulary.items.tolist()]
     if not any(labels):
         raise UserError(
-            f"{path}: none of its {len(category_of):,} items is in the log; items of the log "
-            f"are e.g. {', '.join(map(str, vocabulary.items[:3]))}"
+            f"{path}: none of its {len(category_of):,} items is in the log, which has "
+            f"e.g. {', '.join(map(str, vocabulary.items[:3]))}"
         )
     return numbered(labels)
 
