@@ -118,7 +118,7 @@ def chosen(name: str, choices: Collection[str], default: str = "") -> str:
 
 
 def define_chosen(
-    name: str, choices: Collection[str], config_of: Callable[[str], type]
+    name: str, choices: Collection[str], config_of: Callable[[str], type], default: str = ""
 ) -> None:
     """Defines the flags of the class that another flag chooses; call it at module level.
 
@@ -126,8 +126,9 @@ def define_chosen(
       name: of the flag that chooses.
       choices: its values.
       config_of: gives the class of a choice.
+      default: the choice where the command line has none of them; "" for none.
     """
-    if value := chosen(name, choices):
+    if value := chosen(name, choices, default):
         define(config_of(value))
 
 

@@ -8,6 +8,7 @@ docs/data_path.md too.
 import ast
 import contextlib
 import dataclasses
+import importlib
 import io
 import pathlib
 import re
@@ -146,7 +147,22 @@ def flags_of(script, words=()):
             classes = [node for node in ast.walk(call) if isinstance(node, ast.Name)]
             names |= {f for c in classes if c.id != "methods" for f in fields(tree, c)}
             names |= chosen_flags(words)
+        if ast.unparse(call.func) == "flags.define_chosen":
+            names |= flags_of_choices(tree, *call.args[1:3])
     return names
+
+
+def flags_of_choices(tree, choices, config_of):
+    """Flags of every class that `flags.define_chosen` may define; expressions of the source."""
+    scope = {
+        alias.asname or alias.name: importlib.import_module(f"{node.module}.{alias.name}")
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if module_file(f"{node.module}.{alias.name}")
+    }
+    names, config_of = (eval(ast.unparse(part), scope) for part in (choices, config_of))
+    return {field.name for name in names for field in dataclasses.fields(config_of(name))}
 
 
 def chosen_flags(words):
@@ -196,6 +212,7 @@ def test_flags_are_found():
     assert {"source", "max_items", "embedded_num_users", "quoting"} <= flags_of(
         module_file("launch.prepare_data")
     )
+    assert {"data", "dropout", "alternatives"} <= flags_of(module_file("launch.fit_simulator"))
     assert {"data", "hindsight_share"} <= flags_of(
         module_file("launch.train"), ["--method=goalrec"]
     )

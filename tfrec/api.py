@@ -175,9 +175,11 @@ def fit_users(
     out: Path | None = None,
     target_depth: float | None = None,
     overwrite: bool = False,
+    model: str = "recurrent",
+    split: str = "all",
     **others: Any,
 ) -> SimulatedUsers:
-    """Fits simulated users to a log and calibrates them.
+    """Fits simulated users to a log.
 
     Args:
       data: the prepared data.
@@ -185,7 +187,11 @@ def fit_users(
       out: folder for the user model, its report and plots; None keeps no files.
       target_depth: mean depth to calibrate the exits to, steps; by default the log's exits.
       overwrite: replace a user model that is there already.
-      **others: fields of `tfrec.environments.fitted.user_model_config.UserModelConfig`.
+      model: `recurrent`, whose answers are calibrated, or `adversarial`, users who choose among
+        displayed items and never leave.
+      split: users that are fitted: `all`, or those of `train`, `validation` or `test`.
+      **others: fields of the model's configuration: `UserModelConfig` or `ChoiceModelConfig` of
+        `tfrec.environments.fitted`.
 
     Returns:
       The users; `report` compares them with held-out sessions, and `print(users)` shows it as
@@ -198,13 +204,15 @@ def fit_users(
       >>> users = tfrec.fit_users(data, out="runs/simulator")
     """
     from tfrec.environments import worlds
-    from tfrec.environments.fitted import simulated, user_model_config
+    from tfrec.environments.fitted import kinds, simulated
 
     options.configured(_Seed, {"seed": seed}, "fit_users")
-    config = options.configured(user_model_config.UserModelConfig, others, "fit_users")
+    if model not in kinds.CONFIGS:
+        raise UserError(f"fit_users: model is {model!r}; expected {' or '.join(kinds.CONFIGS)}")
+    config = options.configured(kinds.CONFIGS[model], others, "fit_users")
     with tempfile.TemporaryDirectory() as temporary:
         folder = temporary if out is None else os.fspath(out)
-        fit = simulated.fit(data, folder, config, seed, target_depth, overwrite)
+        fit = simulated.fit(data, folder, config, seed, target_depth, overwrite, split)
         users = worlds.users(folder, data)
     name = "users fitted in memory" if out is None else folder
     return dataclasses.replace(users, name=name, report=fit.report)

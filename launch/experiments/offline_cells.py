@@ -26,6 +26,7 @@ from tfrec.baselines.sequential import fitting
 from tfrec.baselines.sequential import methods as sequential
 from tfrec.data import identity, item_categories, protocols, storage
 from tfrec.environments import registry as environments
+from tfrec.environments.fitted import kinds
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline
 from tfrec.methods import online_run, presets, registry, studies
@@ -38,6 +39,8 @@ _TUNING_SEED = 1000  # of tuning's runs; the seeds of cells count from 0
 _SCORED = 10  # length of the lists that choose epochs and settings
 # Fields that are not tuned: they decide how much is computed, which is the same for all.
 _COMPUTATION = ("batch", "update_factor")
+# World -> the user model of launch.fit_simulator that it is of.
+_USER_MODELS = {"fitted": kinds.RECURRENT, "adversarial": kinds.ADVERSARIAL}
 
 
 class Comparison(NamedTuple):
@@ -267,7 +270,9 @@ def _fitted(comparison: Comparison, train: storage.PreparedData) -> pathlib.Path
     """The folder of users fitted on the training events."""
     users = comparison.out / "users"
     if not (users / "simulator.json").exists():
+        model = _USER_MODELS[comparison.settings.world]
         arguments = (f"--data={train.directory}", f"--out={users}", "--overwrite")
+        arguments += (f"--model={model}",)
         if code := flags.call("launch.fit_simulator", arguments):
             raise UserError(f"launch.fit_simulator ended with exit code {code}")
     return users

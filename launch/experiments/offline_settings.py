@@ -15,10 +15,11 @@ class OfflineConfig(Options):
     protocol: Literal["leave_one_out", "user_ratio"] = option(
         "user_ratio", "held-out events: each user's last one, or last 20%"
     )
-    world: Literal["lookup", "fitted"] = option(
+    world: Literal["lookup", "fitted", "adversarial"] = option(
         "lookup",
         "users of the training events for reinforcement learning: `lookup`, who click what "
-        "the log says that they clicked, or `fitted`",
+        "the log says that they clicked, or those that launch.fit_simulator fits: `fitted`, of "
+        "its recurrent model, or `adversarial`, who choose among displayed items",
     )
     cutoff: int = option(20, "length of the lists, items", at_least=1)
     epochs: int = option(200, "epochs of a sequential method at most", at_least=1)

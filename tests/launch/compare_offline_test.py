@@ -47,12 +47,22 @@ def test_both_kinds_are_ranked_on_the_same_users(data, tmp_path, capsys):
     assert "settings.epochs: was 1, is now 2" in capsys.readouterr().err
 
 
+def test_methods_play_with_users_who_choose_among_displayed_items(data, tmp_path):
+    out = tmp_path / "out"
+    assert compare(data, out, "--methods=tpgr", "--world=adversarial") == 0
+    fitted = json.loads((out / "users" / "simulator.json").read_text())
+    assert set(fitted["models"]) == {
+        "uniform", "popularity", "maximum_likelihood", "adversarial",
+    }  # fmt: skip
+    assert "tpgr" in json.loads((out / "table.json").read_text())["methods"]
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("--methods=rainbow", "rainbow"),
         ("--cutoff=31", "cutoffs hold 31"),
-        ("--world=truth", "--world=truth: value should be one of <lookup|fitted>"),
+        ("--world=truth", "value should be one of <lookup|fitted|adversarial>"),
     ],
 )
 def test_mistakes_are_messages(data, tmp_path, capsys, argument, message):

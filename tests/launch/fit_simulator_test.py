@@ -3,7 +3,9 @@
 import pytest
 
 from launch import flags
-from tfrec.environments.fitted import user_model
+from tfrec.data import storage
+from tfrec.environments import session, worlds
+from tfrec.environments.fitted import choice_model, user_model
 
 QUICK = ["--max_epochs=2", "--hidden_units=8", "--item_units=4", "--head_units=8", "--rank=2"]
 
@@ -29,6 +31,46 @@ def test_fits_calibrates_and_reports(data, tmp_path, capsys):
     # Nothing is replaced without being asked.
     assert flags.call("launch.fit_simulator", arguments) == 2
     assert "pass --overwrite" in capsys.readouterr().err
+
+
+CHOICES = ["--model=adversarial", "--max_epochs=1", "--adversarial_epochs=1", "--clicks=4",
+           "--item_units=4", "--hidden_units=8"]  # fmt: skip
+
+
+def test_fits_users_who_choose_among_displayed_items(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [f"--data={data}", f"--out={out}", *CHOICES, "--split=train"]
+    assert flags.call("launch.fit_simulator", arguments) == 0
+    said = capsys.readouterr().out
+    assert "popularity" in said and "calibration" not in said
+    assert "| adversarial |" in (out / "simulator.md").read_text()
+    prepared = storage.PreparedData.open(data)
+    world = worlds.load(str(out), prepared)
+    assert isinstance(world, choice_model.ChoiceModel) and world.config.clicks == 4
+    starts = session.starts_of(prepared.episodes("test"))
+    assert world.reset(starts).clicks.shape[1] == 4
+    # Nothing is replaced without being asked.
+    assert flags.call("launch.fit_simulator", arguments) == 2
+    assert "pass --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--target_depth=5", "users of an adversarial model never leave"),
+        ("--split=validation", "users cannot be split"),
+        ("--state=gru", "state"),
+        ("--dropout=0.1", "dropout"),
+    ],
+)
+def test_mistakes_of_the_adversarial_model_are_explained(
+    data, tmp_path, capsys, argument, message
+):
+    arguments = [f"--data={data}", f"--out={tmp_path / 'out'}", *CHOICES, argument]
+    arguments += ["--held_out_fraction=0.49"] if "split" in argument else []
+    assert flags.call("launch.fit_simulator", arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out" / "model").exists()
 
 
 def test_mistakes_are_explained(data, tmp_path, capsys):

@@ -173,6 +173,20 @@ def test_users_are_fitted_with_a_report_and_without_files(data):
         tfrec.fit_users(data, epochs=1)
 
 
+def test_users_who_choose_among_displayed_items_are_fitted(data):
+    users = tfrec.fit_users(
+        data, model="adversarial", max_epochs=1, adversarial_epochs=0, alternatives=2
+    )
+    assert set(users.report["models"]) == {"uniform", "popularity", "maximum_likelihood"}
+    assert "| maximum likelihood |" in str(users)
+    with pytest.raises(tfrec.UserError, match="model is 'gan'; expected recurrent or adver"):
+        tfrec.fit_users(data, model="gan")
+    with pytest.raises(tfrec.UserError, match="split is 'half'; expected train, validation"):
+        tfrec.fit_users(data, split="half", max_epochs=1)
+    with pytest.raises(tfrec.UserError, match="users of an adversarial model never leave"):
+        tfrec.fit_users(data, model="adversarial", target_depth=5)
+
+
 SMALL = {
     "embedding": 4, "units": 6, "state": 8, "hidden": 8, "batch": 16, "replay_sessions": 32,
     "sessions_per_round": 8, "updates_per_round": 1, "log_rounds": 1, "play_rounds": 1,

@@ -90,11 +90,7 @@ class LookupWorld(tf.Module):
           state: of B sessions.
           item: int32 [B, K], dense ids.
         """
-        width = self.spec.num_items + 1
-        key = tf.cast(state.user, tf.int64)[:, None] * width + tf.cast(item, tf.int64)
-        place = tf.searchsorted(self._key, tf.reshape(key, [-1]))
-        place = tf.reshape(tf.minimum(place, tf.size(self._key) - 1), tf.shape(key))  # [B, K]
-        logged = tf.gather(self._key, place) == key
+        place, logged = find_pairs(self._key, state.user, item, self.spec.num_items)
         known = tf.reduce_any(item[:, :, None] == state.before[:, None], axis=2)  # [B, K]
         answered = tf.cast(logged & ~known, tf.float32)
         return tf.gather(self._feedback, place) * answered[..., None]
@@ -119,3 +115,24 @@ def logged_pairs(log: types.Episodes, num_items: int) -> tuple[np.ndarray, np.nd
     key, feedback = key[order], feedback[order]
     first = np.append(True, key[1:] != key[:-1])
     return key[first], feedback[first]
+
+
+def find_pairs(
+    key: tf.Tensor, user: tf.Tensor, item: tf.Tensor, num_items: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where pairs of a user and an item stand among those of `logged_pairs`.
+
+    Args:
+      key: int64 [P], ascending.
+      user: int32 [B].
+      item: int32 [B, K], dense ids.
+      num_items: N.
+
+    Returns:
+      Positions in `key`, int32 [B, K]; and whether the log has the pair, bool [B, K].
+    """
+    width = num_items + 1
+    pair = tf.cast(user, tf.int64)[:, None] * width + tf.cast(item, tf.int64)  # [B, K]
+    place = tf.searchsorted(key, tf.reshape(pair, [-1]))
+    place = tf.reshape(tf.minimum(place, tf.size(key) - 1), tf.shape(pair))  # [B, K]
+    return place, tf.gather(key, place) == pair

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from tfrec import options, types
 from tfrec.data import identity, storage, synthetic
 from tfrec.environments import embedded, lookup, session
-from tfrec.environments.fitted import simulated, user_model
+from tfrec.environments.fitted import simulated
 from tfrec.errors import UserError
 
 TRUTH = "truth"
@@ -31,8 +30,8 @@ class SimulatedUsers:
       world: the environment.
       data: the prepared data that their ids are of.
       name: folder of the user model, or `truth`; recorded with what is trained on them.
-      report: how true fitted users are to held-out sessions, see `calibration.report`; None
-        for users that were loaded, and for the embedded truth.
+      report: how true fitted users are to held-out sessions, see `simulated.Fit`; None for
+        users that were loaded, and for the embedded truth.
     """
 
     world: session.World
@@ -45,9 +44,7 @@ class SimulatedUsers:
         kind = named.get(self.name, f"fitted users of {self.name}")
         if self.report is None:
             return kind
-        from tfrec.environments.fitted import calibration
-
-        return f"{kind}\n\n{calibration.table(self.report)}"
+        return f"{kind}\n\n{simulated.table(self.report)}"
 
     def _repr_markdown_(self) -> str:
         return str(self)
@@ -62,7 +59,7 @@ def load(name: str, data: storage.PreparedData) -> session.World:
     if name == LOOKUP:
         return lookup.LookupWorld(data.episodes("all"), data.spec, data.vocabulary)
     if name != TRUTH:
-        world = user_model.load(pathlib.Path(name) / simulated.MODEL)
+        world = simulated.load(name)
         if world.data is None:
             raise UserError(
                 f"{name}: does not record the items and users behind its dense ids, so it "

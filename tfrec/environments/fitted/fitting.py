@@ -8,6 +8,7 @@ as often as it was logged, so nothing has to be rebalanced afterwards.
 
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import rich.console
@@ -56,38 +57,104 @@ def fit(
     fitter = _Fitter(model, episodes)
     rng = np.random.default_rng([seed, 1])
     check = fitter.batches(np.flatnonzero(held_out))
-    best, best_loss, best_epoch = _weights(model), np.inf, 0
+
+    def run_epoch(epoch: int) -> tuple[float, float]:
+        fitter.optimiser.learning_rate = annealed(
+            config.learning_rate, epoch / config.max_epochs
+        )
+        batches = fitter.batches(np.flatnonzero(~held_out), rng)
+        train_loss = fitter.epoch(batches, types.seed_pair(seed, epoch)).numpy()
+        return train_loss, fitter.evaluate(check).numpy().sum()
+
+    keep_best_epoch(
+        model.trainable_variables,
+        run_epoch,
+        config.max_epochs,
+        config.patience,
+        config.learning_rate,
+        progress,
+    )
+    if directory is not None:
+        model.save(directory)
+    return model
+
+
+def keep_best_epoch(
+    variables: Sequence[tf.Variable],
+    run_epoch: Callable[[int], tuple[float, float]],
+    max_epochs: int,
+    patience: int,
+    learning_rate: float,
+    progress: bool,
+    title: str = "fitting users",
+) -> None:
+    """Trains with early stopping; the variables end with their values of the best epoch.
+
+    Args:
+      variables: the variables that are trained.
+      run_epoch: epoch -> its mean training loss and the held-out loss after it.
+      max_epochs: epochs at most.
+      patience: epochs without a better held-out loss before stopping.
+      learning_rate: the first one, for the message.
+      progress: whether to show a progress bar.
+      title: of the progress bar.
+
+    Raises:
+      NonFiniteWeightsError: if the held-out loss stops being a finite number.
+    """
+    best, best_loss, best_epoch = [v.numpy() for v in variables], np.inf, 0
     columns = rich.progress.Progress.get_default_columns()
     console = rich.console.Console()
     hidden = not progress or console.is_jupyter  # a bar in a notebook needs ipywidgets
     with rich.progress.Progress(
         *columns, "{task.fields[loss]}", console=console, disable=hidden
     ) as bar:
-        task = bar.add_task("fitting users", total=config.max_epochs, loss="")
-        for epoch in range(config.max_epochs):
-            fitter.optimiser.learning_rate = config.learning_rate * 0.1 ** (
-                epoch / config.max_epochs
-            )
-            batches = fitter.batches(np.flatnonzero(~held_out), rng)
-            train_loss = fitter.epoch(batches, types.seed_pair(seed, epoch)).numpy()
-            loss = fitter.evaluate(check).numpy().sum()
+        task = bar.add_task(title, total=max_epochs, loss="")
+        for epoch in range(max_epochs):
+            train_loss, loss = run_epoch(epoch)
             bar.update(task, advance=1, loss=f"loss {train_loss:.4f}, held out {loss:.4f}")
             if not np.isfinite(loss):
                 raise weights.NonFiniteWeightsError(
                     f"the user model's loss on held-out sessions is {loss} after epoch "
                     f"{epoch + 1}: fitting has diverged; expected a learning_rate below "
-                    f"{config.learning_rate}"
+                    f"{learning_rate}"
                 )
             if loss < best_loss:
-                best, best_loss, best_epoch = _weights(model), loss, epoch
-            elif epoch - best_epoch >= config.patience:
+                best, best_loss, best_epoch = [v.numpy() for v in variables], loss, epoch
+            elif epoch - best_epoch >= patience:
                 break
-        bar.update(task, completed=config.max_epochs)
-    for variable, value in zip(model.trainable_variables, best, strict=True):
+        bar.update(task, completed=max_epochs)
+    for variable, value in zip(variables, best, strict=True):
         variable.assign(value)
-    if directory is not None:
-        model.save(directory)
-    return model
+
+
+def adam(
+    variables: Sequence[tf.Variable], learning_rate: float, weight_decay: float
+) -> tf_keras.optimizers.Optimizer:
+    """AdamW of a user model, built.
+
+    Args:
+      variables: the variables that are trained; biases and spreads do not decay.
+      learning_rate: the first one.
+      weight_decay: share of a weight lost per step, in learning rates.
+    """
+    # Clipping keeps one odd amount in the log from throwing the fit off its course.
+    optimiser = tf_keras.optimizers.AdamW(
+        learning_rate, weight_decay=weight_decay, global_clipnorm=5.0
+    )
+    optimiser.exclude_from_weight_decay(var_names=["bias", "log_spread"])
+    optimiser.build(variables)
+    return optimiser
+
+
+def annealed(learning_rate: float, progress: float) -> float:
+    """A learning rate that falls exponentially to a tenth of its first value.
+
+    Args:
+      learning_rate: the first value.
+      progress: share of the training that is done, 0 to 1.
+    """
+    return learning_rate * 0.1**progress
 
 
 def held_out_sessions(sessions: int, fraction: float, seed: int) -> np.ndarray:
@@ -142,6 +209,40 @@ def negative_log_likelihood(
     return tf.stack(nats, axis=-1)
 
 
+def session_batches(
+    sessions: np.ndarray, size: int, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Batches of sessions, shuffled if given a generator.
+
+    Args:
+      sessions: int [S], positions in the log.
+      size: sessions of a batch.
+      rng: shuffles sessions and batches.
+
+    Returns:
+      int32 [N, size]; -1 fills the last batch.
+    """
+    order = sessions if rng is None else rng.permutation(sessions)
+    filled = np.pad(order, (0, -len(order) % size), constant_values=-1)
+    plan = filled.reshape(-1, size).astype(np.int32)
+    return plan if rng is None else rng.permutation(plan)
+
+
+def take_sessions(log: types.Episodes, rows: tf.Tensor) -> types.Episodes:
+    """The sessions of a batch, cut at its longest; a filler has no steps.
+
+    Args:
+      log: tensors.
+      rows: int32 [B], positions in the log; -1 for a filler.
+    """
+    batch = types.Episodes(*(tf.gather(x, tf.maximum(rows, 0)) for x in log))
+    length = tf.where(rows >= 0, batch.length, 0)
+    steps = tf.reduce_max(length)
+    return batch._replace(
+        item=batch.item[:, :steps], feedback=batch.feedback[:, :steps], length=length
+    )
+
+
 class _Fitter(tf.Module):
     """The model, its optimiser and the log, with whole epochs as one graph call."""
 
@@ -150,33 +251,16 @@ class _Fitter(tf.Module):
         self.model = model
         self.lengths = np.asarray(episodes.length)
         self.log = types.Episodes(*(tf.constant(x) for x in episodes))
-        # Clipping keeps one odd amount in the log from throwing the fit off its course.
-        self.optimiser = tf_keras.optimizers.AdamW(
-            model.config.learning_rate,
-            weight_decay=model.config.weight_decay,
-            global_clipnorm=5.0,
+        config = model.config
+        self.optimiser = adam(
+            model.trainable_variables, config.learning_rate, config.weight_decay
         )
-        self.optimiser.exclude_from_weight_decay(var_names=["bias", "log_spread"])
-        self.optimiser.build(model.trainable_variables)
 
     def batches(
         self, sessions: np.ndarray, rng: np.random.Generator | None = None
     ) -> np.ndarray:
-        """Batches of sessions, shuffled if given a generator: int32 [N, batch], -1 fills."""
-        size = self.model.config.batch_size
-        order = sessions if rng is None else rng.permutation(sessions)
-        filled = np.pad(order, (0, -len(order) % size), constant_values=-1)
-        plan = filled.reshape(-1, size).astype(np.int32)
-        return plan if rng is None else rng.permutation(plan)
-
-    def _batch(self, rows: tf.Tensor) -> types.Episodes:
-        """The sessions of a batch, cut at its longest; a filler has no steps."""
-        batch = types.Episodes(*(tf.gather(x, tf.maximum(rows, 0)) for x in self.log))
-        length = tf.where(rows >= 0, batch.length, 0)
-        steps = tf.reduce_max(length)
-        return batch._replace(
-            item=batch.item[:, :steps], feedback=batch.feedback[:, :steps], length=length
-        )
+        """See `session_batches`."""
+        return session_batches(sessions, self.model.config.batch_size, rng)
 
     @tf.function(reduce_retracing=True)
     def epoch(self, batches: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -186,7 +270,7 @@ class _Fitter(tf.Module):
         # A constant, so that a step weighs the same in every batch.
         usual = tf.constant(config.batch_size * self.lengths.mean(), tf.float32)
         for n in tf.range(tf.shape(batches)[0]):
-            batch = self._batch(batches[n])
+            batch = take_sessions(self.log, batches[n])
             step_seed = tf.random.experimental.stateless_fold_in(seed, n)
             with tf.GradientTape() as tape:
                 nats = tf.reduce_sum(negative_log_likelihood(self.model, batch, step_seed))
@@ -204,11 +288,7 @@ class _Fitter(tf.Module):
         """Mean negative log-likelihood of each feedback column and the exit, nats per step."""
         total, steps = tf.zeros([len(self.model.spec.feedback) + 1]), tf.constant(0.0)
         for n in tf.range(tf.shape(batches)[0]):
-            batch = self._batch(batches[n])
+            batch = take_sessions(self.log, batches[n])
             total += tf.reduce_sum(negative_log_likelihood(self.model, batch), axis=0)
             steps += tf.cast(tf.reduce_sum(batch.length), tf.float32)
         return total / steps
-
-
-def _weights(model: user_model.UserModel) -> list[np.ndarray]:
-    return [variable.numpy() for variable in model.trainable_variables]

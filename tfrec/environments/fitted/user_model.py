@@ -17,20 +17,17 @@ Dyna-Q). Both halves are computed once, so all users x all candidates is one mat
 product per head instead of a network per pair.
 """
 
-import dataclasses
-import json
 import os
-import pathlib
-import zipfile
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tfrec import errors, outputs, types, weights
+from tfrec import types
 from tfrec.data import identity
-from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import session
+from tfrec.environments.fitted import initialiser, kinds, model_files
 from tfrec.environments.fitted.user_model_config import UserModelConfig
 
 STEP_BUCKETS = 16  # session steps told apart exactly; later ones by their logarithm
@@ -115,7 +112,7 @@ class UserModel(tf.Module):
         state = config.hidden_units + config.user_units
         context = STEP_BUCKETS + MISS_BUCKETS + 3
         joint = config.rank + 1  # one more column for a half's own bias
-        draw = _Initialiser(seed)
+        draw = initialiser.Initialiser(seed)
         self.item = draw.normal("item", [spec.num_items + 1, config.item_units], 0.5)
         # A user is the average one until the log says otherwise: random values here would
         # be keys by which sessions are learned by heart.
@@ -382,113 +379,25 @@ class UserModel(tf.Module):
     @property
     def fingerprint(self) -> str:
         """Hash of weights, configuration, ids and candidates."""
-        content = self.content or identity.fingerprint([self.config, self._weights()])
-        return identity.fingerprint([content, self.spec.candidates])
-
-    def _weights(self) -> dict[str, Any]:
-        return {_key(variable): variable.numpy() for variable in self.variables}
+        return model_files.fingerprint(self)
 
     def save(self, directory: str | os.PathLike, data: identity.Origin | None = None) -> None:
-        """Writes the model; the directory appears whole or not at all.
+        """Writes the model; see `model_files.save`."""
+        model_files.save(self, kinds.RECURRENT, directory, data)
 
-        Args:
-          directory: where; a model already there is replaced.
-          data: the prepared data that the model was fitted on. The launch scripts reject a
-            model without it, because they cannot check its dense ids.
 
-        Raises:
-          NonFiniteWeightsError: if a weight is not finite; nothing is written.
-          UserError: if the directory cannot be written; nothing is left behind.
-        """
-        target = pathlib.Path(directory)
-        weights.check(((_key(v), v) for v in self.variables), f"{target}: not written")
-        with outputs.replacing_folder(target) as beside:
-            described: dict[str, Any] = {
-                "config": dataclasses.asdict(self.config),
-                "spec": dataclasses.asdict(self.spec),
-                "weights": identity.fingerprint(self._weights()),
-            }
-            if data:
-                data.vocabulary.save(beside)
-                ids = identity.ids_of(data.vocabulary, data.spec)
-                described |= {"data": data.data, "split": data.split, "ids": ids}
-            (beside / "user_model.json").write_text(json.dumps(described, indent=2) + "\n")
-            np.savez(beside / "weights.npz", **self._weights())
+def build(spec: types.DataSpec, config: Mapping[str, Any]) -> UserModel:
+    """An untrained model of a saved configuration."""
+    return UserModel(spec, UserModelConfig(**config))
 
 
 def load(directory: str | os.PathLike) -> UserModel:
-    """Reads a saved user model.
-
-    Raises:
-      UserError: if there is none, its files do not fit together, or a weight is not finite.
-    """
-    folder = pathlib.Path(directory)
-    path = folder / "user_model.json"
-    try:
-        described = json.loads(path.read_text())
-        spec = types.DataSpec.restored(described["spec"])
-        model = UserModel(spec, UserModelConfig(**described["config"]))
-        with np.load(folder / "weights.npz") as stored:
-            saved = {name: stored[name] for name in stored.files}
-        odd = {_key(v) for v in model.variables} ^ set(saved)
-        if odd:
-            raise ValueError(f"missing or unexpected weights: {', '.join(sorted(odd))}")
-        weights.check(saved.items(), str(folder))
-        for variable in model.variables:
-            variable.assign(saved[_key(variable)])
-        found: dict[str, Any] = {"weights": identity.fingerprint(model._weights())}
-        if "ids" in described:
-            vocabulary = vocabulary_lib.load(folder)
-            found["ids"] = identity.ids_of(vocabulary, spec)
-            model.data = identity.Origin(
-                str(folder),
-                vocabulary,
-                spec,
-                described["data"],
-                described["split"],
-                made="fitted",
-                remedy="run launch.fit_simulator",
-            )
-        kept = identity.verified(path, described, found, "Fit it again")
-        decisive = ("config", "weights", "ids")
-        model.content = identity.fingerprint({name: kept.get(name) for name in decisive})
-    except FileNotFoundError as error:
-        raise errors.UserError(
-            f"{error.filename}: no such file; expected a user model written by "
-            "launch.fit_simulator"
-        ) from error
-    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise errors.UserError(
-            f"{folder}: not a readable user model ({error}); fit it again with "
-            "launch.fit_simulator"
-        ) from error
-    return model
-
-
-def _key(variable: tf.Variable) -> str:
-    return variable.name.removesuffix(":0")
+    """Reads a saved user model; see `model_files.load`."""
+    return model_files.load(directory, {kinds.RECURRENT: build})
 
 
 def _constant(name: str, value: tf.Tensor | float) -> tf.Variable:
     return tf.Variable(value, trainable=False, name=name)
-
-
-class _Initialiser:
-    """Draws initial weights; the n-th weight depends on the seed and n alone."""
-
-    def __init__(self, seed: int):
-        self._seed = types.seed_pair(seed, 0)
-
-    def normal(self, name: str, shape: list[int], deviation: float) -> tf.Variable:
-        self._seed += tf.constant([0, 1])
-        value = deviation * tf.random.stateless_normal(shape, self._seed)
-        return tf.Variable(value, name=name)
-
-    def glorot(self, name: str, rows: int, columns: int) -> tf.Variable:
-        return self.normal(name, [rows, columns], (2.0 / (rows + columns)) ** 0.5)
-
-    def zeros(self, name: str, shape: list[int]) -> tf.Variable:
-        return tf.Variable(tf.zeros(shape), name=name)
 
 
 def _pair(state_half: tf.Tensor, item_half: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:

@@ -128,7 +128,7 @@ def test_batches_hold_every_session_once(log):
     assert batches.shape == (3, 32)
     np.testing.assert_array_equal(np.sort(batches[batches >= 0]), sessions)
     # A filler adds no steps.
-    batch = fitter._batch(tf.constant([7, -1, 8]))
+    batch = fitting.take_sessions(fitter.log, tf.constant([7, -1, 8]))
     np.testing.assert_array_equal(batch.length, [log.length[7], 0, log.length[8]])
 
 

@@ -1,0 +1,60 @@
+"""The configuration of the adversarial user model; reading it needs no TensorFlow."""
+
+import dataclasses
+from typing import Literal
+
+from tfrec.options import Options, option
+
+
+@dataclasses.dataclass(frozen=True)
+class ChoiceModelConfig(Options):
+    """The adversarial user model and how it is fitted."""
+
+    alternatives: int = option(
+        9,
+        "items displayed beside the logged one, sampled from those that the log never shows "
+        "to the user; 0 where the log's own impressions are the displays",
+        at_least=0,
+    )
+    state: Literal["position_weights", "lstm"] = option(
+        "position_weights", "encoder of the latest clicks"
+    )
+    clicks: int = option(20, "latest clicks that the state is made of", at_least=1)
+    positions: int = option(
+        4, "weightings of the clicks' positions; unused by an LSTM", at_least=1
+    )
+    lstm_units: int = option(20, "size of the LSTM state, dimensions", at_least=1)
+    item_units: int = option(32, "size of an item embedding, dimensions", at_least=1)
+    hidden_units: int = option(64, "hidden units of the reward network", at_least=1)
+    eta: float = option(1.0, "weight of the reward against the entropy of the choice", above=0)
+    repeats: bool | None = option(
+        None, "whether an item may be shown twice in a session; by default as in the log"
+    )
+    batch_size: int = option(64, "sessions in a batch", at_least=1)
+    learning_rate: float = option(
+        5e-3,
+        "Adam's first step size of the maximum-likelihood fit; falls to a tenth of it",
+        above=0,
+        at_most=1,
+    )
+    max_epochs: int = option(
+        10, "passes over the log of the maximum-likelihood fit at most", at_least=1
+    )
+    patience: int = option(
+        2, "passes without a better held-out loss before stopping", at_least=1
+    )
+    adversarial_epochs: int = option(
+        3, "mini-max passes over the log at most; 0 for maximum likelihood alone", at_least=0
+    )
+    adversarial_learning_rate: float = option(
+        5e-4, "Adam's first step size in the mini-max passes", above=0, at_most=1
+    )
+    held_out_fraction: float = option(
+        0.1,
+        "share of users held out for stopping, and as many again for the report",
+        above=0,
+        below=0.5,
+    )
+    weight_decay: float = option(
+        0.5, "share of a weight lost per step, in learning rates", at_least=0
+    )

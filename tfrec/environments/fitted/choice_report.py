@@ -1,0 +1,248 @@
+"""The likelihood of held-out users' choices under the adversarial user model and simpler ones.
+
+    uniform             everything displayed, and nothing, is equally likely
+    popularity          reward a + b log(1 + clicks of the item), a and b fitted as well
+    maximum_likelihood  the reward before the mini-max passes
+    adversarial         the reward after them; absent where there were none
+
+Precision@k is the share of clicks whose item is among the k displayed items of the highest
+reward.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+import tensorflow as tf
+
+from tfrec import outputs, types
+from tfrec.environments import lookup
+from tfrec.environments.fitted import choice_fitting, fitting
+from tfrec.environments.fitted.choice_model import ChoiceModel, ChoiceNetwork, logged_steps
+
+_BATCH = 64  # sessions read at once
+_POPULARITY_SESSIONS = 2000  # of training users, to which the popularity model is fitted
+_SEED = 23  # of the alternatives: every model meets the same displays
+
+
+class Choices(NamedTuple):
+    """E choices of some sessions, numpy arrays.
+
+    Attributes:
+      user: int [E].
+      item: int [E, 1 + K], the logged item, then its alternatives.
+      clicked: bool [E], whether the logged item was chosen, rather than nothing.
+      rewards: reward of the displayed items by model, float [E, 1 + K] each.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    clicked: np.ndarray
+    rewards: dict[str, np.ndarray]
+
+
+def report(
+    fit: choice_fitting.ChoiceFit, episodes: types.Episodes, directory: str | os.PathLike
+) -> dict[str, Any]:
+    """Measures the model on its test users and writes simulator.{json,md}.
+
+    Args:
+      fit: the fitted model.
+      episodes: the sessions that it was fitted on, numpy arrays.
+      directory: where to write; created if it is not there.
+
+    Returns:
+      What simulator.json holds: `choices`, `clicks` and `users` of the test users, `displayed`
+      items of a choice, and `models`: for each its `log_likelihood` (nats per choice) and
+      `precision@1`, `precision@2`, each with a 95% interval over users.
+    """
+    config, spec = fit.model.config, fit.model.spec
+    networks = {"maximum_likelihood": fit.maximum_likelihood}
+    if config.adversarial_epochs:
+        networks["adversarial"] = fit.model.reward
+    key, _ = lookup.logged_pairs(episodes, spec.num_items)
+    held_out = _choices(fit.model, networks, episodes, np.flatnonzero(fit.split.test), key)
+    clicks = item_clicks(episodes, fit.split.training, spec.num_items)
+    training = np.flatnonzero(fit.split.training)
+    if len(training) > _POPULARITY_SESSIONS:
+        training = np.random.default_rng(_SEED).choice(
+            training, _POPULARITY_SESSIONS, replace=False
+        )
+    known = _choices(fit.model, {}, episodes, training, key)
+    popularity = popularity_reward(np.log1p(clicks[known.item]), known.clicked)
+    rewards = {"popularity": popularity(np.log1p(clicks[held_out.item]))}
+    rewards |= {name: config.eta * reward for name, reward in held_out.rewards.items()}
+    measured: dict[str, Any] = {
+        "choices": len(held_out.clicked),
+        "clicks": int(held_out.clicked.sum()),
+        "users": len(np.unique(held_out.user)),
+        "displayed": 1 + config.alternatives,
+        "models": {
+            name: scores(reward, held_out)
+            for name, reward in {"uniform": np.zeros(held_out.item.shape), **rewards}.items()
+        },
+    }
+    folder = pathlib.Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs.write_json(folder / "simulator.json", measured)
+    with outputs.replacing_file(folder / "simulator.md") as path:
+        path.write_text(_markdown(measured))
+    return measured
+
+
+def table(measured: Mapping[str, Any]) -> str:
+    """The report's numbers as a Markdown table."""
+    columns = list(next(iter(measured["models"].values())))
+    headings = {"log_likelihood": "log-likelihood, nats per choice"}
+    names = " | ".join(headings.get(column, column) for column in columns)
+    lines = [f"| model | {names} |", "|---" * (1 + len(columns)) + "|"]
+    for name, found in measured["models"].items():
+        cells = (found[column] for column in columns)
+        row = (f"{c['mean']:.4f} [{c['low']:.4f}, {c['high']:.4f}]" for c in cells)
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _markdown(measured: Mapping[str, Any]) -> str:
+    return (
+        "# Simulated choices against the log\n\n"
+        f"{measured['choices']:,} choices of {measured['users']:,} users who were not fitted, "
+        f"{measured['clicks']:,} of them clicks. A display has {measured['displayed']} items: "
+        "the logged one and sampled ones that the log never shows to the user; in brackets 95% "
+        "intervals over users. Precision@k is the share of clicks whose item is among the k "
+        f"displayed ones of the highest reward.\n\n{table(measured)}"
+    )
+
+
+def scores(reward: np.ndarray, held_out: Choices) -> dict[str, dict[str, float]]:
+    """The log-likelihood of the choices, and the precision of the predicted clicks.
+
+    Args:
+      reward: logits of the displayed items, float [E, 1 + K]; nothing has 0.
+      held_out: the choices.
+    """
+    logits = np.concatenate([np.zeros_like(reward[:, :1]), reward], axis=1)  # [E, 2 + K]
+    log_probability = scipy.special.log_softmax(logits, axis=1)
+    chosen = np.where(held_out.clicked, log_probability[:, 1], log_probability[:, 0])
+    found = {"log_likelihood": mean_over_users(chosen, held_out.user)}
+    user, clicked = held_out.user[held_out.clicked], reward[held_out.clicked]
+    for k in (1, 2):
+        if len(clicked) and k < reward.shape[1]:
+            found[f"precision@{k}"] = mean_over_users(first_among(clicked, k), user)
+    return found
+
+
+def first_among(reward: np.ndarray, k: int) -> np.ndarray:
+    """The chance that column 0 is among the k highest of its row; ties are broken evenly.
+
+    Args:
+      reward: float [E, D].
+      k: 1 to D.
+
+    Returns:
+      float [E].
+    """
+    above = (reward[:, 1:] > reward[:, :1]).sum(axis=1)
+    level = (reward[:, 1:] == reward[:, :1]).sum(axis=1)
+    return np.clip((k - above) / (1 + level), 0.0, 1.0)
+
+
+def mean_over_users(values: np.ndarray, user: np.ndarray) -> dict[str, float]:
+    """The mean of values with a 95% interval; values of one user depend on each other.
+
+    Args:
+      values: float [E].
+      user: int [E].
+    """
+    mean = float(values.mean())
+    _, row = np.unique(user, return_inverse=True)
+    error = np.bincount(row, values - mean)  # by user
+    half = 1.96 * float(np.sqrt((error**2).sum())) / len(values)
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def popularity_reward(
+    log_clicks: np.ndarray, clicked: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A reward a + b log(1 + clicks) under which the choices are likeliest.
+
+    Args:
+      log_clicks: log(1 + clicks) of the displayed items, float [E, 1 + K].
+      clicked: bool [E], whether the first one was chosen, rather than nothing.
+
+    Returns:
+      The reward of an array of log(1 + clicks).
+    """
+    picked = np.where(clicked, log_clicks[:, 0], 0.0)
+
+    def cost(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        reward = weights[0] + weights[1] * log_clicks
+        logits = np.concatenate([np.zeros_like(reward[:, :1]), reward], axis=1)
+        total = scipy.special.logsumexp(logits, axis=1)
+        phi = np.exp(reward - total[:, None])  # [E, 1 + K]
+        slope = np.array(
+            [
+                (phi.sum(axis=1) - clicked).mean(),
+                ((phi * log_clicks).sum(axis=1) - picked).mean(),
+            ]
+        )
+        return float((total - np.where(clicked, reward[:, 0], 0.0)).mean()), slope
+
+    bounds = [(-20.0, 20.0), (-20.0, 20.0)]  # a log of clicks alone would drive a to infinity
+    found = scipy.optimize.minimize(cost, np.zeros(2), jac=True, bounds=bounds)
+    return lambda x: found.x[0] + found.x[1] * x
+
+
+def item_clicks(episodes: types.Episodes, chosen: np.ndarray, num_items: int) -> np.ndarray:
+    """Clicks of each dense item in some sessions, float [N + 1].
+
+    Args:
+      episodes: numpy arrays.
+      chosen: bool [S].
+      num_items: N.
+    """
+    clicked = np.asarray(episodes.feedback)[chosen, :, 0] > 0
+    item = np.asarray(episodes.item)[chosen][clicked]
+    return np.bincount(item, minlength=num_items + 1).astype(np.float64)
+
+
+def _choices(
+    model: ChoiceModel,
+    networks: Mapping[str, ChoiceNetwork],
+    episodes: types.Episodes,
+    sessions: np.ndarray,
+    key: np.ndarray,
+) -> Choices:
+    """Displays of some sessions, with the rewards of some networks."""
+    pairs = tf.constant(key)
+    config = model.config
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def read(batch: types.Episodes, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        logged = logged_steps(batch, config.clicks)
+        shown = choice_fitting.displays(
+            logged, pairs, model.spec.num_items, config.alternatives, seed
+        )
+        rewards = {
+            name: choice_fitting.display_reward(network, shown)
+            for name, network in networks.items()
+        }
+        return logged.user, shown.item, shown.clicked, rewards
+
+    parts = []
+    for number, rows in enumerate(fitting.session_batches(sessions, _BATCH)):
+        batch = types.Episodes(*(np.asarray(x)[rows[rows >= 0]] for x in episodes))
+        tensors = types.Episodes(*map(tf.constant, batch))
+        parts.append(
+            tf.nest.map_structure(np.asarray, read(tensors, tf.constant([_SEED, number])))
+        )
+    user, item, clicked, rewards = tf.nest.map_structure(
+        lambda *arrays: np.concatenate(arrays), *parts
+    )
+    return Choices(user, item, clicked, rewards)
