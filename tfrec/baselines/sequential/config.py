@@ -29,6 +29,13 @@ class TrainingConfig(Options):
         10, "validations without a better one before training stops", at_least=1
     )
     validate_every: int = option(1, "epochs between validations", at_least=1)
+    averaging: float = option(
+        0.0,
+        "decay of the exponential average of the weights over updates, which is validated and "
+        "saved; 0 for the weights themselves",
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

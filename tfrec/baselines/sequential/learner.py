@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfrec import types
 from tfrec.baselines.sequential import batches
 from tfrec.data import identity, sequences
 from tfrec.errors import UserError
+from tfrec.ops import target_networks
 from tfrec.training import finite, loop, memory
 from tfrec.training import run as runs
 
@@ -116,6 +118,10 @@ class SequenceLearner(tf.Module):
             tf.Variable(variable, trainable=False, name=f"best_{i}")
             for i, variable in enumerate(model.variables)
         ]
+        self.averaged = [
+            tf.Variable(variable, trainable=False, name=f"averaged_{i}")
+            for i, variable in enumerate(model.trainable_variables if config.averaging else ())
+        ]
         self._names = ["loss", *(f"gradient of {v.name}" for v in model.trainable_variables)]
 
     @property
@@ -150,14 +156,28 @@ class SequenceLearner(tf.Module):
             int(self.iteration) % config.validate_every == 0
             or int(self.iteration) == config.epochs
         ):
-            score = self._validate(self.model)
-            results[VALIDATION] = score
-            if score > float(self.best_score):
-                self.best_score.assign(score)
-                self.best_epoch.assign(self.iteration)
-                for kept, variable in zip(self.best, self.model.variables, strict=True):
-                    kept.assign(variable)
+            with self._averaged_weights():
+                score = self._validate(self.model)
+                results[VALIDATION] = score
+                if score > float(self.best_score):
+                    self.best_score.assign(score)
+                    self.best_epoch.assign(self.iteration)
+                    for kept, variable in zip(self.best, self.model.variables, strict=True):
+                        kept.assign(variable)
         return results
+
+    @contextlib.contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The model with its averaged weights, where they are kept."""
+        weights = self.model.trainable_variables[: len(self.averaged)]
+        latest = [variable.numpy() for variable in weights]
+        for variable, average in zip(weights, self.averaged, strict=True):
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in zip(weights, latest, strict=True):
+                variable.assign(value)
 
     def use_best(self) -> None:
         """Gives the model the weights of its best epoch."""
@@ -175,8 +195,13 @@ class SequenceLearner(tf.Module):
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         checked = dict(zip(self._names, [loss, *gradients], strict=True))
         self.step.assign_add(1)
-        bad = finite.guarded(
-            checked,
-            lambda: self.optimizer.apply_gradients(zip(gradients, variables, strict=True)),
-        )
-        return loss, bad
+        return loss, finite.guarded(checked, lambda: self._apply(gradients))
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        variables = self.model.trainable_variables
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.averaged:
+            # Early averages are short: the initial weights must not stay in them.
+            step = tf.cast(self.step, tf.float32)
+            decay = tf.minimum(self.model.config.averaging, step / (step + 9.0))
+            target_networks.soft_update(self.averaged, variables, 1.0 - decay)

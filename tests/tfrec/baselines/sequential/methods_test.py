@@ -96,10 +96,11 @@ def test_every_variable_moves_in_two_steps(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
 @pytest.mark.parametrize("name", METHODS)
-def test_an_interrupted_run_ends_as_one_that_was_not(name, tmp_path):
+def test_an_interrupted_run_ends_as_one_that_was_not(name, averaging, tmp_path):
     def train(folder, epochs):
-        net = build(name, epochs=3)
+        net = build(name, epochs=3, averaging=averaging)
         taught = learner.SequenceLearner(net, walks.cycles(20, 1), lambda model: 0.5, 0)
         run = runs.Run.open(folder, net.config, 0)
         loop.train(taught, run, epochs, save_every=1)

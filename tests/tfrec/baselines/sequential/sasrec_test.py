@@ -118,3 +118,29 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     assert not np.array_equal(net.items, kept)
     taught.use_best()
     assert np.array_equal(net.items, kept)
+
+
+def test_the_average_of_weights_is_validated_and_saved_and_training_goes_on_from_the_latest():
+    net = model(averaging=0.9, patience=5)
+    validated = []
+
+    def validate(model):
+        validated.append(model.items.numpy())
+        return float(len(validated))
+
+    # One batch an epoch, so one update.
+    taught = learner.SequenceLearner(net, walks.cycles(8, 1), validate, 0)
+    average, latest = net.items.numpy(), []
+    for step in range(1, 4):
+        taught.advance()
+        latest.append(net.items.numpy())
+        average += (1 - min(0.9, step / (step + 9))) * (latest[-1] - average)
+        assert validated[-1] == pytest.approx(average, abs=1e-6)
+        assert not np.array_equal(validated[-1], latest[-1])
+    taught.use_best()
+    assert np.array_equal(net.items, validated[-1])
+    plain = model(averaging=0.0, patience=5)
+    other = learner.SequenceLearner(plain, walks.cycles(8, 1), lambda model: 0.5, 0)
+    for weights in latest:
+        other.advance()
+        assert np.array_equal(plain.items, weights)
