@@ -21,6 +21,7 @@ from tfgoalrec import goals, relabel
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import types
+from tfrec.data import windows
 from tfrec.metrics import session as metrics
 
 _PAIRS_AT_ONCE = 4_000_000  # bounds the memory of a block of comparisons
@@ -69,20 +70,11 @@ def held_out(
     step = np.arange(len(session)) - np.repeat(np.cumsum(length) - length, length)
     drawn = np.random.default_rng(seed).permutation(len(session))[:count]
     session, step = session[drawn], step[drawn]
-    # One buffer holds history then session: step t sees the slice [t, t + H).
-    horizon = episodes.history_item.shape[1]
-    window = step[:, None] + np.arange(horizon)  # [L, H]
-    item = np.concatenate([episodes.history_item, episodes.item], axis=1)
-    feedback = np.concatenate([episodes.history_feedback, episodes.feedback], axis=1)
     label = measurements.standardised(types.Episodes(*map(tf.constant, episodes))).numpy()
     return HeldOut(
         session=session,
         user=np.asarray(episodes.user)[session],
-        observation=types.Observation(
-            history_item=item[session[:, None], window],
-            history_feedback=feedback[session[:, None], window],
-            step=step.astype(np.int32),
-        ),
+        observation=windows.observations(episodes, session, step),
         item=episodes.item[session, step],
         measurement=label[session, step],
         outcome=label[session, 0],

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfgoalrec import relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
+from tfrec.data import windows
 
 _STEPS = 4096  # held-out steps, drawn once
 _TOP = (10, 50)
@@ -23,30 +24,24 @@ class Validator:
 
     def __init__(self, agent: GoalRecAgent, episodes: types.Episodes):
         self.agent = agent
-        horizon = agent.spec.history_length
         live = np.arange(agent.spec.max_steps) < np.asarray(episodes.length)[:, None]  # [S, T]
         row, step = np.nonzero(live)
         drawn = np.random.default_rng(17).permutation(len(row))[:_STEPS]
         row, step = row[drawn], step[drawn]  # [B]
-        window = step[:, None] + np.arange(horizon)  # [B, H]
-        item = np.concatenate([episodes.history_item, episodes.item], axis=1)
-        feedback = np.concatenate([episodes.history_feedback, episodes.feedback], axis=1)
         sessions, place = np.unique(row, return_inverse=True)
         held = types.Episodes(*(tf.constant(np.asarray(part)[sessions]) for part in episodes))
         label = agent.measurements.standardised(held).numpy()  # [S, T, M]
         goal = next(iter(agent.named_goals.values()))
         self._batch = relabel.Transition(
             observation=types.Observation(
-                tf.constant(item[row[:, None], window]),
-                tf.constant(feedback[row[:, None], window]),
-                tf.constant(step, tf.int32),
+                *map(tf.constant, windows.observations(episodes, row, step))
             ),
-            item=tf.constant(item[row, step + horizon]),
+            item=tf.constant(np.asarray(episodes.item)[row, step]),
             measurement=tf.constant(label[place, step]),
             outcome=tf.constant(label[place, 0]),
             goal=tf.constant(np.repeat(goal[None], len(row), axis=0), tf.float32),
         )
-        self._clicked = tf.constant(feedback[row, step + horizon, 0] > 0, tf.float32)
+        self._clicked = tf.constant(np.asarray(episodes.feedback)[row, step, 0] > 0, tf.float32)
 
     def __call__(self) -> dict[str, float]:
         """The loss, each measurement's error, the size of mean A, and next-click ranks.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.replay.ring import Ring
 from tfrec.replay.transitions import Transitions
 
 
@@ -45,60 +46,56 @@ class SimulatedReplay(tf.Module):
 
     def __init__(self, spec: types.DataSpec, capacity: int, repeats: bool):
         super().__init__(name="simulated_replay")
-        self.capacity = capacity
         h, f, a = spec.history_length, len(spec.feedback), spec.num_candidates
-        # s_t and s_{t+1} are two windows on the same H + 1 events.
-        self.history_item = _storage([capacity, h + 1], tf.int32, "history_item")
-        self.history_feedback = _storage([capacity, h + 1, f], tf.float32, "history_feedback")
-        self.step = _storage([capacity], tf.int32, "step")
-        self.reward = _storage([capacity], tf.float32, "reward")
-        self.stays = _storage([capacity], tf.float32, "stays")
-        self.blocked = None if repeats else _storage([capacity, a], tf.bool, "blocked")
-        self.added = tf.Variable(0, dtype=tf.int64, trainable=False, name="added")
+        columns = {
+            # s_t and s_{t+1} are two windows on the same H + 1 events.
+            "history_item": tf.TensorSpec([h + 1], tf.int32),
+            "history_feedback": tf.TensorSpec([h + 1, f], tf.float32),
+            "step": tf.TensorSpec([], tf.int32),
+            "reward": tf.TensorSpec([], tf.float32),
+            "stays": tf.TensorSpec([], tf.float32),
+        }
+        if not repeats:
+            columns["blocked"] = tf.TensorSpec([a], tf.bool)
+        self.ring = Ring(capacity, columns)
 
     @property
     def size(self) -> tf.Tensor:
         """Steps held, int64."""
-        return tf.minimum(self.added, self.capacity)
+        return self.ring.size
 
     def clear(self) -> None:
         """Drops every step."""
-        self.added.assign(0)
+        self.ring.clear()
 
     def add(self, steps: Steps) -> None:
         """Stores B steps over the oldest ones, B at most the capacity."""
-        batch = tf.shape(steps.item, tf.int64)[0]
-        slot = tf.math.floormod(self.added + tf.range(batch), self.capacity)
         last = steps.next_observation
         first = steps.observation
         item = tf.concat([first.history_item, last.history_item[:, -1:]], axis=1)  # [B, H + 1]
         feedback = tf.concat([first.history_feedback, last.history_feedback[:, -1:]], axis=1)
-        pairs = [
-            (self.history_item, item),
-            (self.history_feedback, feedback),
-            (self.step, first.step),
-            (self.reward, steps.reward),
-            (self.stays, steps.stays),
-        ]
-        if self.blocked is not None:
-            pairs.append((self.blocked, steps.next_blocked))
-        for variable, value in pairs:
-            variable.scatter_update(tf.IndexedSlices(value, slot))
-        self.added.assign_add(batch)
+        rows = {
+            "history_item": item,
+            "history_feedback": feedback,
+            "step": first.step,
+            "reward": steps.reward,
+            "stays": steps.stays,
+        }
+        if "blocked" in self.ring.columns:
+            rows["blocked"] = steps.next_blocked
+        self.ring.add(rows)
 
     def sample(self, batch: int, seed: tf.Tensor) -> Steps:
         """Draws B of the steps that are held, with equal probability."""
-        slot = tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64)
-        item = tf.gather(self.history_item, slot)
-        feedback = tf.gather(self.history_feedback, slot)
-        step = tf.gather(self.step, slot)
+        rows = self.ring.sample(batch, seed)
+        item, feedback, step = rows["history_item"], rows["history_feedback"], rows["step"]
         return Steps(
             types.Observation(item[:, :-1], feedback[:, :-1], step),
             item[:, -1],
-            tf.gather(self.reward, slot),
+            rows["reward"],
             types.Observation(item[:, 1:], feedback[:, 1:], step + 1),
-            tf.gather(self.stays, slot),
-            None if self.blocked is None else tf.gather(self.blocked, slot),
+            rows["stays"],
+            rows.get("blocked"),
         )
 
 
@@ -119,7 +116,3 @@ def each(function: Callable, *nests: Any) -> Any:
     return tf.nest.map_structure(
         lambda first, *others: None if first is None else function(first, *others), *nests
     )
-
-
-def _storage(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.replay import ring
 
 
 class Rows(NamedTuple):
@@ -43,18 +44,24 @@ class EpisodeReplay(tf.Module):
         super().__init__(name="replay")
         self.spec, self.capacity = spec, capacity
         h, t, f = spec.history_length, spec.max_steps, len(spec.feedback)
-        self.item = _storage([capacity, h + t], tf.int32, "item")
-        self.feedback = _storage([capacity, h + t, f], tf.float32, "feedback")
-        self.label = _storage([capacity, t, label_size], tf.float32, "label")
-        self.goal = _storage([capacity, label_size], tf.float32, "goal")
-        self.length = _storage([capacity], tf.int32, "length")
-        self.ends = _storage([capacity], tf.int64, "ends")  # running total of the lengths
-        self.added = tf.Variable(0, dtype=tf.int64, trainable=False, name="added")
+        self.item = ring.storage([capacity, h + t], tf.int32, "item")
+        self.feedback = ring.storage([capacity, h + t, f], tf.float32, "feedback")
+        self.label = ring.storage([capacity, t, label_size], tf.float32, "label")
+        self.goal = ring.storage([capacity, label_size], tf.float32, "goal")
+        self.length = ring.storage([capacity], tf.int32, "length")
+        self.ends = ring.storage([capacity], tf.int64, "ends")  # running total of the lengths
+        self.added = ring.storage([], tf.int64, "added")
 
     @property
     def size(self) -> tf.Tensor:
         """Steps held, int64."""
         return self.ends[-1]
+
+    def next_slots(self, episodes: types.Episodes) -> tf.Tensor:
+        """Where `add` puts B sessions, int64 [B]; at most as many as the capacity."""
+        return ring.next_slots(
+            self.added, tf.shape(episodes.length, tf.int64)[0], self.capacity
+        )
 
     def add(self, episodes: types.Episodes, label: tf.Tensor, goal: tf.Tensor) -> None:
         """Stores B sessions over the oldest ones.
@@ -64,8 +71,7 @@ class EpisodeReplay(tf.Module):
           label: float [B, T, M].
           goal: float [B, M].
         """
-        batch = tf.shape(episodes.length, tf.int64)[0]
-        slot = tf.math.floormod(self.added + tf.range(batch), self.capacity)
+        slot = self.next_slots(episodes)
         item = tf.concat([episodes.history_item, episodes.item], axis=1)  # [B, H + T]
         feedback = tf.concat([episodes.history_feedback, episodes.feedback], axis=1)
         for variable, value in (
@@ -77,7 +83,7 @@ class EpisodeReplay(tf.Module):
         ):
             variable.scatter_update(tf.IndexedSlices(value, slot))
         self.ends.assign(tf.cumsum(tf.cast(self.length, tf.int64)))
-        self.added.assign_add(batch)
+        self.added.assign_add(tf.size(slot, tf.int64))
 
     def clear(self) -> None:
         """Drops every session; the replay must be filled again before it is asked."""
@@ -91,30 +97,47 @@ class EpisodeReplay(tf.Module):
           batch: B.
           seed: int32 [2].
         """
-        return self.rows(tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64))
+        return self.rows(self.numbers(batch, seed))
 
-    def rows(self, number: tf.Tensor) -> Rows:
-        """The steps of these numbers, int64 [B] in [0, size): sessions one after another."""
+    def numbers(self, batch: int, seed: tf.Tensor) -> tf.Tensor:
+        """Numbers of B steps, each as likely as any other, int64 [B]; see `rows`."""
+        return tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64)
+
+    def places(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Session and step of the steps of these numbers, int64 [B] each.
+
+        Args:
+          number: int64 [B] in [0, size): sessions one after another.
+        """
         ends = self.ends.read_value()
         row = tf.searchsorted(ends, number, side="right", out_type=tf.int64)  # [B]
         length = tf.cast(tf.gather(self.length, row), tf.int64)
-        step = number - (tf.gather(ends, row) - length)  # [B]
+        return row, number - (tf.gather(ends, row) - length)
+
+    def observation(self, row: tf.Tensor, step: tf.Tensor) -> types.Observation:
+        """What a policy sees after `step` steps of a session: the H events before, [B, ...].
+
+        Args:
+          row: the session, int64 [B].
+          step: int64 [B], from 0 to the session's length.
+        """
         window = step[:, None] + tf.range(self.spec.history_length, dtype=tf.int64)  # [B, H]
         cell = tf.stack([tf.broadcast_to(row[:, None], tf.shape(window)), window], axis=-1)
+        return types.Observation(
+            history_item=tf.gather_nd(self.item, cell),
+            history_feedback=tf.gather_nd(self.feedback, cell),
+            step=tf.cast(step, tf.int32),
+        )
+
+    def rows(self, number: tf.Tensor) -> Rows:
+        """The steps of these numbers, int64 [B] in [0, size): sessions one after another."""
+        row, step = self.places(number)
         here = tf.stack([row, step], axis=1)  # [B, 2]
         shown = tf.stack([row, step + self.spec.history_length], axis=1)
         return Rows(
-            observation=types.Observation(
-                history_item=tf.gather_nd(self.item, cell),
-                history_feedback=tf.gather_nd(self.feedback, cell),
-                step=tf.cast(step, tf.int32),
-            ),
+            observation=self.observation(row, step),
             item=tf.gather_nd(self.item, shown),
             label=tf.gather_nd(self.label, here),
             first_label=tf.gather_nd(self.label, tf.stack([row, tf.zeros_like(row)], axis=1)),
             goal=tf.gather(self.goal, row),
         )
-
-
-def _storage(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)

@@ -1,8 +1,24 @@
-"""A replay of rows with named columns: the latest ones, in variables."""
+"""A replay of rows with named columns: the latest ones, in variables; parts of every ring."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+
+
+def storage(shape: Sequence[int], dtype: tf.DType, name: str) -> tf.Variable:
+    """A variable of zeros that training does not change."""
+    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)
+
+
+def next_slots(added: tf.Tensor, rows: tf.Tensor, capacity: int) -> tf.Tensor:
+    """Where the next rows of a ring go: over the oldest ones, int64 [B]. Graph code.
+
+    Args:
+      added: rows that the ring was given so far, int64.
+      rows: B, rows that it is given now, int64.
+      capacity: rows that it holds, at least 1.
+    """
+    return tf.math.floormod(added + tf.range(rows), capacity)
 
 
 class Ring(tf.Module):
@@ -17,12 +33,19 @@ class Ring(tf.Module):
         super().__init__(name="ring")
         self.capacity = capacity
         self.columns = {
-            name: tf.Variable(
-                tf.zeros([capacity, *spec.shape], spec.dtype), trainable=False, name=name
-            )
+            name: storage([capacity, *spec.shape], spec.dtype, name)
             for name, spec in columns.items()
         }
-        self.added = tf.Variable(0, dtype=tf.int64, trainable=False, name="added")
+        self.added = storage([], tf.int64, "added")
+
+    @property
+    def size(self) -> tf.Tensor:
+        """Rows held, int64."""
+        return tf.minimum(self.added, self.capacity)
+
+    def clear(self) -> None:
+        """Drops every row; the ring must be filled again before it is asked."""
+        self.added.assign(0)
 
     def add(self, rows: Mapping[str, tf.Tensor]) -> None:
         """Stores B rows over the oldest ones. Graph code.
@@ -34,13 +57,12 @@ class Ring(tf.Module):
         tf.debugging.assert_less_equal(
             batch, tf.constant(self.capacity, tf.int64), "more rows than the replay holds"
         )
-        slot = tf.math.floormod(self.added + tf.range(batch), self.capacity)
+        slot = next_slots(self.added, batch, self.capacity)
         for name, column in self.columns.items():
             column.scatter_update(tf.IndexedSlices(rows[name], slot))
         self.added.assign_add(batch)
 
     def sample(self, batch: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Draws B rows, each as likely as any other; seed is int32 [2]. Graph code."""
-        size = tf.minimum(self.added, self.capacity)
-        slot = tf.random.stateless_uniform([batch], seed, 0, size, tf.int64)
+        slot = tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64)
         return {name: tf.gather(column, slot) for name, column in self.columns.items()}

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrec.replay import ring
+
 
 class Steps(NamedTuple):
     """Steps of any users, one a row.
@@ -55,15 +57,15 @@ class StepReplay(tf.Module):
         super().__init__(name="step_replay")
         self.capacity, self.synthetic_capacity = capacity, synthetic_capacity
         rows = capacity + synthetic_capacity  # the synthetic ones lie behind the real ones
-        self.state = _storage([rows, state_size], tf.float32, "state")
-        self.action = _storage([rows, action_size], tf.float32, "action")
-        self.reward = _storage([rows], tf.float32, "reward")
-        self.next_state = _storage([rows, state_size], tf.float32, "next_state")
-        self.discount = _storage([rows], tf.float32, "discount")
-        self.user = _storage([rows], tf.int32, "user")
-        self.own_next = _storage([rows], tf.bool, "own_next")
-        self.added = _storage([], tf.int64, "added")
-        self.added_synthetic = _storage([], tf.int64, "added_synthetic")
+        self.state = ring.storage([rows, state_size], tf.float32, "state")
+        self.action = ring.storage([rows, action_size], tf.float32, "action")
+        self.reward = ring.storage([rows], tf.float32, "reward")
+        self.next_state = ring.storage([rows, state_size], tf.float32, "next_state")
+        self.discount = ring.storage([rows], tf.float32, "discount")
+        self.user = ring.storage([rows], tf.int32, "user")
+        self.own_next = ring.storage([rows], tf.bool, "own_next")
+        self.added = ring.storage([], tf.int64, "added")
+        self.added_synthetic = ring.storage([], tf.int64, "added_synthetic")
 
     @property
     def size(self) -> tf.Tensor:
@@ -151,11 +153,7 @@ class StepReplay(tf.Module):
             batch, tf.constant(capacity, tf.int64), "more rows at once than the replay holds"
         )
         # Nothing is kept by a ring of no places, but a remainder by 0 is an error.
-        slot = first + tf.math.floormod(added + tf.range(batch), max(1, capacity))
+        slot = first + ring.next_slots(added, batch, max(1, capacity))
         for name in steps._fields[:-1]:  # which ring it is in tells whether it is synthetic
             getattr(self, name).scatter_update(tf.IndexedSlices(getattr(steps, name), slot))
         added.assign_add(batch)
-
-
-def _storage(shape: list[int], dtype: tf.DType, name: str) -> tf.Variable:
-    return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)

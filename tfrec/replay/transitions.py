@@ -82,10 +82,7 @@ class TransitionReplay(tf.Module):
           episodes: B sessions, B at most the capacity.
           reward: float [B, T], 0 where padded.
         """
-        batch = tf.shape(episodes.length, tf.int64)[0]
-        slot = tf.math.floormod(
-            self.sessions.added + tf.range(batch), self.sessions.capacity
-        )  # [B], where the ring is about to put them
+        slot = self.sessions.next_slots(episodes)
         self.exited.scatter_update(tf.IndexedSlices(episodes.exited, slot))
         if self.priorities is not None:
             self.priorities.add(slot, episodes.length)
@@ -106,7 +103,7 @@ class TransitionReplay(tf.Module):
           seed: int32 [2]; the same seed and state draw the same steps.
         """
         if self.priorities is None:
-            slot, step = self._uniform(batch, seed)
+            slot, step = self.sessions.places(self.sessions.numbers(batch, seed))
             weight = tf.ones([batch])
         else:
             slot, step, weight = self.priorities.draw(batch, seed)
@@ -117,10 +114,10 @@ class TransitionReplay(tf.Module):
         after = step + taken
         shown = tf.stack([slot, step + self.spec.history_length], axis=1)  # [B, 2]
         return Transitions(
-            observation=self._observation(slot, step),
+            observation=self.sessions.observation(slot, step),
             item=tf.gather_nd(self.sessions.item, shown),
             reward=self._return(slot, step, taken),
-            next_observation=self._observation(slot, after),
+            next_observation=self.sessions.observation(slot, after),
             discount=tf.where(over, 0.0, power),
             next_blocked=None if self.repeats else self._shown(slot, after),
             cell=slot * self.spec.max_steps + step,
@@ -137,24 +134,6 @@ class TransitionReplay(tf.Module):
         if self.priorities is not None:
             steps = self.spec.max_steps
             self.priorities.update(cell // steps, cell % steps, error)
-
-    def _uniform(self, batch: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Slots and steps, int64 [B] each, every stored step as likely as any other."""
-        ends = self.sessions.ends.read_value()
-        drawn = tf.random.stateless_uniform([batch], seed, 0, ends[-1], tf.int64)
-        slot = tf.searchsorted(ends, drawn, side="right", out_type=tf.int64)
-        length = tf.cast(tf.gather(self.sessions.length, slot), tf.int64)
-        return slot, drawn - (tf.gather(ends, slot) - length)
-
-    def _observation(self, slot: tf.Tensor, step: tf.Tensor) -> types.Observation:
-        """What a policy sees after `step` steps of a session: the H events before."""
-        window = step[:, None] + tf.range(self.spec.history_length, dtype=tf.int64)  # [B, H]
-        cell = tf.stack([tf.broadcast_to(slot[:, None], tf.shape(window)), window], axis=-1)
-        return types.Observation(
-            history_item=tf.gather_nd(self.sessions.item, cell),
-            history_feedback=tf.gather_nd(self.sessions.feedback, cell),
-            step=tf.cast(step, tf.int32),
-        )
 
     def _return(self, slot: tf.Tensor, step: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
         """Discounted sum of the rewards of `taken` steps from `step` on, float [B]."""

@@ -132,7 +132,7 @@ def test_planning_adds_its_share_in_each_update_once_warm():
     made = learner(warm_up=3)
     assert made.config.simulated == 24 and made.config.real == 8
     for update in range(6):
-        assert int(made.simulated.added) == 24 * max(0, update - 3)
+        assert int(made.simulated.ring.added) == 24 * max(0, update - 3)
         _, bad, _ = made.update()
         assert int(bad) == -1
     assert int(made.simulated.size) == 64  # 72 were added
@@ -142,11 +142,11 @@ def test_simulated_steps_follow_real_states_and_each_other():
     made = learner(planning_replay=24, planning_epsilon=1.0)
     real = steps_of(made, 32)
     made.plan(real, tf.constant([7, 8]))
-    ring = made.simulated
-    step = ring.step.numpy().reshape(3, 8)  # [depth, session]
-    events = ring.history_item.numpy().reshape(3, 8, -1)  # [depth, session, H + 1]
-    feedback = ring.history_feedback.numpy().reshape(3, 8, 5, 2)
-    stays = ring.stays.numpy().reshape(3, 8)
+    columns = {name: column.numpy() for name, column in made.simulated.ring.columns.items()}
+    step = columns["step"].reshape(3, 8)  # [depth, session]
+    events = columns["history_item"].reshape(3, 8, -1)  # [depth, session, H + 1]
+    feedback = columns["history_feedback"].reshape(3, 8, 5, 2)
+    stays = columns["stays"].reshape(3, 8)
     started = real.observation.history_item.numpy()[:8]
     np.testing.assert_array_equal(events[0, :, :-1], started)
     np.testing.assert_array_equal(step[0], real.observation.step[:8])
@@ -162,7 +162,7 @@ def test_simulated_steps_follow_real_states_and_each_other():
     assert ((events[..., -1] >= 1) & (events[..., -1] <= 6)).all()
     assert len(np.unique(events[..., -1])) == 6  # all random
     assert set(np.unique(feedback[..., -1, 0])) == {0.0, 1.0}  # clicks
-    drawn = ring.sample(400, tf.constant([1, 2]))
+    drawn = made.simulated.sample(400, tf.constant([1, 2]))
     np.testing.assert_array_equal(
         drawn.next_observation.history_item[:, :-1], drawn.observation.history_item[:, 1:]
     )
@@ -178,15 +178,16 @@ def test_planning_shows_nothing_twice_where_the_world_does_not(epsilon):
     made = learner(repeats=False, planning_replay=24, planning_epsilon=epsilon)
     real = steps_of(made, 32)
     made.plan(real, tf.constant([7, 8]))
-    ring = made.simulated
-    events, step = ring.history_item.numpy(), ring.step.numpy()
-    for row, taken, blocked in zip(events, step, ring.blocked.numpy(), strict=True):
+    columns = {name: column.numpy() for name, column in made.simulated.ring.columns.items()}
+    for row, taken, blocked in zip(
+        columns["history_item"], columns["step"], columns["blocked"], strict=True
+    ):
         shown = row[len(row) - 1 - min(taken, 4) :]  # of this session, with the new item
         assert len(set(shown)) == len(shown)
         assert blocked[shown - 1].all()
         assert blocked.sum() == taken + 1
-    assert learner(repeats=True).simulated.blocked is None
-    drawn = ring.sample(16, tf.constant([1, 2]))
+    assert "blocked" not in learner(repeats=True).simulated.ring.columns
+    drawn = made.simulated.sample(16, tf.constant([1, 2]))
     found = np.take_along_axis(drawn.next_blocked.numpy(), drawn.item.numpy()[:, None] - 1, 1)
     assert found.all()
 
@@ -308,10 +309,10 @@ def test_rounds_learn_from_the_log_and_then_from_play():
     logs = made.advance()
     assert {"td_loss", "value", "user/click", "user/exit", "user/reward"} <= set(logs)
     assert "play/reward_clicks" not in logs
-    assert int(made.replay.size) == held and int(made.simulated.added) == 24
+    assert int(made.replay.size) == held and int(made.simulated.ring.added) == 24
     logs = made.advance()
     assert logs["play/reward_clicks"] > 0
-    assert int(made.replay.size) != held and int(made.simulated.added) == 3 * 24
+    assert int(made.replay.size) != held and int(made.simulated.ring.added) == 3 * 24
     spoil_reward(made)
     with pytest.raises(finite.NonFiniteError, match="TD loss"):
         made.advance()
