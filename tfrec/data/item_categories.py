@@ -147,27 +147,29 @@ def of_prepared(data: storage.PreparedData) -> Categories | None:
 
 
 def for_training(
-    known: Categories | None, train: sequences.Sequences, count: int, seed: int
+    categories: Categories | None, train: sequences.Sequences, count: int, seed: int
 ) -> tuple[Categories, list[str]]:
-    """The categories that a method learns with, and what a user should know about them.
+    """Selects the categories for training: the given ones, or clusters of item vectors.
 
     Args:
-      known: of a file or of the log; None where there are none, so that clusters of item
-        vectors stand for them.
-      train: training events, which are clustered.
-      count: clusters; as many as items at most.
-      seed: of the clusters.
+      categories: categories of a file or of the log; None for clusters.
+      train: training events, for the clusters.
+      count: number of clusters, at most the number of items.
+      seed: seed of the clusters.
+
+    Returns:
+      The categories, and warnings for the user.
     """
-    found = clusters(train, count, seed) if known is None else known
+    assigned = clusters(train, count, seed) if categories is None else categories
     warnings = []
-    if known is None:
+    if categories is None:
         warnings.append(
-            f"the log has no categories: {found.num_categories} clusters of item vectors stand "
-            "for them (launch.train_sequential reads a file, --categories)"
+            f"the log has no categories: {assigned.num_categories} clusters of item vectors "
+            "stand for them (launch.train_sequential reads a file, --categories)"
         )
-    if found.without:
-        warnings.append(f"{found.without:,} items have no category; they share one")
-    return found, warnings
+    if assigned.without:
+        warnings.append(f"{assigned.without:,} items have no category; they share one")
+    return assigned, warnings
 
 
 def clusters(train: sequences.Sequences, count: int, seed: int) -> Categories:

@@ -181,7 +181,7 @@ def of_prepared(data: storage.PreparedData) -> Sequences:
     """Sequences of all sessions of prepared data, a row for each user of its vocabulary.
 
     Args:
-      data: the prepared data; see `events_of`. Of a log without times the sequences have none.
+      data: the prepared data; see `events_of`. Without times in the log, sequences have none.
     """
     events = events_of(data)
     lengths = np.bincount(events.row, minlength=data.spec.num_users)

@@ -103,7 +103,7 @@ class PreparedData:
 
     @property
     def order(self) -> Literal["time", "file", "random"]:
-        """What orders the events of a user; see `schema.Schema.order`."""
+        """Order of the events of a user; see `schema.Schema.order`."""
         return self.manifest["schema"]["order"]
 
     @property

@@ -1,8 +1,8 @@
 """Variance components of a table of users, states within users, and items.
 
-A world in which answers depend on the item alone cannot tell a recommender that knows its users
-from a count of each item. These components say how much of what users answer depends on whom
-and in which state an item is shown.
+A simulator with feedback that depends only on the item cannot distinguish a personalised
+recommender from popularity. These components measure how much the feedback depends on user and
+state.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ class Components(NamedTuple):
     """Variances of the random effects of y_usi = m + a_u + b_i + c_us + d_ui + e_usi.
 
     Attributes:
-      user: of a_u, the level of a user.
-      item: of b_i, the level of an item.
-      state: of c_us, the level of a state around that of its user.
-      user_item: of d_ui, a user's taste.
-      state_item: of e_usi, what a state changes about the order of items.
+      user: variance of a_u, the level of a user.
+      item: variance of b_i, the level of an item.
+      state: variance of c_us, the level of a state relative to its user.
+      user_item: variance of d_ui, the preference of a user for an item.
+      state_item: variance of e_usi, the effect of a state on the preference.
     """
 
     user: float
@@ -28,19 +28,19 @@ class Components(NamedTuple):
     state_item: float
 
     def shares(self) -> dict[str, float]:
-        """Each component's share of their sum; all 0 where nothing varies."""
+        """Each component's share of their sum; all 0 if nothing varies."""
         total = sum(self)
         return {name: part / total if total else 0.0 for name, part in self._asdict().items()}
 
     @property
     def interaction(self) -> float:
-        """Share of what depends on item and user, or item and state, together; 0 to 1."""
+        """Share of the interactions of item and user and of item and state, 0 to 1."""
         shares = self.shares()
         return shares["user_item"] + shares["state_item"]
 
 
 def components(values: np.ndarray) -> Components:
-    """Variance components by the analysis of variance (method of moments).
+    """Estimates variance components by the analysis of variance (method of moments).
 
     The expected mean squares of the balanced design, with S states nested in U users, crossed
     with I items (Searle, Casella and McCulloch, Variance Components, 1992, chapter 4):
