@@ -271,8 +271,8 @@ def _fitted(comparison: Comparison, train: storage.PreparedData) -> pathlib.Path
     users = comparison.out / "users"
     if not (users / "simulator.json").exists():
         model = _USER_MODELS[comparison.settings.world]
-        arguments = (f"--data={train.directory}", f"--out={users}", "--overwrite")
-        arguments += (f"--model={model}",)
+        arguments = [f"--data={train.directory}", f"--out={users}", f"--model={model}"]
+        arguments.append("--overwrite")
         if code := flags.call("launch.fit_simulator", arguments):
             raise UserError(f"launch.fit_simulator ended with exit code {code}")
     return users

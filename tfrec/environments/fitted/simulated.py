@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,6 @@ from tfrec.environments.fitted import (
     user_model,
 )
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
-from tfrec.environments.fitted.user_model_config import UserModelConfig
 from tfrec.errors import UserError
 
 MODEL = "model"
@@ -45,7 +44,7 @@ class Fit(NamedTuple):
 def fit(
     data: storage.PreparedData,
     out: str | pathlib.Path,
-    config: UserModelConfig | ChoiceModelConfig,
+    config: kinds.Config,
     seed: int = 0,
     target_depth: float | None = None,
     overwrite: bool = False,
@@ -100,6 +99,7 @@ def load(directory: str | pathlib.Path) -> user_model.UserModel | choice_model.C
     Raises:
       UserError: if there is none, or it cannot be read.
     """
+    builders: Mapping[str, Callable[..., user_model.UserModel | choice_model.ChoiceModel]]
     builders = {kinds.RECURRENT: user_model.build, kinds.ADVERSARIAL: choice_model.build}
     return model_files.load(pathlib.Path(directory) / MODEL, builders)
 
