@@ -35,6 +35,23 @@ class HeldOut(NamedTuple):
     targets: sequences.Sequences
 
 
+def drawn_users(held_out: HeldOut, count: int, seed: int) -> HeldOut:
+    """Held-out events of some users, drawn at random; of all if there are no more.
+
+    Args:
+      held_out: of the V users.
+      count: users that are drawn.
+      seed: of the draw.
+    """
+    if len(held_out.users) <= count:
+        return held_out
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(held_out.users), count, replace=False))
+    return HeldOut(
+        held_out.users[rows], held_out.history.select(rows), held_out.targets.select(rows)
+    )
+
+
 class Split(NamedTuple):
     """Training, validation and test events of a log.
 

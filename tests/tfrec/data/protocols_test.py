@@ -82,3 +82,15 @@ def test_logs_that_cannot_be_split_are_rejected():
     for name in ("leave_one_out", "user_ratio"):
         with pytest.raises(UserError, match="at least three events"):
             protocols.PROTOCOLS[name](make([[1, 2], [3]]))
+
+
+def test_drawn_users_keep_their_events():
+    log = Sequences(np.arange(1, 31, dtype=np.int32), np.arange(0, 31, 3), 30)
+    held_out = protocols.leave_one_out(log).test
+    assert protocols.drawn_users(held_out, 10, 0) is held_out
+    drawn = protocols.drawn_users(held_out, 4, 0)
+    assert len(drawn.users) == 4 and (np.diff(drawn.users) > 0).all()
+    # User u has items 3u + 1 to 3u + 3, of which the last is held out.
+    assert drawn.targets.items.tolist() == (3 * drawn.users + 3).tolist()
+    assert drawn.history.row(1).tolist() == [3 * drawn.users[1] + 1, 3 * drawn.users[1] + 2]
+    assert protocols.drawn_users(held_out, 4, 1).users.tolist() != drawn.users.tolist()
