@@ -16,10 +16,9 @@ from tfrec.baselines.sequential import batches
 from tfrec.data import identity, sequences
 from tfrec.errors import UserError
 from tfrec.ops import target_networks
-from tfrec.training import finite, loop, memory
-from tfrec.training import run as runs
+from tfrec.training import epochs, finite
 
-VALIDATION = "validation_ndcg@10"  # the name of validations in a run's metrics
+VALIDATION = epochs.VALIDATION
 
 
 class Model(Protocol):
@@ -73,16 +72,17 @@ def fit(
             "no user has two training events, of which one could follow the other; expected "
             "users of at least four events"
         )
-    memory.keep_freed()
-    learner = runs.seeded(seed, lambda: SequenceLearner(build(), train, validate, seed))
-    config = learner.model.config
-    run = runs.Run.open(directory, config, seed, dict(extra), inputs)
-    loop.train(learner, run, config.epochs, save_every, finished=lambda: learner.finished)
-    learner.use_best()
-    return learner
+    return epochs.fit(
+        lambda: SequenceLearner(build(), train, validate, seed),
+        directory,
+        seed,
+        save_every,
+        inputs,
+        extra,
+    )
 
 
-class SequenceLearner(tf.Module):
+class SequenceLearner(epochs.EpochLearner):
     """Trains a model epoch by epoch; a `tfrec.training.loop.Learner`.
 
     Args:
@@ -91,12 +91,9 @@ class SequenceLearner(tf.Module):
       validate: the quality of the model's lists for validation events, higher is better; the
         weights of the best epoch are kept.
       seed: of batches, dropout and negatives.
-
-    Attributes:
-      iteration: int64 scalar variable, epochs done.
-      best_score: the best validation so far, -1 before the first.
-      best_epoch: its epoch.
     """
+
+    model: Model
 
     def __init__(
         self,
@@ -105,31 +102,17 @@ class SequenceLearner(tf.Module):
         validate: Callable[[Model], float],
         seed: int,
     ):
-        super().__init__(name="learner")
-        self.model, self._train, self._validate, self._seed = model, train, validate, seed
+        super().__init__(model)
+        self._train, self._validate, self._seed = train, validate, seed
         config = model.config
         self.optimizer = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
         self.optimizer.build(model.trainable_variables)
-        self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.step = tf.Variable(0, dtype=tf.int32, trainable=False, name="step")
-        self.best_score = tf.Variable(-1.0, trainable=False, name="best_score")
-        self.best_epoch = tf.Variable(0, dtype=tf.int64, trainable=False, name="best_epoch")
-        self.best = [
-            tf.Variable(variable, trainable=False, name=f"best_{i}")
-            for i, variable in enumerate(model.variables)
-        ]
         self.averaged = [
             tf.Variable(variable, trainable=False, name=f"averaged_{i}")
             for i, variable in enumerate(model.trainable_variables if config.averaging else ())
         ]
         self._names = ["loss", *(f"gradient of {v.name}" for v in model.trainable_variables)]
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last validations brought nothing better, or all epochs are done."""
-        config, epoch = self.model.config, int(self.iteration)
-        waited = (epoch - int(self.best_epoch)) // config.validate_every
-        return epoch >= config.epochs or (epoch > 0 and waited >= config.patience)
 
     def advance(self) -> dict[str, float]:
         """One epoch, and a validation if it is due.
@@ -151,20 +134,9 @@ class SequenceLearner(tf.Module):
             finite.check(self._names, bad, batch)
             losses.append(loss)
         self.iteration.assign_add(1)
-        results = {"loss": float(tf.reduce_mean(losses))}
-        if (
-            int(self.iteration) % config.validate_every == 0
-            or int(self.iteration) == config.epochs
-        ):
-            with self._averaged_weights():
-                score = self._validate(self.model)
-                results[VALIDATION] = score
-                if score > float(self.best_score):
-                    self.best_score.assign(score)
-                    self.best_epoch.assign(self.iteration)
-                    for kept, variable in zip(self.best, self.model.variables, strict=True):
-                        kept.assign(variable)
-        return results
+        with self._averaged_weights():
+            validated = self.validated(lambda: self._validate(self.model))
+        return {"loss": float(tf.reduce_mean(losses))} | validated
 
     @contextlib.contextmanager
     def _averaged_weights(self) -> Iterator[None]:
@@ -178,11 +150,6 @@ class SequenceLearner(tf.Module):
         finally:
             for variable, value in zip(weights, latest, strict=True):
                 variable.assign(value)
-
-    def use_best(self) -> None:
-        """Gives the model the weights of its best epoch."""
-        for kept, variable in zip(self.best, self.model.variables, strict=True):
-            variable.assign(kept)
 
     @tf.function(input_signature=[batches.BATCH_SPEC], autograph=False)
     def update(self, batch: batches.Batch) -> tuple[tf.Tensor, tf.Tensor]:
