@@ -22,6 +22,7 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from launch.experiments import offline_settings
 from tfrec import outputs
+from tfrec.baselines.paths import config as paths_config
 from tfrec.baselines.sequential import methods as sequential
 from tfrec.methods import registry
 from tfrec.options import Options, option, required
@@ -38,12 +39,26 @@ class CompareOfflineConfig(Options):
     out: str = required("folder of the runs and of the table; an unfinished one is continued")
     methods: tuple[str, ...] = option(
         (*_SEQUENTIAL, *_ONLINE),
-        f"sequential methods ({', '.join(sequential.METHODS)}) and those that learn step by "
-        "step in the environment `users` (docs/methods.md)",
+        f"sequential methods ({', '.join(sequential.METHODS)}), {paths_config.METHOD}, which "
+        "walks the knowledge graph of --graph, and those that learn step by step in the "
+        "environment `users` (docs/methods.md)",
         distinct=True,
         min_length=1,
     )
     seeds: int = option(3, "seeds of each method", at_least=1)
+    graph: str = option(
+        "",
+        f"for {paths_config.METHOD}: the knowledge graph, a file or a folder as for "
+        "launch.train_sequential",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if bool(self.graph) != (paths_config.METHOD in self.methods):
+            raise ValueError(
+                f"graph is {self.graph!r} and methods are {', '.join(self.methods)}; expected "
+                f"a knowledge graph with {paths_config.METHOD}, and none without it"
+            )
 
 
 flags.define(CompareOfflineConfig)
@@ -52,7 +67,7 @@ flags.define(offline_settings.OfflineConfig)
 
 def main(_):
     from launch.experiments import offline_cells  # imports TensorFlow, which --help need not
-    from tfrec.data import protocols, sequences, storage
+    from tfrec.data import knowledge_graph, protocols, sequences, storage
     from tfrec.evaluation import next_items, offline_report, rankings
     from tfrec.report import tables
 
@@ -60,13 +75,16 @@ def main(_):
     settings = flags.read(offline_settings.OfflineConfig)
     outputs.check_folder(config.out)
     for method in config.methods:
-        if method not in sequential.METHODS:
+        if method not in (*sequential.METHODS, paths_config.METHOD):
             registry.get(method, "users")
     data = storage.PreparedData.open(config.data)
     log = sequences.of_prepared(data)
     next_items.check_cutoffs((settings.cutoff,), log.num_items)
     split = protocols.PROTOCOLS[settings.protocol](log)
-    comparison = offline_cells.Comparison(pathlib.Path(config.out), data, split, settings)
+    graph = knowledge_graph.read(config.graph, data.vocabulary) if config.graph else None
+    comparison = offline_cells.Comparison(
+        pathlib.Path(config.out), data, split, settings, graph=graph
+    )
     offline_cells.check_same(comparison)
     controls, left_out = rankings.evaluate_controls(split, (settings.cutoff,))
     for name, reason in left_out.items():

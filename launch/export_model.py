@@ -22,6 +22,7 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from tfgoalrec import exporting
 from tfrec import errors, outputs
+from tfrec.baselines.paths import trained as path_agents
 from tfrec.data import storage
 from tfrec.methods import online_agent, registry, trained
 from tfrec.options import Options, option
@@ -122,6 +123,12 @@ def _ranker(
         raise errors.UserError(
             f"--agent={config.agent}: {agent.method} gives an order and no scores; expected an "
             "agent that scores items. Export the policy of its run with --policy"
+        )
+    if isinstance(agent, path_agents.PathAgent):
+        raise errors.UserError(
+            f"--agent={config.agent}: {agent.method} ranks for the users of its log, by their "
+            "ids, and a request to an exported model has a history; expected an agent that "
+            "scores the catalogue for a history. launch.recommend_all writes its lists"
         )
     if not isinstance(agent, trained.TrainedMethod):
         return cast(ranker.Ranker, agent), config.shortlist

@@ -4,7 +4,8 @@
         --protocol=leave_one_out --out=runs/sasrec
 
 `--method=sasrec --help` lists SASRec's own flags too; other methods are `hstu`, `stamp`,
-`causerec`, `casr_stamp`, `casr_sasrec` and `cocorec`.
+`causerec`, `casr_stamp`, `casr_sasrec` and `cocorec`. `pgpr_kg` reads no order: it walks the
+knowledge graph of `--graph` from a user to items.
 
 The folder gets `model/` with the best epoch's weights, rankings.md, .csv, .json and .png,
 curve.png, and the run's metrics, TensorBoard logs and checkpoints; a folder with a run goes on
@@ -15,17 +16,23 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import rich
 
 from launch import flags
 from tfrec import outputs
-from tfrec.baselines.sequential import fitting, learner, methods, trained
-from tfrec.data import item_categories, protocols, sequence_logs
+from tfrec.baselines.paths import config as paths_config
+from tfrec.baselines.paths import learner as path_learner
+from tfrec.baselines.paths import trained as path_agents
+from tfrec.baselines.paths import walking_graph
+from tfrec.baselines.sequential import fitting, learner, methods
+from tfrec.baselines.sequential import trained as sequence_agents
+from tfrec.data import item_categories, knowledge_graph, protocols, sequence_logs
 from tfrec.data.sources import table as table_source
 from tfrec.errors import UserError
-from tfrec.evaluation import next_items, rankings
+from tfrec.evaluation import next_items, path_lists, rankings
+from tfrec.methods import trained as saved_agents
 from tfrec.options import MAX_SEED, Options, option, required
 from tfrec.report import tables
 
@@ -35,7 +42,14 @@ class TrainSequentialConfig(Options):
     """What learns, from what, and how it is tested."""
 
     method: Literal[
-        "sasrec", "hstu", "stamp", "causerec", "casr_stamp", "casr_sasrec", "cocorec"
+        "sasrec",
+        "hstu",
+        "stamp",
+        "causerec",
+        "casr_stamp",
+        "casr_sasrec",
+        "cocorec",
+        "pgpr_kg",
     ] = required("what learns")
     data: str = required("the log: a text file, or a folder of prepared data")
     out: str = required("folder of the run; one that is there goes on")
@@ -59,31 +73,108 @@ class TrainSequentialConfig(Options):
         "categories (the first counts), or a .csv or .tsv file with columns item and category; "
         "by default those of the log, else clusters of item vectors",
     )
+    graph: str = option(
+        "",
+        "for pgpr_kg: the knowledge graph, a .csv, .tsv or .parquet file with the columns "
+        "head, relation and tail, in which items have their ids of the log; or a folder with a "
+        "file RELATION.edgelist of lines `head tail` for each relation",
+    )
     seed: int = option(
         0, "seed of weights, batches and negatives", at_least=0, at_most=MAX_SEED
     )
     save_every: int = option(1, "epochs between checkpoints", at_least=1)
 
 
+def _config_of(method: str) -> type[Any]:
+    """The class of a method's own options."""
+    if method == paths_config.METHOD:
+        return paths_config.PgprKgConfig
+    return methods.METHODS[method]().config
+
+
 flags.define(TrainSequentialConfig)
 flags.define(table_source.TableConfig, "columns_")
-flags.define_chosen("method", methods.METHODS, lambda name: methods.METHODS[name]().config)
+flags.define_chosen("method", (*methods.METHODS, paths_config.METHOD), _config_of)
+
+
+class Trained(NamedTuple):
+    """A finished run.
+
+    Attributes:
+      agent: what is saved, with the facts about it.
+      best_epoch: whose weights it has.
+      evaluation: on the test events.
+      facts: lines of rankings.md that only this method has.
+    """
+
+    agent: saved_agents.SavedAgent
+    best_epoch: int
+    evaluation: next_items.Evaluation
+    facts: dict[str, Any]
 
 
 def main(_):
     config = flags.read(TrainSequentialConfig)
     outputs.check_folder(config.out)
-    parts = methods.METHODS[config.method]()
-    numbers = flags.read(parts.config)
-    if config.categories and not parts.categories:
-        raise UserError(
-            f"--categories={config.categories}: {config.method} reads no categories; expected "
-            "--method=cocorec"
-        )
+    numbers = flags.read(_config_of(config.method))
+    _check_files(config)
     columns = flags.read(table_source.TableConfig, "columns_")
     log = sequence_logs.open_log(config.data, config.format, columns)
     split = protocols.PROTOCOLS[config.protocol](log.sequences)
     next_items.check_cutoffs(config.cutoffs, log.sequences.num_items)
+    train = _train_paths if config.method == paths_config.METHOD else _train_sequence
+    trained = train(config, numbers, log, split)
+    out = pathlib.Path(config.out)
+    trained.agent.save(out / "model")
+    evaluations, left_out = rankings.evaluate_controls(split, config.cutoffs)
+    for name, reason in left_out.items():
+        flags.warn(f"{name} is left out: {reason}")
+    evaluations[config.method] = trained.evaluation
+    facts = trained.agent.about | {"log": pathlib.Path(config.data).name}
+    facts |= {"users": len(split.test.users), "items": log.sequences.num_items}
+    facts |= {"events": len(log.sequences.items)} | trained.facts
+    table = rankings.write(out, evaluations, config.cutoffs, facts)
+    rankings.write_curve(out, config.method)
+    title = f"{config.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
+    for k in config.cutoffs:
+        shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
+        rich.print(tables.rich_table(table, shown, title, "Ranker"))
+    for name, value in trained.facts.items():
+        print(f"{name}: {value}")
+    print(f"{out / 'rankings.md'}: {config.method}, best epoch {trained.best_epoch}")
+
+
+def _check_files(config: TrainSequentialConfig) -> None:
+    """Rejects files that the method does not read, or lacks.
+
+    Raises:
+      UserError: naming the flag.
+    """
+    if config.categories and (
+        config.method == paths_config.METHOD or not methods.METHODS[config.method]().categories
+    ):
+        raise UserError(
+            f"--categories={config.categories}: {config.method} reads no categories; expected "
+            "--method=cocorec"
+        )
+    if config.graph and config.method != paths_config.METHOD:
+        raise UserError(
+            f"--graph={config.graph}: {config.method} reads no knowledge graph; expected "
+            f"--method={paths_config.METHOD}"
+        )
+    if config.method == paths_config.METHOD and not config.graph:
+        raise UserError(
+            "--graph is not given; expected the knowledge graph that "
+            f"{paths_config.METHOD} walks"
+        )
+
+
+def _train_sequence(
+    config: TrainSequentialConfig,
+    numbers: Any,
+    log: sequence_logs.SequenceLog,
+    split: protocols.Split,
+) -> Trained:
     known = log.categories
     if config.categories:
         known = item_categories.read(config.categories, log.vocabulary)
@@ -100,31 +191,64 @@ def main(_):
         save_every=config.save_every,
         warn=flags.warn,
     )
-    about = {
+    agent = sequence_agents.TrainedSequence(
+        config.method, fitted.model, log.vocabulary, _about(config, log, fitted)
+    )
+    evaluation = next_items.evaluate(fitted.model, split.test, split.train, config.cutoffs)
+    return Trained(agent, int(fitted.best_epoch), evaluation, {})
+
+
+def _train_paths(
+    config: TrainSequentialConfig,
+    numbers: Any,
+    log: sequence_logs.SequenceLog,
+    split: protocols.Split,
+) -> Trained:
+    graph = knowledge_graph.read(config.graph, log.vocabulary)
+    items = log.sequences.num_items
+    linked = graph.linked_items(items)
+    if linked < items:
+        flags.warn(f"{items - linked:,} of {items:,} items stand in no triple of the graph")
+    if graph.loops:
+        flags.warn(f"{graph.loops:,} rows of the graph are left out: head and tail are alike")
+    fitted = path_learner.fit(
+        numbers,
+        walking_graph.joined(split.train, graph),
+        path_lists.validation(split.validation, numbers.validation_users, config.seed),
+        config.out,
+        config.seed,
+        config.save_every,
+        inputs={"log": log.source, "graph": graph.source},
+        extra={"method": config.method, "protocol": config.protocol},
+    )
+    agent = path_agents.PathAgent(
+        fitted.model,
+        log.vocabulary,
+        path_agents.Names(graph.entities, graph.relations),
+        _about(config, log, fitted) | {"graph": graph.source.fingerprint},
+    )
+    evaluation, completed = path_lists.evaluate(fitted.model, split, config.cutoffs)
+    facts = {
+        "knowledge graph": pathlib.Path(config.graph).name,
+        "triples": f"{len(graph.triples):,}, of {len(graph.relations)} relations",
+        "entities beside the items": f"{len(graph.entities):,}",
+        "users whose list was completed without paths": f"{completed.users:.1%}",
+        "places that were completed": f"{completed.places:.1%}",
+    }
+    return Trained(agent, int(fitted.best_epoch), evaluation, facts)
+
+
+def _about(
+    config: TrainSequentialConfig, log: sequence_logs.SequenceLog, fitted: Any
+) -> dict[str, Any]:
+    """What a saved model says of its training."""
+    return {
         "protocol": config.protocol,
         "data": log.source.fingerprint,
         "seed": config.seed,
         "best_epoch": int(fitted.best_epoch),
         learner.VALIDATION: float(fitted.best_score),
     }
-    out = pathlib.Path(config.out)
-    saved = trained.TrainedSequence(config.method, fitted.model, log.vocabulary, about)
-    saved.save(out / "model")
-    evaluations, left_out = rankings.evaluate_controls(split, config.cutoffs)
-    for name, reason in left_out.items():
-        flags.warn(f"{name} is left out: {reason}")
-    evaluations[config.method] = next_items.evaluate(
-        fitted.model, split.test, split.train, config.cutoffs
-    )
-    facts = about | {"log": pathlib.Path(config.data).name, "users": len(split.test.users)}
-    facts |= {"items": log.sequences.num_items, "events": len(log.sequences.items)}
-    table = rankings.write(out, evaluations, config.cutoffs, facts)
-    rankings.write_curve(out, config.method)
-    title = f"{config.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
-    for k in config.cutoffs:
-        shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
-        rich.print(tables.rich_table(table, shown, title, "Ranker"))
-    print(f"{out / 'rankings.md'}: {config.method}, best epoch {int(fitted.best_epoch)}")
 
 
 if __name__ == "__main__":

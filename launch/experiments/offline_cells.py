@@ -22,13 +22,16 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from launch.experiments.offline_settings import OfflineConfig
 from tfrec import options, outputs
+from tfrec.baselines.paths import config as paths_config
+from tfrec.baselines.paths import learner as path_learner
+from tfrec.baselines.paths import walking_graph
 from tfrec.baselines.sequential import fitting
 from tfrec.baselines.sequential import methods as sequential
-from tfrec.data import identity, item_categories, protocols, storage
+from tfrec.data import identity, item_categories, knowledge_graph, protocols, storage
 from tfrec.environments import registry as environments
 from tfrec.environments.fitted import kinds
 from tfrec.errors import UserError
-from tfrec.evaluation import next_items, offline
+from tfrec.evaluation import next_items, offline, path_lists
 from tfrec.methods import online_run, presets, registry, studies
 from tfrec.training import finite, tuning
 
@@ -54,6 +57,7 @@ class Comparison(NamedTuple):
       play: fields of `online_learner.OnlineConfig` that are not those of the preset.
       numbers: fields of methods of reinforcement learning that are not those of the preset,
         for the methods that have them.
+      graph: the knowledge graph of methods that walk one.
       save_every: iterations of reinforcement learning between checkpoints; does not change
         what a cell computes.
     """
@@ -64,6 +68,7 @@ class Comparison(NamedTuple):
     settings: OfflineConfig
     play: Mapping[str, Any] = {}
     numbers: Mapping[str, Any] = {}
+    graph: knowledge_graph.KnowledgeGraph | None = None
     save_every: int = 100
 
     def evaluation(self, method: str, seed: int) -> pathlib.Path:
@@ -89,6 +94,20 @@ def check_same(comparison: Comparison) -> None:
         raise UserError(
             f"{comparison.out} holds runs of another log or with other settings:\n  {listed}\n"
             "Choose another --out"
+        )
+    if comparison.graph is not None:
+        _check_graph(comparison.out / "graph.json", comparison.graph.source)
+
+
+def _check_graph(path: pathlib.Path, source: identity.Source) -> None:
+    """Records the knowledge graph of a folder's cells, or compares it with the record."""
+    inputs = {"graph": source}
+    if not path.exists():
+        outputs.write_json(path, identity.recorded(inputs))
+    elif different := identity.changes(json.loads(path.read_text(encoding="utf-8")), inputs):
+        raise UserError(
+            f"{path.parent} holds runs with another knowledge graph: {different[0]}. Choose "
+            "another --out"
         )
 
 
@@ -183,6 +202,8 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
 
 def space(method: str) -> dict[str, tuple]:
     """What tuning chooses from: field -> choices."""
+    if method == paths_config.METHOD:
+        return dict(paths_config.SPACE)
     if method in sequential.METHODS:
         return dict(sequential.METHODS[method]().space)
     return {
@@ -195,6 +216,13 @@ def space(method: str) -> dict[str, tuple]:
 def configuration(comparison: Comparison, method: str) -> Any:
     """A method's configuration in a comparison, before tuning."""
     settings = comparison.settings
+    if method == paths_config.METHOD:
+        plain, most = paths_config.PgprKgConfig(), settings.epochs
+        return dataclasses.replace(
+            plain,
+            embedding_epochs=min(plain.embedding_epochs, most),
+            epochs=min(plain.epochs, most),
+        )
     if method in sequential.METHODS:
         config = sequential.METHODS[method]().config
         return config(epochs=settings.epochs, batch=settings.batch)
@@ -207,6 +235,8 @@ def _train(
     comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
 ) -> Lists:
     train = _sequential if method in sequential.METHODS else _online
+    if method == paths_config.METHOD:
+        train = _paths
     return train(comparison, method, config, seed, folder)
 
 
@@ -227,6 +257,35 @@ def _sequential(
         warn=flags.warn,
     )
     return lambda held_out, k: next_items.rank(fitted.model, held_out.history, k)
+
+
+def _paths(
+    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
+) -> Lists:
+    data, split, graph = comparison.data, comparison.split, comparison.graph
+    assert graph is not None, f"{method} walks a graph"
+    fitted = path_learner.fit(
+        config,
+        walking_graph.joined(split.train, graph),
+        path_lists.validation(split.validation, config.validation_users, seed),
+        folder,
+        seed,
+        save_every=1,
+        inputs={"log": data.source, "graph": graph.source},
+        extra={"method": method, "protocol": comparison.settings.protocol},
+    )
+
+    def lists(held_out: protocols.HeldOut, k: int) -> np.ndarray:
+        found = fitted.model.lists(held_out.users, held_out.history, k)
+        completed = path_lists.completed(found)
+        print(
+            f"{method}, seed {seed}: {completed.users:.1%} of the lists were completed with "
+            f"items without a path, {completed.places:.1%} of their places",
+            flush=True,
+        )
+        return found.items
+
+    return lists
 
 
 def _online(

@@ -22,7 +22,11 @@ class OfflineConfig(Options):
         "its recurrent model, or `adversarial`, who choose among displayed items",
     )
     cutoff: int = option(20, "length of the lists, items", at_least=1)
-    epochs: int = option(200, "epochs of a sequential method at most", at_least=1)
+    epochs: int = option(
+        200,
+        "epochs of a sequential method, and of each part of pgpr_kg, at most",
+        at_least=1,
+    )
     batch: int = option(128, "users of a batch of a sequential method", at_least=2)
     total_iterations: int | None = option(
         None, "iterations of reinforcement learning; by default those of the preset", at_least=1

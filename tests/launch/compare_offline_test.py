@@ -5,6 +5,7 @@ import json
 import pytest
 
 from launch import flags
+from tfrec.data import storage
 
 pytestmark = pytest.mark.slow
 
@@ -57,9 +58,23 @@ def test_methods_play_with_users_who_choose_among_displayed_items(data, tmp_path
     assert "tpgr" in json.loads((out / "table.json").read_text())["methods"]
 
 
+def test_a_method_that_walks_a_graph_is_ranked_beside_them(data, tmp_path, capsys):
+    graph, out = tmp_path / "graph.csv", tmp_path / "out"
+    items = storage.PreparedData.open(data).vocabulary.items.tolist()
+    rows = [f"{item},of,{place % 3}x\n" for place, item in enumerate(items)]
+    graph.write_text("".join(["head,relation,tail\n", *rows]))
+    given = ("--methods=pgpr_kg", f"--graph={graph}")
+    assert compare(data, out, *given) == 0
+    assert "of the lists were completed with items without a path" in capsys.readouterr().out
+    found = json.loads((out / "table.json").read_text())["methods"]
+    assert 0 < found["pgpr_kg"]["recall@5"]["mean"] < 1
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("--methods=pgpr_kg", "expected a knowledge graph with pgpr_kg"),
+        ("--graph=graph.csv", "and none without it"),
         ("--methods=rainbow", "rainbow"),
         ("--cutoff=31", "cutoffs hold 31"),
         ("--world=truth", "value should be one of <lookup|fitted|adversarial>"),

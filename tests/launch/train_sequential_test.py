@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 from launch import flags
@@ -103,6 +104,7 @@ def test_times_allow_the_global_split_and_recent_popularity(tmp_path):
         (["--dropout=1"], "dropout is 1.0; expected at least 0, below 1"),
         (["--method=gru"], "gru"),
         (["--categories=items.csv"], "--categories=items.csv: sasrec reads no categories"),
+        (["--graph=graph.csv"], "--graph=graph.csv: sasrec reads no knowledge graph"),
     ],
 )
 def test_a_mistake_ends_with_a_message_and_no_folder(arguments, message, tmp_path, capsys):
@@ -162,3 +164,90 @@ def test_categories_are_those_of_a_file_or_clusters_said_aloud(tmp_path, capsys)
     assert flags.call("launch.train_sequential", arguments) == 0
     warned = capsys.readouterr().err
     assert "the log has no categories: 4 clusters of item vectors stand for them" in warned
+
+
+PATHS = (
+    "--method=pgpr_kg", "--width=8", "--hidden=16", "--keys=4", "--beam=6,4,2", "--batch=16",
+    "--embedding_epochs=1", "--epochs=1", "--embedding_batch=64", "--cutoffs=5",
+)  # fmt: skip
+
+
+def write_graph(path, entity="shelf"):
+    """Items 101 to 119 stand on four shelves; item 120 is in no triple."""
+    rows = [f"{item},stands_on,{entity} {item % 4}\n" for item in range(101, 120)]
+    path.write_text("".join(["head,relation,tail\n", *rows]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("walked")
+    log, graph = write_log(folder / "log.txt"), write_graph(folder / "graph.csv")
+    arguments = [*PATHS, f"--data={log}", f"--graph={graph}", f"--out={folder / 'out'}"]
+    assert flags.call("launch.train_sequential", arguments) == 0
+    return folder, arguments
+
+
+def test_paths_are_compared_with_the_controls_and_explain(walked, capsys):
+    folder, _ = walked
+    document = json.loads((folder / "out" / "rankings.json").read_text())
+    assert set(document["rankers"]) == {"popularity", "item_neighbours", "ease", "pgpr_kg"}
+    about = document["about"]
+    assert about["users"] == 30  # nobody is left out
+    assert about["users whose list was completed without paths"].endswith("%")
+    assert about["triples"] == "19, of 1 relations"
+    agent = registry.load(folder / "out" / "model")
+    found = agent.explain(1, k=5)
+    paths = [one.path for one in found if one.path]
+    assert len(found) == 5 and paths
+    assert all(path.startswith("user 1 -interacted-> ") for path in paths)
+
+
+def test_lists_of_all_users_are_those_of_the_agent(walked, tmp_path):
+    folder, _ = walked
+    out, log = tmp_path / "lists.parquet", tmp_path / "log.txt"
+    log.write_text((folder / "log.txt").read_text() + "99 101\n")  # user 99 is unknown
+    arguments = [
+        f"--agent={folder / 'out' / 'model'}", f"--data={log}", "--format=rows", "--k=4",
+        f"--out={out}", "--batch=7",
+    ]  # fmt: skip
+    assert flags.call("launch.recommend_all", arguments) == 0
+    frame = pl.read_parquet(out)
+    agent = registry.load(folder / "out" / "model")
+    for user in (1, 30):
+        listed = frame.filter(pl.col("user") == user).sort("rank")["item"].to_list()
+        assert listed == [one.item for one in agent.explain(user, 4, exclude_seen=False)]
+    assert (frame["user"] == 99).sum() == 4
+
+
+def test_another_graph_is_another_run_and_an_export_is_refused(walked, tmp_path, capsys):
+    folder, arguments = walked
+    before = (folder / "graph.csv").read_text()
+    write_graph(folder / "graph.csv", "rack")
+    assert flags.call("launch.train_sequential", arguments) == 2
+    assert "graph: was" in capsys.readouterr().err
+    (folder / "graph.csv").write_text(before)
+    agent = folder / "out" / "model"
+    export = [f"--agent={agent}", f"--out={tmp_path / 'export'}"]
+    assert flags.call("launch.export_model", export) == 2
+    assert "pgpr_kg ranks for the users of its log" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "--graph is not given; expected the knowledge graph"),
+        ("head,relation,tail\n101,is\n", "graph.csv, row 2: tail"),
+        ("head,relation,tail\n7,is,red\n", "none of its 2 entities is an item of the log"),
+    ],
+)
+def test_a_bad_graph_ends_with_a_message_and_no_folder(text, message, tmp_path, capsys):
+    log, graph, out = write_log(tmp_path / "log.txt"), tmp_path / "graph.csv", tmp_path / "out"
+    arguments = [*PATHS, f"--data={log}", f"--out={out}"]
+    if text:
+        graph.write_text(text)
+        arguments.append(f"--graph={graph}")
+    assert flags.call("launch.train_sequential", arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

@@ -27,6 +27,9 @@ def _online(config_class: type, name: str) -> registry.Online:
 registry.register_format(
     registry.SEQUENTIAL, registry.deferred("tfrec.baselines.sequential.trained", "load")
 )
+registry.register_format(
+    registry.PATHS, registry.deferred("tfrec.baselines.paths.trained", "load")
+)
 for _method in (
     registry.Method(
         "wide_and_deep",
@@ -79,6 +82,8 @@ for _method in (
     registry.Method(
         "tpgr", "TPGR", online=_online(online_config.TpgrConfig, "tpgr"), needs_items=True
     ),
-    registry.Method("pgpr", "PGPR", online=_online(online_config.PgprConfig, "pgpr")),
+    registry.Method(
+        "pgpr", "PGPR without a graph", online=_online(online_config.PgprConfig, "pgpr")
+    ),
 ):
     registry.register(_method)

@@ -207,7 +207,16 @@ def compared(items: np.ndarray, targets: sequences.Sequences) -> tuple[np.ndarra
 
 def ndcg_at_10(ranker: Ranker, held_out: protocols.HeldOut) -> float:
     """Mean nDCG of the first ten, for early stopping."""
-    hits, relevant = compared(
-        rank(ranker, held_out.history, min(10, held_out.history.num_items)), held_out.targets
-    )
+    k = min(10, held_out.history.num_items)
+    return mean_ndcg(rank(ranker, held_out.history, k), held_out)
+
+
+def mean_ndcg(items: np.ndarray, held_out: protocols.HeldOut) -> float:
+    """Mean nDCG of whole lists.
+
+    Args:
+      items: int32 [V, K], dense ids, best first, 0 for none.
+      held_out: held-out events of the V users.
+    """
+    hits, relevant = compared(items, held_out.targets)
     return float(np.mean(lists.ndcg(hits, relevant, hits.shape[1])))

@@ -144,7 +144,7 @@ def lists(
         rows = held_out.users[first : first + _BATCH]
         observation = seen.observation(rows, agent.spec.history_length)
         blocked = seen.seen(rows, agent.spec.num_candidates)
-        item, _ = agent.lists(observation, blocked, k)
+        item, _ = agent.lists_of_users(seen.users[rows], observation, blocked, k)
         some = item > 0
         dense = np.zeros(item.shape, np.int32)
         dense[some] = data.vocabulary.encode(agent.vocabulary.decode(item[some]))

@@ -268,7 +268,9 @@ def _lists(
             histories.seen(some, shape[1]) if config.exclude_seen else np.zeros(shape, bool)
         )
         observation = histories.observation(some, agent.spec.history_length)
-        item, score = agent.lists(observation, blocked, config.k, config.goal)
+        item, score = agent.lists_of_users(
+            histories.users[some], observation, blocked, config.k, config.goal
+        )
         row, place = np.nonzero(item)  # user by user, best first
         found.append((some[row], place + 1, item[row, place], score[row, place]))
     user, rank, item, score = map(np.concatenate, zip(*found, strict=True))

@@ -213,8 +213,9 @@ class Method:
         return trained_lib.TrainedMethod(self.name, config, learner, spec, vocabulary, about)
 
 
-# Manifests of formats that other packages register: GoalRec's, and that of sequential models.
-GOALREC, SEQUENTIAL = "agent.json", "sequence_model.json"
+# Manifests of formats that other packages register: GoalRec's, that of sequential models, and
+# that of models whose paths through a knowledge graph lead to items.
+GOALREC, SEQUENTIAL, PATHS = "agent.json", "sequence_model.json", "path_model.json"
 LOG = "log"  # the environment of methods that learn from a log, and then in rounds of play
 METHODS: dict[str, Method] = {}
 # Manifest of a format of saved agents -> what opens a folder with such a manifest.

@@ -107,6 +107,32 @@ class SavedAgent(abc.ABC):
           UserError: if the agent has no such goal.
         """
 
+    def lists_of_users(
+        self,
+        users: np.ndarray,
+        observation: types.Observation,
+        blocked: np.ndarray,
+        k: int,
+        goal: str = "",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ranked lists of users of a log; agents that read no user ids rank their states.
+
+        Args:
+          users: raw ids [B].
+          observation: their states, see `lists`.
+          blocked: see `lists`.
+          k: length of a list.
+          goal: see `lists`.
+
+        Returns:
+          As `lists`.
+
+        Raises:
+          UserError: if the agent has no such goal.
+        """
+        del users
+        return self.lists(observation, blocked, k, goal)
+
     @abc.abstractmethod
     def weights(self) -> tf.Module:
         """The variables that are saved, under names that do not depend on other modules."""
@@ -195,9 +221,13 @@ class SavedAgent(abc.ABC):
         weights.check(checkpoint.named_variables(saved).items(), f"{directory}: not written")
         manifest = {**self.description(), **self.contents()}
         with outputs.replacing_folder(directory) as partial:
-            self.vocabulary.save(partial)
+            self.save_ids(partial)
             checkpoint.write(partial / _CHECKPOINT, saved, manifest["config"])
             (partial / self.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
+
+    def save_ids(self, directory: pathlib.Path) -> None:
+        """Writes the raw ids, and the names that the agent needs beside them."""
+        self.vocabulary.save(directory)
 
     def restore(self, directory: pathlib.Path, manifest: Mapping[str, Any]) -> None:
         """Reads the saved weights, and checks the files against the manifest.

@@ -23,6 +23,7 @@ _POLICIES = {
     "casr_stamp": ("CASR (STAMP)", "#BBCC33"),
     "casr_sasrec": ("CASR (SASRec)", "#EE8866"),
     "cocorec": ("CoCoRec", "#225555"),
+    "pgpr_kg": ("PGPR", "#AA3377"),
     "sasrec": ("SASRec", "#CC3311"),
     "hstu": ("HSTU", "#EE3377"),
     "dyna_q": ("Dyna-Q", "#D55E00"),
@@ -46,7 +47,7 @@ _POLICIES = {
     "deers": ("DEERS", "#117733"),
     "kgrl": ("KGRL", "#DDCC77"),
     "tpgr": ("TPGR", "#88CCEE"),
-    "pgpr": ("PGPR", "#661100"),
+    "pgpr": ("PGPR without a graph", "#661100"),
     # Controls of the simulators.
     "constant": ("One constant action", "#555555"),
     "top_interest": ("Top interest", "#555555"),
