@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tensorflow as tf
 
@@ -113,7 +113,7 @@ def fit(
     learner = runs.seeded(seed, build)
     run = runs.Run.open(directory, learner.model.config, seed, dict(extra), inputs)
     loop.train(
-        learner,  # type: ignore[arg-type]  a subclass has `advance`
+        cast(loop.Learner, learner),  # a subclass has `advance`
         run,
         learner.total_iterations,
         save_every,

@@ -92,6 +92,5 @@ SPACE = {
     "embedding_rate": (0.03, 0.1, 0.3),
     "width": (32, 64, 100),
     "learning_rate": (3e-4, 1e-3, 3e-3),
-    "entropy_weight": (1e-4, 1e-3, 1e-2),
     "actor": ("edges", "positions"),
 }  # what tuning chooses from

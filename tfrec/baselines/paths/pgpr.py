@@ -169,7 +169,8 @@ class PathModel(tf.Module):
         config = self.config
         scores = tf.stop_gradient(self.user_scores(user))
         row = tf.range(tf.size(user))
-        nodes, relations = [user], []
+        nodes: list[tf.Tensor] = [user]
+        relations: list[tf.Tensor] = []
         log_probs, entropies, values = [], [], []
         for step in range(config.path_length):
             own = seed + [0, 100 * step]
@@ -218,7 +219,8 @@ class PathModel(tf.Module):
         """
         config, batch = self.config, tf.size(user)
         keys = self.policy.keys(self.translations.node)  # [V, K]
-        nodes, relations = [user], []
+        nodes: list[tf.Tensor] = [user]
+        relations: list[tf.Tensor] = []
         log_prob, row = tf.zeros([batch]), tf.range(batch)
         for width in config.beam:
             offered = self.edges.offered(
