@@ -9,7 +9,12 @@ from tests.tfrec.environments import scripted
 from tfrec import errors, types
 from tfrec.data import synthetic, vocabulary
 from tfrec.environments import embedded, session
-from tfrec.environments.fitted import user_model, variants
+from tfrec.environments.fitted import (
+    choice_model,
+    choice_model_config,
+    user_model,
+    variants,
+)
 
 MANY = 20_000
 LOGIT = -0.4
@@ -241,6 +246,15 @@ def fitted(spec=small.SPEC):
     return model
 
 
+def choosing(spec=small.SPEC):
+    config = choice_model_config.ChoiceModelConfig(alternatives=2, repeats=True)
+    model = choice_model.ChoiceModel(spec, config, seed=1)
+    noise = np.random.default_rng(1)
+    for variable in model.reward.trainable_variables:
+        variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
+    return model
+
+
 def true_users(spec=None):
     config = synthetic.SyntheticConfig(num_items=6, num_users=3, num_tastes=2)
     ids = vocabulary.Vocabulary(
@@ -250,7 +264,7 @@ def true_users(spec=None):
     return embedded.EmbeddedWorld(config, spec or small.SPEC, ids)
 
 
-@pytest.mark.parametrize("made", [fitted, true_users])
+@pytest.mark.parametrize("made", [fitted, choosing, true_users])
 def test_worlds_click_with_the_distorted_probability(made):
     world = made()
     starts = types.Starts(*(x[:1] for x in session.starts_of(small.tensors(small.sessions()))))
@@ -274,7 +288,7 @@ def test_worlds_click_with_the_distorted_probability(made):
         np.testing.assert_allclose(left, right, atol=1e-6)
 
 
-@pytest.mark.parametrize("made", [fitted, true_users])
+@pytest.mark.parametrize("made", [fitted, choosing, true_users])
 @pytest.mark.parametrize("mode", variants.MODES)
 def test_sessions_are_played_in_a_noisy_world(made, mode):
     world = variants.HighVariance(made(), mode)
@@ -288,12 +302,13 @@ def test_sessions_are_played_in_a_noisy_world(made, mode):
     assert episodes.length.numpy().min() >= 1
 
 
-def test_candidates_are_of_the_same_world():
-    base = fitted()
+@pytest.mark.parametrize("made", [fitted, choosing])
+def test_candidates_are_of_the_same_world(made):
+    base = made()
     narrowed = variants.with_candidates(base, 4)
     assert narrowed.spec.num_candidates == 4 and narrowed.spec.num_items == 6
     assert base.spec.num_candidates == 6
-    assert narrowed.item is base.item
+    assert narrowed.fingerprint != base.fingerprint
     assert {v.ref() for v in narrowed.variables} == {v.ref() for v in base.variables}
     assert variants.with_candidates(narrowed, 0).spec == base.spec
 
