@@ -22,8 +22,8 @@ class RatingConfig(Options):
     positive_rating: float = option(
         4.0,
         "a rating of at least this counts as a click, stars of five; a point of "
-        "Book-Crossing's ten is half a star",
-        at_least=0.5,
+        "Book-Crossing's ten is half a star; 0: every row is a click, unrated ones too",
+        at_least=0,
         at_most=5,
     )
     unrated: Literal["keep", "drop"] = option(

@@ -46,6 +46,12 @@ def test_four_stars_are_eight_points(tmp_path):
     assert clicks.filter(click=1)["rating"].sort().to_list() == [7, 8, 10]
 
 
+def test_every_row_is_a_click_from_zero_stars_on(tmp_path):
+    path = write(tmp_path, *ROWS)
+    table = book_crossing.read(path, ratings.RatingConfig(positive_rating=0))[0]
+    assert table["rating"].min() == 0 and (table["click"] == 1).all()
+
+
 def test_zeros_can_be_dropped_and_are_counted(tmp_path):
     bad_rows = schema.BadRows()
     table, _ = book_crossing.read(

@@ -52,7 +52,7 @@ def test_the_threshold_of_a_click(tmp_path):
     (tmp_path / "u.data").write_text(text("\t"))
     config = ratings.RatingConfig(positive_rating=3.5)
     assert movielens.read(tmp_path, config)[0]["click"].to_list() == [1, 1, 1]
-    with pytest.raises(ValueError, match="positive_rating is 6.0; expected 0.5 to 5"):
+    with pytest.raises(ValueError, match="positive_rating is 6.0; expected 0 to 5"):
         ratings.RatingConfig(positive_rating=6.0)
 
 
