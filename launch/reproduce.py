@@ -1,4 +1,4 @@
-"""Reproduces the tables of GoalRec's paper and the figures of IMRL's.
+"""Reproduces the tables of GoalRec's paper, and Table II and the figures of IMRL's.
 
     python -m launch.reproduce --table=1,2,3 --scale=smoke
     python -m launch.reproduce --table=1 --scale=sample --movielens=... --taobao=... \
@@ -10,6 +10,10 @@ trains and evaluates every cell, and writes tables, plots and a page. Stop it wh
 like: the same command goes on, and what is done stays done. A data set whose log is not
 given is not run; with none given, the embedded log stands in.
 
+With `--table=II` IMRL's Table II alone: sequential methods and reinforcement learning rank the
+held-out events of up to six logs, --amazon_cds, --librarything, --book_crossing, --goodreads,
+--movielens and --netflix; with none given, a generated log stands in.
+
 With `--figure` the figures alone: every method's learning curve in VirtualTB, RecoGym and
 RecSim (2), IMRL's ablations (3). VirtualTB is not run without its folder.
 """
@@ -19,28 +23,61 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import rich
 
 from launch import flags
-from launch.experiments import figures, table_plan, table_report, table_results, table_settings
+from launch.experiments import (
+    figures,
+    offline_plan,
+    offline_table,
+    table_plan,
+    table_report,
+    table_results,
+    table_settings,
+)
 from launch.experiments.pool import Job, Pool
 from tfrec import outputs
 from tfrec.options import Options, option
+
+IMRL_TABLE = "II"
+# Whether the table is IMRL's -> the logs that it reads.
+_LOGS = {
+    False: ("movielens", "taobao", "yoochoose"),
+    True: (
+        "amazon_cds",
+        "librarything",
+        "book_crossing",
+        "goodreads",
+        "movielens",
+        "netflix",
+    ),
+}
+_ALL_LOGS = tuple(dict.fromkeys((*_LOGS[False], *_LOGS[True])))
 
 
 @dataclasses.dataclass(frozen=True)
 class ReproduceConfig(Options):
     """Which tables, at what scale, from which logs."""
 
-    table: tuple[int, ...] = option(
-        (1, 2, 3), "tables of the paper: 1, 2, 3", at_least=1, at_most=3, distinct=True
+    table: tuple[Literal["1", "2", "3", "II"], ...] = option(
+        ("1", "2", "3"),
+        "tables of GoalRec's paper, 1 to 3; or II alone, of IMRL's",
+        distinct=True,
+        min_length=1,
     )
     scale: Literal["smoke", "sample", "full"] = option("smoke", "how much of everything")
-    movielens: str = option("", "MovieLens-25M: folder or archive with its ratings")
+    movielens: str = option(
+        "", "MovieLens, 25M for tables 1 to 3 and 20M for II: folder or archive of its ratings"
+    )
     taobao: str = option("", "Taobao UserBehavior: file, folder or archive")
     yoochoose: str = option("", "YooChoose: folder or file of its clicks")
+    amazon_cds: str = option("", "table II: Amazon's CDs, folder or file of the ratings")
+    librarything: str = option("", "table II: LibraryThing, folder or archive of its reviews")
+    book_crossing: str = option("", "table II: Book-Crossing, folder or archive of its ratings")
+    goodreads: str = option("", "table II: GoodReads, folder or file of its interactions")
+    netflix: str = option("", "table II: Netflix, folder or archive of its ratings")
     figure: tuple[int, ...] = option(
         (),
         "figures of IMRL's paper, instead of tables: 2, 3",
@@ -67,6 +104,18 @@ class ReproduceConfig(Options):
     jobs: int = option(0, "processes at once; 0 for one for each core", at_least=0)
     report_only: bool = option(False, "run nothing; write the tables of what is there")
 
+    def __post_init__(self):
+        super().__post_init__()
+        if IMRL_TABLE in self.table and len(self.table) > 1:
+            raise ValueError(f"table is {self.table}; expected II alone, or some of 1 to 3")
+        read = () if self.figure else _LOGS[self.table == (IMRL_TABLE,)]
+        for name in _ALL_LOGS:
+            if getattr(self, name) and name not in read:
+                expected = ", ".join(read) or "none: the figures read no log"
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; the logs read here are {expected}"
+                )
+
 
 flags.define(ReproduceConfig)
 
@@ -90,14 +139,14 @@ def main(_):
             jobs,
             config.report_only,
         )
-    scale = table_plan.SCALES[config.scale]
-    if config.trials is not None:
-        scale = dataclasses.replace(scale, trials=config.trials)
-    if config.seeds is not None:
-        scale = dataclasses.replace(scale, seeds=config.seeds)
-    logs = {name: getattr(config, name) for name in ("movielens", "taobao", "yoochoose")}
+    if config.table == (IMRL_TABLE,):
+        return _reproduce_table_two(config, out, jobs)
+    scale = _changed(config, table_plan.SCALES[config.scale])
+    logs = {name: getattr(config, name) for name in _LOGS[False]}
     logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}
-    plan = table_report.plan(config.table, list(logs), config.methods, scale)
+    plan = table_report.plan(
+        [int(number) for number in config.table], list(logs), config.methods, scale
+    )
     if not config.report_only:
         for name, path in logs.items():
             if (out / name).exists():
@@ -143,6 +192,24 @@ def main(_):
     done = table_report.write(out, plan, list(logs), scale)
     print(f"{done} of {len(plan)} cells are done; report: {out / 'report.html'}")
     return 1 if not config.report_only and failed else 0
+
+
+def _changed(config: ReproduceConfig, scale: Any) -> Any:
+    """A scale with the trials and seeds that flags give."""
+    given = {"trials": config.trials, "seeds": config.seeds}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(scale, **changes)
+
+
+def _reproduce_table_two(config: ReproduceConfig, out: pathlib.Path, jobs: int) -> int:
+    table = offline_table.TableTwo(
+        out=out,
+        logs=offline_table.logs_of({name: getattr(config, name) for name in _LOGS[True]}),
+        methods=config.methods,
+        name=config.scale,
+        scale=_changed(config, offline_plan.SCALES[config.scale]),
+    )
+    return offline_table.reproduce(table, jobs, config.report_only)
 
 
 def _cells(cells: Sequence[table_plan.Cell]) -> Job:

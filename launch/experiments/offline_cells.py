@@ -33,6 +33,7 @@ from tfrec.environments.fitted import kinds
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline, path_lists
 from tfrec.methods import online_run, presets, registry, studies
+from tfrec.methods import trials as trials_lib
 from tfrec.training import finite, tuning
 
 # Lists of the users of held-out events: (held_out, k) -> dense ids, int32 [V, k].
@@ -165,6 +166,7 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
     base, fields = configuration(comparison, method), space(method)
 
     def evaluate(overrides: dict[str, Any], trial: tuning.Trial) -> float:
+        trials_lib.free_models()
         run_folder = folder / "trials" / identity.fingerprint(overrides)
         config = dataclasses.replace(base, **overrides)
         try:

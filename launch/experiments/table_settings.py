@@ -7,22 +7,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from launch import flags
+from launch.experiments import prepared
 from launch.experiments.table_plan import DATA_SETS, Scale
-from tfrec import options, outputs, types
+from tfrec import types
 from tfrec.data import identity, storage
 from tfrec.data.sources import files, movielens, taobao, yoochoose
 from tfrec.environments import session, worlds
 from tfrec.environments.fitted import variants
-from tfrec.errors import UserError
 
 _LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
-_PREPARED = "prepared.json"
 # Data set -> opens the files of its log.
 _LOGS: dict[str, Callable[[str], contextlib.AbstractContextManager[list[pathlib.Path]]]] = {
     "movielens": lambda path: files.opened(path, movielens.PATTERNS),
@@ -44,17 +41,10 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
       UserError: if it was prepared from another log or with other settings.
     """
     made_with = check_prepared(out, name, source, scale)
-    data, simulator = out / name / "data", out / name / "simulator"
-    # Before the data, so that data without its record is never an interrupted preparation.
-    data.parent.mkdir(parents=True, exist_ok=True)
-    outputs.write_json(data.parent / _PREPARED, made_with)
-    if not (data / storage.MANIFEST).exists():
-        path = [f"--path={source}"] if source else []
-        _call(
-            "launch.prepare_data", *path, *made_with["prepare"], f"--out={data}", "--overwrite"
-        )
+    data = prepared.make(out / name, source, made_with)
+    simulator = out / name / "simulator"
     if DATA_SETS[name].fit and not (simulator / "simulator.json").exists():
-        _call(
+        prepared.call(
             "launch.fit_simulator",
             f"--data={data}",
             f"--out={simulator}",
@@ -78,7 +68,7 @@ def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> d
     Raises:
       UserError: if it was prepared from another log or with other settings; names them.
     """
-    chosen, folder = DATA_SETS[name], out / name
+    chosen = DATA_SETS[name]
     now = {
         "log": _log(name, source),
         "prepare": [
@@ -90,19 +80,7 @@ def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> d
         ],
         "fit": [*chosen.fit, *scale.fit] if chosen.fit else [],
     }
-    path = folder / _PREPARED
-    if path.exists():
-        different = options.differences(json.loads(path.read_text(encoding="utf-8")), now)
-    elif (folder / "data" / storage.MANIFEST).exists():
-        different = [f"{path}: absent (an earlier version prepared it)"]
-    else:
-        return now
-    if different:
-        listed = "\n  ".join(different)
-        raise UserError(
-            f"{folder} was prepared from another log or with other settings:\n  {listed}\n"
-            f"Choose another --out, or remove {folder} to prepare it and run its cells again"
-        )
+    prepared.check(out / name, now)
     return now
 
 
@@ -112,13 +90,6 @@ def _log(name: str, source: str) -> dict[str, str]:
         return {}
     with _LOGS[name](source) as logs:
         return {log.name: storage.sha256(log) for log in logs}
-
-
-def _call(script: str, *arguments: str) -> None:
-    print(f"python -m {script} {' '.join(arguments)}", flush=True)
-    code = flags.call(script, arguments)
-    if code:
-        raise UserError(f"{script} ended with exit code {code}; see its message above")
 
 
 class Setting(NamedTuple):

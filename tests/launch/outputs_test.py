@@ -19,6 +19,7 @@ SCRIPTS = {
     "reproduce": (),
     "run_cell": (),
     "run_curve": (),
+    "run_offline": (),
     "train": ("--method=rainbow",),
     "train_sequential": ("--method=sasrec", "--data=log.txt"),
     "tune": ("--method=rainbow",),

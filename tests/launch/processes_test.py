@@ -82,6 +82,8 @@ COMMANDS = [
         "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
     ("launch.run_curve", "run_curve", (
         "--out={work}/curves", "--scale=smoke", "--environment=recsim", "--method=controls")),
+    ("launch.run_offline", "run_offline", (
+        "--out={work}/table2", "--scale=smoke", "--method=prepare,stamp")),
     ("launch.reproduce", "reproduce", (
         "--out={work}/curves", "--figure=2", "--scale=smoke", "--environments=recsim",
         "--report_only")),

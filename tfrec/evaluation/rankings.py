@@ -22,7 +22,7 @@ Estimates = Mapping[str, Mapping[str, next_items.Estimate]]
 
 CONDITIONS = "whole catalogue, items of the history left out, no sampled negatives"
 
-_CONTROLS: dict[str, Callable[[sequences.Sequences], next_items.Ranker]] = {
+CONTROLS: dict[str, Callable[[sequences.Sequences], next_items.Ranker]] = {
     "popularity": controls.Popularity,
     "recent_popularity": controls.RecentPopularity,
     "item_neighbours": controls.ItemNeighbours,
@@ -43,7 +43,7 @@ def evaluate_controls(
       Control -> its evaluation on the test, and control -> why it was left out.
     """
     found, left_out = {}, {}
-    for name, fit in _CONTROLS.items():
+    for name, fit in CONTROLS.items():
         try:
             ranker = fit(split.train)
         except UserError as error:

@@ -25,6 +25,12 @@ _AT_ONCE = 2_000  # sessions that score; more are played after them
 _SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
 
 
+def free_models() -> None:
+    """Frees the graphs of models that are not used any more, and memory that cycles hold."""
+    tf_keras.backend.clear_session()
+    gc.collect()
+
+
 class Evaluation(abc.ABC):
     """Trains one configuration of a method and scores it on validation users.
 
@@ -60,9 +66,7 @@ class Evaluation(abc.ABC):
         Raises:
           DivergedError: if a loss, a gradient or a score is not finite.
         """
-        # Graphs of the trial before this one, and memory that cycles hold.
-        tf_keras.backend.clear_session()
-        gc.collect()
+        free_models()
         config = dataclasses.replace(self.base, **overrides)
         learner = self.learner(config)
         score, value = self.scorer(learner), 0.0

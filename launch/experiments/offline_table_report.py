@@ -1,0 +1,407 @@
+"""The report of IMRL's Table II: numbers beside the paper's, ranks, paired differences."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from launch.experiments import offline_cells
+from launch.experiments.offline_plan import OfflineScale
+from tfimrl import published
+from tfrec import outputs
+from tfrec.baselines.sequential import methods as sequential
+from tfrec.evaluation import next_items, offline, rankings
+from tfrec.methods import presets
+from tfrec.metrics import comparing
+from tfrec.report import comparison, page, plots, style
+
+OURS = "imrl"
+_SEED = 0  # of the bootstrap
+_ORDERS = {
+    "time": "ordered by their times",
+    "file": "in the order of the file: the log has no times",
+    "random": "in a seeded random order: the log has neither times nor an order, so that the "
+    "last events of a user are a random part of them",
+}
+
+
+class OfflinePanel(NamedTuple):
+    """One data set of the table.
+
+    Attributes:
+      name: in folders.
+      title: in tables.
+      here: the prepared log and its split; None where it is not prepared.
+      found: control or method -> its evaluation from each finished seed; none for a method
+        that was not run. All are on the same users.
+      left_out: control -> why it is not there.
+      tuning: method -> its best.json.
+    """
+
+    name: str
+    title: str
+    here: offline_cells.Comparison | None
+    found: Mapping[str, Sequence[next_items.Evaluation]]
+    left_out: Mapping[str, str]
+    tuning: Mapping[str, Mapping[str, Any]]
+
+
+class PanelDifferences(NamedTuple):
+    """Paired differences in a metric, for one data set.
+
+    Attributes:
+      reference: what is subtracted.
+      by_method: method -> mean, low, high, p and p by Holm's correction.
+    """
+
+    reference: str
+    by_method: Mapping[str, Mapping[str, float]]
+
+
+def metrics(scale: OfflineScale) -> list[str]:
+    """The columns, e.g. `recall@20`; the last one ranks the methods."""
+    return [f"{metric}@{scale.settings.cutoff}" for metric in published.METRICS]
+
+
+def budget(rows: Sequence[str], data_sets: Sequence[str], scale: OfflineScale) -> str:
+    """What every method gets, in words."""
+    settings = scale.settings
+    play = presets.play_config_class("users")(**scale.play)
+    iterations = settings.total_iterations or play.total_iterations
+    played = play.sessions * play.rollout_steps
+    return (
+        f"Budget: {len(rows)} methods on {len(data_sets)} data sets; for each of them "
+        f"{scale.trials} settings tried on validation events and {scale.seeds} seeds. "
+        f"Sequential methods: at most {settings.epochs} epochs, batches of {settings.batch} "
+        "users, the best epoch by nDCG@10 of the validation events. Reinforcement learning: "
+        f"{iterations} iterations of {played:,} recommendations and {play.updates} updates, "
+        f"with users of the training events (`--world={settings.world}`)."
+    )
+
+
+def differences(
+    every: Mapping[str, next_items.Evaluation], metric: str
+) -> list[PanelDifferences]:
+    """Differences to IMRL, and to the best of the others.
+
+    Args:
+      every: control or method -> its evaluation, see `offline.over_seeds`.
+      metric: such as `ndcg@20`.
+
+    Returns:
+      One for each reference that there is. Holm's correction counts all comparisons of both;
+      that between IMRL and the best of the others is counted once.
+    """
+    means = {name: float(np.mean(e.by_user[metric])) for name, e in every.items()}
+    others = {n: mean for n, mean in means.items() if not n.startswith(OURS)}
+    references = [OURS] if OURS in every else []
+    if others:
+        references.append(max(others, key=lambda name: others[name]))
+    found = []
+    for place, reference in enumerate(references):
+        # The first reference has been compared with the second one already.
+        names = [n for n in every if n != reference and n not in references[:place]]
+        if names:
+            values = np.stack([every[name].by_user[metric] for name in names])
+            paired = comparing.paired_bootstrap(
+                values, every[reference].by_user[metric], seed=_SEED
+            )
+            columns = {key: value.tolist() for key, value in paired._asdict().items()}
+            found.append((reference, names, columns))
+    p_values = [p for _, _, columns in found for p in columns["p_value"]]
+    corrected = iter(comparison.holm(p_values))
+    return [
+        PanelDifferences(
+            reference,
+            {
+                name: {
+                    **{key: values[row] for key, values in columns.items()},
+                    "holm": next(corrected),
+                }
+                for row, name in enumerate(names)
+            },
+        )
+        for reference, names, columns in found
+    ]
+
+
+def agreement(
+    name: str, every: Mapping[str, next_items.Evaluation], scale: OfflineScale
+) -> dict[str, comparing.RankAgreement]:
+    """Metric -> ranks of the methods that the paper has too: the paper's and ours."""
+    printed = published.TABLE_II.get(name, {})
+    found = {}
+    for metric in metrics(scale):
+        kind = metric.partition("@")[0]
+        theirs = {method: row[kind].mean for method, row in printed.items()}
+        ours = {method: float(np.mean(e.by_user[metric])) for method, e in every.items()}
+        found[metric] = comparing.rank_agreement(theirs, ours)
+    return found
+
+
+def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale) -> None:
+    """Writes report.html, report.md, table.md, table.csv and a plot of each data set.
+
+    Raises:
+      UserError: if a file cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    sections, rows, agreements = [], [], {}
+    for panel in panels:
+        every = {
+            name: offline.over_seeds(found) for name, found in panel.found.items() if found
+        }
+        agreements[panel.title] = agreement(panel.name, every, scale)
+        gaps = differences(every, metrics(scale)[-1])
+        rows += _rows(panel, every, agreements[panel.title], scale)
+        sections.append(_section(out, panel, every, agreements[panel.title], gaps, scale))
+    sections.append(page.Section("Order of the methods", _order(agreements)))
+    methods = [
+        name for panel in panels for name in panel.found if name not in rankings.CONTROLS
+    ]
+    names = [panel.name for panel in panels]
+    introduction = _introduction(list(dict.fromkeys(methods)), names, scale)
+    title = "IMRL against its field: Table II"
+    page.write(out, title, introduction, sections)
+    text = "\n".join(
+        [f"# {title}\n\n{introduction}\n", *(f"## {s.title}\n\n{s.text}\n" for s in sections)]
+    )
+    with outputs.replacing_file(out / "table.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    with outputs.replacing_file(out / "table.csv") as temporary:
+        content = pl.DataFrame(rows, infer_schema_length=None).write_csv()
+        temporary.write_text(content, encoding="utf-8")
+
+
+def _introduction(methods: Sequence[str], data_sets: Sequence[str], scale: OfflineScale) -> str:
+    cutoff = scale.settings.cutoff
+    held_out = {"user_ratio": "last 20% of events", "leave_one_out": "last event"}
+    return (
+        f"{budget(methods, data_sets, scale)}\n\n"
+        f"Held out is each user's {held_out[scale.settings.protocol]}; {rankings.CONDITIONS}; "
+        f"lists of {cutoff}. Sequential methods and reinforcement learning learn from the same "
+        "training events. Numbers are percent: the mean over users and seeds with its 95% "
+        "interval over users, then the standard deviation over seeds, where there are several. "
+        "In the columns of the paper stand its mean and its rank among its nine methods, and "
+        "in `our rank` that of ours among those of the nine that were run. The paper states "
+        "neither split nor filter, so that only the order can be compared. The paper's CASR "
+        "augments STAMP.\n\n"
+        f"Differences are paired over users: means and 95% intervals of "
+        f"{comparing.RESAMPLES:,} bootstrap resamples of the users, percentage points. p is "
+        f"two-sided and at least 2 / {comparing.RESAMPLES + 1:,}; `Holm` is p corrected for "
+        "the number of comparisons of the data set. The intervals say nothing of other seeds, "
+        "and the best of the others is the best on these test events."
+    )
+
+
+def _section(
+    out: pathlib.Path,
+    panel: OfflinePanel,
+    every: Mapping[str, next_items.Evaluation],
+    agreed: Mapping[str, comparing.RankAgreement],
+    gaps: Sequence[PanelDifferences],
+    scale: OfflineScale,
+) -> page.Section:
+    parts = [_facts(panel), _table(panel, every, agreed, scale)]
+    parts += [_difference_table(found, metrics(scale)[-1], gaps) for found in gaps]
+    parts.append(_budget_table(panel, scale))
+    if panel.left_out:
+        parts.append(
+            "\n".join(
+                f"- {style.policy_name(name)} is left out: {reason}"
+                for name, reason in panel.left_out.items()
+            )
+        )
+    pictures = []
+    if every:
+        summaries = {
+            name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
+            for name, evaluation in every.items()
+        }
+        seeds = max(len(found) for found in panel.found.values())
+        figure = plots.policies(summaries, metrics(scale), panel.title, seeds=seeds)
+        path = plots.save(figure, out / f"table_{panel.name}.png")
+        caption = f"{panel.title}: mean and 95% interval over users, as shares."
+        pictures.append(page.Picture(path, panel.title, caption))
+    return page.Section(panel.title, "\n\n".join(parts), pictures)
+
+
+def _facts(panel: OfflinePanel) -> str:
+    """Size, order and filter of the data set."""
+    if panel.here is None:
+        return "The log is not prepared yet."
+    data, split = panel.here.data, panel.here.split
+    held_out = split.test.targets.lengths
+    parts = (split.train, split.validation.targets, split.test.targets)
+    total = sum(len(part.items) for part in parts)
+    users = int(np.count_nonzero(split.train.lengths))
+    filters = data.manifest["filters"]
+    stored = data.manifest["splits"].values()
+    cut = sum(entry["sessions"] - entry["exited"] for entry in stored)
+    kept = (
+        f"users of at least {filters['min_user_events']} events"
+        + (f", then the {filters['k_core']}-core" if filters["k_core"] else "")
+        + (", events with a click alone" if filters["positive_only"] else "")
+    )
+    capped = (
+        f" {cut:,} sessions reach {data.spec.max_steps:,} events, and what lies beyond is not "
+        "there."
+        if cut
+        else ""
+    )
+    return (
+        f"{data.manifest['source']}: {total:,} events of {users:,} users and "
+        f"{split.train.num_items:,} items. Kept: {kept}. The events of a user are "
+        f"{_ORDERS[data.order]}. Test: {len(held_out):,} users with "
+        f"{held_out.mean():.1f} held-out events on average.{capped}"
+    )
+
+
+def _table(
+    panel: OfflinePanel,
+    every: Mapping[str, next_items.Evaluation],
+    agreed: Mapping[str, comparing.RankAgreement],
+    scale: OfflineScale,
+) -> str:
+    columns = metrics(scale)
+    printed = published.TABLE_II.get(panel.name, {})
+    paper_ranks = {
+        metric: comparing.ranks(
+            {m: row[metric.partition("@")[0]].mean for m, row in printed.items()}
+        )
+        if printed
+        else {}
+        for metric in columns
+    }
+    headings = ["Method"]
+    for metric in columns:
+        headings += [f"{style.metric_name(metric)} (%)", "paper (rank)", "our rank"]
+    lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
+    for name in style.ordered(panel.found):
+        cells = [style.policy_name(name)]
+        for metric in columns:
+            kind = metric.partition("@")[0]
+            paper = printed.get(name)
+            cells += [
+                _measured(panel.found[name], every.get(name), metric),
+                f"{paper[kind].mean:.2f} ({paper_ranks[metric][name]:.0f})" if paper else "–",
+                f"{rank:g}" if (rank := agreed[metric].second.get(name)) else "–",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _measured(
+    seeds: Sequence[next_items.Evaluation], every: next_items.Evaluation | None, metric: str
+) -> str:
+    if every is None:
+        return "not run"
+    found = every.estimates()[metric]
+    spread = offline.spread(seeds, metric)
+    text = f"{100 * found.mean:.2f} [{100 * found.low:.2f}, {100 * found.high:.2f}]"
+    return text + (f" ± {100 * spread:.2f}" if spread is not None else "")
+
+
+def _difference_table(
+    found: PanelDifferences, metric: str, gaps: Sequence[PanelDifferences]
+) -> str:
+    reference = style.policy_name(found.reference)
+    best = "" if found.reference == OURS else ", the best of the others"
+    count = sum(len(gap.by_method) for gap in gaps)
+    lines = [
+        f"Difference in {style.metric_name(metric)} to {reference}{best} "
+        f"({count} comparisons in this data set):",
+        "",
+        "| Method | difference | p | Holm |",
+        "|---|---:|---:|---:|",
+    ]
+    for name in style.ordered(found.by_method):
+        x = found.by_method[name]
+        mean, low, high = (100 * x[key] for key in ("mean", "low", "high"))
+        lines.append(
+            f"| {style.policy_name(name)} | {mean:+.2f} [{low:+.2f}, {high:+.2f}] | "
+            f"{x['p_value']:.4f} | {x['holm']:.4f} |"
+        )
+    return "\n".join(lines)
+
+
+def _budget_table(panel: OfflinePanel, scale: OfflineScale) -> str:
+    """What each method had, and what tuning chose."""
+    settings = scale.settings
+    iterations = (
+        settings.total_iterations
+        or presets.play_config_class("users")(**scale.play).total_iterations
+    )
+    lines = [
+        "| Method | settings tried | length of a run | seeds | chosen |",
+        "|---|---:|---|---:|---|",
+    ]
+    for name in style.ordered(n for n in panel.found if n not in rankings.CONTROLS):
+        tuned = panel.tuning.get(name, {})
+        chosen = ", ".join(f"{k}={v}" for k, v in tuned.get("overrides", {}).items())
+        length = (
+            f"{settings.epochs} epochs at most"
+            if name in sequential.METHODS
+            else f"{iterations} iterations"
+        )
+        lines.append(
+            f"| {style.policy_name(name)} | {tuned.get('trials', 0)} of {scale.trials} | "
+            f"{length} | {len(panel.found[name])} of {scale.seeds} | {chosen or 'defaults'} |"
+        )
+    return "\n".join(lines)
+
+
+def _order(agreements: Mapping[str, Mapping[str, comparing.RankAgreement]]) -> str:
+    """Spearman's correlation of the paper's order of methods and ours."""
+    lines = [
+        "Spearman's correlation of the paper's order of the methods and ours, over the methods "
+        "that both have; 1 is the same order. p is of no correlation, without a correction for "
+        "their number.",
+        "",
+        "| Data set | metric | methods | correlation | p |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for title, by_metric in agreements.items():
+        for metric, found in by_metric.items():
+            rho = "–" if found.rho is None else f"{found.rho:+.2f}"
+            p_value = "–" if found.p_value is None else f"{found.p_value:.3f}"
+            lines.append(
+                f"| {title} | {style.metric_name(metric)} | {len(found.first)} | {rho} | "
+                f"{p_value} |"
+            )
+    return "\n".join(lines)
+
+
+def _rows(
+    panel: OfflinePanel,
+    every: Mapping[str, next_items.Evaluation],
+    agreed: Mapping[str, comparing.RankAgreement],
+    scale: OfflineScale,
+) -> list[dict[str, Any]]:
+    """Lines of table.csv: shares, not percent; the paper's numbers in percent, as printed."""
+    rows = []
+    for name in style.ordered(every):
+        estimates, seeds = every[name].estimates(), panel.found[name]
+        for metric in metrics(scale):
+            paper = published.TABLE_II.get(panel.name, {}).get(name)
+            printed = paper[metric.partition("@")[0]] if paper else None
+            rows.append(
+                {
+                    "data_set": panel.name,
+                    "method": name,
+                    "metric": metric,
+                    **estimates[metric]._asdict(),
+                    "standard_deviation": offline.spread(seeds, metric),
+                    "seeds": len(seeds),
+                    "trials": panel.tuning.get(name, {}).get("trials", 0),
+                    "rank": agreed[metric].second.get(name),
+                    "paper_percent": printed and printed.mean,
+                    "paper_about_percent": printed and printed.about,
+                    "paper_rank": agreed[metric].first.get(name),
+                }
+            )
+    return rows

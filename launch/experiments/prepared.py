@@ -1,0 +1,81 @@
+"""The prepared log of a table's data set, with a record of what it was made from.
+
+<folder>/data             the prepared log
+<folder>/prepared.json    hashes of the log's files and the flags of its preparation
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from launch import flags
+from tfrec import options, outputs
+from tfrec.data import storage
+from tfrec.errors import UserError
+
+_RECORD = "prepared.json"
+
+
+def check(folder: pathlib.Path, now: Mapping[str, Any]) -> None:
+    """Checks that the data of a folder, where there are some, are those asked for.
+
+    Args:
+      folder: of the data set.
+      now: what they should be made from and with.
+
+    Raises:
+      UserError: if they were made from another log or with other settings; names them.
+    """
+    path = folder / _RECORD
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        different = options.differences(before, dict(now))
+    elif (folder / "data" / storage.MANIFEST).exists():
+        different = [f"{path}: absent (an earlier version prepared it)"]
+    else:
+        return
+    if different:
+        listed = "\n  ".join(different)
+        raise UserError(
+            f"{folder} was prepared from another log or with other settings:\n  {listed}\n"
+            f"Choose another --out, or remove {folder} to prepare it and run its cells again"
+        )
+
+
+def make(folder: pathlib.Path, source: str, now: Mapping[str, Any]) -> pathlib.Path:
+    """Prepares the data of a folder, unless that is done.
+
+    Args:
+      folder: of the data set.
+      source: where its log lies; empty for a generated log.
+      now: recorded; `prepare` holds the flags of `launch.prepare_data`.
+
+    Returns:
+      The folder of the prepared log.
+
+    Raises:
+      UserError: if the log cannot be prepared.
+    """
+    data = folder / "data"
+    # Before the data, so that data without its record is never an interrupted preparation.
+    folder.mkdir(parents=True, exist_ok=True)
+    outputs.write_json(folder / _RECORD, dict(now))
+    if not (data / storage.MANIFEST).exists():
+        path = [f"--path={source}"] if source else []
+        call("launch.prepare_data", *path, *now["prepare"], f"--out={data}", "--overwrite")
+    return data
+
+
+def call(script: str, *arguments: str) -> None:
+    """Runs a launch script in this process and prints its command line.
+
+    Raises:
+      UserError: if it ends with an exit code.
+    """
+    print(f"python -m {script} {' '.join(arguments)}", flush=True)
+    code = flags.call(script, arguments)
+    if code:
+        raise UserError(f"{script} ended with exit code {code}; see its message above")
