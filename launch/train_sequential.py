@@ -85,16 +85,10 @@ class TrainSequentialConfig(Options):
     save_every: int = option(1, "epochs between checkpoints", at_least=1)
 
 
-def _config_of(method: str) -> type[Any]:
-    """The class of a method's own options."""
-    if method == paths_config.METHOD:
-        return paths_config.PgprKgConfig
-    return methods.METHODS[method]().config
-
-
 flags.define(TrainSequentialConfig)
 flags.define(table_source.TableConfig, "columns_")
-flags.define_chosen("method", (*methods.METHODS, paths_config.METHOD), _config_of)
+flags.define_chosen("method", methods.METHODS, lambda name: methods.METHODS[name]().config)
+flags.define_chosen("method", paths_config.CONFIGS, lambda name: paths_config.CONFIGS[name])
 
 
 class Trained(NamedTuple):
@@ -116,7 +110,8 @@ class Trained(NamedTuple):
 def main(_):
     config = flags.read(TrainSequentialConfig)
     outputs.check_folder(config.out)
-    numbers = flags.read(_config_of(config.method))
+    own = paths_config.CONFIGS.get(config.method)
+    numbers = flags.read(own or methods.METHODS[config.method]().config)
     _check_files(config)
     columns = flags.read(table_source.TableConfig, "columns_")
     log = sequence_logs.open_log(config.data, config.format, columns)

@@ -88,6 +88,7 @@ class PgprKgConfig(Options):
             )
 
 
+CONFIGS = {METHOD: PgprKgConfig}  # the options of each method that walks a graph
 SPACE = {
     "embedding_rate": (0.03, 0.1, 0.3),
     "width": (32, 64, 100),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import tfrec
 from tests.tfrec.baselines.paths import village
 from tfrec.baselines.paths import pgpr, trained, walking_graph
 from tfrec.baselines.paths.config import PgprKgConfig
@@ -111,6 +112,12 @@ def test_a_folder_gives_the_same_agent_back(agent, tmp_path):
     assert (again.config, again.about) == (agent.config, agent.about)
     assert again.explain(80, 4) == agent.explain(80, 4)
     assert again.fingerprint == agent.identify()
+
+
+def test_a_history_is_no_user(agent, tmp_path):
+    agent.save(tmp_path / "model")
+    with pytest.raises(UserError, match="ranks for the users of its log, by their ids"):
+        tfrec.load(tmp_path / "model").rank(history=["dune"], k=2)
 
 
 def test_a_damaged_folder_is_refused(agent, tmp_path):
