@@ -161,6 +161,10 @@ def flags_of_choices(tree, choices, config_of):
         for alias in node.names
         if module_file(f"{node.module}.{alias.name}")
     }
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == ast.unparse(config_of):
+            text = f"from __future__ import annotations\n{ast.unparse(node)}"
+            exec(text, scope)
     names, config_of = (eval(ast.unparse(part), scope) for part in (choices, config_of))
     return {field.name for name in names for field in dataclasses.fields(config_of(name))}
 
