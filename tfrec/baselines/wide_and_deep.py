@@ -28,6 +28,7 @@ from tfrec.baselines.click_ranker import (
 )
 from tfrec.baselines.config import CACHE_LINE, WideAndDeepConfig
 from tfrec.environments import session
+from tfrec.nn import feedback as feedback_lib
 from tfrec.nn import networks
 from tfrec.nn.crossed import CrossedFeatures
 
@@ -152,10 +153,6 @@ class PooledTower(tf.Module):
                 dense(output, activation=tf.nn.leaky_relu),
             ],
         )
-        self._scale = tf.constant([column.scale for column in spec.feedback], tf.float32)
-        self._amount = tf.constant(
-            np.array([column.kind == "amount" for column in spec.feedback]), tf.bool
-        )
 
     def __call__(self, observation: types.Observation) -> Encoded:
         """Encodes B observations."""
@@ -163,8 +160,7 @@ class PooledTower(tf.Module):
         known = tf.cast(item != types.PAD, tf.float32)  # [B, H]
         embedding = tf.gather(self.item_embedding, item)  # [B, H, D]
         raw = observation.history_feedback
-        amount = tf.math.log1p(tf.maximum(raw, 0.0) / self._scale)
-        feedback = tf.where(self._amount, amount, raw)  # [B, H, F]
+        feedback = feedback_lib.compressed(raw, self.spec)  # [B, H, F]
         liked = known * tf.cast(raw[..., 0] > 0.0, tf.float32)  # [B, H]
         recent = known * tf.cast(
             tf.range(length) >= length - observation.step[:, None], tf.float32

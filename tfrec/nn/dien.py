@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
+from tfrec.nn import feedback as feedback_lib
 from tfrec.nn.crossed import CrossedFeatures
 from tfrec.nn.recurrent import GatedRecurrence
 
@@ -74,10 +75,6 @@ class DienTower(tf.Module):
         # and the bag of crosses
         bag = self.crossed.width if self.crossed else 0
         self.output.build([None, 2 * units + 2 * embedding + 1 + columns + bag])
-        self._scale = tf.constant([column.scale for column in spec.feedback], tf.float32)
-        self._amount = tf.constant(
-            np.array([column.kind == "amount" for column in spec.feedback]), tf.bool
-        )
 
     def __call__(
         self, observation: types.Observation, query: tf.Tensor | None = None
@@ -91,8 +88,8 @@ class DienTower(tf.Module):
         item = tf.transpose(observation.history_item)  # [H, B]; time first from here on
         mask = tf.cast(item != types.PAD, tf.float32)  # [H, B]
         embedding = tf.gather(self.item_embedding, item) * mask[..., None]  # [H, B, D]
-        feedback = self._feedback(
-            tf.transpose(observation.history_feedback, [1, 0, 2])
+        feedback = feedback_lib.compressed(
+            tf.transpose(observation.history_feedback, [1, 0, 2]), self.spec
         )  # [H, B, F]
         clicked = feedback[..., :1]
         liked = embedding * clicked
@@ -124,10 +121,6 @@ class DienTower(tf.Module):
             pooled.append(self.crossed(observation))
         state = self.output(tf.concat([evolved, latest, *pooled], axis=-1))  # [B, S]
         return History(state, interest, embedding)
-
-    def _feedback(self, raw: tf.Tensor) -> tf.Tensor:
-        """Feedback as network input: amounts are compressed, [..., F]."""
-        return tf.where(self._amount, tf.math.log1p(tf.maximum(raw, 0.0) / self._scale), raw)
 
     def auxiliary_loss(
         self, observation: types.Observation, history: History, seed: tf.Tensor
