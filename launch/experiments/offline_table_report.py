@@ -359,8 +359,8 @@ def _order(agreements: Mapping[str, Mapping[str, comparing.RankAgreement]]) -> s
     """Spearman's correlation of the paper's order of methods and ours."""
     lines = [
         "Spearman's correlation of the paper's order of the methods and ours, over the methods "
-        "that both have; 1 is the same order. p is of no correlation, without a correction for "
-        "their number.",
+        "that both have; 1 is the same order. p is of no correlation, by "
+        "permutations, without a correction for their number.",
         "",
         "| Data set | metric | methods | correlation | p |",
         "|---|---|---:|---:|---:|",

@@ -62,6 +62,12 @@ def test_agreement_is_spearmans_correlation_of_the_methods_of_both():
     assert found.second == {"a": 1, "c": 2, "b": 3, "d": 4}
     # One pair is exchanged: 1 - 6 (1 + 1) / (4 (16 - 1)).
     assert found.rho == pytest.approx(0.8)
+    # Of 24 orders 4 agree as much: the same one, and one of three neighbours exchanged.
+    assert found.p_value == pytest.approx(2 * 4 / 24)
+    three = {"a": 3.0, "b": 2.0, "c": 1.0}
+    assert comparing.rank_agreement(three, three).p_value == pytest.approx(2 * 1 / 6)
+    nine = {str(place): float(place) for place in range(9)}
+    assert comparing.rank_agreement(nine, nine).p_value < 0.001
     assert comparing.rank_agreement(paper, {"a": 1.0, "b": 2.0}).rho is None
     assert comparing.rank_agreement(paper, {"a": 1.0, "b": 1.0, "c": 1.0}).rho is None
     assert comparing.rank_agreement({}, ours).first == {}
