@@ -95,7 +95,9 @@ def _responses(
     count = world.spec.num_candidates
     batch = tf.shape(steps)[0]
 
-    def advance(t, state, kept):
+    def advance(
+        t: tf.Tensor, state: session.WorldState, kept: session.WorldState
+    ) -> tuple[tf.Tensor, session.WorldState, session.WorldState]:
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t), 2
         )
@@ -112,7 +114,9 @@ def _responses(
     return expected.feedback[..., 0], expected.exit
 
 
-def _where(rows: tf.Tensor, yes: session.WorldState, no: session.WorldState):
+def _where(
+    rows: tf.Tensor, yes: session.WorldState, no: session.WorldState
+) -> session.WorldState:
     """Row by row one of two nests; rows is bool [B]."""
     return tf.nest.map_structure(
         lambda a, b: tf.where(tf.reshape(rows, [-1] + [1] * (len(a.shape) - 1)), a, b), yes, no
