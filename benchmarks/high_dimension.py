@@ -32,7 +32,7 @@ from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract
 
 METHODS = ("goalrec", "wide_and_deep", "dien", "dyna_q", "rainbow", "td3")
 
@@ -121,15 +121,14 @@ def work_of(method: str, wide: bool, sizes: Sizes) -> dict[str, Callable[[], obj
         )
     else:
         playing = learner.explore(tf.constant(0.2))
-    timestep = session.SessionTimestep(
+    timestep = contract.history_timestep(
         types.Observation(
             tf.constant(log.history_item[: sizes.users]),
             tf.constant(log.history_feedback[: sizes.users]),
             tf.zeros([sizes.users], tf.int32),
         ),
-        tf.zeros([sizes.users, spec.num_candidates], tf.bool),
-        None,
         tf.constant([0, 1]),
+        tf.zeros([sizes.users, spec.num_candidates], tf.bool),
     )
     greedy = learner.policy()
     # Arguments, so that nothing is constant-folded while tracing.

@@ -1,16 +1,17 @@
-"""Simulates random sessions of a catalogue's users, as whole sessions and step by step.
+"""Simulates random sessions of a catalogue's users, with and without recording them.
 
     python -m benchmarks.playing --sessions=4096 --repeats=5
 
-The users of the embedded log are simulated in two ways:
+The users of the embedded log are simulated in three ways:
 
-rollout       `session.rollout`: whole sessions as sequences of item ids, for methods that learn
-              in iterations; users who have left are dropped
-environment   `playing.play` of a `users.UserEnvironment`: stepped in parallel with an
-              observation of fixed width at each step; new sessions replace those that
-              ended; for methods that learn step by step
+recorded      `playing.rollout`: sessions as sequences of item ids, for methods that learn in
+              rounds; users who have left are dropped
+totals        `playing.play` under the same policy: totals alone; new sessions replace those
+              that ended
+observed      `playing.play` under a policy that reads the observation of fixed width, as
+              methods that learn step by step do
 
-Printed: sessions per second by the median repetition, and the ratio of the first to the second.
+Printed: sessions per second by the median repetition, and the ratio of the first to the others.
 """
 
 import pathlib
@@ -22,42 +23,48 @@ import tensorflow as tf
 import tfrec
 from benchmarks import command_line, timing
 from tfrec.environments import contract, log_users, player, playing, session
+from tfrec.ops import selection
 
 
 def main(sessions: int, repeats: int) -> None:
-    """Measures both in turn and prints a table."""
+    """Measures them in turn and prints a table."""
     with tempfile.TemporaryDirectory() as folder:
         data, simulated_users = tfrec.embedded(pathlib.Path(folder) / "data", num_users=500)
         environment = log_users.LogUsers(simulated_users, item_width=16)
         log = session.starts_of(data.episodes("train"))
     sampled = np.random.default_rng(0).integers(0, len(log.user), sessions)
     starts = type(log)(*(part[sampled] for part in log))
-    items = data.spec.num_candidates
 
-    def at_random(timestep: session.SessionTimestep) -> tf.Tensor:
-        users = tf.shape(timestep.observation.step)[0]
-        return session.drawn(users, items, timestep.blocked, timestep.seed)
+    def at_random(timestep: contract.Timestep) -> tf.Tensor:
+        rows, items = tf.shape(timestep.observation)[0], environment.spec.num_candidates
+        item = selection.random_item(rows, items, timestep.blocked, timestep.seed)
+        return contract.action_of(item)
 
-    rollout_player = player.Player(simulated_users.world, at_random)
-    policy = contract.random_policy(environment)
-    play_steps = tf.function(
-        lambda seed: playing.play(environment, policy, sessions, seed, at_once=player.AT_ONCE),
-        autograph=False,
-    )
-    seed = tf.constant([0, 0])
-    lengths = {
-        "rollout": float(rollout_player.play(starts, 0).length.mean()),
-        "environment": float(tf.reduce_mean(tf.cast(play_steps(seed).steps, tf.float32))),
+    def observing(timestep: contract.Timestep) -> tf.Tensor:
+        """Moves the random item by a sum over the observation, which must be computed."""
+        read = tf.reduce_sum(timestep.observation, axis=1, keepdims=True)
+        moved = at_random(timestep) + tf.cast(read, tf.int32)
+        return tf.math.floormod(moved, environment.spec.num_candidates)
+
+    def totals(policy: contract.Policy) -> tf.types.experimental.GenericFunction:
+        return tf.function(
+            lambda seed: playing.play(
+                environment, policy, sessions, seed, at_once=player.AT_ONCE
+            ),
+            autograph=False,
+        )
+
+    recorded, seed = player.Player(simulated_users.environment, at_random), tf.constant([0, 0])
+    plain, observed = totals(at_random), totals(observing)
+    ways = {
+        "recorded": lambda: recorded.play(starts, 0).length,
+        "totals": lambda: plain(seed).steps.numpy(),
+        "observed": lambda: observed(seed).steps.numpy(),
     }
+    lengths = {name: float(way().mean()) for name, way in ways.items()}
     print({name: f"{length:.2f} steps a session" for name, length in lengths.items()})
-    took = timing.alternate(
-        {
-            "rollout": lambda: rollout_player.play(starts, 0),
-            "environment": lambda: play_steps(seed),
-        },
-        repeats,
-    )
-    timing.show(took, "rollout", "sessions", dict.fromkeys(took, sessions))
+    took = timing.alternate(ways, repeats)
+    timing.show(took, "recorded", "sessions", dict.fromkeys(took, sessions))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfrec import outputs, types
 from tfrec.data import identity, item_vectors, storage
-from tfrec.environments import embedded, player, policies, session, worlds
+from tfrec.environments import contract, embedded, player, policies, session, users, worlds
 from tfrec.errors import UserError
 from tfrec.methods import registry
 from tfrec.metrics import session as metrics
@@ -175,6 +175,7 @@ class _Check:
         measurements: goalrec_measurements.Measurements,
     ):
         self.config, self.spec, self.world = config, data.spec, world
+        self.environment = users.UserEnvironment(world)
         self.measurements = measurements
         episodes = data.episodes("test")
         last = worlds.last_sessions(episodes)
@@ -222,9 +223,9 @@ class _Check:
         scores = leak.scores_of(model, self.states, goal, self.candidates)
         return leak.concordance(scores, truth)
 
-    def play(self, policy: session.Policy, seed: int) -> metrics.Sessions:
+    def play(self, policy: contract.Policy, seed: int) -> metrics.Sessions:
         """Sessions of test users; a seed has the same users and coins in every arm."""
-        played = player.Player(self.world, policy).play(self.starts, seed)
+        played = player.Player(self.environment, policy).play(self.starts, seed)
         return metrics.per_session(played, self.spec.feedback_names)
 
 
@@ -241,7 +242,7 @@ def _document(
     reward = np.eye(len(spec.feedback))[0]
     played = {name: [one.played for one in outcomes] for name, outcomes in found.items()}
     shown = {
-        "random": policies.random(spec.num_items),
+        "random": contract.random_policy(check.environment),
         "myopic": policies.greedy(world, reward),
     }
     if isinstance(world, embedded.EmbeddedWorld):

@@ -56,7 +56,7 @@ def main(_):
     out.mkdir(parents=True, exist_ok=True)
     result = evaluating.evaluate(
         agents,
-        controls.policies(data, users.world, config.seed),
+        controls.policies(data, users.environment, config.seed),
         users,
         data,
         max_users=config.max_users,

@@ -3,11 +3,11 @@
 import tensorflow as tf
 
 from tfgoalrec.world_model import WorldModel
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.ops import selection
 
 
-def greedy(model: WorldModel, goal: tf.Tensor) -> session.Policy:
+def greedy(model: WorldModel, goal: tf.Tensor) -> contract.Policy:
     """The best item for a goal among all that may be shown.
 
     Args:
@@ -15,13 +15,14 @@ def greedy(model: WorldModel, goal: tf.Tensor) -> session.Policy:
       goal: float [M], or [B, M] with a goal for each session; unit length.
     """
 
-    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
-        return selection.best_item(_scores(model, goal, timestep), timestep.blocked)
+    def policy(timestep: contract.Timestep) -> tf.Tensor:
+        item = selection.best_item(_scores(model, goal, timestep), timestep.blocked)
+        return contract.action_of(item)
 
     return policy
 
 
-def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> session.Policy:
+def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> contract.Policy:
     """Greedy, but for a share of the steps a random one of the best items.
 
     Algorithm 1 explores by random goals. Near its end, and between items of almost
@@ -35,7 +36,7 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
     """
     tried = max(1, round(pool * model.spec.num_candidates))
 
-    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+    def policy(timestep: contract.Timestep) -> tf.Tensor:
         scores = _scores(model, goal, timestep)  # [B, A]
         seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
         coin = tf.random.stateless_uniform([tf.shape(scores)[0]], seeds[1]) < epsilon
@@ -45,11 +46,12 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
         blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
         noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
         drawn = tf.where(own >= pool_edge(own, blocked, tried), noise, -1.0)
-        return tf.tensor_scatter_nd_update(
+        item = tf.tensor_scatter_nd_update(
             selection.best_item(scores, timestep.blocked),
             rows[:, None],
             selection.best_item(drawn, blocked),
         )
+        return contract.action_of(item)
 
     return policy
 
@@ -81,11 +83,11 @@ def pool_edge(
     return low
 
 
-def _scores(model: WorldModel, goal: tf.Tensor, timestep: session.SessionTimestep) -> tf.Tensor:
-    batch = tf.shape(timestep.observation.step)[0]
+def _scores(model: WorldModel, goal: tf.Tensor, timestep: contract.Timestep) -> tf.Tensor:
+    history = contract.history_of(timestep)
     # Read here, not when the policy is made: a goal in a variable may change.
     wanted = tf.cast(goal, tf.float32)
     if wanted.shape.rank == 2:
-        wanted = timestep.own(wanted)
-    wanted = tf.broadcast_to(wanted, [batch, model.dim])
-    return model.scores(model.encode(timestep.observation, wanted), wanted)
+        wanted = timestep.per_session(wanted)
+    wanted = tf.broadcast_to(wanted, [tf.shape(history.step)[0], model.dim])
+    return model.scores(model.encode(history, wanted), wanted)

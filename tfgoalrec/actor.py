@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfgoalrec.world_model import Code, WorldModel
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.nn import networks
 from tfrec.ops import selection
 
@@ -127,7 +127,7 @@ def closeness(vectors: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
     return tf.matmul(action, vectors, transpose_b=True) - 0.5 * tf.reduce_sum(vectors**2, -1)
 
 
-def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
+def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> contract.Policy:
     """Shows the item nearest to the actor's action.
 
     Args:
@@ -136,12 +136,12 @@ def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> session.Policy:
       goal: float [M], or [B, M] with a goal for each session; unit length.
     """
 
-    def choose(timestep: session.SessionTimestep) -> tf.Tensor:
-        batch = tf.shape(timestep.observation.step)[0]
-        own = timestep.own(goal) if goal.shape.rank == 2 else goal
-        wanted = tf.broadcast_to(own, [batch, model.dim])
-        action = actor(model.encode(timestep.observation, wanted).joint)
-        return selection.best_item(closeness(_points(model), action), timestep.blocked)
+    def choose(timestep: contract.Timestep) -> tf.Tensor:
+        history = contract.history_of(timestep)
+        own = timestep.per_session(goal) if goal.shape.rank == 2 else goal
+        wanted = tf.broadcast_to(own, [tf.shape(history.step)[0], model.dim])
+        scores = closeness(_points(model), actor(model.encode(history, wanted).joint))
+        return contract.action_of(selection.best_item(scores, timestep.blocked))
 
     return choose
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfgoalrec import acting, calibration, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract, playing, session, users
 from tfrec.replay.episodes import EpisodeReplay
 from tfrec.training import finite, schedule
 
@@ -44,12 +44,15 @@ class GoalRecLearner(tf.Module):
         super().__init__(name="goalrec_learner")
         config = agent.config
         self.agent = agent
-        # Behind a function, so that checkpoints of the learner leave the world out.
+        environment = None
+        if world is not None:
+            environment = users.UserEnvironment(world, session.starts_of(log))
+        # Behind functions, so that checkpoints of the learner leave the world out.
         self._world = lambda: world
+        self._environment = lambda: environment
         self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
-        self._starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
         kept = np.random.default_rng(_HELD_OUT_SEED).random(len(log.length))
         calibrated = config.far_windows == "calibrated"
         unseen = kept < (config.held_out if calibrated else 0.0)
@@ -90,7 +93,7 @@ class GoalRecLearner(tf.Module):
         """The world model whose weights `policy` reads: the averaged one."""
         return self.agent.averaged
 
-    def policy(self) -> session.Policy:
+    def policy(self) -> contract.Policy:
         """The policy for evaluation: greedy for the target goal, the first named one."""
         return acting.greedy(self.agent.averaged, next(iter(self.agent.named_goals.values())))
 
@@ -132,18 +135,16 @@ class GoalRecLearner(tf.Module):
         agent, config = self.agent, self.agent.config
         batch = config.sessions_per_round
         seeds = tf.cast(tf.transpose(agent.generator.make_seeds(5)), tf.int32)  # [5, 2]
-        chosen = tf.random.stateless_uniform(
-            [batch], seeds[0], 0, tf.shape(self._starts.user)[0], tf.int32
-        )
-        starts = types.Starts(*(tf.gather(x, chosen) for x in self._starts))
+        # Only called with a world.
+        environment = cast(users.UserEnvironment, self._environment())
+        starts = environment.random_starts(batch, seeds[0])
         coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < goal_epsilon
         # Every named goal is a target: one model is to serve them all.
         named = tf.constant(np.stack(list(agent.named_goals.values())))  # [G, M]
         target = tf.gather(named, tf.range(batch) % tf.shape(named)[0])
         goal = tf.where(coin, goals.random(agent.measurements, batch, seeds[2]), target)
         policy = acting.explore(agent.averaged, goal, config.action_epsilon, config.action_pool)
-        world = cast(session.World, self._world())  # only called with a world
-        episodes = session.rollout(world, policy, starts, seeds[4])
+        episodes = playing.rollout(environment, policy, starts, seeds[4])
         self.replay.add(episodes, self._reported(episodes), goal)
         clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {

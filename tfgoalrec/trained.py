@@ -20,7 +20,7 @@ from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import options, types
 from tfrec.data import vocabulary as vocabulary_lib
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.errors import UserError
 from tfrec.methods import ranking, registry
 from tfrec.methods import trained as saved
@@ -77,7 +77,7 @@ class TrainedAgent(saved.SavedAgent):
 
     def policy(
         self, goal: np.ndarray | tf.Tensor | tf.Variable | None = None
-    ) -> session.Policy:
+    ) -> contract.Policy:
         """The greedy policy for a goal.
 
         Args:

@@ -284,7 +284,7 @@ def evaluate(
     for name, policy in policies.items():
         names.check_label("policy", name)
         if isinstance(policy, controls.Control):
-            played[name] = policy.policy(data, users.world, seed)
+            played[name] = policy.policy(data, users.environment, seed)
             continue
         if name in controls.NAMES:
             raise UserError(f"evaluate: {name!r} is the name of a control; choose another")

@@ -17,7 +17,7 @@ from launch.experiments.table_plan import Cell, Scale
 from launch.experiments.table_settings import Setting
 from tfrec import options, outputs
 from tfrec.data import identity, storage
-from tfrec.environments import player, scoring, session
+from tfrec.environments import contract, player, scoring, users
 from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 
@@ -26,7 +26,7 @@ def evaluate(
     folder: pathlib.Path,
     cell: Cell,
     setting: Setting,
-    policy: session.Policy,
+    policy: contract.Policy,
     scale: Scale,
     more: Mapping[str, Any],
 ) -> None:
@@ -46,7 +46,8 @@ def evaluate(
         if name == "noisy" and setting.world is setting.evaluation_world:
             continue
         # Every method meets the same users in the same order; only the draws differ by seed.
-        played = player.Player(world, policy).play(starts, cell.seed + 1)
+        runner = player.Player(users.UserEnvironment(world), policy)
+        played = runner.play(starts, cell.seed + 1)
         sessions = metrics.per_session(played)
         with outputs.replacing_file(folder / f"{name}.npz") as temporary:
             np.savez_compressed(temporary, allow_pickle=False, **sessions)
@@ -65,7 +66,7 @@ def sessions(out: pathlib.Path, cell: Cell, which: str = "evaluated") -> dict[st
 
 
 def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
-    """Checks that what is done belongs to the data and the simulators that are tsetting.
+    """Checks that what is done belongs to the data and the simulators that are there.
 
     Cells whose data are not on the disk any more are compared with each other.
 

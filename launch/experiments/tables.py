@@ -14,7 +14,7 @@ from typing import Any
 from launch.experiments import table_results, table_tuning
 from launch.experiments.table_plan import Cell, Scale
 from launch.experiments.table_settings import Setting
-from tfrec.environments import controls
+from tfrec.environments import controls, users
 from tfrec.methods import registry
 from tfrec.training import loop
 from tfrec.training import run as runs
@@ -35,8 +35,8 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
     folder, more = cell.folder(out), dict[str, Any]()
     if cell.method in controls.NAMES:
         folder.mkdir(parents=True, exist_ok=True)
-        world = setting.evaluation_world
-        policy = controls.policies(setting.data, world, cell.seed)[cell.method]
+        environment = users.UserEnvironment(setting.evaluation_world)
+        policy = controls.policies(setting.data, environment, cell.seed)[cell.method]
     else:
         method = registry.get(cell.method)
         more["tuned"] = table_tuning.chosen(out, cell.data_set, cell.method, setting.inputs)

@@ -28,7 +28,7 @@ from tfimrl import agent as imrl_agent
 from tfimrl import causal_graph, imrl_method
 from tfimrl import method as imrl_names
 from tfrec import types
-from tfrec.environments import contract, session
+from tfrec.environments import contract
 from tfrec.environments import registry as environments
 from tfrec.errors import UserError
 from tfrec.methods import registry
@@ -264,13 +264,12 @@ def test_items_that_may_not_repeat_do_not(name, place):
     rng = np.random.default_rng(1)
     blocked = rng.random((40, cases.SPEC.num_candidates)) < 0.9
     blocked[:, 2] = False
-    timestep = session.SessionTimestep(
-        observation, tf.constant(blocked), None, tf.constant([1, 2])
-    )
+    timestep = contract.history_timestep(observation, tf.constant([1, 2]), tf.constant(blocked))
     for policy in _policies(learner):
-        item = policy(timestep).numpy()
-        assert not blocked[np.arange(40), item - 1].any()
-        assert len(set(item)) > 1
+        action = policy(timestep).numpy()
+        assert action.shape == (40, 1)
+        assert not np.take_along_axis(blocked, action, axis=1).any()
+        assert len(np.unique(action)) > 1
 
 
 @pytest.mark.parametrize(

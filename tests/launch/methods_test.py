@@ -11,7 +11,7 @@ import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from tfrec import errors, types
 from tfrec.data import storage
-from tfrec.environments import player, session, worlds
+from tfrec.environments import player, session, users, worlds
 from tfrec.methods import registry
 from tfrec.training import checkpoint
 
@@ -53,7 +53,7 @@ def make(name, data, log, world, **fields):
 
 
 def played(world, policy, starts):
-    return player.Player(world, policy).play(starts, seed=5).item
+    return player.Player(users.UserEnvironment(world), policy).play(starts, seed=5).item
 
 
 @pytest.mark.slow

@@ -35,7 +35,8 @@ def shown(folder, data):
     """What the kept policy shows to the first users."""
     opened = storage.PreparedData.open(data)
     starts = session.starts_of(opened.episodes("validation"))
-    runner = player.Player(worlds.load("truth", opened), registry.load(folder).policy())
+    environment = worlds.users("truth", opened).environment
+    runner = player.Player(environment, registry.load(folder).policy())
     return runner.play(types.Starts(*(part[:20] for part in starts)), seed=1).item
 
 

@@ -27,7 +27,7 @@ from tfgoalrec import acting, measurements
 from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfrec import types
-from tfrec.environments import policies, session
+from tfrec.environments import contract, playing, users
 from tfrec.replay import episodes as replay_lib
 
 pytestmark = pytest.mark.slow
@@ -63,6 +63,9 @@ class BitWorld:
         return {"step": state["step"] + 1, "bits": bits}, tf.where(over, bits, 0.0), over[:, 0]
 
 
+ENVIRONMENT = users.UserEnvironment(BitWorld())
+
+
 def starts(batch):
     return types.Starts(
         tf.ones([batch], tf.int32),
@@ -78,7 +81,7 @@ def targets(batch, seed):
 
 
 def play(policy, batch, seed):
-    run = tf.function(lambda seed: session.rollout(BitWorld(), policy, starts(batch), seed))
+    run = tf.function(lambda seed: playing.rollout(ENVIRONMENT, policy, starts(batch), seed))
     return run(tf.constant([seed, 0]))
 
 
@@ -100,7 +103,7 @@ def learned_success(hindsight_share):
     measured = measurements.Measurements(config.measurements, SPEC, vectors)  # signs: unfitted
     agent = goalrec_agent.GoalRecAgent(config, SPEC, measured, vectors, seed=1)
     asked = targets(SESSIONS, seed=2)
-    episodes = play(policies.random(2), SESSIONS, seed=3)
+    episodes = play(contract.random_policy(ENVIRONMENT), SESSIONS, seed=3)
     assert success(episodes, asked) < 0.04  # sparse: 1 in 64 by luck
     replay = replay_lib.EpisodeReplay(SPEC, SESSIONS, measured.dim)
     replay.add(episodes, measured.standardised(episodes), asked)
@@ -131,10 +134,10 @@ def test_the_game_can_be_won(seed):
     goal = targets(100, seed)
 
     def policy(timestep):
-        step = timestep.observation.step
+        step = timestep.history.step
         first = tf.gather(goal, step // 2 * 2, axis=1, batch_dims=1)
         second = tf.gather(goal, step // 2 * 2 + 1, axis=1, batch_dims=1)
         flip = tf.where(step % 2 == 0, first * second < 0, first > 0)
-        return tf.where(flip, FLIP, LEAVE)
+        return contract.action_of(tf.where(flip, FLIP, LEAVE))
 
     assert success(play(policy, 100, seed), goal) == 1.0

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import dyna_q
-from tfrec.environments import player, policies
+from tfrec.environments import contract, player, users
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +49,9 @@ class CalmWorld:
         return item, feedback, uniform[1] < leaves
 
 
+ENVIRONMENT = users.UserEnvironment(CalmWorld())
+
+
 def starts(batch):
     return types.Starts(
         np.ones(batch, np.int32),
@@ -58,7 +61,7 @@ def starts(batch):
 
 
 def play(policy, batch, seed):
-    return player.Player(CalmWorld(), policy).play(starts(batch), seed)
+    return player.Player(ENVIRONMENT, policy).play(starts(batch), seed)
 
 
 def clicks(policy):
@@ -75,7 +78,7 @@ def learner(seed, **changes):
         "updates_per_round": 40, "batch": 80, "planning_steps": 5, "planning_depth": 4,
         "warm_up": 40,
     }  # fmt: skip
-    log = play(policies.random(6), 40, seed)
+    log = play(contract.random_policy(ENVIRONMENT), 40, seed)
     vectors = np.random.default_rng(seed).normal(size=(7, 8)).astype(np.float32)
     config = dyna_q.DynaQConfig(**(numbers | changes))
     return dyna_q.DynaQLearner(config, SPEC, log, CalmWorld(), vectors, seed)
@@ -100,10 +103,10 @@ def test_without_a_future_it_takes_the_bait():
 
 def test_the_optimum_is_what_the_world_gives():
     def calm(timestep):
-        return 3 + timestep.observation.step % 2
+        return contract.action_of(3 + timestep.history.step % 2)
 
     def bait(timestep):
-        return 1 + 0 * timestep.observation.step
+        return contract.action_of(1 + 0 * timestep.history.step)
 
     assert abs(clicks(calm) - OPTIMUM) < 0.15
     assert abs(clicks(bait) - 1.8) < 0.1

@@ -15,7 +15,7 @@ from tests.learning import truth
 from tfgoalrec import acting, leak
 from tfrec import types
 from tfrec.data import synthetic
-from tfrec.environments import player, policies, session
+from tfrec.environments import player, policies, session, users
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,8 @@ def starts(data):
 
 def play(data, agent):
     policy = acting.greedy(agent.averaged, agent.named_goals["click"])
-    return player.Player(truth.world(data), policy).play(starts(data), seed=3)
+    environment = users.UserEnvironment(truth.world(data))
+    return player.Player(environment, policy).play(starts(data), seed=3)
 
 
 def lead(one, other):
@@ -75,7 +76,8 @@ def test_it_beats_the_policy_that_wrote_the_log(data, learned):
 
 def test_it_beats_even_the_best_myopic_policy(data, learned):
     world = truth.world(data)
-    myopic = player.Player(world, policies.greedy(world, np.array([1.0, 0.0])))
+    policy = policies.greedy(world, np.array([1.0, 0.0]))
+    myopic = player.Player(users.UserEnvironment(world), policy)
     assert (
         lead(truth.clicks(play(data, learned)), truth.clicks(myopic.play(starts(data), 3))) > 5
     )

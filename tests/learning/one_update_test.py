@@ -7,7 +7,6 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfgoalrec import learner as goalrec_learner
-from tfrec.environments import policies, session
 
 
 @pytest.mark.parametrize("advantage", ["bilinear", "mlp"])
@@ -15,8 +14,7 @@ def test_every_trainable_variable_moves(advantage):
     # Weight decay alone would move every weight: without it only gradients do.
     agent = small.agent(advantage=advantage, weight_decay=0.0, batch=64)
     world = scripted.ScriptedWorld(small.SPEC, repeats=True)
-    log = session.rollout(world, policies.random(6), scripted.starts(60), tf.constant([1, 2]))
-    learner = goalrec_learner.GoalRecLearner(agent, type(log)(*(x.numpy() for x in log)))
+    learner = goalrec_learner.GoalRecLearner(agent, scripted.random_log(world, 60))
     rows = learner.replay.sample(64, tf.constant([3, 4]))
     transition = agent.transition(rows)
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import rainbow
-from tfrec.environments import player, policies, session
+from tfrec.environments import contract, player, playing, session, users
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +46,9 @@ class CourseWorld:
         return item, tf.cast(clicked, tf.float32)[:, None], item == BAIT
 
 
+ENVIRONMENT = users.UserEnvironment(CourseWorld())
+
+
 def starts(count):
     history = tf.zeros([count, SPEC.history_length], tf.int32)
     feedback = tf.zeros([count, SPEC.history_length, 1])
@@ -53,10 +56,9 @@ def starts(count):
 
 
 def log():
-    drawn = session.rollout(
-        CourseWorld(), policies.random(SPEC.num_items), starts(300), tf.constant([1, 2])
-    )
-    return types.Episodes(*(x.numpy() for x in drawn))
+    policy, seed = contract.random_policy(ENVIRONMENT), tf.constant([1, 2])
+    played = playing.rollout(ENVIRONMENT, policy, starts(300), seed)
+    return types.Episodes(*(x.numpy() for x in played))
 
 
 FULL = rainbow.RainbowConfig(
@@ -87,7 +89,7 @@ def clicks_after_learning(**changes):
     learner = rainbow.RainbowLearner(config, SPEC, log(), CourseWorld(), vectors, seed=3)
     for _ in range(learner.total_iterations):
         learner.advance()
-    runner = player.Player(CourseWorld(), learner.policy())
+    runner = player.Player(ENVIRONMENT, learner.policy())
     return float(np.sum(runner.play(starts(4), seed=5).feedback) / 4)
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import td3
-from tfrec.environments import policies, session
+from tfrec.environments import contract, playing, users
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +44,9 @@ class BaitWorld:
         return state, worth[:, None], bait
 
 
+ENVIRONMENT = users.UserEnvironment(BaitWorld())
+
+
 def starts(batch):
     user = tf.range(batch) % LIKED + 1
     before = SPEC.history_length - 1
@@ -52,7 +55,7 @@ def starts(batch):
 
 
 def play(policy, batch, seed):
-    run = tf.function(lambda seed: session.rollout(BaitWorld(), policy, starts(batch), seed))
+    run = tf.function(lambda seed: playing.rollout(ENVIRONMENT, policy, starts(batch), seed))
     return run(tf.constant([seed, 0]))
 
 
@@ -63,7 +66,8 @@ def worth(episodes):
 
 @pytest.fixture(scope="module")
 def log():
-    return types.Episodes(*(x.numpy() for x in play(policies.random(8), 2000, seed=1)))
+    played = play(contract.random_policy(ENVIRONMENT), 2000, seed=1)
+    return types.Episodes(*(x.numpy() for x in played))
 
 
 def learned(log, discount, **changes):

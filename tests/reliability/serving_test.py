@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.tfrec.serving import goalrec_ranker
 from tfgoalrec import trained
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.serving import export, loaded, requests
 
 pytestmark = pytest.mark.slow
@@ -31,8 +31,8 @@ def test_the_served_list_starts_with_what_the_agent_would_show(advantage, tmp_pa
     observation = types.Observation(*map(tf.constant, (item, feedback, step)))
     chosen = {}
     for name, goal in agent.named_goals.items():
-        timestep = session.SessionTimestep(observation, None, None, tf.constant([0, 0]))
-        chosen[name] = agent.policy(goal)(timestep).numpy()
+        timestep = contract.history_timestep(observation, tf.constant([0, 0]))
+        chosen[name] = contract.item_of(agent.policy(goal)(timestep)).numpy()
         answers = model.rank(
             [
                 requests.Request(

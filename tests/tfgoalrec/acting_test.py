@@ -3,7 +3,7 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tfgoalrec import acting
-from tfrec.environments import session
+from tfrec.environments import contract
 
 
 def setting(batch):
@@ -12,16 +12,14 @@ def setting(batch):
     observation = small.observations(batch)
     wanted = tf.tile(goal[None], [batch, 1])
     scores = model.scores(model.encode(observation, wanted), wanted).numpy()
-    return model, goal, observation, np.argsort(-scores, axis=1) + 1  # best item first
+    return model, goal, observation, np.argsort(-scores, axis=1)  # best position first
 
 
 def test_exploring_tries_items_of_the_pool_at_the_given_rate():
     model, goal, observation, ranking = setting(3000)
     policy = acting.explore(model, goal, epsilon=0.3, pool=0.5)  # 3 of 6 items
-    chosen = policy(
-        session.SessionTimestep(observation, None, None, tf.constant([1, 2]))
-    ).numpy()
-    rank = (ranking == chosen[:, None]).argmax(axis=1)
+    action = policy(contract.history_timestep(observation, tf.constant([1, 2]))).numpy()
+    rank = (ranking == action).argmax(axis=1)
     counts = np.bincount(rank, minlength=6)
     assert (counts[3:] == 0).all()
     # The best item: .7 + .3 / 3; the other two: .1 each. Four standard errors.
@@ -32,22 +30,20 @@ def test_exploring_tries_items_of_the_pool_at_the_given_rate():
 
 def test_without_epsilon_it_is_greedy():
     model, goal, observation, ranking = setting(50)
-    timestep = session.SessionTimestep(observation, None, None, tf.constant([1, 2]))
+    timestep = contract.history_timestep(observation, tf.constant([1, 2]))
     explored = acting.explore(model, goal, epsilon=0.0, pool=1.0)(timestep).numpy()
-    np.testing.assert_array_equal(explored, ranking[:, 0])
+    np.testing.assert_array_equal(explored, ranking[:, :1])
     np.testing.assert_array_equal(explored, acting.greedy(model, goal)(timestep))
 
 
 def test_blocked_items_are_not_tried():
     model, goal, observation, ranking = setting(400)
     blocked = np.zeros((400, 6), bool)
-    np.put_along_axis(blocked, ranking[:, :4] - 1, True, axis=1)  # only the last two are left
-    timestep = session.SessionTimestep(
-        observation, tf.constant(blocked), None, tf.constant([1, 2])
-    )
-    chosen = acting.explore(model, goal, epsilon=1.0, pool=0.5)(timestep).numpy()
-    assert not blocked[np.arange(400), chosen - 1].any()
-    assert len(np.unique((ranking == chosen[:, None]).argmax(axis=1))) == 2
+    np.put_along_axis(blocked, ranking[:, :4], True, axis=1)  # only the last two are left
+    timestep = contract.history_timestep(observation, tf.constant([1, 2]), tf.constant(blocked))
+    action = acting.explore(model, goal, epsilon=1.0, pool=0.5)(timestep).numpy()
+    assert not np.take_along_axis(blocked, action, axis=1).any()
+    assert len(np.unique((ranking == action).argmax(axis=1))) == 2
 
 
 def test_the_pool_has_the_best_of_those_that_are_not_blocked():
@@ -68,11 +64,11 @@ def test_each_session_keeps_its_goal_when_others_have_left():
     model = small.agent().averaged
     goals, observation = small.unit_goals(40, 11), small.observations(40)
     left = tf.constant([31, 2, 17, 5])
-    whole = session.SessionTimestep(observation, None, None, tf.constant([1, 2]))
+    whole = contract.history_timestep(observation, tf.constant([1, 2]))
     some = whole._replace(
-        observation=tf.nest.map_structure(lambda x: tf.gather(x, left), observation), row=left
+        history=tf.nest.map_structure(lambda x: tf.gather(x, left), observation), user=left
     )
     policy = acting.greedy(model, goals)
     chosen = policy(whole).numpy()
-    assert len(set(chosen)) > 1
+    assert len(np.unique(chosen)) > 1
     np.testing.assert_array_equal(policy(some), chosen[left.numpy()])

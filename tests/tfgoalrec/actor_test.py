@@ -4,7 +4,7 @@ import tf_keras
 
 from tests.tfgoalrec import small
 from tfgoalrec import actor as actors
-from tfrec.environments import session
+from tfrec.environments import contract
 
 
 def box(size, bound):
@@ -110,11 +110,9 @@ def test_policy_shows_the_nearest_item_that_is_not_blocked():
     action = actor(model.encode(observation, wanted).joint).numpy()
     vectors = model.item_vectors().numpy()[:, :-1]
     distance = np.linalg.norm(vectors[None] - action[:, None], axis=-1)  # [3, 6]
-    order = np.argsort(distance, axis=1) + 1
+    order = np.argsort(distance, axis=1)
     blocked = np.zeros((3, 6), bool)
-    blocked[0, order[0, 0] - 1] = True
-    timestep = session.SessionTimestep(
-        observation, tf.constant(blocked), (), tf.constant([0, 0])
-    )
-    shown = actors.policy(model, actor, goal)(timestep).numpy()
-    np.testing.assert_array_equal(shown, [order[0, 1], order[1, 0], order[2, 0]])
+    blocked[0, order[0, 0]] = True
+    timestep = contract.history_timestep(observation, tf.constant([0, 0]), tf.constant(blocked))
+    action = actors.policy(model, actor, goal)(timestep).numpy()
+    np.testing.assert_array_equal(action[:, 0], [order[0, 1], order[1, 0], order[2, 0]])

@@ -10,7 +10,7 @@ from tests.tfgoalrec import small
 from tfgoalrec import leak, leak_report, leak_truth
 from tfrec import types
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import embedded, player, policies
+from tfrec.environments import contract, embedded, player, users
 from tfrec.environments.fitted import user_model
 
 
@@ -151,13 +151,15 @@ def world():
     return embedded.EmbeddedWorld(config, spec, ids)
 
 
-def logged(world, policy):
+def logged(world):
+    environment = users.UserEnvironment(world)
     starts = types.Starts(
         np.arange(1, 21, dtype=np.int32),
         np.zeros((20, 4), np.int32),
         np.zeros((20, 4, len(world.spec.feedback)), np.float32),
     )
-    return player.Player(world, policy).play(starts, seed=3)
+    policy = contract.random_policy(environment)
+    return player.Player(environment, policy).play(starts, seed=3)
 
 
 def states_of(episodes):
@@ -172,7 +174,7 @@ def states_of(episodes):
 
 
 def test_the_embedded_truth_follows_fatigue_and_is_optimal(world):
-    episodes = logged(world, policies.random(12))
+    episodes = logged(world)
     states = states_of(episodes)
     every = np.tile(np.arange(1, 13, dtype=np.int32), (len(states.item), 1))
     truth = leak_truth.of(world, episodes, states, every)
@@ -199,7 +201,7 @@ def test_the_embedded_truth_follows_fatigue_and_is_optimal(world):
 
 
 def test_candidates_may_be_a_part_of_the_catalogue(world):
-    episodes = logged(world, policies.random(12))
+    episodes = logged(world)
     states = states_of(episodes)
     every = np.tile(np.arange(1, 13, dtype=np.int32), (len(states.item), 1))
     some = np.tile(np.array([[7, 2]], np.int32), (len(states.item), 1))
@@ -212,7 +214,7 @@ def test_candidates_may_be_a_part_of_the_catalogue(world):
 def test_the_fitted_truth_is_what_the_world_answers(world, monkeypatch):
     sizes = user_model.UserModelConfig(hidden_units=6, item_units=4, head_units=6, rank=2)
     fitted = user_model.UserModel(world.spec, sizes, seed=1)
-    episodes = logged(world, policies.random(12))
+    episodes = logged(world)
     states = states_of(episodes)
     some = np.stack([states.item, states.item % 12 + 1], axis=1).astype(np.int32)
     monkeypatch.setattr(leak_truth, "_SESSIONS_AT_ONCE", 14)  # seven states at a time

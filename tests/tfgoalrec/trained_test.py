@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tfgoalrec import trained
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.errors import UserError
 
 
@@ -76,12 +76,13 @@ def test_the_policy_is_greedy_and_passes_over_what_is_blocked(kept):
     scores = made.world_model.scores(
         made.world_model.encode(observation, wanted), wanted
     ).numpy()
-    timestep = session.SessionTimestep(observation, None, None, tf.constant([0, 0]))
-    np.testing.assert_array_equal(made.policy(goal)(timestep), scores.argmax(axis=1) + 1)
-    blocked = np.eye(6, dtype=bool)[scores.argmax(axis=1)]
-    second = np.where(blocked, -np.inf, scores).argmax(axis=1) + 1
+    timestep = contract.history_timestep(observation, tf.constant([0, 0]))
+    first = scores.argmax(axis=1)
+    np.testing.assert_array_equal(made.policy(goal)(timestep), first[:, None])
+    blocked = np.eye(6, dtype=bool)[first]
+    second = np.where(blocked, -np.inf, scores).argmax(axis=1)
     timestep = timestep._replace(blocked=tf.constant(blocked))
-    np.testing.assert_array_equal(made.policy(goal)(timestep), second)
+    np.testing.assert_array_equal(made.policy(goal)(timestep), second[:, None])
 
 
 def test_saving_again_replaces(folder):

@@ -33,7 +33,7 @@ from tfrec.baselines import learning, simulated_replay, window_user
 from tfrec.baselines.config import DynaQConfig
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
-from tfrec.environments import session
+from tfrec.environments import contract, session
 from tfrec.ops import q_targets, target_networks
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
@@ -236,7 +236,8 @@ class DynaQLearner(learning.BaselineLearner):
         assert self.user is not None  # nothing is planned without one
         policy = self.explore(tf.constant(self.config.planning_epsilon))
         seeds = tf.random.experimental.stateless_split(seed, 2)
-        item = policy(session.SessionTimestep(observation, blocked, None, seeds[0]))
+        action = policy(contract.history_timestep(observation, seeds[0], blocked))
+        item = contract.item_of(action)
         answer = self.user.answer(observation, item, seeds[1])
         if blocked is not None:
             shown = tf.one_hot(item - 1, self.spec.num_candidates, True, False)

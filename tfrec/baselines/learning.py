@@ -14,7 +14,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.baselines.config import BaselineConfig
-from tfrec.environments import session
+from tfrec.environments import contract, playing, session, users
 from tfrec.ops import selection
 from tfrec.training import finite, schedule
 
@@ -52,10 +52,12 @@ class BaselineLearner(tf.Module, abc.ABC):
         super().__init__(name=name)
         self.config, self.spec = config, spec
         tf_keras.utils.set_random_seed(seed)
+        environment = None
+        if world is not None:
+            environment = users.UserEnvironment(world, session.starts_of(log))
         # Behind functions, so that checkpoints leave the world and the log out.
         self._world = lambda: world
-        starts = session.starts_of(types.Episodes(*(tf.constant(x) for x in log)))
-        self._starts = lambda: starts
+        self._environment = lambda: environment
         self.repeats = session.repeats(world, log)
         self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
@@ -111,17 +113,20 @@ class BaselineLearner(tf.Module, abc.ABC):
           not consider in a state.
         """
 
-    def policy(self) -> session.Policy:
+    def policy(self) -> contract.Policy:
         """The policy that is evaluated: greedy, without exploration."""
-        return lambda timestep: selection.best_item(
-            self.scores(timestep.observation, timestep.blocked), timestep.blocked
-        )
 
-    def playing(self) -> session.Policy:
+        def policy(timestep: contract.Timestep) -> tf.Tensor:
+            scores = self.scores(contract.history_of(timestep), timestep.blocked)
+            return contract.action_of(selection.best_item(scores, timestep.blocked))
+
+        return policy
+
+    def playing(self) -> contract.Policy:
         """The policy that plays, before random tries: greedy, or a method's own exploration."""
         return self.policy()
 
-    def explore(self, epsilon: tf.Tensor) -> session.Policy:
+    def explore(self, epsilon: tf.Tensor) -> contract.Policy:
         """The policy that plays, with random tries.
 
         Args:
@@ -129,14 +134,16 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
         playing = self.playing()
 
-        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
+        def policy(timestep: contract.Timestep) -> tf.Tensor:
             seeds = tf.random.experimental.stateless_split(timestep.seed, 3)
-            chosen = playing(timestep._replace(seed=seeds[0]))
+            chosen = contract.item_of(playing(timestep._replace(seed=seeds[0])))
             coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
             rows = tf.where(coin)[:, 0]  # [b]
             blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
-            tried = session.drawn(tf.size(rows), self.spec.num_candidates, blocked, seeds[1])
-            return tf.tensor_scatter_nd_update(chosen, rows[:, None], tried)
+            items = self.spec.num_candidates
+            tried = selection.random_item(tf.size(rows), items, blocked, seeds[1])
+            item = tf.tensor_scatter_nd_update(chosen, rows[:, None], tried)
+            return contract.action_of(item)
 
         return policy
 
@@ -185,14 +192,11 @@ class BaselineLearner(tf.Module, abc.ABC):
     @tf.function(autograph=False)
     def _play(self, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
         """Plays one session for each of a random set of starts."""
-        world = cast(session.World, self._world())  # only called with a world
-        starts = self._starts()
+        # Only called with a world.
+        environment = cast(users.UserEnvironment, self._environment())
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)  # [2, 2]
-        chosen = tf.random.stateless_uniform(
-            [self.config.sessions_per_round], seeds[0], 0, tf.shape(starts.user)[0], tf.int32
-        )
-        starts = types.Starts(*(tf.gather(x, chosen) for x in starts))
-        episodes = session.rollout(world, self.explore(epsilon), starts, seeds[1])
+        starts = environment.random_starts(self.config.sessions_per_round, seeds[0])
+        episodes = playing.rollout(environment, self.explore(epsilon), starts, seeds[1])
         self._store(episodes)
         clicks = tf.reduce_sum(episodes.feedback[..., 0], axis=1)  # [B]
         return {

@@ -27,7 +27,7 @@ from tfrec import types
 from tfrec.baselines.config import RainbowConfig
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.rainbow_network import RainbowNetwork
-from tfrec.environments import session
+from tfrec.environments import contract, session
 from tfrec.ops import q_targets, selection
 from tfrec.replay.prioritized import PriorityConfig
 from tfrec.replay.transitions import TransitionReplay, Transitions
@@ -353,16 +353,15 @@ class RainbowLearner(BaselineLearner):
         """Expected returns, without noise."""
         return self.online.scores(self.online.encode(observation).state)
 
-    def playing(self) -> session.Policy:
+    def playing(self) -> contract.Policy:
         """With noisy networks, greedy under noise of its own for each user and step."""
         if not self.config.noisy:
             return self.policy()
 
-        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
-            state = self.online.encode(timestep.observation).state
-            return selection.best_item(
-                self.online.scores(state, timestep.seed), timestep.blocked
-            )
+        def policy(timestep: contract.Timestep) -> tf.Tensor:
+            state = self.online.encode(contract.history_of(timestep)).state
+            scores = self.online.scores(state, timestep.seed)
+            return contract.action_of(selection.best_item(scores, timestep.blocked))
 
         return policy
 

@@ -32,7 +32,7 @@ from tfrec.baselines.config import Td3Config
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.td3_agent import SeededTd3Agent
-from tfrec.environments import session
+from tfrec.environments import contract, session
 from tfrec.nn.dien import DienTower
 from tfrec.ops import selection, target_networks
 from tfrec.replay.transitions import TransitionReplay, Transitions
@@ -254,24 +254,25 @@ class Td3Learner(BaselineLearner):
         others = tf.fill([tf.shape(item)[0], self.spec.num_candidates], -np.inf)
         return tf.tensor_scatter_nd_update(others, cell, value)
 
-    def policy(self) -> session.Policy:
-        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
-            state = self.online.state(timestep.observation)
-            return self.online.item(state, self.online.proto_action(state), timestep.blocked)
+    def policy(self) -> contract.Policy:
+        def policy(timestep: contract.Timestep) -> tf.Tensor:
+            state = self.online.state(contract.history_of(timestep))
+            point = self.online.proto_action(state)
+            return contract.action_of(self.online.item(state, point, timestep.blocked))
 
         return policy
 
-    def playing(self) -> session.Policy:
+    def playing(self) -> contract.Policy:
         """The policy with noise on the proto-action."""
 
-        def policy(timestep: session.SessionTimestep) -> tf.Tensor:
-            state = self.online.state(timestep.observation)
+        def policy(timestep: contract.Timestep) -> tf.Tensor:
+            state = self.online.state(contract.history_of(timestep))
             shape = [tf.shape(state)[0], self.space.vectors.shape[1]]
             noise = self.config.exploration_noise * tf.random.stateless_normal(
                 shape, timestep.seed
             )
             point = self.online.proto_action(state, noise)
-            return self.online.item(state, point, timestep.blocked)
+            return contract.action_of(self.online.item(state, point, timestep.blocked))
 
         return policy
 

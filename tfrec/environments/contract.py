@@ -1,9 +1,12 @@
 """The contract of an environment: thousands of sessions stepped side by side in one graph.
 
-RecSim, RecoGym, VirtualTB, users of a catalogue and Gymnasium environments meet it. An action
-is a slate of items, given by features and possibly new at every step, or a continuous vector.
-Users of a catalogue are made of a `session.World`, which models their feedback and exits;
-`session.rollout` plays whole sessions of such users for methods that learn in rounds.
+RecSim, RecoGym, VirtualTB, users of a catalogue and Gymnasium environments meet it, and every
+policy takes its `Timestep`. An action is a slate of items, given by features and possibly new
+at every step, or a continuous vector. Users of a catalogue (`users.UserEnvironment`) also give
+a history of item ids, from which methods with a state tower compute their state.
+
+Items are positions from 0 in actions and masks, and dense ids from 1 in histories, logs and
+episodes, where 0 is padding. `action_of` and `item_of` convert between the two.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from tfrec import errors
+from tfrec import errors, types
 from tfrec.data import identity
 from tfrec.ops import selection
 
@@ -107,16 +110,22 @@ class Views(Protocol):
 class Timestep(NamedTuple):
     """What a policy is given at one step of B sessions.
 
+    A policy reads the fields that it needs. In a graph the others cost nothing: TensorFlow
+    prunes operations that no result depends on.
+
     Attributes:
-      observation: float32 [B, O], what an honest policy sees of the user.
+      observation: float32 [B, O], what an honest policy sees of the user; O is 0 where the
+        history says everything.
       candidates: float32 [B, m, D], features of the items to choose from; None where the
-        action is continuous.
+        action is continuous, or the policy needs none.
       state: the simulator's hidden state, for controls that are allowed to look.
       seed: int32 [2], for stochastic policies.
       blocked: bool [B, m], candidates that were shown in this session and may not be shown
         again; None where items may repeat.
       user: int32 [B], the number of each session, for policies that keep something for a
         whole session; None where sessions are not numbered.
+      history: the latest events of each user as item ids; None where the environment has no
+        catalogue. `history_of` reads it.
     """
 
     observation: tf.Tensor
@@ -125,17 +134,65 @@ class Timestep(NamedTuple):
     seed: tf.Tensor
     blocked: tf.Tensor | None = None
     user: tf.Tensor | None = None
+    history: types.Observation | None = None
+
+    def per_session(self, values: tf.Tensor) -> tf.Tensor:
+        """The values of the sessions of this timestep, [B, ...].
+
+        Args:
+          values: [S, ...], one for each numbered session; [B, ...] where sessions are not
+            numbered.
+        """
+        return values if self.user is None else tf.gather(values, self.user)
 
 
 # -> what `step` of the simulator takes: int32 [B, k] or float32 [B, D]
 Policy = Callable[[Timestep], tf.Tensor]
 
 
+def action_of(item: tf.Tensor) -> tf.Tensor:
+    """The action that recommends one item: dense ids from 1, [B], to positions, [B, 1]."""
+    return item[:, None] - 1
+
+
+def item_of(action: tf.Tensor) -> tf.Tensor:
+    """The item of an action that recommends one: positions, [B, 1], to dense ids, [B]."""
+    return action[:, 0] + 1
+
+
+def history_of(timestep: Timestep) -> types.Observation:
+    """The latest events of each user as item ids.
+
+    Raises:
+      ValueError: if the environment has no catalogue.
+    """
+    if timestep.history is None:
+        raise ValueError(
+            "this policy reads a history of item ids; expected an environment of users of a "
+            "catalogue"
+        )
+    return timestep.history
+
+
+def history_timestep(
+    history: types.Observation, seed: tf.Tensor, blocked: tf.Tensor | None = None
+) -> Timestep:
+    """A timestep of B users of whom nothing but the history is known.
+
+    Args:
+      history: of B users.
+      seed: int32 [2].
+      blocked: bool [B, A], items that may not be shown; None if all may.
+    """
+    nothing = tf.zeros([tf.shape(history.step)[0], 0])
+    return Timestep(nothing, None, None, seed, blocked, history=history)
+
+
 class Simulator(Protocol):
     """A batched simulator. All methods are graph code, and the same seed gives the same.
 
     A class that inherits from this one declares only what it has of the optional parts: the
-    columns, `views` and `structure` are None by default.
+    columns, `history`, `views` and `structure` are None by default.
 
     Attributes:
       observation_size: O, what a policy sees of the user.
@@ -169,6 +226,14 @@ class Simulator(Protocol):
 
     def candidates(self, state: State) -> tf.Tensor | None:
         """Features of the items to choose from, float32 [B, m, D]; None if continuous."""
+
+    def history(self, state: State) -> types.Observation | None:
+        """The latest events of each user as item ids; None where there is no catalogue."""
+        return None
+
+    def blocked(self, state: State) -> tf.Tensor | None:
+        """Which candidates may not be shown, bool [B, m]; None where items may repeat."""
+        return None if self.shown_columns is None else blocked(self, self.observation(state))
 
     def views(self) -> Views | None:
         """What views say of its items; None where users view nothing by themselves."""
@@ -248,18 +313,37 @@ def for_each(catalogue: tf.Tensor, sessions: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(catalogue, tf.concat([[sessions], catalogue.shape], 0))
 
 
-def timestep_of(simulator: Simulator, state: State, seed: tf.Tensor) -> Timestep:
-    """What a policy is asked in a state."""
-    observation, candidates = simulator.observation(state), simulator.candidates(state)
-    return Timestep(observation, candidates, state, seed, blocked(simulator, observation))
+def timestep_of(
+    simulator: Simulator, state: State, seed: tf.Tensor, user: tf.Tensor | None = None
+) -> Timestep:
+    """What a policy is given in a state.
+
+    Args:
+      simulator: the environment.
+      state: of B sessions.
+      seed: int32 [2].
+      user: int32 [B], the number of each session; None where they are not numbered.
+    """
+    return Timestep(
+        simulator.observation(state),
+        simulator.candidates(state),
+        state,
+        seed,
+        simulator.blocked(state),
+        user,
+        simulator.history(state),
+    )
 
 
 def blocked(simulator: Simulator, observation: tf.Tensor) -> tf.Tensor | None:
-    """Which candidates may not be shown, bool [B, m]; None where items may repeat.
+    """What an observation says of `Simulator.blocked`.
 
     Args:
       simulator: the environment.
       observation: float [B, O], as the environment gives it.
+
+    Returns:
+      bool [B, m], candidates that may not be shown; None where items may repeat.
     """
     if simulator.shown_columns is None:
         return None

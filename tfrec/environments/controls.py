@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import storage
-from tfrec.environments import embedded, player, scoring, session, worlds
+from tfrec.environments import contract, embedded, player, scoring, session, worlds
 from tfrec.environments import policies as policies_lib
+from tfrec.environments import users as users_lib
 from tfrec.errors import UserError
 
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
@@ -42,13 +43,13 @@ class Control(abc.ABC):
 
     @abc.abstractmethod
     def policy(
-        self, data: storage.PreparedData, world: session.World, seed: int
-    ) -> session.Policy:
+        self, data: storage.PreparedData, environment: users_lib.UserEnvironment, seed: int
+    ) -> contract.Policy:
         """The control as a policy.
 
         Args:
           data: the prepared data.
-          world: the simulated users it plays with.
+          environment: the simulated users it plays with.
           seed: of what it tries out.
         """
 
@@ -58,8 +59,8 @@ class Random(Control):
 
     name = "random"
 
-    def policy(self, data, world, seed):
-        return policies_lib.random(world.spec.num_candidates)
+    def policy(self, data, environment, seed):
+        return contract.random_policy(environment)
 
 
 class Popularity(Control):
@@ -67,8 +68,9 @@ class Popularity(Control):
 
     name = "popularity"
 
-    def policy(self, data, world, seed):
-        return policies_lib.popularity(data.episodes("train"), world.spec.num_candidates)
+    def policy(self, data, environment, seed):
+        items = environment.spec.num_candidates
+        return policies_lib.popularity(data.episodes("train"), items)
 
 
 class Myopic(Control):
@@ -76,8 +78,8 @@ class Myopic(Control):
 
     name = "myopic"
 
-    def policy(self, data, world, seed):
-        return policies_lib.greedy(world, _reward(data))
+    def policy(self, data, environment, seed):
+        return policies_lib.greedy(environment.world, _reward(data))
 
 
 class ExitAverse(Control):
@@ -85,8 +87,8 @@ class ExitAverse(Control):
 
     name = "exit_averse"
 
-    def policy(self, data, world, seed):
-        return _exit_averse(data, world, _reward(data), seed)
+    def policy(self, data, environment, seed):
+        return _exit_averse(data, environment, _reward(data), seed)
 
 
 class Optimum(Control):
@@ -94,8 +96,8 @@ class Optimum(Control):
 
     name = "optimum"
 
-    def policy(self, data, world, seed):
-        exact = _solvable(world)
+    def policy(self, data, environment, seed):
+        exact = _solvable(environment.world)
         if exact is None:
             raise UserError(
                 "controls.Optimum: the optimum of these users is not known; it is of the "
@@ -119,26 +121,25 @@ def standard(users: worlds.SimulatedUsers) -> dict[str, Control]:
 
 
 def policies(
-    data: storage.PreparedData, world: session.World, seed: int
-) -> dict[str, session.Policy]:
-    """The controls of a world, for the reward; the keys are `names`.
+    data: storage.PreparedData, environment: users_lib.UserEnvironment, seed: int
+) -> dict[str, contract.Policy]:
+    """The controls of an environment, for the reward; the keys are `names`.
 
     Random and popularity are honest. The others read the world's own probabilities.
     """
-    return {
-        name: CONTROLS[name]().policy(data, world, seed) for name in names(is_solvable(world))
-    }
+    found = names(is_solvable(environment.world))
+    return {name: CONTROLS[name]().policy(data, environment, seed) for name in found}
 
 
 def _reward(data: storage.PreparedData) -> np.ndarray:
     return np.eye(len(data.spec.feedback))[0]
 
 
-def optima(world: session.World, spec: types.DataSpec) -> dict[str, session.Policy]:
+def optima(world: session.World, spec: types.DataSpec) -> dict[str, contract.Policy]:
     """The policy that earns most of each feedback column; {} where none is proven.
 
     Args:
-      world: the environment.
+      world: the users.
       spec: names of the feedback columns.
     """
     exact = _solvable(world)
@@ -164,8 +165,11 @@ def _solvable(world: session.World) -> embedded.EmbeddedWorld | None:
 
 
 def _exit_averse(
-    data: storage.PreparedData, world: session.World, reward: np.ndarray, seed: int
-) -> session.Policy:
+    data: storage.PreparedData,
+    environment: users_lib.UserEnvironment,
+    reward: np.ndarray,
+    seed: int,
+) -> contract.Policy:
     """Greedy on click probability minus a cost of leaving: the best of some costs.
 
     It is no bound: it looks one step ahead, and other policies may earn more.
@@ -175,7 +179,8 @@ def _exit_averse(
     repeats = -(-_COST_SESSIONS // len(found.user))
     from_training = types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
     exit_cost = tf.Variable(0.0)  # one graph for all costs
-    runner = player.Player(world, policies_lib.greedy(world, reward, exit_cost))
+    world = environment.world
+    runner = player.Player(environment, policies_lib.greedy(world, reward, exit_cost))
     worth = {}
     for cost in _EXIT_COSTS:
         exit_cost.assign(cost)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.data import identity, synthetic
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.environments import session
+from tfrec.environments import contract, session
 
 
 class HiddenState(NamedTuple):
@@ -147,13 +147,19 @@ def solve(world: EmbeddedWorld, reward: np.ndarray) -> Optimum:
     return Optimum(value, item)
 
 
-def optimal_policy(optimum: Optimum) -> session.Policy:
-    """The policy that follows the optimum, looking at the true state."""
+def optimal_policy(optimum: Optimum) -> contract.Policy:
+    """The policy that follows the optimum, looking at the true state.
+
+    It plays in a `users.UserEnvironment` of the world that was solved.
+    """
     table = tf.constant(optimum.item, tf.int32)  # [T, Z, L]
 
-    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
-        state = timestep.world
-        return tf.gather_nd(table, tf.stack([state.step, state.taste, state.fatigue], axis=1))
+    def policy(timestep: contract.Timestep) -> tf.Tensor:
+        state = timestep.state.world
+        # A loop may step sessions that are over; what is shown in them has no meaning.
+        step = tf.minimum(state.step, table.shape[0] - 1)
+        item = tf.gather_nd(table, tf.stack([step, state.taste, state.fatigue], axis=1))
+        return contract.action_of(item)
 
     return policy
 

@@ -42,8 +42,7 @@ class LogUsers(users.UserEnvironment):
         return worlds.inputs(self.data, self._people.name, self.world)
 
     def _control(self, name: str) -> tuple[contract.Simulator, contract.Policy]:
-        policy = controls.CONTROLS[name]().policy(self.data, self.world, seed=0)
-        return self, self.adapted(policy)
+        return self, controls.CONTROLS[name]().policy(self.data, self, seed=0)
 
 
 def load(path: str, world: str, item_width: int) -> LogUsers:

@@ -4,28 +4,30 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract, playing, users
 
 AT_ONCE = 2048  # sessions in the graph at once: bounds memory at this x N scores
 
 
 class Player:
-    """A policy in a world, traced once and played as often as wanted.
+    """A policy in an environment, traced once and played as often as wanted.
 
     Args:
-      world: the simulated users.
+      environment: the simulated users.
       policy: who recommends; a goal it reads from a variable may change between plays.
     """
 
-    def __init__(self, world: session.World, policy: session.Policy):
-        length, columns = world.spec.history_length, len(world.spec.feedback)
+    def __init__(self, environment: users.UserEnvironment, policy: contract.Policy):
+        spec = environment.spec
+        length, columns = spec.history_length, len(spec.feedback)
         starts = types.Starts(
             tf.TensorSpec([None], tf.int32),
             tf.TensorSpec([None, length], tf.int32),
             tf.TensorSpec([None, length, columns], tf.float32),
         )
         self._run = tf.function(
-            lambda starts, seed: session.rollout(world, policy, starts, seed), autograph=False
+            lambda starts, seed: playing.rollout(environment, policy, starts, seed),
+            autograph=False,
         ).get_concrete_function(starts, tf.TensorSpec([2], tf.int32))
 
     def play(self, starts: types.Starts, seed: int) -> types.Episodes:

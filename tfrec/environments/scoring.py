@@ -4,7 +4,8 @@ import numpy as np
 
 from tfrec import types
 from tfrec.data import storage
-from tfrec.environments import player, session, worlds
+from tfrec.environments import contract, player, session, worlds
+from tfrec.environments import users as users_lib
 from tfrec.errors import UserError
 
 _SEED = 29  # of the validation sessions: every policy meets the same users and the same luck
@@ -43,13 +44,18 @@ class Score:
     """Mean reward of a policy's played sessions, in clicks.
 
     Args:
-      world: the simulated users, without delay or noise.
+      environment: the simulated users, without delay or noise.
       policy: reads its weights from variables: one trace serves a whole training.
       starts: of the sessions.
     """
 
-    def __init__(self, world: session.World, policy: session.Policy, starts: types.Starts):
-        self._player, self._starts = player.Player(world, policy), starts
+    def __init__(
+        self,
+        environment: users_lib.UserEnvironment,
+        policy: contract.Policy,
+        starts: types.Starts,
+    ):
+        self._player, self._starts = player.Player(environment, policy), starts
 
     def __call__(self) -> float:
         played = self._player.play(self._starts, _SEED)

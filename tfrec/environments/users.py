@@ -1,8 +1,8 @@
-"""Simulated users of a catalogue as an environment of the methods that learn step by step.
+"""Simulated users of a catalogue as an environment.
 
-`session.World` answers for users who start where a log says; `session.rollout` plays whole
-sessions of it. Here the same world meets `contract.Simulator`: sessions side by side, a new
-user in the place of one who has left, observations of fixed width.
+A `session.World` models feedback and exits of users who start where a log says. Here it meets
+`contract.Simulator`. The environment gives two views of a user: the history of item ids, which
+methods with a state tower read, and an observation of fixed width, for all other networks.
 """
 
 import copy
@@ -23,16 +23,22 @@ class State(NamedTuple):
 
     Attributes:
       world: the users' hidden state.
-      history_item: int32 [B, H], oldest first, left-padded with 0.
+      history_item: int32 [B, H], oldest first, left-padded with 0; 0 also for what is shown
+        to users who have left.
       history_feedback: float32 [B, H, F], raw units.
       step: int32 [B], steps taken in the session.
-      shown: int32 [B, S], items of the session, 0 for none; S is 0 where items may repeat.
+      exited: bool [B], whether the user has left; False where the session was cut at the cap.
+      blocked: bool [B, A], items that were shown in the session; [B, 0] where items may repeat.
+      shown: int32 [B, S], items of the session, 0 for none; S is 0 where the observation has no
+        columns of what was shown.
     """
 
     world: session.WorldState
     history_item: tf.Tensor
     history_feedback: tf.Tensor
     step: tf.Tensor
+    exited: tf.Tensor
+    blocked: tf.Tensor
     shown: tf.Tensor
 
 
@@ -116,13 +122,17 @@ class UserEnvironment(contract.Simulator):
 
     Args:
       world: the users.
-      starts: where sessions begin; each new session takes one of them at random.
-      vectors: float [N + 1, D], item vectors, see `tfrec.data.item_vectors`.
+      starts: where the sessions of `reset` begin; each takes one of them at random. None where
+        every session is begun by `begin`.
+      vectors: float [N + 1, D], item vectors, see `tfrec.data.item_vectors`. None for policies
+        that read the history: the observation and the candidates then have width 0.
       reward: weight of each feedback column in the reward; clicks alone by default.
 
     Attributes:
       world: as given.
-      encoder: what `observation` gives, before the columns of what was shown.
+      spec: the log's.
+      encoder: what `observation` gives, before the columns of what was shown; None without
+        item vectors.
     """
 
     slate_size = 1
@@ -130,88 +140,147 @@ class UserEnvironment(contract.Simulator):
     def __init__(
         self,
         world: session.World,
-        starts: types.Starts,
-        vectors: np.ndarray,
-        reward: Sequence[float] | None = None,
+        starts: types.Starts | None = None,
+        vectors: np.ndarray | None = None,
+        reward: Sequence[float] | np.ndarray | None = None,
     ):
         spec = world.spec
-        self.world, self._spec = world, spec
-        self._starts = types.Starts(*(tf.constant(part) for part in starts))
+        self.world, self.spec = world, spec
+        self._starts = None if starts is None else _constants(starts)
         weights = reward if reward is not None else np.eye(len(spec.feedback))[0]
         self._reward = tf.constant(weights, tf.float32)
-        self.encoder = HistoryEncoder(spec, vectors)
+        self.encoder: HistoryEncoder | None = None
+        self.observation_size = 0
+        if vectors is None:
+            vectors = np.zeros([spec.num_items + 1, 0])
+        else:
+            self.encoder = HistoryEncoder(spec, vectors)
+            self.feature_columns = self.encoder.feature_columns
+            self.observation_size = self.encoder.size
+            if not world.repeats:
+                self.shown_columns = self.encoder.size + np.arange(spec.max_steps)
+                self.observation_size += spec.max_steps
         self.catalogue = tf.constant(vectors[1 : spec.num_candidates + 1], tf.float32)
         self.action_size = vectors.shape[1]
-        self.feature_columns = self.encoder.feature_columns
-        self.observation_size = self.encoder.size
-        if not world.repeats:
-            self.shown_columns = self.encoder.size + np.arange(spec.max_steps)
-            self.observation_size += spec.max_steps
 
     def at(self, starts: types.Starts) -> Self:
         """The same users with sessions that begin elsewhere."""
         other = copy.copy(self)
-        other._starts = types.Starts(*(tf.constant(part) for part in starts))
+        other._starts = _constants(starts)
         return other
 
-    def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
+    def random_starts(self, batch: int | tf.Tensor, seed: tf.Tensor) -> types.Starts:
+        """Draws `batch` of the environment's starts, with replacement; seed is int32 [2].
+
+        Raises:
+          ValueError: if the environment was made without starts.
+        """
+        if self._starts is None:
+            raise ValueError("this environment has no starts; expected some, or use `begin`")
         number = tf.random.stateless_uniform(
             [batch], seed, 0, tf.shape(self._starts.user)[0], tf.int32
         )
-        starts = types.Starts(*(tf.gather(part, number) for part in self._starts))
-        slots = 0 if self.shown_columns is None else self._spec.max_steps
+        return types.Starts(*(tf.gather(part, number) for part in self._starts))
+
+    def begin(self, starts: types.Starts) -> State:
+        """New sessions, one for each of B starts."""
+        batch = tf.shape(starts.user)[0]
+        items = 0 if self.world.repeats else self.spec.num_candidates
         return State(
             self.world.reset(starts),
             starts.history_item,
             starts.history_feedback,
-            tf.zeros_like(starts.user),
-            tf.zeros([batch, slots], tf.int32),
+            step=tf.zeros_like(starts.user),
+            exited=tf.zeros_like(starts.user, tf.bool),
+            blocked=tf.zeros([batch, items], tf.bool),
+            shown=self._nothing_shown(batch),
         )
 
+    def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
+        return self.begin(self.random_starts(batch, seed))
+
     def history(self, state: State) -> types.Observation:
-        """What methods with a state tower read."""
         return types.Observation(state.history_item, state.history_feedback, state.step)
 
+    def blocked(self, state: State) -> tf.Tensor | None:
+        return None if self.world.repeats else state.blocked
+
     def observation(self, state: State) -> tf.Tensor:
-        summary = self.encoder(self.history(state))
-        if self.shown_columns is None:
-            return summary
-        return tf.concat([summary, tf.cast(state.shown, tf.float32)], axis=1)
+        return self._observation(self.history(state), state.shown)
 
     def candidates(self, state: State) -> tf.Tensor:
         return contract.for_each(self.catalogue, tf.shape(state.step)[0])
 
+    def timestep(
+        self, history: types.Observation, blocked: tf.Tensor, seed: tf.Tensor
+    ) -> contract.Timestep:
+        """What a policy is given of users whose hidden state is not known.
+
+        Args:
+          history: of B users.
+          blocked: bool [B, A], items that may not be shown. The observation's columns of what
+            was shown are 0.
+          seed: int32 [2].
+        """
+        batch = tf.shape(history.step)[0]
+        return contract.history_timestep(history, seed, blocked)._replace(
+            observation=self._observation(history, self._nothing_shown(batch)),
+            candidates=contract.for_each(self.catalogue, batch),
+        )
+
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
-        item = action[:, 0] + 1
+        item = contract.item_of(action)
         world, feedback, left = self.world.step(state.world, item, seed)
+        blocked = state.blocked
+        if not self.world.repeats:
+            blocked |= tf.one_hot(item - 1, self.spec.num_candidates, True, False)
+        # Those who have left are stepped on until the loop that plays drops or replaces them.
+        event = tf.where(state.exited, types.PAD, item)[:, None]  # [B, 1]
+        feedback = tf.where(state.exited[:, None], 0.0, feedback)  # [B, F]
         after = State(
             world,
-            tf.concat([state.history_item[:, 1:], item[:, None]], axis=1),
+            tf.concat([state.history_item[:, 1:], event], axis=1),
             tf.concat([state.history_feedback[:, 1:], feedback[:, None]], axis=1),
-            state.step + 1,
-            self._shown(state, item),
+            step=state.step + 1,
+            exited=state.exited | left,
+            blocked=blocked,
+            shown=self._shown(state, event),
         )
         return contract.Outcome(
             after,
             reward=tf.linalg.matvec(feedback, self._reward),
             clicks=feedback[:, 0],
             shown=tf.ones_like(feedback[:, 0]),
-            done=left | (after.step >= self._spec.max_steps),
+            done=after.exited | (after.step >= self.spec.max_steps),
         )
 
-    def _shown(self, state: State, item: tf.Tensor) -> tf.Tensor:
+    def _observation(self, history: types.Observation, shown: tf.Tensor) -> tf.Tensor:
+        if self.encoder is None:
+            return tf.zeros([tf.shape(history.step)[0], 0])
+        summary = self.encoder(history)
+        if self.shown_columns is None:
+            return summary
+        return tf.concat([summary, tf.cast(shown, tf.float32)], axis=1)
+
+    def _nothing_shown(self, batch: tf.Tensor) -> tf.Tensor:
+        slots = 0 if self.shown_columns is None else len(self.shown_columns)
+        return tf.zeros([batch, slots], tf.int32)
+
+    def _shown(self, state: State, event: tf.Tensor) -> tf.Tensor:
         if self.shown_columns is None:
             return state.shown
-        here = tf.one_hot(state.step, self._spec.max_steps, dtype=tf.int32)
-        return state.shown + here * item[:, None]
+        here = tf.one_hot(state.step, self.spec.max_steps, dtype=tf.int32)
+        return state.shown + here * event
 
-    def structure(self) -> contract.Structure:
+    def structure(self) -> contract.Structure | None:
         """What came before the session, which never changes, and the rest.
 
         The session goes on from itself, the item and, through the user's taste, from what came
         before: in the true graph nothing can be exchanged. The rule of thumb leaves taste out
         of it, as if users answered alike.
         """
+        if self.encoder is None:
+            return None
         before = self.encoder.before.tolist()
         user, current, action = range(3)
         heuristic = np.zeros([3, 3])
@@ -225,36 +294,6 @@ class UserEnvironment(contract.Simulator):
             user_columns=before,
         )
 
-    def policy(self, act: contract.Policy) -> session.Policy:
-        """A step-by-step policy as one of whole sessions, for `session.rollout`.
 
-        Args:
-          act: of this environment; it must not read the hidden state.
-        """
-
-        def recommend(timestep: session.SessionTimestep) -> tf.Tensor:
-            observation = self.encoder(timestep.observation)
-            if self.shown_columns is not None:  # `blocked` says it
-                padding = len(self.shown_columns)
-                observation = tf.pad(observation, [[0, 0], [0, padding]])
-            candidates = contract.for_each(self.catalogue, tf.shape(observation)[0])
-            asked = contract.Timestep(
-                observation, candidates, None, timestep.seed, timestep.blocked
-            )
-            return act(asked)[:, 0] + 1
-
-        return recommend
-
-    def adapted(self, recommend: session.Policy) -> contract.Policy:
-        """A policy of whole sessions as one of this environment; it may read hidden states."""
-
-        def act(timestep: contract.Timestep) -> tf.Tensor:
-            asked = session.SessionTimestep(
-                self.history(timestep.state),
-                timestep.blocked,
-                timestep.state.world,
-                timestep.seed,
-            )
-            return recommend(asked)[:, None] - 1
-
-        return act
+def _constants(starts: types.Starts) -> types.Starts:
+    return types.Starts(*(tf.constant(part) for part in starts))

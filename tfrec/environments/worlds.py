@@ -11,6 +11,7 @@ import numpy as np
 from tfrec import options, types
 from tfrec.data import identity, storage, synthetic
 from tfrec.environments import embedded, lookup, session
+from tfrec.environments import users as users_lib
 from tfrec.environments.fitted import simulated
 from tfrec.errors import UserError
 
@@ -27,7 +28,7 @@ class SimulatedUsers:
     """Users that answer recommendations in place of the log's.
 
     Attributes:
-      world: the environment.
+      world: the model of the users.
       data: the prepared data that their ids are of.
       name: folder of the user model, or `truth`; recorded with what is trained on them.
       report: how true fitted users are to held-out sessions, see `simulated.Fit`; None for
@@ -38,6 +39,11 @@ class SimulatedUsers:
     data: storage.PreparedData
     name: str
     report: Mapping[str, Any] | None = None
+
+    @property
+    def environment(self) -> users_lib.UserEnvironment:
+        """The users as an environment of policies that read the history."""
+        return users_lib.UserEnvironment(self.world)
 
     def __str__(self) -> str:
         named = {TRUTH: "the embedded truth", LOOKUP: "users who act as the log says"}

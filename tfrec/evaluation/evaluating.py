@@ -11,8 +11,8 @@ import numpy as np
 
 from tfrec import types
 from tfrec.data import identity, storage
+from tfrec.environments import contract, player, scoring, worlds
 from tfrec.environments import controls as controls_lib
-from tfrec.environments import player, scoring, session, worlds
 from tfrec.errors import UserError
 from tfrec.methods import trained
 from tfrec.metrics import session as metrics
@@ -153,7 +153,7 @@ class EvaluationResult:
 
 def evaluate(
     agents: Mapping[str, Sequence[trained.SavedAgent]],
-    controls: Mapping[str, session.Policy],
+    controls: Mapping[str, contract.Policy],
     users: worlds.SimulatedUsers,
     data: storage.PreparedData,
     *,
@@ -185,16 +185,17 @@ def evaluate(
     if split not in _SPLITS:
         raise UserError(f"split is {split!r}; expected one of {', '.join(_SPLITS)}")
     world, columns = users.world, data.spec.feedback_names
+    environment = users.environment
     starts = scoring.starts(data, split, max_users, sessions_per_user)
     seeds = [seed + i for i in range(len(next(iter(agents.values()), [None])))]
     episodes: dict[tuple[str, str], list[types.Episodes]] = {}  # (policy, goal) -> by seed
     for name, policy in controls.items():
-        runner = player.Player(world, policy)
+        runner = player.Player(environment, policy)
         episodes[name, ""] = [runner.play(starts, seed) for seed in seeds]
     for name, members in agents.items():
         for play_seed, agent in zip(seeds, members, strict=True):
             goal = tf.Variable(next(iter(agent.named_goals.values())))
-            runner = player.Player(world, agent.policy(goal))
+            runner = player.Player(environment, agent.policy(goal))
             for goal_name, weights in agent.named_goals.items():
                 goal.assign(weights)
                 episodes.setdefault((name, goal_name), []).append(
@@ -230,7 +231,7 @@ def evaluate(
     shares_by_column: dict[str, dict[str, dict[str, float]]] = {}
     optima = controls_lib.optima(world, data.spec) if by_goal and "random" in controls else {}
     for column, policy in optima.items():
-        runner = player.Player(world, policy)
+        runner = player.Player(environment, policy)
         best = [metrics.per_session(runner.play(starts, seed), columns) for seed in seeds]
         by_goal[f"optimum, goal {column}"] = metrics.summarise(best)
         shares_by_column[column] = {

@@ -1,7 +1,7 @@
 """What learns in a live simulator: the contract between the loop that plays and its methods.
 
-The loop plays B sessions side by side, a rollout of T steps at a time, hands the rollout to
-the method and lets it learn; `training.py` is that loop. Every method sees the same steps.
+The loop (`online_learner.py`) plays B sessions side by side, a rollout of T steps at a time,
+hands the rollout to the method and lets it learn. Every method sees the same steps.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -70,7 +70,7 @@ class Method(Protocol):
         """What it does while it learns. Graph code."""
 
     def greedy(self, timestep: Timestep) -> tf.Tensor:
-        """The action without exploration, which tests play; a `playing.Policy`."""
+        """The action without exploration, which tests play; a `contract.Policy`."""
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         """Takes a rollout in. Graph code.

@@ -21,7 +21,7 @@ import tensorflow as tf
 from tfrec import options, outputs, types, weights
 from tfrec.data import identity, storage
 from tfrec.data import vocabulary as vocabulary_lib
-from tfrec.environments import session, worlds
+from tfrec.environments import contract, worlds
 from tfrec.errors import UserError
 from tfrec.methods import trained
 from tfrec.training import checkpoint
@@ -68,16 +68,16 @@ class OnlineAgent(trained.SavedAgent):
     def weights(self) -> tf.Module:
         return self._weights
 
-    def policy(self, goal: Any = None) -> session.Policy:
+    def policy(self, goal: Any = None) -> contract.Policy:
         """The greedy policy; the goal is not read."""
         del goal
         items = self.spec.num_candidates
 
-        def act(timestep: session.SessionTimestep) -> tf.Tensor:
-            observation, blocked = timestep.observation, timestep.blocked
+        def act(timestep: contract.Timestep) -> tf.Tensor:
+            history, blocked = contract.history_of(timestep), timestep.blocked
             if blocked is None:
-                blocked = tf.zeros([tf.shape(observation.step)[0], items], tf.bool)
-            return self._policy.act(*observation, blocked)
+                blocked = tf.zeros([tf.shape(history.step)[0], items], tf.bool)
+            return contract.action_of(self._policy.act(*history, blocked))
 
         return act
 
@@ -143,7 +143,6 @@ def acting(
       [B, H, F], int32 [B] and bool [B, A] to dense item ids, int32 [B]; and `weights`, the
       variables that it reads: no replay, no optimiser.
     """
-    policy = simulator.policy(method.greedy)
     length, columns = spec.history_length, len(spec.feedback)
 
     @tf.function(
@@ -156,9 +155,9 @@ def acting(
         autograph=False,
     )
     def act(history_item, history_feedback, step, blocked):
-        observation = types.Observation(history_item, history_feedback, step)
+        history = types.Observation(history_item, history_feedback, step)
         seed = tf.zeros([2], tf.int32)  # a greedy policy does not draw
-        return policy(session.SessionTimestep(observation, blocked, None, seed))
+        return contract.item_of(method.greedy(simulator.timestep(history, blocked, seed)))
 
     kept = tf.Module(name="policy")
     kept.act = act

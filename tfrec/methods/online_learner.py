@@ -154,7 +154,7 @@ class OnlineLearner(tf.Module):
     ) -> tuple[dict[str, tf.Tensor], contract.Outcome]:
         """One step of every session: a row of the rollout."""
         simulator = self._simulator
-        timestep = contract.timestep_of(simulator, state, seeds[0])._replace(user=user)
+        timestep = contract.timestep_of(simulator, state, seeds[0], user)
         choice = self.method.explore(timestep)
         outcome = simulator.step(state, choice.action, seeds[1])
         done = outcome.done

@@ -387,7 +387,7 @@ class Recommender:
         data = cast("storage.PreparedData", self._data)
         starts = scoring.validation_starts(data, validation_users)
         policy = cast(registry.Learner, self._learner).policy()
-        score = scoring.Score(self._users.world, policy, starts)
+        score = scoring.Score(self._users.environment, policy, starts)
         return lambda: {"reward_clicks": score()}
 
     def _finish(self, run: runs.Run) -> None:

@@ -53,7 +53,7 @@ class Learner(Protocol):
     def advance(self) -> dict[str, Any]:
         """Does one iteration; returns numbers to log."""
 
-    def policy(self) -> session.Policy:
+    def policy(self) -> contract.Policy:
         """The policy that is evaluated: greedy, without exploration."""
 
 

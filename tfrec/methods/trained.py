@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tfrec.data import identity
     from tfrec.data import vocabulary as vocabulary_lib
-    from tfrec.environments import session
+    from tfrec.environments import contract
 
 _CHECKPOINT = "checkpoint"
 
@@ -65,7 +65,7 @@ class SavedAgent(abc.ABC):
     @abc.abstractmethod
     def policy(
         self, goal: np.ndarray | tf.Tensor | tf.Variable | None = None
-    ) -> session.Policy:
+    ) -> contract.Policy:
         """The greedy policy for a goal, float [M]; a variable may change between plays."""
 
     def rank(
@@ -305,7 +305,7 @@ class TrainedMethod(SavedAgent):
     def weights(self) -> tf.Module:
         return self.learner.acting
 
-    def policy(self, goal: Any = None) -> session.Policy:
+    def policy(self, goal: Any = None) -> contract.Policy:
         """The greedy policy; the goal is not read."""
         del goal
         return self.learner.policy()

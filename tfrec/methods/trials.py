@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import options, types
-from tfrec.environments import contract, playing, scoring, session
+from tfrec.environments import contract, playing, scoring, session, users
 from tfrec.environments import registry as environments
 from tfrec.errors import UserError
 from tfrec.methods import online_learner, online_run, presets, registry
@@ -122,7 +122,8 @@ class LogEvaluation(Evaluation):
         )
 
     def scorer(self, learner: registry.Learner) -> Callable[[bool], float]:
-        score = scoring.Score(self.evaluation_world, learner.policy(), self.starts)
+        environment = users.UserEnvironment(self.evaluation_world)
+        score = scoring.Score(environment, learner.policy(), self.starts)
         return lambda last: score()
 
     def updates(self, config: Any, iteration: int) -> int:

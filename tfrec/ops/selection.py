@@ -6,6 +6,7 @@ import tensorflow as tf
 
 # Not the lowest float: sums of it stay finite, and so do gradients.
 _BLOCKED = -1e9
+_TRIES = 16  # draws among which an item that may be shown is looked for
 
 
 def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
@@ -21,6 +22,35 @@ def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
     if blocked is not None:
         scores = tf.where(blocked, scores.dtype.min, scores)
     return tf.argmax(scores, axis=-1, output_type=tf.int32) + 1
+
+
+def random_item(
+    rows: int | tf.Tensor, items: int, blocked: tf.Tensor | None, seed: tf.Tensor
+) -> tf.Tensor:
+    """Draws one of the items that are not blocked, with equal probability.
+
+    Drawing a number for every item is costly where there are many. A few items are drawn
+    instead, and the first of them that is not blocked is taken.
+
+    Args:
+      rows: B.
+      items: A.
+      blocked: bool [B, A] or None.
+      seed: int32 [2].
+
+    Returns:
+      int32 [B], dense item ids.
+    """
+    seeds = tf.random.experimental.stateless_split(seed, 2)
+    tries = tf.random.stateless_uniform([rows, _TRIES], seeds[0], 0, items, tf.int32)
+    if blocked is None:
+        return tries[:, 0] + 1
+    free = tf.logical_not(tf.gather(blocked, tries, batch_dims=1))  # [B, tries]
+    chosen = tf.gather(tries, tf.argmax(free, axis=1), batch_dims=1) + 1
+    none = tf.where(tf.logical_not(tf.reduce_any(free, axis=1)))  # [b, 1]
+    noise = tf.random.stateless_uniform([tf.shape(none)[0], items], seeds[1])
+    others = best_item(noise, tf.gather_nd(blocked, none))
+    return tf.tensor_scatter_nd_update(chosen, none, others)
 
 
 def best_items(scores: tf.Tensor, blocked: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -9,7 +9,7 @@ from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec.baselines import learning
 from tfrec.baselines.config import BaselineConfig
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.environments.fitted import variants
 from tfrec.replay.episodes import EpisodeReplay
 
@@ -108,11 +108,11 @@ def test_exploration_tries_items_that_may_be_shown(epsilon):
     learner = Counting(CONFIG, small.sessions())
     blocked = np.zeros((4000, 6), bool)
     blocked[:, [2, 4]] = True
-    timestep = session.SessionTimestep(
-        small.observations(4000), tf.constant(blocked), None, tf.constant([1, 2])
+    timestep = contract.history_timestep(
+        small.observations(4000), tf.constant([1, 2]), tf.constant(blocked)
     )
-    chosen = learner.explore(tf.constant(epsilon))(timestep).numpy()
-    share = np.bincount(chosen, minlength=7)[1:] / 4000
+    action = learner.explore(tf.constant(epsilon))(timestep).numpy()
+    share = np.bincount(action[:, 0], minlength=6) / 4000
     assert share[2] == share[4] == 0.0
     others = epsilon / 4  # four items may be shown
     expected = [1 - epsilon + others, others, 0, others, 0, others]

@@ -8,7 +8,7 @@ from tf_agents.trajectories import time_step
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec.baselines import rainbow, rainbow_network
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.training import checkpoint
 
 NARROW = rainbow.RainbowConfig(
@@ -39,7 +39,7 @@ def learner(repeats=True, **changes):
 
 
 def timestep(batch=50, seed=(1, 2), blocked=None):
-    return session.SessionTimestep(small.observations(batch), blocked, None, tf.constant(seed))
+    return contract.history_timestep(small.observations(batch), tf.constant(seed), blocked)
 
 
 # Values of three items in two states, and what the target knows of the first item's return.
@@ -169,9 +169,9 @@ def test_the_best_item_that_may_be_shown_is_chosen():
     made = learner()
     state = made.online.encode(small.observations(50)).state
     best = np.argmax(made.online.scores(state), axis=1)
-    np.testing.assert_array_equal(made.policy()(timestep()), best + 1)
+    np.testing.assert_array_equal(made.policy()(timestep()), best[:, None])
     blocked = tf.one_hot(best, 6, True, False)
-    assert (made.policy()(timestep(blocked=blocked)).numpy() != best + 1).all()
+    assert (made.policy()(timestep(blocked=blocked)).numpy() != best[:, None]).all()
 
 
 def test_the_support_reaches_the_best_session_of_the_log():

@@ -8,7 +8,7 @@ from tests.tfrec.environments import scripted
 from tfrec import types
 from tfrec.baselines import config, td3
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
-from tfrec.environments import policies, session
+from tfrec.environments import contract, playing, users
 from tfrec.training import checkpoint, finite
 
 # Items 1..4 in the plane; row 0 is no item.
@@ -25,8 +25,7 @@ def learner(seed=0, repeats=True, rounds=0, **changes):
     }  # fmt: skip
     config = td3.Td3Config(**(narrow | changes))
     world = scripted.ScriptedWorld(small.SPEC, repeats)
-    log = session.rollout(world, policies.random(6), scripted.starts(40), tf.constant([1, 2]))
-    log = type(log)(*(x.numpy() for x in log))
+    log = scripted.random_log(world, 40)
     made = td3.Td3Learner(config, small.SPEC, log, world, VECTORS, seed)
     for _ in range(rounds):
         made.advance()
@@ -34,7 +33,7 @@ def learner(seed=0, repeats=True, rounds=0, **changes):
 
 
 def timestep(batch, blocked=None, seed=(5, 6)):
-    return session.SessionTimestep(small.observations(batch), blocked, None, tf.constant(seed))
+    return contract.history_timestep(small.observations(batch), tf.constant(seed), blocked)
 
 
 # Where the items are.
@@ -148,8 +147,9 @@ def test_noise_in_play_moves_the_choice_and_none_is_greedy():
 
 def test_nothing_is_shown_twice_where_the_world_has_no_repeats():
     made = learner(repeats=False, neighbours=2.0)
-    world = scripted.ScriptedWorld(small.SPEC, repeats=False)
-    played = session.rollout(world, made.playing(), scripted.starts(30), tf.constant([3, 4]))
+    environment = users.UserEnvironment(scripted.ScriptedWorld(small.SPEC, repeats=False))
+    seed = tf.constant([3, 4])
+    played = playing.rollout(environment, made.playing(), scripted.starts(30), seed)
     for items, length in zip(played.item.numpy(), played.length.numpy(), strict=True):
         assert len(set(items[:length])) == length
 

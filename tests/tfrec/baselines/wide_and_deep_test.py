@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.tfrec.baselines import click_log
 from tfrec import types
 from tfrec.baselines import wide_and_deep
-from tfrec.environments import session
+from tfrec.environments import playing, session, users
 from tfrec.training import checkpoint, finite
 
 SPEC = click_log.SPEC
@@ -132,7 +132,8 @@ def test_it_plays_what_is_clicked_and_does_not_repeat_itself():
     assert {"click_loss", "play/reward_clicks", "play/random_actions"} <= report.keys()
     starts = session.starts_of(click_log.planted(200, 7))
     starts = types.Starts(*map(tf.constant, starts))
-    played = session.rollout(click_log.ParityWorld(), one.policy(), starts, tf.constant([1, 2]))
+    environment = users.UserEnvironment(click_log.ParityWorld())
+    played = playing.rollout(environment, one.policy(), starts, tf.constant([1, 2]))
     shown = played.item.numpy()
     assert played.feedback.numpy()[..., 0].sum() / (shown > 0).sum() > 0.8
     for row in shown:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import embedded, player, policies
+from tfrec.environments import contract, embedded, player, policies, users
 from tfrec.ops import selection
 
 CONFIG = synthetic.SyntheticConfig(num_users=40, num_items=30, num_tastes=3, max_steps=12)
@@ -100,7 +100,8 @@ def test_value_iteration_equals_trying_every_sequence(reward):
 
 
 def reward_per_session(made, policy, reward=CLICKS, times=100):
-    episodes = player.Player(made, policy).play(starts(made, times), seed=3)
+    runner = player.Player(users.UserEnvironment(made), policy)
+    episodes = runner.play(starts(made, times), seed=3)
     return episodes.feedback.sum(axis=1) @ reward  # [B]
 
 
@@ -119,7 +120,7 @@ def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
     assert abs(mean) < 3 * error
     kinds = np.stack([made.truth.kind == kind for kind in range(3)])  # [3, N]
     others = {
-        "random": policies.random(made.spec.num_items),
+        "random": contract.random_policy(users.UserEnvironment(made)),
         **{f"exit cost {c}": policies.greedy(made, CLICKS, c) for c in (0.0, 1.0, 4.0, 16.0)},
         **{f"random of kind {k}": of_kind(kinds[k]) for k in range(3)},
     }
@@ -133,9 +134,9 @@ def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
 
 def of_kind(member):
     def policy(timestep):
-        shape = [tf.shape(timestep.observation.step)[0], len(member)]
+        shape = [tf.shape(timestep.observation)[0], len(member)]
         noise = tf.random.stateless_uniform(shape, timestep.seed)
-        return selection.best_item(tf.where(member[None, :], noise, -1.0), None)
+        return selection.best_slate(tf.where(member[None, :], noise, -1.0), 1)
 
     return policy
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import vocabulary
-from tfrec.environments import lookup, player, worlds
+from tfrec.environments import lookup, player, users, worlds
 
 SPEC = types.DataSpec(
     (
@@ -77,11 +77,11 @@ def test_items_of_the_history_are_not_clicked_again(world):
 
 def test_a_policy_that_knows_the_log_is_clicked_at_each_step(world):
     def follow(timestep):
-        clicks = world.responses(timestep.world, tf.range(1, 5)).feedback[..., 0]
+        clicks = world.responses(timestep.state.world, tf.range(1, 5)).feedback[..., 0]
         clicks -= tf.cast(timestep.blocked, tf.float32)
-        return tf.argmax(clicks, axis=1, output_type=tf.int32) + 1
+        return tf.argmax(clicks, axis=1, output_type=tf.int32)[:, None]
 
-    played = player.Player(world, follow).play(
+    played = player.Player(users.UserEnvironment(world), follow).play(
         types.Starts(*(np.asarray(x) for x in starts([1, 2], [[0, 0], [0, 0]]))), seed=0
     )
     assert played.feedback[..., 0].sum(axis=1).tolist() == [2, 1]

@@ -3,13 +3,13 @@ import tensorflow as tf
 
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
-from tfrec.environments import player, policies
+from tfrec.environments import contract, player, users
 
 
 def test_the_order_of_the_starts_is_kept_across_blocks(monkeypatch):
     monkeypatch.setattr(player, "AT_ONCE", 4)
-    world = scripted.ScriptedWorld(small.SPEC, repeats=False)
-    runner = player.Player(world, policies.random(small.SPEC.num_items))
+    environment = users.UserEnvironment(scripted.ScriptedWorld(small.SPEC, repeats=False))
+    runner = player.Player(environment, contract.random_policy(environment))
     starts = scripted.starts(10)  # blocks of 4, 4 and 2
     episodes = runner.play(starts, seed=5)
     assert all(isinstance(part, np.ndarray) for part in episodes)
@@ -23,12 +23,12 @@ def test_the_order_of_the_starts_is_kept_across_blocks(monkeypatch):
 
 
 def test_a_goal_in_a_variable_may_change_between_plays():
-    world = scripted.ScriptedWorld(small.SPEC, repeats=True)
+    environment = users.UserEnvironment(scripted.ScriptedWorld(small.SPEC, repeats=True))
     wanted = tf.Variable(2)
     runner = player.Player(
-        world, lambda timestep: tf.zeros_like(timestep.observation.step) + wanted
+        environment, lambda timestep: tf.zeros_like(timestep.history.step)[:, None] + wanted
     )
     starts = scripted.starts(3)
-    assert set(runner.play(starts, seed=0).item[:, 0]) == {2}
+    assert set(runner.play(starts, seed=0).item[:, 0]) == {3}
     wanted.assign(4)
-    assert set(runner.play(starts, seed=0).item[:, 0]) == {4}
+    assert set(runner.play(starts, seed=0).item[:, 0]) == {5}

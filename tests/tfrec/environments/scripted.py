@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract, playing, session, users
 
 
 class ScriptedWorld:
@@ -73,10 +73,19 @@ def by_observation(spec):
     """An item that depends on every number of the observation."""
 
     def policy(timestep):
-        item, feedback, step = timestep.observation
+        item, feedback, step = timestep.history
         weights = tf.constant([7, 11, 13, 17])
         seen = tf.reduce_sum(item * weights, axis=1) + 5 * step
         amounts = tf.cast(tf.round(10 * tf.reduce_sum(feedback, axis=-1)), tf.int32)
-        return (seen + tf.reduce_sum(amounts * weights[::-1], axis=1)) % spec.num_items + 1
+        position = (seen + tf.reduce_sum(amounts * weights[::-1], axis=1)) % spec.num_items
+        return position[:, None]
 
     return policy
+
+
+def random_log(world, sessions):
+    """Sessions of the random control, arrays."""
+    environment = users.UserEnvironment(world)
+    policy, seed = contract.random_policy(environment), tf.constant([1, 2])
+    played = playing.rollout(environment, policy, starts(sessions), seed)
+    return types.Episodes(*(part.numpy() for part in played))

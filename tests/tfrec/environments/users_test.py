@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.environments import contract, playing, session, users
+from tfrec.environments import contract, playing, users
 from tfrec.ops import selection
 
 SPEC, VECTORS = small.SPEC, small.VECTORS  # 6 items, H = 4, T = 5; click and watch (scale 4)
@@ -118,8 +118,8 @@ def test_random_play_shows_no_item_twice():
     assert all(len(set(row)) == SPEC.max_steps for row in np.stack(shown, axis=1))
 
 
-def test_a_policy_is_the_same_in_whole_sessions():
-    """An item by a rule of the summary, played in `session.rollout` and step by step."""
+def test_a_policy_is_the_same_in_recorded_sessions_and_step_by_step():
+    """An item by a rule of the observation."""
     made = environment()
     weights = tf.random.stateless_normal([made.encoder.size, 6], SEED)
 
@@ -128,28 +128,79 @@ def test_a_policy_is_the_same_in_whole_sessions():
         return selection.best_slate(scores, 1, timestep.blocked)
 
     starts = scripted.starts(7)
-    played = session.rollout(made.world, made.policy(act), starts, SEED)
-    state = made.reset(1, SEED)  # replaced by the same starts
-    state = users.State(
-        made.world.reset(starts), starts.history_item, starts.history_feedback,
-        tf.zeros([7], tf.int32), tf.zeros([7, SPEC.max_steps], tf.int32),
-    )  # fmt: skip
+    played = playing.rollout(made, act, starts, SEED)
+    state = made.begin(starts)
     for step in range(SPEC.max_steps):
         action = act(contract.timestep_of(made, state, SEED))
         going = played.length.numpy() > step
         np.testing.assert_array_equal(played.item[:, step][going], (action[:, 0] + 1)[going])
         state = made.step(state, action, SEED).state
+    np.testing.assert_array_equal(state.exited, played.exited)
 
 
-def test_a_control_of_whole_sessions_may_read_the_hidden_state():
+def test_users_who_have_left_see_nothing_more():
+    made = environment(reward=(1.0, 0.5))
+    state = made.begin(scripted.starts(2))  # users 1 and 2
+    for position in (2, 4):
+        outcome = made.step(state, tf.constant([[position]] * 2), SEED)
+        state = outcome.state
+    np.testing.assert_array_equal(state.history_item[:, -2:], [[3, 0], [3, 5]])
+    np.testing.assert_allclose(state.history_feedback[:, -1], [[0, 0], [1, 2.5]])
+    np.testing.assert_allclose(outcome.reward, [0, 1 + 1.25])
+    np.testing.assert_array_equal(state.exited, [True, True])
+    assert outcome.done.numpy().all()
+
+
+def test_without_item_vectors_there_is_the_history_alone():
+    world = scripted.ScriptedWorld(SPEC, repeats=False)
+    made, full = users.UserEnvironment(world), environment()
+    starts = scripted.starts(7)
+    timestep = contract.timestep_of(made, made.begin(starts), SEED)
+    assert timestep.observation.shape == (7, 0) and made.observation_size == 0
+    assert timestep.candidates.shape == (7, 6, 0) and made.structure() is None
+    with pytest.raises(ValueError, match="no starts"):
+        made.reset(3, SEED)
+    other = contract.timestep_of(full, full.begin(starts), SEED)
+    for one, two in zip(timestep.history, other.history, strict=True):
+        np.testing.assert_array_equal(one, two)
+    random = [contract.random_policy(e) for e in (made, full)]
+    np.testing.assert_array_equal(random[0](timestep), random[1](other))
+
+
+def test_a_timestep_of_known_histories_is_that_of_the_state():
+    """But for the columns of what was shown, which `blocked` says."""
+    made = environment()
+    state = made.reset(9, SEED)
+    state = made.step(state, tf.constant([[1]] * 9), SEED).state
+    known = contract.timestep_of(made, state, SEED)
+    found = made.timestep(known.history, known.blocked, SEED)
+    size = made.encoder.size
+    np.testing.assert_array_equal(found.observation[:, :size], known.observation[:, :size])
+    assert not found.observation[:, size:].numpy().any()
+    for name in ("candidates", "blocked", "seed"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(known, name))
+    assert found.state is None and found.history is known.history
+
+
+def test_a_policy_without_its_history_is_told_what_it_needs():
+    with pytest.raises(ValueError, match="history of item ids"):
+        contract.history_of(contract.Timestep(tf.zeros([1, 3]), None, None, SEED))
+
+
+def test_what_a_policy_does_not_read_is_not_in_the_graph():
+    """The observation's encoder is pruned where a policy reads the history alone."""
     made = environment()
 
-    def recommend(timestep):
-        return timestep.world["user"] % 6 + 1 + 0 * timestep.observation.step
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
+    def act(step):
+        state = made.begin(scripted.starts(7))._replace(step=step)
+        timestep = contract.timestep_of(made, state, SEED)
+        return selection.best_item(tf.cast(timestep.history.history_item, tf.float32), None)
 
-    state = made.reset(9, SEED)
-    action = made.adapted(recommend)(contract.timestep_of(made, state, SEED))
-    np.testing.assert_array_equal(action[:, 0], state.world["user"] % 6)
+    graph = act.get_concrete_function().graph.as_graph_def()
+    kept = tf.compat.v1.graph_util.extract_sub_graph(graph, ["Identity"])
+    assert "Einsum" in str({node.op for node in graph.node}).title()
+    assert not [node.name for node in kept.node if "einsum" in node.name.lower()]
 
 
 def test_what_came_before_the_session_is_a_part_of_its_own():

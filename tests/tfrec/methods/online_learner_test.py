@@ -19,7 +19,7 @@ class Count(NamedTuple):
     luck: tf.Tensor
 
 
-class Counting:
+class Counting(contract.Simulator):
     """Sessions of 1 to 4 steps; the observation says which step of how many this is.
 
     Afterwards it shows -99, as the state after a session's end has no meaning.
@@ -29,7 +29,6 @@ class Counting:
     slate_size = 0
     action_size = 1
     catalogue = None
-    shown_columns = None
 
     def reset(self, batch, seed):
         length = tf.random.stateless_uniform([batch], seed, 1, 5, tf.int32)

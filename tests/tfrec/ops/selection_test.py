@@ -1,10 +1,12 @@
 """Choosing by scores, with positions that may not be chosen."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfrec.ops import selection
 
+SEED = tf.constant([1, 2])
 SCORES = tf.constant([[0.1, 3.0, 2.0, -1.0], [5.0, 4.0, 3.0, 2.0]])
 
 
@@ -32,3 +34,24 @@ def test_a_softmax_gives_blocked_positions_nothing_and_no_gradient():
     gradient = tape.gradient(first, SCORES).numpy()
     assert np.isfinite(gradient).all() and (gradient[:, 1] == 0).all()
     assert selection.available(SCORES, None) is SCORES
+
+
+def test_best_passes_over_what_is_blocked():
+    scores = tf.constant([[1.0, 3.0, 2.0], [-5.0, -9.0, -7.0]])
+    assert selection.best_item(scores, None).numpy().tolist() == [2, 1]
+    blocked = tf.constant([[False, True, False], [True, False, True]])
+    assert selection.best_item(scores, blocked).numpy().tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("few", [3, 50])  # of 50 items; 3: most tries meet none
+def test_a_drawn_item_is_each_of_those_not_blocked_as_likely(few):
+    blocked = np.ones((6000, 50), bool)
+    free = np.linspace(0, 49, few).astype(int)
+    blocked[:, free] = False
+    chosen = selection.random_item(6000, 50, tf.constant(blocked), SEED).numpy()
+    counts = np.bincount(chosen - 1, minlength=50)
+    assert counts.sum() == counts[free].sum()
+    # Four standard errors of a share of 1 / few, for each.
+    error = np.sqrt((1 / few) * (1 - 1 / few) / 6000)
+    np.testing.assert_allclose(counts[free] / 6000, 1 / few, atol=4 * error)
+    assert len(np.unique(selection.random_item(6000, 50, None, SEED))) == 50

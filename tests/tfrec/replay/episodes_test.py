@@ -5,7 +5,7 @@ from scipy import stats
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract, playing, users
 from tfrec.replay import episodes as replay_lib
 
 
@@ -76,14 +76,14 @@ def test_every_step_is_as_likely_as_any_other():
 
 def test_a_drawn_window_is_what_the_policy_saw():
     world = scripted.ScriptedWorld(small.SPEC, repeats=True)
-    episodes = session.rollout(
-        world, scripted.by_observation(world.spec), scripted.starts(40), tf.constant([3, 4])
+    policy = scripted.by_observation(world.spec)
+    episodes = playing.rollout(
+        users.UserEnvironment(world), policy, scripted.starts(40), tf.constant([3, 4])
     )
     ring = replay_lib.EpisodeReplay(world.spec, capacity=40, label_size=1)
     ring.add(episodes, tf.zeros([40, world.spec.max_steps, 1]), tf.zeros([40, 1]))
     rows = ring.sample(500, tf.constant([5, 6]))
     # The policy is a hash of all that it sees: asked again, it must choose the same.
-    policy = scripted.by_observation(world.spec)
-    asked = policy(session.SessionTimestep(rows.observation, None, None, tf.constant([0, 0])))
-    np.testing.assert_array_equal(asked, rows.item)
+    action = policy(contract.history_timestep(rows.observation, tf.constant([0, 0])))
+    np.testing.assert_array_equal(contract.item_of(action), rows.item)
     assert len(np.unique(rows.item)) == world.spec.num_items

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import contract, playing, users
 from tfrec.replay import prioritized, transitions
 from tfrec.training import checkpoint
 
@@ -110,22 +110,25 @@ def test_a_window_that_never_ends_is_the_sum_of_what_is_left():
 def test_the_states_are_what_the_policy_saw():
     world = scripted.ScriptedWorld(small.SPEC, repeats=True)
     policy = scripted.by_observation(world.spec)
-    episodes = session.rollout(world, policy, scripted.starts(40), tf.constant([3, 4]))
+    episodes = playing.rollout(
+        users.UserEnvironment(world), policy, scripted.starts(40), tf.constant([3, 4])
+    )
     replay = transitions.TransitionReplay(world.spec, 40, n_steps=1)
     replay.add(episodes, episodes.feedback[..., 0])
     rows = replay.sample(500, SEED)
+
     # The policy is a hash of all that it sees: asked again, it must choose the same.
-    asked = policy(session.SessionTimestep(rows.observation, None, None, tf.constant([0, 0])))
-    np.testing.assert_array_equal(asked, rows.item)
+    def choice(observation):
+        action = policy(contract.history_timestep(observation, tf.constant([0, 0])))
+        return contract.item_of(action).numpy()
+
+    np.testing.assert_array_equal(choice(rows.observation), rows.item)
     # And in the next state it must choose the session's next item.
-    asked = policy(
-        session.SessionTimestep(rows.next_observation, None, None, tf.constant([0, 0]))
-    )
     slot, step = rows.cell.numpy() // 5, rows.cell.numpy() % 5
     goes_on = step + 1 < episodes.length.numpy()[slot]
     assert 100 < goes_on.sum() < 500
     following = episodes.item.numpy()[slot[goes_on], step[goes_on] + 1]
-    np.testing.assert_array_equal(asked.numpy()[goes_on], following)
+    np.testing.assert_array_equal(choice(rows.next_observation)[goes_on], following)
 
 
 def test_the_oldest_sessions_make_room():

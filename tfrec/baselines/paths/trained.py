@@ -17,7 +17,7 @@ from tfrec.baselines.paths.config import METHOD, PgprKgConfig
 from tfrec.data import identity, knowledge_graph, parquet
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.data.observations import RawId
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.errors import UserError
 from tfrec.methods import ranking, registry, trained
 
@@ -118,7 +118,7 @@ class PathAgent(trained.SavedAgent):
         super().save_ids(directory)
         self.names.save(directory)
 
-    def policy(self, goal: Any = None) -> session.Policy:
+    def policy(self, goal: Any = None) -> contract.Policy:
         """Raises UserError: a state names no user."""
         raise UserError(_BY_USER)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrec import options, types
 from tfrec.baselines.sequential import batches, learner, methods
 from tfrec.data import vocabulary as vocabulary_lib
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.errors import UserError
 from tfrec.methods import registry, trained
 from tfrec.ops import selection
@@ -65,11 +65,14 @@ class _Scorer:
         known = tf.reduce_any(history > 0, axis=1, keepdims=True)
         return tf.where(known, self.acting.scores_of(inputs), 0.0)
 
-    def policy(self) -> session.Policy:
+    def policy(self) -> contract.Policy:
         """The item with the highest score."""
-        return lambda timestep: selection.best_item(
-            self.scores(timestep.observation, timestep.blocked), timestep.blocked
-        )
+
+        def policy(timestep: contract.Timestep) -> tf.Tensor:
+            scores = self.scores(contract.history_of(timestep), timestep.blocked)
+            return contract.action_of(selection.best_item(scores, timestep.blocked))
+
+        return policy
 
 
 def load(directory: str | pathlib.Path) -> TrainedSequence:

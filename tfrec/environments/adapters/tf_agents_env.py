@@ -10,7 +10,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import session, users
 
 
 class WorldEnvironment(tf_environment.TFEnvironment):
@@ -18,7 +18,7 @@ class WorldEnvironment(tf_environment.TFEnvironment):
 
     Observations are a dict of `history_item` int32 [B, H], `history_feedback` float32
     [B, H, F] (raw units) and `step` int32 [B], as in `types.Observation`; worlds that
-    do not repeat items add `allowed`, bool [B, N], for TF-Agents' action masks. Action
+    do not repeat items add `allowed`, bool [B, A], for TF-Agents' action masks. Action
     a shows item a + 1.
 
     A row whose session ended gives a LAST step, with discount 0 if the user left and 1
@@ -54,16 +54,15 @@ class WorldEnvironment(tf_environment.TFEnvironment):
             "step": tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps),
         }
         if not world.repeats:
-            observation["allowed"] = tf.TensorSpec([spec.num_items], tf.bool)
-        action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.num_items - 1)
+            observation["allowed"] = tf.TensorSpec([spec.num_candidates], tf.bool)
+        action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.num_candidates - 1)
         super().__init__(ts.time_step_spec(observation), action, batch_size)
-        self._world = world
-        self._weights = tf.constant(weights, tf.float32)
+        self._users = users.UserEnvironment(world, reward=weights)
         self._starts = types.Starts(*(tf.constant(np.asarray(x)) for x in starts))
         self._generator = tf.random.Generator.from_seed(seed)
-        begin, state = self._draw(tf.constant(batch_size))
+        state = self._draw(tf.constant(batch_size))
         self._state = tf.nest.map_structure(tf.Variable, state)
-        self._now = tf.nest.map_structure(tf.Variable, self._first(begin))
+        self._now = tf.nest.map_structure(tf.Variable, self._first(state))
 
     def _current_time_step(self) -> ts.TimeStep:
         return tf.nest.map_structure(tf.identity, self._now)
@@ -76,65 +75,49 @@ class WorldEnvironment(tf_environment.TFEnvironment):
     @tf.function(autograph=False)
     def _step(self, action: tf.Tensor) -> ts.TimeStep:
         was_last = self._now.is_last()  # [B]
-        item = tf.cast(action, tf.int32) + 1
         seed = self._generator.uniform_full_int([2], tf.int32)
         before = tf.nest.map_structure(tf.identity, self._state)
-        state, feedback, left = self._world.step(before, item, seed)
-        seen = self._now.observation
-        step = seen["step"] + 1
-        observation = {
-            "history_item": tf.concat([seen["history_item"][:, 1:], item[:, None]], axis=1),
-            "history_feedback": tf.concat(
-                [seen["history_feedback"][:, 1:], feedback[:, None]], axis=1
-            ),
-            "step": step,
-        }
-        if not self._world.repeats:
-            shown = tf.one_hot(item - 1, self._world.spec.num_items, True, False, dtype=tf.bool)
-            observation["allowed"] = seen["allowed"] & ~shown
-        last = left | (step >= self._world.spec.max_steps)
+        action = tf.cast(action, tf.int32)[:, None]
+        outcome = self._users.step(before, action, seed)
         now = ts.TimeStep(
-            step_type=tf.where(last, ts.StepType.LAST, ts.StepType.MID),
-            reward=tf.linalg.matvec(feedback, self._weights),
-            discount=tf.where(left, 0.0, 1.0),
-            observation=observation,
+            step_type=tf.where(outcome.done, ts.StepType.LAST, ts.StepType.MID),
+            reward=outcome.reward,
+            discount=tf.where(outcome.state.exited, 0.0, 1.0),
+            observation=self._observation(outcome.state),
         )
         tf.nest.map_structure(
             lambda variable, value: variable.assign(value),
             (self._now, self._state),
-            (now, state),
+            (now, outcome.state),
         )
         self._restart(tf.cast(tf.where(was_last)[:, 0], tf.int32))
         return self._current_time_step()
 
     def _restart(self, rows: tf.Tensor) -> None:
         """New sessions in some rows, int32 [R]; only these are read into the world."""
-        begin, state = self._draw(tf.size(rows))
-        where = rows[:, None]
-        tf.nest.map_structure(
-            lambda variable, value: variable.scatter_nd_update(where, value),
-            (self._now, self._state),
-            (self._first(begin), state),
-        )
+        state, where = self._draw(tf.size(rows)), rows[:, None]
 
-    def _draw(self, count: tf.Tensor) -> tuple[types.Starts, session.WorldState]:
+        def write(variable: tf.Variable, value: tf.Tensor) -> None:
+            if variable.shape.num_elements():  # the update rejects a part of width 0
+                variable.scatter_nd_update(where, value)
+
+        tf.nest.map_structure(write, (self._now, self._state), (self._first(state), state))
+
+    def _draw(self, count: tf.Tensor) -> users.State:
         total = tf.shape(self._starts.user)[0]
         rows = self._generator.uniform([count], maxval=total, dtype=tf.int32)
-        begin = types.Starts(*(tf.gather(x, rows) for x in self._starts))
-        return begin, self._world.reset(begin)
+        return self._users.begin(types.Starts(*(tf.gather(x, rows) for x in self._starts)))
 
-    def _first(self, begin: types.Starts) -> ts.TimeStep:
-        observation = {
-            "history_item": begin.history_item,
-            "history_feedback": begin.history_feedback,
-            "step": tf.zeros_like(begin.user),
-        }
-        count = tf.size(begin.user)
-        if not self._world.repeats:
-            observation["allowed"] = tf.ones([count, self._world.spec.num_items], tf.bool)
+    def _observation(self, state: users.State) -> dict[str, tf.Tensor]:
+        observation = self._users.history(state)._asdict()
+        blocked = self._users.blocked(state)
+        return observation if blocked is None else {**observation, "allowed": ~blocked}
+
+    def _first(self, state: users.State) -> ts.TimeStep:
+        count = tf.size(state.step)
         return ts.TimeStep(
             step_type=tf.fill([count], ts.StepType.FIRST),
             reward=tf.zeros([count]),
             discount=tf.ones([count]),
-            observation=observation,
+            observation=self._observation(state),
         )

@@ -24,7 +24,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfrec import errors, outputs, types
-from tfrec.environments import player, session
+from tfrec.environments import contract, player, session, users
 from tfrec.environments.fitted import user_model
 from tfrec.metrics import ranking, reliability
 from tfrec.metrics import session as session_metrics
@@ -138,7 +138,7 @@ def expectations(model: user_model.UserModel, episodes: types.Episodes) -> list[
     return [*heads, Head("exit", "probability", flat[:, -1], left.astype(np.float64))]
 
 
-def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> session.Policy:
+def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> contract.Policy:
     """Draws items as the log does: of those that it showed this user.
 
     Where repeats are not allowed and none of a few draws is new, and for users that
@@ -159,8 +159,8 @@ def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> ses
     first_row, size_row = tf.constant(first, tf.int32), tf.constant(size, tf.float32)
     everyone = tf.constant(shown, tf.int32)
 
-    def policy(timestep: session.SessionTimestep) -> tf.Tensor:
-        start, count = timestep.own(first_row), timestep.own(size_row)
+    def policy(timestep: contract.Timestep) -> tf.Tensor:
+        start, count = map(timestep.per_session, (first_row, size_row))
         uniform = tf.random.stateless_uniform([tf.size(start), _TRIES + 1], timestep.seed)
         nth = tf.cast(uniform * count[:, None], tf.int32)  # [B, tries + 1]
         mine = tf.gather(own, tf.minimum(start[:, None] + nth, len(shown) - 1))
@@ -169,7 +169,8 @@ def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> ses
         if timestep.blocked is not None:
             free &= ~tf.gather(timestep.blocked, mine[:, :-1] - 1, batch_dims=1)
         chosen = tf.gather(mine, tf.argmax(free, axis=1), batch_dims=1)
-        return tf.where(tf.reduce_any(free, axis=1), chosen, others)
+        item = tf.where(tf.reduce_any(free, axis=1), chosen, others)
+        return contract.action_of(item)
 
     return policy
 
@@ -377,7 +378,7 @@ def _player(
     starts = session.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
     policy = logging_policy(log, starts.user, model.spec.num_items)
 
-    runner = player.Player(model, policy)
+    runner = player.Player(users.UserEnvironment(model), policy)
     return lambda: runner.play(starts, seed)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract
+from tfrec.environments import contract, playing
 from tfrec.environments.contract import ViewVectors
 
 _VIEWS_OF_NOTHING = 3.0
@@ -64,9 +64,7 @@ def _views(
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t), 2
         )
-        outcome = simulator.step(
-            state, random(contract.timestep_of(simulator, state, seeds[0])), seeds[1]
-        )
+        outcome = playing.step(simulator, random, state, seeds)
         steps += tf.reduce_sum(tf.cast(alive, tf.int32))
         alive &= ~outcome.done
         counts = tf.where(alive[:, None], outcome.state.counts, counts)

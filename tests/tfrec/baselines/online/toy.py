@@ -15,7 +15,7 @@ TYPES, STEPS = 4, 3
 POINTS = tf.constant([[0.6, 0.6], [0.6, -0.6], [-0.6, 0.6], [-0.6, -0.6]])
 
 
-class Toy:
+class Toy(contract.Simulator):
     """The world.
 
     Args:
@@ -32,8 +32,6 @@ class Toy:
         self.catalogue = tf.eye(TYPES) if kind == "catalogue" else None
         # The observation is the user's type, and a feature is an item's.
         self.feature_columns = None if kind == "continuous" else np.arange(TYPES)[None]
-        self.view_columns = None
-        self.shown_columns = None
 
     def reset(self, batch, seed):
         seeds = tf.random.experimental.stateless_split(seed, 2)
@@ -72,7 +70,7 @@ def played(simulator, method, seed, sessions=32, steps=6):
     columns = []
     for t in range(steps):
         of_turn, of_step, of_next = tf.unstack(seeds[1 + 3 * t : 4 + 3 * t])
-        timestep = contract.timestep_of(simulator, state, of_turn)._replace(user=user)
+        timestep = contract.timestep_of(simulator, state, of_turn, user)
         choice = method.explore(timestep)
         outcome = simulator.step(state, choice.action, of_step)
         after = contract.timestep_of(simulator, outcome.state, of_turn)

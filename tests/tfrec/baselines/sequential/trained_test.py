@@ -10,7 +10,7 @@ from tfrec import types
 from tfrec.baselines.sequential import sasrec, trained
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.data.sequences import Sequences
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.errors import UserError
 from tfrec.methods import ranking, registry
 
@@ -75,8 +75,8 @@ def test_plays_the_best_item_that_is_not_blocked(agent):
     )
     order = np.argsort(-agent.learner.scores(observation, None).numpy()[0]) + 1
     blocked = tf.constant([[item == order[0] for item in range(1, 6)]])
-    timestep = session.SessionTimestep(observation, blocked, None, tf.constant([0, 1]))
-    assert agent.policy()(timestep).numpy().tolist() == [order[1]]
+    timestep = contract.history_timestep(observation, tf.constant([0, 1]), blocked)
+    assert agent.policy()(timestep).numpy().tolist() == [[order[1] - 1]]
 
 
 def test_a_folder_gives_the_same_model_back(agent, tmp_path):

@@ -81,7 +81,7 @@ def test_a_session_step_by_step():
     np.testing.assert_array_equal(now.discount, [1, 1, 1])
     np.testing.assert_array_equal(now.observation["step"], [2, 2, 0])
     assert now.observation["history_item"].numpy()[2, -1] in (1, 2, 3, 4)
-    np.testing.assert_array_equal(env._state["steps"], [2, 2, 0])
+    np.testing.assert_array_equal(env._state.world["steps"], [2, 2, 0])
 
 
 def test_the_cap_ends_a_session_without_an_exit():

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
-from tfrec.environments import session
+from tfrec.environments import contract
 from tfrec.environments.fitted import calibration, user_model
 
 SMALL = user_model.UserModelConfig(
@@ -91,10 +91,10 @@ def test_logging_policy_draws_the_users_own_items(log):
     policy = calibration.logging_policy(tiny, user, known_users.NUM_ITEMS)
 
     def share(blocked):
-        timestep = session.SessionTimestep(None, blocked, None, tf.constant([0, 1]))
+        timestep = contract.Timestep(tf.zeros([12000, 0]), None, None, [0, 1], blocked)
         return [
-            np.bincount(x, minlength=7)[1:] / 4000
-            for x in np.split(policy(timestep).numpy(), 3)
+            np.bincount(x, minlength=6) / 4000
+            for x in np.split(policy(timestep).numpy()[:, 0], 3)
         ]
 
     first, second, stranger = share(None)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
 from tfrec.data import identity, vocabulary
-from tfrec.environments import session
+from tfrec.environments import playing, session, users
 from tfrec.environments.fitted import choice_model, kinds, model_files, user_model
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 
@@ -178,10 +178,11 @@ def test_the_history_changes_the_answers(model, log):
 
 def test_rolls_out_as_a_world(model, log):
     def policy(timestep):
-        return timestep.observation.step % 12 + 1
+        return timestep.history.step[:, None] % 12
 
+    environment = users.UserEnvironment(model)
     play = tf.function(
-        lambda seed: session.rollout(model, policy, starts(log, slice(0, 30)), seed)
+        lambda seed: playing.rollout(environment, policy, starts(log, slice(0, 30)), seed)
     )
     episodes = play(tf.constant([0, 0]))
     assert (episodes.length.numpy() == known_users.STEPS).all()

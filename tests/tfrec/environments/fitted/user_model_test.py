@@ -11,7 +11,7 @@ import tf_keras
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
 from tfrec.data import identity, vocabulary
-from tfrec.environments import session
+from tfrec.environments import playing, session, users
 from tfrec.environments.fitted import fitting, user_model
 
 SMALL = user_model.UserModelConfig(
@@ -194,10 +194,11 @@ def test_means_by_hand():
 
 def test_rolls_out_as_a_world(model, log):
     def policy(timestep):
-        return timestep.observation.step % 12 + 1
+        return timestep.history.step[:, None] % 12
 
+    environment = users.UserEnvironment(model)
     play = tf.function(
-        lambda seed: session.rollout(model, policy, starts(log, slice(0, 30)), seed)
+        lambda seed: playing.rollout(environment, policy, starts(log, slice(0, 30)), seed)
     )
     episodes = play(tf.constant([0, 0]))
     real = np.arange(known_users.STEPS) < episodes.length.numpy()[:, None]

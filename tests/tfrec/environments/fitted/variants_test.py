@@ -8,7 +8,7 @@ from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import errors, types
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import embedded, session
+from tfrec.environments import embedded, playing, session, users
 from tfrec.environments.fitted import (
     choice_model,
     choice_model_config,
@@ -291,11 +291,11 @@ def test_worlds_click_with_the_distorted_probability(made):
 @pytest.mark.parametrize("made", [fitted, choosing, true_users])
 @pytest.mark.parametrize("mode", variants.MODES)
 def test_sessions_are_played_in_a_noisy_world(made, mode):
-    world = variants.HighVariance(made(), mode)
+    environment = users.UserEnvironment(variants.HighVariance(made(), mode))
     starts = scripted.starts(8)._replace(user=tf.ones([8], tf.int32))
     episodes = tf.function(
-        lambda: session.rollout(
-            world, lambda timestep: timestep.observation.step + 1, starts, [1, 2]
+        lambda: playing.rollout(
+            environment, lambda timestep: timestep.history.step[:, None], starts, [1, 2]
         )
     )()
     assert np.isfinite(episodes.feedback).all()
