@@ -148,7 +148,13 @@ def story(request, tmp_path_factory):
     gc.collect()
 
 
+def _skip_counts(story):
+    if story.case.name == "item_counts":
+        pytest.skip("fits no weights: it counts")
+
+
 def test_every_trainable_variable_moves(story):
+    _skip_counts(story)
     paths = cases.trainable(story.learner)
     assert paths
     still = {p for p in paths if (story.start[p] == story.end[p]).all()}
@@ -168,6 +174,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(story):
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(story, tmp_path):
+    _skip_counts(story)
     _assert_same(cases.values(story.case.build(SEED)), story.start)
     story.back_to("start")
     for _ in range(UNITS):
@@ -193,6 +200,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(story, tmp_pa
 def test_a_weight_that_is_not_finite_stops_the_run_and_leaves_its_batch(
     story, tmp_path, capsys
 ):
+    _skip_counts(story)
     story.back_to("middle")
     # A weight that learns, and that does not choose the actions which play stores.
     elsewhere = re.compile("slow|target|averaged|attention|actor|policy")

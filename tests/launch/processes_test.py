@@ -49,6 +49,10 @@ COMMANDS = [
         f"--method={method}", "--data={work}/data", "--world=truth", f"--out={{work}}/{method}",
         *NARROW, *(() if method in ("dien", "wide_and_deep") else ("--play_rounds=1",))))
       for method in ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3")),
+    ("launch.train", "train item_counts", (
+        "--method=item_counts", "--data={work}/data", "--world=truth",
+        "--out={work}/item_counts", "--log_rounds=1", "--play_rounds=1",
+        "--sessions_per_round=16")),
     ("launch.train_sequential", "train_sequential", (
         "--method=sasrec", "--format=prepared", "--data={work}/data", "--out={work}/sasrec",
         "--width=8", "--inner=8", "--blocks=1", "--length=6", "--batch=16", "--epochs=1",

@@ -5,10 +5,10 @@ Importing this package registers the methods; their modules are imported when on
 
 from tfrec.baselines import config
 from tfrec.baselines.online import config as online_config
-from tfrec.baselines.recommenders import DIEN, TD3, DynaQ, Rainbow, WideAndDeep
+from tfrec.baselines.recommenders import DIEN, TD3, DynaQ, ItemCounts, Rainbow, WideAndDeep
 from tfrec.methods import registry
 
-__all__ = ["DIEN", "TD3", "DynaQ", "Rainbow", "WideAndDeep"]
+__all__ = ["DIEN", "TD3", "DynaQ", "ItemCounts", "Rainbow", "WideAndDeep"]
 
 
 def _log(config_class: type, space: dict[str, tuple], module: str, name: str) -> registry.Parts:
@@ -53,6 +53,16 @@ for _method in (
         "rainbow",
         "Rainbow",
         _log(config.RainbowConfig, config.RAINBOW_SPACE, "rainbow", "RainbowLearner"),
+    ),
+    registry.Method(
+        "item_counts",
+        "Item counts",
+        _log(
+            config.ItemCountsConfig,
+            config.ITEM_COUNTS_SPACE,
+            "item_counts",
+            "ItemCountsLearner",
+        ),
     ),
     registry.Method(
         "td3",

@@ -94,6 +94,8 @@ class ClickRanker(BaselineLearner):
       name: the module's name.
     """
 
+    config: ClickRankerConfig
+
     def __init__(
         self,
         config: ClickRankerConfig,

@@ -22,25 +22,9 @@ VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BaselineConfig(Options):
-    """What the baselines have in common: the state tower and the schedule."""
+class ScheduleConfig(Options):
+    """The schedule of every method that learns in rounds."""
 
-    # State tower.
-    embedding: int = option(16, "width of an item embedding", at_least=1)
-    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
-    state: int = option(64, "width of the state vector S(s)", at_least=1)
-    hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
-    crossed: int = option(
-        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
-    )
-    # Learning.
-    learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
-    play_learning_rate: float = option(
-        0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
-    )
-    batch: int = option(256, "steps of experience in a batch", at_least=1)
-    # Schedule.
-    replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
     keep_log: bool = option(
         True, "keep the log's sessions in the replay when play begins; else they are dropped"
     )
@@ -57,6 +41,27 @@ class BaselineConfig(Options):
         0.02, "epsilon in the last round; it falls linearly", at_least=0, at_most=1
     )
 
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaselineConfig(ScheduleConfig):
+    """What the baselines have in common: the state tower and how it is fitted."""
+
+    # State tower.
+    embedding: int = option(16, "width of an item embedding", at_least=1)
+    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
+    state: int = option(64, "width of the state vector S(s)", at_least=1)
+    hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
+    crossed: int = option(
+        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
+    )
+    # Learning.
+    learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
+    play_learning_rate: float = option(
+        0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
+    )
+    batch: int = option(256, "steps of experience in a batch", at_least=1)
+    replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
+
     def __post_init__(self):
         super().__post_init__()
         if self.sessions_per_round > self.replay_sessions:
@@ -64,6 +69,35 @@ class BaselineConfig(Options):
                 f"sessions_per_round is {self.sessions_per_round}; expected at most "
                 f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ItemCountsConfig(ScheduleConfig):
+    """How items are counted and tried."""
+
+    exploration: Literal["thompson", "uniform"] = option(
+        "thompson",
+        "play: by draws from the posteriors, one for each session, or items drawn uniformly",
+    )
+    prior_shows: float = option(
+        10.0,
+        "weight of the prior, in shows of an item; its means are the rates of all items",
+        above=0,
+        at_most=1e6,
+    )
+    draws: int = option(
+        64, "draws from the posteriors in a round of play, dealt to the sessions", at_least=1
+    )
+    updates_per_round: int = option(1, "no effect: counts are not fitted", at_least=1)
+    action_epsilon: float = option(
+        0.0, "epsilon in the first round of play: share of random items", at_least=0, at_most=1
+    )
+    action_epsilon_end: float = option(
+        0.0, "epsilon in the last round; it falls linearly", at_least=0, at_most=1
+    )
+
+
+ITEM_COUNTS_SPACE: dict[str, tuple] = {"prior_shows": (1.0, 5.0, 20.0, 100.0)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

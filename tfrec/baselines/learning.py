@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.baselines.config import BaselineConfig
+from tfrec.baselines.config import ScheduleConfig
 from tfrec.environments import contract, playing, session, users
 from tfrec.ops import selection
 from tfrec.training import finite, schedule
@@ -42,7 +42,7 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     def __init__(
         self,
-        config: BaselineConfig,
+        config: ScheduleConfig,
         spec: types.DataSpec,
         log: types.Episodes,
         world: session.World | None,
@@ -171,8 +171,8 @@ class BaselineLearner(tf.Module, abc.ABC):
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world, after the rounds on the log) and updates."""
         config, iteration = self.config, int(self.iteration)
-        rate = schedule.learning_rate(config, iteration)
         for optimizer, share in self.scheduled_optimizers():
+            rate = schedule.learning_rate(cast(schedule.Schedule, config), iteration)
             optimizer.learning_rate.assign(share * rate)
         logs: dict[str, float | np.ndarray] = {}
         if self._world() is not None and iteration >= config.log_rounds:

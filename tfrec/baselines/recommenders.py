@@ -21,6 +21,12 @@ class DynaQ(Recommender):
     method = "dyna_q"
 
 
+class ItemCounts(Recommender):
+    """Counts of each item's clicks and exits with Thompson sampling: a control."""
+
+    method = "item_counts"
+
+
 class Rainbow(Recommender):
     """Rainbow (Hessel et al., 2018): a distributional, dueling, prioritized double DQN."""
 

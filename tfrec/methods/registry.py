@@ -288,7 +288,7 @@ def item_vectors(config: Any, log: types.Episodes, spec: types.DataSpec) -> np.n
     """Item vectors of the training log, as wide as a method's configuration asks."""
     from tfrec.data import item_vectors as item_vectors_lib
 
-    width = max(config.embedding, getattr(config, "frozen_embedding", 0))
+    width = max(_vector_width(config), getattr(config, "frozen_embedding", 0))
     return item_vectors_lib.log_vectors(log, spec.num_items, width)
 
 
@@ -325,8 +325,9 @@ def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
     config = options.restored(method.config, manifest["config"])
     # Its learner is the way to its networks. One session stands for the log; the weights
     # that depended on the log are in the checkpoint.
-    small = dataclasses.replace(config, replay_sessions=1, sessions_per_round=1)
-    vectors = np.zeros((spec.num_items + 1, config.embedding), np.float32)
+    sizes = ("replay_sessions", "sessions_per_round")
+    small = dataclasses.replace(config, **{n: 1 for n in sizes if hasattr(config, n)})
+    vectors = np.zeros((spec.num_items + 1, _vector_width(config)), np.float32)
     learner = method.make(small, spec, _one_session(spec), None, vectors, seed=0)
     agent = agent_class(
         method.name,
@@ -338,6 +339,11 @@ def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
     )
     agent.restore(directory, manifest)
     return agent
+
+
+def _vector_width(config: Any) -> int:
+    """Width of a method's item vectors; 1 for a method that has none."""
+    return getattr(config, "embedding", 1)
 
 
 def _one_session(spec: types.DataSpec) -> types.Episodes:

@@ -16,6 +16,7 @@ _POLICIES = {
     "item_neighbours": ("Item-kNN", "#AA7744"),
     "ease": ("EASE", "#44AA99"),
     "myopic": ("Best myopic", "#E69F00"),
+    "item_counts": ("Item counts", "#667788"),
     "wide_and_deep": ("Wide&Deep", "#CC79A7"),
     "dien": ("DIEN", "#882255"),
     "stamp": ("STAMP", "#997700"),
