@@ -37,6 +37,9 @@ class Agent:
         item, score = (np.take_along_axis(x, order, 1) for x in (item, score))
         return np.where(np.isinf(score), 0, item).astype(np.int32), score.astype(np.float32)
 
+    def lists_of_users(self, users, *arguments):
+        return self.lists(*arguments)
+
 
 def log(rows=((1, 2), (), (3, 1, 2)), raw=("mug", "sofa", "lamp")):
     """A log in ids of its own: item 2, sofa, is none of the agent's."""
