@@ -204,7 +204,7 @@ class PreparedData:
         )
 
     def features(self, kind: str) -> pl.DataFrame | None:
-        """Feature table of all `user`s or `item`s, row d - 1 for dense id d, or None."""
+        """Feature table of each `user` or `item`, row d - 1 for dense id d, or None."""
         path = self.directory / f"{kind}_features.parquet"
         return parquet.read(path) if path.name in self.manifest["files"] else None
 
