@@ -9,9 +9,9 @@ import tfgoalrec  # noqa: F401  registers GoalRec
 import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
+from tfrec.baselines import wide_and_deep
 from tfrec.data import storage
 from tfrec.environments import scoring
-from tfrec.methods import registry
 from tfrec.training import finite
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -68,7 +68,7 @@ def test_a_study_is_written_down_and_goes_on(study, command, capsys, embedded_da
 
 
 def test_a_method_that_diverges_is_a_message(command, tmp_path, monkeypatch, capsys):
-    learner = registry.get("wide_and_deep")._parts.learner
+    learner = wide_and_deep.WideAndDeepLearner
 
     def broken(self):
         raise finite.NonFiniteError("loss", {})
@@ -87,7 +87,7 @@ def test_a_score_that_is_not_finite_is_a_message(command, tmp_path, monkeypatch,
 
 
 def test_a_stopped_study_goes_on(command, tmp_path, monkeypatch, capsys):
-    learner = registry.get("wide_and_deep")._parts.learner
+    learner = wide_and_deep.WideAndDeepLearner
 
     def asked_to_stop(self):
         raise KeyboardInterrupt

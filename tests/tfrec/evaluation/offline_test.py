@@ -100,6 +100,9 @@ class Agent:
         listed = np.take_along_axis(np.where(hidden, 0, item), order, axis=1)
         return listed.astype(np.int32), np.zeros(listed.shape, np.float32)
 
+    def lists_of_users(self, users, *arguments):
+        return self.lists(*arguments)
+
 
 def test_an_agent_reads_the_history_of_the_test_and_lists_none_of_it(data):
     split = protocols.leave_one_out(sequences.of_prepared(data))
