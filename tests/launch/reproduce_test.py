@@ -148,7 +148,7 @@ def test_cells_that_were_not_run_are_shown_as_such(finished, capfd):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--table=4",), "--table=4: table is (4,); expected elements of 1 to 3"),
+        (("--table=4",), "--table=4: value should be one of <1|2|3|II>"),
         (("--methods=rainbows",), "no method 'rainbows'"),
     ],
 )
