@@ -34,8 +34,9 @@ def test_a_table_for_goalrec(capsys, monkeypatch):
 @pytest.mark.parametrize("wide", [False, True])
 def test_settings_differ_in_candidates_and_crosses(wide):
     work = high_dimension.work_of("rainbow", wide, TINY)
-    items = work["act"]()
-    assert items.shape == (7,) and 1 <= items.min() and items.max() <= (30 if wide else 10)
+    action = work["act"]()
+    assert action.shape == (7, 1)
+    assert action.min() >= 0 and action.max() < (30 if wide else 10)
     work["update"]()
 
 
