@@ -117,7 +117,8 @@ def test_a_baseline_is_evaluated_beside_goalrec(run, goalrec, tmp_path):
 def test_help_lists_the_flags_of_the_chosen_method(script, name, capsys):
     assert flags.call(script, [f"--method={name}", "--help"]) == 0
     said = capsys.readouterr().out
-    for flag in ("method", "data", "learning_rate", "play_rounds"):
+    fitted = ("prior_shows",) if name == "item_counts" else ("learning_rate",)
+    for flag in ("method", "data", *fitted, "play_rounds"):
         assert f"--{flag}:" in said or f"--[no]{flag}:" in said, flag
     assert ("--hindsight_share" in said) == name.startswith("goalrec")
 
