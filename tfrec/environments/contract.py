@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tfrec import errors, types
 from tfrec.data import identity
-from tfrec.ops import selection
+from tfrec.ops import nests, selection
 
 State = Any  # a nest of tensors, each [B, ...]; only the simulator looks inside
 
@@ -276,12 +276,7 @@ class Simulator(Protocol):
 def restarted(simulator: Simulator, state: State, done: tf.Tensor, seed: tf.Tensor) -> State:
     """The state with new sessions in the place of those that are done, bool [B]."""
     fresh = simulator.reset(tf.shape(done)[0], seed)
-
-    def chosen(new: tf.Tensor, old: tf.Tensor) -> tf.Tensor:
-        where = tf.reshape(done, [-1] + [1] * (len(new.shape) - 1))
-        return tf.where(where, new, old)
-
-    return tf.nest.map_structure(chosen, fresh, state)
+    return nests.where(done, fresh, state)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.environments import session
 from tfrec.metrics import variance_components
+from tfrec.ops import nests
 
 _AT_ONCE = 1024  # sessions whose answers to the items are computed together
 _SMALLEST = 1e-6  # probabilities are at least this far from 0 and 1
@@ -103,8 +104,8 @@ def _responses(
         )
         item = tf.random.stateless_uniform([batch], seeds[0], 1, count + 1, tf.int32)
         after, _, _ = world.step(state, item, seeds[1])
-        kept = _where(steps == t + 1, after, kept)
-        return t + 1, _shaped(after, state), _shaped(kept, state)
+        kept = nests.where(steps == t + 1, after, kept)
+        return t + 1, nests.shaped(after, state), nests.shaped(kept, state)
 
     start = world.reset(starts)
     _, _, state = tf.while_loop(
@@ -112,19 +113,6 @@ def _responses(
     )
     expected = world.responses(state, tf.constant(items, tf.int32))
     return expected.feedback[..., 0], expected.exit
-
-
-def _where(
-    rows: tf.Tensor, yes: session.WorldState, no: session.WorldState
-) -> session.WorldState:
-    """Row by row one of two nests; rows is bool [B]."""
-    return tf.nest.map_structure(
-        lambda a, b: tf.where(tf.reshape(rows, [-1] + [1] * (len(a.shape) - 1)), a, b), yes, no
-    )
-
-
-def _shaped(nest: session.WorldState, like: session.WorldState) -> session.WorldState:
-    return tf.nest.map_structure(lambda new, old: tf.ensure_shape(new, old.shape), nest, like)
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.environments import contract, users
+from tfrec.ops import nests
 
 _WAITING = 8  # where an eighth of the places wait, new sessions begin in them
 
@@ -124,9 +125,7 @@ def play(
             lambda: contract.restarted(simulator, outcome.state, start, seeds[2]),
             lambda: outcome.state,
         )
-        following = tf.nest.map_structure(
-            lambda new, old: tf.ensure_shape(new, old.shape), following, state
-        )
+        following = nests.shaped(following, state)
         begun += tf.reduce_sum(tf.cast(start, tf.int32))
         session = tf.where(start, number, session)
         return t + 1, session, begun, tf.where(start, 0, age), following, totals

@@ -13,6 +13,7 @@ from tfrec import types
 from tfrec.environments import contract, playing
 from tfrec.methods.online import Method, Rollout
 from tfrec.methods.online_config import OnlineConfig
+from tfrec.ops import nests
 from tfrec.training import finite
 
 _TEST_SEED = 20_000  # of the test sessions, the same for every run
@@ -122,9 +123,7 @@ class OnlineLearner(tf.Module):
             # Sessions that begin now take the next numbers, in the order of their columns.
             user = tf.where(outcome.done, begun + tf.cumsum(done) - 1, user)
             fresh = contract.restarted(simulator, outcome.state, outcome.done, seeds[2])
-            state = tf.nest.map_structure(
-                lambda new, old: tf.ensure_shape(new, old.shape), fresh, state
-            )
+            state = nests.shaped(fresh, state)
             begun += tf.reduce_sum(done)
             shown += tf.reduce_sum(outcome.shown)
             rows = {name: array.write(t, row[name]) for name, array in rows.items()}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tfrec.environments import contract
+from tfrec.ops import nests
 
 Observation = Any  # a tensor [B, ...] or a dict of such tensors
 
@@ -95,7 +96,7 @@ class Sessions(tf.Module):
         self._restart(tf.where(first))
         before = tf.nest.map_structure(tf.identity, self._state)
         outcome = self._simulator.step(before, action, self._draw_seed())
-        state = _where(first, before, outcome.state)
+        state = nests.where(first, before, outcome.state)
         steps = tf.where(first, 0, self._steps + 1)
         done = outcome.done & ~first
         cut = tf.zeros_like(done)
@@ -105,7 +106,7 @@ class Sessions(tf.Module):
             tf.where(first, 0.0, part)
             for part in (outcome.reward, outcome.clicks, outcome.shown)
         )
-        observation = _where(done, self._now.observation, self._observe(state))
+        observation = nests.where(done, self._now.observation, self._observe(state))
         now = Step(observation, reward, clicks, shown, first, done, cut)
         return self._become(state, steps, now)
 
@@ -134,12 +135,3 @@ class Sessions(tf.Module):
 
     def _draw_seed(self) -> tf.Tensor:
         return self._generator.uniform_full_int([2], tf.int32)
-
-
-def _where(rows: tf.Tensor, yes: contract.State, no: contract.State) -> contract.State:
-    """Row by row one of two nests; rows is bool [B]."""
-
-    def chosen(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        return tf.where(tf.reshape(rows, [-1] + [1] * (len(one.shape) - 1)), one, other)
-
-    return tf.nest.map_structure(chosen, yes, no)
