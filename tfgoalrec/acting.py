@@ -1,4 +1,4 @@
-"""The choice of an item, GoalRec eq 5: a' = argmax_a g . M(s, a, g)."""
+"""Policies over a catalogue: a' = argmax_a g . M(s, a, g) (GoalRec eq 5), and exploration."""
 
 import tensorflow as tf
 
@@ -8,7 +8,7 @@ from tfrec.ops import selection
 
 
 def greedy(model: WorldModel, goal: tf.Tensor) -> contract.Policy:
-    """The best item for a goal among all that may be shown.
+    """Returns the policy that shows the best allowed item for a goal.
 
     Args:
       model: the world model.
@@ -23,33 +23,33 @@ def greedy(model: WorldModel, goal: tf.Tensor) -> contract.Policy:
 
 
 def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> contract.Policy:
-    """Greedy, but for a share of the steps a random one of the best items.
+    """Returns a greedy policy that shows a random good item at a share of the steps.
 
-    Algorithm 1 explores by random goals. Near its end, and between items of almost
-    equal score, only a try of another good item tells which is better.
+    Algorithm 1 explores by random goals. Their share falls to 0, and they do not compare
+    items of almost equal score, so this policy also explores among the best items.
 
     Args:
       model: the world model.
       goal: float [M] or [B, M].
-      epsilon: probability of such a try.
-      pool: share of the catalogue, best first, that is tried.
+      epsilon: probability of a random item at a step.
+      pool: share of the catalogue, best first, that the random item is sampled from.
     """
-    tried = max(1, round(pool * model.spec.num_candidates))
+    pool_size = max(1, round(pool * model.spec.num_candidates))
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         scores = _scores(model, goal, timestep)  # [B, A]
         seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
         coin = tf.random.stateless_uniform([tf.shape(scores)[0]], seeds[1]) < epsilon
-        # Finding the pool costs as much as the scores: only for those who try one, [b].
+        # Finding the pool costs as much as the scores, so only exploring sessions, [b], pay it.
         rows = tf.where(coin)[:, 0]
-        own = tf.gather(scores, rows)  # [b, A]
+        row_scores = tf.gather(scores, rows)  # [b, A]
         blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
-        noise = tf.random.stateless_uniform(tf.shape(own), seeds[0])
-        drawn = tf.where(own >= pool_edge(own, blocked, tried), noise, -1.0)
+        noise = tf.random.stateless_uniform(tf.shape(row_scores), seeds[0])
+        sampled = tf.where(row_scores >= pool_edge(row_scores, blocked, pool_size), noise, -1.0)
         item = tf.tensor_scatter_nd_update(
             selection.best_item(scores, timestep.blocked),
             rows[:, None],
-            selection.best_item(drawn, blocked),
+            selection.best_item(sampled, blocked),
         )
         return contract.action_of(item)
 
@@ -59,19 +59,19 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
 def pool_edge(
     scores: tf.Tensor, blocked: tf.Tensor | None, size: float | tf.Tensor
 ) -> tf.Tensor:
-    """A score that `size` of the items that are not blocked reach, float [B, 1].
+    """Returns the score that the best `size` allowed items reach, float [B, 1].
 
-    Found by halving the range of the scores, which is several times as fast as to sort out the
-    best ones. Items within a millionth of the range of each other may come in together.
+    The range of the scores is bisected, which is several times faster than a top-k. Items
+    whose scores differ by less than a millionth of the range may be included together.
 
     Args:
       scores: float [B, A].
       blocked: bool [B, A] or None.
-      size: how many; of fewer that are not blocked, all.
+      size: number of items; where fewer are allowed, all of them are included.
     """
     free = scores if blocked is None else tf.where(blocked, scores.dtype.max, scores)
-    low = tf.reduce_min(free, axis=1, keepdims=True)  # [B, 1], all of them reach it
-    # Blocked items can be in no pool: they are as low as the lowest.
+    low = tf.reduce_min(free, axis=1, keepdims=True)  # [B, 1], reached by every allowed item
+    # Blocked items are never in the pool, so they get the lowest score.
     scores = scores if blocked is None else tf.where(blocked, scores.dtype.min, scores)
     high = tf.reduce_max(scores, axis=1, keepdims=True)
     for _ in range(20):
@@ -85,9 +85,9 @@ def pool_edge(
 
 def _scores(model: WorldModel, goal: tf.Tensor, timestep: contract.Timestep) -> tf.Tensor:
     history = contract.history_of(timestep)
-    # Read here, not when the policy is made: a goal in a variable may change.
-    wanted = tf.cast(goal, tf.float32)
-    if wanted.shape.rank == 2:
-        wanted = timestep.per_session(wanted)
-    wanted = tf.broadcast_to(wanted, [tf.shape(history.step)[0], model.dim])
-    return model.scores(model.encode(history, wanted), wanted)
+    # Cast here, not when the policy is made, because a goal in a variable may change.
+    goals = tf.cast(goal, tf.float32)
+    if goals.shape.rank == 2:
+        goals = timestep.per_session(goals)
+    goals = tf.broadcast_to(goals, [tf.shape(history.step)[0], model.dim])
+    return model.scores(model.encode(history, goals), goals)

@@ -1,14 +1,14 @@
-"""The actor of eq 6, for continuous actions; an option, not used in the experiments.
+"""The actor of eq 6 for continuous actions, an option that no experiment uses.
 
 With a catalogue of items, argmax over all of them (eq 5) is exact and the actor is not
-needed. It is for action spaces that cannot be listed: pi(s, g) answers with a point a of
-item-vector space, trained by the value-decomposed policy gradient
+needed. It is for action spaces that cannot be listed: pi(s, g) returns a point a of
+item-vector space and is trained by the value-decomposed policy gradient
 
     grad_theta J = E[ grad_theta pi(s, g) . grad_a M(s, a, g) . grad_m U(m, g) ]   (6)
 
 at a = pi(s, g). U is linear here, U = g . m, so its last factor is g, and the whole is the
 gradient of g . M(s, pi(s, g), g) by the chain rule: the ascent of DDPG, with a measurement
-vector in the place of the critic's scalar. V does not depend on a and drops out.
+vector instead of the critic's scalar. V does not depend on a and drops out.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from tfrec.ops import selection
 class Actor(tf.Module):
     """pi(s, g): a point in the box that the catalogue's item vectors span.
 
-    The box is needed: g . A of the bilinear head is linear in a, and grows without end.
+    The box is needed because g . A of the bilinear head is linear in a and unbounded.
 
     Args:
       input_size: width of the state and goal code.
@@ -38,8 +38,8 @@ class Actor(tf.Module):
         self, input_size: int, low: tf.Tensor, high: tf.Tensor, hidden: Sequence[int] = (128,)
     ):
         super().__init__(name="actor")
-        self.middle = tf.Variable((low + high) / 2.0, trainable=False, name="middle")
-        self.reach = tf.Variable((high - low) / 2.0, trainable=False, name="reach")
+        self.centre = tf.Variable((low + high) / 2.0, trainable=False, name="centre")
+        self.half_width = tf.Variable((high - low) / 2.0, trainable=False, name="half_width")
         dense = tf_keras.layers.Dense
         layers = [dense(units, activation=tf.nn.leaky_relu) for units in hidden]
         self.layers = networks.stack(
@@ -47,7 +47,7 @@ class Actor(tf.Module):
         )
 
     def __call__(self, joint: tf.Tensor) -> tf.Tensor:
-        """The action of each request.
+        """Returns the action of each request.
 
         Args:
           joint: the state and goal code, float [B, S + G].
@@ -55,11 +55,11 @@ class Actor(tf.Module):
         Returns:
           float [B, D].
         """
-        return self.middle + self.reach * networks.apply(self.layers, joint)
+        return self.centre + self.half_width * networks.apply(self.layers, joint)
 
 
 def for_model(model: WorldModel, hidden: Sequence[int] = (128,)) -> Actor:
-    """An actor in the box of a world model's item vectors, as they are now."""
+    """Returns an actor in the box of a world model's current item vectors."""
     vectors = _points(model)
     size = model.config.state + model.config.goal_units
     return Actor(size, tf.reduce_min(vectors, axis=0), tf.reduce_max(vectors, axis=0), hidden)
@@ -68,10 +68,10 @@ def for_model(model: WorldModel, hidden: Sequence[int] = (128,)) -> Actor:
 def loss(
     measure: Callable[[tf.Tensor], tf.Tensor], action: tf.Tensor, goal: tf.Tensor
 ) -> tf.Tensor:
-    """-J: its gradient in the action's parameters is that of eq 6, with the sign turned.
+    """Returns -J; its gradient in the action's parameters is the negative of eq 6.
 
     Args:
-      measure: a [B, D] -> M(s, a, g) [B, M], or M up to what does not depend on a.
+      measure: a [B, D] -> M(s, a, g) [B, M], or M up to terms without a.
       action: pi(s, g), float [B, D].
       goal: g, float [B, M].
 
@@ -88,13 +88,13 @@ def improve(
     code: Code,
     goal: tf.Tensor,
 ) -> tf.Tensor:
-    """One step of the actor up eq 6; the world model stays as it is.
+    """Takes one gradient step of the actor on eq 6; the world model does not change.
 
     Args:
-      actor: what is trained.
-      optimizer: of the actor's variables.
+      actor: the trained actor.
+      optimizer: the optimiser of the actor's variables.
       model: the world model.
-      code: of B states under the goal.
+      code: B encoded states and goals.
       goal: float [B, M].
 
     Returns:
@@ -112,7 +112,7 @@ def improve(
 
 
 def closeness(vectors: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-    """Scores that are highest at the nearest item (L2).
+    """Returns scores that are highest for the nearest item (L2).
 
     -|e - a|^2 = 2 (e . a - |e|^2 / 2) - |a|^2: a shifted inner product, whose last term is
     the same for all items.
@@ -128,7 +128,7 @@ def closeness(vectors: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
 
 
 def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> contract.Policy:
-    """Shows the item nearest to the actor's action.
+    """Returns the policy that shows the item nearest to the actor's action.
 
     Args:
       model: the world model that the actor was trained on.
@@ -138,9 +138,9 @@ def policy(model: WorldModel, actor: Actor, goal: tf.Tensor) -> contract.Policy:
 
     def choose(timestep: contract.Timestep) -> tf.Tensor:
         history = contract.history_of(timestep)
-        own = timestep.per_session(goal) if goal.shape.rank == 2 else goal
-        wanted = tf.broadcast_to(own, [tf.shape(history.step)[0], model.dim])
-        scores = closeness(_points(model), actor(model.encode(history, wanted).joint))
+        goals = timestep.per_session(goal) if goal.shape.rank == 2 else goal
+        goals = tf.broadcast_to(goals, [tf.shape(history.step)[0], model.dim])
+        scores = closeness(_points(model), actor(model.encode(history, goals).joint))
         return contract.action_of(selection.best_item(scores, timestep.blocked))
 
     return choose
@@ -152,7 +152,7 @@ def _points(model: WorldModel) -> tf.Tensor:
 
 
 def _item_vector(model: WorldModel, action: tf.Tensor) -> tf.Tensor:
-    """An item vector at a point of the box: with the constant 1 and no advantage of its own."""
+    """The item vector of an action: with the constant 1, and a per-item advantage of 0."""
     parts = [action, tf.ones_like(action[:, :1])]
     if model.item_effect is not None:
         parts.append(tf.zeros([tf.shape(action)[0], model.dim]))

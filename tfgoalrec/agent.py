@@ -19,14 +19,14 @@ from tfrec.training import finite
 
 
 class GoalRecAgent(tf.Module):
-    """World model, its averaged copy, the optimiser and the random state.
+    """The world model, its averaged copy, the optimiser and the random state.
 
     Args:
-      config: the method's numbers.
+      config: the method's configuration.
       spec: the log's spec.
-      measurements: fitted on the training sessions.
-      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
-      seed: of the weights and of all later draws.
+      measurements: measurements with statistics of the training sessions.
+      item_vectors: float [N + 1, >= embedding], initial values of the item embeddings.
+      seed: seed of the weights and of all later random draws.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class GoalRecAgent(tf.Module):
 
     @property
     def learning_rate(self) -> tf.Variable:
-        """The optimiser's own: one handed to it would only be copied."""
+        """The optimiser's variable; Keras copies a variable passed to its constructor."""
         return self.optimizer.learning_rate
 
     @property
@@ -67,11 +67,11 @@ class GoalRecAgent(tf.Module):
     def trained(
         self, vocabulary: vocabulary_lib.Vocabulary, about: Mapping[str, Any]
     ) -> trained.TrainedAgent:
-        """The agent as it ranks, with the averaged weights.
+        """Returns the agent that ranks, with the averaged weights.
 
         Args:
           vocabulary: the log's ids.
-          about: where it comes from.
+          about: data fingerprint, seed and the like.
         """
         return trained.TrainedAgent(
             self.config,
@@ -83,40 +83,40 @@ class GoalRecAgent(tf.Module):
         )
 
     def transition(self, rows: Rows) -> relabel.Transition:
-        """A batch of replayed steps with the goals that they learn under.
+        """Returns a batch of replayed steps with the goals that they are trained under.
 
-        Sessions from a log have no goal of their own (stored as zero): a random goal
-        stands in, redrawn at every visit.
+        Sessions from a log are stored with a zero goal, which is replaced by a new random
+        goal in every batch.
         """
         seeds = self.generator.make_seeds(2)  # [2, 2]
         seeds = tf.cast(tf.transpose(seeds), tf.int32)
-        drawn = goals.random(self.measurements, tf.shape(rows.item)[0], seeds[0])
-        own = tf.norm(rows.goal, axis=-1, keepdims=True) > 0.5
+        random_goals = goals.random(self.measurements, tf.shape(rows.item)[0], seeds[0])
+        has_goal = tf.norm(rows.goal, axis=-1, keepdims=True) > 0.5
         batch = relabel.Transition(
             observation=rows.observation,
             item=rows.item,
             measurement=rows.label,
             outcome=rows.first_label,
-            goal=tf.where(own, rows.goal, drawn),
+            goal=tf.where(has_goal, rows.goal, random_goals),
         )
         return relabel.relabel(batch, self.config.hindsight_share, seeds[1])
 
     def seeds(self) -> tf.Tensor:
-        """The seeds of an update's own draws, int32 [2, 2]. Graph code."""
+        """Returns the seeds of an update's random draws, int32 [2, 2]. Graph code."""
         return tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)
 
     def update(
         self, batch: relabel.Transition, seeds: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """One gradient step on eq 9, the value loss and DIEN's auxiliary loss.
+        """Takes one gradient step on eq 9, the value loss and DIEN's auxiliary loss.
 
         Args:
           batch: B steps.
           seeds: int32 [2, 2], see `seeds`.
 
         Returns:
-          Numbers to report; and the index in `checked` of the first tensor that is not
-          finite, or -1. Where there is one, no weight moves.
+          The numbers to report, and the index in `checked` of the first tensor that is not
+          finite, or -1. If there is one, no weight changes.
         """
         with tf.GradientTape() as tape:
             loss, report = self.world_model.loss_of(batch, seeds)
@@ -134,7 +134,7 @@ class GoalRecAgent(tf.Module):
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
         self.updates.assign_add(1)
-        # Early on the average must forget its start quickly.
+        # In the first updates the average must forget the initial weights quickly.
         count = tf.cast(self.updates, tf.float32)
         decay = tf.minimum(self.config.averaging, (1.0 + count) / (10.0 + count))
         target_networks.soft_update(
@@ -150,14 +150,14 @@ class GoalRecAgent(tf.Module):
 def default_goals(
     config: GoalRecConfig, spec: types.DataSpec, measurements: Measurements
 ) -> Mapping[str, np.ndarray]:
-    """The configured goals, or one for each feedback column of the log (or of some).
+    """Returns the configured goals, or one for each column of `goal_columns` or of the log.
 
     A default goal weighs a column's windows from now to the end by 1, d, d^2, ...
-    with d the configured discount: far windows are mostly noise to a single step.
+    with d the configured discount, because far windows are mostly noise for a single step.
 
     Raises:
-      ValueError: if a goal is not well formed, names what is not measured, or weighs what
-        `far_windows` leaves without an advantage.
+      ValueError: if a goal is not well formed, names a column that is not measured, or
+        weighs a column that `far_windows` leaves without an advantage.
     """
     weights_of = _weights(config, spec, measurements)
     unranked = calibration.discarded(config.far_windows, measurements)
@@ -174,16 +174,16 @@ def _weights(
         parsed = [goals.parse(text) for text in config.goals]
         names.check_distinct("goal", (name for name, _ in parsed))
         return dict(parsed)
-    found = {}
+    weights_of = {}
     for column in config.goal_columns or spec.feedback_names:
-        spec.feedback_index(column)  # it must be one of the log's
+        spec.feedback_index(column)  # raises unless the log has it
         windows = [p for p in measurements.parts if p.kind == "sum" and p.column == column]
         weights = {
             part.name: config.discount**rank
             for rank, part in enumerate(sorted(windows, key=lambda part: part.first))
         }
         if weights:
-            found[column] = weights
+            weights_of[column] = weights
         elif config.goal_columns:
-            raise ValueError(f"goal_columns names {column!r}, of which no window is measured")
-    return found
+            raise ValueError(f"goal_columns names {column!r}, but no window of it is measured")
+    return weights_of

@@ -1,4 +1,4 @@
-"""The paper's claims about its Tables 1 to 3, each checked against what was measured.
+"""The paper's claims about its Tables 1 to 3, each checked against the measured results.
 
 A claim about a difference holds on a data set where the 95% interval of the paired
 difference lies on the claimed side of zero, is reversed where it lies on the other, and
@@ -20,9 +20,9 @@ class Check(NamedTuple):
     """One line of a table of claims.
 
     Attributes:
-      claim: in words.
-      paper: what the paper's numbers say.
-      verdicts: data set -> what ours say.
+      claim: the claim in words.
+      paper: the difference of the paper's printed numbers.
+      verdicts: data set -> verdict of the measured results.
     """
 
     claim: str
@@ -31,7 +31,7 @@ class Check(NamedTuple):
 
 
 def markdown(evaluated: ByEnvironment, titles: Mapping[str, str]) -> str:
-    """All claims as a Markdown table.
+    """Returns all claims as a Markdown table.
 
     Args:
       evaluated: environment -> data set -> method -> sessions by seed.
@@ -45,38 +45,17 @@ def markdown(evaluated: ByEnvironment, titles: Mapping[str, str]) -> str:
 
 
 def checks(evaluated: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
-    """Each claim of the paper on each data set."""
-    found = []
+    """Checks each claim of the paper on each data set."""
+    lines = []
     for method in ("wide_and_deep", "dien"):
         name = style.policy_name(method)
         for metric, sign, words in (("ctr", 1, "higher CTR"), ("reward", -1, "lower reward")):
-            found.append(
-                Check(
-                    f"{name} has a {words} than GoalRec",
-                    _printed(method, "goalrec", metric),
-                    {
-                        data_set: _verdict(
-                            _gain(evaluated, "vanilla", data_set, method, "goalrec", metric),
-                            sign,
-                        )
-                        for data_set in data_sets
-                    },
-                )
-            )
+            claim = f"{name} has a {words} than GoalRec"
+            lines.append(_between(evaluated, data_sets, claim, method, "goalrec", metric, sign))
     for method in ("rainbow", "dyna_q", "td3"):
-        found.append(
-            Check(
-                f"GoalRec earns more than {style.policy_name(method)}",
-                _printed("goalrec", method, "reward"),
-                {
-                    data_set: _verdict(
-                        _gain(evaluated, "vanilla", data_set, "goalrec", method, "reward"), 1
-                    )
-                    for data_set in data_sets
-                },
-            )
-        )
-    found.append(
+        claim = f"GoalRec earns more than {style.policy_name(method)}"
+        lines.append(_between(evaluated, data_sets, claim, "goalrec", method, "reward", 1))
+    lines.append(
         Check(
             "GoalRec-off is competitive: at most 10% below the best baseline",
             _printed("goalrec_off", "rainbow", "reward") + " against Rainbow",
@@ -87,29 +66,44 @@ def checks(evaluated: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
         ("high_dimensional", "in high dimension"),
         ("high_variance", "under high variance"),
     ):
-        for method in ("td3", "rainbow", "dyna_q", "goalrec"):
-            sign = 1 if (method, environment) == ("goalrec", "high_dimensional") else -1
-            verb = "gains" if sign > 0 else "loses"
-            found.append(
-                Check(
-                    f"{style.policy_name(method)} {verb} {words}",
-                    _printed_change(method, environment),
-                    {
-                        data_set: _verdict(
-                            _change(evaluated, environment, data_set, method), sign
-                        )
-                        for data_set in data_sets
-                    },
-                )
-            )
-        found.append(
-            Check(
-                f"GoalRec loses least {words}",
-                "yes",
-                {data_set: _least(evaluated, environment, data_set) for data_set in data_sets},
-            )
-        )
-    return found
+        lines += _robustness(evaluated, data_sets, environment, words)
+    return lines
+
+
+def _between(
+    evaluated: ByEnvironment,
+    data_sets: Sequence[str],
+    claim: str,
+    method: str,
+    other: str,
+    metric: str,
+    sign: int,
+) -> Check:
+    """Checks a claim about two methods in the vanilla environment."""
+    verdicts = {
+        data_set: _verdict(_gain(evaluated, "vanilla", data_set, method, other, metric), sign)
+        for data_set in data_sets
+    }
+    return Check(claim, _printed(method, other, metric), verdicts)
+
+
+def _robustness(
+    evaluated: ByEnvironment, data_sets: Sequence[str], environment: str, words: str
+) -> list[Check]:
+    """Checks the claims about an environment against the vanilla one."""
+    lines = []
+    for method in ("td3", "rainbow", "dyna_q", "goalrec"):
+        sign = 1 if (method, environment) == ("goalrec", "high_dimensional") else -1
+        verb = "gains" if sign > 0 else "loses"
+        verdicts = {
+            data_set: _verdict(_change(evaluated, environment, data_set, method), sign)
+            for data_set in data_sets
+        }
+        claim = f"{style.policy_name(method)} {verb} {words}"
+        lines.append(Check(claim, _printed_change(method, environment), verdicts))
+    least = {data_set: _least(evaluated, environment, data_set) for data_set in data_sets}
+    lines.append(Check(f"GoalRec loses least {words}", "yes", least))
+    return lines
 
 
 def _printed(method: str, other: str, metric: str) -> str:
@@ -142,18 +136,18 @@ def _gain(
 def _change(
     evaluated: ByEnvironment, environment: str, data_set: str, method: str
 ) -> comparison.Gain | None:
-    """A method's reward in an environment against its own in the vanilla one."""
+    """The change of a method's reward from the vanilla environment to another."""
     after = evaluated.get(environment, {}).get(data_set, {}).get(method, ())
     before = evaluated.get("vanilla", {}).get(data_set, {}).get(method, ())
     return comparison.gain(after, before)
 
 
-def _verdict(found: comparison.Gain | None, sign: int) -> str:
-    if found is None:
+def _verdict(gain: comparison.Gain | None, sign: int) -> str:
+    if gain is None:
         return comparison.NOT_RUN
-    low, high = sorted((sign * found.low, sign * found.high))
+    low, high = sorted((sign * gain.low, sign * gain.high))
     word = "holds" if low > 0 else "reversed" if high < 0 else "undecided"
-    return f"{word}: {found.mean:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"
+    return f"{word}: {gain.mean:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]"
 
 
 def _competitive(evaluated: ByEnvironment, data_set: str) -> str:
@@ -161,13 +155,13 @@ def _competitive(evaluated: ByEnvironment, data_set: str) -> str:
         method: _gain(evaluated, "vanilla", data_set, "goalrec_off", method, "reward")
         for method in ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3")
     }
-    known = {method: found for method, found in gains.items() if found}
-    if not known:
+    measured = {method: gain for method, gain in gains.items() if gain}
+    if not measured:
         return comparison.NOT_RUN
-    best = min(known, key=lambda method: known[method].mean)
-    found = known[best]
-    word = "holds" if found.low > -0.1 else "fails" if found.high < -0.1 else "undecided"
-    interval = f"{found.mean:+.1%} [{found.low:+.1%}, {found.high:+.1%}]"
+    best = min(measured, key=lambda method: measured[method].mean)
+    gain = measured[best]
+    word = "holds" if gain.low > -0.1 else "fails" if gain.high < -0.1 else "undecided"
+    interval = f"{gain.mean:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]"
     return f"{word}: {interval} against {style.policy_name(best)}"
 
 
@@ -176,10 +170,10 @@ def _least(evaluated: ByEnvironment, environment: str, data_set: str) -> str:
         method: _change(evaluated, environment, data_set, method)
         for method in ("goalrec", "rainbow", "dyna_q", "td3")
     }
-    known = {method: found.mean for method, found in changes.items() if found}
-    if "goalrec" not in known or len(known) < 2:
+    measured = {method: change.mean for method, change in changes.items() if change}
+    if "goalrec" not in measured or len(measured) < 2:
         return comparison.NOT_RUN
-    least = max(known, key=known.__getitem__)
+    least = max(measured, key=measured.__getitem__)
     if least == "goalrec":
         return "yes, by the means"
-    return f"no: {style.policy_name(least)} ({known[least]:+.1%})"
+    return f"no: {style.policy_name(least)} ({measured[least]:+.1%})"

@@ -1,4 +1,4 @@
-"""GoalRec's configuration: every number of the method, with its unit."""
+"""GoalRec's configuration: every option of the method, with its unit."""
 
 import dataclasses
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from tfgoalrec import stream_config
 from tfrec.options import option
 
-# What tuning tries, field by field.
+# Values that tuning tries, by field.
 SPACE: dict[str, tuple] = {
     "learning_rate": (1e-3, 3e-4, 1e-4),
     "embedding": (16, 32, 64),
@@ -69,20 +69,20 @@ class GoalRecConfig(stream_config.StreamConfig):
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
     play_learning_rate: float = option(
-        0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
+        0.5, "learning rate during play, as a share of learning_rate", at_least=0, at_most=10
     )
     weight_decay: float = option(
-        1e-4, "decoupled weight decay, for each update", at_least=0, at_most=1
+        1e-4, "decoupled weight decay per update", at_least=0, at_most=1
     )
     far_windows: Literal["calibrated", "exit", "learned"] = option(
         "calibrated",
-        "advantages of windows after this step: calibrated, scaled by how much of them comes "
-        "true in held-out sessions, the exit's advantage for the rest; exit, the exit's alone; "
-        "learned, as they are learned",
+        "advantages of windows after this step: calibrated, scaled by a regression on held-out "
+        "sessions, with the exit's advantage for the rest; exit, the exit's advantage alone; "
+        "learned, without calibration",
     )
     held_out: float = option(
         0.1,
-        "share of the log's sessions held out of training, to calibrate advantages",
+        "share of the log's sessions held out of training to calibrate advantages",
         at_least=0,
         below=1,
     )

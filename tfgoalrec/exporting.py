@@ -1,4 +1,4 @@
-"""What the manifest of an exported agent says of its training and its limits."""
+"""Metadata of an exported agent: its training data, metrics and limits."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def metadata(
     data: storage.PreparedData | None = None,
     metrics: Mapping[str, Any] | None = None,
 ) -> manifest.Metadata:
-    """The metadata of an export.
+    """Returns the metadata of an export.
 
     Args:
-      agent: what is exported.
-      path: its folder, for messages.
-      fingerprint: of the agent.
-      name: of the model.
-      data: the prepared data that it was trained on, to record its source.
-      metrics: of an evaluation.
+      agent: the exported agent.
+      path: the agent's folder, for messages.
+      fingerprint: fingerprint of the agent.
+      name: name of the model.
+      data: the prepared data that the agent was trained on, to record its source.
+      metrics: metrics of an evaluation.
 
     Raises:
       UserError: if the agent was trained on other data.
@@ -67,12 +67,12 @@ def _training(
 
 
 def _limits(agent: trained.SavedAgent) -> tuple[str, ...]:
-    """What the model card says of items that the agent did not learn from."""
+    """Returns the model card's warning about items without training data."""
     count = agent.about.get(storage.UNTRAINED, 0)
     if not count:
         return ()
     return (
         f"{count:,} of its {agent.spec.num_items:,} items stand in no stored training step. "
-        "They may be recommended, but what it says of them is not learned from events of "
-        "theirs; name the others as candidates to leave them out.",
+        "They may be recommended, but no event of theirs was in the training data; pass the "
+        "other items as candidates to leave them out.",
     )

@@ -16,7 +16,7 @@ __all__ = ["GoalRec", "load"]
 
 
 class GoalRec(Recommender):
-    """GoalRec (Wang et al., 2021): predicts what follows each item and ranks under a goal.
+    """GoalRec (Wang et al., 2021): predicts measurements of a session and ranks under a goal.
 
     `fit(data)` alone is GoalRec-off. Arguments as in `Recommender`.
 
@@ -40,18 +40,19 @@ class GoalRec(Recommender):
         """Writes a verified SavedModel for serving.
 
         Args:
-          directory: of numbered versions; made if missing.
-          version: its number, from 1; the next free one by default.
-          name: what the model is called in its manifest.
+          directory: folder of numbered versions; created if missing.
+          version: number of the version, from 1; the next free one by default.
+          name: name of the model in its manifest.
           table: precision of the item table: float32, bfloat16 or int8.
           shortlist: items that a fully connected head scores; see `launch.export_model`.
-          metrics: of an evaluation of this agent, for the manifest.
+          metrics: metrics of an evaluation of this agent, for the manifest.
 
         Returns:
           The version's folder.
 
         Raises:
-          UserError: if nothing was fitted, the version exists, or the model cannot be served.
+          UserError: if the agent is not fitted, the version exists, or the model cannot be
+            served.
 
         Example:
           >>> agent.export("export")

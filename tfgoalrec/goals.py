@@ -1,9 +1,9 @@
-"""Goals g, unit vectors over measurements: what the session should be good for.
+"""Goals g: unit vectors that weigh the measurements of a session.
 
-Q(s, a, g) = g . M(s, a, g) (GoalRec eqs 7-8), with M in standardised units. A person
-states a goal as weights in raw units ("a click is worth 1, a second of watching
-0.01"); column j of the goal is then weight_j x std_j, because a raw unit is 1 / std_j
-standardised ones, and the whole is scaled to length 1, which changes no ranking.
+Q(s, a, g) = g . M(s, a, g) (GoalRec eqs 7-8), with M in standardised units. A user states
+a goal as weights in raw units, e.g. 1 for a click and 0.01 for a second of watching.
+Column j of the goal is then weight_j x std_j, because a raw unit is 1 / std_j standardised
+units. The goal is scaled to length 1, which changes no ranking.
 """
 
 import re
@@ -25,11 +25,11 @@ def normalise(goal: tf.Tensor) -> tf.Tensor:
 
 
 def named(measurements: MeasurementVector, weights: Mapping[str, float]) -> np.ndarray:
-    """A goal from weights in raw units.
+    """Returns the unit goal of weights in raw units.
 
     Args:
-      measurements: gives the columns and their standard deviations.
-      weights: worth of one raw unit of each named measurement.
+      measurements: the columns and their standard deviations.
+      weights: weight of one raw unit of each named measurement.
 
     Returns:
       float32 [M], unit length.
@@ -50,19 +50,19 @@ def named(measurements: MeasurementVector, weights: Mapping[str, float]) -> np.n
 
 
 def raw(measurements: MeasurementVector, weights: Mapping[str, float]) -> np.ndarray:
-    """The worth of one raw unit of each column, float32 [M].
+    """Returns the weight of one raw unit of each column, float32 [M].
 
     Raises:
       ValueError: if a name is not a column.
     """
-    worth = np.zeros(measurements.dim, np.float32)
+    raw_weights = np.zeros(measurements.dim, np.float32)
     for name, weight in weights.items():
         if name not in measurements.columns:
             raise ValueError(
                 f"goal names {name!r}; the measurements are {', '.join(measurements.names)}"
             )
-        worth[measurements.columns.index(name)] = weight
-    return worth
+        raw_weights[measurements.columns.index(name)] = weight
+    return raw_weights
 
 
 def parse(text: str) -> tuple[str, dict[str, float]]:
@@ -74,12 +74,12 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
     """
     name, _, terms = text.partition("=")
     terms = terms.replace(" ", "")
-    found = list(_TERM.finditer(terms))
-    if not name.strip() or not found or "".join(term[0] for term in found) != terms:
+    matches = list(_TERM.finditer(terms))
+    if not name.strip() or not matches or "".join(term[0] for term in matches) != terms:
         raise ValueError(f"goal {text!r}; expected e.g. 'clicks = 1*click@0 + 0.5*click@1..'")
     names.check_label("goal", name.strip())
     weights: dict[str, float] = {}
-    for term in found:
+    for term in matches:
         if term["name"] in weights:
             raise ValueError(f"goal {text!r} weighs {term['name']!r} twice")
         sign = -1.0 if "-" in term["sign"] else 1.0
@@ -90,14 +90,15 @@ def parse(text: str) -> tuple[str, dict[str, float]]:
 def random(
     measurements: MeasurementVector, batch: int | tf.Tensor, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Random unit goals for exploration, one for each session.
+    """Draws random unit goals for exploration, one for each session.
 
-    With probability 1/2 a goal over amounts only, each wanted (exits unwanted); else
-    over all columns with any sign. The paper does not say how goals are drawn.
+    With probability 1/2 a goal weighs amounts alone, with positive weights (negative for
+    exits). Otherwise it weighs all columns with random signs. The paper does not say how
+    goals are drawn.
 
     Args:
-      measurements: gives the columns.
-      batch: how many.
+      measurements: the columns.
+      batch: B, number of goals.
       seed: int32 [2].
 
     Returns:
@@ -108,6 +109,6 @@ def random(
     kinds = np.repeat([part.kind for part in measurements.parts], measurements.size)
     columns = np.repeat([part.column for part in measurements.parts], measurements.size)
     sign = np.where(kinds == "embedding", 0.0, np.where(columns == "exit", -1.0, 1.0))
-    wanted = tf.abs(z) * tf.constant(sign, tf.float32)
+    amounts = tf.abs(z) * tf.constant(sign, tf.float32)
     coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < 0.5
-    return normalise(tf.where(coin, wanted, z))
+    return normalise(tf.where(coin, amounts, z))

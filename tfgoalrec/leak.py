@@ -2,9 +2,9 @@
 
 A hindsight goal g' = m_0 / |m_0| is a function of the very measurements that the model
 is to predict (GoalRec, "Hindsight Experience Replay"). A model that reads them from the
-goal needs no item to explain them, and ranks items badly under a goal that is no copy of
-the outcome. Here is what shows it: how well V does when it sees such a goal, how well
-the items of one state are ranked, and whether the advantages are centred.
+goal does not need the item to explain them, and ranks items badly under a goal that is not
+a copy of the outcome. This module measures the variance that V explains under such goals,
+the ranking of the items of one state, and whether the advantages are centred.
 
 Axes: L held-out steps, B states among them, A candidates, M measurement columns,
 J measurements.
@@ -30,7 +30,7 @@ _STATES_AT_ONCE = 2048
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:
-    """Slices of at most `size` that cover 0..total: they bound what is in memory at once."""
+    """Yields slices of at most `size` that cover 0..total, to bound memory."""
     return (slice(start, start + size) for start in range(0, total, size))
 
 
@@ -38,8 +38,8 @@ class HeldOut(NamedTuple):
     """Steps of sessions that the model was not trained on; numpy arrays.
 
     Attributes:
-      session: int [L], which session.
-      user: int [L].
+      session: int [L], position of the session.
+      user: int [L], user of the session.
       observation: s_t, [L, ...].
       item: a_t, int32 [L].
       measurement: m_t, standardised, float [L, M].
@@ -61,9 +61,9 @@ def held_out(
 
     Args:
       episodes: sessions as numpy arrays.
-      measurements: fitted on the training sessions.
-      count: L, or all steps where there are fewer.
-      seed: of the draw.
+      measurements: measurements with statistics of the training sessions.
+      count: L; all steps if there are fewer.
+      seed: seed of the draw.
     """
     length = np.asarray(episodes.length)
     session = np.repeat(np.arange(len(length)), length)
@@ -89,21 +89,21 @@ class Predictions(NamedTuple):
 
 
 def predict(model: WorldModel, held: HeldOut, goal: np.ndarray) -> Predictions:
-    """What the model says of held-out steps.
+    """Predicts V and A of held-out steps.
 
     Args:
       model: the world model.
       held: L steps.
       goal: float [L, M], unit length.
     """
-    found = []
-    # Not a tf.function: each model is asked a few times only, less than a trace costs.
+    predictions = []
+    # Not a tf.function: tracing costs more than the few calls of each model.
     for block in blocks(len(held.item), _STEPS_AT_ONCE):
         code = model.encode(_observation(held, block), tf.constant(goal[block]))
         shown = tf.constant(held.item[block])[:, None]
-        found.append((model.value(code), model.advantage(code, shown)[:, 0]))
+        predictions.append((model.value(code), model.advantage(code, shown)[:, 0]))
     value, advantage = (
-        np.concatenate([x.numpy() for x in y]) for y in zip(*found, strict=True)
+        np.concatenate([x.numpy() for x in y]) for y in zip(*predictions, strict=True)
     )
     return Predictions(value, advantage)
 
@@ -111,7 +111,7 @@ def predict(model: WorldModel, held: HeldOut, goal: np.ndarray) -> Predictions:
 def mixed_goals(
     held: HeldOut, measurements: Measurements, hindsight_share: float, seed: int
 ) -> np.ndarray:
-    """Goals as log training draws them: hindsight for a share, random for the rest, [L, M].
+    """Draws goals as training on a log does: a share hindsight, the rest random, [L, M].
 
     A share of 1 gives hindsight goals alone, 0 random goals alone.
     """
@@ -129,31 +129,31 @@ def mixed_goals(
 def explained(
     prediction: np.ndarray, target: np.ndarray, size: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """Each step's part in the variance explained; the mean over steps is R^2.
+    """Returns each step's term of the explained variance; the mean over steps is R^2.
 
     R^2_j = 1 - mean_l (m_lj - p_lj)^2 / var_j is a mean over steps of
-    1 - (m_lj - p_lj)^2 / var_j, so that intervals over users can be had from its parts.
+    1 - (m_lj - p_lj)^2 / var_j, so that its terms give intervals over users.
 
     Args:
       prediction: float [L, M].
       target: m, float [L, M].
       size: int [J], columns of each measurement. The columns of a vector measurement
-        are averaged; one that is constant in `target` is left out (NaN where it is all
-        there is).
+        are averaged. Columns that are constant in `target` are left out; a measurement of
+        such columns alone gives NaN.
 
     Returns:
       float [L, J].
     """
     variance = target.astype(np.float64).var(axis=0)  # [M]
-    moves = variance > 1e-9
-    part = 1.0 - (target - prediction) ** 2 / np.where(moves, variance, np.nan)  # [L, M]
-    member = np.repeat(np.eye(len(size)), size, axis=0) * moves[:, None]  # [M, J]
+    varies = variance > 1e-9
+    term = 1.0 - (target - prediction) ** 2 / np.where(varies, variance, np.nan)  # [L, M]
+    member = np.repeat(np.eye(len(size)), size, axis=0) * varies[:, None]  # [M, J]
     with np.errstate(invalid="ignore"):
-        return np.where(moves, part, 0.0) @ (member / member.sum(axis=0))
+        return np.where(varies, term, 0.0) @ (member / member.sum(axis=0))
 
 
 def advantage_bias(advantage: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """|mean A| / std(m) of each column, [M]: zero if V is the mean over the shown items.
+    """Returns |mean A| / std(m) of each column, [M]: 0 if V is the mean over shown items.
 
     Args:
       advantage: A of the items shown, float [L, M].
@@ -165,7 +165,7 @@ def advantage_bias(advantage: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def concordance(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Share of pairs of items of one state that the scores order as the truth does.
+    """Returns the share of pairs of items of one state that scores order as the truth does.
 
     The AUC of a ranking against graded truth: 1 is perfect, 0.5 is chance. Pairs that
     are equal in truth do not count; pairs that are equal in score count one half.
@@ -179,21 +179,21 @@ def concordance(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """
     states, candidates = scores.shape
     first, second = np.triu_indices(candidates, 1)  # every pair once, [P]
-    found = []
+    shares = []
     for block in blocks(states, max(1, _PAIRS_AT_ONCE // max(1, len(first)))):
-        wanted = np.sign(truth[block][:, first] - truth[block][:, second])  # [b, P]
-        got = np.sign(scores[block][:, first] - scores[block][:, second])
-        counted = (wanted != 0).sum(axis=1)
-        agreement = (wanted * got).sum(axis=1)  # agreeing less opposed pairs
+        true_order = np.sign(truth[block][:, first] - truth[block][:, second])  # [b, P]
+        score_order = np.sign(scores[block][:, first] - scores[block][:, second])
+        ordered = (true_order != 0).sum(axis=1)
+        agreement = (true_order * score_order).sum(axis=1)  # agreeing minus opposing pairs
         with np.errstate(invalid="ignore"):
-            found.append(0.5 + 0.5 * agreement / np.where(counted, counted, np.nan))
-    return np.concatenate(found)
+            shares.append(0.5 + 0.5 * agreement / np.where(ordered, ordered, np.nan))
+    return np.concatenate(shares)
 
 
 def scores_of(
     model: WorldModel, held: HeldOut, goal: np.ndarray, candidates: np.ndarray
 ) -> np.ndarray:
-    """Q(s, a, g) of candidates under one goal.
+    """Returns Q(s, a, g) of candidates under one goal.
 
     Args:
       model: the world model.
@@ -204,17 +204,19 @@ def scores_of(
     Returns:
       float [B, A].
     """
-    found = []
+    scores_of_blocks = []
     for block in blocks(len(candidates), _STATES_AT_ONCE):
-        chosen = tf.constant(candidates[block])
-        wanted = tf.repeat(tf.constant(goal, tf.float32)[None], len(chosen), axis=0)
-        scores = model.scores(model.encode(_observation(held, block), wanted), wanted)  # [B, N]
-        found.append(tf.gather(scores, chosen - 1, batch_dims=1).numpy())
-    return np.concatenate(found)
+        items = tf.constant(candidates[block])
+        goals_of_rows = tf.repeat(tf.constant(goal, tf.float32)[None], len(items), axis=0)
+        scores = model.scores(
+            model.encode(_observation(held, block), goals_of_rows), goals_of_rows
+        )  # [B, N]
+        scores_of_blocks.append(tf.gather(scores, items - 1, batch_dims=1).numpy())
+    return np.concatenate(scores_of_blocks)
 
 
 def first_states(held: HeldOut, count: int) -> HeldOut:
-    """The first `count` of the drawn steps, which are in random order."""
+    """Returns the first `count` of the drawn steps, which are in random order."""
     observation = types.Observation(*(part[:count] for part in held.observation))
     cut = {
         name: getattr(held, name)[:count] for name in HeldOut._fields if name != "observation"
@@ -225,10 +227,10 @@ def first_states(held: HeldOut, count: int) -> HeldOut:
 def intervals(
     user: np.ndarray, by_seed: Sequence[dict[str, np.ndarray]]
 ) -> dict[str, dict[str, float]]:
-    """Means over rows, with 95% intervals over users and seeds.
+    """Returns means over rows, with 95% intervals over users and seeds.
 
     Args:
-      user: int [B], whose row each is.
+      user: int [B], user of each row.
       by_seed: for each seed, the values of the same rows by name, float [B].
 
     Returns:
@@ -241,25 +243,25 @@ def intervals(
 def differences(
     user: np.ndarray, a: Sequence[dict[str, np.ndarray]], b: Sequence[dict[str, np.ndarray]]
 ) -> dict[str, dict[str, float]]:
-    """By how much `a` exceeds `b` on the same rows and seeds; arguments as in `intervals`.
+    """Returns the paired differences a - b; rows and seeds as in `intervals`.
 
     Returns:
       For each name: mean, low, high and p_value.
     """
-    found = metrics.paired_difference(_as_sessions(user, a), _as_sessions(user, b))
-    return {name: found[name] for name in a[0]}
+    summary = metrics.paired_difference(_as_sessions(user, a), _as_sessions(user, b))
+    return {name: summary[name] for name in a[0]}
 
 
 def _as_sessions(
     user: np.ndarray, by_seed: Sequence[dict[str, np.ndarray]]
 ) -> list[metrics.Sessions]:
-    """Rows as sessions of one step, so that `metrics.session` makes their intervals."""
+    """Represents rows as sessions of one step, for the intervals of `metrics.session`."""
     ones = np.ones(len(user))
     return [{"user": user, "reward": ones, "depth": ones} | values for values in by_seed]
 
 
 def seed_interval(by_seed: Sequence[float]) -> dict[str, float]:
-    """Mean over seeds of a number that is never negative, and its Student-t interval."""
+    """Returns the mean over seeds of a non-negative number, with its Student-t interval."""
     values = np.asarray(by_seed, np.float64)
     mean = float(values.mean())
     if len(values) < 2:

@@ -1,8 +1,8 @@
-"""The report of the label leak's controls: a table, a plot and a page."""
+"""Report of the label leak's controls: a table, a plot and a page."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib.ticker
 import numpy as np
@@ -28,12 +28,12 @@ _COLUMNS = {
 
 
 def table(arms: Arms) -> str:
-    """Markdown: a row for each arm, `mean [low, high]` in each cell."""
+    """Returns a Markdown table: a row for each arm, `mean [low, high]` in each cell."""
     present = [key for key in _COLUMNS if key in next(iter(arms.values()))]
     rows = [["Arm", *(_COLUMNS[key] for key in present)], ["---"] + ["---:"] * len(present)]
-    for name, found in arms.items():
+    for name, metrics in arms.items():
         rows.append(
-            [name, *(_cell(found[key], 2 if key == "reward" else 3) for key in present)]
+            [name, *(_cell(metrics[key], 2 if key == "reward" else 3) for key in present)]
         )
     return _lines(rows)
 
@@ -43,48 +43,53 @@ def _cell(interval: Mapping[str, float], places: int) -> str:
     return f"{mean} [{low}, {high}]"
 
 
-@plots.styled
-def figure(arms: Arms) -> Figure:
-    """What each arm earns, how well it ranks, and what its goal gives away."""
-    exact = "share" in next(iter(arms.values()))
-    earned = "share" if exact else "reward"
-    panels: list[tuple[str, str, float, dict[str, str]]] = [
-        (
-            "Earned under the target goal",
+class _Panel(NamedTuple):
+    """One panel of the figure: `series` maps metrics to labels, with bars from `base`."""
+
+    title: str
+    unit: str
+    base: float
+    series: dict[str, str]
+
+
+def _panels(arms: Arms) -> list[_Panel]:
+    """The panels of reward, ranking accuracy and variance explained from the goal."""
+    metrics = next(iter(arms.values()))
+    exact = "share" in metrics
+    rankings = {
+        "ranking_optimal": "target goal, by Q*",
+        "ranking_click": "click goal, by p(click)",
+    }
+    return [
+        _Panel(
+            "Reward under the target goal",
             "0 at random, 1 at the optimum" if exact else "clicks per user session",
             0.0,
-            {earned: ""},
+            {"share" if exact else "reward": ""},
         ),
-        (
-            "Items of one state ranked",
+        _Panel(
+            "Ranking of the items of one state",
             "AUC against the truth; 0.5 is chance",
             0.5,
-            {
-                key: label
-                for key, label in (
-                    ("ranking_optimal", "target goal, by Q*"),
-                    ("ranking_click", "click goal, by p(click)"),
-                )
-                if key in next(iter(arms.values()))
-            },
+            {key: label for key, label in rankings.items() if key in metrics},
         ),
-        (
+        _Panel(
             "Outcome read without the item",
             "R² of V, mean over measurements",
             0.0,
-            {
-                "explained_hindsight": "hindsight goals",
-                "explained_random": "random goals",
-            },
+            {"explained_hindsight": "hindsight goals", "explained_random": "random goals"},
         ),
     ]
+
+
+@plots.styled
+def figure(arms: Arms) -> Figure:
+    """Plots each arm's reward, ranking accuracy and variance explained from the goal."""
     figure = Figure(figsize=(12.5, 0.62 * len(arms) + 1.9), layout="constrained")
-    for axes, (title, unit, base, series) in zip(
-        figure.subplots(1, 3, sharey=True), panels, strict=True
-    ):
-        _bars(axes, list(arms.values()), series, base)
-        axes.set_title(title)
-        axes.set_xlabel(unit)
+    for axes, panel in zip(figure.subplots(1, 3, sharey=True), _panels(arms), strict=True):
+        _bars(axes, list(arms.values()), panel.series, panel.base)
+        axes.set_title(panel.title)
+        axes.set_xlabel(panel.unit)
         axes.set_yticks(range(len(arms)), list(arms))
     axes.invert_yaxis()
     figure.suptitle(
@@ -98,7 +103,7 @@ def figure(arms: Arms) -> Figure:
 def _bars(
     axes: Axes, arms: Sequence[Mapping[str, Any]], series: Mapping[str, str], base: float
 ) -> None:
-    """Horizontal bars from `base`, one for each series of each arm."""
+    """Draws horizontal bars from `base`, one for each series of each arm."""
     thick = 0.8 / len(series)
     reach = max(arm[key]["high"] for arm in arms for key in series)
     for number, (key, label) in enumerate(series.items()):
@@ -126,8 +131,8 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
     """Writes leak.png, report.md and report.html.
 
     Args:
-      directory: where.
-      document: what leak.json holds.
+      directory: output folder.
+      document: content of leak.json.
     """
     arms = document["arms"]
     worst = max(max(arm["advantage_bias_by_seed"]) for arm in arms.values())
@@ -141,7 +146,7 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
         "step's click alone; ranking by Q\\*, where the world's optimum is known, and the "
         "reward are under the target goal. The largest abs(mean A) / std(m) of any arm, seed "
         f"and measurement column is {worst:.1%}, {verdict} the limit of {LIMIT:.0%}.\n\n"
-        "By how much each arm exceeds the default, on the same users and seeds:\n\n"
+        "Difference of each arm from the default, on the same users and seeds:\n\n"
         f"{beyond_default(arms)}\n"
         "R² of V by measurement, hindsight goals / random goals:\n\n"
         f"{by_measurement(arms)}"
@@ -150,7 +155,7 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
         plots.save(figure(arms), directory / "leak.png"),
         "The arms compared",
         "If V does much better under hindsight goals than under random ones, it reads the "
-        "outcome from the goal: the leak. What counts is whether ranking and reward suffer.",
+        "outcome from the goal, which is the leak. It does harm if ranking or reward suffers.",
     )
     section = page.Section("The label leak", text, [picture])
     page.write_report(
@@ -159,22 +164,22 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> None:
 
 
 def beyond_default(arms: Arms) -> str:
-    """Markdown: paired differences from the default arm."""
-    found = {name: arm["beyond_default"] for name, arm in arms.items()}
-    present = [key for key in _COLUMNS if key in next(iter(found.values()))]
+    """Returns a Markdown table of paired differences from the default arm."""
+    differences_of = {name: arm["beyond_default"] for name, arm in arms.items()}
+    present = [key for key in _COLUMNS if key in next(iter(differences_of.values()))]
     rows = [["Arm", *(_COLUMNS[key] for key in present)], ["---"] + ["---:"] * len(present)]
-    for name, differences in found.items():
+    for name, differences in differences_of.items():
         if any(differences[key]["mean"] for key in present):  # not the default itself
             rows.append([name, *(_cell(differences[key], 3) for key in present)])
     return _lines(rows)
 
 
 def by_measurement(arms: Arms) -> str:
-    """Markdown: R^2 of V of each measurement in each arm, hindsight / random goals."""
+    """Returns a Markdown table: R^2 of V by measurement and arm, hindsight / random goals."""
     rows = [["Measurement", *arms], ["---"] + ["---:"] * len(arms)]
     for name in next(iter(arms.values()))["explained_by_measurement"]:
-        found = [arm["explained_by_measurement"][name] for arm in arms.values()]
-        rows.append([name, *(f"{x['hindsight']:.2f} / {x['random']:.2f}" for x in found)])
+        explained = [arm["explained_by_measurement"][name] for arm in arms.values()]
+        rows.append([name, *(f"{x['hindsight']:.2f} / {x['random']:.2f}" for x in explained)])
     return _lines(rows)
 
 

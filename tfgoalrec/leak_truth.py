@@ -1,4 +1,4 @@
-"""The true worth of each item in held-out states, which rankings are compared with.
+"""True values of items in held-out states, as the reference of rankings.
 
 Axes: B states, A candidates, N items.
 """
@@ -25,16 +25,16 @@ def candidates(
     repeats: bool,
     seed: int,
 ) -> np.ndarray:
-    """Items to rank in each state: all where `count` allows, else a random draw.
+    """Returns the items to rank in each state: all, or `count` items drawn at random.
 
     Args:
       episodes: the sessions that `held` was drawn from.
       held: B states.
       num_items: N.
-      count: A at most.
-      repeats: whether an item may be shown twice in a session; if not, those of the
-        session so far are left out.
-      seed: of the draw.
+      count: largest A.
+      repeats: whether an item may be shown twice in a session; if not, items that the
+        session has shown are left out.
+      seed: seed of the draw.
 
     Returns:
       int32 [B, A].
@@ -50,12 +50,12 @@ def candidates(
 
 
 class Truth(NamedTuple):
-    """What the candidates are worth in a world.
+    """True values of the candidates in a world.
 
     Attributes:
-      click: p(click) now, float [B, A].
-      optimal: Q*(s, a), clicks to come if the best items follow, float [B, A]; None
-        where the world's optimum is not known.
+      click: p(click) at this step, float [B, A].
+      optimal: Q*(s, a), expected clicks of the rest of the session under optimal play,
+        float [B, A]; None where the world has no known optimum.
     """
 
     click: np.ndarray
@@ -68,7 +68,7 @@ def of(
     held: leak.HeldOut,
     candidates: np.ndarray,
 ) -> Truth:
-    """The truth about candidates in a world; arguments as in the two functions below."""
+    """Returns the true values of candidates; arguments as in the two functions below."""
     if isinstance(world, embedded.EmbeddedWorld):
         return embedded_truth(world, episodes, held, candidates)
     return fitted_truth(cast(user_model.UserModel, world), episodes, held, candidates)
@@ -80,7 +80,7 @@ def embedded_truth(
     held: leak.HeldOut,
     candidates: np.ndarray,
 ) -> Truth:
-    """Truth in the embedded world: the hidden state follows from the items shown.
+    """Returns true values in the embedded world, from the hidden state after the shown items.
 
     The log must hold every step of its sessions, as the embedded log does.
 
@@ -93,8 +93,8 @@ def embedded_truth(
       candidates: int32 [B, A].
     """
     before = _hidden_states(world, episodes)
-    here = held.session, held.observation.step
-    state = embedded.HiddenState(*(tf.constant(part[here]) for part in before))
+    position = held.session, held.observation.step
+    state = embedded.HiddenState(*(tf.constant(part[position]) for part in before))
     catalogue = tf.range(1, world.spec.num_items + 1)
     responses = world.responses(state, catalogue)
     click = responses.feedback[..., 0].numpy().astype(np.float64)  # [B, N]
@@ -102,11 +102,11 @@ def embedded_truth(
     reward = np.eye(len(world.spec.feedback))[0]
     fatigue, taste = state.fatigue.numpy()[:, None], state.taste.numpy()[:, None]
     after = synthetic.next_fatigue(world.config, fatigue, world.truth.kind[None, :])  # [B, N]
-    to_come = embedded.solve(world, reward).value[state.step.numpy()[:, None] + 1, taste, after]
+    future = embedded.solve(world, reward).value[state.step.numpy()[:, None] + 1, taste, after]
     column = candidates - 1
     return Truth(
         click=np.take_along_axis(click, column, axis=1),
-        optimal=np.take_along_axis(click + stays * to_come, column, axis=1),
+        optimal=np.take_along_axis(click + stays * future, column, axis=1),
     )
 
 
@@ -115,8 +115,8 @@ def _hidden_states(
 ) -> embedded.HiddenState:
     """The true user before each logged step, int [sessions, T] each.
 
-    Taste and fatigue depend on no coin: whatever feedback the world draws on the way,
-    they are those of the logged session.
+    Taste and fatigue are functions of the shown items, so they are those of the logged
+    session whatever feedback the world draws here.
     """
     start = world.reset(types.Starts(*(tf.constant(x) for x in episodes[:3])))
     shown = tf.transpose(tf.maximum(tf.constant(episodes.item), 1))  # [T, sessions]
@@ -136,7 +136,7 @@ def fitted_truth(
     held: leak.HeldOut,
     candidates: np.ndarray,
 ) -> Truth:
-    """p(click) in a fitted world: the logged session, with a candidate at the held step.
+    """Returns p(click) in a fitted world, with each candidate at the step of its state.
 
     Args:
       world: the fitted users.

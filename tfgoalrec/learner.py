@@ -13,12 +13,12 @@ from tfrec.replay.episodes import EpisodeReplay
 from tfrec.training import finite, schedule
 
 _HELD_OUT_SEED = 11
-_HELD_OUT = 4096  # sessions of the log at most that advantages are calibrated on
-_CALIBRATED = 4096  # steps looked at after each round on the log
+_HELD_OUT = 4096  # largest number of held-out sessions of the log
+_CALIBRATED = 4096  # held-out steps in a calibration, after each round on the log
 
 
 class Batch(NamedTuple):
-    """What an update learns from: B steps, and the seeds of its draws, int32 [2, 2]."""
+    """The input of an update: B steps, and the seeds of its draws, int32 [2, 2]."""
 
     transition: relabel.Transition
     seeds: tf.Tensor
@@ -30,10 +30,10 @@ class GoalRecLearner(tf.Module):
     Without a world it learns from the log alone (GoalRec-off). With one it follows
     Algorithm 1: play sessions under a goal, store them, update.
 
-    The replay starts with the log's sessions, and the first rounds learn from those.
+    The replay starts with the log's sessions, and the first rounds learn from them.
 
     Args:
-      agent: what learns.
+      agent: the agent to train.
       log: training sessions.
       world: the simulated users, or None for GoalRec-off.
     """
@@ -47,33 +47,38 @@ class GoalRecLearner(tf.Module):
         environment = None
         if world is not None:
             environment = users.UserEnvironment(world, session.starts_of(log))
-        # Behind functions, so that checkpoints of the learner leave the world out.
+        # Wrapped in functions, so that checkpoints of the learner do not include the world.
         self._world = lambda: world
         self._environment = lambda: environment
         self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
-        kept = np.random.default_rng(_HELD_OUT_SEED).random(len(log.length))
-        calibrated = config.far_windows == "calibrated"
-        unseen = kept < (config.held_out if calibrated else 0.0)
-        self.held_out = None
-        if unseen.any() and not unseen.all():
-            held_out, log = (
-                types.Episodes(*(np.asarray(x)[where] for x in log))
-                for where in (unseen, ~unseen)
-            )
-            self.held_out = EpisodeReplay(
-                agent.spec, min(len(held_out.length), _HELD_OUT), agent.measurements.dim
-            )
-            self._fill(self.held_out, held_out)
+        self.held_out: EpisodeReplay | None = None
+        if config.far_windows == "calibrated":
+            log = self._hold_out(log)
         if self.held_out is not None or config.far_windows == "exit":
             calibration.prepare(agent.averaged, agent.measurements)
         if config.far_windows == "exit":
             agent.averaged.slope.assign(calibration.exit_alone(agent.measurements))
         self._fill(self.replay, log)
 
+    def _hold_out(self, log: types.Episodes) -> types.Episodes:
+        """Fills `held_out` with a random share of the log, and returns the other sessions."""
+        uniform = np.random.default_rng(_HELD_OUT_SEED).random(len(log.length))
+        is_held_out = uniform < self.agent.config.held_out
+        if not is_held_out.any() or is_held_out.all():
+            return log
+        held_out, training = (
+            types.Episodes(*(np.asarray(x)[rows] for x in log))
+            for rows in (is_held_out, ~is_held_out)
+        )
+        capacity = min(len(held_out.length), _HELD_OUT)
+        self.held_out = EpisodeReplay(self.agent.spec, capacity, self.agent.measurements.dim)
+        self._fill(self.held_out, held_out)
+        return training
+
     def _fill(self, replay: EpisodeReplay, log: types.Episodes, block: int = 2048) -> None:
-        """Stores the log's sessions; with more than fit, the last ones stay."""
+        """Stores the log's sessions; if not all fit, the last ones are stored."""
         measure = tf.function(self._reported, reduce_retracing=True, autograph=False)
         for start in range(max(0, len(log.length) - replay.capacity), len(log.length), block):
             part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
@@ -83,10 +88,10 @@ class GoalRecLearner(tf.Module):
     def _reported(self, episodes: types.Episodes) -> tf.Tensor:
         """Measurements of logged or played sessions as this world reports them, [B, T, M].
 
-        The state is what happened; what is learned of it is late in some worlds.
+        Observations hold the true feedback; some worlds report it late to the learner.
         """
-        told = session.observed(self._world(), episodes)
-        return self.agent.measurements.standardised(told)
+        reported = session.observed(self._world(), episodes)
+        return self.agent.measurements.standardised(reported)
 
     @property
     def acting(self) -> tf.Module:
@@ -94,11 +99,11 @@ class GoalRecLearner(tf.Module):
         return self.agent.averaged
 
     def policy(self) -> contract.Policy:
-        """The policy for evaluation: greedy for the target goal, the first named one."""
+        """Returns the policy for evaluation: greedy for the first named goal, the target."""
         return acting.greedy(self.agent.averaged, next(iter(self.agent.named_goals.values())))
 
     def advance(self) -> dict[str, float | np.ndarray]:
-        """One round of play (with a world) and updates."""
+        """Runs one round of play (with a world) and updates."""
         logs: dict[str, float | np.ndarray] = {}
         config, iteration = self.agent.config, int(self.iteration)
         self.agent.learning_rate.assign(schedule.learning_rate(config, iteration))
@@ -109,8 +114,8 @@ class GoalRecLearner(tf.Module):
             fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
             logs |= {name: float(x) for name, x in self._play(epsilon).items()}
-        learned, bad, batch = self._learn(tf.constant(self.agent.config.updates_per_round))
-        finite.check(self.agent.checked, bad, batch)
+        report, first_bad, batch = self._learn(tf.constant(config.updates_per_round))
+        finite.check(self.agent.checked, first_bad, batch)
         self.iteration.assign_add(1)
         if self.held_out is not None and iteration < config.log_rounds:
             self._calibrate()
@@ -120,7 +125,7 @@ class GoalRecLearner(tf.Module):
                 self.agent.measurements.columns, self.agent.averaged.slope.numpy(), strict=True
             )
         }
-        for name, tensor in learned.items():
+        for name, tensor in report.items():
             value = tensor.numpy()
             if name in ("error", "sigma"):  # [J], one number for each measurement
                 pairs = zip(self.agent.measurements.names, value.tolist(), strict=True)
@@ -139,7 +144,7 @@ class GoalRecLearner(tf.Module):
         environment = cast(users.UserEnvironment, self._environment())
         starts = environment.random_starts(batch, seeds[0])
         coin = tf.random.stateless_uniform([batch, 1], seeds[1]) < goal_epsilon
-        # Every named goal is a target: one model is to serve them all.
+        # All named goals are targets, because one model serves them all.
         named = tf.constant(np.stack(list(agent.named_goals.values())))  # [G, M]
         target = tf.gather(named, tf.range(batch) % tf.shape(named)[0])
         goal = tf.where(coin, goals.random(agent.measurements, batch, seeds[2]), target)
@@ -155,36 +160,36 @@ class GoalRecLearner(tf.Module):
 
     @tf.function(autograph=False)
     def _calibrate(self) -> None:
-        """Compares predicted advantages with what came of the log's held-out sessions."""
+        """Sets the slopes of advantages by regression on the log's held-out sessions."""
         assert self.held_out is not None
         agent = self.agent
         seeds = tf.cast(tf.transpose(agent.generator.make_seeds(2)), tf.int32)
         rows = self.held_out.sample(_CALIBRATED, seeds[0])
         target = tf.cast(next(iter(agent.named_goals.values())), tf.float32)  # [M]
         goal = tf.repeat(target[None], _CALIBRATED, axis=0)
-        found = calibration.measure(agent.averaged, rows, goal, seeds[1])
+        moments = calibration.measure(agent.averaged, rows, goal, seeds[1])
         sessions = tf.minimum(self.held_out.added, self.held_out.capacity)
         agent.averaged.slope.assign(
-            calibration.slope(found, agent.measurements, sessions, _CALIBRATED)
+            calibration.slope(moments, agent.measurements, sessions, _CALIBRATED)
         )
 
     def sample(self) -> Batch:
-        """Draws a batch of the replay, relabelled, and the seeds of its update. Graph code."""
+        """Draws a relabelled batch of the replay and the seeds of its update. Graph code."""
         seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
         rows = self.replay.sample(self.agent.config.batch, seed)
         return Batch(self.agent.transition(rows), self.agent.seeds())
 
     def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """One update; see `GoalRecAgent.update`."""
+        """Makes one update; see `GoalRecAgent.update`."""
         return self.agent.update(*batch)
 
     @tf.function(autograph=False)
     def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Batch]:
-        """Updates on batches from the replay, inside one graph; see `schedule.repeat`."""
+        """Makes updates on batches from the replay in one graph; see `schedule.repeat`."""
         return schedule.repeat(self._update, updates)
 
     @tf.function(autograph=False)
     def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Batch]:
-        del number  # every update is alike
+        del number  # all updates are the same
         batch = self.sample()
         return *self.update_on(batch), batch

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def per_measurement(squared: tf.Tensor, measurement_of: tf.Tensor) -> tf.Tensor:
-    """Mean over the columns of each measurement: a vector measurement counts once.
+    """Returns the mean over each measurement's columns: a vector measurement counts once.
 
     Args:
       squared: float [B, M].
@@ -25,8 +25,8 @@ def measurement_loss(
 ) -> tf.Tensor:
     """Uncertainty-weighted measurement regression (GoalRec eq 9).
 
-    Each measurement j has one learned variance sigma_j^2: a noisy measurement lowers
-    its own weight, and log sigma_j^2 keeps it from opting out.
+    Each measurement j has one learned variance sigma_j^2. The weight of a measurement falls
+    with its variance, and the term log sigma_j^2 bounds the variance.
 
     Args:
       prediction: M_j(s, a, g), float [B, M], standardised units.
@@ -45,16 +45,16 @@ def measurement_loss(
 def value_loss(
     value: tf.Tensor, target: tf.Tensor, log_variance: tf.Tensor, measurement_of: tf.Tensor
 ) -> tf.Tensor:
-    """The auxiliary loss of the value stream.
+    """Returns the auxiliary loss of the value stream.
 
     V alone regresses on the measurement, so its optimum is the mean of m over the
     actions that the behaviour policy takes, and the mean of A over them is zero. The
-    paper asks for such a loss and prints no formula; this is our reading.
+    paper mentions such a loss without a formula; this is our reading.
 
     Args:
       value: V_j(s, g), float [B, M].
       target: m_j, float [B, M].
-      log_variance: log sigma_j^2, float [J]; no gradient flows into it from here.
+      log_variance: log sigma_j^2, float [J]; its gradient is stopped here.
       measurement_of: int [M].
 
     Returns:

@@ -1,4 +1,4 @@
-"""Measurements m of the user's future that GoalRec predicts (the paper's "Measurement").
+"""Measurements m of the user's future, which GoalRec predicts (the paper's "Measurement").
 
 A measurement is a statistic of the session from a step on. It is declared by name:
 
@@ -11,8 +11,8 @@ A measurement is a statistic of the session from a step on. It is declared by na
     mean(click)    its mean from this step on (a ratio, such as CTR)
     embedding(click)  the mean embedding of the items clicked from this step on
 
-`click` can be any feedback column of the log. Amounts over disjoint windows are the
-ones to build goals from: a weight for now, a weight for later.
+`click` can be any feedback column of the log. Goals are best built from amounts over
+disjoint windows, with one weight for now and one for later.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ class Measurement:
       column: a feedback column, or `step` or `exit`.
       first: first step of a sum, counted from this one.
       last: last step of a sum; None for the end of the session.
-      size: columns it takes in the measurement vector.
+      size: number of its columns in the measurement vector.
     """
 
     name: str
@@ -58,18 +58,18 @@ def parse(name: str, feedback: Sequence[str], embedding_size: int) -> Measuremen
       embedding_size: columns of an `embedding` measurement.
 
     Raises:
-      ValueError: if it is not of the forms above, or names a feedback column that
+      ValueError: if it has none of the forms above, or names a feedback column that
         the log does not have.
     """
     call, window = _CALL.match(name), _SUM.match(name)
-    found = window or call
-    if not found:
+    match = window or call
+    if not match:
         raise ValueError(
             f"measurement {name!r}; expected e.g. click@0, click@1..3, click@4.., step@1.., "
             "exit@0, mean(click) or embedding(click)"
         )
-    own = ("step", "exit") if window else ()
-    column = _known(found["column"], name, (*feedback, *own))
+    session_columns = ("step", "exit") if window else ()
+    column = _checked_column(match["column"], name, (*feedback, *session_columns))
     if call:
         size = embedding_size if call["kind"] == "embedding" else 1
         return Measurement(name, call["kind"], column, 0, None, size)
@@ -81,7 +81,7 @@ def parse(name: str, feedback: Sequence[str], embedding_size: int) -> Measuremen
     return Measurement(name, "sum", column, first, last, 1)
 
 
-def _known(column: str, name: str, columns: tuple[str, ...]) -> str:
+def _checked_column(column: str, name: str, columns: tuple[str, ...]) -> str:
     if column not in columns:
         raise ValueError(
             f"measurement {name!r}: no column {column!r}; there are {', '.join(columns)}"
@@ -90,7 +90,7 @@ def _known(column: str, name: str, columns: tuple[str, ...]) -> str:
 
 
 def default_names(spec: types.DataSpec) -> tuple[str, ...]:
-    """Now, soon and later of each feedback column, leaving, staying, CTR and taste."""
+    """Returns sums over `_WINDOWS` of each feedback column, exit, steps, CTR and taste."""
     names = [f"{column}@{window}" for column in spec.feedback_names for window in _WINDOWS]
     click = spec.feedback_names[0]
     return (*names, "exit@0", "step@1..", f"mean({click})", f"embedding({click})")
@@ -155,7 +155,7 @@ class Measurements(MeasurementVector):
       names: declarations, all different; empty for `default_names`.
       spec: the log's spec.
       item_embedding: float [N + 1, D], frozen, row 0 zeros; needed by `embedding`
-        measurements. It must not be trained: the target would chase the model.
+        measurements. It must stay frozen, or the targets would change with the model.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Measurements(MeasurementVector):
         return self.standardise(self.raw(episodes))
 
     def fit(self, episodes: types.Episodes, block: int = 4096) -> None:
-        """Takes mean and standard deviation over all steps of training sessions."""
+        """Sets mean and standard deviation to those of all steps of training sessions."""
         total = int(self.dim)
         count, first, second = 0.0, np.zeros(total), np.zeros(total)
         measure = tf.function(self.raw, autograph=False)
@@ -213,14 +213,13 @@ class Measurements(MeasurementVector):
 def mean_and_std(
     count: float | tf.Tensor, first: np.ndarray | tf.Tensor, second: np.ndarray | tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and standard deviation of each column, float64 [M] each.
+    """Returns the mean and standard deviation of each column, float64 [M] each.
 
-    A constant column carries nothing: its root mean square stands for the deviation that it
-    lacks, or 1 if it is zero. The bound is relative, so that the unit of a column does not
-    matter.
+    A constant column is divided by its root mean square, or by 1 if it is zero. The test for
+    constant columns is relative, so that the unit of a column does not matter.
 
     Args:
-      count: rows, at least 1.
+      count: number of rows, at least 1.
       first: sums of the rows, float64 [M].
       second: sums of their squares, float64 [M].
     """
@@ -236,7 +235,9 @@ def _live(episodes: types.Episodes) -> tf.Tensor:
     return tf.sequence_mask(episodes.length, tf.shape(episodes.item)[1], tf.float32)
 
 
-def _measure(part: Measurement, episodes: types.Episodes, owner: Measurements) -> tf.Tensor:
+def _measure(
+    part: Measurement, episodes: types.Episodes, measurements: Measurements
+) -> tf.Tensor:
     """One measurement at every step, float [B, T, size]."""
     live = _live(episodes)
     if part.column == "step":
@@ -245,23 +246,23 @@ def _measure(part: Measurement, episodes: types.Episodes, owner: Measurements) -
         last = tf.one_hot(episodes.length - 1, tf.shape(live)[1])
         value = last * tf.cast(episodes.exited, tf.float32)[:, None]
     else:
-        value = episodes.feedback[..., owner.spec.feedback_index(part.column)] * live
+        value = episodes.feedback[..., measurements.spec.feedback_index(part.column)] * live
     if part.kind == "sum":
         # A window past the longest session is empty however far away it lies.
-        most = owner.spec.max_steps
-        last = None if part.last is None else min(part.last, most)
-        return window_sum(value, min(part.first, most), last)[..., None]
+        max_steps = measurements.spec.max_steps
+        last = None if part.last is None else min(part.last, max_steps)
+        return window_sum(value, min(part.first, max_steps), last)[..., None]
     to_come = window_sum(value, 0, None)  # [B, T]
     if part.kind == "mean":
         return (to_come / tf.maximum(window_sum(live, 0, None), 1.0))[..., None]
-    item = tf.gather(owner.item_embedding, episodes.item)  # [B, T, D]
+    item = tf.gather(measurements.item_embedding, episodes.item)  # [B, T, D]
     liked = tf.cast(value > 0, tf.float32)
     total = tf.cumsum(item * liked[..., None], axis=1, reverse=True)  # [B, T, D]
     return total / tf.maximum(window_sum(liked, 0, None), 1.0)[..., None]
 
 
 def window_sum(value: tf.Tensor, first: int, last: int | None) -> tf.Tensor:
-    """Sum over steps t + first .. t + last of each row.
+    """Returns the sum over steps t + first .. t + last of each row.
 
     Args:
       value: float [B, T], zero past the end of each session.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def check(config: GoalRecConfig, spec: types.DataSpec) -> None:
-    """Rejects a configuration whose measurements or goals a log cannot give.
+    """Rejects a configuration with measurements or goals that a log cannot give.
 
     Raises:
       ValueError: naming the field.
@@ -35,7 +35,7 @@ def learner(
     item_vectors: np.ndarray,
     seed: int,
 ) -> registry.Learner:
-    """GoalRec at its first round; see `tfrec.methods.registry.Method.make`."""
+    """Returns GoalRec's untrained learner; see `tfrec.methods.registry.Method.make`."""
     from tfgoalrec import agent as agent_lib
     from tfgoalrec import learner as learner_lib
 
@@ -49,7 +49,7 @@ def learner(
 def trained_agent(
     learner: Any, vocabulary: "vocabulary_lib.Vocabulary", about: Mapping[str, Any]
 ) -> trained.SavedAgent:
-    """The agent that a learner has become; see `tfrec.methods.registry.Method.trained`."""
+    """Returns the trained agent of a learner; see `tfrec.methods.registry.Method.trained`."""
     return learner.agent.trained(vocabulary, about)
 
 

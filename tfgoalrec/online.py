@@ -2,7 +2,7 @@
 
 A `tfrec.methods.online.Method`. These parts are the paper's (Wang et al., AAAI 2021): the world
 model of measurements M(s, a, g) = V(s, g) + A(s, g, a) (Figure 3, `streams`), its losses (eq 9
-and that of V), hindsight goals, exploration by random goals that are kept for a session, and
+and that of V), hindsight goals, exploration by one random goal for each session, and
 Q(s, a, g) = g . M(s, a, g) (eqs 7-8). The paper has neither slates nor these simulators, so
 these parts are ours:
 
@@ -46,10 +46,10 @@ class OnlineGoalRec(base.Baseline):
 
     Attributes:
       measurements: their columns, and the running mean and standard deviation.
-      named_goals: name -> worth of one raw unit of each column, float32 [M]; the first is the
+      named_goals: name -> weight of one raw unit of each column, float32 [M]; the first is the
         target goal.
-      world_model: what learns.
-      averaged: the average of its weights over updates (`tau`), which acts.
+      world_model: the trained model.
+      averaged: the average of its weights over updates (`tau`), which selects items.
       replay: measured steps.
 
     Raises:
@@ -95,19 +95,19 @@ class OnlineGoalRec(base.Baseline):
         )
         self.set_parts(model=self.world_model.trainable_variables)
 
-    def goal(self, worth: np.ndarray | tf.Tensor) -> tf.Tensor:
-        """A unit goal in standardised units, from the worth of raw units, float [M]."""
-        return goals.normalise(tf.cast(worth, tf.float32) * self.measurements.std)
+    def goal(self, raw_weights: np.ndarray | tf.Tensor) -> tf.Tensor:
+        """Returns a unit goal in standardised units, float [M], from weights in raw units."""
+        return goals.normalise(tf.cast(raw_weights, tf.float32) * self.measurements.std)
 
     def greedy(self, timestep: Timestep) -> tf.Tensor:
-        """The best slate for the target goal; see `tfrec.methods.online.Method`."""
+        """Returns the best slate for the target goal; see `tfrec.methods.online.Method`."""
         return self._best(timestep, self._target)
 
     def greedy_for(self, goal: str | Mapping[str, float]) -> Policy:
-        """The policy of another goal than the target goal.
+        """Returns the greedy policy of a goal other than the target goal.
 
         Args:
-          goal: one of `named_goals`, or the worth of one raw unit of each measurement.
+          goal: one of `named_goals`, or the weight of one raw unit of each measurement.
 
         Raises:
           ValueError: if there is no such goal or measurement.
@@ -115,38 +115,43 @@ class OnlineGoalRec(base.Baseline):
         if isinstance(goal, str):
             if goal not in self.named_goals:
                 raise ValueError(f"no goal {goal!r}; there are {', '.join(self.named_goals)}")
-            worth = self.named_goals[goal]
+            raw_weights = self.named_goals[goal]
         else:
-            goals.named(self.measurements, goal)  # it weighs something
-            worth = goals.raw(self.measurements, goal)
-        return lambda timestep: self._best(timestep, worth)
+            goals.named(self.measurements, goal)  # raises if all weights are 0
+            raw_weights = goals.raw(self.measurements, goal)
+        return lambda timestep: self._best(timestep, raw_weights)
 
     def explore(self, timestep: Timestep) -> PolicyStep:
-        """The best slate for the session's goal, at a share of the steps a random one."""
+        """Returns the best slate for the session's goal, and a random slate at some steps."""
         seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
         goal = self.session_goal(timestep)
         scores = self._scores(timestep, goal)  # [B, m]
-        many = tf.cast(tf.shape(scores)[1], tf.float32)
-        size = tf.maximum(tf.round(self.pool * many), float(self.slate_size))
+        num_candidates = tf.cast(tf.shape(scores)[1], tf.float32)
+        size = tf.maximum(tf.round(self.pool * num_candidates), float(self.slate_size))
         edge = acting.pool_edge(scores, timestep.blocked, size)
         noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
-        drawn = tf.where(scores >= edge, noise, noise - 1.0)
-        tried = tf.random.stateless_uniform([tf.shape(scores)[0], 1], seeds[1]) < self.epsilon
-        ranks = tf.where(tried, drawn, scores)
-        return PolicyStep(selection.best_slate(ranks, self.slate_size, timestep.blocked), goal)
+        random_ranks = tf.where(scores >= edge, noise, noise - 1.0)
+        explores = (
+            tf.random.stateless_uniform([tf.shape(scores)[0], 1], seeds[1]) < self.epsilon
+        )
+        ranking = tf.where(explores, random_ranks, scores)
+        return PolicyStep(
+            selection.best_slate(ranking, self.slate_size, timestep.blocked), goal
+        )
 
     def session_goal(self, timestep: Timestep) -> tf.Tensor:
-        """The goals that sessions are played under while it learns, float [B, M].
+        """Returns the goals that sessions are played under during learning, float [B, M].
 
-        A session keeps its random goal; once the share of random goals has fallen below its
-        coin, it goes on under the target goal. Sessions without a number take their row's.
+        The random goal of a session stays the same. Once the share of random goals is below
+        the session's coin, its goal is the target goal. Without session numbers, the row of
+        a session is its number.
         """
         batch = tf.shape(timestep.observation)[0]
         user = tf.range(batch) if timestep.user is None else timestep.user
         number = tf.math.floormod(user, _RANDOM_GOALS)
-        random = tf.gather(self.coins, number) < self.goal_epsilon  # [B]
-        drawn = tf.gather(self.random_goals, number)  # [B, M]
-        return tf.where(random[:, None], drawn, self.goal(self._target))
+        has_random = tf.gather(self.coins, number) < self.goal_epsilon  # [B]
+        random_goal = tf.gather(self.random_goals, number)  # [B, M]
+        return tf.where(has_random[:, None], random_goal, self.goal(self._target))
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         config = self.config
@@ -154,27 +159,29 @@ class OnlineGoalRec(base.Baseline):
         self.pool.assign(
             schedule.linear(1.0, config.action_pool, config.epsilon_share, progress)
         )
-        fallen = schedule.linear(config.goal_epsilon, 0.0, config.goal_epsilon_end, progress)
-        self.goal_epsilon.assign(fallen)
-        seen = self.adapter.encode(base.flat(rollout.observation))
+        goal_epsilon = schedule.linear(
+            config.goal_epsilon, 0.0, config.goal_epsilon_end, progress
+        )
+        self.goal_epsilon.assign(goal_epsilon)
+        encoded = self.adapter.encode(base.flat(rollout.observation))
         shape = tf.concat([tf.shape(rollout.reward), [self.observation_size]], axis=0)
-        shown = rollout.action
+        slate = rollout.action
         if self.catalogue is None:
-            shown = tf.gather(rollout.candidates, rollout.action, batch_dims=2)  # [T, B, k, D]
+            slate = tf.gather(rollout.candidates, rollout.action, batch_dims=2)  # [T, B, k, D]
         columns = {
-            "observation": tf.reshape(seen, shape),  # [T, B, O]
+            "observation": tf.reshape(encoded, shape),  # [T, B, O]
             "goal": rollout.info,
-            "item": shown,
+            "item": slate,
         }
         self.replay.add(columns, rollout.clicks, rollout.reward, rollout.done, rollout.user)
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
-        """None until a step was measured."""
+        """Returns the number of updates to make: 0 until a step was measured."""
         return tf.where(self.replay.ring.added > 0, super().planned(updates), 0)
 
     def sample(self, number: tf.Tensor) -> Batch:
-        """Rows of the replay under the goals that they learn under."""
-        del number  # every update is alike
+        """Draws rows of the replay with the goals that they are trained under."""
+        del number  # all updates are the same
         rows = self.replay.ring.sample(self.config.batch, self.draw())
         coin = tf.random.stateless_uniform([self.config.batch, 1], self.draw())
         target = self.goal(self._target)
@@ -190,12 +197,12 @@ class OnlineGoalRec(base.Baseline):
 
     def gradients(self, batch: Batch) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
         rows, seed = batch
-        shown = rows.item  # [B, k, D]
+        slate = rows.item  # [B, k, D]
         if self.catalogue is not None:
-            shown = tf.gather(self.catalogue, rows.item)
+            slate = tf.gather(self.catalogue, rows.item)
         with tf.GradientTape() as tape:
             loss, report = self.world_model.loss_of(
-                rows.observation, rows.goal, shown, rows.measurement, seed
+                rows.observation, rows.goal, slate, rows.measurement, seed
             )
         return {"model": base.found(tape, loss, self._parts()["model"])}, report
 
@@ -205,8 +212,8 @@ class OnlineGoalRec(base.Baseline):
     def _update_average(self, tau: float) -> None:
         target_networks.soft_update(self.averaged.variables, self.world_model.variables, tau)
 
-    def _best(self, timestep: Timestep, worth: np.ndarray) -> tf.Tensor:
-        goal = self.goal(worth)
+    def _best(self, timestep: Timestep, raw_weights: np.ndarray) -> tf.Tensor:
+        goal = self.goal(raw_weights)
         batch = tf.shape(timestep.observation)[0]
         goal = tf.broadcast_to(goal, [batch, self.measurements.dim])
         return selection.best_slate(
@@ -215,24 +222,25 @@ class OnlineGoalRec(base.Baseline):
 
     def _scores(self, timestep: Timestep, goal: tf.Tensor) -> tf.Tensor:
         """Q(s, a, g) of the candidates, float [B, m]."""
-        seen = self.adapter.encode(timestep.observation)
-        return self.averaged.scores(seen, goal, items.offered(timestep, self.catalogue))
+        encoded = self.adapter.encode(timestep.observation)
+        return self.averaged.scores(encoded, goal, items.offered(timestep, self.catalogue))
 
 
 def named_goals(
     texts: tuple[str, ...], measurements: MeasurementVector
 ) -> dict[str, np.ndarray]:
-    """Goals as the worth of one raw unit of each column, by name.
+    """Returns the weights of one raw unit of each column by the name of their goal.
 
     Args:
       texts: e.g. `clicks = 1*click@0 + 0.5*click@1..`.
-      measurements: gives the columns.
+      measurements: the columns.
 
     Raises:
-      ValueError: if a goal cannot be read, weighs nothing, or weighs what is not measured.
+      ValueError: if a goal cannot be read, has only zero weights, or weighs an unmeasured
+        column.
     """
     parsed = [goals.parse(text) for text in texts]
     names.check_distinct("goal", (name for name, _ in parsed))
     for _, weights in parsed:
-        goals.named(measurements, weights)  # it weighs something
+        goals.named(measurements, weights)  # raises if all weights are 0
     return {name: goals.raw(measurements, weights) for name, weights in parsed}

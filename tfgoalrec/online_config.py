@@ -1,4 +1,4 @@
-"""Options of GoalRec where it learns step by step, without TensorFlow."""
+"""Options of GoalRec in live simulators; imports no TensorFlow."""
 
 import dataclasses
 
@@ -30,19 +30,19 @@ class OnlineGoalRecConfig(NetworkConfig, UpdateConfig, EpsilonConfig, StreamConf
     horizon: int = option(
         32, "steps that a measurement looks ahead, this one included", at_least=1
     )
-    # Lower than the catalogue's: the target of a hindsight goal is nearly its own prediction.
+    # Lower than on logs, because a hindsight goal nearly determines its own target here.
     hindsight_share: float = option(
         0.1, "share of a batch relabelled with hindsight goals", at_least=0, at_most=1
     )
     final_rate: float = option(
         0.02,
-        "learning rate at the end of the run, as a share of the first",
+        "learning rate at the end of the run, as a share of learning_rate",
         at_least=0,
         at_most=1,
     )
     target_share: float = option(
         0.9,
-        "share of the rows without a hindsight goal that learn under the target goal",
+        "share of the rows without a hindsight goal that are trained under the target goal",
         at_least=0,
         at_most=1,
     )
@@ -50,12 +50,12 @@ class OnlineGoalRecConfig(NetworkConfig, UpdateConfig, EpsilonConfig, StreamConf
         0.5, "share of sessions with a random goal at the start", at_least=0, at_most=1
     )
     goal_epsilon_end: float = option(
-        0.3, "share of the run over which it falls to 0", at_least=0, at_most=1
+        0.3, "share of the run over which goal_epsilon falls to 0", at_least=0, at_most=1
     )
     action_pool: float = option(
         1.0,
-        "share of the candidates, best first, that random slates are drawn from once the share "
-        "of random slates has fallen; all at the start",
+        "final share of the candidates, best first, that random slates are drawn from; the "
+        "share falls from 1 as epsilon falls",
         at_least=0,
         at_most=1,
     )

@@ -1,10 +1,10 @@
 """Measurements of the next H steps of sessions that are played side by side.
 
-Columns are declared as in `measurements`, of `click` (clicks), `reward` (the simulator's own),
-`step` and `exit`, e.g. `click@0`, `reward@1..`. A window without an end ends with the
-horizon, and what lies beyond the end of the session counts 0.
+Columns are declared as in `measurements`, of `click` (clicks), `reward` (the simulator's
+reward), `step` and `exit`, e.g. `click@0`, `reward@1..`. A window without an end ends with the
+horizon, and steps after the end of the session count 0.
 
-A step can be measured once its next H - 1 steps are known. `MeasuredReplay` holds steps back
+A step is measured once its next H - 1 steps were played. `MeasuredReplay` holds steps back
 until then, and stores them with their measurement.
 """
 
@@ -27,7 +27,7 @@ def window_sums(
     steps: tf.Tensor,
     weights: tf.Tensor,
 ) -> tf.Tensor:
-    """Weighted sums over the steps that follow in the same session.
+    """Returns weighted sums over the next steps of the same session.
 
     Args:
       value: float [W, B, J], of W steps of B columns, in order.
@@ -49,7 +49,7 @@ def window_sums(
 
 
 def first_of_session(value: tf.Tensor, session: tf.Tensor) -> tf.Tensor:
-    """The value at the first step of each step's session, as far as it is given.
+    """Returns the value at the first given step of each step's session.
 
     Args:
       value: float [E, B, M].
@@ -66,7 +66,7 @@ def first_of_session(value: tf.Tensor, session: tf.Tensor) -> tf.Tensor:
 
 
 def check(measurements: MeasurementVector, horizon: int) -> None:
-    """Checks that measurements can be taken within a horizon.
+    """Checks that measurements are sums over windows within a horizon.
 
     Raises:
       ValueError: naming the measurement.
@@ -74,8 +74,8 @@ def check(measurements: MeasurementVector, horizon: int) -> None:
     for part in measurements.parts:
         if part.kind != "sum":
             raise ValueError(
-                f"measurement {part.name!r}: a live simulator gives sums, e.g. click@0 or "
-                "reward@1.., alone"
+                f"measurement {part.name!r}: a live simulator gives sums alone, e.g. click@0 "
+                "or reward@1.."
             )
         if max(part.first, part.last or 0) >= horizon:
             raise ValueError(
@@ -85,15 +85,15 @@ def check(measurements: MeasurementVector, horizon: int) -> None:
 
 
 class MeasuredReplay(tf.Module):
-    """Stores the latest steps whose next H - 1 steps are known, with what was measured.
+    """Stores the latest steps whose next H - 1 steps were played, with their measurement.
 
     Args:
-      capacity: steps that it keeps.
+      capacity: number of steps stored.
       horizon: H.
-      discount: worth of each further step inside a window.
-      measurements: their mean and standard deviation are set to those of all steps that were
-        stored so far, the earliest ones included.
-      columns: name -> shape and dtype of what is stored of a step as it is.
+      discount: weight of each further step inside a window.
+      measurements: their mean and standard deviation are set to those of all steps stored
+        so far, including steps that the ring has overwritten.
+      columns: name -> shape and dtype of each column that is stored unchanged.
 
     Attributes:
       ring: the rows: `columns`, and `measurement` and `outcome`, float32 [M] in raw units;
@@ -112,7 +112,9 @@ class MeasuredReplay(tf.Module):
         super().__init__(name="measured_replay")
         check(measurements, horizon)
         self.horizon = horizon
-        self._measurements = lambda: measurements  # saved by its owner
+        self._measurements = lambda: (
+            measurements
+        )  # hidden from checkpoints, which include it elsewhere
         self._weights = window_weights(measurements.parts, horizon, discount)
         self._column_of = [_COLUMNS.index(part.column) for part in measurements.parts]
         measured = tf.TensorSpec([measurements.dim], tf.float32)
@@ -147,7 +149,7 @@ class MeasuredReplay(tf.Module):
         done: tf.Tensor,
         session: tf.Tensor,
     ) -> None:
-        """Takes T steps of B columns in, and stores those that can be measured now.
+        """Adds T steps of B columns, and stores the steps that are now measured.
 
         Args:
           columns: [T, B, ...] of each column.
@@ -161,13 +163,13 @@ class MeasuredReplay(tf.Module):
         )
         new = {**columns, "event": event, "session": session}
         rows = {name: _after(self.held[name], value) for name, value in new.items()}
-        known = tf.shape(rows["session"])[0]
-        complete = tf.maximum(known - self.horizon + 1, 0)  # E
+        num_steps = tf.shape(rows["session"])[0]
+        complete = tf.maximum(num_steps - self.horizon + 1, 0)  # E
         value = tf.gather(rows["event"], self._column_of, axis=-1)  # [W, B, J]
         measured = window_sums(value, rows["session"], complete, self._weights)
-        owner = _after(self.last["session"], rows["session"][:complete])  # [1 + E, B]
-        outcome = first_of_session(_after(self.last["outcome"], measured), owner)
-        self.last["session"].assign(owner[-1:])
+        sessions = _after(self.last["session"], rows["session"][:complete])  # [1 + E, B]
+        outcome = first_of_session(_after(self.last["outcome"], measured), sessions)
+        self.last["session"].assign(sessions[-1:])
         self.last["outcome"].assign(outcome[-1:])
         stored = {name: rows[name][:complete] for name in self._stored}
         stored |= {
@@ -180,19 +182,21 @@ class MeasuredReplay(tf.Module):
             variable.assign(rows[name][complete:])
 
     def _standardise(self, measured: tf.Tensor) -> None:
-        """Counts measurements, float [R, M], in the mean and the standard deviation."""
+        """Updates the mean and the standard deviation with measurements, float [R, M]."""
         exact = tf.cast(measured, tf.float64)
         self.count.assign_add(tf.cast(tf.shape(measured)[0], tf.float64))
         self.first.assign_add(tf.reduce_sum(exact, axis=0))
         self.second.assign_add(tf.reduce_sum(tf.square(exact), axis=0))
-        measurements, some = self._measurements(), self.count > 0
-        found = mean_and_std(tf.maximum(self.count, 1.0), self.first, self.second)
-        for variable, value in zip((measurements.mean, measurements.std), found, strict=True):
-            variable.assign(tf.where(some, tf.cast(value, tf.float32), variable))
+        measurements, not_empty = self._measurements(), self.count > 0
+        mean_and_deviation = mean_and_std(tf.maximum(self.count, 1.0), self.first, self.second)
+        for variable, value in zip(
+            (measurements.mean, measurements.std), mean_and_deviation, strict=True
+        ):
+            variable.assign(tf.where(not_empty, tf.cast(value, tf.float32), variable))
 
 
 def window_weights(parts: Sequence[Measurement], horizon: int, discount: float) -> np.ndarray:
-    """What each step ahead counts in each measurement, float32 [H, J]."""
+    """Returns the weight of each step ahead in each measurement, float32 [H, J]."""
     ahead = np.arange(horizon)[:, None]  # [H, 1]
     first = np.array([part.first for part in parts])  # [J]
     last = np.array([horizon - 1 if part.last is None else part.last for part in parts])
@@ -201,13 +205,13 @@ def window_weights(parts: Sequence[Measurement], horizon: int, discount: float) 
 
 
 def _growing(spec: tf.TensorSpec, name: str) -> tf.Variable:
-    """Steps of columns, at first none, [0, 0, ...]."""
+    """A variable of steps of columns, [0, 0, ...] at first."""
     shape = [None, None, *spec.shape]
-    none = tf.zeros([0, 0, *spec.shape], spec.dtype)
-    return tf.Variable(none, trainable=False, name=name, shape=shape)
+    empty = tf.zeros([0, 0, *spec.shape], spec.dtype)
+    return tf.Variable(empty, trainable=False, name=name, shape=shape)
 
 
 def _after(held: tf.Variable, new: tf.Tensor) -> tf.Tensor:
-    """Held steps, [<= H - 1, B, ...] or none, and new ones behind them."""
+    """Appends new steps to held ones, [<= H - 1, B, ...] or none."""
     shape = tf.concat([[-1], tf.shape(new)[1:]], axis=0)
     return tf.concat([tf.reshape(held.read_value(), shape), new], axis=0)

@@ -23,7 +23,7 @@ class State(NamedTuple):
 
 
 class VectorTower(tf.Module):
-    """Encodes observations that are vectors: layers of leaky ReLUs.
+    """Encodes observations that are vectors, by layers of leaky ReLUs.
 
     Args:
       inputs: O, width of an observation.
@@ -68,13 +68,13 @@ class FeatureModel(streams.MeasurementModel):
         super().__init__(config, size, tower, hidden[-1], features)
 
     def scores(self, observation: tf.Tensor, goal: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-        """Q(s, a, g) of every candidate, float [B, m].
+        """Returns Q(s, a, g) of every candidate, float [B, m].
 
         Args:
           observation: float [B, O].
           goal: g, unit length, float [B, M].
-          features: of the candidates, float [B, m, D], or [m, D] where they are the same for
-            all sessions.
+          features: features of the candidates, float [B, m, D], or [m, D] where they are the
+            same for all sessions.
         """
         code = self.encode(observation, goal)
         return self.scores_of(code, goal, self.encoded_items(features))
@@ -83,16 +83,16 @@ class FeatureModel(streams.MeasurementModel):
         self,
         observation: tf.Tensor,
         goal: tf.Tensor,
-        shown: tf.Tensor,
+        slate: tf.Tensor,
         target: tf.Tensor,
         dropout_seed: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Eq 9 and the value loss.
+        """Returns the sum of eq 9 and the value loss.
 
         Args:
           observation: float [B, O].
           goal: unit length, float [B, M].
-          shown: features of the items of each slate, float [B, k, D].
+          slate: features of the items of each slate, float [B, k, D].
           target: m, standardised, float [B, M].
           dropout_seed: int32 [2] while training; None switches dropout off.
 
@@ -100,4 +100,4 @@ class FeatureModel(streams.MeasurementModel):
           The loss, and its parts.
         """
         code = self.encode(observation, goal, dropout_seed)
-        return self.regression(code, self.encoded_items(shown), target)
+        return self.regression(code, self.encoded_items(slate), target)

@@ -1,11 +1,11 @@
-"""Sessions -> batches of transitions, for logs larger than the replay.
+"""Batches of transitions from sessions, for logs larger than the replay.
 
 Measurement, standardisation, windows and hindsight goals are one batched map: each is
 computed for all steps of a batch of sessions at once. Nothing runs once per step.
 
-Where there is an accelerator, copy sessions, not transitions: a session is stored once
-where its steps' windows would repeat it H times. So prefetch the sessions to the device
-and call `of_sessions` inside the training step's graph, after the copy:
+With an accelerator, copy sessions instead of transitions: the windows of a session's steps
+repeat each event H times. Prefetch the sessions to the device and call `of_sessions` inside
+the training step's graph, after the copy:
 
     sessions = data.dataset("train", ...).apply(
         tf.data.experimental.prefetch_to_device("/gpu:0"))
@@ -28,13 +28,13 @@ def of_sessions(
     hindsight_share: float,
     seed: tf.Tensor,
 ) -> relabel.Transition:
-    """All steps of a batch of sessions as experience, in random order.
+    """Returns all steps of a batch of sessions as transitions, in random order.
 
     Args:
-      episodes: B sessions; padding gives no rows.
+      episodes: B sessions; padding yields no rows.
       measurements: computes and standardises m_t.
       hindsight_share: probability that a row gets the goal m_0 / |m_0| (GoalRec,
-        Algorithm 1); the others keep a random goal, drawn once for each session.
+        Algorithm 1); the others have a random goal, drawn once for each session.
       seed: int32 [2].
 
     Returns:
@@ -47,7 +47,7 @@ def of_sessions(
     row, step = live[:, 0], live[:, 1]  # [S] each
     item = tf.concat([episodes.history_item, episodes.item], axis=1)  # [B, H + T]
     feedback = tf.concat([episodes.history_feedback, episodes.feedback], axis=1)
-    # Windows are cut by position in the flat events: one number for each, not a pair.
+    # Windows are gathered by one position in the flat events, not by a pair.
     width, window = tf.shape(item)[1], tf.range(tf.shape(episodes.history_item)[1])
     position = (row * width + step)[:, None] + window  # [S, H]
     shown = row * width + step + tf.size(window)  # [S]
@@ -75,17 +75,17 @@ def transitions(
     seed: int,
     batch_size: int,
 ) -> tf.data.Dataset:
-    """Batches of experience from batches of sessions.
+    """Returns batches of transitions from batches of sessions.
 
-    Steps are shuffled among the sessions of one batch: shuffle the sessions too, and take
-    batches of some hundred of them. The same seed over the same sessions gives the same
-    batches; another pass over repeated sessions draws other goals.
+    Steps are shuffled among the sessions of one batch. Shuffle the sessions too, and use
+    batches of some hundred sessions. The same seed and sessions give the same batches;
+    another pass over repeated sessions draws other goals.
 
     Args:
-      sessions: of `types.Episodes`, as `tfrec.data.pipeline.batches` gives them.
+      sessions: batches of `types.Episodes` from `tfrec.data.pipeline.batches`.
       measurements: computes and standardises m_t.
       hindsight_share: share of rows with a hindsight goal, 0..1.
-      seed: of the order and the goals.
+      seed: seed of the order and the goals.
       batch_size: rows in a batch; the last may have fewer.
 
     Returns:
@@ -93,8 +93,8 @@ def transitions(
     """
 
     def of_batch(number: tf.Tensor, episodes: types.Episodes) -> relabel.Transition:
-        own_seed = tf.stack([seed, tf.cast(number, tf.int32)])
-        return of_sessions(episodes, measurements, hindsight_share, own_seed)
+        batch_seed = tf.stack([seed, tf.cast(number, tf.int32)])
+        return of_sessions(episodes, measurements, hindsight_share, batch_seed)
 
     return sessions.enumerate().map(of_batch).rebatch(batch_size).prefetch(2)
 

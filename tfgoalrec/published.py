@@ -1,4 +1,4 @@
-"""What the paper printed: GoalRec, AAAI 2021, Tables 1 to 3. For comparison only.
+"""Results printed in the paper: GoalRec, AAAI 2021, Tables 1 to 3, for comparison only.
 
 Each cell is (mean, the printed plus-minus). Depth is not printed; reward / CTR implies it.
 """
@@ -36,7 +36,7 @@ def _row(*numbers: float) -> dict[str, Cell]:
     }
 
 
-# environment -> method -> data set -> what the paper printed.
+# environment -> method -> data set -> printed result.
 TABLES: Mapping[str, Mapping[str, Mapping[str, Cell]]] = {
     "vanilla": {  # Table 1
         "wide_and_deep": _row(

@@ -1,10 +1,10 @@
-"""Hindsight relabelling in batches: the goal that a stored step learns under.
+"""Hindsight relabelling of batches: the goals that stored steps are trained under.
 
 A session that reached measurement m_0 is experience of pursuing the goal
-g' = m_0 / |m_0| (GoalRec, "Hindsight Experience Replay"). But g' is a function of the
-very target: a network may read the outcome from the goal and ignore the action. So
-only a share of each batch is relabelled, and logs, which have no goal of their own,
-get random goals for the rest.
+g' = m_0 / |m_0| (GoalRec, "Hindsight Experience Replay"). However, g' is a function of
+the target: a network may read the outcome from the goal and ignore the action. Therefore
+only a share of each batch is relabelled. The other steps of logs, which have no goals, get
+random goals.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Transition(NamedTuple):
 
 
 def hindsight_goal(outcome: tf.Tensor) -> tf.Tensor:
-    """The goal g' = m_0 / |m_0|, float [B, M]."""
+    """Returns the goal g' = m_0 / |m_0|, float [B, M]."""
     return goals.normalise(outcome)
 
 
@@ -47,11 +47,11 @@ def relabel(transition: Transition, share: float, seed: tf.Tensor) -> Transition
       seed: int32 [2].
 
     Returns:
-      The same rows; those whose outcome is (almost) zero keep their goal.
+      The same rows; the goals of rows with an (almost) zero outcome do not change.
     """
     batch = tf.shape(transition.item)[0]
     coin = tf.random.stateless_uniform([batch], seed) < share
     reached = tf.norm(transition.outcome, axis=-1) > 1e-6
-    chosen = tf.logical_and(coin, reached)[:, None]  # [B, 1]
-    goal = tf.where(chosen, hindsight_goal(transition.outcome), transition.goal)
+    relabelled = tf.logical_and(coin, reached)[:, None]  # [B, 1]
+    goal = tf.where(relabelled, hindsight_goal(transition.outcome), transition.goal)
     return transition._replace(goal=goal)

@@ -1,4 +1,4 @@
-"""Options that GoalRec has wherever it learns; like all configurations, without TensorFlow."""
+"""Options of GoalRec on logs and in live simulators; imports no TensorFlow."""
 
 import dataclasses
 from typing import Literal
@@ -8,7 +8,7 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig(Options):
-    """Widths, advantage head and loss weights: the same wherever GoalRec learns."""
+    """Widths, advantage head and loss weights, on logs and in live simulators."""
 
     goal_units: int = option(32, "width of the goal vector G(g)", at_least=1)
     stream: int = option(
@@ -22,7 +22,7 @@ class StreamConfig(Options):
     )
     value_weight: float = option(1.0, "weight of the auxiliary value loss", at_least=0)
     log_variance_bound: float = option(
-        6.0, "log sigma^2 is kept within plus and minus this", above=0, at_most=40
+        6.0, "bound on the absolute value of log sigma^2", above=0, at_most=40
     )
     dropout: float = option(
         0.1, "dropout on the state vector inside the streams", at_least=0, below=1

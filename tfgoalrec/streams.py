@@ -1,11 +1,11 @@
 """GoalRec's world model without its inputs: M(s, a, g) = V(s, g) + A(s, g, a) (Figure 3).
 
-The goal network, the value and advantage streams, log sigma^2 and the losses. A subclass
-brings a state encoder and item vectors: `world_model` for the item ids of a log,
+The module has the goal network, the value and advantage streams, log sigma^2 and the losses.
+A subclass adds a state encoder and item vectors: `world_model` for the item ids of a log,
 `online_model` for the observations and item features of a live simulator.
 
-Two towers: the state and goal side is computed once for a request, the item side once
-for a catalogue. Two advantage heads:
+The model has two towers: the state and goal side is computed once for a request, the item
+side once for a catalogue. There are two advantage heads:
 
   mlp       the paper's: a fully connected network of [S, G, E(a)]
   bilinear  A_j(s, g, a) = P_j(s, g) . E(a): then g . A = (sum_j g_j P_j) . E(a) is an
@@ -25,7 +25,7 @@ from tfgoalrec import losses
 from tfgoalrec.stream_config import StreamConfig
 from tfrec.nn.networks import apply, stack
 
-_CHUNK = 1024  # items that the mlp head scores at once: bounds memory at B x 1024 x stream
+_CHUNK = 1024  # items in a block of the mlp head; bounds memory at B x 1024 x stream
 
 
 class Code(NamedTuple):
@@ -33,7 +33,7 @@ class Code(NamedTuple):
 
     Attributes:
       joint: float [B, S + G], the state vector beside the goal vector.
-      history: what the state encoder returned, for the auxiliary loss of `world_model`.
+      history: output of the state encoder, for the auxiliary loss of `world_model`.
     """
 
     joint: tf.Tensor
@@ -46,7 +46,7 @@ class MeasurementModel(tfrs.Model):
     Args:
       config: widths, the advantage head and the loss weights.
       size: int [J], columns of each measurement; M = their sum.
-      tower: the state encoder: observations to an object with `state`, float [B, S].
+      tower: the state encoder, from observations to an object with `state`, float [B, S].
       state: S.
       item_input: width of the input of E(a).
     """
@@ -65,8 +65,8 @@ class MeasurementModel(tfrs.Model):
         dim = int(np.sum(size))
         self.config, self.dim = config, dim
         self.measurement_of = np.repeat(np.arange(len(size)), size)  # [M]
-        # The optimizer projects it onto its bounds after each update. A clip inside the loss
-        # would have no gradient beyond them, and the variable could not come back.
+        # The optimiser projects it onto its bounds after each update. A clip inside the loss
+        # has no gradient outside the bounds, so the variable could not return.
         bound = config.log_variance_bound
         self.log_variance = tf.Variable(
             tf.zeros([len(size)]),
@@ -96,10 +96,10 @@ class MeasurementModel(tfrs.Model):
     def encode(
         self, observation: Any, goal: tf.Tensor, dropout_seed: tf.Tensor | None = None
     ) -> Code:
-        """The state and goal side of the model.
+        """Encodes states and goals.
 
         Args:
-          observation: s, what the state encoder takes, [B, ...].
+          observation: s, input of the state encoder, [B, ...].
           goal: g, unit length, float [B, M].
           dropout_seed: int32 [2] while training; None switches dropout off.
         """
@@ -113,64 +113,64 @@ class MeasurementModel(tfrs.Model):
         return Code(tf.concat([state, apply(self.goal_net, goal)], axis=-1), history)
 
     def value(self, code: Code) -> tf.Tensor:
-        """V(s, g), the mean of the measurements over the behaviour's actions, [B, M]."""
+        """Returns V(s, g), the mean measurements under the behaviour policy, [B, M]."""
         return apply(self.value_net, code.joint)
 
     def encoded_items(self, features: tf.Tensor) -> tf.Tensor:
-        """E(a) and a 1, float [..., D + 1], from the inputs of items, float [..., F]."""
+        """Returns E(a) and a 1, float [..., D + 1], from item features, float [..., F]."""
         vector = apply(self.item_net, features)
         return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)
 
     def learned_advantage(self, code: Code, vector: tf.Tensor) -> tf.Tensor:
-        """A(s, g, a) as it is learned, of actions given as item vectors.
+        """Returns A(s, g, a) before calibration, of actions given as item vectors.
 
         Args:
-          code: of B requests.
-          vector: float [B, A, W], see `item_vectors`; they need not be items.
+          code: B encoded requests.
+          vector: float [B, A, W], see `item_vectors`; any vectors, not only those of items.
 
         Returns:
           float [B, A, M].
         """
-        vector, own = self._parts(vector)
+        vector, item_effect = self._parts(vector)
         if self.bilinear:
-            return own + tf.einsum("bmd,bad->bam", self._projection(code), vector)
+            return item_effect + tf.einsum("bmd,bad->bam", self._projection(code), vector)
         hidden = apply(self.state_half, code.joint)[:, None] + apply(self.item_half, vector)
-        return own + apply(self.advantage_out, tf.nn.leaky_relu(hidden))
+        return item_effect + apply(self.advantage_out, tf.nn.leaky_relu(hidden))
 
     def query(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
-        """The bilinear head's query: query . item vector = g . A(s, g, a), float [B, W]."""
+        """Returns q, float [B, W], with q . item vector = g . A(s, g, a); bilinear head."""
         weight = self._readout(code, goal)  # [B, M]
         query = tf.einsum("bm,bmd->bd", weight, self._projection(code))
         return query if self.item_effect is None else tf.concat([query, weight], axis=-1)
 
     def scores_of(self, code: Code, goal: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-        """Q(s, a, g) = g . M(s, a, g) of items (GoalRec eqs 7-8).
+        """Returns Q(s, a, g) = g . M(s, a, g) of items (GoalRec eqs 7-8).
 
         Args:
-          code: of B requests.
+          code: B encoded requests.
           goal: g, float [B, M].
-          vectors: of the items, float [A, W] where all requests choose from the same, or
+          vectors: item vectors, float [A, W] where all requests have the same items, or
             float [B, A, W].
 
         Returns:
           float [B, A].
         """
         base = tf.einsum("bm,bm->b", goal, self.value(code))[:, None]
-        alike = vectors.shape.rank == 2
+        shared = vectors.shape.rank == 2
         if self.bilinear:
             query = self.query(code, goal)  # [B, W]
-            if alike:
+            if shared:
                 return base + tf.matmul(query, vectors, transpose_b=True)
             return base + tf.einsum("bw,baw->ba", query, vectors)
-        # g . A is linear in the last layer: fold the goal into it, one column for each user.
+        # g . A is linear in the last layer, so the goal is folded into it: a column per user.
         last = self.advantage_out[-1]
         weight = self._readout(code, goal)
         readout = tf.matmul(weight, last.kernel, transpose_b=True)  # [B, stream]
         bias = tf.linalg.matvec(weight, last.bias)[:, None]  # [B, 1]
         state = apply(self.state_half, code.joint)  # [B, stream]
-        vector, own = self._parts(vectors)
+        vector, item_effect = self._parts(vectors)
         items = apply(self.item_half, vector)  # [A, stream] or [B, A, stream]
-        items = items[None] if alike else items
+        items = items[None] if shared else items
         parts = []
         for start in range(0, vectors.shape[-2], _CHUNK):
             hidden = tf.nn.leaky_relu(state[:, None] + items[:, start : start + _CHUNK])
@@ -178,18 +178,18 @@ class MeasurementModel(tfrs.Model):
         scores = base + bias + tf.concat(parts, axis=1)
         if self.item_effect is None:
             return scores
-        if alike:
-            return scores + weight @ tf.transpose(own)
-        return scores + tf.einsum("bm,bam->ba", weight, own)
+        if shared:
+            return scores + weight @ tf.transpose(item_effect)
+        return scores + tf.einsum("bm,bam->ba", weight, item_effect)
 
     def regression(
         self, code: Code, vector: tf.Tensor, target: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Eq 9 and the value loss, weighed together.
+        """Returns the weighted sum of eq 9 and the value loss.
 
         Args:
-          code: of B steps of experience.
-          vector: of the items that were shown, float [B, k, W]. The advantage of a slate is
+          code: B encoded states and goals.
+          vector: vectors of the shown items, float [B, k, W]. The advantage of a slate is
             the sum over its items.
           target: m, standardised, float [B, M].
 
@@ -199,7 +199,7 @@ class MeasurementModel(tfrs.Model):
         config, of = self.config, self.measurement_of
         value = self.value(code)  # [B, M]
         advantage = tf.reduce_sum(self.learned_advantage(code, vector), axis=1)  # [B, M]
-        # V is held still here: A explains only what the state and goal do not.
+        # V has no gradient here: A explains only what the state and goal do not.
         prediction = tf.stop_gradient(value) + advantage
         log_variance = tf.convert_to_tensor(self.log_variance)
         model_loss = losses.measurement_loss(prediction, target, log_variance, of)
@@ -216,14 +216,14 @@ class MeasurementModel(tfrs.Model):
         }
 
     def _readout(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
-        """Weights w with w . learned advantage = goal . advantage, float [B, M]."""
+        """Returns weights w with w . learned advantage = goal . advantage, float [B, M]."""
         return goal
 
     def _parts(self, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """E(a) with its 1, float [..., D + 1], and the item's own advantage, [..., M] or 0."""
+        """Splits item vectors into E(a) with its 1, [..., D + 1], and the effect, [..., M]."""
         width = self.config.item_vector + 1
-        own = 0.0 if self.item_effect is None else vector[..., width:]
-        return vector[..., :width], own
+        item_effect = 0.0 if self.item_effect is None else vector[..., width:]
+        return vector[..., :width], item_effect
 
     def _projection(self, code: Code) -> tf.Tensor:
         """P(s, g), float [B, M, D + 1]."""

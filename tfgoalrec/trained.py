@@ -1,6 +1,6 @@
-"""GoalRec's trained agent, and its folder with everything that ranking needs.
+"""GoalRec's trained agent, and its folder with all data that ranking needs.
 
-agent.json holds the configuration, the spec, the goals and where they come from;
+agent.json holds the configuration, the spec, the goals and the data's fingerprint;
 vocabulary_*.parquet the raw ids; checkpoint/ the weights, the statistics of the
 measurements and the frozen embeddings.
 """
@@ -31,15 +31,15 @@ from tfrec.serving import golden, requests, unsaved
 class TrainedAgent(saved.SavedAgent):
     """GoalRec's trained agent: it ranks items for any goal.
 
-    No `tf.Module`, which would wrap the dicts below: JSON does not write wrapped ones.
+    Not a `tf.Module`, which would wrap the dicts below in types that JSON cannot write.
 
     Attributes:
-      config: the method's numbers.
+      config: the method's configuration.
       spec: the log's spec.
-      measurements: what is predicted.
+      measurements: the predicted measurements.
       world_model: M(s, a, g).
       named_goals: goals by name, each float [M] of unit length.
-      vocabulary: raw ids.
+      vocabulary: raw ids of items and users.
       about: data fingerprint, seed and the like.
       discarded: columns that no goal may weigh, see `calibration.discarded`.
       fingerprint: hash of weights, configuration, goals and ids; empty until it is loaded.
@@ -66,7 +66,7 @@ class TrainedAgent(saved.SavedAgent):
         self.discarded = calibration.discarded(config.far_windows, measurements)
 
     def goal(self, name: str) -> np.ndarray:
-        """A named goal, float [M].
+        """Returns a named goal, float [M].
 
         Raises:
           UserError: if there is no goal of that name.
@@ -78,32 +78,32 @@ class TrainedAgent(saved.SavedAgent):
     def policy(
         self, goal: np.ndarray | tf.Tensor | tf.Variable | None = None
     ) -> contract.Policy:
-        """The greedy policy for a goal.
+        """Returns the greedy policy for a goal.
 
         Args:
-          goal: float [M]; a variable may change between plays. None for the first named one.
+          goal: float [M]; a variable may change between plays. None for the first named goal.
         """
         goal = next(iter(self.named_goals.values())) if goal is None else goal
         return acting.greedy(self.world_model, goal)
 
     def rank(
-        self, asked: ranking.Question, goal: str | Mapping[str, float] | None = None
+        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
-        """The best items for a request and what is predicted to follow each.
+        """Returns the best items for a request, with the predicted measurements of each.
 
-        The answers are those of the agent's export: the same graph computes them.
+        The exported agent returns the same items and scores, from the same graph.
 
         Args:
-          asked: the request.
-          goal: a named goal, or what one raw unit of each measurement is worth, e.g.
+          request: the request.
+          goal: a named goal, or the weight of one raw unit of each measurement, e.g.
             `{"click@0": 1, "watch@1..3": 0.02}`; None for the first named goal.
 
         Raises:
-          UserError: if there is no such goal or measurement, or a goal weighs nothing.
+          UserError: if there is no such goal or measurement, or all weights are 0.
         """
         goal = next(iter(self.named_goals)) if goal is None else goal
         columns = self._model.columns
-        how: dict[str, Any] = {"goal_name": goal}
+        goal_field: dict[str, Any] = {"goal_name": goal}
         if isinstance(goal, Mapping):
             for name in goal:
                 if name not in columns:
@@ -111,19 +111,19 @@ class TrainedAgent(saved.SavedAgent):
                         f"goal: {name!r} is not a measurement; there are "
                         f"{ranking.similar(name, columns)}"
                     )
-            how = {"weights": tuple(float(goal.get(name, 0.0)) for name in columns)}
+            goal_field = {"weights": tuple(float(goal.get(name, 0.0)) for name in columns)}
         else:
             self.goal(goal)  # raises if there is none of that name
-        request = requests.Request(
-            asked.history,
-            asked.feedback,
-            asked.step,
-            candidates=asked.candidates,
-            exclude=asked.exclude,
-            k=asked.k,
-            **how,
+        model_request = requests.Request(
+            request.history,
+            request.feedback,
+            request.step,
+            candidates=request.candidates,
+            exclude=request.exclude,
+            k=request.k,
+            **goal_field,
         )
-        [answer] = self._model.rank([request])
+        [answer] = self._model.rank([model_request])
         return ranking.Ranking(
             tuple(answer.item),
             tuple(answer.score.tolist()),
@@ -132,13 +132,13 @@ class TrainedAgent(saved.SavedAgent):
                 for column, name in enumerate(columns)
             },
             dict(zip(columns, self._model.units, strict=True)),
-            asked.unknown,
+            request.unknown,
         )
 
     def lists(
         self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The items in the order of g . M(s, a, g); see `SavedAgent.lists`."""
+        """Returns items in descending order of g . M(s, a, g); see `SavedAgent.lists`."""
         named = self.goal(goal or next(iter(self.named_goals)))
         goals = tf.tile(tf.constant(named, tf.float32)[None], [len(blocked), 1])  # [B, M]
         code = self.world_model.encode(observation, goals)
@@ -177,10 +177,10 @@ class _Weights(tf.Module):
 
 
 def load(directory: str | pathlib.Path) -> TrainedAgent:
-    """Opens an agent's folder.
+    """Loads a GoalRec agent.
 
     Raises:
-      UserError: if it is not one, or is damaged.
+      UserError: if the folder holds no GoalRec agent, or is damaged.
     """
     directory = pathlib.Path(directory)
     path = directory / TrainedAgent.manifest

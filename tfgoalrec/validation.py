@@ -1,4 +1,4 @@
-"""Errors of the model on users that it has not learned from, for TensorBoard."""
+"""Validation metrics of the model on held-out users, for TensorBoard."""
 
 from collections.abc import Mapping
 
@@ -15,10 +15,10 @@ _TOP = (10, 50)
 
 
 class Validator:
-    """Measures an agent's averaged model on held-out sessions, always on the same steps.
+    """Evaluates an agent's averaged model on a fixed set of held-out steps.
 
     Args:
-      agent: what learns.
+      agent: the agent in training.
       episodes: sessions of held-out users; at least one.
     """
 
@@ -28,7 +28,7 @@ class Validator:
         row, step = np.nonzero(live)
         drawn = np.random.default_rng(17).permutation(len(row))[:_STEPS]
         row, step = row[drawn], step[drawn]  # [B]
-        sessions, place = np.unique(row, return_inverse=True)
+        sessions, session_row = np.unique(row, return_inverse=True)
         held = types.Episodes(*(tf.constant(np.asarray(part)[sessions]) for part in episodes))
         label = agent.measurements.standardised(held).numpy()  # [S, T, M]
         goal = next(iter(agent.named_goals.values()))
@@ -37,18 +37,18 @@ class Validator:
                 *map(tf.constant, windows.observations(episodes, row, step))
             ),
             item=tf.constant(np.asarray(episodes.item)[row, step]),
-            measurement=tf.constant(label[place, step]),
-            outcome=tf.constant(label[place, 0]),
+            measurement=tf.constant(label[session_row, step]),
+            outcome=tf.constant(label[session_row, 0]),
             goal=tf.constant(np.repeat(goal[None], len(row), axis=0), tf.float32),
         )
         self._clicked = tf.constant(np.asarray(episodes.feedback)[row, step, 0] > 0, tf.float32)
 
     def __call__(self) -> dict[str, float]:
-        """The loss, each measurement's error, the size of mean A, and next-click ranks.
+        """Returns the loss, each measurement's error, the largest mean A and next-click hits.
 
-        `top<k>_next_click` is how often the item that a held-out user clicked next is
-        among the k that the target goal ranks first: a ranking metric on the log, not
-        what GoalRec is for, but a quick sign of a model that knows its items.
+        `top<k>_next_click` is the share of clicked items that are among the k best items of
+        their state under the target goal. It is a ranking metric on the log, which GoalRec
+        does not optimise, but a quick check that the model separates items.
         """
         report, ranks = self._measure()
         names = self.agent.measurements.names

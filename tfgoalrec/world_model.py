@@ -17,14 +17,14 @@ from tfrec.nn.dien import DienTower
 class WorldModel(streams.MeasurementModel):
     """Predicts the standardised measurements of a user's future under a goal.
 
-    A Keras model: `compile` it with an optimiser and `fit` it on a dataset of
-    transitions, or let the agent train it from a replay.
+    The model is a Keras model: `compile` it with an optimiser and `fit` it on a dataset of
+    transitions, or train it from a replay by `GoalRecAgent`.
 
     Args:
       config: widths and the advantage head.
       spec: the log's spec.
       size: int [J], columns of each measurement; M = their sum.
-      item_vectors: float [N + 1, >= embedding], where the item embeddings start.
+      item_vectors: float [N + 1, >= embedding], initial values of the item embeddings.
     """
 
     config: GoalRecConfig
@@ -45,12 +45,12 @@ class WorldModel(streams.MeasurementModel):
         tower = DienTower(spec, embedding, c.units, c.state, c.crossed)
         super().__init__(config, size, tower, c.state, c.embedding)
         self.spec, self.item_embedding = spec, embedding
-        # See `calibration`, which sets them; as they are here they change nothing.
+        # `calibration` sets these; their initial values leave advantages unchanged.
         self.slope = _constant("advantage_slope", tf.ones([self.dim]))
         self.after = _constant("after", tf.zeros([self.dim]))
         self.origin = _constant("origin", tf.zeros([self.dim]))
         self.exit = _constant("exit", tf.zeros([self.dim]))
-        # The input of E(a), and the advantage that each item learns for itself; see
+        # The input of E(a), and a learned advantage for each item; see the options
         # `item_input` and `item_effect`.
         self.item_input = embedding
         if c.item_input == "log":
@@ -60,29 +60,29 @@ class WorldModel(streams.MeasurementModel):
             self.item_effect = tf.Variable(zeros, name="item_effect")
 
     def item_vectors(self, item: tf.Tensor | None = None) -> tf.Tensor:
-        """E(a), a 1, and with `item_effect` the item's own advantage.
+        """Returns E(a), a 1, and with `item_effect` the per-item advantage.
 
         Args:
-          item: int32 [...]; None for all that may be recommended, 1..A.
+          item: int32 [...]; None for all candidates, 1..A.
 
         Returns:
           float [..., W] or [A, W]; W is D + 1, or D + 1 + M.
         """
         every = slice(1, self.spec.num_candidates + 1)
 
-        def of(table: tf.Variable) -> tf.Tensor:
+        def rows(table: tf.Variable) -> tf.Tensor:
             return table[every] if item is None else tf.gather(table, item)
 
-        vector = self.encoded_items(of(self.item_input))
+        vector = self.encoded_items(rows(self.item_input))
         if self.item_effect is None:
             return vector
-        return tf.concat([vector, self.config.item_effect * of(self.item_effect)], axis=-1)
+        return tf.concat([vector, self.config.item_effect * rows(self.item_effect)], axis=-1)
 
     def advantage(self, code: Code, item: tf.Tensor) -> tf.Tensor:
-        """A(s, g, a) of each user's own candidates.
+        """Returns A(s, g, a), calibrated, of given candidates.
 
         Args:
-          code: of B requests.
+          code: B encoded requests.
           item: int32 [B, A].
 
         Returns:
@@ -91,31 +91,31 @@ class WorldModel(streams.MeasurementModel):
         return self.advantage_of(code, self.item_vectors(item))
 
     def advantage_of(self, code: Code, vector: tf.Tensor) -> tf.Tensor:
-        """A(s, g, a), calibrated, of actions given as item vectors, which need not be items.
+        """Returns A(s, g, a), calibrated, of actions given as item vectors.
 
         Args:
-          code: of B requests.
-          vector: as `item_vectors` gives them, float [B, A, W].
+          code: B encoded requests.
+          vector: float [B, A, W], see `item_vectors`; any vectors, not only those of items.
 
         Returns:
           float [B, A, M].
         """
         learned = self.learned_advantage(code, vector)  # [B, A, M]
         leaving = tf.linalg.matvec(learned, self.exit * self.slope)[..., None]  # [B, A, 1]
-        return self.slope * learned - leaving * self._follows(code)[:, None]
+        return self.slope * learned - leaving * self._exit_loss(code)[:, None]
 
     def scores(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
-        """Q(s, a, g) = g . M(s, a, g) of every candidate (GoalRec eqs 7-8), float [B, A]."""
+        """Returns Q(s, a, g) = g . M(s, a, g) of all candidates (eqs 7-8), float [B, A]."""
         return self.scores_of(code, goal, self.item_vectors())
 
     def loss_of(
         self, batch: Transition, seeds: tf.Tensor | None
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Eq 9, the value loss and DIEN's auxiliary loss, weighed together.
+        """Returns the weighted sum of eq 9, the value loss and DIEN's auxiliary loss.
 
         Args:
           batch: B steps of experience.
-          seeds: int32 [2, 2], of dropout and of negative items; None while testing.
+          seeds: int32 [2, 2], seeds of dropout and of negative items; None for evaluation.
 
         Returns:
           The loss, and its parts.
@@ -130,19 +130,19 @@ class WorldModel(streams.MeasurementModel):
         return loss, {"loss": loss, **report, "auxiliary_loss": auxiliary}
 
     def compute_loss(self, inputs: Transition, training: bool = False) -> tf.Tensor:
-        """The loss for Keras' `fit` and `evaluate`."""
+        """Returns the loss for Keras' `fit` and `evaluate`."""
         seeds = tf.random.uniform([2, 2], maxval=2**31 - 1, dtype=tf.int32)
         return self.loss_of(inputs, seeds if training else None)[0]
 
-    def _follows(self, code: Code) -> tf.Tensor:
-        """What a user who leaves forgoes and no slope accounts for, float [B, M]."""
-        above = self.value(code) - self.origin  # [B, M], 0 where nothing follows
-        leaves = tf.clip_by_value(tf.linalg.matvec(above, self.exit), 0.0, 0.9)  # [B]
-        return (1.0 - self.slope) * self.after * above / (1.0 - leaves[:, None])
+    def _exit_loss(self, code: Code) -> tf.Tensor:
+        """Loss of later measurements at an exit, times 1 - slope, float [B, M]."""
+        above_zero = self.value(code) - self.origin  # [B, M], 0 for a raw measurement of 0
+        exit_rate = tf.clip_by_value(tf.linalg.matvec(above_zero, self.exit), 0.0, 0.9)  # [B]
+        return (1.0 - self.slope) * self.after * above_zero / (1.0 - exit_rate[:, None])
 
     def _readout(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
-        forgone = tf.einsum("bm,bm->b", goal, self._follows(code))[:, None]  # [B, 1]
-        return self.slope * (goal - forgone * self.exit)
+        weighted_loss = tf.einsum("bm,bm->b", goal, self._exit_loss(code))[:, None]  # [B, 1]
+        return self.slope * (goal - weighted_loss * self.exit)
 
 
 def _constant(name: str, value: tf.Tensor) -> tf.Variable:

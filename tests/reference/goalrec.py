@@ -594,7 +594,7 @@ def averaged(
 def actor_action(actor: Weights, joint: tf.Tensor) -> tf.Tensor:
     """pi(s, g), float [D], with one hidden layer."""
     hidden = leaky_relu(dense(actor, "layers/0", joint))
-    return actor["middle"] + actor["reach"] * tf.tanh(dense(actor, "layers/1", hidden))
+    return actor["centre"] + actor["half_width"] * tf.tanh(dense(actor, "layers/1", hidden))
 
 
 def actor_loss(

@@ -143,7 +143,7 @@ def test_goals_have_names_of_their_own():
 def test_a_goal_column_of_which_nothing_is_measured_is_rejected():
     measured = small.fitted(("click@0", "mean(watch)"))
     config = small.config(goal_columns=("click", "watch"))
-    with pytest.raises(ValueError, match="goal_columns names 'watch', of which no window"):
+    with pytest.raises(ValueError, match="goal_columns names 'watch', but no window"):
         goalrec_agent.default_goals(config, small.SPEC, measured)
 
 

@@ -57,7 +57,7 @@ class BaselineConfig(ScheduleConfig):
     # Learning.
     learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
     play_learning_rate: float = option(
-        0.5, "learning rate during play, as a share of the above", at_least=0, at_most=10
+        0.5, "learning rate during play, as a share of learning_rate", at_least=0, at_most=10
     )
     batch: int = option(256, "steps of experience in a batch", at_least=1)
     replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
