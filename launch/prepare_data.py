@@ -14,7 +14,17 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec import outputs
-from tfrec.data import download, episodes, filters, preparing, schema, storage, synthetic
+from tfrec.data import (
+    download,
+    episodes,
+    features,
+    filters,
+    preparing,
+    schema,
+    storage,
+    synthetic,
+    synthetic_attributes,
+)
 from tfrec.data.sources import (
     amazon,
     book_crossing,
@@ -56,6 +66,11 @@ class PrepareDataConfig(Options):
         "", "text or Parquet file about the users, kept beside the log; first column: the id"
     )
     item_features: str = option("", "the same about the items")
+    attributes_out: str = option(
+        "",
+        "folder to write the embedded log's item_features.csv and user_features.csv to, which "
+        "are then kept beside the log; they also describe items that the log never shows",
+    )
     out: str = option("runs/data", "folder to write the prepared data to")
     overwrite: bool = option(False, "replace prepared data that is there already")
     on_bad_row: Literal["error", "skip"] = option(
@@ -120,6 +135,10 @@ def main(_):
         outputs.check_folder(config.downloads, "--downloads")
 
     source, path = _locate(config)
+    features_of = {"user": config.user_features, "item": config.item_features}
+    if config.attributes_out:
+        _check_attributes(config, source)
+        features_of = _write_attributes(pathlib.Path(config.attributes_out))
     data, rows, warnings = preparing.prepare(
         lambda bad_rows: _read(source, path, bad_rows),
         out,
@@ -127,7 +146,7 @@ def main(_):
         source=f"{source} {path.name}" if path else source,
         skip_bad_rows=config.on_bad_row == "skip",
         overwrite=config.overwrite,
-        features_of={"user": config.user_features, "item": config.item_features},
+        features_of=features_of,
         text_format=flags.read(text_rows.TextFormat, "features_"),
         filter_config=flags.read(filters.FilterConfig),
         generator=None if path else dataclasses.asdict(_embedded_config()),
@@ -190,6 +209,47 @@ def _read(
 
 def _embedded_config() -> synthetic.SyntheticConfig:
     return flags.read(synthetic.SyntheticConfig, "embedded_")
+
+
+def _check_attributes(config: PrepareDataConfig, source: str) -> None:
+    """Checks that attributes can be written, before anything is.
+
+    Raises:
+      UserError: naming the flag at fault.
+    """
+    given = f"--attributes_out={config.attributes_out}"
+    if source != "embedded":
+        raise UserError(f"{given} needs --source=embedded; {source} has its own features")
+    for flag in ("user_features", "item_features"):
+        if value := getattr(config, flag):
+            raise UserError(f"{given} and --{flag}={value}: expected one of them")
+    folder, out = (pathlib.Path(name).resolve() for name in (config.attributes_out, config.out))
+    if folder.is_relative_to(out):
+        raise UserError(
+            f"{given} lies in --out={config.out}, which holds nothing but prepared data; "
+            "choose another folder"
+        )
+    outputs.check_folder(folder, "--attributes_out")
+    for path in _attribute_files(folder).values():
+        if path.exists() and not config.overwrite:
+            raise UserError(f"{path}: exists already; pass --overwrite to replace it")
+
+
+def _write_attributes(folder: pathlib.Path) -> dict[str, str]:
+    """Writes the attributes of the embedded log; returns the paths by `user` and `item`."""
+    config = _embedded_config()
+    tables = synthetic_attributes.attributes(config, synthetic.truth(config))
+    files = _attribute_files(folder)
+    with outputs.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    for kind, path in files.items():
+        with outputs.replacing_file(path) as temporary:
+            tables[kind].write_csv(temporary)
+    return {kind: str(path) for kind, path in files.items()}
+
+
+def _attribute_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    return {kind: folder / f"{kind}_features.csv" for kind in features.KINDS}
 
 
 def _show(data: storage.PreparedData, rows: int) -> None:

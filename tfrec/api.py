@@ -128,7 +128,10 @@ def embedded(
     generator, out = dataclasses.asdict(config), pathlib.Path(out)
     if (out / storage.MANIFEST).exists() and not overwrite:
         data = storage.PreparedData.open(out)
-        saved = {"log": data.manifest["generator"], "sessions": data.manifest["config"]}
+        written = data.manifest["generator"]
+        if written:  # an earlier version wrote fewer options; the others have their defaults
+            written = dataclasses.asdict(options.restored(synthetic.SyntheticConfig, written))
+        saved = {"log": written, "sessions": data.manifest["config"]}
         requested = {"log": generator, "sessions": dataclasses.asdict(prepare_config)}
         different = options.differences(options.resolved(saved), options.resolved(requested))
         if different:

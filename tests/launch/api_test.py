@@ -108,6 +108,15 @@ def test_prepared_data_is_the_scripts(tmp_path):
     assert again.fingerprint == data.fingerprint
     with pytest.raises(tfrec.UserError, match="holds other data .log.num_users: was 60"):
         tfrec.embedded(tmp_path / "data", **options | {"num_users": 50})
+    with pytest.raises(tfrec.UserError, match="holds other data .log.new_items: was 0, is now"):
+        tfrec.embedded(tmp_path / "data", **options | {"new_items": 3})
+    manifest = tmp_path / "data" / storage.MANIFEST
+    content = json.loads(manifest.read_text())
+    for name in ("new_items", "attribute_noise", "attribute_missing"):
+        del content["generator"][name]  # as a version without these options wrote it
+    manifest.write_text(json.dumps(content))
+    again, _ = tfrec.embedded(tmp_path / "data", **options)
+    assert again.fingerprint == data.fingerprint
 
 
 def test_ranks_as_the_export_does(agent, tmp_path):

@@ -6,7 +6,15 @@ import pytest
 
 from launch import flags
 from tfgoalrec import measurements
-from tfrec.data import episodes, item_vectors, storage
+from tfrec import options
+from tfrec.data import (
+    episodes,
+    features,
+    item_vectors,
+    storage,
+    synthetic,
+    synthetic_attributes,
+)
 
 
 def run(*arguments):
@@ -25,6 +33,63 @@ def test_the_embedded_log(tmp_path, capsys):
     said = capsys.readouterr().out
     for word in ("train", "validation", "test", "CTR", "depth", "60 users"):
         assert word in said
+
+
+SMALL = ("--embedded_num_users=40", "--embedded_num_items=20", "--embedded_num_tastes=2")
+
+
+def test_attributes_of_the_embedded_log(tmp_path, capsys):
+    out, attributes = tmp_path / "data", tmp_path / "attributes"
+    command = [f"--out={out}", *SMALL, "--embedded_new_items=5"]
+    assert run(*command) == 0
+    data = storage.PreparedData.open(out)
+    assert data.features("item") is None and data.features("user") is None
+    without = {name: data.manifest[name] for name in ("spec", "splits", "ids")}
+
+    command += [f"--attributes_out={attributes}", "--overwrite"]
+    assert run(*command) == 0
+    data = storage.PreparedData.open(out)
+    assert {name: data.manifest[name] for name in without} == without
+    config = options.restored(synthetic.SyntheticConfig, data.manifest["generator"])
+    tables = synthetic_attributes.attributes(config, synthetic.truth(config))
+    for kind, ids in (("item", data.vocabulary.item_ids), ("user", data.vocabulary.user_ids)):
+        file = attributes / f"{kind}_features.csv"
+        stored = data.features(kind)
+        assert stored.equals(features.read(file, ids))
+        every = pl.read_csv(file)  # of all ids, also those that the log does not show
+        assert every.equals(tables[kind])
+        assert stored.equals(every[[every[kind].to_list().index(raw) for raw in ids.raw]])
+    assert (
+        len(data.features("item")) == 15
+        and len(pl.read_csv(file.parent / "item_features.csv")) == 20
+    )
+
+    before = {path.name: path.read_bytes() for path in attributes.iterdir()}
+    capsys.readouterr()
+    other = [*SMALL, f"--out={tmp_path / 'other'}", f"--attributes_out={attributes}"]
+    assert run(*other) == 2
+    assert "user_features.csv: exists already; pass --overwrite" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+    assert {path.name: path.read_bytes() for path in attributes.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--source=table", "--path={}/log.csv"), "needs --source=embedded; table has its own"),
+        (("--item_features={}/x.csv",), "--item_features={}/x.csv: expected one of them"),
+        (("--out={}/attributes",), "lies in --out={}/attributes, which holds nothing but"),
+        (("--out={}",), "lies in --out={}, which holds nothing but"),
+        (("--embedded_attribute_noise=1.5",), "--embedded_attribute_noise=1.5"),
+        (("--embedded_new_items=15",), "new_items is 15; expected at most"),
+    ],
+)
+def test_a_mistake_writes_no_attributes(arguments, message, tmp_path, capsys):
+    folder = tmp_path / "new"
+    given = [f"--out={folder / 'data'}", *SMALL, f"--attributes_out={folder / 'attributes'}"]
+    assert run(*given, *(argument.format(folder) for argument in arguments)) == 2
+    assert message.format(folder) in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_the_same_command_twice_needs_overwrite(tmp_path, capsys):

@@ -16,7 +16,9 @@ click shortens the session, the myopic and the long-term optimum differ, and cli
 and seconds have different optima. The true state (taste, fatigue, step) is small:
 `tfrec.environments.embedded` computes both optima exactly by value iteration.
 
-The log is written by a stochastic myopic policy: a softmax over the true p(click).
+The log is written by a stochastic myopic policy: a softmax over the true p(click). It never
+shows the items of `new_items`. `tfrec.data.synthetic_attributes` describes items and users by
+attributes, of which a share is wrong.
 """
 
 import dataclasses
@@ -31,6 +33,9 @@ from tfrec.options import MAX_SEED, Options, option
 
 BAIT, CALM, DEEP = 0, 1, 2
 FATIGUE_STEP = np.array([2, -1, 1])  # levels, by kind
+
+# Options that say what is logged and what is known of the items; users act the same.
+NOT_OF_USERS = ("new_items", "attribute_noise", "attribute_missing")
 
 FEEDBACK = (
     types.FeedbackColumn("click", "binary", "clicks"),
@@ -84,6 +89,20 @@ class SyntheticConfig(Options):
     seed: int = option(
         7, "seed of the items, the users and the log", at_least=0, at_most=MAX_SEED
     )
+    new_items: int = option(
+        0,
+        "items of the catalogue that the log never shows, spread over clusters and kinds",
+        at_least=0,
+    )
+    attribute_noise: float = option(
+        0.1,
+        "share of the attributes that name another cluster, kind or taste than the true one",
+        at_least=0,
+        at_most=1,
+    )
+    attribute_missing: float = option(
+        0.1, "share of the items without tags, and without minutes", at_least=0, at_most=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -96,6 +115,12 @@ class SyntheticConfig(Options):
             raise ValueError(
                 f"num_items is {self.num_items}; expected at least 3 x num_tastes = "
                 f"{3 * self.num_tastes}, one item of each kind for each taste"
+            )
+        most_new = self.num_items - 3 * self.num_tastes
+        if self.new_items > most_new:
+            raise ValueError(
+                f"new_items is {self.new_items}; expected at most num_items - 3 x num_tastes = "
+                f"{most_new}, so that the log shows an item of each kind for each taste"
             )
 
 
@@ -128,6 +153,27 @@ def truth(config: SyntheticConfig) -> Truth:
         click_logit=np.asarray(config.click_base)[kind] + quality,
         taste=rng.integers(0, config.num_tastes, config.num_users),
     )
+
+
+def new_items(config: SyntheticConfig, world: Truth) -> np.ndarray:
+    """Draws the items that the log never shows; a larger `new_items` adds to the same items.
+
+    Args:
+      config: their number and the seed.
+      world: all items of the catalogue, as `truth` returns them.
+
+    Returns:
+      int [new_items], item indices (id - 1), ascending. The items of a cluster and kind differ
+      by at most one in number from those of any other if the catalogue's do not differ.
+    """
+    order = np.random.default_rng([config.seed, 2]).permutation(config.num_items)
+    cell = (3 * world.cluster + world.kind)[order]
+    # The last of each cluster and kind first, so that every one of them keeps the others.
+    table = pl.DataFrame({"item": order, "cell": cell}).with_columns(
+        rank=pl.int_range(pl.len()).over("cell")
+    )
+    drawn = table.sort("rank", descending=True, maintain_order=True)["item"]
+    return np.sort(drawn[: config.new_items].to_numpy())
 
 
 def click_probability(
@@ -172,6 +218,10 @@ def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
     The propensity column holds the logging policy's probability of the item shown.
     """
     world = truth(config)
+    known = np.setdiff1d(np.arange(config.num_items), new_items(config, world))
+    shown = Truth(
+        world.cluster[known], world.kind[known], world.click_logit[known], world.taste
+    )
     rng = np.random.default_rng([config.seed, 1])
     sessions = config.num_users * config.sessions_per_user
     user = np.repeat(np.arange(config.num_users), config.sessions_per_user)
@@ -180,25 +230,25 @@ def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
     alive = np.arange(sessions)
     steps = []
     for step in range(config.max_steps):  # all living sessions advance together
-        click_p = click_probability(config, world, taste[alive], fatigue[alive])  # [B, N]
+        click_p = click_probability(config, shown, taste[alive], fatigue[alive])  # [B, N]
         policy = _softmax(click_p / config.temperature)
         item = (policy.cumsum(axis=1) > rng.random((len(alive), 1))).argmax(axis=1)
         rows = np.arange(len(alive))
         click = rng.random(len(alive)) < click_p[rows, item]
-        seconds = np.asarray(config.watch_seconds)[world.kind[item]] * np.exp(
+        seconds = np.asarray(config.watch_seconds)[shown.kind[item]] * np.exp(
             config.watch_spread * rng.standard_normal(len(alive))
         )
         steps.append(
             {
                 "session": alive,
                 "step": np.full(len(alive), step),
-                "item": item + 1,
+                "item": known[item] + 1,
                 "click": click.astype(np.float32),
                 "watch_seconds": np.where(click, seconds, 0.0).astype(np.float32),
                 "propensity": policy[rows, item].astype(np.float32),
             }
         )
-        fatigue[alive] = next_fatigue(config, fatigue[alive], world.kind[item])
+        fatigue[alive] = next_fatigue(config, fatigue[alive], shown.kind[item])
         stays = rng.random(len(alive)) >= exit_probability(config, fatigue[alive])
         alive = alive[stays]
     table = pl.concat([pl.DataFrame(step) for step in steps])

@@ -4,6 +4,7 @@ Only this world can say how far from the best possible a policy is: its true sta
 (taste, fatigue, step) is small enough to solve exactly.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,8 @@ class EmbeddedWorld(tf.Module):
     Args:
       config: the ground truth that wrote the log.
       spec: the prepared log's spec.
-      vocabulary: the prepared log's ids: dense ids are not the truth's own.
+      vocabulary: the prepared log's ids: dense ids are not the truth's own. Items that the
+        log never shows may be among them.
     """
 
     repeats = True
@@ -73,7 +75,22 @@ class EmbeddedWorld(tf.Module):
     def fingerprint(self) -> str:
         """Hash of the ground truth, of the ids that it answers for and of the candidates."""
         ids = identity.ids_of(self.vocabulary, self.spec)
-        return identity.fingerprint([self.config, ids, self.spec.candidates])
+        truth = dataclasses.asdict(self.config)
+        for name in synthetic.NOT_OF_USERS:
+            del truth[name]
+        return identity.fingerprint([truth, ids, self.spec.candidates])
+
+    @property
+    def new_items(self) -> np.ndarray:
+        """int32 [K], dense ids of the items that the log never shows, ascending.
+
+        The vocabulary of a prepared log has none of them; one that was extended may.
+        """
+        config = self.config
+        new = synthetic.new_items(config, synthetic.truth(config))
+        return (
+            np.flatnonzero(np.isin(_numbers(self.vocabulary.items), new)).astype(np.int32) + 1
+        )
 
     def reset(self, starts: types.Starts) -> HiddenState:
         zeros = tf.zeros_like(starts.user)

@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import math
 
 import numpy as np
@@ -65,6 +67,62 @@ def test_the_same_seed_gives_the_same_log():
     assert synthetic.read(small)[0].equals(synthetic.read(small)[0])
     other = synthetic.SyntheticConfig(num_users=20, num_items=15, seed=8)
     assert not synthetic.read(small)[0].equals(synthetic.read(other)[0])
+
+
+def test_the_log_of_400_users_is_the_same_in_every_version():
+    table, _ = synthetic.read(synthetic.SyntheticConfig(num_users=400))
+    drawn = table.select("user", "item", "time_ms", "click").write_csv()
+    assert hashlib.sha256(drawn.encode()).hexdigest()[:16] == "090b7ff9de661aef"
+    assert table["watch_seconds"].sum() == pytest.approx(105228.43, rel=1e-5)
+    assert table["propensity"].sum() == pytest.approx(277.03275, rel=1e-5)
+
+
+def test_new_items_are_spread_and_never_shown():
+    whole = synthetic.SyntheticConfig(num_users=300, num_items=40, num_tastes=3)
+    some = dataclasses.replace(whole, new_items=9)
+    truth = synthetic.truth(whole)
+    for name, column in synthetic.truth(some)._asdict().items():  # only the log differs
+        np.testing.assert_array_equal(column, getattr(truth, name))
+    new = synthetic.new_items(some, truth)
+    # 40 items in 9 cells: 4 have 5 items, 5 have 4. Those with 5 are drawn from first.
+    cell = 3 * truth.cluster + truth.kind
+    assert np.bincount(cell, minlength=9).tolist() == [5, 5, 5, 5, 4, 4, 4, 4, 4]
+    first = synthetic.new_items(dataclasses.replace(whole, new_items=4), truth)
+    assert sorted(cell[first].tolist()) == [0, 1, 2, 3]
+    assert set(first.tolist()) < set(new.tolist())
+    assert (new == np.sort(new)).all() and len(set(new.tolist())) == 9
+    kept = np.bincount(cell, minlength=9) - np.bincount(cell[new], minlength=9)
+    assert kept.min() == 3 and kept.max() == 4
+    other = synthetic.new_items(dataclasses.replace(some, seed=8), truth)
+    assert new.tolist() != other.tolist()
+    shown = synthetic.read(some)[0]["item"].str.slice(1).cast(pl.Int64).to_numpy() - 1
+    assert set(shown.tolist()) == set(range(40)) - set(new.tolist())
+    assert set(synthetic.read(whole)[0]["item"]) == {f"i{n + 1}" for n in range(40)}
+
+
+def test_propensities_are_those_of_the_items_that_may_be_shown():
+    config = synthetic.SyntheticConfig(
+        num_users=30, num_items=30, num_tastes=3, new_items=21, max_steps=1
+    )
+    table, _ = synthetic.read(config)
+    truth = synthetic.truth(config)
+    user, item = (
+        table[name].str.slice(1).cast(pl.Int64).to_numpy() - 1 for name in ("user", "item")
+    )
+    click = synthetic.click_probability(config, truth, truth.taste[user], 0 * user)
+    weight = np.exp(click / config.temperature)
+    weight[:, synthetic.new_items(config, truth)] = 0.0
+    expected = weight[np.arange(len(item)), item] / weight.sum(axis=1)
+    np.testing.assert_allclose(table["propensity"].to_numpy(), expected, rtol=1e-5)
+
+
+def test_the_log_keeps_an_item_of_each_kind_for_each_taste():
+    config = synthetic.SyntheticConfig(num_items=20, num_tastes=3, new_items=11)
+    truth = synthetic.truth(config)
+    known = np.setdiff1d(np.arange(20), synthetic.new_items(config, truth))
+    assert sorted((3 * truth.cluster + truth.kind)[known].tolist()) == list(range(9))
+    with pytest.raises(ValueError, match="new_items is 12; expected at most .* = 11, so that"):
+        dataclasses.replace(config, new_items=12)
 
 
 def test_the_log_passes_the_checks_of_any_log(log):

@@ -15,6 +15,7 @@ from tfrec.ops import selection
 
 CONFIG = synthetic.SyntheticConfig(num_users=40, num_items=30, num_tastes=3, max_steps=12)
 CLICKS = np.array([1.0, 0.0])
+FINGERPRINT = "ccb6274c765055d3"  # of the world of CONFIG, which runs and studies record
 
 
 def world(config=CONFIG, steps=None):
@@ -47,6 +48,40 @@ def test_answers_are_the_truths_own_item_and_user():
     assert found.feedback.numpy()[0, 0, 0] == pytest.approx(expected, rel=1e-5)
     seconds = synthetic.expected_seconds(CONFIG, truth.kind[9])
     assert found.feedback.numpy()[0, 0, 1] == pytest.approx(expected * seconds, rel=1e-5)
+
+
+def test_new_items_answer_as_the_others_do_in_any_order():
+    config = dataclasses.replace(CONFIG, new_items=6)
+    truth = synthetic.truth(config)
+    new = synthetic.new_items(config, truth)
+    order = np.random.default_rng(0).permutation(config.num_items)  # of dense ids
+    items = np.array([f"i{n + 1}" for n in order])
+    spec = types.DataSpec(synthetic.FEEDBACK, len(items), 1, 4, 12)
+    ids = vocabulary.Vocabulary(vocabulary.Ids(items), vocabulary.Ids(np.array(["u7"])))
+    made = embedded.EmbeddedWorld(config, spec, ids)
+    np.testing.assert_array_equal(order[made.new_items - 1], order[np.isin(order, new)])
+    state = made.reset(types.Starts(tf.constant([1]), None, None))
+    found = made.responses(state, tf.range(1, 31))
+    click = synthetic.click_probability(config, truth, truth.taste[6:7], np.array([0]))[0]
+    np.testing.assert_allclose(found.feedback[0, :, 0], click[order], rtol=1e-5)
+    after = synthetic.next_fatigue(config, np.array(0), truth.kind[order])
+    exits = synthetic.exit_probability(config, after)
+    np.testing.assert_allclose(found.exit[0], exits, rtol=1e-5)
+    # The vocabulary of a log has none of them, and may lack other items.
+    fewer = vocabulary.Vocabulary(
+        vocabulary.Ids(np.setdiff1d(items, np.append(items[made.new_items - 1], "i1"))),
+        ids.user_ids,
+    )
+    spec = dataclasses.replace(spec, num_items=len(fewer.items))
+    assert embedded.EmbeddedWorld(config, spec, fewer).new_items.tolist() == []
+
+
+def test_users_are_the_same_whatever_is_logged_and_known_of_items():
+    made, _ = world()
+    assert made.fingerprint == FINGERPRINT
+    for name, value in (("new_items", 3), ("attribute_noise", 0.5), ("attribute_missing", 0.5)):
+        assert world(dataclasses.replace(CONFIG, **{name: value}))[0].fingerprint == FINGERPRINT
+    assert world(dataclasses.replace(CONFIG, match=1.0))[0].fingerprint != FINGERPRINT
 
 
 @pytest.mark.parametrize(("taste", "fatigue", "item"), [(0, 0, 1), (1, 4, 2), (2, 9, 12)])
