@@ -22,7 +22,7 @@ import tensorflow as tf
 
 import tfrec
 from benchmarks import command_line, timing
-from tfrec.environments import contract, log_users, player, playing, session
+from tfrec.environments import contract, log_users, player, playing, user_models
 from tfrec.ops import selection
 
 
@@ -31,7 +31,7 @@ def main(sessions: int, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data, simulated_users = tfrec.embedded(pathlib.Path(folder) / "data", num_users=500)
         environment = log_users.LogUsers(simulated_users, item_width=16)
-        log = session.starts_of(data.episodes("train"))
+        log = user_models.starts_of(data.episodes("train"))
     sampled = np.random.default_rng(0).integers(0, len(log.user), sessions)
     starts = type(log)(*(part[sampled] for part in log))
 

@@ -20,7 +20,7 @@ from rich import table as rich_table
 
 from benchmarks import command_line, timing
 from tfrec import types
-from tfrec.environments.fitted import user_model
+from tfrec.environments.fitted import recurrent_model
 from tfrec.ops import selection
 
 STEPS = 4  # steps of all users in a repetition
@@ -52,7 +52,9 @@ def main(users: int, candidates: int, repeats: int) -> None:
         history_length=20,
         max_steps=30,
     )
-    model = user_model.UserModel(spec, user_model.UserModelConfig(repeats=False))
+    model = recurrent_model.RecurrentModel(
+        spec, recurrent_model.RecurrentModelConfig(repeats=False)
+    )
     items = tf.range(1, candidates + 1)
 
     def advance(state, shown, seed):

@@ -27,7 +27,7 @@ from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfrec import outputs, types
 from tfrec.data import identity, item_vectors, storage
-from tfrec.environments import contract, embedded, player, policies, session, users, worlds
+from tfrec.environments import contract, embedded, player, policies, user_models, users, worlds
 from tfrec.errors import UserError
 from tfrec.methods import registry
 from tfrec.metrics import session as metrics
@@ -171,7 +171,7 @@ class _Check:
         self,
         config: CheckLeakConfig,
         data: storage.PreparedData,
-        world: session.World,
+        world: user_models.UserModel,
         measurements: goalrec_measurements.Measurements,
     ):
         self.config, self.spec, self.world = config, data.spec, world
@@ -179,7 +179,7 @@ class _Check:
         self.measurements = measurements
         episodes = data.episodes("test")
         last = worlds.last_sessions(episodes)
-        starts = session.starts_of(types.Episodes(*(x[: config.max_users] for x in last)))
+        starts = user_models.starts_of(types.Episodes(*(x[: config.max_users] for x in last)))
         self.starts = types.Starts(
             *(np.repeat(part, config.sessions_per_user, axis=0) for part in starts)
         )

@@ -3,7 +3,7 @@
 A script is a dataclass or two, a main, and one line to run it:
 
     flags.define(PrepareConfig)                  # at module level: one flag per field
-    flags.define(UserModelConfig, "simulator_")  # --simulator_hidden and so on
+    flags.define(RecurrentModelConfig, "simulator_")  # --simulator_hidden and so on
 
     def main(argv):
         config = flags.read(PrepareConfig)

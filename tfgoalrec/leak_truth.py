@@ -11,8 +11,8 @@ import tensorflow as tf
 from tfgoalrec import leak
 from tfrec import types
 from tfrec.data import synthetic
-from tfrec.environments import embedded, session
-from tfrec.environments.fitted import user_model
+from tfrec.environments import embedded, user_models
+from tfrec.environments.fitted import recurrent_model
 
 _SESSIONS_AT_ONCE = 4096
 
@@ -63,7 +63,7 @@ class Truth(NamedTuple):
 
 
 def of(
-    world: session.World,
+    world: user_models.UserModel,
     episodes: types.Episodes,
     held: leak.HeldOut,
     candidates: np.ndarray,
@@ -71,7 +71,7 @@ def of(
     """Returns the true values of candidates; arguments as in the two functions below."""
     if isinstance(world, embedded.EmbeddedWorld):
         return embedded_truth(world, episodes, held, candidates)
-    return fitted_truth(cast(user_model.UserModel, world), episodes, held, candidates)
+    return fitted_truth(cast(recurrent_model.RecurrentModel, world), episodes, held, candidates)
 
 
 def embedded_truth(
@@ -131,7 +131,7 @@ def _hidden_states(
 
 
 def fitted_truth(
-    world: user_model.UserModel,
+    world: recurrent_model.RecurrentModel,
     episodes: types.Episodes,
     held: leak.HeldOut,
     candidates: np.ndarray,

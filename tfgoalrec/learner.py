@@ -8,7 +8,7 @@ import tensorflow as tf
 from tfgoalrec import acting, calibration, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
-from tfrec.environments import contract, playing, session, users
+from tfrec.environments import contract, playing, user_models, users
 from tfrec.replay.episodes import EpisodeReplay
 from tfrec.training import finite, schedule
 
@@ -39,14 +39,17 @@ class GoalRecLearner(tf.Module):
     """
 
     def __init__(
-        self, agent: GoalRecAgent, log: types.Episodes, world: session.World | None = None
+        self,
+        agent: GoalRecAgent,
+        log: types.Episodes,
+        world: user_models.UserModel | None = None,
     ):
         super().__init__(name="goalrec_learner")
         config = agent.config
         self.agent = agent
         environment = None
         if world is not None:
-            environment = users.UserEnvironment(world, session.starts_of(log))
+            environment = users.UserEnvironment(world, user_models.starts_of(log))
         # Wrapped in functions, so that checkpoints of the learner do not include the world.
         self._world = lambda: world
         self._environment = lambda: environment
@@ -90,7 +93,7 @@ class GoalRecLearner(tf.Module):
 
         Observations hold the true feedback; some worlds report it late to the learner.
         """
-        reported = session.observed(self._world(), episodes)
+        reported = user_models.observed(self._world(), episodes)
         return self.agent.measurements.standardised(reported)
 
     @property

@@ -14,7 +14,7 @@ from tfrec.methods import registry, trained
 if TYPE_CHECKING:
     from tfgoalrec.measurements import Measurements
     from tfrec.data import vocabulary as vocabulary_lib
-    from tfrec.environments import session
+    from tfrec.environments import user_models
 
 
 def check(config: GoalRecConfig, spec: types.DataSpec) -> None:
@@ -31,7 +31,7 @@ def learner(
     config: GoalRecConfig,
     spec: types.DataSpec,
     log: types.Episodes,
-    world: "session.World | None",
+    world: "user_models.UserModel | None",
     item_vectors: np.ndarray,
     seed: int,
 ) -> registry.Learner:

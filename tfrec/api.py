@@ -193,8 +193,8 @@ def fit_users(
       model: `recurrent`, whose answers are calibrated, or `adversarial`, users who choose among
         displayed items and never leave.
       split: users that are fitted: `all`, or those of `train`, `validation` or `test`.
-      **others: fields of the model's configuration: `UserModelConfig` or `ChoiceModelConfig` of
-        `tfrec.environments.fitted`.
+      **others: fields of the model's configuration: `RecurrentModelConfig` or
+        `ChoiceModelConfig` of `tfrec.environments.fitted`.
 
     Returns:
       The users; `report` compares them with held-out sessions, and `print(users)` shows it as

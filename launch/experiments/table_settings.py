@@ -16,7 +16,7 @@ from launch.experiments.table_plan import DATA_SETS, Scale
 from tfrec import types
 from tfrec.data import identity, storage
 from tfrec.data.sources import files, movielens, taobao, yoochoose
-from tfrec.environments import session, worlds
+from tfrec.environments import user_models, worlds
 from tfrec.environments.fitted import variants
 
 _LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
@@ -107,8 +107,8 @@ class Setting(NamedTuple):
     data: storage.PreparedData
     spec: types.DataSpec
     log: types.Episodes
-    evaluation_world: session.World
-    world: session.World
+    evaluation_world: user_models.UserModel
+    world: user_models.UserModel
     inputs: dict[str, identity.Source]
 
 

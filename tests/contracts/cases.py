@@ -16,7 +16,7 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from tests.tfrec.baselines import click_log
 from tfrec import types
 from tfrec.environments import registry as environments
-from tfrec.environments import session, users
+from tfrec.environments import user_models, users
 from tfrec.methods import online_learner, online_run, presets, registry
 from tfrec.training import checkpoint
 from tfrec.training import run as runs
@@ -149,7 +149,7 @@ def simulator_of(place: str) -> Any:
     if place == "users":
         vectors = np.random.default_rng(9).normal(size=[SPEC.num_items + 1, 4])
         vectors[0] = 0.0
-        starts = session.starts_of(log())
+        starts = user_models.starts_of(log())
         return users.UserEnvironment(click_log.ParityWorld(), starts, vectors)
     if place == "gymnasium":
         pytest.importorskip("gymnasium", reason="the package gymnasium is not installed")

@@ -7,7 +7,7 @@ import pytest
 from launch import flags
 from tfgoalrec import learner
 from tfrec.data import storage
-from tfrec.environments.fitted import user_model
+from tfrec.environments.fitted import recurrent_model
 
 pytestmark = pytest.mark.slow
 
@@ -56,8 +56,10 @@ def test_in_a_fitted_world_there_is_no_exact_optimum(data, tmp_path, monkeypatch
     # Agents as they start: what is new here is the world that evaluates them.
     monkeypatch.setattr(learner.GoalRecLearner, "advance", lambda self: {})
     opened = storage.PreparedData.open(data)
-    sizes = user_model.UserModelConfig(hidden_units=6, item_units=4, head_units=6, rank=2)
-    model = user_model.UserModel(opened.spec, sizes, seed=0)
+    sizes = recurrent_model.RecurrentModelConfig(
+        hidden_units=6, item_units=4, head_units=6, rank=2
+    )
+    model = recurrent_model.RecurrentModel(opened.spec, sizes, seed=0)
     model.save(tmp_path / "users" / "model", opened.origin)
     arguments = [f"--data={data}", f"--world={tmp_path / 'users'}", f"--out={tmp_path / 'out'}"]
     assert flags.call("launch.check_leak", [*arguments, *QUICK, "--candidates=8"]) == 0

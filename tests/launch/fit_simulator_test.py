@@ -4,8 +4,8 @@ import pytest
 
 from launch import flags
 from tfrec.data import storage
-from tfrec.environments import session, worlds
-from tfrec.environments.fitted import choice_model, user_model
+from tfrec.environments import user_models, worlds
+from tfrec.environments.fitted import choice_model, recurrent_model
 
 QUICK = ["--max_epochs=2", "--hidden_units=8", "--item_units=4", "--head_units=8", "--rank=2"]
 
@@ -22,7 +22,7 @@ def data(tmp_path_factory):
 def test_fits_calibrates_and_reports(data, tmp_path, capsys):
     arguments = [f"--data={data}", f"--out={tmp_path / 'out'}", *QUICK]
     assert flags.call("launch.fit_simulator", arguments) == 0
-    model = user_model.load(tmp_path / "out" / "model")
+    model = recurrent_model.load(tmp_path / "out" / "model")
     assert model.config.hidden_units == 8
     assert model.feedback_offset.numpy().any()
     assert (tmp_path / "out" / "simulator.md").exists()
@@ -47,7 +47,7 @@ def test_fits_users_who_choose_among_displayed_items(data, tmp_path, capsys):
     prepared = storage.PreparedData.open(data)
     world = worlds.load(str(out), prepared)
     assert isinstance(world, choice_model.ChoiceModel) and world.config.clicks == 4
-    starts = session.starts_of(prepared.episodes("test"))
+    starts = user_models.starts_of(prepared.episodes("test"))
     assert world.reset(starts).clicks.shape[1] == 4
     # Nothing is replaced without being asked.
     assert flags.call("launch.fit_simulator", arguments) == 2

@@ -27,7 +27,7 @@ from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
 from tfrec.data import identity, storage
 from tfrec.environments import worlds
-from tfrec.environments.fitted import user_model, variants
+from tfrec.environments.fitted import recurrent_model, variants
 from tfrec.environments.ports import virtualtb
 from tfrec.errors import UserError
 from tfrec.methods import registry
@@ -36,7 +36,7 @@ from tfrec.serving import export, files
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SIZES = user_model.UserModelConfig(hidden_units=4, item_units=3, head_units=4, rank=2)
+SIZES = recurrent_model.RecurrentModelConfig(hidden_units=4, item_units=3, head_units=4, rank=2)
 
 
 SHORT = ("--test_fraction=0.4", "--max_steps=8", "--history_length=6")
@@ -45,7 +45,9 @@ SHORT = ("--test_fraction=0.4", "--max_steps=8", "--history_length=6")
 def save_world(data, folder, seed=0):
     """A simulator of prepared data that was not fitted; its weights depend on the seed."""
     opened = storage.PreparedData.open(data)
-    user_model.UserModel(opened.spec, SIZES, seed).save(folder / "model", opened.origin)
+    recurrent_model.RecurrentModel(opened.spec, SIZES, seed).save(
+        folder / "model", opened.origin
+    )
     return folder
 
 
@@ -207,7 +209,7 @@ def test_an_agent_that_may_have_seen_the_test_users_is_rejected(narrow, tmp_path
 
 def test_a_world_that_does_not_record_its_ids_is_rejected(embedded_data, tmp_path, capsys):
     spec = storage.PreparedData.open(embedded_data).spec
-    user_model.UserModel(spec, SIZES).save(tmp_path / "old" / "model")
+    recurrent_model.RecurrentModel(spec, SIZES).save(tmp_path / "old" / "model")
     command = [f"--data={embedded_data}", f"--world={tmp_path / 'old'}"]
     assert flags.call("launch.evaluate", [*command, f"--out={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err

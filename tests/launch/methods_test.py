@@ -11,7 +11,7 @@ import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from tfrec import errors, types
 from tfrec.data import storage
-from tfrec.environments import player, session, users, worlds
+from tfrec.environments import player, user_models, users, worlds
 from tfrec.methods import registry
 from tfrec.training import checkpoint
 
@@ -74,7 +74,7 @@ def test_a_method_learns_is_kept_and_comes_back(name, data, log, world, tmp_path
     assert kept.spec == data.spec
     assert kept.vocabulary.items.tolist() == data.vocabulary.items.tolist()
     assert kept.about["data"] == data.fingerprint
-    starts = types.Starts(*(part[:40] for part in session.starts_of(log)))
+    starts = types.Starts(*(part[:40] for part in user_models.starts_of(log)))
     goal = next(iter(kept.named_goals.values()))
     now = played(world, learner.policy(), starts)
     np.testing.assert_array_equal(played(world, kept.policy(goal), starts), now)

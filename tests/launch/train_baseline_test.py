@@ -14,7 +14,7 @@ from launch import flags
 from tfrec import types
 from tfrec.baselines import learning
 from tfrec.data import storage
-from tfrec.environments import player, session, worlds
+from tfrec.environments import player, user_models, worlds
 from tfrec.methods import registry
 
 NARROW = ("--embedding=4", "--units=6", "--state=8", "--hidden=8", "--batch=16",
@@ -34,7 +34,7 @@ def rows(run):
 def shown(folder, data):
     """What the kept policy shows to the first users."""
     opened = storage.PreparedData.open(data)
-    starts = session.starts_of(opened.episodes("validation"))
+    starts = user_models.starts_of(opened.episodes("validation"))
     environment = worlds.users("truth", opened).environment
     runner = player.Player(environment, registry.load(folder).policy())
     return runner.play(types.Starts(*(part[:20] for part in starts)), seed=1).item

@@ -15,7 +15,7 @@ from tests.learning import truth
 from tfgoalrec import acting, leak
 from tfrec import types
 from tfrec.data import synthetic
-from tfrec.environments import player, policies, session, users
+from tfrec.environments import player, policies, user_models, users
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def shuffled(data):
 
 def starts(data):
     """Test users, each session three times over."""
-    found = session.starts_of(data.episodes("test"))
+    found = user_models.starts_of(data.episodes("test"))
     return types.Starts(*(np.repeat(part, 3, axis=0) for part in found))
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.baselines import rainbow
-from tfrec.environments import contract, player, playing, session, users
+from tfrec.environments import contract, player, playing, user_models, users
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ class CourseWorld:
         after_opener = tf.logical_and((state == OPENER)[:, None], candidates == MAIN)
         bait = tf.broadcast_to(candidates == BAIT, tf.shape(after_opener))
         click = tf.cast(tf.logical_or(after_opener, bait), tf.float32)
-        return session.Responses(click[..., None], tf.cast(bait, tf.float32))
+        return user_models.Responses(click[..., None], tf.cast(bait, tf.float32))
 
     def step(self, state, item, seed):
         clicked = tf.logical_or(item == BAIT, tf.logical_and(state == OPENER, item == MAIN))

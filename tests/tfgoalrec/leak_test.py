@@ -11,7 +11,7 @@ from tfgoalrec import leak, leak_report, leak_truth
 from tfrec import types
 from tfrec.data import synthetic, vocabulary
 from tfrec.environments import contract, embedded, player, users
-from tfrec.environments.fitted import user_model
+from tfrec.environments.fitted import recurrent_model
 
 
 def held(count=99, seed=0):
@@ -212,8 +212,10 @@ def test_candidates_may_be_a_part_of_the_catalogue(world):
 
 
 def test_the_fitted_truth_is_what_the_world_answers(world, monkeypatch):
-    sizes = user_model.UserModelConfig(hidden_units=6, item_units=4, head_units=6, rank=2)
-    fitted = user_model.UserModel(world.spec, sizes, seed=1)
+    sizes = recurrent_model.RecurrentModelConfig(
+        hidden_units=6, item_units=4, head_units=6, rank=2
+    )
+    fitted = recurrent_model.RecurrentModel(world.spec, sizes, seed=1)
     episodes = logged(world)
     states = states_of(episodes)
     some = np.stack([states.item, states.item % 12 + 1], axis=1).astype(np.int32)

@@ -15,7 +15,7 @@ from tfrec import types
 from tfrec.baselines.config import ClickRankerConfig
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.network import StateItemNetwork
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.training import finite
 
@@ -101,7 +101,7 @@ class ClickRanker(BaselineLearner):
         config: ClickRankerConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
         name: str,

@@ -24,7 +24,7 @@ from tfrec.baselines.click_ranker import (
     log_loss,
 )
 from tfrec.baselines.config import DienConfig
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.nn.dien import History
 
 _PAIRS = 4096  # states times candidates that are encoded at once
@@ -118,7 +118,7 @@ class DienLearner(ClickRanker):
         config: DienConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
     ):

@@ -33,7 +33,7 @@ from tfrec.baselines import learning, simulated_replay, window_user
 from tfrec.baselines.config import DynaQConfig
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 from tfrec.ops import q_targets, target_networks
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
@@ -72,7 +72,7 @@ class DynaQLearner(learning.BaselineLearner):
         config: DynaQConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
     ):

@@ -23,7 +23,7 @@ import tf_keras
 from tfrec import types
 from tfrec.baselines import learning
 from tfrec.baselines.config import ItemCountsConfig
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 from tfrec.ops import selection
 from tfrec.training import finite
 
@@ -170,7 +170,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         config: ItemCountsConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
     ):

@@ -14,7 +14,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.baselines.config import ScheduleConfig
-from tfrec.environments import contract, playing, session, users
+from tfrec.environments import contract, playing, user_models, users
 from tfrec.ops import selection
 from tfrec.training import finite, schedule
 
@@ -45,7 +45,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         config: ScheduleConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         seed: int,
         name: str,
     ):
@@ -54,11 +54,11 @@ class BaselineLearner(tf.Module, abc.ABC):
         tf_keras.utils.set_random_seed(seed)
         environment = None
         if world is not None:
-            environment = users.UserEnvironment(world, session.starts_of(log))
+            environment = users.UserEnvironment(world, user_models.starts_of(log))
         # Behind functions, so that checkpoints leave the world and the log out.
         self._world = lambda: world
         self._environment = lambda: environment
-        self.repeats = session.repeats(world, log)
+        self.repeats = user_models.repeats(world, log)
         self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.generator = tf.random.Generator.from_seed(seed)
@@ -166,7 +166,7 @@ class BaselineLearner(tf.Module, abc.ABC):
     @tf.function(reduce_retracing=True, autograph=False)
     def _store(self, episodes: types.Episodes) -> None:
         """Stores logged or played sessions with the reward as this world reports it."""
-        self.store(episodes, session.observed(self._world(), episodes).feedback[..., 0])
+        self.store(episodes, user_models.observed(self._world(), episodes).feedback[..., 0])
 
     def advance(self) -> dict[str, float | np.ndarray]:
         """One round of play (with a world, after the rounds on the log) and updates."""

@@ -27,7 +27,7 @@ from tfrec import types
 from tfrec.baselines.config import RainbowConfig
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.rainbow_network import RainbowNetwork
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 from tfrec.ops import q_targets, selection
 from tfrec.replay.prioritized import PriorityConfig
 from tfrec.replay.transitions import TransitionReplay, Transitions
@@ -261,7 +261,7 @@ class RainbowLearner(BaselineLearner):
         config: RainbowConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
     ):

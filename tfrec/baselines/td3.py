@@ -32,7 +32,7 @@ from tfrec.baselines.config import Td3Config
 from tfrec.baselines.item_space import ItemSpace, unit_vectors
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.td3_agent import SeededTd3Agent
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 from tfrec.nn.dien import DienTower
 from tfrec.ops import selection, target_networks
 from tfrec.replay.transitions import TransitionReplay, Transitions
@@ -172,7 +172,7 @@ class Td3Learner(BaselineLearner):
         config: Td3Config,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
     ):

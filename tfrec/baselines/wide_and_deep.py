@@ -27,7 +27,7 @@ from tfrec.baselines.click_ranker import (
     log_loss,
 )
 from tfrec.baselines.config import CACHE_LINE, WideAndDeepConfig
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.nn import feedback as feedback_lib
 from tfrec.nn import networks
 from tfrec.nn.crossed import CrossedFeatures
@@ -239,7 +239,7 @@ class WideAndDeepLearner(ClickRanker):
         config: WideAndDeepConfig,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         item_vectors: np.ndarray,
         seed: int,
     ):

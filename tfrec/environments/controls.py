@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import storage
-from tfrec.environments import contract, embedded, player, scoring, session, worlds
+from tfrec.environments import contract, embedded, player, scoring, user_models, worlds
 from tfrec.environments import policies as policies_lib
 from tfrec.environments import users as users_lib
 from tfrec.errors import UserError
@@ -135,7 +135,7 @@ def _reward(data: storage.PreparedData) -> np.ndarray:
     return np.eye(len(data.spec.feedback))[0]
 
 
-def optima(world: session.World, spec: types.DataSpec) -> dict[str, contract.Policy]:
+def optima(world: user_models.UserModel, spec: types.DataSpec) -> dict[str, contract.Policy]:
     """The policy that earns most of each feedback column; {} where none is proven.
 
     Args:
@@ -152,12 +152,12 @@ def optima(world: session.World, spec: types.DataSpec) -> dict[str, contract.Pol
     }
 
 
-def is_solvable(world: session.World) -> bool:
+def is_solvable(world: user_models.UserModel) -> bool:
     """Whether the optimum of a world is known."""
     return _solvable(world) is not None
 
 
-def _solvable(world: session.World) -> embedded.EmbeddedWorld | None:
+def _solvable(world: user_models.UserModel) -> embedded.EmbeddedWorld | None:
     """The world itself if value iteration solves it, else None."""
     if isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates:
         return world

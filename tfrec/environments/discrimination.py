@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.metrics import variance_components
 from tfrec.ops import nests
 
@@ -36,7 +36,7 @@ class Logits(NamedTuple):
 
 
 def logits(
-    world: session.World,
+    world: user_models.UserModel,
     starts: types.Starts,
     steps: np.ndarray,
     items: np.ndarray,
@@ -86,7 +86,7 @@ def components(found: Logits) -> dict[str, variance_components.Components]:
 
 
 def _responses(
-    world: session.World,
+    world: user_models.UserModel,
     starts: types.Starts,
     steps: tf.Tensor,
     items: np.ndarray,
@@ -97,8 +97,8 @@ def _responses(
     batch = tf.shape(steps)[0]
 
     def advance(
-        t: tf.Tensor, state: session.WorldState, kept: session.WorldState
-    ) -> tuple[tf.Tensor, session.WorldState, session.WorldState]:
+        t: tf.Tensor, state: user_models.ModelState, kept: user_models.ModelState
+    ) -> tuple[tf.Tensor, user_models.ModelState, user_models.ModelState]:
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t), 2
         )

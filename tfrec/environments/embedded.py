@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.data import identity, synthetic
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 
 
 class HiddenState(NamedTuple):
@@ -96,12 +96,12 @@ class EmbeddedWorld(tf.Module):
         zeros = tf.zeros_like(starts.user)
         return HiddenState(tf.gather(self._taste, starts.user), zeros, zeros)
 
-    def responses(self, state: HiddenState, candidates: tf.Tensor) -> session.Responses:
+    def responses(self, state: HiddenState, candidates: tf.Tensor) -> user_models.Responses:
         cell = tf.stack([state.taste, state.fatigue], axis=1)  # [B, 2]
         click = tf.gather(tf.gather_nd(self._click, cell), candidates - 1, axis=1)  # [B, A]
         seconds = click * tf.gather(self._seconds, candidates - 1)[None, :]
         after = tf.gather(tf.gather(self._after, state.fatigue), candidates - 1, axis=1)
-        return session.Responses(
+        return user_models.Responses(
             feedback=tf.stack([click, seconds], axis=-1),  # [B, A, F]
             exit=tf.gather(self._exit, after),
         )
@@ -111,7 +111,7 @@ class EmbeddedWorld(tf.Module):
         state: HiddenState,
         item: tf.Tensor,
         seed: tf.Tensor,
-        distort: session.Distortion | None = None,
+        distort: user_models.Distortion | None = None,
     ) -> tuple[HiddenState, tf.Tensor, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split(seed, 3)
         shape = tf.shape(item)

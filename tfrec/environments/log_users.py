@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 from tfrec.data import identity, item_vectors, storage
-from tfrec.environments import contract, controls, scoring, session, users, worlds
+from tfrec.environments import contract, controls, scoring, user_models, users, worlds
 
 
 class LogUsers(users.UserEnvironment):
@@ -26,7 +26,7 @@ class LogUsers(users.UserEnvironment):
         self.data = people.data
         log = self.data.episodes("train")
         vectors = item_vectors.log_vectors(log, self.data.spec.num_items, item_width)
-        super().__init__(people.world, session.starts_of(log), vectors)
+        super().__init__(people.world, user_models.starts_of(log), vectors)
 
     def of_split(self, split: str) -> Self:
         """The same users; sessions begin where the last ones of a split's users do."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.data import identity
 from tfrec.data.vocabulary import Vocabulary
-from tfrec.environments import session
+from tfrec.environments import user_models
 
 _CERTAIN = 10.0  # logit of a logged click where a probability is asked for, and of none negated
 
@@ -33,7 +33,7 @@ class LookupState(NamedTuple):
 
 
 class LookupWorld(tf.Module):
-    """Users of a log; a `session.World`.
+    """Users of a log; a `user_models.UserModel`.
 
     Args:
       log: all sessions of the log, numpy arrays.
@@ -63,17 +63,17 @@ class LookupWorld(tf.Module):
             tf.convert_to_tensor(starts.user), tf.convert_to_tensor(starts.history_item)
         )
 
-    def responses(self, state: LookupState, candidates: tf.Tensor) -> session.Responses:
+    def responses(self, state: LookupState, candidates: tf.Tensor) -> user_models.Responses:
         item = tf.broadcast_to(candidates, [tf.shape(state.user)[0], tf.size(candidates)])
         feedback = self._answers(state, item)  # [B, A, F]
-        return session.Responses(feedback, tf.zeros(tf.shape(item)))
+        return user_models.Responses(feedback, tf.zeros(tf.shape(item)))
 
     def step(
         self,
         state: LookupState,
         item: tf.Tensor,
         seed: tf.Tensor,
-        distort: session.Distortion | None = None,
+        distort: user_models.Distortion | None = None,
     ) -> tuple[LookupState, tf.Tensor, tf.Tensor]:
         feedback = self._answers(state, item[:, None])[:, 0]  # [B, F]
         if distort is not None:

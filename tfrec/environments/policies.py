@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 from tfrec.ops import selection
 
 
@@ -27,7 +27,7 @@ def popularity(episodes: types.Episodes, num_items: int) -> contract.Policy:
 
 
 def greedy(
-    world: session.World, reward: np.ndarray, exit_cost: float | tf.Variable = 0.0
+    world: user_models.UserModel, reward: np.ndarray, exit_cost: float | tf.Variable = 0.0
 ) -> contract.Policy:
     """Greedy on the world's own expected feedback, which no honest policy knows.
 

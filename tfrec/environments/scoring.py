@@ -4,7 +4,7 @@ import numpy as np
 
 from tfrec import types
 from tfrec.data import storage
-from tfrec.environments import contract, player, session, worlds
+from tfrec.environments import contract, player, user_models, worlds
 from tfrec.environments import users as users_lib
 from tfrec.errors import UserError
 
@@ -23,7 +23,7 @@ def starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> 
             "items, or a lower min_steps"
         )
     episodes = worlds.last_sessions(data.episodes(split))
-    found = session.starts_of(types.Episodes(*(part[:users] for part in episodes)))
+    found = user_models.starts_of(types.Episodes(*(part[:users] for part in episodes)))
     return types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
 
 

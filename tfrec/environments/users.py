@@ -1,8 +1,9 @@
 """Simulated users of a catalogue as an environment.
 
-A `session.World` models feedback and exits of users who start where a log says. Here it meets
-`contract.Simulator`. The environment gives two views of a user: the history of item ids, which
-methods with a state tower read, and an observation of fixed width, for all other networks.
+`UserEnvironment` wraps a `user_models.UserModel`, which models feedback and exits, as a
+`contract.Simulator` whose sessions start from logged histories. It gives two views of a user:
+the history of item ids, for methods with a state tower, and an observation of fixed width, for
+all other networks.
 """
 
 import copy
@@ -13,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract, session
+from tfrec.environments import contract, user_models
 
 _DECAY = 0.7  # weight of an event of the session beside that of the next one, in `recent`
 
@@ -33,7 +34,7 @@ class State(NamedTuple):
         columns of what was shown.
     """
 
-    world: session.WorldState
+    world: user_models.ModelState
     history_item: tf.Tensor
     history_feedback: tf.Tensor
     step: tf.Tensor
@@ -139,7 +140,7 @@ class UserEnvironment(contract.Simulator):
 
     def __init__(
         self,
-        world: session.World,
+        world: user_models.UserModel,
         starts: types.Starts | None = None,
         vectors: np.ndarray | None = None,
         reward: Sequence[float] | np.ndarray | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfrec import options, types
 from tfrec.data import identity, storage, synthetic
-from tfrec.environments import embedded, lookup, session
+from tfrec.environments import embedded, lookup, user_models
 from tfrec.environments import users as users_lib
 from tfrec.environments.fitted import simulated
 from tfrec.errors import UserError
@@ -35,7 +35,7 @@ class SimulatedUsers:
         users that were loaded, and for the embedded truth.
     """
 
-    world: session.World
+    world: user_models.UserModel
     data: storage.PreparedData
     name: str
     report: Mapping[str, Any] | None = None
@@ -56,7 +56,7 @@ class SimulatedUsers:
         return str(self)
 
 
-def load(name: str, data: storage.PreparedData) -> session.World:
+def load(name: str, data: storage.PreparedData) -> user_models.UserModel:
     """Opens a world for prepared data.
 
     Raises:
@@ -91,7 +91,7 @@ def users(name: str, data: storage.PreparedData) -> SimulatedUsers:
 
 
 def inputs(
-    data: storage.PreparedData, name: str = "", world: session.World | None = None
+    data: storage.PreparedData, name: str = "", world: user_models.UserModel | None = None
 ) -> dict[str, identity.Source]:
     """Data and world as inputs of a run or a study.
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from tfrec.data import vocabulary as vocabulary_lib
-    from tfrec.environments import contract, session
+    from tfrec.environments import contract, user_models
     from tfrec.methods import online as online_lib
 
 
@@ -167,7 +167,7 @@ class Method:
         config: Any,
         spec: types.DataSpec,
         log: types.Episodes,
-        world: session.World | None,
+        world: user_models.UserModel | None,
         vectors: np.ndarray | None,
         seed: int,
     ) -> Learner:

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import options, types
-from tfrec.environments import contract, playing, scoring, session, users
+from tfrec.environments import contract, playing, scoring, user_models, users
 from tfrec.environments import registry as environments
 from tfrec.errors import UserError
 from tfrec.methods import online_learner, online_run, presets, registry
@@ -104,8 +104,8 @@ class LogEvaluation(Evaluation):
     base: Any
     spec: types.DataSpec
     log: types.Episodes
-    world: session.World
-    evaluation_world: session.World
+    world: user_models.UserModel
+    evaluation_world: user_models.UserModel
     starts: types.Starts
     every: int
     seed: int = 0

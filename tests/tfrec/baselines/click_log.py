@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.metrics import ranking
 
 SPEC = types.DataSpec(
@@ -67,9 +67,11 @@ class ParityWorld:
         first = tf.argmax(clicked, axis=1, output_type=tf.int32)
         return tf.gather(starts.history_item, first, batch_dims=1) % 2
 
-    def responses(self, state: tf.Tensor, candidates: tf.Tensor) -> session.Responses:
+    def responses(self, state: tf.Tensor, candidates: tf.Tensor) -> user_models.Responses:
         click = tf.cast(state[:, None] == candidates[None, :] % 2, tf.float32)
-        return session.Responses(tf.stack([click, 7.0 * click], -1), 0.2 * tf.ones_like(click))
+        return user_models.Responses(
+            tf.stack([click, 7.0 * click], -1), 0.2 * tf.ones_like(click)
+        )
 
     def step(
         self, state: tf.Tensor, item: tf.Tensor, seed: tf.Tensor

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests.tfrec.baselines import click_log
 from tfrec import types
 from tfrec.baselines import wide_and_deep
-from tfrec.environments import playing, session, users
+from tfrec.environments import playing, user_models, users
 from tfrec.training import checkpoint, finite
 
 SPEC = click_log.SPEC
@@ -130,7 +130,7 @@ def test_it_plays_what_is_clicked_and_does_not_repeat_itself():
     while int(one.iteration) < one.total_iterations:
         report = one.advance()
     assert {"click_loss", "play/reward_clicks", "play/random_actions"} <= report.keys()
-    starts = session.starts_of(click_log.planted(200, 7))
+    starts = user_models.starts_of(click_log.planted(200, 7))
     starts = types.Starts(*map(tf.constant, starts))
     environment = users.UserEnvironment(click_log.ParityWorld())
     played = playing.rollout(environment, one.policy(), starts, tf.constant([1, 2]))

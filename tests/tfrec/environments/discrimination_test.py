@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests.tfrec.environments import embedded_test
 from tfrec import types
-from tfrec.environments import discrimination, session
+from tfrec.environments import discrimination, user_models
 
 
 class Tastes:
@@ -31,7 +31,7 @@ class Tastes:
         same = tf.cast((user[:, None] + candidates) % 2 == 0, tf.float32)
         click = tf.sigmoid(self.taste * same * tf.cast(1 + step, tf.float32)[:, None])
         leave = tf.sigmoid(tf.cast(candidates, tf.float32)[None] + tf.zeros_like(click))
-        return session.Responses(tf.stack([click, click], axis=-1), leave)
+        return user_models.Responses(tf.stack([click, click], axis=-1), leave)
 
     def step(self, state, item, seed, distort=None):
         user, step = state

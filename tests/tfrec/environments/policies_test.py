@@ -4,7 +4,7 @@ from scipy import stats
 
 from tests.tfgoalrec import small
 from tfrec import types
-from tfrec.environments import contract, policies, session, users
+from tfrec.environments import contract, policies, user_models, users
 
 
 class Answers:
@@ -18,7 +18,7 @@ class Answers:
 
     def responses(self, state, candidates):
         feedback = tf.constant([[[0.9, 1.0], [0.5, 9.0], [0.6, 2.0]]])
-        return session.Responses(
+        return user_models.Responses(
             tf.gather(feedback, candidates - 1, axis=1),
             tf.gather(tf.constant([[0.5, 0.4, 0.1]]), candidates - 1, axis=1),
         )

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract, playing, session, users
+from tfrec.environments import contract, playing, user_models, users
 
 
 class ScriptedWorld:
@@ -23,7 +23,7 @@ class ScriptedWorld:
         batch = tf.shape(state["user"])[0]
         click = tf.cast(candidates % 2, tf.float32)
         feedback = tf.stack([click, tf.cast(candidates, tf.float32)], axis=-1)  # [A, F]
-        return session.Responses(
+        return user_models.Responses(
             tf.repeat(feedback[None], batch, axis=0), tf.zeros([batch, tf.size(candidates)])
         )
 

@@ -10,7 +10,7 @@ from tf_agents.specs import tensor_spec
 from tf_agents.trajectories import time_step as ts
 
 from tfrec import types
-from tfrec.environments import session, users
+from tfrec.environments import user_models, users
 
 
 class WorldEnvironment(tf_environment.TFEnvironment):
@@ -35,7 +35,7 @@ class WorldEnvironment(tf_environment.TFEnvironment):
 
     def __init__(
         self,
-        world: session.World,
+        world: user_models.UserModel,
         starts: types.Starts,
         batch_size: int,
         seed: int,

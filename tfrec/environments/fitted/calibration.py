@@ -24,8 +24,8 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from tfrec import errors, outputs, types
-from tfrec.environments import contract, player, session, users
-from tfrec.environments.fitted import user_model
+from tfrec.environments import contract, player, user_models, users
+from tfrec.environments.fitted import recurrent_model
 from tfrec.metrics import ranking, reliability
 from tfrec.metrics import session as session_metrics
 from tfrec.report import model_plots, plots, style
@@ -56,7 +56,7 @@ class Head(NamedTuple):
 
 
 def calibrate(
-    model: user_model.UserModel,
+    model: recurrent_model.RecurrentModel,
     episodes: types.Episodes,
     target_depth: float | None = None,
     unseen: types.Episodes | None = None,
@@ -102,7 +102,7 @@ def calibrate(
     return {**moved, "exit": (exit_slope, float(model.exit_offset.numpy()))}
 
 
-def expectations(model: user_model.UserModel, episodes: types.Episodes) -> list[Head]:
+def expectations(model: recurrent_model.RecurrentModel, episodes: types.Episodes) -> list[Head]:
     """What the model expects at each logged step, beside what happened.
 
     Further columns and the exit are expected given the logged click.
@@ -176,7 +176,7 @@ def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> con
 
 
 def report(
-    model: user_model.UserModel,
+    model: recurrent_model.RecurrentModel,
     episodes: types.Episodes,
     directory: str | os.PathLike,
     log: types.Episodes | None = None,
@@ -293,7 +293,7 @@ def _log_loss(probability: np.ndarray, outcome: np.ndarray) -> float:
 
 
 def _adjust(
-    model: user_model.UserModel,
+    model: recurrent_model.RecurrentModel,
     slopes: np.ndarray,
     offsets: np.ndarray,
     exit_slope: float,
@@ -348,7 +348,7 @@ def _log_ratio(head: Head) -> float:
 
 
 def _match_depth(
-    model: user_model.UserModel, episodes: types.Episodes, target: float, seed: int
+    model: recurrent_model.RecurrentModel, episodes: types.Episodes, target: float, seed: int
 ) -> None:
     """Bisects the exit offset until sessions played are as deep as wanted."""
     played = _player(model, episodes, episodes, seed)
@@ -371,11 +371,11 @@ def _match_depth(
 
 
 def _player(
-    model: session.World, episodes: types.Episodes, log: types.Episodes, seed: int
+    model: user_models.UserModel, episodes: types.Episodes, log: types.Episodes, seed: int
 ) -> Callable[[], types.Episodes]:
     """Plays the same starts, drawn from `episodes`, with the same draws at each call."""
     rows = np.resize(np.random.default_rng(seed).permutation(len(episodes.length)), _PLAYED)
-    starts = session.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
+    starts = user_models.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
     policy = logging_policy(log, starts.user, model.spec.num_items)
 
     runner = player.Player(users.UserEnvironment(model), policy)

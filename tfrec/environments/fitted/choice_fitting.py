@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, types
-from tfrec.environments import lookup, session
+from tfrec.environments import lookup, user_models
 from tfrec.environments.fitted import choices, fitting
 from tfrec.environments.fitted.choice_model import (
     ChoiceModel,
@@ -99,7 +99,7 @@ def fit(
     """
     _check(episodes, spec, config)
     if config.repeats is None:
-        config = dataclasses.replace(config, repeats=session.has_repeats(episodes))
+        config = dataclasses.replace(config, repeats=user_models.has_repeats(episodes))
     split = split_users(np.asarray(episodes.user), config.held_out_fraction, seed)
     model = ChoiceModel(spec, config, seed)
     model.further.assign(further_means(episodes))

@@ -25,7 +25,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.data import identity
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.environments.fitted import choices, initialiser, kinds, model_files
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 
@@ -104,7 +104,7 @@ class ChoiceNetwork(tf.Module):
 
 
 class ChoiceModel(tf.Module):
-    """Users who choose among displayed items; meets `session.World`.
+    """Users who choose among displayed items; meets `user_models.UserModel`.
 
     Args:
       spec: the log that it was (or will be) fitted on.
@@ -137,7 +137,7 @@ class ChoiceModel(tf.Module):
         drawn = np.random.default_rng(_DISPLAY_SEED).integers(1, spec.num_items + 1, displays)
         self._displays = tf.constant(drawn, tf.int32)  # [V, K]
 
-    # The contract of session.World.
+    # The contract of user_models.UserModel.
 
     def reset(self, starts: types.Starts) -> ChoiceState:
         item = tf.convert_to_tensor(starts.history_item)
@@ -146,21 +146,23 @@ class ChoiceModel(tf.Module):
         row = tf.range(tf.shape(item)[0])
         return ChoiceState(choices.window(packed, row, before[:, -1], self.config.clicks))
 
-    def responses(self, state: ChoiceState, candidates: tf.Tensor) -> session.Responses:
+    def responses(self, state: ChoiceState, candidates: tf.Tensor) -> user_models.Responses:
         query = self.reward.query(state.clicks)
         reward = self.reward.of_candidates(query, candidates)  # [B, A]
         apart = self._displays[:, :, None] != candidates[None, None, :]  # [V, K, A]
         logit = self._click_logit(query, reward, apart, "bk,ka->ba")
         click = tf.sigmoid(logit)[..., None]  # [B, A, 1]
         further = self.further[0] + click * (self.further[1] - self.further[0])
-        return session.Responses(tf.concat([click, further], axis=-1), tf.zeros_like(reward))
+        return user_models.Responses(
+            tf.concat([click, further], axis=-1), tf.zeros_like(reward)
+        )
 
     def step(
         self,
         state: ChoiceState,
         item: tf.Tensor,
         seed: tf.Tensor,
-        distort: session.Distortion | None = None,
+        distort: user_models.Distortion | None = None,
     ) -> tuple[ChoiceState, tf.Tensor, tf.Tensor]:
         query = self.reward.query(state.clicks)
         logit = self._step_logit(query, item)

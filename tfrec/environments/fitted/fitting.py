@@ -17,8 +17,8 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import errors, types, weights
-from tfrec.environments import session
-from tfrec.environments.fitted import user_model
+from tfrec.environments import user_models
+from tfrec.environments.fitted import recurrent_model
 
 _BUCKET = 16  # batches among which sessions are sorted by length, to save padding
 
@@ -26,11 +26,11 @@ _BUCKET = 16  # batches among which sessions are sorted by length, to save paddi
 def fit(
     episodes: types.Episodes,
     spec: types.DataSpec,
-    config: user_model.UserModelConfig,
+    config: recurrent_model.RecurrentModelConfig,
     seed: int,
     directory: str | os.PathLike | None = None,
     progress: bool = True,
-) -> user_model.UserModel:
+) -> recurrent_model.RecurrentModel:
     """Fits a user model to logged sessions.
 
     Args:
@@ -51,9 +51,9 @@ def fit(
       NonFiniteWeightsError: if the loss stops being a finite number.
     """
     if config.repeats is None:
-        config = dataclasses.replace(config, repeats=session.has_repeats(episodes))
+        config = dataclasses.replace(config, repeats=user_models.has_repeats(episodes))
     held_out = held_out_sessions(len(episodes.length), config.held_out_fraction, seed)
-    model = user_model.UserModel(spec, config, seed)
+    model = recurrent_model.RecurrentModel(spec, config, seed)
     fitter = _Fitter(model, episodes)
     rng = np.random.default_rng([seed, 1])
     check = fitter.batches(np.flatnonzero(held_out))
@@ -175,7 +175,9 @@ def held_out_sessions(sessions: int, fraction: float, seed: int) -> np.ndarray:
 
 
 def negative_log_likelihood(
-    model: user_model.UserModel, episodes: types.Episodes, seed: tf.Tensor | None = None
+    model: recurrent_model.RecurrentModel,
+    episodes: types.Episodes,
+    seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """What each kind of answer costs, in nats.
 
@@ -246,7 +248,7 @@ def take_sessions(log: types.Episodes, rows: tf.Tensor) -> types.Episodes:
 class _Fitter(tf.Module):
     """The model, its optimiser and the log, with whole epochs as one graph call."""
 
-    def __init__(self, model: user_model.UserModel, episodes: types.Episodes):
+    def __init__(self, model: recurrent_model.RecurrentModel, episodes: types.Episodes):
         super().__init__()
         self.model = model
         self.lengths = np.asarray(episodes.length)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
-from tfrec.environments.fitted.user_model_config import UserModelConfig
+from tfrec.environments.fitted.recurrent_model_config import RecurrentModelConfig
 
 RECURRENT = "recurrent"
 ADVERSARIAL = "adversarial"
 
-Config = UserModelConfig | ChoiceModelConfig
+Config = RecurrentModelConfig | ChoiceModelConfig
 CONFIGS: Mapping[str, type[Config]] = {
-    RECURRENT: UserModelConfig,
+    RECURRENT: RecurrentModelConfig,
     ADVERSARIAL: ChoiceModelConfig,
 }

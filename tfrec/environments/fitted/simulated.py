@@ -19,7 +19,7 @@ from tfrec.environments.fitted import (
     fitting,
     kinds,
     model_files,
-    user_model,
+    recurrent_model,
 )
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 from tfrec.errors import UserError
@@ -36,7 +36,7 @@ class Fit(NamedTuple):
       calibration: slope and offset of each answer's logit; empty for an adversarial model.
     """
 
-    model: user_model.UserModel | choice_model.ChoiceModel
+    model: recurrent_model.RecurrentModel | choice_model.ChoiceModel
     report: dict[str, Any]
     calibration: Mapping[str, tuple[float, float]]
 
@@ -93,14 +93,18 @@ def fit(
     return Fit(model, measured, moved)
 
 
-def load(directory: str | pathlib.Path) -> user_model.UserModel | choice_model.ChoiceModel:
+def load(
+    directory: str | pathlib.Path,
+) -> recurrent_model.RecurrentModel | choice_model.ChoiceModel:
     """Reads the user model that `fit` wrote in a folder.
 
     Raises:
       UserError: if there is none, or it cannot be read.
     """
-    builders: Mapping[str, Callable[..., user_model.UserModel | choice_model.ChoiceModel]]
-    builders = {kinds.RECURRENT: user_model.build, kinds.ADVERSARIAL: choice_model.build}
+    builders: Mapping[
+        str, Callable[..., recurrent_model.RecurrentModel | choice_model.ChoiceModel]
+    ]
+    builders = {kinds.RECURRENT: recurrent_model.build, kinds.ADVERSARIAL: choice_model.build}
     return model_files.load(pathlib.Path(directory) / MODEL, builders)
 
 

@@ -15,7 +15,7 @@ As printed, y_t explodes (the equation has the root 1.618: its variance is 0.2, 
 
 In each, y is of one user, and is 0 before a session. Played sessions have the noise when
 they are played; `HighVariance.disturbed` puts it on the clicks of a log. Both are reported
-late by `session.observed`.
+late by `user_models.observed`.
 """
 
 import copy
@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from tfrec import errors, types
 from tfrec.data import identity
-from tfrec.environments import session
+from tfrec.environments import user_models
 
 MODES = ("stable", "literal", "trend-diff")
 NOISE_VARIANCE = 0.2
@@ -46,7 +46,7 @@ class NoisyState(NamedTuple):
       step: int32 [B], steps taken in this session.
     """
 
-    world: session.WorldState
+    world: user_models.ModelState
     noise: tf.Tensor
     before: tf.Tensor
     step: tf.Tensor
@@ -67,7 +67,7 @@ class HighVariance(tf.Module):
       ValueError: if there is no such mode, or the delay is negative.
     """
 
-    def __init__(self, world: session.World, mode: str = "stable", delay: int = 3):
+    def __init__(self, world: user_models.UserModel, mode: str = "stable", delay: int = 3):
         super().__init__(name="high_variance")
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; expected one of {', '.join(MODES)}")
@@ -92,7 +92,7 @@ class HighVariance(tf.Module):
         calm = tf.zeros(tf.shape(starts.user))
         return NoisyState(self.world.reset(starts), calm, calm, tf.zeros_like(starts.user))
 
-    def responses(self, state: NoisyState, candidates: tf.Tensor) -> session.Responses:
+    def responses(self, state: NoisyState, candidates: tf.Tensor) -> user_models.Responses:
         return self.world.responses(state.world, candidates)
 
     def step(
@@ -100,9 +100,9 @@ class HighVariance(tf.Module):
         state: NoisyState,
         item: tf.Tensor,
         seed: tf.Tensor,
-        distort: session.Distortion | None = None,
+        distort: user_models.Distortion | None = None,
     ) -> tuple[NoisyState, tf.Tensor, tf.Tensor]:
-        """See `session.World`.
+        """See `user_models.UserModel`.
 
         Raises:
           ValueError: if `distort` is given: this world has its own.
@@ -197,7 +197,7 @@ class HighVariance(tf.Module):
             return t + 1, state, found.write(t, tf.where(changed[:, None], drawn, logged))
 
         found = tf.TensorArray(tf.float32, steps, element_shape=log.feedback[:, 0].shape)
-        state = self.reset(session.starts_of(log))
+        state = self.reset(user_models.starts_of(log))
         _, _, found = tf.while_loop(
             lambda t, *_: t < steps, advance, (tf.constant(0), state, found)
         )

@@ -9,9 +9,9 @@ import tensorflow as tf
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
 from tfrec.environments import contract
-from tfrec.environments.fitted import calibration, user_model
+from tfrec.environments.fitted import calibration, recurrent_model
 
-SMALL = user_model.UserModelConfig(
+SMALL = recurrent_model.RecurrentModelConfig(
     item_units=5, user_units=3, hidden_units=6, head_units=7, rank=4, repeats=True
 )
 
@@ -24,7 +24,7 @@ def log():
 @pytest.fixture
 def model():
     """Never fitted: off in every mean."""
-    return user_model.UserModel(known_users.SPEC, SMALL, seed=1)
+    return recurrent_model.RecurrentModel(known_users.SPEC, SMALL, seed=1)
 
 
 def test_calibration_hits_the_means_of_the_log(model, log):

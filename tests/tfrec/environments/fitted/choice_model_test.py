@@ -10,8 +10,8 @@ import tensorflow as tf
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
 from tfrec.data import identity, vocabulary
-from tfrec.environments import playing, session, users
-from tfrec.environments.fitted import choice_model, kinds, model_files, user_model
+from tfrec.environments import playing, user_models, users
+from tfrec.environments.fitted import choice_model, kinds, model_files, recurrent_model
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 
 SMALL = ChoiceModelConfig(
@@ -46,7 +46,7 @@ def log():
 
 
 def starts(log, chosen):
-    return session.starts_of(types.Episodes(*(tf.constant(x[chosen]) for x in log)))
+    return user_models.starts_of(types.Episodes(*(tf.constant(x[chosen]) for x in log)))
 
 
 def test_responses_of_many_equal_responses_of_one(model, log):
@@ -201,7 +201,7 @@ def test_save_and_load(model, log, tmp_path):
     data = identity.Origin("runs/data", ids, known_users.SPEC, "1234", {"split": "user"})
     model.save(tmp_path / "one", data)
     model.save(tmp_path / "two", data)
-    builders = {kinds.ADVERSARIAL: choice_model.build, kinds.RECURRENT: user_model.build}
+    builders = {kinds.ADVERSARIAL: choice_model.build, kinds.RECURRENT: recurrent_model.build}
     one, two = (model_files.load(tmp_path / name, builders) for name in ("one", "two"))
     assert one.config == model.config and one.spec == model.spec and one.repeats
     np.testing.assert_array_equal(one.expect(log), model.expect(log))
@@ -227,4 +227,4 @@ def test_the_weights_depend_on_the_seed_alone():
 def test_a_model_of_another_kind_is_named(tmp_path):
     moved(SMALL).save(tmp_path / "users")
     with pytest.raises(errors.UserError, match="kind is 'adversarial'; expected recurrent"):
-        user_model.load(tmp_path / "users")
+        recurrent_model.load(tmp_path / "users")

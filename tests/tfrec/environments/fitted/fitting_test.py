@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
-from tfrec.environments import session
-from tfrec.environments.fitted import fitting, user_model
+from tfrec.environments import user_models
+from tfrec.environments.fitted import fitting, recurrent_model
 
-QUICK = user_model.UserModelConfig(
+QUICK = recurrent_model.RecurrentModelConfig(
     item_units=8, user_units=4, hidden_units=16, head_units=16, rank=4,
     batch_size=32, learning_rate=0.01, max_epochs=8, user_penalty=0.03,
 )  # fmt: skip
@@ -29,7 +29,7 @@ def rows(episodes, chosen):
 
 def test_loss_by_hand():
     """All weights 0: every probability is 1/2, every log amount is N(0, 1) in its scale."""
-    model = user_model.UserModel(known_users.SPEC, QUICK)
+    model = recurrent_model.RecurrentModel(known_users.SPEC, QUICK)
     for variable in model.trainable_variables:
         variable.assign(tf.zeros_like(variable))
     feedback = np.zeros((2, 3, 3), np.float32)
@@ -101,11 +101,11 @@ def test_every_weight_learns_and_the_best_ones_are_kept(log, tmp_path):
     some = rows(log, slice(0, 150))
     config = dataclasses.replace(QUICK, max_epochs=30, patience=1, learning_rate=0.1)
     model = fitting.fit(some, known_users.SPEC, config, 0, tmp_path / "users", progress=False)
-    fresh = user_model.UserModel(known_users.SPEC, model.config, 0)
+    fresh = recurrent_model.RecurrentModel(known_users.SPEC, model.config, 0)
     for a, b in zip(model.trainable_variables, fresh.trainable_variables, strict=True):
         assert (a.numpy() != b.numpy()).any(), a.name
     # Saved are the weights returned; a long, wild fit has not thrown them away.
-    loaded = user_model.load(tmp_path / "users")
+    loaded = recurrent_model.load(tmp_path / "users")
     held_out = rows(some, fitting.held_out_sessions(150, config.held_out_fraction, 0))
     kept = fitting.negative_log_likelihood(loaded, held_out).numpy().sum(axis=1).mean()
     start = fitting.negative_log_likelihood(fresh, held_out).numpy().sum(axis=1).mean()
@@ -122,7 +122,7 @@ def test_held_out_sessions():
 
 
 def test_batches_hold_every_session_once(log):
-    fitter = fitting._Fitter(user_model.UserModel(known_users.SPEC, QUICK), log)
+    fitter = fitting._Fitter(recurrent_model.RecurrentModel(known_users.SPEC, QUICK), log)
     sessions = np.arange(3, 80)
     batches = fitter.batches(sessions, np.random.default_rng(0))
     assert batches.shape == (3, 32)
@@ -133,6 +133,6 @@ def test_batches_hold_every_session_once(log):
 
 
 def test_repeats_are_as_in_the_log(log):
-    assert session.has_repeats(log)
+    assert user_models.has_repeats(log)
     films = log._replace(item=np.arange(1, 11)[None, :] * (log.item > 0))
-    assert not session.has_repeats(films)
+    assert not user_models.has_repeats(films)

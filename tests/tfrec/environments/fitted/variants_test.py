@@ -8,11 +8,11 @@ from tests.tfgoalrec import small
 from tests.tfrec.environments import scripted
 from tfrec import errors, types
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import embedded, playing, session, users
+from tfrec.environments import embedded, playing, user_models, users
 from tfrec.environments.fitted import (
     choice_model,
     choice_model_config,
-    user_model,
+    recurrent_model,
     variants,
 )
 
@@ -227,9 +227,9 @@ def test_no_click_is_lost_by_any_delay(delay):
 
 def test_a_learner_is_told_by_session_observed():
     episodes = sessions([[1, 0, 0, 0, 0]], [5])
-    told = session.observed(variants.HighVariance(CoinWorld()), episodes)
+    told = user_models.observed(variants.HighVariance(CoinWorld()), episodes)
     assert told.feedback[0, :, 0].numpy().tolist() == [0, 0, 0, 1, 0]
-    assert session.observed(CoinWorld(), episodes) is episodes
+    assert user_models.observed(CoinWorld(), episodes) is episodes
 
 
 @pytest.mark.parametrize("given", [{"mode": "loud"}, {"delay": -1}])
@@ -239,7 +239,9 @@ def test_unknown_modes_and_delays_are_rejected(given):
 
 
 def fitted(spec=small.SPEC):
-    model = user_model.UserModel(spec, user_model.UserModelConfig(repeats=True), seed=1)
+    model = recurrent_model.RecurrentModel(
+        spec, recurrent_model.RecurrentModelConfig(repeats=True), seed=1
+    )
     noise = np.random.default_rng(1)
     for variable in model.trainable_variables:
         variable.assign_add(noise.normal(scale=0.1, size=variable.shape))
@@ -267,7 +269,9 @@ def true_users(spec=None):
 @pytest.mark.parametrize("made", [fitted, choosing, true_users])
 def test_worlds_click_with_the_distorted_probability(made):
     world = made()
-    starts = types.Starts(*(x[:1] for x in session.starts_of(small.tensors(small.sessions()))))
+    starts = types.Starts(
+        *(x[:1] for x in user_models.starts_of(small.tensors(small.sessions())))
+    )
     state = world.reset(starts)
     expected = world.responses(state, tf.constant([2])).feedback[0, 0, 0].numpy()
     many = tf.nest.map_structure(lambda x: tf.repeat(x, MANY, axis=0), state)

@@ -6,7 +6,7 @@ from tfrec.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
-class UserModelConfig(Options):
+class RecurrentModelConfig(Options):
     """The user model and how it is fitted."""
 
     item_units: int = option(32, "size of an item embedding, dimensions", at_least=1)

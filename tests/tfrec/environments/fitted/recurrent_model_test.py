@@ -11,10 +11,10 @@ import tf_keras
 from tests.tfrec.environments import known_users
 from tfrec import errors, types
 from tfrec.data import identity, vocabulary
-from tfrec.environments import playing, session, users
-from tfrec.environments.fitted import fitting, user_model
+from tfrec.environments import playing, user_models, users
+from tfrec.environments.fitted import fitting, recurrent_model
 
-SMALL = user_model.UserModelConfig(
+SMALL = recurrent_model.RecurrentModelConfig(
     item_units=5, user_units=3, hidden_units=6, head_units=7, rank=4, repeats=True
 )
 
@@ -22,7 +22,7 @@ SMALL = user_model.UserModelConfig(
 @pytest.fixture(scope="module")
 def model():
     """A model whose every weight has been moved from its initial value."""
-    model = user_model.UserModel(known_users.SPEC, SMALL, seed=3)
+    model = recurrent_model.RecurrentModel(known_users.SPEC, SMALL, seed=3)
     rng = np.random.default_rng(3)
     for variable in model.trainable_variables:
         variable.assign_add(rng.normal(0, 0.3, variable.shape).astype(np.float32))
@@ -40,7 +40,7 @@ def rows(log, chosen):
 
 
 def starts(log, chosen):
-    return session.starts_of(rows(log, chosen))
+    return user_models.starts_of(rows(log, chosen))
 
 
 def test_responses_of_many_equal_responses_of_one(model, log):
@@ -91,8 +91,8 @@ def test_padding_changes_nothing(model, log):
         history_feedback=np.pad(episodes.history_feedback, [(0, 0), (4, 0), (0, 0)]),
     )
     np.testing.assert_allclose(model.expect(episodes), model.expect(padded), rtol=1e-4)
-    before = model.reset(session.starts_of(episodes))
-    after = model.reset(session.starts_of(padded))
+    before = model.reset(user_models.starts_of(episodes))
+    after = model.reset(user_models.starts_of(padded))
     np.testing.assert_allclose(before.hidden, after.hidden, rtol=1e-4, atol=1e-6)
 
 
@@ -128,7 +128,7 @@ def test_misses_count_from_the_last_click():
     clicked = tf.constant(
         [[False, True, False, False, True], [True, False, False, False, False]]
     )
-    misses = user_model._misses_before(clicked).numpy()
+    misses = recurrent_model._misses_before(clicked).numpy()
     np.testing.assert_array_equal(misses, [[0, 1, 0, 1, 2], [0, 0, 1, 2, 3]])
 
 
@@ -177,7 +177,7 @@ def test_cell_is_the_gru_of_keras(model):
 
 def test_means_by_hand():
     """All weights 0: every logit and log mean is 0 but for what the offsets say."""
-    model = user_model.UserModel(known_users.SPEC, SMALL)
+    model = recurrent_model.RecurrentModel(known_users.SPEC, SMALL)
     for variable in model.trainable_variables:
         variable.assign(tf.zeros_like(variable))
     model.feedback_offset.assign([math.log(3.0), 0.0, math.log(2.0)])
@@ -210,7 +210,7 @@ def test_save_and_load(model, log, tmp_path):
     try:
         model.save(tmp_path / "users")
         model.save(tmp_path / "users")  # replaces what is there
-        loaded = user_model.load(tmp_path / "users")
+        loaded = recurrent_model.load(tmp_path / "users")
         assert loaded.config == model.config and loaded.spec == model.spec
         np.testing.assert_array_equal(loaded.expect(log), model.expect(log))
         assert sorted(p.name for p in tmp_path.iterdir()) == ["users"]
@@ -234,12 +234,12 @@ def test_a_failed_save_leaves_what_was_there(model, tmp_path, monkeypatch):
 
 def test_load_says_what_is_wrong(model, tmp_path):
     with pytest.raises(errors.UserError, match="user_model.json: no such file"):
-        user_model.load(tmp_path / "nothing")
+        recurrent_model.load(tmp_path / "nothing")
     model.save(tmp_path / "users")
     weights = tmp_path / "users" / "weights.npz"
     weights.write_bytes(weights.read_bytes()[:200])
     with pytest.raises(errors.UserError, match="users: not a readable user model"):
-        user_model.load(tmp_path / "users")
+        recurrent_model.load(tmp_path / "users")
 
 
 def test_the_ids_and_the_fingerprint_are_kept(model, tmp_path):
@@ -251,7 +251,7 @@ def test_the_ids_and_the_fingerprint_are_kept(model, tmp_path):
     data = identity.Origin("runs/data", ids, known_users.SPEC, "1234", split)
     model.save(tmp_path / "one", data)
     model.save(tmp_path / "two", data)
-    one, two = (user_model.load(tmp_path / name) for name in ("one", "two"))
+    one, two = (recurrent_model.load(tmp_path / name) for name in ("one", "two"))
     assert one.data.vocabulary.items.tolist() == ids.items.tolist()
     assert (one.data.data, one.data.split, one.data.made) == ("1234", split, "fitted")
     assert one.fingerprint == two.fingerprint
@@ -261,25 +261,25 @@ def test_the_ids_and_the_fingerprint_are_kept(model, tmp_path):
         model.save(tmp_path / "two", data)
     finally:
         model.exit_offset.assign_sub(0.5)
-    assert user_model.load(tmp_path / "two").fingerprint != one.fingerprint
+    assert recurrent_model.load(tmp_path / "two").fingerprint != one.fingerprint
     other = dataclasses.replace(ids, item_ids=vocabulary.Ids(ids.items[::-1].copy()))
     model.save(tmp_path / "two", dataclasses.replace(data, vocabulary=other))
-    assert user_model.load(tmp_path / "two").fingerprint != one.fingerprint
+    assert recurrent_model.load(tmp_path / "two").fingerprint != one.fingerprint
 
 
 def test_weights_of_another_model_are_rejected(model, tmp_path):
     model.save(tmp_path / "one")
-    user_model.UserModel(known_users.SPEC, SMALL, seed=8).save(tmp_path / "two")
+    recurrent_model.RecurrentModel(known_users.SPEC, SMALL, seed=8).save(tmp_path / "two")
     (tmp_path / "two" / "weights.npz").replace(tmp_path / "one" / "weights.npz")
     with pytest.raises(errors.UserError, match="damaged: the fingerprint of its weights"):
-        user_model.load(tmp_path / "one")
+        recurrent_model.load(tmp_path / "one")
 
 
 def test_config_rejects_nonsense():
     with pytest.raises(ValueError, match="rank is 0"):
-        user_model.UserModelConfig(rank=0)
+        recurrent_model.RecurrentModelConfig(rank=0)
     with pytest.raises(ValueError, match="dropout is 1.0"):
-        user_model.UserModelConfig(dropout=1.0)
+        recurrent_model.RecurrentModelConfig(dropout=1.0)
 
 
 @pytest.mark.parametrize("unit", [2.0**-27, 2.0**30])
@@ -293,7 +293,7 @@ def test_the_unit_of_an_amount_changes_the_unit_of_answers_alone(log, unit):
         scaled = log._replace(
             feedback=log.feedback * factors, history_feedback=log.history_feedback * factors
         )
-        model = user_model.UserModel(spec, SMALL, seed=3)
+        model = recurrent_model.RecurrentModel(spec, SMALL, seed=3)
         nats = fitting.negative_log_likelihood(model, rows(scaled, slice(0, 8)))
         state = model.reset(starts(scaled, slice(0, 8)))
         item = tf.fill([8], 5)
@@ -305,7 +305,7 @@ def test_the_unit_of_an_amount_changes_the_unit_of_answers_alone(log, unit):
 
 
 def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path):
-    made = user_model.UserModel(known_users.SPEC, SMALL, seed=0)
+    made = recurrent_model.RecurrentModel(known_users.SPEC, SMALL, seed=0)
     made.save(tmp_path / "users")
     before = (tmp_path / "users" / "weights.npz").read_bytes()
     variable = made.variables[0]
@@ -318,4 +318,4 @@ def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path):
     weights[next(iter(weights))] = weights[next(iter(weights))] * np.inf
     np.savez(tmp_path / "users" / "weights.npz", **weights)
     with pytest.raises(errors.UserError, match="users: .* are NaN or infinite"):
-        user_model.load(tmp_path / "users")
+        recurrent_model.load(tmp_path / "users")

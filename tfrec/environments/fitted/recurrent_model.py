@@ -26,9 +26,9 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import identity
-from tfrec.environments import session
+from tfrec.environments import user_models
 from tfrec.environments.fitted import initialiser, kinds, model_files
-from tfrec.environments.fitted.user_model_config import UserModelConfig
+from tfrec.environments.fitted.recurrent_model_config import RecurrentModelConfig
 
 STEP_BUCKETS = 16  # session steps told apart exactly; later ones by their logarithm
 MISS_BUCKETS = 8
@@ -83,8 +83,8 @@ class Prediction(NamedTuple):
     exited: tf.Tensor
 
 
-class UserModel(tf.Module):
-    """A fitted population of users; meets `session.World`.
+class RecurrentModel(tf.Module):
+    """A fitted population of users; meets `user_models.UserModel`.
 
     Args:
       spec: the log it was (or will be) fitted on.
@@ -99,7 +99,7 @@ class UserModel(tf.Module):
     data: identity.Origin | None = None
     content: str = ""
 
-    def __init__(self, spec: types.DataSpec, config: UserModelConfig, seed: int = 0):
+    def __init__(self, spec: types.DataSpec, config: RecurrentModelConfig, seed: int = 0):
         super().__init__(name="user_model")
         self.spec = spec
         self.config = config
@@ -146,7 +146,7 @@ class UserModel(tf.Module):
         self.exit_slope = _constant("exit_slope", 1.0)
         self.exit_offset = _constant("exit_offset", 0.0)
 
-    # The contract of session.World.
+    # The contract of user_models.UserModel.
 
     def reset(self, starts: types.Starts) -> UserState:
         user = tf.gather(self.user, starts.user)
@@ -157,7 +157,7 @@ class UserModel(tf.Module):
         zeros = tf.zeros_like(starts.user)
         return UserState(self._cell(start @ self.gru_kernel, hidden), user, zeros, zeros)
 
-    def responses(self, state: UserState, candidates: tf.Tensor) -> session.Responses:
+    def responses(self, state: UserState, candidates: tf.Tensor) -> user_models.Responses:
         halves = self._item_half(self._embed(candidates))  # [A, P, K + 1]
         moved = self._calibration()
         [click_logit] = _cross(self._click_half(state)[:, None], halves[:, :1], moved[:1])
@@ -171,14 +171,14 @@ class UserModel(tf.Module):
         *further, left = (
             missed + click * (clicked - missed) for missed, clicked in zip(*given, strict=True)
         )
-        return session.Responses(tf.stack([click, *further], axis=-1), left)
+        return user_models.Responses(tf.stack([click, *further], axis=-1), left)
 
     def step(
         self,
         state: UserState,
         item: tf.Tensor,
         seed: tf.Tensor,
-        distort: session.Distortion | None = None,
+        distort: user_models.Distortion | None = None,
     ) -> tuple[UserState, tf.Tensor, tf.Tensor]:
         embedding = self._embed(item)  # [B, D]
         halves = self._item_half(embedding)  # [B, P, K + 1]
@@ -386,12 +386,12 @@ class UserModel(tf.Module):
         model_files.save(self, kinds.RECURRENT, directory, data)
 
 
-def build(spec: types.DataSpec, config: Mapping[str, Any]) -> UserModel:
+def build(spec: types.DataSpec, config: Mapping[str, Any]) -> RecurrentModel:
     """An untrained model of a saved configuration."""
-    return UserModel(spec, UserModelConfig(**config))
+    return RecurrentModel(spec, RecurrentModelConfig(**config))
 
 
-def load(directory: str | os.PathLike) -> UserModel:
+def load(directory: str | os.PathLike) -> RecurrentModel:
     """Reads a saved user model; see `model_files.load`."""
     return model_files.load(directory, {kinds.RECURRENT: build})
 
