@@ -71,6 +71,11 @@ class PrepareDataConfig(Options):
         "folder to write the embedded log's item_features.csv and user_features.csv to, which "
         "are then kept beside the log; they also describe items that the log never shows",
     )
+    feature_columns: str = option(
+        "",
+        "TOML file that declares the columns of item_features that models read; without it "
+        "they read ids alone",
+    )
     out: str = option("runs/data", "folder to write the prepared data to")
     overwrite: bool = option(False, "replace prepared data that is there already")
     on_bad_row: Literal["error", "skip"] = option(
@@ -147,6 +152,7 @@ def main(_):
         skip_bad_rows=config.on_bad_row == "skip",
         overwrite=config.overwrite,
         features_of=features_of,
+        feature_columns=config.feature_columns,
         text_format=flags.read(text_rows.TextFormat, "features_"),
         filter_config=flags.read(filters.FilterConfig),
         generator=None if path else dataclasses.asdict(_embedded_config()),

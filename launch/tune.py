@@ -130,6 +130,7 @@ def _on_log(config: TuneConfig) -> tuple[Any, Callable]:
         starts=scoring.validation_starts(data, score.max_users, score.sessions_per_user),
         every=config.evaluate_every,
         seed=config.seed,
+        features=data.item_features(),
     )
     inputs = worlds.inputs(data, score.world, world)
     study = studies.Study(method.name, method.title, base, trials.CLICKS, inputs)

@@ -13,6 +13,7 @@ from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import names, types
 from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.nn import item_embedding
 from tfrec.ops import target_networks
 from tfrec.replay.episodes import Rows
 from tfrec.training import finite
@@ -118,8 +119,10 @@ class GoalRecAgent(tf.Module):
           The numbers to report, and the index in `checked` of the first tensor that is not
           finite, or -1. If there is one, no weight changes.
         """
+        share = self.config.id_dropout
         with tf.GradientTape() as tape:
-            loss, report = self.world_model.loss_of(batch, seeds)
+            with item_embedding.dropping(self.world_model, share, self.updates):
+                loss, report = self.world_model.loss_of(batch, seeds)
         gradients = tape.gradient(loss, self.variables_to_train)
         parts = (report["model_loss"], report["value_loss"], report["auxiliary_loss"])
         named = dict(zip(self.checked, (*parts, *gradients), strict=True))

@@ -65,6 +65,16 @@ class GoalRecConfig(stream_config.StreamConfig):
         "learning-rate factor of a per-item advantage beside E(a); 0 for none",
         at_least=0,
     )
+    use_features: bool = option(
+        True, "read the features of items that the data declares; else ids alone"
+    )
+    id_dropout: float = option(
+        0.2,
+        "share of the items whose ids are dropped in an update, so that features learn to "
+        "stand alone; without features nothing is dropped",
+        at_least=0,
+        below=1,
+    )
     # Losses and optimiser.
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)

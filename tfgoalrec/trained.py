@@ -5,7 +5,6 @@ vocabulary_*.parquet the raw ids; checkpoint/ the weights, the statistics of the
 measurements and the frozen embeddings.
 """
 
-import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
@@ -156,7 +155,7 @@ class TrainedAgent(saved.SavedAgent):
     def description(self) -> dict[str, Any]:
         return {
             "config": options.resolved(self.config),
-            "spec": dataclasses.asdict(self.spec),
+            "spec": self.spec.described(),
             "measurements": self.measurements.names,
             "frozen_embedding": self.measurements.item_embedding.shape[1],
             "goals": {name: goal.tolist() for name, goal in self.named_goals.items()},

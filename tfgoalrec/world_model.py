@@ -12,6 +12,7 @@ from tfgoalrec.relabel import Transition
 from tfgoalrec.streams import Code
 from tfrec import types
 from tfrec.nn.dien import DienTower
+from tfrec.nn.item_embedding import ItemEmbedding
 
 
 class WorldModel(streams.MeasurementModel):
@@ -39,12 +40,10 @@ class WorldModel(streams.MeasurementModel):
     ):
         c = config
         noise = tf.random.normal([spec.num_items + 1, c.embedding], stddev=0.05)
-        embedding = tf.Variable(
-            item_vectors[:, : c.embedding] + noise, dtype=tf.float32, name="item_embedding"
-        )
-        tower = DienTower(spec, embedding, c.units, c.state, c.crossed)
+        items = ItemEmbedding(spec, item_vectors[:, : c.embedding] + noise)
+        tower = DienTower(spec, items, c.units, c.state, c.crossed)
         super().__init__(config, size, tower, c.state, c.embedding)
-        self.spec, self.item_embedding = spec, embedding
+        self.spec, self.items, self.item_embedding = spec, items, items.ids
         # `calibration` sets these; their initial values leave advantages unchanged.
         self.slope = _constant("advantage_slope", tf.ones([self.dim]))
         self.after = _constant("after", tf.zeros([self.dim]))
@@ -52,7 +51,7 @@ class WorldModel(streams.MeasurementModel):
         self.exit = _constant("exit", tf.zeros([self.dim]))
         # The input of E(a), and a learned advantage for each item; see the options
         # `item_input` and `item_effect`.
-        self.item_input = embedding
+        self.item_input = None
         if c.item_input == "log":
             self.item_input = _constant("item_input", item_vectors[:, : c.embedding])
         if c.item_effect:
@@ -68,12 +67,18 @@ class WorldModel(streams.MeasurementModel):
         Returns:
           float [..., W] or [A, W]; W is D + 1, or D + 1 + M.
         """
-        every = slice(1, self.spec.num_candidates + 1)
+        end = self.spec.num_candidates + 1
 
         def rows(table: tf.Variable) -> tf.Tensor:
-            return table[every] if item is None else tf.gather(table, item)
+            return table[1:end] if item is None else tf.gather(table, item)
 
-        vector = self.encoded_items(rows(self.item_input))
+        if self.item_input is not None:
+            inputs = rows(self.item_input)
+        elif item is None:
+            inputs = self.items.rows(1, end)
+        else:
+            inputs = self.items(item)
+        vector = self.encoded_items(inputs)
         if self.item_effect is None:
             return vector
         return tf.concat([vector, self.config.item_effect * rows(self.item_effect)], axis=-1)

@@ -63,6 +63,21 @@ class FeedbackColumn:
 
 
 @dataclasses.dataclass(frozen=True)
+class FeatureSpec:
+    """Sizes of the encoded features of items; see `tfrec.data.feature_encoding`.
+
+    Attributes:
+      values: V, the distinct feature values, numbers 1..V; 0 stands for none.
+      slots: K, the most values that one item has.
+      width: P, the length of the given vectors; 0 for none.
+    """
+
+    values: int
+    slots: int
+    width: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class DataSpec:
     """Feedback columns and sizes of a prepared log; saved with the data and each model.
 
@@ -75,6 +90,8 @@ class DataSpec:
       max_steps: T, the longest session.
       candidates: only items 1..candidates may be recommended, the most frequent ones;
         0 for all of them. Histories may hold any item.
+      item_features: sizes of the features that models read beside the ids of items; None if
+        they read ids alone.
 
     Raises:
       UserError: if two feedback columns have one name.
@@ -86,9 +103,22 @@ class DataSpec:
     history_length: int
     max_steps: int
     candidates: int = 0
+    item_features: FeatureSpec | None = None
 
     def __post_init__(self):
         names.check_distinct("feedback column", self.feedback_names)
+
+    @property
+    def ids_alone(self) -> DataSpec:
+        """The same log, read without features."""
+        return dataclasses.replace(self, item_features=None)
+
+    def described(self) -> dict[str, Any]:
+        """The fields as JSON; `restored` reads them. Features that are absent are left out."""
+        fields = dataclasses.asdict(self)
+        if self.item_features is None:
+            del fields["item_features"]
+        return fields
 
     @property
     def num_candidates(self) -> int:
@@ -101,13 +131,15 @@ class DataSpec:
 
     @classmethod
     def restored(cls, fields: Mapping[str, Any]) -> DataSpec:
-        """Rebuilds a spec from `dataclasses.asdict(spec)`, with lists for tuples as in JSON.
+        """Rebuilds a spec from `described()`, with lists for tuples as in JSON.
 
         Raises:
           TypeError: if a field is absent or unknown.
         """
         columns = tuple(FeedbackColumn(**column) for column in fields["feedback"])
-        return cls(**{**fields, "feedback": columns})
+        features = fields.get("item_features")
+        restored = None if features is None else FeatureSpec(**features)
+        return cls(**{**fields, "feedback": columns, "item_features": restored})
 
     def feedback_index(self, name: str) -> int:
         """Position of a feedback column.

@@ -100,6 +100,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         starts=scoring.validation_starts(setting.data, scale.test_users, _VALIDATION_SESSIONS),
         every=max(1, (half.log_rounds + half.play_rounds) // 3),
         seed=_TUNING_SEED,
+        features=setting.data.item_features(),
     )
     folder = out / data_set / "tuning" / method
     folder.mkdir(parents=True, exist_ok=True)

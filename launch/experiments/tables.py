@@ -46,7 +46,13 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
         learner = runs.seeded(
             cell.seed,
             lambda: method.make(
-                config, setting.spec, setting.log, setting.world, None, cell.seed
+                config,
+                setting.spec,
+                setting.log,
+                setting.world,
+                None,
+                cell.seed,
+                setting.data.item_features(),
             ),
         )
         extra = {"cell": cell._asdict()}

@@ -30,7 +30,7 @@ class Halves(StateItemNetwork):
     def __init__(self, spec: types.DataSpec, item_vectors: np.ndarray, **widths: Any):
         super().__init__(spec, item_vectors, **widths)
         self.item_bias = tf_keras.layers.Dense(1, use_bias=False, name="item_bias")
-        self.item_bias.build([None, self.item_embedding.shape[1] + 1])
+        self.item_bias.build([None, self.items.width + 1])
 
     def logit(self, state: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         """Of one item for each state, float [B]; state is [B, S], item int32 [B]."""
@@ -152,7 +152,7 @@ class ClickRanker(BaselineLearner):
         seed = tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)  # [2]
         return Batch(self._next_rows(), seed)
 
-    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         rows, variables = batch.rows, self.network.trainable_variables
         with tf.GradientTape() as tape:
             losses = self.network.loss(

@@ -54,6 +54,16 @@ class BaselineConfig(ScheduleConfig):
     crossed: int = option(
         0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
     )
+    use_features: bool = option(
+        True, "read the features of items that the data declares; else ids alone"
+    )
+    id_dropout: float = option(
+        0.2,
+        "share of the items whose ids are dropped in an update, so that features learn to "
+        "stand alone; without features nothing is dropped",
+        at_least=0,
+        below=1,
+    )
     # Learning.
     learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
     play_learning_rate: float = option(

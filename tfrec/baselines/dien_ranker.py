@@ -61,7 +61,7 @@ class DienNetwork(ClickNetwork):
     def _encode(self, observation: types.Observation, item: tf.Tensor) -> History:
         if self.query is None:
             return self.towers.encode(observation)
-        embedding = tf.gather(self.towers.item_embedding, item)  # [B, D]
+        embedding = self.towers.items(item)  # [B, D]
         return self.towers.tower(observation, self.query(embedding))
 
     def logit(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:

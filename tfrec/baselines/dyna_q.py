@@ -142,7 +142,7 @@ class DynaQLearner(learning.BaselineLearner):
             )
         return Batch(steps, real, seeds[3:])
 
-    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         config = self.config
         with tf.GradientTape() as tape:
             td_loss, auxiliary, report = self.td_loss(batch.steps, batch.seeds[0])

@@ -208,7 +208,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         counts = self.counts
         return {name: getattr(counts, name).read_value() for name in self.checked}
 
-    def update_on(self, batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _update_on(self, batch: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         bad = finite.guarded(batch, lambda: None)
         return {"shows": tf.reduce_sum(batch["shows"])}, bad
 

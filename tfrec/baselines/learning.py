@@ -13,8 +13,9 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.baselines.config import ScheduleConfig
+from tfrec.baselines.config import BaselineConfig, ScheduleConfig
 from tfrec.environments import contract, playing, user_models, users
+from tfrec.nn import item_embedding
 from tfrec.ops import selection
 from tfrec.training import finite, schedule
 
@@ -89,16 +90,8 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """One gradient step on a batch, through `finite.guarded`. Graph code.
-
-        Args:
-          batch: what `sample` returned.
-
-        Returns:
-          Scalars to report; and the index in `checked` of the first tensor that is not
-          finite, or -1. If there is one, no variable has changed.
-        """
+    def _update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One gradient step on a batch, through `finite.guarded`; see `update_on`."""
 
     @abc.abstractmethod
     def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
@@ -204,6 +197,24 @@ class BaselineLearner(tf.Module, abc.ABC):
             "play/depth_steps": tf.reduce_mean(tf.cast(episodes.length, tf.float32)),
             "play/random_actions": epsilon,
         }
+
+    def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """One gradient step on a batch. Graph code.
+
+        Where the networks read features of items, the ids of some items are dropped.
+
+        Args:
+          batch: what `sample` returned.
+
+        Returns:
+          Scalars to report; and the index in `checked` of the first tensor that is not
+          finite, or -1. If there is one, no variable has changed.
+        """
+        if not isinstance(self.config, BaselineConfig):
+            return self._update_on(batch)
+        step = self.scheduled_optimizers()[0][0].iterations
+        with item_embedding.dropping(self, self.config.id_dropout, step):
+            return self._update_on(batch)
 
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         """One gradient step on a batch of the replay; see `update_on`. Graph code.

@@ -14,6 +14,7 @@ import tf_keras
 from tfrec import types
 from tfrec.nn import networks
 from tfrec.nn.dien import DienTower, History
+from tfrec.nn.item_embedding import ItemEmbedding
 
 
 class StateItemNetwork(tf.Module):
@@ -50,10 +51,9 @@ class StateItemNetwork(tf.Module):
         super().__init__(name=name)
         self.spec, self.outputs = spec, outputs
         start = tf.random.normal([spec.num_items + 1, embedding], stddev=noise)
-        self.item_embedding = tf.Variable(
-            item_vectors[:, :embedding] + start, dtype=tf.float32, name="item_embedding"
-        )
-        self.tower = tower(spec, self.item_embedding, units, state, crossed=crossed)
+        self.items = ItemEmbedding(spec, item_vectors[:, :embedding] + start)
+        self.item_embedding = self.items.ids
+        self.tower = tower(spec, self.items, units, state, crossed=crossed)
         dense = tf_keras.layers.Dense
         self.item_net = networks.stack(
             embedding, [dense(embedding, activation=tf.nn.leaky_relu), dense(embedding)]
@@ -77,9 +77,9 @@ class StateItemNetwork(tf.Module):
           float [..., D + 1], or [A, D + 1].
         """
         vector = (
-            self.item_embedding[1 : self.spec.num_candidates + 1]
+            self.items.rows(1, self.spec.num_candidates + 1)
             if item is None
-            else tf.gather(self.item_embedding, item)
+            else self.items(item)
         )
         vector = networks.apply(self.item_net, vector)
         return tf.concat([vector, tf.ones_like(vector[..., :1])], axis=-1)

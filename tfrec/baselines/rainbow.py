@@ -334,7 +334,7 @@ class RainbowLearner(BaselineLearner):
         return Batch(self.replay.sample(self.config.batch, seed), self.agent.seeds())
 
     @tf.autograph.experimental.do_not_convert  # it takes longer to convert than to trace
-    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         info, bad = self.agent.update(batch)
 
         def reprioritise() -> tf.Operation:

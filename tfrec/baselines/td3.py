@@ -34,6 +34,7 @@ from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.td3_agent import SeededTd3Agent
 from tfrec.environments import contract, user_models
 from tfrec.nn.dien import DienTower
+from tfrec.nn.item_embedding import ItemEmbedding
 from tfrec.ops import selection, target_networks
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
@@ -66,12 +67,9 @@ class ActorCritic(tf.Module):
         self.space = space
         self.count = neighbour_count(config.neighbours, spec.num_candidates)
         noise = tf.random.normal([spec.num_items + 1, config.embedding], stddev=0.05)
-        self.item_embedding = tf.Variable(
-            item_vectors[:, : config.embedding] + noise, dtype=tf.float32, name="item_embedding"
-        )
-        self.tower = DienTower(
-            spec, self.item_embedding, config.units, config.state, crossed=config.crossed
-        )
+        items = ItemEmbedding(spec, item_vectors[:, : config.embedding] + noise)
+        self.item_embedding = items.ids
+        self.tower = DienTower(spec, items, config.units, config.state, crossed=config.crossed)
         self.state_spec = tf.TensorSpec([config.state], tf.float32, "state")
         self.action_spec = tensor_spec.BoundedTensorSpec(
             [space.vectors.shape[1]], tf.float32, -1.0, 1.0, "proto_action"
@@ -293,7 +291,7 @@ class Td3Learner(BaselineLearner):
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(3)), tf.int32)  # [3, 2]
         return Batch(self.replay.sample(self.config.batch, seeds[0]), seeds[1:])
 
-    def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    def _update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         steps, seeds = batch.transitions, batch.seeds
         next_state = self.target.state(steps.next_observation)
         next_actions = self.next_action(steps, next_state, seeds[0])

@@ -31,6 +31,7 @@ from tfrec.environments import user_models
 from tfrec.nn import feedback as feedback_lib
 from tfrec.nn import networks
 from tfrec.nn.crossed import CrossedFeatures
+from tfrec.nn.item_embedding import ItemEmbedding
 
 
 class Crosses(tf.Module):
@@ -125,7 +126,7 @@ class PooledTower(tf.Module):
 
     Args:
       spec: the log's spec.
-      item_embedding: Variable [N + 1, D].
+      items: e(i).
       units: width of the first layer; that of a DienTower's recurrences.
       output: S, width of the state vector.
       crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
@@ -134,15 +135,15 @@ class PooledTower(tf.Module):
     def __init__(
         self,
         spec: types.DataSpec,
-        item_embedding: tf.Variable,
+        items: ItemEmbedding,
         units: int,
         output: int,
         crossed: int = 0,
     ):
         super().__init__(name="pooled")
         self.spec = spec
-        self.item_embedding = item_embedding
-        embedding, columns = item_embedding.shape[1], len(spec.feedback)
+        self.items, self.item_embedding = items, items.ids
+        embedding, columns = items.width, len(spec.feedback)
         self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
         bag = self.crossed.width if self.crossed else 0
         dense = tf_keras.layers.Dense
@@ -158,7 +159,7 @@ class PooledTower(tf.Module):
         """Encodes B observations."""
         item, length = observation.history_item, self.spec.history_length
         known = tf.cast(item != types.PAD, tf.float32)  # [B, H]
-        embedding = tf.gather(self.item_embedding, item)  # [B, H, D]
+        embedding = self.items(item)  # [B, H, D]
         raw = observation.history_feedback
         feedback = feedback_lib.compressed(raw, self.spec)  # [B, H, F]
         liked = known * tf.cast(raw[..., 0] > 0.0, tf.float32)  # [B, H]

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from tfrec import outputs
-from tfrec.data import episodes, features, filters, schema, storage
+from tfrec.data import (
+    episodes,
+    feature_encoding,
+    feature_schema,
+    features,
+    filters,
+    schema,
+    storage,
+)
 from tfrec.data.sources import text_rows
+from tfrec.errors import UserError
 
 Read = Callable[[schema.BadRows], tuple[pl.DataFrame, schema.Schema]]
 
@@ -39,6 +48,7 @@ def prepare(
     skip_bad_rows: bool = False,
     overwrite: bool = False,
     features_of: Mapping[str, str] | None = None,
+    feature_columns: str | pathlib.Path = "",
     text_format: text_rows.TextFormat | None = None,
     generator: dict[str, Any] | None = None,
     filter_config: filters.FilterConfig | None = None,
@@ -54,6 +64,8 @@ def prepare(
         stopping at the first.
       overwrite: replace prepared data that is there already.
       features_of: `user` or `item` -> path of its feature table; empty for none.
+      feature_columns: TOML file that declares the columns of the item table that models
+        read, see `feature_schema`; empty for none.
       text_format: format of the feature tables.
       generator: parameters of the simulated users that generated a synthetic log.
       filter_config: filters of the log's events; none by default.
@@ -64,6 +76,13 @@ def prepare(
     out = pathlib.Path(out)
     storage.check_target(out, overwrite)  # before any work
     outputs.check_folder(out)
+    item_table = (features_of or {}).get("item", "")
+    columns_read = feature_schema.read(feature_columns) if feature_columns else ()
+    if columns_read and not item_table:
+        raise UserError(
+            f"{feature_columns} declares features of items, but there is no table of them; "
+            "expected --item_features=..."
+        )
     bad_rows = schema.BadRows(skip=skip_bad_rows)
     frame, log_schema = read(bad_rows)
     rows = frame.height
@@ -79,6 +98,8 @@ def prepare(
         for kind, file in (features_of or {}).items()
         if file
     }
+    if columns_read:
+        prepared = _with_features(prepared, columns_read, tables["item"], item_table)
     data = storage.write(
         out,
         prepared,
@@ -93,3 +114,17 @@ def prepare(
         filters=dataclasses.asdict(filter_config),
     )
     return Preparation(data, rows, warnings)
+
+
+def _with_features(
+    prepared: episodes.Prepared,
+    columns: Sequence[feature_schema.FeatureColumn],
+    table: pl.DataFrame,
+    path: str | pathlib.Path,
+) -> episodes.Prepared:
+    """Prepared sessions of which models read features of the items."""
+    encoder = feature_encoding.fit(columns, table, path)
+    return prepared._replace(
+        vocabulary=dataclasses.replace(prepared.vocabulary, item_features=encoder),
+        spec=dataclasses.replace(prepared.spec, item_features=encoder.spec),
+    )

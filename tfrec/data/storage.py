@@ -4,6 +4,7 @@
                 train-00000-of-00004.tfrecord  and the same for validation and test
                 vocabulary_{items,users,categories}.parquet
                 {user,item}_features.parquet   if such tables were given
+                item_feature_values.json       if models read features of the items
                 rejected.csv                   if bad rows were skipped
 
 A directory is written under a temporary name and renamed when it is complete.
@@ -21,7 +22,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec import outputs, types
-from tfrec.data import blocks, identity, parquet, pipeline
+from tfrec.data import blocks, feature_encoding, identity, parquet, pipeline
 from tfrec.data import episodes as episodes_lib
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -203,6 +204,13 @@ class PreparedData:
             drop_remainder=drop_remainder,
         )
 
+    def item_features(self) -> feature_encoding.Features | None:
+        """Encoded features of the items, or None where models read ids alone."""
+        encoder, table = self.vocabulary.item_features, self.features("item")
+        if encoder is None or table is None:
+            return None
+        return encoder.encode(table, self.directory / "item_features.parquet")
+
     def features(self, kind: str) -> pl.DataFrame | None:
         """Feature table of each `user` or `item`, row d - 1 for dense id d, or None."""
         path = self.directory / f"{kind}_features.parquet"
@@ -305,7 +313,7 @@ def write(
             path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in sorted(partial.iterdir())
         }
-        spec = dataclasses.asdict(prepared.spec)
+        spec = prepared.spec.described()
         content = json.dumps([spec, splits, files], sort_keys=True)
         manifest = {
             "format": FORMAT,

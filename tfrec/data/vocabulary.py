@@ -1,4 +1,4 @@
-"""Raw ids of the log <-> dense ids of the models."""
+"""Raw ids of the log <-> dense ids of the models, and feature values <-> their numbers."""
 
 import dataclasses
 import pathlib
@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrec import types
-from tfrec.data import parquet
+from tfrec.data import feature_encoding, parquet
 from tfrec.errors import UserError
 
 MAX_ID_LENGTH = 256  # bytes
@@ -129,11 +129,13 @@ class Vocabulary:
       item_ids: items 1..num_items.
       user_ids: users 1..num_users.
       category_ids: categories, where the log has them (or empty).
+      item_features: encoder of the features that models read; None if they read ids alone.
     """
 
     item_ids: Ids
     user_ids: Ids
     category_ids: Ids = dataclasses.field(default_factory=lambda: Ids(np.zeros(0, np.int64)))
+    item_features: feature_encoding.FeatureEncoder | None = None
 
     @property
     def items(self) -> np.ndarray:
@@ -154,10 +156,12 @@ class Vocabulary:
         return self.item_ids.decode(dense)
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes vocabulary_{items,users,categories}.parquet into the directory."""
+        """Writes vocabulary_{items,users,categories}.parquet, and the encoder of features."""
         for name, ids in self._parts().items():
             frame = pl.DataFrame({"raw": pl.Series(ids.raw.tolist(), dtype=_dtype(ids.raw))})
             parquet.write(frame, pathlib.Path(directory) / f"vocabulary_{name}.parquet")
+        if self.item_features is not None:
+            self.item_features.save(directory)
 
     def _parts(self) -> dict[str, Ids]:
         return {"items": self.item_ids, "users": self.user_ids, "categories": self.category_ids}
@@ -169,7 +173,7 @@ def load(directory: str | pathlib.Path) -> Vocabulary:
     Raises:
       UserError: if a file is absent or cannot be read.
     """
-    parts = []
+    parts: list[Ids] = []
     for name in ("items", "users", "categories"):
         path = pathlib.Path(directory) / f"vocabulary_{name}.parquet"
         try:
@@ -177,7 +181,8 @@ def load(directory: str | pathlib.Path) -> Vocabulary:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise UserError(f"{path}: no readable vocabulary ({error})") from error
         parts.append(Ids(as_array(raw)))
-    return Vocabulary(*parts)
+    items, users, categories = parts
+    return Vocabulary(items, users, categories, feature_encoding.load(directory))
 
 
 def ids_of(raw: pl.Series) -> Ids:

@@ -292,7 +292,9 @@ class Recommender:
         try:
             return runs.seeded(
                 self.seed,
-                lambda: self._method.make(config, data.spec, log, world, None, self.seed),
+                lambda: self._method.make(
+                    config, data.spec, log, world, None, self.seed, data.item_features()
+                ),
             )
         except ValueError as error:
             raise UserError(f"{self._owner}{error}") from error

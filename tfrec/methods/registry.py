@@ -21,7 +21,7 @@ import dataclasses
 import importlib
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from tfrec.methods import trained as trained_lib
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tfrec.data import feature_encoding
     from tfrec.data import vocabulary as vocabulary_lib
     from tfrec.environments import contract, user_models
     from tfrec.methods import online as online_lib
@@ -170,6 +171,7 @@ class Method:
         world: user_models.UserModel | None,
         vectors: np.ndarray | None,
         seed: int,
+        features: feature_encoding.Features | None = None,
     ) -> Learner:
         """A learner at its first round.
 
@@ -182,14 +184,23 @@ class Method:
           vectors: of items, float [N + 1, >= width]; None for those of the log, see
             `item_vectors`.
           seed: of the weights and of all later draws.
+          features: of the items, where the spec says that models read them; those of prepared
+            data are its `item_features`. None leaves them to a checkpoint.
 
         Raises:
           ValueError: if the configuration does not fit the log; names the field.
         """
         world = world if self.plays else None
+        if not getattr(config, "use_features", False):
+            spec, features = spec.ids_alone, None
         if vectors is None:
             vectors = item_vectors(config, log, spec)
-        return self._parts.learner(config, spec, log, world, vectors, seed)
+        learner = self._parts.learner(config, spec, log, world, vectors, seed)
+        if features is not None:
+            from tfrec.nn import item_embedding
+
+            item_embedding.set_features(cast("tf.Module", learner), features)
+        return learner
 
     def trained(
         self,

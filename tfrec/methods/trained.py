@@ -10,7 +10,6 @@ The name of the manifest tells the format, see `registry.register_format`.
 from __future__ import annotations
 
 import abc
-import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -142,7 +141,7 @@ class SavedAgent(abc.ABC):
         return {
             "method": self.method,
             "config": options.resolved(self.config),
-            "spec": dataclasses.asdict(self.spec),
+            "spec": self.spec.described(),
             "about": options.resolved(self.about),
         }
 
@@ -178,16 +177,20 @@ class SavedAgent(abc.ABC):
         return observations.of_events(self.spec, [request], known)
 
     def contents(self) -> dict[str, Any]:
-        """Fingerprints of the files beside the manifest: `ids` and `weights`."""
+        """Fingerprints of the files beside the manifest: `ids`, `weights` and `features`."""
         from tfrec.data import identity
         from tfrec.training import checkpoint
 
         variables = checkpoint.named_variables(self.weights())
         values = {name: variable.numpy() for name, variable in variables.items()}
-        return {
+        contents = {
             "ids": identity.ids_of(self.vocabulary, self.spec),
             "weights": identity.fingerprint(values),
         }
+        encoder = self.vocabulary.item_features
+        if encoder is not None:
+            contents["features"] = identity.fingerprint(encoder.described())
+        return contents
 
     def identify(self) -> str:
         """Computes the fingerprint of weights, configuration, goals and ids, and keeps it."""

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import options, types
+from tfrec.data import feature_encoding
 from tfrec.environments import contract, playing, scoring, user_models, users
 from tfrec.environments import registry as environments
 from tfrec.errors import UserError
@@ -98,6 +99,7 @@ class LogEvaluation(Evaluation):
       starts: of the validation sessions.
       every: rounds between scores.
       seed: of every trial's weights and draws.
+      features: of the items; None where models read ids alone.
     """
 
     method: registry.Method
@@ -109,6 +111,7 @@ class LogEvaluation(Evaluation):
     starts: types.Starts
     every: int
     seed: int = 0
+    features: feature_encoding.Features | None = None
 
     @property
     def iterations(self) -> int:
@@ -117,7 +120,9 @@ class LogEvaluation(Evaluation):
     def learner(self, config: Any) -> registry.Learner:
         return runs.seeded(
             self.seed,
-            lambda: self.method.make(config, self.spec, self.log, self.world, None, self.seed),
+            lambda: self.method.make(
+                config, self.spec, self.log, self.world, None, self.seed, self.features
+            ),
             deterministic=False,
         )
 

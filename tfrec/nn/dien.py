@@ -19,6 +19,7 @@ import tf_keras
 from tfrec import types
 from tfrec.nn import feedback as feedback_lib
 from tfrec.nn.crossed import CrossedFeatures
+from tfrec.nn.item_embedding import ItemEmbedding
 from tfrec.nn.recurrent import GatedRecurrence
 
 
@@ -41,7 +42,7 @@ class DienTower(tf.Module):
 
     Args:
       spec: the log's spec.
-      item_embedding: Variable [N + 1, D], shared with the action network.
+      items: e(i), shared with the action network.
       units: width of both recurrences.
       output: width of the state vector.
       crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
@@ -50,15 +51,15 @@ class DienTower(tf.Module):
     def __init__(
         self,
         spec: types.DataSpec,
-        item_embedding: tf.Variable,
+        items: ItemEmbedding,
         units: int,
         output: int,
         crossed: int = 0,
     ):
         super().__init__(name="dien")
         self.spec = spec
-        self.item_embedding = item_embedding
-        embedding = item_embedding.shape[1]
+        self.items, self.item_embedding = items, items.ids
+        embedding = items.width
         columns = len(spec.feedback)
         # item, feedback, whether it was clicked times item, whether it is of this session
         event = 2 * embedding + columns + 1
@@ -87,7 +88,7 @@ class DienTower(tf.Module):
         """
         item = tf.transpose(observation.history_item)  # [H, B]; time first from here on
         mask = tf.cast(item != types.PAD, tf.float32)  # [H, B]
-        embedding = tf.gather(self.item_embedding, item) * mask[..., None]  # [H, B, D]
+        embedding = self.items(item) * mask[..., None]  # [H, B, D]
         feedback = feedback_lib.compressed(
             tf.transpose(observation.history_feedback, [1, 0, 2]), self.spec
         )  # [H, B, F]
@@ -140,7 +141,7 @@ class DienTower(tf.Module):
         negative = tf.random.stateless_uniform(
             [tf.shape(item)[1]], seed, 1, self.spec.num_items + 1, tf.int32
         )
-        other = tf.gather(self.item_embedding, negative)  # [B, D]
+        other = self.items(negative)  # [B, D]
         following = tf.roll(history.embedding, -1, axis=0)  # [H, B, D]
         real = tf.reduce_sum(predicted * following, axis=-1)  # [H, B]
         fake = tf.reduce_sum(predicted * other, axis=-1)  # [H, B]

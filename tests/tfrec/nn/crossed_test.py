@@ -8,6 +8,7 @@ import tf_keras
 from tests.tfgoalrec import small
 from tfrec import types
 from tfrec.nn import crossed, dien
+from tfrec.nn.item_embedding import ItemEmbedding
 
 SPEC = small.SPEC  # H = 4; click, watch with scale 4
 BUCKETS = 50
@@ -126,7 +127,7 @@ def test_no_buckets_is_rejected():
 def tower(buckets):
     tf_keras.utils.set_random_seed(4)
     vectors = tf.Variable(tf.random.normal([SPEC.num_items + 1, 3]))
-    return dien.DienTower(SPEC, vectors, 5, 6, crossed=buckets)
+    return dien.DienTower(SPEC, ItemEmbedding(SPEC, vectors), 5, 6, crossed=buckets)
 
 
 def test_without_crosses_a_tower_has_the_variables_it_had():

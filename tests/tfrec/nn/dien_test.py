@@ -8,6 +8,7 @@ import tf_keras
 from tests.tfgoalrec import small
 from tfrec import types
 from tfrec.nn import dien
+from tfrec.nn.item_embedding import ItemEmbedding
 
 UNITS, OUTPUT, WIDTH = 5, 6, 3
 SPEC = small.SPEC
@@ -16,7 +17,7 @@ SPEC = small.SPEC
 def tower(spec=SPEC):
     tf_keras.utils.set_random_seed(4)
     vectors = np.random.default_rng(0).normal(size=(7, WIDTH))
-    made = dien.DienTower(spec, tf.Variable(vectors, dtype=tf.float32), UNITS, OUTPUT)
+    made = dien.DienTower(spec, ItemEmbedding(spec, vectors), UNITS, OUTPUT)
     noise = np.random.default_rng(1)
     for variable in made.trainable_variables:
         variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
@@ -86,7 +87,7 @@ def test_auxiliary_loss_by_hand():
     observation = types.Observation(*map(tf.constant, (item, feedback, [0, 0])))
     history, seed = known(observation), tf.constant([5, 6])
     negative = tf.random.stateless_uniform([2], seed, 1, SPEC.num_items + 1, tf.int32).numpy()
-    table = known.item_embedding.numpy()
+    table = known.items.ids.numpy()
     predicted = known.next_item(history.interest)[1, 0].numpy()
     real, fake = predicted @ table[2], predicted @ table[negative[0]]
     expected = np.log1p(np.exp(-real)) + np.log1p(np.exp(fake))

@@ -66,7 +66,7 @@ def save(
         described: dict[str, Any] = {
             "kind": kind,
             "config": dataclasses.asdict(model.config),
-            "spec": dataclasses.asdict(model.spec),
+            "spec": model.spec.described(),
             "weights": identity.fingerprint(_weights(model)),
         }
         if data:

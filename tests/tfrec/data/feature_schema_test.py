@@ -1,0 +1,54 @@
+import pytest
+
+from tfrec.data import feature_schema
+from tfrec.errors import UserError
+
+
+def declared(tmp_path, text):
+    path = tmp_path / "features.toml"
+    path.write_text(text)
+    return feature_schema.read(path)
+
+
+def test_columns_with_their_fields_and_defaults(tmp_path):
+    genres, title = declared(
+        tmp_path,
+        '[item.genres]\nkind = "categories"\nseparator = ","\nslots = 3\n'
+        '[item.title]\nkind = "text"\n',
+    )
+    assert (genres.name, genres.kind, genres.separator) == ("genres", "categories", ",")
+    assert (genres.most_values, genres.hashed) == (3, 0)
+    assert (title.most_values, title.hashed) == (8, 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[item.a\n", r"features.toml: not TOML \(.*line 1"),
+        ("", r"features.toml: no features; expected tables such as \[item.genres\]"),
+        ('[user.age]\nkind = "number"\n', r"table \[user\]; expected \[item.<column>\]"),
+        ('[item]\na = "category"\n', r"\[item.a\] is 'category'; expected a table with a kind"),
+        ("[item.a]\nbins = 3\n", r"\[item.a\] has no kind; expected one of category, "),
+        ('[item.a]\nkind = "word"\n', r"\[item.a\]: kind is 'word'; expected .*category"),
+        (
+            '[item.a]\nkind = "number"\nbins = 1\n',
+            r"\[item.a\]: bins is 1; expected at least 2",
+        ),
+        (
+            '[item.a]\nkind = "number"\nbin = 4\n',
+            r"\[item.a\]: field 'bin'; expected kind, separator, slots",
+        ),
+        (
+            '[item.a]\nkind = "categories"\nseparator = ""\n',
+            r"\[item.a\]: separator is ''; expected at least one character",
+        ),
+    ],
+)
+def test_a_bad_declaration_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        declared(tmp_path, text)
+
+
+def test_an_absent_file(tmp_path):
+    with pytest.raises(UserError, match=r"none.toml: cannot be read \(No such file"):
+        feature_schema.read(tmp_path / "none.toml")

@@ -1,0 +1,343 @@
+"""Features of items as numbers: fitted on the training table, applied to any table.
+
+Each declared column owns a range of the numbers 1..V. In a range come, in order:
+
+  missing   the cell is empty
+  rare      a category of too few items, or one that the training table does not have
+  values    one number for each category, bin or bucket
+
+`rare` is absent from columns that are hashed and from numbers. An item has up to K of these
+numbers, padded with 0. A `vector` column is kept as it is, beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tfrec import types
+from tfrec.data import feature_schema
+from tfrec.data.feature_schema import FeatureColumn
+from tfrec.errors import UserError
+
+FILE = "item_feature_values.json"
+
+
+class Features(NamedTuple):
+    """Encoded features, row d for dense id d; row 0, the padding, is zeros.
+
+    Attributes:
+      values: int32 [N + 1, K], numbers 1..V, 0 where an item has fewer.
+      vectors: float32 [N + 1, P].
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnCode:
+    """One column as it was fitted.
+
+    Attributes:
+      column: its declaration.
+      first: the first number of its range, which stands for a missing value.
+      categories: listed categories, most frequent first; empty for other kinds.
+      edges: inner edges of the bins of a number, ascending; empty for other kinds.
+      width: length of the vectors of a `vector` column; 0 for other kinds.
+    """
+
+    column: FeatureColumn
+    first: int
+    categories: tuple[str, ...] = ()
+    edges: tuple[float, ...] = ()
+    width: int = 0
+
+    @property
+    def size(self) -> int:
+        """Numbers of its range."""
+        if self.column.kind == "vector":
+            return 0
+        if self.column.kind == "number":
+            return 2 + len(self.edges)
+        return 1 + (self.column.hashed or 1 + len(self.categories))
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureEncoder:
+    """The fitted columns of a feature table."""
+
+    codes: tuple[ColumnCode, ...]
+
+    @property
+    def spec(self) -> types.FeatureSpec:
+        """The sizes that networks are built from."""
+        return types.FeatureSpec(
+            values=sum(code.size for code in self.codes),
+            slots=sum(code.column.most_values for code in self.codes),
+            width=sum(code.width for code in self.codes),
+        )
+
+    def encode(self, table: pl.DataFrame, path: str | pathlib.Path) -> Features:
+        """Encodes a table whose row d - 1 belongs to dense id d.
+
+        Args:
+          table: the first column holds the ids, for messages.
+          path: its file, for messages.
+
+        Raises:
+          UserError: if a column is absent or a value is not of its kind; names the file, the
+            id, the column and the value.
+        """
+        feature_schema.check_columns([code.column for code in self.codes], table.schema, path)
+        ids = table.to_series(0)
+        values, vectors = [], []
+        for code in self.codes:
+            column = table[code.column.name]
+            if code.column.kind == "vector":
+                vectors.append(_vectors(column, code.width, ids, path))
+            else:
+                values.append(_numbers_of(code, column, ids, path))
+        height = table.height
+        return Features(
+            _with_padding(np.concatenate(values or [np.zeros((height, 0))], axis=1), np.int32),
+            _with_padding(
+                np.concatenate(vectors or [np.zeros((height, 0))], axis=1), np.float32
+            ),
+        )
+
+    def names(self, values: np.ndarray) -> list[str]:
+        """Readable values such as `genres=Drama` of one item's numbers; 0 is left out."""
+        return [self._name(int(number)) for number in values if number]
+
+    def _name(self, number: int) -> str:
+        for code in self.codes:
+            place = number - code.first
+            if not 0 <= place < code.size:
+                continue
+            column = code.column
+            if place == 0:
+                return f"{column.name} missing"
+            if column.kind == "number":
+                edges = ("", *(f"{edge:g}" for edge in code.edges), "")
+                return f"{column.name}={edges[place - 1]}..{edges[place]}"
+            if column.hashed:
+                return f"{column.name}#{place}"
+            return f"{column.name}={(('rare',) + code.categories)[place - 1]}"
+        raise ValueError(f"number {number}; expected 1 to {self.spec.values}")
+
+    def described(self) -> list[dict[str, Any]]:
+        """The encoder as JSON; `restored` reads it."""
+        return [dataclasses.asdict(code) for code in self.codes]
+
+    def save(self, directory: str | pathlib.Path) -> None:
+        """Writes item_feature_values.json into the directory."""
+        text = json.dumps(self.described(), ensure_ascii=False, indent=1)
+        (pathlib.Path(directory) / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def load(directory: str | pathlib.Path) -> FeatureEncoder | None:
+    """Reads what `FeatureEncoder.save` wrote; None if there is no such file.
+
+    Raises:
+      UserError: if the file is damaged.
+    """
+    path = pathlib.Path(directory) / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return restored(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: no readable feature values ({error})") from error
+
+
+def restored(content: Sequence[Mapping[str, Any]]) -> FeatureEncoder:
+    """Rebuilds an encoder from `FeatureEncoder.described`, with lists for tuples as in JSON."""
+    return FeatureEncoder(
+        tuple(
+            ColumnCode(
+                FeatureColumn(**code["column"]),
+                code["first"],
+                tuple(code["categories"]),
+                tuple(code["edges"]),
+                code["width"],
+            )
+            for code in content
+        )
+    )
+
+
+def fit(
+    columns: Sequence[FeatureColumn], table: pl.DataFrame, path: str | pathlib.Path
+) -> FeatureEncoder:
+    """Fits the categories, bins and lengths of the declared columns.
+
+    Args:
+      columns: the declaration.
+      table: one row for each item of the training log; the first column holds the ids.
+      path: its file, for messages.
+
+    Raises:
+      UserError: if a column is absent, is empty, or a value is not of its kind; names the
+        file, the id, the column and the value.
+    """
+    feature_schema.check_columns(columns, table.schema, path)
+    ids, codes, first = table.to_series(0), [], 1
+    for column in columns:
+        series = table[column.name]
+        if series.null_count() == len(series):
+            raise UserError(f"{path}: column {column.name!r} has no value for items of the log")
+        code = ColumnCode(column, first)
+        if column.kind == "number":
+            code = dataclasses.replace(code, edges=_edges(column, series, ids, path))
+        elif column.kind == "vector":
+            code = dataclasses.replace(code, width=_width(series, path))
+        elif not column.hashed:
+            code = dataclasses.replace(code, categories=_categories(column, series, path))
+        codes.append(code)
+        first += code.size
+    encoder = FeatureEncoder(tuple(codes))
+    encoder.encode(table, path)  # checks every value
+    return encoder
+
+
+def _categories(
+    column: FeatureColumn, series: pl.Series, path: str | pathlib.Path
+) -> tuple[str, ...]:
+    """The categories of at least `min_items` items, most frequent first, ties by name."""
+    long = _exploded(column, series, path)
+    counts = (
+        long.unique()
+        .group_by("value")
+        .len()
+        .filter(pl.col("len") >= column.min_items)
+        .sort(["len", "value"], descending=[True, False])
+    )
+    return tuple(counts["value"].to_list())
+
+
+def _edges(
+    column: FeatureColumn, series: pl.Series, ids: pl.Series, path: str | pathlib.Path
+) -> tuple[float, ...]:
+    """Inner edges of bins with equally many items; fewer if values are equal."""
+    numbers = _as_numbers(column.name, series, ids, path).drop_nulls().to_numpy()
+    inner = np.quantile(numbers, np.arange(1, column.bins) / column.bins)
+    inner = inner[inner > numbers.min()]  # an edge at the smallest value splits nothing
+    return tuple(float(edge) for edge in np.unique(inner))
+
+
+def _numbers_of(
+    code: ColumnCode, series: pl.Series, ids: pl.Series, path: str | pathlib.Path
+) -> np.ndarray:
+    """The numbers of one column, int32 [N, `most_values`]."""
+    column = code.column
+    if column.kind == "number":
+        numbers = _as_numbers(column.name, series, ids, path).to_numpy()
+        bins = 1 + np.searchsorted(np.asarray(code.edges), numbers, side="right")
+        return (code.first + np.where(np.isnan(numbers), 0, bins))[:, None]
+    long = _exploded(column, series, path)
+    if column.hashed:
+        distinct = long["value"].unique()
+        buckets = [1 + zlib.crc32(text.encode()) % column.hashed for text in distinct]
+        found = long["value"].replace_strict(distinct, pl.Series(buckets, dtype=pl.Int32))
+    else:
+        found = long["value"].replace_strict(
+            pl.Series(code.categories, dtype=pl.String),
+            pl.Series(np.arange(2, 2 + len(code.categories)), dtype=pl.Int32),
+            default=1,
+        )
+    values = np.zeros((len(series), column.most_values), np.int32)
+    values[:, 0] = code.first  # missing, unless a value follows
+    row, slot = long["row"].to_numpy(), long["slot"].to_numpy()
+    values[row, slot] = code.first + found.to_numpy()
+    return values
+
+
+def _exploded(
+    column: FeatureColumn, series: pl.Series, path: str | pathlib.Path
+) -> pl.DataFrame:
+    """The first values of each item: columns row, slot and value (text), without repeats."""
+    if column.kind == "category" and not series.dtype.is_nested():
+        lists = series.cast(pl.String).reshape((len(series), 1)).arr.to_list()
+    elif column.kind == "text" and series.dtype == pl.String:
+        lists = series.str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+")
+    elif column.kind == "categories" and series.dtype == pl.String:
+        lists = series.str.split(column.separator)
+    elif column.kind == "categories" and not series.dtype.is_nested():
+        lists = series.cast(pl.String).reshape((len(series), 1)).arr.to_list()
+    elif column.kind == "categories" and isinstance(series.dtype, pl.List):
+        lists = series.cast(pl.List(pl.String))
+    else:
+        raise UserError(
+            f"{path}: column {column.name!r} holds {series.dtype}; expected {column.kind}"
+        )
+    frame = (
+        pl.DataFrame({"row": np.arange(len(series)), "value": lists})
+        .explode("value")
+        .with_columns(pl.col("value").str.strip_chars())
+        .filter(pl.col("value").str.len_bytes() > 0)
+        .unique(["row", "value"], keep="first", maintain_order=True)
+    )
+    return frame.with_columns(slot=pl.int_range(pl.len()).over("row")).filter(
+        pl.col("slot") < column.most_values
+    )
+
+
+def _as_numbers(
+    name: str, series: pl.Series, ids: pl.Series, path: str | pathlib.Path
+) -> pl.Series:
+    """The column as finite Float64, null where missing."""
+    numbers = series.cast(pl.Float64, strict=False)
+    invalid = (series.is_not_null() & ~numbers.is_finite().fill_null(False)).arg_true()
+    if len(invalid):
+        row = invalid[0]
+        raise UserError(
+            f"{path}: item {ids[row]!r}, column {name!r}: {series[row]!r}; expected a number"
+        )
+    return numbers
+
+
+def _width(series: pl.Series, path: str | pathlib.Path) -> int:
+    """Length of the vectors of a column, that of the first one."""
+    if not isinstance(series.dtype, pl.List | pl.Array):
+        raise UserError(
+            f"{path}: column {series.name!r} holds {series.dtype}; expected vectors: lists of "
+            "numbers in a Parquet file"
+        )
+    return len(series.drop_nulls()[0])
+
+
+def _vectors(
+    series: pl.Series, width: int, ids: pl.Series, path: str | pathlib.Path
+) -> np.ndarray:
+    """The vectors of a column, float32 [N, P]; zeros where missing."""
+    _width(series, path)
+    lists = series.cast(pl.List(pl.Float32))
+    lengths = lists.list.len()
+    for invalid, expected in (
+        (lengths != width, f"{width} numbers"),
+        (~lists.list.eval(pl.element().is_finite()).list.all(), "finite numbers"),
+    ):
+        rows = invalid.fill_null(False).arg_true()
+        if len(rows):
+            row = rows[0]
+            raise UserError(
+                f"{path}: item {ids[row]!r}, column {series.name!r}: {series[row].to_list()}; "
+                f"expected {expected}"
+            )
+    present = lists.is_not_null().to_numpy()
+    vectors = np.zeros((len(series), width), np.float32)
+    vectors[present] = np.array(lists.drop_nulls().to_list(), np.float32).reshape(-1, width)
+    return vectors
+
+
+def _with_padding(rows: np.ndarray, dtype: type) -> np.ndarray:
+    return np.concatenate([np.zeros((1, rows.shape[1])), rows]).astype(dtype)

@@ -1,0 +1,129 @@
+"""Declaration of the features that models read: which columns, and of what kind.
+
+A TOML file names columns of the feature table of the items:
+
+    [item.genres]
+    kind = "categories"        # several values, separated by "|"
+    [item.year]
+    kind = "number"            # 16 bins with equally many items
+    [item.title]
+    kind = "text"
+    buckets = 2000             # words are hashed to 2000 numbers
+
+Kinds:
+
+  category    one value, text or an integer
+  categories  several values in one text, or a list in a Parquet file
+  number      a number, replaced by the bin that holds it; values outside the range of the
+              training table fall into the first or the last bin
+  text        lower-case words, hashed
+  vector      a list of numbers in a Parquet file, such as an embedding of a text or a picture
+"""
+
+import dataclasses
+import pathlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from tfrec.errors import UserError
+from tfrec.options import Options, option
+
+KINDS = ("category", "categories", "number", "text", "vector")
+_WORDS = 1000  # buckets of a text column by default
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureColumn(Options):
+    """A column of a feature table and how it is read."""
+
+    name: str = option("", "name of the column in the table")
+    kind: Literal["category", "categories", "number", "text", "vector"] = option(
+        "category", "kind of its values"
+    )
+    separator: str = option("|", "between the values of a text of categories")
+    slots: int = option(
+        8,
+        "values of one item that are read, the first ones: of categories and text",
+        at_least=1,
+    )
+    min_items: int = option(
+        2, "categories of fewer items in the training table are one value, `rare`", at_least=1
+    )
+    buckets: int = option(
+        0,
+        "hash values to so many numbers instead of a list of values; 0 for a list",
+        at_least=0,
+    )
+    bins: int = option(16, "bins of a number, with equally many items each", at_least=2)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.name:
+            raise ValueError("name is ''; expected the name of a column")
+        if not self.separator:
+            raise ValueError("separator is ''; expected at least one character")
+
+    @property
+    def hashed(self) -> int:
+        """Buckets that its values are hashed to; 0 if its values are listed."""
+        return self.buckets or (_WORDS if self.kind == "text" else 0)
+
+    @property
+    def most_values(self) -> int:
+        """Values that one item has at most."""
+        return {"categories": self.slots, "text": self.slots, "vector": 0}.get(self.kind, 1)
+
+
+def read(path: str | pathlib.Path) -> tuple[FeatureColumn, ...]:
+    """Reads the declaration of the item columns.
+
+    Raises:
+      UserError: naming the file, the table, the field and the value.
+    """
+    path = pathlib.Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: not TOML ({error})") from error
+    for name in content:
+        if name != "item":
+            raise UserError(f"{path}: table [{name}]; expected [item.<column>]")
+    columns = content.get("item", {})
+    if not isinstance(columns, dict) or not columns:
+        raise UserError(f"{path}: no features; expected tables such as [item.genres]")
+    return tuple(_column(path, name, fields) for name, fields in columns.items())
+
+
+def _column(path: pathlib.Path, name: str, fields: Any) -> FeatureColumn:
+    place = f"{path}: [item.{name}]"
+    permitted = [field.name for field in dataclasses.fields(FeatureColumn)][1:]
+    if not isinstance(fields, dict):
+        raise UserError(f"{place} is {fields!r}; expected a table with a kind")
+    for field in fields:
+        if field not in permitted:
+            raise UserError(f"{place}: field {field!r}; expected {', '.join(permitted)}")
+    if "kind" not in fields:
+        raise UserError(f"{place} has no kind; expected one of {', '.join(KINDS)}")
+    try:
+        return FeatureColumn(name=name, **fields)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from error
+
+
+def check_columns(
+    columns: Sequence[FeatureColumn], table: Mapping[str, Any], path: str | pathlib.Path
+) -> None:
+    """Checks that a feature table has the declared columns.
+
+    Raises:
+      UserError: naming the table's file and the absent column.
+    """
+    for column in columns:
+        if column.name not in table:
+            raise UserError(
+                f"{path}: no column {column.name!r}, which the declaration of features names; "
+                f"it has {', '.join(map(repr, table))}"
+            )

@@ -1,0 +1,154 @@
+"""Embeddings of items: of their ids, and of the values of their features.
+
+    e(i) = keep_i id_i + sum_k value[v_ik] / sqrt(number of values) + W x_i
+
+where v_ik are the numbers of the item's feature values and x_i its given vector, see
+`tfrec.data.feature_encoding`. During training the id is dropped for a share of the items of
+each update (keep_i = 0), so that features learn to stand alone, as they must for an item
+that training never showed (DropoutNet, Volkovs et al., NeurIPS 2017). Without features e(i)
+is the id's row.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from tfrec import types
+from tfrec.data import feature_encoding
+
+_SPREAD = 0.05  # standard deviation of the start of the values' embeddings
+_MULTIPLIER = np.int64(-7046029254386353131)  # 2^64 / golden ratio: multiplicative hashing
+_DROPPED_SEED = 61
+
+
+class ItemEmbedding(tf.Module):
+    """e(i) of all items.
+
+    Args:
+      spec: the log's spec; its `item_features` decide whether features are read.
+      start: float [N + 1, D], where the rows of the ids start.
+
+    Attributes:
+      ids: Variable [N + 1, D], rows of the ids.
+    """
+
+    def __init__(self, spec: types.DataSpec, start: tf.Tensor | np.ndarray):
+        super().__init__(name="item_embedding")
+        self.ids = tf.Variable(start, dtype=tf.float32, name="item_embedding")
+        self.width = int(self.ids.shape[1])
+        self.features = spec.item_features
+        # A function, so that checkpoints leave the step out.
+        self._keeps: Callable[[tf.Tensor], tf.Tensor] | None = None
+        if self.features is None:
+            return
+        rows, sizes = spec.num_items + 1, self.features
+        if sizes.slots:
+            shape = [sizes.values + 1, self.width]
+            self.value_embedding = tf.Variable(
+                tf.random.normal(shape, stddev=_SPREAD), name="value_embedding"
+            )
+            self.values = tf.Variable(
+                tf.zeros([rows, sizes.slots], tf.int32), trainable=False, name="feature_values"
+            )
+        if sizes.width:
+            self.projection = tf.Variable(
+                tf.random.normal([sizes.width, self.width], stddev=_SPREAD), name="projection"
+            )
+            self.vectors = tf.Variable(
+                tf.zeros([rows, sizes.width]), trainable=False, name="feature_vectors"
+            )
+
+    def set_features(self, features: feature_encoding.Features) -> None:
+        """Sets what the items have; until then no item has a feature.
+
+        Args:
+          features: of N items; the sizes are those of the spec.
+        """
+        assert self.features is not None
+        if self.features.slots:
+            self.values.assign(features.values)
+        if self.features.width:
+            self.vectors.assign(features.vectors)
+
+    def __call__(self, item: tf.Tensor) -> tf.Tensor:
+        """Embeddings of items: int32 [...] -> float [..., D]."""
+        if self.features is None:
+            return tf.gather(self.ids, item)
+        # Each distinct item is embedded once: a batch repeats items many times.
+        distinct, place = tf.unique(tf.reshape(item, [-1]))
+        embedded = self._embedded(distinct, tf.gather(self.ids, distinct))
+        shape = tf.concat([tf.shape(item), [self.width]], axis=0)
+        embedded = tf.reshape(tf.gather(embedded, place), shape)
+        return tf.ensure_shape(embedded, [*item.shape, self.width])
+
+    def rows(self, first: int, end: int) -> tf.Tensor:
+        """Embeddings of the items first..end - 1, float [end - first, D]."""
+        if self.features is None:
+            return self.ids[first:end]
+        return self._embedded(tf.range(first, end), self.ids[first:end])
+
+    @contextlib.contextmanager
+    def dropping(self, share: float, step: tf.Tensor) -> Iterator[None]:
+        """Drops the ids of a share of the items within the context.
+
+        Args:
+          share: of the items.
+          step: int64 scalar; another step drops other items.
+        """
+        step = tf.convert_to_tensor(step)
+        self._keeps = lambda item: tf.cast(uniform(item, step) >= share, tf.float32)
+        try:
+            yield
+        finally:
+            self._keeps = None
+
+    def _embedded(self, item: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        """e(i): items int32 [n] and the rows of their ids [n, D] -> float [n, D]."""
+        assert self.features is not None
+        embedded = tf.zeros_like(ids)
+        if self.features.slots:
+            values = tf.gather(self.values, item)  # [n, K]
+            present = tf.cast(values > 0, tf.float32)
+            summed = tf.einsum("nkd,nk->nd", tf.gather(self.value_embedding, values), present)
+            count = tf.reduce_sum(present, axis=1, keepdims=True)
+            embedded += summed / tf.sqrt(tf.maximum(count, 1.0))
+        if self.features.width:
+            embedded += tf.matmul(tf.gather(self.vectors, item), self.projection)
+        if self._keeps is not None:
+            ids *= self._keeps(item)[:, None]
+        return ids + embedded
+
+
+def uniform(item: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Pseudo-random numbers in [0, 1), float32 [n], a function of each item and the step.
+
+    Two rounds of multiplicative hashing with a xor-shift between them; no state and no table
+    over all items is needed.
+    """
+    mixed = tf.cast(item, tf.int64) * 1_000_003 + step * 998_244_353 + _DROPPED_SEED
+    for _ in range(2):
+        mixed *= _MULTIPLIER
+        upper = tf.bitwise.bitwise_and(tf.bitwise.right_shift(mixed, 32), 2**32 - 1)
+        mixed = tf.bitwise.bitwise_xor(mixed, upper)
+    upper = tf.bitwise.bitwise_and(tf.bitwise.right_shift(mixed, 40), 2**24 - 1)
+    return tf.cast(upper, tf.float32) / 2.0**24
+
+
+@contextlib.contextmanager
+def dropping(module: tf.Module, share: float, step: tf.Tensor) -> Iterator[None]:
+    """`ItemEmbedding.dropping` in every item embedding of a learner that reads features."""
+    with contextlib.ExitStack() as stack:
+        if share:
+            for part in module.submodules:
+                if isinstance(part, ItemEmbedding) and part.features is not None:
+                    stack.enter_context(part.dropping(share, step))
+        yield
+
+
+def set_features(module: tf.Module, features: feature_encoding.Features) -> None:
+    """`ItemEmbedding.set_features` in every item embedding of a learner."""
+    for part in module.submodules:
+        if isinstance(part, ItemEmbedding):
+            part.set_features(features)
