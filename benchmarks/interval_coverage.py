@@ -1,14 +1,15 @@
 """Coverage of the 95% intervals of `tfrec.metrics.session`, on simulated experiments.
 
-    python -m benchmarks.interval_coverage --experiments=2000
+    python -m benchmarks.interval_coverage --experiments=4000
 
-An experiment evaluates two policies of equal quality on the same users under several
-training seeds. Users differ in how often they click; every training run shifts the click
-rate by a normal effect; sessions end at random. The benchmark counts the intervals that
-contain the true mean and the true difference, and the p-values below .05. Draws are seeded:
-equal arguments print equal tables.
+An experiment evaluates three policies on the same users under several training seeds. Two are
+of equal quality, and the third has a higher click rate. Users differ in how often they click;
+every training run shifts the click rate by a normal effect; sessions end at random. The
+benchmark counts the intervals that contain the true value, and the p-values below .05. Draws
+are seeded: equal arguments print equal tables.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks import command_line
 from tfrec.metrics import session
 
 CLICK_RATE = 0.4
+ADVANTAGE = 0.25  # of the third policy, as a share of the click rate
 USER_SPREAD = 0.1  # standard deviation of click rates between users
 STEPS = 20.0  # mean session length
 SESSIONS = 2  # of each user in each evaluation
@@ -27,14 +29,14 @@ class Coverage(NamedTuple):
 
     Attributes:
       mean: the interval of one policy's reward holds the true reward.
-      difference: the interval of the paired difference holds 0.
-      gain: the interval of the relative difference holds 0.
-      rejected: the p-value of the difference is below .05.
+      difference: the interval of the paired difference of equal policies holds 0.
+      ratio: the interval of the relative difference of the third policy holds its advantage.
+      rejected: the p-value of the difference of equal policies is below .05.
     """
 
     mean: float
     difference: float
-    gain: float
+    ratio: float
     rejected: float
 
 
@@ -59,31 +61,32 @@ def evaluation(
     return by_seed
 
 
-def coverage(
-    users: int, seeds: int, seed_spread: float, experiments: int, resamples: int = 500
-) -> Coverage:
+def coverage(users: int, seeds: int, ratio: float, experiments: int) -> Coverage:
     """Share of intervals that contain the true value.
 
     Args:
       users: test users in an experiment.
       seeds: training runs in an experiment.
-      seed_spread: standard deviation of the click rate between training runs.
+      ratio: standard deviation of the click rate between training runs, in standard errors of
+        the mean click rate of the users.
       experiments: simulated experiments.
-      resamples: bootstrap draws of each interval.
     """
     counts = np.zeros(len(Coverage._fields))
-    truth = CLICK_RATE * STEPS
+    seed_spread = ratio * USER_SPREAD / math.sqrt(users)
     for number in range(experiments):
         random = np.random.default_rng([number, users, seeds])
         taste = CLICK_RATE + USER_SPREAD * random.standard_normal(users)
-        a, b = (evaluation(random, taste, seeds, seed_spread) for _ in range(2))
-        mean = session.summarise(a, resamples, seed=number)["reward"]
-        difference = session.paired_difference(a, b, resamples, seed=number)["reward"]
-        gain = session.paired_gain(a, b, resamples, seed=number)["reward"]
+        a, b, better = (
+            evaluation(random, rates, seeds, seed_spread)
+            for rates in (taste, taste, taste + ADVANTAGE * CLICK_RATE)
+        )
+        mean = session.summarise(a)["reward"]
+        difference = session.paired_difference(a, b)["reward"]
+        gain = session.paired_gain(better, b)["reward"]
         counts += (
-            mean["low"] <= truth <= mean["high"],
+            mean["low"] <= CLICK_RATE * STEPS <= mean["high"],
             difference["low"] <= 0 <= difference["high"],
-            gain["low"] <= 0 <= gain["high"],
+            gain["low"] <= ADVANTAGE <= gain["high"],
             difference["p_value"] < 0.05,
         )
     return Coverage(*(counts / experiments).tolist())
@@ -92,24 +95,29 @@ def coverage(
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table for the settings in the arguments."""
     parser = command_line.parser(__doc__)
-    parser.add_argument("--experiments", type=command_line.at_least(1), default=2000)
+    parser.add_argument("--experiments", type=command_line.at_least(1), default=4000)
+    parser.add_argument("--users", type=command_line.at_least(2), nargs="+", default=[120])
     parser.add_argument(
-        "--users", type=command_line.at_least(2), nargs="+", default=[120, 1000]
+        "--seeds", type=command_line.at_least(1), nargs="+", default=[2, 3, 5, 10]
     )
-    parser.add_argument("--seeds", type=command_line.at_least(1), nargs="+", default=[3, 5])
     parser.add_argument(
-        "--spreads", type=command_line.at_least(0, float), nargs="+", default=[0.0, 0.03, 0.08]
+        "--ratios",
+        type=command_line.at_least(0, float),
+        nargs="+",
+        default=[0.0, 0.3, 1.0, 3.0],
+        help="noise of seeds, in standard errors of the mean over users",
     )
-    parser.add_argument("--resamples", type=command_line.at_least(1), default=500)
     flags = parser.parse_args(arguments)
-    print("| users | seeds | spread of seeds | mean | difference | gain | p < .05 |")
+    error = math.sqrt(0.05 * 0.95 / flags.experiments)
+    print(f"Monte-Carlo standard error at 95%: {error:.2%}\n")
+    print("| users | seeds | seed noise / user noise | mean | difference | ratio | p < .05 |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for users in flags.users:
         for seeds in flags.seeds:
-            for spread in flags.spreads:
-                covered = coverage(users, seeds, spread, flags.experiments, flags.resamples)
+            for ratio in flags.ratios:
+                covered = coverage(users, seeds, ratio, flags.experiments)
                 shares = " | ".join(f"{share:.1%}" for share in covered)
-                print(f"| {users} | {seeds} | {spread:g} | {shares} |", flush=True)
+                print(f"| {users} | {seeds} | {ratio:g} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":

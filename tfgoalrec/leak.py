@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 import tensorflow as tf
 
 from tfgoalrec import goals, relabel
@@ -22,6 +21,7 @@ from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec import types
 from tfrec.data import windows
+from tfrec.metrics import intervals as student
 from tfrec.metrics import session as metrics
 
 _PAIRS_AT_ONCE = 4_000_000  # bounds the memory of a block of comparisons
@@ -262,13 +262,8 @@ def _as_sessions(
 
 def seed_interval(by_seed: Sequence[float]) -> dict[str, float]:
     """Returns the mean over seeds of a non-negative number, with its Student-t interval."""
-    values = np.asarray(by_seed, np.float64)
-    mean = float(values.mean())
-    if len(values) < 2:
-        return {"mean": mean, "low": mean, "high": mean}
-    quantile = scipy.stats.t.ppf(0.975, len(values) - 1)
-    half = float(quantile * scipy.stats.sem(values))
-    return {"mean": mean, "low": max(0.0, mean - half), "high": mean + half}
+    interval = student.of_mean(np.asarray(by_seed))
+    return {"mean": interval.mean, "low": max(0.0, interval.low), "high": interval.high}
 
 
 def _observation(held: HeldOut, block: slice) -> types.Observation:

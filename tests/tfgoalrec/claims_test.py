@@ -64,3 +64,6 @@ def test_noise_leaves_a_claim_undecided():
     evaluated = {"vanilla": {"movielens": {"goalrec": noisy(), "td3": noisy()}}}
     found = claims.checks(evaluated, ["movielens"])
     assert verdict(found, "GoalRec earns more than TD3").startswith("undecided")
+    # Differences of two normal rewards: standard error 9 sqrt(2 / 50) of 30, times 2.8.
+    power = verdict(found, "GoalRec earns more than TD3").partition("80% power from ±")[2]
+    assert 13 < float(power.rstrip("%")) < 22

@@ -10,7 +10,6 @@ Axes: V users, K positions, N items.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -19,7 +18,7 @@ import tensorflow as tf
 
 from tfrec.data import protocols, sequences
 from tfrec.errors import UserError
-from tfrec.metrics import lists
+from tfrec.metrics import intervals, lists
 
 CUTOFFS = (10, 20)
 METRICS = {
@@ -49,7 +48,7 @@ class Ranker(Protocol):
 
 
 class Estimate(NamedTuple):
-    """A mean over users with its 95% interval (normal approximation over users)."""
+    """A mean over users with its 95% interval (Student's t over users)."""
 
     mean: float
     low: float
@@ -73,13 +72,8 @@ class Evaluation(NamedTuple):
         """Means over users with intervals; coverage has none and is its own interval."""
         found = {}
         for name, values in self.by_user.items():
-            mean = float(np.mean(values))
-            error = (
-                float(np.std(values, ddof=1)) / math.sqrt(len(values))
-                if len(values) > 1
-                else 0.0
-            )
-            found[name] = Estimate(mean, mean - 1.96 * error, mean + 1.96 * error)
+            interval = intervals.of_mean(values)
+            found[name] = Estimate(interval.mean, interval.low, interval.high)
         for k, share in self.coverage.items():
             found[f"coverage@{k}"] = Estimate(share, share, share)
         return found

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
-import scipy.stats
 
 from tfrec.data import episodes, preparing, protocols, sequences, storage
 from tfrec.data import schema as schema_lib
 from tfrec.evaluation import next_items
 from tfrec.methods import all_users
+from tfrec.metrics import intervals
 
 if TYPE_CHECKING:
     from tfrec.methods import trained
@@ -36,7 +36,7 @@ class Difference(NamedTuple):
 
     Attributes:
       mean: over users, of means over seeds.
-      low: of the 95% interval over users (normal approximation).
+      low: of the 95% interval over users (Student's t).
       high: likewise.
       p_value: of a paired t-test over users.
     """
@@ -184,12 +184,8 @@ def difference(
       metric: such as `ndcg@20`.
     """
     by_user = one.by_user[metric] - other.by_user[metric]
-    mean = float(np.mean(by_user))
-    if not by_user.any():
-        return Difference(0.0, 0.0, 0.0, 1.0)
-    error = float(np.std(by_user, ddof=1)) / len(by_user) ** 0.5
-    p_value = float(scipy.stats.ttest_1samp(by_user, 0.0).pvalue)
-    return Difference(mean, mean - 1.96 * error, mean + 1.96 * error, p_value)
+    found = intervals.of_mean(by_user)
+    return Difference(found.mean, found.low, found.high, found.p_value)
 
 
 def saved(evaluation: next_items.Evaluation) -> dict[str, np.ndarray]:

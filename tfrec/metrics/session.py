@@ -1,40 +1,27 @@
 """Metrics of sessions: reward, CTR, depth and feedback totals, with intervals.
 
-Axes: B sessions, U users, S seeds, K summed quantities, R resamples.
+Axes: B sessions, U users, S seeds, K summed quantities.
 
 Every metric is a ratio of sums over sessions: reward = clicks / sessions, depth =
-steps / sessions, CTR = clicks / steps, a feedback column = its total / sessions. Intervals
-therefore depend on users only through sums, and a resample of users is one matrix product.
+steps / sessions, CTR = clicks / steps, a feedback column = its total / sessions.
 
-An interval covers users and seeds. The variance of a mean over U users and S seeds has
-two parts, and each is estimated once:
-
-  seeds   the variation between seeds: the training run, and the noise of sessions that
-          the seeds do not share. A jackknife over the seeds estimates it from S numbers,
-          so it enters as Student's t with S - 1 degrees of freedom.
-  users   the variation that the seeds share, because they have the same users. Users are
-          resampled with replacement, each with all of their sessions under every seed;
-          the part of the variance that the seeds do not share is removed, because the
-          first term contains it already.
-
-Student's t must scale the whole variance between seeds, because that variance has S - 1
-degrees of freedom. With one seed there is only the bootstrap of users, and the interval does
-not cover other training runs.
+An interval covers users and seeds (`tfrec.metrics.intervals`). A ratio of sums is linearised,
+so that its interval includes the uncertainty of the denominator. With one seed the interval
+covers users alone, and not other training runs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from tfrec import errors, types
+from tfrec.metrics import intervals
 
 Sessions = Mapping[str, np.ndarray]
 Statistic = Callable[[np.ndarray], np.ndarray]
 
 _RESERVED = ("user", "reward", "ctr", "depth")
 _SESSIONS, _STEPS, _REWARD = 0, 1, 2  # the first summed quantities; columns follow
-_DRAWS_AT_ONCE = 4_000_000  # bounds the memory of a block of resamples to about 64 MB
 
 
 def per_session(
@@ -81,9 +68,7 @@ def per_session(
 
 def summarise(
     sessions_by_seed: Sequence[Sessions],
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    level: float = intervals.LEVEL,
 ) -> dict[str, dict[str, float]]:
     """Mean and interval of each metric of one policy, over users and seeds.
 
@@ -93,9 +78,7 @@ def summarise(
     Args:
       sessions_by_seed: for each training seed, the result of `per_session` for its
         evaluation; ids of users are common to all seeds.
-      resamples: R, number of bootstrap draws.
       level: confidence level of the interval.
-      seed: seed of the draws; equal input gives equal output.
 
     Returns:
       For `reward` (clicks per session), `ctr` (clicks per step), `depth` (steps per
@@ -107,58 +90,50 @@ def summarise(
     """
     columns = _columns(sessions_by_seed)
     cells = _cells(sessions_by_seed, columns, _users([sessions_by_seed]))
-    draws = _Bootstrap(cells, resamples, seed)
-    return {name: draws.interval(metric, level) for name, metric in _metrics(columns).items()}
+    metrics = _metrics(columns)
+    return {name: _bounds(_interval(metrics[name], cells, level)) for name in metrics}
 
 
 def paired_difference(
     a: Sequence[Sessions],
     b: Sequence[Sessions],
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    level: float = intervals.LEVEL,
 ) -> dict[str, dict[str, float]]:
     """The difference a - b of two policies on the same users and seeds.
 
-    Users are resampled once for both policies, so that differences between users cancel.
-    Seed s of `a` is paired with seed s of `b`.
+    Each user is compared with the same user, so that differences between users cancel. Seed s
+    of `a` is paired with seed s of `b`.
 
     Args:
       a: sessions by seed, as in `summarise`.
       b: the same, with equally many sessions of each user in each seed.
-      resamples: R, bootstrap draws.
       level: confidence level of the interval.
-      seed: seed of the draws.
 
     Returns:
-      For each metric that both have: mean, low, high and `p_value` (two-sided, of no
-      difference; at least 1 / (R + 1)).
+      For each metric that both have: mean, low, high, `p_value` (two-sided, of no
+      difference) and `detectable`, the smallest true difference that as many users and seeds
+      detect with 80% power.
 
     Raises:
       errors.UserError: if there are fewer than two users.
       ValueError: if the users or seeds differ.
     """
-    return _paired_metrics(a, b, lambda x, y: x - y, resamples, level, seed)
+    return _paired_metrics(a, b, lambda x, y: x - y, level)
 
 
 def paired_gain(
     a: Sequence[Sessions],
     b: Sequence[Sessions],
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    level: float = intervals.LEVEL,
 ) -> dict[str, dict[str, float]]:
     """The relative difference (a - b) / b of two policies on the same users and seeds.
 
-    Numerator and denominator are resampled together, so the interval includes the
-    uncertainty of `b`.
+    The interval includes the uncertainty of `b`.
 
     Args:
       a: sessions by seed, as in `summarise`.
       b: the same, with equally many sessions of each user in each seed.
-      resamples: R, bootstrap draws.
       level: confidence level of the interval.
-      seed: seed of the draws.
 
     Returns:
       As `paired_difference`, in shares of `b`: .037 is 3.7% more. NaN for a metric that is
@@ -168,27 +143,25 @@ def paired_gain(
       errors.UserError: if there are fewer than two users.
       ValueError: if the users or seeds differ.
     """
-    return _paired_metrics(a, b, lambda x, y: x / y - 1.0, resamples, level, seed)
+    return _paired_metrics(a, b, lambda x, y: x / y - 1.0, level)
 
 
 def _paired_metrics(
     a: Sequence[Sessions],
     b: Sequence[Sessions],
     compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    resamples: int,
     level: float,
-    seed: int,
 ) -> dict[str, dict[str, float]]:
     """Mean, interval and p-value of a comparison of each metric that both policies have."""
     columns = [name for name in _columns(a) if name in _columns(b)]
-    draws = _Bootstrap(_paired([a, b], columns), resamples, seed)
+    cells = _paired([a, b], columns)
     width = 3 + len(columns)
 
     def compared(metric: Statistic) -> Statistic:
         return lambda sums: compare(metric(sums[..., :width]), metric(sums[..., width:]))
 
     return {
-        name: draws.interval(compared(metric), level, p_value=True)
+        name: _interval(compared(metric), cells, level)._asdict()
         for name, metric in _metrics(columns).items()
     }
 
@@ -198,23 +171,19 @@ def share(
     low: Sequence[Sessions],
     high: Sequence[Sessions],
     metric: str = "reward",
-    resamples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    level: float = intervals.LEVEL,
 ) -> dict[str, float]:
     """Position of a policy between two others: 0 at `low`, 1 at `high`.
 
     (policy - low) / (high - low) of a metric; `low` is usually the random policy and
-    `high` a proven optimum. Users are resampled once for the three policies.
+    `high` a proven optimum. The interval includes the uncertainty of all three.
 
     Args:
       policy: sessions by seed, as in `summarise`.
       low: the same of the policy at 0, on the same users and seeds.
       high: the same of the policy at 1.
       metric: `reward`, `ctr`, `depth` or a feedback column of all three.
-      resamples: R, bootstrap draws.
       level: confidence level of the interval.
-      seed: seed of the draws.
 
     Returns:
       mean, low and high of the share.
@@ -228,13 +197,13 @@ def share(
     metrics = _metrics(columns)
     if metric not in metrics:
         raise ValueError(f"no metric {metric!r}; there are {', '.join(metrics)}")
-    draws = _Bootstrap(_paired([policy, low, high], columns), resamples, seed)
+    cells = _paired([policy, low, high], columns)
     width, value = 3 + len(columns), metrics[metric]
 
     def split(sums: np.ndarray) -> list[np.ndarray]:
         return [value(sums[..., i * width : (i + 1) * width]) for i in range(3)]
 
-    _, bottom, top = split(draws.total)
+    _, bottom, top = split(cells.sum(axis=(0, 1)))
     if not top > bottom:
         raise ValueError(f"{metric}: high is {top:.4g}, not above low, {bottom:.4g}")
 
@@ -242,88 +211,30 @@ def share(
         of_policy, of_low, of_high = split(sums)
         return (of_policy - of_low) / (of_high - of_low)
 
-    return draws.interval(share_of, level)
+    return _bounds(_interval(share_of, cells, level))
 
 
-class _Bootstrap:
-    """Resampled sums, drawn once and used for every metric."""
+def _interval(statistic: Statistic, cells: np.ndarray, level: float) -> intervals.Interval:
+    """Interval of a statistic of sums, which maps [..., K] to [...].
 
-    def __init__(self, cells: np.ndarray, resamples: int, seed: int):
-        """Args: cells: sums over each user's sessions in each seed, [U, S, K]."""
-        users, seeds, quantities = cells.shape
-        if users < 2:
-            raise errors.UserError(
-                f"an interval over users needs at least 2 users, there is {users}; "
-                "evaluate more users"
-            )
-        self._rng = np.random.default_rng(seed)
-        self.by_seed = cells.sum(axis=0)  # [S, K]
-        self.total = self.by_seed.sum(axis=0)  # [K]
-        flat = cells.reshape(users, seeds * quantities)
-        block = max(1, _DRAWS_AT_ONCE // users)
-        sums = [
-            self._times_drawn(min(block, resamples - start), users) @ flat
-            for start in range(0, resamples, block)
-        ]
-        self.drawn = np.concatenate(sums).reshape(resamples, seeds, quantities)
+    Args:
+      statistic: a ratio of sums, or a combination of ratios.
+      cells: sums over each user's sessions in each seed, [U, S, K].
+      level: confidence level.
+    """
+    users = len(cells)
+    if users < 2:
+        raise errors.UserError(
+            f"an interval over users needs at least 2 users, there is {users}; "
+            "evaluate more users"
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = float(statistic(cells.sum(axis=(0, 1))))
+        return intervals.of_table(intervals.pseudo_values(statistic, cells), level, mean)
 
-    def _times_drawn(self, resamples: int, users: int) -> np.ndarray:
-        """Counts of each user in each resample, [resamples, U]."""
-        drawn = self._rng.integers(users, size=(resamples, users))
-        drawn += np.arange(resamples)[:, None] * users
-        counts = np.bincount(drawn.ravel(), minlength=resamples * users)
-        return counts.reshape(resamples, users).astype(np.float64)
 
-    def interval(
-        self, statistic: Statistic, level: float, p_value: bool = False
-    ) -> dict[str, float]:
-        """Mean, interval and p-value of a statistic of sums; it maps [..., K] to [...].
-
-        Interval and p-value come from the same draws: p is below 1 - level where the
-        interval excludes 0.
-        """
-        with np.errstate(divide="ignore", invalid="ignore"):
-            mean = float(statistic(self.total))
-            draws = statistic(self.drawn.sum(axis=1))  # [R]
-            if len(self.by_seed) > 1 and np.isfinite(mean):
-                draws = self._with_seeds(statistic, mean, draws)
-        # With few users, a resample may have no step or session.
-        draws = draws[np.isfinite(draws)]
-        if not draws.size:
-            draws = np.full(1, np.nan)
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-        result = {"mean": mean, "low": float(low), "high": float(high)}
-        if p_value:
-            beyond = min(np.sum(draws <= 0), np.sum(draws >= 0))
-            result["p_value"] = float(min(1.0, 2 * (beyond + 1) / (len(draws) + 1)))
-        return result
-
-    def _with_seeds(self, statistic: Statistic, mean: float, draws: np.ndarray) -> np.ndarray:
-        """Adds the variance between seeds to draws [R] that resample only users.
-
-        The variance between seeds is that of a jackknife, which also applies to ratios: of S
-        values of a statistic without one of the seeds.
-        """
-        seeds = len(self.by_seed)
-        without = statistic(self.total - self.by_seed)  # [S]
-        if not np.isfinite(without).all():
-            raise ValueError("a seed has no sessions or no steps")
-        drawn = statistic(self.drawn.sum(axis=1, keepdims=True) - self.drawn)  # [R, S]
-        contrast = without - without.mean()
-        noise = drawn - drawn.mean(axis=1, keepdims=True) - contrast  # [R, S]
-        squared = np.sum(noise**2, axis=1)  # [R]
-        finite = np.isfinite(squared) & np.isfinite(draws)
-        if not finite.any():
-            return draws
-        between = (seeds - 1) / seeds * np.sum(contrast**2)
-        not_shared = (seeds - 1) / seeds * squared[finite].mean()
-        total = np.var(draws[finite])
-        shared = max(0.0, total - not_shared)
-        scale = np.sqrt(shared / total) if total > 0 else 0.0
-        # The quantiles of t in random order: as many random draws have noisier tails.
-        quantiles = stats.t.ppf((np.arange(len(draws)) + 0.5) / len(draws), seeds - 1)
-        deviates = np.sqrt(between) * self._rng.permutation(quantiles)
-        return mean + scale * (draws - mean) + deviates
+def _bounds(interval: intervals.Interval) -> dict[str, float]:
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def _metrics(columns: Sequence[str]) -> dict[str, Statistic]:

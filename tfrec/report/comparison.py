@@ -140,16 +140,28 @@ class Gain(NamedTuple):
       low: lower bound of the 95% interval.
       high: upper bound of the 95% interval.
       p_value: two-sided p-value of no difference.
+      detectable: smallest true gain that as many users and seeds detect with 80% power.
     """
 
     mean: float
     low: float
     high: float
     p_value: float
+    detectable: float
+
+    @property
+    def interval(self) -> str:
+        """The gain with its interval."""
+        return f"{self.mean:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
+
+    @property
+    def power(self) -> str:
+        """The detectable gain in words, for a comparison that is undecided."""
+        return f"80% power from ±{self.detectable:.1%}"
 
     def __str__(self) -> str:
-        interval = f"[{self.low:+.1%}, {self.high:+.1%}]"
-        return f"{self.mean:+.1%} {interval}, p {_p_value(self.p_value)}"
+        undecided = f", {self.power}" if self.low <= 0 <= self.high else ""
+        return f"{self.interval}{undecided}, p {_p_value(self.p_value)}"
 
 
 def _p_value(value: float) -> str:
@@ -219,6 +231,7 @@ def against(
         lines.append([style.policy_name(other), *cells, mean])
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return table + (
-        f"\nIntervals are 95%, paired over users and seeds; p is two-sided. Holm: corrected "
-        f"for the number of comparisons in this table, {len(compared)}.\n"
+        "\nIntervals are 95%, paired over users and seeds; p is two-sided. Where an interval "
+        "includes 0, as many users and seeds detect the stated gain with 80% power. Holm: "
+        f"corrected for the number of comparisons in this table, {len(compared)}.\n"
     )

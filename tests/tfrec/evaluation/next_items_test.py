@@ -81,8 +81,8 @@ def test_an_interval_is_the_mean_and_its_standard_error():
         np.ones([4, 1], np.int32), {"ndcg@1": np.array([0.0, 1, 1, 0])}, {1: 0.5}
     ).estimates()
     # Standard deviation 1/sqrt(3), standard error 1/sqrt(12).
-    half = 1.96 / math.sqrt(12)
-    assert found["ndcg@1"] == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    half = 3.1824 / math.sqrt(12)  # the 97.5% quantile of t at three degrees of freedom
+    assert found["ndcg@1"] == pytest.approx((0.5, 0.5 - half, 0.5 + half), abs=1e-4)
     assert found["coverage@1"] == (0.5, 0.5, 0.5)
 
 

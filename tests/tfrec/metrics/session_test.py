@@ -64,7 +64,7 @@ def test_means_are_ratios_of_sums_over_users_and_seeds():
         _sessions([1, 2], [1, 5], [2, 10], watch=[3.0, 4.0]),
         _sessions([1, 2], [0, 2], [4, 4], watch=[1.0, 0.0]),
     ]
-    got = session.summarise(seeds, resamples=50)
+    got = session.summarise(seeds)
     assert list(got) == ["reward", "ctr", "depth", "watch"]
     assert got["reward"]["mean"] == 8 / 4
     assert got["depth"]["mean"] == 20 / 4
@@ -72,22 +72,32 @@ def test_means_are_ratios_of_sums_over_users_and_seeds():
     assert got["watch"]["mean"] == 8 / 4
 
 
-def test_users_interval_is_the_bootstrap_of_user_sums():
-    # Two users, one seed: a resample holds {1,1}, {2,2} or both, so the reward is 0, 10 or 5
-    # with odds 1:1:2, and 95% percentiles are the two extremes.
-    got = session.summarise([_sessions([1, 2], [0, 10], [1, 10])])["reward"]
-    assert got == {"mean": 5.0, "low": 0.0, "high": 10.0}
+def test_the_interval_of_one_seed_is_students_t_over_users():
+    # Rewards 0, 5 and 10: mean 5, standard error 5 / sqrt(3), t quantile at two degrees of
+    # freedom 4.3027.
+    got = session.summarise([_sessions([1, 2, 3], [0, 5, 10], [1, 10, 10])])["reward"]
+    half = 4.3027 * 5 / np.sqrt(3)
+    assert got == pytest.approx({"mean": 5.0, "low": 5 - half, "high": 5 + half}, abs=1e-3)
 
 
-def test_sessions_of_one_user_are_drawn_together():
+def test_the_interval_of_a_ratio_holds_the_uncertainty_of_its_denominator():
+    # Two users click in 1 of 1 and 1 of 3 steps: the CTR R is 2 / 4. The linearised values
+    # R + 2 (x - R n) / 4 are .75 and .25: standard error .25, quantile 12.706.
+    got = session.summarise([_sessions([1, 2], [1, 1], [1, 3])])["ctr"]
+    assert got["mean"] == 0.5
+    assert got["high"] == pytest.approx(0.5 + 12.706 * 0.25, abs=1e-3)
+
+
+def test_sessions_of_one_user_are_one_value():
     # 50 users with one session each, against 2 users with 25 sessions each at one level a user.
     alternating = np.tile([0.0, 1.0], 25)
     one_each = _sessions(np.arange(50), alternating, np.ones(50))
     clustered = _sessions(np.tile([1, 2], 25), alternating, np.ones(50))
     narrow = session.summarise([one_each])["reward"]
     wide = session.summarise([clustered])["reward"]
-    assert narrow["high"] - narrow["low"] < 0.35
-    assert (wide["low"], wide["high"]) == (0.0, 1.0)
+    # Standard errors sqrt(50 / 4 / 49 / 50) = .0714 and .5, times t at 49 and 1 degrees.
+    assert narrow["high"] == pytest.approx(0.5 + 2.0096 * 0.0714, abs=1e-3)
+    assert wide["high"] == pytest.approx(0.5 + 12.706 * 0.5, abs=1e-3)
 
 
 def test_differences_between_seeds_widen_the_interval_as_student_t_says():
@@ -124,22 +134,6 @@ def test_identical_sessions_have_an_interval_of_no_width():
     assert got["ctr"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
 
 
-def test_the_same_input_gives_the_same_interval():
-    rng = np.random.default_rng(3)
-    taste = rng.gamma(2.0, 5.0, 30)
-    seeds = [_sessions(np.arange(30), rng.poisson(taste), np.full(30, 9)) for _ in range(3)]
-    assert session.summarise(seeds, seed=1) == session.summarise(seeds, seed=1)
-    assert session.summarise(seeds, seed=1) != session.summarise(seeds, seed=2)
-
-
-def test_blocks_of_resamples_do_not_change_the_statistics(monkeypatch):
-    rng = np.random.default_rng(4)
-    seeds = [_sessions(np.arange(40), rng.poisson(3, 40), np.full(40, 9))]
-    whole = session.summarise(seeds)
-    monkeypatch.setattr(session, "_DRAWS_AT_ONCE", 40 * 7)
-    assert session.summarise(seeds) == whole
-
-
 def test_one_user_is_the_users_mistake():
     with pytest.raises(errors.UserError, match="at least 2 users, there is 1"):
         session.summarise([_sessions([7, 7], [1, 2], [3, 3])])
@@ -167,25 +161,25 @@ def test_paired_difference_removes_what_users_share():
     assert got["mean"] == pytest.approx(np.mean(a[0]["reward"] - b[0]["reward"]))
     assert 0 < got["low"] < 0.3 < got["high"]
     assert got["high"] - got["low"] < 0.2 < apart["high"] - apart["low"]
-    assert got["p_value"] == pytest.approx(2 / 2001)
+    assert got["p_value"] < 1e-6
+    assert got["detectable"] < 0.2  # 2.8 standard errors of .035
 
 
 def test_paired_difference_joins_users_in_any_order():
     a = [_sessions([1, 2, 3], [1, 2, 3], [4, 4, 4])]
     b = [_sessions([3, 1, 2], [3, 1, 2], [4, 4, 4])]
     assert session.paired_difference(a, b)["reward"] == {
-        "mean": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0
+        "mean": 0.0, "low": 0.0, "high": 0.0, "p_value": 1.0, "detectable": 0.0
     }  # fmt: skip
 
 
 def test_paired_gain_holds_the_uncertainty_of_what_it_divides_by():
-    # One seed, two users: b earns 1 and 3, a earns 2 of each. A resample is {1,1}, {2,2} or
-    # both, so a / b - 1 is 1, -1/3 or 0. A difference of 0 over a fixed base of 2 would
-    # range from -1/2 to 1/2.
+    # One seed, two users: b earns 1 and 3, a earns 2 of each. Linearised, a / b - 1 is
+    # (a_i - b_i) / 2: .5 and -.5. With a fixed base nothing would vary.
     a, b = [_sessions([1, 2], [2, 2], [9, 9])], [_sessions([1, 2], [1, 3], [9, 9])]
     got = session.paired_gain(a, b)["reward"]
-    assert (got["mean"], got["high"]) == (0.0, 1.0)
-    assert got["low"] == pytest.approx(-1 / 3)
+    assert got["mean"] == 0.0
+    assert got["high"] == pytest.approx(12.706 * 0.5, abs=1e-3)
     assert got["p_value"] == 1.0
     none = [_sessions([1, 2], [0, 0], [9, 9])]
     assert np.isnan(session.paired_gain(none, none)["reward"]["low"])
@@ -193,13 +187,13 @@ def test_paired_gain_holds_the_uncertainty_of_what_it_divides_by():
 
 def test_a_p_value_is_below_a_level_where_the_interval_leaves_zero_out():
     rng = np.random.default_rng(10)
-    for number in range(40):
+    for _ in range(40):
         a, b = (
             [_sessions(np.arange(20), rng.poisson(9, 20) + rng.normal(), np.full(20, 9))
              for _ in range(3)]
             for _ in range(2)
         )  # fmt: skip
-        got = session.paired_difference(a, b, resamples=800, seed=number)["reward"]
+        got = session.paired_difference(a, b)["reward"]
         outside = not got["low"] <= 0 <= got["high"]
         assert outside == (got["p_value"] < 0.05) or abs(got["p_value"] - 0.05) < 0.005
 
@@ -221,7 +215,7 @@ def test_share_runs_from_the_low_policy_to_the_high_one():
 
     low, middle, high = policy(4.0), policy(10.0), policy(12.0)
     got = session.share(middle, low, high)
-    means = [session.summarise(p, resamples=2)["reward"]["mean"] for p in (middle, low, high)]
+    means = [session.summarise(p)["reward"]["mean"] for p in (middle, low, high)]
     assert got["mean"] == pytest.approx((means[0] - means[1]) / (means[2] - means[1]))
     assert 0.6 < got["low"] < 0.75 < got["high"] < 0.9
     assert session.share(low, low, high) == {"mean": 0.0, "low": 0.0, "high": 0.0}
@@ -250,9 +244,9 @@ def test_intervals_cover_the_truth_at_their_nominal_rate(seeds, seed_effect):
     rng = np.random.default_rng(7)
     trials, covered = 200, {"reward": 0, "ctr": 0, "depth": 0}
     truth = {"reward": 3.6, "ctr": 0.4, "depth": 9.0}
-    for trial in range(trials):
+    for _ in range(trials):
         sessions = _simulated(rng, users=80, seeds=seeds, seed_effect=seed_effect)
-        for name, got in session.summarise(sessions, resamples=500, seed=trial).items():
+        for name, got in session.summarise(sessions).items():
             covered[name] += got["low"] <= truth[name] <= got["high"]
     # Binomial standard error at 95% and 200 trials is 1.5%.
     for name, count in covered.items():
@@ -262,14 +256,14 @@ def test_intervals_cover_the_truth_at_their_nominal_rate(seeds, seed_effect):
 def test_intervals_of_paired_differences_cover_the_truth():
     rng = np.random.default_rng(8)
     covered = rejected = 0
-    for trial in range(150):
+    for _ in range(150):
         taste = rng.gamma(3.0, 2.0, 60)
         users, depth = np.arange(60), np.full(60, 20)
         a, b = [], []
         for shift in rng.normal(0, 0.4, 3):
             a.append(_sessions(users, rng.poisson(taste) + shift, depth))
             b.append(_sessions(users, rng.poisson(taste), depth))
-        got = session.paired_difference(a, b, resamples=500, seed=trial)["reward"]
+        got = session.paired_difference(a, b)["reward"]
         covered += got["low"] <= 0 <= got["high"]
         rejected += got["p_value"] < 0.05
     assert 0.90 <= covered / 150 <= 0.995

@@ -88,13 +88,15 @@ def test_holm_multiplies_the_smallest_p_by_the_number_of_comparisons():
 
 
 def test_the_table_of_gains_says_p_corrected_for_its_comparisons():
-    random = np.random.default_rng(0)
-    base = random.uniform(10, 30, 200)
-    ours = [sessions(1.1 * base, np.full(200, 50))]
-    theirs = [sessions(base, np.full(200, 50))]
+    # Gains of .1, .2 and .3 over three users: t = .2 / (.1 / sqrt(3)) = 3.464, p = .074 at two
+    # degrees of freedom. The other two comparisons are of equal sessions, p = 1.
+    theirs = [sessions([1.0, 1.0, 1.0], [5, 5, 5])]
+    ours = [sessions([1.1, 1.2, 1.3], [5, 5, 5])]
     evaluated = {name: {"goalrec": ours, "td3": theirs, "dien": ours} for name in TITLES}
     text = comparison.against(evaluated, "goalrec", ["td3", "dien"], TITLES)
     _, _, td3, dien, _, note = text.splitlines()
-    # Four comparisons: 1 / 1000 becomes 4 / 1000 and 3 / 1000, not below the one before.
-    assert td3.count("(Holm = 0.004)") == 2 and dien.count("(Holm = 1.000)") == 2
+    # Four comparisons: .074 x 4 and .074 x 3, not below the one before.
+    assert td3.count("p = 0.074 (Holm = 0.297)") == 2 and dien.count("(Holm = 1.000)") == 2
+    # The detectable gain at two degrees of freedom is 5.653 standard errors of .0577.
+    assert td3.count("80% power from ±32.6%") == 2
     assert note.endswith("in this table, 4.")
