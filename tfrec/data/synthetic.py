@@ -176,6 +176,11 @@ def new_items(config: SyntheticConfig, world: Truth) -> np.ndarray:
     return np.sort(drawn[: config.new_items].to_numpy())
 
 
+def item_ids(index: np.ndarray) -> list[str]:
+    """Raw ids of items, from their positions in the arrays of `Truth`."""
+    return [f"i{position + 1}" for position in index]
+
+
 def click_probability(
     config: SyntheticConfig, world: Truth, taste: np.ndarray, fatigue: np.ndarray
 ) -> np.ndarray:

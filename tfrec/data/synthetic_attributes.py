@@ -135,7 +135,7 @@ def _items(config: synthetic.SyntheticConfig, world: synthetic.Truth) -> pl.Data
 
     return pl.DataFrame(
         {
-            "item": _raw_ids("i", count),
+            "item": synthetic.item_ids(np.arange(count)),
             "genre": genre,
             "tags": tags,
             "minutes": minutes,
@@ -158,7 +158,11 @@ def _users(config: synthetic.SyntheticConfig, world: synthetic.Truth) -> pl.Data
     age = youngest + (oldest - youngest) * group + _AGE_SPREAD * rng.standard_normal(count)
     region = np.array(_numbered(_REGIONS, tastes))[_named(rng, world.taste, tastes, noise)]
     return pl.DataFrame(
-        {"user": _raw_ids("u", count), "age": age.round().astype(np.int64), "region": region}
+        {
+            "user": [f"u{number}" for number in range(1, count + 1)],
+            "age": age.round().astype(np.int64),
+            "region": region,
+        }
     )
 
 
@@ -214,7 +218,3 @@ def _numbered(names: Sequence[str], size: int) -> list[str]:
         + (str(number // len(names) + 1) if number >= len(names) else "")
         for number in range(size)
     ]
-
-
-def _raw_ids(letter: str, count: int) -> list[str]:
-    return [f"{letter}{number}" for number in range(1, count + 1)]

@@ -5,6 +5,7 @@ Only this world can say how far from the best possible a policy is: its true sta
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import identity, synthetic
-from tfrec.data.vocabulary import Vocabulary
+from tfrec.data.vocabulary import Ids, Vocabulary
 from tfrec.environments import contract, user_models
 
 
@@ -130,6 +131,45 @@ class EmbeddedWorld(tf.Module):
         return HiddenState(state.taste, after, state.step + 1), feedback, left
 
 
+def with_new_items(world: EmbeddedWorld) -> EmbeddedWorld:
+    """The same users with the items that the log never shows.
+
+    Args:
+      world: of a prepared log.
+
+    Returns:
+      A world in which the items of the log have the same dense ids as before, and the new
+      ones follow. Every item is a candidate.
+    """
+    config, old = world.config, world.vocabulary.items
+    new = synthetic.item_ids(synthetic.new_items(config, synthetic.truth(config)))
+    items = np.append(old, np.setdiff1d(new, old))
+    vocabulary = dataclasses.replace(world.vocabulary, item_ids=Ids(items))
+    spec = dataclasses.replace(world.spec, num_items=len(items), candidates=0)
+    return EmbeddedWorld(config, spec, vocabulary)
+
+
+class ItemModel(NamedTuple):
+    """Expected answers to each item: those of the true users, or what is known of them.
+
+    Attributes:
+      click: float [Z, L, N], probability of a click, by taste and fatigue.
+      seconds: float [Z, L, N], expected watch; 0 without a click.
+      kind: float [N, 3], probability of each kind, which decides the next fatigue.
+    """
+
+    click: np.ndarray
+    seconds: np.ndarray
+    kind: np.ndarray
+
+
+def true_model(world: EmbeddedWorld) -> ItemModel:
+    """The answers of the world's own users to all of its N items."""
+    click = world._click.numpy().astype(np.float64)  # [Z, L, N]
+    kinds = np.eye(len(synthetic.FATIGUE_STEP))
+    return ItemModel(click, click * world._seconds.numpy(), kinds[world.truth.kind])
+
+
 class Optimum(NamedTuple):
     """The best that can be done for a reward, knowing the true state.
 
@@ -142,26 +182,127 @@ class Optimum(NamedTuple):
     item: np.ndarray
 
 
-def solve(world: EmbeddedWorld, reward: np.ndarray) -> Optimum:
+def solve(
+    world: EmbeddedWorld,
+    reward: np.ndarray,
+    items: np.ndarray | None = None,
+    model: ItemModel | None = None,
+) -> Optimum:
     """Exact finite-horizon value iteration over (step, taste, fatigue).
 
     Args:
       world: the true world.
       reward: float [F], what one unit of each feedback column is worth.
+      items: int [K], dense ids of the items that may be shown; all candidates by default.
+      model: what is known of the items; by default the truth. With another model, `item` is
+        the best plan for somebody who knows no more, `value` is what the model expects of it,
+        and `plan_value` is what the plan earns.
+
+    Raises:
+      ValueError: if an item is not a candidate, or there is none.
     """
-    allowed = world.spec.num_candidates  # A
-    click = world._click.numpy().astype(np.float64)[..., :allowed]  # [Z, L, A]
-    seconds = click * world._seconds.numpy()[:allowed]
-    after = world._after.numpy()[:, :allowed]  # [L, A]
-    stays = 1.0 - world._exit.numpy().astype(np.float64)[after]  # [L, A]
-    now = reward[0] * click + reward[1] * seconds  # [Z, L, A]
+    allowed = _allowed(world, items)  # [K]
+    known = true_model(world) if model is None else model
+    action_values = _action_values(world, reward, known)
     horizon = world.spec.max_steps
-    value = np.zeros((horizon + 1, *click.shape[:2]))
-    item = np.zeros((horizon, *click.shape[:2]), np.int64)
+    value = np.zeros((horizon + 1, *known.click.shape[:2]))
+    item = np.zeros((horizon, *known.click.shape[:2]), np.int64)
     for step in reversed(range(horizon)):
-        q = now + stays[None] * value[step + 1][:, after]  # [Z, L, A]
-        item[step], value[step] = q.argmax(axis=-1) + 1, q.max(axis=-1)
+        q = action_values(value[step + 1])[..., allowed - 1]  # [Z, L, K]
+        item[step], value[step] = allowed[q.argmax(axis=-1)], q.max(axis=-1)
     return Optimum(value, item)
+
+
+def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Exact value of showing a given item in each state.
+
+    Args:
+      world: the true world.
+      reward: float [F], what one unit of each feedback column is worth.
+      item: int, dense ids, of a shape that broadcasts to [T, Z, L]: `Optimum.item`, or one id
+        for each taste, [Z, 1].
+
+    Returns:
+      float [T + 1, Z, L], expected reward to come.
+
+    Raises:
+      ValueError: if an item is not a candidate.
+    """
+    _allowed(world, item)
+    horizon, click = world.spec.max_steps, world._click
+    plan = np.broadcast_to(item, (horizon, *click.shape[:2]))[..., None] - 1  # [T, Z, L, 1]
+    action_values = _action_values(world, reward, true_model(world))
+    value = np.zeros((horizon + 1, *click.shape[:2]))
+    for step in reversed(range(horizon)):
+        q = action_values(value[step + 1])  # [Z, L, N]
+        value[step] = np.take_along_axis(q, plan[step], axis=-1)[..., 0]
+    return value
+
+
+def random_value(
+    world: EmbeddedWorld, reward: np.ndarray, items: np.ndarray | None = None
+) -> np.ndarray:
+    """Exact value of showing a random item at every step, each with the same probability.
+
+    Args:
+      world: the true world.
+      reward: float [F], what one unit of each feedback column is worth.
+      items: int [K], dense ids of the items to draw from; all candidates by default.
+
+    Returns:
+      float [T + 1, Z, L], expected reward to come.
+
+    Raises:
+      ValueError: if an item is not a candidate, or there is none.
+    """
+    drawn = _allowed(world, items) - 1
+    action_values = _action_values(world, reward, true_model(world))
+    value = np.zeros((world.spec.max_steps + 1, *world._click.shape[:2]))
+    for step in reversed(range(world.spec.max_steps)):
+        value[step] = action_values(value[step + 1])[..., drawn].mean(axis=-1)
+    return value
+
+
+def session_values(world: EmbeddedWorld, value: np.ndarray) -> np.ndarray:
+    """Expected reward of a session of each user.
+
+    Args:
+      world: the true world.
+      value: float [T + 1, Z, L], as `solve`, `plan_value` and `random_value` give it.
+
+    Returns:
+      float [U], in the order of the dense user ids.
+    """
+    return value[0, world.truth.taste, 0]
+
+
+def _allowed(world: EmbeddedWorld, items: np.ndarray | None) -> np.ndarray:
+    """Dense ids of the items that may be shown; raises ValueError if one is no candidate."""
+    candidates = world.spec.num_candidates
+    allowed = np.arange(1, candidates + 1) if items is None else np.asarray(items)
+    if not allowed.size or allowed.min() < 1 or allowed.max() > candidates:
+        raise ValueError(f"items are {allowed}; expected at least one, each 1 to {candidates}")
+    return allowed
+
+
+def _action_values(
+    world: EmbeddedWorld, reward: np.ndarray, model: ItemModel
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Expected reward from a step on, for each item shown in it.
+
+    Returns:
+      A function of the values after the step, [Z, L], that returns float [Z, L, N].
+    """
+    levels, kinds = np.arange(world.config.max_fatigue + 1), np.arange(model.kind.shape[1])
+    after = synthetic.next_fatigue(world.config, levels[:, None], kinds)  # [L, 3]
+    stays = 1.0 - world._exit.numpy().astype(np.float64)[after]  # [L, 3]
+    now = reward[0] * model.click + reward[1] * model.seconds  # [Z, L, N]
+
+    def action_values(value: np.ndarray) -> np.ndarray:
+        to_come = stays * value[:, after]  # [Z, L, 3]
+        return now + to_come @ model.kind.T
+
+    return action_values
 
 
 def optimal_policy(optimum: Optimum) -> contract.Policy:

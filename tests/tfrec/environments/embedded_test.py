@@ -72,8 +72,17 @@ def test_new_items_answer_as_the_others_do_in_any_order():
         vocabulary.Ids(np.setdiff1d(items, np.append(items[made.new_items - 1], "i1"))),
         ids.user_ids,
     )
-    spec = dataclasses.replace(spec, num_items=len(fewer.items))
-    assert embedded.EmbeddedWorld(config, spec, fewer).new_items.tolist() == []
+    spec = dataclasses.replace(spec, num_items=len(fewer.items), candidates=3)
+    logged = embedded.EmbeddedWorld(config, spec, fewer)
+    assert logged.new_items.tolist() == []
+    extended = embedded.with_new_items(logged)
+    assert extended.vocabulary.items[:23].tolist() == fewer.items.tolist()
+    assert set(extended.vocabulary.items[23:]) == {f"i{n + 1}" for n in new}
+    assert extended.new_items.tolist() == list(range(24, 30))
+    assert extended.spec.num_items == extended.spec.num_candidates == 29
+    np.testing.assert_array_equal(
+        embedded.with_new_items(made).vocabulary.items, made.vocabulary.items
+    )
 
 
 def test_users_are_the_same_whatever_is_logged_and_known_of_items():
@@ -106,32 +115,90 @@ def test_responses_are_what_users_do_on_average(taste, fatigue, item):
     assert ((feedback[:, 1] > 0) == (feedback[:, 0] > 0)).all()
 
 
+def sequences(config, made, items, reward, steps):
+    """Value of every sequence of items, [K ** steps, Z, L], without any code of `embedded`."""
+    truth, tastes, levels = made.truth, config.num_tastes, config.max_fatigue + 1
+    plans = list(itertools.product(items, repeat=steps))
+    value = np.zeros((len(plans), tastes, levels))
+    seconds = synthetic.expected_seconds(config, truth.kind)
+    for taste, fatigue in itertools.product(range(tastes), range(levels)):
+        for row, plan in enumerate(plans):
+            level, alive = fatigue, 1.0
+            for item in plan:
+                click = synthetic.click_probability(
+                    config, truth, np.array([taste]), np.array([level])
+                )[0, item - 1]
+                value[row, taste, fatigue] += (
+                    alive * click * (reward[0] + reward[1] * seconds[item - 1])
+                )
+                level = int(synthetic.next_fatigue(config, level, truth.kind[item - 1]))
+                alive *= 1 - synthetic.exit_probability(config, level)
+    return plans, value
+
+
+TINY = dataclasses.replace(CONFIG, num_items=6, num_tastes=2, max_fatigue=3, exit_slope=5.0)
+
+
 @pytest.mark.parametrize("reward", [CLICKS, np.array([0.0, 1.0]), np.array([2.0, 0.05])])
 def test_value_iteration_equals_trying_every_sequence(reward):
     """Fatigue follows the items alone, so the best plan is a fixed sequence: try all."""
     steps = 4
-    config = dataclasses.replace(
-        CONFIG, num_items=6, num_tastes=2, max_fatigue=3, exit_slope=5.0
-    )
-    made, _ = world(config, steps)
+    made, _ = world(TINY, steps)
+    plans, value = sequences(TINY, made, range(1, 7), reward, steps)
     optimum = embedded.solve(made, reward)
-    truth, best = made.truth, {}
-    for taste, fatigue in itertools.product(range(2), range(4)):
-        for plan in itertools.product(range(6), repeat=steps):
-            level, alive, total = fatigue, 1.0, 0.0
-            for item in plan:
-                click = synthetic.click_probability(
-                    config, truth, np.array([taste]), np.array([level])
-                )[0, item]
-                seconds = synthetic.expected_seconds(config, truth.kind[item])
-                total += alive * click * (reward[0] + reward[1] * seconds)
-                level = int(synthetic.next_fatigue(config, level, truth.kind[item]))
-                alive *= 1 - synthetic.exit_probability(config, level)
-            best[taste, fatigue] = max(best.get((taste, fatigue), 0.0), total)
     assert optimum.value.shape == (steps + 1, 2, 4)
-    for (taste, fatigue), value in best.items():
-        assert optimum.value[0, taste, fatigue] == pytest.approx(value, rel=1e-4)
+    np.testing.assert_allclose(optimum.value[0], value.max(axis=0), rtol=1e-4)
     assert (optimum.value[steps] == 0).all()
+    # Of random items every sequence is as likely.
+    random = embedded.random_value(made, reward)
+    np.testing.assert_allclose(random[0], value.mean(axis=0), rtol=1e-4)
+    # One plan for every user.
+    row = plans.index((5, 1, 1, 6))
+    planned = embedded.plan_value(made, reward, np.array(plans[row])[:, None, None])
+    np.testing.assert_allclose(planned[0], value[row], rtol=1e-4)
+    planned = embedded.plan_value(made, reward, optimum.item)
+    np.testing.assert_allclose(planned, optimum.value, rtol=1e-12)
+
+
+def test_some_items_alone_may_be_shown():
+    made, _ = world(TINY, 3)
+    items = np.array([5, 2])
+    plans, value = sequences(TINY, made, items, CLICKS, 3)
+    optimum = embedded.solve(made, CLICKS, items)
+    np.testing.assert_allclose(optimum.value[0], value.max(axis=0), rtol=1e-4)
+    assert set(optimum.item.ravel()) <= {2, 5}
+    random = embedded.random_value(made, CLICKS, items)
+    np.testing.assert_allclose(random[0], value.mean(axis=0), rtol=1e-4)
+    # The list of one item, and one item for each taste.
+    always = embedded.plan_value(made, CLICKS, np.array(5))
+    np.testing.assert_allclose(always[0], value[plans.index((5, 5, 5))], rtol=1e-4)
+    by_taste = embedded.plan_value(made, CLICKS, np.array([[5], [2]]))
+    np.testing.assert_allclose(by_taste[0, 0], always[0, 0])
+    np.testing.assert_allclose(by_taste[0, 1], value[plans.index((2, 2, 2)), 1], rtol=1e-4)
+    # Sessions start rested, and each user has a taste.
+    sessions = embedded.session_values(made, optimum.value)
+    assert sessions.shape == (40,)
+    for user in (0, 1, 7):
+        assert sessions[user] == optimum.value[0, made.truth.taste[user], 0]
+
+
+@pytest.mark.parametrize("items", [[], [0, 1], [7], [-1]])
+def test_other_items_are_rejected(items):
+    made, _ = world(TINY, 3)
+    items = np.array(items, np.int64)
+    for value in (embedded.solve, embedded.random_value, embedded.plan_value):
+        with pytest.raises(ValueError, match=r"expected at least one, each 1 to 6"):
+            value(made, CLICKS, items)
+
+
+def test_the_narrowed_catalogue_has_the_optimum_of_its_items():
+    made, ids = world(TINY, 3)
+    spec = dataclasses.replace(made.spec, candidates=2)
+    narrowed = embedded.EmbeddedWorld(TINY, spec, ids)
+    for function in (lambda *a: embedded.solve(*a).value, embedded.random_value):
+        np.testing.assert_array_equal(
+            function(narrowed, CLICKS), function(made, CLICKS, np.array([1, 2]))
+        )
 
 
 def reward_per_session(made, policy, reward=CLICKS, times=100):
@@ -162,6 +229,9 @@ def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
     gains = {name: gain(policy) for name, policy in others.items()}
     for name, (mean, error) in gains.items():
         assert mean < 3 * error, name
+    mean, error = gains["random"]
+    random = embedded.random_value(made, CLICKS)[0, taste, 0] - value
+    assert abs(mean - random.mean()) < 3 * error
     # The trade-off is real: who looks at the next click alone loses clearly.
     mean, error = gains["exit cost 0.0"]
     assert mean < -5 * error
