@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -68,8 +69,8 @@ class PrepareDataConfig(Options):
     item_features: str = option("", "the same about the items")
     attributes_out: str = option(
         "",
-        "folder to write the embedded log's item_features.csv and user_features.csv to, which "
-        "are then kept beside the log; they also describe items that the log never shows",
+        "folder for item_features.csv and user_features.csv of the embedded log, which are "
+        "also kept beside the log; they describe new items too",
     )
     feature_columns: str = option(
         "",
@@ -140,23 +141,20 @@ def main(_):
         outputs.check_folder(config.downloads, "--downloads")
 
     source, path = _locate(config)
-    features_of = {"user": config.user_features, "item": config.item_features}
-    if config.attributes_out:
-        _check_attributes(config, source)
-        features_of = _write_attributes(pathlib.Path(config.attributes_out))
-    data, rows, warnings = preparing.prepare(
-        lambda bad_rows: _read(source, path, bad_rows),
-        out,
-        prepare_config,
-        source=f"{source} {path.name}" if path else source,
-        skip_bad_rows=config.on_bad_row == "skip",
-        overwrite=config.overwrite,
-        features_of=features_of,
-        feature_columns=config.feature_columns,
-        text_format=flags.read(text_rows.TextFormat, "features_"),
-        filter_config=flags.read(filters.FilterConfig),
-        generator=None if path else dataclasses.asdict(_embedded_config()),
-    )
+    with _feature_tables(config, source) as features_of:
+        data, rows, warnings = preparing.prepare(
+            lambda bad_rows: _read(source, path, bad_rows),
+            out,
+            prepare_config,
+            source=f"{source} {path.name}" if path else source,
+            skip_bad_rows=config.on_bad_row == "skip",
+            overwrite=config.overwrite,
+            features_of=features_of,
+            feature_columns=config.feature_columns,
+            text_format=flags.read(text_rows.TextFormat, "features_"),
+            filter_config=flags.read(filters.FilterConfig),
+            generator=None if path else dataclasses.asdict(_embedded_config()),
+        )
     _show(data, rows)
     for warning in (*warnings, data.untrained_items):
         flags.warn(warning)
@@ -217,45 +215,49 @@ def _embedded_config() -> synthetic.SyntheticConfig:
     return flags.read(synthetic.SyntheticConfig, "embedded_")
 
 
-def _check_attributes(config: PrepareDataConfig, source: str) -> None:
-    """Checks that attributes can be written, before anything is.
+@contextlib.contextmanager
+def _feature_tables(config: PrepareDataConfig, source: str) -> Iterator[dict[str, str]]:
+    """Yields the paths of the feature tables by `user` and `item`, empty for none.
+
+    With `attributes_out` they are written first, and stay if the block succeeds.
 
     Raises:
-      UserError: naming the flag at fault.
+      UserError: naming the flag at fault, or the path that cannot be written.
     """
+    if not config.attributes_out:
+        yield {"user": config.user_features, "item": config.item_features}
+        return
+    _check_attributes(config, source)
+    embedded = _embedded_config()
+    tables = synthetic_attributes.attributes(embedded, synthetic.truth(embedded))
+    with outputs.replacing_folder(config.attributes_out) as folder:
+        paths = {kind: folder / _feature_file(kind) for kind in tables}
+        for kind, path in paths.items():
+            tables[kind].write_csv(path)
+        yield {kind: str(path) for kind, path in paths.items()}
+
+
+def _check_attributes(config: PrepareDataConfig, source: str) -> None:
+    """Checks that attributes can be written, before anything is."""
     given = f"--attributes_out={config.attributes_out}"
     if source != "embedded":
-        raise UserError(f"{given} needs --source=embedded; {source} has its own features")
+        raise UserError(f"{given} needs --source=embedded; {source} has no known attributes")
     for flag in ("user_features", "item_features"):
         if value := getattr(config, flag):
             raise UserError(f"{given} and --{flag}={value}: expected one of them")
     folder, out = (pathlib.Path(name).resolve() for name in (config.attributes_out, config.out))
-    if folder.is_relative_to(out):
-        raise UserError(
-            f"{given} lies in --out={config.out}, which holds nothing but prepared data; "
-            "choose another folder"
-        )
+    if folder.is_relative_to(out) or out.is_relative_to(folder):
+        raise UserError(f"{given} and --out={config.out}: expected separate folders")
     outputs.check_folder(folder, "--attributes_out")
-    for path in _attribute_files(folder).values():
-        if path.exists() and not config.overwrite:
-            raise UserError(f"{path}: exists already; pass --overwrite to replace it")
+    present = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if others := sorted(present - {_feature_file(kind) for kind in features.KINDS}):
+        raise UserError(f"{given}: holds other files ({others[0]}); choose another folder")
+    if present and not config.overwrite:
+        raise UserError(f"{given}: holds attributes already; pass --overwrite to replace them")
 
 
-def _write_attributes(folder: pathlib.Path) -> dict[str, str]:
-    """Writes the attributes of the embedded log; returns the paths by `user` and `item`."""
-    config = _embedded_config()
-    tables = synthetic_attributes.attributes(config, synthetic.truth(config))
-    files = _attribute_files(folder)
-    with outputs.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    for kind, path in files.items():
-        with outputs.replacing_file(path) as temporary:
-            tables[kind].write_csv(temporary)
-    return {kind: str(path) for kind, path in files.items()}
-
-
-def _attribute_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    return {kind: folder / f"{kind}_features.csv" for kind in features.KINDS}
+def _feature_file(kind: str) -> str:
+    return f"{kind}_features.csv"
 
 
 def _show(data: storage.PreparedData, rows: int) -> None:

@@ -64,24 +64,28 @@ def test_attributes_of_the_embedded_log(tmp_path, capsys):
         and len(pl.read_csv(file.parent / "item_features.csv")) == 20
     )
 
-    before = {path.name: path.read_bytes() for path in attributes.iterdir()}
-    capsys.readouterr()
-    other = [*SMALL, f"--out={tmp_path / 'other'}", f"--attributes_out={attributes}"]
-    assert run(*other) == 2
-    assert "user_features.csv: exists already; pass --overwrite" in capsys.readouterr().err
-    assert not (tmp_path / "other").exists()
-    assert {path.name: path.read_bytes() for path in attributes.iterdir()} == before
+
+def tree(folder):
+    return {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--source=table", "--path={}/log.csv"), "needs --source=embedded; table has its own"),
+        (
+            ("--source=table", "--path={}/log.csv"),
+            "needs --source=embedded; table has no known",
+        ),
         (("--item_features={}/x.csv",), "--item_features={}/x.csv: expected one of them"),
-        (("--out={}/attributes",), "lies in --out={}/attributes, which holds nothing but"),
-        (("--out={}",), "lies in --out={}, which holds nothing but"),
+        (("--user_features={}/x.csv",), "--user_features={}/x.csv: expected one of them"),
+        (("--out={}/attributes",), "--out={}/attributes: expected separate folders"),
+        (("--out={}/attributes/data",), "/attributes/data: expected separate folders"),
+        (("--out={}",), "--out={}: expected separate folders"),
         (("--embedded_attribute_noise=1.5",), "--embedded_attribute_noise=1.5"),
         (("--embedded_new_items=15",), "new_items is 15; expected at most"),
+        # Found after the attributes were drawn:
+        (("--feature_columns={}/x.toml",), "x.toml"),
+        (("--min_item_rows=999999",), "no training session is left"),
     ],
 )
 def test_a_mistake_writes_no_attributes(arguments, message, tmp_path, capsys):
@@ -89,7 +93,29 @@ def test_a_mistake_writes_no_attributes(arguments, message, tmp_path, capsys):
     given = [f"--out={folder / 'data'}", *SMALL, f"--attributes_out={folder / 'attributes'}"]
     assert run(*given, *(argument.format(folder) for argument in arguments)) == 2
     assert message.format(folder) in capsys.readouterr().err
-    assert not folder.exists()
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_attributes_replace_attributes_alone(tmp_path, capsys):
+    attributes = tmp_path / "attributes"
+    command = [f"--out={tmp_path / 'data'}", *SMALL, f"--attributes_out={attributes}"]
+    assert run(*command) == 0
+    first = tree(tmp_path)
+    assert run(*command[1:], f"--out={tmp_path / 'other'}") == 2
+    assert "holds attributes already; pass --overwrite" in capsys.readouterr().err
+    assert tree(tmp_path) == first
+    noisy = [*command, "--overwrite", "--embedded_attribute_noise=0.5"]
+    assert run(*noisy, "--split=time", "--test_from=1990-01-01") == 2  # nothing to train on
+    assert tree(tmp_path) == first
+    assert run(*noisy) == 0
+    second = tree(tmp_path)
+    assert second.keys() == first.keys()
+    for file in attributes.iterdir():
+        assert second[file] != first[file]
+    (attributes / "notes.txt").write_text("mine")
+    assert run(*command, "--overwrite") == 2
+    assert "holds other files (notes.txt); choose another" in capsys.readouterr().err
+    assert tree(tmp_path) == second | {attributes / "notes.txt": b"mine"}
 
 
 def test_the_same_command_twice_needs_overwrite(tmp_path, capsys):

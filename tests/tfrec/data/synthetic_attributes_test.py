@@ -128,6 +128,13 @@ def test_the_posterior_by_hand():
     np.testing.assert_allclose(found, kind / kind.sum())
 
 
+def test_the_prior_is_the_catalogues():
+    """Of seven items, i1 and i7 are bait of cluster 0, and the other cells have one each."""
+    config = synthetic.SyntheticConfig(num_items=7, num_tastes=2, attribute_noise=0.1)
+    found = synthetic_attributes.posterior(config, one_item(genre="drama"))[0]
+    np.testing.assert_allclose(found, [[2 / 7, 1 / 7, 1 / 7], [1 / 7, 1 / 7, 1 / 7]])
+
+
 def test_the_posterior_is_calibrated():
     """The probability of the true cell is, on average, what the posterior expects of it."""
     truth, items, _ = drawn()
