@@ -170,6 +170,11 @@ class Measurements(MeasurementVector):
         )
 
     @property
+    def item_tables(self) -> list[tf.Variable]:
+        """The variables with a row for each item."""
+        return [self.item_embedding]
+
+    @property
     def units(self) -> tuple[str, ...]:
         """The unit of each measurement [J]."""
         return tuple(self._unit(part) for part in self.parts)

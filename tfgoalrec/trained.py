@@ -7,7 +7,7 @@ measurements and the frozen embeddings.
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from tfrec import options, types
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import contract
 from tfrec.errors import UserError
-from tfrec.methods import ranking, registry
+from tfrec.methods import catalogue, ranking, registry
 from tfrec.methods import trained as saved
+from tfrec.nn import item_embedding
 from tfrec.ops import selection
 from tfrec.serving import golden, requests, unsaved
 
@@ -149,6 +150,26 @@ class TrainedAgent(saved.SavedAgent):
     def _model(self) -> unsaved.UnsavedModel:
         return unsaved.UnsavedModel(self)
 
+    def with_items(self, change: catalogue.Catalogue) -> saved.SavedAgent:
+        if self.config.item_input == "log":
+            raise UserError(
+                "item_input is log: the agent reads the log's statistics of each item, and a "
+                "new item has none; expected an agent trained with item_input=trained"
+            )
+        catalogue.check_history_crosses(self, change)
+        frozen = self.measurements.item_embedding.shape[1]
+        measurements, world_model = _untrained(
+            self.config, change.spec, self.measurements.names, frozen
+        )
+        about = self.about | change.about(self.fingerprint)
+        agent = TrainedAgent(
+            self.config, measurements, world_model, self.named_goals, change.vocabulary, about
+        )
+        catalogue.transfer(self.weights(), agent.weights(), change.rows)
+        if change.features is not None:
+            item_embedding.set_features(world_model, change.features)
+        return agent
+
     def weights(self) -> tf.Module:
         return _Weights(self)
 
@@ -175,6 +196,23 @@ class _Weights(tf.Module):
         self.world_model, self.measurements = agent.world_model, agent.measurements
 
 
+def _untrained(
+    config: GoalRecConfig, spec: types.DataSpec, names: Sequence[str], frozen: int
+) -> tuple[Measurements, WorldModel]:
+    """Measurements and a world model without values yet, to restore or to copy to.
+
+    Args:
+      config: the method's numbers.
+      spec: the log's spec.
+      names: of the measurements.
+      frozen: width of the frozen item vectors.
+    """
+    vectors = np.zeros((spec.num_items + 1, frozen), np.float32)
+    measurements = Measurements(tuple(names), spec, vectors)
+    start = np.zeros((spec.num_items + 1, config.embedding), np.float32)
+    return measurements, WorldModel(config, spec, measurements.size, start)
+
+
 def load(directory: str | pathlib.Path) -> TrainedAgent:
     """Loads a GoalRec agent.
 
@@ -188,13 +226,13 @@ def load(directory: str | pathlib.Path) -> TrainedAgent:
     )
     spec = types.DataSpec.restored(about["spec"])
     config = options.restored(GoalRecConfig, about["config"])
-    frozen = np.zeros((spec.num_items + 1, about["frozen_embedding"]), np.float32)
-    measurements = Measurements(tuple(about["measurements"]), spec, frozen)
-    start = np.zeros((spec.num_items + 1, config.embedding), np.float32)
+    measurements, world_model = _untrained(
+        config, spec, about["measurements"], about["frozen_embedding"]
+    )
     agent = TrainedAgent(
         config,
         measurements,
-        WorldModel(config, spec, measurements.size, start),
+        world_model,
         {name: np.array(goal, np.float32) for name, goal in about["goals"].items()},
         vocabulary_lib.load(directory),
         about["about"],

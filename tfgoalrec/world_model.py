@@ -58,6 +58,11 @@ class WorldModel(streams.MeasurementModel):
             zeros = tf.zeros([spec.num_items + 1, self.dim])
             self.item_effect = tf.Variable(zeros, name="item_effect")
 
+    @property
+    def item_tables(self) -> list[tf.Variable]:
+        """The variables with a row for each item, beside those of the embedding."""
+        return [table for table in (self.item_input, self.item_effect) if table is not None]
+
     def item_vectors(self, item: tf.Tensor | None = None) -> tf.Tensor:
         """Returns E(a), a 1, and with `item_effect` the per-item advantage.
 

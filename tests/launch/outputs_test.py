@@ -23,6 +23,7 @@ SCRIPTS = {
     "train": ("--method=rainbow",),
     "train_sequential": ("--method=sasrec", "--data=log.txt"),
     "tune": ("--method=rainbow",),
+    "update_items": ("--agent=agent", "--items=items.csv"),
 }
 
 

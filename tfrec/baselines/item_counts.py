@@ -162,6 +162,7 @@ class ItemCountsLearner(learning.BaselineLearner):
       seed: of all draws.
     """
 
+    fixed_items = "it counts what the log says of each item"
     config: ItemCountsConfig
     checked: Sequence[str] = ("shows", "clicks", "exits")
 

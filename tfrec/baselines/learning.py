@@ -36,7 +36,11 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     Attributes:
       repeats: whether an item may be shown twice in a session.
+      fixed_items: why a trained agent cannot rank other items than those of its log; empty
+        if it can, by features.
     """
+
+    fixed_items: str = ""
 
     # Names of the tensors whose finiteness `update` checks, in its order.
     checked: Sequence[str]

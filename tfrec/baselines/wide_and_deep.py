@@ -232,6 +232,8 @@ class WideAndDeepNetwork(ClickNetwork):
 class WideAndDeepLearner(ClickRanker):
     """Wide&Deep on the common schedule; arguments as those of a ClickRanker."""
 
+    fixed_items = "its wide half crosses the ids of items"
+
     config: WideAndDeepConfig
     network: WideAndDeepNetwork
 

@@ -44,6 +44,37 @@ def read(
     Raises:
       UserError: naming file, row, column and value; or if no id of the table is in the log.
     """
+    table = read_table(path, bad_rows, text_format)
+    name = table.columns[0]
+    raw = pl.Series(name, ids.raw.tolist())
+    log_ids = raw.cast(pl.String)
+    _compare_ids(log_ids, table.to_series(0), pathlib.Path(path))
+    return (
+        pl.DataFrame([log_ids])
+        .join(table, on=name, how="left", maintain_order="left")
+        .with_columns(raw)
+    )
+
+
+def read_table(
+    path: str | pathlib.Path,
+    bad_rows: schema_lib.BadRows | None = None,
+    text_format: text_rows.TextFormat | None = None,
+) -> pl.DataFrame:
+    """Reads a feature table as it is.
+
+    Args:
+      path: as for `read`.
+      bad_rows: as for `read`.
+      text_format: as for `read`.
+
+    Returns:
+      Its rows; the first column holds the ids as text. Columns of a text file whose values
+      are all numbers are Int64 or Float64.
+
+    Raises:
+      UserError: naming file, row, column and value.
+    """
     bad_rows = bad_rows or schema_lib.BadRows()
     text_format = text_format or text_rows.TextFormat()
     with files.opened(path, encoding=text_format.encoding) as (file,):
@@ -72,17 +103,10 @@ def read(
             frame = schema_lib.check(
                 frame, "0", valid, expected, file, bad_rows, first_row=1, shown_as=names[0]
             )
-    raw = pl.Series(names[0], ids.raw.tolist())
-    log_ids = raw.cast(pl.String)
-    _compare_ids(log_ids, frame["0"].alias(names[0]), file)
     table = frame.select(pl.col(str(place)).alias(name) for place, name in enumerate(names))
     if not is_parquet:
         table = table.with_columns(text_columns.as_values(table[name]) for name in names[1:])
-    return (
-        pl.DataFrame([log_ids])
-        .join(table, on=names[0], how="left", maintain_order="left")
-        .with_columns(raw)
-    )
+    return table
 
 
 def _read_parquet(path: pathlib.Path) -> tuple[list[str], pl.DataFrame]:

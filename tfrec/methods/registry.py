@@ -323,6 +323,21 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
     )
 
 
+def untrained(name: str, config: Any, spec: types.DataSpec) -> Learner:
+    """A learner whose networks have no trained weights yet, to restore or to copy to.
+
+    Args:
+      name: of the method.
+      config: its configuration.
+      spec: the log's spec.
+    """
+    # One session stands for the log; the weights that depend on the log come later.
+    sizes = ("replay_sessions", "sessions_per_round")
+    small = dataclasses.replace(config, **{n: 1 for n in sizes if hasattr(config, n)})
+    vectors = np.zeros((spec.num_items + 1, _vector_width(config)), np.float32)
+    return get(name).make(small, spec, _one_session(spec), None, vectors, seed=0)
+
+
 def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
     from tfrec.data import vocabulary as vocabulary_lib
 
@@ -334,12 +349,7 @@ def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
     )
     method, spec = get(manifest["method"]), types.DataSpec.restored(manifest["spec"])
     config = options.restored(method.config, manifest["config"])
-    # Its learner is the way to its networks. One session stands for the log; the weights
-    # that depended on the log are in the checkpoint.
-    sizes = ("replay_sessions", "sessions_per_round")
-    small = dataclasses.replace(config, **{n: 1 for n in sizes if hasattr(config, n)})
-    vectors = np.zeros((spec.num_items + 1, _vector_width(config)), np.float32)
-    learner = method.make(small, spec, _one_session(spec), None, vectors, seed=0)
+    learner = untrained(method.name, config, spec)
     agent = agent_class(
         method.name,
         config,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tfrec.data import identity
     from tfrec.data import vocabulary as vocabulary_lib
     from tfrec.environments import contract
+    from tfrec.methods import catalogue
 
 _CHECKPOINT = "checkpoint"
 
@@ -131,6 +132,15 @@ class SavedAgent(abc.ABC):
         """
         del users
         return self.lists(observation, blocked, k, goal)
+
+    def with_items(self, change: catalogue.Catalogue) -> SavedAgent:
+        """The agent with other items to rank, without training; see `catalogue.plan`.
+
+        Raises:
+          UserError: if the agent cannot take other items; says why.
+        """
+        del change
+        raise UserError(f"{self.method} cannot rank other items than those of its log")
 
     @abc.abstractmethod
     def weights(self) -> tf.Module:
@@ -307,6 +317,26 @@ class TrainedMethod(SavedAgent):
 
     def weights(self) -> tf.Module:
         return self.learner.acting
+
+    def with_items(self, change: catalogue.Catalogue) -> SavedAgent:
+        from tfrec.methods import catalogue as catalogue_lib
+        from tfrec.methods import registry
+        from tfrec.nn import item_embedding
+
+        if self.learner.fixed_items:
+            raise UserError(
+                f"{self.method} cannot rank other items than those of its log: "
+                f"{self.learner.fixed_items}"
+            )
+        catalogue_lib.check_history_crosses(self, change)
+        learner = registry.untrained(self.method, self.config, change.spec)
+        catalogue_lib.transfer(self.weights(), learner.acting, change.rows)
+        if change.features is not None:
+            item_embedding.set_features(learner.acting, change.features)
+        about = self.about | change.about(self.fingerprint)
+        return TrainedMethod(
+            self.method, self.config, learner, change.spec, change.vocabulary, about
+        )
 
     def policy(self, goal: Any = None) -> contract.Policy:
         """The greedy policy; the goal is not read."""

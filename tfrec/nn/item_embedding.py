@@ -60,13 +60,35 @@ class ItemEmbedding(tf.Module):
                 tf.zeros([rows, sizes.width]), trainable=False, name="feature_vectors"
             )
 
+    @property
+    def item_tables(self) -> list[tf.Variable]:
+        """The variables with a row for each item."""
+        tables = [self.ids]
+        if self.features is not None and self.features.slots:
+            tables.append(self.values)
+        if self.features is not None and self.features.width:
+            tables.append(self.vectors)
+        return tables
+
+    @property
+    def encoded(self) -> feature_encoding.Features:
+        """The features that were set; empty columns where there are none."""
+        rows = self.ids.shape[0]
+        values, vectors = np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.float32)
+        if self.features is not None and self.features.slots:
+            values = self.values.numpy()
+        if self.features is not None and self.features.width:
+            vectors = self.vectors.numpy()
+        return feature_encoding.Features(values, vectors)
+
     def set_features(self, features: feature_encoding.Features) -> None:
         """Sets what the items have; until then no item has a feature.
 
         Args:
           features: of N items; the sizes are those of the spec.
         """
-        assert self.features is not None
+        if self.features is None:
+            raise ValueError("the spec has no item features")
         if self.features.slots:
             self.values.assign(features.values)
         if self.features.width:
@@ -150,5 +172,5 @@ def dropping(module: tf.Module, share: float, step: tf.Tensor) -> Iterator[None]
 def set_features(module: tf.Module, features: feature_encoding.Features) -> None:
     """`ItemEmbedding.set_features` in every item embedding of a learner."""
     for part in module.submodules:
-        if isinstance(part, ItemEmbedding):
+        if isinstance(part, ItemEmbedding) and part.features is not None:
             part.set_features(features)

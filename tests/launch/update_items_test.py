@@ -1,0 +1,85 @@
+"""launch.update_items: from prepared features to an export that ranks an item of today."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from launch import flags
+from tfrec.data import storage
+from tfrec.methods import ranking, registry
+from tfrec.serving import loaded, requests
+
+pytestmark = pytest.mark.slow
+
+COLUMNS = """
+[item.genre]
+kind = "category"
+[item.tags]
+kind = "categories"
+[item.minutes]
+kind = "number"
+[item.title]
+kind = "text"
+buckets = 50
+"""
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, narrow):
+    """Prepared data with features, items that its log never shows, and a trained agent."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "features.toml").write_text(COLUMNS)
+    arguments = [
+        f"--out={folder / 'data'}", f"--attributes_out={folder / 'attributes'}",
+        f"--feature_columns={folder / 'features.toml'}", "--embedded_num_users=60",
+        "--embedded_new_items=12", "--max_steps=8", "--history_length=6",
+    ]  # fmt: skip
+    assert flags.call("launch.prepare_data", arguments) == 0
+    train = ["--method=goalrec", f"--data={folder / 'data'}", f"--out={folder / 'run'}"]
+    assert flags.call("launch.train", [*train, *narrow, "--log_rounds=2"]) == 0
+    return folder
+
+
+def changed(work, out, *more, items="attributes/item_features.csv"):
+    arguments = [f"--agent={work / 'run' / 'agent_off'}", f"--items={work / items}"]
+    return flags.call("launch.update_items", [*arguments, f"--out={out}", *more])
+
+
+def test_an_item_of_today_is_ranked_by_the_export(work, tmp_path, capsys):
+    assert changed(work, tmp_path / "agent") == 0
+    assert "120 items, 12 added, 0 removed" in capsys.readouterr().out
+    data = storage.PreparedData.open(work / "data")
+    assert data.spec.num_items == 108 and data.spec.item_features is not None
+    new = sorted(
+        set(pl.read_csv(work / "attributes" / "item_features.csv")["item"])
+        - set(data.vocabulary.items.tolist())
+    )
+    assert len(new) == 12
+    export = [f"--agent={tmp_path / 'agent'}", f"--out={tmp_path / 'export'}"]
+    assert flags.call("launch.export_model", export) == 0
+    model = loaded.ExportedModel(tmp_path / "export" / "1")
+    history, feedback = data.vocabulary.items[:2].tolist(), [[1.0, 5.0], [0.0, 0.0]]
+    [answer] = model.rank(
+        [requests.Request(history, feedback, 1, goal_name="click", k=12, candidates=new)]
+    )
+    assert sorted(answer.item) == new
+    agent = registry.load(tmp_path / "agent")
+    columns = {"click": [1.0, 0.0], "watch_seconds": [5.0, 0.0]}
+    question = ranking.question(
+        agent.vocabulary, agent.spec, history, columns, 1, candidates=new, k=12
+    )
+    np.testing.assert_allclose(answer.score, agent.rank(question).scores, rtol=1e-4, atol=1e-5)
+    assert np.std(answer.score) > 0
+
+
+def test_a_second_agent_goes_elsewhere(work, tmp_path, capsys):
+    (tmp_path / "agent").mkdir()
+    assert changed(work, tmp_path / "agent") == 2
+    assert f"--out={tmp_path / 'agent'}: exists already" in capsys.readouterr().err
+
+
+def test_a_mistake_leaves_nothing(work, tmp_path, capsys):
+    (work / "bad.csv").write_text("item,genre,tags,minutes,title\ni999,drama,hd,long,x\n")
+    assert changed(work, tmp_path / "agent", items="bad.csv") == 2
+    assert "bad.csv: item 'i999', column 'minutes': 'long'" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
