@@ -158,9 +158,10 @@ def check_history_crosses(agent: trained.SavedAgent, change: Catalogue) -> None:
     """
     kept = change.rows[change.rows != NEW]
     moved = not np.array_equal(kept, np.arange(len(kept)))
-    if moved and getattr(agent.config, "crossed", 0):
+    crossed: int = getattr(agent.config, "crossed", 0)
+    if moved and crossed:
         raise UserError(
-            f"the agent hashes dense ids of its history (crossed is {agent.config.crossed}), "
+            f"the agent hashes dense ids of its history (crossed is {crossed}), "
             "and they change when items go or only some may be recommended; expected an agent "
             "with crossed=0"
         )
