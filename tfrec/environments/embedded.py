@@ -195,7 +195,7 @@ def solve(
       reward: float [F], what one unit of each feedback column is worth.
       items: int [K], dense ids of the items that may be shown; all candidates by default.
       model: what is known of the items; by default the truth. With another model, `item` is
-        the best plan for somebody who knows no more, `value` is what the model expects of it,
+        the best plan for an agent that knows no more, `value` is what the model expects of it,
         and `plan_value` is what the plan earns.
 
     Raises:
