@@ -6,23 +6,23 @@ import numpy as np
 import tensorflow as tf
 
 
-def assert_close(found, expected, tolerance: float, name: str = "") -> None:
+def assert_close(actual, expected, tolerance: float, name: str = "") -> None:
     """Compares relative to the largest entry, since sums lose digits of their largest term.
 
     Where the reference is exactly zero everywhere, so must the result be.
     """
-    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     largest = np.abs(expected).max(initial=0.0)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * largest, err_msg=name)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * largest, err_msg=name)
 
 
 def assert_all_close(
-    found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
+    actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
 ) -> None:
     """Compares arrays by name; both must have the same names."""
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     for name, array in expected.items():
-        assert_close(found[name], array, tolerance, name)
+        assert_close(actual[name], array, tolerance, name)
 
 
 def dense_gradient(gradient, variable: tf.Variable) -> np.ndarray:

@@ -10,8 +10,8 @@ def setting(batch):
     model = small.agent().averaged
     goal = small.unit_goals(1, 11)[0]
     observation = small.observations(batch)
-    wanted = tf.tile(goal[None], [batch, 1])
-    scores = model.scores(model.encode(observation, wanted), wanted).numpy()
+    goals = tf.tile(goal[None], [batch, 1])
+    scores = model.scores(model.encode(observation, goals), goals).numpy()
     return model, goal, observation, np.argsort(-scores, axis=1)  # best position first
 
 
@@ -28,7 +28,7 @@ def test_exploring_tries_items_of_the_pool_at_the_given_rate():
         assert abs(counts[place] / 3000 - expected) < 4 * error
 
 
-def test_without_epsilon_it_is_greedy():
+def test_no_epsilon_gives_the_greedy_policy():
     model, goal, observation, ranking = setting(50)
     timestep = contract.history_timestep(observation, tf.constant([1, 2]))
     explored = acting.explore(model, goal, epsilon=0.0, pool=1.0)(timestep).numpy()
@@ -39,7 +39,7 @@ def test_without_epsilon_it_is_greedy():
 def test_blocked_items_are_not_tried():
     model, goal, observation, ranking = setting(400)
     blocked = np.zeros((400, 6), bool)
-    np.put_along_axis(blocked, ranking[:, :4], True, axis=1)  # only the last two are left
+    np.put_along_axis(blocked, ranking[:, :4], True, axis=1)  # all but the last two
     timestep = contract.history_timestep(observation, tf.constant([1, 2]), tf.constant(blocked))
     action = acting.explore(model, goal, epsilon=1.0, pool=0.5)(timestep).numpy()
     assert not np.take_along_axis(blocked, action, axis=1).any()
@@ -49,13 +49,13 @@ def test_blocked_items_are_not_tried():
 def test_the_pool_has_the_best_of_those_that_are_not_blocked():
     draw = np.random.default_rng(0)
     scores = draw.normal(size=(5, 400)).astype(np.float32)
-    scores[0, 7] = 1e6  # one far from all others
+    scores[0, 7] = 1e6  # far from all others
     blocked = draw.uniform(size=scores.shape) < 0.3
-    blocked[4, 12:] = True  # fewer than the pool are left
+    blocked[4, 12:] = True  # fewer allowed items than the pool
     edge = acting.pool_edge(tf.constant(scores), tf.constant(blocked), 40).numpy()
     reached = ((scores >= edge) & ~blocked).sum(axis=1)
     np.testing.assert_array_equal(reached[1:], [40, 40, 40, (~blocked[4]).sum()])
-    assert reached[0] >= 40  # halving a wide range tells near ones less well apart
+    assert reached[0] >= 40  # bisecting a wide range separates near scores less well
     everyone = (scores >= acting.pool_edge(tf.constant(scores), None, 40).numpy()).sum(axis=1)
     np.testing.assert_array_equal(everyone[1:], 40)
 
@@ -69,6 +69,6 @@ def test_each_session_keeps_its_goal_when_others_have_left():
         history=tf.nest.map_structure(lambda x: tf.gather(x, left), observation), user=left
     )
     policy = acting.greedy(model, goals)
-    chosen = policy(whole).numpy()
-    assert len(np.unique(chosen)) > 1
-    np.testing.assert_array_equal(policy(some), chosen[left.numpy()])
+    shown = policy(whole).numpy()
+    assert len(np.unique(shown)) > 1
+    np.testing.assert_array_equal(policy(some), shown[left.numpy()])

@@ -37,12 +37,14 @@ def test_gradient_is_the_product_of_eq_6():
         loss = actors.loss(
             lambda a: tf.linalg.matvec(slope, a), actor(tf.constant(joint)), tf.constant(goal)
         )
-    found = tape.gradient(loss, [kernel, bias])
+    gradients = tape.gradient(loss, [kernel, bias])
     squashed = np.tanh(joint @ kernel.numpy() + bias.numpy())  # [B, D]
     by_action = np.einsum("bmd,bm->bd", slope, goal)  # grad_a M . grad_m U, [B, D]
     inner = by_action * (1.0 - squashed**2) * [1.0, 2.0]  # half the box's sides
-    np.testing.assert_allclose(found[0], -np.einsum("bi,bd->id", joint, inner) / 3, rtol=1e-4)
-    np.testing.assert_allclose(found[1], -inner.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(
+        gradients[0], -np.einsum("bi,bd->id", joint, inner) / 3, rtol=1e-4
+    )
+    np.testing.assert_allclose(gradients[1], -inner.mean(axis=0), rtol=1e-4)
 
 
 def test_actor_finds_the_peak_of_a_quadratic_for_each_goal():
@@ -52,13 +54,13 @@ def test_actor_finds_the_peak_of_a_quadratic_for_each_goal():
     goal = np.array([[1, 1, 0], [1, 1, 0], [1, 1, 1], [1, 3, 3]], np.float32)
 
     def measure(action):
-        own = -tf.math.squared_difference(action, state)
-        other = -tf.square(action[:, :1] + state[:, :1])
-        return tf.concat([own, other], axis=-1)
+        at_state = -tf.math.squared_difference(action, state)
+        at_opposite = -tf.square(action[:, :1] + state[:, :1])
+        return tf.concat([at_state, at_opposite], axis=-1)
 
     actor = actors.Actor(5, *box(2, 3.0), hidden=(64,))
     joint = tf.concat([state, goal], axis=-1)
-    for rate in (0.02, 0.005, 0.001):  # ever smaller steps: one network has to fit all rows
+    for rate in (0.02, 0.005, 0.001):  # falling, because one network has to fit all rows
         train(actor, measure, joint, tf.constant(goal), steps=2000, rate=rate)
     peak = state.copy()
     peak[2, 0] = 0.0  # equal pulls to 1 and -1
@@ -86,7 +88,7 @@ def test_improve_beats_every_item_and_leaves_the_world_model_alone():
     items = tf.tile(tf.range(1, 7)[None], [4, 1])
     value = tf.einsum("bm,bam->ba", goal, model.advantage(code, items))
     best = tf.reduce_mean(tf.reduce_max(value, axis=1))
-    assert losses[0] > -best  # an untrained actor does not
+    assert losses[0] > -best  # the untrained actor does not
     assert losses[-1] < -best + 0.02 * abs(best)
     for old, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(old, variable)
@@ -106,8 +108,8 @@ def test_policy_shows_the_nearest_item_that_is_not_blocked():
     actor = actors.for_model(model)
     goal = small.unit_goals(1, model.dim)[0]
     observation = small.observations(3)
-    wanted = tf.tile(goal[None], [3, 1])
-    action = actor(model.encode(observation, wanted).joint).numpy()
+    goals = tf.tile(goal[None], [3, 1])
+    action = actor(model.encode(observation, goals).joint).numpy()
     vectors = model.item_vectors().numpy()[:, :-1]
     distance = np.linalg.norm(vectors[None] - action[:, None], axis=-1)  # [3, 6]
     order = np.argsort(distance, axis=1)

@@ -1,4 +1,4 @@
-"""One update of the agent: what moves, what holds still, and what stops it."""
+"""One update of the agent: changed and unchanged weights, and values that are not finite."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def test_the_model_loss_teaches_the_advantage_and_the_value_loss_the_value():
     value_net = [v for layer in model.value_net for v in layer.trainable_variables]
     projection = [v for layer in model.projection for v in layer.trainable_variables]
     gradients = tape.gradient(loss, value_net + projection)
-    # With the value loss off nothing reaches V: it is held still inside M = V + A.
+    # Without the value loss V has no gradient, because it is stopped in M = V + A.
     assert all(g is None or not np.any(g) for g in gradients[: len(value_net)])
     assert all(np.any(g) for g in gradients[len(value_net) :])
     assert report["loss"] == report["model_loss"]
@@ -57,7 +57,7 @@ def test_losses_add_up_by_their_weights():
     assert float(report["auxiliary_loss"]) > 0
 
 
-def test_the_variance_is_kept_within_its_bound():
+def test_the_variance_stays_within_its_bound():
     agent = small.agent(log_variance_bound=2.0)
     for start in (5.0, -5.0):
         agent.world_model.log_variance.assign(tf.fill([10], start))
@@ -67,7 +67,7 @@ def test_the_variance_is_kept_within_its_bound():
 
 def test_a_variance_beyond_its_bound_comes_back_when_the_error_grows():
     # exp(6.01) times a squared error of about 100^2 outweighs the 1 of log sigma^2, so every
-    # measurement's variance has to rise, and must not stay where the bound is.
+    # measurement's variance has to rise above its bound.
     agent = small.agent(log_variance_bound=6.0, learning_rate=0.01)
     agent.world_model.log_variance.assign(tf.fill([10], -6.01))
     far = batch()
@@ -77,20 +77,20 @@ def test_a_variance_beyond_its_bound_comes_back_when_the_error_grows():
     assert (agent.world_model.log_variance.numpy() > -5.99).all()
 
 
-def test_a_number_that_is_not_finite_is_named_and_moves_nothing():
+def test_a_number_that_is_not_finite_is_named_and_changes_nothing():
     agent = small.agent()
     good = batch()
     before = weights(agent)
     spoiled = good.measurement.numpy()
     spoiled[3, 2] = np.nan
-    wrong = good._replace(measurement=tf.constant(spoiled))
-    _, bad = agent.update(wrong, agent.seeds())
-    assert agent.checked[int(bad)] == "measurement loss"
+    spoiled_batch = good._replace(measurement=tf.constant(spoiled))
+    _, first_bad = agent.update(spoiled_batch, agent.seeds())
+    assert agent.checked[int(first_bad)] == "measurement loss"
     for (name, old), (_, new) in zip(before, weights(agent), strict=True):
         np.testing.assert_array_equal(new, old, name)
     assert int(agent.updates) == 0
-    _, bad = agent.update(good, agent.seeds())
-    assert int(bad) == -1
+    _, first_bad = agent.update(good, agent.seeds())
+    assert int(first_bad) == -1
     assert int(agent.updates) == 1
 
 
@@ -117,30 +117,34 @@ def test_the_same_seed_learns_the_same():
 
 
 def small_rows():
-    made = batch()
+    transitions = batch()
     return replay.Rows(
-        made.observation, made.item, made.measurement, made.outcome, tf.zeros([16, M])
+        transitions.observation,
+        transitions.item,
+        transitions.measurement,
+        transitions.outcome,
+        tf.zeros([16, M]),
     )
 
 
 def test_default_goals_discount_the_windows_of_each_column():
     measured = small.fitted()
-    found = goalrec_agent.default_goals(small.config(discount=0.5), small.SPEC, measured)
-    assert list(found) == ["click", "watch"]
+    named_goals = goalrec_agent.default_goals(small.config(discount=0.5), small.SPEC, measured)
+    assert list(named_goals) == ["click", "watch"]
     std = dict(zip(measured.columns, measured.std.numpy(), strict=True))
-    wanted = {"click@0": 1.0, "click@1..3": 0.5, "click@4..": 0.25}
-    raw = np.array([wanted.get(name, 0.0) * std[name] for name in measured.columns])
-    np.testing.assert_allclose(found["click"], raw / np.linalg.norm(raw), rtol=1e-5)
+    weights_of = {"click@0": 1.0, "click@1..3": 0.5, "click@4..": 0.25}
+    raw = np.array([weights_of.get(name, 0.0) * std[name] for name in measured.columns])
+    np.testing.assert_allclose(named_goals["click"], raw / np.linalg.norm(raw), rtol=1e-5)
 
 
-def test_goals_have_names_of_their_own():
+def test_a_name_of_two_goals_is_rejected():
     measured = small.fitted()
     twice = ("a = 1*click@0", "a = 1*watch@0")
     with pytest.raises(UserError, match="goal 'a' is given twice"):
         goalrec_agent.default_goals(small.config(goals=twice), small.SPEC, measured)
 
 
-def test_a_goal_column_of_which_nothing_is_measured_is_rejected():
+def test_a_goal_column_without_a_measured_window_is_rejected():
     measured = small.fitted(("click@0", "mean(watch)"))
     config = small.config(goal_columns=("click", "watch"))
     with pytest.raises(ValueError, match="goal_columns names 'watch', but no window"):
@@ -150,7 +154,7 @@ def test_a_goal_column_of_which_nothing_is_measured_is_rejected():
 @pytest.mark.slow
 @pytest.mark.parametrize("unit", [2.0**-27, 2.0**30])
 def test_the_unit_of_an_amount_changes_nothing_that_is_learned(unit):
-    """The same log in another unit: the same weights, scores, and predictions but for it."""
+    """Scaling the unit changes no weight or score, and scales the predictions."""
     ends = []
     for factor in (1.0, unit):
         watch = dataclasses.replace(small.SPEC.feedback[1], scale=4.0 * factor)

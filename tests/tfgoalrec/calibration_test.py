@@ -31,17 +31,17 @@ def encoded(model):
 def test_moments_are_centred():
     advantage = tf.constant([[1.0, 0.0], [3.0, 0.0]])
     residual = tf.constant([[10.0, 1.0], [14.0, 5.0]])
-    found = calibration.moments(advantage, residual)
-    np.testing.assert_allclose(found.covariance, [2.0, 0.0])
-    np.testing.assert_allclose(found.advantage, [1.0, 0.0])
-    np.testing.assert_allclose(found.residual, [4.0, 4.0])
+    moments = calibration.moments(advantage, residual)
+    np.testing.assert_allclose(moments.covariance, [2.0, 0.0])
+    np.testing.assert_allclose(moments.advantage, [1.0, 0.0])
+    np.testing.assert_allclose(moments.residual, [4.0, 4.0])
 
 
-def test_a_slope_must_be_earned():
+def test_few_sessions_give_small_slopes():
     measured = small.fitted(NAMES)
     ones = tf.ones([5])
-    found = calibration.Moments(0.5 * ones, ones, 8.0 * ones)
-    slope = calibration.slope(found, measured, tf.constant(4), 100).numpy()
+    moments = calibration.Moments(0.5 * ones, ones, 8.0 * ones)
+    slope = calibration.slope(moments, measured, tf.constant(4), 100).numpy()
     # This step's click and exit: noise 8 / 100 steps. Longer windows: 8 / 4 sessions.
     np.testing.assert_allclose(slope, [0.5 / 1.08, 0.5 / 3, 0.5 / 3, 0.5 / 1.08, 0.5 / 3])
     more = calibration.Moments(3.0 * ones, ones, 8.0 * ones)
@@ -52,7 +52,7 @@ def test_a_slope_must_be_earned():
     assert calibration.slope(nothing, measured, tf.constant(100), 100).numpy().max() == 0.0
 
 
-def test_the_exit_alone_speaks_for_what_follows():
+def test_slopes_of_the_exit_alone():
     np.testing.assert_array_equal(calibration.exit_alone(small.fitted(NAMES)), [1, 0, 0, 1, 0])
 
 
@@ -60,16 +60,18 @@ def test_measurements_that_the_exit_leaves_without_an_advantage():
     def columns(*names):
         return list(calibration.discarded("exit", small.fitted(names)))
 
-    # Of this step, or of steps after it whose loss at the exit is known.
+    # Columns of this step, or of steps after it, which an exit loses.
     assert columns("click@0", "exit@0", "click@1..3", "step@1..", "watch@2") == []
     assert columns("click@0..", "click@0..2", "exit@0") == ["click@0..", "click@0..2"]
     assert columns("mean(click)", "embedding(click)", "exit@0", "click@0") == [
         "mean(click)", "embedding(click)[0]", "embedding(click)[1]",
     ]  # fmt: skip
-    # Without the exit nothing speaks for the steps after this one.
+    # Without the exit, steps after this one have no advantage.
     assert columns("click@0", "click@1..", "exit@1..") == ["click@1..", "exit@1.."]
-    for kept in ("calibrated", "learned"):
-        assert calibration.discarded(kept, small.fitted(("click@0..", "mean(click)"))) == {}
+    for far_windows in ("calibrated", "learned"):
+        assert (
+            calibration.discarded(far_windows, small.fitted(("click@0..", "mean(click)"))) == {}
+        )
 
 
 @pytest.mark.parametrize("head", ["bilinear", "mlp"])
@@ -104,7 +106,7 @@ def test_only_windows_after_this_step_end_with_the_exit():
 
 
 @pytest.mark.parametrize("head", ["bilinear", "mlp"])
-def test_a_new_model_takes_its_advantages_at_their_word(head):
+def test_a_new_model_does_not_change_its_advantages(head):
     model, _ = made(head)
     code, _ = encoded(model)
     vector = model.item_vectors(tf.fill([BATCH, 1], 2))
@@ -114,7 +116,7 @@ def test_a_new_model_takes_its_advantages_at_their_word(head):
 
 
 @pytest.mark.parametrize("head", ["bilinear", "mlp"])
-def test_what_a_slope_takes_away_the_exit_gives_back(head):
+def test_the_exit_replaces_the_reduced_part_of_an_advantage(head):
     model, measured = made(head)
     calibration.prepare(model, measured)
     model.slope.assign([1.0, 0.25, 0.0, 0.5, 0.8])
@@ -128,17 +130,19 @@ def test_what_a_slope_takes_away_the_exit_gives_back(head):
     expected = learned * [1.0, 0.25, 0.0, 0.5, 0.8]
     expected[:, 1] -= 0.75 * leaving * (raw[:, 1] / stays) / std[1]
     expected[:, 2] -= 1.0 * leaving * (raw[:, 2] / stays) / std[2]
-    found = model.advantage_of(code, vector).numpy()[:, 0]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    # And the goal's reading of it is what ranks.
+    advantage = model.advantage_of(code, vector).numpy()[:, 0]
+    np.testing.assert_allclose(advantage, expected, rtol=1e-4, atol=1e-5)
+    # Items are ranked by the goal's product with it.
     scores = model.scores(code, goal).numpy()[:, 1]
     value = (goal.numpy() * model.value(code).numpy()).sum(axis=1)
-    np.testing.assert_allclose(scores, value + (goal.numpy() * found).sum(axis=1), atol=1e-4)
+    np.testing.assert_allclose(
+        scores, value + (goal.numpy() * advantage).sum(axis=1), atol=1e-4
+    )
     if head == "bilinear":
         query = model.query(code, goal).numpy()
         np.testing.assert_allclose(
             (query * vector.numpy()[:, 0]).sum(axis=1),
-            (goal.numpy() * found).sum(axis=1),
+            (goal.numpy() * advantage).sum(axis=1),
             atol=1e-4,
         )
 
@@ -148,6 +152,6 @@ def test_noise_gets_no_slope_and_a_true_effect_gets_one():
     advantage = random.normal(size=(4000, 5)).astype(np.float32)
     noise = random.normal(size=(4000, 5)).astype(np.float32)
     true = np.array([1.0, 0.0, 0.7, 0.0, 0.3], np.float32)
-    found = calibration.moments(tf.constant(advantage), tf.constant(true * advantage + noise))
-    slope = calibration.slope(found, small.fitted(NAMES), tf.constant(4000), 4000).numpy()
+    moments = calibration.moments(tf.constant(advantage), tf.constant(true * advantage + noise))
+    slope = calibration.slope(moments, small.fitted(NAMES), tf.constant(4000), 4000).numpy()
     np.testing.assert_allclose(slope, true, atol=0.06)

@@ -10,21 +10,21 @@ def sessions(reward, depth=50.0):
     return [{"user": users, "reward": reward * base, "depth": np.full(100, depth)}]
 
 
-def verdict(found, words):
-    [check] = [check for check in found if check.claim == words]
+def verdict(checks, words):
+    [check] = [check for check in checks if check.claim == words]
     return check.verdicts["movielens"]
 
 
-def test_the_printed_tables_say_what_the_paper_says():
+def test_the_printed_tables_agree_with_the_text_of_the_paper():
     # +3.7%, +6.1% and +10.7% are in the paper's text.
-    found = {check.claim: check.paper for check in claims.checks({}, ["movielens"])}
-    assert found["GoalRec earns more than Rainbow"] == "+3.7%"
-    assert found["GoalRec earns more than Dyna-Q"] == "+6.1%"
-    assert found["GoalRec earns more than TD3"] == "+10.7%"
-    # -4.2%, -5.5% and -14.3% under high variance are in its text too.
-    assert found["Dyna-Q loses under high variance"] == "-4.2%"
-    assert found["Rainbow loses under high variance"] == "-5.5%"
-    assert found["TD3 loses under high variance"] == "-14.3%"
+    printed = {check.claim: check.paper for check in claims.checks({}, ["movielens"])}
+    assert printed["GoalRec earns more than Rainbow"] == "+3.7%"
+    assert printed["GoalRec earns more than Dyna-Q"] == "+6.1%"
+    assert printed["GoalRec earns more than TD3"] == "+10.7%"
+    # -4.2%, -5.5% and -14.3% under high variance are in its text, too.
+    assert printed["Dyna-Q loses under high variance"] == "-4.2%"
+    assert printed["Rainbow loses under high variance"] == "-5.5%"
+    assert printed["TD3 loses under high variance"] == "-14.3%"
 
 
 def test_printed_depth_is_reward_by_ctr():
@@ -41,17 +41,17 @@ def test_verdicts():
     }
     noisy = {"goalrec": sessions(29.7), "rainbow": sessions(30)}
     evaluated = {"vanilla": {"movielens": vanilla}, "high_variance": {"movielens": noisy}}
-    found = claims.checks(evaluated, ["movielens"])
-    assert verdict(found, "DIEN has a higher CTR than GoalRec").startswith("holds: +33.3%")
-    assert verdict(found, "DIEN has a lower reward than GoalRec").startswith("holds: -33.3%")
-    assert verdict(found, "GoalRec earns more than Rainbow").startswith("reversed: -9.1%")
-    assert verdict(found, "GoalRec earns more than TD3") == "not run"
+    checks = claims.checks(evaluated, ["movielens"])
+    assert verdict(checks, "DIEN has a higher CTR than GoalRec").startswith("holds: +33.3%")
+    assert verdict(checks, "DIEN has a lower reward than GoalRec").startswith("holds: -33.3%")
+    assert verdict(checks, "GoalRec earns more than Rainbow").startswith("reversed: -9.1%")
+    assert verdict(checks, "GoalRec earns more than TD3") == "not run"
     off = "GoalRec-off is competitive: at most 10% below the best baseline"
-    assert verdict(found, off).startswith("holds: -3.0%")
-    assert verdict(found, off).endswith("against Rainbow")
-    assert verdict(found, "GoalRec loses under high variance").startswith("holds: -1.0%")
-    assert verdict(found, "GoalRec loses least under high variance") == "yes, by the means"
-    assert verdict(found, "GoalRec loses least in high dimension") == "not run"
+    assert verdict(checks, off).startswith("holds: -3.0%")
+    assert verdict(checks, off).endswith("against Rainbow")
+    assert verdict(checks, "GoalRec loses under high variance").startswith("holds: -1.0%")
+    assert verdict(checks, "GoalRec loses least under high variance") == "yes, by the means"
+    assert verdict(checks, "GoalRec loses least in high dimension") == "not run"
 
 
 def test_noise_leaves_a_claim_undecided():
@@ -62,8 +62,8 @@ def test_noise_leaves_a_claim_undecided():
         return [{"user": users, "reward": random.normal(30, 9, 50), "depth": users + 50}]
 
     evaluated = {"vanilla": {"movielens": {"goalrec": noisy(), "td3": noisy()}}}
-    found = claims.checks(evaluated, ["movielens"])
-    assert verdict(found, "GoalRec earns more than TD3").startswith("undecided")
+    checks = claims.checks(evaluated, ["movielens"])
+    assert verdict(checks, "GoalRec earns more than TD3").startswith("undecided")
     # Differences of two normal rewards: standard error 9 sqrt(2 / 50) of 30, times 2.8.
-    power = verdict(found, "GoalRec earns more than TD3").partition("80% power from ±")[2]
+    power = verdict(checks, "GoalRec earns more than TD3").partition("80% power from ±")[2]
     assert 13 < float(power.rstrip("%")) < 22

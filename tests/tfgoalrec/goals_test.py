@@ -12,38 +12,40 @@ def measured(*names):
 
 
 def test_weights_in_raw_units_become_a_unit_goal():
-    known = measured("click@0", "watch@0..", "exit@0")
-    known.std.assign([0.5, 10.0, 0.25])
+    measurement_vector = measured("click@0", "watch@0..", "exit@0")
+    measurement_vector.std.assign([0.5, 10.0, 0.25])
     # 6 x .5 = 3, .4 x 10 = 4: the goal is (3, 4, 0) / 5.
-    goal = goals.named(known, {"click@0": 6.0, "watch@0..": 0.4})
+    goal = goals.named(measurement_vector, {"click@0": 6.0, "watch@0..": 0.4})
     np.testing.assert_allclose(goal, [0.6, 0.8, 0.0], rtol=1e-6)
     assert goal.dtype == np.float32
 
 
 def test_a_goal_orders_outcomes_as_the_weights_do():
-    known = small.fitted(("click@0", "watch@0..", "exit@0"))
+    measurement_vector = small.fitted(("click@0", "watch@0..", "exit@0"))
     weights = {"click@0": 2.0, "watch@0..": 0.1, "exit@0": -3.0}
-    raw = known.raw(small.tensors(small.sessions())).numpy().reshape(-1, 3)
-    standardised = known.standardised(small.tensors(small.sessions())).numpy().reshape(-1, 3)
-    worth = raw @ list(weights.values())
-    score = standardised @ goals.named(known, weights)
-    slope = np.polyfit(worth, score, 1)[0]
+    raw = measurement_vector.raw(small.tensors(small.sessions())).numpy().reshape(-1, 3)
+    standardised = (
+        measurement_vector.standardised(small.tensors(small.sessions())).numpy().reshape(-1, 3)
+    )
+    value = raw @ list(weights.values())
+    score = standardised @ goals.named(measurement_vector, weights)
+    slope = np.polyfit(value, score, 1)[0]
     assert slope > 0
-    np.testing.assert_allclose(score - score[0], slope * (worth - worth[0]), atol=1e-5)
+    np.testing.assert_allclose(score - score[0], slope * (value - value[0]), atol=1e-5)
 
 
 def test_a_goal_may_name_one_column_of_an_embedding():
-    known = measured("click@0", "embedding(click)")
-    goal = goals.named(known, {"embedding(click)[1]": -2.0})
+    measurement_vector = measured("click@0", "embedding(click)")
+    goal = goals.named(measurement_vector, {"embedding(click)[1]": -2.0})
     np.testing.assert_allclose(goal, [0, 0, -1])
 
 
-def test_goals_that_say_nothing_are_rejected():
-    known = measured("click@0", "exit@0")
+def test_goals_without_weights_are_rejected():
+    measurement_vector = measured("click@0", "exit@0")
     with pytest.raises(ValueError, match="goal names 'click'; the measurements are click@0, e"):
-        goals.named(known, {"click": 1.0})
+        goals.named(measurement_vector, {"click": 1.0})
     with pytest.raises(ValueError, match="weighs nothing"):
-        goals.named(known, {"click@0": 0.0})
+        goals.named(measurement_vector, {"click@0": 0.0})
 
 
 @pytest.mark.parametrize(
@@ -72,20 +74,24 @@ def test_a_bad_goal_is_named(text):
     assert repr(text) in str(caught.value)
 
 
-def test_random_goals_are_unit_and_half_of_them_are_wishes():
-    known = measured("click@0", "exit@0", "embedding(click)", "watch@0..")
-    goal = goals.random(known, tf.constant(4000), tf.constant([1, 2])).numpy()
+def test_half_of_the_random_unit_goals_weigh_amounts_alone():
+    measurement_vector = measured("click@0", "exit@0", "embedding(click)", "watch@0..")
+    goal = goals.random(measurement_vector, tf.constant(4000), tf.constant([1, 2])).numpy()
     assert goal.shape == (4000, 5)
     np.testing.assert_allclose(np.linalg.norm(goal, axis=1), 1.0, rtol=1e-5)
-    wish = (goal[:, 2:4] == 0).all(axis=1)
+    weighs_amounts = (goal[:, 2:4] == 0).all(axis=1)
     # Four standard errors of a fair coin tossed 4000 times.
-    assert wish.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(4000))
-    assert (goal[wish][:, [0, 4]] >= 0).all() and (goal[wish][:, 1] <= 0).all()
-    # Any other goal wants and unwants every column about equally often.
-    assert (np.abs((goal[~wish] > 0).mean(axis=0) - 0.5) < 4 * 0.5 / np.sqrt(1900)).all()
-    again = goals.random(known, tf.constant(4000), tf.constant([1, 2])).numpy()
+    assert weighs_amounts.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(4000))
+    assert (goal[weighs_amounts][:, [0, 4]] >= 0).all() and (
+        goal[weighs_amounts][:, 1] <= 0
+    ).all()
+    # The other goals weigh every column positively about half of the time.
+    assert (
+        np.abs((goal[~weighs_amounts] > 0).mean(axis=0) - 0.5) < 4 * 0.5 / np.sqrt(1900)
+    ).all()
+    again = goals.random(measurement_vector, tf.constant(4000), tf.constant([1, 2])).numpy()
     assert (again == goal).all()
-    other = goals.random(known, tf.constant(4000), tf.constant([1, 3])).numpy()
+    other = goals.random(measurement_vector, tf.constant(4000), tf.constant([1, 3])).numpy()
     assert (other != goal).any(axis=1).all()
 
 
@@ -96,12 +102,12 @@ def test_a_zero_goal_stays_zero():
 
 @pytest.mark.parametrize("unit", [2.0**-70, 2.0**-27, 2.0**70])
 def test_a_goal_over_tiny_or_huge_units(unit):
-    known = measured("click@0", "watch@0..", "watch@1..")
-    known.std.assign([0.5, 10.0 * unit, 5.0 * unit])
-    goal = goals.named(known, {"watch@0..": 0.3, "watch@1..": 0.8})
+    measurement_vector = measured("click@0", "watch@0..", "watch@1..")
+    measurement_vector.std.assign([0.5, 10.0 * unit, 5.0 * unit])
+    goal = goals.named(measurement_vector, {"watch@0..": 0.3, "watch@1..": 0.8})
     np.testing.assert_allclose(goal, [0, 0.6, 0.8], rtol=1e-6)
-    # What a unit is worth may be as large as the unit is small.
-    goal = goals.named(known, {"click@0": 6.0, "watch@0..": 0.4 / unit})
+    # A weight may be as large as its unit is small.
+    goal = goals.named(measurement_vector, {"click@0": 6.0, "watch@0..": 0.4 / unit})
     np.testing.assert_allclose(goal, [0.6, 0.8, 0], rtol=1e-6)
 
 

@@ -49,9 +49,9 @@ def test_explained_is_r_squared_by_measurement():
     # Measurement 0 is column 0; measurement 1 is columns 1 and 2, the latter constant.
     target = np.array([[0.0, 2.0, 5.0], [4.0, 6.0, 5.0]])  # variances 4, 4, 0
     prediction = np.array([[0.0, 4.0, 0.0], [2.0, 4.0, 0.0]])
-    part = leak.explained(prediction, target, [1, 2])
-    # Column 0 is off by 0 and 2: parts 1 and 0. Column 1 is always its mean: parts 0.
-    np.testing.assert_allclose(part, [[1, 0], [0, 0]])
+    terms = leak.explained(prediction, target, [1, 2])
+    # Column 0 is off by 0 and 2: terms 1 and 0. Column 1 is always its mean: terms 0.
+    np.testing.assert_allclose(terms, [[1, 0], [0, 0]])
     np.testing.assert_allclose(leak.explained(target, target, [1, 2]), np.ones((2, 2)))
     vector = leak.explained(prediction[:, :2], target[:, :2], [2])
     np.testing.assert_allclose(vector, [[0.5], [0.0]])
@@ -68,59 +68,59 @@ def test_advantage_bias_is_in_units_of_the_measurement():
 
 
 def test_held_out_steps_are_those_of_the_sessions():
-    found = held()
-    assert len(found.item) == 10
+    steps = held()
+    assert len(steps.item) == 10
     assert sorted(
-        zip(found.session.tolist(), found.observation.step.tolist(), strict=True)
+        zip(steps.session.tolist(), steps.observation.step.tolist(), strict=True)
     ) == [
         *((0, t) for t in range(4)),
         *((1, t) for t in range(5)),
         (2, 0),
     ]
-    row = int(np.flatnonzero((found.session == 0) & (found.observation.step == 2))[0])
-    assert found.item[row] == 3 and found.user[row] == 1
-    assert found.observation.history_item[row].tolist() == [5, 6, 1, 2]
-    assert found.observation.history_feedback[row, :, 0].tolist() == [1, 0, 1, 0]
+    row = int(np.flatnonzero((steps.session == 0) & (steps.observation.step == 2))[0])
+    assert steps.item[row] == 3 and steps.user[row] == 1
+    assert steps.observation.history_item[row].tolist() == [5, 6, 1, 2]
+    assert steps.observation.history_feedback[row, :, 0].tolist() == [1, 0, 1, 0]
     label = small.fitted().standardised(small.tensors(small.sessions())).numpy()
-    np.testing.assert_allclose(found.measurement[row], label[0, 2])
-    np.testing.assert_allclose(found.outcome[row], label[0, 0])
-    few = leak.first_states(found, 3)
-    assert few.item.tolist() == found.item[:3].tolist()
-    assert few.observation.step.tolist() == found.observation.step[:3].tolist()
+    np.testing.assert_allclose(steps.measurement[row], label[0, 2])
+    np.testing.assert_allclose(steps.outcome[row], label[0, 0])
+    few = leak.first_states(steps, 3)
+    assert few.item.tolist() == steps.item[:3].tolist()
+    assert few.observation.step.tolist() == steps.observation.step[:3].tolist()
     assert len(held(count=4).item) == 4
 
 
 def test_goals_of_a_share():
-    found, measured = held(), small.fitted()
-    unit = found.outcome / np.linalg.norm(found.outcome, axis=1, keepdims=True)
-    np.testing.assert_allclose(leak.mixed_goals(found, measured, 1.0, 0), unit, atol=1e-6)
-    drawn = leak.mixed_goals(found, measured, 0.0, 0)
+    steps, measured = held(), small.fitted()
+    unit = steps.outcome / np.linalg.norm(steps.outcome, axis=1, keepdims=True)
+    np.testing.assert_allclose(leak.mixed_goals(steps, measured, 1.0, 0), unit, atol=1e-6)
+    drawn = leak.mixed_goals(steps, measured, 0.0, 0)
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1.0, atol=1e-5)
     assert not np.isclose(drawn, unit, atol=1e-3).all(axis=1).any()
-    half = leak.mixed_goals(found, measured, 0.5, 0)
-    chosen = np.isclose(half, unit, atol=1e-6).all(axis=1)
-    assert 0 < chosen.sum() < 10
-    np.testing.assert_array_equal(half[~chosen], drawn[~chosen])
+    half = leak.mixed_goals(steps, measured, 0.5, 0)
+    relabelled = np.isclose(half, unit, atol=1e-6).all(axis=1)
+    assert 0 < relabelled.sum() < 10
+    np.testing.assert_array_equal(half[~relabelled], drawn[~relabelled])
 
 
 def test_predictions_and_scores_are_the_models(monkeypatch):
-    model, found = small.agent().averaged, held()
+    model, steps = small.agent().averaged, held()
     goal = small.unit_goals(10, 11).numpy()
     monkeypatch.setattr(leak, "_STEPS_AT_ONCE", 4)
     monkeypatch.setattr(leak, "_STATES_AT_ONCE", 4)
-    predicted = leak.predict(model, found, goal)
-    observation = types.Observation(*map(tf.constant, found.observation))
+    predicted = leak.predict(model, steps, goal)
+    observation = types.Observation(*map(tf.constant, steps.observation))
     code = model.encode(observation, goal)
     every = model.advantage(code, tf.tile(tf.range(1, 7)[None], [10, 1])).numpy()  # [L, N, M]
     rows = np.arange(10)
     np.testing.assert_allclose(predicted.value, model.value(code), atol=1e-5)
-    np.testing.assert_allclose(predicted.advantage, every[rows, found.item - 1], atol=1e-5)
+    np.testing.assert_allclose(predicted.advantage, every[rows, steps.item - 1], atol=1e-5)
     candidates = np.tile(np.array([[5, 2]], np.int32), (10, 1))
     one = np.tile(goal[:1], (10, 1))
     code = model.encode(observation, one)
     every = model.advantage(code, tf.constant(candidates)).numpy()
     expected = (model.value(code).numpy()[:, None] + every) @ goal[0]
-    scores = leak.scores_of(model, found, goal[0], candidates)
+    scores = leak.scores_of(model, steps, goal[0], candidates)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
@@ -128,17 +128,17 @@ def test_predictions_and_scores_are_the_models(monkeypatch):
 
 
 def test_candidates_leave_out_what_was_shown():
-    episodes, found = small.sessions(), held()
-    every = leak_truth.candidates(episodes, found, 6, 99, True, 0)
+    episodes, steps = small.sessions(), held()
+    every = leak_truth.candidates(episodes, steps, 6, 99, True, 0)
     assert (np.sort(every, axis=1) == np.arange(1, 7)).all()
-    some = leak_truth.candidates(episodes, found, 6, 99, False, 0)
+    some = leak_truth.candidates(episodes, steps, 6, 99, False, 0)
     assert some.shape == (10, 3)  # session 1 has shown 5, 1, 2, 2 at its last step
     for session, step, items in zip(
-        found.session, found.observation.step, some.tolist(), strict=True
+        steps.session, steps.observation.step, some.tolist(), strict=True
     ):
         assert len(set(items)) == 3 and 0 not in items
         assert not set(items) & set(episodes.item[session, :step].tolist())
-    assert leak_truth.candidates(episodes, found, 6, 2, True, 0).shape == (10, 2)
+    assert leak_truth.candidates(episodes, steps, 6, 2, True, 0).shape == (10, 2)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def logged(world):
 
 
 def states_of(episodes):
-    """Every step of the sessions as a state; the measurements do not matter here."""
+    """Returns every step of the sessions as a state; measurements do not matter here."""
     length = episodes.length
     session = np.repeat(np.arange(len(length)), length)
     step = np.concatenate([np.arange(n) for n in length]).astype(np.int32)
@@ -222,10 +222,10 @@ def test_the_fitted_truth_is_what_the_world_answers(world, monkeypatch):
     monkeypatch.setattr(leak_truth, "_SESSIONS_AT_ONCE", 14)  # seven states at a time
     truth = leak_truth.of(fitted, episodes, states, some)
     assert truth.optimal is None
-    # The item that was shown: teacher forcing says the same.
+    # The shown item has the same probability under teacher forcing.
     expected = fitted.expect(types.Episodes(*map(tf.constant, episodes))).numpy()[:, 0]
     np.testing.assert_allclose(truth.click[:, 0], expected, rtol=1e-4)
-    # Another item, at first steps: so does a session that starts.
+    # Another item at a first step has that of a session that starts.
     first = np.flatnonzero(states.observation.step == 0)
     start = fitted.reset(types.Starts(*(tf.constant(x) for x in episodes[:3])))
     answers = fitted.responses(start, tf.range(1, 13)).feedback[..., 0].numpy()  # [20, N]
@@ -240,28 +240,28 @@ def test_the_fitted_truth_is_what_the_world_answers(world, monkeypatch):
 def test_intervals_hold_the_mean_over_seeds():
     user = np.repeat(np.arange(30), 2)
     values = np.random.default_rng(0).normal(0.7, 0.1, (2, 60))
-    found = leak.intervals(user, [{"auc": one} for one in values])
-    assert set(found) == {"auc"}
-    assert found["auc"]["mean"] == pytest.approx(values.mean())
-    assert found["auc"]["low"] < values.mean() < found["auc"]["high"]
+    intervals = leak.intervals(user, [{"auc": one} for one in values])
+    assert set(intervals) == {"auc"}
+    assert intervals["auc"]["mean"] == pytest.approx(values.mean())
+    assert intervals["auc"]["low"] < values.mean() < intervals["auc"]["high"]
 
 
 def test_differences_are_paired():
     user = np.arange(40)
     base = np.random.default_rng(0).normal(0.7, 0.2, (2, 40))
     a, b = ([{"auc": one + more} for one in base] for more in (0.01, 0.0))
-    found = leak.differences(user, a, b)["auc"]
-    # Users differ by 0.2, yet each is 0.01 better: without pairing this would drown.
-    assert found["mean"] == pytest.approx(0.01)
-    assert found["low"] == pytest.approx(0.01) and found["p_value"] < 0.01
+    difference = leak.differences(user, a, b)["auc"]
+    # Users differ by 0.2, yet each is 0.01 better: only pairing shows this difference.
+    assert difference["mean"] == pytest.approx(0.01)
+    assert difference["low"] == pytest.approx(0.01) and difference["p_value"] < 0.01
 
 
 def test_seed_interval_is_students():
-    found = leak.seed_interval([0.01, 0.02, 0.03])
+    interval = leak.seed_interval([0.01, 0.02, 0.03])
     half = 4.302653 * 0.01 / math.sqrt(3)
-    assert found["mean"] == pytest.approx(0.02)
-    assert found["high"] == pytest.approx(0.02 + half)
-    assert found["low"] == 0.0
+    assert interval["mean"] == pytest.approx(0.02)
+    assert interval["high"] == pytest.approx(0.02 + half)
+    assert interval["low"] == 0.0
     assert leak.seed_interval([0.3]) == {"mean": 0.3, "low": 0.3, "high": 0.3}
 
 

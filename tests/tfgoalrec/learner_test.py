@@ -1,4 +1,4 @@
-"""What GoalRec's learner stores of a log in a world that reports late."""
+"""The labels of logged sessions in a world that reports feedback late."""
 
 import numpy as np
 

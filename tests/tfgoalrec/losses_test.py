@@ -33,13 +33,13 @@ def test_the_best_variance_is_the_error_itself():
     np.testing.assert_allclose(tape.gradient(loss, log_variance), [0, 0], atol=1e-6)
 
 
-def test_the_value_loss_is_weighed_but_does_not_move_the_variance():
+def test_the_value_loss_has_no_gradient_in_the_variance():
     log_variance = tf.Variable(tf.math.log([1.0, 2.0]))
     value = tf.Variable(PREDICTION)
     with tf.GradientTape() as tape:
         loss = losses.value_loss(value, TARGET, log_variance, OF)
     assert loss.numpy() == pytest.approx(1 / 1 + 10 / 2)
-    moves_value, moves_variance = tape.gradient(loss, [value, log_variance])
-    assert moves_variance is None
+    of_value, of_variance = tape.gradient(loss, [value, log_variance])
+    assert of_variance is None
     # 2 x 1 / 1, then 2 x 2 / (2 columns x variance 2), 2 x 4 / (2 x 2).
-    np.testing.assert_allclose(moves_value, [[2.0, 1.0, 2.0]], rtol=1e-6)
+    np.testing.assert_allclose(of_value, [[2.0, 1.0, 2.0]], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Every kind of measurement on sessions that a reader can check by hand."""
+"""Every kind of measurement, on sessions that are checked by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from tests.tfgoalrec import small
 from tfgoalrec import measurements
 
 CASES = {
-    # Session 0: clicks 1 0 1 1, then gone. Session 1: clicks 0 1 0 0 1. Session 2: one miss.
+    # Session 0: clicks 1 0 1 1, then an exit. Session 1: clicks 0 1 0 0 1. Session 2: one miss.
     "click@0": [[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0]],
     "click@1": [[0, 1, 1, 0, 0], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]],
     "click@0..": [[3, 2, 2, 1, 0], [2, 2, 1, 1, 1], [0, 0, 0, 0, 0]],
@@ -18,7 +18,7 @@ CASES = {
     "watch@2..": [[10, 6, 0, 0, 0], [8, 8, 8, 0, 0], [0, 0, 0, 0, 0]],
     "step@0..": [[4, 3, 2, 1, 0], [5, 4, 3, 2, 1], [1, 0, 0, 0, 0]],
     "step@1..": [[3, 2, 1, 0, 0], [4, 3, 2, 1, 0], [0, 0, 0, 0, 0]],
-    # Session 1 was cut at the cap: nobody left.
+    # Session 1 ended at the cap without an exit.
     "exit@0": [[0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
     "exit@0..": [[1, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]],
     "mean(click)": [
@@ -42,7 +42,7 @@ def test_a_measurement_at_every_step(name):
     np.testing.assert_allclose(raw[..., 0], CASES[name], atol=1e-5)
 
 
-def test_the_mean_embedding_of_what_is_clicked_from_here_on():
+def test_the_mean_embedding_of_clicked_items():
     measured = measurements.Measurements(("embedding(click)",), small.SPEC, small.VECTORS)
     raw = measured.raw(small.tensors(small.sessions())).numpy()
     # Session 0 clicks items 1 (1, 0), 3 (2, 2) and 4 (-1, 4) at steps 0, 2 and 3.
@@ -54,7 +54,7 @@ def test_the_mean_embedding_of_what_is_clicked_from_here_on():
     np.testing.assert_allclose(raw[2], 0.0)  # never clicked: no taste, and no division by 0
 
 
-def test_what_stands_past_a_session_is_not_measured():
+def test_padding_is_not_measured():
     clean = small.sessions()
     dirty = clean._replace(item=clean.item.copy(), feedback=clean.feedback.copy())
     dirty.item[0, 4:], dirty.item[2, 1:] = 6, 6
@@ -123,20 +123,20 @@ def test_a_bad_declaration_is_named(name, message):
 
 @pytest.mark.parametrize("unit", [2.0**-60, 2.0**-27, 2.0**30, 2.0**60])
 def test_the_unit_of_an_amount_changes_no_standardised_measurement(unit):
-    """A power of two changes no digit, so that equal means equal."""
+    """Scaling by a power of two is exact, so that the results are equal."""
     names = ("watch@0", "watch@1..3", "watch@4..", "mean(watch)")
     plain = small.sessions()
     scaled = plain._replace(feedback=plain.feedback * np.array([1, unit], np.float32))
-    found = []
+    standardised = []
     for log in (plain, scaled):
         measured = measurements.Measurements(names, small.SPEC, small.VECTORS)
         measured.fit(log)
-        found.append(measured.standardised(small.tensors(log)).numpy())
-    np.testing.assert_array_equal(found[0], found[1])
+        standardised.append(measured.standardised(small.tensors(log)).numpy())
+    np.testing.assert_array_equal(standardised[0], standardised[1])
     assert measured.std.numpy() == pytest.approx(small.fitted(names).std.numpy() * unit)
 
 
-def test_the_size_of_a_constant_column_stands_for_its_deviation():
+def test_a_constant_column_is_divided_by_its_size():
     log = small.sessions()
     live = np.arange(5) < log.length[:, None]
     log = log._replace(feedback=np.stack([0 * live, 3e-9 * live], axis=-1).astype(np.float32))

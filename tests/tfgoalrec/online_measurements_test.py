@@ -1,4 +1,4 @@
-"""Sums over a horizon by hand, with ends of sessions inside; what is held back and stored."""
+"""Sums over a horizon, checked by hand, across ends of sessions; held and stored steps."""
 
 import numpy as np
 import pytest
@@ -32,9 +32,9 @@ CLICKS = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
 def add(made, start, stop):
     rows = slice(start, stop)
     step = np.arange(start, stop, dtype=np.float32)[:, None]
-    seen = (10.0 * step + np.arange(2, dtype=np.float32))[..., None]  # [T, B, 1]
+    observation = (10.0 * step + np.arange(2, dtype=np.float32))[..., None]  # [T, B, 1]
     made.add(
-        {"observation": tf.constant(seen)},
+        {"observation": tf.constant(observation)},
         tf.constant(CLICKS[rows]),
         tf.constant(REWARD[rows]),
         tf.constant(DONE[rows]),
@@ -48,20 +48,20 @@ def stored(made, name):
 
 def test_sums_over_the_horizon_end_with_the_session():
     weights = tf.ones([3, 1])
-    found = online_measurements.window_sums(
+    sums = online_measurements.window_sums(
         tf.constant(REWARD[..., None]), tf.constant(SESSION), tf.constant(4), weights
     )
     # Three steps of the same session at most.
     by_hand = [[1 + 4 + 16, 2], [4 + 16, 8 + 32 + 128], [16, 32 + 128 + 512]]
     by_hand += [[64 + 256 + 1024, 128 + 512 + 2048]]
-    np.testing.assert_array_equal(found[..., 0], by_hand)
+    np.testing.assert_array_equal(sums[..., 0], by_hand)
 
 
 def test_windows_and_the_discount():
     parts = vector(("reward@0", "reward@1..2", "reward@1..")).parts
-    found = online_measurements.window_weights(parts, 4, 0.5)
+    weights = online_measurements.window_weights(parts, 4, 0.5)
     by_hand = [[1, 0, 0], [0, 0.5, 0.5], [0, 0.25, 0.25], [0, 0, 0.125]]
-    np.testing.assert_array_equal(found, by_hand)
+    np.testing.assert_array_equal(weights, by_hand)
 
 
 # m of the first four steps of both columns, as declared in NAMES, by hand.
@@ -74,17 +74,17 @@ MEASURED = [
 
 
 @pytest.mark.parametrize("cuts", [(6,), (1, 3, 6), (2, 4, 6), (1, 2, 3, 4, 5, 6)])
-def test_a_step_is_stored_when_its_horizon_is_known_however_steps_arrive(cuts):
+def test_a_step_is_stored_after_its_horizon_however_steps_arrive(cuts):
     made, measured = replay()
-    start, seen = 0, []
+    start, counts = 0, []
     for stop in cuts:
         add(made, start, stop)
         start = stop
-        seen.append(int(made.ring.added))
-    assert seen == [2 * max(0, stop - 2) for stop in cuts]
+        counts.append(int(made.ring.added))
+    assert counts == [2 * max(0, stop - 2) for stop in cuts]
     rows = np.array(MEASURED, np.float32).reshape(8, 5)
     np.testing.assert_array_equal(stored(made, "measurement"), rows)
-    # What was seen, and the measurement of the first step of each step's session.
+    # The observations, and the measurement of the first step of each step's session.
     observed = [0, 1, 10, 11, 20, 21, 30, 31]
     np.testing.assert_array_equal(stored(made, "observation")[:, 0], observed)
     firsts = [MEASURED[t][b] for t, b in [(0, 0), (0, 1), (0, 0), (1, 1)]]
@@ -131,6 +131,6 @@ def test_a_column_that_is_constant_is_divided_by_its_size():
         ("watch@0", "no column 'watch'; there are click, reward, step, exit"),
     ],
 )
-def test_what_cannot_be_measured_is_named(name, message):
+def test_a_measurement_that_cannot_be_taken_is_named(name, message):
     with pytest.raises(ValueError, match=message):
         replay(names=("click@0", name))

@@ -1,4 +1,4 @@
-"""GoalRec in live simulators: slates, losses, goals by hand; the toy with its controls."""
+"""GoalRec in live simulators: slates, losses and goals by hand; learning in a toy world."""
 
 import itertools
 
@@ -57,23 +57,23 @@ def test_the_best_items_are_the_best_slate_of_all(head):
     code = built.encode(observation, goal)
     value = built.value(code).numpy()  # [B, M]
     pairs = list(itertools.combinations(range(6), 2))
-    worth = []
+    slate_scores = []
     for pair in pairs:
         vectors = built.encoded_items(tf.gather(features, pair, axis=1))
         advantage = built.learned_advantage(code, vectors).numpy().sum(axis=1)  # [B, M]
-        worth.append(((value + advantage) * goal.numpy()).sum(axis=1))
-    found = [pairs[i] for i in np.argmax(worth, axis=0)]
-    assert [tuple(sorted(slate)) for slate in top] == found
-    assert len(set(found)) > 1
+        slate_scores.append(((value + advantage) * goal.numpy()).sum(axis=1))
+    best_pairs = [pairs[i] for i in np.argmax(slate_scores, axis=0)]
+    assert [tuple(sorted(slate)) for slate in top] == best_pairs
+    assert len(set(best_pairs)) > 1
 
 
 @pytest.mark.parametrize("head", ["bilinear", "mlp"])
-def test_items_that_all_sessions_share_score_as_each_session_s_own(head):
+def test_shared_items_have_the_scores_of_separate_copies(head):
     built = model(head)
     observation, goal, features = inputs()
     shared = built.scores(observation, goal, features[0])
-    own = built.scores(observation, goal, tf.repeat(features[:1], 7, axis=0))
-    np.testing.assert_allclose(shared, own, atol=1e-5)
+    separate = built.scores(observation, goal, tf.repeat(features[:1], 7, axis=0))
+    np.testing.assert_allclose(shared, separate, atol=1e-5)
 
 
 def test_the_loss_is_eq_9_and_the_value_loss_of_v_plus_the_slates_advantages():
@@ -94,7 +94,7 @@ def test_the_loss_is_eq_9_and_the_value_loss_of_v_plus_the_slates_advantages():
     np.testing.assert_allclose(loss, first + second, rtol=1e-6)
 
 
-def test_eq_9_teaches_the_advantage_and_leaves_v_to_its_own_loss():
+def test_eq_9_has_a_gradient_in_the_advantage_and_none_in_v():
     built = model()
     observation, goal, features = inputs(items=2)
     with tf.GradientTape() as tape:
@@ -119,15 +119,15 @@ def test_the_shares_of_the_goals_in_a_batch():
         goal = rows.goal.numpy()
         outcome = rows.outcome.numpy()
         reached = outcome / np.linalg.norm(outcome, axis=1, keepdims=True)
-        wanted = learner.goal(learner.named_goals["reward"]).numpy()
+        target_goal = learner.goal(learner.named_goals["reward"]).numpy()
         is_reached = np.abs(goal - reached).max(axis=1) < 1e-5
-        is_wanted = np.abs(goal - wanted).max(axis=1) < 1e-5
+        is_target = np.abs(goal - target_goal).max(axis=1) < 1e-5
         played = learner.replay.columns["goal"].numpy()[: int(learner.replay.ring.added)]
-        is_own = np.abs(goal[:, None] - played).max(axis=2).min(axis=1) < 1e-5
+        is_played = np.abs(goal[:, None] - played).max(axis=2).min(axis=1) < 1e-5
         np.testing.assert_allclose(goal.shape, (2000, M))
         assert is_reached.mean() == pytest.approx(hindsight, abs=0.05)
-        assert is_wanted.mean() == pytest.approx((1 - hindsight) * target, abs=0.05)
-        assert (is_reached | is_wanted | is_own).all()
+        assert is_target.mean() == pytest.approx((1 - hindsight) * target, abs=0.05)
+        assert (is_reached | is_target | is_played).all()
 
 
 def test_hindsight_goals_are_those_of_relabel():
@@ -141,10 +141,10 @@ def test_hindsight_goals_are_those_of_relabel():
 def test_a_goal_weighs_raw_units_by_their_deviation():
     learner = made(goals=("reward = 1*reward@0 + 0.5*reward@1..", "stay = 1*step@1.."))
     learner.measurements.std.assign([1.0, 1.0, 3.0, 8.0, 5.0, 1.0])
-    found = learner.goal(learner.named_goals["reward"]).numpy()
-    np.testing.assert_allclose(found, [0, 0, 0.6, 0.8, 0, 0], atol=1e-6)
-    found = learner.goal(learner.named_goals["stay"]).numpy()
-    np.testing.assert_allclose(found, [0, 0, 0, 0, 1, 0], atol=1e-6)
+    goal = learner.goal(learner.named_goals["reward"]).numpy()
+    np.testing.assert_allclose(goal, [0, 0, 0.6, 0.8, 0, 0], atol=1e-6)
+    goal = learner.goal(learner.named_goals["stay"]).numpy()
+    np.testing.assert_allclose(goal, [0, 0, 0, 0, 1, 0], atol=1e-6)
 
 
 def test_a_session_keeps_its_goal_and_the_share_of_random_goals_falls():
@@ -159,11 +159,11 @@ def test_a_session_keeps_its_goal_and_the_share_of_random_goals_falls():
     timestep = contract.timestep_of(simulator, state, tf.constant([1, 2]))._replace(
         user=tf.range(4000)
     )
-    wanted = learner.goal(learner.named_goals["reward"]).numpy()
+    target_goal = learner.goal(learner.named_goals["reward"]).numpy()
     for progress, share in ((0.0, 1.0), (0.25, 0.5), (0.5, 0.0), (1.0, 0.0)):
         learner.observe(rollout, tf.constant(progress))
-        wanted = learner.goal(learner.named_goals["reward"]).numpy()
-        random = (learner.session_goal(timestep).numpy() != wanted).any(axis=1)
+        target_goal = learner.goal(learner.named_goals["reward"]).numpy()
+        random = (learner.session_goal(timestep).numpy() != target_goal).any(axis=1)
         assert random.mean() == pytest.approx(share, abs=0.03)
 
 
@@ -174,15 +174,15 @@ def test_random_slates_come_from_the_best_candidates():
     learner.observe(rollout, tf.constant(0.25))
     assert float(learner.pool) == pytest.approx(0.7)
     learner.observe(rollout, tf.constant(0.5))
-    learner.epsilon.assign(1.0)  # every slate is random: of the best 2 of 5
+    learner.epsilon.assign(1.0)  # every slate is random, of the best 2 of 5
     state = simulator.reset(500, tf.constant([5, 6]))
-    features = tf.random.stateless_normal([500, 5, 4], [1, 2])  # no two alike
+    features = tf.random.stateless_normal([500, 5, 4], [1, 2])  # all different
     timestep = contract.timestep_of(simulator, state, tf.constant([1, 2]))
     timestep = timestep._replace(candidates=features)
-    chosen = learner.explore(timestep).action.numpy()[:, 0]
+    shown = learner.explore(timestep).action.numpy()[:, 0]
     goal = learner.session_goal(timestep)
     scores = learner.averaged.scores(timestep.observation, goal, features).numpy()
-    rank = (scores > np.take_along_axis(scores, chosen[:, None], axis=1)).sum(axis=1)
+    rank = (scores > np.take_along_axis(scores, shown[:, None], axis=1)).sum(axis=1)
     assert set(rank) == {0, 1}
     assert (rank == 0).mean() == pytest.approx(0.5, abs=0.1)
     learner.epsilon.assign(0.0)
@@ -191,19 +191,19 @@ def test_random_slates_come_from_the_best_candidates():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "slate"), [("catalogue", 1), ("changing", 2)])
-def test_it_finds_what_the_user_wants(kind, slate):
+def test_it_learns_the_users_preferences(kind, slate):
     simulator = toy.Toy(kind, slate)
     learner = made(simulator, **TOY)
     random = toy.earned(simulator, contract.random_policy(simulator))
     enough = random + 0.7 * (toy.best(simulator) - random)
-    # The controls: without updates, and under a goal that does not want the reward.
+    # The controls: no updates, and a goal with a negative weight of the reward.
     assert toy.earned(simulator, learner.greedy) < enough
     toy.trained(simulator, learner, 20, updates=8)
     assert toy.earned(simulator, learner.greedy) > enough
     assert toy.earned(simulator, learner.greedy_for({"reward@0": -1.0})) < random
 
 
-def test_bad_numbers_move_no_weight_and_the_same_seed_gives_the_same():
+def test_bad_numbers_change_no_weight_and_the_same_seed_gives_the_same():
     simulator = toy.Toy("changing", 2)
     first, second, other = made(simulator), made(simulator), made(simulator, seed=4)
     for learner in (first, second, other):

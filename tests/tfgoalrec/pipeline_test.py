@@ -40,7 +40,7 @@ def key(observation, item):
 @pytest.mark.parametrize("batch", [1, 2, 3])
 def test_rows_written_out_by_hand(batch):
     measured = small.fitted(NAMES)
-    found = rows(pipeline.transitions(stored(batch), measured, 0.5, 0, 4))
+    batch_rows = rows(pipeline.transitions(stored(batch), measured, 0.5, 0, 4))
     # history, step, item -> click@0 and watch@1.. from here, and from the session's start
     expected = {
         (0, 0, 5, 6, 0, 1): ([1, 10], [1, 10]),
@@ -54,16 +54,19 @@ def test_rows_written_out_by_hand(batch):
         (5, 1, 2, 2, 4, 3): ([1, 0], [0, 10]),
         (1, 2, 3, 1, 0, 4): ([0, 0], [0, 0]),
     }
-    keys = key(found.observation, found.item)
+    keys = key(batch_rows.observation, batch_rows.item)
     assert sorted(keys) == sorted(expected)
-    measurement, outcome = raw(measured, found.measurement), raw(measured, found.outcome)
+    measurement, outcome = (
+        raw(measured, batch_rows.measurement),
+        raw(measured, batch_rows.outcome),
+    )
     for row, which in enumerate(keys):
         now, start = expected[which]
         np.testing.assert_allclose(measurement[row], now, atol=1e-4)
         np.testing.assert_allclose(outcome[row], start, atol=1e-4)
     third = keys.index((5, 6, 1, 2, 2, 3))
     np.testing.assert_array_equal(
-        found.observation.history_feedback[third], [[1, 3], [0, 0], [1, 10], [0, 0]]
+        batch_rows.observation.history_feedback[third], [[1, 3], [0, 0], [1, 10], [0, 0]]
     )
 
 
@@ -74,16 +77,16 @@ def test_windows_and_labels_equal_the_replays():
     ring.add(episodes, measured.standardised(episodes), tf.zeros([3, measured.dim]))
     drawn = ring.sample(500, tf.constant([1, 2]))
     observation = tf.nest.map_structure(lambda x: x.numpy(), drawn.observation)
-    wanted = {k: i for i, k in enumerate(key(observation, drawn.item.numpy()))}
-    found = rows(pipeline.transitions(stored(), measured, 0.3, 0, 4))
-    keys = key(found.observation, found.item)
-    assert sorted(keys) == sorted(wanted)
-    index = [wanted[k] for k in keys]
+    row_of_key = {k: i for i, k in enumerate(key(observation, drawn.item.numpy()))}
+    batch_rows = rows(pipeline.transitions(stored(), measured, 0.3, 0, 4))
+    keys = key(batch_rows.observation, batch_rows.item)
+    assert sorted(keys) == sorted(row_of_key)
+    index = [row_of_key[k] for k in keys]
     np.testing.assert_array_equal(
-        found.observation.history_feedback, observation.history_feedback[index]
+        batch_rows.observation.history_feedback, observation.history_feedback[index]
     )
-    np.testing.assert_allclose(found.measurement, drawn.label.numpy()[index], atol=1e-5)
-    np.testing.assert_allclose(found.outcome, drawn.first_label.numpy()[index], atol=1e-5)
+    np.testing.assert_allclose(batch_rows.measurement, drawn.label.numpy()[index], atol=1e-5)
+    np.testing.assert_allclose(batch_rows.outcome, drawn.first_label.numpy()[index], atol=1e-5)
 
 
 def test_hindsight_goal_is_the_outcome_and_other_goals_are_one_for_each_session():

@@ -10,7 +10,7 @@ SEED = tf.constant([3, 4])
 
 def transitions(batch):
     outcome = np.tile([[3.0, -4.0]], (batch, 1))
-    outcome[0] = 0.0  # the session reached nothing worth a goal
+    outcome[0] = 0.0  # no hindsight goal
     return relabel.Transition(
         observation=small.observations(batch),
         item=tf.range(batch, dtype=tf.int32),
@@ -45,19 +45,19 @@ def test_a_share_is_a_probability_for_each_row():
     assert abs((first == other).mean() - 0.58) < 4 * np.sqrt(0.58 * 0.42 / 20_000)
 
 
-def test_the_agent_gives_log_rows_a_random_goal_and_keeps_that_of_play():
+def test_log_rows_get_random_goals_and_played_rows_keep_theirs():
     agent = small.agent(hindsight_share=0.0)
-    own = small.unit_goals(8, 11).numpy()
-    own[::2] = 0.0  # rows from the log have no goal of their own
+    played = small.unit_goals(8, 11).numpy()
+    played[::2] = 0.0  # rows from the log have no goal
     rows = replay.Rows(
         observation=small.observations(8),
         item=tf.ones([8], tf.int32),
         label=tf.ones([8, 11]),
         first_label=2 * tf.ones([8, 11]),
-        goal=tf.constant(own),
+        goal=tf.constant(played),
     )
     goal = agent.transition(rows).goal.numpy()
     np.testing.assert_allclose(np.linalg.norm(goal, axis=1), 1.0, rtol=1e-5)
-    np.testing.assert_array_equal(goal[1::2], own[1::2])
+    np.testing.assert_array_equal(goal[1::2], played[1::2])
     again = agent.transition(rows).goal.numpy()
-    assert (again[::2] != goal[::2]).any(axis=1).all()  # redrawn at every visit
+    assert (again[::2] != goal[::2]).any(axis=1).all()  # redrawn in every batch

@@ -1,4 +1,4 @@
-"""A log of three sessions written out by hand, and a small agent, for tests of GoalRec."""
+"""A log of three hand-written sessions and a small agent, for tests of GoalRec."""
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +27,7 @@ VECTORS = np.array(
 
 
 def sessions() -> types.Episodes:
-    """Session 0 leaves after four steps, session 1 is cut at the cap, session 2 is one step."""
+    """Session 0 exits after four steps, session 1 ends at the cap, session 2 has one step."""
     item = np.array([[1, 2, 3, 4, 0], [5, 1, 2, 2, 3], [4, 0, 0, 0, 0]], np.int32)
     click = np.array([[1, 0, 1, 1, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0]], np.float32)
     watch = np.array([[10, 0, 4, 6, 0], [0, 2, 0, 0, 8], [0, 0, 0, 0, 0]], np.float32)
@@ -70,7 +70,7 @@ def fitted(names=()) -> measurements.Measurements:
 
 
 def agent(seed=0, **changes) -> goalrec_agent.GoalRecAgent:
-    """An agent whose averaged weights differ from its own, and both from the start."""
+    """Returns an agent with averaged weights that differ from those of the world model."""
     vectors = np.random.default_rng(seed).normal(size=(7, 8)).astype(np.float32)
     made = goalrec_agent.GoalRecAgent(config(**changes), SPEC, fitted(), vectors, seed)
     noise = np.random.default_rng(seed + 1)
@@ -87,11 +87,11 @@ def ids() -> vocabulary.Vocabulary:
 
 
 def observations(batch: int, seed: int = 0, spec: types.DataSpec = SPEC) -> types.Observation:
-    """Histories of every length, empty ones too."""
+    """Returns observations with histories of every length, including empty ones."""
     random = np.random.default_rng(seed)
     shape = (batch, spec.history_length)
-    known = random.integers(0, spec.history_length + 1, batch)
-    real = np.arange(spec.history_length) >= spec.history_length - known[:, None]  # [B, H]
+    length = random.integers(0, spec.history_length + 1, batch)
+    real = np.arange(spec.history_length) >= spec.history_length - length[:, None]  # [B, H]
     click = random.integers(0, 2, shape) * real
     feedback = np.stack([click, click * random.exponential(4.0, shape)], axis=-1)
     return types.Observation(
@@ -100,7 +100,7 @@ def observations(batch: int, seed: int = 0, spec: types.DataSpec = SPEC) -> type
         ),
         history_feedback=tf.constant(feedback, tf.float32),
         step=tf.constant(
-            random.integers(0, np.minimum(known, spec.max_steps - 1) + 1), tf.int32
+            random.integers(0, np.minimum(length, spec.max_steps - 1) + 1), tf.int32
         ),
     )
 

@@ -1,4 +1,4 @@
-"""A trained agent's folder: what is written is what is read, and damage is named."""
+"""A trained agent's folder: saving, loading, and errors of damaged folders."""
 
 import json
 
@@ -13,7 +13,7 @@ from tfrec.errors import UserError
 
 
 @pytest.fixture(scope="module", params=["bilinear", "mlp"])
-def kept(request, tmp_path_factory):
+def saved(request, tmp_path_factory):
     made = small.agent(
         advantage=request.param,
         measurements=(),
@@ -30,14 +30,15 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_opened_agent_scores_as_the_kept_one(kept):
-    made, folder = kept
+def test_the_loaded_agent_scores_as_the_saved_one(saved):
+    made, folder = saved
     opened = trained.load(folder)
     observation, goal = small.observations(9), small.unit_goals(9, made.measurements.dim)
-    for agent in (made, opened):
-        code = agent.world_model.encode(observation, goal)
-        agent.found = agent.world_model.scores(code, goal).numpy()
-    np.testing.assert_array_equal(made.found, opened.found)
+    saved_scores, loaded_scores = (
+        agent.world_model.scores(agent.world_model.encode(observation, goal), goal).numpy()
+        for agent in (made, opened)
+    )
+    np.testing.assert_array_equal(saved_scores, loaded_scores)
     for name in ("mean", "std", "item_embedding"):
         np.testing.assert_array_equal(
             getattr(made.measurements, name), getattr(opened.measurements, name)
@@ -58,8 +59,8 @@ def test_a_goal_that_ranks_nothing_is_rejected(tmp_path):
         trained.load(tmp_path)
 
 
-def test_the_named_goals_are_kept(kept):
-    made, folder = kept
+def test_the_named_goals_are_saved(saved):
+    made, folder = saved
     opened = trained.load(folder)
     assert list(opened.named_goals) == ["clicks", "stay"]  # the first is the target
     for name, goal in made.named_goals.items():
@@ -69,13 +70,11 @@ def test_the_named_goals_are_kept(kept):
         opened.goal("money")
 
 
-def test_the_policy_is_greedy_and_passes_over_what_is_blocked(kept):
-    made, _ = kept
+def test_the_policy_is_greedy_among_allowed_items(saved):
+    made, _ = saved
     observation, goal = small.observations(9), made.goal("clicks")
-    wanted = tf.constant(np.tile(goal, (9, 1)))
-    scores = made.world_model.scores(
-        made.world_model.encode(observation, wanted), wanted
-    ).numpy()
+    goals = tf.constant(np.tile(goal, (9, 1)))
+    scores = made.world_model.scores(made.world_model.encode(observation, goals), goals).numpy()
     timestep = contract.history_timestep(observation, tf.constant([0, 0]))
     first = scores.argmax(axis=1)
     np.testing.assert_array_equal(made.policy(goal)(timestep), first[:, None])
@@ -127,7 +126,7 @@ def test_an_agent_json_without_a_field_is_named(folder, field):
         trained.load(folder)
 
 
-def test_other_widths_than_the_weights_are_rejected(folder):
+def test_widths_that_differ_from_the_weights_are_rejected(folder):
     path = folder / "agent.json"
     about = json.loads(path.read_text())
     about["config"]["stream"] += 1
@@ -136,7 +135,7 @@ def test_other_widths_than_the_weights_are_rejected(folder):
         trained.load(folder)
 
 
-def test_weights_that_are_not_finite_leave_the_kept_agent_alone(folder):
+def test_weights_that_are_not_finite_leave_the_saved_agent_unchanged(folder):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
     made = small.agent()
     variable = made.averaged.variables[0]

@@ -15,7 +15,7 @@ DIM, BATCH = 11, 7
 
 @functools.cache
 def made(head, **changes):
-    """A model whose weights are moved far enough from the start to tell items apart."""
+    """Returns a model with noise in its weights, so that items differ."""
     config = small.config(advantage=head, **changes)
     noise = np.random.default_rng(1)
     vectors = noise.normal(size=(7, 4)).astype(np.float32)
@@ -52,7 +52,7 @@ def test_scores_are_goal_times_value_plus_advantage_of_each_item(head, effect):
         advantage = model.advantage(code, tf.fill([BATCH, 1], item)).numpy()[:, 0]
         by_hand = ((value + advantage) * goal.numpy()).sum(axis=1)
         np.testing.assert_allclose(scores[:, item - 1], by_hand, atol=1e-5)
-    assert scores.std(axis=1).min() > 1e-3  # items differ, or the above would say little
+    assert scores.std(axis=1).min() > 1e-3  # items differ, so that the test above can fail
 
 
 def test_the_mlp_head_scores_chunks_as_one(monkeypatch):
@@ -86,7 +86,7 @@ def test_an_items_own_advantage_is_part_of_the_inner_product():
     scores = model.scores(code, goal)
     base = scores[:, :1] - products[:, :1]
     np.testing.assert_allclose(products + base, scores, atol=1e-5)
-    # The head's own part is there twice as fast, and nothing else differs in shape.
+    # Other learning-rate factors only scale the per-item part.
     assert model.item_vectors().shape[1] == plain.item_vectors().shape[1] + DIM
     np.testing.assert_allclose(model.item_vectors()[:, 4:], 2.0 * model.item_effect[1:])
 
@@ -116,7 +116,7 @@ def test_candidate_order_changes_nothing(head):
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_companions_in_the_batch_change_nothing(head):
+def test_other_rows_of_the_batch_change_nothing(head):
     model = made(head)
     code, goal = encoded(model)
     scores = model.scores(code, goal).numpy()
@@ -124,8 +124,8 @@ def test_companions_in_the_batch_change_nothing(head):
     for row in (0, 3):
         alone = types.Observation(*(part[row : row + 1] for part in observation))
         one = goal[row : row + 1]
-        found = model.scores(model.encode(alone, one), one).numpy()[0]
-        np.testing.assert_allclose(found, scores[row], atol=1e-5)
+        alone_scores = model.scores(model.encode(alone, one), one).numpy()[0]
+        np.testing.assert_allclose(alone_scores, scores[row], atol=1e-5)
 
 
 def test_the_goal_reaches_the_prediction_unless_it_is_switched_off():
@@ -149,4 +149,6 @@ def test_dropout_acts_in_training_only():
     state = small.config().state
     share = (dropped[:, :state][still[:, :state] != 0] == 0).mean()
     assert 0.2 < share < 0.8
-    np.testing.assert_array_equal(dropped[:, state:], still[:, state:])  # the goal is kept
+    np.testing.assert_array_equal(
+        dropped[:, state:], still[:, state:]
+    )  # no dropout on the goal
