@@ -1,6 +1,6 @@
 """The IMRL agent: soft actor-critic with empowerment (Algorithm 2), as a TF-Agents TFAgent.
 
-Without empowerment (`exploration="entropy"`, mode fixed) it is the soft actor-critic of
+Without empowerment (`exploration="entropy"`, mode fixed) the agent is the soft actor-critic of
 Haarnoja et al. (2018, arXiv:1801.01290) with a learned temperature (arXiv:1812.05905).
 """
 
@@ -25,30 +25,30 @@ from tfrec.ops import target_networks
 from tfrec.replay.steps import Steps
 from tfrec.training import finite
 
-# SAC's own bounds of the policy's log standard deviation.
+# Bounds of the policy's log standard deviation, those of SAC.
 _POLICY_LOG_STDS = (-20.0, 2.0)
-# The order in which `ImrlInfo` begins.
+# The first fields of `ImrlInfo`, in order.
 _LOSSES = ("q", "value", "policy", "inverse", "forward", "temperature")
 
 
 class ImrlInfo(NamedTuple):
-    """What an update saw, means over the batch; of several updates, their mean.
+    """Metrics of an update, means over the batch; for several updates, their mean.
 
     Attributes:
-      q_loss: eq 10, both twins.
+      q_loss: eq 10, the sum over both critics.
       value_loss: eq 11.
       policy_loss: eq 13.
       inverse_loss: eq 14; 0 without empowerment.
-      forward_loss: of the forward model, nats; 0 without it.
+      forward_loss: loss of the forward model, nats; 0 without it.
       temperature_loss: eq 15; 0 in mode faithful, which has no temperature.
       temperature: weight of -log pi: alpha of eq 15, or beta in mode faithful.
       entropy: -log pi of fresh actions, nats.
-      empowerment: g of eq 12, nats; without empowerment only its -log pi.
-      q: the lower twin at fresh actions, in scaled reward.
-      error: |Q - target| of rows that were seen, in scaled reward.
+      empowerment: g of eq 12, nats; without empowerment its -log pi alone.
+      q: Q of eqs 11 and 13 at fresh actions, in scaled reward.
+      error: |Q_1 - target| of real rows, in scaled reward.
       synthetic_error: the same of synthetic rows; 0 if there is none.
       non_finite: int32, index in `ImrlAgent.checked` of the first bad tensor, -1 if none.
-      updates: int32, how many were made: all, or those before the bad one.
+      updates: int32, number of updates made: all, or those before the bad one.
     """
 
     q_loss: tf.Tensor
@@ -71,12 +71,12 @@ _MEANS = len(ImrlInfo._fields) - 2
 
 
 class ImrlBatch(NamedTuple):
-    """What an update learns from.
+    """The input of an update.
 
     Attributes:
       steps: B rows.
       weight: float [B], importance weights.
-      noise: float [B, W], the normal numbers of the actions and of the forward model.
+      noise: float [B, W], standard normal, for the actions and the forward model.
     """
 
     steps: Steps
@@ -89,13 +89,13 @@ Source = Callable[[list[int | tf.Tensor], tf.Tensor], Steps]
 
 
 class _Fresh(NamedTuple):
-    """Of an action drawn from the policy, all float [B].
+    """Quantities of an action drawn from the policy, all float [B].
 
     Attributes:
       log_policy: log pi(a|s).
-      log_inverse: log p_xi(a|s', s) in the reading chosen; 0 without empowerment.
+      log_inverse: log p_xi(a|s', s), see `ImrlConfig.successor`; 0 without empowerment.
       bonus: beta g(s, a), see `losses.gain`.
-      q: of the twins, see `ImrlConfig.target_q`.
+      q: minimum or mean of the critics, see `ImrlConfig.target_q`.
     """
 
     log_policy: tf.Tensor
@@ -105,16 +105,16 @@ class _Fresh(NamedTuple):
 
 
 class ImrlNetworks(tf.Module):
-    """Every function that is learned.
+    """All learned functions.
 
     Attributes:
       policy: pi_phi, a squashed Gaussian.
       critics: Q_theta, two of them.
       value: V_psi.
-      target_value: V_psi', which trails it.
-      inverse: p_xi, or None where nothing asks for it.
+      target_value: V_psi', its exponential average.
+      inverse: p_xi, or None where no loss has it.
       forward: P_eta, or None.
-      log_temperature: log alpha of eq 15; None in mode faithful, where nothing uses it.
+      log_temperature: log alpha of eq 15; None in mode faithful, which has none.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class ImrlNetworks(tf.Module):
         self.update_target(1.0)
 
     def parts(self) -> dict[str, list[tf.Variable]]:
-        """The variables of each part that has a loss of its own."""
+        """Returns the variables of each part with a separate loss."""
         named: dict[str, list[tf.Variable]] = {
             "q": [v for critic in self.critics for v in critic.trainable_variables],
             "value": list(self.value.trainable_variables),
@@ -172,11 +172,11 @@ class ImrlNetworks(tf.Module):
         return named
 
     def trained(self) -> list[tf.Variable]:
-        """All of `parts`, in order."""
+        """Returns all variables of `parts`, in order."""
         return [v for variables in self.parts().values() for v in variables]
 
     def q_values(self, observation: tf.Tensor, critic_input: tf.Tensor) -> list[tf.Tensor]:
-        """Q_1(s, a) and Q_2(s, a), each float [B]; `critic_input` is a, or what it showed."""
+        """Returns Q_1 and Q_2, each float [B]; `critic_input` is a, or its slate features."""
         return [critic(observation, critic_input)[:, 0] for critic in self.critics]
 
     def update_target(self, tau: float) -> None:
@@ -185,14 +185,14 @@ class ImrlNetworks(tf.Module):
 
 
 class ImrlPolicy(tf_policy.TFPolicy):
-    """The agent's policy to TF-Agents: stochastic in training, the mean action at test.
+    """The agent's policy as a TFPolicy: stochastic in training, the mean action at test.
 
     Args:
       steps: spec of the time steps.
-      action_spec: of the actions.
+      action_spec: spec of the actions.
       learned: the networks.
-      generator: draws the seeds of sampled actions; None for the mean action.
-      name: of the policy.
+      generator: generator of the seeds of sampled actions; None for the mean action.
+      name: name of the policy.
     """
 
     def __init__(
@@ -235,19 +235,19 @@ class ImrlPolicy(tf_policy.TFPolicy):
 
 
 class ImrlAgent(tf_agent.TFAgent):
-    """Learns from batches of `Steps`; all of its state is in variables.
+    """Learns from batches of `Steps`; all state is in variables.
 
     Args:
-      config: the method's numbers.
+      config: the method's configuration.
       observation_size: O.
       action_size: D.
-      seed: of the weights and of all later draws.
+      seed: seed of the weights and of all later random draws.
       jit_compile: compile updates with XLA.
-      slate_actions: where actions are proto-actions whose items critics score; the action of a
-        batch is then a `SlateActions.row`.
+      slate_actions: rows of slates, if critics score the shown items; the action of a batch
+        is then a `SlateActions.row`.
 
     Attributes:
-      networks: everything learned.
+      networks: all learned functions.
       checked: names of the tensors that every update checks for NaN and infinity.
     """
 
@@ -301,7 +301,7 @@ class ImrlAgent(tf_agent.TFAgent):
         self._seeded = tf.function(self._draw_and_update, autograph=False)
 
     def act(self, observation: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Actions in (-1, 1), float [B, D]; graph code.
+        """Returns actions in (-1, 1), float [B, D]; graph code.
 
         Args:
           observation: float [B, O].
@@ -313,9 +313,9 @@ class ImrlAgent(tf_agent.TFAgent):
         return tf.tanh(mean)
 
     def q_value(self, observation: tf.Tensor, critic_input: tf.Tensor) -> tf.Tensor:
-        """The Q value of eqs 11 and 13, float [B], in scaled reward; graph code.
+        """Returns the Q value of eqs 11 and 13, float [B], in scaled reward; graph code.
 
-        It is the minimum of the twin critics or their mean, as the option `target_q` says.
+        The option `target_q` selects the minimum of the twin critics or their mean.
 
         Args:
           observation: float32 [B, O].
@@ -324,7 +324,7 @@ class ImrlAgent(tf_agent.TFAgent):
         return self._min_or_mean(self.networks.q_values(observation, critic_input))
 
     def action_values(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """The Q value of every item, float [B, m], from bilinear critics.
+        """Returns the Q value of every item, float [B, m], from bilinear critics.
 
         Args:
           observation: float32 [B, O].
@@ -344,23 +344,25 @@ class ImrlAgent(tf_agent.TFAgent):
         updates: int | None = None,
         weights: tf.Tensor | None = None,
     ) -> tf_agent.LossInfo:
-        """Several updates in one compiled call, checked outside of graphs.
+        """Makes several updates in one compiled call, checked outside of graphs.
 
         Args:
-          source: rows stacked [N, B, ...], one batch for each update; or what draws them.
-          updates: N, with a source that draws.
+          source: rows stacked [N, B, ...], one batch for each update; or a function that
+            draws them.
+          updates: N, required if the source is a function.
           weights: float [N, B], importance weights.
 
         Returns:
           Means over the updates.
 
         Raises:
-          NonFiniteError: if a loss or gradient is not finite, outside of graphs. The update
-            was not made, and those after it were not tried.
+          NonFiniteError: if a loss or gradient is not finite, outside of graphs. That update
+            and the later ones are not made.
+          ValueError: if the source is a function and `updates` is None.
         """
         if callable(source):
             if updates is None:
-                raise ValueError("updates is None; expected how many, as the source draws rows")
+                raise ValueError("updates is None; expected a number, as the source draws rows")
             source = self.batches(source, updates)
         info, batch = self.learn(source, weights)
         if tf.executing_eagerly():
@@ -370,14 +372,14 @@ class ImrlAgent(tf_agent.TFAgent):
     def learn(
         self, experience: Steps, weights: tf.Tensor | None = None
     ) -> tuple[tf_agent.LossInfo, ImrlBatch]:
-        """Several updates in one compiled call. Graph code.
+        """Makes several updates in one compiled call. Graph code.
 
         Args:
           experience: rows stacked [N, B, ...], one batch for each update.
           weights: float [N, B], importance weights.
 
         Returns:
-          Means over the updates, and the batch of the last one that was tried, for
+          Means over the updates, and the batch of the last attempted one, for
           `finite.check` with `extra.non_finite`.
         """
         return self._seeded(experience, weights)
@@ -387,7 +389,7 @@ class ImrlAgent(tf_agent.TFAgent):
         return source([updates, self.config.batch], self._seeds(1)[0])
 
     def _seeds(self, number: int | tf.Tensor) -> tf.Tensor:
-        """int32 [number, 2]."""
+        """Returns seeds, int32 [number, 2]."""
         return tf.cast(tf.transpose(self.generator.make_seeds(number)), tf.int32)
 
     def _train(self, experience: Steps, weights: tf.Tensor | None = None) -> tf_agent.LossInfo:
@@ -399,7 +401,7 @@ class ImrlAgent(tf_agent.TFAgent):
     ) -> tuple[tf_agent.LossInfo, ImrlBatch]:
         if weights is None:
             weights = tf.ones_like(experience.reward)
-        # Drawn outside of what is compiled: XLA draws other numbers from the same seed.
+        # Drawn outside the compiled function, as XLA draws other numbers from the same seed.
         width = self._noise_width()
         shape = tf.concat([tf.shape(experience.reward), [width]], axis=0)  # N, B, width
         noise = tf.random.stateless_normal(shape, self._seeds(1)[0])
@@ -410,7 +412,7 @@ class ImrlAgent(tf_agent.TFAgent):
         return info, tf.nest.map_structure(lambda x: x[last], batches)
 
     def _noise_width(self) -> int:
-        """Normal numbers that a row needs: for its action, and for s' of the forward model."""
+        """Returns the normal numbers of a row: for its action, and s' of the forward model."""
         return self.action_spec.shape[0] + (
             self.time_step_spec.observation.shape[0] if self.networks.forward else 0
         )
@@ -418,54 +420,50 @@ class ImrlAgent(tf_agent.TFAgent):
     def _updates(
         self, experience: Steps, weights: tf.Tensor, noise: tf.Tensor
     ) -> tf_agent.LossInfo:
-        """One update for each of N batches, until one is bad; all arguments [N, ...]."""
+        """Makes an update for each of N batches until one is not finite; arguments [N, ...]."""
 
-        def update(i, bad, total, done):
+        def update(i, first_bad, total, done):
             batch = tf.nest.map_structure(lambda x: x[i], experience)
-            found, gradients, means = self._gradients(batch, weights[i], noise[i])
-            going = bad < 0
-            bad = tf.where(going, found, bad)
+            non_finite, gradients, means = self._gradients(batch, weights[i], noise[i])
+            attempted = first_bad < 0
+            first_bad = tf.where(attempted, non_finite, first_bad)
 
             def apply():
                 self._apply(gradients)
-                return bad
+                return first_bad
 
-            bad = tf.cond(bad < 0, apply, lambda: bad)
-            total += tf.where(going, means, 0.0)
-            return i + 1, bad, total, done + tf.cast(bad < 0, tf.int32)
+            first_bad = tf.cond(first_bad < 0, apply, lambda: first_bad)
+            total += tf.where(attempted, means, 0.0)
+            return i + 1, first_bad, total, done + tf.cast(first_bad < 0, tf.int32)
 
         start = (tf.constant(0), tf.constant(-1), tf.zeros([_MEANS]), tf.constant(0))
-        _, bad, total, done = tf.while_loop(lambda i, *_: i < tf.shape(noise)[0], update, start)
+        _, first_bad, total, done = tf.while_loop(
+            lambda i, *_: i < tf.shape(noise)[0], update, start
+        )
         self._train_step_counter.assign_add(tf.cast(done, tf.int64))
-        tried = tf.cast(done + tf.cast(bad >= 0, tf.int32), tf.float32)
-        info = ImrlInfo(*tf.unstack(total / tried, num=_MEANS), bad, done)  # type: ignore[call-arg]
+        attempts = tf.cast(done + tf.cast(first_bad >= 0, tf.int32), tf.float32)
+        means = tf.unstack(total / attempts, num=_MEANS)
+        info = ImrlInfo(*means, first_bad, done)  # type: ignore[call-arg]
         loss = info.q_loss + info.value_loss + info.policy_loss + info.inverse_loss
         return tf_agent.LossInfo(loss, info)
 
     def _gradients(
         self, batch: Steps, weight: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor], tf.Tensor]:
-        """Every part's gradient at the present weights (Algorithm 2, lines 14-18).
+        """Computes every part's gradient at the current weights (Algorithm 2, lines 14-18).
 
         Returns:
-          The first tensor that is not finite, or -1; the gradients, in the order of
-          `networks.trained()`; the means that `ImrlInfo` begins with, float [_MEANS].
+          The index of the first tensor that is not finite, or -1; the gradients, in the
+          order of `networks.trained()`; the first fields of `ImrlInfo`, float [_MEANS].
         """
         learned, parts = self.networks, self.networks.parts()
-        # An s' that is another user's is replaced before anything can look at it.
-        known = batch.own_next[:, None]
-        batch = batch._replace(next_state=tf.where(known, batch.next_state, batch.state))
-        critic_input, offered = batch.action, None
-        if self._slate_actions:
-            offered = self._slate_actions.split(batch.action)
-            critic_input = offered.shown
-            batch = batch._replace(action=offered.weights)
-        found: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
+        batch, critic_input, slate_action = self._network_input(batch)
+        results: dict[str, tuple[tf.Tensor, list[tf.Tensor]]] = self._models(batch, weight)
 
         with _tape(parts["policy"]) as tape:
-            fresh = self._fresh(batch, offered, noise)
+            fresh = self._fresh(batch, slate_action, noise)
             loss = losses.policy_loss(fresh.q, fresh.bonus, weight)
-        found["policy"] = loss, tape.gradient(loss, parts["policy"])
+        results["policy"] = loss, tape.gradient(loss, parts["policy"])
 
         target = self._q_target(batch)
         with _tape(parts["q"]) as tape:
@@ -474,65 +472,89 @@ class ImrlAgent(tf_agent.TFAgent):
             if self.config.critic_decay:
                 squares = tf.add_n([tf.reduce_sum(v**2) for v in parts["q"]])
                 loss += self.config.critic_decay * squares
-        found["q"] = loss, tape.gradient(loss, parts["q"])
+        results["q"] = loss, tape.gradient(loss, parts["q"])
 
         with _tape(parts["value"]) as tape:
             value = learned.value(batch.state)[:, 0]
             loss = losses.value_loss(value, fresh.q, fresh.bonus, weight)
-        found["value"] = loss, tape.gradient(loss, parts["value"])
+        results["value"] = loss, tape.gradient(loss, parts["value"])
 
         if learned.log_temperature is not None:
             with _tape(parts["temperature"]) as tape:
                 loss = losses.temperature_loss(
                     self._entropy_weight(), fresh.log_policy, self._target_entropy, weight
                 )
-            found["temperature"] = loss, tape.gradient(loss, parts["temperature"])
+            results["temperature"] = loss, tape.gradient(loss, parts["temperature"])
 
-        gradients = [g for part in parts for g in found[part][1]]
-        checked = [found[part][0] for part in parts] + gradients
-        bad = finite.first_non_finite(dict(zip(self.checked, checked, strict=True)))
-        nothing = tf.constant(0.0)
+        gradients = [g for part in parts for g in results[part][1]]
+        checked = [results[part][0] for part in parts] + gradients
+        non_finite = finite.first_non_finite(dict(zip(self.checked, checked, strict=True)))
+        part_losses = [results[p][0] if p in results else tf.constant(0.0) for p in _LOSSES]
         error = tf.abs(q_values[0] - target)
-        synthetic = tf.cast(batch.synthetic, tf.float32)
-        means = [found[part][0] if part in found else nothing for part in _LOSSES] + [
-            self._entropy_weight(),
-            -tf.reduce_mean(fresh.log_policy),
-            tf.reduce_mean(fresh.log_inverse - fresh.log_policy),
-            tf.reduce_mean(fresh.q),
-            _mean_where(error, 1 - synthetic),
-            _mean_where(error, synthetic),
-        ]
-        return bad, gradients, tf.stack(means)
+        return non_finite, gradients, self._means(part_losses, fresh, error, batch.synthetic)
+
+    def _network_input(self, batch: Steps) -> tuple[Steps, tf.Tensor, SlateAction | None]:
+        """Returns the batch as the networks read it, the critic input and the slate action."""
+        # The next state of another user is replaced before any network reads it.
+        own_next = batch.own_next[:, None]
+        batch = batch._replace(next_state=tf.where(own_next, batch.next_state, batch.state))
+        if self._slate_actions is None:
+            return batch, batch.action, None
+        slate_action = self._slate_actions.split(batch.action)
+        return batch._replace(action=slate_action.weights), slate_action.shown, slate_action
+
+    def _means(
+        self,
+        part_losses: list[tf.Tensor],
+        fresh: _Fresh,
+        error: tf.Tensor,
+        synthetic: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns the first fields of `ImrlInfo`, float [_MEANS]."""
+        is_synthetic = tf.cast(synthetic, tf.float32)
+        return tf.stack(
+            [
+                *part_losses,
+                self._entropy_weight(),
+                -tf.reduce_mean(fresh.log_policy),
+                tf.reduce_mean(fresh.log_inverse - fresh.log_policy),
+                tf.reduce_mean(fresh.q),
+                _mean_where(error, 1 - is_synthetic),
+                _mean_where(error, is_synthetic),
+            ]
+        )
 
     def _models(
         self, batch: Steps, weight: tf.Tensor
     ) -> dict[str, tuple[tf.Tensor, list[tf.Tensor]]]:
-        """Losses and gradients of p_xi and P_eta, as far as there are any."""
+        """Returns the losses and gradients of p_xi and P_eta, where they exist."""
         learned, parts = self.networks, self.networks.parts()
         weight = weight * tf.cast(batch.own_next, tf.float32)
-        found = {}
+        results = {}
         if learned.inverse is not None:
             with _tape(parts["inverse"]) as tape:
                 loss = losses.inverse_loss(self._stored_log_inverse(batch), weight)
-            found["inverse"] = loss, tape.gradient(loss, parts["inverse"])
+            results["inverse"] = loss, tape.gradient(loss, parts["inverse"])
         if learned.forward is not None:
             with _tape(parts["forward"]) as tape:
-                seen = learned.forward.log_prob(batch.state, batch.action, batch.next_state)
-                loss = -losses.weighted_mean(seen, weight)
-            found["forward"] = loss, tape.gradient(loss, parts["forward"])
-        return found
+                log_prob = learned.forward.log_prob(batch.state, batch.action, batch.next_state)
+                loss = -losses.weighted_mean(log_prob, weight)
+            results["forward"] = loss, tape.gradient(loss, parts["forward"])
+        return results
 
-    def _fresh(self, batch: Steps, offered: SlateAction | None, noise: tf.Tensor) -> _Fresh:
-        """An action drawn from the policy for each row, and what eqs 11-13 ask about it."""
+    def _fresh(
+        self, batch: Steps, slate_action: SlateAction | None, noise: tf.Tensor
+    ) -> _Fresh:
+        """Draws an action for each row, and computes its terms of eqs 11-13."""
         learned, config = self.networks, self.config
         mean, log_std = learned.policy(batch.state)
         size = mean.shape[-1]
         u = mean + tf.exp(log_std) * noise[:, :size]
         log_policy = networks.squashed_log_prob(mean, log_std, u)
         critic_input = tf.tanh(u)
-        if self._slate_actions and offered is not None:
+        if self._slate_actions and slate_action is not None:
             critic_input = self._slate_actions.relaxed(
-                critic_input, offered.items, offered.blocked
+                critic_input, slate_action.items, slate_action.blocked
             )
         q = self.q_value(batch.state, critic_input)
         if learned.inverse is None:
@@ -549,20 +571,20 @@ class ImrlAgent(tf_agent.TFAgent):
         return _Fresh(log_policy, log_inverse, bonus, q)
 
     def _entropy_weight(self) -> tf.Tensor:
-        """Weight of -log pi: the temperature, or in mode faithful beta, as printed."""
+        """Returns the weight of -log pi: the temperature, or beta in mode faithful."""
         if self.networks.log_temperature is None:
             return tf.constant(self.config.beta)
         return tf.exp(self.networks.log_temperature)
 
     def _stored_log_inverse(self, batch: Steps) -> tf.Tensor:
-        """The log p_xi(a|s', s) of the stored actions, float [B], nats."""
+        """Returns log p_xi(a|s', s) of the stored actions, float [B], nats."""
         assert self.networks.inverse is not None
         return self.networks.inverse.log_prob(
             batch.state, batch.next_state, networks.unsquashed(batch.action)
         )
 
     def _q_target(self, batch: Steps) -> tf.Tensor:
-        """What eq 10 regresses on, float [B]; nothing follows an unknown s'."""
+        """Returns the target of eq 10, float [B], without bootstrapping from unknown s'."""
         config, target_network = self.config, self.networks.target_value
         reward = config.reward_scale * batch.reward
         if config.exploration == "kl":
@@ -580,7 +602,7 @@ class ImrlAgent(tf_agent.TFAgent):
 
 
 def _steps_spec(state_size: int, action_size: int) -> Steps:
-    """Shapes and dtypes of one row."""
+    """Returns the shapes and dtypes of one row."""
     number, flag = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.bool)
     state = tf.TensorSpec([state_size], tf.float32)
     return Steps(
@@ -597,12 +619,12 @@ def _steps_spec(state_size: int, action_size: int) -> Steps:
 
 @contextlib.contextmanager
 def _tape(variables: list[tf.Variable]) -> Iterator[tf.GradientTape]:
-    """A tape of these variables and no others."""
+    """Yields a tape that watches these variables alone."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(variables)
         yield tape
 
 
-def _mean_where(value: tf.Tensor, chosen: tf.Tensor) -> tf.Tensor:
-    """The mean of value [B] where chosen [B] is 1; 0 where none is."""
-    return tf.math.divide_no_nan(tf.reduce_sum(value * chosen), tf.reduce_sum(chosen))
+def _mean_where(value: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of value [B] where mask [B] is 1; 0 if it is 1 nowhere."""
+    return tf.math.divide_no_nan(tf.reduce_sum(value * mask), tf.reduce_sum(mask))

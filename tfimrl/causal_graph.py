@@ -1,10 +1,10 @@
 """The causal graph of a step: slots, their influence on each other, and its components.
 
-State and action are cut into slots. The influence of slot i on slot j of the next state
-comes from what is known of the world, from a rule of thumb, or from the attention of a
-network that predicts the next state (Pitis et al. 2020, arXiv 2007.02863, whose method
-IMRL takes over). Thresholded, it is a graph for each step; its connected components
-without an action slot are what the action does not touch (IMRL Algorithm 1, `ind`).
+State and action are split into slots. The influence of slot i on slot j of the next state
+is declared by the simulator, given by a heuristic, or the attention of a network that
+predicts the next state (Pitis et al. 2020, arXiv 2007.02863, whose method IMRL uses). Its
+threshold gives a graph for each step. The action does not influence the slots in connected
+components without an action slot (IMRL Algorithm 1, `ind`).
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from tfrec.environments import contract
 from tfrec.options import Options, option
 from tfrec.training import finite
 
-# (state [B, S], action [B, D]) -> float [B, N, N], how much slot i bears on next slot j.
+# (state [B, S], action [B, D]) -> float [B, N, N], influence of slot i on next slot j.
 Influence = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Slots:
-    """Which columns form a slot. State slots come first, then the action slots.
+    """The columns of each slot. State slots come first, then the action slots.
 
     Attributes:
       state: columns of the state vector in each of its slots.
@@ -54,12 +54,12 @@ class Slots:
 
     @classmethod
     def of_sizes(cls, state: Sequence[int], action: Sequence[int]) -> "Slots":
-        """Slots of neighbouring columns, from the number of columns in each."""
+        """Returns slots of neighbouring columns, from the number of columns in each."""
         return cls(contract.neighbouring(state), contract.neighbouring(action))
 
     @property
     def count(self) -> int:
-        """N, slots of the state and of the action."""
+        """N, number of slots of the state and of the action."""
         return len(self.state) + len(self.action)
 
     @property
@@ -80,12 +80,12 @@ class Slots:
 
     @property
     def is_action(self) -> np.ndarray:
-        """Which slots are the action's, bool [N]."""
+        """True for the slots of the action, bool [N]."""
         return np.arange(self.count) >= len(self.state)
 
 
-def always(influence: np.ndarray) -> Influence:
-    """The same influence in every step: a world whose graph is known and never changes.
+def constant(influence: np.ndarray) -> Influence:
+    """Returns an influence that is the same in every step.
 
     Args:
       influence: [N, N], of slot i on next slot j.
@@ -96,19 +96,19 @@ def always(influence: np.ndarray) -> Influence:
     )
 
 
-def touched(
+def heuristic(
     slots: Slots, links: Sequence[tuple[int, int]], tolerance: float = 1e-6
 ) -> Influence:
-    """A rule of thumb: an action touches the state slots of its columns that are not 0.
+    """Returns the influence of non-zero action columns on the state slots linked to them.
 
-    For actions that are features of what is shown, where each feature has a slot of the
-    state (a product and its views, a topic and the user's interest in it). State slots
-    are taken to be independent of each other.
+    It is meant for actions that are features of shown items, where each feature has a slot
+    of the state (a product and its views, a topic and the user's interest in it). State
+    slots are assumed to be independent of each other.
 
     Args:
       slots: the slots.
-      links: (column of the action, state slot that it bears on).
-      tolerance: up to which an action's column counts as 0.
+      links: (column of the action, state slot that it influences).
+      tolerance: largest absolute value of an action's column that counts as 0.
     """
     columns = tf.constant([column for column, _ in links], tf.int32)
     cells = [
@@ -126,12 +126,12 @@ def touched(
 
 
 def adjacency(influence: tf.Tensor, slots: Slots, threshold: float = 0.02) -> tf.Tensor:
-    """Which slots are linked, in either direction.
+    """Returns which slots are linked, in either direction.
 
     Args:
       influence: float [B, N, N], of slot i on next slot j.
-      slots: the slots; nothing bears on an action, so its columns are set to 0.
-      threshold: a link is a mean influence of the two directions above it.
+      slots: the slots; no slot influences an action, so its columns are set to 0.
+      threshold: two slots are linked if the mean influence of both directions is above it.
 
     Returns:
       bool [B, N, N], symmetric, True on the diagonal.
@@ -142,10 +142,10 @@ def adjacency(influence: tf.Tensor, slots: Slots, threshold: float = 0.02) -> tf
 
 
 def components(linked: tf.Tensor) -> tf.Tensor:
-    """The connected component of each slot, named by its first slot.
+    """Returns the connected component of each slot, as the number of its first slot.
 
-    Paths of up to 2^k links are the k-th squaring of the graph, so ceil(log2(N)) matrix
-    products find every component of the batch.
+    The k-th squaring of the graph has all paths of up to 2^k links, so ceil(log2(N)) matrix
+    products give every component of the batch.
 
     Args:
       linked: bool [B, N, N], symmetric, True on the diagonal.
@@ -160,7 +160,7 @@ def components(linked: tf.Tensor) -> tf.Tensor:
 
 
 def independent(component: tf.Tensor, slots: Slots) -> tf.Tensor:
-    """Which slots are connected with no action slot.
+    """Returns which slots are not connected with an action slot.
 
     Args:
       component: int32 [B, N].
@@ -175,9 +175,9 @@ def independent(component: tf.Tensor, slots: Slots) -> tf.Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SetAttentionConfig(Options):
-    """The network that learns the graph; the defaults are those of Pitis et al.'s code."""
+    """The network that learns the graph, with the defaults of Pitis et al.'s code."""
 
-    blocks: int = option(2, "attention blocks, one upon the other", at_least=1)
+    blocks: int = option(2, "number of stacked attention blocks", at_least=1)
     heads: int = option(5, "attention heads in a block, averaged", at_least=1)
     hidden_layers: int = option(
         2, "hidden layers of each query, key and embedding net", at_least=0
@@ -189,19 +189,19 @@ class SetAttentionConfig(Options):
     )
     sparsity: float = option(
         0.3,
-        "loss where all attention is on other slots; as published 0, which links all",
+        "loss if all attention is on other slots; the published 0 links all slots",
         at_least=0,
     )
 
 
 class Batch(NamedTuple):
-    """What an update of the network learns from.
+    """The input of an update of the network.
 
     Attributes:
       state: float [B, S].
       action: float [B, D].
       next_state: float [B, S].
-      weight: float [B], 0 for rows whose next state is not the user's own.
+      weight: float [B], 0 for rows whose next state is another user's.
     """
 
     state: tf.Tensor
@@ -211,26 +211,28 @@ class Batch(NamedTuple):
 
 
 class SetAttention(tf.Module):
-    """Predicts s' from (s, a) by attention over slots; the attention tells who bears on whom.
+    """Predicts s' from (s, a) by attention over slots; the attention is the influence.
 
-    There are no shortcuts around the attention: what a slot's prediction knows of another
-    slot has passed through it, and the product of the blocks' attention maps bounds the
-    way from each slot into each prediction. A network that may attend to everything learns
-    to: `sparsity`, which is ours, charges for attention to other slots. It weighs against
-    the mean square of s', so states should come in columns of like scale.
+    The attention has no residual connections: a slot's prediction depends on another slot
+    through attention alone, and the product of the blocks' attention maps bounds that
+    dependence. Without a penalty the network learns to attend to all slots; `sparsity`,
+    which is ours, is the penalty on attention to other slots. It is added to the mean
+    square error of s', so the columns of a state should have similar scales.
 
     Args:
       config: sizes.
       slots: the slots.
-      seed: of the weights' start.
+      seed: seed of the initial weights.
     """
 
     def __init__(self, config: SetAttentionConfig, slots: Slots, seed: int = 0):
         super().__init__(name="set_attention")
         self.slots, self.sparsity = slots, config.sparsity
-        # Slot n's row holds its own columns at their places, and 0 elsewhere.
+        # Row n is 1 at the columns of slot n, and 0 elsewhere.
         of_column = np.concatenate([slots.of_state_column, slots.of_action_column])
-        self._own = tf.constant(np.arange(slots.count)[:, None] == of_column, tf.float32)
+        self._slot_columns = tf.constant(
+            np.arange(slots.count)[:, None] == of_column, tf.float32
+        )
         state_size = len(slots.of_state_column)
         random = np.random.default_rng(seed)
         sizes = [config.units] * (config.hidden_layers + 1)
@@ -248,7 +250,7 @@ class SetAttention(tf.Module):
         self.optimizer.build(self.trainable_variables)
 
     def __call__(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """Influence of slot i on next slot j, float [B, N, N]; each column sums to 1."""
+        """Returns influences of slot i on next slot j, float [B, N, N]; columns sum to 1."""
         _, maps = self._forward(state, action)
         influence = tf.eye(self.slots.count, batch_shape=tf.shape(state)[:1])
         for attention in maps:
@@ -256,7 +258,7 @@ class SetAttention(tf.Module):
         return influence
 
     def predict(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """The next state, float [B, S]."""
+        """Predicts the next state, float [B, S]."""
         return self._forward(state, action)[0]
 
     @property
@@ -269,23 +271,25 @@ class SetAttention(tf.Module):
         return ("graph loss", *gradients)
 
     def update(self, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step of Adam on the mean square of s' - prediction. Graph code.
+        """Takes one step of Adam on the mean square of s' - prediction. Graph code.
 
         Args:
           batch: B steps.
 
         Returns:
           The loss before the step, a scalar; and the index in `checked` of the first tensor
-          that is not finite, or -1. If there is one, no weight moves.
+          that is not finite, or -1. If there is one, no weight changes.
         """
         weight = batch.weight
         with tf.GradientTape() as tape:
             prediction, maps = self._forward(batch.state, batch.action)
             difference = tf.math.squared_difference(prediction, batch.next_state)
             error = tf.reduce_mean(difference, axis=-1)
-            # Block by block: of a product of even maps no map has a gradient.
-            own = tf.add_n([tf.linalg.trace(m) for m in maps]) / (len(maps) * self.slots.count)
-            cost = error + self.sparsity * (1.0 - own)  # [B]
+            # The penalty is on each map: in a product of uniform maps none has a gradient.
+            self_attention = tf.add_n([tf.linalg.trace(m) for m in maps]) / (
+                len(maps) * self.slots.count
+            )
+            cost = error + self.sparsity * (1.0 - self_attention)  # [B]
             loss = tf.math.divide_no_nan(tf.reduce_sum(weight * cost), tf.reduce_sum(weight))
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
@@ -299,21 +303,21 @@ class SetAttention(tf.Module):
     def _forward(
         self, state: tf.Tensor, action: tf.Tensor
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """The prediction [B, S], and each block's map [B, N, N] of output i on input j."""
+        """Returns predictions [B, S], and each block's map [B, N, N] of output i on input j."""
         columns = tf.concat([state, action], axis=1)  # [B, S + D]
-        x = columns[:, None, :] * self._own  # [B, N, S + D]
+        x = columns[:, None, :] * self._slot_columns  # [B, N, S + D]
         maps = []
         for block in self.blocks:
             scores = tf.einsum("hbiu,hbju->hbij", block["query"](x), block["key"](x))
             attention = tf.nn.softmax(scores)  # [heads, B, N, N]
             x = tf.reduce_mean(attention @ block["embedding"](x), axis=0)  # [B, N, units]
             maps.append(tf.reduce_mean(attention, axis=0))
-        own_state = self._own[:, : state.shape[-1]]  # [N, S]
-        return tf.einsum("bns,ns->bs", self.readout(x)[0], own_state), maps
+        state_columns = self._slot_columns[:, : state.shape[-1]]  # [N, S]
+        return tf.einsum("bns,ns->bs", self.readout(x)[0], state_columns), maps
 
 
 class _HeadNets(tf.Module):
-    """The same small network once for each head, with weights of their own."""
+    """Small networks of the same shape, one for each head."""
 
     def __init__(self, sizes: Sequence[int], heads: int, random: np.random.Generator):
         super().__init__()
@@ -325,7 +329,7 @@ class _HeadNets(tf.Module):
             self.biases.append(tf.Variable(tf.zeros([heads, 1, outputs]), name="bias"))
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        """Float [B, N, inputs] to [heads, B, N, outputs]."""
+        """Maps float [B, N, inputs] to [heads, B, N, outputs]."""
         # One large product for each head, not one small product for each step.
         y = tf.reshape(x, [1, -1, x.shape[-1]])  # [1, B * N, inputs]
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):

@@ -1,7 +1,7 @@
-"""IMRL's configuration: every number of the method, its unit, and whose it is.
+"""IMRL's configuration: every option of the method, its unit and its source.
 
-`paper` in a field's help: printed in Chen et al. (arXiv:2209.08228). `ours`: the paper gives
-no value, and this one is a choice of this project.
+In a field's help, `paper` marks a value printed in Chen et al. (arXiv:2209.08228), and `ours`
+a value that the paper does not give.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Literal
 from tfrec.methods.online_config import VECTORS_HELP, Vectors
 from tfrec.options import Options, option
 
-# What tuning tries, field by field.
+# Values that tuning tries, by field.
 SPACE: dict[str, tuple] = {
     "learning_rate": (1e-3, 3e-4, 1e-4),
     "beta": (1e-3, 1e-2, 1e-1),
@@ -28,12 +28,12 @@ class ImrlConfig(Options):
     # Soft actor-critic.
     hidden: tuple[int, ...] = option(
         (256, 256),
-        "widths of the hidden layers (256 is the paper's, two of them ours)",
+        "widths of the hidden layers (256: paper; two layers: ours)",
         at_least=1,
         min_length=1,
     )
     learning_rate: float = option(
-        3e-4, "Adam's learning rate of every part (paper)", above=0, at_most=1
+        3e-4, "Adam learning rate of all networks (paper)", above=0, at_most=1
     )
     discount: float = option(0.99, "gamma, the discount factor (paper)", at_least=0, at_most=1)
     replay_size: int = option(
@@ -49,12 +49,12 @@ class ImrlConfig(Options):
     target_q: Literal["min", "mean"] = option(
         "min",
         "Q of eqs 11 and 13 from the twin critics (the paper has one): min, as in SAC, against "
-        "overestimation; mean, where rewards are noisy and the pessimism of min adds up",
+        "overestimation; mean, for noisy rewards, where the pessimism of min accumulates",
     )
     critic: Literal["perceptron", "bilinear"] = option(
         "perceptron",
-        "what Q is: perceptron, of state and action side by side; bilinear, a linear function "
-        "of the state for each column of the action, where rewards are few and noisy (ours)",
+        "form of Q: perceptron, of the concatenated state and action; bilinear, a linear "
+        "function of the state for each column of the action, for rare noisy rewards (ours)",
     )
     critic_decay: float = option(
         0.0, "weight of the L2 penalty of the critics (ours)", at_least=0
@@ -76,13 +76,13 @@ class ImrlConfig(Options):
     # Intrinsic motivation.
     mode: Literal["faithful", "fixed"] = option(
         "fixed",
-        "faithful: beta weighs all of g as printed, the learned temperature enters nothing; "
+        "faithful: beta weighs all of g as printed, and no temperature is learned; "
         "fixed: beta weighs log p(a|s',s) and the temperature weighs -log pi (ours)",
     )
     exploration: Literal["empowerment", "entropy", "kl"] = option(
         "empowerment",
         "empowerment: IMRL; entropy: IMRL-E, without log p(a|s',s); "
-        "kl: IMRL-KL, our reading of it, a penalty on states far apart in V's representation",
+        "kl: IMRL-KL (our reading), a penalty on the distance of s' to s in V's representation",
     )
     beta: float = option(
         0.01, "weight of the intrinsic reward, in scaled reward per nat (ours)", at_least=0
@@ -92,7 +92,7 @@ class ImrlConfig(Options):
         "s' of eq 12: replay takes the stored a and s'; forward draws a from the policy and "
         "s' from a learned Gaussian model (ours)",
     )
-    # Which transitions are augmented, eq 16.
+    # The threshold of augmented transitions, eq 16.
     threshold_start: float = option(
         1.0, "sigma, the first threshold, in reward (paper)", above=0
     )
@@ -111,37 +111,44 @@ class ImrlConfig(Options):
 
     @property
     def uses_inverse(self) -> bool:
-        """Whether log p_xi(a|s',s) enters anything."""
+        """Whether a loss has log p_xi(a|s',s)."""
         return self.exploration == "empowerment" and self.beta > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class OnlineImrlConfig(ImrlConfig):
-    """The agent's numbers, and those of augmentation while it plays. All ours."""
+    """Options of the agent, and of augmentation during play, which are all ours."""
 
     augmentation: Literal["learned", "heuristic", "true", "copies", "none"] = option(
         "learned",
-        "the graph that says what may be exchanged: learned by attention as play goes on, "
-        "heuristic or true, as the simulator describes; copies repeats the informative steps "
-        "without an exchange (a control); none adds no steps (IMRL-A)",
+        "causal graph of exchanges: learned, by attention during play; heuristic or true, as "
+        "the simulator declares it; copies repeats informative transitions without an exchange "
+        "(a control); none adds no transitions (IMRL-A)",
     )
     partner: Literal["uniform", "nearest"] = option(
-        "uniform", "second transition of a pair: uniform, or of the nearest users"
+        "uniform",
+        "second transition of a pair: uniform, any transition; nearest, one of a similar user",
     )
-    neighbours: int = option(50, "nearest users from which a partner is drawn", at_least=1)
-    pool: int = option(512, "transitions among which nearest users are searched", at_least=1)
+    neighbours: int = option(
+        50, "number of nearest users from which a partner is drawn", at_least=1
+    )
+    pool: int = option(
+        512, "number of transitions among which nearest users are searched", at_least=1
+    )
     pairs: int = option(
-        512, "informative transitions of a rollout that are augmented, at most", at_least=1
+        512,
+        "largest number of informative transitions of a rollout that are augmented",
+        at_least=1,
     )
     copies: int = option(
-        1, "exchanges tried for each informative transition (CoDA: up to 2)", at_least=1
+        1, "exchanges tried per informative transition (CoDA: up to 2)", at_least=1
     )
     synthetic_size: int = option(
         100_000, "capacity of the replay of synthetic transitions", at_least=1
     )
     mask_threshold: float = option(
         0.05,
-        "influence from which on two slots are linked (CoDA has .02, which links more)",
+        "influence above which two slots are linked (CoDA: .02, which links more)",
         at_least=0,
         at_most=1,
     )
@@ -151,25 +158,25 @@ class OnlineImrlConfig(ImrlConfig):
     mask_updates: int = option(8, "updates of the graph network in an iteration", at_least=1)
     mask_warm_up: int = option(
         800,
-        "updates of the graph network before its graph is used; untrained, it links everything",
+        "updates of the graph network before its graph is used; untrained, it links all slots",
         at_least=0,
     )
     update_factor: int = option(
         1,
-        "updates of the agent per scheduled update; regularised critics bear more",
+        "updates of the agent per scheduled update; regularised critics tolerate more",
         at_least=1,
     )
     final_rate: float = option(
         1.0,
-        "learning rate at the end of the run, as a share of the first",
+        "learning rate at the end of the run, as a share of learning_rate",
         at_least=0,
         at_most=1,
     )
     # Items.
     critic_input: Literal["shown", "proto"] = option(
         "shown",
-        "what critics score where items are recommended: shown, the items' own features; "
-        "proto, the proto-action that chose them",
+        "critic input where items are recommended: shown, the features of the shown items; "
+        "proto, the proto-action that selected them",
     )
     softness: float = option(
         0.2,
@@ -179,14 +186,14 @@ class OnlineImrlConfig(ImrlConfig):
     )
     refined: int = option(
         1,
-        "candidates nearest to the proto-action among which the critics choose at test "
-        "(Wolpertinger, arXiv:1512.07679); slates of one item",
+        "number of candidates nearest to the proto-action from which the critics select at "
+        "test (Wolpertinger, arXiv:1512.07679); above 1 for slates of one item only",
         at_least=1,
     )
     vectors: Vectors = option("own", VECTORS_HELP)
     vector_width: int = option(8, "width of learned vectors", at_least=1)
     vector_sessions: int = option(
-        500, "sessions played to learn item vectors, part of the run's", at_least=1
+        500, "sessions played to learn item vectors, counted as part of the run", at_least=1
     )
     jit_compile: bool = option(False, "compile updates with XLA")
 
@@ -194,8 +201,10 @@ class OnlineImrlConfig(ImrlConfig):
         super().__post_init__()
         if self.critic_input == "shown" and self.vectors == "views":
             raise ValueError(
-                "vectors is views with critic_input=shown: critics see items as they are; "
-                "expected own or viewers, or critic_input=proto"
+                "vectors is views with critic_input=shown: critics read the simulator's item "
+                "features; expected own or viewers, or critic_input=proto"
             )
         if self.neighbours > self.pool:
-            raise ValueError(f"neighbours is {self.neighbours}; expected at most pool")
+            raise ValueError(
+                f"neighbours is {self.neighbours}; expected at most pool, {self.pool}"
+            )

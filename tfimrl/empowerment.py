@@ -1,14 +1,15 @@
-"""Empowerment, eqs 6-8 and 12: how much an action says about the next state.
+"""Empowerment, eqs 6-8 and 12: the information of an action about the next state.
 
 E(s) = max_pi I[a; s'|s] (eq 6) with one step (k = 1). For a policy pi and any inverse
 dynamics p_xi, E[log p_xi(a|s',s) - log pi(a|s)] is at most I[a; s'|s], and equal to it where
-p_xi is the true posterior (eq 8): training p_xi by eq 14 tightens the bound from below.
+p_xi is the true posterior (eq 8): training p_xi by eq 14 raises this lower bound.
 
-Eq 12 wants s' of an action just drawn from the policy, which nobody has seen. Two readings:
+Eq 12 needs s' of an action just drawn from the policy, which the replay does not have. There
+are two readings:
 
 replay    log p_xi at the stored a and s'; only -log pi, at the fresh action, has a gradient
 forward   s' of the fresh action from a learned Gaussian model, as in Leibfried et al. (2019);
-          the policy is then pulled towards actions that can be told from what follows
+          the gradient then favours actions that s' reveals
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 from tfrec.nn import networks
 
-# Tighter than any simulator's noise seen; wider than any action's range before squashing.
+# Below the noise of all tested simulators; above the range of actions before squashing.
 _LOG_STDS = (-5.0, 2.0)
 
 
@@ -29,7 +30,7 @@ class InverseDynamics(tf.Module):
       observation_size: O.
       action_size: D.
       hidden: widths of the hidden layers.
-      seeds: of the initial weights.
+      seeds: seeds of the initial weights.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class InverseDynamics(tf.Module):
     def log_prob(
         self, observation: tf.Tensor, next_observation: tf.Tensor, u: tf.Tensor
     ) -> tf.Tensor:
-        """The log p_xi(a|s', s), float [B], nats.
+        """Returns log p_xi(a|s', s), float [B], nats.
 
         Args:
           observation: s, float [B, O].
           next_observation: s', float [B, O].
           u: the action before squashing, float [B, D].
         """
-        # The change is given for free: most of s' is s.
+        # The input is the change of the state, because most of s' is s.
         mean, log_std = self.gaussian(observation, next_observation - observation)
         return networks.squashed_log_prob(mean, log_std, u)
 
@@ -66,7 +67,7 @@ class ForwardModel(tf.Module):
       observation_size: O.
       action_size: D.
       hidden: widths of the hidden layers.
-      seeds: of the initial weights.
+      seeds: seeds of the initial weights.
     """
 
     def __init__(
@@ -89,27 +90,28 @@ class ForwardModel(tf.Module):
     def log_prob(
         self, observation: tf.Tensor, action: tf.Tensor, next_observation: tf.Tensor
     ) -> tf.Tensor:
-        """The log P_eta(s'|s, a), float [B], nats; s and s' are [B, O], a is [B, D]."""
+        """Returns log P_eta(s'|s, a), float [B], nats; s and s' are [B, O], a is [B, D]."""
         mean, log_std = self.gaussian(observation, action)
         return networks.gaussian_log_prob(mean, log_std, next_observation - observation)
 
     def sample(self, observation: tf.Tensor, action: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """The s' of an action nobody took, with its gradient; noise is normal [B, O]."""
+        """Samples s' of any action, with its gradient; noise is standard normal [B, O]."""
         mean, log_std = self.gaussian(observation, action)
         return observation + mean + tf.exp(log_std) * noise
 
 
 def replay_log_inverse(log_inverse: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
-    """The log p_xi of eq 12 at the stored (a, s'), a number without gradient, float [B].
+    """Returns log p_xi of eq 12 at the stored (a, s'), without gradient, float [B].
 
     Args:
       log_inverse: log p_xi(a|s', s) of the stored actions, float [B].
-      valid: bool [B]. A row whose s' is not known gets the mean of those that are, which
-        neither praises nor blames its state; 0 if none is.
+      valid: bool [B], whether s' is the next state of the row's user. Other rows get the
+        mean of the valid rows, so that they do not change the value of their state; 0 if
+        no row is valid.
     """
-    known = tf.cast(valid, tf.float32)
+    is_valid = tf.cast(valid, tf.float32)
     total = tf.reduce_sum(tf.where(valid, log_inverse, 0.0))
-    mean = tf.math.divide_no_nan(total, tf.reduce_sum(known))
+    mean = tf.math.divide_no_nan(total, tf.reduce_sum(is_valid))
     return tf.stop_gradient(tf.where(valid, log_inverse, mean))
 
 
@@ -120,7 +122,7 @@ def forward_log_inverse(
     u: tf.Tensor,
     noise: tf.Tensor,
 ) -> tf.Tensor:
-    """The log p_xi of eq 12 at a fresh action and the model's s', with gradients, float [B].
+    """Returns log p_xi of eq 12 at a fresh action and modelled s', with gradients, float [B].
 
     Args:
       inverse: p_xi.
@@ -134,33 +136,33 @@ def forward_log_inverse(
 
 
 def mutual_information(channel: np.ndarray, source: np.ndarray) -> float:
-    """I[a; s'|s] of one state s, in nats (inside eq 6), by eqs 7 and 8.
+    """Returns I[a; s'|s] of one state s, in nats (inside eq 6), by eqs 7 and 8.
 
     Args:
       channel: P(s'|s, a), float [A, S], rows sum to 1.
       source: pi(a|s), float [A].
     """
     joint = source[:, None] * channel  # [A, S]
-    apart = source[:, None] * joint.sum(axis=0)  # [A, S]
-    some = joint > 0
-    return float(np.sum(joint[some] * np.log(joint[some] / apart[some])))
+    product = source[:, None] * joint.sum(axis=0)  # [A, S]
+    possible = joint > 0
+    return float(np.sum(joint[possible] * np.log(joint[possible] / product[possible])))
 
 
 def capacity(
     channel: np.ndarray, tolerance: float = 1e-9, most_steps: int = 100_000
 ) -> tuple[float, np.ndarray]:
-    """E(s) = max_pi I[a; s'|s] (eq 6), exactly, by Blahut-Arimoto (1972).
+    """Computes E(s) = max_pi I[a; s'|s] (eq 6) by Blahut-Arimoto (1972).
 
     Args:
       channel: P(s'|s, a) of one state, float [A, S], rows sum to 1.
-      tolerance: how far from the maximum it may be, in nats.
-      most_steps: after how many iterations to give up.
+      tolerance: largest distance from the maximum, in nats.
+      most_steps: largest number of iterations.
 
     Returns:
-      The capacity in nats; the policy that reaches it, float [A].
+      The capacity in nats, and its policy, float [A].
 
     Raises:
-      ValueError: if the rows are no probabilities, or it does not converge.
+      ValueError: if the rows are not probabilities, or the iterations do not converge.
     """
     channel = np.asarray(channel, np.float64)
     if channel.ndim != 2 or (channel < 0).any() or not np.allclose(channel.sum(axis=1), 1):
@@ -175,7 +177,7 @@ def capacity(
         log_mixture = np.log(np.where(mixture > 0, mixture, 1.0))
         divergence = np.sum(channel * (log_channel - log_mixture), axis=1)  # [A], nats
         weights = source * np.exp(divergence)
-        low, high = np.log(weights.sum()), divergence.max()  # the capacity lies between
+        low, high = np.log(weights.sum()), divergence.max()  # bounds of the capacity
         if high - low < tolerance:
             return float(max(low, 0.0)), source
         source = weights / weights.sum()

@@ -1,10 +1,10 @@
-"""IMRL in a live simulator: Algorithm 2, with the ablations as configurations of it.
+"""IMRL in a live simulator: Algorithm 2, with the ablations as configurations.
 
-What was played goes to a replay; a step whose reward reaches the threshold (eq 16) is
-crossed with another one (Algorithm 1), and what comes of it lies beside, tagged; the agent
-learns from both. The replay keeps what the simulator shows, and of an action the proto-action
-that was chosen and the features of what it showed: the agent learns from the first, the
-causal graph and, by default, the critics speak of the second.
+Played steps go to a replay. A step whose reward reaches the threshold (eq 16) exchanges slots
+with another step (Algorithm 1), the resulting synthetic steps are stored with a tag, and the
+agent learns from real and synthetic steps. The replay stores the simulator's observations, and
+for each action the proto-action and the features of the shown items: the policy learns from
+the proto-action, the causal graph and, by default, the critics read the features.
 """
 
 from typing import Any
@@ -29,22 +29,21 @@ _REPORTED = [name for name in ImrlInfo._fields if name not in ("non_finite", "up
 
 
 class Augmentation(tf.Module):
-    """Makes up steps from what was just played, and counts what comes of it.
+    """Makes synthetic steps from the latest rollout, and reports on them.
 
     Args:
-      config: the method's numbers.
-      simulator: whose slots are known.
-      replay: where pairs come from and synthetic transitions go to.
-      shown: the columns of the replay's actions that are what was shown.
-      seed: of the network that learns the graph.
+      config: the method's configuration.
+      simulator: a simulator that declares its slots.
+      replay: the replay of pairs and of synthetic transitions.
+      shown: columns of the replay's actions with the features of the shown items.
+      seed: seed of the network that learns the graph.
 
     Attributes:
       attention: that network, or None.
-      seen: numbers of the latest rollout, by name.
-      checked: names of the losses that `learn` gives.
+      seen: metrics of the latest rollout, by name.
 
     Raises:
-      ValueError: if the simulator's slots, or a graph of them, are not known.
+      ValueError: if the simulator does not declare its slots, or the configured graph.
     """
 
     def __init__(
@@ -57,41 +56,41 @@ class Augmentation(tf.Module):
     ):
         super().__init__(name="augmentation")
         self.config, self._replay, self._shown = config, replay, shown
-        known = knowledge.of(simulator)
-        self._known = lambda: known  # hidden from checkpoints
+        parts = knowledge.of(simulator)
+        self._parts = lambda: parts  # hidden from checkpoints
         self.attention = None
         names = ["informative", "threshold", "augmented", "warm"]
         if config.augmentation == "learned":
             sizes = causal_graph.SetAttentionConfig(
                 units=config.mask_units, heads=config.mask_heads
             )
-            self.attention = causal_graph.SetAttention(sizes, known.slots, seed)
-        elif config.augmentation not in (*known.graphs, _COPIES):
+            self.attention = causal_graph.SetAttention(sizes, parts.slots, seed)
+        elif config.augmentation not in (*parts.graphs, _COPIES):
             raise ValueError(
-                f"augmentation is {config.augmentation}: no such graph is known of "
-                f"{type(simulator).__name__}; expected learned, copies, none"
-                + "".join(f", {name}" for name in known.graphs)
+                f"augmentation is {config.augmentation}, but {type(simulator).__name__} "
+                "declares no such graph; expected learned, copies, none"
+                + "".join(f", {name}" for name in parts.graphs)
             )
-        if known.ask is not None:
+        if parts.expected_reward is not None:
             names += ["reward_error", "reward_error_share"]
         self.seen = {name: tf.Variable(0.0, trainable=False, name=name) for name in names}
 
     def influence(self, state: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """Of slot on slot, float32 [B, N, N]; action as the replay has it."""
+        """Returns influences between slots, float32 [B, N, N]; action is a replay's action."""
         action = action[:, self._shown]
         if self.attention is not None:
             return self.attention(state, action)
-        return self._known().graphs[self.config.augmentation](state, action)
+        return self._parts().graphs[self.config.augmentation](state, action)
 
     def make(self, steps: Steps, progress: tf.Tensor, seed: tf.Tensor) -> None:
-        """Crosses those of the steps that are informative, as in Algorithm 2. Graph code.
+        """Augments the informative steps of a rollout (Algorithm 2). Graph code.
 
         Args:
-          steps: just played, N of them, in the replay already.
-          progress: share of the run that is over; it stands for eq 16's share of episodes.
+          steps: N steps of the rollout, already in the replay.
+          progress: finished share of the run, used as eq 16's share of episodes.
           seed: int32 [2].
         """
-        config, known = self.config, self._known()
+        config, parts = self.config, self._parts()
         seeds = tf.random.experimental.stateless_split(seed, 4)
         limit = threshold.threshold(
             progress, 1, config.threshold_start, config.threshold_max, config.threshold_ramp
@@ -105,31 +104,31 @@ class Augmentation(tf.Module):
             valid = tf.fill(tf.shape(rows), True)
             synthetic = first._replace(synthetic=valid)
         else:
-            second, found = self._partners(first, tf.shape(rows)[0], seeds)
-            made = counterfactual.augment(
+            second, has_partner = self._partners(first, tf.shape(rows)[0], seeds)
+            exchanged = counterfactual.augment(
                 first,
                 second,
                 self.influence,
-                known.slots,
+                parts.slots,
                 seeds[2],
                 threshold=config.mask_threshold,
             )
-            synthetic, valid = made.steps, made.valid & found
+            synthetic, valid = exchanged.steps, exchanged.valid & has_partner
         warm = self.warm()
         self._replay.add_synthetic(synthetic, valid & warm)
-        seen = {
+        metrics = {
             "informative": tf.reduce_mean(tf.cast(triggered, tf.float32)),
             "threshold": limit,
             "augmented": _share(valid),
             "warm": tf.cast(warm, tf.float32),
         }
-        if known.ask is not None:
-            seen |= self._errors(first, synthetic, valid)
-        for name, value in seen.items():
+        if parts.expected_reward is not None:
+            metrics |= self._errors(first, synthetic, valid)
+        for name, value in metrics.items():
             self.seen[name].assign(value)
 
     def warm(self) -> tf.Tensor:
-        """Whether the learned graph is used yet."""
+        """Returns whether the learned graph is in use; always True for other graphs."""
         if self.attention is None:
             return tf.constant(True)
         return self.attention.optimizer.iterations >= self.config.mask_warm_up
@@ -137,11 +136,11 @@ class Augmentation(tf.Module):
     def learn(
         self, seed: tf.Tensor, updates: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, causal_graph.Batch]:
-        """Updates of the network that learns the graph; see `schedule.repeat`. Graph code.
+        """Updates the network that learns the graph; see `schedule.repeat`. Graph code.
 
         Args:
           seed: int32 [2].
-          updates: int32 scalar, how many, at most `config.mask_updates`.
+          updates: int32 scalar, number of updates, at most `config.mask_updates`.
         """
         seeds = tf.random.experimental.stateless_split(seed, self.config.mask_updates)
         return schedule.repeat(self._update, updates, seeds)
@@ -158,29 +157,30 @@ class Augmentation(tf.Module):
             tf.where(rows.own_next[:, None], rows.next_state, rows.state),
             tf.cast(rows.own_next, tf.float32),
         )
-        loss, bad = self.attention.update(batch)
-        return {"loss": loss}, bad, batch
+        loss, non_finite = self.attention.update(batch)
+        return {"loss": loss}, non_finite, batch
 
     def _partners(
         self, first: Steps, pairs: tf.Tensor, seeds: tf.Tensor
     ) -> tuple[Steps, tf.Tensor]:
-        """A second step for each first one, and whether there was one, bool."""
+        """Returns a partner of each step, and whether it is valid, bool."""
         config = self.config
         if config.partner == "uniform":
             return self._replay.sample_real(pairs, seeds[0]), tf.fill([pairs], True)
         pool = self._replay.sample_real(config.pool, seeds[0])
-        columns = self._known().user_columns
+        columns = self._parts().user_columns
         return counterfactual.nearest_partners(
             first, pool, columns, config.neighbours, seeds[1]
         )
 
-    def _errors(self, first: Steps, made: Steps, valid: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _errors(self, first: Steps, synthetic: Steps, valid: tf.Tensor) -> dict[str, tf.Tensor]:
         """Difference between the expected rewards of the synthetic and the real transition."""
-        ask = self._known().ask
-        assert ask is not None
+        expected_reward = self._parts().expected_reward
+        assert expected_reward is not None
         weight = tf.cast(valid, tf.float32)
         action = first.action[:, self._shown]
-        before, after = ask(first.state, action), ask(made.state, action)
+        before = expected_reward(first.state, action)
+        after = expected_reward(synthetic.state, action)
         number = tf.reduce_sum(weight)
         error = tf.math.divide_no_nan(tf.reduce_sum(weight * tf.abs(after - before)), number)
         level = tf.math.divide_no_nan(tf.reduce_sum(weight * before), number)
@@ -194,18 +194,18 @@ class ImrlMethod(tf.Module):
     """IMRL and its ablations; a `tfrec.methods.online.Method`.
 
     Args:
-      config: the method's numbers.
-      simulator: who will be played with.
-      seed: of the weights and of all later draws.
+      config: the method's configuration.
+      simulator: the simulator of play.
+      seed: seed of the weights and of all later random draws.
 
     Attributes:
-      info_size: W, of the proto-action; 0 where the action is the proto-action.
+      info_size: W, size of the proto-action; 0 where the action is the proto-action.
       checked: names of the tensors that `learn` checks.
-      sessions_before: sessions played for item vectors; counted in the run's.
-      steps_before: recommendations made in them.
+      sessions_before: sessions played for item vectors, counted as part of the run.
+      steps_before: recommendations in those sessions.
 
     Raises:
-      ValueError: if the simulator lacks what the configuration asks for.
+      ValueError: if the simulator does not support the configuration.
     """
 
     def __init__(self, config: OnlineImrlConfig, simulator: contract.Simulator, seed: int):
@@ -219,7 +219,7 @@ class ImrlMethod(tf.Module):
         if config.refined > 1 and (simulator.slate_size != 1 or config.critic_input != "shown"):
             raise ValueError(
                 f"refined is {config.refined}; expected 1, unless slates have one item and "
-                "critics score what is shown"
+                "critic_input is shown"
             )
         if simulator.slate_size and config.critic_input == "shown":
             self._slate_actions = SlateActions(simulator, config.softness)
@@ -253,7 +253,7 @@ class ImrlMethod(tf.Module):
         self.sessions_before, self.steps_before = adapter.sessions_before, adapter.steps_before
 
     def explore(self, timestep: Timestep) -> PolicyStep:
-        """Drawn from the policy; uniformly until the first update."""
+        """Draws actions from the policy, and uniform ones until the first update."""
         seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
         weights = self.agent.act(self.adapter.encode(timestep.observation), seeds[0])
         uniform = tf.random.stateless_uniform(tf.shape(weights), seeds[1], -1.0, 1.0)
@@ -261,12 +261,12 @@ class ImrlMethod(tf.Module):
         return PolicyStep(self.adapter.to_action(weights, timestep), self._info(weights))
 
     def greedy(self, timestep: Timestep) -> tf.Tensor:
-        """The policy's mean action, or the best by the critics of what it points at."""
+        """Returns the mean action's items, or the best by the critics of its nearest ones."""
         state = self.adapter.encode(timestep.observation)
-        weights, several = self.agent.act(state), self.config.refined
-        if several == 1:
+        weights, refined = self.agent.act(state), self.config.refined
+        if refined == 1:
             return self.adapter.to_action(weights, timestep)
-        items = self.adapter.to_action(weights, timestep, several)  # [B, n]
+        items = self.adapter.to_action(weights, timestep, refined)  # [B, n]
         if self.config.critic == "bilinear" and self.adapter.catalogue is not None:
             each = self.agent.action_values(
                 state, self.adapter.catalogue
@@ -275,9 +275,9 @@ class ImrlMethod(tf.Module):
         else:
             shown = self.adapter.slate_features(items, timestep.candidates)
             shown = tf.reshape(shown, [-1, self.adapter.slate_feature_size])  # [B n, D]
-            q_values = self.agent.q_value(tf.repeat(state, several, axis=0), shown)
-            q_values = tf.reshape(q_values, [-1, several])
-        if timestep.blocked is not None:  # where fewer than `several` are left
+            q_values = self.agent.q_value(tf.repeat(state, refined, axis=0), shown)
+            q_values = tf.reshape(q_values, [-1, refined])
+        if timestep.blocked is not None:  # where fewer than `refined` are allowed
             q_values = selection.available(
                 q_values, tf.gather(timestep.blocked, items, batch_dims=1)
             )
@@ -291,7 +291,7 @@ class ImrlMethod(tf.Module):
             self.augmentation.make(steps, progress, self._seed())
 
     def set_learning_rate(self, progress: tf.Tensor) -> None:
-        """Of the agent's parts; the network that learns the graph keeps its own."""
+        """Sets the learning rate of the agent; that of the graph network is constant."""
         config = self.config
         rate = schedule.annealed(config.learning_rate, config.final_rate, progress)
         self.agent.optimizer.learning_rate.assign(rate)
@@ -299,67 +299,68 @@ class ImrlMethod(tf.Module):
     def learn(
         self, updates: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, dict[str, Any]]:
-        """Updates of the agent, then of the network that learns the graph.
+        """Updates the agent, then the network that learns the graph.
 
-        Its batch has two parts, `agent` and `graph`; that of the tensor named is the cause.
+        The returned batch has two parts, `agent` and `graph`, for the tensors of each.
         """
-        # The agent makes all of its updates in one call, which is repeated once or never.
+        # The agent makes all of its updates in one call, which is made once or not at all.
         once = tf.minimum(updates, 1)
-        report, bad, batch = schedule.repeat(
+        report, first_bad, batch = schedule.repeat(
             self._train, once, updates * self.config.update_factor
         )
         batches: dict[str, Any] = {"agent": batch}
         report["graph_loss"] = tf.constant(0.0)
         if self.augmentation is not None and self.augmentation.attention is not None:
-            graph_updates = tf.where(bad < 0, once * self.config.mask_updates, 0)
-            graph, wrong, batches["graph"] = self.augmentation.learn(
+            graph_updates = tf.where(first_bad < 0, once * self.config.mask_updates, 0)
+            graph, graph_bad, batches["graph"] = self.augmentation.learn(
                 self._seed(), graph_updates
             )
             report["graph_loss"] = graph["loss"]
-            bad = tf.where(wrong < 0, bad, len(self.agent.checked) + wrong)
+            first_bad = tf.where(graph_bad < 0, first_bad, len(self.agent.checked) + graph_bad)
         if self.augmentation is not None:
             report |= {f"augmentation/{k}": v for k, v in self.augmentation.seen.items()}
-            real, made = (
+            real, synthetic = (
                 tf.cast(size, tf.float32)
                 for size in (self.replay.size, self.replay.synthetic_size)
             )
-            report["augmentation/batch_share"] = tf.minimum(made / (real + made), 0.5)
-        return report, bad, batches
+            report["augmentation/batch_share"] = tf.minimum(synthetic / (real + synthetic), 0.5)
+        return report, first_bad, batches
 
     @tf.function(autograph=False)
     def _train(
         self, number: tf.Tensor, updates: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, ImrlBatch]:
-        del number  # it is called once
+        del number  # there is one call
         info, batch = self.agent.learn(self.batches(updates))
         report = {name: getattr(info.extra, name) for name in _REPORTED}
         return report, info.extra.non_finite, batch
 
     def batches(self, updates: int | tf.Tensor) -> Steps:
-        """Draws the batches of several updates, [N, B, ...], as the agent sees them."""
+        """Draws the batches of several updates, [N, B, ...], as input of the agent."""
         return self.agent.batches(self._draw, updates)
 
     def _draw(self, shape: list[int | tf.Tensor], seed: tf.Tensor) -> Steps:
-        """Rows [N, B, ...] as the agent's networks see them."""
+        """Draws rows [N, B, ...], as input of the agent's networks."""
         drawn = self.replay.sample(shape, seed)
         return drawn._replace(
-            state=self._seen(drawn.state),
+            state=self._encoded(drawn.state),
             action=(
                 drawn.action
                 if self._slate_actions
                 else drawn.action[..., : self.adapter.action_size]
             ),
-            next_state=self._seen(drawn.next_state),
+            next_state=self._encoded(drawn.next_state),
         )
 
-    def _seen(self, observation: tf.Tensor) -> tf.Tensor:
-        """What networks see of observations [N, B, O]."""
-        flat = tf.reshape(observation, [-1, observation.shape[-1]])
-        seen = self.adapter.encode(flat)
-        return tf.reshape(seen, [*tf.unstack(tf.shape(observation)[:-1]), seen.shape[-1]])
+    def _encoded(self, observation: tf.Tensor) -> tf.Tensor:
+        """Encodes observations [N, B, O] for the networks."""
+        flat = tf.reshape(observation, [-1, observation.shape[-1]])  # [N * B, O]
+        encoded = self.adapter.encode(flat)
+        shape = [*tf.unstack(tf.shape(observation)[:-1]), encoded.shape[-1]]
+        return tf.reshape(encoded, shape)  # [N, B, state]
 
     def _steps(self, rollout: Rollout) -> Steps:
-        """A rollout as rows of the replay, [T * B, ...]."""
+        """Returns a rollout as rows of the replay, [T * B, ...]."""
 
         def flat(column: tf.Tensor) -> tf.Tensor:
             return tf.reshape(column, [-1, *column.shape[2:]])
@@ -395,6 +396,6 @@ class ImrlMethod(tf.Module):
 
 
 def _share(flags: tf.Tensor) -> tf.Tensor:
-    """Share of True, 0 of none."""
+    """Returns the share of True, and 0 for no flags."""
     number = tf.cast(tf.size(flags), tf.float32)
     return tf.math.divide_no_nan(tf.reduce_sum(tf.cast(flags, tf.float32)), number)

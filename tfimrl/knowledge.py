@@ -1,7 +1,7 @@
-"""What augmentation takes from a simulator: its slots, and graphs of what reaches what.
+"""Slots, causal graphs and expected rewards that a simulator declares, for augmentation.
 
-A simulator describes its parts itself, see `contract.Structure`. Here they become the slots and
-the influences that `causal_graph` and `counterfactual` work with.
+A simulator declares its structure, see `contract.Structure`. This module converts it to the
+slots and influences of `causal_graph` and `counterfactual`.
 """
 
 from collections.abc import Callable
@@ -14,44 +14,44 @@ from tfimrl import causal_graph
 from tfrec.environments import contract
 
 # (observation [B, O], shown [B, A]) -> expected reward [B].
-Ask = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+ExpectedReward = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Knowledge(NamedTuple):
-    """A simulator's parts.
+    """The declared structure of a simulator.
 
     Attributes:
-      slots: of the observation and of what was shown.
-      graphs: `heuristic` and `true` influence, where there is one without learning.
-      user_columns: of the observation, that say how alike two users are.
-      ask: the expected reward of a step; None where it depends on what is hidden.
+      slots: slots of the observation and of the shown items' features.
+      graphs: `heuristic` and `true` influence, as far as declared.
+      user_columns: columns of the observation that measure the similarity of users.
+      expected_reward: expected reward of a step; None where it depends on hidden state.
     """
 
     slots: causal_graph.Slots
     graphs: dict[str, causal_graph.Influence]
     user_columns: list[int]
-    ask: Ask | None
+    expected_reward: ExpectedReward | None
 
 
 def of(simulator: contract.Simulator) -> Knowledge:
-    """What is known of a simulator.
+    """Returns the declared structure of a simulator.
 
     Raises:
-      ValueError: if it does not know its own parts.
+      ValueError: if the simulator declares none.
     """
     parts = simulator.structure()
     if parts is None:
         name = type(simulator).__name__
         raise ValueError(
-            f"nothing is known of the slots of {name}: leave augmentation out, or write "
-            f"{name}.structure"
+            f"{name} declares no slots; expected augmentation=none, or a simulator that "
+            f"implements {name}.structure"
         )
     slots = causal_graph.Slots(parts.state, parts.action)
     graphs = {
         name: (
-            causal_graph.always(graph)
+            causal_graph.constant(graph)
             if isinstance(graph, np.ndarray)
-            else causal_graph.touched(slots, graph)
+            else causal_graph.heuristic(slots, graph)
         )
         for name, graph in parts.graphs.items()
     }

@@ -1,33 +1,33 @@
 """IMRL's losses, eqs 10-15. Pure functions of tensors: no state, no I/O, no flags.
 
-Every loss is minimised: where the paper's J is stated with a minus in front, so is ours. All
-take `weight`, float [B], e.g. 0 for rows that must not count; the mean is over all B rows.
+Every loss is minimised, with the sign of the paper's J. All take `weight`, float [B], e.g. 0
+for rows without effect; the mean is over all B rows.
 """
 
 import tensorflow as tf
 
 
 def weighted_mean(value: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
-    """The mean over the batch of weight * value; without a weight, of value."""
+    """Returns the mean over the batch of weight * value, or of value without a weight."""
     return tf.reduce_mean(value if weight is None else weight * value)
 
 
 def q_target(reward: tf.Tensor, discount: tf.Tensor, next_value: tf.Tensor) -> tf.Tensor:
-    """What Q(s, a) regresses on: r + gamma V_psi'(s') (inside eq 10), float [B].
+    """Returns the target of Q(s, a): r + gamma V_psi'(s') (inside eq 10), float [B].
 
     Args:
       reward: r, float [B].
-      discount: gamma, or 0 where nothing follows, float [B].
-      next_value: V_psi'(s') of the slow value network, float [B].
+      discount: gamma, or 0 at the end of a session, float [B].
+      next_value: V_psi'(s') of the target network, float [B].
     """
     return tf.stop_gradient(reward + discount * next_value)
 
 
 def q_loss(q: tf.Tensor, target: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
-    """J_Q (eq 10): E[(Q(s, a) - target)^2]; the paper prints the square inside.
+    """Returns J_Q (eq 10): E[(Q(s, a) - target)^2]; the paper prints the square inside.
 
     Args:
-      q: Q_theta(s, a) of one of the twins, float [B].
+      q: Q_theta(s, a) of one of the critics, float [B].
       target: see `q_target`, float [B].
       weight: float [B].
     """
@@ -40,16 +40,16 @@ def gain(
     inverse_weight: tf.Tensor | float,
     entropy_weight: tf.Tensor | float,
 ) -> tf.Tensor:
-    """The beta g(s, a) of eqs 11-13, one draw of s' and a; float [B].
+    """Returns beta g(s, a) of eqs 11-13 for one draw of s' and a, float [B].
 
     With equal weights this is beta * (log p_xi(a|s',s) - log pi(a|s)), eq 12 as printed. With
-    `inverse_weight` 0 it is SAC's entropy bonus; then log p_xi may be anything finite.
+    `inverse_weight` 0 it is SAC's entropy bonus, for any finite log p_xi.
 
     Args:
       log_inverse: log p_xi(a|s', s), float [B], nats.
       log_policy: log pi_phi(a|s), float [B], nats.
-      inverse_weight: weight of the first, beta.
-      entropy_weight: weight of the second: beta, or the learned temperature.
+      inverse_weight: weight of log p_xi, beta.
+      entropy_weight: weight of -log pi: beta, or the learned temperature.
     """
     return inverse_weight * log_inverse - entropy_weight * log_policy
 
@@ -57,11 +57,11 @@ def gain(
 def value_loss(
     value: tf.Tensor, q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """J_V (eq 11): E[(V(s) - (Q(s, a) + beta g(s, a)))^2], a fresh from the policy.
+    """Returns J_V (eq 11): E[(V(s) - (Q(s, a) + beta g(s, a)))^2], a drawn from the policy.
 
     Args:
       value: V_psi(s), float [B].
-      q: the lower of the twins at the fresh action, float [B]; no gradient.
+      q: Q of the critics at the drawn action, float [B]; no gradient.
       bonus: see `gain`, float [B]; no gradient.
       weight: float [B].
     """
@@ -70,10 +70,10 @@ def value_loss(
 
 
 def policy_loss(q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
-    """J_pi (eq 13): -E[beta g(s, a) + Q(s, a)], with gradients through the fresh action.
+    """Returns J_pi (eq 13): -E[beta g(s, a) + Q(s, a)], with gradients through the action.
 
     Args:
-      q: the lower of the twins at the fresh action, float [B].
+      q: Q of the critics at an action drawn from the policy, float [B].
       bonus: see `gain`, float [B].
       weight: float [B].
     """
@@ -81,11 +81,11 @@ def policy_loss(q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None)
 
 
 def inverse_loss(log_inverse: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
-    """J_p (eq 14): -E[log p_xi(a|s', s)].
+    """Returns J_p (eq 14): -E[log p_xi(a|s', s)].
 
     Args:
       log_inverse: float [B], nats.
-      weight: float [B]; 0 where s' is not known.
+      weight: float [B]; 0 where s' is another user's.
     """
     return -weighted_mean(log_inverse, weight)
 
@@ -96,13 +96,13 @@ def temperature_loss(
     target_entropy: float,
     weight: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """J(alpha) (eq 15): -E[alpha log pi(a|s) + alpha H].
+    """Returns J(alpha) (eq 15): -E[alpha log pi(a|s) + alpha H].
 
     The temperature rises while the policy's entropy is below H.
 
     Args:
       temperature: alpha, positive scalar.
-      log_policy: log pi_phi(a|s) of fresh actions, float [B], nats; no gradient.
+      log_policy: log pi_phi(a|s) of drawn actions, float [B], nats; no gradient.
       target_entropy: H in nats.
       weight: float [B].
     """
@@ -111,11 +111,11 @@ def temperature_loss(
 
 
 def kl_bonus(features: tf.Tensor, next_features: tf.Tensor) -> tf.Tensor:
-    """-KL(N(mu(s), I) || N(mu(s'), I)) = -|mu(s) - mu(s')|^2 / 2, nats, float [B].
+    """Returns -KL(N(mu(s), I) || N(mu(s'), I)) = -|mu(s) - mu(s')|^2 / 2, nats, float [B].
 
     IMRL-KL is described in words ("transferring state and its subsequent states'
-    representations into KL divergence and minimizing it") and has no formula: unit
-    variances and this order of the two are our reading.
+    representations into KL divergence and minimizing it") without a formula: unit variances
+    and the order of the arguments are our reading.
 
     Args:
       features: mu(s), float [B, F].

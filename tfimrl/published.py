@@ -1,10 +1,10 @@
-"""What the paper printed: IMRL (arXiv 2209.08228), Table II. For comparison only.
+"""Results printed in the paper: IMRL (arXiv 2209.08228), Table II, for comparison only.
 
 Each cell is the mean and the printed plus-minus, in percent, at twenty items. The paper states
-no seeds, no split and no filter of users. Precision times twenty over recall is the number of
-held-out items of a user that a row implies: 11 to 20 in the rows of IMRL. Librarything and
-Book-Crossing, with 13 and 4 events a user in the paper's Table I, cannot have them without a
-filter. So only the order of the methods can be compared.
+no seeds, no split and no filter of users. A row implies the number of held-out items of a
+user, precision times twenty over recall: 11 to 20 in the rows of IMRL. Librarything and
+Book-Crossing, with 13 and 4 events a user in the paper's Table I, do not have as many items
+without a filter. Therefore only the order of the methods can be compared.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ def _row(*numbers: float) -> Row:
     return {name: PrintedMetric(*pair) for name, pair in zip(METRICS, pairs, strict=True)}
 
 
-# Data set -> method -> metric -> what the paper printed. CASR stands with STAMP, on which the
-# paper has it.
+# Data set -> method -> metric -> printed result. CASR is printed for STAMP.
 TABLE_II: Mapping[str, Mapping[str, Row]] = {
     "amazon_cds": {
         "sasrec": _row(5.129, 0.233, 2.349, 0.144, 4.591, 0.312),

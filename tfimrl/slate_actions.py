@@ -1,11 +1,12 @@
-"""Critics of the slate shown, in the place of critics of the proto-action.
+"""Input of critics that score the features of a slate instead of the proto-action.
 
-Which items a proto-action points at jumps as it turns, so a critic of proto-actions has to
-learn that ranking from rewards alone. Users see the items; what they do depends on those. Here
-critics are asked about the features of the items shown, and the policy learns through them
-with a straight-through estimator (Bengio et al. 2013, arXiv:1308.3432): forwards the items
-with the highest scores, backwards as if each place of the slate were a softmax over the items
-that are left. All ours: the paper says nothing of discrete items.
+The slate of a proto-action is discontinuous in the proto-action, so a critic of proto-actions
+has to learn the ranking of items from rewards alone, whereas the user's reaction depends on
+the shown items. Here the critics read the features of the shown items, and the policy's
+gradient passes through them by a straight-through estimator (Bengio et al. 2013,
+arXiv:1308.3432): the forward pass has the items with the highest scores, and the gradient is
+that of a softmax over the remaining items at each position of the slate. All of this is ours;
+the paper does not treat discrete items.
 """
 
 from typing import NamedTuple
@@ -24,39 +25,41 @@ def relaxed_slate(
     softness: float,
     blocked: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Features of the slate that a proto-action chooses, with a gradient.
+    """Returns the features of the slate that a proto-action selects, with a gradient.
 
     Args:
       weights: the proto-action, float32 [B, D].
-      items: float32 [B, m, D] of each row's candidates, or [m, D] of all rows'.
+      items: features of candidates, float32 [B, m, D], or [m, D] for all rows.
       size: k, items in a slate.
-      softness: of the softmax that gradients go through, in scores; more reaches more items.
-      blocked: bool [B, m], items that may not be shown; None if all may.
+      softness: temperature of the softmax of the gradient, in units of scores.
+      blocked: bool [B, m], items that are not allowed; None if all are.
 
     Returns:
       float32 [B, k D], equal to `shown(slate(...), ...)` of `tfrec.methods.action_adapter`.
     """
-    alike = items.shape.rank == 2
-    scores = tf.einsum("md,bd->bm" if alike else "bmd,bd->bm", items, weights)
+    shared = items.shape.rank == 2
+    scores = tf.einsum("md,bd->bm" if shared else "bmd,bd->bm", items, weights)
     scores = selection.available(scores, blocked)
-    places = []
+    features = []
     for _ in range(size):
-        soft = tf.nn.softmax(scores / softness)  # [B, m]
-        hard = tf.one_hot(tf.argmax(scores, axis=1), tf.shape(scores)[1])
-        chosen = hard + (soft - tf.stop_gradient(soft))  # in this order exactly `hard`
-        places.append(tf.einsum("bm,md->bd" if alike else "bm,bmd->bd", chosen, items))
-        scores = tf.where(hard > 0, scores.dtype.min / 2, scores)
-    return tf.concat(places, axis=1)
+        probability = tf.nn.softmax(scores / softness)  # [B, m]
+        one_hot = tf.one_hot(tf.argmax(scores, axis=1), tf.shape(scores)[1])
+        selected = one_hot + (
+            probability - tf.stop_gradient(probability)
+        )  # added in this order, the value is exactly `one_hot`
+        features.append(tf.einsum("bm,md->bd" if shared else "bm,bmd->bd", selected, items))
+        scores = tf.where(one_hot > 0, scores.dtype.min / 2, scores)
+    return tf.concat(features, axis=1)
 
 
 class SlateAction(NamedTuple):
-    """A replay's action.
+    """An action of the replay, split into its parts.
 
     Attributes:
       weights: the proto-action, float32 [B, D].
-      shown: features of what it showed, float32 [B, k D].
-      items: of what there was to choose from, float32 [B, m, D], or [m, D] of all rows.
-      blocked: bool [B, m], which of the items could not be shown; None where all could.
+      shown: features of the shown items, float32 [B, k D].
+      items: features of the candidates, float32 [B, m, D], or [m, D] for all rows.
+      blocked: bool [B, m], items that were not allowed; None if all were.
     """
 
     weights: tf.Tensor
@@ -66,17 +69,17 @@ class SlateAction(NamedTuple):
 
 
 class SlateActions:
-    """Rows of a replay whose actions are slates, and what critics read of them.
+    """Replay rows of slates, and the critic input of slates.
 
     Args:
-      simulator: one whose actions are slates of items.
+      simulator: a simulator with slates of items.
       softness: see `relaxed_slate`.
 
     Attributes:
       size: k D, width of the critic input.
-      row_size: columns of a replay's action: proto-action, what was shown, what there was to
-        choose from unless that is always the same, and what had been shown before where items
-        may not repeat.
+      row_size: columns of a replay's action: the proto-action, the features of the shown
+        items, those of the candidates unless they are always the same, and the marks of
+        previously shown items where items may not repeat.
     """
 
     def __init__(self, simulator: contract.Simulator, softness: float):
@@ -101,13 +104,13 @@ class SlateActions:
         candidates: tf.Tensor | None,
         observation: tf.Tensor,
     ) -> tf.Tensor:
-        """What a replay keeps, float32 [B, row_size].
+        """Returns the action as the replay stores it, float32 [B, row_size].
 
         Args:
           weights: the proto-action, float32 [B, D].
           action: int32 [B, k].
           candidates: float32 [B, m, D]; None where they are always the same.
-          observation: float32 [B, O], as the environment gives it.
+          observation: float32 [B, O], of the environment.
         """
         if self._catalogue is not None:
             parts = [weights, action_adapter.slate_features(action, self._catalogue)]
@@ -121,7 +124,7 @@ class SlateActions:
         )
 
     def split(self, row: tf.Tensor) -> SlateAction:
-        """The parts of rows float32 [B, row_size]."""
+        """Splits rows, float32 [B, row_size], into their parts."""
         offered_size = self._items * self._width
         sizes = [self._width, self.size, offered_size]
         sizes.append(self.row_size - sum(sizes))
@@ -136,5 +139,5 @@ class SlateActions:
     def relaxed(
         self, weights: tf.Tensor, items: tf.Tensor, blocked: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """What proto-actions show, float32 [B, k D], with a gradient."""
+        """Returns the slate features of proto-actions, float32 [B, k D], with a gradient."""
         return relaxed_slate(weights, items, self._slate, self._softness, blocked)

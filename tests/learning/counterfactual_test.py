@@ -31,7 +31,7 @@ def graph(*links):
     influence = np.eye(6)
     for i, j in links:
         influence[i, j] = 1.0
-    return causal_graph.always(influence)
+    return causal_graph.constant(influence)
 
 
 TRUE = graph((5, 0), (1, 0))  # action and taste bear on warmth

@@ -89,7 +89,7 @@ def measurements(
 def statistics(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of measurements over all training steps, float [M] each.
 
-    A column that never changes has no deviation; its own size stands for it, and 1 for 0.
+    A constant column has no deviation, and its root mean square replaces it, or 1 if it is 0.
     """
     mean, std = raw.mean(axis=0), raw.std(axis=0)
     size = np.sqrt((raw**2).mean(axis=0))
@@ -117,8 +117,8 @@ def random_goal(normal: np.ndarray, amounts: bool, columns: Sequence[str]) -> np
 
     Args:
       normal: M standard normal numbers.
-      amounts: whether every amount is wanted and the exit is not, with no weight on an
-        embedding; else every column has any sign.
+      amounts: whether amounts have positive weights, exits negative ones and embeddings
+        none; else every column has any sign.
       columns: names of the M columns.
     """
     if not amounts:
@@ -131,7 +131,7 @@ def random_goal(normal: np.ndarray, amounts: bool, columns: Sequence[str]) -> np
 
 
 def relabelled(goal: np.ndarray, outcome: np.ndarray, hindsight: bool) -> np.ndarray:
-    """The goal that a step is learned under: g, or in hindsight g' = m_0 / |m_0|.
+    """The goal that a step is trained under: g, or in hindsight g' = m_0 / |m_0|.
 
     A session whose m_0 is zero has no hindsight goal.
     """
@@ -236,8 +236,8 @@ def encode_state(w: Weights, state: State, numbers: Any, spec: Any) -> Encoded:
         interests.append(h)
     latest = h
 
-    # The attention asks for the latest interest. An average event has weight 1, and none
-    # more: the product with the update gate stays a gate.
+    # The latest interest is the query. An average event has weight 1, and no event more, so
+    # that the product with the update gate is a gate.
     query = product(latest, w["tower/attention/kernel"])
     exponents = [tf.exp(inner(h, query) / math.sqrt(units)) for h in interests]
     total = tf.add_n(exponents) if exponents else None
@@ -270,7 +270,7 @@ def encode_state(w: Weights, state: State, numbers: Any, spec: Any) -> Encoded:
 def auxiliary_loss(
     w: Weights, states: Sequence[State], encoded: Sequence[Encoded], negatives: Sequence[int]
 ) -> tf.Tensor:
-    """DIEN's eq 5: the interest tells the next clicked item from a random item.
+    """DIEN's eq 5: the interest separates the next clicked item from a random item.
 
     Args:
       w: weights.
@@ -334,11 +334,11 @@ def discretised(state: State, spec: Any) -> list[int]:
     for k, column in enumerate(spec.feedback[1:], start=1):
         values = [max(float(event.feedback[k]), 0.0) / column.scale for event in events]
         for window in (4, None):
-            kept = values[:window]
+            latest = values[:window]
             if column.kind == "binary":
-                level.append(share(kept))
+                level.append(share(latest))
             else:
-                level.append(amount(sum(kept) / len(kept) if kept else 0.0))
+                level.append(amount(sum(latest) / len(latest) if latest else 0.0))
     # In base 3, of the four latest events: 0 none, 1 shown, 2 clicked.
     level.append(sum(int(1 + c) * 3**k for k, c in enumerate(clicked[:4])))
     items = [event.item for event in events]
@@ -396,7 +396,7 @@ def advantage(w: Weights, joint: tf.Tensor, item: int, numbers: Any) -> tf.Tenso
 
 
 class Calibration(NamedTuple):
-    """Which share of an advantage counts, and what leaving takes away.
+    """Slopes of advantages, and the loss of later measurements at an exit.
 
     Attributes:
       slope: of each column, float [M], 0 to 1.
@@ -470,7 +470,7 @@ class Step(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What an update minimises, and the parts of it; scalars."""
+    """The minimised loss and its parts; scalars."""
 
     loss: tf.Tensor
     model_loss: tf.Tensor
@@ -498,7 +498,7 @@ def losses(
         encoded.append(code)
         joint = joint_code(w, code.state * step.dropout, step.goal, numbers)
         v = value(w, joint)
-        # V is held still in eq 9: A explains only what state and goal do not.
+        # V has no gradient in eq 9: A explains only what state and goal do not.
         m = tf.stop_gradient(v) + advantage(w, joint, step.item, numbers)
         for j, (end, size) in enumerate(zip(ends, sizes, strict=True)):
             columns = slice(end - size, end)
@@ -521,13 +521,13 @@ def losses(
 def gradients(
     w: Weights, batch: Sequence[Step], sizes: Sequence[int], numbers: Any, spec: Any
 ) -> tuple[Losses, dict[str, np.ndarray]]:
-    """The losses, and the gradient of their sum by every weight; 0 where there is none."""
+    """The losses, and the gradient of their sum by every weight, 0 where it has none."""
     w = {name: tf.convert_to_tensor(x, tf.float64) for name, x in w.items()}
     with tf.GradientTape() as tape:
         tape.watch(w)
-        found = losses(w, batch, sizes, numbers, spec)
-    by_name = tape.gradient(found.loss, w, unconnected_gradients="zero")
-    return found, {
+        batch_losses = losses(w, batch, sizes, numbers, spec)
+    by_name = tape.gradient(batch_losses.loss, w, unconnected_gradients="zero")
+    return batch_losses, {
         name: tf.convert_to_tensor(gradient).numpy() for name, gradient in by_name.items()
     }
 

@@ -2,9 +2,9 @@
 
 Tolerance: the agent computes in float32 (unit roundoff 6e-8), the reference in float64. An
 entry of a gradient is a sum over steps and events of chains of about 30 products, so errors
-of some ten roundoffs are expected; the largest found is 1.3e-6 of a gradient's largest entry.
-1e-5 leaves room for other processors' order of summation. A wrong sign, factor or a missing
-term changes entries by much more.
+of some ten roundoffs are expected; the largest observed is 1.3e-6 of a gradient's largest
+entry. 1e-5 leaves room for other processors' order of summation. A wrong sign, factor or a
+missing term changes entries by much more.
 """
 
 import numpy as np
@@ -60,7 +60,7 @@ CONFIGS = {
         "use_goal": False,
         "weight_decay": 0.0,
     },
-    "chosen measurements": {
+    "other measurements": {
         "measurements": ("like@1", "exit@0", "click@0..", "step@2..", "embedding(like)"),
         "goals": ("likes = 2*like@1 + 0.5*click@0.. - 1*exit@0",),
     },
@@ -72,9 +72,9 @@ def make_log(seed: int = 0) -> types.Episodes:
     random = np.random.default_rng(seed)
     sessions, steps, horizon = 12, SPEC.max_steps, SPEC.history_length
     length = 1 + np.arange(sessions) % steps
-    known = np.arange(sessions) % (horizon + 1)
+    history_length = np.arange(sessions) % (horizon + 1)
     live = np.arange(steps) < length[:, None]
-    before = np.arange(horizon) >= horizon - known[:, None]
+    before = np.arange(horizon) >= horizon - history_length[:, None]
 
     def events(real):
         click = random.integers(0, 2, real.shape)
@@ -100,9 +100,9 @@ def make_log(seed: int = 0) -> types.Episodes:
 def reference_sessions(log: types.Episodes) -> list[goalrec.Session]:
     sessions = []
     for row, length in enumerate(log.length):
-        known = log.history_item[row] != types.PAD
+        is_event = log.history_item[row] != types.PAD
         before = zip(
-            log.history_item[row][known], log.history_feedback[row][known], strict=True
+            log.history_item[row][is_event], log.history_feedback[row][is_event], strict=True
         )
         sessions.append(
             goalrec.Session(
@@ -116,7 +116,7 @@ def reference_sessions(log: types.Episodes) -> list[goalrec.Session]:
 
 
 class Case:
-    """An agent built as `launch.train` builds it, and the reference's view of it."""
+    """An agent built as `launch.train` builds it, and its inputs for the reference."""
 
     def __init__(self, noise: float = 0.3, **changes):
         narrow = {
@@ -175,17 +175,17 @@ class Case:
         named = {name: variable for name, variable in named.items() if variable.trainable}
         with tf.GradientTape() as tape:
             loss, report = self.agent.world_model.loss_of(batch.transition, batch.seeds)
-        found = tape.gradient(loss, named)
-        return report, {name: (found[name], variable) for name, variable in named.items()}
+        gradients = tape.gradient(loss, named)
+        return report, {name: (gradients[name], variable) for name, variable in named.items()}
 
     def reference_batch(self, batch) -> list[goalrec.Step]:
-        """The batch and its random draws, as the reference takes them."""
+        """The batch and its random draws, as input of the reference."""
         rows = batch.transition
         count = len(rows.item)
-        kept = tf.ones([count, self.config.state])
+        dropout_mask = tf.ones([count, self.config.state])
         if self.config.dropout:
-            kept = tf.nn.experimental.stateless_dropout(
-                kept, self.config.dropout, batch.seeds[0]
+            dropout_mask = tf.nn.experimental.stateless_dropout(
+                dropout_mask, self.config.dropout, batch.seeds[0]
             )
         negative = tf.random.stateless_uniform(
             [count], batch.seeds[1], 1, SPEC.num_items + 1, tf.int32
@@ -196,7 +196,7 @@ class Case:
                 int(rows.item[row]),
                 rows.goal[row].numpy().astype(np.float64),
                 rows.measurement[row].numpy().astype(np.float64),
-                kept[row].numpy().astype(np.float64),
+                dropout_mask[row].numpy().astype(np.float64),
                 int(negative[row]),
             )
             for row, state in enumerate(reference_states(rows.observation))
@@ -206,8 +206,8 @@ class Case:
 def reference_states(observation: types.Observation) -> list[goalrec.State]:
     states = []
     for item, feedback, step in zip(*(np.asarray(x) for x in observation), strict=True):
-        known = item != types.PAD
-        events = zip(item[known], feedback[known].astype(np.float64), strict=True)
+        is_event = item != types.PAD
+        events = zip(item[is_event], feedback[is_event].astype(np.float64), strict=True)
         states.append(
             goalrec.State([goalrec.Event(int(i), values) for i, values in events], int(step))
         )
@@ -228,14 +228,14 @@ def case(request):
 
 
 def test_measurements_and_their_statistics(case):
-    """m_t of every step of the log, and what it is standardised by."""
+    """m_t of every step of the log, and its mean and standard deviation."""
     names = case.measurements.names
     raw = [
         goalrec.measurements(names, session, SPEC.feedback_names, case.frozen)
         for session in reference_sessions(case.log)
     ]
-    found = case.measurements.raw(types.Episodes(*map(tf.constant, case.log)))
-    for session, length, expected in zip(found, case.log.length, raw, strict=True):
+    measured = case.measurements.raw(types.Episodes(*map(tf.constant, case.log)))
+    for session, length, expected in zip(measured, case.log.length, raw, strict=True):
         np.testing.assert_allclose(session[:length], expected, rtol=1e-5, atol=1e-5)
     mean, std = goalrec.statistics(np.concatenate(raw))
     np.testing.assert_allclose(case.measurements.mean, mean, rtol=1e-5, atol=1e-6)
@@ -277,13 +277,13 @@ def test_goals(case):
     """Random goals from the same normal numbers, and the named ones."""
     columns, std = case.measurements.columns, case.measurements.std.numpy()
     seed = tf.constant([5, 6])
-    found = goals.random(case.measurements, 32, seed)
+    random_goals = goals.random(case.measurements, 32, seed)
     seeds = tf.random.experimental.stateless_split(seed, 2)
     normal = tf.random.stateless_normal([32, len(columns)], seeds[0]).numpy()
     amounts = tf.random.stateless_uniform([32], seeds[1]).numpy() < 0.5
     assert 0 < amounts.sum() < 32
-    for goal, z, wanted in zip(found, normal, amounts, strict=True):
-        expected = goalrec.random_goal(z, wanted, columns)
+    for goal, z, weighs_amounts in zip(random_goals, normal, amounts, strict=True):
+        expected = goalrec.random_goal(z, weighs_amounts, columns)
         np.testing.assert_allclose(goal, expected, atol=1e-6)
     if case.config.goals:
         weights = {"likes": {"like@1": 2.0, "click@0..": 0.5, "exit@0": -1.0}}
@@ -300,21 +300,21 @@ def test_goals(case):
 
 def test_losses_and_gradients(case):
     batch = case.sample(ROWS)
-    report, found = case.gradients(batch)
-    found = {name: compare.dense_gradient(*pair) for name, pair in found.items()}
+    report, gradients = case.gradients(batch)
+    gradients = {name: compare.dense_gradient(*pair) for name, pair in gradients.items()}
     losses, expected = goalrec.gradients(
         case.weights(), case.reference_batch(batch), case.sizes, case.config, SPEC
     )
     for name, loss in losses._asdict().items():
         assert float(report[name]) == pytest.approx(float(loss), rel=1e-5, abs=1e-5), name
-    expected = {name: expected[name] for name in found}
-    compare.assert_all_close(found, expected, TOLERANCE)
-    # What is compared is not zero against zero, but for parts that are switched off.
+    expected = {name: expected[name] for name in gradients}
+    compare.assert_all_close(gradients, expected, TOLERANCE)
+    # The compared gradients are not zero, except those of parts that are switched off.
     off = set()
     if not case.config.auxiliary_weight:
         off |= {"tower/next_item/kernel", "tower/next_item/bias"}
     if not case.config.value_weight:
-        off |= {name for name in found if name.startswith("value_net")}
+        off |= {name for name in gradients if name.startswith("value_net")}
     if not case.config.use_goal:
         off.add("goal_net/0/kernel")
     assert {name for name, gradient in expected.items() if not gradient.any()} == off
@@ -325,8 +325,8 @@ def test_updates(name):
     """Three updates: Adam, weight decay, clipping, bounds and the averaged weights.
 
     The second batch has targets a hundred times as large, so that it alone is clipped. The step
-    is checked on the agent's own gradients: Adam divides by their size, and a tiny entry has
-    few digits.
+    is checked on the agent's gradients, because Adam divides by their size, and a tiny entry
+    has few digits.
     """
     case = Case(noise=0.05, **CONFIGS[name])
     adam = goalrec.Adam(case.trained_weights(), case.config)
@@ -339,7 +339,7 @@ def test_updates(name):
         before = case.trained_weights()
         case.agent.update(*batch)
         after = case.trained_weights()
-        # A row of an embedding that a batch reads several times counts each time by itself.
+        # A row of an embedding that a batch reads several times counts each time separately.
         norm = float(tf.linalg.global_norm([g for g, _ in gradient.values()]))
         assert (norm > adam.CLIP) == (scale > 1.0)
         dense = {name: compare.dense_gradient(*pair) for name, pair in gradient.items()}
@@ -350,13 +350,15 @@ def test_updates(name):
                 after[name], x, rtol=2e-7, atol=1e-4 * step, err_msg=name
             )
         average = goalrec.averaged(average, after, t, case.config.averaging)
-    found = case.trained_weights(case.agent.averaged)
+    averaged_weights = case.trained_weights(case.agent.averaged)
     for name, x in average.items():
-        np.testing.assert_allclose(found[name], x, rtol=1e-6, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(
+            averaged_weights[name], x, rtol=1e-6, atol=1e-7, err_msg=name
+        )
 
 
 def test_rankings(case):
-    """Q of every candidate and the greedy item, with advantages as they are calibrated."""
+    """Q of every candidate and the greedy item, with calibrated advantages."""
     model, random = case.agent.averaged, np.random.default_rng(8)
     calibration.prepare(model, case.measurements)
     slope = random.uniform(size=model.dim)
@@ -370,21 +372,21 @@ def test_rankings(case):
     observation = case.sample(3).transition.observation
     goal = random.normal(size=[3, model.dim])
     goal /= np.linalg.norm(goal, axis=1, keepdims=True)
-    wanted = tf.constant(goal, tf.float32)
-    # V as it is, and so low and high that the probability of an exit meets both its bounds.
+    goals = tf.constant(goal, tf.float32)
+    # V unchanged, and so low and high that the probability of an exit reaches its bounds.
     bias = model.value_net[-1].bias
     start = bias.numpy()
     for shift in (-5.0, 5.0, 0.0):
         bias.assign(start + shift)
-        scores = model.scores(model.encode(observation, wanted), wanted)
+        scores = model.scores(model.encode(observation, goals), goals)
         weights = case.weights(model)
         expected = [
             goalrec.q_values(weights, state, g, case.config, SPEC, of)
             for state, g in zip(reference_states(observation), goal, strict=True)
         ]
         compare.assert_close(scores, expected, TOLERANCE)
-        chosen = tf.argmax(scores, axis=1) + 1
-        assert list(chosen) == [goalrec.greedy_action(q) for q in expected]
+        greedy_items = tf.argmax(scores, axis=1) + 1
+        assert list(greedy_items) == [goalrec.greedy_action(q) for q in expected]
 
 
 @pytest.mark.parametrize("case", ["bilinear, every part", "fully connected"], indirect=True)
@@ -394,9 +396,9 @@ def test_the_actors_gradient(case):
     pi = actor.for_model(model, hidden=(5,))
     goal = np.random.default_rng(9).normal(size=[3, model.dim])
     goal /= np.linalg.norm(goal, axis=1, keepdims=True)
-    wanted = tf.constant(goal, tf.float32)
+    goals = tf.constant(goal, tf.float32)
     observation = case.sample(3).transition.observation
-    code = model.encode(observation, wanted)
+    code = model.encode(observation, goals)
     named = checkpoint.named_variables(pi)
     before = {name: tf.cast(variable, tf.float64) for name, variable in named.items()}
     with tf.GradientTape() as tape:
@@ -404,12 +406,12 @@ def test_the_actors_gradient(case):
         states = reference_states(observation)
         loss = goalrec.actor_loss(case.weights(), before, states, goal, case.config, SPEC)
     expected = tape.gradient(loss, before)
-    found_loss = actor.improve(pi, tf_keras.optimizers.SGD(1.0), model, code, wanted)
-    # V does not depend on the action, and the agent leaves it out.
-    of_value = tf.reduce_mean(tf.reduce_sum(wanted * model.value(code), axis=1))
-    assert float(found_loss - of_value) == pytest.approx(float(loss), rel=1e-5)
+    actor_loss = actor.improve(pi, tf_keras.optimizers.SGD(1.0), model, code, goals)
+    # V does not depend on the action, and the agent's loss does not have it.
+    of_value = tf.reduce_mean(tf.reduce_sum(goals * model.value(code), axis=1))
+    assert float(actor_loss - of_value) == pytest.approx(float(loss), rel=1e-5)
     trained = [name for name, variable in named.items() if variable.trainable]
-    found = {name: before[name].numpy() - named[name].numpy() for name in trained}
+    gradients = {name: before[name].numpy() - named[name].numpy() for name in trained}
     assert len(trained) == 4
     for name in trained:
-        compare.assert_close(found[name], expected[name], 1e-4, name)
+        compare.assert_close(gradients[name], expected[name], 1e-4, name)

@@ -131,16 +131,16 @@ class Row(NamedTuple):
 
     Attributes:
       state: s, float [O].
-      action: a, or the proto-action that chose items, float [D], in (-1, 1).
-      critic_input: what critics see of it, float [K].
-      reward: r, the simulator's own.
+      action: a, or the proto-action that selected items, float [D], in (-1, 1).
+      critic_input: the action as input of the critics, float [K].
+      reward: r, the simulator's reward.
       next_state: s', float [O].
       discount: 0 where the session ended, else 1.
       own_next: whether s' is of the same user.
       weight: importance weight.
       noise: standard normal numbers of a fresh action, float [D].
       next_noise: of the forward model's s', float [O].
-      items: what there was to choose from, float [m, D]; None where actions are continuous.
+      items: features of the candidates, float [m, D]; None where actions are continuous.
     """
 
     state: np.ndarray
@@ -173,7 +173,7 @@ def forward_gaussian(
 
 
 class Losses(NamedTuple):
-    """One loss for each part; None for a part that is not there."""
+    """One loss for each part; None for an absent part."""
 
     q: tf.Tensor
     value: tf.Tensor
@@ -202,14 +202,14 @@ def losses(
     entropy_weight = beta if numbers.mode == "faithful" else tf.exp(w["log_temperature"])
     terms: dict[str, list] = {part: [] for part in Losses._fields}
 
-    # Eq 14: log p_xi of the stored actions. A row whose s' is not known is left out of it,
-    # and counts in eq 11 as the mean of the others.
+    # Eq 14: log p_xi of the stored actions. A row whose s' is another user's is left out of it,
+    # and has the mean of the others in eq 11.
     stored = {
         k: log_inverse(w, row.state, row.next_state, before_squashing(row.action))
         for k, row in enumerate(batch)
         if has_inverse and row.own_next
     }
-    usual = tf.add_n(list(stored.values())) / len(stored) if stored else 0.0
+    mean_log_inverse = tf.add_n(list(stored.values())) / len(stored) if stored else 0.0
 
     for k, row in enumerate(batch):
         # A fresh action from the policy.
@@ -224,14 +224,14 @@ def losses(
 
         # beta g(s, a), eq 12.
         if not has_inverse:
-            surprise = 0.0
+            log_inverse_term = 0.0
         elif has_forward:
             change, spread = forward_gaussian(w, row.state, action)
             next_state = row.state + change + spread * row.next_noise
-            surprise = log_inverse(w, row.state, next_state, u)
+            log_inverse_term = log_inverse(w, row.state, next_state, u)
         else:
-            surprise = tf.stop_gradient(stored.get(k, usual))
-        bonus = beta * surprise - entropy_weight * log_policy
+            log_inverse_term = tf.stop_gradient(stored.get(k, mean_log_inverse))
+        bonus = beta * log_inverse_term - entropy_weight * log_policy
 
         # Eq 13, eq 11 and eq 15.
         terms["policy"].append(-row.weight * (q + bonus))
@@ -246,13 +246,13 @@ def losses(
         target = numbers.reward_scale * row.reward
         if row.own_next:
             if numbers.exploration == "kl":
-                here, there = (
+                features, next_features = (
                     hidden_features(w, "target_value", tf.constant(s))
                     for s in (row.state, row.next_state)
                 )
-                target -= beta * tf.reduce_sum((here - there) ** 2) / 2.0
-            follows = perceptron(w, "target_value", tf.constant(row.next_state))[0]
-            target += numbers.discount * row.discount * follows
+                target -= beta * tf.reduce_sum((features - next_features) ** 2) / 2.0
+            next_value = perceptron(w, "target_value", tf.constant(row.next_state))[0]
+            target += numbers.discount * row.discount * next_value
         target = tf.stop_gradient(target)
         for q in q_values(w, tf.constant(row.state), tf.constant(row.critic_input)):
             terms["q"].append(row.weight * (q - target) ** 2)
@@ -261,11 +261,11 @@ def losses(
         if row.own_next and has_inverse:
             terms["inverse"].append(-row.weight * stored[k])
         if row.own_next and has_forward:
-            seen = log_gaussian(
+            log_forward = log_gaussian(
                 tf.constant(row.next_state - row.state),
                 *forward_gaussian(w, row.state, tf.constant(row.action)),
             )
-            terms["forward"].append(-row.weight * seen)
+            terms["forward"].append(-row.weight * log_forward)
     means = {part: tf.add_n(x) / len(batch) if x else None for part, x in terms.items()}
     for name in w:
         if name.startswith("critics/"):
@@ -286,25 +286,25 @@ PARTS = {
 def gradients(
     w: Weights, batch: Sequence[Row], numbers: Any, slate: int = 1, softness: float = 1.0
 ) -> tuple[Losses, dict[str, np.ndarray]]:
-    """The losses, and of every weight the gradient of its own part's loss."""
+    """The losses, and for every weight the gradient of its part's loss."""
     w = {name: tf.convert_to_tensor(x, tf.float64) for name, x in w.items()}
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(w)
-        found = losses(w, batch, numbers, slate, softness)
+        batch_losses = losses(w, batch, numbers, slate, softness)
     by_name = {}
     for part, prefix in PARTS.items():
-        own = {name: x for name, x in w.items() if name.startswith(prefix)}
-        loss = getattr(found, part)
+        variables = {name: x for name, x in w.items() if name.startswith(prefix)}
+        loss = getattr(batch_losses, part)
         if loss is not None:
-            by_name |= tape.gradient(loss, own, unconnected_gradients="zero")
-    return found, {name: gradient.numpy() for name, gradient in by_name.items()}
+            by_name |= tape.gradient(loss, variables, unconnected_gradients="zero")
+    return batch_losses, {name: gradient.numpy() for name, gradient in by_name.items()}
 
 
 class Adam:
     """Adam (Kingma and Ba, 2015), epsilon as in its section 2.
 
     Args:
-      weights: what it updates, float64.
+      weights: the updated weights, float64.
       rate: the learning rate.
     """
 
@@ -367,8 +367,8 @@ def adjacency(influence: np.ndarray, actions: set[int], threshold: float) -> np.
 
     Args:
       influence: of slot i on slot j of the next state, float [N, N].
-      actions: the action slots, which nothing bears on.
-      threshold: of the mean of both directions.
+      actions: the action slots, which no slot influences.
+      threshold: threshold of the mean of both directions.
     """
     onto = np.array(influence, np.float64)
     onto[:, list(actions)] = 0.0
@@ -377,31 +377,31 @@ def adjacency(influence: np.ndarray, actions: set[int], threshold: float) -> np.
 
 def components(linked: np.ndarray) -> list[frozenset[int]]:
     """The connected components of a graph."""
-    found: list[frozenset[int]] = []
+    components_so_far: list[frozenset[int]] = []
     for start in range(len(linked)):
-        if not any(start in component for component in found):
+        if not any(start in component for component in components_so_far):
             reached, frontier = {start}, [start]
             while frontier:
                 slot = frontier.pop()
                 new = {int(j) for j in np.flatnonzero(linked[slot])} - reached
                 reached |= new
                 frontier += new
-            found.append(frozenset(reached))
-    return found
+            components_so_far.append(frozenset(reached))
+    return components_so_far
 
 
 def is_union(slots: frozenset[int], parts: Iterable[frozenset[int]]) -> bool:
-    """Whether a set holds each component wholly or not at all."""
+    """Whether a set has all or none of the slots of each component."""
     return all(part <= slots or not part & slots for part in parts)
 
 
 def exchangeable(
     first: np.ndarray, second: np.ndarray, actions: set[int]
 ) -> set[frozenset[int]]:
-    """m_1 and m_2 of Algorithm 1 met: the sets of slots that two steps may exchange.
+    """The sets of slots that two steps may exchange: m_1 and m_2 of Algorithm 1 agree.
 
-    A set is a union of components in both graphs and holds no action slot; it is not empty,
-    and it is not the whole state.
+    A set is a union of components in both graphs without an action slot; it is neither empty
+    nor the whole state.
 
     Args:
       first: links of the first step, bool [N, N].
@@ -412,8 +412,8 @@ def exchangeable(
 
     def unions(linked: np.ndarray) -> set[frozenset[int]]:
         free = [part for part in components(linked) if not part & actions]
-        chosen = itertools.product((False, True), repeat=len(free))
-        return {frozenset().union(*itertools.compress(free, which)) for which in chosen}
+        selections = itertools.product((False, True), repeat=len(free))
+        return {frozenset().union(*itertools.compress(free, which)) for which in selections}
 
     return (unions(first) & unions(second)) - {frozenset(), state}
 
@@ -421,12 +421,12 @@ def exchangeable(
 def exchanged(
     first: np.ndarray,
     second: np.ndarray,
-    chosen: frozenset[int],
+    exchanged_slots: frozenset[int],
     slots: Sequence[Sequence[int]],
 ) -> np.ndarray:
-    """The first state with the columns of the chosen slots from the second."""
+    """The first state with the columns of the exchanged slots from the second."""
     state = first.copy()
-    for slot in chosen:
+    for slot in exchanged_slots:
         state[list(slots[slot])] = second[list(slots[slot])]
     return state
 
@@ -450,7 +450,7 @@ def threshold(progress: float, numbers: Any) -> float:
 
 
 def is_informative(reward: float, limit: float) -> bool:
-    """Algorithm 2, line 8: r >= T, and never a step without reward."""
+    """Algorithm 2, line 8: r >= T and r > 0."""
     return reward >= limit and reward > 0
 
 
@@ -488,8 +488,8 @@ def attend(
     """
     columns = np.concatenate([row.state, row.action])
     x = np.zeros([len(slots), len(columns)])
-    for n, own in enumerate(slots):
-        x[n, list(own)] = columns[list(own)]
+    for n, slot_columns in enumerate(slots):
+        x[n, list(slot_columns)] = columns[list(slot_columns)]
     x, maps = tf.constant(x), []
     blocks = len({name.split("/")[1] for name in w if name.startswith("blocks/")})
     for block in range(blocks):
@@ -506,12 +506,12 @@ def attend(
         x = tf.add_n(outputs) / heads
         maps.append(tf.add_n(attentions) / heads)
     prediction = head_net(w, "readout", 0, x)  # [N, S]
-    slot_of = {column: n for n, own in enumerate(slots) for column in own}
+    slot_of = {column: n for n, slot_columns in enumerate(slots) for column in slot_columns}
     return tf.stack([prediction[slot_of[c], c] for c in range(len(row.state))]), maps
 
 
 def influence(maps: Sequence[tf.Tensor]) -> np.ndarray:
-    """Of slot i on slot j of the next state: the product of the transposed maps."""
+    """Influence of slot i on slot j of the next state: the product of the transposed maps."""
     product = np.eye(len(maps[0]))
     for attention in maps:
         product = product @ np.transpose(attention)
@@ -521,11 +521,11 @@ def influence(maps: Sequence[tf.Tensor]) -> np.ndarray:
 def attention_loss(
     w: Weights, batch: Sequence[AttentionRow], slots: Sequence[Sequence[int]], sparsity: float
 ) -> tf.Tensor:
-    """Mean square of the prediction's error, and a charge for attention to other slots."""
+    """Mean square of the prediction's error, and a penalty on attention to other slots."""
     total, weights = 0.0, sum(row.weight for row in batch)
     for row in batch:
         prediction, maps = attend(w, row, slots)
         error = tf.reduce_mean((prediction - row.next_state) ** 2)
-        own = tf.add_n([tf.linalg.trace(m) for m in maps]) / (len(maps) * len(slots))
-        total += row.weight * (error + sparsity * (1.0 - own))
+        self_attention = tf.add_n([tf.linalg.trace(m) for m in maps]) / (len(maps) * len(slots))
+        total += row.weight * (error + sparsity * (1.0 - self_attention))
     return total / weights

@@ -2,7 +2,7 @@
 
 Tolerance: the agent computes in float32 (unit roundoff 6e-8), the reference in float64. The
 inverse of tanh at a stored action a loses a factor of 1 / (1 - a^2) in accuracy, and densities
-are sums of squares of such numbers. The largest error found is 2e-6 of a gradient's largest
+are sums of squares of such numbers. The largest observed error is 2e-6 of a gradient's largest
 entry, and 5e-6 for the graph, whose softmaxes follow each other; 3e-5 leaves room for other
 processors' order of summation. A wrong sign, factor or a missing term changes entries by much
 more.
@@ -87,7 +87,7 @@ class Case:
         self.agent = self.method.agent
         rollout = toy.played(self.simulator, self.method, tf.constant([1, 2]))
         self.method.observe(rollout, tf.constant(0.25))
-        # Biases and bilinear critics start at zero, and V' as V, which would hide them.
+        # Biases and bilinear critics start at zero and V' equals V, which would hide errors.
         noise = np.random.default_rng(1)
         for variable in self.agent.networks.variables:
             variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
@@ -97,7 +97,7 @@ class Case:
         return {name: variable.numpy().astype(np.float64) for name, variable in named.items()}
 
     def batch(self, seed: int) -> tuple[Steps, tf.Tensor, tf.Tensor]:
-        """Rows of the replay, some without an s' of their own; their weights and noise.
+        """Rows of the replay, some with an s' of another user; their weights and noise.
 
         Next states are moved, since some users never change.
         """
@@ -166,7 +166,7 @@ def case(request):
 
 def test_losses_and_gradients(case):
     batch = case.batch(seed=5)
-    found_losses, found = case.gradients(*batch)
+    agent_losses, agent_gradients = case.gradients(*batch)
     losses, expected = imrl.gradients(
         case.weights(),
         case.reference_batch(*batch),
@@ -176,11 +176,11 @@ def test_losses_and_gradients(case):
     )
     for part, loss in losses._asdict().items():
         expected_loss = 0.0 if loss is None else float(loss)
-        assert found_losses[f"{part}_loss"] == pytest.approx(
+        assert agent_losses[f"{part}_loss"] == pytest.approx(
             expected_loss, rel=1e-5, abs=1e-5
         ), part
-    compare.assert_all_close(found, expected, TOLERANCE)
-    # What is compared is not zero against zero.
+    compare.assert_all_close(agent_gradients, expected, TOLERANCE)
+    # The compared gradients are not zero.
     assert all(gradient.any() for gradient in expected.values())
 
 
@@ -188,8 +188,8 @@ def test_losses_and_gradients(case):
 def test_updates(case):
     """Two updates: Adam and the target network.
 
-    The step is checked on the agent's own gradients: Adam divides by their size, and a tiny
-    entry has few digits.
+    The step is checked on the agent's gradients, because Adam divides by their size, and a
+    tiny entry has few digits.
     """
     before = case.weights()
     adam = imrl.Adam(before, case.config.learning_rate)
@@ -220,12 +220,12 @@ def test_updates(case):
 
 
 def test_actions(case):
-    """The mean action, and one drawn with the noise of a seed."""
+    """The mean action, and an action drawn with the noise of a seed."""
     state, seed = case.batch(seed=8)[0].state, tf.constant([9, 1])
     noise = tf.random.stateless_normal([ROWS, case.agent.action_spec.shape[0]], seed)
     drawn = (tf.zeros_like(noise), case.agent.act(state)), (noise, case.agent.act(state, seed))
     w = {name: tf.constant(x) for name, x in case.weights().items()}
-    for numbers, found in drawn:
+    for numbers, actual in drawn:
         expected = [
             imrl.act(w, s, z)
             for s, z in zip(
@@ -234,70 +234,78 @@ def test_actions(case):
                 strict=True,
             )
         ]
-        compare.assert_close(found, expected, TOLERANCE)
+        compare.assert_close(actual, expected, TOLERANCE)
 
 
 @pytest.mark.parametrize("case", ["slates"], indirect=True)
 def test_synthetic_steps_are_exchanges_of_algorithm_1(case):
-    """Each is one informative step with parts of another that Algorithm 1 allows."""
-    known = knowledge.of(case.simulator)
-    slots = known.slots
+    """Each is an informative step with slots of another step that Algorithm 1 allows."""
+    structure = knowledge.of(case.simulator)
+    slots = structure.slots
     whole = frozenset(range(len(slots.state)))
     actions = set(range(slots.count)) - whole
-    graph = known.graphs[case.config.augmentation]
+    graph = structure.graphs[case.config.augmentation]
     size = case.agent.action_spec.shape[0]
     shown = slice(size, size + case.simulator.slate_size * case.simulator.action_size)
 
     def links(state, action):
-        """Of B steps, each bool [N, N]."""
-        found = graph(tf.constant(state), tf.constant(action[:, shown])).numpy()
-        return [imrl.adjacency(x, actions, case.config.mask_threshold) for x in found]
+        """The links of B steps, bool [N, N] each."""
+        influences = graph(tf.constant(state), tf.constant(action[:, shown])).numpy()
+        return [imrl.adjacency(x, actions, case.config.mask_threshold) for x in influences]
 
     replay = case.method.replay
-    held = tf.range(replay.size), replay.capacity + tf.range(replay.synthetic_size)
-    real, made = (tf.nest.map_structure(np.asarray, replay.rows(rows)) for rows in held)
-    graphs, made_graphs = links(real.state, real.action), links(made.state, made.action)
+    row_ranges = tf.range(replay.size), replay.capacity + tf.range(replay.synthetic_size)
+    real, synthetic = (
+        tf.nest.map_structure(np.asarray, replay.rows(rows)) for rows in row_ranges
+    )
+    graphs, synthetic_graphs = (
+        links(real.state, real.action),
+        links(synthetic.state, synthetic.action),
+    )
     limit = imrl.threshold(0.25, case.config)
     informative = [imrl.is_informative(reward, limit) for reward in real.reward]
-    assert 0 < len(made.reward) <= sum(informative)
+    assert 0 < len(synthetic.reward) <= sum(informative)
 
     def differing(first, row):
         return {
             n
-            for n, own in enumerate(slots.state)
-            for x, y in ((real.state, made.state), (real.next_state, made.next_state))
-            if (x[first][list(own)] != y[row][list(own)]).any()
+            for n, slot_columns in enumerate(slots.state)
+            for x, y in ((real.state, synthetic.state), (real.next_state, synthetic.next_state))
+            if (x[first][list(slot_columns)] != y[row][list(slot_columns)]).any()
         }
 
     def explains(first, second, row):
-        """Whether a row is the first step with as little as possible of the second one."""
+        """Whether a row is the first step with a minimal set of slots of the second."""
         parts = imrl.components(graphs[first] | graphs[second])
         different = differing(first, row)
-        chosen = frozenset().union(*(part for part in parts if part & different))
-        if chosen & actions or chosen == whole:
+        exchanged_slots = frozenset().union(*(part for part in parts if part & different))
+        if exchanged_slots & actions or exchanged_slots == whole:
             return False
         state, next_state = (
-            imrl.exchanged(x[first], x[second], chosen, slots.state)
+            imrl.exchanged(x[first], x[second], exchanged_slots, slots.state)
             for x in (real.state, real.next_state)
         )
         return (
-            (state == made.state[row]).all()
-            and (next_state == made.next_state[row]).all()
-            and imrl.is_union(chosen, imrl.components(made_graphs[row]))
+            (state == synthetic.state[row]).all()
+            and (next_state == synthetic.next_state[row]).all()
+            and imrl.is_union(exchanged_slots, imrl.components(synthetic_graphs[row]))
         )
 
     exchanges = 0
-    for row in range(len(made.reward)):
-        [first] = np.flatnonzero((real.action == made.action[row]).all(axis=1))
+    for row in range(len(synthetic.reward)):
+        [first] = np.flatnonzero((real.action == synthetic.action[row]).all(axis=1))
         assert informative[first] and real.own_next[first]
-        assert real.reward[first] == made.reward[row] and real.user[first] == made.user[row]
+        assert (
+            real.reward[first] == synthetic.reward[row]
+            and real.user[first] == synthetic.user[row]
+        )
         assert any(explains(first, second, row) for second in np.flatnonzero(real.own_next))
         exchanges += bool(differing(first, row))
     assert exchanges > 0
 
 
 SLOTS = causal_graph.Slots.of_sizes([1, 2, 1, 1, 2], [2, 1])
-COLUMNS = [*SLOTS.state, *(tuple(7 + c for c in own) for own in SLOTS.action)]
+COLUMNS = [*SLOTS.state, *(tuple(7 + c for c in slot) for slot in SLOTS.action)]
 ACTIONS = {5, 6}
 
 
@@ -317,7 +325,7 @@ def random_steps(rows: int, seed: int) -> Steps:
 
 
 def attention_net(seed: int = 3) -> causal_graph.SetAttention:
-    """A network with weights, biases too, that tell steps apart."""
+    """A network with noise in its weights and biases, so that steps differ."""
     config = causal_graph.SetAttentionConfig(
         blocks=2, heads=3, hidden_layers=1, units=5, learning_rate=0.01, sparsity=0.4
     )
@@ -329,14 +337,14 @@ def attention_net(seed: int = 3) -> causal_graph.SetAttention:
 
 
 def test_exchanges_of_random_graphs():
-    """Every pair of steps: which sets of slots are exchanged, and what comes of it."""
+    """For every pair of steps, the exchanged sets of slots and the synthetic steps."""
     pairs, draws, limit = 40, 30, 12.0
     first, second = random_steps(pairs, 1), random_steps(pairs, 2)
     random = np.random.default_rng(3)
     kernel = tf.constant(random.normal(size=[10, SLOTS.count**2]), tf.float32)
 
     def influence(state, action):
-        """Graphs with a few links, others in each step."""
+        """Graphs with a few links, which differ between steps."""
         strength = (tf.concat([state, action], axis=1) @ kernel) ** 2
         return tf.reshape(strength, [-1, SLOTS.count, SLOTS.count])  # [B, N, N]
 
@@ -352,7 +360,7 @@ def test_exchanges_of_random_graphs():
     ]
     sizes = {len(sets) for sets in expected}
     assert {0, 1, 2} < sizes and max(sizes) > 2
-    found = [set() for _ in range(pairs)]
+    drawn_sets = [set() for _ in range(pairs)]
     rejected = 0
     for draw in range(draws):
         made = counterfactual.augment(
@@ -361,28 +369,28 @@ def test_exchanges_of_random_graphs():
         after = influence(made.steps.state, first.action)
         made = tf.nest.map_structure(np.asarray, made)
         for k in range(pairs):
-            chosen = frozenset(np.flatnonzero(made.slots[k]).tolist())
+            exchanged_slots = frozenset(np.flatnonzero(made.slots[k]).tolist())
             if not expected[k]:
-                assert not chosen and not made.valid[k]
+                assert not exchanged_slots and not made.valid[k]
                 continue
-            assert chosen in expected[k]
-            found[k].add(chosen)
-            separate = imrl.is_union(chosen, imrl.components(links(after[k])))
+            assert exchanged_slots in expected[k]
+            drawn_sets[k].add(exchanged_slots)
+            separate = imrl.is_union(exchanged_slots, imrl.components(links(after[k])))
             rejected += not separate
-            known = bool(one.own_next[k] and other.own_next[k])
-            assert bool(made.valid[k]) == (known and separate)
+            own_next = bool(one.own_next[k] and other.own_next[k])
+            assert bool(made.valid[k]) == (own_next and separate)
             if draw < 3:
                 for name in ("state", "next_state"):
                     x, y = (getattr(steps, name)[k] for steps in (one, other))
-                    wanted = imrl.exchanged(x, y, chosen, COLUMNS)
-                    np.testing.assert_array_equal(getattr(made.steps, name)[k], wanted)
+                    expected_state = imrl.exchanged(x, y, exchanged_slots, COLUMNS)
+                    np.testing.assert_array_equal(getattr(made.steps, name)[k], expected_state)
                 for name in ("action", "reward", "discount", "user", "own_next"):
-                    kept = getattr(one, name)[k]
-                    np.testing.assert_array_equal(getattr(made.steps, name)[k], kept)
+                    original = getattr(one, name)[k]
+                    np.testing.assert_array_equal(getattr(made.steps, name)[k], original)
     assert rejected > 0
-    # Each set is as likely; of up to 3 of them, 30 draws miss one in a pair in 60,000.
+    # All sets are equally likely; 30 draws miss one of up to 3 sets in a pair in 60,000.
     few = [k for k in range(pairs) if len(expected[k]) <= 3]
-    assert [found[k] for k in few] == [expected[k] for k in few]
+    assert [drawn_sets[k] for k in few] == [expected[k] for k in few]
 
 
 def test_the_network_that_learns_the_graph():
@@ -406,20 +414,20 @@ def test_the_network_that_learns_the_graph():
         predicted, maps = imrl.attend(w, row, COLUMNS)
         compare.assert_close(prediction[k], predicted, TOLERANCE)
         compare.assert_close(influences[k], imrl.influence(maps), TOLERANCE)
-    found_loss, bad = net.update(
+    net_loss, bad = net.update(
         causal_graph.Batch(
             steps.state, steps.action, steps.next_state, tf.constant(weight, tf.float32)
         )
     )
-    assert int(bad) == -1 and float(found_loss) == pytest.approx(float(loss), rel=1e-5)
+    assert int(bad) == -1 and float(net_loss) == pytest.approx(float(loss), rel=1e-5)
     # After one step Adam's first moment is a tenth of the gradient.
     name_of = {id(variable): name for name, variable in named.items()}
     moments = zip(net.trainable_variables, net.optimizer._momentums, strict=True)
-    found = {name_of[id(variable)]: 10.0 * moment.numpy() for variable, moment in moments}
+    gradients = {name_of[id(variable)]: 10.0 * moment.numpy() for variable, moment in moments}
     # A key's last bias adds the same to all scores of a softmax: its gradient is zero.
     for name in [name for name in expected if name.endswith("key/biases/1")]:
-        assert np.abs([found.pop(name), expected.pop(name)]).max() < 1e-7
-    compare.assert_all_close(found, expected, TOLERANCE)
+        assert np.abs([gradients.pop(name), expected.pop(name)]).max() < 1e-7
+    compare.assert_all_close(gradients, expected, TOLERANCE)
 
 
 def test_the_threshold_of_augmentation():
@@ -430,8 +438,8 @@ def test_the_threshold_of_augmentation():
         limits = []
         for progress in np.linspace(0.0, 1.0, 9):
             expected = imrl.threshold(progress, config)
-            found = threshold.threshold(progress, 1, start, maximum, ramp)
-            assert float(found) == pytest.approx(expected, rel=1e-6)
+            limit = threshold.threshold(progress, 1, start, maximum, ramp)
+            assert float(limit) == pytest.approx(expected, rel=1e-6)
             limits.append(expected)
             for reward in (0.0, start, expected, maximum):
                 ready = threshold.informative(tf.constant([reward]), expected)[0]
@@ -443,10 +451,10 @@ def test_empowerment_of_a_discrete_state():
     """The capacity is the mutual information of the best source, and no source has more."""
     random = np.random.default_rng(0)
     channel = random.dirichlet(np.ones(4), size=3)
-    most, best = empowerment.capacity(channel)
-    assert imrl.mutual_information(channel, best) == pytest.approx(most, abs=1e-6)
+    capacity, best = empowerment.capacity(channel)
+    assert imrl.mutual_information(channel, best) == pytest.approx(capacity, abs=1e-6)
     for source in random.dirichlet(np.ones(3), size=200):
         information = imrl.mutual_information(channel, source)
-        assert information <= most + 1e-9
-        found = empowerment.mutual_information(channel, source)
-        assert found == pytest.approx(information, rel=1e-9)
+        assert information <= capacity + 1e-9
+        actual = empowerment.mutual_information(channel, source)
+        assert actual == pytest.approx(information, rel=1e-9)

@@ -1,4 +1,4 @@
-"""What an update moves and what it must not; draws, checkpoints, bad numbers, policies."""
+"""Changed and unchanged weights of updates; draws, checkpoints, bad numbers, policies."""
 
 import numpy as np
 import pytest
@@ -67,13 +67,13 @@ def test_an_update_moves_every_part(changes):
     learner = agent(**changes)
     before = values(learner.networks)
     info = learner.train(rows())
-    assert set(before) == set(values(learner.networks))  # nothing was made on the way
+    assert set(before) == set(values(learner.networks))  # no new variables
     assert changed(before, values(learner.networks)) == set(before)
     assert np.isfinite(info.loss) and info.extra.updates == 1
     assert int(learner.train_step_counter) == 1
 
 
-def test_parts_exist_where_they_are_asked_for():
+def test_parts_exist_where_a_loss_has_them():
     assert agent().networks.forward is None
     assert agent(successor="forward").networks.forward is not None
     for off in ({"exploration": "entropy"}, {"exploration": "kl"}, {"beta": 0.0}):
@@ -81,7 +81,7 @@ def test_parts_exist_where_they_are_asked_for():
 
 
 def test_beta_0_is_the_plain_soft_actor_critic():
-    """IMRL with beta 0 and IMRL-E update alike, bit by bit."""
+    """IMRL with beta 0 and IMRL-E make the same updates, bit by bit."""
     off, plain = agent(beta=0.0), agent(exploration="entropy", beta=0.5)
     for _ in range(3):
         assert off.train(rows()).extra[:6] == plain.train(rows()).extra[:6]
@@ -89,10 +89,10 @@ def test_beta_0_is_the_plain_soft_actor_critic():
 
 
 def test_an_update_of_the_plain_soft_actor_critic_by_hand():
-    """The losses, computed again from the networks: who reads which network is right."""
+    """The losses, computed again from the networks."""
     learner = agent(exploration="entropy", discount=0.9, reward_scale=0.5)
     batch, nets = rows(), learner.networks
-    learner.train(rows(seed=9))  # so that V and its slow copy are not the same
+    learner.train(rows(seed=9))  # so that V and the target network differ
     noise = tf.random.stateless_normal([ROWS, ACTION], [3, 4])
     bad, _, means = learner._gradients(batch, tf.ones([ROWS]), noise)
     mean, log_std = nets.policy(batch.state)
@@ -138,17 +138,17 @@ def test_the_policys_gradient_is_that_of_q_and_entropy():
 
 
 def test_faithful_weighs_g_by_beta_and_fixed_by_the_temperature():
-    found = {}
+    policy_losses = {}
     for mode, temperature in (("faithful", 1.0), ("faithful", 9.0), ("fixed", 9.0)):
         learner = agent(mode=mode, initial_temperature=temperature, beta=0.5)
         extra = learner.train(rows()).extra
-        found[mode, temperature] = float(extra.policy_loss)
+        policy_losses[mode, temperature] = float(extra.policy_loss)
         expected = -extra.q - 0.5 * extra.empowerment
         if mode == "faithful":
             assert float(extra.policy_loss) == pytest.approx(float(expected), rel=1e-4)
-    # A temperature enters nothing in the faithful form, so none is learned or checked.
-    assert found["faithful", 1.0] == found["faithful", 9.0]
-    assert found["faithful", 9.0] != found["fixed", 9.0]
+    # No loss of the faithful form has a temperature, so none is learned or checked.
+    assert policy_losses["faithful", 1.0] == policy_losses["faithful", 9.0]
+    assert policy_losses["faithful", 9.0] != policy_losses["fixed", 9.0]
     faithful = agent(mode="faithful", beta=0.5)
     assert faithful.networks.log_temperature is None
     assert not [name for name in faithful.checked if "temperature" in name]
@@ -158,21 +158,21 @@ def test_faithful_weighs_g_by_beta_and_fixed_by_the_temperature():
 
 
 @pytest.mark.parametrize("changes", EACH, ids=str)
-def test_an_unknown_next_state_is_never_looked_at(changes):
-    """Whatever stands there, NaN too: the same weights after three updates."""
+def test_an_unknown_next_state_is_never_read(changes):
+    """The weights after three updates do not depend on it, even if it is NaN."""
     valid = tf.constant([True, False] * (ROWS // 2))
     batch = rows()._replace(own_next=valid)
     other = tf.where(valid[:, None], batch.next_state, np.nan)
-    ours, theirs = agent(**changes), agent(**changes)
+    zeroed, with_nan = agent(**changes), agent(**changes)
     for _ in range(3):
-        ours.train(batch)
+        zeroed.train(batch)
         discount = tf.cast(valid, tf.float32)
-        theirs.train(batch._replace(next_state=other, discount=discount))
-    assert not changed(values(ours), values(theirs))
-    # A control: a known one does matter.
-    theirs.train(batch._replace(next_state=batch.next_state + 1))
-    ours.train(batch)
-    assert changed(values(ours), values(theirs))
+        with_nan.train(batch._replace(next_state=other, discount=discount))
+    assert not changed(values(zeroed), values(with_nan))
+    # A control: the update depends on a known next state.
+    with_nan.train(batch._replace(next_state=batch.next_state + 1))
+    zeroed.train(batch)
+    assert changed(values(zeroed), values(with_nan))
 
 
 def test_unknown_next_states_do_not_train_the_inverse_dynamics():
@@ -182,10 +182,10 @@ def test_unknown_next_states_do_not_train_the_inverse_dynamics():
     assert not changed(before, values(learner.networks.inverse))
 
 
-def test_nothing_follows_a_session_that_ended():
+def test_the_target_of_a_last_step_is_its_reward():
     learner = agent(exploration="entropy")
     for variable in learner.networks.target_value.trainable_variables:
-        variable.assign_add(tf.ones_like(variable))  # V' of anything is far from 0
+        variable.assign_add(tf.ones_like(variable))  # V' of all states is far from 0
     ended = rows()._replace(discount=tf.zeros([ROWS]))
     unknown = rows()._replace(own_next=tf.zeros([ROWS], tf.bool))
     target = learner._q_target(ended)
@@ -194,7 +194,7 @@ def test_nothing_follows_a_session_that_ended():
     assert np.abs(learner._q_target(rows()) - ended.reward).min() > 0.1
 
 
-def test_the_target_value_trails():
+def test_the_target_network_is_an_exponential_average():
     learner = agent(tau=0.25)
     target_network = values(learner.networks.target_value)
     learner.train(rows())
@@ -222,7 +222,7 @@ def test_fused_and_compiled_updates_are_the_single_ones():
             np.testing.assert_allclose(
                 value, expected[name], rtol=2e-3, atol=2e-4, err_msg=name
             )
-    # In what is compiled too, a bad batch stops the updates before it is learned from.
+    # A bad batch also stops compiled updates before it changes a weight.
     before = values(compiled)
     reward = tf.tensor_scatter_nd_update(batches.reward, [[0, 4]], [np.inf])
     info = compiled._compiled(batches._replace(reward=reward), weights, noise)
@@ -243,16 +243,18 @@ def test_a_source_draws_the_batches():
         learner.train_many(source)
 
 
-def test_rows_of_weight_0_teach_nothing():
-    ours, theirs = agent(exploration="entropy"), agent(exploration="entropy")
+def test_rows_of_weight_0_have_no_effect():
+    plain, changed_reward = agent(exploration="entropy"), agent(exploration="entropy")
     weights = tf.constant([1.0, 0.0] * (ROWS // 2))
     batch = rows()
-    ours.train(batch, weights)
-    theirs.train(batch._replace(reward=tf.where(weights > 0, batch.reward, 77.0)), weights)
-    assert not changed(values(ours.networks), values(theirs.networks))
+    plain.train(batch, weights)
+    changed_reward.train(
+        batch._replace(reward=tf.where(weights > 0, batch.reward, 77.0)), weights
+    )
+    assert not changed(values(plain.networks), values(changed_reward.networks))
 
 
-def test_errors_of_seen_and_of_synthetic_rows_are_told_apart():
+def test_errors_of_real_and_of_synthetic_rows_are_separate():
     batch = rows()._replace(
         synthetic=tf.constant([True] + [False] * (ROWS - 1)),
         reward=tf.one_hot(0, ROWS, 100.0),
@@ -261,7 +263,7 @@ def test_errors_of_seen_and_of_synthetic_rows_are_told_apart():
     assert float(extra.synthetic_error) > 90 > 10 > float(extra.error)
 
 
-def test_a_bad_number_is_named_and_not_learned():
+def test_a_bad_number_is_named_and_changes_no_weight():
     learner, twin = agent(), agent()
     batches = rows(3, ROWS)
     reward = batches.reward.numpy()
@@ -278,20 +280,22 @@ def test_a_bad_number_is_named_and_not_learned():
     assert changed(values(twin.networks), values(learner.networks))
 
 
-def test_a_checkpoint_goes_on_exactly(tmp_path):
+def test_a_checkpoint_resumes_exactly(tmp_path):
     config = ImrlConfig()
-    going = agent()
-    going.train(rows())
-    checkpoint.write(tmp_path / "here", going, config)
-    names = checkpoint.named_variables(going)
+    uninterrupted = agent()
+    uninterrupted.train(rows())
+    checkpoint.write(tmp_path / "here", uninterrupted, config)
+    names = checkpoint.named_variables(uninterrupted)
     assert "networks/policy/layers/0/kernel" in names and "generator/_state_var" in names
-    back = agent(seed=7)
-    checkpoint.read(tmp_path / "here", back, config)
+    resumed = agent(seed=7)
+    checkpoint.read(tmp_path / "here", resumed, config)
     step = time_step.restart(rows().state, batch_size=ROWS)
-    for learner in (going, back):
+    for learner in (uninterrupted, resumed):
         learner.train(rows(seed=1))
-    assert not changed(values(going), values(back))
-    actions = [learner.collect_policy.action(step).action for learner in (going, back)]
+    assert not changed(values(uninterrupted), values(resumed))
+    actions = [
+        learner.collect_policy.action(step).action for learner in (uninterrupted, resumed)
+    ]
     np.testing.assert_array_equal(*actions)
 
 
@@ -332,7 +336,7 @@ def test_the_distribution_has_the_density_of_the_update():
     )
 
 
-def test_of_the_twins_the_lower_or_their_mean():
+def test_q_is_the_minimum_or_the_mean_of_the_critics():
     noise = tf.zeros([ROWS, ACTION])
     lower, mean = agent(), agent(target_q="mean")  # the same weights
     action = lower.act(rows().state)
@@ -348,25 +352,25 @@ def test_a_bilinear_critic_is_a_linear_function_of_the_state_for_each_item():
     learner.networks.critics[0].weights.assign(weights)
     state = rows().state.numpy()
     second = np.eye(ACTION, dtype=np.float32)[[1] * ROWS]
-    said = learner.networks.q_values(tf.constant(state), tf.constant(second))[0]
-    # What holds for all items, and what for the second one, column 2 behind the constant.
+    q_values = learner.networks.q_values(tf.constant(state), tf.constant(second))[0]
+    # The weights of all items, and of the second one, column 2 after the constant.
     expected = weights[0, 0] + state @ weights[1:, 0] + weights[0, 2] + state @ weights[1:, 2]
-    np.testing.assert_allclose(said, expected, rtol=1e-5)
+    np.testing.assert_allclose(q_values, expected, rtol=1e-5)
 
 
 def test_the_critics_squares_are_in_their_loss():
     plain, shrunk = (agent(critic="bilinear", critic_decay=d) for d in (0.0, 0.5))
-    found = []
+    results = []
     for learner in (plain, shrunk):
         for critic in learner.networks.critics:
             critic.weights.assign(tf.fill([OBSERVATION + 1, ACTION + 1], 0.1))
         info = learner._gradients(rows(), tf.ones([ROWS]), tf.zeros([ROWS, ACTION]))
-        found.append((info[1][:2], info[2][0]))
-    (gradients, loss), (with_decay, more) = found
+        results.append((info[1][:2], info[2][0]))
+    (gradients, loss), (with_decay, more) = results
     squares = 2 * (OBSERVATION + 1) * (ACTION + 1) * 0.1**2
     assert float(more - loss) == pytest.approx(0.5 * squares, rel=1e-4)
-    for without, own in zip(gradients, with_decay, strict=True):
-        np.testing.assert_allclose(own - without, 0.5 * 2 * 0.1, rtol=1e-3)
+    for without, decayed in zip(gradients, with_decay, strict=True):
+        np.testing.assert_allclose(decayed - without, 0.5 * 2 * 0.1, rtol=1e-3)
 
 
 def test_transitions_of_other_shapes_are_rejected():

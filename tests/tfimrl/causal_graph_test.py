@@ -49,7 +49,7 @@ def test_columns_belong_to_one_slot(state, action):
 
 def test_adjacency_by_hand():
     influence = [
-        [0.0, 0.05, 0.0, 0.9],  # on the action: nothing bears on an action
+        [0.0, 0.05, 0.0, 0.9],  # column 3 is onto the action and is ignored
         [0.0, 0.0, 0.039, 0.0],
         [0.0, 0.0, 0.5, 0.0],
         [0.0, 0.0, 0.041, 0.0],
@@ -78,9 +78,9 @@ def test_a_higher_threshold_cuts_links():
     ids=["isolated", "pair", "with the action", "chain", "chain to the action", "all"],
 )
 def test_components_by_hand(graph, component, independent):
-    found = causal_graph.components(graph)
-    np.testing.assert_array_equal(found, [component])
-    np.testing.assert_array_equal(causal_graph.independent(found, FOUR), [independent])
+    components = causal_graph.components(graph)
+    np.testing.assert_array_equal(components, [component])
+    np.testing.assert_array_equal(causal_graph.independent(components, FOUR), [independent])
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 8, 9, 14, 33])
@@ -94,35 +94,37 @@ def test_components_of_random_graphs_are_scipys():
     graphs = np.triu(random.random([200, 12, 12]) < 0.1)
     graphs = graphs | graphs.transpose(0, 2, 1) | np.eye(12, dtype=bool)
     ours = tf.function(causal_graph.components)(tf.constant(graphs)).numpy()
-    for graph, found in zip(graphs, ours, strict=True):
+    for graph, component in zip(graphs, ours, strict=True):
         _, theirs = scipy.sparse.csgraph.connected_components(graph)
         first = [int(np.argmax(theirs == name)) for name in theirs]  # the first slot's name
-        np.testing.assert_array_equal(found, first)
+        np.testing.assert_array_equal(component, first)
 
 
 def test_two_action_slots_both_count():
     slots = causal_graph.Slots.of_sizes([1, 1], [1, 1])
-    found = causal_graph.components(linked((1, 3)))
+    components = causal_graph.components(linked((1, 3)))
     np.testing.assert_array_equal(
-        causal_graph.independent(found, slots), [[True, False, False, False]]
+        causal_graph.independent(components, slots), [[True, False, False, False]]
     )
 
 
-def test_a_known_graph_is_that_of_every_step():
-    influence = causal_graph.always(np.arange(16).reshape(4, 4))
-    found = influence(tf.zeros([2, 3]), tf.zeros([2, 1]))
-    np.testing.assert_array_equal(found, np.tile(np.arange(16).reshape(1, 4, 4), (2, 1, 1)))
+def test_a_constant_influence_is_that_of_every_step():
+    influence = causal_graph.constant(np.arange(16).reshape(4, 4))
+    influences = influence(tf.zeros([2, 3]), tf.zeros([2, 1]))
+    np.testing.assert_array_equal(
+        influences, np.tile(np.arange(16).reshape(1, 4, 4), (2, 1, 1))
+    )
 
 
-def test_what_is_not_shown_is_not_touched():
+def test_features_that_are_not_shown_have_no_influence():
     # Columns 0-2 of the action are topics, each with an interest; they are two slots.
     slots = causal_graph.Slots(((0,), (1,), (2,)), ((0, 1), (2,)))
-    influence = causal_graph.touched(slots, [(0, 0), (1, 1), (2, 2)])
+    influence = causal_graph.heuristic(slots, [(0, 0), (1, 1), (2, 2)])
     action = tf.constant([[0.0, 0.7, 0.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]])
     graph = causal_graph.adjacency(influence(tf.ones([3, 3]), action), slots)
-    found = causal_graph.independent(causal_graph.components(graph), slots)
+    independent = causal_graph.independent(causal_graph.components(graph), slots)
     expected = [[True, False, True], [True, True, False], [True, True, True]]
-    np.testing.assert_array_equal(found[:, :3], expected)
+    np.testing.assert_array_equal(independent[:, :3], expected)
 
 
 SMALL = causal_graph.SetAttentionConfig(
@@ -136,7 +138,7 @@ def test_attention_maps_multiply_to_a_distribution():
     state, action = tf.random.normal([5, 6]), tf.random.normal([5, 2])
     influence = model(state, action)
     assert influence.shape == [5, 4, 4]
-    # What a slot's prediction attends to sums to 1, over two blocks as over one.
+    # The attention of a slot's prediction sums to 1, over two blocks as over one.
     np.testing.assert_allclose(tf.reduce_sum(influence, axis=1), np.ones([5, 4]), rtol=1e-5)
     assert model.predict(state, action).shape == [5, 6]
 
@@ -144,10 +146,10 @@ def test_attention_maps_multiply_to_a_distribution():
 def test_the_influence_is_the_product_of_the_maps_by_hand():
     slots = causal_graph.Slots.of_sizes([1], [1])
     model = causal_graph.SetAttention(SMALL, slots)
-    # Rows: of which output; columns: on which input.
+    # Rows are outputs, columns are inputs.
     below, above = [[0.9, 0.1], [0.4, 0.6]], [[0.7, 0.3], [0.2, 0.8]]
     model._forward = lambda state, action: (None, [tf.constant([below]), tf.constant([above])])
-    # Output 0 above hears .7 of output 0 below, which hears .9 of slot 0, and .3 of output 1.
+    # Output 0 above has weight .7 on output 0 below, with .9 on slot 0, and .3 on output 1.
     expected = [
         [0.7 * 0.9 + 0.3 * 0.4, 0.2 * 0.9 + 0.8 * 0.4],
         [0.7 * 0.1 + 0.3 * 0.6, 0.2 * 0.1 + 0.8 * 0.6],
@@ -161,7 +163,7 @@ def test_the_attention_maps_are_the_only_way_between_slots(monkeypatch):
     state, action = tf.constant([[0.3, -0.2]]), tf.constant([[0.5]])
     other = tf.constant([[0.3, 0.9]])
     assert model.predict(state, action)[0, 0] != model.predict(other, action)[0, 0]
-    # Each slot looks at itself alone:
+    # Each slot attends to itself alone:
     monkeypatch.setattr(tf.nn, "softmax", lambda x: tf.eye(3, batch_shape=tf.shape(x)[:2]))
     one, two = (model.predict(s, action) for s in (state, other))
     assert one[0, 0] == two[0, 0]
@@ -169,10 +171,10 @@ def test_the_attention_maps_are_the_only_way_between_slots(monkeypatch):
 
 
 def step(state, action):
-    """Slot 0 swings alone, slots 1 and 2 turn each other, slot 3 follows the action."""
-    alone, one, two, led = (state[:, i] for i in range(4))
+    """Slot 0 is independent, slots 1 and 2 drive each other, slot 3 follows the action."""
+    free, one, two, driven = (state[:, i] for i in range(4))
     return np.stack(
-        [np.sin(3 * alone), 1.5 * two, -1.5 * one, 0.3 * led + 1.5 * action[:, 0]], axis=1
+        [np.sin(3 * free), 1.5 * two, -1.5 * one, 0.3 * driven + 1.5 * action[:, 0]], axis=1
     )
 
 
@@ -200,13 +202,13 @@ def test_the_network_learns_the_next_state(trained):
     assert np.mean(losses[-20:]) < 0.1 * losses[0]
 
 
-def test_attention_finds_who_bears_on_whom(trained):
+def test_attention_finds_the_influences(trained):
     model, _ = trained
     random = np.random.default_rng(1)
     state = tf.constant(random.uniform(-1, 1, [500, 4]), tf.float32)
     action = tf.constant(random.uniform(-1, 1, [500, 1]), tf.float32)
     influence = tf.reduce_mean(model(state, action), axis=0).numpy()
-    influence[:, 4] = 0.0  # nothing bears on an action
+    influence[:, 4] = 0.0  # no slot influences an action
     strength = (influence + influence.T) / 2
     linked = np.zeros([5, 5], bool)
     linked[[1, 3], [2, 4]] = True
@@ -215,7 +217,7 @@ def test_attention_finds_who_bears_on_whom(trained):
     assert strength[linked].min() > 0.02
 
 
-def test_rows_of_no_weight_teach_nothing():
+def test_rows_of_weight_0_have_no_effect():
     slots = causal_graph.Slots.of_sizes([1], [1])
     batches = []
     for wild in (5.0, 1000.0):
@@ -230,7 +232,7 @@ def test_rows_of_no_weight_teach_nothing():
         np.testing.assert_array_equal(one, other)
 
 
-def test_bad_numbers_move_no_weight():
+def test_bad_numbers_change_no_weight():
     slots = causal_graph.Slots.of_sizes([1], [1])
     model = causal_graph.SetAttention(SMALL, slots, seed=3)
     before = [v.numpy() for v in model.variables]
@@ -244,7 +246,7 @@ def test_bad_numbers_move_no_weight():
     assert np.isfinite(loss) and int(bad) == -1
 
 
-def test_a_checkpoint_learns_on(tmp_path):
+def test_a_checkpoint_resumes_exactly(tmp_path):
     slots = causal_graph.Slots.of_sizes([2], [1])
     before, after = (causal_graph.SetAttention(SMALL, slots, seed=s) for s in (1, 2))
     batch = causal_graph.Batch(tf.ones([4, 2]), tf.ones([4, 1]), tf.zeros([4, 2]), tf.ones([4]))

@@ -11,7 +11,7 @@ SEED = tf.constant([3, 4])
 
 
 def rows(state, next_state=None, action=None, reward=0.0, discount=0.9, user=0, own_next=True):
-    """Steps [B] from states [B, S]; what is not given is the same in each."""
+    """Steps [B] from states [B, S]; all rows share the other values."""
     state = tf.constant(state, tf.float32)
     batch = state.shape[0]
     following = state + 100.0 if next_state is None else tf.constant(next_state, tf.float32)
@@ -28,11 +28,11 @@ def rows(state, next_state=None, action=None, reward=0.0, discount=0.9, user=0, 
 
 
 def graph(*links, slots=4):
-    """The influence of each link's first slot on its second."""
+    """An influence of each link's first slot on its second."""
     influence = np.zeros([slots, slots])
     for i, j in links:
         influence[i, j] = 1.0
-    return causal_graph.always(influence)
+    return causal_graph.constant(influence)
 
 
 def repeated(steps, times):
@@ -44,7 +44,7 @@ SECOND = rows([[10, 20, 30, 40]], action=[[70, 80]], reward=50, discount=0.0, us
 
 
 def test_the_exchange_by_hand():
-    # The action bears on the last slot, which bears on the first: slot 1 alone is free.
+    # The action influences the last slot, which influences the first: slot 1 alone is free.
     made = counterfactual.augment(FIRST, SECOND, graph((3, 2), (2, 0)), SLOTS, SEED)
     expected = FIRST._replace(
         state=[[1, 20, 30, 4]],
@@ -57,7 +57,7 @@ def test_the_exchange_by_hand():
     assert made.valid.numpy().all()
 
 
-def test_linked_slots_go_together_and_all_sets_are_as_likely():
+def test_linked_slots_are_exchanged_together_and_all_sets_are_equally_likely():
     # Slots 0 and 1 are free of each other and of the action: three sets of slots.
     times = 6000
     made = counterfactual.augment(
@@ -73,8 +73,8 @@ def test_linked_slots_go_together_and_all_sets_are_as_likely():
     assert np.unique(made.slots, axis=0).tolist() == [[True, True, False, False]]
 
 
-def test_never_all_of_the_state():
-    # The action bears on nothing: 2^3 - 1 sets less the whole state.
+def test_the_whole_state_is_never_exchanged():
+    # The action has no influence: 2^3 - 1 sets less the whole state.
     times = 3000
     made = counterfactual.augment(
         repeated(FIRST, times), repeated(SECOND, times), graph(), SLOTS, SEED
@@ -92,9 +92,9 @@ def test_never_all_of_the_state():
 @pytest.mark.parametrize(
     "links",
     [[(3, 0), (3, 1), (3, 2)], [(3, 0), (0, 1), (2, 1)]],
-    ids=["the action bears on all", "a chain from the action"],
+    ids=["the action influences all", "a chain from the action"],
 )
-def test_without_a_free_slot_there_is_nothing(links):
+def test_without_a_free_slot_the_pair_is_invalid(links):
     made = counterfactual.augment(FIRST, SECOND, graph(*links), SLOTS, SEED)
     assert not made.valid.numpy().any()
     assert not made.slots.numpy().any()
@@ -102,7 +102,7 @@ def test_without_a_free_slot_there_is_nothing(links):
 
 
 def by_action(graphs):
-    """The graph that action column 0 names; each is a list of links."""
+    """The graph with the number of action column 0; each is a list of links."""
     table = tf.stack([graph(*links)(tf.zeros([1, 4]), None)[0] for links in graphs])
     return lambda state, action: tf.gather(table, tf.cast(action[:, 0], tf.int32))
 
@@ -134,7 +134,7 @@ def test_sets_of_slots_must_be_free_in_both(graphs, sets):
 
 
 def test_an_exchange_that_links_the_slot_is_rejected():
-    """With the second step's slot 1, the first step's slot 0 would bear on it."""
+    """With the second step's slot 1, the first step's slot 0 would influence it."""
 
     def influence(state, action):
         both = (state[:, 0] == 1.0) & (state[:, 1] == 20.0)  # slot 0 of tau_1, 1 of tau_2
@@ -150,10 +150,10 @@ def test_an_exchange_that_links_the_slot_is_rejected():
 
 
 def test_a_set_is_separate_without_links_out_of_it():
-    chosen = tf.constant([[True, True, False, False]])
+    exchanged = tf.constant([[True, True, False, False]])
     for links, expected in [([(0, 1)], True), ([(2, 3)], True), ([(1, 2)], False)]:
         linked = causal_graph.adjacency(graph(*links)(tf.zeros([1, 4]), None), SLOTS)
-        assert bool(counterfactual.separate(linked, chosen)[0]) == expected
+        assert bool(counterfactual.separate(linked, exchanged)[0]) == expected
 
 
 @pytest.mark.parametrize("side", ["first", "second"])
@@ -164,7 +164,7 @@ def test_a_next_state_of_another_user_is_never_used(side):
     assert not made.valid.numpy().any()
 
 
-def test_a_known_reward_takes_the_place_of_the_first_ones():
+def test_a_reward_function_replaces_the_first_reward():
     def reward(state, action, next_state):
         return state[:, 1] + 1000 * action[:, 0] + 10000 * next_state[:, 0]
 
@@ -186,25 +186,25 @@ def test_many_slots_draw_by_fair_coins(slots):
     assert np.abs(drawn[:, :-1].mean(axis=0) - 0.5).max() < 0.04
 
 
-def test_what_a_user_is_like_decides_who_is_near():
+def test_partners_are_the_nearest_other_users_by_the_given_columns():
     states = [[0, 0, 0, 5], [1, 0, 0, 5], [2, 0, 0, 5], [9, 0, 0, 0], [0, 0, 0, 0]]
     pool = rows(states)._replace(user=tf.constant([1, 2, 3, 4, 7]))
     first = repeated(rows([[0, 0, 0, 0]], user=7), 300)  # user 7 is in the pool: no partner
-    partner, found = counterfactual.nearest_partners(first, pool, [0, 1], 2, SEED)
-    assert found.numpy().all()
+    partner, has_partner = counterfactual.nearest_partners(first, pool, [0, 1], 2, SEED)
+    assert has_partner.numpy().all()
     counts = np.bincount(partner.user, minlength=8)
     assert counts[1] + counts[2] == 300
     assert min(counts[1], counts[2]) > 100
     # By the last column user 4 is the nearest.
     partner, _ = counterfactual.nearest_partners(first, pool, [3], 1, SEED)
     assert set(partner.user.numpy()) == {4}
-    # Four other users: five neighbours are not to be had.
-    _, found = counterfactual.nearest_partners(first, pool, [0], 5, SEED)
-    assert not found.numpy().any()
+    # There are four other users, and not five.
+    _, has_partner = counterfactual.nearest_partners(first, pool, [0], 5, SEED)
+    assert not has_partner.numpy().any()
 
 
 class FactoredWorld:
-    """Slots 0 and 1 turn by their own rules; slot 2 follows slot 0 and the action."""
+    """Slots 0, 1 and 3 are independent; slot 2 depends on slot 0 and the action."""
 
     slots = causal_graph.Slots.of_sizes([1, 1, 1, 1], [1])
 
@@ -231,7 +231,7 @@ class FactoredWorld:
 
 
 TRUTH = graph((0, 0), (1, 1), (0, 2), (4, 2), (3, 3), slots=5)
-# Says that the action bears on slot 1 alone, and that nothing else bears on anything.
+# In this graph the action influences slot 1 alone, and there is no other link.
 WRONG = graph((4, 1), slots=5)
 
 
@@ -267,23 +267,23 @@ def test_with_the_true_graph_every_synthetic_step_is_possible(played):
     assert made.valid.numpy().all()  # slots 1 and 3 are free everywhere
     assert world.possible(made.steps).all()
     new = np.any(made.steps.state.numpy() != first.state.numpy(), axis=1)
-    assert new.mean() > 0.8  # and most of them were never seen
+    assert new.mean() > 0.8  # most of them differ from the real steps
 
 
-def test_with_a_wrong_graph_many_are_not(played):
+def test_with_a_wrong_graph_many_synthetic_steps_are_impossible(played):
     world, _, _ = played
     made = made_by(WRONG, played)
     valid = made.valid.numpy()
-    assert valid.all()  # a wrong graph does not know it
+    assert valid.all()  # the wrong graph allows all
     possible = world.possible(made.steps)
-    # Slots 0 and 2 were parted, or taken from the action.
+    # Slots 0 and 2 were separated from each other or from the action.
     assert possible.mean() < 0.6
     broken = made.slots.numpy()[:, 2] | made.slots.numpy()[:, 0]
     assert possible[~broken].all()
 
 
 def test_virtual_taobao_leaves_nothing_to_exchange():
-    """Its user, page and action all bear on the last answer: one component."""
+    """Its user, page and action all influence the last answer: one component."""
     sizes = [8, 8, 11, 11, 11, 11, 2, 2, 3, 18, 3, 2, 1]  # user 88, last answer 2, page 1
     slots = causal_graph.Slots.of_sizes(sizes, [27])
     assert (len(slots.of_state_column), slots.count) == (91, 14)
@@ -302,7 +302,7 @@ def test_virtual_taobao_leaves_nothing_to_exchange():
     assert not made.valid.numpy().any()
 
 
-def test_what_is_made_goes_to_the_replay_in_one_graph(played):
+def test_synthetic_steps_are_made_and_stored_in_one_graph(played):
     world, first, _ = played
     replay = StepReplay(4, 1, capacity=2000, synthetic_capacity=4000)
     replay.add(first)

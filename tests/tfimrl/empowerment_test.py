@@ -1,4 +1,4 @@
-"""Empowerment: exact on channels with a known capacity, and its estimate against it."""
+"""Exact empowerment of channels with known capacity, and learned estimates of it."""
 
 import functools
 import itertools
@@ -31,22 +31,22 @@ def test_capacity_of_channels_known_in_closed_form():
     np.testing.assert_allclose(source, [0.6, 0.4], atol=1e-3)
 
 
-def test_a_channel_that_says_nothing_has_no_capacity():
+def test_a_channel_without_information_has_no_capacity():
     deaf = np.tile([0.2, 0.5, 0.3], [4, 1])
     assert empowerment.capacity(deaf)[0] == pytest.approx(0, abs=1e-12)
     assert empowerment.mutual_information(deaf, np.full(4, 0.25)) == pytest.approx(0, abs=1e-12)
 
 
-def test_capacity_is_the_most_that_any_source_gets():
+def test_capacity_is_the_maximum_over_sources():
     draw = np.random.default_rng(0)
     channel = draw.dirichlet(np.ones(5), size=4)
-    most, best = empowerment.capacity(channel)
-    assert empowerment.mutual_information(channel, best) == pytest.approx(most, abs=1e-6)
+    capacity, best = empowerment.capacity(channel)
+    assert empowerment.mutual_information(channel, best) == pytest.approx(capacity, abs=1e-6)
     for source in draw.dirichlet(np.ones(4), size=50):
-        assert empowerment.mutual_information(channel, source) <= most + 1e-9
+        assert empowerment.mutual_information(channel, source) <= capacity + 1e-9
 
 
-def test_rows_that_are_no_probabilities_are_rejected():
+def test_rows_that_are_not_probabilities_are_rejected():
     with pytest.raises(ValueError, match="adding up to 1"):
         empowerment.capacity([[0.5, 0.2], [0.5, 0.5]])
 
@@ -54,8 +54,8 @@ def test_rows_that_are_no_probabilities_are_rejected():
 def learned(channels, steps=600):
     """g of eq 12 after eqs 13 and 14 (Q = 0, beta = 1), for channels [S, A, S'].
 
-    Tables stand for the networks and all (s, a, s') are enumerated, weighted by their
-    probability: what is compared is the objective, not an approximator.
+    Tables replace the networks, and all (s, a, s') are enumerated with their probabilities,
+    so that the test is of the objective, not of an approximator.
     """
     channels = tf.constant(channels, tf.float32)
     states, actions, _ = channels.shape
@@ -81,28 +81,28 @@ def learned(channels, steps=600):
         return tf.reduce_sum(share * g, axis=[1, 2])  # [S]
 
     for _ in range(steps):
-        found = update()
-    return found.numpy()
+        objective = update()
+    return objective.numpy()
 
 
-def test_learned_by_the_losses_it_is_blahut_arimotos():
-    """A 3 x 3 grid whose moves may slip, random channels, and one that says nothing."""
+def test_the_losses_learn_the_value_of_blahut_arimoto():
+    """A 3 x 3 grid with noisy moves, random channels, and one without information."""
     cells = list(itertools.product(range(3), repeat=2))
     grid = np.zeros((9, 4, 9))
     for (i, (row, column)), (a, (down, right)) in itertools.product(
         enumerate(cells), enumerate([(1, 0), (-1, 0), (0, 1), (0, -1)])
     ):
-        there = (min(max(row + down, 0), 2), min(max(column + right, 0), 2))
-        grid[i, a, cells.index(there)] += 0.9
+        target = (min(max(row + down, 0), 2), min(max(column + right, 0), 2))
+        grid[i, a, cells.index(target)] += 0.9
         grid[i, a, i] += 0.1
     noisy = np.random.default_rng(1).dirichlet(np.full(9, 0.5), size=(3, 4))
     deaf = np.broadcast_to(noisy[:1, :1], [1, 4, 9])
     channels = np.concatenate([grid, noisy, deaf])
     exact = np.array([empowerment.capacity(channel)[0] for channel in channels])
-    found = learned(channels)
-    np.testing.assert_allclose(found, exact, atol=0.01)
+    learned_values = learned(channels)
+    np.testing.assert_allclose(learned_values, exact, atol=0.01)
     assert exact[4] > exact[0] > 0.5  # the middle of the grid against its corner
-    assert found[-1] == pytest.approx(0, abs=0.01)
+    assert learned_values[-1] == pytest.approx(0, abs=0.01)
 
 
 def trained_inverse(world, action_size, observation_size, std, steps=900, rows=256):
@@ -153,9 +153,9 @@ def quadrant_world(u, draw, state=None, deaf=False):
 
 
 def test_estimate_on_a_grid_of_cells_against_the_exact_value():
-    """In the middle of an axis, up and down lead apart; at a wall they differ as well,
-    one of them staying: ln 2 for each axis, everywhere. A Gaussian is not half a Gaussian:
-    of each ln 2 it gets all but .187 nats, KL(half-normal || its Gaussian fit).
+    """Up and down lead to different cells everywhere, also at a wall, where one of them does
+    not move: ln 2 for each axis. The posterior is half a Gaussian, so a Gaussian p_xi misses
+    .187 nats of each ln 2, KL(half-normal || its Gaussian fit).
     """
     g = trained_inverse(quadrant_world, 2, 9, std=0.8)
     draw = np.random.default_rng(5)
@@ -170,7 +170,7 @@ def test_estimate_on_a_grid_of_cells_against_the_exact_value():
     assert estimate == pytest.approx(exact - 2 * 0.187, abs=0.08)
 
 
-def test_estimate_is_0_where_actions_do_nothing():
+def test_estimate_is_0_where_actions_have_no_effect():
     deaf = functools.partial(quadrant_world, deaf=True)
     g = trained_inverse(deaf, 2, 9, std=0.8)
     draw = np.random.default_rng(6)
@@ -192,7 +192,7 @@ def test_estimate_is_exact_where_the_posterior_is_gaussian():
 
 
 def test_squashed_density_is_a_density():
-    """On a grid over (-1, 1) it sums to 1, and a stored action gives what its u gave."""
+    """It sums to 1 on a grid over (-1, 1), and is correct at u = 0."""
     action = np.linspace(-1, 1, 20001)[1:-1, None].astype(np.float32)
     u = networks.unsquashed(tf.constant(action))
     mean, log_std = tf.fill(u.shape, 0.4), tf.fill(u.shape, -0.5)
@@ -206,15 +206,15 @@ def test_squashed_density_is_a_density():
 
 def test_actions_on_the_bounds_are_finite():
     u = networks.unsquashed(tf.constant([[1.0, -1.0]]))
-    found = networks.squashed_log_prob(tf.zeros([1, 2]), tf.zeros([1, 2]), u)
-    assert np.isfinite(found).all()
+    log_prob = networks.squashed_log_prob(tf.zeros([1, 2]), tf.zeros([1, 2]), u)
+    assert np.isfinite(log_prob).all()
 
 
 def test_an_unknown_next_state_gets_the_mean_of_the_others():
-    found = empowerment.replay_log_inverse(
+    log_inverse = empowerment.replay_log_inverse(
         tf.constant([-1.0, -3.0, 50.0]), tf.constant([True, True, False])
     )
-    np.testing.assert_allclose(found, [-1, -3, -2])
+    np.testing.assert_allclose(log_inverse, [-1, -3, -2])
     none = empowerment.replay_log_inverse(tf.constant([5.0]), tf.constant([False]))
     np.testing.assert_allclose(none, [0])
 

@@ -1,4 +1,4 @@
-"""IMRL's agent as a SavedModel: the same mean actions, together, one by one and served."""
+"""IMRL's agent as a SavedModel: mean actions of batches, single rows and the server."""
 
 import grpc
 import numpy as np
@@ -16,7 +16,7 @@ OBSERVATION, ACTION = 6, 3
 
 @pytest.fixture(scope="module")
 def agent():
-    """Untrained."""
+    """An untrained agent."""
     small = config.ImrlConfig(hidden=(16, 16), batch=8)
     return imrl.ImrlAgent(small, OBSERVATION, ACTION, seed=2, jit_compile=False)
 
@@ -27,30 +27,30 @@ def version(agent, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def asked():
+def inputs():
     random = np.random.default_rng(5)
     observation = random.normal(size=(20, OBSERVATION)).astype(np.float32)
     return observation, random.normal(size=(20, 9, ACTION)).astype(np.float32)
 
 
-def test_the_saved_model_is_the_agent_together_and_one_by_one(agent, version, asked):
-    observation, candidates = asked
+def test_the_saved_model_is_the_agent_together_and_one_by_one(agent, version, inputs):
+    observation, candidates = inputs
     policy = loaded.ExportedPolicy(version)
     expected = agent.act(tf.constant(observation)).numpy()
-    assert np.ptp(expected, axis=0).min() > 0.1  # it does not always do the same
+    assert np.ptp(expected, axis=0).min() > 0.1  # actions differ between observations
     np.testing.assert_allclose(policy.act(observation), expected, atol=1e-6)
     scores = np.einsum("bd,bmd->bm", expected, candidates)
-    chosen = policy.choose(observation, candidates)
-    np.testing.assert_array_equal(chosen.position, np.argsort(-scores, axis=1))
-    np.testing.assert_allclose(chosen.score, -np.sort(-scores, axis=1), atol=1e-5)
+    ranked = policy.choose(observation, candidates)
+    np.testing.assert_array_equal(ranked.position, np.argsort(-scores, axis=1))
+    np.testing.assert_allclose(ranked.score, -np.sort(-scores, axis=1), atol=1e-5)
     for row in range(len(observation)):
         alone = policy.choose(observation[row : row + 1], candidates[row : row + 1])
         np.testing.assert_allclose(alone.action[0], expected[row], atol=1e-6)
-        assert alone.position[0].tolist() == chosen.position[row].tolist()
+        assert alone.position[0].tolist() == ranked.position[row].tolist()
 
 
-def test_it_is_served(agent, version, asked):
-    observation, candidates = asked
+def test_it_is_served(agent, version, inputs):
+    observation, candidates = inputs
     limits, plan = service.LimitsConfig(max_rows=32), versions.Plan("imrl")
     ports = server.ServerConfig(port=0, rest_port=0, poll_seconds=3600)
     with server.Server(version.parent, ports, limits, plan) as running:
@@ -67,15 +67,15 @@ def test_it_is_served(agent, version, asked):
                 return {name: tf.make_ndarray(value) for name, value in outputs.items()}
 
             expected = agent.act(tf.constant(observation)).numpy()
-            found = ask("act", observation=observation)
-            np.testing.assert_allclose(found["action"], expected, atol=1e-6)
-            found = ask("choose", observation=observation, candidates=candidates)
-            np.testing.assert_allclose(found["action"], expected, atol=1e-6)
-            assert found["position"].shape == (20, 9)
+            answer = ask("act", observation=observation)
+            np.testing.assert_allclose(answer["action"], expected, atol=1e-6)
+            answer = ask("choose", observation=observation, candidates=candidates)
+            np.testing.assert_allclose(answer["action"], expected, atol=1e-6)
+            assert answer["position"].shape == (20, 9)
 
             wrong = observation.copy()
             wrong[3, 1] = np.nan
-            for inputs, code, message in (
+            for bad_inputs, code, message in (
                 ({"observation": wrong}, "INVALID_ARGUMENT", "observation must be finite"),
                 ({"observation": wrong[:, :2]}, "INVALID_ARGUMENT", "6 numbers a row"),
                 ({"observation": wrong[0]}, "INVALID_ARGUMENT", "shape .6."),
@@ -83,7 +83,7 @@ def test_it_is_served(agent, version, asked):
                 ({"observation": wrong, "reward": wrong}, "INVALID_ARGUMENT", "no input"),
             ):
                 with pytest.raises(grpc.RpcError, match=message) as rejected:
-                    ask("act", **inputs)
+                    ask("act", **bad_inputs)
                 assert rejected.value.code().name == code
 
 

@@ -1,4 +1,4 @@
-"""The method around the agent: the replay, synthetic transitions, and the ablations."""
+"""The online method: its replay, synthetic transitions and ablations."""
 
 import dataclasses
 
@@ -43,7 +43,7 @@ def learner(simulator=EVOLUTION, **changes):
 
 
 def rows(replay, synthetic=False):
-    """Every row held, in order."""
+    """Returns all stored rows, in order."""
     first = replay.capacity if synthetic else 0
     size = replay.synthetic_size if synthetic else replay.size
     return replay.rows(first + tf.range(size))
@@ -51,7 +51,7 @@ def rows(replay, synthetic=False):
 
 @pytest.fixture
 def eager():
-    """Without graphs, which take longer to trace than such runs to run."""
+    """Runs without graphs, as tracing takes longer than these runs."""
     tf.config.run_functions_eagerly(True)
     yield
     tf.config.run_functions_eagerly(False)
@@ -59,75 +59,78 @@ def eager():
 
 @pytest.fixture(scope="module")
 def played():
-    """Three iterations of IMRL with the true graph: its learner and the numbers of each."""
+    """The learner after three iterations of IMRL with the true graph, and their reports."""
     learning = learner()
     return learning, [learning.advance() for _ in range(3)]
 
 
 @pytest.mark.usefixtures("eager")
-def test_the_replay_holds_what_was_played():
+def test_the_replay_holds_the_rollout():
     learning = learner(augmentation="none")
     *_, rollout = learning._unit()
-    kept = rows(learning.method.replay)
+    stored = rows(learning.method.replay)
     flat = [np.reshape(x, [30, *x.shape[2:]]) for x in rollout if x is not None]
     observation, candidates, action, info, reward = flat[:5]
-    np.testing.assert_array_equal(kept.state, observation)
-    np.testing.assert_array_equal(kept.reward, reward)
-    np.testing.assert_array_equal(kept.action[:, :20], info)
+    np.testing.assert_array_equal(stored.state, observation)
+    np.testing.assert_array_equal(stored.reward, reward)
+    np.testing.assert_array_equal(stored.action[:, :20], info)
     shown = np.take_along_axis(candidates, action[:, :, None], axis=1).reshape(30, 40)
-    np.testing.assert_array_equal(kept.action[:, 20:60], shown)
-    np.testing.assert_array_equal(kept.action[:, 60:], candidates.reshape(30, 200))
-    # What was shown is what the proto-action asked for.
+    np.testing.assert_array_equal(stored.action[:, 20:60], shown)
+    np.testing.assert_array_equal(stored.action[:, 60:], candidates.reshape(30, 200))
+    # The shown items are those that the proto-action selects.
     scores = np.einsum("bmd,bd->bm", candidates, info)
     np.testing.assert_array_equal(action[:, 0], scores.argmax(axis=1))
     done = rollout.done.numpy().ravel()
-    np.testing.assert_array_equal(kept.own_next, ~done)
-    np.testing.assert_array_equal(kept.discount, 1 - done)
+    np.testing.assert_array_equal(stored.own_next, ~done)
+    np.testing.assert_array_equal(stored.discount, 1 - done)
     assert learning.method.replay.synthetic_size == 0
 
 
 def test_only_rewarded_steps_are_augmented(played):
-    learning, said = played
-    made, real = rows(learning.method.replay, True), rows(learning.method.replay)
-    assert 0 < len(made.reward) <= (real.reward.numpy() > 0).sum()
-    assert (made.reward.numpy() > 0).all() and made.synthetic.numpy().all()
-    assert made.own_next.numpy().all()
-    total = sum(30 * s["augmentation/informative"] * s["augmentation/augmented"] for s in said)
-    assert len(made.reward) == pytest.approx(total)
-    # Synthetic steps have a real step's action and other interests, but where it shows;
-    # or the same ones, where the second step is the same user's.
+    learning, reports = played
+    synthetic, real = rows(learning.method.replay, True), rows(learning.method.replay)
+    assert 0 < len(synthetic.reward) <= (real.reward.numpy() > 0).sum()
+    assert (synthetic.reward.numpy() > 0).all() and synthetic.synthetic.numpy().all()
+    assert synthetic.own_next.numpy().all()
+    total = sum(
+        30 * report["augmentation/informative"] * report["augmentation/augmented"]
+        for report in reports
+    )
+    assert len(synthetic.reward) == pytest.approx(total)
+    # Synthetic steps have a real step's action, and other interests in topics that are not
+    # shown, or the same ones if the second step is the same user's.
     exchanged = []
-    for state, action in zip(made.state.numpy(), made.action.numpy(), strict=True):
+    for state, action in zip(synthetic.state.numpy(), synthetic.action.numpy(), strict=True):
         [origin] = np.where((real.action.numpy() == action).all(axis=1))[0]
         shown = action[20:40] + action[40:60] > 0
         moved = state != real.state.numpy()[origin]
         assert not (moved & shown).any()
         exchanged.append(moved.any())
     assert np.mean(exchanged) > 0.5
-    assert all(s["augmentation/reward_error"] == 0 for s in said)
-    assert said[0]["augmentation/threshold"] < said[2]["augmentation/threshold"] <= 4
+    assert all(report["augmentation/reward_error"] == 0 for report in reports)
+    assert reports[0]["augmentation/threshold"] < reports[2]["augmentation/threshold"] <= 4
 
 
-def test_copies_are_the_informative_steps_themselves():
+def test_copies_are_unchanged_informative_steps():
     learning = learner(augmentation="copies", copies=3)
-    said = [learning.advance() for _ in range(2)]
-    made, real = rows(learning.method.replay, True), rows(learning.method.replay)
-    count = sum(30 * s["augmentation/informative"] for s in said)
-    assert len(made.reward) == pytest.approx(3 * count) and count > 0
-    for state, action, reward in zip(made.state, made.action, made.reward, strict=True):
+    reports = [learning.advance() for _ in range(2)]
+    copies, real = rows(learning.method.replay, True), rows(learning.method.replay)
+    count = sum(30 * report["augmentation/informative"] for report in reports)
+    assert len(copies.reward) == pytest.approx(3 * count) and count > 0
+    for state, action, reward in zip(copies.state, copies.action, copies.reward, strict=True):
         same = (real.state == state).numpy().all(1) & (real.action == action).numpy().all(1)
         assert reward in real.reward.numpy()[same]
-    assert all(s["augmentation/augmented"] == 1 for s in said)
+    assert all(report["augmentation/augmented"] == 1 for report in reports)
 
 
 def test_learning_begins_after_the_warm_up(played):
-    _, said = played
-    assert [s["q_loss"] > 0 for s in said] == [False, True, True]
-    assert 0 < said[2]["augmentation/batch_share"] <= 0.5
+    _, reports = played
+    assert [report["q_loss"] > 0 for report in reports] == [False, True, True]
+    assert 0 < reports[2]["augmentation/batch_share"] <= 0.5
 
 
 @pytest.mark.usefixtures("eager")
-def test_more_updates_than_the_run_asks_for():
+def test_update_factor_multiplies_the_updates():
     learning = learner(augmentation="none", update_factor=2)
     for _ in range(3):
         learning.advance()
@@ -141,29 +144,29 @@ def test_more_updates_than_the_run_asks_for():
 @pytest.mark.parametrize("partner", ["uniform", "nearest"])
 def test_a_learned_graph_is_used_when_it_is_warm(partner):
     learning = learner(augmentation="learned", mask_warm_up=2, partner=partner)
-    said = [learning.advance() for _ in range(4)]
-    # One update an iteration from the second on, and a rollout comes before its updates.
-    assert [s["augmentation/warm"] for s in said] == [0, 0, 0, 1]
-    assert said[1]["graph_loss"] > 0
-    assert said[3]["augmentation/reward_error"] >= 0
+    reports = [learning.advance() for _ in range(4)]
+    # One update an iteration from the second on, after the rollout of the iteration.
+    assert [report["augmentation/warm"] for report in reports] == [0, 0, 0, 1]
+    assert reports[1]["graph_loss"] > 0
+    assert reports[3]["augmentation/reward_error"] >= 0
 
 
 @pytest.mark.usefixtures("eager")
-def test_only_what_is_informative_passes_a_threshold():
+def test_steps_below_the_threshold_are_not_augmented():
     learning = learner(threshold_start=4.5, threshold_max=5.0)
     assert learning.advance()["augmentation/informative"] == 0
     assert learning.method.replay.synthetic_size == 0
 
 
 @pytest.mark.usefixtures("eager")
-def test_so_many_pairs_at_most():
+def test_pairs_bounds_the_augmented_transitions():
     learning = learner(pairs=3, copies=2)
-    said = learning.advance()
-    assert said["augmentation/informative"] > 3 / 30
-    made = rows(learning.method.replay, True)
-    assert len(made.reward) == round(6 * said["augmentation/augmented"]) <= 6
-    # Each of the three stands there twice, crossed with others.
-    assert len(np.unique(made.action.numpy(), axis=0)) <= 3
+    report = learning.advance()
+    assert report["augmentation/informative"] > 3 / 30
+    synthetic = rows(learning.method.replay, True)
+    assert len(synthetic.reward) == round(6 * report["augmentation/augmented"]) <= 6
+    # Each of the three was exchanged with two others.
+    assert len(np.unique(synthetic.action.numpy(), axis=0)) <= 3
 
 
 @pytest.mark.slow
@@ -181,10 +184,10 @@ def test_recogym_in_terms_of_item_vectors(vectors, critic_input, encode, width):
     networks = method.agent.networks
     assert networks.policy.variables[0].shape[0] == encode
     assert networks.critics[0].layers[0].kernel.shape[0] == encode + width
-    said = [learning.advance() for _ in range(2)]
-    assert said[0]["sessions"] >= 30 and said[0]["steps"] > 30 + 30
-    assert said[1]["q_loss"] > 0
-    assert "augmentation/reward_error" not in said[0]  # the simulator cannot be asked
+    reports = [learning.advance() for _ in range(2)]
+    assert reports[0]["sessions"] >= 30 and reports[0]["steps"] > 30 + 30
+    assert reports[1]["q_loss"] > 0
+    assert "augmentation/reward_error" not in reports[0]  # it declares no expected reward
 
 
 def test_the_learning_rate_falls_over_the_run(eager):
@@ -200,7 +203,7 @@ def test_a_proto_action_may_be_the_critic_input(eager):
     assert [learning.advance() for _ in range(2)][1]["q_loss"] > 0
 
 
-def test_what_the_ablations_leave_out():
+def test_parts_that_the_ablations_do_not_have():
     without = ImrlMethod(dataclasses.replace(SMALL, augmentation="none"), EVOLUTION, 0)
     assert without.augmentation is None and without.replay.synthetic_capacity == 0
     entropy = dataclasses.replace(SMALL, exploration="entropy", augmentation="none")
@@ -241,33 +244,31 @@ def test_greedy_is_the_mean_and_exploring_is_not(played):
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("critic", ["bilinear", "perceptron"])
-def test_of_the_items_pointed_at_critics_choose(critic):
+def test_critics_select_among_the_nearest_items(critic):
     changes = {"augmentation": "none", "vectors": "viewers", "critic": critic}
     method = learner(RECOGYM, refined=3, **changes).method
     state = RECOGYM.reset(40, tf.constant([1, 2]))
     timestep = contract.timestep_of(RECOGYM, state, tf.constant([3, 4]))
-    if critic == "bilinear":  # which begins at 0
+    if critic == "bilinear":  # its initial weights are 0
         for number, each in enumerate(method.agent.networks.critics):
             shape = each.weights.shape
             each.weights.assign(tf.random.stateless_normal(shape, [number, 7]))
     encode = method.adapter.encode(timestep.observation)
-    every = [
+    q_of_items = [
         method.agent.q_value(encode, tf.repeat(RECOGYM.catalogue[None, item], 40, axis=0))
         for item in range(6)
     ]
-    pointed_at = np.argsort(-method.agent.act(encode).numpy(), axis=1)[:, :3]
-    worth = np.take_along_axis(np.stack(every, axis=1), pointed_at, axis=1)
-    expected = np.take_along_axis(pointed_at, worth.argmax(axis=1)[:, None], axis=1)
+    nearest = np.argsort(-method.agent.act(encode).numpy(), axis=1)[:, :3]
+    q_values = np.take_along_axis(np.stack(q_of_items, axis=1), nearest, axis=1)
+    expected = np.take_along_axis(nearest, q_values.argmax(axis=1)[:, None], axis=1)
     np.testing.assert_array_equal(method.greedy(timestep), expected)
-    assert (expected[:, 0] != pointed_at[:, 0]).any(), "the critics differ from the policy"
+    assert (expected[:, 0] != nearest[:, 0]).any(), "the critics differ from the policy"
 
 
-def test_a_graph_that_nobody_knows_is_rejected(monkeypatch):
-    known = imrl_method.knowledge.of(RECOGYM)._replace(graphs={})
-    monkeypatch.setattr(imrl_method.knowledge, "of", lambda simulator: known)
-    with pytest.raises(
-        ValueError, match="no such graph is known of RecoGymV1; expected learned"
-    ):
+def test_an_undeclared_graph_is_rejected(monkeypatch):
+    structure = imrl_method.knowledge.of(RECOGYM)._replace(graphs={})
+    monkeypatch.setattr(imrl_method.knowledge, "of", lambda simulator: structure)
+    with pytest.raises(ValueError, match="RecoGymV1 declares no such graph; expected learned"):
         learner(RECOGYM, vectors="viewers", augmentation="true")
 
 

@@ -1,4 +1,4 @@
-"""What is known of each simulator holds in the simulator."""
+"""The declared structure of each simulator holds in the simulator."""
 
 import os
 import pathlib
@@ -34,32 +34,34 @@ def steps(simulator, shown_of, batch=400):
     return made, outcome
 
 
-def exchanged(made, known, mask):
+def exchanged(made, structure, mask):
     partner = Steps(*(tf.roll(column, 1, axis=0) for column in made))
-    return counterfactual.augment(made, partner, known.graphs[mask], known.slots, SEED)
+    return counterfactual.augment(made, partner, structure.graphs[mask], structure.slots, SEED)
 
 
 @pytest.mark.parametrize("kind", [recsim.InterestEvolution, seen.RememberedEvolution])
 def test_interest_evolution_is_exchanged_without_an_error(kind):
     simulator = kind(recsim.InterestEvolutionConfig(reward="watch_time"))
-    known = knowledge.of(simulator)
+    structure = knowledge.of(simulator)
 
     def shown(timestep, action):
         return tf.reshape(tf.gather(timestep.candidates, action, batch_dims=1), [-1, 40])
 
     made, outcome = steps(simulator, shown, 4000)
-    # What is asked is the mean of what is paid: a new user's budget cuts nothing.
-    asked = known.ask(made.state, made.action).numpy()
+    # The expected reward is the mean reward, since a new user's budget is not exhausted.
+    expected_reward = structure.expected_reward(made.state, made.action).numpy()
     error = 3 * outcome.reward.numpy().std() / 4000**0.5
-    assert abs(asked.mean() - outcome.reward.numpy().mean()) < error
-    assert (asked > 0).all() and (asked < 4).all()
-    assert np.corrcoef(asked, outcome.reward)[0, 1] > 0.1
-    new = exchanged(made, known, "true")
+    assert abs(expected_reward.mean() - outcome.reward.numpy().mean()) < error
+    assert (expected_reward > 0).all() and (expected_reward < 4).all()
+    assert np.corrcoef(expected_reward, outcome.reward)[0, 1] > 0.1
+    new = exchanged(made, structure, "true")
     assert new.valid.numpy().mean() > 0.99
     moved = (new.steps.state.numpy() != made.state.numpy()).mean(axis=0)
     assert (moved[:20] > 0.2).all() and not moved[40:].any()
-    np.testing.assert_array_equal(known.ask(new.steps.state, made.action), asked)
-    # What the step changed is still what it changed.
+    np.testing.assert_array_equal(
+        structure.expected_reward(new.steps.state, made.action), expected_reward
+    )
+    # The change of state in the step is the same.
     before, after = ((s.next_state - s.state).numpy()[new.valid] for s in (made, new.steps))
     np.testing.assert_allclose(after, before, atol=1e-6)
 
@@ -68,25 +70,29 @@ def test_clicks_may_be_the_reward():
     simulator = recsim.InterestEvolution(recsim.InterestEvolutionConfig(reward="clicks"))
     shown = tf.one_hot([[3, 3]], 20)
     # Two documents of interest 1: 2 + 2 against 2 for no click.
-    asked = knowledge.of(simulator).ask(tf.ones([1, 20]), tf.reshape(shown, [1, 40]))
-    np.testing.assert_allclose(asked, [4 / 6])
+    expected_reward = knowledge.of(simulator).expected_reward(
+        tf.ones([1, 20]), tf.reshape(shown, [1, 40])
+    )
+    np.testing.assert_allclose(expected_reward, [4 / 6])
 
 
-def test_recogym_reaches_the_product_that_is_shown():
+def test_recogym_actions_influence_the_shown_product():
     simulator = recogym.RecoGymV1(recogym.RecoGymV1Config(products=6, flips=0))
-    known = knowledge.of(simulator)
-    assert known.ask is None
+    structure = knowledge.of(simulator)
+    assert structure.expected_reward is None
     made, _ = steps(simulator, lambda timestep, action: tf.one_hot(action[:, 0], 6))
     linked = causal_graph.adjacency(
-        known.graphs["heuristic"](made.state, made.action), known.slots
+        structure.graphs["heuristic"](made.state, made.action), structure.slots
     )
-    free = causal_graph.independent(causal_graph.components(linked), known.slots)
+    free = causal_graph.independent(causal_graph.components(linked), structure.slots)
     np.testing.assert_array_equal(free[:, :6], made.action == 0)
-    product = known.slots.of_state_column
+    product = structure.slots.of_state_column
     np.testing.assert_array_equal(product, [*range(6)] * 3)
-    # In truth all views come of one hidden vector: nothing can be exchanged.
-    linked = causal_graph.adjacency(known.graphs["true"](made.state, made.action), known.slots)
-    free = causal_graph.independent(causal_graph.components(linked), known.slots)
+    # In truth all views depend on one hidden vector: nothing can be exchanged.
+    linked = causal_graph.adjacency(
+        structure.graphs["true"](made.state, made.action), structure.slots
+    )
+    free = causal_graph.independent(causal_graph.components(linked), structure.slots)
     assert not free.numpy().any()
 
 
@@ -100,24 +106,29 @@ def taobao(request):
 
 
 def test_virtual_taobao(taobao):
-    known = knowledge.of(taobao)
-    assert known.slots.count == 14
+    structure = knowledge.of(taobao)
+    assert structure.slots.count == 14
     made, outcome = steps(taobao, lambda timestep, action: action, 4000)
-    asked = known.ask(made.state, made.action).numpy()
+    expected_reward = structure.expected_reward(made.state, made.action).numpy()
     rewards = outcome.reward.numpy()
-    assert abs(asked.mean() - rewards.mean()) < 3 * (rewards - asked).std() / 4000**0.5 + 1e-3
-    # The true graph is one component: nothing may be exchanged.
-    assert not exchanged(made, known, "true").valid.numpy().any()
-    new = exchanged(made, known, "heuristic")
-    own = made.own_next.numpy()
-    assert new.valid.numpy()[own & np.roll(own, 1)].all()
+    assert (
+        abs(expected_reward.mean() - rewards.mean())
+        < 3 * (rewards - expected_reward).std() / 4000**0.5 + 1e-3
+    )
+    # The true graph is one component: no slot may be exchanged.
+    assert not exchanged(made, structure, "true").valid.numpy().any()
+    new = exchanged(made, structure, "heuristic")
+    own_next = made.own_next.numpy()
+    assert new.valid.numpy()[own_next & np.roll(own_next, 1)].all()
     moved = new.steps.state.numpy() != made.state.numpy()
     assert moved[:, :88].any() and not moved[:, 88:].any()
-    # And it does change what a step should be paid.
-    error = np.abs(known.ask(new.steps.state, made.action) - asked)[new.valid]
+    # The exchange changes the expected reward of a step.
+    error = np.abs(structure.expected_reward(new.steps.state, made.action) - expected_reward)[
+        new.valid
+    ]
     assert error.mean() > 0.02
 
 
-def test_others_are_not_known():
-    with pytest.raises(ValueError, match="nothing is known of the slots of LongTerm"):
+def test_a_simulator_without_slots_is_rejected():
+    with pytest.raises(ValueError, match="LongTermSatisfaction declares no slots"):
         knowledge.of(recsim.LongTermSatisfaction())

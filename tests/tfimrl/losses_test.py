@@ -1,4 +1,4 @@
-"""Eqs 10-15 on numbers worked out by hand, and beside TF-Agents' own formulas."""
+"""Eqs 10-15 on numbers worked out by hand, and against the formulas of TF-Agents."""
 
 import math
 
@@ -73,7 +73,7 @@ def test_kl_of_unit_gaussians():
 
 
 class Table(network.Network):
-    """A critic that says what it is told to: column `index` of the observation, plus a."""
+    """A critic that returns column `index` of the observation, plus a."""
 
     def __init__(self, index, spec, action, name):
         super().__init__(input_tensor_spec=(spec, action), state_spec=(), name=name)
