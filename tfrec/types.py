@@ -154,6 +154,18 @@ class DataSpec:
         return self.feedback_names.index(name)
 
 
+class Features(NamedTuple):
+    """Encoded features of items, row d for dense id d; row 0, the padding, is zeros.
+
+    Attributes:
+      values: int32 array [N + 1, K], numbers 1..V of their values, 0 where an item has fewer.
+      vectors: float32 array [N + 1, P].
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray
+
+
 class Starts(NamedTuple):
     """Starts of sessions: users and their earlier events.
 

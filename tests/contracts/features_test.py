@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.contracts import cases
 from tfrec import types
-from tfrec.data import feature_encoding, vocabulary
+from tfrec.data import vocabulary
 from tfrec.methods import registry
 from tfrec.nn import item_embedding
 from tfrec.training import checkpoint
@@ -17,7 +17,7 @@ from tfrec.training import run as runs
 METHODS = [name for name in registry.names(registry.LOG) if name != "item_counts"]
 SIZES = types.FeatureSpec(values=7, slots=2)
 SPEC = dataclasses.replace(cases.SPEC, item_features=SIZES)
-FEATURES = feature_encoding.Features(
+FEATURES = types.Features(
     np.random.default_rng(1).integers(0, 8, [SPEC.num_items + 1, 2]).astype(np.int32),
     np.zeros([SPEC.num_items + 1, 0], np.float32),
 )

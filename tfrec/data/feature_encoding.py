@@ -17,7 +17,7 @@ import json
 import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,18 +28,6 @@ from tfrec.data.feature_schema import FeatureColumn
 from tfrec.errors import UserError
 
 FILE = "item_feature_values.json"
-
-
-class Features(NamedTuple):
-    """Encoded features, row d for dense id d; row 0, the padding, is zeros.
-
-    Attributes:
-      values: int32 [N + 1, K], numbers 1..V, 0 where an item has fewer.
-      vectors: float32 [N + 1, P].
-    """
-
-    values: np.ndarray
-    vectors: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +73,7 @@ class FeatureEncoder:
             width=sum(code.width for code in self.codes),
         )
 
-    def encode(self, table: pl.DataFrame, path: str | pathlib.Path) -> Features:
+    def encode(self, table: pl.DataFrame, path: str | pathlib.Path) -> types.Features:
         """Encodes a table whose row d - 1 belongs to dense id d.
 
         Args:
@@ -106,7 +94,7 @@ class FeatureEncoder:
             else:
                 values.append(_numbers_of(code, column, ids, path))
         height = table.height
-        return Features(
+        return types.Features(
             _with_padding(np.concatenate(values or [np.zeros((height, 0))], axis=1), np.int32),
             _with_padding(
                 np.concatenate(vectors or [np.zeros((height, 0))], axis=1), np.float32

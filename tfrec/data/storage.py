@@ -22,7 +22,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec import outputs, types
-from tfrec.data import blocks, feature_encoding, identity, parquet, pipeline
+from tfrec.data import blocks, identity, parquet, pipeline
 from tfrec.data import episodes as episodes_lib
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -204,7 +204,7 @@ class PreparedData:
             drop_remainder=drop_remainder,
         )
 
-    def item_features(self) -> feature_encoding.Features | None:
+    def item_features(self) -> types.Features | None:
         """Encoded features of the items, or None where models read ids alone."""
         encoder, table = self.vocabulary.item_features, self.features("item")
         if encoder is None or table is None:

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from tfrec import types
-from tfrec.data import feature_encoding, features, schema
+from tfrec.data import features, schema
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
 
@@ -45,7 +45,7 @@ class Catalogue(NamedTuple):
     vocabulary: vocabulary_lib.Vocabulary
     spec: types.DataSpec
     rows: np.ndarray
-    features: feature_encoding.Features | None
+    features: types.Features | None
     added: int
     removed: int
 
@@ -207,13 +207,13 @@ def _features(
     table: pl.DataFrame,
     dense: np.ndarray,
     path: pathlib.Path,
-) -> feature_encoding.Features | None:
+) -> types.Features | None:
     """Features of the new catalogue: of the table where it has the item, else as before."""
     embedding, encoder = _embedding(agent), agent.vocabulary.item_features
     if embedding is None or encoder is None:
         return None
     encoded = encoder.encode(table, path)
-    merged = feature_encoding.Features(
+    merged = types.Features(
         *(np.where(rows[:, None] == NEW, 0, part[rows]) for part in embedding.encoded)
     )
     present = dense > 0

@@ -32,7 +32,6 @@ from tfrec.methods import trained as trained_lib
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from tfrec.data import feature_encoding
     from tfrec.data import vocabulary as vocabulary_lib
     from tfrec.environments import contract, user_models
     from tfrec.methods import online as online_lib
@@ -171,7 +170,7 @@ class Method:
         world: user_models.UserModel | None,
         vectors: np.ndarray | None,
         seed: int,
-        features: feature_encoding.Features | None = None,
+        features: types.Features | None = None,
     ) -> Learner:
         """A learner at its first round.
 

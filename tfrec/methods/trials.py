@@ -13,7 +13,6 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import options, types
-from tfrec.data import feature_encoding
 from tfrec.environments import contract, playing, scoring, user_models, users
 from tfrec.environments import registry as environments
 from tfrec.errors import UserError
@@ -111,7 +110,7 @@ class LogEvaluation(Evaluation):
     starts: types.Starts
     every: int
     seed: int = 0
-    features: feature_encoding.Features | None = None
+    features: types.Features | None = None
 
     @property
     def iterations(self) -> int:

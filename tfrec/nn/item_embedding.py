@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import feature_encoding
 
 _SPREAD = 0.05  # standard deviation of the start of the values' embeddings
 _MULTIPLIER = np.int64(-7046029254386353131)  # 2^64 / golden ratio: multiplicative hashing
@@ -71,7 +70,7 @@ class ItemEmbedding(tf.Module):
         return tables
 
     @property
-    def encoded(self) -> feature_encoding.Features:
+    def encoded(self) -> types.Features:
         """The features that were set; empty columns where there are none."""
         rows = self.ids.shape[0]
         values, vectors = np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.float32)
@@ -79,9 +78,9 @@ class ItemEmbedding(tf.Module):
             values = self.values.numpy()
         if self.features is not None and self.features.width:
             vectors = self.vectors.numpy()
-        return feature_encoding.Features(values, vectors)
+        return types.Features(values, vectors)
 
-    def set_features(self, features: feature_encoding.Features) -> None:
+    def set_features(self, features: types.Features) -> None:
         """Sets what the items have; until then no item has a feature.
 
         Args:
@@ -169,7 +168,7 @@ def dropping(module: tf.Module, share: float, step: tf.Tensor) -> Iterator[None]
         yield
 
 
-def set_features(module: tf.Module, features: feature_encoding.Features) -> None:
+def set_features(module: tf.Module, features: types.Features) -> None:
     """`ItemEmbedding.set_features` in every item embedding of a learner."""
     for part in module.submodules:
         if isinstance(part, ItemEmbedding) and part.features is not None:

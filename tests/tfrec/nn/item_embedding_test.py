@@ -7,13 +7,12 @@ import tf_keras
 
 from tests.tfgoalrec import small
 from tfrec import types
-from tfrec.data import feature_encoding
 from tfrec.nn import item_embedding
 
 ALONE = small.SPEC  # 6 items
 SPEC = dataclasses.replace(ALONE, item_features=types.FeatureSpec(values=5, slots=3, width=2))
 START = np.arange(14, dtype=np.float32).reshape(7, 2)
-FEATURES = feature_encoding.Features(
+FEATURES = types.Features(
     np.array(
         [[0, 0, 0], [1, 2, 0], [3, 0, 0], [0, 0, 0], [5, 5, 5], [4, 1, 2], [2, 0, 0]], np.int32
     ),

@@ -1,0 +1,186 @@
+"""Compares agents that read features of items with agents that read ids alone.
+
+    python -m launch.compare_features --out=runs/features --seeds=3
+
+The embedded world is generated with attributes of its items, some of which its log never
+shows. Each method learns from the log alone, once with the attributes and once with ids alone.
+Then it plays with test users, restricted to the items of the log, to the new items (which an
+agent of ids alone cannot rank), and without restriction. Exact values of the optimum, of random
+items and of the best plan by attributes stand beside. Writes features.json, report.md,
+report.html and features.png; the same command continues after an interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import polars as pl
+
+import tfgoalrec  # noqa: F401  registers GoalRec
+from launch import flags
+from tfrec import options, outputs
+from tfrec.data import (
+    episodes,
+    preparing,
+    schema,
+    storage,
+    synthetic,
+    synthetic_attributes,
+)
+from tfrec.environments import feature_worlds
+from tfrec.errors import UserError
+from tfrec.methods import catalogue, recommender, registry, trained
+from tfrec.options import MAX_SEED, Options, option
+from tfrec.report import feature_report
+
+_SAVE_EVERY = 10
+_COLUMNS = """\
+[item.genre]
+kind = "category"
+[item.tags]
+kind = "categories"
+[item.minutes]
+kind = "number"
+bins = 8
+[item.title]
+kind = "text"
+buckets = 200
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareFeaturesConfig(Options):
+    """What is compared, and how much of everything."""
+
+    out: str = option("runs/features", "folder of the report and of all agents")
+    methods: tuple[str, ...] = option(
+        ("goalrec_off", "dien", "rainbow"),
+        "methods that learn from a log and rank by embeddings of items",
+        distinct=True,
+        min_length=1,
+    )
+    seeds: int = option(
+        3, "worlds, each with a log, new items and weights of its own", at_least=2, at_most=100
+    )
+    first_seed: int = option(0, "the first of them", at_least=0, at_most=MAX_SEED - 100)
+    log_rounds: int = option(30, "rounds on the log, of each method", at_least=1)
+    new_share: float = option(
+        0.2, "share of the items that the log never shows", above=0, below=1
+    )
+    max_users: int = option(500, "test users who play, at most", at_least=2)
+    sessions_per_user: int = option(4, "sessions that each of them plays", at_least=1)
+
+
+flags.define(CompareFeaturesConfig)
+flags.define(synthetic.SyntheticConfig, "embedded_")
+
+
+def main(_):
+    config = flags.read(CompareFeaturesConfig)
+    truth = flags.read(synthetic.SyntheticConfig, "embedded_")
+    outputs.check_folder(config.out)
+    for name in config.methods:
+        if "use_features" not in _fields(name):
+            raise UserError(f"--methods={name}: reads no features of items")
+    out = pathlib.Path(config.out)
+    values: dict[str, list[feature_report.ByUser]] = {}
+    pairs = [(f"{name} with features", f"{name}, ids alone") for name in config.methods]
+    for seed in range(config.first_seed, config.first_seed + config.seeds):
+        folder = out / f"seed_{seed}"
+        data, table = _data(folder, truth, config.new_share, seed)
+        place = feature_worlds.setting(data, config.max_users, config.sessions_per_user)
+        for arm, kind in (
+            (feature_report.OPTIMUM, "optimum"),
+            (feature_report.ATTRIBUTES, "by_attributes"),
+            (feature_report.RANDOM, "random"),
+        ):
+            exact = {name: getattr(part, kind) for name, part in place.parts.items()}
+            values.setdefault(arm, []).append(exact)
+        for name, (with_features, ids_alone) in zip(config.methods, pairs, strict=True):
+            for arm, features in ((with_features, True), (ids_alone, False)):
+                run = folder / f"{name}_{'features' if features else 'ids'}"
+                agent = _agent(run, config, data, name, features, seed)
+                played = {
+                    feature_worlds.KNOWN: feature_worlds.play(
+                        place, agent, feature_worlds.KNOWN
+                    )
+                }
+                if features:
+                    changed = agent.with_items(catalogue.plan(agent, table))
+                    for part in (feature_worlds.NEW, feature_worlds.ALL):
+                        played[part] = feature_worlds.play(place, changed, part)
+                values.setdefault(arm, []).append(played)
+                clicks = ", ".join(f"{part} {x.mean():.2f}" for part, x in played.items())
+                print(f"seed {seed}, {arm}: clicks with {clicks}")
+    document = {
+        "settings": options.resolved(config) | {"embedded": options.resolved(truth)},
+        "seeds": config.seeds,
+        **feature_report.summarise(values),
+        "gains": feature_report.gains(values, pairs, feature_worlds.KNOWN),
+    }
+    outputs.write_json(out / "features.json", document)
+    parts = (feature_worlds.KNOWN, feature_worlds.NEW, feature_worlds.ALL)
+    feature_report.write(out, document, parts)
+    print(f"{out / 'report.html'}: the report")
+
+
+def _fields(name: str) -> set[str]:
+    config = registry.get(name, registry.LOG).config
+    return {field.name for field in dataclasses.fields(config)}
+
+
+def _data(
+    folder: pathlib.Path, truth: synthetic.SyntheticConfig, new_share: float, seed: int
+) -> tuple[storage.PreparedData, pathlib.Path]:
+    """The log of a seed's world, prepared unless it was, and the table of all items."""
+    new_items = max(1, round(new_share * truth.num_items))
+    truth = dataclasses.replace(truth, seed=truth.seed + seed, new_items=new_items)
+    table, columns = folder / "item_features.csv", folder / "features.toml"
+    if (folder / "data").exists():
+        data = storage.PreparedData.open(folder / "data")
+        if data.manifest["generator"] != options.resolved(truth):
+            raise UserError(
+                f"{folder / 'data'}: holds the log of another world; choose another folder"
+            )
+        return data, table
+    folder.mkdir(parents=True, exist_ok=True)
+    attributes = synthetic_attributes.attributes(truth, synthetic.truth(truth))
+    with outputs.replacing_file(table) as temporary:
+        attributes["item"].write_csv(temporary)
+    with outputs.replacing_file(columns) as temporary:
+        temporary.write_text(_COLUMNS)
+
+    def read(bad_rows: schema.BadRows) -> tuple[pl.DataFrame, schema.Schema]:
+        frame, log_schema = synthetic.read(truth)
+        return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+
+    prepared = preparing.prepare(
+        read,
+        folder / "data",
+        episodes.PrepareConfig(),
+        source="embedded",
+        features_of={"item": str(table)},
+        feature_columns=columns,
+        generator=dataclasses.asdict(truth),
+    )
+    return prepared.data, table
+
+
+def _agent(
+    run: pathlib.Path,
+    config: CompareFeaturesConfig,
+    data: storage.PreparedData,
+    name: str,
+    features: bool,
+    seed: int,
+) -> trained.SavedAgent:
+    """A method trained on the log alone; an unfinished run goes on."""
+    numbers = registry.get(name).config(use_features=features, log_rounds=config.log_rounds)
+    agent = recommender.of(name, numbers, seed, owner="--")
+    agent.fit(data, out=run, save_every=_SAVE_EVERY)
+    return agent.agent
+
+
+if __name__ == "__main__":
+    flags.run(main)

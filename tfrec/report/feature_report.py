@@ -1,0 +1,106 @@
+"""Report of agents with features of items beside agents of ids alone."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfrec.metrics import intervals
+from tfrec.report import page, plots, tables
+
+OPTIMUM, RANDOM, ATTRIBUTES = "optimum", "random items", "best plan by attributes"
+ByUser = Mapping[str, np.ndarray]  # set of items -> clicks in a session of each user, [U]
+
+
+def summarise(values: Mapping[str, Sequence[ByUser]]) -> dict[str, dict[str, Any]]:
+    """Shares of the way from random items to the optimum, with intervals over seeds.
+
+    Args:
+      values: arm -> clicks by seed and set of items; OPTIMUM and RANDOM are among the arms.
+
+    Returns:
+      `shares` and `clicks`: arm -> set of items -> mean, low and high.
+    """
+    document: dict[str, dict[str, Any]] = {"shares": {}, "clicks": {}}
+    for arm, by_seed in values.items():
+        for part in by_seed[0]:
+            clicks = _means(by_seed, part)
+            low, high = _means(values[RANDOM], part), _means(values[OPTIMUM], part)
+            shares = (clicks - low) / (high - low)
+            document["clicks"].setdefault(arm, {})[part] = _interval(clicks)
+            document["shares"].setdefault(arm, {})[part] = _interval(shares)
+    return document
+
+
+def gains(
+    values: Mapping[str, Sequence[ByUser]], pairs: Sequence[tuple[str, str]], part: str
+) -> dict[str, dict[str, Any]]:
+    """Paired differences of clicks between two arms, with intervals over seeds.
+
+    Args:
+      values: as for `summarise`.
+      pairs: arms, the first minus the second.
+      part: set of items.
+
+    Returns:
+      First arm -> part -> mean, low and high.
+    """
+    return {
+        one: {part: _interval(_means(values[one], part) - _means(values[other], part))}
+        for one, other in pairs
+    }
+
+
+def write(directory: pathlib.Path, document: Mapping[str, Any], parts: Sequence[str]) -> None:
+    """Writes features.png, report.md and report.html.
+
+    Args:
+      directory: output folder.
+      document: content of features.json.
+      parts: sets of items, in order.
+    """
+    shares = {arm: x for arm, x in document["shares"].items() if arm not in (OPTIMUM, RANDOM)}
+    complete = {
+        arm: {part: x.get(part, _NOTHING) for part in parts} for arm, x in shares.items()
+    }
+    figure = plots.policies(
+        complete, parts, "Share of the way from random items to the optimum", document["seeds"]
+    )
+    picture = page.Picture(
+        plots.save(figure, directory / "features.png"),
+        "Agents with features and with ids alone",
+        "Bars end at 1 where a policy is as good as the optimum of these items. An agent of "
+        "ids alone cannot rank new items, which its log never shows; its bars there are at 0.",
+    )
+    introduction = (
+        "Share of the way from random items (0) to the exact optimum (1) in clicks of a "
+        f"session, mean and 95% interval over {document['seeds']} seeds: each has a world, a "
+        f"log, new items and weights of its own. The {ATTRIBUTES} knows the users' taste and "
+        "fatigue, and of the items only their attributes."
+    )
+    sections = [
+        page.Section("Shares", tables.markdown(shares, parts, "Agent"), [picture]),
+        page.Section(
+            "Clicks in a session", tables.markdown(document["clicks"], parts, "Agent")
+        ),
+        page.Section(
+            "Gain of features over ids alone",
+            f"On {parts[0]}, clicks in a session, paired by seed.\n\n"
+            + tables.markdown(document["gains"], parts[:1], "Method"),
+        ),
+    ]
+    page.write(directory, "Do features of items help?", introduction, sections)
+
+
+_NOTHING = {"mean": 0.0, "low": 0.0, "high": 0.0}
+
+
+def _means(by_seed: Sequence[ByUser], part: str) -> np.ndarray:
+    """Mean over users, float [S]."""
+    return np.array([values[part].mean() for values in by_seed])
+
+
+def _interval(by_seed: np.ndarray) -> dict[str, float]:
+    interval = intervals.of_mean(by_seed)
+    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
