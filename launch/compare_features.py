@@ -28,8 +28,8 @@ from tfrec.data import (
     synthetic,
     synthetic_attributes,
 )
-from tfrec.environments import feature_worlds
 from tfrec.errors import UserError
+from tfrec.evaluation import feature_worlds
 from tfrec.methods import catalogue, recommender, registry, trained
 from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import feature_report

@@ -15,6 +15,7 @@ SCRIPTS = {
     "prepare_beam": ("--source=amazon", "--path=log"),
     "prepare_data": (),
     "recommend_all": ("--agent=agent", "--data=log.txt"),
+    "compare_features": (),
     "compare_offline": ("--data=log",),
     "reproduce": (),
     "run_cell": (),

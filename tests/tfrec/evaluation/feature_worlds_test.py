@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrec.data import episodes, preparing, schema, storage, synthetic
+from tfrec.environments import contract
+from tfrec.errors import UserError
+from tfrec.evaluation import feature_worlds
+from tfrec.evaluation.feature_worlds import ALL, KNOWN, NEW
+
+
+def prepared(folder, **changes):
+    truth = synthetic.SyntheticConfig(num_users=60, num_items=30, max_steps=8, **changes)
+
+    def read(bad_rows):
+        frame, log_schema = synthetic.read(truth)
+        return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+
+    config = episodes.PrepareConfig(history_length=6, max_steps=8)
+    generator = {**vars(truth)}
+    return preparing.prepare(read, folder, config, source="embedded", generator=generator).data
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "data"
+    return feature_worlds.setting(prepared(folder, new_items=6), 10, 3)
+
+
+class First:
+    """Shows the first candidate that is not blocked."""
+
+    def __init__(self, place):
+        self.spec, self.vocabulary = place.world.spec, place.world.vocabulary
+
+    def policy(self):
+        def policy(timestep):
+            free = tf.cast(tf.logical_not(timestep.blocked), tf.int32)
+            return contract.action_of(tf.argmax(free, axis=1, output_type=tf.int32) + 1)
+
+        return policy
+
+
+def test_parts_divide_the_items(place):
+    known, new, every = (place.parts[name].items.tolist() for name in (KNOWN, NEW, ALL))
+    assert (len(known), len(new)) == (24, 6)
+    assert known == place.data.vocabulary.items.tolist()
+    assert sorted(known + new) == sorted(every)
+
+
+def test_exact_values_are_in_their_order(place):
+    for part in place.parts.values():
+        assert part.random.shape == place.user.shape
+        assert part.random.mean() < part.by_attributes.mean() <= part.optimum.mean()
+        assert (part.by_attributes <= part.optimum + 1e-9).all()
+    for name in (KNOWN, NEW):
+        assert (place.parts[name].optimum <= place.parts[ALL].optimum + 1e-9).all()
+
+
+@pytest.mark.parametrize(("name", "shown"), [(KNOWN, 0), (NEW, 24), (ALL, 0)])
+def test_a_policy_is_restricted_to_its_part(place, name, shown):
+    clicks = feature_worlds.play(place, First(place), name)
+    # The same item in every session: its exact value is near the mean of the played sessions.
+    from tfrec.environments import embedded
+
+    value = embedded.plan_value(place.world, np.array([1.0, 0.0]), np.array([shown + 1]))
+    exact = embedded.session_values(place.world, value)[place.user - 1]
+    assert clicks.shape == exact.shape
+    assert clicks.mean() == pytest.approx(exact.mean(), abs=1.0)
+
+
+def test_a_log_that_shows_every_item_is_rejected(tmp_path):
+    data = prepared(tmp_path / "data")
+    with pytest.raises(UserError, match="its log shows every item; expected --embedded_new"):
+        feature_worlds.setting(data, 10, 3)
+    assert isinstance(data, storage.PreparedData)
