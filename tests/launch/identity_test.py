@@ -86,6 +86,7 @@ REJECTED = {
         ("launch.train", "--method=dien", "--data={tuesday}", "--world={world}"),
         ("launch.tune", "--method=dien", "--data={tuesday}", "--world={world}"),
         ("launch.check_leak", "--data={tuesday}", "--world={world}"),
+        ("launch.check_world", "--data={tuesday}", "--worlds={world}"),
         (
             "launch.train",
             "--environment=users",

@@ -8,6 +8,7 @@ from launch import flags
 
 SCRIPTS = {
     "check_leak": (),
+    "check_world": (),
     "demo": (),
     "evaluate": (),
     "export_model": ("--agent=agent",),

@@ -82,6 +82,10 @@ COMMANDS = [
         "--data={work}/data", "--out={work}/leak", "--shares=", "--seeds=1", "--steps=100",
         "--states=20", "--log_rounds=1", "--updates_per_round=2", "--units=4", "--state=8",
         "--stream=8", "--item_vector=4")),
+    ("launch.check_world", "check_world", (
+        "--data={work}/data", "--worlds=truth", "--out={work}/check", "--max_users=8",
+        "--sessions_per_user=1", "--states=2", "--items=10", "--play_rounds=1",
+        "--sessions_per_round=8")),
     ("launch.run_cell", "run_cell", (
         "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
     ("launch.run_curve", "run_curve", (

@@ -10,7 +10,15 @@ import tensorflow as tf
 
 from tfrec import types
 from tfrec.data import storage
-from tfrec.environments import contract, embedded, player, scoring, user_models, worlds
+from tfrec.environments import (
+    contract,
+    embedded,
+    player,
+    restricted,
+    scoring,
+    user_models,
+    worlds,
+)
 from tfrec.environments import policies as policies_lib
 from tfrec.environments import users as users_lib
 from tfrec.errors import UserError
@@ -18,6 +26,7 @@ from tfrec.errors import UserError
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
 _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _COST_SESSIONS = 2000  # of training users, that each cost is evaluated on
+_LIST_USERS = 500  # training users that lists and constant items are tried on, at most
 
 
 def names(exact: bool) -> tuple[str, ...]:
@@ -106,8 +115,39 @@ class Optimum(Control):
         return embedded.optimal_policy(embedded.solve(exact, _reward(data)))
 
 
+class FixedList(Control):
+    """One list for all users, built on training users from the users' own probabilities."""
+
+    name = "fixed_list"
+
+    def policy(self, data, environment, seed):
+        starts = training_starts(data, _LIST_USERS)
+        found = restricted.fixed_list(
+            environment.world, starts, _reward(data), _EXIT_COSTS, seed
+        )
+        return restricted.play_list(found.items)
+
+
+class ConstantItem(Control):
+    """The one item that earns most if it is shown at every step, found on training users."""
+
+    name = "constant_item"
+
+    def policy(self, data, environment, seed):
+        if not environment.world.repeats:
+            raise UserError(
+                "controls.ConstantItem: an item may be shown once in a session of these users; "
+                "expected users with repeats"
+            )
+        item = restricted.best_constant_item(
+            environment, training_starts(data, _LIST_USERS), seed
+        )
+        return restricted.play_list(np.array([item]))
+
+
 CONTROLS: dict[str, type[Control]] = {
-    control.name: control for control in (Random, Popularity, Myopic, ExitAverse, Optimum)
+    control.name: control
+    for control in (Random, Popularity, Myopic, ExitAverse, Optimum, FixedList, ConstantItem)
 }
 
 
@@ -164,6 +204,16 @@ def _solvable(world: user_models.UserModel) -> embedded.EmbeddedWorld | None:
     return None
 
 
+def training_starts(data: storage.PreparedData, users: int) -> types.Starts:
+    """Where privileged policies are chosen, so that the choice does not see the test users.
+
+    Args:
+      data: the prepared data.
+      users: at most.
+    """
+    return scoring.starts(data, "train", users, 1)
+
+
 def _exit_averse(
     data: storage.PreparedData,
     environment: users_lib.UserEnvironment,
@@ -174,8 +224,7 @@ def _exit_averse(
 
     It is no bound: it looks one step ahead, and other policies may earn more.
     """
-    # Chosen on training users, so that the choice does not see the test users.
-    found = scoring.starts(data, "train", _COST_SESSIONS, 1)
+    found = training_starts(data, _COST_SESSIONS)
     repeats = -(-_COST_SESSIONS // len(found.user))
     from_training = types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
     exit_cost = tf.Variable(0.0)  # one graph for all costs

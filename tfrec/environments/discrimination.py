@@ -78,6 +78,30 @@ def logits(
     )
 
 
+def sampled(
+    world: user_models.UserModel,
+    starts: types.Starts,
+    lengths: np.ndarray,
+    states: int,
+    items: int,
+    seed: int,
+) -> Logits:
+    """Logits in states at random steps of sessions of logged lengths, to random items.
+
+    Args:
+      world: the simulated users.
+      starts: U starts, numpy arrays.
+      lengths: int, lengths of logged sessions, from which those of the states are drawn.
+      states: S, states of each user.
+      items: I, different items, at most as many as there are candidates.
+      seed: of all draws.
+    """
+    rng = np.random.default_rng(seed)
+    steps = rng.integers(0, rng.choice(lengths, [len(starts.user), states]))  # [U, S]
+    chosen = 1 + rng.choice(world.spec.num_candidates, items, replace=False)
+    return logits(world, starts, steps, chosen, seed)
+
+
 def components(found: Logits) -> dict[str, variance_components.Components]:
     """Variance components of the click's and of the exit's logit, by name."""
     return {

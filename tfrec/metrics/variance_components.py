@@ -64,6 +64,8 @@ def components(values: np.ndarray) -> Components:
         raise ValueError(f"values have shape {values.shape}; expected [U, S, I], each >= 2")
     if not np.isfinite(values).all():
         raise ValueError("a value is not finite")
+    if values.min() == values.max():  # means of equal numbers may differ in the last digit
+        return Components(0.0, 0.0, 0.0, 0.0, 0.0)
     users, states, items = values.shape
     by_state_item = values
     by_user_item = values.mean(axis=1)  # [U, I]
