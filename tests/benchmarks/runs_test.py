@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import playing, relabel, timing, world_model
+from benchmarks import features, playing, relabel, timing, world_model
 from tfgoalrec.config import GoalRecConfig
 
 pytestmark = pytest.mark.slow
@@ -55,6 +55,16 @@ def test_world_model(capsys):
     out = capsys.readouterr().out
     for name in ("goalrec", "stock_grus", "bare_grus", "ratio"):
         assert name in out
+
+
+def test_features(capsys):
+    widths = {"embedding": 4, "frozen_embedding": 2, "item_vector": 2, "goal_units": 3}
+    config = GoalRecConfig(units=3, state=4, stream=4, batch=5, **widths)
+    features.main((6,), config, updates=2, repeats=1, sessions=8, history_length=3, max_steps=4)
+    _, title, heading, *rows, _ = capsys.readouterr().out.splitlines()
+    assert title.startswith("6 items, batch 5, 35 values an item")
+    assert "per CPU second" in heading
+    assert [row.split()[0] for row in rows] == ["ids", "features"]
 
 
 def test_playing(capsys):

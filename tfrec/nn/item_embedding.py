@@ -131,15 +131,40 @@ class ItemEmbedding(tf.Module):
         embedded = tf.zeros_like(ids)
         if self.features.slots:
             values = tf.gather(self.values, item)  # [n, K]
-            present = tf.cast(values > 0, tf.float32)
-            summed = tf.einsum("nkd,nk->nd", tf.gather(self.value_embedding, values), present)
-            count = tf.reduce_sum(present, axis=1, keepdims=True)
-            embedded += summed / tf.sqrt(tf.maximum(count, 1.0))
+            embedded += bag(self.value_embedding, values)
         if self.features.width:
             embedded += tf.matmul(tf.gather(self.vectors, item), self.projection)
         if self._keeps is not None:
             ids *= self._keeps(item)[:, None]
         return ids + embedded
+
+
+@tf.custom_gradient
+def bag(table: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Sums of rows of a table, divided by the root of their number.
+
+    Args:
+      table: float [V + 1, D].
+      values: int32 [n, K], numbers of rows; 0 for none.
+
+    Returns:
+      float [n, D]; 0 where an item has no value.
+    """
+    table = tf.convert_to_tensor(table)
+    present = tf.cast(values > 0, table.dtype)  # [n, K]
+    count = tf.reduce_sum(present, axis=1, keepdims=True)
+    weight = present / tf.sqrt(tf.maximum(count, 1.0))  # [n, K]
+    rows = tf.gather(table, values)  # [n, K, D]
+    summed = tf.matmul(weight[:, None], rows)[:, 0]
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        # Sums of n K small rows: much less work than slices that the optimiser would sort.
+        spread = weight[..., None] * upstream[:, None]  # [n, K, D]
+        flat = tf.reshape(spread, [-1, table.shape[1]])
+        size = table.shape[0]
+        return tf.math.unsorted_segment_sum(flat, tf.reshape(values, [-1]), size), None
+
+    return summed, gradient
 
 
 def uniform(item: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
