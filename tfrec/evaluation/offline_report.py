@@ -9,7 +9,7 @@ from typing import Any
 
 from tfrec import outputs
 from tfrec.evaluation import next_items, offline, rankings
-from tfrec.report import plots, style, tables
+from tfrec.report import comparison, plots, style, tables
 
 _SHOWN = ("recall", "precision", "ndcg")
 
@@ -51,6 +51,9 @@ def write(
         for name, evaluation in every.items()
         if name != best
     }
+    corrected = comparison.holm([x["p_value"] for x in differences.values()])
+    for difference, p_value in zip(differences.values(), corrected, strict=True):
+        difference["holm"] = p_value
     outputs.write_json(
         directory / "table.json",
         {
@@ -95,11 +98,13 @@ def _page(
         lines.append(f"| {style.policy_name(name)} | {cells} |\n")
     lines += [
         f"\nDifference in {metrics[-1]} to the method with the highest mean, "
-        f"{style.policy_name(best)}, on the same users; p of a paired t-test over users. It "
-        "says nothing of another seed.\n\n| Method | difference | p |\n|---|---:|---:|\n"
+        f"{style.policy_name(best)}, on the same users; p of a paired t-test over users, "
+        f"and p corrected by Holm's method for the {len(differences)} comparisons. It says "
+        "nothing of another seed.\n\n| Method | difference | p | Holm |\n|---|---:|---:|---:|\n"
     ]
     for name in style.ordered(differences):
         x = differences[name]
         cells = f"{x['mean']:+.4f} [{x['low']:+.4f}, {x['high']:+.4f}] | {x['p_value']:.3g}"
+        cells += f" | {x['holm']:.3g}"
         lines.append(f"| {style.policy_name(name)} | {cells} |\n")
     return "".join(lines)

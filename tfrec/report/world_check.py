@@ -1,6 +1,5 @@
 """The report on what environments can tell: tables, a plot and the page."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,7 +57,7 @@ def figure(worlds: Worlds, thresholds: Mapping[str, float]) -> Figure:
     """
     policies = style.ordered({name for world in worlds.values() for name in world["policies"]})
     rows = len(worlds)
-    drawing = Figure(figsize=(11.0, 1.9 + max(1.3 * rows, 0.4 * len(policies))))
+    drawing = Figure(figsize=(12.0, 1.9 + max(1.3 * rows, 0.4 * len(policies))))
     drawing.set_layout_engine("constrained")
     left, right = drawing.subplots(1, 2)
     bars = [(name, answer) for name in worlds for answer in ("click", "exit")]
@@ -76,7 +75,7 @@ def figure(worlds: Worlds, thresholds: Mapping[str, float]) -> Figure:
     left.set_yticks(range(len(bars)), labels)
     left.invert_yaxis()
     left.set_xlim(0, 1)
-    left.set_xlabel("share of variance; right of the line: interactions that are needed")
+    left.set_xlabel("share of variance; line: where interactions must begin")
     left.set_title("Variance of logits")
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=5, fontsize=8)
     for number, world in enumerate(worlds.values()):
@@ -89,8 +88,8 @@ def figure(worlds: Worlds, thresholds: Mapping[str, float]) -> Figure:
     right.axvline(thresholds["list_share"], color="black", linewidth=1.5)
     right.set_yticks(range(len(policies)), [style.policy_name(name) for name in policies])
     right.invert_yaxis()
-    right.set_xlabel("share of the way from random to the reference (line: fixed list's limit)")
-    right.set_title("What is earned without users or sessions")
+    right.set_xlabel("0: random, 1: reference; line: limit of the fixed list")
+    right.set_title("Share of the way")
     return drawing
 
 
@@ -107,12 +106,9 @@ def write(directory: pathlib.Path, document: Mapping[str, Any]) -> pathlib.Path:
     directory.mkdir(parents=True, exist_ok=True)
     worlds = document["worlds"]
     text = table(worlds)
-    for name, content in (
-        ("check.json", json.dumps(document, indent=1) + "\n"),
-        ("table.md", text),
-    ):
-        with outputs.replacing_file(directory / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
+    outputs.write_json(directory / "check.json", document)
+    with outputs.replacing_file(directory / "table.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
     picture = page.Picture(
         plots.save(figure(worlds, document["config"]), directory / "check.png"),
         "Variance and share of the way",

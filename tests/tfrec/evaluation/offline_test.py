@@ -171,3 +171,17 @@ def test_the_table_names_the_best_and_what_one_seed_does_not_say(tmp_path):
     assert document["best"] == "sasrec" and document["about"]["protocol"] == "user_ratio"
     assert list(document["difference_to_the_best"]["ndcg@2"]) == ["popularity"]
     assert (tmp_path / "table.png").stat().st_size > 1000
+
+
+def test_p_values_are_corrected_for_the_number_of_comparisons(tmp_path):
+    # Differences to the best of -.1, -.1, -.2: t = 4, p = .0572 at two degrees of freedom.
+    best = [evaluation([0.9, 0.8, 1.0])]
+    others = {name: [evaluation([0.8, 0.7, 0.8])] for name in ("popularity", "ease")}
+    about = {"protocol": "user_ratio", "seeds": 1}
+    offline_report.write(tmp_path, {"sasrec": best, **others}, 2, about)
+    document = json.loads((tmp_path / "table.json").read_text())
+    for difference in document["difference_to_the_best"]["ndcg@2"].values():
+        assert difference["p_value"] == pytest.approx(0.0572, abs=1e-4)
+        assert difference["holm"] == pytest.approx(2 * 0.0572, abs=2e-4)
+    page = (tmp_path / "table.md").read_text()
+    assert "for the 2 comparisons" in page and page.count("| 0.0572 | 0.114 |") == 2
