@@ -44,7 +44,11 @@ class CheckLeakConfig(Options):
     """Where to learn and to evaluate, and how much of everything."""
 
     data: str = option("runs/data", "folder of the prepared data")
-    world: str = option(worlds.TRUTH, worlds.HELP)
+    world: str = option(
+        worlds.TRUTH,
+        "simulated users: a folder written by fit_simulator, or `truth` for the ground truth "
+        "of the embedded log",
+    )
     out: str = option("runs/leak", "folder for the report")
     shares: tuple[float, ...] = option(
         (1.0, 0.5, 0.0),
@@ -92,6 +96,11 @@ def main(_):
         registry.get("goalrec").check(method, data.spec)
     except ValueError as error:
         raise UserError(f"--{error}") from error
+    if config.world == worlds.LOOKUP:
+        raise UserError(
+            f"--world={config.world}: the check compares click probabilities, and the log has "
+            f"none; expected {worlds.TRUTH} or a folder written by fit_simulator"
+        )
     world = worlds.load(config.world, data)
     out = pathlib.Path(config.out)
     out.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,7 @@ class GoalRec(Recommender):
         )
         return export.export(agent, directory, version, metadata, table, shortlist)
 
-    def _extra(self) -> dict[str, Any]:
+    def _run_fields(self) -> dict[str, Any]:
         return {}
 
     def _stages(self) -> list[tuple[int, str]]:

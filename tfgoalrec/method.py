@@ -55,12 +55,20 @@ def trained_agent(
 
 def register() -> None:
     """Registers GoalRec, GoalRec-off and the format of their agents."""
-    parts = registry.Parts(GoalRecConfig, SPACE, learner, check, trained_agent)
+    log_form = registry.LogForm(
+        GoalRecConfig,
+        SPACE,
+        learner,
+        check,
+        trained_agent,
+        vector_width=lambda config: max(config.embedding, config.frozen_embedding),
+        updates=lambda config: config.updates_per_round,
+    )
     online = registry.Online(
         OnlineGoalRecConfig, registry.deferred("tfgoalrec.online", "OnlineGoalRec")
     )
-    registry.register(registry.Method("goalrec", "GoalRec", parts, online, needs_items=True))
-    registry.register(registry.Method("goalrec_off", "GoalRec-off", parts, plays=False))
+    registry.register(registry.Method("goalrec", "GoalRec", log_form, online, needs_items=True))
+    registry.register(registry.Method("goalrec_off", "GoalRec-off", log_form, plays=False))
     registry.register_format(registry.GOALREC, registry.deferred("tfgoalrec.trained", "load"))
 
 

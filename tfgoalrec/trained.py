@@ -87,7 +87,7 @@ class TrainedAgent(saved.SavedAgent):
         return acting.greedy(self.world_model, goal)
 
     def rank(
-        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
+        self, request: ranking.RankingRequest, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
         """Returns the best items for a request, with the predicted measurements of each.
 

@@ -122,7 +122,7 @@ def catalogue(name: str, place: str, repeats: bool = False, **changes: Any) -> C
         if place == "world":
             world = RepeatingWorld() if repeats else click_log.ParityWorld()
         sessions = log(repeats)
-        vectors = registry.item_vectors(config, sessions, SPEC)
+        vectors = registry.item_vectors(method, config, sessions, SPEC)
         return runs.seeded(
             seed, lambda: method.make(config, SPEC, sessions, world, vectors, seed)
         )

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def learner(name, spec=SPEC, features=FEATURES, **changes):
     config = cases.catalogue(name, "log", **changes).config
     log = cases.log()
-    vectors = registry.item_vectors(config, log, spec)
+    vectors = registry.item_vectors(registry.get(name), config, log, spec)
     return config, runs.seeded(
         SEED,
         lambda: registry.get(name).make(config, spec, log, None, vectors, SEED, features),

@@ -148,7 +148,7 @@ def test_a_saved_agent_ranks_the_same_and_cannot_learn_on(agent, users, tmp_path
     one, other = (x.rank(["i1"], goal=goal, candidates=["i5", "i4"]) for x in (agent, again))
     assert one == other
     assert sorted(one.items) == ["i4", "i5"]
-    with pytest.raises(tfrec.UserError, match="a saved agent cannot learn on"):
+    with pytest.raises(tfrec.UserError, match="a saved agent cannot be trained"):
         again.play(users)
 
 

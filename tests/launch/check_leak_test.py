@@ -84,3 +84,14 @@ def test_mistakes_are_explained(data, tmp_path, capsys):
         assert flags.call("launch.check_leak", [*base, bad]) == 2
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out" / "leak.json").exists()
+
+
+def test_a_world_without_click_probabilities_is_rejected_before_anything_is_written(
+    data, tmp_path, capsys
+):
+    arguments = [f"--data={data}", "--world=lookup", f"--out={tmp_path / 'out'}"]
+    assert flags.call("launch.check_leak", [*arguments, *QUICK]) == 2
+    said = capsys.readouterr().err
+    assert "--world=lookup: the check compares click probabilities" in said
+    assert "expected truth or a folder written by fit_simulator" in said
+    assert not (tmp_path / "out").exists()

@@ -154,7 +154,7 @@ def test_a_sequential_model_is_exported_and_answers_as_it_does(
         asked = requests.Request(history, goal_name="score", exclude=("mug",), k=3)
         [answer] = model.rank([asked])
         expected = agent.rank(
-            ranking.question(agent.vocabulary, agent.spec, history, exclude=["mug"], k=3)
+            ranking.checked_request(agent.vocabulary, agent.spec, history, exclude=["mug"], k=3)
         )
         assert tuple(answer.item) == expected.items
         assert answer.score == pytest.approx(np.array(expected.scores), abs=1e-5)
@@ -179,5 +179,5 @@ def test_any_folder_of_an_agent_is_opened_by_a_process_of_its_own(sequential, tm
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     agent = trained.load(sequential)
-    asked = ranking.question(agent.vocabulary, agent.spec, ["pen"], k=2)
+    asked = ranking.checked_request(agent.vocabulary, agent.spec, ["pen"], k=2)
     assert run.stdout == f"{agent.rank(asked).items}\n"

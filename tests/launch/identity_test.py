@@ -167,7 +167,7 @@ def test_a_baseline_of_other_data_is_rejected_beside_an_agent_that_fits(
         embedding=4, hidden=8, batch=16, replay_sessions=64, sessions_per_round=64
     )
     log = data.episodes("train")
-    vectors = registry.item_vectors(config, log, data.spec)
+    vectors = registry.item_vectors(method, config, log, data.spec)
     learner = method.make(config, data.spec, log, None, vectors, 0)
     about = worlds.about(data, worlds.inputs(data))
     method.trained(config, data.spec, learner, data.vocabulary, about).save(folder)

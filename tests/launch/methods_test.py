@@ -48,7 +48,7 @@ def world(data):
 def make(name, data, log, world, **fields):
     method = registry.get(name)
     config = small(method, **fields)
-    vectors = registry.item_vectors(config, log, data.spec)
+    vectors = registry.item_vectors(method, config, log, data.spec)
     return config, method.make(config, data.spec, log, world, vectors, seed=3)
 
 

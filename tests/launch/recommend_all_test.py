@@ -59,8 +59,10 @@ def test_the_lists_are_those_of_the_agent(model, log, tmp_path, capsys):
     frame, agent = pl.read_parquet(out), registry.load(model)
     for user in (1, 12):
         history = [100 + (user + step) % 9 for step in range(4)]
-        asked = ranking.question(agent.vocabulary, agent.spec, history, exclude=history, k=3)
-        answer, rows = agent.rank(asked), frame.filter(pl.col("user") == user)
+        request = ranking.checked_request(
+            agent.vocabulary, agent.spec, history, exclude=history, k=3
+        )
+        answer, rows = agent.rank(request), frame.filter(pl.col("user") == user)
         assert rows["item"].to_list() == list(answer)
         assert rows["rank"].to_list() == [1, 2, 3]
         assert rows["score"].to_numpy() == pytest.approx(np.array(answer.scores), abs=1e-5)

@@ -62,9 +62,11 @@ def test_the_folder_holds_the_comparison(run):
 
 def test_the_saved_model_ranks_raw_ids(run):
     agent = registry.load(run[0] / "model")
-    asked = ranking.question(agent.vocabulary, agent.spec, [101, 102], exclude=[101], k=3)
-    found = agent.rank(asked)
-    assert len(found) == 3 and 101 not in found.items
+    request = ranking.checked_request(
+        agent.vocabulary, agent.spec, [101, 102], exclude=[101], k=3
+    )
+    ranked = agent.rank(request)
+    assert len(ranked) == 3 and 101 not in ranked.items
     assert agent.about["protocol"] == "leave_one_out"
 
 

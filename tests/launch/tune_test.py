@@ -97,7 +97,7 @@ def test_a_stopped_study_goes_on(command, tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(learner, "advance", asked_to_stop)
         assert tune(*arguments) == 42
-    assert "Run it again to go on" in capsys.readouterr().out
+    assert "Run it again to continue" in capsys.readouterr().out
     assert not (tmp_path / "out" / "best.json").exists()
     assert tune(*arguments) == 0
     assert json.loads((tmp_path / "out" / "best.json").read_text())["trials"] == 1

@@ -65,7 +65,7 @@ def test_an_item_of_today_is_ranked_by_the_export(work, tmp_path, capsys):
     assert sorted(answer.item) == new
     agent = registry.load(tmp_path / "agent")
     columns = {"click": [1.0, 0.0], "watch_seconds": [5.0, 0.0]}
-    question = ranking.question(
+    question = ranking.checked_request(
         agent.vocabulary, agent.spec, history, columns, 1, candidates=new, k=12
     )
     np.testing.assert_allclose(answer.score, agent.rank(question).scores, rtol=1e-4, atol=1e-5)

@@ -67,7 +67,7 @@ def played():
 @pytest.mark.usefixtures("eager")
 def test_the_replay_holds_the_rollout():
     learning = learner(augmentation="none")
-    *_, rollout = learning._unit()
+    *_, rollout = learning._iterate()
     stored = rows(learning.method.replay)
     flat = [np.reshape(x, [30, *x.shape[2:]]) for x in rollout if x is not None]
     observation, candidates, action, info, reward = flat[:5]

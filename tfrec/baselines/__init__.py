@@ -1,6 +1,6 @@
-"""The methods compared with, one file each, and the controls.
+"""The baselines, one file each.
 
-Importing this package registers the methods; their modules are imported when one is used.
+Importing this package registers the methods; their modules are imported on first use.
 """
 
 from tfrec.baselines import config
@@ -11,15 +11,22 @@ from tfrec.methods import registry
 __all__ = ["DIEN", "TD3", "DynaQ", "ItemCounts", "Rainbow", "WideAndDeep"]
 
 
-def _log(config_class: type, space: dict[str, tuple], module: str, name: str) -> registry.Parts:
-    """A method whose learner is a class of the module `tfrec.baselines.<module>`."""
-    return registry.Parts(
-        config_class, space, registry.deferred(f"tfrec.baselines.{module}", name)
+def _log(
+    config_class: type[config.BaselineConfig], space: dict[str, tuple], module: str, name: str
+) -> registry.LogForm:
+    """The form of a method with a learner in the module `tfrec.baselines.<module>`."""
+    return registry.LogForm(
+        config_class,
+        space,
+        registry.deferred(f"tfrec.baselines.{module}", name),
+        vector_width=lambda config: config.embedding,
+        updates=lambda config: config.updates_per_round,
+        session_fields=("sessions_per_round", "replay_sessions"),
     )
 
 
 def _online(config_class: type, name: str) -> registry.Online:
-    """The method of the module `tfrec.baselines.online.<name>`, in the class of that name."""
+    """The form of a method in the module `tfrec.baselines.online.<name>`."""
     module = f"tfrec.baselines.online.{name}"
     return registry.Online(config_class, registry.deferred(module, name.capitalize()))
 
@@ -57,11 +64,10 @@ for _method in (
     registry.Method(
         "item_counts",
         "Item counts",
-        _log(
+        registry.LogForm(
             config.ItemCountsConfig,
             config.ITEM_COUNTS_SPACE,
-            "item_counts",
-            "ItemCountsLearner",
+            registry.deferred("tfrec.baselines.item_counts", "ItemCountsLearner"),
         ),
     ),
     registry.Method(

@@ -1,6 +1,7 @@
-"""Options of the methods that learn from a log and in rounds of play, without TensorFlow.
+"""Options of the methods that learn from a log and in rounds of play.
 
-Each method has a class of options and a space, field -> the choices of tuning.
+Each method has a class of options and a space, field -> choices of tuning. Importing this
+module needs no TensorFlow.
 """
 
 import dataclasses
@@ -8,9 +9,9 @@ from typing import Literal
 
 from tfrec.options import Options, option
 
-CACHE_LINE = 16  # float32 numbers in a cache line: buckets that one look-up moves
+CACHE_LINE = 16  # float32 numbers in a cache line
 
-# What tuning tries for every baseline; `VALUE_SPACE` is for those that bootstrap.
+# Search space of all baselines; `VALUE_SPACE` is that of baselines that bootstrap.
 COMMON_SPACE: dict[str, tuple] = {
     "learning_rate": (1e-3, 3e-4, 1e-4),
     "embedding": (16, 32, 64),
@@ -23,13 +24,12 @@ VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(Options):
-    """The schedule of every method that learns in rounds."""
+    """The schedule of all methods that learn in rounds."""
 
     keep_log: bool = option(
-        True, "keep the log's sessions in the replay when play begins; else they are dropped"
+        True, "whether the log's sessions remain in the replay when play begins"
     )
     sessions_per_round: int = option(2048, "sessions played in a round", at_least=1)
-    updates_per_round: int = option(60, "updates in a round", at_least=1)
     log_rounds: int = option(
         10, "rounds of learning from the log alone, before any play", at_least=0
     )
@@ -44,7 +44,7 @@ class ScheduleConfig(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineConfig(ScheduleConfig):
-    """What the baselines have in common: the state tower and how it is fitted."""
+    """Common options of the baselines: state tower, updates and replay."""
 
     # State tower.
     embedding: int = option(16, "width of an item embedding", at_least=1)
@@ -65,6 +65,7 @@ class BaselineConfig(ScheduleConfig):
         below=1,
     )
     # Learning.
+    updates_per_round: int = option(60, "updates in a round", at_least=1)
     learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
     play_learning_rate: float = option(
         0.5, "learning rate during play, as a share of learning_rate", at_least=0, at_most=10
@@ -83,22 +84,21 @@ class BaselineConfig(ScheduleConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ItemCountsConfig(ScheduleConfig):
-    """How items are counted and tried."""
+    """Options of item counts. They have no updates: counts are not fitted."""
 
     exploration: Literal["thompson", "uniform"] = option(
         "thompson",
-        "play: by draws from the posteriors, one for each session, or items drawn uniformly",
+        "exploration in play: a posterior sample for each session, or uniformly random items",
     )
     prior_shows: float = option(
         10.0,
-        "weight of the prior, in shows of an item; its means are the rates of all items",
+        "weight of the prior, in shows of an item; its means are the rates over all items",
         above=0,
         at_most=1e6,
     )
     draws: int = option(
-        64, "draws from the posteriors in a round of play, dealt to the sessions", at_least=1
+        64, "posterior samples in a round of play, assigned to the sessions in turn", at_least=1
     )
-    updates_per_round: int = option(1, "no effect: counts are not fitted", at_least=1)
     action_epsilon: float = option(
         0.0, "epsilon in the first round of play: share of random items", at_least=0, at_most=1
     )

@@ -189,6 +189,10 @@ class ItemCountsLearner(learning.BaselineLearner):
         """What `policy` reads."""
         return self.counts
 
+    @property
+    def updates_per_round(self) -> int:
+        return 1  # checks the counts; nothing is fitted
+
     def scheduled_optimizers(self) -> Sequence[tuple[tf_keras.optimizers.Optimizer, float]]:
         return []
 

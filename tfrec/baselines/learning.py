@@ -68,7 +68,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.generator = tf.random.Generator.from_seed(seed)
 
-    # What a method provides.
+    # To be implemented by a method.
 
     @abc.abstractmethod
     def store(self, episodes: types.Episodes, reward: tf.Tensor) -> None:
@@ -152,7 +152,12 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
         return [(self.optimizer, 1.0)]
 
-    # What all methods do.
+    # Common to all methods.
+
+    @property
+    def updates_per_round(self) -> int:
+        """Calls of `update` in a round."""
+        return cast(BaselineConfig, self.config).updates_per_round
 
     def fill(self, log: types.Episodes, capacity: int, block: int = 1024) -> None:
         """Stores the log's sessions; with more than the capacity, the last ones stay."""
@@ -181,7 +186,7 @@ class BaselineLearner(tf.Module, abc.ABC):
             )
             results = self._play(tf.constant(epsilon))
             logs |= {name: float(value) for name, value in results.items()}
-        learned, bad, batch = self._learn(tf.constant(config.updates_per_round))
+        learned, bad, batch = self._learn(tf.constant(self.updates_per_round))
         finite.check(self.checked, bad, batch)
         self.iteration.assign_add(1)
         return logs | {name: float(value) for name, value in learned.items()}

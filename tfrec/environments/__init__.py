@@ -1,1 +1,1 @@
-"""Simulated users and simulators, thousands of sessions stepped in one graph."""
+"""User models and simulators that step thousands of sessions in one graph."""

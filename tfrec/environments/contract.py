@@ -1,9 +1,10 @@
 """The contract of an environment: thousands of sessions stepped side by side in one graph.
 
-RecSim, RecoGym, VirtualTB, users of a catalogue and Gymnasium environments meet it, and every
-policy takes its `Timestep`. An action is a slate of items, given by features and possibly new
-at every step, or a continuous vector. Users of a catalogue (`users.UserEnvironment`) also give
-a history of item ids, from which methods with a state tower compute their state.
+RecSim, RecoGym, VirtualTB, users of a catalogue and Gymnasium environments implement it, and
+every policy takes its `Timestep`. An action is either a slate of items, which have features and
+may be new at every step, or a continuous vector. Users of a catalogue
+(`users.UserEnvironment`) also give a history of item ids, from which methods with a state tower
+compute their state.
 
 Items are positions from 0 in actions and masks, and dense ids from 1 in histories, logs and
 episodes, where 0 is padding. `action_of` and `item_of` convert between the two.
@@ -22,17 +23,17 @@ from tfrec import errors, types
 from tfrec.data import identity
 from tfrec.ops import nests, selection
 
-State = Any  # a nest of tensors, each [B, ...]; only the simulator looks inside
+State = Any  # nest of tensors, each [B, ...]; only the simulator reads it
 
 
 class Outcome(NamedTuple):
-    """What a step of B sessions gives.
+    """Result of one step of B sessions.
 
     Attributes:
-      state: after the step. That of a session that is done has no meaning.
-      reward: float32 [B], the simulator's own reward.
-      clicks: float32 [B], clicks of this step.
-      shown: float32 [B], what was shown in this step: CTR is clicks / shown.
+      state: state after the step; undefined for a session that is done.
+      reward: float32 [B], the simulator's reward.
+      clicks: float32 [B], clicks in this step.
+      shown: float32 [B], items shown in this step: CTR is clicks / shown.
       done: bool [B], whether the session ended with this step.
     """
 
@@ -44,21 +45,22 @@ class Outcome(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """Which parts a simulator's users have, and which part bears on which.
+    """Factors of a simulator's state and action, and their causal influence.
 
-    Causal augmentation exchanges parts of a state. Parts of the state come first, then those of
-    the action, which is what was shown: features of a slate's items side by side, or the
-    continuous action itself. N is the number of all parts.
+    Causal augmentation exchanges factors of a state. The N factors are those of the state,
+    then those of the action: the features of a slate's items side by side, or the continuous
+    action itself.
 
     Attributes:
-      state: columns of the observation in each part.
-      action: columns of the action in each part.
-      graphs: influence of part on next part by name: `true`, by the simulator's own code, and
-        `heuristic`, a rule of thumb. Either float [N, N], the same in every step; or pairs
-        (column of the action, part of the state) that are linked where the column is not 0.
-      user_columns: columns of the observation that say how alike two users are.
+      state: columns of the observation in each factor.
+      action: columns of the action in each factor.
+      graphs: name -> influence of each factor on each factor of the next step. `true` follows
+        from the simulator's code, `heuristic` is a rule of thumb. Either float [N, N], the
+        same in every step; or pairs (column of the action, factor of the state) that are
+        linked where the column is not 0.
+      user_columns: columns of the observation that measure the similarity of two users.
       expected_reward: observation [B, O] and action [B, A] to the expected reward [B] of the
-        step; None where it depends on what is hidden.
+        step; None if it depends on hidden state.
     """
 
     state: tuple[tuple[int, ...], ...]
@@ -69,18 +71,18 @@ class Structure(NamedTuple):
 
 
 def neighbouring(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Parts of neighbouring columns, from the number of columns in each."""
+    """Factors of adjacent columns, from the number of columns in each."""
     ends = np.cumsum([0, *sizes]).tolist()
     return tuple(tuple(range(a, b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
 
 
 class ViewVectors(NamedTuple):
-    """Items as views tell of them.
+    """Item vectors estimated from views.
 
     Attributes:
       items: float32 [P, W].
-      sessions: how many were played for them.
-      steps: recommendations made in them.
+      sessions: number of sessions played to collect the views.
+      steps: number of recommendations in these sessions.
     """
 
     items: np.ndarray
@@ -89,42 +91,42 @@ class ViewVectors(NamedTuple):
 
 
 class Views(Protocol):
-    """What views say of items, in a simulator whose users view items by themselves."""
+    """Representations from organic views, which users make without recommendations."""
 
     def vectors(self, width: int, sessions: int, seed: int) -> ViewVectors:
-        """Item vectors from what users view while they are recommended at random.
+        """Item vectors from the views of users under random recommendations.
 
         Args:
           width: W, at most the number of items.
-          sessions: how many to play.
-          seed: of the play.
+          sessions: number of sessions to play.
+          seed: seed of these sessions.
         """
 
     def encoder(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """The user in terms of item vectors [P, W]: float [B, O] to float [B, 3 W + 1]."""
+        """Encodes users by item vectors [P, W]: float [B, O] to float [B, 3 W + 1]."""
 
     def short_encoder(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-        """The same in few numbers: float [B, O] to float [B, W]."""
+        """A shorter encoding of users: float [B, O] to float [B, W]."""
 
 
 class Timestep(NamedTuple):
-    """What a policy is given at one step of B sessions.
+    """Input of a policy at one step of B sessions.
 
-    A policy reads the fields that it needs. In a graph the others cost nothing: TensorFlow
-    prunes operations that no result depends on.
+    A policy reads the fields that it needs. In a graph the others cost nothing, because
+    TensorFlow prunes operations without effect on the result.
 
     Attributes:
-      observation: float32 [B, O], what an honest policy sees of the user; O is 0 where the
-        history says everything.
-      candidates: float32 [B, m, D], features of the items to choose from; None where the
-        action is continuous, or the policy needs none.
-      state: the simulator's hidden state, for controls that are allowed to look.
+      observation: float32 [B, O], the observable part of the user's state; O is 0 if the
+        history is the whole observation.
+      candidates: float32 [B, m, D], features of the items to choose from; None if the action
+        is continuous or the policy needs no features.
+      state: the simulator's hidden state, for privileged controls.
       seed: int32 [2], for stochastic policies.
       blocked: bool [B, m], candidates that were shown in this session and may not be shown
-        again; None where items may repeat.
-      user: int32 [B], the number of each session, for policies that keep something for a
-        whole session; None where sessions are not numbered.
-      history: the latest events of each user as item ids; None where the environment has no
+        again; None if items may repeat.
+      user: int32 [B], the number of each session, for policies that hold a value for a whole
+        session; None if sessions are not numbered.
+      history: the latest events of each user as item ids; None if the environment has no
         catalogue. `history_of` reads it.
     """
 
@@ -146,7 +148,7 @@ class Timestep(NamedTuple):
         return values if self.user is None else tf.gather(values, self.user)
 
 
-# -> what `step` of the simulator takes: int32 [B, k] or float32 [B, D]
+# -> action for `Simulator.step`: int32 [B, k] or float32 [B, D]
 Policy = Callable[[Timestep], tf.Tensor]
 
 
@@ -177,7 +179,7 @@ def history_of(timestep: Timestep) -> types.Observation:
 def history_timestep(
     history: types.Observation, seed: tf.Tensor, blocked: tf.Tensor | None = None
 ) -> Timestep:
-    """A timestep of B users of whom nothing but the history is known.
+    """A timestep of B users with only the history of each.
 
     Args:
       history: of B users.
@@ -189,25 +191,25 @@ def history_timestep(
 
 
 class Simulator(Protocol):
-    """A batched simulator. All methods are graph code, and the same seed gives the same.
+    """A batched simulator. All methods are graph code and deterministic given the seed.
 
-    A class that inherits from this one declares only what it has of the optional parts: the
-    columns, `history`, `views` and `structure` are None by default.
+    A subclass declares only those optional parts that it has: the columns, `history`, `views`
+    and `structure` are None by default.
 
     Attributes:
-      observation_size: O, what a policy sees of the user.
-      slate_size: k, items in a recommendation; 0 where the action is continuous.
+      observation_size: O, width of an observation.
+      slate_size: k, items in a recommendation; 0 if the action is continuous.
       action_size: D, width of a continuous action, or of an item's features.
-      catalogue: float32 [m, D], what `candidates` gives for every session where that is the
-        same items always; else None.
+      catalogue: float32 [m, D], the candidates if they are the same for all sessions and
+        steps; else None.
       feature_columns: int [C, D], the C columns of an observation that describe the user's
-        relation to each item feature; None where no columns do. Methods that read an
-        observation feature by feature need it: the sizes alone do not tell.
-      view_columns: int [m], the column of an observation that is above 0 for each item that
-        the user has viewed; None where views are not observed.
+        relation to each item feature; None if no columns do. Methods that read an observation
+        feature by feature need it, because the sizes do not determine the layout.
+      view_columns: int [m], for each item the column of an observation that is above 0 if the
+        user has viewed the item; None if views are not observed.
       shown_columns: int [S], the columns of an observation that hold 1 + position of each item
-        shown in this session, 0 for none, where no item may be shown twice; None where items
-        may repeat. They are for masks and not for networks.
+        shown in this session, and 0 for unused slots, if no item may be shown twice; None if
+        items may repeat. They are for masks and not for networks.
     """
 
     observation_size: int
@@ -219,52 +221,52 @@ class Simulator(Protocol):
     shown_columns: np.ndarray | None = None
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
-        """New sessions of new users; seed is int32 [2]."""
+        """Starts sessions of new users; seed is int32 [2]."""
 
     def observation(self, state: State) -> tf.Tensor:
-        """What a policy may see, float32 [B, O]."""
+        """The observable part of a state, float32 [B, O]."""
 
     def candidates(self, state: State) -> tf.Tensor | None:
         """Features of the items to choose from, float32 [B, m, D]; None if continuous."""
 
     def history(self, state: State) -> types.Observation | None:
-        """The latest events of each user as item ids; None where there is no catalogue."""
+        """The latest events of each user as item ids; None without a catalogue."""
         return None
 
     def blocked(self, state: State) -> tf.Tensor | None:
-        """Which candidates may not be shown, bool [B, m]; None where items may repeat."""
+        """Mask of candidates that may not be shown, bool [B, m]; None if items may repeat."""
         return None if self.shown_columns is None else blocked(self, self.observation(state))
 
     def views(self) -> Views | None:
-        """What views say of its items; None where users view nothing by themselves."""
+        """Representations from organic views; None if users have no such views."""
         return None
 
     def structure(self) -> Structure | None:
-        """The parts of its users; None where they are not known."""
+        """Factors of state and action with their causal influence; None if undefined."""
         return None
 
     def controls(self) -> dict[str, Callable[[], tuple[Simulator, Policy]]]:
-        """The controls: name -> makes the simulator to play in and the policy.
+        """Controls: name -> function that makes a simulator and a policy for it.
 
-        Most play in this simulator. A control that needs another view of the same users, such
-        as a posterior over them, names the simulator that gives it.
+        Most controls use this simulator. A control that needs another view of the same users,
+        such as a posterior over them, uses a simulator with that view.
         """
         return {"random": lambda: (self, random_policy(self))}
 
     def of_split(self, split: str) -> Simulator:
-        """The users of a split of a log; this simulator itself where there is no log."""
+        """This simulator with the users of a split of its log; unchanged without a log."""
         return self
 
     def inputs(self) -> dict[str, identity.Source]:
-        """The files that decide what the simulator answers, as inputs of a run."""
+        """Files that determine the simulator's responses, as inputs of a run."""
         return {}
 
     def failure(self) -> errors.UserError | None:
-        """What went wrong in code of the user that a step called; None where nothing did."""
+        """The error of user code that a step called; None without an error."""
         return None
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> Outcome:
-        """One step of every session.
+        """Takes one step in every session.
 
         Args:
           state: of B sessions, none of them done.
@@ -274,17 +276,17 @@ class Simulator(Protocol):
 
 
 def restarted(simulator: Simulator, state: State, done: tf.Tensor, seed: tf.Tensor) -> State:
-    """The state with new sessions in the place of those that are done, bool [B]."""
-    fresh = simulator.reset(tf.shape(done)[0], seed)
-    return nests.where(done, fresh, state)
+    """The state with new sessions in place of those that are done, bool [B]."""
+    new_sessions = simulator.reset(tf.shape(done)[0], seed)
+    return nests.where(done, new_sessions, state)
 
 
 @contextlib.contextmanager
 def failures(simulator: Simulator) -> Iterator[None]:
-    """Raises a simulator's own `failure` in the place of the error that TensorFlow makes of it.
+    """Replaces the TensorFlow error of a failed step by the simulator's `failure`.
 
     Raises:
-      UserError: if code of the user that a step called went wrong.
+      UserError: if user code that a step called has failed.
     """
     try:
         yield
@@ -296,7 +298,7 @@ def failures(simulator: Simulator) -> Iterator[None]:
 
 
 def for_each(catalogue: tf.Tensor, sessions: tf.Tensor) -> tf.Tensor:
-    """The candidates of so many sessions that choose from one catalogue.
+    """Repeats the candidates of one catalogue for each of B sessions.
 
     Args:
       catalogue: float32 [m, D].
@@ -311,7 +313,7 @@ def for_each(catalogue: tf.Tensor, sessions: tf.Tensor) -> tf.Tensor:
 def timestep_of(
     simulator: Simulator, state: State, seed: tf.Tensor, user: tf.Tensor | None = None
 ) -> Timestep:
-    """What a policy is given in a state.
+    """Makes the policy's input in a state.
 
     Args:
       simulator: the environment.
@@ -331,11 +333,11 @@ def timestep_of(
 
 
 def blocked(simulator: Simulator, observation: tf.Tensor) -> tf.Tensor | None:
-    """What an observation says of `Simulator.blocked`.
+    """Computes `Simulator.blocked` from an observation.
 
     Args:
       simulator: the environment.
-      observation: float [B, O], as the environment gives it.
+      observation: float [B, O], from `Simulator.observation`.
 
     Returns:
       bool [B, m], candidates that may not be shown; None where items may repeat.
@@ -348,7 +350,7 @@ def blocked(simulator: Simulator, observation: tf.Tensor) -> tf.Tensor | None:
 
 
 def random_policy(simulator: Simulator) -> Policy:
-    """A uniform choice: k different candidates, or any action in [-1, 1]."""
+    """A uniform policy: k different candidates, or any action in [-1, 1]."""
 
     def policy(timestep: Timestep) -> tf.Tensor:
         batch = tf.shape(timestep.observation)[0]

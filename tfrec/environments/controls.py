@@ -1,4 +1,4 @@
-"""The controls of an environment: policies that stand beside the methods."""
+"""The controls of an environment: reference policies that methods are compared with."""
 
 import abc
 import dataclasses
@@ -25,28 +25,32 @@ from tfrec.errors import UserError
 
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
 _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-_COST_SESSIONS = 2000  # of training users, that each cost is evaluated on
-_LIST_USERS = 500  # training users that lists and constant items are tried on, at most
+_COST_SESSIONS = 2000  # sessions of training users in which each cost is evaluated
+_LIST_USERS = 500  # training users at most for the evaluation of lists and constant items
 
 
 def names(exact: bool) -> tuple[str, ...]:
-    """The controls of a world: with its proven optimum if that is known exactly."""
+    """Names of the controls of a world.
+
+    Args:
+      exact: whether the world's optimum can be computed. It replaces `exit_averse` then.
+    """
     return tuple(name for name in NAMES if name != ("exit_averse" if exact else "optimum"))
 
 
 def note(policies: Collection[str]) -> str:
-    """What the last control of a table is, in words."""
+    """A sentence that explains the last control of a table."""
     if "optimum" in policies:
         return "Optimum: value iteration on the true state; no policy earns more on average."
     return (
-        "Exit-averse: greedy on the world's own click probability minus a cost of leaving. It "
+        "Exit-averse: greedy on the world's true click probability minus a cost of leaving. It "
         "is privileged and no bound: other policies may earn more."
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Control(abc.ABC):
-    """A control, to be evaluated beside agents."""
+    """A control, which is evaluated with agents."""
 
     name: ClassVar[str]
 
@@ -58,13 +62,13 @@ class Control(abc.ABC):
 
         Args:
           data: the prepared data.
-          environment: the simulated users it plays with.
-          seed: of what it tries out.
+          environment: the simulated users.
+          seed: seed of sessions that the control plays to choose its parameters.
         """
 
 
 class Random(Control):
-    """Any item that may be shown, with equal probability."""
+    """Recommends each item that may be shown with equal probability."""
 
     name = "random"
 
@@ -73,7 +77,7 @@ class Random(Control):
 
 
 class Popularity(Control):
-    """The item with the most clicks in the training log."""
+    """Recommends the item with the most clicks in the training log."""
 
     name = "popularity"
 
@@ -83,7 +87,7 @@ class Popularity(Control):
 
 
 class Myopic(Control):
-    """The item of the highest click probability, which it reads from the simulated users."""
+    """Recommends the item of the highest true click probability; privileged."""
 
     name = "myopic"
 
@@ -92,7 +96,7 @@ class Myopic(Control):
 
 
 class ExitAverse(Control):
-    """Greedy on the users' own click probability minus a cost of leaving; no bound."""
+    """Greedy on the true click probability minus a cost of leaving; no bound."""
 
     name = "exit_averse"
 
@@ -101,7 +105,7 @@ class ExitAverse(Control):
 
 
 class Optimum(Control):
-    """The most clicks that any policy earns, by value iteration on the true state."""
+    """The policy with the most expected clicks, by value iteration on the true state."""
 
     name = "optimum"
 
@@ -109,8 +113,8 @@ class Optimum(Control):
         exact = _solvable(environment.world)
         if exact is None:
             raise UserError(
-                "controls.Optimum: the optimum of these users is not known; it is of the "
-                "embedded truth, where every item is a candidate"
+                "controls.Optimum: the optimum of these users is unknown; expected the "
+                "embedded truth with every item as a candidate"
             )
         return embedded.optimal_policy(embedded.solve(exact, _reward(data)))
 
@@ -152,10 +156,10 @@ CONTROLS: dict[str, type[Control]] = {
 
 
 def standard(users: worlds.SimulatedUsers) -> dict[str, Control]:
-    """The controls that stand beside every method in an evaluation, by name.
+    """The controls of every evaluation, by name.
 
     Args:
-      users: the simulated users; their optimum is among the controls if it is known.
+      users: the simulated users. Their optimum is a control if it can be computed.
     """
     return {name: CONTROLS[name]() for name in names(is_solvable(users.world))}
 
@@ -163,12 +167,14 @@ def standard(users: worlds.SimulatedUsers) -> dict[str, Control]:
 def policies(
     data: storage.PreparedData, environment: users_lib.UserEnvironment, seed: int
 ) -> dict[str, contract.Policy]:
-    """The controls of an environment, for the reward; the keys are `names`.
+    """The policies of an environment's controls, by `names`.
 
-    Random and popularity are honest. The others read the world's own probabilities.
+    Random and popularity are not privileged. The others read the world's true probabilities.
     """
-    found = names(is_solvable(environment.world))
-    return {name: CONTROLS[name]().policy(data, environment, seed) for name in found}
+    return {
+        name: CONTROLS[name]().policy(data, environment, seed)
+        for name in names(is_solvable(environment.world))
+    }
 
 
 def _reward(data: storage.PreparedData) -> np.ndarray:
@@ -176,7 +182,7 @@ def _reward(data: storage.PreparedData) -> np.ndarray:
 
 
 def optima(world: user_models.UserModel, spec: types.DataSpec) -> dict[str, contract.Policy]:
-    """The policy that earns most of each feedback column; {} where none is proven.
+    """The optimal policy for each feedback column; {} if it cannot be computed.
 
     Args:
       world: the users.
@@ -193,12 +199,12 @@ def optima(world: user_models.UserModel, spec: types.DataSpec) -> dict[str, cont
 
 
 def is_solvable(world: user_models.UserModel) -> bool:
-    """Whether the optimum of a world is known."""
+    """Whether the optimum of a world can be computed."""
     return _solvable(world) is not None
 
 
 def _solvable(world: user_models.UserModel) -> embedded.EmbeddedWorld | None:
-    """The world itself if value iteration solves it, else None."""
+    """The world if value iteration solves it, else None."""
     if isinstance(world, embedded.EmbeddedWorld) and not world.spec.candidates:
         return world
     return None
@@ -220,19 +226,19 @@ def _exit_averse(
     reward: np.ndarray,
     seed: int,
 ) -> contract.Policy:
-    """Greedy on click probability minus a cost of leaving: the best of some costs.
+    """Greedy on click probability minus a cost of leaving, with the best of `_EXIT_COSTS`.
 
-    It is no bound: it looks one step ahead, and other policies may earn more.
+    It is no bound: it plans one step ahead, and other policies may earn more.
     """
-    found = training_starts(data, _COST_SESSIONS)
-    repeats = -(-_COST_SESSIONS // len(found.user))
-    from_training = types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
+    starts = training_starts(data, _COST_SESSIONS)
+    repeats = -(-_COST_SESSIONS // len(starts.user))
+    starts = types.Starts(*(np.repeat(part, repeats, axis=0) for part in starts))
     exit_cost = tf.Variable(0.0)  # one graph for all costs
     world = environment.world
     runner = player.Player(environment, policies_lib.greedy(world, reward, exit_cost))
-    worth = {}
+    mean_reward = {}
     for cost in _EXIT_COSTS:
         exit_cost.assign(cost)
-        episodes = runner.play(from_training, seed)
-        worth[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
-    return policies_lib.greedy(world, reward, max(worth, key=worth.__getitem__))
+        episodes = runner.play(starts, seed)
+        mean_reward[cost] = float((episodes.feedback.sum(axis=1) @ reward).mean())
+    return policies_lib.greedy(world, reward, max(mean_reward, key=mean_reward.__getitem__))

@@ -1,8 +1,8 @@
-"""What a world of simulated users can tell about recommenders: variance of its answers.
+"""Variance of a world's responses over users, states and items.
 
-Every answer of a world has a logit that depends on the user, on the state of the session and on
-the item. Where nearly all of the variance is the item's own, a count of each item is as good
-as any model, and the world cannot rank models.
+Every response of a world has a logit that depends on the user, on the state of the session and
+on the item. If nearly all of the variance is due to the item alone, counting clicks of each
+item is as good as any model, and the world cannot discriminate between recommenders.
 
 Axes: U users, S states of each, I items.
 """
@@ -19,16 +19,16 @@ from tfrec.environments import user_models
 from tfrec.metrics import variance_components
 from tfrec.ops import nests
 
-_AT_ONCE = 1024  # sessions whose answers to the items are computed together
+_BATCH = 1024  # sessions whose responses to the items are computed together
 _SMALLEST = 1e-6  # probabilities are at least this far from 0 and 1
 
 
 class Logits(NamedTuple):
-    """Logits of a world's answers, each float32 [U, S, I].
+    """Logits of a world's responses, each float32 [U, S, I].
 
     Attributes:
-      click: of the click.
-      exit: of leaving after the item.
+      click: logit of the click.
+      exit: logit of leaving after the item.
     """
 
     click: np.ndarray
@@ -42,29 +42,29 @@ def logits(
     items: np.ndarray,
     seed: int,
 ) -> Logits:
-    """Logits of the answers to items, in states that are met while items are shown at random.
+    """Logits of the responses to items, in states under random recommendations.
 
-    A state is reached by showing items drawn at random for a number of steps. Users who would
-    have left go on, so that late states are not those of patient users alone.
+    Random items are shown for a number of steps to reach a state. Exits are ignored, so that
+    late states are not only those of patient users.
 
     Args:
       world: the simulated users.
       starts: U starts, numpy arrays.
-      steps: int [U, S], how many steps lie before each state.
+      steps: int [U, S], number of steps before each state.
       items: int [I], dense item ids.
-      seed: of the items shown and of the answers to them.
+      seed: seed of the shown items and of the responses to them.
     """
     users, states = steps.shape
     rows = types.Starts(*(np.repeat(np.asarray(part), states, axis=0) for part in starts))
-    reach = tf.function(
+    compute = tf.function(
         lambda some, some_steps, pair: _responses(world, some, some_steps, items, pair),
         reduce_retracing=True,
         autograph=False,
     )
     clicks, exits = [], []
-    for first in range(0, users * states, _AT_ONCE):
-        part = slice(first, first + _AT_ONCE)
-        click, leave = reach(
+    for first in range(0, users * states, _BATCH):
+        part = slice(first, first + _BATCH)
+        click, leave = compute(
             types.Starts(*(tf.constant(values[part]) for values in rows)),
             tf.constant(steps.reshape(-1)[part], tf.int32),
             types.seed_pair(seed, first),
@@ -86,26 +86,27 @@ def sampled(
     items: int,
     seed: int,
 ) -> Logits:
-    """Logits in states at random steps of sessions of logged lengths, to random items.
+    """Logits of responses to random items, at random steps of sessions of logged lengths.
 
     Args:
       world: the simulated users.
       starts: U starts, numpy arrays.
-      lengths: int, lengths of logged sessions, from which those of the states are drawn.
+      lengths: int, lengths of logged sessions, from which those of the states are sampled.
       states: S, states of each user.
-      items: I, different items, at most as many as there are candidates.
-      seed: of all draws.
+      items: I, different items, at most the number of candidates.
+      seed: seed of all random numbers.
     """
     rng = np.random.default_rng(seed)
     steps = rng.integers(0, rng.choice(lengths, [len(starts.user), states]))  # [U, S]
-    chosen = 1 + rng.choice(world.spec.num_candidates, items, replace=False)
-    return logits(world, starts, steps, chosen, seed)
+    item_ids = 1 + rng.choice(world.spec.num_candidates, items, replace=False)
+    return logits(world, starts, steps, item_ids, seed)
 
 
-def components(found: Logits) -> dict[str, variance_components.Components]:
+def components(logits: Logits) -> dict[str, variance_components.Components]:
     """Variance components of the click's and of the exit's logit, by name."""
     return {
-        name: variance_components.components(values) for name, values in found._asdict().items()
+        name: variance_components.components(values)
+        for name, values in logits._asdict().items()
     }
 
 
@@ -116,20 +117,20 @@ def _responses(
     items: np.ndarray,
     seed: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Probabilities of click and exit, float32 [B, I] each, after so many steps. Graph code."""
+    """Probabilities of click and exit after some steps, float32 [B, I] each. Graph code."""
     count = world.spec.num_candidates
     batch = tf.shape(steps)[0]
 
     def advance(
-        t: tf.Tensor, state: user_models.ModelState, kept: user_models.ModelState
+        t: tf.Tensor, state: user_models.ModelState, reached: user_models.ModelState
     ) -> tuple[tf.Tensor, user_models.ModelState, user_models.ModelState]:
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t), 2
         )
         item = tf.random.stateless_uniform([batch], seeds[0], 1, count + 1, tf.int32)
         after, _, _ = world.step(state, item, seeds[1])
-        kept = nests.where(steps == t + 1, after, kept)
-        return t + 1, nests.shaped(after, state), nests.shaped(kept, state)
+        reached = nests.where(steps == t + 1, after, reached)
+        return t + 1, nests.shaped(after, state), nests.shaped(reached, state)
 
     start = world.reset(starts)
     _, _, state = tf.while_loop(
@@ -140,5 +141,5 @@ def _responses(
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:
-    inside = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
-    return np.log(inside) - np.log1p(-inside)
+    clipped = np.clip(probability, _SMALLEST, 1 - _SMALLEST)
+    return np.log(clipped) - np.log1p(-clipped)

@@ -1,7 +1,7 @@
 """The embedded ground truth as a world, and its optimum by value iteration.
 
-Only this world can say how far from the best possible a policy is: its true state
-(taste, fatigue, step) is small enough to solve exactly.
+This is the only world in which the distance of a policy from the optimum is known: its true
+state (taste, fatigue, step) is small enough for exact value iteration.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from tfrec.environments import contract, user_models
 
 
 class HiddenState(NamedTuple):
-    """What the true user knows of themself: int32 [B] each."""
+    """True state of the users, int32 [B] each."""
 
     taste: tf.Tensor
     fatigue: tf.Tensor
@@ -26,13 +26,13 @@ class HiddenState(NamedTuple):
 
 
 class EmbeddedWorld(tf.Module):
-    """`tfrec.data.synthetic`'s user, stepped thousands at a time.
+    """The users of `tfrec.data.synthetic`, in batches of thousands.
 
     Args:
       config: the ground truth that wrote the log.
       spec: the prepared log's spec.
-      vocabulary: the prepared log's ids: dense ids are not the truth's own. Items that the
-        log never shows may be among them.
+      vocabulary: the prepared log's ids, which map dense ids to those of the ground truth.
+        Items that the log never shows may be among them.
     """
 
     repeats = True
@@ -74,7 +74,7 @@ class EmbeddedWorld(tf.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the ground truth, of the ids that it answers for and of the candidates."""
+        """Hash of the ground truth, of its ids and of the candidates."""
         ids = identity.ids_of(self.vocabulary, self.spec)
         truth = dataclasses.asdict(self.config)
         for name in synthetic.NOT_OF_USERS:
@@ -171,11 +171,11 @@ def true_model(world: EmbeddedWorld) -> ItemModel:
 
 
 class Optimum(NamedTuple):
-    """The best that can be done for a reward, knowing the true state.
+    """The optimal policy for a reward and its value, in the true state.
 
     Attributes:
-      value: float [T + 1, Z, L], expected reward to come.
-      item: int [T, Z, L], the dense item id to show.
+      value: float [T + 1, Z, L], expected return.
+      item: int [T, Z, L], dense id of the item to show.
     """
 
     value: np.ndarray
@@ -192,11 +192,11 @@ def solve(
 
     Args:
       world: the true world.
-      reward: float [F], what one unit of each feedback column is worth.
+      reward: float [F], weight of one unit of each feedback column.
       items: int [K], dense ids of the items that may be shown; all candidates by default.
-      model: what is known of the items; by default the truth. With another model, `item` is
-        the best plan for an agent that knows no more, `value` is what the model expects of it,
-        and `plan_value` is what the plan earns.
+      model: model of the items; by default the truth. With another model, `item` is the optimal
+        plan under that model, `value` is its expected value under the model, and `plan_value`
+        is its true value.
 
     Raises:
       ValueError: if an item is not a candidate, or there is none.
@@ -306,15 +306,15 @@ def _action_values(
 
 
 def optimal_policy(optimum: Optimum) -> contract.Policy:
-    """The policy that follows the optimum, looking at the true state.
+    """The optimal policy, which reads the true state.
 
-    It plays in a `users.UserEnvironment` of the world that was solved.
+    It requires a `users.UserEnvironment` of the solved world.
     """
     table = tf.constant(optimum.item, tf.int32)  # [T, Z, L]
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         state = timestep.state.world
-        # A loop may step sessions that are over; what is shown in them has no meaning.
+        # A loop may step sessions that are over; items shown in them have no meaning.
         step = tf.minimum(state.step, table.shape[0] - 1)
         item = tf.gather_nd(table, tf.stack([step, state.taste, state.fatigue], axis=1))
         return contract.action_of(item)
@@ -323,5 +323,5 @@ def optimal_policy(optimum: Optimum) -> contract.Policy:
 
 
 def _numbers(raw: np.ndarray) -> np.ndarray:
-    """The truth's indices behind raw ids such as `i17` or `u3`."""
+    """Ground-truth indices of raw ids such as `i17` or `u3`."""
     return np.array([int(str(name)[1:]) - 1 for name in raw])

@@ -1,4 +1,4 @@
-"""Simulated users of a prepared log as a simulator, with the log's splits and controls."""
+"""Simulator of the users of a prepared log, with the log's splits and controls."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tfrec.environments import contract, controls, scoring, user_models, users, 
 
 
 class LogUsers(users.UserEnvironment):
-    """Simulated users of a prepared log; sessions begin where those of the training split do.
+    """Simulated users of a prepared log; sessions start as those of the training split.
 
     Args:
-      people: the users.
+      simulated: the users.
       item_width: width of an item's vector.
 
     Attributes:
-      data: the prepared data that the users are of.
+      data: the prepared data of the users.
     """
 
-    def __init__(self, people: worlds.SimulatedUsers, item_width: int):
-        self._people = people
-        self.data = people.data
+    def __init__(self, simulated: worlds.SimulatedUsers, item_width: int):
+        self._simulated = simulated
+        self.data = simulated.data
         log = self.data.episodes("train")
         vectors = item_vectors.log_vectors(log, self.data.spec.num_items, item_width)
-        super().__init__(people.world, user_models.starts_of(log), vectors)
+        super().__init__(simulated.world, user_models.starts_of(log), vectors)
 
     def of_split(self, split: str) -> Self:
-        """The same users; sessions begin where the last ones of a split's users do."""
+        """The same users, with sessions that start as the last ones of a split's users."""
         sessions = self.data.num_sessions(split)
         return self.at(scoring.starts(self.data, split, sessions, repeats=1))
 
@@ -39,7 +39,7 @@ class LogUsers(users.UserEnvironment):
         return {name: functools.partial(self._control, name) for name in names}
 
     def inputs(self) -> dict[str, identity.Source]:
-        return worlds.inputs(self.data, self._people.name, self.world)
+        return worlds.inputs(self.data, self._simulated.name, self.world)
 
     def _control(self, name: str) -> tuple[contract.Simulator, contract.Policy]:
         return self, controls.CONTROLS[name]().policy(self.data, self, seed=0)

@@ -1,8 +1,8 @@
-"""The log as its own users: they click what the log says that they clicked, and never leave.
+"""A user model that looks responses up in the log. Its users never leave.
 
 Chen et al., Large-scale Interactive Recommendation with Tree-structured Policy Gradient, AAAI
-2019, evaluate policies on such an environment of ratings. It answers nothing about items that
-the log never showed to a user: those count as not clicked.
+2019, evaluate policies on such an environment of ratings. The log has no responses to items
+that it never showed to a user; they count as not clicked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfrec.data import identity
 from tfrec.data.vocabulary import Vocabulary
 from tfrec.environments import user_models
 
-_CERTAIN = 10.0  # logit of a logged click where a probability is asked for, and of none negated
+_CLICK_LOGIT = 10.0  # given to `distort` for a logged click, and its negative for no click
 
 
 class LookupState(NamedTuple):
@@ -25,7 +25,7 @@ class LookupState(NamedTuple):
 
     Attributes:
       user: int32 [B].
-      before: int32 [B, H], items of the history at the start; they are not clicked again.
+      before: int32 [B, H], items of the history at the start, which are not clicked again.
     """
 
     user: tf.Tensor
@@ -33,7 +33,7 @@ class LookupState(NamedTuple):
 
 
 class LookupWorld(tf.Module):
-    """Users of a log; a `user_models.UserModel`.
+    """Users with the responses of a log; a `user_models.UserModel`.
 
     Args:
       log: all sessions of the log, numpy arrays.
@@ -53,7 +53,7 @@ class LookupWorld(tf.Module):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the logged pairs, of the ids that they are of and of the candidates."""
+        """Hash of the logged pairs, of their ids and of the candidates."""
         ids = identity.ids_of(self.vocabulary, self.spec)
         pairs = {"key": self._key.numpy(), "feedback": self._feedback.numpy()}
         return identity.fingerprint([pairs, ids, self.spec.candidates])
@@ -77,35 +77,35 @@ class LookupWorld(tf.Module):
     ) -> tuple[LookupState, tf.Tensor, tf.Tensor]:
         feedback = self._answers(state, item[:, None])[:, 0]  # [B, F]
         if distort is not None:
-            probability = distort(tf.where(feedback[:, 0] > 0, _CERTAIN, -_CERTAIN))
+            probability = distort(tf.where(feedback[:, 0] > 0, _CLICK_LOGIT, -_CLICK_LOGIT))
             clicked = tf.random.stateless_uniform(tf.shape(item), seed) < probability
             click = tf.cast(clicked, tf.float32)
             feedback = tf.concat([click[:, None], feedback[:, 1:] * click[:, None]], axis=1)
         return state, feedback, tf.zeros(tf.shape(item), tf.bool)
 
     def _answers(self, state: LookupState, item: tf.Tensor) -> tf.Tensor:
-        """The logged feedback of each user to some items, 0 where none is; [B, K, F].
+        """Looks up the logged feedback of each user to items, 0 if there is none; [B, K, F].
 
         Args:
           state: of B sessions.
           item: int32 [B, K], dense ids.
         """
-        place, logged = find_pairs(self._key, state.user, item, self.spec.num_items)
-        known = tf.reduce_any(item[:, :, None] == state.before[:, None], axis=2)  # [B, K]
-        answered = tf.cast(logged & ~known, tf.float32)
-        return tf.gather(self._feedback, place) * answered[..., None]
+        position, logged = find_pairs(self._key, state.user, item, self.spec.num_items)
+        in_history = tf.reduce_any(item[:, :, None] == state.before[:, None], axis=2)  # [B, K]
+        has_feedback = tf.cast(logged & ~in_history, tf.float32)
+        return tf.gather(self._feedback, position) * has_feedback[..., None]  # [B, K, F]
 
 
 def logged_pairs(log: types.Episodes, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """The feedback of each user to each item that the log showed to the user.
+    """Collects the feedback of each user to each item that the log showed to the user.
 
     Args:
       log: sessions, numpy arrays, a user's oldest first.
       num_items: N.
 
     Returns:
-      Keys user * (N + 1) + item, int64 [P], ascending; and the feedback, float32 [P, F]: of an
-      item that was shown more than once, the one with the largest first column.
+      Keys user * (N + 1) + item, int64 [P], ascending; and the feedback, float32 [P, F]. An
+      item that was shown more than once has the feedback with the largest first column.
     """
     steps = np.arange(log.item.shape[1]) < np.asarray(log.length)[:, None]  # [S, T]
     user = np.repeat(np.asarray(log.user, np.int64), log.length)
@@ -120,7 +120,7 @@ def logged_pairs(log: types.Episodes, num_items: int) -> tuple[np.ndarray, np.nd
 def find_pairs(
     key: tf.Tensor, user: tf.Tensor, item: tf.Tensor, num_items: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where pairs of a user and an item stand among those of `logged_pairs`.
+    """Finds pairs of a user and an item among those of `logged_pairs`.
 
     Args:
       key: int64 [P], ascending.
@@ -133,6 +133,6 @@ def find_pairs(
     """
     width = num_items + 1
     pair = tf.cast(user, tf.int64)[:, None] * width + tf.cast(item, tf.int64)  # [B, K]
-    place = tf.searchsorted(key, tf.reshape(pair, [-1]))
-    place = tf.reshape(tf.minimum(place, tf.size(key) - 1), tf.shape(pair))  # [B, K]
-    return place, tf.gather(key, place) == pair
+    position = tf.searchsorted(key, tf.reshape(pair, [-1]))
+    position = tf.reshape(tf.minimum(position, tf.size(key) - 1), tf.shape(pair))  # [B, K]
+    return position, tf.gather(key, position) == pair

@@ -1,4 +1,4 @@
-"""Plays many sessions of a policy, a bounded number of users at a time."""
+"""Plays many sessions of a policy with a bounded number of users at a time."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,15 +6,15 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.environments import contract, playing, users
 
-AT_ONCE = 2048  # sessions in the graph at once: bounds memory at this x N scores
+AT_ONCE = 2048  # sessions in a batch, which bounds memory at this x N scores
 
 
 class Player:
-    """A policy in an environment, traced once and played as often as wanted.
+    """Plays a policy in an environment; the graph is traced once.
 
     Args:
       environment: the simulated users.
-      policy: who recommends; a goal it reads from a variable may change between plays.
+      policy: the policy. Variables that it reads, such as a goal, may change between plays.
     """
 
     def __init__(self, environment: users.UserEnvironment, policy: contract.Policy):
@@ -35,14 +35,14 @@ class Player:
 
         Args:
           starts: B starts, arrays or tensors.
-          seed: the same seed gives the same sessions.
+          seed: seed; equal seeds give equal sessions.
 
         Returns:
           B episodes as numpy arrays, in the order of the starts.
         """
-        parts = []
+        batches = []
         for first in range(0, len(starts.user), AT_ONCE):
-            part = types.Starts(*(tf.constant(x[first : first + AT_ONCE]) for x in starts))
-            played = self._run(part, types.seed_pair(seed, first))
-            parts.append([field.numpy() for field in played])
-        return types.Episodes(*map(np.concatenate, zip(*parts, strict=True)))
+            batch = types.Starts(*(tf.constant(x[first : first + AT_ONCE]) for x in starts))
+            episodes = self._run(batch, types.seed_pair(seed, first))
+            batches.append([field.numpy() for field in episodes])
+        return types.Episodes(*map(np.concatenate, zip(*batches, strict=True)))

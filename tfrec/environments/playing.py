@@ -1,15 +1,15 @@
-"""Plays a policy in an environment, each session from its beginning to its end.
+"""Plays complete sessions of a policy in an environment.
 
-Two functions share `step`. `play` gives totals, in any environment. `rollout` records the
-sessions of users of a catalogue, one for each start. They are two functions because they treat
-a row whose session has ended differently:
+`play` returns totals of sessions in any environment. `rollout` records the sessions of users of
+a catalogue, one for each start. Both use `step` and differ in the rows of ended sessions:
 
-- `play` begins another session in it. The number of rows is constant, the steps of the rows
-  differ, and the totals are added up by session.
-- `rollout` drops it. All rows are at the same step, so a step writes one column of the record.
-  The rows get fewer, so long sessions do not keep ended ones in the computation.
+- `play` starts another session in such a row. The number of rows is constant, rows are at
+  different steps, and totals are summed by session.
+- `rollout` drops such rows. All rows are at the same step, so a step writes one column of the
+  record, and few rows remain for long sessions.
 
-One function would write each event to a row and a column of its own, or step ended sessions.
+A single function would have to write each event to its own row and column, or step ended
+sessions.
 """
 
 from typing import NamedTuple
@@ -21,10 +21,10 @@ from tfrec import types
 from tfrec.environments import contract, users
 from tfrec.ops import nests
 
-_WAITING = 8  # where an eighth of the places wait, new sessions begin in them
+_RESET_FRACTION = 8  # new sessions start when one row in so many is idle
 
-# Sessions of up to so many steps are recorded in one segment; longer ones in several, between
-# which those of users who have left are dropped. Dropping costs less than a step.
+# Sessions of up to _WHOLE steps are recorded in one segment, longer ones in segments of
+# _SEGMENT steps. Ended sessions are dropped between segments, which costs less than a step.
 _WHOLE = 32
 _SEGMENT = 16
 
@@ -36,13 +36,13 @@ def step(
     seeds: tf.Tensor,
     user: tf.Tensor | None = None,
 ) -> contract.Outcome:
-    """One step of B sessions under a policy.
+    """Takes one step of B sessions under a policy.
 
     Args:
       simulator: the environment.
-      policy: who recommends.
-      state: of the sessions.
-      seeds: int32 [2 or more, 2], of the policy and of the environment.
+      policy: the policy.
+      state: state of the sessions.
+      seeds: int32 [2 or more, 2], seeds of the policy and of the environment.
       user: int32 [B], the number of each session; None where they are not numbered.
     """
     timestep = contract.timestep_of(simulator, state, seeds[0], user)
@@ -50,13 +50,14 @@ def step(
 
 
 class Played(NamedTuple):
-    """Totals of whole sessions, each [B].
+    """Totals of complete sessions, each [B].
 
     Attributes:
-      reward: float32, the simulator's own reward.
-      clicks: float32.
-      shown: float32; the CTR of many sessions is the sum of clicks over the sum of shown.
-      steps: int32.
+      reward: float32, the simulator's reward.
+      clicks: float32, number of clicks.
+      shown: float32, number of shown items; the CTR of many sessions is the sum of clicks over
+        the sum of shown items.
+      steps: int32, number of steps.
     """
 
     reward: tf.Tensor
@@ -73,74 +74,90 @@ def play(
     max_steps: int = 10_000,
     at_once: int | None = None,
 ) -> Played:
-    """Totals of so many sessions; call it inside a tf.function.
+    """Plays complete sessions and returns their totals; call it inside a tf.function.
 
-    Every session is played to its end: stopping when the first are done would favour the
-    short ones.
+    Every session is played to its end, because stopping after a number of ended sessions would
+    be biased to short ones.
 
     Args:
       simulator: the environment.
-      policy: who recommends.
-      sessions: B.
-      seed: int32 [2]; the same seed gives the same sessions.
-      max_steps: a session is cut there, for simulators whose sessions never end.
-      at_once: sessions side by side; where some have ended others begin, so that not all
-        wait for the longest. All by default; other numbers give other sessions.
+      policy: the policy.
+      sessions: B, number of sessions.
+      seed: int32 [2]; equal seeds give equal sessions.
+      max_steps: steps after which a session is cut, for simulators with endless sessions.
+      at_once: number of rows, each of which plays one session after the other, so that the
+        longest session does not delay the rest; B by default. The sessions depend on it.
     """
-    places = min(at_once or sessions, sessions)
+    rows = min(at_once or sessions, sessions)
     first = tf.random.experimental.stateless_fold_in(seed, 0)
     zeros = tf.zeros([sessions])
     totals = Played(zeros, zeros, zeros, tf.zeros([sessions], tf.int32))
-    nobody = sessions
+    idle = sessions  # session number of a row without a session
 
-    def going(t: tf.Tensor, session: tf.Tensor, *_: object) -> tf.Tensor:
-        return tf.reduce_any(session < nobody)
+    def is_active(t: tf.Tensor, session: tf.Tensor, *_: object) -> tf.Tensor:
+        return tf.reduce_any(session < idle)
 
-    def advance(t, session, begun, age, state, totals):
+    def advance(t, session, started, age, state, totals):
         seeds = tf.random.experimental.stateless_split(
-            tf.random.experimental.stateless_fold_in(seed, t + 1), 3 if places < sessions else 2
+            tf.random.experimental.stateless_fold_in(seed, t + 1), 3 if rows < sessions else 2
         )
         outcome = step(simulator, policy, state, seeds)
-        # Places between two sessions, and those with no session left, go on for nobody.
-        now = Played(outcome.reward, outcome.clicks, outcome.shown, tf.ones_like(age))
+        # Idle rows are stepped too; their values are summed in a bin that is cut off.
+        step_totals = Played(outcome.reward, outcome.clicks, outcome.shown, tf.ones_like(age))
         totals = tf.nest.map_structure(
             lambda total, value: (
                 total + tf.math.unsorted_segment_sum(value, session, sessions + 1)[:sessions]
             ),
             totals,
-            now,
+            step_totals,
         )
         age += 1
-        session = tf.where(outcome.done | (age >= max_steps), nobody, session)
-        if places == sessions:
-            return t + 1, session, begun, age, outcome.state, totals
-        # A reset makes a session for every place, so places wait for each other.
-        waiting = tf.cast(session == nobody, tf.int32)
-        many = tf.reduce_sum(waiting)
-        number = begun + tf.cumsum(waiting) - 1  # of the session that a place would begin
-        enough = (_WAITING * many >= places) | (many == places)
-        start = enough & (waiting > 0) & (number < sessions)
-        following = tf.cond(
-            tf.reduce_any(start),
-            lambda: contract.restarted(simulator, outcome.state, start, seeds[2]),
+        session = tf.where(outcome.done | (age >= max_steps), idle, session)
+        if rows == sessions:
+            return t + 1, session, started, age, outcome.state, totals
+        starts, number = _new_sessions(session == idle, started, sessions)
+        next_state = tf.cond(
+            tf.reduce_any(starts),
+            lambda: contract.restarted(simulator, outcome.state, starts, seeds[2]),
             lambda: outcome.state,
         )
-        following = nests.shaped(following, state)
-        begun += tf.reduce_sum(tf.cast(start, tf.int32))
-        session = tf.where(start, number, session)
-        return t + 1, session, begun, tf.where(start, 0, age), following, totals
+        next_state = nests.shaped(next_state, state)
+        started += tf.reduce_sum(tf.cast(starts, tf.int32))
+        session = tf.where(starts, number, session)
+        return t + 1, session, started, tf.where(starts, 0, age), next_state, totals
 
-    state = simulator.reset(places, first)
-    loop = (tf.constant(0), tf.range(places), tf.constant(places), tf.zeros([places], tf.int32))
-    return tf.while_loop(going, advance, (*loop, state, totals))[-1]
+    state = simulator.reset(rows, first)
+    loop = (tf.constant(0), tf.range(rows), tf.constant(rows), tf.zeros([rows], tf.int32))
+    return tf.while_loop(is_active, advance, (*loop, state, totals))[-1]
+
+
+def _new_sessions(
+    idle: tf.Tensor, started: tf.Tensor, sessions: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Selects the rows in which new sessions start, and numbers these sessions.
+
+    A reset computes a session for every row, so rows stay idle until several are.
+
+    Args:
+      idle: bool [rows].
+      started: int32 scalar, number of sessions started so far.
+      sessions: number of sessions to play.
+
+    Returns:
+      Rows that start a session, bool [rows], and the number of their session, int32 [rows].
+    """
+    is_idle = tf.cast(idle, tf.int32)
+    number = started + tf.cumsum(is_idle) - 1
+    enough = _RESET_FRACTION * tf.reduce_sum(is_idle) >= tf.size(idle)
+    return enough & idle & (number < sessions), number
 
 
 class _Live(NamedTuple):
-    """Sessions that are still played.
+    """The b sessions that have not ended.
 
     Attributes:
       number: int32 [b], the position of each session's start.
-      state: users.State, of b sessions.
+      state: users.State of the sessions.
       item: int32 [b, C], items of this segment, 0 for steps that were not taken.
       feedback: float32 [b, C, F].
     """
@@ -152,7 +169,7 @@ class _Live(NamedTuple):
 
 
 class _Recorded(NamedTuple):
-    """What has been played, segment by segment.
+    """The recorded steps by segment.
 
     Attributes:
       item: int32 [segments, B, C].
@@ -171,27 +188,26 @@ def rollout(
     starts: types.Starts,
     seed: tf.Tensor,
 ) -> types.Episodes:
-    """Records one session for each start, until everyone left or the cap is reached.
+    """Records one session for each start, until all users have left or the cap is reached.
 
-    Call it inside a tf.function; every user advances by one step per loop pass. A few
+    Call it inside a tf.function; all users advance by one step per loop iteration. A few
     sessions are much longer than the rest, so long ones are played in segments, and users
-    who have left are dropped between two of them. An environment and a policy draw for the
-    users that they are given: what is drawn for one then depends on how many are left, yet not
-    on what becomes of them.
+    who have left are dropped between segments. Environment and policy draw random numbers for
+    a batch of users, so the numbers of a user depend on the number of users in the batch.
 
     Args:
       environment: the simulated users.
-      policy: who recommends. It is given the position of each session's start as its number.
+      policy: the policy. Sessions are numbered by the position of their start.
       starts: B session starts.
-      seed: int32 [2]; the same seed gives the same sessions.
+      seed: int32 [2]; equal seeds give equal sessions.
 
     Returns:
       B episodes. Steps after a user's exit are padding.
     """
     spec = environment.spec
     columns = len(spec.feedback)
-    # Rows get fewer on the way. Where their number is known beforehand, TensorFlow's graph
-    # optimiser takes it for the number at every step: hide it.
+    # The number of rows falls during the loop. TensorFlow's graph optimiser would assume a
+    # static number for every step, so the static shape is hidden.
     starts = types.Starts(
         *(tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]]) for x in starts)
     )
@@ -200,24 +216,24 @@ def rollout(
     segments = -(-spec.max_steps // segment)
 
     def advance(begin: tf.Tensor, t: tf.Tensor, live: _Live) -> tuple[tf.Tensor, _Live]:
-        """One step of all that are live; it is step t - begin of the segment."""
+        """Takes one step of the live sessions, step t - begin of the segment."""
         seeds = tf.random.experimental.stateless_split(
             tf.random.experimental.stateless_fold_in(seed, t), 2
         )
         state = step(environment, policy, live.state, seeds, live.number).state
         latest = environment.history(state)
-        here = (tf.range(segment) == t - begin)[None, :]  # [1, C]
+        column = (tf.range(segment) == t - begin)[None, :]  # [1, C]
         return t + 1, _Live(
             live.number,
             state,
-            tf.where(here, latest.history_item[:, -1:], live.item),
-            tf.where(here[..., None], latest.history_feedback[:, -1:], live.feedback),
+            tf.where(column, latest.history_item[:, -1:], live.item),
+            tf.where(column[..., None], latest.history_feedback[:, -1:], live.feedback),
         )
 
     def play_segment(
         number: tf.Tensor, live: _Live, recorded: _Recorded
     ) -> tuple[tf.Tensor, _Live, _Recorded]:
-        """C steps, or fewer; then drops the sessions of users who have left."""
+        """Takes up to C steps, then drops the sessions of users who have left."""
         begin = number * segment
         end = tf.minimum(begin + segment, spec.max_steps)
         _, live = tf.while_loop(
@@ -233,11 +249,13 @@ def rollout(
             tf.tensor_scatter_nd_update(recorded.feedback, cell, live.feedback),
             tf.tensor_scatter_nd_update(recorded.exited, row, live.state.exited),
         )
-        stay = tf.where(~live.state.exited)[:, 0]
-        left = tf.nest.map_structure(lambda x: tf.gather(x, stay), (live.number, live.state))
-        return number + 1, begun(*left), recorded
+        remaining = tf.where(~live.state.exited)[:, 0]  # [b']
+        number_and_state = tf.nest.map_structure(
+            lambda x: tf.gather(x, remaining), (live.number, live.state)
+        )
+        return number + 1, at_segment_start(*number_and_state), recorded
 
-    def begun(number: tf.Tensor, state: users.State) -> _Live:
+    def at_segment_start(number: tf.Tensor, state: users.State) -> _Live:
         """Sessions at the beginning of a segment."""
         rows = tf.size(number)
         return _Live(
@@ -247,8 +265,8 @@ def rollout(
             tf.zeros([rows, segment, columns]),
         )
 
-    everyone = begun(tf.range(batch), environment.begin(starts))
-    nothing = _Recorded(
+    all_sessions = at_segment_start(tf.range(batch), environment.begin(starts))
+    empty = _Recorded(
         tf.zeros([segments, batch, segment], tf.int32),
         tf.zeros([segments, batch, segment, columns]),
         tf.zeros([batch], tf.bool),
@@ -256,14 +274,14 @@ def rollout(
     _, _, recorded = tf.while_loop(
         lambda number, live, _: (number < segments) & (tf.size(live.number) > 0),
         play_segment,
-        (tf.constant(0), everyone, nothing),
+        (tf.constant(0), all_sessions, empty),
         shape_invariants=(
             tf.TensorShape([]),
-            _any_rows(everyone),
-            tf.nest.map_structure(lambda x: x.shape, nothing),
+            _any_rows(all_sessions),
+            tf.nest.map_structure(lambda x: x.shape, empty),
         ),
     )
-    # From segments of steps back to sessions: [segments, B, C, ...] -> [B, T, ...]
+    # Joins the segments of each session: [segments, B, C, ...] -> [B, T, ...]
     item = tf.reshape(tf.transpose(recorded.item, [1, 0, 2]), [batch, segments * segment])
     feedback = tf.reshape(
         tf.transpose(recorded.feedback, [1, 0, 2, 3]), [batch, segments * segment, columns]
@@ -278,7 +296,7 @@ def rollout(
 
 
 def _any_rows(live: _Live) -> _Live:
-    """The shapes of a nest whose number of rows changes."""
+    """Shapes with a variable number of rows."""
     return tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), live)
 
 
@@ -287,7 +305,7 @@ class Rate(NamedTuple):
 
     Attributes:
       value: the mean or ratio.
-      error: its standard error; the sessions are what is independent, not their steps.
+      error: its standard error over independent sessions; steps of a session are dependent.
     """
 
     value: float
@@ -295,13 +313,13 @@ class Rate(NamedTuple):
 
 
 def mean(values: tf.Tensor) -> Rate:
-    """Mean of a total over sessions, [B]."""
+    """Mean of values of sessions, [B]."""
     array = np.asarray(values, np.float64)
     return Rate(float(array.mean()), float(array.std(ddof=1) / len(array) ** 0.5))
 
 
 def click_rate(played: Played) -> Rate:
-    """Clicks over what was shown, pooled; the error is that of a ratio (delta method)."""
+    """Ratio of clicks to shown items over all sessions, with the delta method's error."""
     clicks, shown = (np.asarray(x, np.float64) for x in (played.clicks, played.shown))
     rate = clicks.sum() / shown.sum()
     spread = (clicks - rate * shown).std(ddof=1)
@@ -310,10 +328,10 @@ def click_rate(played: Played) -> Rate:
 
 def rates(played: Played) -> dict[str, float]:
     """CTR, reward and length of sessions, with standard errors: ctr, ctr_error, ..."""
-    found = {
+    by_name = {
         "ctr": click_rate(played),
         "reward": mean(played.reward),
         "steps": mean(tf.cast(played.steps, tf.float32)),
     }
-    numbers = {name: rate.value for name, rate in found.items()}
-    return numbers | {f"{name}_error": rate.error for name, rate in found.items()}
+    values = {name: rate.value for name, rate in by_name.items()}
+    return values | {f"{name}_error": rate.error for name, rate in by_name.items()}

@@ -1,4 +1,4 @@
-"""Controls beside the methods: what popularity and foresight reach.
+"""Policies of the controls: popularity, and greedy on a world's true responses.
 
 The random control is `contract.random_policy`.
 """
@@ -12,7 +12,12 @@ from tfrec.ops import selection
 
 
 def popularity(episodes: types.Episodes, num_items: int) -> contract.Policy:
-    """Of items 1..num_items the one with the most clicks in the log, if it may be shown."""
+    """Recommends the item with the most clicks in the log among those that may be shown.
+
+    Args:
+      episodes: the log, numpy arrays.
+      num_items: items 1 to this number are candidates.
+    """
     shown = np.asarray(episodes.item).ravel()
     clicks = np.asarray(episodes.feedback)[..., 0].ravel()
     count = np.bincount(shown, weights=clicks, minlength=num_items + 1)[1 : num_items + 1]
@@ -29,17 +34,17 @@ def popularity(episodes: types.Episodes, num_items: int) -> contract.Policy:
 def greedy(
     world: user_models.UserModel, reward: np.ndarray, exit_cost: float | tf.Variable = 0.0
 ) -> contract.Policy:
-    """Greedy on the world's own expected feedback, which no honest policy knows.
+    """A privileged policy that is greedy on the world's true expected feedback.
 
-    It plays in a `users.UserEnvironment` of that world.
+    It requires a `users.UserEnvironment` of that world.
 
-    With `exit_cost` 0 this is the best myopic policy. A positive cost makes it a
-    simple long-term control: the cost stands for what the rest of a session is worth.
+    With `exit_cost` 0 this is the best myopic policy. A positive cost makes it a simple
+    long-term control: the cost approximates the value of the rest of a session.
 
     Args:
-      world: the world it looks into.
-      reward: float [F], worth of one unit of each feedback column.
-      exit_cost: worth of keeping the user, in units of the reward.
+      world: the world whose true responses the policy reads.
+      reward: float [F], weight of one unit of each feedback column.
+      exit_cost: cost of an exit, in units of the reward.
     """
     candidates = tf.range(1, world.spec.num_candidates + 1)
     weights = tf.constant(reward, tf.float32)

@@ -1,9 +1,9 @@
-"""The environments that methods learn in step by step, by name.
+"""Registry of the environments in which methods learn by playing.
 
     environment = registry.get("recsim")
     simulator = environment.make(environment.config(slate=3))
 
-An environment's module is imported when it is made: TensorFlow takes seconds to import.
+`make` imports an environment's module, because importing TensorFlow takes seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RecoGymConfig(Options):
 
 @dataclasses.dataclass(frozen=True)
 class VirtualTbConfig(Options):
-    """VirtualTB, whose networks its publisher distributes."""
+    """VirtualTB; its publisher distributes the networks."""
 
     virtualtb_path: str = option("", "a clone of VirtualTaobao, or its data folder (required)")
 
@@ -58,19 +58,19 @@ class UsersConfig(Options):
     """Simulated users of a prepared log."""
 
     data: str = option(
-        "runs/data", "folder of the prepared data, whose sessions begin the play"
+        "runs/data", "folder of the prepared data; sessions start from its logged histories"
     )
     world: str = option(
         "truth",
-        "the users: a folder that fit_simulator wrote; `truth` for the ground truth of the "
-        "embedded log; or `lookup`, who click what the log says that they clicked",
+        "simulated users: a folder written by fit_simulator; `truth` for the ground truth of "
+        "the embedded log; or `lookup` for users with the clicks of the log",
     )
     item_width: int = option(16, "width of an item's vector, from the log", at_least=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class GymnasiumConfig(Options):
-    """A Gymnasium environment of the user's own."""
+    """A Gymnasium environment that the user provides."""
 
     gym_id: str = option("", "id of a registered Gymnasium environment (required)")
     gym_module: str = option(
@@ -78,7 +78,7 @@ class GymnasiumConfig(Options):
     )
     gym_steps: int = option(
         1_000,
-        "steps after which a session is cut, where the environment has no limit of its own",
+        "steps after which a session is cut, if the environment sets no limit",
         at_least=1,
     )
 
@@ -95,14 +95,14 @@ class Environment(NamedTuple):
     """An environment of the registry.
 
     Attributes:
-      name: in flags and folders.
-      title: in tables and plots.
-      config: a frozen dataclass.
+      name: name in flags and folders.
+      title: title in tables and plots.
+      config: class of the configuration, a frozen dataclass.
       make: makes the simulator of a configuration.
-      metric: what tuning compares: reward or ctr of a session.
-      of_log: whether its users and items are those of a prepared log: what learns there ranks
-        the log's items and is saved as an agent.
-      paths: fields of the configuration that are paths. What they hold is identified by
+      metric: metric of tuning, reward or CTR of a session.
+      of_log: whether its users and items are those of a prepared log. Methods then learn to
+        rank the log's items and are saved as agents.
+      paths: fields of the configuration that are paths. Their files are identified by
         content (`Simulator.inputs`), not by name.
     """
 
@@ -115,7 +115,7 @@ class Environment(NamedTuple):
     of_log: bool = False
 
     def identity(self, config: Any) -> dict[str, Any]:
-        """The name and the fields that decide what the simulator answers, to be recorded."""
+        """The recorded identity: the name and the fields that determine the simulator."""
         values = dataclasses.asdict(config).items()
         return {"environment": self.name, **{k: v for k, v in values if k not in self.paths}}
 
@@ -181,10 +181,10 @@ ENVIRONMENTS: dict[str, Environment] = {
 
 
 def get(name: str) -> Environment:
-    """An environment by its name.
+    """Looks an environment up by name.
 
     Raises:
-      UserError: if there is none of that name.
+      UserError: if no environment has that name.
     """
     if name not in ENVIRONMENTS:
         raise UserError(f"no environment {name!r}; there are {', '.join(ENVIRONMENTS)}")
@@ -192,11 +192,11 @@ def get(name: str) -> Environment:
 
 
 def simulator(name: str, config: Any) -> contract.Simulator:
-    """The simulator of a configuration.
+    """Makes the simulator of a configuration.
 
     Args:
-      name: of the environment.
-      config: of the environment's class.
+      name: name of the environment.
+      config: configuration of the environment's class.
 
     Raises:
       UserError: if files are missing or damaged, or values do not fit together.

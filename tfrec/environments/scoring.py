@@ -1,4 +1,4 @@
-"""The sessions from which evaluated users start, and the score of a policy in them."""
+"""Session starts of evaluations, and the score of a policy in them."""
 
 import numpy as np
 
@@ -8,11 +8,17 @@ from tfrec.environments import contract, player, user_models, worlds
 from tfrec.environments import users as users_lib
 from tfrec.errors import UserError
 
-_SEED = 29  # of the validation sessions: every policy meets the same users and the same luck
+_SEED = 29  # of the validation sessions, the same for every policy
 
 
 def starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> types.Starts:
-    """The last session of each of a split's first users, several times over; arrays.
+    """Starts of the last sessions of a split's users, as arrays.
+
+    Args:
+      data: the prepared data.
+      split: `train`, `validation` or `test`.
+      users: number of users at most; the first ones of the split are used.
+      repeats: number of sessions of each user.
 
     Raises:
       UserError: if the split has no session.
@@ -23,14 +29,14 @@ def starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> 
             "items, or a lower min_steps"
         )
     episodes = worlds.last_sessions(data.episodes(split))
-    found = user_models.starts_of(types.Episodes(*(part[:users] for part in episodes)))
-    return types.Starts(*(np.repeat(part, repeats, axis=0) for part in found))
+    once = user_models.starts_of(types.Episodes(*(part[:users] for part in episodes)))
+    return types.Starts(*(np.repeat(part, repeats, axis=0) for part in once))
 
 
 def validation_starts(
     data: storage.PreparedData, max_users: int = 500, sessions_per_user: int = 4
 ) -> types.Starts:
-    """Where validation users start; test users are not touched.
+    """Starts of validation users; test users are not used.
 
     Raises:
       UserError: if the data has no validation users.
@@ -45,8 +51,8 @@ class Score:
 
     Args:
       environment: the simulated users, without delay or noise.
-      policy: reads its weights from variables: one trace serves a whole training.
-      starts: of the sessions.
+      policy: the policy. It reads its weights from variables, so that one trace suffices.
+      starts: starts of the sessions.
     """
 
     def __init__(
@@ -58,5 +64,5 @@ class Score:
         self._player, self._starts = player.Player(environment, policy), starts
 
     def __call__(self) -> float:
-        played = self._player.play(self._starts, _SEED)
-        return float(np.asarray(played.feedback)[..., 0].sum(axis=1).mean())
+        episodes = self._player.play(self._starts, _SEED)
+        return float(np.asarray(episodes.feedback)[..., 0].sum(axis=1).mean())

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfrec import types
 from tfrec.environments import contract, user_models
 
-_DECAY = 0.7  # weight of an event of the session beside that of the next one, in `recent`
+_DECAY = 0.7  # factor by which the weight of an event falls with each later event
 
 
 class State(NamedTuple):
@@ -24,14 +24,14 @@ class State(NamedTuple):
 
     Attributes:
       world: the users' hidden state.
-      history_item: int32 [B, H], oldest first, left-padded with 0; 0 also for what is shown
-        to users who have left.
+      history_item: int32 [B, H], oldest first, left-padded with 0; 0 also for items shown to
+        users who have left.
       history_feedback: float32 [B, H, F], raw units.
       step: int32 [B], steps taken in the session.
-      exited: bool [B], whether the user has left; False where the session was cut at the cap.
-      blocked: bool [B, A], items that were shown in the session; [B, 0] where items may repeat.
-      shown: int32 [B, S], items of the session, 0 for none; S is 0 where the observation has no
-        columns of what was shown.
+      exited: bool [B], whether the user has left; False if the session was cut at the cap.
+      blocked: bool [B, A], items that were shown in the session; [B, 0] if items may repeat.
+      shown: int32 [B, S], items of the session, 0 for unused slots; S is 0 if the observation
+        has no columns of shown items.
     """
 
     world: user_models.ModelState
@@ -46,18 +46,18 @@ class State(NamedTuple):
 class HistoryEncoder:
     """Summarises an observation of item ids in a vector, for networks without a state tower.
 
-    All ours. D is the width of an item vector; clicked and skipped events are those whose first
-    feedback column is positive and not.
+    The encoder is ours, not that of a paper. D is the width of an item vector. The first
+    feedback column of a clicked event is positive; the other events are skipped ones.
 
     Args:
-      spec: the log's.
+      spec: the log's spec.
       vectors: float [N + 1, D], item vectors; row 0 is zero.
 
     Attributes:
-      before: columns that describe the events before the session, which nothing in it changes.
-      feature_columns: int [4, D], the columns of what was clicked and, with the sign turned, of
-        what was skipped, before the session and in it.
-      size: columns in all.
+      before: columns of the events before the session, which are constant in a session.
+      feature_columns: int [4, D], the columns of clicked items and, with negative sign, of
+        skipped items, before the session and in it.
+      size: number of columns.
     """
 
     def __init__(self, spec: types.DataSpec, vectors: np.ndarray):
@@ -70,45 +70,44 @@ class HistoryEncoder:
         self.feature_columns = np.arange(4 * width).reshape(4, width)
 
     def __call__(self, observation: types.Observation) -> tf.Tensor:
-        """The summary.
+        """Computes the summary.
 
         Args:
-          observation: of B users.
+          observation: observation of B users.
 
         Returns:
-          float32 [B, size]: the mean vector of what was clicked before the session, and the
-          opposite of that of what was skipped; the same of the session; the mean vector of
-          what was shown in the session, later events weighing more; the vector of the last
-          item and the answer to it; the mean answers; the share of the longest session that
-          is over. Means are over one event more than there are, so that they tell few events
-          from many.
+          float32 [B, size]: the mean vector of items clicked before the session, the negative
+          mean vector of items skipped before the session, both for the session, the mean
+          vector of items shown in the session with larger weights of later ones, the vector of
+          the last item, its feedback, the mean feedback, and steps taken / max_steps. Means
+          divide by the number of events + 1, so that they distinguish few events from many.
         """
         item, feedback = observation.history_item, observation.history_feedback
         positions = tf.range(self._spec.history_length)
         valid = tf.cast(item > 0, tf.float32)  # [B, H]
         age = self._spec.history_length - 1 - positions
-        now = tf.cast(age[None] < observation.step[:, None], tf.float32) * valid
+        current = tf.cast(age[None] < observation.step[:, None], tf.float32) * valid
         clicked = tf.cast(feedback[..., 0] > 0, tf.float32) * valid
         vectors = tf.gather(self._vectors, item)  # [B, H, D]
-        answers = feedback / self._scales  # [B, H, F]
+        scaled = feedback / self._scales  # [B, H, F]
 
         def mean(weight: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
             total = tf.einsum("bh,bhd->bd", weight, values)
             return total / (tf.reduce_sum(weight, axis=1, keepdims=True) + 1.0)
 
-        before, skipped = valid - now, valid - clicked
-        recency = now * _DECAY ** tf.cast(age, tf.float32)
+        before, skipped = valid - current, valid - clicked
+        recency = current * _DECAY ** tf.cast(age, tf.float32)
         step = tf.cast(observation.step[:, None], tf.float32) / self._spec.max_steps
         return tf.concat(
             [
                 mean(clicked * before, vectors),
                 -mean(skipped * before, vectors),
-                mean(clicked * now, vectors),
-                -mean(skipped * now, vectors),
+                mean(clicked * current, vectors),
+                -mean(skipped * current, vectors),
                 mean(recency, vectors),
-                vectors[:, -1] * now[:, -1:],
-                answers[:, -1] * now[:, -1:],
-                mean(now, answers),
+                vectors[:, -1] * current[:, -1:],
+                scaled[:, -1] * current[:, -1:],
+                mean(current, scaled),
                 step,
             ],
             axis=1,
@@ -116,23 +115,24 @@ class HistoryEncoder:
 
 
 class UserEnvironment(contract.Simulator):
-    """Users of a catalogue, stepped side by side; a `contract.Simulator`.
+    """A `contract.Simulator` of users of a catalogue.
 
-    Items are positions 0 to A - 1, dense ids less 1. A recommendation is one item. A session
-    ends when the user leaves or has taken `max_steps` steps.
+    Items are positions 0 to A - 1, dense ids - 1. A recommendation is one item. A session ends
+    when the user leaves or has taken `max_steps` steps.
 
     Args:
-      world: the users.
-      starts: where the sessions of `reset` begin; each takes one of them at random. None where
-        every session is begun by `begin`.
+      world: the user model.
+      starts: session starts from which `reset` samples. None if all sessions are started by
+        `begin`.
       vectors: float [N + 1, D], item vectors, see `tfrec.data.item_vectors`. None for policies
         that read the history: the observation and the candidates then have width 0.
-      reward: weight of each feedback column in the reward; clicks alone by default.
+      reward: weight of each feedback column in the reward; by default 1 for clicks, 0 for the
+        rest.
 
     Attributes:
-      world: as given.
-      spec: the log's.
-      encoder: what `observation` gives, before the columns of what was shown; None without
+      world: the user model.
+      spec: the log's spec.
+      encoder: encoder of the observation's columns before those of shown items; None without
         item vectors.
     """
 
@@ -165,26 +165,26 @@ class UserEnvironment(contract.Simulator):
         self.action_size = vectors.shape[1]
 
     def at(self, starts: types.Starts) -> Self:
-        """The same users with sessions that begin elsewhere."""
+        """The same users with other session starts."""
         other = copy.copy(self)
         other._starts = _constants(starts)
         return other
 
     def random_starts(self, batch: int | tf.Tensor, seed: tf.Tensor) -> types.Starts:
-        """Draws `batch` of the environment's starts, with replacement; seed is int32 [2].
+        """Samples `batch` of the environment's starts with replacement; seed is int32 [2].
 
         Raises:
-          ValueError: if the environment was made without starts.
+          ValueError: if the environment has no starts.
         """
         if self._starts is None:
-            raise ValueError("this environment has no starts; expected some, or use `begin`")
+            raise ValueError("this environment has no starts; give `starts`, or call `begin`")
         number = tf.random.stateless_uniform(
             [batch], seed, 0, tf.shape(self._starts.user)[0], tf.int32
         )
         return types.Starts(*(tf.gather(part, number) for part in self._starts))
 
     def begin(self, starts: types.Starts) -> State:
-        """New sessions, one for each of B starts."""
+        """Starts one session for each of B starts."""
         batch = tf.shape(starts.user)[0]
         items = 0 if self.world.repeats else self.spec.num_candidates
         return State(
@@ -215,12 +215,12 @@ class UserEnvironment(contract.Simulator):
     def timestep(
         self, history: types.Observation, blocked: tf.Tensor, seed: tf.Tensor
     ) -> contract.Timestep:
-        """What a policy is given of users whose hidden state is not known.
+        """Makes the policy's input for users without a hidden state.
 
         Args:
-          history: of B users.
-          blocked: bool [B, A], items that may not be shown. The observation's columns of what
-            was shown are 0.
+          history: histories of B users.
+          blocked: bool [B, A], items that may not be shown. The observation's columns of shown
+            items are 0.
           seed: int32 [2].
         """
         batch = tf.shape(history.step)[0]
@@ -231,11 +231,11 @@ class UserEnvironment(contract.Simulator):
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
         item = contract.item_of(action)
-        world, feedback, left = self.world.step(state.world, item, seed)
+        world, feedback, exits = self.world.step(state.world, item, seed)
         blocked = state.blocked
         if not self.world.repeats:
             blocked |= tf.one_hot(item - 1, self.spec.num_candidates, True, False)
-        # Those who have left are stepped on until the loop that plays drops or replaces them.
+        # Users who have left are stepped too, until the loop drops or replaces them.
         event = tf.where(state.exited, types.PAD, item)[:, None]  # [B, 1]
         feedback = tf.where(state.exited[:, None], 0.0, feedback)  # [B, F]
         after = State(
@@ -243,7 +243,7 @@ class UserEnvironment(contract.Simulator):
             tf.concat([state.history_item[:, 1:], event], axis=1),
             tf.concat([state.history_feedback[:, 1:], feedback[:, None]], axis=1),
             step=state.step + 1,
-            exited=state.exited | left,
+            exited=state.exited | exits,
             blocked=blocked,
             shown=self._shown(state, event),
         )
@@ -270,15 +270,15 @@ class UserEnvironment(contract.Simulator):
     def _shown(self, state: State, event: tf.Tensor) -> tf.Tensor:
         if self.shown_columns is None:
             return state.shown
-        here = tf.one_hot(state.step, self.spec.max_steps, dtype=tf.int32)
-        return state.shown + here * event
+        slot = tf.one_hot(state.step, self.spec.max_steps, dtype=tf.int32)
+        return state.shown + slot * event
 
     def structure(self) -> contract.Structure | None:
-        """What came before the session, which never changes, and the rest.
+        """Two factors of the state: the events before the session, and those of the session.
 
-        The session goes on from itself, the item and, through the user's taste, from what came
-        before: in the true graph nothing can be exchanged. The rule of thumb leaves taste out
-        of it, as if users answered alike.
+        The next session factor depends on itself, on the item and, through the user's taste, on
+        the events before the session, so that the true graph admits no exchange. The heuristic
+        graph ignores taste, as if all users had the same response probabilities.
         """
         if self.encoder is None:
             return None

@@ -1,4 +1,4 @@
-"""Simulated users by name: a fitted user model's folder, the embedded truth, or the log."""
+"""Simulated users by name: the folder of a fitted user model, `truth` or `lookup`."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from tfrec.errors import UserError
 TRUTH = "truth"
 LOOKUP = "lookup"
 HELP = (
-    "simulated users: a folder that fit_simulator wrote; `truth` for the ground truth of the "
-    "embedded log; or `lookup`, who click what the log says that they clicked"
+    "simulated users: a folder written by fit_simulator; `truth` for the ground truth of the "
+    "embedded log; or `lookup` for users with the clicks of the log"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedUsers:
-    """Users that answer recommendations in place of the log's.
+    """Simulated users with the ids of prepared data.
 
     Attributes:
-      world: the model of the users.
-      data: the prepared data that their ids are of.
-      name: folder of the user model, or `truth`; recorded with what is trained on them.
-      report: how true fitted users are to held-out sessions, see `simulated.Fit`; None for
-        users that were loaded, and for the embedded truth.
+      world: the user model.
+      data: the prepared data that defines the ids.
+      name: folder of the user model, `truth` or `lookup`; recorded with agents that are
+        trained on the users.
+      report: fit to held-out sessions, see `simulated.Fit`; None for loaded users and for the
+        embedded truth.
     """
 
     world: user_models.UserModel
@@ -42,12 +43,12 @@ class SimulatedUsers:
 
     @property
     def environment(self) -> users_lib.UserEnvironment:
-        """The users as an environment of policies that read the history."""
+        """The users as an environment for policies that read the history."""
         return users_lib.UserEnvironment(self.world)
 
     def __str__(self) -> str:
-        named = {TRUTH: "the embedded truth", LOOKUP: "users who act as the log says"}
-        kind = named.get(self.name, f"fitted users of {self.name}")
+        kinds = {TRUTH: "the embedded truth", LOOKUP: "users with the clicks of the log"}
+        kind = kinds.get(self.name, f"fitted users of {self.name}")
         if self.report is None:
             return kind
         return f"{kind}\n\n{simulated.table(self.report)}"
@@ -79,7 +80,7 @@ def load(name: str, data: storage.PreparedData) -> user_models.UserModel:
     if not generator:
         raise UserError(
             f"{data.directory}: its log ({data.manifest['source']}) has no known ground truth; "
-            "expected the embedded log, or a folder that fit_simulator wrote"
+            "expected the embedded log, or a folder written by fit_simulator"
         )
     config = options.restored(synthetic.SyntheticConfig, generator)
     return embedded.EmbeddedWorld(config, data.spec, data.vocabulary)
@@ -97,30 +98,30 @@ def inputs(
 
     Args:
       data: the prepared data.
-      name: of the world, as `load` takes it.
-      world: the world; None where the log alone is learned from.
+      name: name of the world, as in `load`.
+      world: the world; None for learning from the log alone.
     """
-    found = {"data": data.source}
+    sources = {"data": data.source}
     if world is not None:
-        found["world"] = identity.Source(name, world.fingerprint)
-    return found
+        sources["world"] = identity.Source(name, world.fingerprint)
+    return sources
 
 
 def about(data: storage.PreparedData, sources: Mapping[str, identity.Source]) -> dict[str, Any]:
-    """Where an agent comes from, to be kept with it.
+    """Provenance of an agent, which is saved with it.
 
     Args:
       data: the prepared data that it was trained on.
-      sources: what `inputs` gave.
+      sources: result of `inputs`.
     """
-    found = dict(data.provenance)
+    provenance = dict(data.provenance)
     if world := sources.get("world"):
-        found |= {"world": world.path, "world_fingerprint": world.fingerprint}
-    return found
+        provenance |= {"world": world.path, "world_fingerprint": world.fingerprint}
+    return provenance
 
 
 def last_sessions(episodes: types.Episodes) -> types.Episodes:
-    """The last session of each user, with the longest history: evaluation starts from it."""
+    """The last session of each user, which has the longest history; evaluations start there."""
     user = np.asarray(episodes.user)
     last = np.append(user[1:] != user[:-1], True)
     return types.Episodes(*(np.asarray(part)[last] for part in episodes))

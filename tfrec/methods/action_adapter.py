@@ -1,9 +1,9 @@
-"""From observations to network inputs, and from proto-actions to the simulator's actions.
+"""Maps observations to network inputs, and proto-actions to the simulator's actions.
 
-A policy outputs a vector in [-1, 1], the proto-action. Where a simulator expects items, the
-slate holds those with the highest inner product of the proto-action and their features (this
-project's reading; the paper leaves discrete items open). The features are those of the
-candidates, or vectors learned from the views of users where items have only a number.
+A policy outputs a vector in [-1, 1], the proto-action. If the simulator expects items, the
+slate holds the items with the highest inner product of features and proto-action (our choice;
+the paper does not specify discrete items). The features are those of the candidates, or vectors
+learned from the views of users if items have only a number.
 """
 
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from tfrec.ops import selection
 def slate(
     proto: tf.Tensor, features: tf.Tensor, size: int, blocked: tf.Tensor | None = None
 ) -> tf.Tensor:
-    """The items that a proto-action points at, best first.
+    """The items with the highest inner product with a proto-action, best first.
 
     Args:
       proto: float32 [B, W].
-      features: float32 [B, m, W] of each session's candidates, or [m, W] of all sessions'.
+      features: float32 [B, m, W] of each session's candidates, or [m, W] of shared candidates.
       size: k, items in a slate.
       blocked: bool [B, m], candidates that may not be shown; None if all may.
 
@@ -36,7 +36,7 @@ def slate(
 
 
 def slate_features(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
-    """Features of the items in a slate, side by side.
+    """Concatenated features of the items in a slate.
 
     Args:
       action: int32 [B, k].
@@ -45,28 +45,28 @@ def slate_features(action: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
     Returns:
       float32 [B, k D].
     """
-    alike = features.shape.rank == 2
-    rows = tf.gather(features, action, batch_dims=0 if alike else 1)  # [B, k, D]
+    shared = features.shape.rank == 2
+    rows = tf.gather(features, action, batch_dims=0 if shared else 1)  # [B, k, D]
     return tf.reshape(rows, [-1, action.shape[1] * features.shape[-1]])
 
 
 class ActionAdapter(tf.Module):
-    """Turns observations into network inputs, and proto-actions into the simulator's actions.
+    """Maps observations to network inputs, and proto-actions to the simulator's actions.
 
     Args:
       simulator: the environment.
       vectors: one of `Vectors`; see `view_vectors`.
       width: W of learned vectors.
-      sessions: played for learned vectors.
-      seed: of that play.
+      sessions: number of sessions played for learned vectors.
+      seed: seed of these sessions.
 
     Attributes:
-      observation_size: width of what `encode` returns.
+      observation_size: width of the result of `encode`.
       action_size: W, width of a proto-action.
-      slate_feature_size: D, width of what is shown in a place of a slate.
-      catalogue: features of items that are always the same, float32 [m, D]; else None.
-      sessions_before: sessions played here already.
-      steps_before: recommendations made in them.
+      slate_feature_size: D, width of the features of one item of a slate.
+      catalogue: features of constant candidates, float32 [m, D]; else None.
+      sessions_before: number of sessions played for the vectors.
+      steps_before: number of recommendations in these sessions.
 
     Raises:
       ValueError: if the simulator's items have no views to learn from.
@@ -101,17 +101,17 @@ class ActionAdapter(tf.Module):
             if views is None:
                 name = type(simulator).__name__
                 raise ValueError(f"vectors={vectors}: {name} shows no views; expected own")
-            found = views.vectors(width, sessions, seed)
+            learned = views.vectors(width, sessions, seed)
             self._encoder = views.encoder if vectors == "views" else views.short_encoder
-            self._items = tf.Variable(found.items, trainable=False, name="items")
-            self.sessions_before, self.steps_before = found.sessions, found.steps
+            self._items = tf.Variable(learned.items, trainable=False, name="items")
+            self.sessions_before, self.steps_before = learned.sessions, learned.steps
             self.observation_size = width
             if vectors == "views":
                 self.observation_size, self.action_size = 3 * width + 1, width
-        self._points_at = self._items if vectors == "views" else self.catalogue
+        self._scored_features = self._items if vectors == "views" else self.catalogue
 
     def encode(self, observation: tf.Tensor) -> tf.Tensor:
-        """What networks are fed, float32 [B, observation_size], from observations [B, O]."""
+        """Network inputs, float32 [B, observation_size], from observations [B, O]."""
         if self._items is not None and self._encoder is not None:
             return self._encoder(observation, self._items)
         return observation[:, : -self._hidden] if self._hidden else observation
@@ -123,17 +123,22 @@ class ActionAdapter(tf.Module):
     def to_action(
         self, weights: tf.Tensor, timestep: contract.Timestep, number: int = 0
     ) -> tf.Tensor:
-        """The simulator's actions, from proto-actions [B, W].
+        """Maps proto-actions to the simulator's actions.
 
-        With a number, so many items instead of a slate, int32 [B, number], best first.
+        Args:
+          weights: proto-actions, float32 [B, W].
+          timestep: of B sessions.
+          number: number of items to return, best first; 0 for the size of a slate.
         """
         if not self.slate_size:
             return weights
-        features = timestep.candidates if self._points_at is None else self._points_at
+        features = self._scored_features
+        if features is None:
+            features = timestep.candidates
         return slate(weights, features, number or self.slate_size, timestep.blocked)
 
     def slate_features(self, action: tf.Tensor, candidates: tf.Tensor | None) -> tf.Tensor:
-        """Features of what was shown, float32 [B, k D]; a continuous action is its own."""
+        """Features of the shown items, float32 [B, k D]; or a continuous action itself."""
         if not self.slate_size:
             return action
         features = self.catalogue if self.catalogue is not None else candidates

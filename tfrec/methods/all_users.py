@@ -1,9 +1,9 @@
-"""Ranked lists of every user of a log, in parts, so that an interrupted run goes on.
+"""Ranked lists of all users of a log, computed in parts so that a run can be resumed.
 
     lists.parquet          user, rank, item, score
-    .lists.parquet.parts/  while it is made: request.json and a file for some users each
+    .lists.parquet.parts/  during a run: request.json and a file for each part of the users
 
-Axes: U users, E events, B users that are scored together, H history, A candidates.
+Axes: U users, E events, B users in a batch, H history, A candidates.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ COLUMNS = ("user", "rank", "item", "score")
 
 @dataclasses.dataclass(frozen=True)
 class ListsConfig(Options):
-    """The lists, and how they are made."""
+    """Options of the lists and of their computation."""
 
     k: int = option(20, "items of a list", at_least=1)
-    goal: str = option("", "a named goal of the agent; by default its first")
-    exclude_seen: bool = option(False, "leave out the items of the user's history")
-    batch: int = option(256, "users that are scored together", at_least=1)
+    goal: str = option("", "a named goal of the agent; the first one by default")
+    exclude_seen: bool = option(False, "exclude the items of the user's history")
+    batch: int = option(256, "users in a batch", at_least=1)
     users_per_part: int = option(
-        10_000, "users between two saves; an interruption loses at most their work", at_least=1
+        10_000, "users between two saves; an interruption loses at most their lists", at_least=1
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class Histories:
-    """What the users of a log did, in the ids of an agent.
+    """Events of the users of a log, in the ids of an agent.
 
     Attributes:
       users: raw user ids [U].
       events: a row of event numbers, 1..E, for each user, oldest first.
       item: int32 [E + 1], the agent's dense id of each event's item; 0 for event 0.
       feedback: float32 [E + 1, F], raw units; 0 for event 0.
-      fingerprint: of the log.
+      fingerprint: fingerprint of the log.
     """
 
     users: np.ndarray
@@ -70,22 +70,22 @@ class Histories:
         return types.Observation(self.item[number], self.feedback[number], steps)
 
     def seen(self, rows: np.ndarray, candidates: int) -> np.ndarray:
-        """Which of the candidates stand in the histories of users, bool [B, A]."""
-        chosen = self.events.select(rows)
+        """Mask of the candidates in the histories of users, bool [B, A]."""
+        events = self.events.select(rows)
         seen = np.zeros([len(rows), candidates + 1], bool)
-        item = self.item[chosen.items]
-        listed = item <= candidates
-        seen[chosen.rows[listed], item[listed]] = True
+        item = self.item[events.items]
+        is_candidate = item <= candidates
+        seen[events.rows[is_candidate], item[is_candidate]] = True
         return seen[:, 1:]
 
 
 def of_log(log: sequence_logs.SequenceLog, agent: trained.SavedAgent, path: str) -> Histories:
-    """The histories of a log of items; events of items that the agent lacks are left out.
+    """The histories of a log of items without events of items that the agent lacks.
 
     Args:
       log: the log.
-      agent: whose ids and feedback columns are read.
-      path: of the log, for messages.
+      agent: the agent with its ids and feedback columns.
+      path: path of the log, for messages.
 
     Raises:
       UserError: if the agent reads feedback, or its ids are of another kind.
@@ -115,8 +115,8 @@ def of_prepared(
 
     Args:
       data: the prepared data.
-      agent: whose ids and feedback columns are read.
-      lengths: int [U], how many events of each user are read, the first ones; all by default.
+      agent: the agent with its ids and feedback columns.
+      lengths: int [U], number of first events of each user to read; all by default.
 
     Raises:
       UserError: if the data has other feedback columns than the agent reads, or its ids are of
@@ -124,8 +124,8 @@ def of_prepared(
     """
     events = sequences.events_of(data)
     if lengths is not None:
-        kept = events.place < lengths[events.row]
-        events = sequences.Events(*(column[kept] for column in events))
+        in_length = events.place < lengths[events.row]
+        events = sequences.Events(*(column[in_length] for column in events))
     feedback = events.feedback  # [E, F]
     if not agent.reads_feedback:
         feedback = np.zeros([len(feedback), len(agent.spec.feedback)], np.float32)
@@ -154,32 +154,32 @@ def _histories(
     times: np.ndarray | None,
     fingerprint: str,
 ) -> Histories:
-    """Histories of events that are given in any order; see `sequences.of_events`."""
-    known = np.flatnonzero(item)
-    numbers = np.arange(1, len(known) + 1)
+    """Histories of events in any order; see `sequences.of_events`."""
+    in_catalogue = np.flatnonzero(item)
+    numbers = np.arange(1, len(in_catalogue) + 1)
     events = sequences.of_events(
-        rows[known],
+        rows[in_catalogue],
         numbers,
         len(users),
-        max(1, len(known)),
-        None if times is None else times[known],
+        max(1, len(in_catalogue)),
+        None if times is None else times[in_catalogue],
     )
     no_event = np.zeros([1, feedback.shape[1]], np.float32)
     return Histories(
         users,
         events,
-        np.concatenate([[0], item[known]]).astype(np.int32),
-        np.concatenate([no_event, feedback[known]]).astype(np.float32),
+        np.concatenate([[0], item[in_catalogue]]).astype(np.int32),
+        np.concatenate([no_event, feedback[in_catalogue]]).astype(np.float32),
         fingerprint,
     )
 
 
 def check(out: str | os.PathLike, agent: trained.SavedAgent, config: ListsConfig) -> None:
-    """Rejects lists that cannot be made, before the log is read.
+    """Rejects requests that cannot be met, before the log is read.
 
     Raises:
-      UserError: if the file is there already or is no .parquet file, the list is longer than
-        the catalogue, or the agent has no such goal.
+      UserError: if the file exists or is no .parquet file, the list is longer than the
+        catalogue, or the agent has no such goal.
     """
     path = pathlib.Path(out)
     if path.suffix != ".parquet":
@@ -205,17 +205,17 @@ def write(
 ) -> int:
     """Writes the lists of all users to a Parquet file, whole or not at all.
 
-    Parts that an interrupted call for the same agent, log and configuration left are kept.
+    Parts of an interrupted call for the same agent, log and configuration are reused.
 
     Args:
-      agent: ranks.
-      histories: of the users.
-      out: the file; `check` has accepted it.
-      config: the lists.
-      on_part: called after each part with the users done and all users.
+      agent: the agent that ranks.
+      histories: histories of the users.
+      out: the output file, accepted by `check`.
+      config: options of the lists.
+      on_part: called after each part with the number of completed users and of all users.
 
     Returns:
-      How many users an earlier call had done.
+      Number of users completed by an earlier call.
 
     Raises:
       UserError: if the file cannot be written.
@@ -247,7 +247,7 @@ def write(
 
 
 def _begin(parts: pathlib.Path, request: dict[str, Any]) -> None:
-    """Makes the folder of the parts; parts of another request are removed."""
+    """Creates the folder of the parts, and removes parts of another request."""
     path = parts / _REQUEST
     if path.exists() and json.loads(path.read_text()) == request:
         return
@@ -259,21 +259,21 @@ def _begin(parts: pathlib.Path, request: dict[str, Any]) -> None:
 def _lists(
     agent: trained.SavedAgent, histories: Histories, rows: np.ndarray, config: ListsConfig
 ) -> pl.DataFrame:
-    """The lists of some users, a row for each listed item."""
-    found = []
+    """The lists of the users in `rows`, a row for each listed item."""
+    batches = []
     for first in range(0, len(rows), config.batch):
-        some = rows[first : first + config.batch]
-        shape = (len(some), agent.spec.num_candidates)
+        batch = rows[first : first + config.batch]
+        shape = (len(batch), agent.spec.num_candidates)
         blocked = (
-            histories.seen(some, shape[1]) if config.exclude_seen else np.zeros(shape, bool)
+            histories.seen(batch, shape[1]) if config.exclude_seen else np.zeros(shape, bool)
         )
-        observation = histories.observation(some, agent.spec.history_length)
+        observation = histories.observation(batch, agent.spec.history_length)
         item, score = agent.lists_of_users(
-            histories.users[some], observation, blocked, config.k, config.goal
+            histories.users[batch], observation, blocked, config.k, config.goal
         )
-        row, place = np.nonzero(item)  # user by user, best first
-        found.append((some[row], place + 1, item[row, place], score[row, place]))
-    user, rank, item, score = map(np.concatenate, zip(*found, strict=True))
+        row, place = np.nonzero(item)  # ordered by user, best first
+        batches.append((batch[row], place + 1, item[row, place], score[row, place]))
+    user, rank, item, score = map(np.concatenate, zip(*batches, strict=True))
     columns = (
         histories.users[user],
         rank.astype(np.int32),
@@ -284,7 +284,7 @@ def _lists(
 
 
 def _join(parts: list[pathlib.Path], path: pathlib.Path) -> None:
-    """Writes the rows of Parquet files to one, a file after the other."""
+    """Concatenates Parquet files."""
     import pyarrow.parquet
 
     schema = pyarrow.parquet.read_schema(parts[0])

@@ -1,7 +1,7 @@
-"""What learns in a live simulator: the contract between the loop that plays and its methods.
+"""The contract between the loop that plays in a live simulator and the methods that learn.
 
-The loop (`online_learner.py`) plays B sessions side by side, a rollout of T steps at a time,
-hands the rollout to the method and lets it learn. Every method sees the same steps.
+The loop (`online_learner.py`) plays B parallel sessions for a rollout of T steps, passes the
+rollout to the method and lets it make updates. The loop is the same for all methods.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -12,13 +12,13 @@ from tfrec.environments.contract import Timestep
 
 
 class PolicyStep(NamedTuple):
-    """What a method does at a step of B sessions.
+    """A method's action at a step of B sessions.
 
     Attributes:
       action: the simulator's action: int32 [B, k], positions among the candidates, or
         float32 [B, D] in [-1, 1].
-      info: float32 [B, N], whatever the method wants to find again in the rollout, such as
-        the proto-action that chose the items; N may be 0.
+      info: float32 [B, N], policy information that the method reads from the rollout, such as
+        the proto-action of the items; N may be 0.
     """
 
     action: tf.Tensor
@@ -26,19 +26,19 @@ class PolicyStep(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """T steps of B sessions; one that ends is followed by a new one in its column.
+    """T steps of B columns; when a session ends, a new one starts in its column.
 
     Attributes:
-      observation: float32 [T, B, O], what the method saw.
-      candidates: float32 [T, B, m, D], what it chose from; None where the action is
-        continuous, or the candidates are always the same (`Simulator.catalogue`).
+      observation: float32 [T, B, O], observation before the action.
+      candidates: float32 [T, B, m, D], features of the candidates; None if the action is
+        continuous, or the candidates are constant (`Simulator.catalogue`).
       action: int32 [T, B, k] or float32 [T, B, D], see `PolicyStep`.
       info: float32 [T, B, N], see `PolicyStep`.
-      reward: float32 [T, B], the simulator's own.
+      reward: float32 [T, B], the simulator's reward.
       clicks: float32 [T, B].
-      next_observation: float32 [T, B, O], of the same user; where the session ended it is
-        the observation before once more, and nothing may be learned from it.
-      next_candidates: as `candidates`, a step later.
+      next_observation: float32 [T, B, O], observation of the same user after the action. If the
+        session ended, it repeats `observation` and must not be learned from.
+      next_candidates: as `candidates`, at the next step.
       done: bool [T, B], whether the session ended with this step.
       user: int32 [T, B], the number of the session.
     """
@@ -67,33 +67,33 @@ class Method(Protocol):
     checked: tuple[str, ...]
 
     def explore(self, timestep: Timestep) -> PolicyStep:
-        """What it does while it learns. Graph code."""
+        """The action during training, with exploration. Graph code."""
 
     def greedy(self, timestep: Timestep) -> tf.Tensor:
-        """The action without exploration, which tests play; a `contract.Policy`."""
+        """The action in tests, without exploration; a `contract.Policy`."""
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
-        """Takes a rollout in. Graph code.
+        """Stores a rollout. Graph code.
 
         Args:
-          rollout: what was played by `explore`, in order.
-          progress: float scalar, share of the run that is over, for schedules.
+          rollout: steps under `explore`, in order.
+          progress: float scalar, completed share of the run, for schedules.
         """
 
     def set_learning_rate(self, progress: tf.Tensor) -> None:
         """Sets the learning rate. Graph code; `progress` as in `observe`."""
 
     def learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
-        """Makes so many updates. Graph code.
+        """Makes updates. Graph code.
 
-        A method that learns from its last rollout alone (on policy) makes what updates it
-        needs of it.
+        A method that learns only from its last rollout (on policy) determines the number of
+        updates itself.
 
         Args:
-          updates: int32 scalar; 0 until enough was seen.
+          updates: int32 scalar, number of updates; 0 during the warm-up.
 
         Returns:
           Scalars to report, means over the updates; the index in `checked` of the first
           tensor that was not finite, or -1; and the batch of the last update, a nest of
-          tensors with its seeds. If a tensor was not finite, its update moved no weight.
+          tensors with its seeds. An update with a tensor that was not finite changes no weight.
         """

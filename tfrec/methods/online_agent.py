@@ -2,10 +2,11 @@
 
     <agent>/online.json            method, configuration, spec, origin and fingerprints
             vocabulary_*.parquet   raw ids
-            policy/                a SavedModel: `act` chooses an item; it needs no code of ours
+            policy/                a SavedModel with `act`, which returns an item; it needs no
+                                   code of this project
 
-A step-by-step policy chooses one item and scores none. A ranked list is the item that it
-chooses, then the one that it chooses when the first may not be shown, and so on.
+Such a policy returns one item and no scores. A ranked list is its item, then its item when the
+first one may not be shown, and so on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class OnlineAgent(trained.SavedAgent):
       spec: the log's spec.
       vocabulary: raw ids.
       about: fingerprint of the data, seed and the like.
-      policy: has `act`, see `acting`, and `weights`, the variables that it reads.
+      policy: module with `act`, see `acting`, and `weights`, the variables that `act` reads.
     """
 
     manifest = "online.json"
@@ -84,10 +85,9 @@ class OnlineAgent(trained.SavedAgent):
     def lists(
         self, observation: types.Observation, blocked: np.ndarray, k: int, goal: str = ""
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The items that the policy chooses, each where those before it may not be shown.
+        """Calls the policy repeatedly and blocks the items that it has returned.
 
-        The scores are k, k - 1, ...: the policy gives an order and no scores. See
-        `SavedAgent.lists`.
+        The scores are k, k - 1, ..., because the policy has none. See `SavedAgent.lists`.
         """
         self._reject_goal(goal)
         blocked = blocked.copy()
@@ -95,10 +95,11 @@ class OnlineAgent(trained.SavedAgent):
         item = np.zeros([len(blocked), width], np.int32)
         score = np.full([len(blocked), width], -np.inf, np.float32)
         for place in range(width):
-            left = ~blocked.all(axis=1)
-            chosen = np.asarray(self._policy.act(*observation, tf.constant(blocked)))
-            item[left, place], score[left, place] = chosen[left], k - place
-            blocked[rows[left], chosen[left] - 1] = True
+            any_allowed = ~blocked.all(axis=1)
+            action = np.asarray(self._policy.act(*observation, tf.constant(blocked)))
+            item[any_allowed, place] = action[any_allowed]
+            score[any_allowed, place] = k - place
+            blocked[rows[any_allowed], action[any_allowed] - 1] = True
         return item, score
 
     def save(self, directory: str | pathlib.Path) -> None:
@@ -115,14 +116,14 @@ class OnlineAgent(trained.SavedAgent):
 def of(
     name: str, config: Any, method: online.Method, simulator: log_users.LogUsers, seed: int
 ) -> OnlineAgent:
-    """The agent that a method has become.
+    """Makes the agent of a trained method.
 
     Args:
-      name: of the method in the registry.
+      name: name of the method in the registry.
       config: its configuration.
       method: the trained method.
-      simulator: the users that it learned from.
-      seed: of its training.
+      simulator: the users of its training.
+      seed: seed of its training.
     """
     data = simulator.data
     about = worlds.about(data, simulator.inputs()) | {"seed": seed}
@@ -159,10 +160,10 @@ def acting(
         seed = tf.zeros([2], tf.int32)  # a greedy policy does not draw
         return contract.item_of(method.greedy(simulator.timestep(history, blocked, seed)))
 
-    kept = tf.Module(name="policy")
-    kept.act = act
-    kept.weights = list(act.get_concrete_function().variables)
-    return kept
+    policy = tf.Module(name="policy")
+    policy.act = act
+    policy.weights = list(act.get_concrete_function().variables)
+    return policy
 
 
 def load(directory: str | pathlib.Path) -> OnlineAgent:

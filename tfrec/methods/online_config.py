@@ -1,4 +1,4 @@
-"""Options of every method that learns step by step, without TensorFlow."""
+"""Options of all methods that learn step by step; importing them needs no TensorFlow."""
 
 import dataclasses
 from typing import Literal
@@ -7,18 +7,18 @@ from tfrec.options import Options, option
 
 Vectors = Literal["own", "views", "viewers"]
 VECTORS_HELP = (
-    "what tells of items: own, the features that they come with; views, vectors learned from "
-    "what users view while they are played at random; viewers, the same of users alone, in a "
-    "few numbers: what is recommended keeps the features that it comes with"
+    "features of items: own, those of the environment; views, vectors learned from the views "
+    "of users under random recommendations; viewers, such vectors only for the encoding of "
+    "users, while items have those of the environment"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class OnlineConfig(Options):
-    """How much is played, learned and tested. The same for every method of a comparison."""
+    """Amounts of play, learning and testing, equal for all methods of a comparison."""
 
-    sessions: int = option(64, "sessions played side by side", at_least=1)
-    rollout_steps: int = option(8, "steps of each of them in an iteration", at_least=1)
+    sessions: int = option(64, "parallel sessions", at_least=1)
+    rollout_steps: int = option(8, "steps of each session in an iteration", at_least=1)
     updates: int = option(32, "updates in an iteration", at_least=0)
     warm_up: int = option(10_000, "steps of all sessions before the first update", at_least=0)
     total_iterations: int = option(1_000, "iterations in the run", at_least=1)

@@ -1,8 +1,8 @@
-"""Algorithm 2's outer loop: play some steps of many sessions, hand them over, let it learn.
+"""Algorithm 2's outer loop: play a rollout of many sessions, then let the method learn.
 
-One loop for every method of `online`, compiled into one call an iteration: B sessions side by
-side are played for T steps each; where one ends, a new one begins in its place. All state is in
-variables, so that a run that was stopped goes on exactly.
+All methods of `online` share the loop, one compiled call per iteration: B parallel sessions are
+played for T steps each, and a new session replaces one that ends. All state is in variables, so
+that a stopped run resumes exactly.
 """
 
 from typing import Any
@@ -20,20 +20,20 @@ _TEST_SEED = 20_000  # of the test sessions, the same for every run
 
 
 class OnlineLearner(tf.Module):
-    """A method at work in a simulator; a `tfrec.training.loop.Learner`.
+    """Trains a method in a simulator; a `tfrec.training.loop.Learner`.
 
     Args:
-      config: how much of everything.
-      simulator: the environment.
-      method: who learns; part of this module, so its variables are saved with it.
-      seed: of the play.
-      evaluation: where tests are played, with users of their own; the simulator by default.
+      config: amounts of play, learning and testing.
+      simulator: the environment of training.
+      method: the method; part of this module, so that its variables are saved.
+      seed: seed of the play.
+      evaluation: the environment of tests, with other users; the simulator by default.
 
     Attributes:
-      iteration: int64, iterations done.
-      steps: int64, recommendations made so far, those before the first iteration included.
-      sessions: int64, sessions that have ended so far, those before the first included.
-      total_iterations: of the whole run.
+      iteration: int64, completed iterations.
+      steps: int64, recommendations so far, including those before the first iteration.
+      sessions: int64, ended sessions so far, including those before the first iteration.
+      total_iterations: iterations of the whole run.
     """
 
     def __init__(
@@ -59,16 +59,16 @@ class OnlineLearner(tf.Module):
         self._structure = lambda parts: tf.nest.pack_sequence_as(state, parts)
         self._user = tf.Variable(tf.range(config.sessions), trainable=False, name="user")
         self._begun = _number(config.sessions, tf.int32, "begun")
-        self._unit = tf.function(self._play_and_learn, autograph=False)
+        self._iterate = tf.function(self._play_and_learn, autograph=False)
         self._test = tf.function(self._play_tests, autograph=False)
 
     def advance(self) -> dict[str, Any]:
-        """Plays a rollout, hands it to the method and lets it learn.
+        """Plays a rollout, passes it to the method and makes updates.
 
         Raises:
           NonFiniteError: if a loss or a gradient was not finite; with its batch.
         """
-        numbers, bad, batch, _ = self._unit()
+        numbers, bad, batch, _ = self._iterate()
         finite.check(self.method.checked, bad, batch)
         return {name: float(number) for name, number in numbers.items()}
 
@@ -76,7 +76,7 @@ class OnlineLearner(tf.Module):
         """CTR, reward and length of test sessions, with standard errors.
 
         Args:
-          sessions: how many; the configuration's number by default.
+          sessions: number of sessions; that of the configuration by default.
         """
         return playing.rates(self._test(sessions or self.config.test_sessions))
 
@@ -84,7 +84,7 @@ class OnlineLearner(tf.Module):
         return _play_tests(self._evaluation, self.method.greedy, sessions)
 
     def _play_and_learn(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any, Rollout]:
-        """Numbers of an iteration, what `learn` says of its updates, and the rollout."""
+        """Metrics of an iteration, the check and batch of `learn`, and the rollout."""
         config = self.config
         rollout, shown = self._play()
         played = config.sessions * config.rollout_steps
@@ -106,64 +106,64 @@ class OnlineLearner(tf.Module):
         return numbers | learned, bad, batch, rollout
 
     def _play(self) -> tuple[Rollout, tf.Tensor]:
-        """The next rollout, and how many items were shown in it; moves the state on."""
+        """Plays the next rollout; returns it and the number of shown items."""
         config, simulator = self.config, self._simulator
         seed = tf.random.experimental.stateless_fold_in(
             types.seed_pair(self._seed, 0), self.iteration
         )
         shapes: dict[str, tf.TensorShape] = {}
 
-        def advance(t, state, user, begun, shown, rows):
+        def advance(t, state, user, started, shown, rows):
             seeds = tf.random.experimental.stateless_split(
                 tf.random.experimental.stateless_fold_in(seed, t), 3
             )
             row, outcome = self._step(state, user, seeds)
             shapes.update({name: value.shape for name, value in row.items()})
             done = tf.cast(outcome.done, tf.int32)
-            # Sessions that begin now take the next numbers, in the order of their columns.
-            user = tf.where(outcome.done, begun + tf.cumsum(done) - 1, user)
-            fresh = contract.restarted(simulator, outcome.state, outcome.done, seeds[2])
-            state = nests.shaped(fresh, state)
-            begun += tf.reduce_sum(done)
+            # New sessions have the next numbers, in the order of their columns.
+            user = tf.where(outcome.done, started + tf.cumsum(done) - 1, user)
+            next_state = contract.restarted(simulator, outcome.state, outcome.done, seeds[2])
+            state = nests.shaped(next_state, state)
+            started += tf.reduce_sum(done)
             shown += tf.reduce_sum(outcome.shown)
             rows = {name: array.write(t, row[name]) for name, array in rows.items()}
-            return t + 1, state, user, begun, shown, rows
+            return t + 1, state, user, started, shown, rows
 
         state = self._structure([part.read_value() for part in self._state])
         arrays = {
             name: tf.TensorArray(t, config.rollout_steps) for name, t in self._rows().items()
         }
         first = (tf.constant(0), state, self._user.read_value(), self._begun.read_value())
-        _, state, user, begun, shown, arrays = tf.while_loop(
+        _, state, user, started, shown, arrays = tf.while_loop(
             lambda t, *_: t < config.rollout_steps, advance, (*first, tf.constant(0.0), arrays)
         )
         for part, value in zip(self._state, tf.nest.flatten(state), strict=True):
             part.assign(value)
         self._user.assign(user)
-        self._begun.assign(begun)
+        self._begun.assign(started)
         columns = {
             name: tf.ensure_shape(array.stack(), [config.rollout_steps, *shapes[name]])
             for name, array in arrays.items()
         }
-        nothing = dict.fromkeys(("candidates", "next_candidates"))
-        return Rollout(**(nothing | columns)), shown
+        no_candidates = dict.fromkeys(("candidates", "next_candidates"))
+        return Rollout(**(no_candidates | columns)), shown
 
     def _step(
         self, state: contract.State, user: tf.Tensor, seeds: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], contract.Outcome]:
-        """One step of every session: a row of the rollout."""
+        """Takes one step of every session, a row of the rollout."""
         simulator = self._simulator
         timestep = contract.timestep_of(simulator, state, seeds[0], user)
-        choice = self.method.explore(timestep)
-        outcome = simulator.step(state, choice.action, seeds[1])
+        policy_step = self.method.explore(timestep)
+        outcome = simulator.step(state, policy_step.action, seeds[1])
         done = outcome.done
         row = {
             "observation": timestep.observation,
-            "action": choice.action,
-            "info": choice.info,
+            "action": policy_step.action,
+            "info": policy_step.info,
             "reward": outcome.reward,
             "clicks": outcome.clicks,
-            # What a simulator says of a session that is done has no meaning.
+            # The state of a session that is done is undefined.
             "next_observation": tf.where(
                 done[:, None], timestep.observation, simulator.observation(outcome.state)
             ),
@@ -171,15 +171,15 @@ class OnlineLearner(tf.Module):
             "user": user,
         }
         if "candidates" in self._rows():
-            following = simulator.candidates(outcome.state)
+            next_candidates = simulator.candidates(outcome.state)
             row["candidates"] = timestep.candidates
             row["next_candidates"] = tf.where(
-                done[:, None, None], timestep.candidates, following
+                done[:, None, None], timestep.candidates, next_candidates
             )
         return row, outcome
 
     def _rows(self) -> dict[str, tf.DType]:
-        """Columns of a rollout and what they hold."""
+        """Columns of a rollout and their types."""
         names = ["observation", "info", "reward", "clicks", "next_observation"]
         types = dict.fromkeys(names, tf.float32)
         types |= {"done": tf.bool, "user": tf.int32}
@@ -192,7 +192,7 @@ class OnlineLearner(tf.Module):
 def tested(
     simulator: contract.Simulator, policy: contract.Policy, sessions: int
 ) -> dict[str, float]:
-    """What `evaluate` says, of any policy: of the same sessions."""
+    """The metrics of `OnlineLearner.evaluate` for any policy, in the same test sessions."""
     return playing.rates(tf.function(_play_tests, autograph=False)(simulator, policy, sessions))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 RESULT = "result.json"
 METRICS = {"ctr": "CTR (clicks per item shown)", "reward": "reward per session"}
-_PLACES = ("port", "original")  # where the method itself was tested; the others are controls
+_PLACES = ("port", "original")  # environments of the method's tests; other keys are controls
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class OnlineResult:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
-        """Reads the result of a run that is finished.
+        """Reads the result of a finished run.
 
         Args:
-          folder: of the run.
+          folder: folder of the run.
         """
         folder = pathlib.Path(folder)
         return cls(json.loads((folder / RESULT).read_text()), tests(folder))
@@ -52,19 +52,19 @@ class OnlineResult:
 
     @property
     def final(self) -> Mapping[str, Mapping[str, float]]:
-        """Final test: the method's and the controls' names -> numbers of whole sessions.
+        """Final test: name of the method and of each control -> metrics of sessions.
 
-        The numbers are `ctr` (clicks per item shown), `reward` (the environment's own, per
-        session), `steps` (per session), and `ctr_error`, `reward_error` and `steps_error`,
-        which are their standard errors over the test sessions.
+        The metrics are `ctr` (clicks per shown item), `reward` (the environment's, per
+        session), `steps` (per session), and their standard errors over the test sessions,
+        `ctr_error`, `reward_error` and `steps_error`.
         """
-        found = {self.document["method"]: self.document["tests"]["port"]}
-        return found | self._controls
+        method = {self.document["method"]: self.document["tests"]["port"]}
+        return method | self._controls
 
     def plot(self, metric: str = "reward") -> Figure:
-        """The learning curve, with the controls' final tests as levels.
+        """The learning curve, with the controls' final tests as horizontal lines.
 
-        A notebook shows the figure after `%matplotlib inline`.
+        A notebook displays the figure after `%matplotlib inline`.
 
         Args:
           metric: `reward` or `ctr`.
@@ -80,28 +80,28 @@ class OnlineResult:
 
     @property
     def _controls(self) -> dict[str, Mapping[str, float]]:
-        found = self.document["tests"].items()
-        return {name: rates for name, rates in found if name not in _PLACES}
+        tests = self.document["tests"].items()
+        return {name: rates for name, rates in tests if name not in _PLACES}
 
     def __str__(self) -> str:
         lines = []
         for name, rates in self.document["tests"].items():
-            shown = (
+            title = (
                 f"{self.title} in the {name}" if name in _PLACES else style.policy_name(name)
             )
             pairs = (f"{m} {rates[m]:.4g} +- {rates[f'{m}_error']:.2g}" for m in METRICS)
-            lines.append(f"{shown}: {', '.join(pairs)}")
+            lines.append(f"{title}: {', '.join(pairs)}")
         return "\n".join(lines)
 
 
 def tests(folder: pathlib.Path) -> pl.DataFrame:
-    """The tests in a run's metrics, a row each.
+    """The tests in a run's metrics, one row each.
 
     Args:
-      folder: of the run.
+      folder: folder of the run.
 
     Returns:
-      Columns: test (its number), sessions and steps (of training until then), ctr, ctr_error,
+      Columns: test (its number), sessions and steps (of training before it), ctr, ctr_error,
       reward, reward_error and length (steps of a test session).
     """
     lines = (folder / "metrics.jsonl").read_text().splitlines()

@@ -1,7 +1,7 @@
 """A run of a method that learns step by step: training, final test, policy and result.
 
-A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, result.json; and
-`agent`, which ranks, where the users are those of a log.
+A run's folder: config.json, metrics.jsonl, tensorboard, checkpoints, policy, result.json; and,
+if the users are those of a log, `agent`, which ranks.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ from tfrec.training import run as runs
 
 POLICY = "policy"
 AGENT = "agent"
-_AT_ONCE = 2_000  # sessions; the longest of many more would keep all others waiting
-_FINAL_SEED = 30_000  # of the sessions of final tests, which no test during training plays
+_AT_ONCE = 2_000  # parallel sessions; larger batches wait longer for their longest session
+_FINAL_SEED = 30_000  # of the sessions of final tests, unlike those of tests during training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,16 +36,16 @@ class Task:
     """The definition of a run.
 
     Attributes:
-      environment: its name.
-      method: its name.
-      seed: of weights and play.
+      environment: name of the environment.
+      method: name of the method.
+      seed: seed of weights and play.
       form: the environment's configuration.
-      play: how much is played, learned and tested.
+      play: amounts of play, learning and testing.
       numbers: the method's configuration.
       save_every: iterations between checkpoints.
-      final_sessions: of the final test.
-      original_sessions: the same in the original environment; 0 leaves it out.
-      controls: whether the environment's controls get a final test as well.
+      final_sessions: sessions of the final test.
+      original_sessions: sessions of the final test in the original environment; 0 for no test.
+      controls: whether the environment's controls also have a final test.
     """
 
     environment: str
@@ -61,7 +61,7 @@ class Task:
 
 
 def method_of(task: Task, simulator: contract.Simulator) -> Method:
-    """The method of a task at its beginning, with seeded weights.
+    """The untrained method of a task, with seeded weights.
 
     Raises:
       UserError: if its configuration does not fit the simulator.
@@ -77,14 +77,14 @@ def method_of(task: Task, simulator: contract.Simulator) -> Method:
 
 
 def fitting(config: Any, play: OnlineConfig) -> Any:
-    """A method's configuration with a replay no larger than the run has steps.
+    """Limits a method's replay to the steps of the run, and extends random play to the warm-up.
 
-    A method that plays at random for its first steps does so until learning begins: what its
-    untrained policy plays is no more informative.
+    A method that plays at random for its first steps keeps acting at random until learning
+    starts, because its untrained policy is no more informative.
 
     Args:
-      config: of the method.
-      play: how much is played.
+      config: the method's configuration.
+      play: amounts of play, learning and testing.
     """
     changes: dict[str, Any] = {}
     if hasattr(config, "replay_size"):
@@ -96,7 +96,11 @@ def fitting(config: Any, play: OnlineConfig) -> Any:
 
 
 def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
-    """Brings a run to its end, from wherever it stands; one that is done is kept.
+    """Starts or resumes a run and completes it.
+
+    Args:
+      folder: folder of the run.
+      task: definition of the run.
 
     Returns:
       The content of its result.json.
@@ -110,11 +114,11 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     if task.original_sessions and not originals.is_installed(simulator):
         raise UserError(
             f"--original_sessions={task.original_sessions}: the original of "
-            f"{task.environment} is not installed, or cannot show what policies see here; "
+            f"{task.environment} is not installed, or lacks the observations of policies; "
             "expected 0"
         )
     inputs = simulator.inputs()
-    # Made before the folder is, so that a configuration that does not fit leaves nothing.
+    # Made before the folder, so that a configuration that does not fit leaves no folder.
     method, numbers = method_of(task, simulator), fitting(task.numbers, task.play)
     learner = OnlineLearner(
         task.play, simulator, method, task.seed, simulator.of_split("validation")
@@ -165,11 +169,11 @@ def final_test(
     """CTR, reward and length of test sessions, with standard errors.
 
     Returns:
-      What `playing.rates` gives for the `port`, and for the `original` where sessions of it
-      are asked for.
+      Results of `playing.rates` for the `port`, and for the `original` if `original_sessions`
+      is not 0.
     """
     seed = tf.constant([_FINAL_SEED, 0], tf.int32)
-    # A concrete function: TensorFlow warns of retracing where one line makes many functions.
+    # A concrete function: TensorFlow warns of retracing if one line makes many functions.
     play = tf.function(
         lambda seed: playing.play(simulator, policy, sessions, seed, at_once=_AT_ONCE),
         autograph=False,
@@ -183,11 +187,11 @@ def final_test(
 
 
 def save_policy(folder: pathlib.Path, method: Method, simulator: contract.Simulator) -> str:
-    """Writes the tested policy as a SavedModel that needs no code of ours.
+    """Writes the tested policy as a SavedModel that needs no code of this project.
 
-    `tf.saved_model.load(folder).act(observation, candidates)`: float32 [B, O] and
-    [B, m, D] to what the simulator takes; `act(observation)` where the action is continuous
-    or the items are always the same.
+    `tf.saved_model.load(folder).act(observation, candidates)` maps float32 [B, O] and
+    [B, m, D] to the simulator's action; `act(observation)` if the action is continuous or the
+    items are constant.
 
     Returns:
       The fingerprint of its weights.
@@ -195,38 +199,41 @@ def save_policy(folder: pathlib.Path, method: Method, simulator: contract.Simula
     Raises:
       NonFiniteWeightsError: if a weight that it reads is not finite; nothing is written.
     """
-    kept = tf.Module(name="policy")
-    kept.act = _act(method, simulator)
-    # Only what the policy reads is saved: no replay, no optimiser.
-    kept.weights = list(kept.act.get_concrete_function().variables)
-    weights.check(((v.name, v) for v in kept.weights), f"{folder}: not written")
+    policy = tf.Module(name="policy")
+    policy.act = _act(method, simulator)
+    # Only variables that the policy reads are saved: no replay, no optimiser.
+    policy.weights = list(policy.act.get_concrete_function().variables)
+    weights.check(((v.name, v) for v in policy.weights), f"{folder}: not written")
     with outputs.replacing_folder(folder) as temporary:
-        tf.saved_model.save(kept, str(temporary))
-    return identity.of_variables(kept.weights)
+        tf.saved_model.save(policy, str(temporary))
+    return identity.of_variables(policy.weights)
 
 
 def _act(method: Method, simulator: contract.Simulator) -> Callable:
-    observed = tf.TensorSpec([None, simulator.observation_size], tf.float32, "observation")
+    """The function `act` of `save_policy`."""
+    observation_spec = tf.TensorSpec(
+        [None, simulator.observation_size], tf.float32, "observation"
+    )
     catalogue = simulator.catalogue
-    state, seed = None, tf.zeros([2], tf.int32)  # an honest policy asks for neither
+    state, seed = None, tf.zeros([2], tf.int32)  # a greedy policy reads neither
 
     if not simulator.slate_size or catalogue is not None:
 
-        @tf.function(input_signature=[observed], autograph=False)
-        def alone(observation: tf.Tensor) -> tf.Tensor:
+        @tf.function(input_signature=[observation_spec], autograph=False)
+        def act_on_observation(observation: tf.Tensor) -> tf.Tensor:
             items = None
             if catalogue is not None:
                 items = contract.for_each(catalogue, tf.shape(observation)[0])
             blocked = contract.blocked(simulator, observation)
             return method.greedy(Timestep(observation, items, state, seed, blocked))
 
-        return alone
+        return act_on_observation
 
-    offered = simulator.candidates(simulator.reset(1, seed))
-    assert offered is not None
-    choice = tf.TensorSpec([None, *offered.shape[1:]], tf.float32, "candidates")
+    candidates = simulator.candidates(simulator.reset(1, seed))
+    assert candidates is not None
+    candidates_spec = tf.TensorSpec([None, *candidates.shape[1:]], tf.float32, "candidates")
 
-    @tf.function(input_signature=[observed, choice], autograph=False)
+    @tf.function(input_signature=[observation_spec, candidates_spec], autograph=False)
     def act(observation: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
         return method.greedy(Timestep(observation, candidates, state, seed))
 

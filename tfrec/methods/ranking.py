@@ -1,4 +1,4 @@
-"""Ranked lists: a request in raw ids, checked, and its answer."""
+"""Ranked lists: checked requests in raw ids, and their results."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tfrec.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class RankingRequest:
     """A checked request for a ranked list.
 
     Attributes:
       history: raw ids of the user's last events, oldest first.
       feedback: F raw values for each event.
-      step: how many of the last events belong to the running session.
-      candidates: raw ids to choose from; empty for the whole catalogue.
+      step: number of last events that belong to the current session.
+      candidates: raw ids of the candidates; empty for the whole catalogue.
       exclude: raw ids that are not ranked.
-      k: how many items.
-      unknown: raw ids of the request that the log does not have.
+      k: length of the list.
+      unknown: raw ids of the request that are not in the log.
     """
 
     history: tuple[RawId, ...]
@@ -47,12 +47,12 @@ class Ranking:
 
     Attributes:
       items: raw ids, at most k.
-      scores: one for each item, in the method's own unit; only their order has a meaning
-        across methods.
-      measurements: what is predicted to follow each item, by measurement, raw units; empty
-        for methods that predict none.
+      scores: one for each item, in the method's unit; only their order is comparable across
+        methods.
+      measurements: predicted measurements of each item by name, raw units; empty for methods
+        without predictions.
       units: the unit of each measurement.
-      unknown: raw ids of the request that the log does not have; they were left out.
+      unknown: raw ids of the request that are not in the log; they were ignored.
     """
 
     items: tuple[RawId, ...]
@@ -98,7 +98,7 @@ class Ranking:
         return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
-def question(
+def checked_request(
     vocabulary: vocabulary_lib.Vocabulary,
     spec: types.DataSpec,
     history: Sequence[RawId],
@@ -107,22 +107,22 @@ def question(
     candidates: Sequence[RawId] | None = None,
     exclude: Sequence[RawId] | None = None,
     k: int = 10,
-) -> Question:
+) -> RankingRequest:
     """Checks a request for a ranked list.
 
     Args:
       vocabulary: raw ids of the log.
       spec: the log's spec.
       history: raw ids of the user's last events, oldest first.
-      feedback: column -> one raw value for each event; columns that are absent count as 0.
-      step: how many of the last events belong to the running session.
-      candidates: raw ids to choose from; None or empty for the whole catalogue.
+      feedback: column -> one raw value for each event; missing columns are 0.
+      step: number of last events that belong to the current session.
+      candidates: raw ids of the candidates; None or empty for the whole catalogue.
       exclude: raw ids that are not ranked.
-      k: how many items.
+      k: length of the list.
 
     Raises:
       UserError: naming the argument, the value and what was expected. An unknown id is no
-        error: it is left out and listed.
+        error: it is ignored and listed.
     """
     request = {
         name: _ids(vocabulary, name, values)
@@ -132,27 +132,29 @@ def question(
             ("exclude", exclude or ()),
         )
     }
-    every = tuple(dict.fromkeys(item for ids in request.values() for item in ids))
-    dense = vocabulary.encode(list(every))
-    return Question(
+    raw_ids = tuple(dict.fromkeys(item for ids in request.values() for item in ids))
+    dense = vocabulary.encode(list(raw_ids))
+    return RankingRequest(
         **request,
         feedback=_feedback(spec, feedback or {}, len(request["history"])),
         step=_whole("step", step, 0),
         k=_whole("k", k, 1),
-        unknown=tuple(item for item, known in zip(every, dense, strict=True) if not known),
+        unknown=tuple(item for item, number in zip(raw_ids, dense, strict=True) if not number),
     )
 
 
-def allowed(request: Question, vocabulary: vocabulary_lib.Vocabulary, count: int) -> np.ndarray:
-    """Which of items 1..count a request admits, bool [count]."""
-    admitted = np.ones(count + 1, bool)
+def allowed(
+    request: RankingRequest, vocabulary: vocabulary_lib.Vocabulary, count: int
+) -> np.ndarray:
+    """Mask of the items 1..count that a request allows, bool [count]."""
+    mask = np.ones(count + 1, bool)
     if request.candidates:
-        admitted[:] = False
+        mask[:] = False
         dense = vocabulary.encode(list(request.candidates))
-        admitted[dense[dense <= count]] = True
+        mask[dense[dense <= count]] = True
     dense = vocabulary.encode(list(request.exclude))
-    admitted[dense[dense <= count]] = False
-    return admitted[1:]
+    mask[dense[dense <= count]] = False
+    return mask[1:]
 
 
 def _ids(
@@ -182,8 +184,8 @@ def _feedback(
     rows = np.zeros((events, len(spec.feedback)))
     for name, values in feedback.items():
         if name not in spec.feedback_names:
-            known = ", ".join(spec.feedback_names)
-            raise UserError(f"feedback: {name!r} is not a column; there are {known}")
+            columns = ", ".join(spec.feedback_names)
+            raise UserError(f"feedback: {name!r} is not a column; there are {columns}")
         if len(values) != events:
             raise UserError(
                 f"feedback: {name} has {len(values)} values for {events} events of history"
@@ -210,6 +212,6 @@ def _whole(name: str, value: Any, least: int) -> int:
     return int(value)
 
 
-def similar(name: str, known: Sequence[str]) -> str:
-    """The known names that resemble one, else all of them; for messages."""
-    return ", ".join(difflib.get_close_matches(name, known, 3, 0.5) or known) or "none"
+def similar(name: str, options: Sequence[str]) -> str:
+    """The options that resemble a name, else all of them; for messages."""
+    return ", ".join(difflib.get_close_matches(name, options, 3, 0.5) or options) or "none"

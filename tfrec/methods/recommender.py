@@ -1,11 +1,11 @@
-"""Recommenders: a method with its configuration, which fits, plays, ranks and is saved.
+"""Recommenders: methods with their configuration that can fit, play, rank and be saved.
 
     agent = tfrec.baselines.Rainbow(seed=0, learning_rate=3e-4).fit(data)
     agent.play(users, rounds=30)
     agent.rank(history=["lamp", "mug"], k=5)
     agent.save("runs/rainbow/agent")
 
-`load` opens a saved agent; it ranks and cannot learn on.
+`load` opens a saved agent, which ranks but cannot be trained further.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Recommender:
     """A method that learns to rank the items of a log.
 
     Args:
-      seed: of weights, batches and play, 0 to 2^32 - 1.
+      seed: seed of weights, batches and play, 0 to 2^32 - 1.
       **options: fields of the method's configuration; `describe()` lists them.
 
     Attributes:
       method: its name in the registry.
       config: the method's configuration.
-      seed: as given.
+      seed: the seed.
 
     Raises:
       UserError: if there is no such option, or a value is out of its range.
@@ -84,13 +84,13 @@ class Recommender:
 
     @classmethod
     def of(cls, config: Any, seed: int, method: str = "", owner: str | None = None) -> Self:
-        """A recommender of a configuration that was made already.
+        """Makes a recommender of an existing configuration.
 
         Args:
-          config: of the method's class.
-          seed: of weights, batches and play.
-          method: its name in the registry; the class's own by default.
-          owner: what messages about the configuration begin with.
+          config: configuration of the method's class.
+          seed: seed of weights, batches and play.
+          method: its name in the registry; that of the class by default.
+          owner: beginning of messages about the configuration.
         """
         recommender = cls.__new__(cls)
         recommender._begin(registry.get(method or cls.method), config, seed, owner)
@@ -98,7 +98,7 @@ class Recommender:
 
     @classmethod
     def describe(cls) -> str:
-        """The options, one a line: name, default, what it does and its range."""
+        """The options, one per line: name, default, description and range."""
         fields = dataclasses.fields(registry.get(cls.method).config)
         return "\n".join(
             f"{field.name} = {field.default!r}: {options_lib.help_of(field)}"
@@ -116,22 +116,22 @@ class Recommender:
         validation_users: int = 500,
         on_round: OnRound | None = None,
     ) -> Self:
-        """Learns from the log, and with `users` goes on by playing: a whole run.
+        """Learns from the log, then with `users` by playing: a complete run.
 
-        The numbers are those of the launch scripts for the same options and seed. TensorFlow is
+        Results equal those of the launch scripts for the same options and seed. TensorFlow is
         seeded and made deterministic for the whole process.
 
         Args:
-          data: prepared sessions; training and validation users are learned from.
-          users: simulated users of the same data to play with, for `play_rounds` rounds; None
-            to learn from the log alone.
-          out: folder of a resumable run, with checkpoints, metrics and TensorBoard logs. One
-            that is there goes on. Ctrl-C saves and exits with code 42. None keeps nothing.
+          data: prepared sessions; training uses those of training and validation users.
+          users: simulated users of the same data, for `play_rounds` rounds of play; None to
+            learn from the log alone.
+          out: folder of a resumable run, with checkpoints, metrics and TensorBoard logs. An
+            existing run is resumed. Ctrl-C saves and exits with code 42. None saves nothing.
           save_every: rounds between checkpoints of `out`.
-          evaluate_every: rounds between checks on validation users, for the logs of `out`.
-          validation_users: at most, in such checks.
-          on_round: called after each round with the rounds done and their numbers, where there
-            is no `out`.
+          evaluate_every: rounds between evaluations on validation users, for the logs of `out`.
+          validation_users: number of users in such evaluations at most.
+          on_round: called after each round with the number of rounds and their metrics, if
+            `out` is None.
 
         Returns:
           The recommender itself.
@@ -163,19 +163,19 @@ class Recommender:
         *,
         on_round: OnRound | None = None,
     ) -> Self:
-        """Goes on by playing and learning in turn; may be called again.
+        """Continues training by alternating play and learning; may be called repeatedly.
 
         Args:
-          users: simulated users of the data that was fitted.
+          users: simulated users of the data of `fit`.
           rounds: rounds of play and learning; by default the option `play_rounds`.
-          on_round: called after each round with the rounds done and their numbers.
+          on_round: called after each round with the number of rounds and their metrics.
 
         Returns:
           The recommender itself.
 
         Raises:
-          UserError: if nothing was fitted, the users are of other data, or let items repeat
-            where the log does not.
+          UserError: if `fit` was not called, the users are of other data, or their repetition
+            of items differs from that of the log.
           NonFiniteError: if a loss or gradient is not finite.
 
         Example:
@@ -183,18 +183,18 @@ class Recommender:
         """
         if self._learner is None or self._data is None:
             raise UserError(
-                f"{self._owner}play goes on from fit(data); "
-                + ("a saved agent cannot learn on" if self._agent else "call it first")
+                f"{self._owner}play continues fit(data); "
+                + ("a saved agent cannot be trained" if self._agent else "call it first")
             )
         self._check_users(users, self._data)
-        more = self._play_rounds if rounds is None else rounds
-        if isinstance(more, bool) or not isinstance(more, int) or more < 1:
-            raise UserError(f"{self._owner}rounds is {more!r}; expected at least 1")
-        done = max(0, int(self._learner.iteration) - self.config.log_rounds)
-        config = dataclasses.replace(self.config, play_rounds=done + more)
-        # A learner is made for its users. Its whole state is variables, and they move over.
+        new_rounds = self._play_rounds if rounds is None else rounds
+        if isinstance(new_rounds, bool) or not isinstance(new_rounds, int) or new_rounds < 1:
+            raise UserError(f"{self._owner}rounds is {new_rounds!r}; expected at least 1")
+        old_rounds = max(0, int(self._learner.iteration) - self.config.log_rounds)
+        config = dataclasses.replace(self.config, play_rounds=old_rounds + new_rounds)
+        # A learner is bound to its users. All its state is variables, which are copied.
         learner = self._make(config, self._data, users)
-        self._move(self._learner, learner)
+        self._copy_variables(self._learner, learner)
         self._learner, self._users, self.config = learner, users, config
         self._advance(on_round)
         self._agent = self._trained()
@@ -210,21 +210,21 @@ class Recommender:
         exclude: Sequence[RawId] | None = None,
         step: int = 0,
     ) -> ranking.Ranking:
-        """The best items for a user.
+        """Ranks the best items for a user.
 
         Args:
-          history: the log's own ids of the user's last events, oldest first. Events of items
-            that the log does not have are left out, and listed in the answer's `unknown`.
-          feedback: column -> a raw value for each event; absent columns count as 0.
-          goal: for GoalRec a named goal, or measurement -> worth of one raw unit; None for the
-            first named goal. Baselines rank for the reward and take none.
-          k: how many items.
-          candidates: ids to choose from; unknown ones are passed over. None for all items.
+          history: the log's raw ids of the user's last events, oldest first. Events of items
+            that are not in the log are ignored and listed in the result's `unknown`.
+          feedback: column -> a raw value for each event; missing columns are 0.
+          goal: for GoalRec a named goal, or measurement -> weight of one raw unit; None for the
+            first named goal. Baselines rank for the reward and accept only None.
+          k: length of the list.
+          candidates: ids of the candidates; unknown ones are ignored. None for all items.
           exclude: ids that are not ranked.
-          step: how many of the events belong to the running session.
+          step: number of last events that belong to the current session.
 
         Returns:
-          Items, scores, and what is predicted to follow each, with units.
+          Items, scores, and predicted measurements with units.
 
         Raises:
           UserError: naming the argument, the value and what was expected.
@@ -235,29 +235,29 @@ class Recommender:
         from tfrec.methods import ranking
 
         agent = self.agent
-        request = ranking.question(
+        request = ranking.checked_request(
             agent.vocabulary, agent.spec, history, feedback, step, candidates, exclude, k
         )
         return agent.rank(request, goal)
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes what ranks, as the launch scripts do; an agent that is there is replaced.
+        """Writes the agent as the launch scripts do; an existing agent is replaced.
 
         Args:
           directory: the agent's folder; `tfrec.load` opens it.
 
         Raises:
           NonFiniteWeightsError: if a weight is not finite; nothing is written.
-          UserError: if nothing was fitted, or the folder cannot be written.
+          UserError: if `fit` was not called, or the folder cannot be written.
         """
         self.agent.save(directory)
 
     @property
     def agent(self) -> trained.SavedAgent:
-        """The trained agent as it ranks now.
+        """The trained agent with its current weights.
 
         Raises:
-          UserError: if nothing was fitted.
+          UserError: if `fit` was not called.
         """
         if self._agent is None:
             raise UserError(f"{self._owner}not fitted yet; call fit(data) first")
@@ -313,13 +313,13 @@ class Recommender:
         evaluate_every: int | None,
         validation_users: int,
     ) -> None:
-        """Brings the learner to its end in the folder of a run, and saves its agents there."""
+        """Trains the learner in the folder of a run, and saves its agents there."""
         from tfrec.training import loop
         from tfrec.training import run as runs
 
         learner = cast(Any, self._learner)
-        check = self._check(validation_users)  # before the folder is made: it may be rejected
-        run = runs.Run.open(out, self.config, self.seed, self._extra(), self._inputs())
+        check = self._check(validation_users)  # may fail, so before the folder is created
+        run = runs.Run.open(out, self.config, self.seed, self._run_fields(), self._inputs())
         for iterations, folder in self._stages():
             loop.train(learner, run, iterations, save_every, check, evaluate_every)
             if int(learner.iteration) == iterations:
@@ -328,15 +328,15 @@ class Recommender:
                 agent.warn()
         self._finish(run)
 
-    def _move(self, before: Any, after: Any) -> None:
-        """Copies every variable of one learner to another."""
+    def _copy_variables(self, source: Any, target: Any) -> None:
+        """Copies all variables of one learner to another."""
         from tfrec.training import checkpoint
 
-        old, new = (checkpoint.named_variables(x) for x in (before, after))
+        old, new = (checkpoint.named_variables(x) for x in (source, target))
         if {n: v.shape for n, v in old.items()} != {n: v.shape for n, v in new.items()}:
             raise UserError(
                 f"{self._owner}these users let items repeat where the log does not, or do not "
-                "where it does: play cannot go on from the log alone. Call fit(data, users)"
+                "where it does: play cannot continue from the log alone. Call fit(data, users)"
             )
         for name, variable in new.items():
             variable.assign(old[name])
@@ -356,7 +356,7 @@ class Recommender:
         return worlds.inputs(data, users.name if users else "", users.world if users else None)
 
     def _about(self) -> dict[str, Any]:
-        """Where the agent comes from, to be saved with it."""
+        """Provenance of the agent, which is saved with it."""
         from tfrec.data import storage
         from tfrec.environments import worlds
 
@@ -370,18 +370,18 @@ class Recommender:
             self.config, data.spec, self._learner, data.vocabulary, self._about()
         )
 
-    # What a method's run has of its own.
+    # Methods that subclasses of a method override.
 
-    def _extra(self) -> dict[str, Any]:
-        """What else identifies a run."""
+    def _run_fields(self) -> dict[str, Any]:
+        """Further fields that identify a run."""
         return {"method": self._method.name}
 
     def _stages(self) -> list[tuple[int, str]]:
-        """Rounds after which an agent is saved, and its folder in the run's."""
+        """Rounds after which an agent is saved, each with its folder in that of the run."""
         return [(cast(registry.Learner, self._learner).total_iterations, "agent")]
 
     def _check(self, validation_users: int) -> Callable[[], Mapping[str, float]] | None:
-        """Numbers on validation users for the run's logs."""
+        """Function that computes metrics of validation users for the run's logs, or None."""
         from tfrec.environments import scoring
 
         if self._users is None:
@@ -393,17 +393,17 @@ class Recommender:
         return lambda: {"reward_clicks": score()}
 
     def _finish(self, run: runs.Run) -> None:
-        """Writes what a run leaves beside its agents."""
+        """Writes further files of a run, after its agents."""
 
 
 def of(method: str, config: Any, seed: int, owner: str | None = None) -> Recommender:
-    """The recommender of a method, in the method's own class where it has one.
+    """Makes the recommender of a method, of the method's class if it has one.
 
     Args:
       method: its name in the registry.
-      config: of the method's class.
-      seed: of weights, batches and play.
-      owner: what messages about the configuration begin with.
+      config: configuration of the method's class.
+      seed: seed of weights, batches and play.
+      owner: beginning of messages about the configuration.
     """
     return Recommender._classes.get(method, Recommender).of(config, seed, method, owner)
 
@@ -412,10 +412,10 @@ def load(directory: str | pathlib.Path) -> Recommender:
     """Opens the folder of a saved agent of any registered method.
 
     Args:
-      directory: what `save` or a launch script wrote.
+      directory: a folder written by `save` or a launch script.
 
     Returns:
-      A recommender that ranks; it cannot learn on.
+      A recommender that ranks but cannot be trained further.
 
     Raises:
       UserError: if it is no agent's folder, or is damaged.
@@ -427,7 +427,7 @@ def load(directory: str | pathlib.Path) -> Recommender:
     seed = agent.about.get("seed", 0)
     if agent.method in registry.METHODS:
         recommender = of(agent.method, agent.config, seed)
-    else:  # a sequential model: it learns from sequences, by a script of its own
+    else:  # a sequential model, which launch.train_sequential trains
         recommender = Recommender.__new__(Recommender)
         method = registry.Method(agent.method, agent.method)
         recommender._begin(method, agent.config, seed)

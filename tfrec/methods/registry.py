@@ -1,4 +1,4 @@
-"""The registry of methods: each by its name, where it learns, and its saved agents.
+"""The registry of methods: names, supported environments, and formats of saved agents.
 
     method = registry.get("rainbow")
     config = method.config(learning_rate=3e-4)
@@ -9,10 +9,9 @@
 
     method = registry.get("imrl", "recsim").online.maker(config, simulator, seed=0)
 
-A package registers its methods when it is imported: `tfrec.baselines` the baselines,
-`tfgoalrec` GoalRec, `tfimrl` IMRL and its ablations. Configurations need no TensorFlow; the
-modules that learn are imported when a learner is made, since TensorFlow and TF-Agents take
-seconds to import.
+A package registers its methods on import: `tfrec.baselines` the baselines, `tfgoalrec` GoalRec,
+`tfimrl` IMRL and its ablations. Configurations need no TensorFlow. Modules of learners are
+imported when a learner is made, because importing TensorFlow and TF-Agents takes seconds.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ class Learner(Protocol):
     """A learner of any method; also a `tfrec.training.loop.Learner`.
 
     Attributes:
-      iteration: int64 scalar variable, the iterations done.
-      total_iterations: iterations in a whole run.
-      acting: the modules whose weights `policy()` reads, all that is saved in the end.
+      iteration: int64 scalar variable, completed iterations.
+      total_iterations: iterations in a complete run.
+      acting: the modules whose weights `policy()` reads and an agent saves.
     """
 
     iteration: tf.Variable
@@ -51,23 +50,27 @@ class Learner(Protocol):
     acting: tf.Module
 
     def advance(self) -> dict[str, Any]:
-        """Does one iteration; returns numbers to log."""
+        """Runs one iteration; returns metrics to log."""
 
     def policy(self) -> contract.Policy:
-        """The policy that is evaluated: greedy, without exploration."""
+        """The evaluated policy: greedy, without exploration."""
 
 
-class Parts(NamedTuple):
-    """A method's form that learns from a log and then in rounds of whole sessions.
+class LogForm(NamedTuple):
+    """A method's form that learns from a log and then in rounds of complete sessions.
 
     Attributes:
-      config: a frozen dataclass, every field with a default.
-      space: field -> its choices when the method is tuned.
+      config: a frozen dataclass with a default for every field.
+      space: field -> choices of tuning.
       learner: makes a learner of (config, spec, log, world, item_vectors, seed).
       check: raises ValueError if a configuration does not fit the spec of a log; called
         before any work.
-      trained: makes the agent that is saved of (learner, vocabulary, about); None for
-        `TrainedMethod`.
+      trained: makes the saved agent of (learner, vocabulary, about); None for `TrainedMethod`.
+      vector_width: width of the item vectors of a configuration; 1 for a method without item
+        vectors.
+      updates: updates in a round under a configuration; 0 for a method without updates.
+      session_fields: integer fields of the configuration that count sessions. They are 1 in
+        the learner of a loaded agent, which stores and plays no sessions.
     """
 
     config: type[Any]
@@ -75,14 +78,17 @@ class Parts(NamedTuple):
     learner: Callable[..., Learner]
     check: Callable[[Any, types.DataSpec], None] = lambda config, spec: None
     trained: Callable[..., trained_lib.SavedAgent] | None = None
+    vector_width: Callable[[Any], int] = lambda config: 1
+    updates: Callable[[Any], int] = lambda config: 0
+    session_fields: tuple[str, ...] = ("sessions_per_round",)
 
 
 class Online(NamedTuple):
     """A method's form that learns step by step.
 
     Attributes:
-      config: a frozen dataclass, every field with a default; `presets.config_class` gives it
-        with defaults that suit an environment.
+      config: a frozen dataclass with a default for every field; `presets.config_class` returns
+        it with the defaults of an environment.
       maker: makes the method of (config, simulator, seed); ValueError if they do not fit.
       changes: fields of the configuration that the method's name fixes.
     """
@@ -93,25 +99,25 @@ class Online(NamedTuple):
 
 
 class Method:
-    """One method of the registry, which learns from a log, step by step, or both.
+    """A method of the registry, which learns from a log, step by step, or both.
 
     Args:
-      name: in flags and folders.
-      title: in tables.
-      parts: its form for logs (environment `log`); None if it has none.
-      online: its form for every other environment; None if it has none.
-      plays: whether its form for logs also learns from play; otherwise from the log alone.
-      family: of methods that share numbers in presets; the name by default.
-      needs_items: whether its actions must be items; otherwise also continuous vectors.
+      name: name in flags and folders.
+      title: title in tables.
+      log_form: its form for logs (environment `log`); None if it has none.
+      online: its form for other environments; None if it has none.
+      plays: whether its form for logs also learns from play.
+      family: family of methods with common presets; the name by default.
+      needs_items: whether actions must be items; otherwise vectors are also supported.
       needs_features: whether it reads the columns of an observation feature by feature, which
-        are not known of a Gymnasium environment.
+        a Gymnasium environment does not declare.
     """
 
     def __init__(
         self,
         name: str,
         title: str,
-        parts: Parts | None = None,
+        log_form: LogForm | None = None,
         online: Online | None = None,
         *,
         plays: bool = True,
@@ -122,20 +128,21 @@ class Method:
         self.name, self.title, self.plays = name, title, plays
         self.family = family or name
         self.needs_items, self.needs_features = needs_items, needs_features
-        self._log_form, self._online_form = parts, online
+        self._log_form, self._online_form = log_form, online
 
     @property
     def environments(self) -> tuple[str, ...]:
-        """Names of the environments that it learns in; `log` is among them or not."""
-        found = (LOG,) if self._log_form else ()
+        """Names of the supported environments, including `log` for a form for logs."""
+        log = (LOG,) if self._log_form else ()
         if self._online_form is None:
-            return found
+            return log
         continuous = () if self.needs_items else ("virtualtb",)
-        unknown = () if self.needs_features else ("gymnasium",)
-        return (*found, "recsim", "recogym", *continuous, "users", *unknown)
+        undeclared = () if self.needs_features else ("gymnasium",)
+        return (*log, "recsim", "recogym", *continuous, "users", *undeclared)
 
     @property
-    def _parts(self) -> Parts:
+    def log_form(self) -> LogForm:
+        """Its form that learns from a log."""
         assert self._log_form is not None, f"{self.name} does not learn from a log"
         return self._log_form
 
@@ -148,19 +155,23 @@ class Method:
     @property
     def config(self) -> type[Any]:
         """The configuration of its form for logs."""
-        return self._parts.config
+        return self.log_form.config
 
     @property
     def space(self) -> dict[str, tuple]:
-        return dict(self._parts.space)
+        return dict(self.log_form.space)
 
     def check(self, config: Any, spec: types.DataSpec) -> None:
-        """Rejects a configuration that `make` would reject for what it declares.
+        """Rejects a configuration that does not fit the spec of a log.
 
         Raises:
           ValueError: if the configuration does not fit the log; names the field.
         """
-        self._parts.check(config, spec)
+        self.log_form.check(config, spec)
+
+    def updates_per_round(self, config: Any) -> int:
+        """Updates in a round under a configuration of its form for logs."""
+        return self.log_form.updates(config)
 
     def make(
         self,
@@ -172,19 +183,19 @@ class Method:
         seed: int,
         features: types.Features | None = None,
     ) -> Learner:
-        """A learner at its first round.
+        """Makes an untrained learner.
 
         Args:
-          config: of this method's class.
+          config: configuration of this method's class.
           spec: the log's spec.
           log: training sessions, numpy arrays.
-          world: the simulated users to play with; None to learn from the log alone. A method
-            that does not play leaves it aside.
-          vectors: of items, float [N + 1, >= width]; None for those of the log, see
+          world: the users of play; None to learn from the log alone. Methods that do not play
+            ignore it.
+          vectors: item vectors, float [N + 1, >= width]; None for those of the log, see
             `item_vectors`.
-          seed: of the weights and of all later draws.
-          features: of the items, where the spec says that models read them; those of prepared
-            data are its `item_features`. None leaves them to a checkpoint.
+          seed: seed of the weights and of all random numbers.
+          features: features of the items, if the spec declares them; those of prepared data are
+            its `item_features`. None if a checkpoint provides them.
 
         Raises:
           ValueError: if the configuration does not fit the log; names the field.
@@ -193,8 +204,8 @@ class Method:
         if not getattr(config, "use_features", False):
             spec, features = spec.ids_alone, None
         if vectors is None:
-            vectors = item_vectors(config, log, spec)
-        learner = self._parts.learner(config, spec, log, world, vectors, seed)
+            vectors = item_vectors(self, config, log, spec)
+        learner = self.log_form.learner(config, spec, log, world, vectors, seed)
         if features is not None:
             from tfrec.nn import item_embedding
 
@@ -209,31 +220,31 @@ class Method:
         vocabulary: vocabulary_lib.Vocabulary,
         about: Mapping[str, Any],
     ) -> trained_lib.SavedAgent:
-        """The agent that a learner has become, which shares the learner's weights.
+        """Makes the agent of a learner, which shares the learner's weights.
 
         Args:
-          config: the learner's.
-          spec: the learner's.
-          learner: what `make` returned.
+          config: the learner's configuration.
+          spec: the learner's spec.
+          learner: result of `make`.
           vocabulary: the log's ids.
-          about: where it comes from: data fingerprint, seed and the like.
+          about: provenance: data fingerprint, seed and the like.
         """
-        if self._parts.trained is not None:
-            return self._parts.trained(learner, vocabulary, about)
+        if self.log_form.trained is not None:
+            return self.log_form.trained(learner, vocabulary, about)
         return trained_lib.TrainedMethod(self.name, config, learner, spec, vocabulary, about)
 
 
-# Manifests of formats that other packages register: GoalRec's, that of sequential models, and
-# that of models whose paths through a knowledge graph lead to items.
+# Manifests of formats that other packages register: GoalRec, sequential models, and models of
+# paths in a knowledge graph.
 GOALREC, SEQUENTIAL, PATHS = "agent.json", "sequence_model.json", "path_model.json"
-LOG = "log"  # the environment of methods that learn from a log, and then in rounds of play
+LOG = "log"  # the environment of methods that learn from a log and then in rounds of play
 METHODS: dict[str, Method] = {}
-# Manifest of a format of saved agents -> what opens a folder with such a manifest.
+# Manifest of a format of saved agents -> function that opens a folder with such a manifest.
 _FORMATS: dict[str, Callable[[pathlib.Path], trained_lib.SavedAgent]] = {}
 
 
 def register(method: Method) -> None:
-    """Adds a method under its name; one that is registered already is replaced."""
+    """Adds a method under its name and replaces an earlier one of that name."""
     METHODS[method.name] = method
 
 
@@ -243,8 +254,8 @@ def register_format(
     """Adds a format of saved agents.
 
     Args:
-      manifest: name of the file that marks such a folder.
-      load: opens the folder.
+      manifest: name of the file that identifies such a folder.
+      load: function that opens the folder.
     """
     _FORMATS[manifest] = load
 
@@ -254,7 +265,7 @@ def deferred(module: str, name: str) -> Callable[..., Any]:
 
     Args:
       module: dotted name.
-      name: of the class or function.
+      name: name of the class or function.
     """
 
     def call(*args: Any) -> Any:
@@ -264,29 +275,29 @@ def deferred(module: str, name: str) -> Callable[..., Any]:
 
 
 def get(name: str, environment: str = "") -> Method:
-    """A method by its name.
+    """Looks a method up by name.
 
     Args:
-      name: of the method.
-      environment: where it must be able to learn; empty for anywhere.
+      name: name of the method.
+      environment: environment that it must support; empty for any.
 
     Raises:
-      UserError: if there is none of that name, or it does not learn there.
+      UserError: if no method has that name, or it does not support the environment.
     """
-    known = names(environment)
-    if name in known:
+    supported = names(environment)
+    if name in supported:
         return METHODS[name]
     if name in METHODS:
         raise UserError(
             f"--environment={environment}: {name} learns in "
-            f"{', '.join(METHODS[name].environments)}; here learn {', '.join(known)}"
+            f"{', '.join(METHODS[name].environments)}; here learn {', '.join(supported)}"
         )
-    packages = "tfgoalrec and tfimrl register theirs when they are imported"
-    raise UserError(f"no method {name!r}; there are {', '.join(known)} ({packages})")
+    packages = "tfgoalrec and tfimrl register their methods on import"
+    raise UserError(f"no method {name!r}; there are {', '.join(supported)} ({packages})")
 
 
 def names(environment: str = "") -> tuple[str, ...]:
-    """Names of the methods that learn in an environment; of all if it is empty."""
+    """Names of the methods that support an environment; of all methods if it is empty."""
     return tuple(
         name
         for name, method in METHODS.items()
@@ -294,11 +305,13 @@ def names(environment: str = "") -> tuple[str, ...]:
     )
 
 
-def item_vectors(config: Any, log: types.Episodes, spec: types.DataSpec) -> np.ndarray:
-    """Item vectors of the training log, as wide as a method's configuration asks."""
+def item_vectors(
+    method: Method, config: Any, log: types.Episodes, spec: types.DataSpec
+) -> np.ndarray:
+    """Item vectors of the training log with the width of a method's configuration."""
     from tfrec.data import item_vectors as item_vectors_lib
 
-    width = max(_vector_width(config), getattr(config, "frozen_embedding", 0))
+    width = method.log_form.vector_width(config)
     return item_vectors_lib.log_vectors(log, spec.num_items, width)
 
 
@@ -306,7 +319,7 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
     """Opens the folder of a trained agent of any registered method.
 
     Raises:
-      UserError: if it is not one, or is damaged.
+      UserError: if it is no agent's folder, or is damaged.
     """
     directory = pathlib.Path(directory)
     for manifest, load_format in _FORMATS.items():
@@ -323,18 +336,19 @@ def load(directory: str | pathlib.Path) -> trained_lib.SavedAgent:
 
 
 def untrained(name: str, config: Any, spec: types.DataSpec) -> Learner:
-    """A learner whose networks have no trained weights yet, to restore or to copy to.
+    """Makes a learner with untrained networks, to restore weights or to copy them to.
 
     Args:
-      name: of the method.
+      name: name of the method.
       config: its configuration.
       spec: the log's spec.
     """
-    # One session stands for the log; the weights that depend on the log come later.
-    sizes = ("replay_sessions", "sessions_per_round")
-    small = dataclasses.replace(config, **{n: 1 for n in sizes if hasattr(config, n)})
-    vectors = np.zeros((spec.num_items + 1, _vector_width(config)), np.float32)
-    return get(name).make(small, spec, _one_session(spec), None, vectors, seed=0)
+    method = get(name)
+    form = method.log_form
+    # A log of one session suffices, because weights that depend on the log are set later.
+    small = dataclasses.replace(config, **dict.fromkeys(form.session_fields, 1))
+    vectors = np.zeros((spec.num_items + 1, form.vector_width(config)), np.float32)
+    return method.make(small, spec, _one_session(spec), None, vectors, seed=0)
 
 
 def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
@@ -359,11 +373,6 @@ def _load_baseline(directory: pathlib.Path) -> trained_lib.TrainedMethod:
     )
     agent.restore(directory, manifest)
     return agent
-
-
-def _vector_width(config: Any) -> int:
-    """Width of a method's item vectors; 1 for a method that has none."""
-    return getattr(config, "embedding", 1)
 
 
 def _one_session(spec: types.DataSpec) -> types.Episodes:

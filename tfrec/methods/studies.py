@@ -1,6 +1,7 @@
-"""The progress lines of a tuning study, and the files that it leaves.
+"""Progress lines and output files of a tuning study.
 
-best.json, tuning.md, tuning.png, and a TensorBoard log for each trial of this process.
+The files are best.json, tuning.md, tuning.png, and a TensorBoard log for each trial of this
+process.
 """
 
 import dataclasses
@@ -21,14 +22,14 @@ Show = Callable[[tuning.Record], None]
 
 
 class Study(NamedTuple):
-    """What is tuned.
+    """Definition of a study.
 
     Attributes:
-      method: its name.
-      title: the same for people.
+      method: name of the tuned method.
+      title: displayed name of the method.
       base: its configuration; a trial replaces some fields.
-      scored: what a score is, in words.
-      inputs: data and world that decide the scores.
+      scored: description of a score.
+      inputs: data and world that determine the scores.
     """
 
     method: str
@@ -39,39 +40,39 @@ class Study(NamedTuple):
 
 
 def search(out: pathlib.Path, study: Study, tune: Callable[[Show], tuning.Tuned]) -> int | None:
-    """Runs a study from wherever it stands, and writes it down.
+    """Starts or resumes a study, and writes its results.
 
     Args:
-      out: its folder; made if it is not there.
-      study: what is tuned.
-      tune: `tuning.tune` with everything but `show`.
+      out: output folder, which is created.
+      study: definition of the study.
+      tune: `tuning.tune` with all arguments but `show`.
 
     Returns:
       An exit status: `loop.EXIT_STOPPED` if it was stopped, else None.
 
     Raises:
-      UserError: of `tune`; a folder made for nothing is gone again.
+      UserError: from `tune`; a new, empty folder is removed.
     """
 
     def show(record: tuning.Record) -> None:
         _board(out / "tensorboard" / f"trial-{record.number}", study.base, record)
         score = "" if record.score is None else f" {record.score:.4g}"
-        chosen = ", ".join(f"{field}={value}" for field, value in record.overrides.items())
+        values = ", ".join(f"{field}={value}" for field, value in record.overrides.items())
         print(
-            f"trial {record.number}: {record.state}{score} ({record.seconds:.0f} s)  {chosen}",
+            f"trial {record.number}: {record.state}{score} ({record.seconds:.0f} s)  {values}",
             flush=True,
         )
 
-    made = not out.exists()
+    is_new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         tuned = tune(show)
     except KeyboardInterrupt:
-        print("stopped; finished trials are kept. Run it again to go on", flush=True)
+        print("stopped; finished trials are saved. Run it again to continue", flush=True)
         return loop.EXIT_STOPPED
     except UserError:
-        if made and not any(out.iterdir()):
+        if is_new and not any(out.iterdir()):
             out.rmdir()
         raise
     write(out, study, tuned)
@@ -86,22 +87,22 @@ def search(out: pathlib.Path, study: Study, tune: Callable[[Show], tuning.Tuned]
 
 
 def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> None:
-    """Writes tuning.md, tuning.png, and last best.json: the choice and what it cost.
+    """Writes tuning.md, tuning.png and, last, best.json with the best configuration.
 
     Args:
-      directory: their folder; made if it is not there.
-      study: what was tuned.
-      tuned: what was found.
+      directory: output folder, which is created.
+      study: definition of the study.
+      tuned: results of the study.
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     base = dataclasses.asdict(study.base)
-    found = tuned._asdict() | {
+    results = tuned._asdict() | {
         "trials": [record._asdict() for record in tuned.trials],
         "defaults": {field: base[field] for field in tuned.overrides},
         "updates": tuned.updates,
     }
-    tuning_report.write(directory, found, f"Tuning {study.title}", study.scored)
+    tuning_report.write(directory, results, f"Tuning {study.title}", study.scored)
     document = {
         "method": study.method,
         "inputs": identity.recorded(study.inputs),
@@ -120,10 +121,10 @@ def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> N
 
 
 def _board(directory: pathlib.Path, base: Any, record: tuning.Record) -> None:
-    """A trial's curve, and its line in TensorBoard's HParams table."""
+    """Writes a trial's curve, and its line in TensorBoard's HParams table."""
     writer = tf.summary.create_file_writer(str(directory))
-    for unit, score in record.curve.items():
-        summaries.write(writer, {"score": score}, unit)
+    for iteration, score in record.curve.items():
+        summaries.write(writer, {"score": score}, iteration)
     last = max(record.curve, default=0)
     summaries.write(writer, {"updates": record.updates, "seconds": record.seconds}, last)
     config = dataclasses.asdict(base) | record.overrides | {"state": record.state}

@@ -1,10 +1,10 @@
-"""Saved agents: a folder with a manifest, the raw ids and the weights that act.
+"""Saved agents: folders with a manifest, the raw ids and the policy's weights.
 
     <agent>/<manifest>.json          configuration, spec, origin and fingerprints
             vocabulary_*.parquet     raw ids
             checkpoint/              weights
 
-The name of the manifest tells the format, see `registry.register_format`.
+The name of the manifest determines the format, see `registry.register_format`.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class SavedAgent(abc.ABC):
 
     Attributes:
       manifest: name of the file that describes the agent.
-      fields: keys of the manifest that a reader needs.
-      decisive: keys of the manifest that the fingerprint is made of.
-      reads_feedback: whether its scores depend on the feedback to the events of a history.
+      fields: required keys of the manifest.
+      decisive: keys of the manifest that the fingerprint includes.
+      reads_feedback: whether its scores depend on the feedback in a history.
       method: its name in the registry.
       config: the method's configuration.
       spec: the log's spec.
       named_goals: goals by name; a method without goals has one, named ''.
       vocabulary: raw ids.
       about: fingerprint of the data, seed and the like.
-      fingerprint: hash of weights, configuration, goals and ids; empty until it is loaded.
+      fingerprint: hash of weights, configuration, goals and ids; empty before loading.
     """
 
     manifest: ClassVar[str]
@@ -69,21 +69,21 @@ class SavedAgent(abc.ABC):
         """The greedy policy for a goal, float [M]; a variable may change between plays."""
 
     def rank(
-        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
+        self, request: ranking.RankingRequest, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
-        """The best items for a request, in the order of `lists`.
+        """Ranks the best items for a request, in the order of `lists`.
 
         Args:
           request: the request.
-          goal: a named goal, or what one raw unit of each measurement is worth; None for the
-            first named goal. Agents that rank for the reward alone have none.
+          goal: a named goal, or the weight of one raw unit of each measurement; None for the
+            first named goal. Agents without goals accept only None.
 
         Raises:
           UserError: if the agent has no such goal.
         """
         self._reject_goal(goal)
-        admitted = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
-        [item], [score] = self.lists(self._observation(request), ~admitted[None], request.k)
+        allowed = ranking.allowed(request, self.vocabulary, self.spec.num_candidates)
+        [item], [score] = self.lists(self._observation(request), ~allowed[None], request.k)
         return self._ranking(request, item, score)
 
     @abc.abstractmethod
@@ -100,8 +100,8 @@ class SavedAgent(abc.ABC):
           goal: a named goal; empty for the first one.
 
         Returns:
-          Dense item ids, best first, int32 [B, min(k, A)], and their scores, float32; 0 and
-          minus infinity where no item is left.
+          Dense item ids, best first, int32 [B, min(k, A)], and their scores, float32; padded
+          with 0 and minus infinity if there are fewer items.
 
         Raises:
           UserError: if the agent has no such goal.
@@ -115,11 +115,11 @@ class SavedAgent(abc.ABC):
         k: int,
         goal: str = "",
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ranked lists of users of a log; agents that read no user ids rank their states.
+        """Ranked lists of users of a log; agents without user ids rank for their states.
 
         Args:
           users: raw ids [B].
-          observation: their states, see `lists`.
+          observation: states of the users, see `lists`.
           blocked: see `lists`.
           k: length of a list.
           goal: see `lists`.
@@ -144,10 +144,10 @@ class SavedAgent(abc.ABC):
 
     @abc.abstractmethod
     def weights(self) -> tf.Module:
-        """The variables that are saved, under names that do not depend on other modules."""
+        """The saved variables, with names that do not depend on other modules."""
 
     def description(self) -> dict[str, Any]:
-        """What the manifest holds beside the fingerprints; plain values."""
+        """The content of the manifest without the fingerprints; plain values."""
         return {
             "method": self.method,
             "config": options.resolved(self.config),
@@ -155,7 +155,7 @@ class SavedAgent(abc.ABC):
             "about": options.resolved(self.about),
         }
 
-    def warn(self) -> None:  # noqa: B027  a method may have nothing to warn of
+    def warn(self) -> None:  # noqa: B027  no warnings by default
         """Logs a warning for each goal under which the agent cannot rank."""
 
     def _reject_goal(self, goal: str | Mapping[str, float] | None) -> None:
@@ -166,28 +166,30 @@ class SavedAgent(abc.ABC):
             )
 
     def _ranking(
-        self, request: ranking.Question, item: np.ndarray, score: np.ndarray
+        self, request: ranking.RankingRequest, item: np.ndarray, score: np.ndarray
     ) -> ranking.Ranking:
-        """The answer to a request from a row of `lists`."""
-        listed = item > 0
+        """The ranking of a request from a row of `lists`."""
+        is_item = item > 0
         return ranking.Ranking(
-            tuple(self.vocabulary.decode(item[listed]).tolist()),
-            tuple(score[listed].tolist()),
+            tuple(self.vocabulary.decode(item[is_item]).tolist()),
+            tuple(score[is_item].tolist()),
             unknown=request.unknown,
         )
 
-    def _observation(self, request: ranking.Question) -> types.Observation:
-        """The state behind a request, a batch of one."""
+    def _observation(self, request: ranking.RankingRequest) -> types.Observation:
+        """The state of a request, a batch of one."""
         from tfrec.data import observations
 
-        dense = dict(
-            zip(request.history, self.vocabulary.encode(list(request.history)), strict=True)
-        )
-        known = {item: int(place) for item, place in dense.items() if place}
-        return observations.of_events(self.spec, [request], known)
+        dense = self.vocabulary.encode(list(request.history))
+        dense_ids = {
+            item: int(number)
+            for item, number in zip(request.history, dense, strict=True)
+            if number
+        }
+        return observations.of_events(self.spec, [request], dense_ids)
 
     def contents(self) -> dict[str, Any]:
-        """Fingerprints of the files beside the manifest: `ids`, `weights` and `features`."""
+        """Fingerprints of the other files: `ids`, `weights` and `features`."""
         from tfrec.data import identity
         from tfrec.training import checkpoint
 
@@ -203,7 +205,7 @@ class SavedAgent(abc.ABC):
         return contents
 
     def identify(self) -> str:
-        """Computes the fingerprint of weights, configuration, goals and ids, and keeps it."""
+        """Computes and sets the fingerprint of weights, configuration, goals and ids."""
         from tfrec.data import identity
 
         content = {**self.description(), **self.contents()}
@@ -221,7 +223,7 @@ class SavedAgent(abc.ABC):
         return identity.trained(path, self.vocabulary, self.spec, self.about)
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes the agent's folder, whole or not at all; one that is there is replaced.
+        """Writes the agent's folder, whole or not at all; an existing one is replaced.
 
         Raises:
           NonFiniteWeightsError: if a weight is not finite; nothing is written.
@@ -239,14 +241,14 @@ class SavedAgent(abc.ABC):
             (partial / self.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
 
     def save_ids(self, directory: pathlib.Path) -> None:
-        """Writes the raw ids, and the names that the agent needs beside them."""
+        """Writes the raw ids, and names that the agent needs."""
         self.vocabulary.save(directory)
 
     def restore(self, directory: pathlib.Path, manifest: Mapping[str, Any]) -> None:
         """Reads the saved weights, and checks the files against the manifest.
 
         Raises:
-          UserError: if a file is absent or damaged, or is not of this manifest.
+          UserError: if a file is missing, damaged or of another agent.
         """
         from tfrec.data import identity
         from tfrec.training import checkpoint
@@ -263,12 +265,12 @@ def read_manifest(path: pathlib.Path, fields: Sequence[str], script: str) -> dic
     """Reads the manifest of a saved agent.
 
     Args:
-      path: of the manifest.
-      fields: its keys.
+      path: path of the manifest.
+      fields: required keys.
       script: the command that writes such a folder, for the message.
 
     Raises:
-      UserError: if the file is absent, no JSON, or lacks a field.
+      UserError: if the file is missing, no JSON, or lacks a field.
     """
     try:
         manifest = json.loads(path.read_text())
@@ -286,12 +288,12 @@ def read_manifest(path: pathlib.Path, fields: Sequence[str], script: str) -> dic
 
 
 class TrainedMethod(SavedAgent):
-    """A baseline's trained agent: it ranks items for its one goal, the reward.
+    """A baseline's trained agent, which ranks items for the reward.
 
     Args:
       method: its name in the registry.
       config: the method's configuration.
-      learner: has the policy that acts, and `acting`, the modules that the policy reads.
+      learner: learner with `policy` and `acting`, the modules that the policy reads.
       spec: the log's spec.
       vocabulary: raw ids.
       about: fingerprint of the data, seed and the like.
@@ -339,7 +341,7 @@ class TrainedMethod(SavedAgent):
         )
 
     def policy(self, goal: Any = None) -> contract.Policy:
-        """The greedy policy; the goal is not read."""
+        """The greedy policy; the goal has no effect."""
         del goal
         return self.learner.policy()
 

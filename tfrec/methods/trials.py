@@ -1,4 +1,4 @@
-"""Trials of tuning: a method is trained under one configuration and scored by playing."""
+"""Trials of tuning: training with one configuration, and scores of played sessions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tfrec.training import finite, tuning
 from tfrec.training import run as runs
 
 CLICKS = "clicks per session of validation users"
-_AT_ONCE = 2_000  # sessions that score; more are played after them
-_SEED = 40_000  # of the sessions that score, which neither curves nor final tests play
+_AT_ONCE = 2_000  # parallel sessions of a score
+_SEED = 40_000  # of the sessions of a score, unlike those of curves and final tests
 
 
 def free_models() -> None:
-    """Frees the graphs of models that are not used any more, and memory that cycles hold."""
+    """Frees the graphs of unused models, and the memory of reference cycles."""
     tf_keras.backend.clear_session()
     gc.collect()
 
@@ -46,7 +46,7 @@ class Evaluation(abc.ABC):
     @property
     @abc.abstractmethod
     def iterations(self) -> int:
-        """Iterations in a whole trial."""
+        """Iterations in a complete trial."""
 
     @abc.abstractmethod
     def learner(self, config: Any) -> registry.Learner:
@@ -54,14 +54,14 @@ class Evaluation(abc.ABC):
 
     @abc.abstractmethod
     def scorer(self, learner: Any) -> Callable[[bool], float]:
-        """The score of a learner as it stands; the argument tells whether it is the last."""
+        """Function that scores a learner's weights; its argument marks the last score."""
 
     @abc.abstractmethod
     def updates(self, config: Any, iteration: int) -> int:
-        """Updates made in the first iterations."""
+        """Number of updates in the first iterations."""
 
     def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
-        """Runs a trial: reports scores on the way and returns the last.
+        """Runs a trial, reports intermediate scores and returns the last one.
 
         Raises:
           DivergedError: if a loss, a gradient or a score is not finite.
@@ -86,7 +86,7 @@ class Evaluation(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class LogEvaluation(Evaluation):
-    """A method that learns from a log, then in rounds of whole sessions.
+    """Evaluates a method that learns from a log, then in rounds of complete sessions.
 
     Attributes:
       method: the method.
@@ -95,10 +95,10 @@ class LogEvaluation(Evaluation):
       log: training sessions.
       world: the users of training.
       evaluation_world: the users of scoring: `world` without delay or noise.
-      starts: of the validation sessions.
+      starts: starts of the validation sessions.
       every: rounds between scores.
-      seed: of every trial's weights and draws.
-      features: of the items; None where models read ids alone.
+      seed: seed of every trial.
+      features: features of the items; None if models read ids alone.
     """
 
     method: registry.Method
@@ -131,19 +131,19 @@ class LogEvaluation(Evaluation):
         return lambda last: score()
 
     def updates(self, config: Any, iteration: int) -> int:
-        return iteration * config.updates_per_round
+        return iteration * self.method.updates_per_round(config)
 
 
 @dataclasses.dataclass(frozen=True)
 class OnlineEvaluation(Evaluation):
-    """A method that learns step by step in a simulator.
+    """Evaluates a method that learns step by step in a simulator.
 
     Attributes:
-      task: the run; its numbers are the base configuration.
-      simulator: where it learns; it is scored with the users of its validation split.
+      task: the run; its `numbers` are the base configuration.
+      simulator: the simulator of training; scores use the users of its validation split.
       every: iterations between scores.
-      score_sessions: of each score.
-      final_sessions: of the last score.
+      score_sessions: sessions of each score.
+      final_sessions: sessions of the last score.
     """
 
     task: online_run.Task
@@ -166,7 +166,7 @@ class OnlineEvaluation(Evaluation):
         return online_learner.OnlineLearner(task.play, self.simulator, method, task.seed)
 
     def __call__(self, overrides: Mapping[str, Any], trial: tuning.Trial) -> float:
-        """As `Evaluation`; UserError if the user's own environment goes wrong."""
+        """As `Evaluation`; UserError if an environment of the user fails."""
         with contract.failures(self.simulator):
             return super().__call__(overrides, trial)
 
@@ -201,11 +201,11 @@ def tune_on_log(
     """Tunes a method that learns from a log over its space.
 
     Args:
-      evaluation: of the method.
-      name: of the study.
-      trials: finished trials in all.
-      fields: of the space; empty for all of them.
-      choices: for some fields, other choices than the space's.
+      evaluation: evaluation of the method.
+      name: name of the study.
+      trials: number of finished trials, including earlier ones.
+      fields: tuned fields of the space; empty for all of them.
+      choices: field -> choices that replace those of the space.
       **arguments: `inputs`, `storage`, `sampler`, `pruner` and `show` of `tuning.tune`.
 
     Raises:

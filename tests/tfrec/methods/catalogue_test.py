@@ -44,7 +44,7 @@ def trained(name, with_features=True, candidates=0, **changes):
     log = cases.log()
     if candidates:
         log = log._replace(item=np.minimum(log.item, candidates))
-    vectors = registry.item_vectors(config, log, spec)
+    vectors = registry.item_vectors(registry.get(name), config, log, spec)
     features = ENCODER.encode(TABLE, "log.csv") if with_features else None
     learner = runs.seeded(
         3, lambda: registry.get(name).make(config, spec, log, None, vectors, 3, features)

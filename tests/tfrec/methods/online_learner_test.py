@@ -115,7 +115,7 @@ def learner(simulator=None, method=None, seed=3, **sizes):
 def rollouts(learning, iterations):
     played = []
     for _ in range(iterations):
-        numbers, *_, rollout = learning._unit()
+        numbers, *_, rollout = learning._iterate()
         played.append(rollout)
     columns = zip(*played, strict=True)
     return type(played[0])(*(None if c[0] is None else np.concatenate(c) for c in columns))

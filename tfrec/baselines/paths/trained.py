@@ -212,7 +212,7 @@ class PathAgent(trained.SavedAgent):
         return self.model.lists_of_nodes(nodes, blocked, k)
 
     def rank(
-        self, request: ranking.Question, goal: str | Mapping[str, float] | None = None
+        self, request: ranking.RankingRequest, goal: str | Mapping[str, float] | None = None
     ) -> ranking.Ranking:
         """Raises UserError: a request names no user; see `explain`."""
         raise UserError(_BY_USER)

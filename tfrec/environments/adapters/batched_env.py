@@ -1,4 +1,4 @@
-"""Any batched simulator as a TF-Agents environment: many sessions, each with its own clock.
+"""TF-Agents environment of a batched simulator, with a separate clock for each session.
 
 Importing TF-Agents takes seconds, so no simulator imports this file.
 """
@@ -15,22 +15,22 @@ from tfrec.environments.adapters import sessions
 class BatchedTFEnvironment(tf_environment.TFEnvironment):
     """Sessions of a simulator as rows of a batch.
 
-    Observations are float32 [B, O]; where items are to be chosen from, a dict of `user`,
-    float32 [B, O], and `candidates`, float32 [B, m, D]. Actions are float32 [B, D] in
-    [-1, 1], or int32 [B, k], positions among the candidates.
+    Continuous simulators take actions float32 [B, D] in [-1, 1], and observations are float32
+    [B, O]. Simulators of slates take actions int32 [B, k], positions among the candidates, and
+    observations are a dict of `user`, float32 [B, O], and `candidates`, float32 [B, m, D].
 
-    A row whose session is done gives a LAST step with discount 0, which shows the observation
-    before it once more (see `sessions.Sessions`). It is no next state: models of what an
-    action leads to leave out transitions with discount 0. A session cut at `max_steps` gives
-    a LAST step with discount 1 and its true observation, whose value still counts. At the
-    following call a LAST row ignores its action and gives the FIRST step of a new session
+    A row whose session is done returns a LAST step with discount 0, which repeats the
+    observation before it (see `sessions.Sessions`). It is not a next state, so models of
+    transitions must leave out those with discount 0. A session cut at `max_steps` returns a
+    LAST step with discount 1 and its true observation, from which a return is bootstrapped. At
+    the next call a LAST row ignores its action and returns the FIRST step of a new session
     with reward 0.
 
     Args:
       simulator: the environment.
-      batch: B, sessions stepped at once.
-      seed: of the users drawn and of their answers.
-      max_steps: sessions are cut after so many steps; None never cuts them.
+      batch: B, number of parallel sessions.
+      seed: seed of users and responses.
+      max_steps: steps after which sessions are cut; None for no limit.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class BatchedTFEnvironment(tf_environment.TFEnvironment):
         self._sessions = sessions.Sessions(simulator, batch, seed, max_steps, observe)
         observation = tf.nest.map_structure(
             lambda part: tf.TensorSpec(part.shape[1:], part.dtype),
-            self._sessions.now().observation,
+            self._sessions.latest().observation,
         )
         if simulator.slate_size:
             items = observation["candidates"].shape[0]
@@ -58,11 +58,11 @@ class BatchedTFEnvironment(tf_environment.TFEnvironment):
 
     @property
     def variables(self) -> list[tf.Variable]:
-        """All that the next steps depend on, for a checkpoint."""
-        return self._sessions.kept
+        """The variables that determine the next steps, for a checkpoint."""
+        return self._sessions.checkpointed
 
     def _current_time_step(self) -> ts.TimeStep:
-        return _time_step(self._sessions.now())
+        return _time_step(self._sessions.latest())
 
     @tf.function(autograph=False)
     def _reset(self) -> ts.TimeStep:

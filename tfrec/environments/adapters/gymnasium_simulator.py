@@ -1,8 +1,8 @@
-"""Gymnasium environments as a simulator, stepped one after the other in Python.
+"""Simulator of Gymnasium environments, which are stepped sequentially in Python.
 
-A session is an environment object, which no tensor can hold. The state of B sessions holds
-their numbers, by which the objects are found, and TensorFlow calls back into Python at every
-step (`tf.numpy_function`).
+A session is a Python object and cannot be stored in a tensor. The state of B sessions holds
+their numbers, which index the objects, and TensorFlow calls Python at every step
+(`tf.numpy_function`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tfrec.environments import contract
 from tfrec.environments.adapters.gymnasium_package import gymnasium
 from tfrec.errors import UserError
 
-_LARGEST = 2**63 - 1  # of a session's number
-_SPARE = 4  # environments kept, in times of the largest batch, before abandoned ones are reused
+_LARGEST = 2**63 - 1  # largest number of a session
+_SPARE = 4  # abandoned environments are reused beyond this multiple of the largest batch
 
 
 class State(NamedTuple):
@@ -39,12 +39,12 @@ class State(NamedTuple):
 
 @dataclasses.dataclass
 class _Session:
-    """An environment at work.
+    """An environment that is in use.
 
     Attributes:
       env: the environment.
-      steps: steps taken, as the state of the session has them.
-      observation: float32 [O], the latest.
+      steps: steps taken, as in the state of the session.
+      observation: float32 [O], the latest observation.
     """
 
     env: Any
@@ -53,35 +53,36 @@ class _Session:
 
 
 class GymnasiumSimulator(contract.Simulator):
-    """Copies of a Gymnasium environment, a session each; a `contract.Simulator`.
+    """Copies of a Gymnasium environment, one for each session; a `contract.Simulator`.
 
-    - **Observations** are flattened as `gymnasium.spaces.flatten` does: arrays to their
-      numbers, a `Discrete` to a one-hot vector, a `Dict` or `Tuple` to its parts side by side.
+    - **Observations** are flattened by `gymnasium.spaces.flatten`: arrays to their numbers, a
+      `Discrete` to a one-hot vector, a `Dict` or `Tuple` to the concatenation of its parts.
       They are not scaled.
-    - **Actions**: a `Box` is a continuous action, [-1, 1] stretched to its bounds. A `Discrete`
-      space of n actions is a catalogue of n items, of which one is shown; `MultiDiscrete` of k
-      times n actions is the same with slates of k items, which all differ. Item i is given by a
-      one-hot vector.
+    - **Actions**: a `Box` is a continuous action, and [-1, 1] is scaled to its bounds. A
+      `Discrete` space of n actions is a catalogue of n items with slates of one item;
+      `MultiDiscrete` of k times n actions is the same with slates of k different items. The
+      features of item i are a one-hot vector.
     - **The reward** is the environment's. `info["clicks"]` and `info["shown"]` of a step are
-      the clicks and what was shown; 0 and the size of the slate (at least 1) where it has none.
-    - **A truncated session has ended**: the contract has no other end, so methods learn that
-      nothing follows. Let the observation tell the time where that matters
+      the clicks and the number of shown items; by default 0 and the size of the slate (at
+      least 1).
+    - **A truncated session has ended**: the contract has no truncation, so methods do not
+      bootstrap there. Include the time in the observation if that matters
       (`gymnasium.wrappers.TimeAwareObservation`).
 
-    Cost: the environments are stepped one after the other on one core. Around an environment
-    that does nothing, a step of the batch takes about 0.3 ms and 6 us for each session, and a
-    session's beginning another 25 us, most of it for the seed of its generator
+    Cost: the environments are stepped sequentially on one core. With an environment that does
+    nothing, a step of the batch takes about 0.3 ms plus 6 us for each session, and the start of
+    a session another 25 us, mostly for the seed of its generator
     (`benchmarks/gymnasium_adapter.py`).
 
-    The same seed gives the same sessions where the environment draws from the generator that
+    Equal seeds give equal sessions if the environment draws from the generator that
     `reset(seed=...)` seeds. A state can be stepped once. An environment is not part of a
-    checkpoint, so a resumed run is not exact: sessions that were under way begin anew, with a
-    warning. The policy's weights, replay and generators are restored as everywhere.
+    checkpoint, so a resumed run is not exact: sessions in progress start again, with a warning.
+    The policy's weights, replay and generators are restored exactly.
 
     Args:
-      gym_id: of a registered environment.
-      gym_module: imported first; "" for none.
-      gym_steps: steps after which a session is cut, where the environment has no limit.
+      gym_id: id of a registered environment.
+      gym_module: module that is imported first; "" for none.
+      gym_steps: steps after which a session is cut if the environment sets no limit.
 
     Raises:
       UserError: if the environment cannot be made, or its spaces do not fit.
@@ -93,7 +94,7 @@ class GymnasiumSimulator(contract.Simulator):
         self._id = gym_id
         self._spec = _spec(gym_id, gym_module)
         self._limit = self._spec.max_episode_steps or gym_steps
-        self._live: dict[int, _Session] = {}  # the longest untouched first
+        self._live: dict[int, _Session] = {}  # the least recently used first
         self._idle: list[Any] = []
         self._largest = 1
         self._warned = False
@@ -114,19 +115,19 @@ class GymnasiumSimulator(contract.Simulator):
             self.catalogue = tf.eye(self.action_size)
         self._idle.append(env)
         try:
-            self._begin(1, 1)  # tells early whether it can be reset and observed
+            self._begin(1, 1)  # fails early if it cannot be reset or observed
         except Exception as error:
             raise _user_error(gym_id, error) from error
         self._end(1)
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
-        """New sessions. Their environments are reset when they are first observed."""
+        """Starts sessions. Their environments are reset at the first observation."""
         session = tf.random.stateless_uniform([batch], seed, 1, _LARGEST, tf.int64)
         return State(session, tf.zeros([batch], tf.int32))
 
     def observation(self, state: State) -> tf.Tensor:
-        seen = tf.numpy_function(self._guarded(self._observe), list(state), tf.float32)
-        return tf.ensure_shape(seen, [state.session.shape[0], self.observation_size])
+        observation = tf.numpy_function(self._guarded(self._observe), list(state), tf.float32)
+        return tf.ensure_shape(observation, [state.session.shape[0], self.observation_size])
 
     def candidates(self, state: State) -> tf.Tensor | None:
         if self.catalogue is None:
@@ -134,7 +135,7 @@ class GymnasiumSimulator(contract.Simulator):
         return contract.for_each(self.catalogue, tf.shape(state.session)[0])
 
     def structure(self) -> contract.Structure:
-        """A part for each column. No graph is known, so that only a learned one can be used."""
+        """One factor for each column. There is no graph, so only a learned one can be used."""
         columns, action = self.observation_size, self.action_size * max(1, self.slate_size)
         return contract.Structure(
             state=contract.neighbouring([1] * columns),
@@ -147,7 +148,7 @@ class GymnasiumSimulator(contract.Simulator):
         return self._error
 
     def step(self, state: State, action: tf.Tensor, seed: tf.Tensor) -> contract.Outcome:
-        """One step; the environments draw from their own generators, `seed` is not used."""
+        """Takes one step. The environments use their generators, and `seed` is not used."""
         numbers, done = tf.numpy_function(
             self._guarded(self._step), [*state, action], [tf.float32, tf.bool]
         )
@@ -158,13 +159,13 @@ class GymnasiumSimulator(contract.Simulator):
         return contract.Outcome(after, reward, clicks, shown, done)
 
     def _observe(self, sessions: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        seen = np.zeros([len(sessions), self.observation_size], np.float32)
+        observations = np.zeros([len(sessions), self.observation_size], np.float32)
         for row, (session, step) in enumerate(
             zip(sessions.tolist(), steps.tolist(), strict=True)
         ):
             if session:
-                seen[row] = self._at(session, step).observation
-        return seen
+                observations[row] = self._at(session, step).observation
+        return observations
 
     def _step(
         self, sessions: np.ndarray, steps: np.ndarray, actions: np.ndarray
@@ -191,7 +192,7 @@ class GymnasiumSimulator(contract.Simulator):
         return np.array(numbers, np.float32).reshape(-1, 3).T, np.array(done, bool)
 
     def _at(self, session: int, steps: int) -> _Session:
-        """The environment of a session, which is begun where none has taken so many steps."""
+        """The environment of a session. Starts one if none has taken this number of steps."""
         live = self._live.pop(session, None)
         if live is not None and live.steps == steps:
             self._live[session] = live
@@ -205,12 +206,12 @@ class GymnasiumSimulator(contract.Simulator):
                 "begin anew",
                 self._id,
             )
-        # Not the seed of the beginning: a session does not repeat its first half.
+        # Another seed than at the start, so that the session does not repeat its first half.
         return self._begin(session, session + steps, steps)
 
     def _begin(self, session: int, seed: int, steps: int = 0) -> _Session:
         if not self._idle and len(self._live) >= _SPARE * self._largest:
-            self._end(next(iter(self._live)))  # abandoned: nobody played it to its end
+            self._end(next(iter(self._live)))  # abandoned before its end
         env = self._idle.pop() if self._idle else self._make()
         observation, _ = env.reset(seed=seed % 2**31)
         self._live[session] = _Session(env, steps, self._flat(observation))
@@ -230,14 +231,14 @@ class GymnasiumSimulator(contract.Simulator):
         return flat
 
     def _make(self) -> Any:
-        # Gymnasium's checker says once what is wrong with an environment.
+        # Gymnasium's checker runs for the first environment only.
         checked = bool(self._live or self._idle)
         return gymnasium.make(
             self._spec, max_episode_steps=self._limit, disable_env_checker=checked or None
         )
 
     def _guarded(self, call: Callable) -> Callable:
-        """The callback, which keeps its error: TensorFlow passes on no more than its text."""
+        """Wraps a callback to record its error, of which TensorFlow raises only the text."""
 
         def guarded(sessions: np.ndarray, *others: np.ndarray) -> Any:
             self._largest = max(self._largest, len(sessions))
@@ -251,12 +252,13 @@ class GymnasiumSimulator(contract.Simulator):
 
 
 class _Action(NamedTuple):
-    """How actions of the contract become those of an environment.
+    """Conversion of the contract's actions to those of an environment.
 
     Attributes:
       slate_size: k; 0 for a continuous action.
       size: D.
-      of: an action of the contract, int32 [k] or float32 [D], to one of the environment.
+      of: function from an action of the contract, int32 [k] or float32 [D], to one of the
+        environment.
     """
 
     slate_size: int
@@ -265,10 +267,10 @@ class _Action(NamedTuple):
 
 
 def _spec(gym_id: str, gym_module: str) -> Any:
-    """The specification of a registered environment.
+    """Looks up the specification of a registered environment.
 
     Raises:
-      UserError: if the module cannot be imported, or there is no such environment.
+      UserError: if the module cannot be imported, or the id is not registered.
     """
     try:
         if gym_module:
@@ -288,10 +290,10 @@ def _spec(gym_id: str, gym_module: str) -> Any:
 
 
 def _actions(gym_id: str, space: Any) -> _Action:
-    """How actions are given to an environment.
+    """Makes the conversion of actions for an environment.
 
     Raises:
-      UserError: if its action space has no form in the contract.
+      UserError: if the contract does not support its action space.
     """
     spaces, expected = gymnasium.spaces, ""
     if isinstance(space, spaces.Discrete):
@@ -309,11 +311,11 @@ def _actions(gym_id: str, space: Any) -> _Action:
         if space.is_bounded():
             middle, half = (space.high + space.low) / 2, (space.high - space.low) / 2
 
-            def stretched(action: np.ndarray) -> np.ndarray:
-                real = middle + half * np.clip(action.reshape(space.shape), -1.0, 1.0)
-                return np.clip(real, space.low, space.high).astype(space.dtype)
+            def scaled(action: np.ndarray) -> np.ndarray:
+                value = middle + half * np.clip(action.reshape(space.shape), -1.0, 1.0)
+                return np.clip(value, space.low, space.high).astype(space.dtype)
 
-            return _Action(0, int(np.prod(space.shape)), stretched)
+            return _Action(0, int(np.prod(space.shape)), scaled)
         expected = "finite bounds"
     raise UserError(
         f"gym_id={gym_id}: action space {space}; expected "
@@ -326,6 +328,6 @@ def _user_error(gym_id: str, error: Exception) -> UserError:
 
 
 def _where(error: Exception) -> str:
-    """An error's kind, text and place, e.g. `ValueError: no such film (films.py, line 3)`."""
+    """An error's class, text and line, e.g. `ValueError: no such film (films.py, line 3)`."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({frame.filename}, line {frame.lineno})"

@@ -1,4 +1,4 @@
-"""Any batched simulator as a Gymnasium vector environment.
+"""Gymnasium vector environment of a batched simulator.
 
     simulator = registry.simulator("recsim", registry.get("recsim").config(slate=3))
     envs = SimulatorVectorEnv(simulator, num_envs=64)
@@ -23,32 +23,32 @@ Arrays = np.ndarray | dict[str, np.ndarray]
 class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
     """Sessions of a simulator as the sub-environments of a vector environment.
 
-    All sessions advance in one compiled call. Observations are float32 [B, O], B = `num_envs`.
-    They are a dict with these entries instead where a policy needs more than `user`:
+    All sessions advance in one compiled call. Observations are float32 [B, O], B = `num_envs`,
+    or a dict with these entries if a policy needs more than `user`:
 
-    - `user`: float32 [B, O]. Where items may not repeat, the columns that list the items shown
-      are left out: `action_mask` holds the same.
-    - `candidates`: float32 [B, m, D], features of the items to choose from, where they are not
-      the same items always (those are `catalogue`).
-    - `action_mask`: int8 [B, m], 1 for each item that may be shown, where items may not repeat.
+    - `user`: float32 [B, O]. If items may not repeat, the columns of shown items are left out,
+      because `action_mask` has the same information.
+    - `candidates`: float32 [B, m, D], features of the items to choose from, if they are not
+      constant (`catalogue` has constant ones).
+    - `action_mask`: int8 [B, m], 1 for each item that may be shown, if items may not repeat.
 
     Actions are positions among the candidates, `MultiDiscrete([m] * k)`, or a `Box` of D
-    numbers in [-1, 1]. The reward is the simulator's own. `info` has the float32 arrays
-    `clicks` and `shown` [B] of the step, and, as Gymnasium names it, bool arrays `_clicks` and
-    `_shown` that are False where a session has just begun.
+    numbers in [-1, 1]. The reward is the simulator's. `info` has the float32 arrays `clicks`
+    and `shown` [B] of the step and, by Gymnasium's convention, bool arrays `_clicks` and
+    `_shown` that are False at the first observation of a session.
 
     The autoreset mode is `NEXT_STEP`: the step after a session's end ignores the action of that
-    row, begins a new session and gives its first observation with reward 0. The last
-    observation of a terminated session is the one before it once more, since a simulator's
-    state has no meaning after the end. That of a truncated session is its true observation.
+    row, starts a new session and returns its first observation with reward 0. The last
+    observation of a terminated session repeats the one before, because a simulator's state is
+    undefined after the end. That of a truncated session is its true observation.
 
     Args:
       simulator: the environment.
-      num_envs: B, sessions stepped at once.
-      max_steps: sessions are truncated after so many steps; None never truncates them.
+      num_envs: B, number of parallel sessions.
+      max_steps: steps after which sessions are truncated; None for no limit.
 
     Attributes:
-      catalogue: float32 [m, D], features of items that are the same always; else None.
+      catalogue: float32 [m, D], features of constant candidates; else None.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
         self._sessions = sessions.Sessions(
             simulator, num_envs, 0, max_steps, _observation(simulator)
         )
-        step = self._sessions.now()
+        step = self._sessions.latest()
         self.single_observation_space = _space(step.observation)
         spaces = gymnasium.spaces
         if simulator.slate_size:
@@ -74,22 +74,22 @@ class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batched(self.single_observation_space, num_envs)
         self.action_space = batched(self.single_action_space, num_envs)
         self._dtype = np.int32 if simulator.slate_size else np.float32
-        self._over: np.ndarray | None = None  # [B], rows whose next step begins a session
+        self._ended: np.ndarray | None = None  # [B], rows that start a session at the next step
         self._mask: np.ndarray | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Arrays, dict[str, Any]]:
-        """Begins new sessions in all rows.
+        """Starts new sessions in all rows.
 
         Args:
-          seed: of all later draws, so that the same seed and actions give the same sessions;
-            None goes on with the draws.
-          options: none are known.
+          seed: seed of all later random numbers: equal seeds and actions give equal sessions.
+            None continues the current random stream.
+          options: must be None or empty.
 
         Raises:
-          ValueError: if there are options, or `seed` is not a whole number: sessions are drawn
-            together and have no seeds of their own.
+          ValueError: if there are options, or `seed` is not an integer. Sessions share one
+            random stream, so that a list of seeds is not supported.
         """
         if options:
             raise ValueError(f"options={options}; expected none")
@@ -97,13 +97,13 @@ class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
             raise ValueError(f"seed={seed!r}; expected one whole number for all sessions")
         super().reset(seed=seed)
         self._sessions.seed(int(self.np_random.integers(2**31)))
-        observation, *_, info = self._taken(self._sessions.reset())
+        observation, *_, info = self._returned(self._sessions.reset())
         return observation, info
 
     def step(
         self, actions: np.ndarray
     ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step of every session.
+        """Takes one step of every session.
 
         Args:
           actions: int [B, k], positions among the candidates, or float [B, D] in [-1, 1].
@@ -116,7 +116,7 @@ class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
           ValueError: if actions are not in the action space, or show an item that the session's
             `action_mask` excludes.
         """
-        if self._over is None:
+        if self._ended is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
         actions = np.asarray(actions)
         if self._dtype == np.float32:
@@ -125,18 +125,18 @@ class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
             raise ValueError(f"actions {actions!r}; expected an element of {self.action_space}")
         if self._mask is not None:
             excluded = np.take_along_axis(self._mask, actions, axis=1) == 0  # [B, k]
-            for row, place in np.argwhere(excluded & ~self._over[:, None])[:1]:
+            for row, place in np.argwhere(excluded & ~self._ended[:, None])[:1]:
                 raise ValueError(
                     f"actions[{row}, {place}] is {actions[row, place]}, an item that was shown "
                     "in this session already; expected one whose action_mask is 1"
                 )
-        return self._taken(self._sessions.step(tf.constant(actions, self._dtype)))
+        return self._returned(self._sessions.step(tf.constant(actions, self._dtype)))
 
-    def _taken(
+    def _returned(
         self, step: sessions.Step
     ) -> tuple[Arrays, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         step = tf.nest.map_structure(lambda part: part.numpy(), step)
-        self._over = step.done | step.cut
+        self._ended = step.done | step.cut
         if isinstance(step.observation, dict):
             self._mask = step.observation.get("action_mask")
         info = {
@@ -149,7 +149,7 @@ class SimulatorVectorEnv(gymnasium.vector.VectorEnv):
 
 
 def _observation(simulator: contract.Simulator) -> Any:
-    """What a policy sees of a state: a tensor, or a dict of tensors."""
+    """Makes the function from a state to its observation, a tensor or a dict of tensors."""
 
     def observe(state: contract.State) -> sessions.Observation:
         user = simulator.observation(state)

@@ -1,4 +1,4 @@
-"""Any world as a TF-Agents environment: thousands of users, each with their own clock.
+"""TF-Agents environment of a user model, with a separate clock for each user.
 
 Importing TF-Agents takes seconds, so nothing else in the project imports this file.
 """
@@ -21,16 +21,16 @@ class WorldEnvironment(tf_environment.TFEnvironment):
     do not repeat items add `allowed`, bool [B, A], for TF-Agents' action masks. Action
     a shows item a + 1.
 
-    A row whose session ended gives a LAST step, with discount 0 if the user left and 1
-    if the session was cut at the cap: what they would have done next still has value.
-    At the following call that row ignores its action and starts another session.
+    A row whose session ended returns a LAST step, with discount 0 if the user left, and 1 if
+    the session was cut at the cap, so that a return is bootstrapped there. At the next call
+    that row ignores its action and starts another session.
 
     Args:
-      world: the simulated users.
-      starts: arrays [S, ...]; each session starts from one drawn at random.
-      batch_size: B, users stepped at once.
-      seed: of the starts drawn and of the users' answers.
-      reward: float [F], worth of one unit of each feedback column; the clicks if None.
+      world: the user model.
+      starts: arrays [S, ...], from which session starts are sampled.
+      batch_size: B, number of parallel users.
+      seed: seed of starts and responses.
+      reward: float [F], weight of one unit of each feedback column; clicks if None.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class WorldEnvironment(tf_environment.TFEnvironment):
         self._generator = tf.random.Generator.from_seed(seed)
         state = self._draw(tf.constant(batch_size))
         self._state = tf.nest.map_structure(tf.Variable, state)
-        self._now = tf.nest.map_structure(tf.Variable, self._first(state))
+        self._latest = tf.nest.map_structure(tf.Variable, self._first(state))
 
     def _current_time_step(self) -> ts.TimeStep:
-        return tf.nest.map_structure(tf.identity, self._now)
+        return tf.nest.map_structure(tf.identity, self._latest)
 
     @tf.function(autograph=False)
     def _reset(self) -> ts.TimeStep:
@@ -74,12 +74,12 @@ class WorldEnvironment(tf_environment.TFEnvironment):
 
     @tf.function(autograph=False)
     def _step(self, action: tf.Tensor) -> ts.TimeStep:
-        was_last = self._now.is_last()  # [B]
+        was_last = self._latest.is_last()  # [B]
         seed = self._generator.uniform_full_int([2], tf.int32)
         before = tf.nest.map_structure(tf.identity, self._state)
         action = tf.cast(action, tf.int32)[:, None]
         outcome = self._users.step(before, action, seed)
-        now = ts.TimeStep(
+        latest = ts.TimeStep(
             step_type=tf.where(outcome.done, ts.StepType.LAST, ts.StepType.MID),
             reward=outcome.reward,
             discount=tf.where(outcome.state.exited, 0.0, 1.0),
@@ -87,21 +87,21 @@ class WorldEnvironment(tf_environment.TFEnvironment):
         )
         tf.nest.map_structure(
             lambda variable, value: variable.assign(value),
-            (self._now, self._state),
-            (now, outcome.state),
+            (self._latest, self._state),
+            (latest, outcome.state),
         )
         self._restart(tf.cast(tf.where(was_last)[:, 0], tf.int32))
         return self._current_time_step()
 
     def _restart(self, rows: tf.Tensor) -> None:
-        """New sessions in some rows, int32 [R]; only these are read into the world."""
-        state, where = self._draw(tf.size(rows)), rows[:, None]
+        """Starts new sessions in `rows`, int32 [R]."""
+        state, index = self._draw(tf.size(rows)), rows[:, None]
 
         def write(variable: tf.Variable, value: tf.Tensor) -> None:
-            if variable.shape.num_elements():  # the update rejects a part of width 0
-                variable.scatter_nd_update(where, value)
+            if variable.shape.num_elements():  # the update rejects values of width 0
+                variable.scatter_nd_update(index, value)
 
-        tf.nest.map_structure(write, (self._now, self._state), (self._first(state), state))
+        tf.nest.map_structure(write, (self._latest, self._state), (self._first(state), state))
 
     def _draw(self, count: tf.Tensor) -> users.State:
         total = tf.shape(self._starts.user)[0]

@@ -1,14 +1,13 @@
-"""Calibration of fitted users: their answers beside the log's, corrected and measured.
+"""Calibration of fitted users: comparison of their responses with the log, and correction.
 
-`calibrate` moves a few offsets so that means agree: click and binary feedback by their
-logits, amounts by their logarithm, the exit by its logit. Given sessions that the model
-was not fitted to, it first fits a slope for each logit: a model of a small log is too
-sure of itself, and a policy trained in it would learn to exploit that. `report` then
-compares the model with a log, best one it was not fitted to, in two ways:
+`calibrate` fits offsets so that means agree: of logits for clicks, binary feedback and exits,
+of logarithms for amounts. Given held-out sessions, it first fits a slope for each logit,
+because a model of a small log is overconfident and a policy trained in it would exploit that.
+`report` compares the model with a log, preferably held-out sessions, in two ways:
 
-  teacher forced  the model reads the logged sessions and predicts each next answer
-  simulated       it lives through whole sessions from the logged starts, with items
-                  drawn from those that the log showed the same user
+  teacher forced  the model reads the logged sessions and predicts each next response
+  simulated       complete sessions from the logged starts, with items sampled from those that
+                  the log showed the same user
 """
 
 import os
@@ -30,23 +29,23 @@ from tfrec.metrics import ranking, reliability
 from tfrec.metrics import session as session_metrics
 from tfrec.report import model_plots, plots, style
 
-_BATCH = 512  # sessions read at once
+_BATCH = 512  # sessions in a batch
 _PLAYED = player.AT_ONCE  # sessions played to measure a depth
-_TRIES = 8  # draws among which an item that was not yet shown is looked for
+_TRIES = 8  # samples per step to find an item that was not yet shown
 _LOGIT_LIMIT = 20.0
-_SLOPES = (0.1, 2.0)  # beyond these the sessions are too few to say
-_MIN_SHOWN = 30  # bins of steps with fewer items shown are left out of the plot by step
+_SLOPES = (0.1, 2.0)  # bounds of a slope; few sessions cannot support values beyond them
+_MIN_SHOWN = 30  # the plot by step omits bins with fewer shown items
 _STEP_BINS = 30
 
 
 class Head(NamedTuple):
-    """One kind of answer at every logged step, flat over sessions: [L] each.
+    """One kind of response at every logged step, flat over sessions: [L] each.
 
     Attributes:
       name: feedback column or `exit`.
       unit: `probability`, or the unit of an amount.
       expected: the model's expectation in raw units.
-      observed: what the log says; 0/1 for a probability.
+      observed: the logged value; 0 or 1 for a probability.
     """
 
     name: str
@@ -65,13 +64,12 @@ def calibrate(
     """Sets the model's offsets so that its means are those of the log.
 
     Args:
-      model: changed in place.
-      episodes: numpy arrays; the log whose means count.
+      model: the model, which is changed in place.
+      episodes: the log that gives the means, numpy arrays.
       target_depth: mean steps of a session simulated with `logging_policy`; None
-        matches the exits predicted at the logged steps with those that happened.
-      unseen: sessions the model was not fitted to, to fit slopes on; None leaves
-        every slope at 1.
-      seed: of the sessions simulated for `target_depth`.
+        matches the predicted exits at the logged steps with the logged exits.
+      unseen: held-out sessions to fit slopes on; None leaves every slope at 1.
+      seed: seed of the sessions simulated for `target_depth`.
 
     Returns:
       Slope and offset of each feedback column and of `exit`.
@@ -84,28 +82,28 @@ def calibrate(
     _adjust(model, ones, 0 * ones, 1.0, 0.0)
     slopes, exit_slope = ones, 1.0
     if unseen is not None:
-        *heads, leaving = expectations(model, unseen)
+        *heads, exit_head = expectations(model, unseen)
         slopes = np.array([_slope(h) if b else 1.0 for h, b in zip(heads, binary, strict=True)])
-        exit_slope = _slope(leaving)
+        exit_slope = _slope(exit_head)
         _adjust(model, slopes, 0 * ones, exit_slope, 0.0)
-    *heads, leaving = expectations(model, episodes)
+    *heads, exit_head = expectations(model, episodes)
     offsets = np.array(
         [_logit_offset(h) if b else _log_ratio(h) for h, b in zip(heads, binary, strict=True)]
     )
-    _adjust(model, slopes, offsets, exit_slope, _logit_offset(leaving))
+    _adjust(model, slopes, offsets, exit_slope, _logit_offset(exit_head))
     if target_depth is not None:
         _match_depth(model, episodes, target_depth, seed)
-    moved = {
+    by_column = {
         name: (float(slope), float(offset))
         for name, slope, offset in zip(model.spec.feedback_names, slopes, offsets, strict=True)
     }
-    return {**moved, "exit": (exit_slope, float(model.exit_offset.numpy()))}
+    return {**by_column, "exit": (exit_slope, float(model.exit_offset.numpy()))}
 
 
 def expectations(model: recurrent_model.RecurrentModel, episodes: types.Episodes) -> list[Head]:
-    """What the model expects at each logged step, beside what happened.
+    """The model's expected and the log's observed responses at each logged step.
 
-    Further columns and the exit are expected given the logged click.
+    Expectations of further columns and of the exit are conditional on the logged click.
 
     Args:
       model: the user model.
@@ -125,7 +123,7 @@ def expectations(model: recurrent_model.RecurrentModel, episodes: types.Episodes
     step = np.arange(steps)[None, :]
     real = step < np.asarray(episodes.length)[:, None]  # [S, T]
     last = step == np.asarray(episodes.length)[:, None] - 1
-    left = (last & np.asarray(episodes.exited)[:, None])[real]
+    exits = (last & np.asarray(episodes.exited)[:, None])[real]
     heads = [
         Head(
             column.name,
@@ -135,41 +133,41 @@ def expectations(model: recurrent_model.RecurrentModel, episodes: types.Episodes
         )
         for k, column in enumerate(spec.feedback)
     ]
-    return [*heads, Head("exit", "probability", flat[:, -1], left.astype(np.float64))]
+    return [*heads, Head("exit", "probability", flat[:, -1], exits.astype(np.float64))]
 
 
 def logging_policy(log: types.Episodes, user: np.ndarray, num_items: int) -> contract.Policy:
-    """Draws items as the log does: of those that it showed this user.
+    """Samples items from those that the log showed the same user.
 
-    Where repeats are not allowed and none of a few draws is new, and for users that
-    the log does not know, an item is drawn as often as the log shows it to anybody.
+    Items are sampled from the whole log for users without logged sessions, and if repeats are
+    not allowed and none of `_TRIES` samples is new.
 
     Args:
       log: numpy arrays, S sessions.
-      user: int [B], the users of the sessions to play, row by row.
+      user: int [B], the user of each session to play.
       num_items: N.
     """
     real = np.asarray(log.item) != types.PAD
     shown = np.asarray(log.item)[real]  # [L]
     owner = np.broadcast_to(np.asarray(log.user)[:, None], real.shape)[real]
     by_owner = np.argsort(owner, kind="stable")
-    own = tf.constant(shown[by_owner], tf.int32)
+    shown_by_user = tf.constant(shown[by_owner], tf.int32)  # [L]
     first = np.searchsorted(owner[by_owner], user, side="left")
     size = np.searchsorted(owner[by_owner], user, side="right") - first
     first_row, size_row = tf.constant(first, tf.int32), tf.constant(size, tf.float32)
-    everyone = tf.constant(shown, tf.int32)
+    all_shown = tf.constant(shown, tf.int32)
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         start, count = map(timestep.per_session, (first_row, size_row))
         uniform = tf.random.stateless_uniform([tf.size(start), _TRIES + 1], timestep.seed)
         nth = tf.cast(uniform * count[:, None], tf.int32)  # [B, tries + 1]
-        mine = tf.gather(own, tf.minimum(start[:, None] + nth, len(shown) - 1))
-        others = tf.gather(everyone, tf.cast(uniform[:, -1] * len(shown), tf.int32))
-        free = tf.repeat(count[:, None] > 0.0, _TRIES, axis=1)  # [B, tries]
+        samples = tf.gather(shown_by_user, tf.minimum(start[:, None] + nth, len(shown) - 1))
+        fallback = tf.gather(all_shown, tf.cast(uniform[:, -1] * len(shown), tf.int32))  # [B]
+        allowed = tf.repeat(count[:, None] > 0.0, _TRIES, axis=1)  # [B, tries]
         if timestep.blocked is not None:
-            free &= ~tf.gather(timestep.blocked, mine[:, :-1] - 1, batch_dims=1)
-        chosen = tf.gather(mine, tf.argmax(free, axis=1), batch_dims=1)
-        item = tf.where(tf.reduce_any(free, axis=1), chosen, others)
+            allowed &= ~tf.gather(timestep.blocked, samples[:, :-1] - 1, batch_dims=1)
+        first_allowed = tf.gather(samples, tf.argmax(allowed, axis=1), batch_dims=1)  # [B]
+        item = tf.where(tf.reduce_any(allowed, axis=1), first_allowed, fallback)
         return contract.action_of(item)
 
     return policy
@@ -186,17 +184,17 @@ def report(
 
     Args:
       model: the user model, calibrated or not.
-      episodes: numpy arrays; sessions held out from the fit say most.
-      directory: where to write; created if it is not there.
-      log: all sessions, to draw the items of the sessions played from; `episodes`
+      episodes: numpy arrays, preferably held-out sessions.
+      directory: output folder, which is created.
+      log: all sessions, from which the items of played sessions are sampled; `episodes`
         if None.
-      seed: of the sessions played.
+      seed: seed of the played sessions.
 
     Returns:
-      What simulator.json holds: `sessions` (logged and simulated: reward, ctr, depth and
-      feedback totals with 95% intervals over users) and `heads` (for each answer:
-      auc, log_loss, constant_log_loss, brier, calibration_error, mean, observed_mean;
-      for amounts: rank_correlation, calibration_error and the means).
+      The content of simulator.json: `sessions` (logged and simulated: reward, ctr, depth and
+      feedback totals with 95% intervals over users) and `heads` (for each response: auc,
+      log_loss, constant_log_loss, brier, calibration_error, mean, observed_mean; for amounts:
+      rank_correlation, calibration_error and the means).
     """
     folder = pathlib.Path(directory)
     heads = expectations(model, episodes)
@@ -265,15 +263,15 @@ def _markdown(measured: Mapping[str, Any], figures: Mapping[str, Figure]) -> str
 
 
 def _scores(head: Head, curve: reliability.ReliabilityCurve) -> dict[str, float]:
-    """How good one head's predictions are; a score that is undefined is left out."""
+    """Scores of one head's predictions, without undefined ones."""
     scores = {
         "mean": float(head.expected.mean()),
         "observed_mean": float(head.observed.mean()),
         "calibration_error": reliability.calibration_error(curve),
     }
-    varies = np.ptp(head.observed) > 0 and np.ptp(head.expected) > 0
+    is_defined = np.ptp(head.observed) > 0 and np.ptp(head.expected) > 0
     if head.unit != "probability":
-        if varies:
+        if is_defined:
             rank = scipy.stats.spearmanr(head.expected, head.observed)
             scores["rank_correlation"] = float(rank.statistic)
         return scores
@@ -282,14 +280,14 @@ def _scores(head: Head, curve: reliability.ReliabilityCurve) -> dict[str, float]
         np.full_like(head.observed, head.observed.mean()), head.observed
     )
     scores["brier"] = float(((head.expected - head.observed) ** 2).mean())
-    if varies:
+    if is_defined:
         scores["auc"] = ranking.auc(head.expected, head.observed)
     return scores
 
 
 def _log_loss(probability: np.ndarray, outcome: np.ndarray) -> float:
-    right = np.where(outcome > 0, probability, 1.0 - probability)
-    return float(-np.log(np.maximum(right, 1e-12)).mean())
+    likelihood = np.where(outcome > 0, probability, 1.0 - probability)
+    return float(-np.log(np.maximum(likelihood, 1e-12)).mean())
 
 
 def _adjust(
@@ -310,7 +308,7 @@ def _logits(head: Head) -> np.ndarray:
 
 
 def _slope(head: Head) -> float:
-    """The slope of the logits at which the outcomes are likeliest (Platt 1999)."""
+    """The maximum-likelihood slope of the logits (Platt 1999)."""
     logits, outcome = _logits(head), head.observed
     if np.ptp(outcome) == 0 or np.ptp(logits) == 0:
         return 1.0
@@ -322,14 +320,14 @@ def _slope(head: Head) -> float:
         return loss, np.array([(error * logits).mean(), error.mean()])
 
     bounds = [_SLOPES, (-_LOGIT_LIMIT, _LOGIT_LIMIT)]
-    found = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, bounds=bounds)
-    return float(found.x[0])
+    optimum = scipy.optimize.minimize(cost, np.array([1.0, 0.0]), jac=True, bounds=bounds)
+    return float(optimum.x[0])
 
 
 def _logit_offset(head: Head) -> float:
-    """What to add to the logits so that the mean probability is the observed share."""
+    """The offset of the logits at which the mean probability is the observed share."""
     logits = _logits(head)
-    tiny = 0.5 / len(head.observed)  # an event that the log has never or always
+    tiny = 0.5 / len(head.observed)  # for events that the log has at no step or at all steps
     share = np.clip(head.observed.mean(), tiny, 1 - tiny)
     return float(
         scipy.optimize.brentq(
@@ -341,7 +339,7 @@ def _logit_offset(head: Head) -> float:
 
 
 def _log_ratio(head: Head) -> float:
-    """What to add to the logarithms so that the mean amount is the observed one."""
+    """The offset of the logarithms at which the mean amount is the observed one."""
     if head.observed.sum() <= 0 or head.expected.sum() <= 0:
         return 0.0
     return float(np.log(head.observed.mean() / head.expected.mean()))
@@ -350,7 +348,7 @@ def _log_ratio(head: Head) -> float:
 def _match_depth(
     model: recurrent_model.RecurrentModel, episodes: types.Episodes, target: float, seed: int
 ) -> None:
-    """Bisects the exit offset until sessions played are as deep as wanted."""
+    """Bisects the exit offset until the mean depth of played sessions is the target."""
     played = _player(model, episodes, episodes, seed)
 
     def depth(offset: float) -> float:
@@ -361,10 +359,10 @@ def _match_depth(
     deepest, shallowest = depth(low), depth(high)
     if not shallowest <= target <= deepest:
         raise errors.UserError(
-            f"target depth is {target} steps; these users can be brought to "
+            f"target depth is {target} steps; exit offsets of these users give depths of "
             f"{shallowest:.1f} to {deepest:.1f} (sessions are cut at {model.spec.max_steps})"
         )
-    for _ in range(16):  # the same draws each time, so that depth falls with the offset
+    for _ in range(16):  # the same random numbers each time, so that depth is monotone
         middle = (low + high) / 2
         low, high = (middle, high) if depth(middle) > target else (low, middle)
     depth((low + high) / 2)
@@ -373,7 +371,7 @@ def _match_depth(
 def _player(
     model: user_models.UserModel, episodes: types.Episodes, log: types.Episodes, seed: int
 ) -> Callable[[], types.Episodes]:
-    """Plays the same starts, drawn from `episodes`, with the same draws at each call."""
+    """A function that plays the same starts of `episodes` with the same random numbers."""
     rows = np.resize(np.random.default_rng(seed).permutation(len(episodes.length)), _PLAYED)
     starts = user_models.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
     policy = logging_policy(log, starts.user, model.spec.num_items)
@@ -415,10 +413,10 @@ def _ctr_plot(sources: Mapping[str, types.Episodes]) -> Figure:
         group = np.arange(longest) // width
         count = np.bincount(group, shown.sum(axis=0))
         clicked = np.bincount(group, (clicks * shown).sum(axis=0))
-        kept = count >= min(_MIN_SHOWN, count[0])
-        rate = clicked[kept] / count[kept]
-        error = 2 * np.sqrt(rate * (1 - rate) / count[kept])
-        steps = (np.flatnonzero(kept) + 0.5) * width + 0.5  # the middle of each bin
+        plotted = count >= min(_MIN_SHOWN, count[0])
+        rate = clicked[plotted] / count[plotted]
+        error = 2 * np.sqrt(rate * (1 - rate) / count[plotted])
+        steps = (np.flatnonzero(plotted) + 0.5) * width + 0.5  # the middle of each bin
         colour = style.policy_colour(name)
         axes.plot(steps, rate, color=colour, linewidth=2, label=name)
         axes.fill_between(steps, rate - error, rate + error, color=colour, alpha=0.15)

@@ -1,14 +1,14 @@
 """Fits the adversarial user model: maximum likelihood, then mini-max passes.
 
-A log has no displays. Each of its steps becomes one: the logged item beside alternatives that
-are drawn anew in every pass from the items that the log never shows to the user. A logged click
-is a choice of the logged item, any other step a choice of nothing. This is ours: the paper's
-logs have displays.
+A log has no displays, unlike those of the paper. Each of its steps becomes a display: the
+logged item and alternatives, which are resampled in every pass from the items that the log
+never shows to the user. A logged click is a choice of the logged item, and any other step is a
+choice of nothing.
 
-The maximum-likelihood fit is the mini-max problem solved for Shannon entropy (`choices`), from
-which the mini-max passes begin: a second network, the behaviour, answers each update of the
-reward. The paper splits users into those of the fit, of early stopping and of the test; so does
-`fit`.
+The maximum-likelihood fit solves the mini-max problem for Shannon entropy (`choices`). The
+mini-max passes start from it and alternate updates of a second network, the behaviour, and of
+the reward. As in the paper, users are split into those of the fit, of early stopping and of the
+test.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from tfrec.environments.fitted.choice_model import (
 )
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 
-_TRIES = 8  # draws among which an item that the log never shows to the user is looked for
-_CHECK_SEED = 17  # of the alternatives of held-out displays: the same in every pass
+_TRIES = 8  # samples per alternative to find an item that the log never shows to the user
+_CHECK_SEED = 17  # of the alternatives of held-out displays, constant over passes
 
 
 class Split(NamedTuple):
     """Sessions by user.
 
     Attributes:
-      training: bool [S], sessions that are fitted.
-      stopping: bool [S], sessions that early stopping reads.
+      training: bool [S], sessions of the fit.
+      stopping: bool [S], sessions of early stopping.
       test: bool [S], sessions of the report.
     """
 
@@ -52,9 +52,9 @@ class ChoiceFit(NamedTuple):
     """A fitted model.
 
     Attributes:
-      model: the world, with the reward of the mini-max passes.
-      maximum_likelihood: the reward that they began from.
-      split: the sessions.
+      model: the user model, with the reward of the mini-max passes.
+      maximum_likelihood: the reward before the mini-max passes.
+      split: the split of the sessions.
     """
 
     model: ChoiceModel
@@ -68,7 +68,7 @@ class Displays(NamedTuple):
     Attributes:
       clicks: int32 [L, M], the latest clicks before each.
       item: int32 [L, 1 + K], the logged item, then its alternatives.
-      clicked: bool [L], whether the logged item was chosen, rather than nothing.
+      clicked: bool [L], True for the logged item, False for nothing.
     """
 
     clicks: tf.Tensor
@@ -89,8 +89,8 @@ def fit(
       episodes: numpy arrays.
       spec: the log's spec.
       config: sizes and training options.
-      seed: of weights, order, displays and held-out users. The same seed gives the same
-        weights on a CPU.
+      seed: seed of weights, order, displays and held-out users. Equal seeds give equal weights
+        on a CPU.
       progress: whether to show a progress bar.
 
     Raises:
@@ -134,7 +134,7 @@ def split_users(user: np.ndarray, fraction: float, seed: int) -> Split:
     Args:
       user: int [S], the user of each session.
       fraction: share of users for early stopping, and as many again for the report.
-      seed: of the draw.
+      seed: seed of the split.
 
     Raises:
       UserError: if no user would be left to fit.
@@ -146,8 +146,9 @@ def split_users(user: np.ndarray, fraction: float, seed: int) -> Split:
             f"{len(users)} users cannot be split into fitted ones and twice {count} held-out "
             f"ones (held_out_fraction={fraction}); give a longer log or another fraction"
         )
-    drawn = np.random.default_rng([seed, 0]).permutation(users)
-    stopping, test = (np.isin(user, part) for part in (drawn[:count], drawn[count : 2 * count]))
+    shuffled = np.random.default_rng([seed, 0]).permutation(users)
+    held_out = (shuffled[:count], shuffled[count : 2 * count])
+    stopping, test = (np.isin(user, part) for part in held_out)
     return Split(~(stopping | test), stopping, test)
 
 
@@ -155,7 +156,7 @@ def further_means(episodes: types.Episodes) -> np.ndarray:
     """Mean of each further feedback column after no click and after a click, [2, F - 1].
 
     Args:
-      episodes: numpy arrays. A column that no such step has is 0.
+      episodes: numpy arrays. The means over no steps are 0.
     """
     real = np.arange(episodes.item.shape[1]) < np.asarray(episodes.length)[:, None]
     feedback = np.asarray(episodes.feedback, np.float64)[real]  # [E, F]
@@ -169,8 +170,8 @@ def displays(
 ) -> Displays:
     """Displays of logged steps, with alternatives that the log never shows to the user.
 
-    Where none of a few draws is such an item, for users who were shown nearly the whole
-    catalogue, it is any item other than the logged one.
+    If none of `_TRIES` samples is such an item, which happens for users with nearly the whole
+    catalogue in the log, the alternative is any item other than the logged one.
 
     Args:
       logged: L steps.
@@ -243,10 +244,10 @@ class _Fitter(tf.Module):
         )
 
     def train_minimax(self, training: np.ndarray, stopping: np.ndarray, progress: bool) -> None:
-        """Mini-max passes from the reward that stands, which the behaviour takes over.
+        """Runs mini-max passes from the current reward, which also initialises the behaviour.
 
-        The best of these passes is kept, also where none is better than their start: how both
-        compare is for the report to say.
+        The reward of the best pass remains, even if no pass is better than the start; the
+        report compares both.
         """
         config, check = self.config, self._batches(stopping)
         _assign(self.behaviour, self.model.reward)
@@ -346,11 +347,11 @@ def display_reward(network: ChoiceNetwork, shown: Displays) -> tf.Tensor:
 
 
 def log_likelihood(network: ChoiceNetwork, shown: Displays, eta: float) -> tf.Tensor:
-    """Log-probabilities of the choices that were made, [L]."""
+    """Log-probabilities of the observed choices, [L]."""
     log_probability = choices.log_probabilities(display_reward(network, shown), eta)
     return choices.of_choice(log_probability, shown.clicked)
 
 
 def _assign(target: ChoiceNetwork, source: ChoiceNetwork) -> None:
-    for here, there in zip(target.variables, source.variables, strict=True):
-        here.assign(there)
+    for variable, value in zip(target.variables, source.variables, strict=True):
+        variable.assign(value)

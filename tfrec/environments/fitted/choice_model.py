@@ -1,16 +1,16 @@
-"""Users who choose among displayed items, after Chen et al. 2019; see `choices`.
+"""User model of choices among displayed items, after Chen et al. 2019; see `choices`.
 
-A recommended item is displayed beside alternatives from the catalogue, and the user clicks it,
-one of the alternatives, or nothing. The world reports the click of the recommended item alone.
-Users never leave, as those of `lookup`: the paper has no exit.
+A recommended item is displayed with alternatives from the catalogue, and the user clicks it,
+one of the alternatives, or nothing. Only clicks on the recommended item are reported. Users
+never leave, as in `lookup`: the paper has no exit.
 
     s_t     = position weights or an LSTM over the latest clicked items
     r(s, a) = q(s) . f_a + b(s) + b_a                   f_a an item embedding
     p(a)    = mean over displays of exp(eta r_a) / (1 + exp(eta r_a) + sum_others exp(eta r))
 
 The paper's reward is a network on the concatenation [s, f_a]; here q and b are a network on s,
-so that all users x all candidates is one matrix product. Item embeddings are learned, as a log
-has no item features. Feedback beyond the click has its mean in the log after a click or none.
+so that all users x all candidates is one matrix product. Item embeddings are learned, because
+a log has no item features. Further feedback has its mean in the log, given the click.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tfrec.environments import user_models
 from tfrec.environments.fitted import choices, initialiser, kinds, model_files
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 
-DISPLAYS = 16  # sets of alternatives that a played item stands beside, each as likely
+DISPLAYS = 16  # number of sets of alternatives, with equal probabilities
 _DISPLAY_SEED = 8
 
 
@@ -37,19 +37,19 @@ class ChoiceState(NamedTuple):
     """B sessions.
 
     Attributes:
-      clicks: int32 [B, M], the latest clicked items, oldest first, 0 where there are fewer.
+      clicks: int32 [B, M], the latest clicked items, oldest first, left-padded with 0.
     """
 
     clicks: tf.Tensor
 
 
 class ChoiceNetwork(tf.Module):
-    """A number for every state and item: the user's reward, or the logits of a behaviour.
+    """Scores of states and items: the user's reward, or the logits of a behaviour.
 
     Args:
       num_items: N.
       config: sizes.
-      seed: of the initial weights.
+      seed: seed of the initial weights.
     """
 
     def __init__(self, num_items: int, config: ChoiceModelConfig, seed: int):
@@ -63,7 +63,7 @@ class ChoiceNetwork(tf.Module):
             cell = tf_keras.layers.LSTMCell(config.lstm_units, name="lstm")
             self.lstm = tf_keras.layers.RNN(cell, name="clicks")
             self.lstm.build((None, config.clicks, units))
-            # Keras draws from generators of its own: the weights depend on the seed alone.
+            # Replaces the initial weights of Keras, which do not depend on the seed.
             kernel, recurrent, _ = cell.trainable_variables
             for variable in (kernel, recurrent):
                 variable.assign(draw.glorot("initial", *variable.shape))
@@ -81,10 +81,10 @@ class ChoiceNetwork(tf.Module):
 
     def query(self, clicks: tf.Tensor) -> tf.Tensor:
         """q(s) and b(s) of states: int32 [L, M] -> float [L, E + 1]."""
-        known = clicks != types.PAD
-        embedded = tf.gather(self.item, clicks) * tf.cast(known, tf.float32)[..., None]
+        is_item = clicks != types.PAD
+        embedded = tf.gather(self.item, clicks) * tf.cast(is_item, tf.float32)[..., None]
         if self._config.state == "lstm":
-            state = self.lstm(embedded, mask=known)  # [L, units]
+            state = self.lstm(embedded, mask=is_item)  # [L, units]
         else:
             state = choices.position_weighted(
                 embedded, self.position_weights, self.position_bias
@@ -104,19 +104,19 @@ class ChoiceNetwork(tf.Module):
 
 
 class ChoiceModel(tf.Module):
-    """Users who choose among displayed items; meets `user_models.UserModel`.
+    """Users who choose among displayed items; a `user_models.UserModel`.
 
     Args:
-      spec: the log that it was (or will be) fitted on.
+      spec: spec of the fitted log.
       config: sizes.
-      seed: of the initial weights.
+      seed: seed of the initial weights.
 
     Attributes:
       reward: r_theta.
       further: float32 [2, F - 1], mean of each further feedback column after no click and
         after a click, raw units.
-      data: the prepared data that it was fitted on, where `load` found it recorded.
-      content: fingerprint of weights, configuration and ids; empty until it is loaded.
+      data: the prepared data of the fit, if `load` has read its record.
+      content: fingerprint of weights, configuration and ids; empty before loading.
     """
 
     data: identity.Origin | None = None
@@ -132,10 +132,10 @@ class ChoiceModel(tf.Module):
             tf.zeros([2, len(spec.feedback) - 1]), trainable=False, name="further"
         )
         self._binary = np.array([c.kind == "binary" for c in spec.feedback[1:]], bool)
-        # The displays are the same for every user and seed: expected answers are then exact.
+        # The displays are constant, so that expected responses are exact.
         displays = [DISPLAYS, config.alternatives] if config.alternatives else [1, 0]
-        drawn = np.random.default_rng(_DISPLAY_SEED).integers(1, spec.num_items + 1, displays)
-        self._displays = tf.constant(drawn, tf.int32)  # [V, K]
+        items = np.random.default_rng(_DISPLAY_SEED).integers(1, spec.num_items + 1, displays)
+        self._displays = tf.constant(items, tf.int32)  # [V, K]
 
     # The contract of user_models.UserModel.
 
@@ -178,9 +178,9 @@ class ChoiceModel(tf.Module):
         return ChoiceState(clicks), feedback, tf.zeros_like(clicked)
 
     def expect(self, episodes: types.Episodes) -> tf.Tensor:
-        """Expected feedback in raw units, then the chance of an exit, at logged steps.
+        """Expected feedback in raw units, then the exit probability, at logged steps.
 
-        Further feedback is expected given the logged click.
+        Expectations of further feedback are conditional on the logged click.
 
         Returns:
           float32 [L, F + 1] over the L real steps.
@@ -203,25 +203,25 @@ class ChoiceModel(tf.Module):
         """Logits of the probability that recommended items are clicked, float [B, A].
 
         Args:
-          query: of the states, [B, E + 1].
-          reward: of the recommended items, [B, A].
-          apart: bool [V, K, ...], whether an alternative of a display is another item.
-          others: einsum of the weights of the alternatives, [B, K], and of `apart` of one
-            display that sums the weights over K.
+          query: queries of the states, [B, E + 1].
+          reward: rewards of the recommended items, [B, A].
+          apart: bool [V, K, ...], whether an alternative of a display differs from the item.
+          others: einsum that sums the weights of the alternatives, [B, K], over K where `apart`
+            of one display is True.
         """
         eta = self.config.eta
         if not self.config.alternatives:
             return eta * reward
         kinds, size = self._displays.shape
-        drawn = tf.reshape(self._displays, [-1])
-        beside = eta * self.reward.of_candidates(query, drawn)  # [B, V K]
-        highest = tf.reduce_max(tf.nn.relu(beside), axis=1, keepdims=True)  # [B, 1]
-        weight = tf.reshape(tf.exp(beside - highest), [-1, kinds, size])  # [B, V, K]
+        alternatives = tf.reshape(self._displays, [-1])
+        eta_reward = eta * self.reward.of_candidates(query, alternatives)  # [B, V K]
+        highest = tf.reduce_max(tf.nn.relu(eta_reward), axis=1, keepdims=True)  # [B, 1]
+        weight = tf.reshape(tf.exp(eta_reward - highest), [-1, kinds, size])  # [B, V, K]
         clicked, not_clicked = tf.zeros_like(reward), tf.zeros_like(reward)
         for display in range(kinds):
             total = tf.einsum(others, weight[:, display], tf.cast(apart[display], tf.float32))
             total = tf.reshape(total, tf.shape(reward))  # [B, A]
-            # Nothing weighs 1 beside them. float32 holds the log of a weight that is 0.
+            # Choosing nothing has weight 1. The constant avoids the logarithm of 0.
             rest = tf.nn.softplus(highest + tf.math.log(total + 1e-37))
             clicked += tf.sigmoid(eta * reward - rest)
             not_clicked += tf.sigmoid(rest - eta * reward)

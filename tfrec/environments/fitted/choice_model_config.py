@@ -1,4 +1,4 @@
-"""The configuration of the adversarial user model; reading it needs no TensorFlow."""
+"""Configuration of the adversarial user model; importing it needs no TensorFlow."""
 
 import dataclasses
 from typing import Literal
@@ -8,18 +8,18 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class ChoiceModelConfig(Options):
-    """The adversarial user model and how it is fitted."""
+    """Options of the adversarial user model and of its fit."""
 
     alternatives: int = option(
         9,
-        "items displayed beside the logged one, sampled from those that the log never shows "
-        "to the user; 0 where the log's own impressions are the displays",
+        "items displayed with the logged one, sampled from those that the log never shows to "
+        "the user; 0 to use the log's impressions as displays",
         at_least=0,
     )
     state: Literal["position_weights", "lstm"] = option(
         "position_weights", "encoder of the latest clicks"
     )
-    clicks: int = option(20, "latest clicks that the state is made of", at_least=1)
+    clicks: int = option(20, "latest clicks in the state", at_least=1)
     positions: int = option(
         4, "weightings of the clicks' positions; unused by an LSTM", at_least=1
     )

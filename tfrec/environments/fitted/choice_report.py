@@ -1,9 +1,9 @@
 """The likelihood of held-out users' choices under the adversarial user model and simpler ones.
 
-    uniform             everything displayed, and nothing, is equally likely
-    popularity          reward a + b log(1 + clicks of the item), a and b fitted as well
+    uniform             equal probabilities of the displayed items and of nothing
+    popularity          reward a + b log(1 + clicks of the item) with fitted a and b
     maximum_likelihood  the reward before the mini-max passes
-    adversarial         the reward after them; absent where there were none
+    adversarial         the reward after the mini-max passes, if there are any
 
 Precision@k is the share of clicks whose item is among the k displayed items of the highest
 reward.
@@ -26,9 +26,9 @@ from tfrec.environments import lookup
 from tfrec.environments.fitted import choice_fitting, fitting
 from tfrec.environments.fitted.choice_model import ChoiceModel, ChoiceNetwork, logged_steps
 
-_BATCH = 64  # sessions read at once
-_POPULARITY_SESSIONS = 2000  # of training users, to which the popularity model is fitted
-_SEED = 23  # of the alternatives: every model meets the same displays
+_BATCH = 64  # sessions in a batch
+_POPULARITY_SESSIONS = 2000  # training sessions to which the popularity model is fitted
+_SEED = 23  # of the alternatives: all models are compared on the same displays
 
 
 class Choices(NamedTuple):
@@ -37,7 +37,7 @@ class Choices(NamedTuple):
     Attributes:
       user: int [E].
       item: int [E, 1 + K], the logged item, then its alternatives.
-      clicked: bool [E], whether the logged item was chosen, rather than nothing.
+      clicked: bool [E], True for the logged item, False for nothing.
       rewards: reward of the displayed items by model, float [E, 1 + K] each.
     """
 
@@ -54,13 +54,13 @@ def report(
 
     Args:
       fit: the fitted model.
-      episodes: the sessions that it was fitted on, numpy arrays.
-      directory: where to write; created if it is not there.
+      episodes: the sessions of the fit, numpy arrays.
+      directory: output folder, which is created.
 
     Returns:
-      What simulator.json holds: `choices`, `clicks` and `users` of the test users, `displayed`
-      items of a choice, and `models`: for each its `log_likelihood` (nats per choice) and
-      `precision@1`, `precision@2`, each with a 95% interval over users.
+      The content of simulator.json: `choices`, `clicks` and `users` of the test users,
+      `displayed` items of a choice, and `models`: for each its `log_likelihood` (nats per
+      choice) and `precision@1`, `precision@2`, each with a 95% interval over users.
     """
     config, spec = fit.model.config, fit.model.spec
     networks = {"maximum_likelihood": fit.maximum_likelihood}
@@ -74,8 +74,10 @@ def report(
         training = np.random.default_rng(_SEED).choice(
             training, _POPULARITY_SESSIONS, replace=False
         )
-    known = _choices(fit.model, {}, episodes, training, key)
-    popularity = popularity_reward(np.log1p(clicks[known.item]), known.clicked)
+    training_choices = _choices(fit.model, {}, episodes, training, key)
+    popularity = popularity_reward(
+        np.log1p(clicks[training_choices.item]), training_choices.clicked
+    )
     rewards = {"popularity": popularity(np.log1p(clicks[held_out.item]))}
     rewards |= {name: config.eta * reward for name, reward in held_out.rewards.items()}
     measured: dict[str, Any] = {
@@ -102,8 +104,8 @@ def table(measured: Mapping[str, Any]) -> str:
     headings = {"log_likelihood": "log-likelihood, nats per choice"}
     names = " | ".join(headings.get(column, column) for column in columns)
     lines = [f"| model | {names} |", "|---" * (1 + len(columns)) + "|"]
-    for name, found in measured["models"].items():
-        cells = (found[column] for column in columns)
+    for name, metrics in measured["models"].items():
+        cells = (metrics[column] for column in columns)
         row = (f"{c['mean']:.4f} [{c['low']:.4f}, {c['high']:.4f}]" for c in cells)
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
@@ -112,11 +114,11 @@ def table(measured: Mapping[str, Any]) -> str:
 def _markdown(measured: Mapping[str, Any]) -> str:
     return (
         "# Simulated choices against the log\n\n"
-        f"{measured['choices']:,} choices of {measured['users']:,} users who were not fitted, "
+        f"{measured['choices']:,} choices of {measured['users']:,} held-out users, "
         f"{measured['clicks']:,} of them clicks. A display has {measured['displayed']} items: "
-        "the logged one and sampled ones that the log never shows to the user; in brackets 95% "
-        "intervals over users. Precision@k is the share of clicks whose item is among the k "
-        f"displayed ones of the highest reward.\n\n{table(measured)}"
+        "the logged one and sampled ones that the log never shows to the user. Brackets are "
+        "95% intervals over users. Precision@k is the share of clicks on one of the k "
+        f"displayed items of the highest reward.\n\n{table(measured)}"
     )
 
 
@@ -129,17 +131,17 @@ def scores(reward: np.ndarray, held_out: Choices) -> dict[str, dict[str, float]]
     """
     logits = np.concatenate([np.zeros_like(reward[:, :1]), reward], axis=1)  # [E, 2 + K]
     log_probability = scipy.special.log_softmax(logits, axis=1)
-    chosen = np.where(held_out.clicked, log_probability[:, 1], log_probability[:, 0])
-    found = {"log_likelihood": mean_over_users(chosen, held_out.user)}
+    log_likelihood = np.where(held_out.clicked, log_probability[:, 1], log_probability[:, 0])
+    summary = {"log_likelihood": mean_over_users(log_likelihood, held_out.user)}
     user, clicked = held_out.user[held_out.clicked], reward[held_out.clicked]
     for k in (1, 2):
         if len(clicked) and k < reward.shape[1]:
-            found[f"precision@{k}"] = mean_over_users(first_among(clicked, k), user)
-    return found
+            summary[f"precision@{k}"] = mean_over_users(first_among(clicked, k), user)
+    return summary
 
 
 def first_among(reward: np.ndarray, k: int) -> np.ndarray:
-    """The chance that column 0 is among the k highest of its row; ties are broken evenly.
+    """The probability that column 0 is among the k highest of its row, with random ties.
 
     Args:
       reward: float [E, D].
@@ -149,12 +151,12 @@ def first_among(reward: np.ndarray, k: int) -> np.ndarray:
       float [E].
     """
     above = (reward[:, 1:] > reward[:, :1]).sum(axis=1)
-    level = (reward[:, 1:] == reward[:, :1]).sum(axis=1)
-    return np.clip((k - above) / (1 + level), 0.0, 1.0)
+    ties = (reward[:, 1:] == reward[:, :1]).sum(axis=1)
+    return np.clip((k - above) / (1 + ties), 0.0, 1.0)
 
 
 def mean_over_users(values: np.ndarray, user: np.ndarray) -> dict[str, float]:
-    """The mean of values with a 95% interval; values of one user depend on each other.
+    """The mean of values with a 95% interval that allows for dependence within users.
 
     Args:
       values: float [E].
@@ -170,16 +172,16 @@ def mean_over_users(values: np.ndarray, user: np.ndarray) -> dict[str, float]:
 def popularity_reward(
     log_clicks: np.ndarray, clicked: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A reward a + b log(1 + clicks) under which the choices are likeliest.
+    """The maximum-likelihood reward a + b log(1 + clicks).
 
     Args:
       log_clicks: log(1 + clicks) of the displayed items, float [E, 1 + K].
-      clicked: bool [E], whether the first one was chosen, rather than nothing.
+      clicked: bool [E], True for the first item, False for nothing.
 
     Returns:
       The reward of an array of log(1 + clicks).
     """
-    picked = np.where(clicked, log_clicks[:, 0], 0.0)
+    clicked_log_clicks = np.where(clicked, log_clicks[:, 0], 0.0)
 
     def cost(weights: np.ndarray) -> tuple[float, np.ndarray]:
         reward = weights[0] + weights[1] * log_clicks
@@ -189,26 +191,26 @@ def popularity_reward(
         slope = np.array(
             [
                 (phi.sum(axis=1) - clicked).mean(),
-                ((phi * log_clicks).sum(axis=1) - picked).mean(),
+                ((phi * log_clicks).sum(axis=1) - clicked_log_clicks).mean(),
             ]
         )
         return float((total - np.where(clicked, reward[:, 0], 0.0)).mean()), slope
 
     bounds = [(-20.0, 20.0), (-20.0, 20.0)]  # a log of clicks alone would drive a to infinity
-    found = scipy.optimize.minimize(cost, np.zeros(2), jac=True, bounds=bounds)
-    return lambda x: found.x[0] + found.x[1] * x
+    optimum = scipy.optimize.minimize(cost, np.zeros(2), jac=True, bounds=bounds)
+    return lambda x: optimum.x[0] + optimum.x[1] * x
 
 
-def item_clicks(episodes: types.Episodes, chosen: np.ndarray, num_items: int) -> np.ndarray:
-    """Clicks of each dense item in some sessions, float [N + 1].
+def item_clicks(episodes: types.Episodes, sessions: np.ndarray, num_items: int) -> np.ndarray:
+    """Clicks of each dense item in selected sessions, float [N + 1].
 
     Args:
       episodes: numpy arrays.
-      chosen: bool [S].
+      sessions: bool [S], mask of the selected sessions.
       num_items: N.
     """
-    clicked = np.asarray(episodes.feedback)[chosen, :, 0] > 0
-    item = np.asarray(episodes.item)[chosen][clicked]
+    clicked = np.asarray(episodes.feedback)[sessions, :, 0] > 0
+    item = np.asarray(episodes.item)[sessions][clicked]
     return np.bincount(item, minlength=num_items + 1).astype(np.float64)
 
 
@@ -219,7 +221,7 @@ def _choices(
     sessions: np.ndarray,
     key: np.ndarray,
 ) -> Choices:
-    """Displays of some sessions, with the rewards of some networks."""
+    """Displays of sessions with the rewards of each network."""
     pairs = tf.constant(key)
     config = model.config
 

@@ -1,8 +1,8 @@
 """The mathematics of the adversarial user model of Chen et al. 2019.
 
 Chen et al., Generative Adversarial User Model for Reinforcement Learning Based Recommendation
-System, ICML 2019. A user in state s faces displayed items and chooses one of them, or nothing,
-whose reward is 0. The choice phi maximises the expected reward plus entropy / eta.
+System, ICML 2019. A user in state s chooses one of the displayed items, or nothing, which has
+reward 0. The choice distribution phi maximises the expected reward plus entropy / eta.
 
 Axes: L choices, D displayed items, M latest clicks (oldest first), N position weightings,
 E dimensions of an item embedding.
@@ -31,16 +31,16 @@ def log_probabilities(reward: tf.Tensor, eta: float) -> tf.Tensor:
 
 
 def with_nothing(reward: tf.Tensor) -> tf.Tensor:
-    """Rewards of displayed items behind the reward 0 of nothing: [..., D] -> [..., 1 + D]."""
+    """Prepends the reward 0 of choosing nothing: [..., D] -> [..., 1 + D]."""
     return tf.concat([tf.zeros_like(reward[..., :1]), reward], axis=-1)
 
 
 def of_choice(values: tf.Tensor, clicked: tf.Tensor) -> tf.Tensor:
-    """The value of each choice that was made.
+    """The value of each observed choice.
 
     Args:
       values: float [L, 1 + D], of nothing and of the displayed items, the logged one first.
-      clicked: bool [L], whether the logged item was chosen, rather than nothing.
+      clicked: bool [L], True if the user chose the logged item, False for nothing.
 
     Returns:
       float [L].
@@ -71,13 +71,14 @@ def behaviour_value(log_probability: tf.Tensor, reward: tf.Tensor, eta: float) -
 def minimax_losses(
     log_probability: tf.Tensor, reward: tf.Tensor, clicked: tf.Tensor, eta: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What the generated behaviour and the user's reward minimise.
+    """Losses of the generated behaviour and of the user's reward.
 
         min_theta max_alpha  E[ sum_a phi_alpha(a) r_theta(s, a) + H(phi_alpha) / eta ]
                              - E[ r_theta(s, a_true) ]
 
     Source: Chen et al. 2019, the mini-max problem, with states of logged sessions. The
-    behaviour raises its value; the reward lowers it and raises that of the choices made.
+    behaviour maximises its value; the reward minimises it and maximises that of the observed
+    choices.
 
     Args:
       log_probability: log phi_alpha(a), float [L, 1 + D].
@@ -100,7 +101,7 @@ def position_weighted(clicked: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -
     Source: Chen et al. 2019, "position weight"; ELU is the activation of the authors' networks.
 
     Args:
-      clicked: embeddings of the latest clicks, float [..., M, E]; 0 where there is none.
+      clicked: embeddings of the latest clicks, float [..., M, E]; 0 for unused positions.
       weights: W, float [M, N].
       bias: B, float [N, E].
 
@@ -115,7 +116,7 @@ def position_weighted(clicked: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -
 def latest_clicks(
     item: tf.Tensor, clicked: tf.Tensor, count: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The clicked items of sequences without the rest.
+    """Packs the clicked items of sequences.
 
     Args:
       item: int32 [B, S], oldest first.
@@ -124,8 +125,8 @@ def latest_clicks(
 
     Returns:
       int32 [B, M + S]: M zeros, then the clicked items, then zeros; and int32 [B, S + 1], the
-      clicks before each event and after the last one. The M latest clicks where c came before
-      are columns c to c + M - 1.
+      number of clicks before each event and after the last one. The M latest clicks of an
+      event after c clicks are columns c to c + M - 1.
     """
     shape = tf.shape(item)
     number = tf.cumsum(tf.cast(clicked, tf.int32), axis=1)  # [B, S]
@@ -146,7 +147,7 @@ def window(packed: tf.Tensor, row: tf.Tensor, before: tf.Tensor, count: int) -> 
       count: M.
 
     Returns:
-      int32 [L, M], oldest first, 0 where there were fewer.
+      int32 [L, M], oldest first, left-padded with 0.
     """
     column = before[:, None] + tf.range(count)  # [L, M]
     return tf.gather_nd(

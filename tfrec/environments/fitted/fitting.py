@@ -1,9 +1,8 @@
 """Fits a user model to a log by maximum likelihood with early stopping.
 
-The loss is the negative log-likelihood of everything the log says at each step: the
-click, the further feedback given the click, and the exit given the click. The model
-reads each session once with the logged events (teacher forcing). Every row is used
-as often as it was logged, so nothing has to be rebalanced afterwards.
+The loss is the negative log-likelihood of the log at each step: the click, the further feedback
+given the click, and the exit given the click. The model reads each session once with the logged
+events (teacher forcing). Steps are not resampled, so probabilities need no correction.
 """
 
 import dataclasses
@@ -34,13 +33,13 @@ def fit(
     """Fits a user model to logged sessions.
 
     Args:
-      episodes: numpy arrays, the sessions of all users: the simulator is the world,
-        and keeping test users from a policy is the business of the policy's starts.
+      episodes: numpy arrays, the sessions of all users. Test users are excluded from the
+        training of policies by the session starts, not by the user model.
       spec: the log's spec.
       config: sizes and training options.
-      seed: of weights, order, dropout and held-out sessions. The same seed gives
-        the same weights on a CPU.
-      directory: where to save the model, if anywhere.
+      seed: seed of weights, order, dropout and held-out sessions. Equal seeds give equal
+        weights on a CPU.
+      directory: folder in which the model is saved; None to not save it.
       progress: whether to show a progress bar.
 
     Returns:
@@ -138,7 +137,7 @@ def adam(
       learning_rate: the first one.
       weight_decay: share of a weight lost per step, in learning rates.
     """
-    # Clipping keeps one odd amount in the log from throwing the fit off its course.
+    # Clipping limits the effect of outliers among the logged amounts.
     optimiser = tf_keras.optimizers.AdamW(
         learning_rate, weight_decay=weight_decay, global_clipnorm=5.0
     )
@@ -158,7 +157,7 @@ def annealed(learning_rate: float, progress: float) -> float:
 
 
 def held_out_sessions(sessions: int, fraction: float, seed: int) -> np.ndarray:
-    """Which sessions `fit` keeps from the weights, bool [sessions].
+    """Mask of the sessions that `fit` holds out, bool [sessions].
 
     Raises:
       UserError: if either side of the split would be empty.
@@ -179,7 +178,7 @@ def negative_log_likelihood(
     episodes: types.Episodes,
     seed: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """What each kind of answer costs, in nats.
+    """Negative log-likelihood of each kind of response, in nats.
 
     Args:
       model: the user model.
@@ -191,11 +190,11 @@ def negative_log_likelihood(
       exit. An amount counts by the density of its logarithm.
     """
     prediction = model.predict(episodes, seed)
-    after, feedback = prediction.aftermath, prediction.feedback
+    given, feedback = prediction.given_click, prediction.feedback
     clicked = tf.cast(feedback[:, 0] > 0.0, tf.float32)
     nats = [tf.nn.sigmoid_cross_entropy_with_logits(clicked, prediction.click)]
     for k, (positive, log_mean) in enumerate(
-        zip(after.positive, after.log_mean, strict=True), start=1
+        zip(given.positive, given.log_mean, strict=True), start=1
     ):
         happened = tf.cast(feedback[:, k] > 0.0, tf.float32)
         cost = tf.nn.sigmoid_cross_entropy_with_logits(happened, positive)
@@ -206,8 +205,8 @@ def negative_log_likelihood(
             error = (log_amount - log_mean) * tf.exp(-log_spread)
             cost += happened * (0.5 * error**2 + log_spread + 0.5 * np.log(2 * np.pi))
         nats.append(cost)
-    left = tf.cast(prediction.exited, tf.float32)
-    nats.append(tf.nn.sigmoid_cross_entropy_with_logits(left, after.exit))
+    exits = tf.cast(prediction.exited, tf.float32)
+    nats.append(tf.nn.sigmoid_cross_entropy_with_logits(exits, given.exit))
     return tf.stack(nats, axis=-1)
 
 
@@ -231,11 +230,11 @@ def session_batches(
 
 
 def take_sessions(log: types.Episodes, rows: tf.Tensor) -> types.Episodes:
-    """The sessions of a batch, cut at its longest; a filler has no steps.
+    """The sessions of a batch, cut at its longest one; padding rows have no steps.
 
     Args:
       log: tensors.
-      rows: int32 [B], positions in the log; -1 for a filler.
+      rows: int32 [B], positions in the log; -1 for padding.
     """
     batch = types.Episodes(*(tf.gather(x, tf.maximum(rows, 0)) for x in log))
     length = tf.where(rows >= 0, batch.length, 0)
@@ -269,8 +268,8 @@ class _Fitter(tf.Module):
         """One optimiser step per batch; returns the mean loss in nats per step."""
         config, variables = self.model.config, self.model.trainable_variables
         total, steps = tf.constant(0.0), tf.constant(0.0)
-        # A constant, so that a step weighs the same in every batch.
-        usual = tf.constant(config.batch_size * self.lengths.mean(), tf.float32)
+        # Constant over batches, so that steps have equal weights.
+        mean_steps = tf.constant(config.batch_size * self.lengths.mean(), tf.float32)
         for n in tf.range(tf.shape(batches)[0]):
             batch = take_sessions(self.log, batches[n])
             step_seed = tf.random.experimental.stateless_fold_in(seed, n)
@@ -278,7 +277,7 @@ class _Fitter(tf.Module):
                 nats = tf.reduce_sum(negative_log_likelihood(self.model, batch, step_seed))
                 user = tf.gather(self.model.user, batch.user)  # [B, U]
                 penalty = tf.reduce_mean(tf.reduce_sum(user**2, axis=-1))
-                loss = nats / usual + config.user_penalty * penalty
+                loss = nats / mean_steps + config.user_penalty * penalty
             gradients = tape.gradient(loss, variables)
             self.optimiser.apply_gradients(zip(gradients, variables, strict=True))
             total += nats

@@ -6,7 +6,7 @@ from tfrec import types
 
 
 class Initialiser:
-    """Draws initial weights; the n-th weight depends on the seed and n alone."""
+    """Samples initial weights; the n-th weight depends only on the seed and n."""
 
     def __init__(self, seed: int):
         self._seed = types.seed_pair(seed, 0)

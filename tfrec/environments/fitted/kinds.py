@@ -1,4 +1,4 @@
-"""The kinds of user models and their configurations; reading them needs no TensorFlow."""
+"""The kinds of user models and their configurations; importing them needs no TensorFlow."""
 
 from collections.abc import Mapping
 

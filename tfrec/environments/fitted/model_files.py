@@ -16,17 +16,17 @@ from tfrec.data import identity
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments.fitted import kinds
 
-_FIRST_KIND = kinds.RECURRENT  # of files that an earlier version wrote without a kind
+_DEFAULT_KIND = kinds.RECURRENT  # for files of an earlier version, which record no kind
 
 
 class Model(Protocol):
-    """The attributes of a user model that its files hold.
+    """The attributes of a user model that are saved in its files.
 
     Attributes:
-      spec: the log it was fitted on.
+      spec: spec of the fitted log.
       config: a dataclass with the sizes and the training options.
-      data: the prepared data that it was fitted on, where `load` found it recorded.
-      content: fingerprint of weights, configuration and ids; empty until it is loaded.
+      data: the prepared data of the fit, if `load` has read its record.
+      content: fingerprint of weights, configuration and ids; empty before loading.
     """
 
     spec: types.DataSpec
@@ -51,10 +51,10 @@ def save(
 
     Args:
       model: the user model.
-      kind: names its class.
-      directory: where; a model already there is replaced.
-      data: the prepared data that the model was fitted on. The launch scripts reject a
-        model without it, because they cannot check its dense ids.
+      kind: name of its class.
+      directory: target folder; an existing model is replaced.
+      data: the prepared data of the fit. The launch scripts reject a model without it,
+        because they cannot check its dense ids.
 
     Raises:
       NonFiniteWeightsError: if a weight is not finite; nothing is written.
@@ -63,7 +63,7 @@ def save(
     target = pathlib.Path(directory)
     weights.check(((_key(v), v) for v in model.variables), f"{target}: not written")
     with outputs.replacing_folder(target) as beside:
-        described: dict[str, Any] = {
+        manifest: dict[str, Any] = {
             "kind": kind,
             "config": dataclasses.asdict(model.config),
             "spec": model.spec.described(),
@@ -72,8 +72,8 @@ def save(
         if data:
             data.vocabulary.save(beside)
             ids = identity.ids_of(data.vocabulary, data.spec)
-            described |= {"data": data.data, "split": data.split, "ids": ids}
-        (beside / "user_model.json").write_text(json.dumps(described, indent=2) + "\n")
+            manifest |= {"data": data.data, "split": data.split, "ids": ids}
+        (beside / "user_model.json").write_text(json.dumps(manifest, indent=2) + "\n")
         np.savez(beside / "weights.npz", **_weights(model))
 
 
@@ -93,36 +93,36 @@ def load(
     folder = pathlib.Path(directory)
     path = folder / "user_model.json"
     try:
-        described = json.loads(path.read_text())
-        spec = types.DataSpec.restored(described["spec"])
-        kind = described.get("kind", _FIRST_KIND)
+        manifest = json.loads(path.read_text())
+        spec = types.DataSpec.restored(manifest["spec"])
+        kind = manifest.get("kind", _DEFAULT_KIND)
         if kind not in builders:
             raise ValueError(f"its kind is {kind!r}; expected {' or '.join(builders)}")
-        model = builders[kind](spec, described["config"])
+        model = builders[kind](spec, manifest["config"])
         with np.load(folder / "weights.npz") as stored:
             saved = {name: stored[name] for name in stored.files}
-        odd = {_key(v) for v in model.variables} ^ set(saved)
-        if odd:
-            raise ValueError(f"missing or unexpected weights: {', '.join(sorted(odd))}")
+        unmatched = {_key(v) for v in model.variables} ^ set(saved)
+        if unmatched:
+            raise ValueError(f"missing or unexpected weights: {', '.join(sorted(unmatched))}")
         weights.check(saved.items(), str(folder))
         for variable in model.variables:
             variable.assign(saved[_key(variable)])
-        found: dict[str, Any] = {"weights": identity.fingerprint(_weights(model))}
-        if "ids" in described:
+        computed: dict[str, Any] = {"weights": identity.fingerprint(_weights(model))}
+        if "ids" in manifest:
             vocabulary = vocabulary_lib.load(folder)
-            found["ids"] = identity.ids_of(vocabulary, spec)
+            computed["ids"] = identity.ids_of(vocabulary, spec)
             model.data = identity.Origin(
                 str(folder),
                 vocabulary,
                 spec,
-                described["data"],
-                described["split"],
+                manifest["data"],
+                manifest["split"],
                 made="fitted",
                 remedy="run launch.fit_simulator",
             )
-        kept = identity.verified(path, described, found, "Fit it again")
+        verified = identity.verified(path, manifest, computed, "Fit it again")
         decisive = ("config", "weights", "ids")
-        model.content = identity.fingerprint({name: kept.get(name) for name in decisive})
+        model.content = identity.fingerprint({name: verified.get(name) for name in decisive})
     except FileNotFoundError as error:
         raise errors.UserError(
             f"{error.filename}: no such file; expected a user model written by "

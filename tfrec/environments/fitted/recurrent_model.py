@@ -1,20 +1,19 @@
-"""The fitted user: the answer to an item, and whether the session ends.
+"""Recurrent user model of the responses to an item and of exits.
 
-A GRU reads the events so far; heads on its state predict the click, the further
-feedback given the click, and the exit given the click:
+A GRU reads the past events; heads on its state predict the click, the further feedback given
+the click, and the exit given the click:
 
     h_0     = tanh(W u)                                 user embedding u
     h_{t+1} = GRU(h_t, [e_i, click * e_i, feedback])    the events, oldest first
     p(click | h, i), p(feedback | h, i, click), p(exit | h, i, click, step, misses)
 
-`misses` counts the non-clicks since the last click. Between the history and the
-session the GRU reads a learned session-start token, so that what builds up within a
-session (fatigue) can be told from what happened before it.
+`misses` is the number of non-clicks since the last click. Between the history and the session
+the GRU reads a learned session-start token, so that it distinguishes effects of the session
+(fatigue) from earlier events.
 
-Each head is an MLP whose first layer is split into a half for the state and a half
-for the item, joined by an inner product: the h * e_i of Zou et al. 2020 (Pseudo
-Dyna-Q). Both halves are computed once, so all users x all candidates is one matrix
-product per head instead of a network per pair.
+Each head is an inner product of a half for the state and a half for the item: the h * e_i of
+Zou et al. 2020 (Pseudo Dyna-Q). Each half is computed once, so that all users x all candidates
+is one matrix product per head instead of a network per pair.
 """
 
 import os
@@ -30,12 +29,12 @@ from tfrec.environments import user_models
 from tfrec.environments.fitted import initialiser, kinds, model_files
 from tfrec.environments.fitted.recurrent_model_config import RecurrentModelConfig
 
-STEP_BUCKETS = 16  # session steps told apart exactly; later ones by their logarithm
+STEP_BUCKETS = 16  # session steps with one-hot features; later ones have only a logarithm
 MISS_BUCKETS = 8
 
 
 class UserState(NamedTuple):
-    """Where each simulated user stands.
+    """State of each simulated user.
 
     Attributes:
       hidden: float32 [B, G], the GRU state.
@@ -50,8 +49,8 @@ class UserState(NamedTuple):
     misses: tf.Tensor
 
 
-class Aftermath(NamedTuple):
-    """Parameters of all that follows a click or a non-click; shapes [...].
+class GivenClick(NamedTuple):
+    """Parameters of exit and further feedback given a click or a non-click; shapes [...].
 
     Attributes:
       exit: logit of leaving after the item.
@@ -66,34 +65,34 @@ class Aftermath(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What the model expected at each logged step, and what the log says.
+    """Predictions at the logged steps, and the logged responses.
 
-    Steps are flat, without padding: L steps, session after session.
+    The L steps are flat and without padding, ordered by session.
 
     Attributes:
-      click: logit, [L].
-      aftermath: given the logged click, [L] each.
-      feedback: what was logged, raw units, [L, F].
+      click: logit of the click, [L].
+      given_click: parameters given the logged click, [L] each.
+      feedback: logged feedback in raw units, [L, F].
       exited: bool [L], whether the user left after the step.
     """
 
     click: tf.Tensor
-    aftermath: Aftermath
+    given_click: GivenClick
     feedback: tf.Tensor
     exited: tf.Tensor
 
 
 class RecurrentModel(tf.Module):
-    """A fitted population of users; meets `user_models.UserModel`.
+    """A fitted population of users; a `user_models.UserModel`.
 
     Args:
-      spec: the log it was (or will be) fitted on.
+      spec: spec of the fitted log.
       config: sizes.
-      seed: of the initial weights.
+      seed: seed of the initial weights.
 
     Attributes:
-      data: the prepared data that it was fitted on, where `load` found it recorded.
-      content: fingerprint of weights, configuration and ids; empty until it is loaded.
+      data: the prepared data of the fit, if `load` has read its record.
+      content: fingerprint of weights, configuration and ids; empty before loading.
     """
 
     data: identity.Origin | None = None
@@ -111,11 +110,11 @@ class RecurrentModel(tf.Module):
         gates = 3 * config.hidden_units
         state = config.hidden_units + config.user_units
         context = STEP_BUCKETS + MISS_BUCKETS + 3
-        joint = config.rank + 1  # one more column for a half's own bias
+        joint = config.rank + 1  # one more column for a half's bias
         draw = initialiser.Initialiser(seed)
         self.item = draw.normal("item", [spec.num_items + 1, config.item_units], 0.5)
-        # A user is the average one until the log says otherwise: random values here would
-        # be keys by which sessions are learned by heart.
+        # Users start as the average user. Random embeddings would identify users, and the
+        # model would memorise sessions by them.
         self.user = draw.zeros("user", [spec.num_users + 1, config.user_units])
         self.hidden_kernel = draw.glorot(
             "hidden/kernel", config.user_units, config.hidden_units
@@ -138,8 +137,8 @@ class RecurrentModel(tf.Module):
         self.log_spread = tf.Variable(
             tf.zeros([len(spec.feedback), 2]), trainable=any(self._amounts), name="log_spread"
         )
-        # Set by calibration, not by the fit: logits become slope x logit + offset, and
-        # log amounts move by their offset.
+        # Set by calibration, not by the fit: logits become slope x logit + offset, and the
+        # offset is added to log amounts.
         columns = len(spec.feedback)
         self.feedback_slope = _constant("feedback_slope", tf.ones([columns]))
         self.feedback_offset = _constant("feedback_offset", tf.zeros([columns]))
@@ -151,27 +150,27 @@ class RecurrentModel(tf.Module):
     def reset(self, starts: types.Starts) -> UserState:
         user = tf.gather(self.user, starts.user)
         events = self._events(self._embed(starts.history_item), starts.history_feedback)
-        seen = starts.history_item != types.PAD
-        hidden = self._read(events, seen, user)[:, -1]
+        valid = starts.history_item != types.PAD
+        hidden = self._read(events, valid, user)[:, -1]
         start = tf.repeat(self.session_start[None], tf.shape(user)[0], axis=0)
         zeros = tf.zeros_like(starts.user)
         return UserState(self._cell(start @ self.gru_kernel, hidden), user, zeros, zeros)
 
     def responses(self, state: UserState, candidates: tf.Tensor) -> user_models.Responses:
         halves = self._item_half(self._embed(candidates))  # [A, P, K + 1]
-        moved = self._calibration()
-        [click_logit] = _cross(self._click_half(state)[:, None], halves[:, :1], moved[:1])
+        calibration = self._calibration()
+        [click_logit] = _cross(self._click_half(state)[:, None], halves[:, :1], calibration[:1])
         click = tf.sigmoid(click_logit)  # [B, A]
         given: list[list[tf.Tensor]] = []
         for clicked in (False, True):
             flags = tf.fill(tf.shape(state.step), clicked)
-            logits = _cross(self._after_half(state, flags), halves[:, 1:], moved[1:])
-            means = self._means(self._aftermath(logits), tf.constant(clicked))
+            logits = _cross(self._after_half(state, flags), halves[:, 1:], calibration[1:])
+            means = self._means(self._given_click(logits), tf.constant(clicked))
             given.append(means)
-        *further, left = (
+        *further, exit_probability = (
             missed + click * (clicked - missed) for missed, clicked in zip(*given, strict=True)
         )
-        return user_models.Responses(tf.stack([click, *further], axis=-1), left)
+        return user_models.Responses(tf.stack([click, *further], axis=-1), exit_probability)
 
     def step(
         self,
@@ -187,56 +186,60 @@ class RecurrentModel(tf.Module):
         seeds = tf.random.experimental.stateless_split(seed, 2)
         uniform = tf.random.stateless_uniform(shape, seeds[0])  # [1 + F, B]
         normal = tf.random.stateless_normal(shape, seeds[1])
-        moved = self._calibration()
-        click_logit = _pair(self._click_half(state), halves[:, 0], moved[0])
+        calibration = self._calibration()
+        click_logit = _pair(self._click_half(state), halves[:, 0], calibration[0])
         clicked = uniform[0] < (distort or tf.sigmoid)(click_logit)
-        logits = _pair(self._after_half(state, clicked), halves[:, 1:], moved[1:])  # [B, P']
-        after = self._aftermath(tf.unstack(logits, axis=-1))
-        left = uniform[columns] < tf.sigmoid(after.exit)
+        logits = _pair(
+            self._after_half(state, clicked), halves[:, 1:], calibration[1:]
+        )  # [B, P']
+        given = self._given_click(tf.unstack(logits, axis=-1))
+        exits = uniform[columns] < tf.sigmoid(given.exit)
         feedback = [tf.cast(clicked, tf.float32)]
         for k, (positive, log_mean) in enumerate(
-            zip(after.positive, after.log_mean, strict=True), start=1
+            zip(given.positive, given.log_mean, strict=True), start=1
         ):
-            happens = tf.cast(uniform[k] < tf.sigmoid(positive), tf.float32)
+            value = tf.cast(uniform[k] < tf.sigmoid(positive), tf.float32)
             if log_mean is not None:
                 spread = tf.gather(tf.exp(self.log_spread[k]), tf.cast(clicked, tf.int32))
-                happens *= self.spec.feedback[k].scale * tf.exp(log_mean + spread * normal[k])
-            feedback.append(happens)
-        answer = tf.stack(feedback, axis=-1)  # [B, F]
-        hidden = self._cell(self._events(embedding, answer) @ self.gru_kernel, state.hidden)
+                value *= self.spec.feedback[k].scale * tf.exp(log_mean + spread * normal[k])
+            feedback.append(value)
+        response = tf.stack(feedback, axis=-1)  # [B, F]
+        hidden = self._cell(self._events(embedding, response) @ self.gru_kernel, state.hidden)
         misses = tf.where(clicked, 0, state.misses + 1)
-        return UserState(hidden, state.user, state.step + 1, misses), answer, left
+        return UserState(hidden, state.user, state.step + 1, misses), response, exits
 
     # Teacher forcing, for the fit and the calibration.
 
     def predict(self, episodes: types.Episodes, seed: tf.Tensor | None = None) -> Prediction:
-        """What the model expects at every step of logged sessions.
+        """Predicts the responses at every step of logged sessions.
 
         Args:
-          episodes: B sessions of up to T steps, L steps in all.
-          seed: int32 [2], draws the dropout of training; None leaves it out.
+          episodes: B sessions of up to T steps, L steps in total.
+          seed: int32 [2], seed of the dropout in training; None for no dropout.
         """
         config = self.config
         horizon = tf.shape(episodes.history_item)[1]
         real = tf.sequence_mask(episodes.length, tf.shape(episodes.item)[1])  # [B, T]
-        who = episodes.user
+        user_id = episodes.user
         if seed is not None:
             seeds = tf.random.experimental.stateless_split(seed, 3)
-            hide = tf.random.stateless_uniform(tf.shape(who), seeds[0]) < config.unknown_user
-            who = tf.where(hide, 0, who)
-        user = tf.gather(self.user, who)
+            hide = (
+                tf.random.stateless_uniform(tf.shape(user_id), seeds[0]) < config.unknown_user
+            )
+            user_id = tf.where(hide, 0, user_id)
+        user = tf.gather(self.user, user_id)
         embedding = self._embed(episodes.item)  # [B, T, D]
         before = self._events(self._embed(episodes.history_item), episodes.history_feedback)
         within = self._events(embedding, episodes.feedback)
         start = tf.broadcast_to(self.session_start, tf.shape(before[:, :1]))
         events = tf.concat([before, start, within[:, :-1]], axis=1)  # [B, H + T, X]
-        seen = tf.concat([episodes.history_item != types.PAD, real], axis=1)
+        valid = tf.concat([episodes.history_item != types.PAD, real], axis=1)
         if seed is not None:
             events = tf.nn.experimental.stateless_dropout(events, config.dropout, seeds[1])
-        hidden = self._read(events, seen, user)[:, horizon:]  # [B, T, G] before each step
+        hidden = self._read(events, valid, user)[:, horizon:]  # [B, T, G] before each step
         if seed is not None:
             hidden = tf.nn.experimental.stateless_dropout(hidden, config.dropout, seeds[2])
-        # The heads see real steps only: sessions are much shorter than the longest one.
+        # Heads are computed for real steps only: most of a padded batch is padding.
         place = tf.cast(tf.where(real), tf.int32)  # [L, 2] session and step
         feedback = tf.gather_nd(episodes.feedback, place)  # [L, F]
         clicked = feedback[:, 0] > 0.0
@@ -247,35 +250,37 @@ class RecurrentModel(tf.Module):
             misses=tf.gather_nd(_misses_before(episodes.feedback[..., 0] > 0.0), place),
         )
         halves = self._item_half(tf.gather_nd(embedding, place))  # [L, P, K + 1]
-        moved = self._calibration()
-        click = _pair(self._click_half(state), halves[:, 0], moved[0])
-        logits = _pair(self._after_half(state, clicked), halves[:, 1:], moved[1:])  # [L, P']
+        calibration = self._calibration()
+        click = _pair(self._click_half(state), halves[:, 0], calibration[0])
+        logits = _pair(
+            self._after_half(state, clicked), halves[:, 1:], calibration[1:]
+        )  # [L, P']
         last = place[:, 1] == tf.gather(episodes.length, place[:, 0]) - 1
         return Prediction(
             click=click,
-            aftermath=self._aftermath(tf.unstack(logits, axis=-1)),
+            given_click=self._given_click(tf.unstack(logits, axis=-1)),
             feedback=feedback,
             exited=last & tf.gather(episodes.exited, place[:, 0]),
         )
 
     def expect(self, episodes: types.Episodes) -> tf.Tensor:
-        """Expected feedback in raw units, then the chance of an exit, at logged steps.
+        """Expected feedback in raw units, then the exit probability, at logged steps.
 
-        Further feedback and the exit are expected given the logged click.
+        Expectations of further feedback and of the exit are conditional on the logged click.
 
         Returns:
           float32 [L, F + 1].
         """
         prediction = self.predict(episodes)
-        means = self._means(prediction.aftermath, prediction.feedback[:, 0] > 0.0)
+        means = self._means(prediction.given_click, prediction.feedback[:, 0] > 0.0)
         return tf.stack([tf.sigmoid(prediction.click), *means], axis=-1)
 
-    # Parts. Leading axes are free: [B] in a simulation, [L] or [B, T] in teacher forcing.
+    # Leading axes of the following: [B] in a simulation, [L] or [B, T] in teacher forcing.
 
     def _embed(self, item: tf.Tensor) -> tf.Tensor:
-        """Item embeddings; an unknown item is the zero vector, the average item."""
-        known = tf.cast(item != types.PAD, tf.float32)[..., None]
-        return tf.gather(self.item, item) * known
+        """Item embeddings; padding has the zero vector, the average item."""
+        is_item = tf.cast(item != types.PAD, tf.float32)[..., None]
+        return tf.gather(self.item, item) * is_item
 
     def _events(self, embedding: tf.Tensor, feedback: tf.Tensor) -> tf.Tensor:
         """GRU inputs: the item, the item again if clicked, and all feedback."""
@@ -299,10 +304,10 @@ class RecurrentModel(tf.Module):
         keep = tf.sigmoid(x_z + h_z)
         return keep * hidden + (1.0 - keep) * tf.tanh(x_c + tf.sigmoid(x_r + h_r) * h_c)
 
-    def _read(self, events: tf.Tensor, seen: tf.Tensor, user: tf.Tensor) -> tf.Tensor:
-        """GRU states [B, S, G] after each event; where not seen the state stays."""
+    def _read(self, events: tf.Tensor, valid: tf.Tensor, user: tf.Tensor) -> tf.Tensor:
+        """GRU states [B, S, G] after each event; events that are not `valid` are skipped."""
         projected = tf.transpose(events @ self.gru_kernel, [1, 0, 2])  # [S, B, 3 G]
-        mask = tf.transpose(seen)[..., None]  # [S, B, 1]
+        mask = tf.transpose(valid)[..., None]  # [S, B, 1]
 
         def advance(hidden, event):
             return tf.where(event[1], self._cell(event[0], hidden), hidden)
@@ -345,28 +350,28 @@ class RecurrentModel(tf.Module):
         adjusted = tf.stack([self.feedback_slope, self.feedback_offset], axis=1)  # [F, 2]
         rows = [adjusted[0], tf.stack([self.exit_slope, self.exit_offset])]
         for k, amount in enumerate(self._amounts[1:], start=1):
-            if amount:  # its probability stays, its logarithm moves
+            if amount:  # no change of its probability, an offset of its logarithm
                 rows += [tf.constant([1.0, 0.0]), tf.stack([1.0, self.feedback_offset[k]])]
             else:
                 rows.append(adjusted[k])
         return tf.stack(rows)
 
-    def _aftermath(self, outputs: list[tf.Tensor]) -> Aftermath:
-        """Names the heads' outputs."""
-        rest = iter(outputs)
-        exit_logit = next(rest)
+    def _given_click(self, outputs: list[tf.Tensor]) -> GivenClick:
+        """Assigns the heads' outputs to exit and feedback columns."""
+        remaining = iter(outputs)
+        exit_logit = next(remaining)
         positive: list[tf.Tensor] = []
         log_mean: list[tf.Tensor | None] = []
         for amount in self._amounts[1:]:
-            positive.append(next(rest))
-            log_mean.append(next(rest) if amount else None)
-        return Aftermath(exit_logit, tuple(positive), tuple(log_mean))
+            positive.append(next(remaining))
+            log_mean.append(next(remaining) if amount else None)
+        return GivenClick(exit_logit, tuple(positive), tuple(log_mean))
 
-    def _means(self, after: Aftermath, clicked: tf.Tensor) -> list[tf.Tensor]:
-        """Expected further feedback in raw units, then the chance of an exit."""
+    def _means(self, given: GivenClick, clicked: tf.Tensor) -> list[tf.Tensor]:
+        """Expected further feedback in raw units, then the exit probability."""
         means = []
         for k, (positive, log_mean) in enumerate(
-            zip(after.positive, after.log_mean, strict=True), start=1
+            zip(given.positive, given.log_mean, strict=True), start=1
         ):
             mean = tf.sigmoid(positive)
             if log_mean is not None:
@@ -374,7 +379,7 @@ class RecurrentModel(tf.Module):
                 shift = tf.exp(2.0 * log_spread) / 2.0 + np.log(self.spec.feedback[k].scale)
                 mean *= tf.exp(log_mean + shift)
             means.append(mean)
-        return [*means, tf.sigmoid(after.exit)]
+        return [*means, tf.sigmoid(given.exit)]
 
     @property
     def fingerprint(self) -> str:
@@ -400,35 +405,37 @@ def _constant(name: str, value: tf.Tensor | float) -> tf.Variable:
     return tf.Variable(value, trainable=False, name=name)
 
 
-def _pair(state_half: tf.Tensor, item_half: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+def _pair(state_half: tf.Tensor, item_half: tf.Tensor, calibration: tf.Tensor) -> tf.Tensor:
     """Joins the halves of matching states and items: [..., K + 1] x 2 -> [...].
 
-    `moved` is the calibration's slope and offset, [2] or, where the last axis of the
-    result is one of outputs, [P, 2].
+    `calibration` is slope and offset, [2], or [P, 2] if the last axis of the result is that of
+    the outputs.
     """
     inner = tf.reduce_sum(state_half[..., :-1] * item_half[..., :-1], axis=-1)
     logit = inner + state_half[..., -1] + item_half[..., -1]
-    return moved[..., 0] * logit + moved[..., 1]
+    return calibration[..., 0] * logit + calibration[..., 1]
 
 
-def _cross(state_half: tf.Tensor, item_half: tf.Tensor, moved: tf.Tensor) -> list[tf.Tensor]:
+def _cross(
+    state_half: tf.Tensor, item_half: tf.Tensor, calibration: tf.Tensor
+) -> list[tf.Tensor]:
     """Joins every state with every item, P outputs.
 
-    Biases, slopes and offsets go into the product, because each pass over B x A
-    numbers costs as much as the product itself.
+    Biases, slopes and offsets are columns of the product, because each pass over B x A numbers
+    costs as much as the product.
 
     Args:
       state_half: [B, P, K + 1].
       item_half: [A, P, K + 1].
-      moved: slopes and offsets, [P, 2].
+      calibration: slopes and offsets, [P, 2].
 
     Returns:
       P tensors [B, A].
     """
     ones = tf.ones_like(state_half[..., :1])
     zeros = tf.zeros_like(state_half[..., :-1])
-    states = tf.concat([state_half, ones], axis=-1) * moved[:, :1]  # [B, P, K + 2]
-    states += tf.concat([zeros, ones, 0.0 * ones], axis=-1) * moved[:, 1:]
+    states = tf.concat([state_half, ones], axis=-1) * calibration[:, :1]  # [B, P, K + 2]
+    states += tf.concat([zeros, ones, 0.0 * ones], axis=-1) * calibration[:, 1:]
     items = tf.concat(
         [item_half[..., :-1], tf.ones_like(item_half[..., :1]), item_half[..., -1:]], axis=-1
     )
@@ -443,6 +450,6 @@ def _cross(state_half: tf.Tensor, item_half: tf.Tensor, moved: tf.Tensor) -> lis
 def _misses_before(clicked: tf.Tensor) -> tf.Tensor:
     """Non-clicks since the last click, before each step: bool [B, T] -> int32 [B, T]."""
     step = tf.range(tf.shape(clicked)[1])[None, :]  # [1, T]
-    after_click = tf.where(clicked, step + 1, 0)  # [B, T] where a run of misses may begin
+    after_click = tf.where(clicked, step + 1, 0)  # [B, T], first step of a run of misses
     latest = tf.scan(tf.maximum, tf.transpose(after_click), tf.zeros_like(after_click[:, 0]))
     return step - tf.pad(tf.transpose(latest)[:, :-1], [[0, 0], [1, 0]])

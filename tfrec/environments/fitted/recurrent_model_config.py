@@ -1,4 +1,4 @@
-"""The configuration of the user model, apart from it: reading it needs no TensorFlow."""
+"""Configuration of the recurrent user model; importing it needs no TensorFlow."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentModelConfig(Options):
-    """The user model and how it is fitted."""
+    """Options of the recurrent user model and of its fit."""
 
     item_units: int = option(32, "size of an item embedding, dimensions", at_least=1)
     user_units: int = option(16, "size of a user embedding, dimensions", at_least=1)
     hidden_units: int = option(64, "size of the GRU state, dimensions", at_least=1)
     head_units: int = option(64, "hidden units of the state half of each head", at_least=1)
-    rank: int = option(16, "dimensions in which the two halves of a head meet", at_least=1)
+    rank: int = option(16, "dimensions of the inner product of a head's halves", at_least=1)
     repeats: bool | None = option(
         None, "whether an item may be shown twice in a session; by default as in the log"
     )

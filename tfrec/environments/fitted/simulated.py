@@ -1,4 +1,4 @@
-"""Simulated users of prepared data: fitted, reported and saved in one call, and read again."""
+"""Fits, reports and saves simulated users of prepared data in one call, and loads them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MODEL = "model"
 
 
 class Fit(NamedTuple):
-    """What a fit gave.
+    """Result of a fit.
 
     Attributes:
       model: the user model.
-      report: what simulator.json holds, see `calibration.report` and `choice_report.report`.
-      calibration: slope and offset of each answer's logit; empty for an adversarial model.
+      report: content of simulator.json, see `calibration.report` and `choice_report.report`.
+      calibration: slope and offset of each response's logit; empty for an adversarial model.
     """
 
     model: recurrent_model.RecurrentModel | choice_model.ChoiceModel
@@ -50,17 +50,17 @@ def fit(
     overwrite: bool = False,
     split: str = storage.ALL,
 ) -> Fit:
-    """Fits users on sessions of prepared data and reports how true they are to held-out ones.
+    """Fits users on sessions of prepared data and compares them with held-out sessions.
 
     Args:
       data: the prepared data.
-      out: folder that gets `model/`, simulator.md, simulator.json and plots.
-      config: of the user model; its class decides between the recurrent model, which is
-        calibrated too, and the adversarial one.
-      seed: of the weights, the held-out sessions and the report.
-      target_depth: mean depth to calibrate the exits to, steps; None for the log's exits.
-      overwrite: replace a user model that is there already.
-      split: whose sessions are fitted: `all`, `train`, `validation` or `test`.
+      out: output folder of `model/`, simulator.md, simulator.json and plots.
+      config: configuration of the user model; its class selects the recurrent model, which is
+        also calibrated, or the adversarial one.
+      seed: seed of the weights, the held-out sessions and the report.
+      target_depth: mean depth to which exits are calibrated, steps; None for the log's exits.
+      overwrite: whether an existing user model is replaced.
+      split: split of the fitted sessions: `all`, `train`, `validation` or `test`.
 
     Raises:
       UserError: if the folder is in use or cannot be written, no exit offset reaches
@@ -77,8 +77,8 @@ def fit(
             f"target_depth is {target_depth}; users of an adversarial model never leave: "
             "expected no target depth"
         )
-    # All users by default: this is the environment that policies are tried in. That no policy
-    # learns from test users is ensured by the starts that it is given.
+    # All users by default: the model is an environment. Session starts exclude test users from
+    # the training of policies.
     episodes = data.episodes(split)
     if isinstance(config, ChoiceModelConfig):
         fitted = choice_fitting.fit(episodes, data.spec, config, seed)
@@ -87,10 +87,10 @@ def fit(
     held_out = fitting.held_out_sessions(len(episodes.length), config.held_out_fraction, seed)
     model = fitting.fit(episodes, data.spec, config, seed)
     unseen = types.Episodes(*(np.asarray(x)[held_out] for x in episodes))
-    moved = calibration.calibrate(model, episodes, target_depth, unseen, seed)
+    slopes_and_offsets = calibration.calibrate(model, episodes, target_depth, unseen, seed)
     model.save(out / MODEL, data.origin)
     measured = calibration.report(model, unseen, out, log=episodes, seed=seed)
-    return Fit(model, measured, moved)
+    return Fit(model, measured, slopes_and_offsets)
 
 
 def load(

@@ -1,21 +1,20 @@
-"""Harder versions of a world: noisy late feedback, fewer or more candidates.
+"""Variants of a world: noisy and delayed feedback, and another number of candidates.
 
 GoalRec's high-variance environment: "stochastic trend noise y_t = y_{t-1} + y_{t-2} +
 eps_t, eps_t white noise with variance 0.2, on the output click probability" and a reward
 that is observed three steps late.
 
-As printed, y_t explodes (the equation has the root 1.618: its variance is 0.2, 0.4, 1.2,
-3.0, 8.0, ...), and from the third step on a user clicks everything or nothing. Hence modes:
+The published y_t explodes (the equation has the root 1.618: its variance is 0.2, 0.4, 1.2,
+3.0, 8.0, ...), and from the third step on a user clicks all items or none. Hence the modes:
 
   stable      y_t = 0.3 (y_{t-1} + y_{t-2}) + eps_t, added to the click's logit; the
               variance of y_t settles at 0.269
-  literal     as printed: the probability is clip(p + y_t, 0, 1)
+  literal     as published: the probability is clip(p + y_t, 0, 1)
   trend-diff  y_t = 2 y_{t-1} - y_{t-2} + eps_t, a local linear trend, added to the logit
-              and begun again from 0 every 10 steps
+              and reset to 0 every 10 steps
 
-In each, y is of one user, and is 0 before a session. Played sessions have the noise when
-they are played; `HighVariance.disturbed` puts it on the clicks of a log. Both are reported
-late by `user_models.observed`.
+Each user has a separate y, which is 0 before a session. Played sessions include the noise;
+`HighVariance.disturbed` adds it to the clicks of a log. `user_models.observed` delays both.
 """
 
 import copy
@@ -32,12 +31,12 @@ from tfrec.environments import user_models
 
 MODES = ("stable", "literal", "trend-diff")
 NOISE_VARIANCE = 0.2
-DAMPING = 0.3  # of `stable`; 0.5 and more would not be stationary
+DAMPING = 0.3  # of `stable`; values from 0.5 on are not stationary
 TREND_STEPS = 10
 
 
 class NoisyState(NamedTuple):
-    """A user and the noise on their clicks.
+    """State of B users and the noise of their clicks.
 
     Attributes:
       world: the state in the base world.
@@ -53,18 +52,18 @@ class NoisyState(NamedTuple):
 
 
 class HighVariance(tf.Module):
-    """A world whose users click by their mood and whose clicks are reported late.
+    """A world with noisy click probabilities and delayed reports of clicks.
 
-    Expected responses are the base world's: the noise has no part that a policy could
-    know. (After the sigmoid or the clip, its mean is not exactly 0.)
+    Expected responses are those of the base world, because policies cannot predict the noise.
+    (After the sigmoid or the clip, its mean is not exactly 0.)
 
     Args:
-      world: the base.
+      world: the base world.
       mode: see the module.
       delay: steps after which a click is reported to the learner; see `observed`.
 
     Raises:
-      ValueError: if there is no such mode, or the delay is negative.
+      ValueError: if the mode is not one of `MODES`, or the delay is negative.
     """
 
     def __init__(self, world: user_models.UserModel, mode: str = "stable", delay: int = 3):
@@ -105,10 +104,10 @@ class HighVariance(tf.Module):
         """See `user_models.UserModel`.
 
         Raises:
-          ValueError: if `distort` is given: this world has its own.
+          ValueError: if `distort` is given: this world already distorts clicks.
         """
         if distort is not None:
-            raise ValueError("a HighVariance world has a distortion of its own")
+            raise ValueError("a HighVariance world already distorts clicks; expected none")
         return self._step(state, item, seed, lambda _, noisy: noisy)
 
     def _step(
@@ -118,7 +117,7 @@ class HighVariance(tf.Module):
         seed: tf.Tensor,
         click_probability: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     ) -> tuple[NoisyState, tf.Tensor, tf.Tensor]:
-        """One step, with a click probability from the one without and the one with noise."""
+        """Takes one step; `click_probability` maps those without and with noise to one."""
         seeds = tf.random.experimental.stateless_split(seed, 2)
         shock = tf.random.stateless_normal(tf.shape(item), seeds[0]) * NOISE_VARIANCE**0.5
         noise = self.next_noise(state, shock)
@@ -141,32 +140,35 @@ class HighVariance(tf.Module):
         if self.mode == "stable":
             return DAMPING * (latest + before) + shock
         if self.mode == "literal":
-            # Float32 ends after some 180 steps of it; clicks were settled long before.
+            # Unclipped values overflow float32 after about 180 steps; the limit has no effect
+            # on clicks.
             return tf.clip_by_value(latest + before + shock, -1e6, 1e6)
         age = state.step % TREND_STEPS  # steps of this trend so far
         latest, before = tf.where(age < 1, 0.0, latest), tf.where(age < 2, 0.0, before)
         return 2.0 * latest - before + shock
 
     def disturbed(self, log: types.Episodes, seed: int, block: int = 1024) -> types.Episodes:
-        """Logged sessions with the noise of this world on their clicks.
+        """Adds the noise of this world to the clicks of logged sessions.
 
-        Items, lengths and exits stay as logged. A logged click is kept or changed so that,
-        over the base world's own click probability p, the click has the noisy probability q:
-        a click stays with min(1, q / p), a step without one gets one with
-        max(0, (q - p) / (1 - p)). Where the click changes, the step's other feedback is
-        drawn by the base world for the new click.
+        Items, lengths and exits do not change. If p is the base world's click probability and q
+        the noisy one, a logged click remains with probability min(1, q / p), and a non-click
+        becomes a click with probability max(0, (q - p) / (1 - p)), so that clicks have
+        probability q. If the click changes, the base world samples the step's other feedback
+        for the new click.
 
         Args:
           log: sessions, numpy arrays.
-          seed: of the noise; the same seed gives the same sessions.
-          block: sessions at a time.
+          seed: seed of the noise; equal seeds give equal sessions.
+          block: sessions in a batch.
 
         Returns:
           Sessions as numpy arrays.
         """
-        replayed = tf.function(self._disturbed_feedback, reduce_retracing=True, autograph=False)
+        add_noise = tf.function(
+            self._disturbed_feedback, reduce_retracing=True, autograph=False
+        )
         feedback = [
-            replayed(
+            add_noise(
                 types.Episodes(*(tf.constant(x[start : start + block]) for x in log)),
                 types.seed_pair(seed, start),
             ).numpy()
@@ -180,33 +182,34 @@ class HighVariance(tf.Module):
         live = tf.sequence_mask(log.length, steps)  # [B, T]
 
         def advance(
-            t: tf.Tensor, state: NoisyState, found: tf.TensorArray
+            t: tf.Tensor, state: NoisyState, feedback: tf.TensorArray
         ) -> tuple[tf.Tensor, NoisyState, tf.TensorArray]:
             logged = log.feedback[:, t]  # [B, F]
             clicked = logged[:, 0] > 0.0
 
-            def kept_or_changed(clean: tf.Tensor, noisy: tf.Tensor) -> tf.Tensor:
-                stays = tf.math.divide_no_nan(noisy, clean)
-                begins = tf.math.divide_no_nan(noisy - clean, 1.0 - clean)
-                return tf.clip_by_value(tf.where(clicked, stays, begins), 0.0, 1.0)
+            def resampled_probability(clean: tf.Tensor, noisy: tf.Tensor) -> tf.Tensor:
+                remains = tf.math.divide_no_nan(noisy, clean)
+                becomes = tf.math.divide_no_nan(noisy - clean, 1.0 - clean)
+                return tf.clip_by_value(tf.where(clicked, remains, becomes), 0.0, 1.0)
 
             step_seed = tf.random.experimental.stateless_fold_in(seed, t)
-            item = tf.maximum(log.item[:, t], 1)  # padding is replayed too, and left out below
-            state, drawn, _ = self._step(state, item, step_seed, kept_or_changed)
+            item = tf.maximum(log.item[:, t], 1)  # padding is stepped too, and excluded below
+            state, drawn, _ = self._step(state, item, step_seed, resampled_probability)
             changed = tf.logical_and(live[:, t], (drawn[:, 0] > 0.0) != clicked)
-            return t + 1, state, found.write(t, tf.where(changed[:, None], drawn, logged))
+            return t + 1, state, feedback.write(t, tf.where(changed[:, None], drawn, logged))
 
-        found = tf.TensorArray(tf.float32, steps, element_shape=log.feedback[:, 0].shape)
+        feedback = tf.TensorArray(tf.float32, steps, element_shape=log.feedback[:, 0].shape)
         state = self.reset(user_models.starts_of(log))
-        _, _, found = tf.while_loop(
-            lambda t, *_: t < steps, advance, (tf.constant(0), state, found)
+        _, _, feedback = tf.while_loop(
+            lambda t, *_: t < steps, advance, (tf.constant(0), state, feedback)
         )
-        return tf.transpose(found.stack(), [1, 0, 2])  # [B, T, F]
+        return tf.transpose(feedback.stack(), [1, 0, 2])  # [B, T, F]
 
     def observed(self, episodes: types.Episodes) -> types.Episodes:
-        """The feedback as reported to a learner: column 0 `delay` steps late, the rest at once.
+        """Delays column 0 of the feedback by `delay` steps; other columns are not delayed.
 
-        Clicks still due at a session's last step are reported there, so that its total stays.
+        Clicks that are due after a session's last step are reported at that step, so that its
+        total does not change.
         """
         if self.delay == 0:
             return episodes
@@ -217,16 +220,16 @@ class HighVariance(tf.Module):
         late = tf.pad(click, [[0, 0], [self.delay, 0]])[:, :steps]  # [B, T]
         due = tf.where(step >= last - self.delay, click, 0.0)
         due = tf.reduce_sum(tf.where(step <= last, due, 0.0), axis=1, keepdims=True)  # [B, 1]
-        told = tf.where(step < last, late, tf.where(step == last, due, 0.0))
-        feedback = tf.concat([told[..., None], episodes.feedback[..., 1:]], axis=-1)
+        delayed = tf.where(step < last, late, tf.where(step == last, due, 0.0))
+        feedback = tf.concat([delayed[..., None], episodes.feedback[..., 1:]], axis=-1)
         return episodes._replace(feedback=feedback)
 
 
 def with_candidates(world: Any, candidates: int) -> Any:
-    """The same world, sharing its weights, where only items 1..A may be recommended.
+    """The same world with shared weights, in which only items 1..A may be recommended.
 
     Args:
-      world: any world; a HighVariance one keeps its noise.
+      world: any world; the noise of a HighVariance world is retained.
       candidates: A; 0 for all items.
 
     Raises:

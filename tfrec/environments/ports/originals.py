@@ -2,15 +2,17 @@
 
 They are no part of the runtime: `pip install --no-deps -r requirements-simulators.txt`.
 
-A policy made for a port plays unchanged. The state that it is asked about is a port's, filled
-with what the originals say; only the answers come from them. Several copies are stepped
-side by side so that a policy is asked about many users at once. What must be seen to:
+A policy made for a port plays unchanged: its timesteps hold a state of the port that is filled
+from the originals, and the originals compute the responses. Several copies are stepped in
+parallel, so that a policy is called for a batch of users. Properties of the originals that the
+code must handle:
 
-- RecSim edits the user that it returned before in place: everything is copied at once.
-- Its samplers have generators of their own, with the seed 0 in long-term satisfaction whatever
-  is asked for: each copy's are replaced, else all copies would play the same users.
-- Its choices come from NumPy's global generator: seeded here, and given back as it was.
-- `import recogym` imports agents that do not import today: only its environments are loaded.
+- RecSim changes users in place after it returned them, so values are copied immediately.
+- Its samplers have separate generators, and long-term satisfaction ignores the seed and uses 0.
+  The generators of each copy are replaced; otherwise all copies would play the same users.
+- Its choices use NumPy's global generator, which is seeded here and restored afterwards.
+- `import recogym` imports agents that fail with current packages, so only its environments are
+  loaded.
 """
 
 import contextlib
@@ -60,23 +62,23 @@ def recogym_module() -> Any:
     spec = importlib.util.find_spec("recogym")
     if spec is None:
         raise errors.UserError(f"RecoGym is not installed: {_INSTALL}")
-    # The environments want the name `Agent` and nothing else of the agents, which import what
-    # SciPy no longer has. Stand-ins take the places of the two packages.
+    # Of the agents, the environments need only the name `Agent`. The agents import functions
+    # that SciPy removed, so stubs replace the two packages.
     package, agents = types.ModuleType("recogym"), types.ModuleType("recogym.agents")
     package.__path__ = list(spec.submodule_search_locations or [])
     agents.Agent = object  # type: ignore[attr-defined]
-    known = dict(sys.modules)
+    modules = dict(sys.modules)
     sys.modules.update({"recogym": package, "recogym.agents": agents})
     try:
         return importlib.import_module("recogym.envs")
     except ImportError as error:
         sys.modules.clear()
-        sys.modules.update(known)
+        sys.modules.update(modules)
         raise errors.UserError(f"RecoGym cannot be imported ({error}): {_INSTALL}") from error
 
 
 def is_installed(simulator: contract.Simulator) -> bool:
-    """Whether a port's original can be imported, and shows what the port's policies see."""
+    """Whether a port's original can be imported and has the observations of the port."""
     try:
         if isinstance(simulator, recogym.RecoGymV1):
             recogym_module()
@@ -117,10 +119,10 @@ class _RecSim:
                     "innovation_stddev": config.innovation,
                     "time_budget": config.steps,
                 }
-        self.memory: Any = [None] * copies  # what a user was shown and did
+        self.memory: Any = [None] * copies  # counts of each user's session
 
     def reset(self, copy: int) -> bool:
-        """A new session; whether it has a first step."""
+        """Starts a session and returns whether it has a first step, which it always has."""
         self.envs[copy].reset()
         self.memory[copy] = {
             "steps": 0,
@@ -134,7 +136,7 @@ class _RecSim:
         return True
 
     def step(self, copy: int, action: np.ndarray) -> tuple[float, float, float, bool]:
-        """Reward, clicks, what was shown, and whether the session ended."""
+        """Takes one step; returns reward, clicks, shown items and whether the session ended."""
         memory, config = self.memory[copy], self._simulator.config
         documents = self._documents(copy)
         observation, reward, done, _ = self.envs[copy].step(action)
@@ -163,7 +165,7 @@ class _RecSim:
         return environment.candidate_set.get_documents(list(environment._current_documents))
 
     def state(self, previous: Any, clicked: np.ndarray, fresh: np.ndarray) -> contract.State:
-        """The port's state of all copies; the hidden part is read from inside them."""
+        """The port's state of all copies, with hidden parts read from the originals."""
         del previous, clicked, fresh
         users = [env.environment.user_model._user_state for env in self.envs]
         documents = [self._documents(copy) for copy in range(len(self.envs))]
@@ -209,7 +211,7 @@ class _RecSim:
 
 
 def recogym_settings(config: recogym.ChainConfig, seed: int) -> dict[str, Any]:
-    """What `init_gym` of the original wants; `seed` is of the parameters and the users."""
+    """Arguments of the original's `init_gym`; `seed` is that of parameters and users."""
     module = recogym_module()
     chain = {
         "random_seed": seed,
@@ -219,16 +221,16 @@ def recogym_settings(config: recogym.ChainConfig, seed: int) -> dict[str, Any]:
         "prob_leave_organic": config.leave,
     }
     if isinstance(config, recogym.RecoGymV0Config):
-        own = {"num_clusters": config.clusters, "phi_var": config.variance}
-        return {**module.env_0_args, **chain, **own}
+        specific = {"num_clusters": config.clusters, "phi_var": config.variance}
+        return {**module.env_0_args, **chain, **specific}
     assert isinstance(config, recogym.RecoGymV1Config)
-    own = {
+    specific = {
         "K": config.width,
         "number_of_flips": config.flips,
         "sigma_omega": config.drift,
         "sigma_mu_organic": config.popularity,
     }
-    return {**module.env_1_args, **chain, **own}
+    return {**module.env_1_args, **chain, **specific}
 
 
 class _RecoGym:
@@ -241,12 +243,12 @@ class _RecoGym:
         original = (
             module.RecoEnv0 if isinstance(self._port, recogym.RecoGymV0) else module.RecoEnv1
         )
-        # Made directly: gym.make wraps `reset` in one that takes no user.
+        # Not by gym.make, whose wrapper of `reset` takes no user.
         self.envs = [original() for _ in range(copies)]
         streams = np.random.SeedSequence(seed).generate_state(copies)
         for env, of_users in zip(self.envs, streams, strict=True):
             env.init_gym(recogym_settings(config, config.seed))  # the port's products
-            env.rng = np.random.RandomState(of_users)  # and users of its own
+            env.rng = np.random.RandomState(of_users)  # and other users in each copy
         self._update_posterior: Any = None
         if isinstance(simulator, recogym_posterior.Believing):
             self._update_posterior = tf.function(
@@ -263,12 +265,12 @@ class _RecoGym:
             self._recent[copy] *= self._port.config.recent
             self._recent[copy, view] += 1
         self._latest[copy] = -1
-        kept = views[-recogym.LATEST :]
-        if kept:
-            self._latest[copy, -len(kept) :] = kept
+        latest = views[-recogym.LATEST :]
+        if latest:
+            self._latest[copy, -len(latest) :] = latest
 
     def reset(self, copy: int) -> bool:
-        """A new user; False if they leave before the first recommendation."""
+        """Starts the session of a new user; False if they leave before a recommendation."""
         self._counts[copy] = self._recent[copy] = 0
         self.envs[copy].reset(0)
         observation, _, done, _ = self.envs[copy].step(None)
@@ -276,13 +278,13 @@ class _RecoGym:
         return not done
 
     def step(self, copy: int, action: np.ndarray) -> tuple[float, float, float, bool]:
-        """Reward, clicks, what was shown, and whether the session ended."""
+        """Takes one step; returns reward, clicks, shown items and whether the session ended."""
         observation, reward, done, _ = self.envs[copy].step(int(action[0]))
         self._see(copy, observation)
         return float(reward), float(reward), 1.0, bool(done)
 
     def state(self, previous: Any, clicked: np.ndarray, fresh: np.ndarray) -> contract.State:
-        """The port's state of all copies; omega is read from inside them."""
+        """The port's state of all copies, with omega read from the originals."""
         if isinstance(self._port, recogym.RecoGymV0):
             omega = np.zeros([len(self.envs), 0])
         else:
@@ -302,11 +304,11 @@ class _RecoGym:
 
 
 def adapter(simulator: contract.Simulator, copies: int, seed: int) -> Any:
-    """Copies of the original behind a port.
+    """Makes copies of the original of a port.
 
     Raises:
       UserError: if the original cannot be imported.
-      ValueError: if the port has no original here.
+      ValueError: if the simulator is no port.
     """
     if type(simulator) in _RECSIM:
         return _RecSim(simulator, copies, seed)
@@ -314,7 +316,7 @@ def adapter(simulator: contract.Simulator, copies: int, seed: int) -> Any:
         simulator, recogym.RecoGymV0 | recogym.RecoGymV1 | recogym_posterior.Believing
     ):
         return _RecoGym(simulator, copies, seed)
-    raise ValueError(f"no original is known of {type(simulator).__name__}")
+    raise ValueError(f"no original for {type(simulator).__name__}; expected a port of one")
 
 
 @contextlib.contextmanager
@@ -336,14 +338,14 @@ def play(
 ) -> playing.Played:
     """Totals of sessions in the original environment, as `playing.play` of its port.
 
-    Each copy plays its share of the sessions to their ends, whatever their lengths.
+    Each copy plays its share of the sessions to their ends, so that lengths are not biased.
 
     Args:
-      simulator: the port that the policy knows: says which original, and its sizes.
-      policy: who recommends; it is asked in a graph about all copies at once.
-      sessions: B.
-      seed: of the users, their answers and the policy.
-      copies: environments side by side.
+      simulator: the port, which determines the original and its sizes.
+      policy: the policy; it is called in a graph with a batch of all copies.
+      sessions: B, number of sessions.
+      seed: seed of users, responses and policy.
+      copies: number of parallel environments.
 
     Returns:
       Arrays instead of tensors.
@@ -352,43 +354,44 @@ def play(
       UserError: if the original cannot be imported.
     """
     copies = min(copies, sessions)
-    ours = adapter(simulator, copies, seed)
+    originals = adapter(simulator, copies, seed)
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def ask(state: contract.State, key: tf.Tensor) -> tf.Tensor:
+    def act(state: contract.State, key: tf.Tensor) -> tf.Tensor:
         return policy(contract.timestep_of(simulator, state, key))
 
-    todo = np.full(copies, sessions // copies)
-    todo[: sessions % copies] += 1
-    now = np.zeros([copies, 4])  # reward, clicks, shown, steps
+    remaining = np.full(copies, sessions // copies)
+    remaining[: sessions % copies] += 1
+    current = np.zeros([copies, 4])  # reward, clicks, shown, steps
     totals = []
     with _global_seed(seed):
-        for each in range(copies):
-            _begin(ours, each)
+        for number in range(copies):
+            _begin(originals, number)
         clicked, fresh = np.zeros(copies, bool), np.ones(copies, bool)
-        state = ours.state(None, clicked, fresh)
+        state = originals.state(None, clicked, fresh)
         number = 0
-        while todo.any():
-            actions = ask(state, tf.constant([seed, number], tf.int32)).numpy()
+        while remaining.any():
+            actions = act(state, tf.constant([seed, number], tf.int32)).numpy()
             number += 1
             clicked[:], fresh[:] = False, False
-            for copy in np.flatnonzero(todo):
-                *values, done = ours.step(copy, actions[copy])
-                now[copy] += [*values, 1]
+            for copy in np.flatnonzero(remaining):
+                *values, done = originals.step(copy, actions[copy])
+                current[copy] += [*values, 1]
                 clicked[copy] = values[1] > 0
                 if done:
-                    totals.append(now[copy].copy())
-                    now[copy] = 0
-                    todo[copy] -= 1
+                    totals.append(current[copy].copy())
+                    current[copy] = 0
+                    remaining[copy] -= 1
                     fresh[copy] = True
-                    _begin(ours, int(copy))
-            state = ours.state(state, clicked, fresh)
+                    _begin(originals, int(copy))
+            state = originals.state(state, clicked, fresh)
     reward, clicks, shown, steps = np.array(totals).T
     return playing.Played(
         reward.astype(np.float32), clicks.astype(np.float32), shown, steps.astype(np.int32)
     )
 
 
-def _begin(ours: Any, copy: int) -> None:
-    while not ours.reset(copy):
+def _begin(originals: Any, copy: int) -> None:
+    """Starts sessions of a copy until one has a first step."""
+    while not originals.reset(copy):
         pass

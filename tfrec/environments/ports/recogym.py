@@ -1,12 +1,12 @@
 """RecoGym's two environments, batched: Rohde et al. 2018, arXiv:1808.00720.
 
-A user goes between organic sessions, in which products are viewed, and bandit steps, at which
-one product is recommended and perhaps clicked. Only bandit steps are decisions, so a step here
-is one of them and the organic session that may follow. docs/public_simulators.md gives the
-dynamics in short.
+A user alternates between organic sessions, in which products are viewed, and bandit steps, at
+which one product is recommended and perhaps clicked. Only bandit steps are decisions, so a step
+here is a bandit step and the organic session that may follow. docs/public_simulators.md
+summarises the dynamics.
 
-How long organic sessions are does not depend on what is viewed in them. So all views of all
-users that are in one are drawn at once, as rows of one ragged table, and nobody waits for the
+The length of an organic session does not depend on the viewed products. All views of all users
+in a session are therefore sampled at once as rows of a ragged table, without padding to the
 longest session.
 """
 
@@ -23,24 +23,28 @@ from tfrec.environments.ports import recogym_views
 from tfrec.ops import selection
 from tfrec.options import MAX_SEED, Options, option
 
-LATEST = 48  # views of one organic session that are kept; longer ones are 1 in 2 million
+LATEST = 48  # stored views of an organic session; 1 session in 2 million is longer
 
 
 @dataclasses.dataclass(frozen=True)
 class ChainConfig(Options):
-    """What both environments share: products and the way between organic and bandit."""
+    """Options of both environments: products and transitions between organic and bandit."""
 
     products: int = option(100, "products that are viewed and recommended", at_least=1)
-    seed: int = option(42, "of the products' hidden parameters", at_least=0, at_most=MAX_SEED)
-    organic_to_bandit: float = option(0.25, "probability after a view", at_least=0, at_most=1)
+    seed: int = option(
+        42, "seed of the products' hidden parameters", at_least=0, at_most=MAX_SEED
+    )
+    organic_to_bandit: float = option(
+        0.25, "probability of a bandit step after a view", at_least=0, at_most=1
+    )
     bandit_to_organic: float = option(
-        0.05, "probability after a recommendation", at_least=0, at_most=1
+        0.05, "probability of an organic session after a recommendation", at_least=0, at_most=1
     )
     leave: float = option(
         0.01, "probability of leaving after a view or recommendation", at_least=0, at_most=1
     )
     recent: float = option(
-        0.95, "what a view weighs in the recent views, per later view", at_least=0, below=1
+        0.95, "decay of a view in the recent views, per later view", at_least=0, below=1
     )
 
 
@@ -48,8 +52,8 @@ class ChainConfig(Options):
 class RecoGymV1Config(ChainConfig):
     """reco-gym-v1: users and products are vectors.
 
-    With 10 products and no flips, as in the original's defaults, recommending the product that
-    was viewed last is almost all there is to learn; 100 and 50 leave room.
+    With the original's defaults of 10 products and no flips, recommending the last viewed
+    product is nearly optimal; with 100 products and 50 flips it is not.
     """
 
     width: int = option(5, "K, width of the vectors", at_least=1)
@@ -67,19 +71,21 @@ class RecoGymV0Config(ChainConfig):
     """reco-gym-v0: clusters of products; a click depends on the view before it."""
 
     clusters: int = option(2, "clusters of products; a user stays in one", at_least=1)
-    variance: float = option(0.1, "of the difference between products in clicks", at_least=0)
+    variance: float = option(
+        0.1, "variance of the difference between products in click logits", at_least=0
+    )
 
 
 class RecoGymState(NamedTuple):
     """Users that wait for a recommendation.
 
     Attributes:
-      omega: float32 [B, K], what a user wants; hidden. K is 0 in v0.
+      omega: float32 [B, K], vector of the user's preferences; hidden. K is 0 in v0.
       counts: float32 [B, P], views of each product so far.
-      recent: float32 [B, P], the same, but later views weigh more.
-      last: int32 [B], the product that was viewed last.
-      latest: int32 [B, 48], views since the recommendation before, the last one at the end,
-        filled with -1 in front: what the original's observation lists.
+      recent: float32 [B, P], exponentially decayed views of each product.
+      last: int32 [B], the last viewed product.
+      latest: int32 [B, 48], views since the previous recommendation in order, left-padded with
+        -1, as in the original's observation.
     """
 
     omega: tf.Tensor
@@ -93,7 +99,7 @@ class _Views(NamedTuple):
     """Views of organic sessions, one row for each: T rows of R sessions.
 
     Attributes:
-      session: int32 [T], whose: 0..R-1, in order.
+      session: int32 [T], session of the view, 0..R-1, ascending.
       place: int32 [T], number of the view in its session, from 0.
       length: int32 [R], views of each session, at least 1.
     """
@@ -120,7 +126,7 @@ class _RecoGym(contract.Simulator):
         self._width = width
 
     def click_probabilities(self, state: RecoGymState) -> tf.Tensor:
-        """Of each product if it were recommended now: float32 [B, P]."""
+        """Click probability of each product at the current step, float32 [B, P]."""
         raise NotImplementedError
 
     def _click_probability(self, state: RecoGymState, product: tf.Tensor) -> tf.Tensor:
@@ -138,13 +144,13 @@ class _RecoGym(contract.Simulator):
         views: _Views,
         seed: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Draws the views of R sessions.
+        """Samples the views of R sessions.
 
         Args:
-          omega: float32 [R, K], before the sessions.
-          last: int32 [R], the views before the sessions.
-          moved: bool [R], whether the user changes before the first view.
-          views: who views how often.
+          omega: float32 [R, K], vectors before the sessions.
+          last: int32 [R], last views before the sessions.
+          moved: bool [R], whether the vector drifts before the first view.
+          views: sessions and positions of the views.
           seed: int32 [2].
 
         Returns:
@@ -153,9 +159,9 @@ class _RecoGym(contract.Simulator):
         raise NotImplementedError
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> RecoGymState:
-        """Users after their first organic session.
+        """Starts with users after their first organic session.
 
-        Those who leave before the first recommendation (1 in 26) are not among them.
+        Users who leave before the first recommendation (1 in 26) are excluded.
         """
         of_users, of_views = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
         omega, last = self._start(batch, of_users)
@@ -177,22 +183,22 @@ class _RecoGym(contract.Simulator):
         )
 
     def candidates(self, state: RecoGymState) -> tf.Tensor:
-        """Every product, one-hot: nothing of it can be observed but its number."""
+        """Every product, one-hot: products have no observable features."""
         products = self.config.products
         batch = tf.shape(state.last)[0]
         return tf.broadcast_to(self.catalogue, [batch, products, products])
 
     def views(self) -> recogym_views.RecoGymViews:
-        """Users view products by themselves."""
+        """Representations from the views in organic sessions."""
         return recogym_views.RecoGymViews(self)
 
     def structure(self) -> contract.Structure:
-        """A part for each product, with all that is observed of its views.
+        """One factor for each product, with all columns of its views.
 
-        Views and clicks come of one hidden vector, so all views of a user hang together: in the
-        true graph everything reaches everything, and nothing can be exchanged. The rule of
-        thumb: recommending a product reaches that product's views alone. It makes up clicks of
-        users who viewed something else, from which nobody learns what users differ in.
+        Views and clicks depend on one hidden vector, so that all views of a user depend on each
+        other: the true graph is complete and admits no exchange. In the heuristic graph the
+        recommendation of a product influences only the views of that product. Exchanges then
+        give clicks to users with other views, which removes the differences between users.
         """
         products = self.config.products
         return contract.Structure(
@@ -214,26 +220,26 @@ class _RecoGym(contract.Simulator):
         clicked = tf.random.stateless_uniform([batch], of_click) < probability
         drawn = tf.random.stateless_uniform([batch], of_next)
         moved = drawn < self.config.bandit_to_organic
-        left = drawn >= 1.0 - self.config.leave
-        # After a click an organic session follows, even if the user was about to leave; the
-        # user's vector changes only if the chain had gone there by itself.
+        exits = drawn >= 1.0 - self.config.leave
+        # A click always starts an organic session, even if the user would have left. The
+        # user's vector drifts only if the chain also moved to an organic session.
         organic = moved | clicked
         rows = tf.cast(tf.where(organic)[:, 0], tf.int32)  # [R]
         state = state._replace(latest=tf.fill([batch, LATEST], -1))
         state = self._organic(state, rows, tf.gather(moved, rows), of_views)
         ends = self.config.leave / (self.config.leave + self.config.organic_to_bandit)
-        left = tf.where(organic, tf.random.stateless_uniform([batch], of_end) < ends, left)
+        exits = tf.where(organic, tf.random.stateless_uniform([batch], of_end) < ends, exits)
         clicks = tf.cast(clicked, tf.float32)
-        return contract.Outcome(state, clicks, clicks, tf.ones_like(clicks), left)
+        return contract.Outcome(state, clicks, clicks, tf.ones_like(clicks), exits)
 
     def _organic(
         self, state: RecoGymState, rows: tf.Tensor, moved: tf.Tensor, seed: tf.Tensor
     ) -> RecoGymState:
-        """An organic session of each user in `rows`, int32 [R]; `moved` as in `_views`."""
+        """Adds an organic session to the users in `rows`, int32 [R]; `moved` as in `_views`."""
         of_length, of_views = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        stays = 1.0 - self.config.organic_to_bandit - self.config.leave
+        continuation = 1.0 - self.config.organic_to_bandit - self.config.leave
         uniform = tf.random.stateless_uniform(tf.shape(rows), of_length, 1e-30, 1.0)
-        length = 1 + tf.cast(tf.math.log(uniform) / np.float32(np.log(stays)), tf.int32)
+        length = 1 + tf.cast(tf.math.log(uniform) / np.float32(np.log(continuation)), tf.int32)
         session = tf.repeat(tf.range(tf.size(rows)), length)  # [T]
         begin = tf.gather(tf.cumsum(length, exclusive=True), session)
         views = _Views(session, tf.range(tf.size(session)) - begin, length)
@@ -241,35 +247,36 @@ class _RecoGym(contract.Simulator):
             tf.gather(state.omega, rows), tf.gather(state.last, rows), moved, views, of_views
         )
         user = tf.gather(rows, session)  # [T]
-        later = tf.gather(length, session) - 1 - views.place  # views that follow in the session
+        later = tf.gather(length, session) - 1 - views.place  # later views in the session
         recent = self.config.recent
-        many = tf.scatter_nd(rows[:, None], length, [tf.shape(state.last)[0]])
+        new_views = tf.scatter_nd(rows[:, None], length, [tf.shape(state.last)[0]])  # [B]
         decayed = (
-            state.recent * tf.cast(recent, tf.float32) ** tf.cast(many, tf.float32)[:, None]
+            state.recent
+            * tf.cast(recent, tf.float32) ** tf.cast(new_views, tf.float32)[:, None]
         )
         weight = tf.cast(recent, tf.float32) ** tf.cast(later, tf.float32)
-        where = tf.stack([user, product], axis=1)  # [T, 2]
-        kept = tf.where(later < LATEST)[:, 0]
-        place = tf.gather(tf.stack([user, LATEST - 1 - later], axis=1), kept)
-        ends = tf.gather(product, tf.cumsum(length) - 1)  # [R], each session's last view
+        cell = tf.stack([user, product], axis=1)  # [T, 2]
+        stored = tf.where(later < LATEST)[:, 0]
+        position = tf.gather(tf.stack([user, LATEST - 1 - later], axis=1), stored)
+        last = tf.gather(product, tf.cumsum(length) - 1)  # [R], each session's last view
         add = tf.tensor_scatter_nd_add
         update = tf.tensor_scatter_nd_update
         return RecoGymState(
             update(state.omega, rows[:, None], omega) if self._width else state.omega,
-            add(state.counts, where, tf.ones_like(weight)),
-            add(decayed, where, weight),
-            update(state.last, rows[:, None], ends),
-            update(state.latest, place, tf.gather(product, kept)),
+            add(state.counts, cell, tf.ones_like(weight)),
+            add(decayed, cell, weight),
+            update(state.last, rows[:, None], last),
+            update(state.latest, position, tf.gather(product, stored)),
         )
 
 
 class V1Parameters(NamedTuple):
-    """What is hidden about the products of v1.
+    """Hidden parameters of the products of v1.
 
     Attributes:
-      gamma: float64 [P, K], what the views of a product depend on.
-      mu: float64 [P], its popularity.
-      beta: float64 [P, K], what its clicks depend on: gamma with rows swapped.
+      gamma: float64 [P, K], vectors of the products for views.
+      mu: float64 [P], popularity of the products.
+      beta: float64 [P, K], vectors of the products for clicks: gamma with rows swapped.
       mu_bandit: float64 [P], mu with the same swaps.
     """
 
@@ -280,7 +287,7 @@ class V1Parameters(NamedTuple):
 
 
 def v1_parameters(config: RecoGymV1Config) -> V1Parameters:
-    """The parameters that the original draws from the same seed."""
+    """Samples the same parameters as the original with the same seed."""
     rng = np.random.RandomState(config.seed)
     gamma = rng.normal(size=(config.products, config.width))
     mu = rng.normal(0, config.popularity, size=(config.products, 1))[:, 0]
@@ -325,11 +332,11 @@ class RecoGymV1(_RecoGym):
         return click_curve(scores)
 
     def _click_probability(self, state: RecoGymState, product: tf.Tensor) -> tf.Tensor:
-        own = tf.reduce_sum(tf.gather(self._beta, product) * state.omega, axis=1)
-        return click_curve(own + tf.gather(self._mu_bandit, product))
+        affinity = tf.reduce_sum(tf.gather(self._beta, product) * state.omega, axis=1)
+        return click_curve(affinity + tf.gather(self._mu_bandit, product))
 
     def view_logits(self, omega: tf.Tensor) -> tf.Tensor:
-        """Of each product in an organic session: [T, K] -> [T, P]."""
+        """View logits of each product in an organic session: [T, K] -> [T, P]."""
         return tf.matmul(omega, self._gamma, transpose_b=True) + self._mu
 
     def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
@@ -371,7 +378,7 @@ class RecoGymV1(_RecoGym):
 
 
 class RecoGymV0(_RecoGym):
-    """reco-gym-v0: a user views products of one cluster; the last view decides on clicks."""
+    """reco-gym-v0: a user views products of one cluster; clicks depend on the last view."""
 
     def __init__(self, config: RecoGymV0Config = RecoGymV0Config()):  # noqa: B008  frozen
         if config.products % config.clusters:
@@ -415,7 +422,7 @@ class RecoGymV0(_RecoGym):
 
 
 def last_viewed(simulator: _RecoGym) -> Policy:
-    """The product that was viewed last."""
+    """Recommends the last viewed product."""
     products = simulator.config.products
 
     def policy(timestep: Timestep) -> tf.Tensor:
@@ -425,14 +432,14 @@ def last_viewed(simulator: _RecoGym) -> Policy:
 
 
 def most_viewed(simulator: _RecoGym) -> Policy:
-    """The product that this user viewed most often."""
+    """Recommends the product with the most views of this user."""
     return lambda timestep: selection.best_slate(
         timestep.observation[:, : simulator.config.products], 1
     )
 
 
 def best_product(simulator: RecoGymV1) -> Policy:
-    """Always the product that a new user clicks most, by the true parameters: one for all."""
+    """Recommends to all users the product with the most expected clicks of a new user."""
     parameters = simulator.parameters
     nodes, weights = np.polynomial.hermite_e.hermegauss(20)
     # A new user's vector is N(0, I), so a product's score is N(mu, |beta|^2).
@@ -444,7 +451,7 @@ def best_product(simulator: RecoGymV1) -> Policy:
 
 
 def oracle(simulator: _RecoGym) -> Policy:
-    """The product with the highest click probability, which no honest policy knows."""
+    """Recommends the product with the highest true click probability; privileged."""
     return lambda timestep: selection.best_slate(
         simulator.click_probabilities(timestep.state), 1
     )

@@ -1,10 +1,10 @@
-"""The best that the views of a user allow: RecoGym v1's Bayes-optimal control.
+"""Bayes-optimal control of RecoGym v1 given the views of a user.
 
-It knows the products' true parameters and how users behave, and of a user only the views. Its
-posterior of the user's vector is a normal distribution that is brought up to date view by
-view: the vector drifts, then a Laplace step takes in the view. The product with the highest
-posterior mean of the click probability is recommended. It looks no further than the next
-click; as no recommendation but a click changes what follows, there is little more to gain.
+The control reads the products' true parameters and the dynamics, and of a user only the views.
+The posterior of the user's vector is approximated by a normal distribution, which is updated
+with every view: the vector drifts, then a Laplace approximation includes the view. The control
+recommends the product with the highest posterior mean of the click probability. It is myopic;
+only clicked recommendations affect the future, so that planning could gain little.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from tfrec.environments import contract
 from tfrec.environments.contract import Policy, Timestep
 from tfrec.environments.ports import recogym
 
-_NEWTON = 3  # steps of a Laplace step; more change nothing
+_NEWTON = 3  # Newton steps of a Laplace approximation; more have no effect
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 
 
 class Belief(NamedTuple):
-    """What is known of users: their vectors are normal.
+    """Normal posterior of the users' vectors.
 
     Attributes:
       mean: float32 [B, K].
@@ -34,12 +34,12 @@ class Belief(NamedTuple):
 
 
 class BelievingState(NamedTuple):
-    """A simulator's state and what can be known of it.
+    """A simulator's state and its posterior.
 
     Attributes:
-      inner: of the simulator.
-      belief: of the users' vectors.
-      product: int32 [B], with the highest posterior mean click probability.
+      inner: state of the simulator.
+      belief: posterior of the users' vectors.
+      product: int32 [B], product with the highest posterior mean click probability.
     """
 
     inner: recogym.RecoGymState
@@ -48,7 +48,7 @@ class BelievingState(NamedTuple):
 
 
 class Believing(contract.Simulator):
-    """RecoGym v1 with the posterior of each user beside the state; a Simulator itself."""
+    """RecoGym v1 with the posterior of each user in the state; a `contract.Simulator`."""
 
     slate_size = 1
 
@@ -67,7 +67,7 @@ class Believing(contract.Simulator):
             for x in (self._gamma, self._beta)
         )
         config = inner.config
-        # After a click, the vector has changed only if the chain had gone on by itself.
+        # After a click, the vector drifts only if the chain also moved to an organic session.
         self._drift = config.drift**2
         self._drift_clicked = self._drift * config.bandit_to_organic
 
@@ -92,7 +92,7 @@ class Believing(contract.Simulator):
         Args:
           belief: before it.
           view: int32 [B], the product.
-          drift: float32 [B], variance that the vector gained since the view before.
+          drift: float32 [B], variance of the vector's change since the previous view.
         """
         eye = tf.eye(self.inner.config.width)
         before = belief.covariance + drift[:, None, None] * eye
@@ -124,11 +124,11 @@ class Believing(contract.Simulator):
         Args:
           belief: before it.
           latest: int32 [B, 48], as in RecoGymState.
-          first: float32 [B], variance that the vector gained before the first view.
+          first: float32 [B], variance of the vector's change before the first view.
         """
 
-        def take_in(place: tf.Tensor, belief: Belief) -> tuple[tf.Tensor, Belief]:
-            # Sessions end together at the last column: few begin at the first ones.
+        def include_view(place: tf.Tensor, belief: Belief) -> tuple[tf.Tensor, Belief]:
+            # Sessions are aligned at the last column, so few rows have views in the first ones.
             rows = tf.where(latest[:, place] >= 0)  # [R, 1]
             begins = tf.gather_nd(latest[:, tf.maximum(place - 1, 0)], rows) < 0
             drift = tf.where(begins, tf.gather_nd(first, rows), self._drift)
@@ -140,7 +140,7 @@ class Believing(contract.Simulator):
         longest = tf.reduce_sum(tf.cast(viewed, tf.int32))
         return tf.while_loop(
             lambda place, _: place < recogym.LATEST,
-            take_in,
+            include_view,
             (recogym.LATEST - longest, belief),
         )[1]
 
@@ -151,12 +151,12 @@ class Believing(contract.Simulator):
         clicked: tf.Tensor,
         fresh: tf.Tensor,
     ) -> BelievingState:
-        """The state whose belief has taken in the latest views.
+        """The state with a belief that includes the latest views.
 
         Args:
-          previous: of the step before; None if all sessions are new.
-          inner: the simulator's state now.
-          clicked: bool [B], whether the latest recommendation was.
+          previous: state at the previous step; None if all sessions are new.
+          inner: the simulator's current state.
+          clicked: bool [B], whether the latest recommendation was clicked.
           fresh: bool [B], whether the session is new.
         """
         batch = tf.shape(inner.last)[0]
@@ -170,7 +170,7 @@ class Believing(contract.Simulator):
                 tf.where(fresh[:, None, None], new.covariance, previous.belief.covariance),
             )
             product = previous.product
-        # Most users have viewed nothing: only the others are worked on.
+        # Most users have no new views; only the others are updated.
         rows = tf.where(inner.latest[:, -1] >= 0)
         some = tf.nest.map_structure(lambda x: tf.gather_nd(x, rows), belief)
         first = tf.where(clicked, self._drift_clicked, self._drift)
@@ -197,11 +197,11 @@ class Believing(contract.Simulator):
         return self.inner.click_probabilities(state.inner)
 
     def views(self) -> contract.Views:
-        """The simulator's own."""
+        """As in the wrapped simulator."""
         return self.inner.views()
 
     def structure(self) -> contract.Structure:
-        """The simulator's own."""
+        """As in the wrapped simulator."""
         return self.inner.structure()
 
     def step(
@@ -224,7 +224,7 @@ def _put(belief: Belief, rows: tf.Tensor, some: Belief) -> Belief:
 
 def bayes_optimal(simulator: Believing) -> Policy:
     """Greedy on the posterior mean click probability."""
-    del simulator  # it is in the state
+    del simulator  # the product is in the state
 
     def policy(timestep: Timestep) -> tf.Tensor:
         return timestep.state.product[:, None]
@@ -236,9 +236,9 @@ class ControlledRecoGym(recogym.RecoGymV1):
     """RecoGym v1 with the Bayes-optimal policy among its controls."""
 
     def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
-        found = super().controls()
-        oracle, posterior = found.pop("oracle"), Believing(self)
-        return found | {
+        controls = super().controls()
+        oracle, posterior = controls.pop("oracle"), Believing(self)
+        return controls | {
             "bayes": lambda: (posterior, bayes_optimal(posterior)),
-            "oracle": oracle,  # not honest: last in tables
+            "oracle": oracle,  # privileged: last in tables
         }

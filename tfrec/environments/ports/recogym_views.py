@@ -1,4 +1,4 @@
-"""What views say of RecoGym's products: vectors of products, and of users in their terms."""
+"""Vectors of RecoGym's products from views, and encodings of users by these vectors."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,21 +7,21 @@ from tfrec import types
 from tfrec.environments import contract, playing
 from tfrec.environments.contract import ViewVectors
 
-_VIEWS_OF_NOTHING = 3.0
+_PSEUDO_VIEWS = 3.0
 
 
 class RecoGymViews:
-    """What a RecoGym simulator's views say; a `contract.Views`.
+    """Representations from a RecoGym simulator's views; a `contract.Views`.
 
     Args:
-      simulator: one of RecoGym's.
+      simulator: a RecoGym simulator.
     """
 
     def __init__(self, simulator: contract.Simulator):
         self._simulator = simulator
 
     def vectors(self, width: int, sessions: int, seed: int) -> ViewVectors:
-        """Item vectors from what users view while they are recommended at random."""
+        """Item vectors from the views of users under random recommendations."""
         return view_vectors(self._simulator, width, sessions, seed)
 
     def encoder(self, observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
@@ -36,15 +36,15 @@ class RecoGymViews:
 def view_vectors(
     simulator: contract.Simulator, width: int, sessions: int, seed: int
 ) -> ViewVectors:
-    """Item vectors from what users view while they are recommended at random.
+    """Item vectors from the views of users under random recommendations.
 
-    Users are played to their end, as those of training are, and count as such.
+    Sessions are played to their end and count as training sessions.
 
     Args:
-      simulator: one of RecoGym's.
+      simulator: a RecoGym simulator.
       width: W, at most P.
-      sessions: how many to play.
-      seed: of the play.
+      sessions: number of sessions to play.
+      seed: seed of these sessions.
     """
     counts, steps = _views(simulator, sessions, types.seed_pair(seed, 0))
     return ViewVectors(co_view_vectors(counts.numpy(), width), sessions, int(steps))
@@ -54,7 +54,7 @@ def view_vectors(
 def _views(
     simulator: contract.Simulator, sessions: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Views of each product in each of the sessions, [B, P], and the steps of all."""
+    """Views of each product in each session, [B, P], and the total number of steps."""
     random = contract.random_policy(simulator)
 
     def going(t: tf.Tensor, alive: tf.Tensor, *_: object) -> tf.Tensor:
@@ -78,18 +78,18 @@ def _views(
 
 
 def co_view_vectors(counts: np.ndarray, width: int) -> np.ndarray:
-    """Vectors whose inner products come close to how much more often items meet than by chance.
+    """Vectors whose inner products approximate positive pointwise mutual information.
 
-    The largest eigenvalues of the positive pointwise mutual information of items viewed by
-    the same user, as in Levy and Goldberg (2014). A user's pairs weigh as much as a user has
-    views, so that the longest sessions do not outweigh all others.
+    The vectors belong to the largest eigenvalues of the positive pointwise mutual information
+    of items viewed by the same user, as in Levy and Goldberg (2014). The total weight of a
+    user's pairs is the user's number of views, so that long sessions do not dominate.
 
     Args:
       counts: float [U, P], views of each item by each user.
       width: W, at most P; columns beyond the rank are 0.
 
     Returns:
-      float32 [P, W]; the mean square of a row is 1, unless no two items meet.
+      float32 [P, W]; the mean square of a row is 1, unless no two items were viewed together.
     """
     items = counts.shape[1]
     if not 1 <= width <= items:
@@ -97,33 +97,33 @@ def co_view_vectors(counts: np.ndarray, width: int) -> np.ndarray:
     counts = counts.astype(np.float64)
     total = counts.sum(axis=1, keepdims=True)
     weighted = counts / np.maximum(total - 1.0, 1.0)
-    meet = counts.T @ weighted - np.diag(weighted.sum(axis=0))
-    meet = np.maximum((meet + meet.T) / 2.0, 0.0)  # [P, P]
-    share = meet.sum(axis=1)
-    everything = share.sum()
-    expected = np.outer(share, share)
+    co_views = counts.T @ weighted - np.diag(weighted.sum(axis=0))
+    co_views = np.maximum((co_views + co_views.T) / 2.0, 0.0)  # [P, P]
+    margin = co_views.sum(axis=1)
+    total_weight = margin.sum()
+    expected = np.outer(margin, margin)
     with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.log(meet * everything / expected)
-    information = np.where(meet > 0, np.maximum(information, 0.0), 0.0)
+        information = np.log(co_views * total_weight / expected)
+    information = np.where(co_views > 0, np.maximum(information, 0.0), 0.0)
     values, vectors = np.linalg.eigh(information)
     order = np.argsort(-values)[:width]
-    found = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
-    # A vector and its opposite are as good: the largest entry of a column is positive.
-    found *= np.where(found[np.abs(found).argmax(axis=0), np.arange(width)] < 0, -1.0, 1.0)
-    scale = np.sqrt((found**2).sum(axis=1).mean())
-    return (found / scale if scale > 0 else found).astype(np.float32)
+    scaled = vectors[:, order] * np.sqrt(np.maximum(values[order], 0.0))
+    # The sign of an eigenvector is arbitrary: make the largest entry of a column positive.
+    scaled *= np.where(scaled[np.abs(scaled).argmax(axis=0), np.arange(width)] < 0, -1.0, 1.0)
+    scale = np.sqrt((scaled**2).sum(axis=1).mean())
+    return (scaled / scale if scale > 0 else scaled).astype(np.float32)
 
 
 def viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-    """A RecoGym observation in terms of item vectors instead of one column per item.
+    """Encodes a RecoGym observation by item vectors instead of one column per item.
 
     Args:
       observation: float32 [B, 3 P], see `recogym`.
       items: float32 [P, W].
 
     Returns:
-      float32 [B, 3 W + 1]: the mean vector of what was viewed, the same with later views
-      weighing more, that of the last view, and log(1 + views) / 4.
+      float32 [B, 3 W + 1]: the mean vector of the views, the same with larger weights of later
+      views, the vector of the last view, and log(1 + views) / 4.
     """
     seen, recent, last = tf.split(observation, 3, axis=1)
     seen, recent = tf.math.expm1(seen), tf.math.expm1(recent)
@@ -136,18 +136,18 @@ def viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
 
 
 def short_viewer(observation: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
-    """A RecoGym observation in few numbers, for functions without a hidden layer.
+    """A short encoding of a RecoGym observation, for functions without a hidden layer.
 
-    The mean vector of what was viewed, later views weighing more, drawn towards 0 as if three
-    views of nothing had come before: a few views tell little of a user.
+    It is the mean vector of the views with larger weights of later ones, shrunk towards 0 by
+    three pseudo-views of a zero vector, because a few views hold little information.
 
     Args:
       observation: float32 [B, 3 P], see `recogym`.
       items: float32 [P, W].
 
     Returns:
-      Float32 [B, W].
+      float32 [B, W].
     """
     recent = tf.math.expm1(tf.split(observation, 3, axis=1)[1])
     views = tf.reduce_sum(recent, axis=1, keepdims=True)
-    return tf.matmul(recent, items) / (views + _VIEWS_OF_NOTHING)
+    return tf.matmul(recent, items) / (views + _PSEUDO_VIEWS)

@@ -1,9 +1,9 @@
 """RecSim's three environments, batched: Ie et al. 2019, arXiv:1909.04847.
 
-What is drawn at random is split from what follows from the draws: `transition` (and
-`click_probabilities`) of each class are the original's formulas and are compared with it at
-the same states. docs/public_simulators.md gives the dynamics in short. Documents are drawn
-afresh at every step (`resample_documents=True` of the original).
+Sampling is separate from deterministic formulas: `transition` and `click_probabilities` of each
+class are the original's formulas, and tests compare them with the original in the same states.
+docs/public_simulators.md summarises the dynamics. Documents are resampled at every step
+(`resample_documents=True` of the original).
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def _split(seed: tf.Tensor, parts: int) -> list[tf.Tensor]:
 
 def _categorical(probabilities: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """The class that a uniform number falls into, [B, n] and [B] -> int32 [B]."""
-    edges = tf.cumsum(probabilities, axis=-1)[:, :-1]  # the last class takes what is left
+    edges = tf.cumsum(probabilities, axis=-1)[:, :-1]  # the last class has the remainder
     return tf.reduce_sum(tf.cast(uniform[:, None] >= edges, tf.int32), axis=-1)
 
 
@@ -67,10 +67,10 @@ class InterestEvolutionState(NamedTuple):
 
 
 class InterestEvolution(contract.Simulator):
-    """Good documents give time back, and interests follow what is watched.
+    """Documents of high quality return part of the budget; watching changes interests.
 
-    A policy observes the interests, and of a candidate its cluster (one-hot). How good a
-    document is within its cluster shows when it is watched, and is drawn then.
+    A policy observes the interests and the cluster (one-hot) of each candidate. The quality of
+    a document within its cluster is hidden and sampled when it is watched.
     """
 
     catalogue: tf.Tensor | None = None
@@ -101,7 +101,7 @@ class InterestEvolution(contract.Simulator):
     def click_probabilities(
         self, state: InterestEvolutionState, action: tf.Tensor
     ) -> tf.Tensor:
-        """Of each document in the slate and, last, of no click: float32 [B, k + 1]."""
+        """Click probability of each document in the slate, then of no click: [B, k + 1]."""
         cluster = tf.gather(state.cluster, action, batch_dims=1)  # [B, k]
         interest = tf.gather(state.interests, cluster, batch_dims=1)  # [B, k]
         nothing = tf.fill([tf.shape(action)[0], 1], _NO_CLICK)
@@ -116,14 +116,14 @@ class InterestEvolution(contract.Simulator):
         flip: tf.Tensor,
         noise: tf.Tensor,
     ) -> contract.Outcome:
-        """What follows from the draws; the candidates stay.
+        """The deterministic transition given random numbers; the candidates do not change.
 
         Args:
-          state: of B users.
+          state: state of B users.
           action: int32 [B, k], positions among the candidates.
-          choice: int32 [B], which document of the slate is clicked; k for none.
+          choice: int32 [B], position of the clicked document in the slate; k for none.
           flip: float32 [B] in [0, 1): the interest grows if it is below (interest + 1) / 2.
-          noise: float32 [B], of the clicked document's quality, in standard deviations.
+          noise: float32 [B], noise of the clicked document's quality, in standard deviations.
         """
         clicked = tf.cast(choice < self.slate_size, tf.float32)
         cluster = tf.gather(state.cluster, action, batch_dims=1)  # [B, k]
@@ -148,7 +148,7 @@ class InterestEvolution(contract.Simulator):
         )
 
     def controls(self) -> dict[str, Callable[[], tuple[contract.Simulator, Policy]]]:
-        plain = InterestEvolution(self.config)  # the same users, whatever a subclass adds
+        plain = InterestEvolution(self.config)  # the same users without a subclass's columns
         return {
             "random": lambda: (plain, contract.random_policy(plain)),
             "top_interest": lambda: (plain, top_interest(plain)),
@@ -157,17 +157,17 @@ class InterestEvolution(contract.Simulator):
         }
 
     def structure(self) -> contract.Structure:
-        """A part for each cluster: an action reaches the interests in the clusters it shows.
+        """One factor for each cluster: an action influences interests in its clusters.
 
-        This is exact for interests: which document is clicked depends on the interests in what
-        is shown alone, and the interest in a watched cluster is all that changes.
+        This is exact for interests: the click depends only on the interests in the clusters of
+        the slate, and only the interest in the watched cluster changes.
         """
         return self._structure([(c,) for c in range(CLUSTERS)])
 
     def _structure(
         self, parts: list[tuple[int, ...]], also: tuple[int, ...] = ()
     ) -> contract.Structure:
-        """The parts of the observation; each document also reaches those of `also`."""
+        """Factors of the observation; each document also influences those of `also`."""
         size = self.slate_size
         links = [
             (place * CLUSTERS + cluster, part)
@@ -184,7 +184,7 @@ class InterestEvolution(contract.Simulator):
         )
 
     def expected_reward(self, observation: tf.Tensor, shown: tf.Tensor) -> tf.Tensor:
-        """Expected reward of a step that no budget cuts, float [B].
+        """Expected reward of a step within the budget, float [B].
 
         Args:
           observation: float [B, O]; its first columns are the interests.
@@ -193,11 +193,11 @@ class InterestEvolution(contract.Simulator):
         documents = tf.reshape(shown, [-1, self.slate_size, CLUSTERS])  # [B, k, 20]
         state = InterestEvolutionState(
             interests=observation[:, :CLUSTERS],
-            budget=tf.zeros_like(observation[:, 0]),  # which no click depends on
+            budget=tf.zeros_like(observation[:, 0]),  # no effect on clicks
             cluster=tf.argmax(documents, axis=2, output_type=tf.int32),
         )
-        everything = tf.broadcast_to(tf.range(self.slate_size), tf.shape(state.cluster))
-        click = 1.0 - self.click_probabilities(state, everything)[:, -1]
+        all_documents = tf.broadcast_to(tf.range(self.slate_size), tf.shape(state.cluster))
+        click = 1.0 - self.click_probabilities(state, all_documents)[:, -1]
         return (VIDEO_MINUTES if self.config.reward == "watch_time" else 1.0) * click
 
     def step(
@@ -218,15 +218,15 @@ class InterestEvolution(contract.Simulator):
 class LongTermSatisfactionConfig(Options):
     """Long-term satisfaction's sizes and its user.
 
-    With the original's sensitivity of 0.01 the most tempting document is also the best in the
-    long run; from about 0.1 on it is not.
+    With the original's sensitivity of 0.01, the document with the most clickbait is also the
+    best in the long run; from about 0.1 on it is not.
     """
 
     candidates: int = option(5, "documents to choose from at a step", at_least=1)
     slate: int = option(
         1, "documents in a recommendation; only the first one counts", at_least=1
     )
-    sensitivity: float = option(0.01, "how far past exposure moves satisfaction", at_least=0)
+    sensitivity: float = option(0.01, "effect of past exposure on satisfaction", at_least=0)
     memory: float = option(
         0.7, "share of past exposure that is remembered, per step", at_least=0, at_most=1
     )
@@ -239,11 +239,11 @@ class LongTermSatisfactionState(NamedTuple):
 
     Attributes:
       exposure: float32 [B], net positive exposure; hidden.
-      left: int32 [B], steps that are left.
-      clickbait: float32 [B, m], of each candidate, in [0, 1]; observable.
-      engagement: float32 [B], the latest, clipped to 100 as in the original's response.
-      tempted: float32 [B], mean clickbait of what was shown, each step weighing .7 of the
-        next; .5 before the first.
+      left: int32 [B], remaining steps.
+      clickbait: float32 [B, m], clickbait of each candidate, in [0, 1]; observable.
+      engagement: float32 [B], the latest one, clipped to 100 as in the original's response.
+      tempted: float32 [B], exponential moving average of the shown clickbait with decay .7;
+        .5 before the first step.
     """
 
     exposure: tf.Tensor
@@ -254,10 +254,10 @@ class LongTermSatisfactionState(NamedTuple):
 
 
 class LongTermSatisfaction(contract.Simulator):
-    """Clickbait engages now, its opposite raises the satisfaction that engagement scales with.
+    """Clickbait raises engagement at once and lowers satisfaction, a factor of engagement.
 
-    The original shows nothing of the user but the response to what was shown. A policy
-    observes the latest log(1 + engagement) and what it showed before: the mean clickbait.
+    In the original, responses are the only observation of a user. A policy observes the latest
+    log(1 + engagement) and the average clickbait that it has shown.
     """
 
     observation_size = 2
@@ -299,7 +299,7 @@ class LongTermSatisfaction(contract.Simulator):
         engaged: tf.Tensor,
         innovation: tf.Tensor,
     ) -> contract.Outcome:
-        """What follows from two standard normal draws, each [B]; the candidates stay."""
+        """The transition given two standard normal draws [B]; the candidates do not change."""
         clickbait = tf.gather(state.clickbait, action[:, :1], batch_dims=1)[:, 0]  # [B]
         satisfaction = tf.sigmoid(self.config.sensitivity * state.exposure)
         # Means 5 and 4, standard deviations 1 and 1: chocolate and kale.
@@ -339,7 +339,7 @@ class LongTermSatisfaction(contract.Simulator):
 
 
 def tempted_by(tempted: tf.Tensor, clickbait: tf.Tensor) -> tf.Tensor:
-    """The weighted mean clickbait after one more document."""
+    """The moving average of clickbait after one more document."""
     return 0.7 * tempted + 0.3 * clickbait
 
 
@@ -365,11 +365,11 @@ class InterestExplorationState(NamedTuple):
     """A user whose tastes are hidden and the documents to choose from.
 
     Attributes:
-      affinity: float32 [B, 2], to each topic; hidden.
-      left: int32 [B], steps that are left.
-      topic: int32 [B, m], of each candidate; observable.
-      quality: float32 [B, m], of each candidate; observable.
-      shown: float32 [B, 2], documents of each topic that were shown so far.
+      affinity: float32 [B, 2], affinity to each topic; hidden.
+      left: int32 [B], remaining steps.
+      topic: int32 [B, m], topic of each candidate; observable.
+      quality: float32 [B, m], quality of each candidate; observable.
+      shown: float32 [B, 2], shown documents of each topic so far.
       clicks: float32 [B, 2], clicks on each topic so far.
     """
 
@@ -382,10 +382,10 @@ class InterestExplorationState(NamedTuple):
 
 
 class InterestExploration(contract.Simulator):
-    """The popular topic is the better made one; most users like the other one more.
+    """One topic has higher quality, but most users have a higher affinity to the other.
 
-    The original shows nothing of the user but the responses. A policy observes log(1 + n) of
-    what was shown and clicked of each topic, and of a candidate its quality and its topic.
+    In the original, responses are the only observation of a user. A policy observes log(1 + n)
+    of shown and clicked documents of each topic, and quality and topic of each candidate.
     """
 
     observation_size = 2 * TOPICS
@@ -434,7 +434,7 @@ class InterestExploration(contract.Simulator):
     def click_probabilities(
         self, state: InterestExplorationState, action: tf.Tensor
     ) -> tf.Tensor:
-        """Of each document in the slate and, last, of no click: float32 [B, k + 1]."""
+        """Click probability of each document in the slate, then of no click: [B, k + 1]."""
         topic = tf.gather(state.topic, action, batch_dims=1)  # [B, k]
         score = tf.gather(state.affinity, topic, batch_dims=1)
         score += tf.gather(state.quality, action, batch_dims=1)
@@ -444,21 +444,21 @@ class InterestExploration(contract.Simulator):
     def transition(
         self, state: InterestExplorationState, action: tf.Tensor, choice: tf.Tensor
     ) -> contract.Outcome:
-        """What follows from the draw; the candidates stay.
+        """The transition given the clicked document; the candidates do not change.
 
         Args:
-          state: of B users.
+          state: state of B users.
           action: int32 [B, k], positions among the candidates.
-          choice: int32 [B], which document of the slate is clicked; k for none.
+          choice: int32 [B], position of the clicked document in the slate; k for none.
         """
         clicked = tf.cast(choice < self.slate_size, tf.float32)
         topic = tf.one_hot(tf.gather(state.topic, action, batch_dims=1), TOPICS)  # [B, k, 2]
-        chosen = tf.one_hot(choice, self.slate_size)[..., None]  # [B, k, 1]
+        is_clicked = tf.one_hot(choice, self.slate_size)[..., None]  # [B, k, 1]
         return contract.Outcome(
             state._replace(
                 left=state.left - 1,
                 shown=state.shown + tf.reduce_sum(topic, axis=1),
-                clicks=state.clicks + tf.reduce_sum(topic * chosen, axis=1),
+                clicks=state.clicks + tf.reduce_sum(topic * is_clicked, axis=1),
             ),
             clicked,
             clicked,
@@ -502,14 +502,15 @@ def _cluster_quality(timestep: Timestep) -> tf.Tensor:
 
 
 def top_interest(simulator: InterestEvolution) -> Policy:
-    """Myopic: what the user likes best now."""
+    """The myopic optimum: documents of the highest current interest."""
     return _by(simulator, _interest)
 
 
 def interest_times_quality(simulator: InterestEvolution) -> Policy:
-    """(interest + 1) x mean quality of the cluster, which a policy would have to learn.
+    """Scores by (interest + 1) x mean quality of the cluster, which is hidden.
 
-    A click is as likely as the first factor says and gives as much time back as the second.
+    The first factor is proportional to the click probability, and the second determines the
+    returned budget.
     """
     return _by(
         simulator, lambda timestep: (_interest(timestep) + 1.0) * _cluster_quality(timestep)
@@ -524,10 +525,10 @@ def top_quality(simulator: InterestEvolution | InterestExploration) -> Policy:
 
 
 def most_clickbait(simulator: LongTermSatisfaction) -> Policy:
-    """The most tempting document: the myopic optimum."""
+    """Recommends the documents with the most clickbait, the myopic optimum."""
     return _by(simulator, lambda timestep: _features(timestep)[..., 0])
 
 
 def least_clickbait(simulator: LongTermSatisfaction) -> Policy:
-    """The least tempting document: for those who are patient."""
+    """Recommends the documents with the least clickbait, a patient control."""
     return _by(simulator, lambda timestep: -_features(timestep)[..., 0])

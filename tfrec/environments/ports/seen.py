@@ -1,6 +1,6 @@
-"""What networks are shown of the public simulators, where it differs from the port's own view.
+"""Public simulators with observations for networks, where these differ from the port's.
 
-The same for every method. Nothing is shown that an honest recommender could not have kept.
+All methods have the same observations, which hold only what a recommender could have recorded.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,13 @@ import tensorflow as tf
 from tfrec.environments import contract
 from tfrec.environments.ports import recsim, virtualtb
 
-# What VirtualTB's columns are multiplied by: feedback goes to 10, pages to 100.
+# Factors of VirtualTB's columns: feedback reaches 10, pages 100.
 TAOBAO_SCALE = np.array([1.0] * virtualtb.USER_SIZE + [0.1, 0.1, 0.1], np.float32)
 _COUNT_SCALE = 0.1
 
 
 class ScaledTaobao(virtualtb.VirtualTaobao):
-    """VirtualTB, whose feedback and page are seen in tenths."""
+    """VirtualTB with feedback and page divided by 10 in the observation."""
 
     def observation(self, state: virtualtb.State) -> tf.Tensor:
         return super().observation(state) * TAOBAO_SCALE
@@ -27,13 +27,13 @@ class ScaledTaobao(virtualtb.VirtualTaobao):
 
 
 class RememberedState(NamedTuple):
-    """The fields of `recsim.InterestEvolutionState`, and what was seen of the session.
+    """The fields of `recsim.InterestEvolutionState`, and counts of the session.
 
     Attributes:
       interests: float32 [B, 20].
       budget: float32 [B]; hidden.
       cluster: int32 [B, m].
-      watched: float32 [B, 20], documents of each cluster that were watched.
+      watched: float32 [B, 20], watched documents of each cluster.
       ignored: float32 [B], slates without a click.
     """
 
@@ -45,11 +45,11 @@ class RememberedState(NamedTuple):
 
 
 class RememberedEvolution(recsim.InterestEvolution):
-    """Interest evolution, with what was watched so far among what is observed.
+    """Interest evolution with counts of watched documents in the observation.
 
-    A session ends when a hidden budget is used up, and what uses it up is what was watched.
-    Who sees the interests alone can learn what a document costs from ends of sessions only,
-    one step in eighty.
+    A session ends when a hidden budget is used up by watched documents. A policy that observes
+    the interests alone can learn the cost of a document only from the ends of sessions, one
+    step in eighty.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class RememberedEvolution(recsim.InterestEvolution):
         return RememberedState(*super().reset(batch, seed), watched, tf.zeros([batch]))
 
     def observation(self, state: RememberedState) -> tf.Tensor:  # type: ignore[override]
-        """The interests; watched documents of each cluster and ignored slates, in tens."""
+        """Interests, then watched documents of each cluster / 10 and ignored slates / 10."""
         counts = tf.concat([state.watched, state.ignored[:, None]], axis=1)
         return tf.concat([state.interests, _COUNT_SCALE * counts], axis=1)  # [B, 41]
 
     def structure(self) -> contract.Structure:
-        """As the port's; interest and watched documents of a cluster are one part.
+        """As the port's; interest and watched documents of a cluster are one factor.
 
-        With remembered counts it is a heuristic, although `true` names it as well: the session
-        ends when the hidden time budget is used up, which depends on the counts of all
-        clusters, so an exchange of counts also changes the time that is left. Whether a slate
-        was ignored depends on all of what it showed.
+        With remembered counts the graph is a heuristic, although `true` names it as well: the
+        session ends when the hidden time budget is used up, which depends on the counts of all
+        clusters, so an exchange of counts also changes the remaining time. Whether a slate was
+        ignored depends on all of its documents.
         """
         clusters = recsim.CLUSTERS
         parts = [(c, clusters + c) for c in range(clusters)]
@@ -90,11 +90,11 @@ class RememberedEvolution(recsim.InterestEvolution):
         flip: tf.Tensor,
         noise: tf.Tensor,
     ) -> contract.Outcome:
-        """As the port's, whose fields the state has; and the counts go on."""
+        """The port's transition, which also updates the counts."""
         outcome = super().transition(state, action, choice, flip, noise)  # type: ignore[arg-type]
         cluster = tf.gather(state.cluster, action, batch_dims=1)  # [B, k]
-        chosen = tf.one_hot(choice, self.slate_size)[..., None]  # [B, k, 1], 0 for none
-        topic = tf.reduce_sum(tf.one_hot(cluster, recsim.CLUSTERS) * chosen, axis=1)
+        clicked = tf.one_hot(choice, self.slate_size)[..., None]  # [B, k, 1], 0 for none
+        topic = tf.reduce_sum(tf.one_hot(cluster, recsim.CLUSTERS) * clicked, axis=1)
         after = outcome.state._replace(
             watched=state.watched + topic, ignored=state.ignored + 1.0 - outcome.clicks
         )

@@ -1,7 +1,7 @@
-"""Reads the weights in a file of `torch.save`, without torch and without running the file.
+"""Reads the weights in a file of `torch.save` without torch and without running its code.
 
-Such a file is a row of pickles, and a pickle may call anything it names. Here it may name
-three things: the dictionary, the tensor and its float32 storage. All else is rejected.
+Such a file is a sequence of pickles, and a pickle may call any name. The reader accepts three
+names: the dictionary, the tensor and its float32 storage. It rejects all others.
 """
 
 import collections
@@ -75,7 +75,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     if data[:2] == b"PK":
         raise errors.UserError(
             f"{path}: a zip archive, as newer versions of torch write; expected the file as "
-            "published (a row of pickles). Fetch it again, e.g. by git checkout."
+            "published (a sequence of pickles). Fetch it again, e.g. by git checkout."
         )
     try:
         tensors = _tensors(io.BytesIO(data))
@@ -99,7 +99,7 @@ def _tensors(file: io.BytesIO) -> dict[str, np.ndarray]:
         raise pickle.UnpicklingError("it does not start as such a file does")
     if not _Reader(file).load()["little_endian"]:
         raise pickle.UnpicklingError("written on a big-endian machine")
-    found, keys = _Reader(file).load(), _Reader(file).load()
+    state_dict, keys = _Reader(file).load(), _Reader(file).load()
     storages = {}
     for key in keys:
         size = 4 * int.from_bytes(file.read(8), "little")
@@ -108,7 +108,7 @@ def _tensors(file: io.BytesIO) -> dict[str, np.ndarray]:
             raise pickle.UnpicklingError("it ends early")
         storages[key] = np.frombuffer(stored, "<f4")
     tensors = {}
-    for name, tensor in found.items():
+    for name, tensor in state_dict.items():
         if not isinstance(tensor, _Tensor):
             raise pickle.UnpicklingError(f"{name} is no tensor")
         end = tensor.offset + int(np.prod(tensor.shape))

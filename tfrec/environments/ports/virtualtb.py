@@ -1,17 +1,17 @@
-"""VirtualTB-v0: users of an online shop, learned from the logs of Taobao, as a batch.
+"""VirtualTB-v0, batched: users of an online shop, learned from the logs of Taobao.
 
 Shi et al., "Virtual-Taobao", AAAI 2019 (arXiv:1805.10000). The weights are the published
 ones, read from a clone of github.com/eyounx/VirtualTaobao; this project ships none.
 
-A user is 88 numbers, 11 one-hot groups, and stays the same. At each page the policy answers
-with 27 weights of its ranking, and the user clicks 0 to 10 of the 10 items shown. When the
-user leaves is drawn at the start, from the user alone: no action changes what comes later.
-One action, the same for everybody, earns nearly every click (`constant_action`), so a score
-in this simulator means something only beside that one.
+A user is 88 numbers, 11 one-hot groups, and constant. The action at each page is 27 weights of
+a ranking, and the user clicks 0 to 10 of the 10 shown items. The page of the exit is sampled at
+the start from the user alone, so that no action affects later steps. One action for all users
+earns nearly every click (`constant_action`), so scores in this simulator are informative only
+in comparison with it.
 
-At a session's end the original has already put the next user into what it returns. Here the
-state after a step that is done still describes the old user, and like that of any batched
-simulator it has no meaning: never bootstrap from it, never train on it.
+At a session's end the original returns the observation of the next user. Here the state after a
+step that is done describes the old user, and as in any batched simulator it is undefined: never
+bootstrap from it, never train on it.
 """
 
 import pathlib
@@ -30,10 +30,10 @@ from tfrec.environments.ports import torch_weights
 
 GROUPS = (8, 8, 11, 11, 11, 11, 2, 2, 3, 18, 3)  # sizes of a user's one-hot groups
 USER_SIZE = sum(GROUPS)  # 88
-NOISE_SIZE = 128  # of what a user is generated from
+NOISE_SIZE = 128  # width of the noise from which a user is generated
 ACTION_SIZE = 27
 SHOWN = 10  # items on a page; clicks are 0..10
-SECOND_LEVELS = 10  # the second feedback is 0..9; what it means was not published
+SECOND_LEVELS = 10  # the second feedback is 0..9; its meaning was not published
 MAX_PAGES = 100
 
 FILES = {  # name of a network -> its file and the widths of its layers
@@ -46,7 +46,7 @@ FILES = {  # name of a network -> its file and the widths of its layers
 }
 
 _OFFSETS = np.cumsum([0, *GROUPS[:-1]])
-# Column of a group's class in the 88, or 88, where the group has fewer: [11, 18].
+# Column of each class of each group in the 88; 88 for unused classes: [11, 18].
 _COLUMNS = np.array(
     [
         [o + c if c < n else USER_SIZE for c in range(max(GROUPS))]
@@ -76,11 +76,11 @@ class State(NamedTuple):
 
 
 class VirtualTaobao(contract.Simulator):
-    """The simulator, from a clone of VirtualTaobao.
+    """The simulator with the weights of a clone of VirtualTaobao.
 
     An observation is the user (88), the feedback to the last page (2, raw) and the number
-    of pages seen. The reward is the clicks, 0..10 a page, and `shown` is 10, so the CTR is
-    total reward / pages / 10 as in the original. Actions are used as they are, not clipped.
+    of pages seen. The reward is the number of clicks, 0..10 a page, and `shown` is 10, so the
+    CTR is total reward / pages / 10 as in the original. Actions are not clipped.
 
     Args:
       folder: the clone, or the folder with its three `*_model.pt`.
@@ -141,9 +141,9 @@ class VirtualTaobao(contract.Simulator):
         noise = tf.random.stateless_uniform([batch, NOISE_SIZE], noise_seed)
         logits = tf.pad(self.user_logits(noise), [[0, 0], [0, 1]], constant_values=-np.inf)
         by_group = tf.gather(logits, _COLUMNS, axis=1)  # [B, 11, 18]
-        chosen = _draw(tf.reshape(by_group, [-1, max(GROUPS)]), user_seed)  # [B * 11]
-        chosen = tf.reshape(chosen, [-1, len(GROUPS)])  # [B, 11]
-        user = tf.cast(tf.gather(chosen, _GROUP_OF, axis=1) == _CLASS_OF, tf.float32)
+        class_index = _draw(tf.reshape(by_group, [-1, max(GROUPS)]), user_seed)  # [B * 11]
+        class_index = tf.reshape(class_index, [-1, len(GROUPS)])  # [B, 11]
+        user = tf.cast(tf.gather(class_index, _GROUP_OF, axis=1) == _CLASS_OF, tf.float32)
         return State(
             user=user,
             feedback=tf.zeros([batch, 2]),
@@ -159,17 +159,18 @@ class VirtualTaobao(contract.Simulator):
         return None
 
     def structure(self) -> contract.Structure:
-        """A part for each group of a user, the feedback and the page.
+        """One factor for each group of a user, for the feedback and for the page.
 
-        The next feedback comes of user, page and action; user groups never change. So the true
-        graph is one component, through the feedback, and allows no exchange at all. The rule
-        of thumb leaves the user out of it, as if users answered alike: that changes what
-        synthetic transitions should be rewarded, by as much as `expected_reward` says.
+        The next feedback depends on user, page and action; user groups are constant. The true
+        graph is therefore connected through the feedback and admits no exchange. The heuristic
+        graph ignores the influence of the user on the feedback, as if all users had the same
+        response probabilities. This biases the reward of synthetic transitions;
+        `expected_reward` measures the bias.
         """
         groups = len(GROUPS)
         feedback, page, action = groups, groups + 1, groups + 2
         true = np.zeros([groups + 3, groups + 3])
-        true[np.arange(groups), np.arange(groups)] = 1.0  # of a user, forever
+        true[np.arange(groups), np.arange(groups)] = 1.0  # constant groups of a user
         true[page, page] = true[page, feedback] = true[action, feedback] = 1.0
         heuristic = true.copy()
         heuristic[action, page] = 1.0
@@ -213,18 +214,20 @@ class VirtualTaobao(contract.Simulator):
 def constant_action(
     simulator: VirtualTaobao, seed: int, users: int = 1024, steps: int = 300
 ) -> np.ndarray:
-    """The one action to show everybody: a control to set beside every score.
+    """The best constant action, a control for every comparison.
 
-    Gradient ascent through the click model, which a policy that only plays cannot see.
-    Expected clicks are no aim to climb: logits reach tens of thousands, so answers are nearly
-    certain and their gradient vanishes. With q = -log P(10 clicks) the aim is the least mean
-    log(1 + q) over users and pages: far users still pull, but none outweighs all others.
+    Found by gradient descent through the click model, which is hidden from ordinary policies.
+    Expected clicks are no usable objective: logits reach tens of thousands, so responses are
+    nearly deterministic and gradients vanish. With q = -log P(10 clicks) the objective is the
+    mean of log(1 + q) over users and pages, which is minimised: users with large q have
+    gradients but do not dominate.
 
     Args:
-      simulator: whose click model to climb.
-      seed: of the start, the users and the pages.
-      users: of a step, drawn anew, each at one page of its session, weighted by its length.
-      steps: of the ascent.
+      simulator: simulator with the click model.
+      seed: seed of the initial action, the users and the pages.
+      users: batch size, resampled at each step; each user is at one page of its session,
+        weighted by its length.
+      steps: number of gradient steps.
 
     Returns:
       float32 [27], each in [-1, 1].
@@ -235,7 +238,7 @@ def constant_action(
     optimizer = tf_keras.optimizers.legacy.Adam(rate)
 
     @tf.function(autograph=False)
-    def climb(step_seed: tf.Tensor) -> None:
+    def descend(step_seed: tf.Tensor) -> None:
         user_seed, page_seed = tf.unstack(tf.random.split(step_seed, 2))
         state = simulator.reset(users, user_seed)
         length = tf.cast(tf.maximum(state.leave, 1), tf.float32)
@@ -248,7 +251,7 @@ def constant_action(
         optimizer.apply_gradients([(tape.gradient(loss, raw), raw)])
 
     for step in range(steps):
-        climb(seeds[step])
+        descend(seeds[step])
     return tf.tanh(raw).numpy()
 
 
@@ -276,13 +279,13 @@ def _logits(layers: Layers, x: tf.Tensor) -> tf.Tensor:
 
 
 def data_folder(folder: str | pathlib.Path) -> pathlib.Path:
-    """Where the files of a clone lie; a folder that is no clone is meant itself."""
-    inside = pathlib.Path(folder) / "virtualTB" / "data"
-    return inside if inside.is_dir() else pathlib.Path(folder)
+    """The folder of the weights in a clone; a folder that is no clone is returned unchanged."""
+    data = pathlib.Path(folder) / "virtualTB" / "data"
+    return data if data.is_dir() else pathlib.Path(folder)
 
 
 def _read(folder: pathlib.Path) -> dict[str, Layers]:
-    """The networks in a folder, checked layer by layer."""
+    """Reads the networks in a folder and checks their layers."""
     networks: dict[str, Layers] = {}
     for name, (file, widths) in FILES.items():
         path = folder / file
@@ -292,8 +295,8 @@ def _read(folder: pathlib.Path) -> dict[str, Layers]:
                 f"virtualTB/data/{file} in it: "
                 "git clone https://github.com/eyounx/VirtualTaobao"
             )
-        found = torch_weights.read(path)
-        shapes = {key: values.shape for key, values in found.items()}
+        weights = torch_weights.read(path)
+        shapes = {key: values.shape for key, values in weights.items()}
         expected: dict[str, tuple[int, ...]] = {}
         for layer, (wide, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
             expected[f"{2 * layer}.weight"] = (out, wide)
@@ -304,7 +307,7 @@ def _read(folder: pathlib.Path) -> dict[str, Layers]:
                 f"{shapes}; expected {expected}"
             )
         networks[name] = [
-            (tf.constant(found[f"{2 * i}.weight"].T), tf.constant(found[f"{2 * i}.bias"]))
+            (tf.constant(weights[f"{2 * i}.weight"].T), tf.constant(weights[f"{2 * i}.bias"]))
             for i in range(len(widths) - 1)
         ]
     return networks

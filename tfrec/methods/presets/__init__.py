@@ -1,16 +1,16 @@
-"""Presets: numbers that suit a method in an environment, one readable file an environment.
+"""Presets: default values of methods in each environment, one file per environment.
 
     config = presets.config_class("imrl", "recsim")()
 
-The files `<environment>.toml` beside this module have these tables, later ones before earlier
-ones where both name a field:
+The files `<environment>.toml` of this package have these tables. A later table overrides an
+earlier one:
 
 - `play`: fields of `OnlineConfig`.
 - `methods`: fields of every method that has them; `off_policy`: of those with a replay;
   `families.<family>`: of the methods of a family (`registry.Method.family`).
 - `tuning`: field -> choices; `fixed`: family -> fields that are not tuned.
 
-A field that the method's own name fixes (`registry.Online.changes`) comes before all of them.
+Fields that a method's name fixes (`registry.Online.changes`) override all tables.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ def _tables(environment: str) -> dict[str, Any]:
 
 
 def play_config_class(environment: str) -> type[OnlineConfig]:
-    """How much is played, with an environment's numbers as defaults."""
+    """The class `OnlineConfig` with an environment's defaults."""
     return options.with_defaults(OnlineConfig, _tuples(_tables(environment)["play"]))
 
 
 def config_class(method: str, environment: str) -> type[Any]:
-    """A method's configuration, with defaults that suit an environment.
+    """A method's class of configuration with defaults of an environment.
 
     Args:
       method: its name in the registry.
-      environment: the name of one where it learns step by step.
+      environment: name of an environment in which it learns step by step.
 
     Raises:
-      UserError: if the method does not learn there.
+      UserError: if the method does not support the environment.
     """
-    known = registry.get(method, environment)
-    tables, own = _tables(environment), known.online.config
-    fields = {field.name for field in dataclasses.fields(own)}
-    numbers = dict(tables["methods"])
+    registered = registry.get(method, environment)
+    tables, base = _tables(environment), registered.online.config
+    fields = {field.name for field in dataclasses.fields(base)}
+    values = dict(tables["methods"])
     if "replay_size" in fields:
-        numbers |= tables["off_policy"]
-    numbers |= tables.get("families", {}).get(known.family, {})
-    suited = {name: value for name, value in numbers.items() if name in fields}
-    return options.with_defaults(own, _tuples(suited) | dict(known.online.changes))
+        values |= tables["off_policy"]
+    values |= tables.get("families", {}).get(registered.family, {})
+    defaults = {name: value for name, value in values.items() if name in fields}
+    return options.with_defaults(base, _tuples(defaults) | dict(registered.online.changes))
 
 
 def space(method: str, environment: str, fields: tuple[str, ...] = ()) -> dict[str, tuple]:
@@ -65,15 +65,15 @@ def space(method: str, environment: str, fields: tuple[str, ...] = ()) -> dict[s
 
     Args:
       method: its name in the registry.
-      environment: where it learns step by step.
-      fields: only these; empty for all.
+      environment: name of an environment in which it learns step by step.
+      fields: tuned fields; empty for all.
 
     Raises:
-      UserError: if the method does not learn there, or a field is not tuned.
+      UserError: if the method does not support the environment, or a field is not tuned.
     """
-    known, tables = registry.get(method, environment), _tables(environment)
-    names = {field.name for field in dataclasses.fields(known.online.config)}
-    names -= set(tables.get("fixed", {}).get(known.family, ()))
+    registered, tables = registry.get(method, environment), _tables(environment)
+    names = {field.name for field in dataclasses.fields(registered.online.config)}
+    names -= set(tables.get("fixed", {}).get(registered.family, ()))
     choices = {k: tuple(v) for k, v in tables["tuning"].items() if k in names}
     unknown = [name for name in fields if name not in choices]
     if unknown:
@@ -85,5 +85,5 @@ def space(method: str, environment: str, fields: tuple[str, ...] = ()) -> dict[s
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """TOML has arrays where configurations have tuples."""
+    """Converts the arrays of TOML to the tuples of configurations."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

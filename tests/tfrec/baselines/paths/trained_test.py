@@ -95,7 +95,7 @@ def test_mistakes_in_a_request_are_messages(agent, user, k, message):
 
 
 def test_what_names_no_user_is_refused(agent):
-    asked = ranking.question(agent.vocabulary, agent.spec, ["dune"], k=2)
+    asked = ranking.checked_request(agent.vocabulary, agent.spec, ["dune"], k=2)
     for call in (
         lambda: agent.rank(asked),
         lambda: agent.policy(),

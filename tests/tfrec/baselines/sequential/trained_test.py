@@ -35,7 +35,7 @@ def agent(model):
 
 
 def ask(agent, history, **more):
-    return agent.rank(ranking.question(agent.vocabulary, agent.spec, history, **more))
+    return agent.rank(ranking.checked_request(agent.vocabulary, agent.spec, history, **more))
 
 
 def test_scores_in_a_graph_are_those_of_histories(model, agent):
