@@ -22,6 +22,7 @@ from launch import flags
 from tfrec import options, outputs
 from tfrec.data import (
     episodes,
+    feature_schema,
     preparing,
     schema,
     storage,
@@ -35,18 +36,12 @@ from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import feature_report
 
 _SAVE_EVERY = 10
-_COLUMNS = """\
-[item.genre]
-kind = "category"
-[item.tags]
-kind = "categories"
-[item.minutes]
-kind = "number"
-bins = 8
-[item.title]
-kind = "text"
-buckets = 200
-"""
+_COLUMNS = {
+    "genre": "category",
+    "tags": "categories",
+    "minutes": {"kind": "number", "bins": 8},
+    "title": {"kind": "text", "buckets": 200},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +131,7 @@ def _data(
     """The log of a seed's world, prepared unless it was, and the table of all items."""
     new_items = max(1, round(new_share * truth.num_items))
     truth = dataclasses.replace(truth, seed=truth.seed + seed, new_items=new_items)
-    table, columns = folder / "item_features.csv", folder / "features.toml"
+    table = folder / "item_features.csv"
     if (folder / "data").exists():
         data = storage.PreparedData.open(folder / "data")
         if data.manifest["generator"] != options.resolved(truth):
@@ -148,8 +143,6 @@ def _data(
     attributes = synthetic_attributes.attributes(truth, synthetic.truth(truth))
     with outputs.replacing_file(table) as temporary:
         attributes["item"].write_csv(temporary)
-    with outputs.replacing_file(columns) as temporary:
-        temporary.write_text(_COLUMNS)
 
     def read(bad_rows: schema.BadRows) -> tuple[pl.DataFrame, schema.Schema]:
         frame, log_schema = synthetic.read(truth)
@@ -161,7 +154,7 @@ def _data(
         episodes.PrepareConfig(),
         source="embedded",
         features_of={"item": str(table)},
-        feature_columns=columns,
+        feature_columns=feature_schema.declared(_COLUMNS, "columns"),
         generator=dataclasses.asdict(truth),
     )
     return prepared.data, table

@@ -18,6 +18,7 @@ from tfrec import outputs
 from tfrec.data import (
     download,
     episodes,
+    feature_schema,
     features,
     filters,
     preparing,
@@ -150,7 +151,9 @@ def main(_):
             skip_bad_rows=config.on_bad_row == "skip",
             overwrite=config.overwrite,
             features_of=features_of,
-            feature_columns=config.feature_columns,
+            feature_columns=feature_schema.declared(
+                config.feature_columns, "--feature_columns"
+            ),
             text_format=flags.read(text_rows.TextFormat, "features_"),
             filter_config=flags.read(filters.FilterConfig),
             generator=None if path else dataclasses.asdict(_embedded_config()),

@@ -46,6 +46,8 @@ def read_log(
     item: str = "item",
     time: str = "time",
     feedback: Sequence[str] = ("click",),
+    item_features: Path = "",
+    feature_columns: Path | Mapping[str, str | Mapping[str, Any]] = "",
     overwrite: bool = False,
     skip_bad_rows: bool = False,
     **others: Any,
@@ -61,6 +63,9 @@ def read_log(
       feedback: feedback columns; the first is the click. `click` is a column of 0 and 1 whose
         unit is `clicks`, `watch:seconds` an amount in seconds, and `click:binary:clicks` or
         `watch=column:amount:seconds` are written in full.
+      item_features: table of the items, with their ids in the first column; none by default.
+      feature_columns: its columns that models read, name -> kind, or the fields of a
+        `tfrec.data.feature_schema.FeatureColumn`; or a TOML file that declares them.
       overwrite: replace prepared data that is there already.
       skip_bad_rows: drop bad and duplicate rows and list them in rejected.csv, instead of
         stopping at the first.
@@ -76,8 +81,10 @@ def read_log(
     Example:
       >>> data = tfrec.read_log("log.csv", time_unit="iso", out="runs/data",
       ...                       feedback=["click", "watch:seconds"])
+      >>> data = tfrec.read_log("log.csv", out="runs/data", item_features="items.csv",
+      ...                       feature_columns={"genres": "categories", "year": "number"})
     """
-    from tfrec.data import episodes, preparing
+    from tfrec.data import episodes, feature_schema, preparing
     from tfrec.data.sources import table
 
     if isinstance(feedback, str):
@@ -96,6 +103,8 @@ def read_log(
         source=f"table {path.name}",
         skip_bad_rows=skip_bad_rows,
         overwrite=overwrite,
+        features_of={"item": os.fspath(item_features)},
+        feature_columns=feature_schema.declared(feature_columns, "read_log: feature_columns"),
     ).data
 
 

@@ -54,6 +54,44 @@ def test_a_log_is_read_by_short_names(tmp_path):
         tfrec.read_log(log, out=tmp_path / "data")
 
 
+ITEMS = "item,room,price\nlamp,hall,5\nmug,kitchen,2\nrug,hall,9\ndesk,office,\nvase,hall,4\n"
+
+
+def test_features_of_items_from_a_log_to_an_item_of_today(tmp_path):
+    log, items = write_log(tmp_path / "log.csv"), tmp_path / "items.csv"
+    items.write_text(ITEMS)
+    columns = {"room": {"kind": "category", "min_items": 1}, "price": "number"}
+    data = tfrec.read_log(
+        log, out=tmp_path / "data", item_features=items, feature_columns=columns, max_steps=4,
+        history_length=4,
+    )  # fmt: skip
+    assert data.spec.item_features.slots == 2
+    small = {"log_rounds": 1, "updates_per_round": 2, "batch": 8, "replay_sessions": 8}
+    agent = tfgoalrec.GoalRec(seed=1, sessions_per_round=4, **small).fit(data)
+    assert len(agent.rank(["lamp"], k=9).items) == 4
+    today = agent.with_items(items)
+    ranked = today.rank(["lamp"], k=9)
+    assert sorted(ranked.items) == ["desk", "lamp", "mug", "rug", "vase"]
+    today.save(tmp_path / "today")
+    assert tfrec.load(tmp_path / "today").rank(["lamp"], k=9).items == ranked.items
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"room": "word"}, "read_log: feature_columns: room: kind is 'word'; expected"),
+        ({"room": {"bins": 3}}, "feature_columns: room has no kind; expected one of"),
+        ({"size": "number"}, "items.csv: no column 'size', which the declaration"),
+    ],
+)
+def test_a_mistake_in_features_writes_nothing(tmp_path, columns, message):
+    log, items = write_log(tmp_path / "log.csv"), tmp_path / "items.csv"
+    items.write_text(ITEMS)
+    with pytest.raises(tfrec.UserError, match=message):
+        tfrec.read_log(log, out=tmp_path / "data", item_features=items, feature_columns=columns)
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -21,6 +21,7 @@ Kinds:
 """
 
 import dataclasses
+import os
 import pathlib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -75,7 +76,29 @@ class FeatureColumn(Options):
         return {"categories": self.slots, "text": self.slots, "vector": 0}.get(self.kind, 1)
 
 
-def read(path: str | pathlib.Path) -> tuple[FeatureColumn, ...]:
+def declared(
+    declaration: str | os.PathLike[str] | Mapping[str, Any], given: str
+) -> tuple[FeatureColumn, ...]:
+    """The columns of a declaration.
+
+    Args:
+      declaration: path of a TOML file, empty for no columns; or name -> kind or the fields of
+        a column.
+      given: the option with the declaration, for messages.
+
+    Raises:
+      UserError: naming the file or the option, the column, the field and the value.
+    """
+    if not isinstance(declaration, Mapping):
+        return read(declaration) if os.fspath(declaration) else ()
+    fields_of = {
+        name: {"kind": fields} if isinstance(fields, str) else fields
+        for name, fields in declaration.items()
+    }
+    return tuple(_column(f"{given}: {name}", name, x) for name, x in fields_of.items())
+
+
+def read(path: str | os.PathLike[str]) -> tuple[FeatureColumn, ...]:
     """Reads the declaration of the item columns.
 
     Raises:
@@ -94,13 +117,14 @@ def read(path: str | pathlib.Path) -> tuple[FeatureColumn, ...]:
     columns = content.get("item", {})
     if not isinstance(columns, dict) or not columns:
         raise UserError(f"{path}: no features; expected tables such as [item.genres]")
-    return tuple(_column(path, name, fields) for name, fields in columns.items())
+    return tuple(
+        _column(f"{path}: [item.{name}]", name, fields) for name, fields in columns.items()
+    )
 
 
-def _column(path: pathlib.Path, name: str, fields: Any) -> FeatureColumn:
-    place = f"{path}: [item.{name}]"
+def _column(place: str, name: str, fields: Any) -> FeatureColumn:
     permitted = [field.name for field in dataclasses.fields(FeatureColumn)][1:]
-    if not isinstance(fields, dict):
+    if not isinstance(fields, Mapping):
         raise UserError(f"{place} is {fields!r}; expected a table with a kind")
     for field in fields:
         if field not in permitted:

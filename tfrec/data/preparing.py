@@ -48,7 +48,7 @@ def prepare(
     skip_bad_rows: bool = False,
     overwrite: bool = False,
     features_of: Mapping[str, str] | None = None,
-    feature_columns: str | pathlib.Path = "",
+    feature_columns: Sequence[feature_schema.FeatureColumn] = (),
     text_format: text_rows.TextFormat | None = None,
     generator: dict[str, Any] | None = None,
     filter_config: filters.FilterConfig | None = None,
@@ -64,8 +64,7 @@ def prepare(
         stopping at the first.
       overwrite: replace prepared data that is there already.
       features_of: `user` or `item` -> path of its feature table; empty for none.
-      feature_columns: TOML file that declares the columns of the item table that models
-        read, see `feature_schema`; empty for none.
+      feature_columns: the columns of the item table that models read.
       text_format: format of the feature tables.
       generator: parameters of the simulated users that generated a synthetic log.
       filter_config: filters of the log's events; none by default.
@@ -77,11 +76,10 @@ def prepare(
     storage.check_target(out, overwrite)  # before any work
     outputs.check_folder(out)
     item_table = (features_of or {}).get("item", "")
-    columns_read = feature_schema.read(feature_columns) if feature_columns else ()
-    if columns_read and not item_table:
+    if feature_columns and not item_table:
         raise UserError(
-            f"{feature_columns} declares features of items, but there is no table of them; "
-            "expected --item_features=..."
+            f"feature_columns declares {feature_columns[0].name!r}, but there is no table of "
+            "the items; expected item_features"
         )
     bad_rows = schema.BadRows(skip=skip_bad_rows)
     frame, log_schema = read(bad_rows)
@@ -98,8 +96,8 @@ def prepare(
         for kind, file in (features_of or {}).items()
         if file
     }
-    if columns_read:
-        prepared = _with_features(prepared, columns_read, tables["item"], item_table)
+    if feature_columns:
+        prepared = _with_features(prepared, feature_columns, tables["item"], item_table)
     data = storage.write(
         out,
         prepared,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from tfrec import options as options_lib
 from tfrec import outputs
@@ -240,6 +240,34 @@ class Recommender:
         )
         return agent.rank(request, goal)
 
+    def with_items(
+        self, items: str | pathlib.Path, absent: Literal[keep, remove] = "keep"
+    ) -> Recommender:
+        """The agent with other items to rank, without training.
+
+        Args:
+          items: text or Parquet file of the items, their ids in the first column. Items that
+            the agent does not have are ranked by their features.
+          absent: whether items that the table lacks stay or go.
+
+        Returns:
+          Another recommender, which ranks and can be saved, and cannot learn on.
+
+        Raises:
+          UserError: if nothing was fitted, the table is not valid, or the agent cannot take
+            other items.
+
+        Example:
+          >>> today = agent.with_items("items_today.csv")
+        """
+        from tfrec.methods import catalogue
+
+        agent = self.agent
+        if not agent.fingerprint:
+            agent.identify()
+        changed = agent.with_items(catalogue.plan(agent, items, absent))
+        return _opened(changed, "")
+
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes the agent as the launch scripts do; an existing agent is replaced.
 
@@ -423,7 +451,11 @@ def load(directory: str | pathlib.Path) -> Recommender:
     Example:
       >>> tfrec.load("runs/goalrec/agent").rank(history=["lamp"], k=5)
     """
-    agent = registry.load(directory)
+    return _opened(registry.load(directory), str(directory))
+
+
+def _opened(agent: trained.SavedAgent, path: str) -> Recommender:
+    """A recommender that ranks as a saved agent does; `path` is its folder, or empty."""
     seed = agent.about.get("seed", 0)
     if agent.method in registry.METHODS:
         recommender = of(agent.method, agent.config, seed)
@@ -431,5 +463,5 @@ def load(directory: str | pathlib.Path) -> Recommender:
         recommender = Recommender.__new__(Recommender)
         method = registry.Method(agent.method, agent.method)
         recommender._begin(method, agent.config, seed)
-    recommender._agent, recommender._path = agent, str(directory)
+    recommender._agent, recommender._path = agent, path
     return recommender
