@@ -241,7 +241,7 @@ class Recommender:
         return agent.rank(request, goal)
 
     def with_items(
-        self, items: str | pathlib.Path, absent: Literal[keep, remove] = "keep"
+        self, items: str | pathlib.Path, absent: Literal["keep", "remove"] = "keep"
     ) -> Recommender:
         """The agent with other items to rank, without training.
 
