@@ -64,8 +64,10 @@ def main(_):
     outputs.check_folder(config.out)
     data = storage.PreparedData.open(config.data)
     users = [worlds.users(name, data) for name in config.worlds]  # all are opened first
-    checks = [world_check.check(each, numbers) for each in users]
-    page = world_check.write(config.out, checks, data, numbers)
+    checks = []
+    for each in users:
+        checks.append(world_check.check(each, numbers))
+        page = world_check.write(config.out, checks, data, numbers)  # so far
     print((pathlib.Path(config.out) / "table.md").read_text())
     print(f"report: {page}")
 

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 SMALL = (
     "--max_users=15",
     "--sessions_per_user=2",
+    "--training_users=20",
     "--states=2",
     "--items=10",
     "--play_rounds=1",

@@ -84,8 +84,8 @@ COMMANDS = [
         "--stream=8", "--item_vector=4")),
     ("launch.check_world", "check_world", (
         "--data={work}/data", "--worlds=truth", "--out={work}/check", "--max_users=8",
-        "--sessions_per_user=1", "--states=2", "--items=10", "--play_rounds=1",
-        "--sessions_per_round=8")),
+        "--sessions_per_user=1", "--states=2", "--items=10", "--training_users=8",
+        "--play_rounds=1", "--sessions_per_round=8")),
     ("launch.run_cell", "run_cell", (
         "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
     ("launch.run_curve", "run_curve", (

@@ -25,8 +25,6 @@ from tfrec.errors import UserError
 
 NAMES = ("random", "popularity", "myopic", "exit_averse", "optimum")
 _EXIT_COSTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-_COST_SESSIONS = 2000  # sessions of training users in which each cost is evaluated
-_LIST_USERS = 500  # training users at most for the evaluation of lists and constant items
 
 
 def names(exact: bool) -> tuple[str, ...]:
@@ -95,13 +93,19 @@ class Myopic(Control):
         return policies_lib.greedy(environment.world, _reward(data))
 
 
+@dataclasses.dataclass(frozen=True)
 class ExitAverse(Control):
-    """Greedy on the true click probability minus a cost of leaving; no bound."""
+    """Greedy on the true click probability minus a cost of leaving; no bound.
 
-    name = "exit_averse"
+    Attributes:
+      sessions: of training users, on which each cost is tried.
+    """
+
+    name: ClassVar[str] = "exit_averse"
+    sessions: int = 2000
 
     def policy(self, data, environment, seed):
-        return _exit_averse(data, environment, _reward(data), seed)
+        return _exit_averse(data, environment, _reward(data), seed, self.sessions)
 
 
 class Optimum(Control):
@@ -119,23 +123,35 @@ class Optimum(Control):
         return embedded.optimal_policy(embedded.solve(exact, _reward(data)))
 
 
+@dataclasses.dataclass(frozen=True)
 class FixedList(Control):
-    """One list for all users, built on training users from the users' own probabilities."""
+    """One list for all users, built on training users from the users' own probabilities.
 
-    name = "fixed_list"
+    Attributes:
+      users: training users at most.
+    """
+
+    name: ClassVar[str] = "fixed_list"
+    users: int = 500
 
     def policy(self, data, environment, seed):
-        starts = training_starts(data, _LIST_USERS)
+        starts = training_starts(data, self.users)
         found = restricted.fixed_list(
             environment.world, starts, _reward(data), _EXIT_COSTS, seed
         )
         return restricted.play_list(found.items)
 
 
+@dataclasses.dataclass(frozen=True)
 class ConstantItem(Control):
-    """The one item that earns most if it is shown at every step, found on training users."""
+    """The one item that earns most if it is shown at every step, found on training users.
 
-    name = "constant_item"
+    Attributes:
+      users: training users at most.
+    """
+
+    name: ClassVar[str] = "constant_item"
+    users: int = 500
 
     def policy(self, data, environment, seed):
         if not environment.world.repeats:
@@ -144,7 +160,7 @@ class ConstantItem(Control):
                 "expected users with repeats"
             )
         item = restricted.best_constant_item(
-            environment, training_starts(data, _LIST_USERS), seed
+            environment, training_starts(data, self.users), seed
         )
         return restricted.play_list(np.array([item]))
 
@@ -225,13 +241,14 @@ def _exit_averse(
     environment: users_lib.UserEnvironment,
     reward: np.ndarray,
     seed: int,
+    sessions: int,
 ) -> contract.Policy:
     """Greedy on click probability minus a cost of leaving, with the best of `_EXIT_COSTS`.
 
     It is no bound: it plans one step ahead, and other policies may earn more.
     """
-    starts = training_starts(data, _COST_SESSIONS)
-    repeats = -(-_COST_SESSIONS // len(starts.user))
+    starts = training_starts(data, sessions)
+    repeats = -(-sessions // len(starts.user))
     starts = types.Starts(*(np.repeat(part, repeats, axis=0) for part in starts))
     exit_cost = tf.Variable(0.0)  # one graph for all costs
     world = environment.world

@@ -188,18 +188,19 @@ def _played(
         episodes = player.Player(where, policy).play(starts, config.seed)
         return metrics.per_session(episodes, data.spec.feedback_names)
 
-    names = [*controls.names(controls.is_solvable(users.world)), "fixed_list"]
-    names += ["constant_item"] if users.world.repeats else []
+    exit_averse = controls.ExitAverse(sessions=config.training_users)
+    chosen: list[controls.Control] = [controls.FixedList(users=config.training_users)]
+    if users.world.repeats:
+        chosen.append(controls.ConstantItem(users=config.training_users))
+    for name, control in controls.standard(users).items():
+        chosen.append(exit_averse if name == exit_averse.name else control)
     played: dict[str, metrics.Sessions] = {
-        name: play(
-            environment, controls.CONTROLS[name]().policy(data, environment, config.seed)
-        )
-        for name in names
+        control.name: play(environment, control.policy(data, environment, config.seed))
+        for control in chosen
     }
     # The exit-averse policy of users whose probabilities stay those of the session's start.
     at_start = users_lib.UserEnvironment(restricted.AtStart(users.world))
-    memoryless = controls.ExitAverse().policy(data, at_start, config.seed)
-    played["memoryless"] = play(at_start, memoryless)
+    played["memoryless"] = play(at_start, exit_averse.policy(data, at_start, config.seed))
     played["item_counts"] = play(environment, _item_counts(users, config))
     return played
 

@@ -11,6 +11,12 @@ class WorldCheckConfig(Options):
 
     max_users: int = option(400, "test users at most", at_least=2)
     sessions_per_user: int = option(4, "sessions that each test user plays", at_least=1)
+    training_users: int = option(
+        500,
+        "training users at most, on whom the list, the item and the cost of an exit are chosen",
+        at_least=2,
+        at_most=2000,
+    )
     states: int = option(
         4, "states of each test user in which variance is measured", at_least=2
     )
