@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class CheckLeakConfig(Options):
-    """Where to learn and to evaluate, and how much of everything."""
+    """Data, world, arms and sample sizes of the check."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option(
@@ -52,24 +52,26 @@ class CheckLeakConfig(Options):
     out: str = option("runs/leak", "folder for the report")
     shares: tuple[float, ...] = option(
         (1.0, 0.5, 0.0),
-        "shares of hindsight goals to try beside --hindsight_share",
+        "further shares of hindsight goals beside --hindsight_share",
         at_least=0,
         at_most=1,
         distinct=True,
     )
-    seeds: int = option(3, "seeds of each arm", at_least=1)
+    seeds: int = option(3, "number of seeds of each arm", at_least=1)
     first_seed: int = option(
-        0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
+        0, "the first seed; the others follow", at_least=0, at_most=MAX_SEED
     )
     steps: int = option(
-        20000, "steps of test users on which predictions are evaluated, at most", at_least=1
+        20000,
+        "largest number of steps of test users on which predictions are evaluated",
+        at_least=1,
     )
     states: int = option(
-        2000, "of these, the states in which items are ranked, at most", at_least=1
+        2000, "largest number of states of these steps in which items are ranked", at_least=1
     )
-    candidates: int = option(120, "items ranked in each state, at most", at_least=2)
-    max_users: int = option(2000, "test users who play, at most", at_least=1)
-    sessions_per_user: int = option(2, "sessions that each of them plays", at_least=1)
+    candidates: int = option(120, "largest number of items ranked in each state", at_least=2)
+    max_users: int = option(2000, "largest number of test users in play", at_least=1)
+    sessions_per_user: int = option(2, "sessions of each test user in play", at_least=1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -89,7 +91,9 @@ def main(_):
     outputs.check_folder(config.out)
     method = flags.read(goalrec_config.GoalRecConfig)
     if not method.use_goal:
-        raise UserError("--nouse_goal: one of the arms is without the goal input already")
+        raise UserError(
+            "--nouse_goal: expected the goal input, as one of the arms is without it"
+        )
     data = storage.PreparedData.open(config.data)
     flags.warn(data.untrained_items)
     try:
@@ -117,17 +121,17 @@ def main(_):
     arms = _arms({*config.shares, method.hindsight_share})
     seeds = range(config.first_seed, config.first_seed + config.seeds)
     trials = [(name, seed) for name in arms for seed in seeds]
-    found: dict[str, list[_Outcome]] = {name: [] for name in arms}
+    outcomes: dict[str, list[_Outcome]] = {name: [] for name in arms}
     for number, (name, seed) in enumerate(trials, 1):
         changed = dataclasses.replace(method, **arms[name])
         agent = goalrec_agent.GoalRecAgent(changed, data.spec, measurements, vectors, seed)
         _train(agent, log, f"{name}, seed {seed}")
         outcome = check.assess(agent, seed)
-        found[name].append(outcome)
+        outcomes[name].append(outcome)
         clicks = np.mean(outcome.played["reward"])
         rich.print(f"{number} of {len(trials)}: {name}, seed {seed}: {clicks:.2f} clicks")
 
-    document = _document(config, method, check, arms, found, seeds)
+    document = _document(config, method, check, arms, outcomes, seeds)
     document["fingerprints"] = identity.fingerprints(worlds.inputs(data, config.world, world))
     policies = document.pop("policies")
     document = results.write(out / "leak.json", policies, **document)
@@ -137,7 +141,7 @@ def main(_):
 
 
 def _arms(shares: set[float]) -> dict[str, dict[str, Any]]:
-    """What each arm changes in the method's configuration."""
+    """Returns the changes of each arm to the method's configuration."""
     arms: dict[str, dict[str, Any]] = {
         f"hindsight {share:.0%}": {"hindsight_share": share}
         for share in sorted(shares, reverse=True)
@@ -146,7 +150,7 @@ def _arms(shares: set[float]) -> dict[str, dict[str, Any]]:
 
 
 def _train(agent: goalrec_agent.GoalRecAgent, log: types.Episodes, what: str) -> None:
-    """The rounds on the log of launch.train."""
+    """Trains an agent on the log, as launch.train does."""
     learner = goalrec_learner.GoalRecLearner(agent, log)
     for _ in range(learner.total_iterations):
         try:
@@ -156,14 +160,14 @@ def _train(agent: goalrec_agent.GoalRecAgent, log: types.Episodes, what: str) ->
 
 
 class _Outcome(NamedTuple):
-    """What one trained agent shows; rows are the held-out steps or states.
+    """Measures of a trained agent; rows are the held-out steps or states.
 
     Attributes:
       ranking: name -> concordance in each state, [B].
-      explained: hindsight or random goals -> part of R^2 of each step, [L, J].
+      explained: hindsight or random goals -> term of R^2 of each step, [L, J].
       bias: largest |mean A| / std(m).
-      bias_column: the measurement column that has it.
-      played: its sessions under the target goal.
+      bias_column: the measurement column with that bias.
+      played: sessions of the agent under the target goal.
     """
 
     ranking: dict[str, np.ndarray]
@@ -174,7 +178,7 @@ class _Outcome(NamedTuple):
 
 
 class _Check:
-    """The held-out steps, what is true of them, and how an agent is evaluated on them."""
+    """The held-out steps with their true values, and the evaluation of agents on them."""
 
     def __init__(
         self,
@@ -233,7 +237,7 @@ class _Check:
         return leak.concordance(scores, truth)
 
     def play(self, policy: contract.Policy, seed: int) -> metrics.Sessions:
-        """Sessions of test users; a seed has the same users and coins in every arm."""
+        """Plays test users; a seed has the same users and random draws in every arm."""
         played = player.Player(self.environment, policy).play(self.starts, seed)
         return metrics.per_session(played, self.spec.feedback_names)
 
@@ -243,33 +247,33 @@ def _document(
     method: goalrec_config.GoalRecConfig,
     check: _Check,
     arms: Mapping[str, Mapping[str, Any]],
-    found: Mapping[str, Sequence[_Outcome]],
+    outcomes: Mapping[str, Sequence[_Outcome]],
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """What leak.json holds."""
+    """Returns the content of leak.json."""
     spec, world = check.spec, check.world
     reward = np.eye(len(spec.feedback))[0]
-    played = {name: [one.played for one in outcomes] for name, outcomes in found.items()}
-    shown = {
+    played = {name: [one.played for one in of_arm] for name, of_arm in outcomes.items()}
+    controls = {
         "random": contract.random_policy(check.environment),
         "myopic": policies.greedy(world, reward),
     }
     if isinstance(world, embedded.EmbeddedWorld):
-        shown["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))
-    for name, policy in shown.items():
+        controls["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))
+    for name, policy in controls.items():
         played[name] = [check.play(policy, seed) for seed in seeds]
     default = f"hindsight {method.hindsight_share:.0%}"
     summaries = {}
-    for name, outcomes in found.items():
-        summary = _summary(check, outcomes)
+    for name, of_arm in outcomes.items():
+        summary = _summary(check, of_arm)
         summary["reward"] = metrics.summarise(played[name])["reward"]
         summary["beyond_default"] = {
             **leak.differences(
-                *_rankings(check, outcomes), _rankings(check, found[default])[1]
+                *_rankings(check, of_arm), _rankings(check, outcomes[default])[1]
             ),
             "reward": metrics.paired_difference(played[name], played[default])["reward"],
         }
-        if "optimum" in shown:
+        if "optimum" in controls:
             summary["share"] = metrics.share(played[name], played["random"], played["optimum"])
         summaries[name] = {**arms[name], **summary}
     return {
@@ -288,7 +292,7 @@ def _document(
 
 
 def _summary(check: _Check, outcomes: Sequence[_Outcome]) -> dict[str, Any]:
-    """Means and intervals of one arm."""
+    """Returns means and intervals of one arm."""
     summary: dict[str, Any] = leak.intervals(*_rankings(check, outcomes))
     summary |= leak.intervals(
         check.held.user,
@@ -315,7 +319,7 @@ def _summary(check: _Check, outcomes: Sequence[_Outcome]) -> dict[str, Any]:
 def _rankings(
     check: _Check, outcomes: Sequence[_Outcome]
 ) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
-    """User and concordance of the states whose truth orders the items, by seed."""
+    """Returns user and concordance, by seed, of the states with an order of items."""
     ranked = ~np.isnan(outcomes[0].ranking["ranking_click"])
     by_seed = [{name: x[ranked] for name, x in one.ranking.items()} for one in outcomes]
     return check.states.user[ranked], by_seed

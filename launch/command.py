@@ -21,21 +21,21 @@ _IS_SCRIPT = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
 
 
 def scripts() -> dict[str, str]:
-    """The launch scripts: subcommand -> first line of the module's docstring."""
-    described = {}
+    """Returns the launch scripts: subcommand -> first line of the module's docstring."""
+    descriptions = {}
     for path in sorted(_FOLDER.glob("*.py")):
         source = path.read_text("utf-8")
         if _IS_SCRIPT.search(source):
             text = ast.get_docstring(ast.parse(source)) or ""
-            described[path.stem.replace("_", "-")] = text.partition("\n")[0]
-    return described
+            descriptions[path.stem.replace("_", "-")] = text.partition("\n")[0]
+    return descriptions
 
 
 def usage() -> str:
-    """The text of `tfrec --help`."""
-    described = scripts()
-    width = max(map(len, described))
-    lines = "\n".join(f"  {name:{width}}  {text}" for name, text in described.items())
+    """Returns the text of `tfrec --help`."""
+    descriptions = scripts()
+    width = max(map(len, descriptions))
+    lines = "\n".join(f"  {name:{width}}  {text}" for name, text in descriptions.items())
     return (
         "Trains, evaluates and serves recommenders that optimise a session.\n\n"
         "usage: tfrec COMMAND [--flag=value ...]\n"
@@ -58,19 +58,19 @@ def main() -> int:
     if name == "--version":
         print(f"tfrec {tfrec.__version__}")
         return 0
-    known = scripts()
-    if name not in known:
-        print(f"error: {_unknown(name, list(known))}", file=sys.stderr)
+    descriptions = scripts()
+    if name not in descriptions:
+        print(f"error: {_unknown(name, list(descriptions))}", file=sys.stderr)
         return flags.EXIT_USER_ERROR
     startup.defer_imports()
     return flags.call(f"launch.{name.replace('-', '_')}", arguments)
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    """The message for a first argument that is no subcommand."""
+def _unknown(name: str, commands: list[str]) -> str:
+    """Returns the message for a first argument that is not a subcommand."""
     if not name or name.startswith("-"):
         given = f"tfrec {name}".rstrip()
         return f"{given}: expected a command first; tfrec --help lists all"
-    near = difflib.get_close_matches(name.replace("_", "-"), known, n=1)
+    near = difflib.get_close_matches(name.replace("_", "-"), commands, n=1)
     suggestion = f"; did you mean {near[0]}?" if near else ";"
     return f"tfrec {name}: no such command{suggestion} tfrec --help lists all"

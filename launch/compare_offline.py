@@ -36,16 +36,18 @@ class CompareOfflineConfig(Options):
     """The log, the methods and the seeds."""
 
     data: str = required("folder of prepared data; see --max_steps of launch.prepare_data")
-    out: str = required("folder of the runs and of the table; an unfinished one is continued")
+    out: str = required(
+        "folder of the runs and of the table; unfinished runs in it are continued"
+    )
     methods: tuple[str, ...] = option(
         (*_SEQUENTIAL, *_ONLINE),
         f"sequential methods ({', '.join(sequential.METHODS)}), {paths_config.METHOD}, which "
-        "walks the knowledge graph of --graph, and those that learn step by step in the "
+        "walks the knowledge graph of --graph, and methods that learn step by step in the "
         "environment `users` (docs/methods.md)",
         distinct=True,
         min_length=1,
     )
-    seeds: int = option(3, "seeds of each method", at_least=1)
+    seeds: int = option(3, "number of seeds of each method", at_least=1)
     graph: str = option(
         "",
         f"for {paths_config.METHOD}: the knowledge graph, a file or a folder as for "
@@ -66,7 +68,8 @@ flags.define(offline_settings.OfflineConfig)
 
 
 def main(_):
-    from launch.experiments import offline_cells  # imports TensorFlow, which --help need not
+    # These import TensorFlow, which --help does not need.
+    from launch.experiments import offline_cells
     from tfrec.data import knowledge_graph, protocols, sequences, storage
     from tfrec.evaluation import next_items, offline_report, rankings
     from tfrec.report import tables
@@ -89,10 +92,10 @@ def main(_):
     controls, left_out = rankings.evaluate_controls(split, (settings.cutoff,))
     for name, reason in left_out.items():
         flags.warn(f"{name} is left out: {reason}")
-    found = {name: [evaluation] for name, evaluation in controls.items()}
+    evaluations = {name: [evaluation] for name, evaluation in controls.items()}
     for method in config.methods:
         seeds = range(config.seeds)
-        found[method] = [offline_cells.run(comparison, method, seed) for seed in seeds]
+        evaluations[method] = [offline_cells.run(comparison, method, seed) for seed in seeds]
     about = {
         "log": data.manifest["source"],
         "protocol": settings.protocol,
@@ -101,11 +104,11 @@ def main(_):
         "seeds": config.seeds,
         "users of reinforcement learning": settings.world,
     }
-    table = offline_report.write(comparison.out, found, settings.cutoff, about)
-    shown = [f"{metric}@{settings.cutoff}" for metric in ("recall", "precision", "ndcg")]
+    table = offline_report.write(comparison.out, evaluations, settings.cutoff, about)
+    columns = [f"{metric}@{settings.cutoff}" for metric in ("recall", "precision", "ndcg")]
     title = f"{settings.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
-    rich.print(tables.rich_table(table, shown, title, "Method"))
-    print(f"{comparison.out / 'table.md'}: {len(found)} rows, {config.seeds} seeds")
+    rich.print(tables.rich_table(table, columns, title, "Method"))
+    print(f"{comparison.out / 'table.md'}: {len(evaluations)} rows, {config.seeds} seeds")
 
 
 if __name__ == "__main__":

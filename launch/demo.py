@@ -4,7 +4,7 @@
 
 Each step is one of the other scripts, run with the flags that are printed. GoalRec-off
 learns from the log alone. GoalRec and Rainbow then also play, with the same number of sessions
-and updates: with the embedded truth, which stands for live users, or with users fitted on the
+and updates: with the embedded truth, which represents live users, or with users fitted on the
 log (--play_in=fitted). All are evaluated in both.
 """
 
@@ -12,6 +12,7 @@ import dataclasses
 import pathlib
 import shlex
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import rich
@@ -25,14 +26,16 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class DemoConfig(Options):
-    """How much of everything."""
+    """Output folder and sizes of the demo."""
 
     out: str = option(
-        "runs/demo", "folder for all results; it must not exist yet, or be a demo's"
+        "runs/demo", "folder for all results; a new folder, or that of an earlier demo"
     )
-    users: int = option(6000, "users in the embedded log", at_least=1)
-    seeds: int = option(3, "seeds of GoalRec and of Rainbow", at_least=1)
-    epochs: int = option(12, "passes over the log when fitting users, at most", at_least=1)
+    users: int = option(6000, "number of users in the embedded log", at_least=1)
+    seeds: int = option(3, "number of seeds of GoalRec and of Rainbow", at_least=1)
+    epochs: int = option(
+        12, "largest number of passes over the log when fitting users", at_least=1
+    )
     log_rounds: int = option(16, "rounds of learning from the log", at_least=1)
     play_rounds: int = option(30, "rounds of play and learning", at_least=1)
     updates_per_round: int = option(60, "updates in a round", at_least=1)
@@ -43,13 +46,14 @@ class DemoConfig(Options):
 
 flags.define(DemoConfig)
 
+Step = Callable[..., None]  # (title, script, *arguments) -> None
+
 
 def main(_):
     config = flags.read(DemoConfig)
     outputs.check_folder(config.out)
     out = pathlib.Path(config.out)
     began = time.monotonic()
-    data, users, export = out / "data", out / "simulator", out / "export"
 
     def step(title: str, script: str, *arguments: str) -> None:
         seconds = time.monotonic() - began
@@ -59,77 +63,102 @@ def main(_):
         if code:
             raise UserError(f"{script} ended with exit code {code}; see its message above")
 
+    _prepare(step, config, out)
+    agents = _train(step, config, out)
+    _evaluate(step, out, agents)
+    newest = _export(step, out, agents["goalrec"][0])
+    rich.print(
+        f"\nDone in {time.monotonic() - began:.0f} s. All results are in [bold]{out}[/]:\n"
+        "  results.json, report.html   the table above, with intervals and plots\n"
+        "  fitted/report.html          the same, evaluated with the fitted users\n"
+        "  simulator/simulator.md      how the fitted users compare with the log\n"
+        "  goalrec-seed*/              agents, checkpoints, metrics\n"
+        "  rainbow-seed*/              the same files of Rainbow\n"
+        f"  export/{newest}/                   the model for serving, with its model card\n"
+        f"  tensorboard --logdir={out}  the runs' curves"
+    )
+
+
+def _prepare(step: Step, config: DemoConfig, out: pathlib.Path) -> None:
+    """Prepares the embedded log and fits users on it."""
     step(
         "1. A log becomes sessions",
         "launch.prepare_data",
         "--source=embedded",
-        f"--out={data}",
+        f"--out={out / 'data'}",
         "--overwrite",
         f"--embedded_num_users={config.users}",
         "--max_steps=30",
         "--history_length=20",
     )
     step(
-        "2. Simulated users learn to answer like the log's",
+        "2. Simulated users are fitted on the log",
         "launch.fit_simulator",
-        f"--data={data}",
-        f"--out={users}",
+        f"--data={out / 'data'}",
+        f"--out={out / 'simulator'}",
         f"--max_epochs={config.epochs}",
         "--overwrite",
     )
+
+
+def _train(step: Step, config: DemoConfig, out: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Trains GoalRec and Rainbow; returns the agents' folders, one for each seed, by name."""
     budget = (
-        f"--data={data}",
-        f"--world={'truth' if config.play_in == 'truth' else users}",
+        f"--data={out / 'data'}",
+        f"--world={'truth' if config.play_in == 'truth' else out / 'simulator'}",
         f"--log_rounds={config.log_rounds}",
         f"--play_rounds={config.play_rounds}",
         f"--updates_per_round={config.updates_per_round}",
     )
-    runs = [out / f"goalrec-seed{seed}" for seed in range(config.seeds)]
-    for seed, run in enumerate(runs):
-        step(
-            f"3. GoalRec learns from the log, then by playing; seed {seed}",
-            "launch.train",
-            "--method=goalrec",
-            *budget,
-            f"--out={run}",
-            f"--seed={seed}",
-        )
-    rainbow_runs = [out / f"rainbow-seed{seed}" for seed in range(config.seeds)]
-    for seed, run in enumerate(rainbow_runs):
-        step(
-            f"4. Rainbow learns with the same budget; seed {seed}",
-            "launch.train",
-            "--method=rainbow",
-            *budget,
-            f"--out={run}",
-            f"--seed={seed}",
-        )
-    agents = ",".join(
-        f"{name}={run / folder}"
-        for name, folder, method_runs in (
-            ("goalrec_off", "agent_off", runs),
-            ("goalrec", "agent", runs),
-            ("rainbow", "agent", rainbow_runs),
-        )
-        for run in method_runs
-    )
-    for title, world, place in (
-        ("5. Evaluated on the fitted users", str(users), out / "fitted"),
+    runs: dict[str, list[pathlib.Path]] = {}
+    for method, title in (
+        ("goalrec", "3. GoalRec learns from the log, then by playing"),
+        ("rainbow", "4. Rainbow learns with the same budget"),
+    ):
+        runs[method] = [out / f"{method}-seed{seed}" for seed in range(config.seeds)]
+        for seed, run in enumerate(runs[method]):
+            step(
+                f"{title}; seed {seed}",
+                "launch.train",
+                f"--method={method}",
+                *budget,
+                f"--out={run}",
+                f"--seed={seed}",
+            )
+    return {
+        "goalrec_off": [run / "agent_off" for run in runs["goalrec"]],
+        "goalrec": [run / "agent" for run in runs["goalrec"]],
+        "rainbow": [run / "agent" for run in runs["rainbow"]],
+    }
+
+
+def _evaluate(
+    step: Step, out: pathlib.Path, agents: Mapping[str, Sequence[pathlib.Path]]
+) -> None:
+    """Evaluates the agents on the fitted users and on the truth."""
+    entries = ",".join(f"{name}={path}" for name, paths in agents.items() for path in paths)
+    for title, world, folder in (
+        ("5. Evaluated on the fitted users", str(out / "simulator"), out / "fitted"),
         ("6. Evaluated on the truth", "truth", out),
     ):
         step(
             title,
             "launch.evaluate",
-            f"--data={data}",
+            f"--data={out / 'data'}",
             f"--world={world}",
-            f"--agents={agents}",
-            f"--out={place}",
+            f"--agents={entries}",
+            f"--out={folder}",
             "--max_users=1200",
         )
+
+
+def _export(step: Step, out: pathlib.Path, agent: pathlib.Path) -> int:
+    """Exports an agent and ranks with it under two goals; returns the version."""
+    data, export = out / "data", out / "export"
     step(
         "7. Exported for serving",
         "launch.export_model",
-        f"--agent={runs[0] / 'agent'}",
+        f"--agent={agent}",
         f"--data={data}",
         f"--results={out / 'results.json'}",
         f"--out={export}",
@@ -147,16 +176,7 @@ def main(_):
         "--k=5",
         "--show=click@0,watch_seconds@0,step@1..",
     )
-    rich.print(
-        f"\nDone in {time.monotonic() - began:.0f} s. Everything lies in [bold]{out}[/]:\n"
-        "  results.json, report.html   the table above, with intervals and plots\n"
-        "  fitted/report.html          the same, evaluated with the fitted users\n"
-        "  simulator/simulator.md      how true the fitted users are to the log\n"
-        "  goalrec-seed*/              agents, checkpoints, metrics\n"
-        "  rainbow-seed*/              the same of Rainbow\n"
-        f"  export/{newest}/                   the model for serving, with its model card\n"
-        f"  tensorboard --logdir={out}  the runs' curves"
-    )
+    return newest
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Plays test users' sessions under each policy and reports who does best.
+"""Plays test users' sessions under each policy and compares the policies.
 
     python -m launch.evaluate --data=runs/data --world=runs/simulator --out=runs/evaluation \
         --agents=goalrec_off=runs/a/agent_off,goalrec=runs/a/agent,goalrec=runs/b/agent
 
 Agents of one name are seeds of one method. The controls play too: random, popularity, the
 best myopic policy, and the optimum where value iteration finds it, else an exit-averse
-greedy policy, which is no bound. The last three read the world's own probabilities.
+greedy policy, which is no bound. The last three read the world's probabilities.
 Writes results.json, report.md, report.html and plots.
 """
 
@@ -29,16 +29,16 @@ from tfrec.report import tables
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig(Options):
-    """What plays, where, and where the report goes."""
+    """The agents, their world and the report."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("runs/simulator", worlds.HELP)
     agents: tuple[str, ...] = option(
-        (), "name=folder of a trained agent; a name for each seed", distinct=True
+        (), "name=folder of a trained agent; repeat a name for further seeds", distinct=True
     )
     out: str = option("runs/evaluation", "folder for the report")
-    sessions_per_user: int = option(4, "sessions that each test user plays", at_least=1)
-    max_users: int = option(2000, "test users at most", at_least=1)
+    sessions_per_user: int = option(4, "sessions of each test user", at_least=1)
+    max_users: int = option(2000, "largest number of test users", at_least=1)
     seed: int = option(1, "seed of the played sessions", at_least=0, at_most=MAX_SEED)
 
 
@@ -74,16 +74,16 @@ def main(_):
 def _agents(
     config: EvaluateConfig, data: storage.PreparedData
 ) -> dict[str, list[trained.SavedAgent]]:
-    found: dict[str, list[trained.SavedAgent]] = {}
-    given: set[tuple[str, pathlib.Path]] = set()
+    agents: dict[str, list[trained.SavedAgent]] = {}
+    folders_of_names: set[tuple[str, pathlib.Path]] = set()
     for entry in config.agents:
         name, equals, folder = entry.partition("=")
-        if (name, pathlib.Path(folder).resolve()) in given:
+        if (name, pathlib.Path(folder).resolve()) in folders_of_names:
             raise UserError(
                 f"--agents={entry}: {folder} is given twice under {name!r}; expected the "
                 "folder of another seed"
             )
-        given.add((name, pathlib.Path(folder).resolve()))
+        folders_of_names.add((name, pathlib.Path(folder).resolve()))
         if not equals:
             raise UserError(
                 f"--agents={entry}: expected name=folder, e.g. goalrec=runs/a/agent"
@@ -91,26 +91,28 @@ def _agents(
         names.check_label("agent", name)
         if name in controls.NAMES:
             raise UserError(
-                f"--agents={entry}: {name!r} is the name of a control; choose another"
+                f"--agents={entry}: {name!r} is the name of a control; expected another name"
             )
         agent = registry.load(folder)
         identity.check(agent.origin(folder), data.origin, same_split=True)
         agent.warn()
-        found.setdefault(name, []).append(agent)
-    counts = {name: len(seeds) for name, seeds in found.items()}
+        agents.setdefault(name, []).append(agent)
+    counts = {name: len(seeds) for name, seeds in agents.items()}
     if len(set(counts.values())) > 1:
         raise UserError(f"--agents: expected as many seeds of each name, not {counts}")
-    return found
+    return agents
 
 
 def _curves(config: EvaluateConfig) -> dict[str, list[pathlib.Path]]:
-    """Where the training of each agent that played left its numbers."""
-    found: dict[str, list[pathlib.Path]] = {}
+    """Returns the metrics files of the training runs of agents that played."""
+    metrics_files: dict[str, list[pathlib.Path]] = {}
     for entry in config.agents:
         name, _, folder = entry.partition("=")
         if pathlib.Path(folder).name == "agent":  # agent_off never played
-            found.setdefault(name, []).append(pathlib.Path(folder).parent / "metrics.jsonl")
-    return found
+            metrics_files.setdefault(name, []).append(
+                pathlib.Path(folder).parent / "metrics.jsonl"
+            )
+    return metrics_files
 
 
 if __name__ == "__main__":

@@ -32,31 +32,32 @@ from tfrec.serving import policy as policy_lib
 
 @dataclasses.dataclass(frozen=True)
 class ExportModelConfig(Options):
-    """What to export and where to."""
+    """The exported agent or policy, and the folder of versions."""
 
     agent: str = option(
-        "", "folder of a trained agent: GoalRec's, a baseline's or a sequential model's"
+        "", "folder of a trained agent: of GoalRec, a baseline or a sequential model"
     )
-    policy: str = option("", "instead, a policy that launch.train wrote")
+    policy: str = option("", "instead of --agent, a policy that launch.train wrote")
     out: str = option("export", "folder of numbered versions")
     version: int | None = option(
         None, "version number; by default the next free one", at_least=1, at_most=2**63 - 1
     )
     name: str = option(
-        "", "name of the model in its manifest and card; by default the method's, or policy"
+        "",
+        "name of the model in its manifest and card; by default that of the method, or policy",
     )
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"
     )
     table: Literal["float32", "bfloat16", "int8"] = option(
         "float32",
-        "precision of the item table: smaller ones find a "
-        "shortlist that is then scored exactly",
+        "precision of the item table; lower ones select a shortlist that is then scored "
+        "exactly",
     )
     shortlist: int | None = option(
         None,
-        "items that a fully connected head scores, found by a search that stands in for it; "
-        "0 for all items; by default 2000, and all of a catalogue less than twice as large",
+        "items that a fully connected head scores, selected by an approximate search; 0 for "
+        "all items; by default 2000, and all of a catalogue less than twice as large",
         at_least=0,
     )
     results: str = option(
@@ -69,10 +70,10 @@ class ExportModelConfig(Options):
         super().__post_init__()
         if bool(self.agent) == bool(self.policy):
             raise ValueError("give --agent or --policy, one of them")
-        asked = {"data": self.data, "shortlist": self.shortlist is not None}
-        asked["table"] = self.table != "float32"
-        for name in asked:
-            if self.policy and asked[name]:
+        is_set = {"data": self.data, "shortlist": self.shortlist is not None}
+        is_set["table"] = self.table != "float32"
+        for name in is_set:
+            if self.policy and is_set[name]:
                 raise ValueError(f"--{name} is for agents; a policy has none")
 
 
@@ -90,7 +91,7 @@ def main(_):
             fingerprint=policy.fingerprint,
         )
         version = export_policy.export(policy, config.out, config.version, metadata)
-        _say(version, "policy", "ask it as tfrec/serving/loaded.py does")
+        _say(version, "policy", "load it with tfrec/serving/loaded.py")
         return
     agent = registry.load(config.agent)
     ranks, shortlist = _ranker(agent, config)
@@ -108,20 +109,20 @@ def main(_):
         ranks, config.out, config.version, metadata, config.table, shortlist
     )
     goals = f"Goals: {', '.join(ranks.named_goals) or 'none named'}"
-    _say(version, "agent", "ask it with launch.recommend", goals)
+    _say(version, "agent", "rank with launch.recommend", goals)
 
 
 def _ranker(
     agent: trained.SavedAgent, config: ExportModelConfig
 ) -> tuple[ranker.Ranker, int | None]:
-    """The agent as the export reads it, and its shortlist.
+    """Returns the agent as a ranker, and its shortlist.
 
     Raises:
-      UserError: if the agent has no scores, or an option is only for GoalRec's.
+      UserError: if the agent has no scores, or an option is for GoalRec alone.
     """
     if isinstance(agent, online_agent.OnlineAgent):
         raise errors.UserError(
-            f"--agent={config.agent}: {agent.method} gives an order and no scores; expected an "
+            f"--agent={config.agent}: {agent.method} returns ranks without scores; expected an "
             "agent that scores items. Export the policy of its run with --policy"
         )
     if isinstance(agent, path_agents.PathAgent):
@@ -143,24 +144,24 @@ def _ranker(
     return scored, 0
 
 
-def _say(version: pathlib.Path, source: str, how: str, goals: str = "") -> None:
+def _say(version: pathlib.Path, source: str, next_step: str, goals: str = "") -> None:
     rich.print(
         f"[bold]{markup.escape(str(version))}[/]: verified against the {source}. "
-        f"{goals + '. ' if goals else ''}Read model_card.md there, and {how}."
+        f"{goals + '. ' if goals else ''}Read model_card.md there, and {next_step}."
     )
 
 
 def _metrics(path: str, part: str, source: str, fingerprint: str) -> dict[str, Any]:
-    """The metrics in a results file, if they are of what is exported.
+    """Returns the metrics in a results file of the exported agent or policy.
 
     Args:
-      path: of the results; empty for none.
+      path: path of the results; empty for none.
       part: the key of the metrics.
       source: folder of the agent or policy.
-      fingerprint: of the agent or policy.
+      fingerprint: fingerprint of the agent or policy.
 
     Raises:
-      UserError: if the file holds no such results, or those of others.
+      UserError: if the file has no such results, or results of another agent or policy.
     """
     if not path:
         return {}
@@ -177,7 +178,7 @@ def _metrics(path: str, part: str, source: str, fingerprint: str) -> dict[str, A
             f"it), so its metrics may be those of others than {source} (fingerprint "
             f"{fingerprint}). Evaluate again"
         )
-    evaluated = [x for found in recorded.get("agents", {}).values() for x in found]
+    evaluated = [x for seeds in recorded.get("agents", {}).values() for x in seeds]
     evaluated += [recorded["policy"]] if "policy" in recorded else []
     if fingerprint not in evaluated:
         raise errors.UserError(

@@ -1,4 +1,4 @@
-"""Fits simulated users to prepared data and reports how true they are.
+"""Fits simulated users to prepared data and compares them with the log.
 
     python -m launch.fit_simulator --data=runs/data --out=runs/simulator
     python -m launch.fit_simulator --model=adversarial --data=runs/data --out=runs/choices
@@ -24,15 +24,15 @@ from tfrec.options import MAX_SEED, Options, option, required
 
 @dataclasses.dataclass(frozen=True)
 class FitSimulatorConfig(Options):
-    """Where the data lies and where the users go."""
+    """The data, the user model and its folder."""
 
     data: str = required("folder of prepared data, written by launch.prepare_data")
     out: str = required("folder for the user model and its report")
     model: Literal["recurrent", "adversarial"] = option("recurrent", "kind of user model")
     split: Literal["all", "train", "validation", "test"] = option(
         "all",
-        "users that are fitted: all, as the world of every policy, or those of a split, to try "
-        "a policy with users on which its own simulator was not fitted",
+        "fitted users: all, as the world of every policy, or those of a split, to evaluate a "
+        "policy with users on which the simulator of its training was not fitted",
     )
     seed: int = option(
         0,
@@ -46,11 +46,13 @@ class FitSimulatorConfig(Options):
         "log's exits",
         at_least=1,
     )
-    overwrite: bool = option(False, "replace a user model that is there already")
+    overwrite: bool = option(False, "replace an existing user model")
 
 
 flags.define(FitSimulatorConfig)
-flags.define_chosen("model", kinds.CONFIGS, lambda kind: kinds.CONFIGS[kind], kinds.RECURRENT)
+flags.define_dependent(
+    "model", kinds.CONFIGS, lambda kind: kinds.CONFIGS[kind], kinds.RECURRENT
+)
 
 
 def main(_):
@@ -72,9 +74,7 @@ def main(_):
         adjusted = ", ".join(
             f"{name} {a:.2f} z {b:+.2f}" for name, (a, b) in fit.calibration.items()
         )
-        rich.print(
-            f"calibration made of each logit z (of an amount, its logarithm): {adjusted}"
-        )
+        rich.print(f"calibration of each logit z (for an amount, its logarithm): {adjusted}")
     out = pathlib.Path(config.out)
     rich.print(f"user model in {out / simulated.MODEL}, report in {out / 'simulator.md'}")
 

@@ -1,4 +1,4 @@
-"""Flags of the launch scripts: made from frozen dataclasses, read back into them.
+"""Flags of the launch scripts, defined by frozen dataclasses and read into them.
 
 A script is a dataclass or two, a main, and one line to run it:
 
@@ -13,19 +13,18 @@ A script is a dataclass or two, a main, and one line to run it:
         flags.run(main)
 
 A configuration is a subclass of `Options` whose fields are declared with
-`option(default, help, at_least=...)` and `required(help)`, all of
-tfrec/options.py: a value out of its range is a mistake of the user. Annotations
+`option(default, help, at_least=...)` and `required(help)` of tfrec/options.py: a
+value out of its range is a mistake of the user. Annotations
 may be int, float, str, bool, `tuple[int, ...]` (also of float and str; `--units=64,32`),
-`Literal["a", "b"]`, or the first four `| None`. A script keeps its own paths in such a
-dataclass too.
+`Literal["a", "b"]`, or the first four `| None`. Paths of a script are fields of such a
+dataclass, too.
 
-Exit codes: 0 done (also `--help`), 2 a mistake of the user or a disk that takes no more (a
-message, never a traceback), 130 Ctrl-C, and whatever a training loop exits with.
+Exit codes: 0 done (also `--help`), 2 a mistake of the user or a full disk (a message, never
+a traceback), 130 Ctrl-C, and the exit codes of a training loop.
 
-Scripts share absl's one set of flags, so no script imports another. `call` runs
-one from start to end inside this process, as `python -m` would, and takes its
-flags away again: this is how tests run a script's real main without paying for
-another TensorFlow import, and how one script may run others.
+Scripts share absl's single set of flags, so no script imports another. `call` runs a script
+inside this process, as `python -m` would, and then removes its flags. Tests use it to run a
+script's main without another import of TensorFlow, and scripts to run other scripts.
 """
 
 import csv
@@ -64,71 +63,72 @@ def define(
 
     Args:
       config_class: a frozen dataclass.
-      prefix: put before every field's name, for two configs in one script.
-      flag_values: where to define them; absl's own set unless a test says so.
+      prefix: prefix of every field's name, for two configs in one script.
+      flag_values: set of flags; absl's set except in tests.
 
     Raises:
-      TypeError: if a field's annotation is none of those listed above.
+      TypeError: if a field's annotation is not listed above.
     """
     hints = typing.get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         if field.default_factory is not dataclasses.MISSING:
             raise TypeError(f"{config_class.__name__}.{field.name}: use a plain default")
-        needed = field.default is dataclasses.MISSING
+        is_required = field.default is dataclasses.MISSING
         parser = _parser(hints[field.name])
         if parser is None:
             raise TypeError(
                 f"{config_class.__name__}.{field.name}: no flag for {hints[field.name]}"
             )
         text = options.help_of(field)
-        if needed:
+        if is_required:
             text = f"{text} (required)"
         elif field.default is None:
             text = f"{text} (default: none)"
         name = prefix + field.name
-        default: Any = None if needed else field.default
+        default: Any = None if is_required else field.default
         if isinstance(parser, absl_flags.BooleanParser):  # --flag and --noflag
             absl_flags.DEFINE_boolean(
-                name, default, text, flag_values=flag_values, required=needed
+                name, default, text, flag_values=flag_values, required=is_required
             )
         else:
             absl_flags.DEFINE(
-                parser, name, default, text, flag_values, _Serializer(), required=needed
+                parser, name, default, text, flag_values, _Serializer(), required=is_required
             )
 
 
-def chosen(name: str, choices: Collection[str], default: str = "") -> str:
-    """The value of a flag that decides which other flags there are; for module level.
+def early_value(name: str, choices: Collection[str], default: str = "") -> str:
+    """Returns the value of a flag before flags are parsed; call it at module level.
 
-    That flag itself is defined as any other, and a bad value is rejected when flags are parsed.
+    Other flags may then depend on it. The flag itself is defined like any other, and parsing
+    rejects a bad value.
 
     Args:
-      name: of the flag.
-      choices: its values.
-      default: returned where the command line has none of them.
+      name: name of the flag.
+      choices: values of the flag.
+      default: value if the command line has none of the choices.
     """
     words = sys.argv[1:]
-    found = default
+    last = default
     for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
         flag, equals, value = word.partition("=")
         if flag in (f"--{name}", f"-{name}"):
             value = value if equals else following
-            found = value if value in choices else found
-    return found
+            last = value if value in choices else last
+    return last
 
 
-def define_chosen(
+def define_dependent(
     name: str, choices: Collection[str], config_of: Callable[[str], type], default: str = ""
 ) -> None:
-    """Defines the flags of the class that another flag chooses; call it at module level.
+    """Defines the flags of a class that depends on another flag; call it at module level.
 
     Args:
-      name: of the flag that chooses.
-      choices: its values.
-      config_of: gives the class of a choice.
-      default: the choice where the command line has none of them; "" for none.
+      name: name of the other flag.
+      choices: values of the other flag.
+      config_of: returns the class of a value.
+      default: value if the command line has none of the choices; "" for no class.
     """
-    if value := chosen(name, choices, default):
+    if value := early_value(name, choices, default):
         define(config_of(value))
 
 
@@ -137,7 +137,7 @@ def read(
     prefix: str = "",
     flag_values: absl_flags.FlagValues = absl_flags.FLAGS,
 ) -> Config:
-    """The dataclass with the values of its flags; call it inside main.
+    """Returns the dataclass with the values of its flags; call it inside main.
 
     Args:
       config_class: a class given to `define` with the same prefix.
@@ -145,8 +145,8 @@ def read(
       flag_values: as given to `define`.
 
     Raises:
-      UserError: if the class rejects a value (ValueError in `__post_init__`);
-        names the flags whose fields the message mentions.
+      UserError: if the class rejects a value (ValueError in `__post_init__`); it names the
+        flags of the fields in the message.
     """
     fields = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     try:
@@ -166,14 +166,14 @@ def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
     Every script has the flag `--verbose`, which `launch.startup` reads before flags are parsed.
 
     Args:
-      main: takes what absl gives it, the program's name alone in a list, since
+      main: takes the argument of absl, a list with the program's name alone, since
         positional arguments are rejected; returns an exit code or None.
     """
     absl_flags.DEFINE_boolean(
         "verbose",
         False,
         "show the messages of TensorFlow and other libraries",
-        module_name=sys.argv[0],  # a key flag of the script: --help lists it
+        module_name=sys.argv[0],  # a key flag of the script, which --help lists
     )
 
     def guarded(argv: list[str]) -> int | None:
@@ -196,12 +196,12 @@ def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
 
 
 def message_of(error: Exception) -> str | None:
-    """What to say of an error that is no bug; None for one that keeps its traceback."""
+    """Returns the message of a user's error; None for an error with a traceback."""
     return str(error) if isinstance(error, errors.UserError) else outputs.reason(error)
 
 
 def warn(message: str) -> None:
-    """Prints a warning beside errors, on standard error; nothing where there is none."""
+    """Prints a warning on standard error; nothing for an empty message."""
     if message:
         print(f"warning: {message}", file=sys.stderr)
 
@@ -214,22 +214,22 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
       arguments: the command line after the script's name.
 
     Returns:
-      The exit code. An exception that is nobody's mistake passes through.
+      The exit code. An exception that is not a user's error is raised.
     """
-    app.define_help_flags()  # absl defines them once only: keep them from being taken away
-    # A script that calls another has flags of its own, perhaps of the same names.
-    own = {
+    app.define_help_flags()  # absl defines them once only, so they must not be removed below
+    # The calling script has flags, too, perhaps of the same names.
+    caller_flags = {
         name: absl_flags.FLAGS[name]
         for name in list(absl_flags.FLAGS)
         if not str(absl_flags.FLAGS.find_module_defining_flag(name, "")).startswith("absl")
     }
-    for name in own:
+    for name in caller_flags:
         delattr(absl_flags.FLAGS, name)
     before, argv, parsed = set(absl_flags.FLAGS), sys.argv, absl_flags.FLAGS.is_parsed()
     sys.argv = [module, *arguments]
     try:
         with warnings.catch_warnings():
-            # runpy warns where the script was imported before; it runs afresh.
+            # runpy warns about a script that was imported before, and runs it again.
             warnings.filterwarnings("ignore", message=".*found in sys.modules", module="runpy")
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         return 0
@@ -240,20 +240,20 @@ def call(module: str, arguments: Sequence[str] = ()) -> int:
         for name in set(absl_flags.FLAGS) - before:
             delattr(absl_flags.FLAGS, name)
         absl_flags.FLAGS.unparse_flags()
-        for name, flag in own.items():
+        for name, flag in caller_flags.items():
             absl_flags.FLAGS[name] = flag
-        if parsed:  # the caller's flags keep their values, and it may go on
+        if parsed:  # the caller's flags keep their values
             absl_flags.FLAGS.mark_as_parsed()
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses as absl does, with our exit codes: 2 for a mistake, 0 after printing help."""
+    """Parses as absl does, but exits with 2 for a mistake and 0 after printing help."""
     try:
         rest = absl_flags.FLAGS(argv)
     except absl_flags.Error as error:
         print(f"error: {error}\nPass --help to see every flag.", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    except SystemExit:  # only the help flags exit here, and absl makes that a 1
+    except SystemExit:  # only the help flags exit here, with 1 in absl
         sys.exit(0)
     if len(rest) > 1:
         print(
@@ -267,7 +267,7 @@ def _parse(argv: list[str]) -> list[str]:
 class _TupleParser(absl_flags.ArgumentParser):
     """`64,32` -> (64, 32); the empty string is the empty tuple.
 
-    An element with a comma stands in double quotes, as in CSV: `"a,b",c`.
+    An element with a comma needs double quotes, as in CSV: `"a,b",c`.
     """
 
     def __init__(self, element: absl_flags.ArgumentParser):
@@ -284,8 +284,8 @@ class _TupleParser(absl_flags.ArgumentParser):
             parts = [part.strip() for row in rows for part in row]
         except csv.Error as error:
             raise ValueError(
-                f"{error}; an element with a comma or that begins with a quotation mark stands "
-                'in double quotes, its own marks doubled: "a,b",c'
+                f"{error}; an element that has a comma or begins with a quotation mark needs "
+                'double quotes, and its quotation marks are doubled: "a,b",c'
             ) from error
         return tuple(self.element.parse(part) for part in parts)
 
@@ -294,7 +294,7 @@ class _TupleParser(absl_flags.ArgumentParser):
 
 
 class _Serializer(absl_flags.ArgumentSerializer):
-    """How --help and error messages write a value: as one would type it."""
+    """Writes a value in --help and error messages as on the command line."""
 
     def serialize(self, value: Any) -> str:
         if not isinstance(value, tuple):
@@ -313,7 +313,7 @@ _PARSERS: dict[type, Callable[[], absl_flags.ArgumentParser]] = {
 
 
 def _parser(hint: Any) -> absl_flags.ArgumentParser | None:
-    """The parser of an annotation, or None if it has no flag."""
+    """Returns the parser of an annotation, or None if it has no flag."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return absl_flags.EnumParser(list(arguments))

@@ -13,33 +13,33 @@ from launch import flags
 from tfrec.environments import registry as environments
 from tfrec.methods import presets, registry
 
-absl_flags.disclaim_key_flags()  # a flag belongs to the script that calls `define_chosen`
+absl_flags.disclaim_key_flags()  # a flag belongs to the script that calls `define_dependent`
 
 EnvironmentName = Literal["log", "recsim", "recogym", "virtualtb", "users", "gymnasium"]
 HELP = (
     f"{', '.join(registry.names())}; with a method, --help lists its flags too; "
-    "docs/methods.md tells which learns where"
+    "docs/methods.md lists the environments of each method"
 )
 
 
-def define_chosen(
+def define_dependent(
     configs: Mapping[str, tuple[type, ...]], otherwise: tuple[type, ...] = ()
 ) -> None:
     """Defines the flags that depend on `--environment` and `--method`; at module level.
 
-    These are the script's own configurations for the environment, the environment's, how much
-    is played in it, and the method's.
+    These are the flags of the script for the environment, of the environment, of the amount of
+    play, and of the method.
 
     Args:
       configs: environment -> configurations of the script.
-      otherwise: the script's configurations for the environments that are not named.
+      otherwise: configurations of the script for the other environments.
     """
-    place = flags.chosen("environment", (registry.LOG, *environments.ENVIRONMENTS), "log")
-    name = flags.chosen("method", registry.names())
-    found = list(configs.get(place, otherwise))
+    place = flags.early_value("environment", (registry.LOG, *environments.ENVIRONMENTS), "log")
+    name = flags.early_value("method", registry.names())
+    script_configs = list(configs.get(place, otherwise))
     if place != registry.LOG:
-        found += [environments.get(place).config, presets.play_config_class(place)]
-    for config in found:
+        script_configs += [environments.get(place).config, presets.play_config_class(place)]
+    for config in script_configs:
         flags.define(config)
     if name and place in registry.get(name).environments:
         flags.define(_config(name, place))
@@ -49,10 +49,10 @@ def define_chosen(
 
 
 def _config(name: str, place: str) -> type:
-    """A method's configuration in an environment.
+    """Returns a method's configuration in an environment.
 
-    Where the method does not learn there, that of its other form: main says so by name, and not
-    the parser of a flag that it does not know.
+    If the method does not learn there, this is its configuration elsewhere, so that main
+    rejects the method by name, and not the parser by an unknown flag.
     """
     method = registry.get(name)
     on_log = registry.LOG in method.environments

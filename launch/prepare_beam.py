@@ -5,7 +5,7 @@
     python -m launch.prepare_data --source=interactions --path=runs/interactions --out=runs/data
 
 The first command runs in the environment of requirements-beam.txt, the second in that of
-requirements.txt. What the second prepares is what it would prepare from the log itself.
+requirements.txt. The prepared data are the same as those prepared from the log itself.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class PrepareBeamConfig(Options):
-    """Where the log comes from and where the interactions go."""
+    """The log, its source and the folder of interactions."""
 
     source: str = option(
         "",
         "amazon, book_crossing, goodreads, librarything, movielens, netflix or sequence",
     )
-    path: str = option("", "the log: a file, a folder or an archive, which all workers see")
-    out: str = option("runs/interactions", "folder to write, which all workers see")
+    path: str = option("", "the log: a file, a folder or an archive that all workers can read")
+    out: str = option("runs/interactions", "output folder that all workers can write")
     parts: int = option(
-        16, "shards; one worker orders each of them in memory, shards", at_least=1, at_most=4096
+        16, "number of shards; a worker sorts each shard in memory", at_least=1, at_most=4096
     )
-    overwrite: bool = option(False, "replace interactions that are there already")
+    overwrite: bool = option(False, "replace existing interactions")
     on_bad_row: Literal["error", "skip"] = option(
         "error",
         "fail with the first bad or duplicate row, or drop them and list them in rejected.csv",

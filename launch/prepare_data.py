@@ -1,4 +1,4 @@
-"""Turns a log into prepared sessions: validated, split, indexed, stored, summed up."""
+"""Turns a log into prepared sessions: validated, split, indexed, stored, summarised."""
 
 from __future__ import annotations
 
@@ -51,35 +51,35 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True)
 class PrepareDataConfig(Options):
-    """Where the log comes from and where the prepared data goes."""
+    """The log, its source and the folder of prepared data."""
 
     source: str = option(
         "embedded",
         "embedded, movielens, amazon, librarything, book_crossing, goodreads, netflix, "
         "kuairand, taobao, yoochoose, otto, sequence, interactions or table; or a folder or an "
-        "archive of one of the public sets, which is then recognised",
+        "archive of one of the public sets, which is recognised by its files",
     )
     path: str = option("", "the log: a file, a folder or an archive; not for embedded")
     download: str = option(
-        "", f"first fetch a public set from its publisher: {', '.join(download.SETS)}"
+        "", f"public set to download first from its publisher: {', '.join(download.SETS)}"
     )
-    downloads: str = option("data", "folder for fetched archives")
+    downloads: str = option("data", "folder for downloaded archives")
     user_features: str = option(
-        "", "text or Parquet file about the users, kept beside the log; first column: the id"
+        "", "text or Parquet file about the users, stored beside the log; first column: the id"
     )
-    item_features: str = option("", "the same about the items")
+    item_features: str = option("", "text or Parquet file about the items, stored likewise")
     attributes_out: str = option(
         "",
         "folder for item_features.csv and user_features.csv of the embedded log, which are "
-        "also kept beside the log; they describe new items too",
+        "also stored beside the log; they describe new items, too",
     )
     feature_columns: str = option(
         "",
         "TOML file that declares the columns of item_features that models read; without it "
         "they read ids alone",
     )
-    out: str = option("runs/data", "folder to write the prepared data to")
-    overwrite: bool = option(False, "replace prepared data that is there already")
+    out: str = option("runs/data", "output folder of the prepared data")
+    overwrite: bool = option(False, "replace existing prepared data")
     on_bad_row: Literal["error", "skip"] = option(
         "error",
         "stop at the first bad or duplicate row, or drop them and list them in rejected.csv",
@@ -102,9 +102,9 @@ class _Source(NamedTuple):
     """A format of logs.
 
     Attributes:
-      read: of its module.
+      read: the `read` of its module.
       config: the class of its options; None if it has none.
-      recognised: names of files by which it is found in a folder; none if it must be named.
+      recognised: names of files that identify it in a folder; empty if it must be named.
     """
 
     read: Callable[..., tuple[pl.DataFrame, schema.Schema]]
@@ -113,7 +113,7 @@ class _Source(NamedTuple):
 
 
 def _sources() -> dict[str, _Source]:
-    """The formats by name; those of which a name is telling come first."""
+    """Returns the formats by name; those with specific file names come first."""
     rated = ratings.RatingConfig
     return {
         "movielens": _Source(movielens.read, rated, movielens.PATTERNS),
@@ -164,7 +164,7 @@ def main(_):
 
 
 def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
-    """Which source, and where its log lies; None for the embedded log."""
+    """Returns the source and the path of its log, None for the embedded log."""
     source, path = config.source, config.path
     if config.download:
         if config.download not in download.SETS:
@@ -209,9 +209,9 @@ def _read(
     if path is None:
         frame, log_schema = synthetic.read(_embedded_config())
         return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
-    found = _sources()[source]
-    options = () if found.config is None else (flags.read(found.config),)
-    return found.read(path, *options, bad_rows)
+    log_format = _sources()[source]
+    options = () if log_format.config is None else (flags.read(log_format.config),)
+    return log_format.read(path, *options, bad_rows)
 
 
 def _embedded_config() -> synthetic.SyntheticConfig:

@@ -1,10 +1,10 @@
-"""Asks an exported model for a ranked list, under one goal or two side by side.
+"""Prints the ranked list of an exported model, under one goal or two side by side.
 
     python -m launch.recommend --model=export/1 --history=i5,i7 \
         --feedback='click=1,0;watch_seconds=30,2' --goal=click --compare_goal=watch_seconds
 
 The goal is a name, or weights in raw units: --weights=click@0=1,click@1..=0.5
-An id with a comma stands in double quotes, as in CSV: --history='"red, large",i7'
+An id with a comma needs double quotes, as in CSV: --history='"red, large",i7'
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tfrec.serving import loaded, requests
 
 @dataclasses.dataclass(frozen=True)
 class RecommendConfig(Options):
-    """One question to an exported model."""
+    """One request to an exported model."""
 
     model: str = required("version folder of an exported model, e.g. export/1")
     history: tuple[str, ...] = option(
@@ -37,21 +37,23 @@ class RecommendConfig(Options):
     feedback: str = option(
         "",
         "the user's feedback to each event, columns separated by semicolons, e.g. "
-        "'click=1,0;watch_seconds=30,2' (raw units); 0 where not given",
+        "'click=1,0;watch_seconds=30,2' (raw units); 0 for absent columns",
     )
-    step: int = option(0, "how many of the events belong to the running session", at_least=0)
+    step: int = option(0, "number of events that belong to the current session", at_least=0)
     goal: str = option("", "a named goal; by default the model's first")
     weights: tuple[str, ...] = option(
-        (), "instead of a named goal: worth of one raw unit of measurements, e.g. click@0=1"
+        (), "instead of a named goal, weights of one raw unit of measurements, e.g. click@0=1"
     )
-    compare_goal: str = option("", "a second named goal to set beside the first")
-    k: int = option(10, "how many items", at_least=1)
+    compare_goal: str = option("", "a second named goal to compare with the first")
+    k: int = option(10, "number of items", at_least=1)
     candidates: tuple[str, ...] = option(
-        (), "item ids to choose from; empty for all", distinct=True
+        (), "item ids of the candidates; empty for all items", distinct=True
     )
     exclude: tuple[str, ...] = option((), "item ids not to recommend", distinct=True)
     show: tuple[str, ...] = option(
-        (), "measurements to show; empty for those that the goals weigh", distinct=True
+        (),
+        "measurements to show; empty for all measurements with a weight in the goals",
+        distinct=True,
     )
 
 
@@ -75,21 +77,21 @@ def main(_):
         names = ", ".join(map(str, unknown))
         rich.print(f"[yellow]Not in the catalogue, left out: {markup.escape(names)}[/]")
 
-    questions = _questions(config, request, model)
-    answers = {name: model.rank([question])[0] for name, question in questions.items()}
-    shown = _shown(config, questions, model)
+    goal_requests = _goal_requests(config, request, model)
+    answers = {name: model.rank([x])[0] for name, x in goal_requests.items()}
+    columns = _shown_columns(config, goal_requests, model)
     tables = []
     first: list[requests.RawId] | None = None
     for name, answer in answers.items():
-        tables.append(_table(name, answer, first, shown, model))
+        tables.append(_table(name, answer, first, columns, model))
         first = first or answer.item
     rich.print(rich_columns.Columns(tables, padding=(0, 4)))
 
 
-def _questions(
+def _goal_requests(
     config: RecommendConfig, request: requests.Request, model: loaded.ExportedModel
 ) -> dict[str, requests.Request]:
-    """The request under each goal, by the goal's name."""
+    """Returns the request under each goal, by the goal's name."""
     named = tuple(model.manifest["named_goals"])
     for flag, name in (("goal", config.goal), ("compare_goal", config.compare_goal)):
         if name and name not in named:
@@ -99,21 +101,21 @@ def _questions(
     if config.goal and config.weights:
         raise errors.UserError("--goal and --weights: give one of them")
     if config.weights:
-        questions = {
+        goal_requests = {
             " + ".join(config.weights): dataclasses.replace(
                 request, weights=_weights(config.weights, model)
             )
         }
     elif config.goal or named:
         goal = config.goal or named[0]
-        questions = {goal: dataclasses.replace(request, goal_name=goal)}
+        goal_requests = {goal: dataclasses.replace(request, goal_name=goal)}
     else:
-        raise errors.UserError("--weights: needed, for the model has no named goals")
+        raise errors.UserError("--weights: required, as the model has no named goals")
     if config.compare_goal:
-        questions[config.compare_goal] = dataclasses.replace(
+        goal_requests[config.compare_goal] = dataclasses.replace(
             request, goal_name=config.compare_goal
         )
-    return questions
+    return goal_requests
 
 
 def _ids(
@@ -133,7 +135,7 @@ def _ids(
 
 
 def _is_int64(text: str) -> bool:
-    """Whether a text is how a log writes an integer id: `007` and `1_000` are other ids."""
+    """Whether a text is an integer id as a log writes it; `007` and `1_000` are not."""
     try:
         return str(int(text)) == text and -(2**63) <= int(text) < 2**63
     except ValueError:
@@ -143,14 +145,14 @@ def _is_int64(text: str) -> bool:
 def _feedback(
     text: str, events: int, model: loaded.ExportedModel
 ) -> tuple[tuple[float, ...], ...]:
-    """One row of F values for each event."""
+    """Returns a row of F values for each event."""
     values = np.zeros((events, len(model.feedback_names)))
-    given: set[str] = set()
+    names: set[str] = set()
     for part in filter(None, text.split(";")):
         name, _, numbers = part.partition("=")
-        if name in given:
+        if name in names:
             raise errors.UserError(f"--feedback: {name} is given twice")
-        given.add(name)
+        names.add(name)
         if name not in model.feedback_names:
             raise errors.UserError(
                 f"--feedback: {name!r} is not a column; there are "
@@ -170,12 +172,12 @@ def _feedback(
 
 def _weights(texts: tuple[str, ...], model: loaded.ExportedModel) -> tuple[float, ...]:
     weights = np.zeros(len(model.columns))
-    given: set[str] = set()
+    names: set[str] = set()
     for text in texts:
         name, _, number = text.rpartition("=")
-        if name in given:
+        if name in names:
             raise errors.UserError(f"--weights: {name} is given twice")
-        given.add(name)
+        names.add(name)
         _check_column(name, "weights", model)
         try:
             weights[model.columns.index(name)] = float(number)
@@ -192,19 +194,19 @@ def _check_column(name: str, flag: str, model: loaded.ExportedModel) -> None:
         )
 
 
-def _shown(
+def _shown_columns(
     config: RecommendConfig,
-    questions: dict[str, requests.Request],
+    goal_requests: dict[str, requests.Request],
     model: loaded.ExportedModel,
 ) -> list[int]:
-    """Which of the M measurement columns to print."""
+    """Returns which of the M measurement columns to print."""
     for name in config.show:
         _check_column(name, "show", model)
     if config.show:
         return [model.columns.index(name) for name in config.show]
     weighed = np.zeros(len(model.columns), bool)
-    for question in questions.values():
-        goal = model.manifest["named_goals"].get(question.goal_name, question.weights)
+    for request in goal_requests.values():
+        goal = model.manifest["named_goals"].get(request.goal_name, request.weights)
         weighed |= np.array(goal) != 0
     return np.flatnonzero(weighed).tolist()
 
@@ -213,29 +215,31 @@ def _table(
     title: str,
     answer: loaded.Answer,
     first: list[requests.RawId] | None,
-    shown: list[int],
+    columns: list[int],
     model: loaded.ExportedModel,
 ) -> rich_table.Table:
-    """A ranked list; beside another goal's list, with each item's place there."""
+    """Returns a table of a ranked list, with each item's rank in the first list."""
     table = rich_table.Table(title=markup.escape(title))
     table.add_column("", justify="right")
     table.add_column("item")
     if first is not None:
         table.add_column("was", justify="right")
     table.add_column("score", justify="right")
-    for column in shown:
+    for column in columns:
         table.add_column(
             markup.escape(f"{model.columns[column]}\n{model.units[column]}"), justify="right"
         )
-    written = style.formatter(answer.score, least=3)
-    for place, item in enumerate(answer.item):
-        was = [] if first is None else [str(first.index(item) + 1) if item in first else "-"]
+    format_score = style.formatter(answer.score, least=3)
+    for row, item in enumerate(answer.item):
+        first_rank = (
+            [] if first is None else [str(first.index(item) + 1) if item in first else "-"]
+        )
         table.add_row(
-            str(place + 1),
+            str(row + 1),
             markup.escape(str(item)),
-            *was,
-            written(answer.score[place]),
-            *(f"{answer.measurements[place, column]:.3g}" for column in shown),
+            *first_rank,
+            format_score(answer.score[row]),
+            *(f"{answer.measurements[row, column]:.3g}" for column in columns),
         )
     return table
 

@@ -4,7 +4,7 @@
         --exclude_seen --out=lists.parquet
 
 The columns are user, rank (from 1), item and score, a row for each listed item. The same
-command goes on after an interruption. A sequential model reads logs in other forms, too:
+command continues after an interruption. A sequential model reads logs in other forms, too:
 
     python -m launch.recommend_all --agent=runs/sasrec/model --data=ml-1m.txt --format=rows \
         --out=lists.parquet
@@ -28,15 +28,15 @@ from tfrec.options import Options, option, required
 
 @dataclasses.dataclass(frozen=True)
 class RecommendAllConfig(Options):
-    """Whose lists, and where they go."""
+    """The agent, the log and the output file."""
 
     agent: str = required("folder of a trained agent, or `model/` of a sequential run")
-    data: str = required("the log whose users are ranked for")
-    out: str = required("the Parquet file, which must not be there yet")
+    data: str = required("the log of the users")
+    out: str = required("the Parquet file, which must not exist yet")
     format: Literal["prepared", "rows", "lines", "table"] = option(
         "prepared",
-        "form of the log, as in launch.train_sequential; only prepared data has the feedback "
-        "that agents other than sequential models read",
+        "form of the log, as in launch.train_sequential; agents other than sequential models "
+        "read feedback, which only prepared data has",
     )
 
 

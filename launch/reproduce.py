@@ -6,23 +6,23 @@
     python -m launch.reproduce --figure=2,3 --scale=sample --virtualtb_path=VirtualTaobao
 
 Prepares the logs, fits the users, tunes every method with the same number of trials,
-trains and evaluates every cell, and writes tables, plots and a page. Stop it whenever you
-like: the same command goes on, and what is done stays done. A data set whose log is not
-given is not run; with none given, the embedded log stands in.
+trains and evaluates every cell, and writes tables, plots and a page. It may be stopped at any
+time: the same command continues, and finished cells are not run again. A data set without a
+path to its log is not run; without any path, the embedded log is used.
 
-With `--table=II` IMRL's Table II alone: sequential methods and reinforcement learning rank the
-held-out events of up to six logs, --amazon_cds, --librarything, --book_crossing, --goodreads,
---movielens and --netflix; with none given, a generated log stands in.
+`--table=II` reproduces IMRL's Table II alone: sequential methods and reinforcement learning
+rank the held-out events of up to six logs, --amazon_cds, --librarything, --book_crossing,
+--goodreads, --movielens and --netflix; without any of them, a generated log is used.
 
-With `--figure` the figures alone: every method's learning curve in VirtualTB, RecoGym and
-RecSim (2), IMRL's ablations (3). VirtualTB is not run without its folder.
+`--figure` reproduces the figures alone: every method's learning curve in VirtualTB, RecoGym
+and RecSim (2), IMRL's ablations (3). VirtualTB is not run without its folder.
 """
 
 import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import rich
@@ -42,7 +42,7 @@ from tfrec import outputs
 from tfrec.options import Options, option
 
 IMRL_TABLE = "II"
-# Whether the table is IMRL's -> the logs that it reads.
+# Whether the table is IMRL's -> its logs.
 _LOGS = {
     False: ("movielens", "taobao", "yoochoose"),
     True: (
@@ -59,15 +59,17 @@ _ALL_LOGS = tuple(dict.fromkeys((*_LOGS[False], *_LOGS[True])))
 
 @dataclasses.dataclass(frozen=True)
 class ReproduceConfig(Options):
-    """Which tables, at what scale, from which logs."""
+    """The tables or figures, their scale and their logs."""
 
     table: tuple[Literal["1", "2", "3", "II"], ...] = option(
         ("1", "2", "3"),
-        "tables of GoalRec's paper, 1 to 3; or II alone, of IMRL's",
+        "tables of GoalRec's paper, 1 to 3; or II alone, of IMRL's paper",
         distinct=True,
         min_length=1,
     )
-    scale: Literal["smoke", "sample", "full"] = option("smoke", "how much of everything")
+    scale: Literal["smoke", "sample", "full"] = option(
+        "smoke", "sizes of data, training and tests"
+    )
     movielens: str = option(
         "", "MovieLens, 25M for tables 1 to 3 and 20M for II: folder or archive of its ratings"
     )
@@ -87,31 +89,31 @@ class ReproduceConfig(Options):
     )
     environments: tuple[str, ...] = option(
         (),
-        "figures: only these of recsim, recogym, virtualtb; empty for all of a figure",
+        "environments of the figures: recsim, recogym, virtualtb; empty for all of a figure",
         distinct=True,
     )
-    virtualtb_path: str = option("", "figures: a clone of VirtualTaobao")
+    virtualtb_path: str = option("", "for figures: folder of a clone of VirtualTaobao")
     out: str = option("", "folder of all cells; runs/reproduction-<scale> if empty")
     methods: tuple[str, ...] = option(
-        (), "only these methods; empty for all of a table", distinct=True
+        (), "methods of the tables or figures; empty for all", distinct=True
     )
     trials: int | None = option(
-        None, "settings tried for each method; by default the scale's number", at_least=0
+        None, "settings tried for each method; by default the number of the scale", at_least=0
     )
     seeds: int | None = option(
-        None, "seeds of each cell; by default the scale's number", at_least=1
+        None, "seeds of each cell; by default the number of the scale", at_least=1
     )
-    jobs: int = option(0, "processes at once; 0 for one for each core", at_least=0)
-    report_only: bool = option(False, "run nothing; write the tables of what is there")
+    jobs: int = option(0, "number of parallel processes; 0 for one per core", at_least=0)
+    report_only: bool = option(False, "run nothing, and write the tables of finished cells")
 
     def __post_init__(self):
         super().__post_init__()
         if IMRL_TABLE in self.table and len(self.table) > 1:
             raise ValueError(f"table is {self.table}; expected II alone, or some of 1 to 3")
-        read = () if self.figure else _LOGS[self.table == (IMRL_TABLE,)]
+        logs = () if self.figure else _LOGS[self.table == (IMRL_TABLE,)]
         for name in _ALL_LOGS:
-            if getattr(self, name) and name not in read:
-                expected = ", ".join(read) or "none: the figures read no log"
+            if getattr(self, name) and name not in logs:
+                expected = ", ".join(logs) or "none: the figures read no log"
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; the logs read here are {expected}"
                 )
@@ -127,7 +129,7 @@ def main(_):
     jobs = config.jobs or os.cpu_count() or 1
     if config.figure:
         return figures.reproduce(
-            figures.Wanted(
+            figures.FiguresRequest(
                 out=out,
                 figures=config.figure,
                 scale=config.scale,
@@ -141,6 +143,10 @@ def main(_):
         )
     if config.table == (IMRL_TABLE,):
         return _reproduce_table_two(config, out, jobs)
+    return _reproduce_tables(config, out, jobs)
+
+
+def _reproduce_tables(config: ReproduceConfig, out: pathlib.Path, jobs: int) -> int:
     scale = _changed(config, table_plan.SCALES[config.scale])
     logs = {name: getattr(config, name) for name in _LOGS[False]}
     logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}
@@ -154,34 +160,12 @@ def main(_):
     else:
         table_results.check_done(out, plan, scale)
     rich.print(table_report.budget(plan, scale, jobs))
-
+    failed: list[Job] = []
     if not config.report_only:
         out.mkdir(parents=True, exist_ok=True)
         common = (f"--out={out}", f"--scale={config.scale}")
-        prepare = [
-            Job(
-                f"{name}/prepare",
-                ("--method=prepare", f"--data_set={name}", f"--source={path}"),
-            )
-            for name, path in logs.items()
-        ]
-        tune = [
-            Job(
-                f"{name}/tune {method}",
-                (f"--data_set={name}", f"--method={method}", f"--trials={scale.trials}"),
-            )
-            for name, method in table_report.to_tune(plan, scale)
-            if not table_report.tuned(out, name, method, scale.trials)
-        ]
-        cells = [
-            _cells(found)
-            for found in table_report.together(
-                [cell for cell in plan if not cell.result(out).exists()], scale
-            )
-        ]
-        failed = []
         with Pool("launch.run_cell", jobs, common, out / "logs") as pool:
-            for title, stage in (("prepare", prepare), ("tune", tune), ("cells", cells)):
+            for title, stage in _stages(out, logs, plan, scale).items():
                 failed += pool.run(title, stage)
                 if title == "prepare":
                     if failed:
@@ -191,13 +175,45 @@ def main(_):
             print(f"failed: {job.name}; see {pool.log(job)}", file=sys.stderr)
     done = table_report.write(out, plan, list(logs), scale)
     print(f"{done} of {len(plan)} cells are done; report: {out / 'report.html'}")
-    return 1 if not config.report_only and failed else 0
+    return 1 if failed else 0
+
+
+def _stages(
+    out: pathlib.Path,
+    logs: Mapping[str, str],
+    plan: Sequence[table_plan.Cell],
+    scale: table_plan.Scale,
+) -> dict[str, list[Job]]:
+    """Returns the unfinished jobs of each stage, by the title of the stage."""
+    return {
+        "prepare": [
+            Job(
+                f"{name}/prepare",
+                ("--method=prepare", f"--data_set={name}", f"--source={path}"),
+            )
+            for name, path in logs.items()
+        ],
+        "tune": [
+            Job(
+                f"{name}/tune {method}",
+                (f"--data_set={name}", f"--method={method}", f"--trials={scale.trials}"),
+            )
+            for name, method in table_report.to_tune(plan, scale)
+            if not table_report.tuned(out, name, method, scale.trials)
+        ],
+        "cells": [
+            _job(group)
+            for group in table_report.together(
+                [cell for cell in plan if not cell.result(out).exists()], scale
+            )
+        ],
+    }
 
 
 def _changed(config: ReproduceConfig, scale: Any) -> Any:
-    """A scale with the trials and seeds that flags give."""
-    given = {"trials": config.trials, "seeds": config.seeds}
-    changes = {name: value for name, value in given.items() if value is not None}
+    """Returns a scale with the trials and seeds of the flags."""
+    flag_values = {"trials": config.trials, "seeds": config.seeds}
+    changes = {name: value for name, value in flag_values.items() if value is not None}
     return dataclasses.replace(scale, **changes)
 
 
@@ -212,8 +228,8 @@ def _reproduce_table_two(config: ReproduceConfig, out: pathlib.Path, jobs: int) 
     return offline_table.reproduce(table, jobs, config.report_only)
 
 
-def _cells(cells: Sequence[table_plan.Cell]) -> Job:
-    """One process for cells that differ in their method alone."""
+def _job(cells: Sequence[table_plan.Cell]) -> Job:
+    """Returns the process of cells that differ in their method alone."""
     first = cells[0]._replace(method=",".join(cell.method for cell in cells))
     name = "/".join(
         str(part) for part in first._replace(method="+".join(first.method.split(",")))

@@ -3,8 +3,9 @@
     python -m launch.run_cell --out=runs/sample --scale=sample --data_set=movielens \
         --environment=vanilla --method=rainbow --seed=0
 
-`launch.reproduce` runs this for every cell. It stands alone so that any scheduler can
-spread the cells over machines that share a folder. A finished cell is checked and kept.
+`launch.reproduce` runs this script for every cell. It is a separate script so that any
+scheduler can distribute the cells over machines with a shared folder. A finished cell is
+checked and not run again.
 """
 
 import dataclasses
@@ -28,23 +29,25 @@ from tfrec.options import MAX_SEED, Options, option
 
 @dataclasses.dataclass(frozen=True)
 class RunCellConfig(Options):
-    """Which cell, and what to do."""
+    """The cell, and the action."""
 
     out: str = option("runs/reproduction", "folder of all cells")
-    scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
+    scale: Literal["smoke", "sample", "full"] = option(
+        "sample", "sizes of data, training and tests"
+    )
     data_set: str = option("embedded", ", ".join(table_plan.DATA_SETS))
     environment: str = option(
         "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
     )
     method: tuple[str, ...] = option(
         ("goalrec",),
-        "methods or controls, one after the other; prepare: only prepares the data",
+        "methods or controls, run one after the other; prepare: prepares the data alone",
         distinct=True,
     )
     seed: int = option(0, "seed of the cell", at_least=0, at_most=MAX_SEED)
-    source: str = option("", "where the data set's log lies, to prepare it")
+    source: str = option("", "path of the data set's log, to prepare it")
     trials: int = option(
-        0, "tune: try this many settings instead of running the cell", at_least=0
+        0, "number of settings to try in tuning, instead of running the cell", at_least=0
     )
 
 
@@ -55,16 +58,16 @@ def main(_):
     config = flags.read(RunCellConfig)
     outputs.check_folder(config.out)
     if config.data_set not in table_plan.DATA_SETS:
-        known = ", ".join(table_plan.DATA_SETS)
-        raise UserError(f"--data_set={config.data_set}: expected one of {known}")
-    environments = [e for found in table_plan.ENVIRONMENTS.values() for e in found]
+        data_sets = ", ".join(table_plan.DATA_SETS)
+        raise UserError(f"--data_set={config.data_set}: expected one of {data_sets}")
+    environments = [name for names in table_plan.ENVIRONMENTS.values() for name in names]
     if config.environment not in environments:
         raise UserError(
             f"--environment={config.environment}: expected one of {', '.join(environments)}"
         )
     out, scale = pathlib.Path(config.out), table_plan.SCALES[config.scale]
 
-    @functools.cache  # all methods of this process share it
+    @functools.cache  # shared by all methods of this process
     def setting() -> table_settings.Setting:
         return table_settings.setting(out, config.data_set, config.environment, scale)
 

@@ -3,8 +3,8 @@
     python -m launch.run_curve --out=runs/figures --scale=sample --environment=recsim \
         --method=imrl --seed=0
 
-`launch.reproduce --figure` runs this for every cell. It stands alone so that any scheduler
-can spread the cells over machines that share a folder.
+`launch.reproduce --figure` runs this script for every cell. It is a separate script so that any
+scheduler can distribute the cells over machines with a shared folder.
 """
 
 import dataclasses
@@ -20,18 +20,20 @@ from tfrec.options import MAX_SEED, Options, option
 
 @dataclasses.dataclass(frozen=True)
 class RunCurveConfig(Options):
-    """Which cells."""
+    """The cells."""
 
     out: str = option("runs/figures", "folder of all cells")
-    scale: Literal["smoke", "sample", "full"] = option("sample", "how much of everything")
-    environment: Literal["recsim", "recogym", "virtualtb"] = option("recsim", "where it plays")
+    scale: Literal["smoke", "sample", "full"] = option("sample", "sizes of training and tests")
+    environment: Literal["recsim", "recogym", "virtualtb"] = option(
+        "recsim", "environment of the cells"
+    )
     method: tuple[str, ...] = option(
         ("imrl",),
-        f"one after the other; {figures.CONTROLS}: levels that need no learning",
+        f"methods, run one after the other; {figures.CONTROLS}: levels of untrained policies",
         distinct=True,
     )
     seed: int = option(0, "seed of the cells", at_least=0, at_most=MAX_SEED)
-    virtualtb_path: str = option("", "a clone of VirtualTaobao")
+    virtualtb_path: str = option("", "folder of a clone of VirtualTaobao")
 
 
 flags.define(RunCurveConfig)

@@ -3,12 +3,12 @@
     python -m launch.serve --model=export
     python -m launch.serve --model=export --ui --users=runs/demo/data
 
-The second opens a page, too: pick a user or type a history, move the goal and watch the list.
+The second command also serves a page, which ranks for a user or a history under any goal.
 
-It speaks TensorFlow Serving's protocols and follows the folder: a new version is loaded and
-warmed up beside the former before it takes requests; a damaged one is rejected; a removed one
-gives way to the one before. SIGTERM and Ctrl-C let running requests end. For production use
-TensorFlow Serving itself: docs/serving.md.
+The server has the protocols of TensorFlow Serving and watches the folder: a new version is
+loaded and warmed up before it takes requests, a damaged version is rejected, and a removed
+version is replaced by the one before. SIGTERM and Ctrl-C let running requests finish. For
+production use TensorFlow Serving itself: docs/serving.md.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from tfrec.serving import client, page, server, service, versions
 
 @dataclasses.dataclass(frozen=True)
 class ServeConfig(Options):
-    """What to serve."""
+    """The model, its name and the page."""
 
     model: str = required("folder of numbered versions, written by launch.export_model")
     name: str = option("ranker", "the model's name in requests; not with --config")
     config: str = option(
         "",
         "a models.config of TensorFlow Serving (text) with the model's name, versions and "
-        "labels; read again when it changes. Its base_path is passed over",
+        "labels; read again when it changes. Its base_path is ignored",
     )
     ui: bool = option(False, "also serve a page for inspecting the model, on the REST port")
-    users: str = option("", "folder of prepared data; the page offers some of its test users")
-    num_users: int = option(50, "how many users the page offers", at_least=1)
+    users: str = option("", "folder of prepared data, for test users on the page")
+    num_users: int = option(50, "number of users on the page", at_least=1)
 
     def __post_init__(self):
         super().__post_init__()
         if self.users and not self.ui:
-            raise ValueError("users are offered on the page: pass --ui, too")
+            raise ValueError("users are for the page: pass --ui, too")
 
 
 flags.define(ServeConfig)
 flags.define(server.ServerConfig)
 flags.define(service.LimitsConfig)
 
-_SESSIONS = 20  # read for each user to offer: sessions come ordered by user
+_SESSIONS = 20  # sessions read per user of the page; sessions are ordered by user
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -66,11 +66,11 @@ def main(_):
     listen = flags.read(server.ServerConfig)
     limits = flags.read(service.LimitsConfig)
     logging.set_verbosity(logging.INFO)
-    asked_to_end: list[bool] = []
+    stop_signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_end.append(True))
-    # What is imported by now stays: without it, a collection when a version is unloaded takes
-    # milliseconds, and no request waits for it.
+        signal.signal(number, lambda received, _: stop_signals.append(received))
+    # Imported modules are excluded from garbage collection, so that a collection when a version
+    # is unloaded takes milliseconds and delays no request.
     gc.freeze()
     plan = None if config.config else versions.Plan(config.name)
     data = storage.PreparedData.open(config.users) if config.users else None
@@ -95,9 +95,9 @@ def main(_):
         print(f"REST {rest}/v1/models/{name}:predict", flush=True)
         if config.ui:
             print(f"page {rest}/", flush=True)
-        # A lock that is waited for would sleep through a signal that comes just before it is
-        # asked for, and deadlock with a handler that wants it.
-        while not asked_to_end:
+        # Waiting for a lock would miss a signal just before the wait, and deadlock with a
+        # handler that acquires the lock.
+        while not stop_signals:
             time.sleep(0.1)
         print("draining", flush=True)
     print("done", flush=True)
@@ -106,29 +106,32 @@ def main(_):
 def _check_same_log(
     data: storage.PreparedData, contract: client.Contract, version: pathlib.Path
 ) -> None:
-    """Compares raw item ids and feedback, which requests are made of, with a model's.
+    """Compares raw item ids and feedback of prepared data with those of a model.
 
     Raises:
-      UserError: if the model knows none of the data's items, ids are text in one and
-        numbers in the other, or a feedback column has another kind or unit.
+      UserError: if the model has none of the data's items, ids are text in one and numbers
+        in the other, or a feedback column has another kind or unit.
     """
     manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
     columns = {column.name: (column.kind, column.unit) for column in data.spec.feedback}
     for column in manifest["feedback"]:
-        asked = (column["kind"], column["unit"])
-        if columns.get(column["name"], asked) != asked:
+        kind_and_unit = (column["kind"], column["unit"])
+        if columns.get(column["name"], kind_and_unit) != kind_and_unit:
             raise errors.UserError(
                 f"--users={data.directory}: feedback {column['name']!r} is "
-                f"{' of '.join(columns[column['name']])}, and {' of '.join(asked)} in {version}"
+                f"{' of '.join(columns[column['name']])}, and "
+                f"{' of '.join(kind_and_unit)} in {version}"
             )
-    known = (version / "assets" / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    model_items = (
+        (version / "assets" / "items.txt").read_text(encoding="utf-8").split("\n")[:-1]
+    )
     items = data.vocabulary.items.astype(np.str_)
     same_type = (contract.item_dtype == "string") == (data.vocabulary.items.dtype.kind == "U")
-    shared = int(np.isin(items, known).sum()) if same_type else 0
+    shared = int(np.isin(items, model_items).sum()) if same_type else 0
     if not shared:
         raise errors.UserError(
             f"--users={data.directory} has no item of {version}: its first item is "
-            f"{data.vocabulary.items[0].item()!r}, and the model's is {known[0]!r} "
+            f"{data.vocabulary.items[0].item()!r}, and the model's is {model_items[0]!r} "
             f"({contract.item_dtype}). Pass data of the log that the model was trained on"
         )
     if shared < len(items):
@@ -138,11 +141,13 @@ def _check_same_log(
         )  # fmt: skip
 
 
-def _users(data: storage.PreparedData, contract: client.Contract, most: int) -> list[page.User]:
-    """Test users as they come back: their last events, up to the end of the last session.
+def _users(
+    data: storage.PreparedData, contract: client.Contract, count: int
+) -> list[page.User]:
+    """Returns test users with their last events, up to the end of their last session.
 
     Raises:
-      UserError: if the data has not the feedback that the model reads.
+      UserError: if the data lacks feedback that the model reads.
     """
     spec = data.spec
     for name in contract.feedback:
@@ -151,11 +156,13 @@ def _users(data: storage.PreparedData, contract: client.Contract, most: int) -> 
                 f"--users={data.directory}: no feedback {name!r}, which the model reads; "
                 f"there is {', '.join(spec.feedback_names)}"
             )
-    sessions = data.dataset("test", batch_size=_SESSIONS * most).as_numpy_iterator()
+    sessions = data.dataset("test", batch_size=_SESSIONS * count).as_numpy_iterator()
     episodes = next(sessions, None)
     if episodes is None:
         raise errors.UserError(f"--users={data.directory}: no test users")
-    last = np.flatnonzero(np.diff(episodes.user, append=-1))[:most]  # of each user's sessions
+    last = np.flatnonzero(np.diff(episodes.user, append=-1))[
+        :count
+    ]  # last session of each user
     items = np.hstack([episodes.history_item[last], episodes.item[last]])  # [U, H + T]
     feedback = np.hstack([episodes.history_feedback[last], episodes.feedback[last]])
     raw, names = data.vocabulary.decode(items), data.vocabulary.users[episodes.user[last] - 1]

@@ -4,7 +4,7 @@ TensorFlow, TF-Agents and Gym print notices when they are imported, and TensorFl
 level from the environment at that moment, before flags are parsed. `--verbose` is therefore
 looked up in the command line.
 
-TensorFlow takes seconds to import, and `--help` needs none of it. While a script defines its
+TensorFlow takes seconds to import, and `--help` does not need it. While a script defines its
 flags, `import` of a module of this project only registers it: the module is loaded when one of
 its names is used, or else before `main` begins.
 """
@@ -32,12 +32,12 @@ _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def prepare(arguments: Sequence[str]) -> None:
-    """Hides the messages of other libraries, unless the command line asks for them.
+    """Hides the messages of other libraries, unless the command line has `--verbose`.
 
     Call it before anything imports TensorFlow. Child processes inherit the log level.
 
     Args:
-      arguments: the command line; `--verbose` in it leaves all messages on.
+      arguments: the command line; with `--verbose` all messages are shown.
     """
     if any(argument in _VERBOSE for argument in arguments):
         os.environ[_LOG_LEVEL] = "0"
@@ -54,7 +54,7 @@ def prepare(arguments: Sequence[str]) -> None:
 
 
 def defer_imports() -> None:
-    """Defers the project's own modules until their first use; see `load_deferred`."""
+    """Defers the project's modules until their first use; see `load_deferred`."""
     if _DEFERRING not in sys.meta_path:
         sys.meta_path.insert(0, _DEFERRING)
 
@@ -62,8 +62,8 @@ def defer_imports() -> None:
 def load_deferred() -> None:
     """Ends deferring, and loads the modules that were imported but not used so far.
 
-    From here on imports are ordinary ones, so that threads may import too: on Python 3.11, two
-    threads that use a deferred module at once can see half of it.
+    Later imports are ordinary ones, so that threads may import, too: on Python 3.11, two
+    threads that use a deferred module at once can read it half loaded.
     """
     if _DEFERRING in sys.meta_path:
         sys.meta_path.remove(_DEFERRING)
@@ -77,10 +77,10 @@ def is_verbose() -> bool:
 
 
 class _DeferringFinder(importlib.abc.MetaPathFinder):
-    """Finds modules of the project's packages and gives them a loader that waits.
+    """Finds modules of the project's packages and sets a loader that defers.
 
     Attributes:
-      modules: those imported through it, in order.
+      modules: the modules imported through this finder, in order.
     """
 
     def __init__(self) -> None:
@@ -91,19 +91,19 @@ class _DeferringFinder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.loader is None or spec.submodule_search_locations is not None:
-            return spec  # a package is loaded at once: importing a module of it needs it
+            return spec  # a package is loaded at once, as its modules need it
         spec.loader = _DeferringLoader(spec.loader)
         return spec
 
 
 class _DeferringLoader(importlib.util.LazyLoader):
-    """The standard library's lazy loader, which keeps what it has yet to load."""
+    """The standard library's lazy loader, with a list of the modules not loaded yet."""
 
     def exec_module(self, module: types.ModuleType) -> None:
         super().exec_module(module)
         _DEFERRING.modules.append(module)
 
-    def __getattr__(self, name: str) -> Any:  # runpy asks the loader of a script for its code
+    def __getattr__(self, name: str) -> Any:  # runpy reads the code of a script from its loader
         return getattr(self.__dict__["loader"], name)
 
 
@@ -112,7 +112,7 @@ _DEFERRING = _DeferringFinder()
 
 
 class _SilentTensorFlow(importlib.abc.MetaPathFinder):
-    """Imports TensorFlow with standard error set aside.
+    """Imports TensorFlow with standard error redirected.
 
     Its C++ libraries report missing GPU drivers while they are loaded, before they have read
     the log level.
@@ -127,7 +127,7 @@ class _SilentTensorFlow(importlib.abc.MetaPathFinder):
             execute = spec.loader.exec_module
 
             def exec_module(module):
-                with _stderr_set_aside():
+                with _redirected_stderr():
                     execute(module)
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
@@ -135,7 +135,7 @@ class _SilentTensorFlow(importlib.abc.MetaPathFinder):
 
 
 @contextlib.contextmanager
-def _stderr_set_aside() -> Iterator[None]:
+def _redirected_stderr() -> Iterator[None]:
     """Redirects the file descriptor of standard error; shows the text if the body fails."""
     try:
         stderr = os.dup(2)

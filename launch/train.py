@@ -10,12 +10,13 @@ With `--environment=log`, the default, a method learns from prepared sessions an
 `launch.evaluate`, `launch.recommend` and `launch.export_model`; GoalRec also writes
 `agent_off/` when its rounds on the log end (GoalRec-off).
 
-In the other environments a method plays many sessions side by side and learns step by step.
-The folder gets `policy`, a SavedModel whose `act` chooses, and `result.json`, the final test.
+In the other environments a method plays many parallel sessions and learns step by step. The
+folder gets `policy`, a SavedModel with an `act` that selects actions, and `result.json`, the
+final test.
 
-`--method=rainbow --help` lists Rainbow's own flags too; so does `--environment=recsim` for an
-environment. Every run writes `metrics.jsonl`, TensorBoard logs and checkpoints; the same
-command continues a run that was stopped.
+`--method=rainbow --help` also lists the flags of Rainbow, and `--environment=recsim --help`
+those of an environment. Every run writes `metrics.jsonl`, TensorBoard logs and checkpoints;
+the same command continues a run that was stopped.
 """
 
 import dataclasses
@@ -30,11 +31,13 @@ from tfrec.options import MAX_SEED, Options, option, required
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(Options):
-    """What is trained, where, and the folder of the run."""
+    """The method, its environment and the folder of the run."""
 
     method: str = required(f"the method: {methods.HELP}")
     out: str = required("folder of the run; an unfinished run in it is continued")
-    environment: methods.EnvironmentName = option("log", "where the method learns")
+    environment: methods.EnvironmentName = option(
+        "log", "environment in which the method learns"
+    )
     seed: int = option(0, "seed of weights, batches and play", at_least=0, at_most=MAX_SEED)
     save_every: int | None = option(
         None,
@@ -51,11 +54,11 @@ class LogConfig(Options):
     world: str = option(
         "",
         "simulated users: a folder that fit_simulator wrote; `truth` for the ground truth of "
-        "the embedded log; `lookup`, who click what the log says that they clicked; empty to "
+        "the embedded log; `lookup`, for users that repeat their clicks of the log; empty to "
         "learn from the log alone",
     )
     evaluate_every: int = option(5, "rounds between checks on validation users", at_least=1)
-    max_users: int = option(500, "validation users at most", at_least=1)
+    max_users: int = option(500, "largest number of validation users", at_least=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,7 @@ class FinalTestConfig(Options):
 
 
 flags.define(TrainConfig)
-methods.define_chosen({"log": (LogConfig,)}, otherwise=(FinalTestConfig,))
+methods.define_dependent({"log": (LogConfig,)}, otherwise=(FinalTestConfig,))
 
 
 def main(_):

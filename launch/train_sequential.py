@@ -3,13 +3,13 @@
     python -m launch.train_sequential --method=sasrec --data=ml-1m.txt --format=rows \
         --protocol=leave_one_out --out=runs/sasrec
 
-`--method=sasrec --help` lists SASRec's own flags too; other methods are `hstu`, `stamp`,
-`causerec`, `casr_stamp`, `casr_sasrec` and `cocorec`. `pgpr_kg` reads no order: it walks the
-knowledge graph of `--graph` from a user to items.
+`--method=sasrec --help` also lists the flags of SASRec; other methods are `hstu`, `stamp`,
+`causerec`, `casr_stamp`, `casr_sasrec` and `cocorec`. `pgpr_kg` does not read the order of
+events: it walks the knowledge graph of `--graph` from a user to items.
 
 The folder gets `model/` with the best epoch's weights, rankings.md, .csv, .json and .png,
-curve.png, and the run's metrics, TensorBoard logs and checkpoints; a folder with a run goes on
-with it.
+curve.png, and the run's metrics, TensorBoard logs and checkpoints; an unfinished run in it is
+continued.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tfrec.report import tables
 
 @dataclasses.dataclass(frozen=True)
 class TrainSequentialConfig(Options):
-    """What learns, from what, and how it is tested."""
+    """The method, the log, the run and the test."""
 
     method: Literal[
         "sasrec",
@@ -50,13 +50,13 @@ class TrainSequentialConfig(Options):
         "casr_sasrec",
         "cocorec",
         "pgpr_kg",
-    ] = required("what learns")
+    ] = required("the method")
     data: str = required("the log: a text file, or a folder of prepared data")
-    out: str = required("folder of the run; one that is there goes on")
+    out: str = required("folder of the run; an unfinished run in it is continued")
     format: Literal["rows", "lines", "table", "prepared"] = option(
         "rows",
         "rows: `user item`, an event a line; lines: `user item item ...`, a user a line; "
-        "table: one's own log with times, see --columns_user and so on; prepared: a folder of "
+        "table: a log with times, see --columns_user and so on; prepared: a folder of "
         "launch.prepare_data",
     )
     protocol: Literal["leave_one_out", "user_ratio", "global_time"] = option(
@@ -65,7 +65,7 @@ class TrainSequentialConfig(Options):
         "global_time: the last tenth of all events by time",
     )
     cutoffs: tuple[int, ...] = option(
-        (10, 20), "lengths of the list", at_least=1, distinct=True, min_length=1
+        (10, 20), "lengths of the lists", at_least=1, distinct=True, min_length=1
     )
     categories: str = option(
         "",
@@ -87,18 +87,18 @@ class TrainSequentialConfig(Options):
 
 flags.define(TrainSequentialConfig)
 flags.define(table_source.TableConfig, "columns_")
-flags.define_chosen("method", methods.METHODS, lambda name: methods.METHODS[name]().config)
-flags.define_chosen("method", paths_config.CONFIGS, lambda name: paths_config.CONFIGS[name])
+flags.define_dependent("method", methods.METHODS, lambda name: methods.METHODS[name]().config)
+flags.define_dependent("method", paths_config.CONFIGS, lambda name: paths_config.CONFIGS[name])
 
 
 class Trained(NamedTuple):
     """A finished run.
 
     Attributes:
-      agent: what is saved, with the facts about it.
-      best_epoch: whose weights it has.
-      evaluation: on the test events.
-      facts: lines of rankings.md that only this method has.
+      agent: the saved agent, with the facts about it.
+      best_epoch: epoch of the agent's weights.
+      evaluation: evaluation on the test events.
+      facts: lines of rankings.md for this method alone.
     """
 
     agent: saved_agents.SavedAgent
@@ -110,8 +110,8 @@ class Trained(NamedTuple):
 def main(_):
     config = flags.read(TrainSequentialConfig)
     outputs.check_folder(config.out)
-    own = paths_config.CONFIGS.get(config.method)
-    numbers = flags.read(own or methods.METHODS[config.method]().config)
+    path_config = paths_config.CONFIGS.get(config.method)
+    numbers = flags.read(path_config or methods.METHODS[config.method]().config)
     _check_files(config)
     columns = flags.read(table_source.TableConfig, "columns_")
     log = sequence_logs.open_log(config.data, config.format, columns)
@@ -132,15 +132,15 @@ def main(_):
     rankings.write_curve(out, config.method)
     title = f"{config.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"
     for k in config.cutoffs:
-        shown = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
-        rich.print(tables.rich_table(table, shown, title, "Ranker"))
+        columns_of_k = [f"{metric}@{k}" for metric in ("ndcg", "recall", "coverage")]
+        rich.print(tables.rich_table(table, columns_of_k, title, "Ranker"))
     for name, value in trained.facts.items():
         print(f"{name}: {value}")
     print(f"{out / 'rankings.md'}: {config.method}, best epoch {trained.best_epoch}")
 
 
 def _check_files(config: TrainSequentialConfig) -> None:
-    """Rejects files that the method does not read, or lacks.
+    """Rejects files that the method does not read, and absent files that it reads.
 
     Raises:
       UserError: naming the flag.
@@ -170,9 +170,9 @@ def _train_sequence(
     log: sequence_logs.SequenceLog,
     split: protocols.Split,
 ) -> Trained:
-    known = log.categories
+    categories = log.categories
     if config.categories:
-        known = item_categories.read(config.categories, log.vocabulary)
+        categories = item_categories.read(config.categories, log.vocabulary)
     fitted = fitting.fit(
         config.method,
         numbers,
@@ -182,7 +182,7 @@ def _train_sequence(
         config.seed,
         source=log.source,
         protocol=config.protocol,
-        categories=known,
+        categories=categories,
         save_every=config.save_every,
         warn=flags.warn,
     )
@@ -236,7 +236,7 @@ def _train_paths(
 def _about(
     config: TrainSequentialConfig, log: sequence_logs.SequenceLog, fitted: Any
 ) -> dict[str, Any]:
-    """What a saved model says of its training."""
+    """Returns the facts about its training that a saved model records."""
     return {
         "protocol": config.protocol,
         "data": log.source.fingerprint,

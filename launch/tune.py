@@ -1,15 +1,16 @@
-"""Searches for a method's best numbers: Optuna over its configuration, scored by playing.
+"""Tunes a method's configuration by Optuna, with scores from play.
 
     python -m launch.tune --method=rainbow --data=runs/data --world=runs/simulator \
         --trials=20 --out=runs/tuning/rainbow
     python -m launch.tune --method=slateq --environment=recogym --trials=6 \
         --out=runs/tuning/recogym/slateq
 
-A trial trains the method as `launch.train` does and scores it on validation users or sessions
-that no test plays. The first trial is the defaults with the method's own flags; these also set
-what is not tuned (`--method=rainbow --help` lists them). The same command continues a study
-until it has --trials finished trials; several processes or machines with one --storage share
-them. Writes best.json, tuning.md, tuning.png and TensorBoard logs.
+A trial trains the method as `launch.train` does and scores it on validation users or on
+sessions outside all tests. The first trial has the values of the method's flags, or their
+defaults; these are also the values of fields that are not tuned (`--method=rainbow --help`
+lists them). The same command continues a study until it has --trials finished trials; several
+processes or machines with one --storage share a study. Writes best.json, tuning.md, tuning.png
+and TensorBoard logs.
 """
 
 import dataclasses
@@ -27,31 +28,35 @@ from tfrec.options import MAX_SEED, Options, option, required
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig(Options):
-    """What is tuned, where, and with what budget."""
+    """The method, its environment, and the budget of the study."""
 
     method: str = required(f"the method: {methods.HELP}")
     out: str = required("folder for the results, and for the study unless --storage is given")
-    environment: methods.EnvironmentName = option("log", "where the method learns")
+    environment: methods.EnvironmentName = option(
+        "log", "environment in which the method learns"
+    )
     trials: int = option(
-        20, "finished trials in all, pruned ones and earlier ones included", at_least=1
+        20, "total number of finished trials, including pruned and earlier ones", at_least=1
     )
     fields: tuple[str, ...] = option(
         (), "fields to tune; empty for all of the method's space", distinct=True
     )
     storage: str = option(
         "",
-        "where the study lives: a database's URL, e.g. sqlite:///tuning.db, or the path of a "
-        "journal file; machines that open the same one share it; empty for out/study.db",
+        "storage of the study: a database's URL, e.g. sqlite:///tuning.db, or the path of a "
+        "journal file; machines with the same storage share the study; empty for out/study.db",
     )
     study: str = option("", "name of the study in its storage; empty for the method's name")
-    sampler: Literal["tpe", "random", "grid"] = option("tpe", "how trials are chosen")
-    pruner: Literal["median", "hyperband", "none"] = option("median", "how trials end early")
+    sampler: Literal["tpe", "random", "grid"] = option("tpe", "sampler of trials")
+    pruner: Literal["median", "hyperband", "none"] = option(
+        "median", "pruner, which ends trials early"
+    )
     evaluate_every: int = option(
         5, "iterations between scores, at which a trial may be pruned", at_least=1
     )
     seed: int = option(
         1000,
-        "seed of each trial and of the sampler; keep it off the tables'",
+        "seed of each trial and of the sampler; should differ from the seeds of tables",
         at_least=0,
         at_most=MAX_SEED,
     )
@@ -59,24 +64,24 @@ class TuneConfig(Options):
 
 @dataclasses.dataclass(frozen=True)
 class LogScoreConfig(Options):
-    """The prepared log, its users, and the sessions that score."""
+    """The prepared log, its users, and the sessions of a score."""
 
     data: str = option("runs/data", "folder of the prepared data")
     world: str = option("runs/simulator", worlds.HELP)
-    max_users: int = option(500, "validation users at most", at_least=1)
-    sessions_per_user: int = option(4, "sessions that each validation user plays", at_least=1)
+    max_users: int = option(500, "largest number of validation users", at_least=1)
+    sessions_per_user: int = option(4, "sessions of each validation user", at_least=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class OnlineScoreConfig(Options):
-    """The sessions that score a method that learns step by step."""
+    """The sessions of a score of a method that learns step by step."""
 
     score_sessions: int = option(2_000, "sessions of a score", at_least=2)
     final_sessions: int = option(10_000, "sessions of a trial's last score", at_least=2)
 
 
 flags.define(TuneConfig)
-methods.define_chosen({"log": (LogScoreConfig,)}, otherwise=(OnlineScoreConfig,))
+methods.define_dependent({"log": (LogScoreConfig,)}, otherwise=(OnlineScoreConfig,))
 
 
 def main(_):
@@ -107,7 +112,7 @@ def main(_):
 
 
 def _on_log(config: TuneConfig) -> tuple[Any, Callable]:
-    """The study of a method that learns from a log, and what tunes it."""
+    """Returns the study of a method that learns from a log, and its tuner."""
     import functools
 
     from tfrec.data import storage
@@ -138,7 +143,7 @@ def _on_log(config: TuneConfig) -> tuple[Any, Callable]:
 
 
 def _online(config: TuneConfig) -> tuple[Any, Callable]:
-    """The study of a method that learns step by step, and what tunes it."""
+    """Returns the study of a method that learns step by step, and its tuner."""
     import functools
 
     from tfrec.methods import online_run, presets, studies, trials

@@ -5,8 +5,8 @@
     python -m launch.export_model --agent=runs/goalrec_today/agent --out=export
 
 The table has one row for each item: the raw id first, then the features that the agent was
-trained with. Items that the agent does not have are ranked by these features from now on;
-features of the others are replaced. With --absent=remove, items that the table lacks go.
+trained with. The changed agent ranks new items by these features, and the table replaces the
+features of the other items. With --absent=remove, items that the table lacks are removed.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class UpdateItemsConfig(Options):
 
     agent: str = required("folder of a trained agent that reads features of items")
     items: str = required("text or Parquet file of the items; first column: the raw id")
-    out: str = required("folder to write the changed agent to, which must not be there yet")
+    out: str = required("output folder of the changed agent, which must not exist yet")
     absent: Literal["keep", "remove"] = option(
-        "keep", "what happens to items that the table lacks"
+        "keep", "treatment of items that the table lacks"
     )
 
 

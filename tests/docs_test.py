@@ -143,17 +143,17 @@ def flags_of(script, words=()):
         if ast.unparse(call.func) == "flags.define":
             prefix = call.args[1].value if len(call.args) > 1 else ""
             names |= {prefix + field for field in fields(tree, call.args[0])}
-        if ast.unparse(call.func) == "methods.define_chosen":
+        if ast.unparse(call.func) == "methods.define_dependent":
             classes = [node for node in ast.walk(call) if isinstance(node, ast.Name)]
             names |= {f for c in classes if c.id != "methods" for f in fields(tree, c)}
-            names |= chosen_flags(words)
-        if ast.unparse(call.func) == "flags.define_chosen":
+            names |= dependent_flags(words)
+        if ast.unparse(call.func) == "flags.define_dependent":
             names |= flags_of_choices(tree, *call.args[1:3])
     return names
 
 
 def flags_of_choices(tree, choices, config_of):
-    """Flags of every class that `flags.define_chosen` may define; expressions of the source."""
+    """Flags of the classes of `flags.define_dependent`, from expressions of the source."""
     scope = {
         alias.asname or alias.name: importlib.import_module(f"{node.module}.{alias.name}")
         for node in tree.body
@@ -169,7 +169,7 @@ def flags_of_choices(tree, choices, config_of):
     return {field.name for name in names for field in dataclasses.fields(config_of(name))}
 
 
-def chosen_flags(words):
+def dependent_flags(words):
     """Flags of the method and the environment that a command line names."""
     named = dict(word[2:].split("=", 1) for word in words if re.match(r"--\w+=", word))
     place, method = named.get("environment", registry.LOG), named.get("method", "")

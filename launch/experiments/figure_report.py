@@ -1,4 +1,4 @@
-"""What a figure's runs say: curves with bands over seeds, levels of controls, a table."""
+"""Report of a figure's runs: curves with bands over seeds, levels of controls, a table."""
 
 import json
 import pathlib
@@ -20,13 +20,13 @@ class Panel(NamedTuple):
     """One environment in a figure.
 
     Attributes:
-      environment: its name.
-      title: of the plots.
-      runs: method -> folders of its runs that are done, one for each seed.
-      titles: method -> name shown.
-      controls: control -> what `online_run.final_test` returns, and under `tests` its numbers
-        in the curves' tests; empty where they were not run.
-      seeds: runs that there should be of each method.
+      environment: name of the environment.
+      title: title of the plots.
+      runs: method -> folders of its finished runs, one for each seed.
+      titles: method -> displayed name.
+      controls: control -> result of `online_run.final_test`, and under `tests` its values in
+        the curves' tests; empty where they were not run.
+      seeds: planned number of runs of each method.
     """
 
     environment: str
@@ -42,7 +42,7 @@ class Curve(NamedTuple):
 
     Attributes:
       sessions: float [E], training sessions at each test, mean over seeds.
-      steps: float [E], recommendations until then.
+      steps: float [E], recommendations before each test.
       values: metric -> float [S, E].
     """
 
@@ -52,7 +52,7 @@ class Curve(NamedTuple):
 
 
 def curve(folders: Sequence[pathlib.Path]) -> Curve:
-    """The tests of a method's seeds; all have as many."""
+    """Returns the tests of a method's seeds, which have the same number of tests."""
     frames = [online_result.tests(folder) for folder in folders]
 
     def column(name: str) -> np.ndarray:
@@ -65,16 +65,16 @@ def curve(folders: Sequence[pathlib.Path]) -> Curve:
 def steps_to_share(
     steps: np.ndarray, values: np.ndarray, random: float, share: float = 0.9
 ) -> np.ndarray:
-    """Steps after which a test first reached a share of the way from random to the last test.
+    """Returns the steps to the first test at a share of the gain of the last test over random.
 
     Args:
       steps: float [E].
       values: float [S, E].
-      random: where the way begins.
-      share: of the way.
+      random: level of the random policy.
+      share: share of the gain.
 
     Returns:
-      Float [S]; NaN for a seed that ends no better than random.
+      Float [S]; NaN for a seed whose last test is not above random.
     """
     goal = random + share * (values[:, -1:] - random)
     first = (values >= goal).argmax(axis=1)
@@ -82,16 +82,16 @@ def steps_to_share(
 
 
 @plots.styled
-def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
-    """Curves over training sessions: the mean over seeds, the range of seeds shaded."""
+def plot(panel: Panel, metric: str, curves: Mapping[str, Curve]) -> Figure:
+    """Plots curves over training sessions: mean over seeds, with the range shaded."""
     figure = Figure(figsize=(8.4, 5.4), layout="constrained")
     axes = figure.subplots()
-    for method, tested in found.items():
-        colour, values = style.policy_colour(method), tested.values[metric]
+    for method, tests in curves.items():
+        colour, values = style.policy_colour(method), tests.values[metric]
         label = f"{panel.titles[method]} ({len(values)} of {panel.seeds} seeds)"
-        axes.plot(tested.sessions, values.mean(0), color=colour, linewidth=2, label=label)
+        axes.plot(tests.sessions, values.mean(0), color=colour, linewidth=2, label=label)
         axes.fill_between(
-            tested.sessions, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0
+            tests.sessions, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0
         )
     levels = [level["tests"][metric] for level in panel.controls.values()]
     for level in levels:
@@ -110,7 +110,7 @@ def plot(panel: Panel, metric: str, found: Mapping[str, Curve]) -> Figure:
     axes.margins(x=0.02)
     axes.set_xlabel("training sessions (the paper tests after every ten)")
     axes.set_ylabel(online_result.METRICS[metric])
-    axes.set_title(f"{panel.title}: tests while it learns (range of seeds shaded)")
+    axes.set_title(f"{panel.title}: tests during training (range of seeds shaded)")
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
@@ -120,10 +120,10 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     frames, text = [], [f"# Figure {figure}\n"]
     for panel in panels:
-        found = {m: curve(folders) for m, folders in panel.runs.items() if folders}
+        curves = {m: curve(folders) for m, folders in panel.runs.items() if folders}
         for metric in online_result.METRICS:
             path = out / f"figure{figure}_{panel.environment}_{metric}.png"
-            plots.save(plot(panel, metric, found), path)
+            plots.save(plot(panel, metric, curves), path)
         for method, folders in panel.runs.items():
             frames += [
                 online_result.tests(folder).select(
@@ -134,7 +134,7 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
                 )
                 for folder in folders
             ]
-        text.append(_table(panel, found))
+        text.append(_table(panel, curves))
     with outputs.replacing_file(out / f"figure{figure}.md") as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
     if frames:
@@ -143,13 +143,13 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
                 pl.concat(frames).write_csv(file)
 
 
-def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
-    """Final tests, mean ± standard deviation over seeds, and how soon they were near."""
+def _table(panel: Panel, curves: Mapping[str, Curve]) -> str:
+    """Returns a table of final tests, and of the steps to 90% of their gain."""
     lines = [
         f"## {panel.title}\n",
         "Final tests: mean ± standard deviation over seeds; of controls ± standard error. "
-        "Steps: recommendations until a test reached 90% of the way from random to the last "
-        "test, mean and range over seeds.\n",
+        "Steps: recommendations until a test reached 90% of the last test's gain over random, "
+        "mean and range over seeds.\n",
         "| | CTR | reward | original CTR | original reward | steps to 90% | seeds |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -171,15 +171,15 @@ def _table(panel: Panel, found: Mapping[str, Curve]) -> str:
             for place in _PLACES
             for metric in online_result.METRICS
         ]
-        soon = ""
+        steps = ""
         if "random" in panel.controls:
-            tested, random = found[method], panel.controls["random"]["tests"]["reward"]
-            needed = steps_to_share(tested.steps, tested.values["reward"], random)
-            needed = needed[np.isfinite(needed)]
-            if needed.size:
-                soon = f"{needed.mean():,.0f} ({needed.min():,.0f} to {needed.max():,.0f})"
+            tested, random = curves[method], panel.controls["random"]["tests"]["reward"]
+            by_seed = steps_to_share(tested.steps, tested.values["reward"], random)
+            by_seed = by_seed[np.isfinite(by_seed)]
+            if by_seed.size:
+                steps = f"{by_seed.mean():,.0f} ({by_seed.min():,.0f} to {by_seed.max():,.0f})"
         lines.append(
-            f"| {title} | {' | '.join(cells)} | {soon} | {len(folders)} of {panel.seeds} |"
+            f"| {title} | {' | '.join(cells)} | {steps} | {len(folders)} of {panel.seeds} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,6 @@
-"""Figures 2 and 3 of IMRL's paper: which curves there are, how they run, what is written.
+"""Figures 2 and 3 of IMRL's paper: plan, runs and output.
 
-<out>/<environment>/controls.json                          levels that need no learning
+<out>/<environment>/controls.json                          levels of untrained policies
 <out>/<environment>/<method>/seed0/{metrics.jsonl, result.json, tensorboard, policy}
 <out>/figure2_<environment>_<ctr or reward>.png, figure2.csv, figure2.md; the same of 3
 """
@@ -35,23 +35,23 @@ METHODS = {
         "tpgr", "pgpr"),
     3: (*ABLATIONS, *AUGMENTATION_CONTROLS),
 }  # fmt: skip
-# The paper's figure 3 is VirtualTB alone; the others are asked for with --environments.
+# The paper's figure 3 is VirtualTB alone; --environments selects others.
 SHOWN_IN = {2: ("virtualtb", "recogym", "recsim"), 3: ("virtualtb",)}
 CONTROLS = "controls"
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything; every method of an environment gets the same of it.
+    """Sizes of training and tests, the same for every method of an environment.
 
     Attributes:
       seeds: runs of each cell.
-      play: environment -> what differs from `presets.play_config_class`.
-      numbers: fields of methods that differ, for those that have them.
+      play: environment -> fields that differ from `presets.play_config_class`.
+      numbers: fields of methods that differ from their presets, for methods that have them.
       final_sessions: environment -> sessions of each run's final test and of the controls.
-      original_sessions: the same in the original environment, where it is installed; none of
-        those that are not named.
-      one_process: whether all methods of a environment and seed share a process.
+      original_sessions: environment -> the same in the original environment, where it is
+        installed; none for absent environments.
+      one_process: whether all methods of an environment and seed share a process.
     """
 
     seeds: int
@@ -68,8 +68,8 @@ _TINY = {
 }  # fmt: skip
 # The paper has 10,000 sessions; here at least as many, and 100,000 of VirtualTB's short ones.
 _FULL = {"test_sessions": 1_000}
-# A click in fifty says little: 2,000 sessions of RecoGym leave a standard error of .0004, a
-# thirtieth of what lies between random and the best.
+# RecoGym has a click in fifty recommendations: 2,000 sessions give a standard error of .0004, a
+# thirtieth of the difference between random and the best.
 _FINAL = {"recsim": 2_000, "recogym": 20_000, "virtualtb": 2_000}
 SCALES = {
     "smoke": Scale(
@@ -107,7 +107,7 @@ SCALES = {
 
 
 class Cell(NamedTuple):
-    """One curve: a method in an environment; or, as a method, its controls."""
+    """One curve: a method in an environment, or the controls of an environment."""
 
     environment: str
     method: str
@@ -123,17 +123,17 @@ class Cell(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Wanted:
-    """What is asked of `reproduce`.
+class FiguresRequest:
+    """The figures to reproduce, and their options.
 
     Attributes:
-      out: folder of everything.
-      figures: 2, 3.
-      scale: its name.
-      environments: only these; empty for those of the figure.
-      methods: only these; empty for those of the figure.
-      seeds: of each cell; None for the scale's number.
-      virtualtb_path: VirtualTB's folder; '' leaves VirtualTB out.
+      out: folder of all output.
+      figures: numbers of figures, 2 and 3.
+      scale: name of the scale.
+      environments: environments to run; empty for those of the figure.
+      methods: methods to run; empty for those of the figure.
+      seeds: seeds of each cell; None for the number of the scale.
+      virtualtb_path: VirtualTB's folder; '' to leave VirtualTB out.
     """
 
     out: pathlib.Path
@@ -160,35 +160,35 @@ class Wanted:
         ]
 
 
-def check(wanted: Wanted) -> None:
-    """Raises UserError for figures, environments or methods that there are not."""
-    for figure in wanted.figures:
+def check(request: FiguresRequest) -> None:
+    """Raises UserError for unknown figures, environments or methods."""
+    for figure in request.figures:
         if figure not in METHODS:
             raise UserError(f"--figure={figure}: expected 2 or 3")
-    for name in wanted.environments:
+    for name in request.environments:
         if name not in PUBLIC:
             expected = ", ".join(PUBLIC)
             raise UserError(f"--environments={name}: expected some of {expected}")
-    for name in wanted.methods:
+    for name in request.methods:
         registry.get(name)
 
 
-def plan(wanted: Wanted) -> list[Cell]:
-    """Every cell, seed by seed, so that early ones already fill every figure."""
+def plan(request: FiguresRequest) -> list[Cell]:
+    """Returns every cell, seed by seed, so that early cells already fill every figure."""
     cells = [
         Cell(environment, method, seed)
-        for seed in range(wanted.seeds_each)
-        for figure in sorted(set(wanted.figures))
-        for environment in wanted.environments_of(figure)
-        for method in (CONTROLS, *wanted.methods_of(figure, environment))
+        for seed in range(request.seeds_each)
+        for figure in sorted(set(request.figures))
+        for environment in request.environments_of(figure)
+        for method in (CONTROLS, *request.methods_of(figure, environment))
         if not (method == CONTROLS and seed)
     ]
     return list(dict.fromkeys(cells))
 
 
-def can_run(wanted: Wanted, cell: Cell) -> bool:
+def can_run(request: FiguresRequest, cell: Cell) -> bool:
     """Whether a cell's environment is available."""
-    return cell.environment != "virtualtb" or bool(wanted.virtualtb_path)
+    return cell.environment != "virtualtb" or bool(request.virtualtb_path)
 
 
 def form(environment: str, virtualtb_path: str) -> Any:
@@ -206,21 +206,21 @@ def task(cell: Cell, scale: Scale, virtualtb_path: str) -> online_run.Task:
     """A cell as a run."""
     config = presets.config_class(cell.method, cell.environment)
     fields = {field.name for field in dataclasses.fields(config)}
-    known = {name: value for name, value in scale.numbers.items() if name in fields}
+    numbers = {name: value for name, value in scale.numbers.items() if name in fields}
     return online_run.Task(
         environment=cell.environment,
         method=cell.method,
         seed=cell.seed,
         form=form(cell.environment, virtualtb_path),
         play=play(cell.environment, scale),
-        numbers=config(**known),
+        numbers=config(**numbers),
         final_sessions=scale.final_sessions[cell.environment],
         original_sessions=scale.original_sessions.get(cell.environment, 0),
     )
 
 
 def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> None:
-    """Brings a cell to its end; one that is done is left as it is."""
+    """Runs a cell to its end; a finished cell is not changed."""
     if cell.result(out).exists():
         check_done(out, [cell], scale, virtualtb_path)
         return
@@ -237,14 +237,14 @@ def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> Non
     work = task(cell, scale, virtualtb_path)
     work = dataclasses.replace(work, original_sessions=in_original)
     online_run.run(cell.folder(out), work)
-    # They hold the replay, gigabytes of it, and a finished cell is not continued.
+    # Checkpoints have gigabytes of replay, and a finished cell is not continued.
     shutil.rmtree(cell.folder(out) / "checkpoints", ignore_errors=True)
 
 
 def _levels(
     environment: str, simulator: contract.Simulator, scale: Scale, in_original: int
 ) -> dict[str, Any]:
-    """What the controls of an environment reach, and what they were made with."""
+    """Returns the tests of an environment's controls, with their inputs and sizes."""
     sizes = play(environment, scale)
     made_with = {
         "inputs": identity.recorded(simulator.inputs()),
@@ -264,12 +264,12 @@ def _levels(
 def check_done(
     out: pathlib.Path, cells: Sequence[Cell], scale: Scale, virtualtb_path: str
 ) -> None:
-    """Checks that cells that are done belong to the simulators and the scale at hand.
+    """Checks that finished cells have the same simulators and scale as this run.
 
-    Where VirtualTB is not given, its cells are compared with each other.
+    Without a path to VirtualTB, its cells are compared with each other.
 
     Raises:
-      UserError: naming the cell whose environment or amount of play is another.
+      UserError: naming a cell with another environment or amount of play.
     """
     inputs: dict[str, identity.Sources] = {}
     for cell in cells:
@@ -281,8 +281,8 @@ def check_done(
         before = made_with.get("inputs")
         if name not in inputs:
             if name == "virtualtb" and not virtualtb_path:
-                found = {key: identity.Source(**x) for key, x in (before or {}).items()}
-                inputs[name] = found
+                sources = {key: identity.Source(**x) for key, x in (before or {}).items()}
+                inputs[name] = sources
             else:
                 simulator = environments.simulator(name, form(name, virtualtb_path))
                 inputs[name] = simulator.inputs()
@@ -299,7 +299,7 @@ def check_done(
 
 
 def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
-    """Cells as processes run them."""
+    """Groups cells by process."""
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
         key = (cell.environment, cell.seed) if scale.one_process else cell
@@ -307,42 +307,42 @@ def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
     return list(groups.values())
 
 
-def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
-    """Runs what is not done yet and writes the figures; returns the exit code.
+def reproduce(request: FiguresRequest, jobs: int, report_only: bool) -> int:
+    """Runs unfinished cells and writes the figures; returns the exit code.
 
     Raises:
-      UserError: for a figure, environment or method that there is not.
+      UserError: for an unknown figure, environment or method.
     """
-    check(wanted)
-    scale, out = SCALES[wanted.scale], wanted.out
-    cells = plan(wanted)
-    check_done(out, cells, scale, wanted.virtualtb_path)
-    left = [cell for cell in cells if not cell.result(out).exists()]
-    possible = [cell for cell in left if can_run(wanted, cell)]
-    if len(possible) < len(left):
+    check(request)
+    scale, out = SCALES[request.scale], request.out
+    cells = plan(request)
+    check_done(out, cells, scale, request.virtualtb_path)
+    unfinished = [cell for cell in cells if not cell.result(out).exists()]
+    possible = [cell for cell in unfinished if can_run(request, cell)]
+    if len(possible) < len(unfinished):
         print(
-            f"VirtualTB is skipped, {len(left) - len(possible)} cells: --virtualtb_path is "
-            "empty. Expected a clone: git clone https://github.com/eyounx/VirtualTaobao"
+            f"VirtualTB is skipped, {len(unfinished) - len(possible)} cells: --virtualtb_path "
+            "is empty. Expected a clone: git clone https://github.com/eyounx/VirtualTaobao"
         )
     failed = []
     if not report_only and possible:
         out.mkdir(parents=True, exist_ok=True)
         common = (
             f"--out={out}",
-            f"--scale={wanted.scale}",
-            f"--virtualtb_path={wanted.virtualtb_path}",
+            f"--scale={request.scale}",
+            f"--virtualtb_path={request.virtualtb_path}",
         )
         with Pool("launch.run_curve", jobs, common, out / "logs") as pool:
-            failed = pool.run("curves", [_job(found) for found in together(possible, scale)])
+            failed = pool.run("curves", [_job(group) for group in together(possible, scale)])
         for job in failed:
             print(f"failed: {job.name}; see {pool.log(job)}", file=sys.stderr)
-    for figure in sorted(set(wanted.figures)):
+    for figure in sorted(set(request.figures)):
         figure_report.write(
             out,
             figure,
             [
-                _shown(wanted, figure, environment)
-                for environment in wanted.environments_of(figure)
+                _panel(request, figure, environment)
+                for environment in request.environments_of(figure)
             ],
         )
     done = sum(cell.result(out).exists() for cell in cells)
@@ -351,7 +351,7 @@ def reproduce(wanted: Wanted, jobs: int, report_only: bool) -> int:
 
 
 def _job(cells: Sequence[Cell]) -> Job:
-    """One process for cells of one environment and seed."""
+    """Returns the process of cells of one environment and seed."""
     first, methods = cells[0], [cell.method for cell in cells]
     name = f"{first.environment}/{'+'.join(methods)}/{first.seed}"
     return Job(
@@ -364,9 +364,9 @@ def _job(cells: Sequence[Cell]) -> Job:
     )
 
 
-def _shown(wanted: Wanted, figure: int, environment: str) -> figure_report.Panel:
-    """The finished cells of an environment in a figure."""
-    out, seeds = wanted.out, range(wanted.seeds_each)
+def _panel(request: FiguresRequest, figure: int, environment: str) -> figure_report.Panel:
+    """Returns the finished cells of an environment in a figure."""
+    out, seeds = request.out, range(request.seeds_each)
     path = Cell(environment, CONTROLS, 0).result(out)
     return figure_report.Panel(
         environment=environment,
@@ -378,9 +378,9 @@ def _shown(wanted: Wanted, figure: int, environment: str) -> figure_report.Panel
                 if (Cell(environment, method, seed).result(out)).exists()
                 for folder in [Cell(environment, method, seed).folder(out)]
             ]
-            for method in wanted.methods_of(figure, environment)
+            for method in request.methods_of(figure, environment)
         },
         titles={name: registry.get(name).title for name in registry.names()},
         controls=json.loads(path.read_text()) if path.exists() else {},
-        seeds=wanted.seeds_each,
+        seeds=request.seeds_each,
     )

@@ -1,8 +1,8 @@
 """Cells of an offline comparison: a method and a seed, trained and evaluated in its folder.
 
-<out>/comparison.json                          what all cells have in common
+<out>/comparison.json                          the common settings of all cells
 <out>/training, users                          training events, and users fitted on them
-<out>/tuning/<method>/best.json                what tuning chose
+<out>/tuning/<method>/best.json                the tuned fields
 <out>/<method>/seed0/evaluation.npz            the lists and metrics of a finished cell
 """
 
@@ -39,28 +39,28 @@ from tfrec.training import finite, tuning
 # Lists of the users of held-out events: (held_out, k) -> dense ids, int32 [V, k].
 Lists = Callable[[protocols.HeldOut, int], np.ndarray]
 
-_TUNING_SEED = 1000  # of tuning's runs; the seeds of cells count from 0
-_SCORED = 10  # length of the lists that choose epochs and settings
-# Fields that are not tuned: they decide how much is computed, which is the same for all.
+_TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
+_SCORED = 10  # length of the lists that score epochs and settings
+# Fields that are not tuned, so that the amount of computation is the same for all methods.
 _COMPUTATION = ("batch", "update_factor")
-# World -> the user model of launch.fit_simulator that it is of.
+# World -> its user model of launch.fit_simulator.
 _USER_MODELS = {"fitted": kinds.RECURRENT, "adversarial": kinds.ADVERSARIAL}
 
 
 class Comparison(NamedTuple):
-    """What the cells of a comparison have in common.
+    """The log, settings and folder that the cells of a comparison share.
 
     Attributes:
       out: the folder of all cells.
       data: the prepared log.
       split: its events.
       settings: how methods are trained and evaluated.
-      play: fields of `online_learner.OnlineConfig` that are not those of the preset.
-      numbers: fields of methods of reinforcement learning that are not those of the preset,
-        for the methods that have them.
+      play: fields of `online_learner.OnlineConfig` that differ from the preset.
+      numbers: fields of methods of reinforcement learning that differ from the preset, for
+        the methods that have them.
       graph: the knowledge graph of methods that walk one.
-      save_every: iterations of reinforcement learning between checkpoints; does not change
-        what a cell computes.
+      save_every: iterations of reinforcement learning between checkpoints; the result of a
+        cell does not depend on it.
     """
 
     out: pathlib.Path
@@ -78,19 +78,19 @@ class Comparison(NamedTuple):
 
 
 def check_same(comparison: Comparison) -> None:
-    """Records what the cells of a folder have in common, or compares it with the record.
+    """Records the common settings of a folder's cells, or compares them with the record.
 
     Raises:
-      UserError: if they were made from another log or with other settings; names them.
+      UserError: if the cells have another log or other settings; it names them.
     """
     path = comparison.out / "comparison.json"
     settings = options.resolved(comparison.settings)
     settings |= {"play": dict(comparison.play), "numbers": dict(comparison.numbers)}
-    now = {"settings": options.resolved(settings), "data": comparison.data.fingerprint}
+    record = {"settings": options.resolved(settings), "data": comparison.data.fingerprint}
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        outputs.write_json(path, now)
-    elif different := options.differences(json.loads(path.read_text(encoding="utf-8")), now):
+        outputs.write_json(path, record)
+    elif different := options.differences(json.loads(path.read_text(encoding="utf-8")), record):
         listed = "\n  ".join(different)
         raise UserError(
             f"{comparison.out} holds runs of another log or with other settings:\n  {listed}\n"
@@ -115,13 +115,13 @@ def _check_graph(path: pathlib.Path, source: identity.Source) -> None:
 def run(
     comparison: Comparison, method: str, seed: int, overrides: Mapping[str, Any] | None = None
 ) -> next_items.Evaluation:
-    """Trains and evaluates one cell; continues an interrupted one, keeps a finished one.
+    """Trains and evaluates one cell; continues an interrupted cell, reads a finished one.
 
     Args:
-      comparison: what the cells have in common.
+      comparison: log, settings and folder of the cells.
       method: a sequential method, or one that learns step by step.
-      seed: of weights, batches and play.
-      overrides: fields of the method's configuration that tuning chose.
+      seed: seed of weights, batches and play.
+      overrides: tuned fields of the method's configuration.
     """
     path = comparison.evaluation(method, seed)
     if not path.exists():
@@ -131,13 +131,13 @@ def run(
         cutoff, split = comparison.settings.cutoff, comparison.split
         items = lists(split.test, cutoff)
         save(path, next_items.evaluate_lists(items, split.test, split.train, (cutoff,)))
-        # The replay inside each checkpoint is not needed any more.
+        # The checkpoints with their replay are not needed any more.
         shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
     return load(path)
 
 
 def save(path: pathlib.Path, evaluation: next_items.Evaluation) -> None:
-    """Writes an evaluation, whole or not at all; makes its folder."""
+    """Writes an evaluation atomically, and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with outputs.replacing_file(path) as temporary:
         np.savez_compressed(temporary, allow_pickle=False, **offline.saved(evaluation))
@@ -150,14 +150,14 @@ def load(path: pathlib.Path) -> next_items.Evaluation:
 
 
 def tune(comparison: Comparison, method: str, trials: int) -> None:
-    """Tries settings of a method; the best by nDCG@10 of the validation events is chosen.
+    """Tunes a method by nDCG@10 of the validation events.
 
-    A trial trains as a cell does. Test events are not looked at.
+    A trial trains as a cell does. Test events are not used.
 
     Args:
-      comparison: what the cells have in common.
-      method: what is tuned, over `space`.
-      trials: in all; those that are done count.
+      comparison: log, settings and folder of the cells.
+      method: the method, tuned over `space`.
+      trials: total number of trials, including finished ones.
 
     Raises:
       UserError: if no trial ends with finite numbers, or the study is of other data.
@@ -179,14 +179,14 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
         return score
 
     plain = options.resolved(base)
-    found = tuning.tune(
+    result = tuning.tune(
         method,
         fields,
         {field: plain[field] for field in fields},
         evaluate,
         trials=trials,
         iterations=1,
-        storage=str(_made(folder) / "study.log"),
+        storage=str(_created(folder) / "study.log"),
         pruner="none",
         about={
             "base": {name: value for name, value in plain.items() if name not in fields},
@@ -199,11 +199,11 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
     title = registry.METHODS[method].title if method in registry.METHODS else method
     scored = f"nDCG@{_SCORED} of validation events"
     study = studies.Study(method, title, base, scored, {"log": comparison.data.source})
-    studies.write(folder, study, found)
+    studies.write(folder, study, result)
 
 
 def space(method: str) -> dict[str, tuple]:
-    """What tuning chooses from: field -> choices."""
+    """Returns the choices of tuning: field -> values."""
     if method == paths_config.METHOD:
         return dict(paths_config.SPACE)
     if method in sequential.METHODS:
@@ -216,14 +216,14 @@ def space(method: str) -> dict[str, tuple]:
 
 
 def configuration(comparison: Comparison, method: str) -> Any:
-    """A method's configuration in a comparison, before tuning."""
+    """Returns a method's configuration in a comparison, before tuning."""
     settings = comparison.settings
     if method == paths_config.METHOD:
-        plain, most = paths_config.PgprKgConfig(), settings.epochs
+        plain, epochs = paths_config.PgprKgConfig(), settings.epochs
         return dataclasses.replace(
             plain,
-            embedding_epochs=min(plain.embedding_epochs, most),
-            epochs=min(plain.epochs, most),
+            embedding_epochs=min(plain.embedding_epochs, epochs),
+            epochs=min(plain.epochs, epochs),
         )
     if method in sequential.METHODS:
         config = sequential.METHODS[method]().config
@@ -278,14 +278,14 @@ def _paths(
     )
 
     def lists(held_out: protocols.HeldOut, k: int) -> np.ndarray:
-        found = fitted.model.lists(held_out.users, held_out.history, k)
-        completed = path_lists.completed(found)
+        ranked = fitted.model.lists(held_out.users, held_out.history, k)
+        completed = path_lists.completed(ranked)
         print(
             f"{method}, seed {seed}: {completed.users:.1%} of the lists were completed with "
             f"items without a path, {completed.places:.1%} of their places",
             flush=True,
         )
-        return found.items
+        return ranked.items
 
     return lists
 
@@ -316,7 +316,7 @@ def _online(
 
 
 def training_data(comparison: Comparison) -> storage.PreparedData:
-    """The training events as the users that reinforcement learning plays with."""
+    """Returns the training events as prepared data for the users of play."""
     settings, out = comparison.settings, comparison.out / "training"
     return offline.training_data(
         comparison.data,
@@ -328,7 +328,7 @@ def training_data(comparison: Comparison) -> storage.PreparedData:
 
 
 def _fitted(comparison: Comparison, train: storage.PreparedData) -> pathlib.Path:
-    """The folder of users fitted on the training events."""
+    """Returns the folder of users fitted on the training events."""
     users = comparison.out / "users"
     if not (users / "simulator.json").exists():
         model = _USER_MODELS[comparison.settings.world]
@@ -343,10 +343,10 @@ def _validation_ndcg(comparison: Comparison, lists: Lists) -> float:
     held_out = comparison.split.validation
     k = min(_SCORED, held_out.history.num_items)
     split = comparison.split
-    found = next_items.evaluate_lists(lists(held_out, k), held_out, split.train, (k,))
-    return float(np.mean(found.by_user[f"ndcg@{k}"]))
+    evaluation = next_items.evaluate_lists(lists(held_out, k), held_out, split.train, (k,))
+    return float(np.mean(evaluation.by_user[f"ndcg@{k}"]))
 
 
-def _made(folder: pathlib.Path) -> pathlib.Path:
+def _created(folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder

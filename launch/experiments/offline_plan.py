@@ -16,7 +16,7 @@ from tfrec.data.sources import (
     netflix,
 )
 
-GENERATED = "embedded"  # the data set that stands in where no log is given
+GENERATED = "embedded"  # the data set of a run without logs
 
 
 class LogForm(NamedTuple):
@@ -24,7 +24,7 @@ class LogForm(NamedTuple):
 
     Attributes:
       patterns: names of its files.
-      prepare: flags of `launch.prepare_data` that read it.
+      prepare: flags of `launch.prepare_data` for this form.
     """
 
     patterns: tuple[str, ...]
@@ -35,9 +35,8 @@ class OfflineSet(NamedTuple):
     """A data set of Table II.
 
     Attributes:
-      title: in tables.
-      forms: in which its log may lie; the first that a folder holds is read. None for a
-        generated log.
+      title: title in tables.
+      forms: forms of its log; the first form in a folder is read. Empty for a generated log.
       prepare: further flags of `launch.prepare_data`.
     """
 
@@ -46,13 +45,13 @@ class OfflineSet(NamedTuple):
     prepare: tuple[str, ...]
 
 
-# Every event counts, whatever its rating: the paper's Table I counts all of them. Methods of
-# reinforcement learning are rewarded for what counts as held out, so that each is a click.
+# Every event is positive, whatever its rating, as in the paper's Table I. The reward of
+# reinforcement learning is the click, so that it matches the held-out events.
 _RATINGS = ("--positive_rating=0",)
 _TABLE = ("--source=table", "--feedback=")
 # The paper states no filter; see the numbers of held-out items in `tfimrl.published`.
 _FILTER = ("--min_user_events=20", "--k_core=5")
-# Every event stays, of all users; who plays with whom is decided on the training events.
+# All events of all users are prepared; the users of play are split by the training events.
 _WHOLE = (
     "--max_sessions_per_user=0",
     "--test_fraction=0",
@@ -130,22 +129,22 @@ DATA_SETS = {
 SEQUENTIAL = ("stamp", "sasrec", "casr_stamp", "casr_sasrec", "causerec", "cocorec")
 REINFORCEMENT = ("deers", "kgrl", "tpgr", "pgpr", "imrl")
 ROWS = (*SEQUENTIAL, *REINFORCEMENT)
-ABLATIONS = ("imrl_e", "imrl_a", "imrl_kl")  # rows where --methods names them
+ABLATIONS = ("imrl_e", "imrl_a", "imrl_kl")  # rows if --methods has them
 
 
 @dataclasses.dataclass(frozen=True)
 class OfflineScale:
-    """How much of everything. Every method gets the same of it.
+    """Sizes of data, training and tests, the same for every method.
 
     Attributes:
       seeds: runs of each method.
       trials: settings tried for each method on each data set.
-      users: users of a log at most, a random choice; 0 for all.
+      users: largest number of users of a log, drawn at random; 0 for all.
       settings: how methods are trained and evaluated.
-      play: fields of the play of reinforcement learning that are not those of the preset.
-      numbers: fields of methods of reinforcement learning that are not those of the preset.
-      one_process: whether all methods of a data set share a process: imports take longer
-        than such cells.
+      play: fields of the play of reinforcement learning that differ from the preset.
+      numbers: fields of methods of reinforcement learning that differ from the preset.
+      one_process: whether all methods of a data set share a process, for cells that take less
+        time than imports.
     """
 
     seeds: int

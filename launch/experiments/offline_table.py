@@ -1,8 +1,8 @@
-"""IMRL's Table II: which cells there are, how they run, what is kept.
+"""IMRL's Table II: plan, runs and output.
 
 <out>/<data set>/data, prepared.json               the prepared log
-<out>/<data set>/controls.json, controls/*.npz     controls, and why some are left out
-<out>/<data set>/tuning/<method>/best.json         what tuning chose
+<out>/<data set>/controls.json, controls/*.npz     controls, and reasons of absent ones
+<out>/<data set>/tuning/<method>/best.json         the tuned fields
 <out>/<data set>/<method>/seed0/evaluation.npz     a finished cell; cell.json: its settings
 <out>/report.html, report.md, table.md, table.csv, table_<data set>.png
 """
@@ -33,7 +33,7 @@ from tfrec.data.sources import files
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, rankings
 
-PREPARE = "prepare"  # in place of a method: the data set, its controls and training events
+PREPARE = "prepare"  # instead of a method: the data set, its controls and training events
 _CELL = "cell.json"
 
 
@@ -46,14 +46,14 @@ class OfflineCell(NamedTuple):
 
 
 class TableTwo(NamedTuple):
-    """What is asked of `reproduce`.
+    """The table to reproduce, and its options.
 
     Attributes:
-      out: folder of everything.
-      logs: data set -> where its log lies; empty for the generated log.
-      methods: only these rows; empty for `offline_plan.ROWS`.
-      name: of the scale, as the launch scripts know it.
-      scale: how much of everything.
+      out: folder of all output.
+      logs: data set -> path of its log; empty for the generated log.
+      methods: the rows; empty for `offline_plan.ROWS`.
+      name: name of the scale in the launch scripts.
+      scale: the scale.
     """
 
     out: pathlib.Path
@@ -67,16 +67,16 @@ class TableTwo(NamedTuple):
         """The methods of the table.
 
         Raises:
-          UserError: if a method is none of Table II.
+          UserError: if a method is not in Table II.
         """
-        known = (*offline_plan.ROWS, *offline_plan.ABLATIONS)
+        rows = (*offline_plan.ROWS, *offline_plan.ABLATIONS)
         for name in self.methods:
-            if name not in known:
-                raise UserError(f"--methods={name}: Table II has {', '.join(known)}")
+            if name not in rows:
+                raise UserError(f"--methods={name}: Table II has {', '.join(rows)}")
         return self.methods or offline_plan.ROWS
 
     def cells(self) -> list[OfflineCell]:
-        """Every cell, seed by seed, so that early ones already fill every row."""
+        """Returns every cell, seed by seed, so that early cells already fill every row."""
         return [
             OfflineCell(data_set, method, seed)
             for seed in range(self.scale.seeds)
@@ -86,19 +86,21 @@ class TableTwo(NamedTuple):
 
 
 def preparation(name: str, source: str, scale: OfflineScale) -> dict[str, Any]:
-    """What a data set is prepared from and with, to be recorded.
+    """Returns the log and settings of a data set, as they are recorded.
 
     Raises:
-      UserError: if the folder, file or archive is of no form of the set.
+      UserError: if the folder, file or archive has no known form of the set.
     """
-    chosen = DATA_SETS[name]
-    flags = [*chosen.prepare, f"--max_users={scale.users}"]
+    data_set = DATA_SETS[name]
+    flags = [*data_set.prepare, f"--max_users={scale.users}"]
     if not source:
         return {"log": {}, "prepare": flags}
-    form = next((form for form in chosen.forms if files.contains(source, form.patterns)), None)
+    form = next(
+        (form for form in data_set.forms if files.contains(source, form.patterns)), None
+    )
     if form is None:
-        expected = ", ".join(pattern for form in chosen.forms for pattern in form.patterns)
-        raise UserError(f"--{name}={source}: holds no log of {chosen.title}: {expected}")
+        expected = ", ".join(pattern for form in data_set.forms for pattern in form.patterns)
+        raise UserError(f"--{name}={source}: holds no log of {data_set.title}: {expected}")
     with files.streams(source, form.patterns, several=True) as logs:
         hashes = {}
         for log in logs:
@@ -110,25 +112,30 @@ def preparation(name: str, source: str, scale: OfflineScale) -> dict[str, Any]:
 
 
 def prepare(out: pathlib.Path, name: str, source: str, scale: OfflineScale) -> None:
-    """Prepares a data set, its training events and its controls, unless that is done.
+    """Prepares a data set, its training events and its controls, unless they exist.
 
     Raises:
-      UserError: if it was prepared from another log or with other settings, or cannot be.
+      UserError: if it was prepared from another log or with other settings, or its log
+        cannot be prepared.
     """
     made_with = preparation(name, source, scale)
     prepared.check(out / name, made_with)
     prepared.make(out / name, source, made_with)
-    here = comparison(out, name, scale)
-    offline_cells.training_data(here)  # before several processes would write it
-    path = here.out / "controls.json"
+    comparison = open_comparison(out, name, scale)
+    offline_cells.training_data(comparison)  # before several processes would write it
+    path = comparison.out / "controls.json"
     if not path.exists():
-        found, left_out = rankings.evaluate_controls(here.split, (here.settings.cutoff,))
-        for control, evaluation in found.items():
-            offline_cells.save(_control(here.out, control), evaluation)
-        outputs.write_json(path, {"evaluated": list(found), "left_out": left_out})
+        evaluations, left_out = rankings.evaluate_controls(
+            comparison.split, (comparison.settings.cutoff,)
+        )
+        for control, evaluation in evaluations.items():
+            offline_cells.save(_control(comparison.out, control), evaluation)
+        outputs.write_json(path, {"evaluated": list(evaluations), "left_out": left_out})
 
 
-def comparison(out: pathlib.Path, name: str, scale: OfflineScale) -> offline_cells.Comparison:
+def open_comparison(
+    out: pathlib.Path, name: str, scale: OfflineScale
+) -> offline_cells.Comparison:
     """Opens a prepared data set.
 
     Raises:
@@ -137,7 +144,7 @@ def comparison(out: pathlib.Path, name: str, scale: OfflineScale) -> offline_cel
     data = storage.PreparedData.open(out / name / "data")
     log = sequences.of_prepared(data)
     next_items.check_cutoffs((scale.settings.cutoff,), log.num_items)
-    here = offline_cells.Comparison(
+    comparison = offline_cells.Comparison(
         out / name,
         data,
         protocols.PROTOCOLS[scale.settings.protocol](log),
@@ -146,44 +153,45 @@ def comparison(out: pathlib.Path, name: str, scale: OfflineScale) -> offline_cel
         scale.numbers,
         save_every=20,
     )
-    offline_cells.check_same(here)
-    return here
+    offline_cells.check_same(comparison)
+    return comparison
 
 
 def run(out: pathlib.Path, cell: OfflineCell, scale: OfflineScale) -> None:
-    """Trains and evaluates one cell; continues an interrupted one, keeps a finished one.
+    """Trains and evaluates one cell; continues an interrupted cell, reads a finished one.
 
     Raises:
-      UserError: if it was made with settings that are not those tuning chose.
+      UserError: if the cell has other settings than the tuned ones.
     """
-    here = comparison(out, cell.data_set, scale)
-    overrides = chosen(here, cell.method)
-    check_cell(here, cell, overrides)
-    record = here.evaluation(cell.method, cell.seed).with_name(_CELL)
+    comparison = open_comparison(out, cell.data_set, scale)
+    overrides = tuned_fields(comparison, cell.method)
+    check_cell(comparison, cell, overrides)
+    record = comparison.evaluation(cell.method, cell.seed).with_name(_CELL)
     record.parent.mkdir(parents=True, exist_ok=True)
     outputs.write_json(record, {"tuned": overrides})
-    offline_cells.run(here, cell.method, cell.seed, overrides)
+    offline_cells.run(comparison, cell.method, cell.seed, overrides)
 
 
-def chosen(here: offline_cells.Comparison, method: str) -> dict[str, Any]:
-    """What tuning chose for a method; nothing where it was not tuned.
+def tuned_fields(comparison: offline_cells.Comparison, method: str) -> dict[str, Any]:
+    """Returns the tuned fields of a method; none if it was not tuned.
 
     Raises:
       UserError: if it was tuned on other data.
     """
-    inputs = {"log": here.data.source}
-    return options.resolved(table_tuning.chosen(here.out.parent, here.out.name, method, inputs))
+    inputs = {"log": comparison.data.source}
+    out, data_set = comparison.out.parent, comparison.out.name
+    return options.resolved(table_tuning.tuned_fields(out, data_set, method, inputs))
 
 
 def check_cell(
-    here: offline_cells.Comparison, cell: OfflineCell, overrides: Mapping[str, Any]
+    comparison: offline_cells.Comparison, cell: OfflineCell, overrides: Mapping[str, Any]
 ) -> None:
-    """Checks that a cell that was begun has the settings that tuning chose.
+    """Checks that a cell, if begun, has the tuned settings.
 
     Raises:
       UserError: naming the settings that differ.
     """
-    path = here.evaluation(cell.method, cell.seed).with_name(_CELL)
+    path = comparison.evaluation(cell.method, cell.seed).with_name(_CELL)
     if not path.exists():
         return
     before = json.loads(path.read_text(encoding="utf-8"))
@@ -196,11 +204,11 @@ def check_cell(
 
 
 def reproduce(table: TableTwo, jobs: int, report_only: bool) -> int:
-    """Runs what is not done yet and writes the table; returns the exit code.
+    """Runs unfinished cells and writes the table; returns the exit code.
 
     Raises:
-      UserError: if the log of a set has no known form, or what is there is of another log or
-        was made with other settings; before anything runs.
+      UserError: before any run, if the log of a set has no known form, or finished parts have
+        another log or other settings.
     """
     out, scale, cells = table.out, table.scale, table.cells()
     if not report_only:
@@ -227,14 +235,14 @@ def reproduce(table: TableTwo, jobs: int, report_only: bool) -> int:
 
 
 def _check_done(table: TableTwo) -> None:
-    """Checks that what is there belongs together."""
+    """Checks that finished parts have the log and the settings of this run."""
     for name in table.logs:
         if (table.out / name / "data" / storage.MANIFEST).exists():
-            here = comparison(table.out, name, table.scale)
+            comparison = open_comparison(table.out, name, table.scale)
             for method in table.rows:
-                overrides = chosen(here, method)
+                overrides = tuned_fields(comparison, method)
                 for seed in range(table.scale.seeds):
-                    check_cell(here, OfflineCell(name, method, seed), overrides)
+                    check_cell(comparison, OfflineCell(name, method, seed), overrides)
 
 
 def _evaluation(out: pathlib.Path, cell: OfflineCell) -> pathlib.Path:
@@ -269,7 +277,7 @@ def _tunings(table: TableTwo) -> list[Job]:
 
 
 def _jobs(table: TableTwo) -> list[Job]:
-    """The cells that are left: one process each, or one for all methods of a data set."""
+    """Returns the jobs of unfinished cells: one each, or one for the methods of a data set."""
     groups: dict[Any, list[OfflineCell]] = {}
     for cell in table.cells():
         if not _evaluation(table.out, cell).exists():
@@ -290,12 +298,12 @@ def _jobs(table: TableTwo) -> list[Job]:
 
 
 def _panel(table: TableTwo, name: str) -> offline_table_report.OfflinePanel:
-    """The finished cells of a data set."""
+    """Returns the finished cells of a data set."""
     out, folder = table.out, table.out / name
     controls: dict[str, Any] = {"evaluated": [], "left_out": {}}
     if (folder / "controls.json").exists():
         controls = json.loads((folder / "controls.json").read_text(encoding="utf-8"))
-    found = {
+    evaluations = {
         control: [offline_cells.load(_control(folder, control))]
         for control in controls["evaluated"]
     }
@@ -305,7 +313,7 @@ def _panel(table: TableTwo, name: str) -> offline_table_report.OfflinePanel:
             _evaluation(out, OfflineCell(name, method, seed))
             for seed in range(table.scale.seeds)
         ]
-        found[method] = [offline_cells.load(path) for path in paths if path.exists()]
+        evaluations[method] = [offline_cells.load(path) for path in paths if path.exists()]
         path = folder / "tuning" / method / "best.json"
         if path.exists():
             tuning[method] = json.loads(path.read_text(encoding="utf-8"))
@@ -313,13 +321,13 @@ def _panel(table: TableTwo, name: str) -> offline_table_report.OfflinePanel:
     return offline_table_report.OfflinePanel(
         name=name,
         title=DATA_SETS[name].title,
-        here=comparison(out, name, table.scale) if is_prepared else None,
-        found=found,
+        comparison=open_comparison(out, name, table.scale) if is_prepared else None,
+        evaluations=evaluations,
         left_out=controls["left_out"],
         tuning=tuning,
     )
 
 
-def logs_of(given: Mapping[str, str]) -> dict[str, str]:
-    """Data set -> path of those that are given; the generated log where none is."""
-    return {name: path for name, path in given.items() if path} or {GENERATED: ""}
+def logs_of(paths: Mapping[str, str]) -> dict[str, str]:
+    """Returns the non-empty paths by data set, or the generated log if all are empty."""
+    return {name: path for name, path in paths.items() if path} or {GENERATED: ""}

@@ -1,4 +1,4 @@
-"""The report of IMRL's Table II: numbers beside the paper's, ranks, paired differences."""
+"""Report of IMRL's Table II: measured and printed values, ranks, paired differences."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class OfflinePanel(NamedTuple):
     """One data set of the table.
 
     Attributes:
-      name: in folders.
-      title: in tables.
-      here: the prepared log and its split; None where it is not prepared.
-      found: control or method -> its evaluation from each finished seed; none for a method
-        that was not run. All are on the same users.
-      left_out: control -> why it is not there.
+      name: name of its folder.
+      title: title in tables.
+      comparison: the prepared log and its split; None where it is not prepared.
+      evaluations: control or method -> its evaluation from each finished seed; empty for a
+        method that was not run. All are on the same users.
+      left_out: control -> reason of its absence.
       tuning: method -> its best.json.
     """
 
     name: str
     title: str
-    here: offline_cells.Comparison | None
-    found: Mapping[str, Sequence[next_items.Evaluation]]
+    comparison: offline_cells.Comparison | None
+    evaluations: Mapping[str, Sequence[next_items.Evaluation]]
     left_out: Mapping[str, str]
     tuning: Mapping[str, Mapping[str, Any]]
 
@@ -54,7 +54,7 @@ class PanelDifferences(NamedTuple):
     """Paired differences in a metric, for one data set.
 
     Attributes:
-      reference: what is subtracted.
+      reference: the subtracted method.
       by_method: method -> mean, low, high, p and p by Holm's correction.
     """
 
@@ -63,12 +63,12 @@ class PanelDifferences(NamedTuple):
 
 
 def metrics(scale: OfflineScale) -> list[str]:
-    """The columns, e.g. `recall@20`; the last one ranks the methods."""
+    """Returns the columns, e.g. `recall@20`; the last one ranks the methods."""
     return [f"{metric}@{scale.settings.cutoff}" for metric in published.METRICS]
 
 
 def budget(rows: Sequence[str], data_sets: Sequence[str], scale: OfflineScale) -> str:
-    """What every method gets, in words."""
+    """Describes the budget of every method."""
     settings = scale.settings
     play = presets.play_config_class("users")(**scale.play)
     iterations = settings.total_iterations or play.total_iterations
@@ -86,22 +86,22 @@ def budget(rows: Sequence[str], data_sets: Sequence[str], scale: OfflineScale) -
 def differences(
     every: Mapping[str, next_items.Evaluation], metric: str
 ) -> list[PanelDifferences]:
-    """Differences to IMRL, and to the best of the others.
+    """Returns differences to IMRL, and to the best of the others.
 
     Args:
       every: control or method -> its evaluation, see `offline.over_seeds`.
       metric: such as `ndcg@20`.
 
     Returns:
-      One for each reference that there is. Holm's correction counts all comparisons of both;
-      that between IMRL and the best of the others is counted once.
+      Differences for each evaluated reference. Holm's correction counts all comparisons of
+      both; that between IMRL and the best of the others is counted once.
     """
     means = {name: float(np.mean(e.by_user[metric])) for name, e in every.items()}
     others = {n: mean for n, mean in means.items() if not n.startswith(OURS)}
     references = [OURS] if OURS in every else []
     if others:
         references.append(max(others, key=lambda name: others[name]))
-    found = []
+    compared = []
     for place, reference in enumerate(references):
         # The first reference has been compared with the second one already.
         names = [n for n in every if n != reference and n not in references[:place]]
@@ -111,8 +111,8 @@ def differences(
                 values, every[reference].by_user[metric], seed=_SEED
             )
             columns = {key: value.tolist() for key, value in paired._asdict().items()}
-            found.append((reference, names, columns))
-    p_values = [p for _, _, columns in found for p in columns["p_value"]]
+            compared.append((reference, names, columns))
+    p_values = [p for _, _, columns in compared for p in columns["p_value"]]
     corrected = iter(comparison.holm(p_values))
     return [
         PanelDifferences(
@@ -125,22 +125,24 @@ def differences(
                 for row, name in enumerate(names)
             },
         )
-        for reference, names, columns in found
+        for reference, names, columns in compared
     ]
 
 
 def agreement(
     name: str, every: Mapping[str, next_items.Evaluation], scale: OfflineScale
 ) -> dict[str, comparing.RankAgreement]:
-    """Metric -> ranks of the methods that the paper has too: the paper's and ours."""
+    """Returns metric -> ranks of the methods in both tables, the paper's and ours."""
     printed = published.TABLE_II.get(name, {})
-    found = {}
+    agreements = {}
     for metric in metrics(scale):
         kind = metric.partition("@")[0]
-        theirs = {method: row[kind].mean for method, row in printed.items()}
-        ours = {method: float(np.mean(e.by_user[metric])) for method, e in every.items()}
-        found[metric] = comparing.rank_agreement(theirs, ours)
-    return found
+        printed_means = {method: row[kind].mean for method, row in printed.items()}
+        measured_means = {
+            method: float(np.mean(e.by_user[metric])) for method, e in every.items()
+        }
+        agreements[metric] = comparing.rank_agreement(printed_means, measured_means)
+    return agreements
 
 
 def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale) -> None:
@@ -153,7 +155,9 @@ def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale
     sections, rows, agreements = [], [], {}
     for panel in panels:
         every = {
-            name: offline.over_seeds(found) for name, found in panel.found.items() if found
+            name: offline.over_seeds(seeds)
+            for name, seeds in panel.evaluations.items()
+            if seeds
         }
         agreements[panel.title] = agreement(panel.name, every, scale)
         gaps = differences(every, metrics(scale)[-1])
@@ -161,7 +165,7 @@ def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale
         sections.append(_section(out, panel, every, agreements[panel.title], gaps, scale))
     sections.append(page.Section("Order of the methods", _order(agreements)))
     methods = [
-        name for panel in panels for name in panel.found if name not in rankings.CONTROLS
+        name for panel in panels for name in panel.evaluations if name not in rankings.CONTROLS
     ]
     names = [panel.name for panel in panels]
     introduction = _introduction(list(dict.fromkeys(methods)), names, scale)
@@ -186,14 +190,14 @@ def _introduction(methods: Sequence[str], data_sets: Sequence[str], scale: Offli
         f"lists of {cutoff}. Sequential methods and reinforcement learning learn from the same "
         "training events. Numbers are percent: the mean over users and seeds with its 95% "
         "interval over users, then the standard deviation over seeds, where there are several. "
-        "In the columns of the paper stand its mean and its rank among its nine methods, and "
-        "in `our rank` that of ours among those of the nine that were run. The paper states "
+        "The columns of the paper have its mean and its rank among its nine methods, and `our "
+        "rank` is the measured rank among those of the nine that were run. The paper states "
         "neither split nor filter, so that only the order can be compared. The paper's CASR "
         "augments STAMP.\n\n"
         f"Differences are paired over users: means and 95% intervals of "
         f"{comparing.RESAMPLES:,} bootstrap resamples of the users, percentage points. p is "
         f"two-sided and at least 2 / {comparing.RESAMPLES + 1:,}; `Holm` is p corrected for "
-        "the number of comparisons of the data set. The intervals say nothing of other seeds, "
+        "the number of comparisons of the data set. The intervals do not cover other seeds, "
         "and the best of the others is the best on these test events."
     )
 
@@ -207,7 +211,7 @@ def _section(
     scale: OfflineScale,
 ) -> page.Section:
     parts = [_facts(panel), _table(panel, every, agreed, scale)]
-    parts += [_difference_table(found, metrics(scale)[-1], gaps) for found in gaps]
+    parts += [_difference_table(gap, metrics(scale)[-1], gaps) for gap in gaps]
     parts.append(_budget_table(panel, scale))
     if panel.left_out:
         parts.append(
@@ -222,7 +226,7 @@ def _section(
             name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
             for name, evaluation in every.items()
         }
-        seeds = max(len(found) for found in panel.found.values())
+        seeds = max(len(by_seed) for by_seed in panel.evaluations.values())
         figure = plots.policies(summaries, metrics(scale), panel.title, seeds=seeds)
         path = plots.save(figure, out / f"table_{panel.name}.png")
         caption = f"{panel.title}: mean and 95% interval over users, as shares."
@@ -231,10 +235,10 @@ def _section(
 
 
 def _facts(panel: OfflinePanel) -> str:
-    """Size, order and filter of the data set."""
-    if panel.here is None:
+    """Describes size, order and filter of the data set."""
+    if panel.comparison is None:
         return "The log is not prepared yet."
-    data, split = panel.here.data, panel.here.split
+    data, split = panel.comparison.data, panel.comparison.split
     held_out = split.test.targets.lengths
     parts = (split.train, split.validation.targets, split.test.targets)
     total = sum(len(part.items) for part in parts)
@@ -242,20 +246,20 @@ def _facts(panel: OfflinePanel) -> str:
     filters = data.manifest["filters"]
     stored = data.manifest["splits"].values()
     cut = sum(entry["sessions"] - entry["exited"] for entry in stored)
-    kept = (
+    selection = (
         f"users of at least {filters['min_user_events']} events"
         + (f", then the {filters['k_core']}-core" if filters["k_core"] else "")
         + (", events with a click alone" if filters["positive_only"] else "")
     )
     capped = (
-        f" {cut:,} sessions reach {data.spec.max_steps:,} events, and what lies beyond is not "
-        "there."
+        f" {cut:,} sessions reach {data.spec.max_steps:,} events, and their later events are "
+        "left out."
         if cut
         else ""
     )
     return (
         f"{data.manifest['source']}: {total:,} events of {users:,} users and "
-        f"{split.train.num_items:,} items. Kept: {kept}. The events of a user are "
+        f"{split.train.num_items:,} items. Kept: {selection}. The events of a user are "
         f"{_ORDERS[data.order]}. Test: {len(held_out):,} users with "
         f"{held_out.mean():.1f} held-out events on average.{capped}"
     )
@@ -281,13 +285,13 @@ def _table(
     for metric in columns:
         headings += [f"{style.metric_name(metric)} (%)", "paper (rank)", "our rank"]
     lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
-    for name in style.ordered(panel.found):
+    for name in style.ordered(panel.evaluations):
         cells = [style.policy_name(name)]
         for metric in columns:
             kind = metric.partition("@")[0]
             paper = printed.get(name)
             cells += [
-                _measured(panel.found[name], every.get(name), metric),
+                _measured(panel.evaluations[name], every.get(name), metric),
                 f"{paper[kind].mean:.2f} ({paper_ranks[metric][name]:.0f})" if paper else "–",
                 f"{rank:g}" if (rank := agreed[metric].second.get(name)) else "–",
             ]
@@ -300,17 +304,17 @@ def _measured(
 ) -> str:
     if every is None:
         return "not run"
-    found = every.estimates()[metric]
+    estimate = every.estimates()[metric]
     spread = offline.spread(seeds, metric)
-    text = f"{100 * found.mean:.2f} [{100 * found.low:.2f}, {100 * found.high:.2f}]"
+    text = f"{100 * estimate.mean:.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
     return text + (f" ± {100 * spread:.2f}" if spread is not None else "")
 
 
 def _difference_table(
-    found: PanelDifferences, metric: str, gaps: Sequence[PanelDifferences]
+    differences: PanelDifferences, metric: str, gaps: Sequence[PanelDifferences]
 ) -> str:
-    reference = style.policy_name(found.reference)
-    best = "" if found.reference == OURS else ", the best of the others"
+    reference = style.policy_name(differences.reference)
+    best = "" if differences.reference == OURS else ", the best of the others"
     count = sum(len(gap.by_method) for gap in gaps)
     lines = [
         f"Difference in {style.metric_name(metric)} to {reference}{best} "
@@ -319,8 +323,8 @@ def _difference_table(
         "| Method | difference | p | Holm |",
         "|---|---:|---:|---:|",
     ]
-    for name in style.ordered(found.by_method):
-        x = found.by_method[name]
+    for name in style.ordered(differences.by_method):
+        x = differences.by_method[name]
         mean, low, high = (100 * x[key] for key in ("mean", "low", "high"))
         lines.append(
             f"| {style.policy_name(name)} | {mean:+.2f} [{low:+.2f}, {high:+.2f}] | "
@@ -330,19 +334,19 @@ def _difference_table(
 
 
 def _budget_table(panel: OfflinePanel, scale: OfflineScale) -> str:
-    """What each method had, and what tuning chose."""
+    """Returns a table of the budget and the tuned fields of each method."""
     settings = scale.settings
     iterations = (
         settings.total_iterations
         or presets.play_config_class("users")(**scale.play).total_iterations
     )
     lines = [
-        "| Method | settings tried | length of a run | seeds | chosen |",
+        "| Method | settings tried | length of a run | seeds | tuned fields |",
         "|---|---:|---|---:|---|",
     ]
-    for name in style.ordered(n for n in panel.found if n not in rankings.CONTROLS):
+    for name in style.ordered(n for n in panel.evaluations if n not in rankings.CONTROLS):
         tuned = panel.tuning.get(name, {})
-        chosen = ", ".join(f"{k}={v}" for k, v in tuned.get("overrides", {}).items())
+        tuned_fields = ", ".join(f"{k}={v}" for k, v in tuned.get("overrides", {}).items())
         length = (
             f"{settings.epochs} epochs at most"
             if name in sequential.METHODS
@@ -350,27 +354,28 @@ def _budget_table(panel: OfflinePanel, scale: OfflineScale) -> str:
         )
         lines.append(
             f"| {style.policy_name(name)} | {tuned.get('trials', 0)} of {scale.trials} | "
-            f"{length} | {len(panel.found[name])} of {scale.seeds} | {chosen or 'defaults'} |"
+            f"{length} | {len(panel.evaluations[name])} of {scale.seeds} | "
+            f"{tuned_fields or 'defaults'} |"
         )
     return "\n".join(lines)
 
 
 def _order(agreements: Mapping[str, Mapping[str, comparing.RankAgreement]]) -> str:
-    """Spearman's correlation of the paper's order of methods and ours."""
+    """Returns a table of Spearman's correlation of the paper's order of methods and ours."""
     lines = [
         "Spearman's correlation of the paper's order of the methods and ours, over the methods "
-        "that both have; 1 is the same order. p is of no correlation, by "
-        "permutations, without a correction for their number.",
+        "that both have; 1 is the same order. p tests for no correlation by permutations, "
+        "without a correction for the number of rows.",
         "",
         "| Data set | metric | methods | correlation | p |",
         "|---|---|---:|---:|---:|",
     ]
     for title, by_metric in agreements.items():
-        for metric, found in by_metric.items():
-            rho = "–" if found.rho is None else f"{found.rho:+.2f}"
-            p_value = "–" if found.p_value is None else f"{found.p_value:.3f}"
+        for metric, ranks in by_metric.items():
+            rho = "–" if ranks.rho is None else f"{ranks.rho:+.2f}"
+            p_value = "–" if ranks.p_value is None else f"{ranks.p_value:.3f}"
             lines.append(
-                f"| {title} | {style.metric_name(metric)} | {len(found.first)} | {rho} | "
+                f"| {title} | {style.metric_name(metric)} | {len(ranks.first)} | {rho} | "
                 f"{p_value} |"
             )
     return "\n".join(lines)
@@ -382,10 +387,10 @@ def _rows(
     agreed: Mapping[str, comparing.RankAgreement],
     scale: OfflineScale,
 ) -> list[dict[str, Any]]:
-    """Lines of table.csv: shares, not percent; the paper's numbers in percent, as printed."""
+    """Returns lines of table.csv: shares, and the paper's values in percent, as printed."""
     rows = []
     for name in style.ordered(every):
-        estimates, seeds = every[name].estimates(), panel.found[name]
+        estimates, seeds = every[name].estimates(), panel.evaluations[name]
         for metric in metrics(scale):
             paper = published.TABLE_II.get(panel.name, {}).get(name)
             printed = paper[metric.partition("@")[0]] if paper else None

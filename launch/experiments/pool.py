@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: what `launch.reproduce` does with its cells."""
+"""A pool of processes for the cells of `launch.reproduce`."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Job:
 
 
 class Pool:
-    """Runs jobs in processes of their own, some at once; stops them all when asked to.
+    """Runs each job in a process, several at once; a signal stops them all.
 
     Args:
-      module: the launch script that does a job.
-      size: processes at once.
+      module: the launch script of a job.
+      size: number of parallel processes.
       common: arguments of every job.
-      logs: folder of their output.
+      logs: folder of the jobs' output.
     """
 
     def __init__(self, module: str, size: int, common: Sequence[str], logs: pathlib.Path):
@@ -62,17 +62,17 @@ class Pool:
             signal.signal(number, handler)
 
     def log(self, job: Job) -> pathlib.Path:
-        """Where a job's output goes."""
+        """Returns the file of a job's output."""
         return self._logs / f"{job.name.replace('/', '-').replace(' ', '-')}.txt"
 
     def run(self, title: str, jobs: Iterable[Job]) -> list[Job]:
         """Runs jobs to their end.
 
         Returns:
-          Those that failed.
+          The jobs that failed.
 
         Raises:
-          SystemExit: if asked to stop; every running job has saved and ended then.
+          SystemExit: after a stop signal, when every running job has saved and ended.
         """
         jobs, failed = list(jobs), []
         with (
@@ -91,7 +91,7 @@ class Pool:
                         failed.append(job)
                 progress.advance(task)
         if self._stopping:
-            print("stopped; the same command goes on", flush=True)
+            print("stopped; the same command continues", flush=True)
             raise SystemExit(loop.EXIT_STOPPED)
         return failed
 
@@ -100,7 +100,7 @@ class Pool:
         # -P: files of the working folder must not hide modules of an installed project.
         path = () if _ROOT == pathlib.Path.cwd() else ("-P",)
         command = [sys.executable, *path, "-m", self._module, *self._common, *job.arguments]
-        # A core for each process: more threads would only get into each other's way.
+        # One core per process: more threads would compete for cores.
         threads = {f"TF_NUM_{kind}_THREADS": "1" for kind in ("INTRAOP", "INTEROP")}
         with self.log(job).open("ab") as log, self._lock:
             if self._stopping:
@@ -111,7 +111,7 @@ class Pool:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 env=os.environ | threads,
-                start_new_session=True,  # Ctrl-C reaches it through us, once
+                start_new_session=True,  # Ctrl-C reaches it through this process, once
             )
             self._running.add(process)
         code = process.wait()
@@ -126,10 +126,10 @@ class Pool:
 
 
 def each(names: Sequence[str], work: Callable[[str], None]) -> None:
-    """Works on one after the other in this process; one that fails does not stop the others.
+    """Works on names one after the other in this process; a failure does not stop the others.
 
     Raises:
-      UserError: naming those that failed; where there is but one, its own error.
+      UserError: naming those that failed; for a single name, the original error.
     """
     failed = []
     for name in names:

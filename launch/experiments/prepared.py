@@ -1,4 +1,4 @@
-"""The prepared log of a table's data set, with a record of what it was made from.
+"""The prepared log of a table's data set, with a record of its log and settings.
 
 <folder>/data             the prepared log
 <folder>/prepared.json    hashes of the log's files and the flags of its preparation
@@ -19,20 +19,20 @@ from tfrec.errors import UserError
 _RECORD = "prepared.json"
 
 
-def check(folder: pathlib.Path, now: Mapping[str, Any]) -> None:
-    """Checks that the data of a folder, where there are some, are those asked for.
+def check(folder: pathlib.Path, inputs: Mapping[str, Any]) -> None:
+    """Checks that prepared data of a folder, if any, were made from these inputs.
 
     Args:
-      folder: of the data set.
-      now: what they should be made from and with.
+      folder: folder of the data set.
+      inputs: log and settings of the preparation.
 
     Raises:
-      UserError: if they were made from another log or with other settings; names them.
+      UserError: if they were made from another log or with other settings; it names them.
     """
     path = folder / _RECORD
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
-        different = options.differences(before, dict(now))
+        different = options.differences(before, dict(inputs))
     elif (folder / "data" / storage.MANIFEST).exists():
         different = [f"{path}: absent (an earlier version prepared it)"]
     else:
@@ -45,13 +45,13 @@ def check(folder: pathlib.Path, now: Mapping[str, Any]) -> None:
         )
 
 
-def make(folder: pathlib.Path, source: str, now: Mapping[str, Any]) -> pathlib.Path:
-    """Prepares the data of a folder, unless that is done.
+def make(folder: pathlib.Path, source: str, inputs: Mapping[str, Any]) -> pathlib.Path:
+    """Prepares the data of a folder, unless they are prepared.
 
     Args:
-      folder: of the data set.
-      source: where its log lies; empty for a generated log.
-      now: recorded; `prepare` holds the flags of `launch.prepare_data`.
+      folder: folder of the data set.
+      source: path of its log; empty for a generated log.
+      inputs: recorded log and settings; `prepare` has the flags of `launch.prepare_data`.
 
     Returns:
       The folder of the prepared log.
@@ -60,12 +60,12 @@ def make(folder: pathlib.Path, source: str, now: Mapping[str, Any]) -> pathlib.P
       UserError: if the log cannot be prepared.
     """
     data = folder / "data"
-    # Before the data, so that data without its record is never an interrupted preparation.
+    # The record is written first, so that an interrupted preparation always has one.
     folder.mkdir(parents=True, exist_ok=True)
-    outputs.write_json(folder / _RECORD, dict(now))
+    outputs.write_json(folder / _RECORD, dict(inputs))
     if not (data / storage.MANIFEST).exists():
         path = [f"--path={source}"] if source else []
-        call("launch.prepare_data", *path, *now["prepare"], f"--out={data}", "--overwrite")
+        call("launch.prepare_data", *path, *inputs["prepare"], f"--out={data}", "--overwrite")
     return data
 
 
@@ -73,7 +73,7 @@ def call(script: str, *arguments: str) -> None:
     """Runs a launch script in this process and prints its command line.
 
     Raises:
-      UserError: if it ends with an exit code.
+      UserError: if it ends with an exit code other than 0.
     """
     print(f"python -m {script} {' '.join(arguments)}", flush=True)
     code = flags.call(script, arguments)

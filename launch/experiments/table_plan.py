@@ -11,13 +11,13 @@ from tfrec.environments import controls
 
 
 class DataSet(NamedTuple):
-    """A public set as the tables use it.
+    """A data set of the tables.
 
     Attributes:
-      title: in tables.
+      title: title in tables.
       prepare: flags of `launch.prepare_data`.
-      fit: flags of `launch.fit_simulator`, but for the embedded log, whose truth plays.
-      reward: what the reward counts, in words.
+      fit: flags of `launch.fit_simulator`; empty for the embedded log, which has true users.
+      reward: description of the reward.
     """
 
     title: str
@@ -27,7 +27,7 @@ class DataSet(NamedTuple):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The controls that stand beside the methods."""
+        """The controls that are reported beside the methods."""
         return controls.names(exact=not self.fit)
 
 
@@ -68,29 +68,29 @@ DATA_SETS = {
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How much of everything. Every method gets the same of it.
+    """Sizes of data, training and tests, the same for every method.
 
     Attributes:
       seeds: runs of each cell.
       trials: settings tried for each method on each data set.
-      users: users of a log at most; 0 for all.
+      users: largest number of users of a log; 0 for all.
       sessions_per_round: sessions played in a round.
       updates_per_round: updates in a round.
       log_rounds: rounds of updates on the log alone.
       play_rounds: rounds of play and updates.
-      test_users: test users at most.
-      sessions_per_user: sessions that each of them plays.
-      candidates: items that may be recommended.
-      wide_candidates: the same in the high-dimensional environment.
-      crossed: its state's dimensions.
+      test_users: largest number of test users.
+      sessions_per_user: sessions of each test user.
+      candidates: number of candidate items.
+      wide_candidates: number of candidate items in the high-dimensional environment.
+      crossed: dimensions of the state in the high-dimensional environment.
       fit: flags of `launch.fit_simulator`.
-      one_process: whether cells that differ in their method share a process: imports take
-        longer than such cells.
-      taobao_item: what Taobao recommends, items or their categories.
+      one_process: whether cells that differ in their method share a process, for cells that
+        take less time than imports.
+      taobao_item: recommended unit of Taobao, items or their categories.
       batch: steps of experience in a batch.
-      learning_rates: that tuning chooses from.
-      tune_sizes: whether it also chooses widths and batches.
-      goalrec: settings of GoalRec that are not its defaults.
+      learning_rates: learning rates that tuning tries.
+      tune_sizes: whether tuning also tries widths and batches.
+      goalrec: settings of GoalRec that differ from its defaults.
     """
 
     seeds: int
@@ -143,14 +143,14 @@ SCALES = {
         test_users=300,
         sessions_per_user=2,
         fit=("--batch_size=64", "--dropout=0.25"),
-        # A sample has one or two rows of an item: nothing carries over to other users.
+        # A sample has one or two rows of an item, too few to generalise to other users.
         taobao_item="category",
         one_process=True,
         batch=128,
-        # A thousand updates in all: smaller rates would only be cut short.
+        # A thousand updates in all, which are too few for smaller rates.
         learning_rates=(3e-3, 1e-3, 3e-4),
-        # Few rows of an item, and users who stay much longer than the log's (YooChoose): what
-        # was tried, and what it gave, stands in docs/results.md.
+        # Items have few rows, and users stay much longer than those of the log (YooChoose).
+        # docs/results.md has the comparison of settings.
         goalrec={
             "averaging": 0.97,
             "far_windows": "exit",

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,38 +23,38 @@ _TITLES = {
     "high_variance": "Table 3: high-variance",
     "high_variance_literal": "Table 3, noise to the letter",
 }
-# Measured with one thread on the real samples; for the estimate that is printed only.
+# Measured with one thread on the real samples; used for the printed estimate alone.
 _STEPS_PER_SECOND = 4_000  # of play, state of 20 events, a thousand candidates
 _UPDATES_PER_SECOND = 40
 _SECONDS_PER_CELL = 25.0  # imports and tracing
 
 
 def plan(
-    numbers: Sequence[int], data_sets: Sequence[str], chosen: Sequence[str], scale: Scale
+    numbers: Sequence[int], data_sets: Sequence[str], methods: Sequence[str], scale: Scale
 ) -> list[Cell]:
-    """Every cell of the tables, seed by seed, so that early ones already fill every row."""
-    for name in chosen:
+    """Returns every cell of the tables, seed by seed, so that early cells fill every row."""
+    for name in methods:
         registry.get(name)
     environments = [
-        (environment, [m for m in table_plan.IN_TABLE[table] if not chosen or m in chosen])
+        (environment, [m for m in table_plan.IN_TABLE[table] if not methods or m in methods])
         for table in sorted(set(numbers))
         for environment in table_plan.ENVIRONMENTS[table]
     ]
     return [
         Cell(data_set, environment, method, seed)
         for seed in range(scale.seeds)
-        for environment, found in environments
+        for environment, rows in environments
         for data_set in data_sets
-        for method in (*table_plan.DATA_SETS[data_set].controls, *found)
-        # Controls are evaluated without noise, where they are as in the vanilla world.
+        for method in (*table_plan.DATA_SETS[data_set].controls, *rows)
+        # Controls are evaluated without noise, where they equal those of the vanilla world.
         if not (method in controls.NAMES and environment.startswith("high_variance"))
     ]
 
 
 def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
-    """Cells as processes run them: the controls of a table share one, a method has its own.
+    """Groups cells by process: one for the controls of a table, and one for each method.
 
-    At a scale of `one_process` all methods share the controls'.
+    At a scale of `one_process` the methods share the process of the controls.
     """
     groups: dict[Cell, list[Cell]] = {}
     for cell in cells:
@@ -65,7 +65,7 @@ def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:
 
 
 def to_tune(cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
-    """Each data set and method that tuning tries settings for; none with no trials."""
+    """Returns the pairs of data set and method to tune; none without trials."""
     if not scale.trials:
         return []
     pairs = {(c.data_set, c.method): None for c in cells if c.method not in controls.NAMES}
@@ -73,13 +73,13 @@ def to_tune(cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
 
 
 def tuned(out: pathlib.Path, data_set: str, method: str, trials: int) -> bool:
-    """Whether a method had its trials on a data set."""
+    """Returns whether a method has all its trials on a data set."""
     path = out / data_set / "tuning" / method / "best.json"
     return path.exists() and json.loads(path.read_text())["trials"] >= trials
 
 
 def budget(cells: Sequence[Cell], scale: Scale, jobs: int) -> str:
-    """What the cells will need, in words."""
+    """Describes the time and memory that the cells need."""
     learned = [cell for cell in cells if cell.method not in controls.NAMES]
     tuning = len(to_tune(cells, scale)) * scale.trials
     sessions = scale.sessions_per_round * scale.play_rounds
@@ -106,10 +106,10 @@ _DEPTHS = {"movielens": 50, "taobao": 120, "yoochoose": 100}
 def write(
     out: pathlib.Path, cells: Sequence[Cell], data_sets: Sequence[str], scale: Scale
 ) -> int:
-    """Writes tables (Markdown, CSV), plots and the page of all cells that are done.
+    """Writes tables (Markdown, CSV), plots and the page of all finished cells.
 
     Returns:
-      How many are done.
+      The number of finished cells.
     """
     done = [cell for cell in cells if cell.result(out).exists()]
     evaluated: dict[str, dict[str, dict[str, list[metrics.Sessions]]]] = {}
@@ -136,7 +136,7 @@ def write(
 
 
 def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> str:
-    # Candidates are counted for each log below: a log may have fewer items than are asked for.
+    # Candidates are counted for each log below, as a log may have fewer items than the scale.
     fields = {
         name: value
         for name, value in dataclasses.asdict(scale).items()
@@ -145,13 +145,13 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
     numbers = ", ".join(f"{name} {value:,}" for name, value in fields.items())
     settings = ", ".join(f"{name} {value}" for name, value in scale.goalrec.items())
     lines = [
-        "Mean ± standard deviation over seeds; in brackets what the paper printed (its depth "
-        "is reward / CTR). Ours are sessions of users fitted on the log at hand, so the "
-        "numbers compare methods with each other and not with the paper's.",
+        "Mean ± standard deviation over seeds; in brackets the printed value (its depth is "
+        "reward / CTR). Ours are sessions of users fitted on the given log, so the numbers "
+        "compare methods with each other and not with the paper's.",
         "",
-        f"Every method had the same of everything: {numbers}.",
+        f"Sizes, the same for every method: {numbers}.",
         *(
-            [f"GoalRec alone starts from settings that are not its defaults: {settings}."]
+            [f"GoalRec alone has settings that differ from its defaults: {settings}."]
             if settings
             else []
         ),
@@ -186,7 +186,7 @@ def _section(
     titles: dict[str, str],
     scale: Scale,
 ) -> page.Section:
-    """One environment: its table, significance and plots; also table files beside."""
+    """Returns the section of an environment, and writes its table files and plots."""
     rows = style.ordered({c.method: None for c in cells if c.environment == environment})
 
     def printed(method: str, data_set: str) -> comparison.Printed | None:
@@ -199,63 +199,79 @@ def _section(
     text = table
     if "goalrec" in learned and others:
         text += "\n" + comparison.against(evaluated, "goalrec", others, titles)
-    stem = environment
     for suffix, content in (
         ("md", table),
         ("csv", comparison.to_csv(evaluated, rows, titles, printed)),
     ):
-        with outputs.replacing_file(out / f"{stem}.{suffix}") as temporary:
+        with outputs.replacing_file(out / f"{environment}.{suffix}") as temporary:
             temporary.write_text(content, encoding="utf-8")
     pictures = []
     for name, title in titles.items():
-        found = evaluated.get(name, {})
-        if not found:
+        by_method = evaluated.get(name, {})
+        if not by_method:
             continue
-        summaries = {method: metrics.summarise(by_seed) for method, by_seed in found.items()}
-        figure = plots.policies(summaries, title=title, seeds=max(map(len, found.values())))
-        path = plots.save(figure, out / f"{stem}_{name}.png")
+        summaries = {
+            method: metrics.summarise(by_seed) for method, by_seed in by_method.items()
+        }
+        figure = plots.policies(summaries, title=title, seeds=max(map(len, by_method.values())))
+        path = plots.save(figure, out / f"{environment}_{name}.png")
         caption = (
             f"{title}: reward, CTR and depth. A click stands for "
             f"{table_plan.DATA_SETS[name].reward}."
         )
         pictures.append(page.Picture(path, title, caption))
-        curves = {
-            method: plots.played([cell_folder / "metrics.jsonl" for cell_folder in folders])
-            for method in learned
-            if (folders := _folders(out, cells, environment, name, method))
+        folders = {
+            method: _folders(out, cells, environment, name, method) for method in learned
         }
-        curves = {method: curve for method, curve in curves.items() if curve.size}
-        if curves:
-            longest = max(curve.shape[1] for curve in curves.values())
-            levels = {
-                control: summaries[control]["reward"]["mean"]
-                for control in controls.NAMES
-                if control in summaries
-            }
-            figure = plots.learning_curve(
-                range(1, longest + 1),
-                {method: _padded(curve, longest) for method, curve in curves.items()},
-                levels,
-                xlabel="rounds of play",
-                title=f"{title}: reward while playing and learning",
-            )
-            path = plots.save(figure, out / f"{stem}_{name}_learning.png")
-            caption = f"{title}: each round's sessions, exploration included."
-            if environment.startswith("high_variance"):
-                caption += " Rewards as methods are paid them: late and with noise."
-            pictures.append(page.Picture(path, f"{title}, learning", caption))
+        levels = {
+            control: summaries[control]["reward"]["mean"]
+            for control in controls.NAMES
+            if control in summaries
+        }
+        stem = out / f"{environment}_{name}"
+        pictures += _learning_curves(stem, environment, title, folders, levels)
     return page.Section(_TITLES[environment], text, pictures)
+
+
+def _learning_curves(
+    stem: pathlib.Path,
+    environment: str,
+    title: str,
+    folders: Mapping[str, Sequence[pathlib.Path]],
+    levels: Mapping[str, float],
+) -> list[page.Picture]:
+    """Plots the rewards of play of a data set's finished runs; no picture without any."""
+    curves = {
+        method: plots.played([folder / "metrics.jsonl" for folder in of_seeds])
+        for method, of_seeds in folders.items()
+        if of_seeds
+    }
+    curves = {method: curve for method, curve in curves.items() if curve.size}
+    if not curves:
+        return []
+    longest = max(curve.shape[1] for curve in curves.values())
+    figure = plots.learning_curve(
+        range(1, longest + 1),
+        {method: _padded(curve, longest) for method, curve in curves.items()},
+        levels,
+        xlabel="rounds of play",
+        title=f"{title}: reward while playing and learning",
+    )
+    path = plots.save(figure, stem.with_name(f"{stem.name}_learning.png"))
+    caption = f"{title}: each round's sessions, exploration included."
+    if environment.startswith("high_variance"):
+        caption += " Rewards as reported to methods: late and with noise."
+    return [page.Picture(path, f"{title}, learning", caption)]
 
 
 def _folders(
     out: pathlib.Path, cells: Sequence[Cell], environment: str, data_set: str, method: str
 ) -> list[pathlib.Path]:
-    wanted = (environment, data_set, method)
+    key = (environment, data_set, method)
     return [
         cell.folder(out)
         for cell in cells
-        if (cell.environment, cell.data_set, cell.method) == wanted
-        and cell.result(out).exists()
+        if (cell.environment, cell.data_set, cell.method) == key and cell.result(out).exists()
     ]
 
 

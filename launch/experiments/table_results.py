@@ -1,4 +1,4 @@
-"""The results of a table's cells: played, written, read, and checked against their inputs.
+"""Results of a table's cells: evaluation, files, and the check of their inputs.
 
 <out>/<data set>/<environment>/<method>/seed0/result.json, evaluated.npz, noisy.npz
 """
@@ -33,19 +33,19 @@ def evaluate(
     """Plays the test users with a cell's policy and writes the cell's result.
 
     Args:
-      folder: of the cell.
-      cell: which one.
-      setting: its data set in its environment.
-      policy: of its method or control.
-      scale: how many test users and sessions.
-      more: recorded in the result too.
+      folder: folder of the cell.
+      cell: the cell.
+      setting: the cell's data set in its environment.
+      policy: policy of the cell's method or control.
+      scale: the scale, with the number of test users and sessions.
+      more: further fields of the result.
     """
     starts = scoring.starts(setting.data, "test", scale.test_users, scale.sessions_per_user)
     document = {"cell": cell._asdict(), **_made_with(scale, setting.inputs), **more}
     for name, world in (("evaluated", setting.evaluation_world), ("noisy", setting.world)):
         if name == "noisy" and setting.world is setting.evaluation_world:
             continue
-        # Every method meets the same users in the same order; only the draws differ by seed.
+        # All methods have the same users in the same order; random draws differ by seed.
         runner = player.Player(users.UserEnvironment(world), policy)
         played = runner.play(starts, cell.seed + 1)
         sessions = metrics.per_session(played)
@@ -60,30 +60,30 @@ def evaluate(
 
 
 def sessions(out: pathlib.Path, cell: Cell, which: str = "evaluated") -> dict[str, np.ndarray]:
-    """What each test session of a finished cell gave; see `metrics.session.per_session`."""
+    """Returns the test sessions of a finished cell; see `metrics.session.per_session`."""
     with np.load(cell.folder(out) / f"{which}.npz") as stored:
         return dict(stored)
 
 
 def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
-    """Checks that what is done belongs to the data and the simulators that are there.
+    """Checks that finished cells have the data and the simulators on the disk.
 
-    Cells whose data are not on the disk any more are compared with each other.
+    Cells whose data were removed are compared with each other.
 
     Args:
       out: the folder of all cells.
-      cells: those that may be done, with the tuning of their methods.
-      scale: how much of everything.
+      cells: cells that may be finished, with the tuning of their methods.
+      scale: the scale.
 
     Raises:
-      UserError: naming the cell or the study whose data, simulator or scale is another.
+      UserError: naming a cell or study with other data, another simulator or another scale.
     """
     inputs: dict[str, identity.Sources] = {}
     for name in dict.fromkeys(cell.data_set for cell in cells):
         if (out / name / "data" / storage.MANIFEST).exists():
             inputs[name] = table_settings.setting(out, name, "vanilla", scale).inputs
             for method in dict.fromkeys(cell.method for cell in cells):
-                table_tuning.chosen(out, name, method, inputs[name])
+                table_tuning.tuned_fields(out, name, method, inputs[name])
     for cell in cells:
         path = cell.result(out)
         if not path.exists():
@@ -91,8 +91,8 @@ def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
         document = json.loads(path.read_text(encoding="utf-8"))
         before = document.get("inputs")
         if cell.data_set not in inputs:
-            found = {name: identity.Source(**x) for name, x in (before or {}).items()}
-            inputs[cell.data_set] = found
+            sources = {name: identity.Source(**x) for name, x in (before or {}).items()}
+            inputs[cell.data_set] = sources
         different = identity.changes(before, inputs[cell.data_set])
         sizes = _made_with(scale, {})["scale"]
         different += options.differences(document.get("scale", "not recorded"), sizes, "scale")
@@ -105,7 +105,7 @@ def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
 
 
 def _made_with(scale: Scale, inputs: identity.Sources) -> dict[str, Any]:
-    """What a cell is made with, to be recorded in its result."""
-    counts = ("seeds", "trials", "one_process")  # of cells; they change none of them
+    """Returns the inputs and the scale of a cell, as its result records them."""
+    counts = ("seeds", "trials", "one_process")  # numbers of cells, on which no cell depends
     sizes = {k: v for k, v in options.resolved(scale).items() if k not in counts}
     return {"inputs": identity.recorded(inputs), "scale": sizes}

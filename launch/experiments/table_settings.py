@@ -1,7 +1,7 @@
-"""A data set of a table, prepared, and its environments.
+"""Preparation of a table's data set, and its environments.
 
 <out>/<data set>/data, simulator    the prepared log and the users fitted on it
-<out>/<data set>/prepared.json      what it was prepared from and with
+<out>/<data set>/prepared.json      log and settings of the preparation
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tfrec.data.sources import files, movielens, taobao, yoochoose
 from tfrec.environments import user_models, worlds
 from tfrec.environments.fitted import variants
 
-_LOG_SEED = 17  # of the noise on the log: every method and seed has the same log
-# Data set -> opens the files of its log.
+_LOG_SEED = 17  # seed of the noise on the log, which is the same for every method and seed
+# Data set -> function that opens the files of its log.
 _LOGS: dict[str, Callable[[str], contextlib.AbstractContextManager[list[pathlib.Path]]]] = {
     "movielens": lambda path: files.opened(path, movielens.PATTERNS),
     "taobao": lambda path: files.opened(path, taobao.PATTERNS),
@@ -29,13 +29,13 @@ _LOGS: dict[str, Callable[[str], contextlib.AbstractContextManager[list[pathlib.
 
 
 def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
-    """Prepares a data set and fits its users, unless that is done.
+    """Prepares a data set and fits its users, unless they exist.
 
     Args:
       out: the folder of all cells.
-      name: of the data set.
-      source: where its log lies; not for the embedded one.
-      scale: how much of it.
+      name: name of the data set.
+      source: path of its log; empty for the embedded log.
+      scale: the scale.
 
     Raises:
       UserError: if it was prepared from another log or with other settings.
@@ -54,38 +54,38 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
 
 
 def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> dict[str, Any]:
-    """Checks that a data set, where it is prepared, is the one asked for.
+    """Checks that a data set, if prepared, has this log and these settings.
 
     Args:
       out: the folder of all cells.
-      name: of the data set.
-      source: where its log lies; not for the embedded one.
-      scale: how much of it.
+      name: name of the data set.
+      source: path of its log; empty for the embedded log.
+      scale: the scale.
 
     Returns:
-      What it is prepared from and with, to be recorded.
+      The log and the settings of the preparation, as they are recorded.
 
     Raises:
-      UserError: if it was prepared from another log or with other settings; names them.
+      UserError: if it was prepared from another log or with other settings; it names them.
     """
-    chosen = DATA_SETS[name]
-    now = {
+    data_set = DATA_SETS[name]
+    inputs = {
         "log": _log(name, source),
         "prepare": [
-            *chosen.prepare,
+            *data_set.prepare,
             *([f"--taobao_item={scale.taobao_item}"] if name == "taobao" else []),
             f"--max_items={scale.wide_candidates}",
             f"--max_users={scale.users}",
             "--history_length=20",
         ],
-        "fit": [*chosen.fit, *scale.fit] if chosen.fit else [],
+        "fit": [*data_set.fit, *scale.fit] if data_set.fit else [],
     }
-    prepared.check(out / name, now)
-    return now
+    prepared.check(out / name, inputs)
+    return inputs
 
 
 def _log(name: str, source: str) -> dict[str, str]:
-    """SHA-256 of each file of a data set's log, unpacked; nothing for the embedded one."""
+    """Returns the SHA-256 of each unpacked file of a log; none for the embedded log."""
     if not source:
         return {}
     with _LOGS[name](source) as logs:
@@ -97,11 +97,11 @@ class Setting(NamedTuple):
 
     Attributes:
       data: the prepared log.
-      spec: what methods see: the log's spec with the environment's candidates.
-      log: training sessions as methods see them, with the environment's noise.
-      evaluation_world: the world of the test users: neither delay nor noise.
-      world: the world that methods play in, and that reports feedback late if it is so.
-      inputs: the data and the world without delay, noise or fewer candidates.
+      spec: the log's spec with the environment's candidates, as input of methods.
+      log: training sessions with the environment's noise, as input of methods.
+      evaluation_world: the world of the test users, without delay or noise.
+      world: the world of play, with the environment's delay and noise.
+      inputs: the data and the world, without delay, noise or fewer candidates.
     """
 
     data: storage.PreparedData
@@ -113,7 +113,7 @@ class Setting(NamedTuple):
 
 
 def candidates(environment: str, scale: Scale, spec: types.DataSpec) -> int:
-    """How many items may be recommended in an environment: no more than the log has."""
+    """Returns the number of candidates in an environment, at most the items of the log."""
     high = environment == "high_dimensional"
     return min(scale.wide_candidates if high else scale.candidates, spec.num_items)
 
@@ -125,15 +125,15 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
       UserError: if it is not prepared.
     """
     data = storage.PreparedData.open(out / name / "data")
-    where = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
-    base = worlds.load(where, data)
-    calm, count = base, candidates(environment, scale, data.spec)
+    world_name = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
+    base = worlds.load(world_name, data)
+    without_noise, count = base, candidates(environment, scale, data.spec)
     if count < data.spec.num_items:
-        calm = variants.with_candidates(base, count)
-    world, log = calm, data.episodes("train")
+        without_noise = variants.with_candidates(base, count)
+    world, log = without_noise, data.episodes("train")
     if environment.startswith("high_variance"):
         mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
-        world = variants.HighVariance(calm, mode=mode)
+        world = variants.HighVariance(without_noise, mode=mode)
         log = world.disturbed(log, _LOG_SEED)
-    inputs = worlds.inputs(data, where, base)
-    return Setting(data, calm.spec, log, calm, world, inputs)
+    inputs = worlds.inputs(data, world_name, base)
+    return Setting(data, without_noise.spec, log, without_noise, world, inputs)

@@ -1,6 +1,6 @@
 """The configuration of a method in the cells of a table, and its tuning on validation users.
 
-<out>/<data set>/tuning/<method>/best.json    what tuning chose
+<out>/<data set>/tuning/<method>/best.json    the tuned fields
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tfrec.environments import scoring
 from tfrec.errors import UserError
 from tfrec.methods import registry, studies, trials
 
-_TUNING_SEED = 1000  # of tuning's runs; the tables' seeds count from 0
+_TUNING_SEED = 1000  # seed of tuning's runs; the tables' seeds count from 0
 _SIZES = ("batch", "embedding", "units", "hidden", "stream")
-_VALIDATION_SESSIONS = 6  # of each validation user, at each score
+_VALIDATION_SESSIONS = 6  # sessions of each validation user in a score
 
 
 def configuration(
@@ -32,14 +32,14 @@ def configuration(
     spec: types.DataSpec,
     tuned: Mapping[str, Any],
 ) -> Any:
-    """A method's configuration in a cell: the schedule that all share, and what was tuned.
+    """Returns a method's configuration in a cell: the common schedule and the tuned fields.
 
     Args:
       method: the method.
-      environment: of the cell.
-      scale: how much of everything.
-      spec: of the cell's setting.
-      tuned: fields of the configuration that tuning chose.
+      environment: environment of the cell.
+      scale: the scale.
+      spec: spec of the cell's setting.
+      tuned: tuned fields of the configuration.
     """
     values: dict[str, Any] = {
         "sessions_per_round": scale.sessions_per_round,
@@ -52,14 +52,14 @@ def configuration(
     }
     if method.name.startswith("goalrec"):
         values |= {"goal_columns": spec.feedback_names[:1], **scale.goalrec}
-    known = {field.name for field in dataclasses.fields(method.config)}
-    return method.config(**({k: v for k, v in values.items() if k in known} | dict(tuned)))
+    fields = {field.name for field in dataclasses.fields(method.config)}
+    return method.config(**({k: v for k, v in values.items() if k in fields} | dict(tuned)))
 
 
-def chosen(
+def tuned_fields(
     out: pathlib.Path, data_set: str, method: str, inputs: identity.Sources
 ) -> dict[str, Any]:
-    """What tuning chose for a method on a data set; nothing where it was not tuned.
+    """Returns the tuned fields of a method on a data set; none if it was not tuned.
 
     Raises:
       UserError: if it was tuned on other data or in another world.
@@ -82,10 +82,10 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
 
     Args:
       out: the folder of all cells.
-      data_set: whose users.
-      method: what is tuned.
-      scale: how long a trial learns: as a cell does, with half of the rounds of play.
-      number: trials in all; those that are done count.
+      data_set: data set of the validation users.
+      method: the tuned method.
+      scale: length of a trial: that of a cell, with half of the rounds of play.
+      number: total number of trials, including finished ones.
     """
     setting = table_settings.setting(out, data_set, "vanilla", scale)
     half = dataclasses.replace(scale, play_rounds=-(-scale.play_rounds // 2))
@@ -104,9 +104,9 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     )
     folder = out / data_set / "tuning" / method
     folder.mkdir(parents=True, exist_ok=True)
-    # What only makes networks larger or batches longer is tuned where there is time for it.
+    # Sizes of networks and batches are tuned only at scales with time for it.
     fields = [f for f in evaluation.method.space if scale.tune_sizes or f not in _SIZES]
-    found = trials.tune_on_log(
+    result = trials.tune_on_log(
         evaluation,
         method,
         number,
@@ -116,4 +116,4 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         storage=str(folder / "study.log"),
     )
     study = studies.Study(method, evaluation.method.title, base, trials.CLICKS, setting.inputs)
-    studies.write(folder, study, found)
+    studies.write(folder, study, result)

@@ -1,6 +1,6 @@
 """A cell of a table: a method trained and evaluated on a data set, in an environment.
 
-A cell has a folder of its own, in which an interrupted one is continued:
+An interrupted cell is continued in its folder:
 
     <out>/<data set>/<environment>/<method>/seed0/config.json, metrics.jsonl, result.json, ...
 """
@@ -25,9 +25,9 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
 
     Args:
       out: the folder of all cells.
-      cell: which one; its result is replaced.
+      cell: the cell, whose result is replaced.
       setting: the cell's data set in its environment.
-      scale: how much of everything.
+      scale: the scale.
 
     Raises:
       UserError: if the method was tuned, or the interrupted cell begun, with other inputs.
@@ -39,7 +39,9 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
         policy = controls.policies(setting.data, environment, cell.seed)[cell.method]
     else:
         method = registry.get(cell.method)
-        more["tuned"] = table_tuning.chosen(out, cell.data_set, cell.method, setting.inputs)
+        more["tuned"] = table_tuning.tuned_fields(
+            out, cell.data_set, cell.method, setting.inputs
+        )
         config = table_tuning.configuration(
             method, cell.environment, scale, setting.spec, more["tuned"]
         )
@@ -60,5 +62,5 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
         loop.train(learner, opened, learner.total_iterations, save_every=10)
         policy = learner.policy()
     table_results.evaluate(folder, cell, setting, policy, scale, more)
-    # The numbers are kept; the replay inside each checkpoint is not needed any more.
+    # The metrics stay; the checkpoints with their replay are not needed any more.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

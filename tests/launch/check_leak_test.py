@@ -76,7 +76,7 @@ def test_mistakes_are_explained(data, tmp_path, capsys):
     for bad, said in (
         ("--seeds=0", "--seeds=0"),
         ("--shares=0.5,2", "expected elements of 0 to 1"),
-        ("--nouse_goal", "one of the arms is without the goal input"),
+        ("--nouse_goal", "as one of the arms is without it"),
         ("--measurements=step@1..", "the check needs click@0"),
         ("--measurements=likes@0", "--measurements: measurement 'likes@0': no column 'likes'"),
         ("--goals=a = 1*click@9", "--goals: goal names 'click@9'"),

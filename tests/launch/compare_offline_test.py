@@ -32,14 +32,14 @@ def test_both_kinds_are_ranked_on_the_same_users(data, tmp_path, capsys):
     assert compare(data, out) == 0
     assert "stamp, seed 0" in capsys.readouterr().out
     document = json.loads((out / "table.json").read_text())
-    found = document["methods"]
-    assert set(found) == {
+    methods = document["methods"]
+    assert set(methods) == {
         "popularity", "recent_popularity", "item_neighbours", "ease", "stamp", "tpgr",
     }  # fmt: skip
-    assert all(0 < numbers["recall@5"]["mean"] < 1 for numbers in found.values())
+    assert all(0 < numbers["recall@5"]["mean"] < 1 for numbers in methods.values())
     assert (out / "table.md").exists() and (out / "table.png").exists()
 
-    # What is done is kept; other settings are another comparison.
+    # A finished comparison is not run again; other settings are rejected.
     assert compare(data, out) == 0
     said = capsys.readouterr().out
     assert "seed 0" not in said
@@ -66,8 +66,8 @@ def test_a_method_that_walks_a_graph_is_ranked_beside_them(data, tmp_path, capsy
     given = ("--methods=pgpr_kg", f"--graph={graph}")
     assert compare(data, out, *given) == 0
     assert "of the lists were completed with items without a path" in capsys.readouterr().out
-    found = json.loads((out / "table.json").read_text())["methods"]
-    assert 0 < found["pgpr_kg"]["recall@5"]["mean"] < 1
+    methods = json.loads((out / "table.json").read_text())["methods"]
+    assert 0 < methods["pgpr_kg"]["recall@5"]["mean"] < 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The demo from end to end, as small as it goes: everything that it names is there."""
+"""The demo from end to end at a small size: all files that it names exist."""
 
 import json
 import re
@@ -33,8 +33,8 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
             assert interval["low"] <= interval["mean"] <= interval["high"]
     assert document["world"] == "EmbeddedWorld"
 
-    # What the last lines name is there.
-    named = re.findall(r"^  (\S+?)/?,? ", said.partition("Everything lies in")[2], re.MULTILINE)
+    # The files of the last lines exist.
+    named = re.findall(r"^  (\S+?)/?,? ", said.partition("All results are in")[2], re.MULTILINE)
     named = [name for name in [*named, "results.json", "report.html"] if name != "tensorboard"]
     assert {"fitted/report.html", "simulator/simulator.md", "export/1"} <= set(named)
     for name in named:
@@ -43,7 +43,7 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
     assert list(out.glob("*.png"))
     assert (out / "report.md").exists()
 
-    # The table was shown, and the exported model asked under two goals.
+    # The table was printed, and the exported model ranked under two goals.
     for policy in (
         "Random", "Popularity", "Best myopic", "GoalRec-off", "GoalRec", "Rainbow", "optimum",
     ):  # fmt: skip

@@ -103,19 +103,19 @@ def test_a_fitted_world_has_no_optimum_and_no_share(
 
 
 def test_the_same_command_gives_the_same_numbers(goalrec, tmp_path):
-    found = []
+    documents = []
     for name in ("one", "two"):
         arguments = [f"--data={goalrec.data}", "--world=truth", "--sessions_per_user=1"]
         agents = f"--agents=goalrec={goalrec.run / 'agent'}"
         assert evaluate(*arguments, agents, f"--out={tmp_path / name}", "--max_users=5") == 0
-        found.append(json.loads((tmp_path / name / "results.json").read_text()))
-    assert found[0]["policies"] == found[1]["policies"]
-    assert found[0]["users"] == 5
+        documents.append(json.loads((tmp_path / name / "results.json").read_text()))
+    assert documents[0]["policies"] == documents[1]["policies"]
+    assert documents[0]["users"] == 5
 
 
 @pytest.fixture(scope="module")
 def other_log(tmp_path_factory):
-    """Films that somebody rated: a log whose truth nobody knows."""
+    """Ratings of films: a log without a ground truth."""
     folder = tmp_path_factory.mktemp("films")
     (folder / "ml-latest").mkdir()
     rows = [f"{user},{movie},4.0,{movie}" for user in range(10) for movie in range(5)]

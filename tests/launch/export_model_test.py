@@ -18,7 +18,7 @@ from tfrec.serving import files, loaded, numbered, requests
 from tfrec.serving import policy as policy_lib
 
 
-def kept(**about):
+def loaded_ranker(**about):
     """The fake ranker as it would be loaded from a folder."""
     agent = fake_ranker.FakeRanker()
     agent.about = {"data": "abc123", **about}
@@ -29,12 +29,12 @@ def kept(**about):
 
 @pytest.fixture(autouse=True)
 def agents(monkeypatch):
-    """Any folder holds the fake ranker, but one."""
+    """Every folder except `nowhere` holds the fake ranker."""
 
     def load(directory):
         if directory == "nowhere":
             raise errors.UserError("nowhere: no agent here")
-        return kept(seed=4)
+        return loaded_ranker(seed=4)
 
     monkeypatch.setattr(registry, "load", load)
 
@@ -116,8 +116,8 @@ def test_mistakes_are_messages_and_leave_nothing(arguments, message, tmp_path, c
     assert not out.exists()
 
 
-def test_items_that_training_never_showed_stand_in_the_card(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(registry, "load", lambda _: kept(**{storage.UNTRAINED: 3}))
+def test_the_card_has_the_items_without_training_steps(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "load", lambda _: loaded_ranker(**{storage.UNTRAINED: 3}))
     out = tmp_path / "export"
     assert flags.call("launch.export_model", ["--agent=agent", f"--out={out}"]) == 0
     said = "3 of its 7 items stand in no stored training step."
@@ -151,8 +151,8 @@ def test_a_sequential_model_is_exported_and_answers_as_it_does(
     assert model.manifest["name"] == "sasrec"
     assert model.manifest["fingerprint"] == agent.fingerprint
     for history in ((), ("pen",), ("lamp", "sofa", "cup", "cup", "mug", "pen")):
-        asked = requests.Request(history, goal_name="score", exclude=("mug",), k=3)
-        [answer] = model.rank([asked])
+        request = requests.Request(history, goal_name="score", exclude=("mug",), k=3)
+        [answer] = model.rank([request])
         expected = agent.rank(
             ranking.checked_request(agent.vocabulary, agent.spec, history, exclude=["mug"], k=3)
         )
@@ -171,7 +171,7 @@ def test_options_of_other_agents_are_rejected_for_a_sequential_model(
 
 
 @pytest.mark.slow
-def test_any_folder_of_an_agent_is_opened_by_a_process_of_its_own(sequential, tmp_path):
+def test_a_new_process_opens_any_folder_of_an_agent(sequential, tmp_path):
     command = [sys.executable, "-m", "launch.export_model", f"--agent={sequential}"]
     run = subprocess.run([*command, f"--out={tmp_path / 'export'}"], capture_output=True)
     assert run.returncode == 0, run.stderr
@@ -179,5 +179,5 @@ def test_any_folder_of_an_agent_is_opened_by_a_process_of_its_own(sequential, tm
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     agent = trained.load(sequential)
-    asked = ranking.checked_request(agent.vocabulary, agent.spec, ["pen"], k=2)
-    assert run.stdout == f"{agent.rank(asked).items}\n"
+    request = ranking.checked_request(agent.vocabulary, agent.spec, ["pen"], k=2)
+    assert run.stdout == f"{agent.rank(request).items}\n"

@@ -1,4 +1,4 @@
-"""launch.reproduce --figure: what it plans, runs, keeps and shows."""
+"""launch.reproduce --figure: its plan, runs and output."""
 
 import dataclasses
 import json
@@ -16,13 +16,15 @@ pytestmark = pytest.mark.slow
 SMOKE = figures.SCALES["smoke"]
 
 
-def wanted(**changes):
-    base = figures.Wanted(pathlib.Path("out"), (2,), "smoke", virtualtb_path="somewhere")
+def request(**changes):
+    base = figures.FiguresRequest(
+        pathlib.Path("out"), (2,), "smoke", virtualtb_path="somewhere"
+    )
     return dataclasses.replace(base, **changes)
 
 
 def test_figure_2_has_every_method_in_every_simulator():
-    cells = figures.plan(wanted(seeds=2))
+    cells = figures.plan(request(seeds=2))
     assert len(cells) == len(set(cells))
     # 11 methods, of which 3 need items, and the controls, once.
     assert len(cells) == 2 * (11 + 11 + 8) + 3
@@ -31,24 +33,24 @@ def test_figure_2_has_every_method_in_every_simulator():
 
 
 def test_figure_3_is_the_ablations_in_virtual_taobao():
-    cells = figures.plan(wanted(figures=(3,)))
+    cells = figures.plan(request(figures=(3,)))
     assert {cell.environment for cell in cells} == {"virtualtb"}
     assert [c.method for c in cells] == [
         "controls", "imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea",
         "imrl_e_copies", "imrl_e_one", "imrl_e_learned",
     ]  # fmt: skip
-    everywhere = figures.plan(wanted(figures=(2, 3), environments=figures.PUBLIC))
-    # IMRL and IMRL without either are in both figures, and run once.
+    everywhere = figures.plan(request(figures=(2, 3), environments=figures.PUBLIC))
+    # IMRL and IMRL-EA are in both figures, and run once.
     assert len(everywhere) == 11 + 11 + 8 + 3 * 6 + 3
 
 
 def test_only_some():
-    cells = figures.plan(wanted(environments=("recsim",), methods=("imrl", "td3"), seeds=1))
+    cells = figures.plan(request(environments=("recsim",), methods=("imrl", "td3"), seeds=1))
     assert [c.method for c in cells] == ["controls", "imrl", "td3"]
 
 
 def test_methods_share_a_process_at_the_smoke_scale_alone():
-    cells = figures.plan(wanted(seeds=1))
+    cells = figures.plan(request(seeds=1))
     assert sorted(map(len, figures.together(cells, SMOKE))) == [9, 12, 12]
     assert set(map(len, figures.together(cells, figures.SCALES["sample"]))) == {1}
 
@@ -67,10 +69,10 @@ def test_every_scale_fits_every_simulator():
     assert (numbers.exploration, numbers.augmentation) == ("entropy", "none")
 
 
-def test_steps_to_a_share_of_the_way():
+def test_steps_to_a_share_of_the_gain():
     values = np.array([[10.0, 60, 95, 100], [20, 91, 30, 100], [10, 10, 10, 10]])
-    found = figure_report.steps_to_share(np.array([1.0, 2, 3, 4]), values, random=10.0)
-    np.testing.assert_array_equal(found, [3, 2, np.nan])
+    steps = figure_report.steps_to_share(np.array([1.0, 2, 3, 4]), values, random=10.0)
+    np.testing.assert_array_equal(steps, [3, 2, np.nan])
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +85,13 @@ def finished(tmp_path_factory):
     return out, arguments, only
 
 
-def test_what_a_figure_leaves(finished):
+def test_the_output_of_a_figure(finished):
     out, _, _ = finished
     controls = json.loads((out / "recsim/controls.json").read_text())
     for evaluated in ("port", "tests"):
-        found = {name: control[evaluated]["reward"] for name, control in controls.items()}
-        assert found["heuristic"] > found["top_quality"]
-        assert found["random"] == pytest.approx(154, abs=12)
+        rewards = {name: control[evaluated]["reward"] for name, control in controls.items()}
+        assert rewards["heuristic"] > rewards["top_quality"]
+        assert rewards["random"] == pytest.approx(154, abs=12)
     assert controls["random"]["port"] != controls["random"]["tests"], "other sessions"
     for metric in ("ctr", "reward"):
         assert (out / f"figure2_recsim_{metric}.png").stat().st_size > 10_000
@@ -119,7 +121,7 @@ def test_a_second_call_runs_nothing_and_shows_what_was_not_run(finished, capfd):
     assert "| TD3 | not run | not run |" in (out / "figure2.md").read_text()
 
 
-def test_virtual_taobao_is_skipped_aloud(tmp_path, capfd):
+def test_virtual_taobao_is_skipped_with_a_message(tmp_path, capfd):
     out = tmp_path / "out"
     assert flags.call("launch.reproduce", ("--figure=3", f"--out={out}")) == 0
     said = capfd.readouterr().out

@@ -28,7 +28,7 @@ def test_fits_calibrates_and_reports(data, tmp_path, capsys):
     assert (tmp_path / "out" / "simulator.md").exists()
     said = capsys.readouterr().out
     assert "simulated" in said and "calibration made" in said
-    # Nothing is replaced without being asked.
+    # Nothing is replaced without --overwrite.
     assert flags.call("launch.fit_simulator", arguments) == 2
     assert "pass --overwrite" in capsys.readouterr().err
 
@@ -49,7 +49,7 @@ def test_fits_users_who_choose_among_displayed_items(data, tmp_path, capsys):
     assert isinstance(world, choice_model.ChoiceModel) and world.config.clicks == 4
     starts = user_models.starts_of(prepared.episodes("test"))
     assert world.reset(starts).clicks.shape[1] == 4
-    # Nothing is replaced without being asked.
+    # Nothing is replaced without --overwrite.
     assert flags.call("launch.fit_simulator", arguments) == 2
     assert "pass --overwrite" in capsys.readouterr().err
 

@@ -100,7 +100,7 @@ def test_a_field_that_no_flag_can_hold_is_rejected():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "known"),
+    ("arguments", "defined"),
     [
         (["--kind=tower"], {"steps", "output"}),
         (["-kind", "tower"], {"steps", "output"}),
@@ -111,18 +111,18 @@ def test_a_field_that_no_flag_can_hold_is_rejected():
         (["--kind"], set()),
     ],
 )
-def test_one_flag_chooses_the_others(monkeypatch, arguments, known):
+def test_one_flag_selects_the_others(monkeypatch, arguments, defined):
     @dataclasses.dataclass(frozen=True)
     class Other:
         size: int = option(1, "size")
 
-    defined = []
+    configs = []
     monkeypatch.setattr(sys, "argv", ["script", *arguments])
-    monkeypatch.setattr(flags, "define", defined.append)
+    monkeypatch.setattr(flags, "define", configs.append)
     classes = {"tower": Tower, "other": Other}
-    flags.define_chosen("kind", classes, classes.__getitem__)
-    names = {field.name for found in defined for field in dataclasses.fields(found)}
-    assert names >= known and bool(names) == bool(known)
+    flags.define_dependent("kind", classes, classes.__getitem__)
+    names = {field.name for config in configs for field in dataclasses.fields(config)}
+    assert names >= defined and bool(names) == bool(defined)
 
 
 SCRIPT = '''

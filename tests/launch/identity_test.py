@@ -1,4 +1,4 @@
-"""Scripts that take two artefacts: each rejects a pair whose dense ids are not the same."""
+"""Scripts that take two artefacts reject a pair with different dense ids."""
 
 import ast
 import json
@@ -67,7 +67,7 @@ def tuesday(tmp_path_factory):
 
 
 def prepare_table(folder, name, *arguments):
-    """Clicks of twelve users who all see the same items: dense ids do not depend on a split."""
+    """Clicks of twelve users on the same items: dense ids do not depend on a split."""
     rows = [(f"u{u:02}", f"i{i}", 60 * i, (u + i) % 2) for u in range(12) for i in range(5)]
     frame = pl.DataFrame(rows, schema=["user", "item", "time", "click"], orient="row")
     frame.write_csv(folder / "log.csv")
@@ -113,7 +113,7 @@ REJECTED = {
         ("launch.export_model", "--agent={agent}", "--data={tuesday}"),
     ],
 }
-# Scripts whose two artefacts are compared by a test of their own below, or in the file named.
+# Scripts with two artefacts that are compared by another test, below or in the named file.
 ELSEWHERE = {
     "serve": "serve_ui_test.py",  # raw ids
     "recommend_all": "recommend_all_test.py",  # raw ids
@@ -232,10 +232,10 @@ def evaluated(goalrec, world, tmp_path_factory):
     return out / "results.json"
 
 
-def test_results_record_what_was_evaluated(evaluated, goalrec, world):
-    found = json.loads(evaluated.read_text())["fingerprints"]
+def test_results_record_the_evaluated_agents(evaluated, goalrec, world):
+    fingerprints = json.loads(evaluated.read_text())["fingerprints"]
     data = storage.PreparedData.open(goalrec.data)
-    assert found == {
+    assert fingerprints == {
         "data": data.fingerprint,
         "world": worlds.load(str(world), data).fingerprint,
         "agents": {"off": [trained.load(goalrec.run / "agent_off").fingerprint]},
@@ -319,7 +319,7 @@ def run(embedded_data, narrow, tmp_path):
     return train
 
 
-def test_a_run_goes_on_whatever_its_inputs_are_called(run, tmp_path, monkeypatch, capsys):
+def test_a_run_continues_under_other_paths_of_its_inputs(run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("world")
     relative = os.path.relpath(tmp_path / "world")
@@ -388,7 +388,7 @@ def test_a_study_in_a_replaced_world_is_rejected(embedded_data, tmp_path, capsys
     assert "replaced since" in said
 
 
-def test_worlds_have_fingerprints_of_what_they_answer(embedded_data, world):
+def test_worlds_have_fingerprints_of_their_responses(embedded_data, world):
     data = storage.PreparedData.open(embedded_data)
     base, truth = worlds.load(str(world), data), worlds.load(worlds.TRUTH, data)
     made = [
@@ -456,14 +456,14 @@ def test_a_cell_of_another_scale_or_of_an_earlier_version_is_rejected(cells):
         table_results.check_done(out, [cell], SMOKE)
 
 
-def test_what_tuning_chose_on_other_data_is_rejected(cells, tuesday):
+def test_tuned_fields_of_other_data_are_rejected(cells, tuesday):
     out, cell = cells
     inputs = table_settings.setting(out, "embedded", "vanilla", SMOKE).inputs
     folder = out / "embedded" / "tuning" / "td3"
     folder.mkdir(parents=True)
     best = {"overrides": {"batch": 8}, "inputs": identity.recorded(inputs)}
     (folder / "best.json").write_text(json.dumps(best))
-    assert table_tuning.chosen(out, "embedded", "td3", inputs) == {"batch": 8}
+    assert table_tuning.tuned_fields(out, "embedded", "td3", inputs) == {"batch": 8}
     shutil.rmtree(out / "embedded" / "data")
     shutil.copytree(tuesday, out / "embedded" / "data")
     with pytest.raises(UserError, match="best.json was tuned with other inputs:\n  data: was"):
@@ -471,15 +471,15 @@ def test_what_tuning_chose_on_other_data_is_rejected(cells, tuesday):
 
 
 @pytest.mark.parametrize("given", ["", "yoochoose-clicks.dat"])
-def test_both_files_of_yoochoose_decide_what_a_data_set_is(tmp_path, given):
+def test_both_files_of_yoochoose_identify_a_data_set(tmp_path, given):
     log, out = tmp_path / "log", tmp_path / "out"
     log.mkdir()
     (log / "yoochoose-clicks.dat").write_text("1,2014-04-07T10:51:09.277Z,7,0\n")
     (log / "yoochoose-buys.dat").write_text("1,2014-04-07T10:52:09.277Z,7,9,1\n")
-    found = table_settings.check_prepared(out, "yoochoose", str(log / given), SMOKE)
-    assert set(found["log"]) == {"yoochoose-clicks.dat", "yoochoose-buys.dat"}
+    made_with = table_settings.check_prepared(out, "yoochoose", str(log / given), SMOKE)
+    assert set(made_with["log"]) == {"yoochoose-clicks.dat", "yoochoose-buys.dat"}
     (out / "yoochoose").mkdir(parents=True)
-    (out / "yoochoose" / "prepared.json").write_text(json.dumps(found))
+    (out / "yoochoose" / "prepared.json").write_text(json.dumps(made_with))
     (log / "yoochoose-buys.dat").write_text("1,2014-04-07T10:52:09.277Z,7,9,2\n")
     with pytest.raises(UserError, match="log.yoochoose-buys.dat: was"):
         table_settings.check_prepared(out, "yoochoose", str(log / given), SMOKE)

@@ -1,4 +1,4 @@
-"""The registry: every method is made, learns, acts, is kept and comes back the same."""
+"""The registry: every method is made, learns, acts, is saved and loaded unchanged."""
 
 import dataclasses
 import json
@@ -25,9 +25,9 @@ SMALL = {
 
 
 def small(method, **fields):
-    """The method's configuration at its smallest."""
-    known = {field.name for field in dataclasses.fields(method.config)}
-    return method.config(**{k: v for k, v in (SMALL | fields).items() if k in known})
+    """Returns a small configuration of a method."""
+    names = {field.name for field in dataclasses.fields(method.config)}
+    return method.config(**{k: v for k, v in (SMALL | fields).items() if k in names})
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def played(world, policy, starts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names(registry.LOG))
-def test_a_method_learns_is_kept_and_comes_back(name, data, log, world, tmp_path):
+def test_a_method_learns_is_saved_and_loaded(name, data, log, world, tmp_path):
     config, learner = make(name, data, log, world)
     assert learner.total_iterations == (1 if name == "goalrec_off" else 2)
     before = checkpoint.named_variables(learner).keys()
@@ -66,19 +66,19 @@ def test_a_method_learns_is_kept_and_comes_back(name, data, log, world, tmp_path
         numbers = learner.advance()
         assert int(learner.iteration) == iteration + 1
         assert ("play/reward_clicks" in numbers) == (iteration == 1)
-    assert checkpoint.named_variables(learner).keys() == before  # all were there at the start
+    assert checkpoint.named_variables(learner).keys() == before  # no new variables
     folder = tmp_path / "agent"
     about = {"data": data.fingerprint, "seed": 3}
     registry.get(name).trained(config, data.spec, learner, data.vocabulary, about).save(folder)
-    kept = registry.load(folder)
-    assert kept.spec == data.spec
-    assert kept.vocabulary.items.tolist() == data.vocabulary.items.tolist()
-    assert kept.about["data"] == data.fingerprint
+    agent = registry.load(folder)
+    assert agent.spec == data.spec
+    assert agent.vocabulary.items.tolist() == data.vocabulary.items.tolist()
+    assert agent.about["data"] == data.fingerprint
     starts = types.Starts(*(part[:40] for part in user_models.starts_of(log)))
-    goal = next(iter(kept.named_goals.values()))
+    goal = next(iter(agent.named_goals.values()))
     now = played(world, learner.policy(), starts)
-    np.testing.assert_array_equal(played(world, kept.policy(goal), starts), now)
-    assert len(np.unique(now)) > 1  # a policy that always shows one item would prove little
+    np.testing.assert_array_equal(played(world, agent.policy(goal), starts), now)
+    assert len(np.unique(now)) > 1  # the policy shows several items
 
 
 @pytest.mark.parametrize("name", registry.names(registry.LOG))

@@ -57,12 +57,17 @@ def test_methods_share_a_process_at_the_smoke_scale_alone():
 
 def test_a_folder_is_read_in_the_form_that_it_holds(tmp_path):
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,2,3,4\n")
-    found = offline_table.preparation("movielens", str(tmp_path), SMOKE)
-    assert "--source=movielens" in found["prepare"] and "--max_users=200" in found["prepare"]
-    assert list(found["log"]) == ["ratings.csv"] and len(found["log"]["ratings.csv"]) == 64
+    made_with = offline_table.preparation("movielens", str(tmp_path), SMOKE)
+    assert (
+        "--source=movielens" in made_with["prepare"]
+        and "--max_users=200" in made_with["prepare"]
+    )
+    assert (
+        list(made_with["log"]) == ["ratings.csv"] and len(made_with["log"]["ratings.csv"]) == 64
+    )
     (tmp_path / "interactions.csv").write_text("user,item,order\n1,2,0\n")
-    found = offline_table.preparation("movielens", str(tmp_path), SMOKE)
-    assert "--time_unit=order" in found["prepare"]
+    made_with = offline_table.preparation("movielens", str(tmp_path), SMOKE)
+    assert "--time_unit=order" in made_with["prepare"]
     with pytest.raises(UserError, match="--netflix=.*: holds no log of Netflix: combined_data"):
         offline_table.preparation("netflix", str(tmp_path), SMOKE)
 
@@ -86,9 +91,9 @@ def test_differences_are_to_imrl_and_to_the_best_of_the_others():
     assert means == pytest.approx({"ease": -0.2, "stamp": 0.1, "imrl_e": 0.7})
     # IMRL and STAMP are compared once: five comparisons, each with the smallest p.
     assert set(to_best.by_method) == {"ease", "imrl_e"}
-    for found in (*to_imrl.by_method.values(), *to_best.by_method.values()):
-        assert found["p_value"] == pytest.approx(2 / 2001)
-        assert found["holm"] == pytest.approx(5 * 2 / 2001)
+    for difference in (*to_imrl.by_method.values(), *to_best.by_method.values()):
+        assert difference["p_value"] == pytest.approx(2 / 2001)
+        assert difference["holm"] == pytest.approx(5 * 2 / 2001)
 
     [only] = offline_table_report.differences({"ease": every["ease"], "stamp": every["stamp"]},
                                               "ndcg@20")  # fmt: skip
@@ -96,14 +101,14 @@ def test_differences_are_to_imrl_and_to_the_best_of_the_others():
     assert offline_table_report.differences({}, "ndcg@20") == []
 
 
-def test_ranks_stand_beside_the_papers():
+def test_ranks_are_compared_with_the_papers():
     every = {"imrl": evaluation([0.1, 0.2]), "sasrec": evaluation([0.3, 0.3]),
              "pgpr": evaluation([0.0, 0.1]), "ease": evaluation([0.9, 0.9])}  # fmt: skip
-    found = offline_table_report.agreement("amazon_cds", every, SMOKE)["recall@20"]
+    ranks = offline_table_report.agreement("amazon_cds", every, SMOKE)["recall@20"]
     # The paper: IMRL 9.213, PGPR 6.619, SASRec 5.129. EASE is not among its methods.
-    assert found.first == {"sasrec": 3, "pgpr": 2, "imrl": 1}
-    assert found.second == {"sasrec": 1, "imrl": 2, "pgpr": 3}
-    assert found.rho == pytest.approx(1 - 6 * (4 + 1 + 1) / (3 * 8))
+    assert ranks.first == {"sasrec": 3, "pgpr": 2, "imrl": 1}
+    assert ranks.second == {"sasrec": 1, "imrl": 2, "pgpr": 3}
+    assert ranks.rho == pytest.approx(1 - 6 * (4 + 1 + 1) / (3 * 8))
     none = offline_table_report.agreement("embedded", every, SMOKE)["recall@20"]
     assert none.rho is None and not none.second
 
@@ -176,8 +181,8 @@ def test_other_settings_are_rejected(finished, capsys):
     assert flags.call("launch.reproduce", (*other, "--report_only")) == 2
     assert "settings.epochs: was 1, is now 60" in capsys.readouterr().err
     cell = out / "embedded/stamp/seed0/cell.json"
-    kept = cell.read_text()
+    original = cell.read_text()
     cell.write_text(json.dumps({"tuned": {"width": 7}}))
     assert flags.call("launch.reproduce", arguments) == 2
     assert "was begun with other settings than tuning has chosen" in capsys.readouterr().err
-    cell.write_text(kept)
+    cell.write_text(original)

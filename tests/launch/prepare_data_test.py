@@ -193,7 +193,7 @@ RATINGS = {
 
 
 def rating_log(form):
-    """12 users who rate items 0 to 6 in this order, but for the one of the user's number."""
+    """12 users rate items 0 to 6 in this order, except the item of the user's number."""
     rated = {user: [item for item in range(7) if item != user % 7] for user in range(12)}
     if form == "line":
         return "\n".join(" ".join(map(str, [user, *items])) for user, items in rated.items())
@@ -252,7 +252,7 @@ def test_rating_and_sequence_logs(source, tmp_path, capsys):
         assert storage.PreparedData.open(tmp_path / "data").fingerprint == data.fingerprint
 
 
-def test_filters_are_counted_and_kept_in_the_manifest(tmp_path, capsys):
+def test_filters_are_counted_and_recorded_in_the_manifest(tmp_path, capsys):
     (tmp_path / "ratings.csv").write_text(
         "\n".join(
             [
@@ -424,7 +424,7 @@ def test_book_crossings_own_form(tmp_path):
     assert titles == {f"0{n}": f'nails {n}"; café' for n in range(7)}
 
 
-def test_what_is_odd_is_warned_of_and_kept_in_the_manifest(tmp_path, capsys):
+def test_warnings_are_printed_and_recorded_in_the_manifest(tmp_path, capsys):
     rows = [
         f"u{user},{100 * user + item},{0 if item == 3 else 1700000000 + 420 * item},1"
         for user in range(20)

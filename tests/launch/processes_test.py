@@ -1,8 +1,8 @@
-"""Every launch script, run as a process of its own in an environment with nothing set.
+"""Every launch script, run as a process in an environment without variables.
 
 A variable or an import of the test process has no influence here: the environment holds PATH,
 HOME and the encoding alone. Each script does its real work at its smallest size, ends with exit
-code 0 and prints nothing but the project's own lines.
+code 0 and prints lines of the project alone.
 """
 
 import os
@@ -169,6 +169,6 @@ def test_serve_runs_with_nothing_set(environment, work):
 
 
 def test_every_script_is_run():
-    """The others have tests of their own: prepare_beam's runs in Beam's environment."""
+    """Other scripts have other tests: that of prepare_beam runs in Beam's environment."""
     elsewhere = {"launch.demo", "launch.serve", "launch.prepare_beam"}
     assert SCRIPTS == {script for script, _, _ in COMMANDS} | elsewhere

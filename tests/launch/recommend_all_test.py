@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
-    """Users 1 to 12 walk along a cycle of 9 items; user 13 has an item of the agent's lack."""
+    """Users 1 to 12 walk along a cycle of 9 items; user 13 has an item unknown to the agent."""
     path = tmp_path_factory.mktemp("log") / "log.txt"
     lines = [
         f"{user} {100 + (user + step) % 9}\n" for user in range(1, 13) for step in range(4)
@@ -33,21 +33,27 @@ def log(tmp_path_factory):
 def model(log, tmp_path_factory):
     """A saved SASRec at random weights, which knows the items 100 to 108."""
     folder = tmp_path_factory.mktemp("model") / "model"
-    known = log.with_name("known.txt")
-    known.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
-    found = sequence_logs.open_log(known, "rows")
+    known_items = log.with_name("known.txt")
+    known_items.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    sequence_log = sequence_logs.open_log(known_items, "rows")
     config = sasrec.SasrecConfig(width=8, inner=8, length=4, blocks=1)
     net, rng = sasrec.Sasrec(config, 9, seed=1), np.random.default_rng(0)
     for variable in net.trainable_variables:
         variable.assign(rng.normal(size=variable.shape))
     about = {"data": "abc", "seed": 1}
-    trained.TrainedSequence("sasrec", net, found.vocabulary, about).save(folder)
+    trained.TrainedSequence("sasrec", net, sequence_log.vocabulary, about).save(folder)
     return folder
 
 
 def call(model, log, out, *arguments):
-    given = [f"--agent={model}", f"--data={log}", f"--out={out}", "--format=rows", *arguments]
-    return flags.call("launch.recommend_all", given)
+    flag_values = [
+        f"--agent={model}",
+        f"--data={log}",
+        f"--out={out}",
+        "--format=rows",
+        *arguments,
+    ]
+    return flags.call("launch.recommend_all", flag_values)
 
 
 def test_the_lists_are_those_of_the_agent(model, log, tmp_path, capsys):
@@ -94,7 +100,7 @@ def test_a_mistake_ends_with_a_message_and_no_file(
 
 
 @pytest.mark.slow
-def test_a_killed_process_goes_on_and_ends_with_the_same_bytes(model, log, tmp_path):
+def test_a_killed_process_resumes_and_ends_with_the_same_bytes(model, log, tmp_path):
     def command(out):
         return [
             sys.executable, "-m", "launch.recommend_all", f"--agent={model}", f"--data={log}",

@@ -25,7 +25,7 @@ def models(tmp_path_factory):
 @pytest.fixture
 def ask(models, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("rich._console", None)  # an earlier test's has its own width
+    monkeypatch.setattr("rich._console", None)  # that of an earlier test has another width
 
     def call(model, *arguments):
         code = flags.call("launch.recommend", [f"--model={models[model]}", *arguments])
@@ -82,7 +82,7 @@ def test_feedback_candidates_and_exclusion_reach_the_model(ask):
 def test_weights_and_whole_number_ids(ask):
     code, printed = ask("nameless", "--weights=click@0=10,watch@1..=0.1", "--k=1")
     assert code == 0
-    # Raw worth is 10 x .5 x e0 + .1 x 10 x e1 and best for i1: 3.5 + 0, then i2 3 + .3.
+    # The raw score is 10 x .5 x e0 + .1 x 10 x e1 and best for i1: 3.5 + 0, then i2 3 + .3.
     assert rows(printed.out)[0][1] == "101"
     assert "click@0=10 + watch@1..=0.1" in printed.out
 
@@ -119,7 +119,7 @@ def test_weights_and_whole_number_ids(ask):
         ("named", ["--history=i1", "--feedback=click=-1"], "must not be negative"),
         ("named", ["--k=0"], "--k=0: k is 0; expected at least 1"),
         ("named", ["--step=-1"], "--step=-1: step is -1; expected at least 0"),
-        ("nameless", [], "--weights: needed, for the model has no named goals"),
+        ("nameless", [], "--weights: required, as the model has no named goals"),
         ("nameless", ["--weights=click@0=1", "--history=i1"], "'i1' is no item id"),
         ("nameless", ["--weights=click@0=1", f"--exclude={2**63}"], "is no item id"),
         ("nameless", ["--weights=click@0=1", "--history=0101"], "'0101' is no item id"),

@@ -167,7 +167,7 @@ def test_a_log_that_cannot_be_prepared_is_an_error_that_names_its_log(tmp_path, 
     assert "nowhere" in pathlib.Path(log).read_text()
 
 
-def test_it_stops_when_asked_and_goes_on(tmp_path):
+def test_it_stops_on_a_signal_and_continues(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "launch.reproduce", "--table=1", "--scale=smoke"]
     command += ["--methods=goalrec_off", f"--out={out}", "--jobs=1"]
@@ -179,5 +179,5 @@ def test_it_stops_when_asked_and_goes_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     text, _ = process.communicate(timeout=100)
     assert process.returncode == 42
-    assert "stopped; the same command goes on" in text
+    assert "stopped; the same command continues" in text
     assert not list(out.glob("embedded/vanilla/*/*/result.json"))

@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def signals():
-    """The script takes them; pytest's own come back."""
+    """The script replaces signal handlers; this restores those of pytest."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():

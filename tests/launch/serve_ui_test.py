@@ -44,8 +44,8 @@ def ask(monkeypatch):
 
             def visit(self):
                 for path in paths:
-                    found = urllib3.request("GET", f"http://127.0.0.1:{self.port}{path}")
-                    answers[path] = found.status, found.data.decode()
+                    response = urllib3.request("GET", f"http://127.0.0.1:{self.port}{path}")
+                    answers[path] = response.status, response.data.decode()
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(rest, "RestServer", Endpoint)

@@ -1,4 +1,4 @@
-"""What a process imports before a script does its work: nothing of TensorFlow."""
+"""Imports before a script does its work: TensorFlow is not among them."""
 
 import os
 import pathlib
@@ -18,7 +18,7 @@ COMMAND = "import sys; from launch import command; sys.exit(command.main())"
 
 
 def imported(*arguments):
-    """The modules that a Python process imported, by its own record."""
+    """Returns the modules that a Python process imported, from its import times."""
     run = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments],
         env={**os.environ, "PYTHONIOENCODING": "utf-8"}, capture_output=True, text=True,
@@ -50,9 +50,9 @@ for script in ("launch.train", "launch.tune"):
     for name in registry.names():
         for place in ("log", *environments.ENVIRONMENTS):
             text = io.StringIO()
-            chosen = [f"--method={{name}}", f"--environment={{place}}"]
+            selection = [f"--method={{name}}", f"--environment={{place}}"]
             with contextlib.redirect_stdout(text):
-                code = flags.call(script, [*chosen, "--help"])
+                code = flags.call(script, [*selection, "--help"])
             loaded = sorted({HEAVY!r} & set(sys.modules))
             assert not loaded, (script, name, place, loaded)
             assert code == 0, (script, name, place, code)
@@ -103,7 +103,7 @@ def test_a_log_is_described_without_tensorflow():
 
 
 def run(code):
-    """Runs code that has its own checks."""
+    """Runs code with assertions in a new process."""
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
 

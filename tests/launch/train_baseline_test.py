@@ -1,4 +1,4 @@
-"""launch.train: any method from the log and from play, resumed, kept and evaluated."""
+"""launch.train: any method from the log and from play, resumed, saved and evaluated."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def rows(run):
 
 
 def shown(folder, data):
-    """What the kept policy shows to the first users."""
+    """Returns the items that the saved policy shows to the first users."""
     opened = storage.PreparedData.open(data)
     starts = user_models.starts_of(opened.episodes("validation"))
     environment = worlds.users("truth", opened).environment
@@ -52,7 +52,7 @@ def run(command, tmp_path_factory):
     return out
 
 
-def test_what_a_run_leaves(run, embedded_data):
+def test_the_output_of_a_run(run, embedded_data):
     assert [row["iteration"] for row in rows(run)] == [1, 2, 3, 4]
     played = ["play/reward_clicks" in row for row in rows(run)]
     assert played == [False, False, True, True]
@@ -91,7 +91,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_log_alone_will_do(command, tmp_path):
+def test_training_on_a_log_alone(command, tmp_path):
     assert train(*command, "--world=", f"--out={tmp_path / 'off'}") == 0
     assert [list(row) for row in rows(tmp_path / "off")] and len(rows(tmp_path / "off")) == 2
     assert (tmp_path / "off" / "agent" / "method.json").exists()
@@ -114,7 +114,7 @@ def test_a_baseline_is_evaluated_beside_goalrec(run, goalrec, tmp_path):
 
 @pytest.mark.parametrize("script", ["launch.train", "launch.tune"])
 @pytest.mark.parametrize("name", registry.names(registry.LOG))
-def test_help_lists_the_flags_of_the_chosen_method(script, name, capsys):
+def test_help_lists_the_flags_of_the_method(script, name, capsys):
     assert flags.call(script, [f"--method={name}", "--help"]) == 0
     said = capsys.readouterr().out
     fitted = ("prior_shows",) if name == "item_counts" else ("learning_rate",)

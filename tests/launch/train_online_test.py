@@ -1,4 +1,4 @@
-"""launch.train: a method in a live simulator, resumed, evaluated and kept."""
+"""launch.train: a method in a live simulator, resumed, evaluated and saved."""
 
 import json
 import os
@@ -45,15 +45,15 @@ def run(command, tmp_path_factory):
     return out
 
 
-def test_what_a_run_leaves(run, capsys):
-    found = rows(run)
-    assert [row["iteration"] for row in found] == [1, 2, 3, 4]
-    assert [row["steps"] for row in found] == [32, 64, 96, 128]
-    assert ["evaluate/ctr" in row for row in found] == [False, True, False, True]
-    assert found[0]["q_loss"] == 0 and found[1]["q_loss"] > 0  # learning from 40 steps on
+def test_the_output_of_a_run(run, capsys):
+    metrics = rows(run)
+    assert [row["iteration"] for row in metrics] == [1, 2, 3, 4]
+    assert [row["steps"] for row in metrics] == [32, 64, 96, 128]
+    assert ["evaluate/ctr" in row for row in metrics] == [False, True, False, True]
+    assert metrics[0]["q_loss"] == 0 and metrics[1]["q_loss"] > 0  # learning from 40 steps on
     for name in ("informative", "augmented", "threshold", "reward_error", "batch_share"):
-        assert f"augmentation/{name}" in found[0]
-    assert found[3]["empowerment"] != 0
+        assert f"augmentation/{name}" in metrics[0]
+    assert metrics[3]["empowerment"] != 0
     assert list((run / "tensorboard").iterdir())
     result = json.loads((run / "result.json").read_text())
     assert result["steps"] == 128 and result["method"] == "imrl"
@@ -77,7 +77,7 @@ def test_the_policy_is_exported_with_its_final_test(run, tmp_path):
     assert exported["metrics"] == tests and "port" in tests
 
 
-def test_a_run_that_was_stopped_is_the_same(command, run, tmp_path):
+def test_a_stopped_run_ends_with_the_same_weights(command, run, tmp_path):
     out = tmp_path / "run"
     assert train(*command, f"--out={out}") == 0
     for iteration in (3, 4):  # as if it had been stopped after the second iteration
@@ -124,9 +124,9 @@ def test_a_run_of_another_configuration_is_rejected(command, run, capfd):
 @pytest.mark.parametrize("method", ["imrl_ea", "sac"])
 def test_recogym(tmp_path, method):
     views = ("--vector_width=3", "--vector_sessions=40")
-    own = views if method == "imrl_ea" else ("--vectors=own",)
+    vectors = views if method == "imrl_ea" else ("--vectors=own",)
     small = ("--environment=recogym", "--products=10", "--flips=5", f"--method={method}")
-    assert train(*small, *TINY, *own, f"--out={tmp_path / 'run'}") == 0
+    assert train(*small, *TINY, *vectors, f"--out={tmp_path / 'run'}") == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert 0 <= result["tests"]["port"]["ctr"] < 0.1
     # The sessions that item vectors came from are part of the run.
@@ -147,8 +147,8 @@ def test_virtual_taobao(tmp_path):
     assert train(*where, "--method=imrl", "--partner=nearest", *TINY, *MASK,
                  "--neighbours=4", "--pool=16", "--augmentation=learned",
                  "--threshold_ramp=0.5") == 0  # fmt: skip
-    found = rows(tmp_path / "run")
-    assert found[0]["augmentation/threshold"] < found[-1]["augmentation/threshold"] == 10
+    metrics = rows(tmp_path / "run")
+    assert metrics[0]["augmentation/threshold"] < metrics[-1]["augmentation/threshold"] == 10
     policy = tf.saved_model.load(str(tmp_path / "run" / "policy"))
     action = policy.act(tf.zeros([3, 91]))
     assert action.shape == [3, 27] and np.abs(action).max() <= 1
@@ -206,14 +206,14 @@ def test_a_method_learns_with_simulated_users_of_a_log(tmp_path, capsys):
         *TINY,
     )
     assert train(*command, f"--out={tmp_path / 'run'}") == 0
-    found = json.loads((tmp_path / "run/result.json").read_text())
-    evaluated = {name: numbers["reward"] for name, numbers in found["tests"].items()}
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    evaluated = {name: numbers["reward"] for name, numbers in result["tests"].items()}
     assert evaluated["random"] < evaluated["optimum"] and set(evaluated) == {
         "port", "random", "popularity", "myopic", "optimum",
     }  # fmt: skip
     assert "Optimum: ctr" in capsys.readouterr().out
     policy = tf.saved_model.load(str(tmp_path / "run/policy"))
-    assert set(found["inputs"]) == {"data", "world"}
+    assert set(result["inputs"]) == {"data", "world"}
     width = policy.act.concrete_functions[0].structured_input_signature[0][0].shape[1]
     assert policy.act(tf.zeros([3, width])).shape == [3, 1]
 

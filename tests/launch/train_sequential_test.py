@@ -195,13 +195,13 @@ def test_paths_are_compared_with_the_controls_and_explain(walked, capsys):
     document = json.loads((folder / "out" / "rankings.json").read_text())
     assert set(document["rankers"]) == {"popularity", "item_neighbours", "ease", "pgpr_kg"}
     about = document["about"]
-    assert about["users"] == 30  # nobody is left out
+    assert about["users"] == 30  # no user is left out
     assert about["users whose list was completed without paths"].endswith("%")
     assert about["triples"] == "19, of 1 relations"
     agent = registry.load(folder / "out" / "model")
-    found = agent.explain(1, k=5)
-    paths = [one.path for one in found if one.path]
-    assert len(found) == 5 and paths
+    explained = agent.explain(1, k=5)
+    paths = [one.path for one in explained if one.path]
+    assert len(explained) == 5 and paths
     assert all(path.startswith("user 1 -interacted-> ") for path in paths)
 
 

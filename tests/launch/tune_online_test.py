@@ -30,7 +30,7 @@ def tune(*arguments):
     return flags.call("launch.tune", arguments)
 
 
-def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
+def test_a_study_is_saved_and_continued(tmp_path, capsys):
     out = tmp_path / "slateq"
     assert tune(*TINY, f"--out={out}", "--trials=2") == 0
     best = json.loads((out / "best.json").read_text())
@@ -39,8 +39,8 @@ def test_a_study_is_written_down_and_goes_on(tmp_path, capsys):
     assert best["config"]["hidden"] == [8]
     assert best["score"] >= best["default_score"] > 0
     stored = f"sqlite:///{out / 'study.db'}"
-    kept = optuna.load_study(study_name="slateq", storage=stored)
-    first = kept.trials[0]
+    optuna_study = optuna.load_study(study_name="slateq", storage=stored)
+    first = optuna_study.trials[0]
     assert first.params == {"learning_rate": 1e-3, "batch": 16}  # the command line's
     assert sorted(first.intermediate_values) == [2, 4]
     assert first.value == best["default_score"] == first.intermediate_values[4]
@@ -89,9 +89,7 @@ def test_mistakes_are_messages_and_leave_nothing(tmp_path, arguments, message, c
 @pytest.mark.parametrize(
     ("method", "environment"), [("deers", "gymnasium"), ("dyna_q", "recsim"), ("imrl", "log")]
 )
-def test_a_method_that_does_not_learn_there_is_named_and_not_its_flags(
-    tmp_path, method, environment, capsys
-):
+def test_a_method_that_does_not_learn_there_is_named(tmp_path, method, environment, capsys):
     where = (f"--environment={environment}", f"--method={method}", "--batch=16")
     assert tune(*where, f"--out={tmp_path / 'out'}") == 2
     assert f"--environment={environment}: {method} learns in" in capsys.readouterr().err

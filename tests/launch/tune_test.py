@@ -38,18 +38,18 @@ def study(command, tmp_path_factory):
     return out
 
 
-def test_a_study_is_written_down_and_goes_on(study, command, capsys, embedded_data):
+def test_a_study_is_saved_and_continued(study, command, capsys, embedded_data):
     best = json.loads((study / "best.json").read_text())
     assert best["method"] == "wide_and_deep"
     assert (best["trials"], best["updates"]) == (2, 2 * 2 * 2)  # 2 rounds of 2 updates
     assert best["overrides"].keys() == {"learning_rate", "batch"}
     assert best["config"] | best["overrides"] == best["config"]
-    assert best["config"]["hidden"] == 8  # what the command line fixed
+    assert best["config"]["hidden"] == 8  # from the command line
     assert best["score"] >= best["default_score"] > 0
-    kept = optuna.load_study(
+    optuna_study = optuna.load_study(
         study_name="wide_and_deep", storage=f"sqlite:///{study / 'study.db'}"
     )
-    first = kept.trials[0]
+    first = optuna_study.trials[0]
     assert first.params == {"learning_rate": 1e-3, "batch": 16}  # the command line's
     assert sorted(first.intermediate_values) == [1, 2]
     assert first.value == best["default_score"] == first.intermediate_values[2]
@@ -61,9 +61,9 @@ def test_a_study_is_written_down_and_goes_on(study, command, capsys, embedded_da
     said = capsys.readouterr().out
     assert "trial 2: " in said and "trial 1: " not in said  # only the new one
     assert json.loads((study / "best.json").read_text())["trials"] == 3
-    # The winner's score is what a run of that configuration gets.
+    # The best score is that of a run with the best configuration.
     best = json.loads((study / "best.json").read_text())
-    winner = next(t for t in kept.trials if t.params == best["overrides"])
+    winner = next(t for t in optuna_study.trials if t.params == best["overrides"])
     assert winner.value == best["score"]
 
 
@@ -86,7 +86,7 @@ def test_a_score_that_is_not_finite_is_a_message(command, tmp_path, monkeypatch,
     assert "none of 1 trials was completed" in said and "Traceback" not in said
 
 
-def test_a_stopped_study_goes_on(command, tmp_path, monkeypatch, capsys):
+def test_a_stopped_study_continues(command, tmp_path, monkeypatch, capsys):
     learner = wide_and_deep.WideAndDeepLearner
 
     def asked_to_stop(self):
