@@ -79,8 +79,9 @@ class EvaluationResult:
           other: another one.
 
         Returns:
-          Metric -> mean, low and high of the 95% interval, and p_value (two-sided, of no
-          difference).
+          Metric -> mean, low and high of the 95% interval, p_value (two-sided, of no
+          difference) and detectable, the smallest true difference that as many users and seeds
+          detect with 80% power.
 
         Raises:
           UserError: if there is no such policy, or there are fewer than two users.

@@ -88,3 +88,19 @@ def test_the_embedded_truth_has_taste_in_its_clicks_and_none_in_its_exits():
     assert parts["click"].shares()["user_item"] > 0.5
     assert parts["exit"].shares()["state"] > 0.8
     assert parts["exit"].shares()["user_item"] == pytest.approx(0, abs=1e-6)
+
+
+def test_sampled_states_and_items_are_those_of_logged_sessions():
+    # Sessions have one step: every state is the start, where the logit is `taste` or 0.
+    world = Tastes(users=6, items=8, taste=0.5)
+    logits = discrimination.sampled(
+        world, starts(6), np.array([1, 1]), states=3, items=8, seed=0
+    )
+    assert logits.click.shape == (6, 3, 8)
+    np.testing.assert_allclose(np.unique(logits.click.round(5)), [0.0, 0.5], atol=1e-5)
+    # All items once: exits have the items' numbers as logits.
+    np.testing.assert_allclose(np.sort(logits.exit[0, 0]), np.arange(1.0, 9.0), atol=1e-4)
+    again = discrimination.sampled(
+        world, starts(6), np.array([1, 1]), states=3, items=8, seed=0
+    )
+    np.testing.assert_array_equal(logits.exit, again.exit)

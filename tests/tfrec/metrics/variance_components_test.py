@@ -75,3 +75,10 @@ def test_a_value_that_is_not_finite_is_rejected():
     values[0, 0, 0] = np.inf
     with pytest.raises(ValueError, match="not finite"):
         variance_components.components(values)
+
+
+def test_a_constant_has_no_variance_at_all():
+    # The mean of many equal numbers differs from them in the last digit.
+    components = variance_components.components(np.full((30, 4, 70), -13.815509557963773))
+    assert components == (0.0, 0.0, 0.0, 0.0, 0.0)
+    assert components.interaction == 0.0
