@@ -195,7 +195,9 @@ class OnlineGoalRec(base.Baseline):
         transition = relabel.relabel(transition, self.config.hindsight_share, self.draw())
         return Batch(transition, self.draw())
 
-    def gradients(self, batch: Batch) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+    def gradients(
+        self, batch: Batch
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
         rows, seed = batch
         slate = rows.item  # [B, k, D]
         if self.catalogue is not None:
@@ -204,7 +206,7 @@ class OnlineGoalRec(base.Baseline):
             loss, report = self.world_model.loss_of(
                 rows.observation, rows.goal, slate, rows.measurement, seed
             )
-        return {"model": base.found(tape, loss, self._parts()["model"])}, report
+        return {"model": base.loss_gradients(tape, loss, self._parts()["model"])}, report
 
     def after_update(self) -> None:
         self._update_average(self.config.tau)

@@ -1,7 +1,7 @@
-"""What the supervised rankers share: a click logit for a state and an item, and its loss.
+"""Common parts of the supervised rankers: a click logit for a state and an item, and its loss.
 
-They learn the next click alone: no reward to come, no exit. What they recommend is the
-candidate most likely to be clicked now.
+The rankers learn only the next click, neither later rewards nor exits. They recommend the
+candidate with the highest click probability.
 """
 
 import abc
@@ -23,8 +23,8 @@ from tfrec.training import finite
 class Halves(StateItemNetwork):
     """A state half and an item half whose inner product is the logit, and a bias per item.
 
-    An item's bias is read off its vector. Without it what makes an item popular must go
-    through the product, which is slow to learn while both of its factors are small.
+    An item's bias is a linear function of its vector. Without it, popularity must be learned by
+    the product, which is slow while both of its factors are small.
     """
 
     def __init__(self, spec: types.DataSpec, item_vectors: np.ndarray, **widths: Any):
@@ -64,7 +64,7 @@ class ClickNetwork(tf.Module, abc.ABC):
         clicked: tf.Tensor,
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """Losses by name, scalars, whose sum is minimised; the first is that of the clicks.
+        """Losses by name, scalars; their sum is minimised, and the first is that of the clicks.
 
         Args:
           observation: B states.

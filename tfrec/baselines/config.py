@@ -112,7 +112,7 @@ ITEM_COUNTS_SPACE: dict[str, tuple] = {"prior_shows": (1.0, 5.0, 20.0, 100.0)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClickRankerConfig(BaselineConfig):
-    """What the supervised rankers have beside what all baselines have."""
+    """Additional options of the supervised rankers."""
 
     weight_decay: float = option(
         0.0, "share of a weight lost in an update, in learning rates (AdamW)", at_least=0
@@ -126,7 +126,7 @@ class ClickRankerConfig(BaselineConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WideAndDeepConfig(ClickRankerConfig):
-    """Wide&Deep's numbers beside those of all rankers."""
+    """Additional options of Wide&Deep."""
 
     buckets: int = option(
         2**18, "hash buckets of the crosses, a multiple of 16", at_least=CACHE_LINE
@@ -155,11 +155,11 @@ WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DienConfig(ClickRankerConfig):
-    """DIEN's numbers beside those of all rankers."""
+    """Additional options of DIEN."""
 
     query: Literal["latest", "candidate"] = option(
         "latest",
-        "what attention asks for: the latest interest, or the candidate (slow in play)",
+        "query of the attention: the latest interest, or the candidate (slow in play)",
     )
     auxiliary_weight: float = option(0.5, "alpha, weight of DIEN's auxiliary loss", at_least=0)
 
@@ -169,12 +169,13 @@ DIEN_SPACE = COMMON_SPACE | {"auxiliary_weight": (0.0, 0.2, 0.5, 1.0)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DynaQConfig(BaselineConfig):
-    """The DQN, its user model and planning."""
+    """Options of the DQN, its user model and planning."""
 
     discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     double_q: bool = option(
         False,
-        "the network chooses the next item and the target values it; else the target both",
+        "whether the online network selects the next item that the target evaluates; else the "
+        "target does both",
     )
     averaging: float = option(
         0.98,
@@ -185,17 +186,15 @@ class DynaQConfig(BaselineConfig):
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     planning_steps: int = option(
         5,
-        "K: steps learned from, real and simulated, for each real one; 1 for a plain DQN",
+        "K: real and simulated steps of an update per real step; 1 for a plain DQN",
         at_least=1,
     )
-    planning_depth: int = option(4, "simulated steps in a row from one real state", at_least=1)
+    planning_depth: int = option(4, "consecutive simulated steps from a real state", at_least=1)
     planning_epsilon: float = option(
         0.2, "share of random items in simulated steps", at_least=0, at_most=1
     )
-    planning_replay: int = option(4096, "simulated steps held, the latest", at_least=1)
-    warm_up: int = option(
-        120, "updates of the user model before it is planned with", at_least=0
-    )
+    planning_replay: int = option(4096, "capacity in simulated steps", at_least=1)
+    warm_up: int = option(120, "updates of the user model before planning", at_least=0)
 
     def __post_init__(self):
         super().__post_init__()
@@ -212,13 +211,13 @@ class DynaQConfig(BaselineConfig):
 
     @property
     def simulated(self) -> int:
-        """Simulated steps of a batch: (K - 1) / K of it, in sessions of equal depth."""
+        """Simulated steps in a batch: (K - 1) / K of it, in sessions of equal depth."""
         share = (self.planning_steps - 1) / self.planning_steps
         return self.planning_depth * round(self.batch * share / self.planning_depth)
 
     @property
     def real(self) -> int:
-        """Real steps of a batch."""
+        """Real steps in a batch."""
         return self.batch - self.simulated
 
 
@@ -231,14 +230,14 @@ DYNA_Q_SPACE = VALUE_SPACE | {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RainbowConfig(BaselineConfig):
-    """Rainbow's numbers and switches."""
+    """Options of Rainbow and switches of its extensions."""
 
     discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     n_steps: int = option(
         3, "steps of reward before the bootstrap; 1 for plain Q-learning", at_least=1
     )
     atoms: int = option(
-        51, "atoms of the return's distribution; 1 learns its mean alone", at_least=1
+        51, "atoms of the return's distribution; 1 for its mean alone", at_least=1
     )
     v_min: float = option(0.0, "lowest atom, discounted clicks", at_least=-1e6, at_most=1e6)
     v_max: float = option(
@@ -247,23 +246,24 @@ class RainbowConfig(BaselineConfig):
         at_least=-1e6,
         at_most=1e6,
     )
-    double_q: bool = option(True, "whether the learning network chooses the next item")
-    dueling: bool = option(True, "whether value and advantage have streams of their own")
+    double_q: bool = option(True, "whether the online network selects the next item")
+    dueling: bool = option(True, "whether value and advantage have separate streams")
     tilted: bool = option(
         True,
-        "one advantage an item, which tilts the distribution; else one for each atom: slow",
+        "whether an item has one advantage, which tilts the distribution; else one for each "
+        "atom: slow",
     )
     noisy: bool = option(True, "whether the head's layers are noisy in play and updates")
     noise: float = option(
         0.1,
-        "sigma_0 of the noisy layers; the paper's 0.5 is for play without random tries",
+        "sigma_0 of the noisy layers; the paper's 0.5 is for play without random actions",
         at_least=0,
     )
-    prioritized: bool = option(True, "whether steps with large errors are drawn more often")
+    prioritized: bool = option(True, "whether steps with large errors are sampled more often")
     priority_exponent: float = option(0.5, "alpha of the priorities", at_least=0, at_most=1)
     priority_correction: float = option(
         0.4,
-        "beta of the importance weights at first; it rises to 1 over the run",
+        "initial beta of the importance weights; it rises to 1 over the run",
         at_least=0,
         at_most=1,
     )
@@ -286,10 +286,10 @@ RAINBOW_SPACE = VALUE_SPACE | {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Td3Config(BaselineConfig):
-    """TD3's own numbers. Items lie on the unit sphere: noise is in units of its radius."""
+    """Options of TD3. Items are on the unit sphere, and noise is in units of its radius."""
 
     discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
-    n_steps: int = option(3, "steps of reward before the critics' own estimate", at_least=1)
+    n_steps: int = option(3, "steps of reward before the bootstrap", at_least=1)
     tau: float = option(0.1, "soft-update rate of the target networks", at_least=0, at_most=1)
     actor_update_period: int = option(
         2, "updates of the critics for each of the actor", at_least=1
@@ -301,15 +301,15 @@ class Td3Config(BaselineConfig):
         0.2, "standard deviation of the target's noise, each axis", at_least=0
     )
     target_noise_clip: float = option(
-        0.5, "most that this noise moves the target, each axis", at_least=0
+        0.5, "largest absolute value of this noise, each axis", at_least=0
     )
     exploration_noise: float = option(
         0.1, "standard deviation of the noise in play, each axis", at_least=0
     )
     neighbours: float = option(
         0.0,
-        "nearest items of which the critics choose: a number, or below 1 a share of the "
-        "candidates; 0 or 1 shows the nearest",
+        "nearest items that the critics evaluate: a number, or below 1 a share of the "
+        "candidates; 0 or 1 for the nearest alone",
         at_least=0,
     )
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)

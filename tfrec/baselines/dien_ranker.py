@@ -2,14 +2,14 @@
 
     L = L_click + alpha L_aux                                                    (eq 7)
 
-In two forms. `candidate` is the paper's: the attention over a user's interests is for one
-candidate, so that each pair of a user and a candidate runs its own AUGRU. That ranks a few
-given candidates. `latest` asks for the interest after the latest event instead; the state
-then serves all candidates, whose scores are one matrix product, and sessions of thousands
-of users with thousands of candidates can be played.
+There are two forms. `candidate` is that of the paper: the query of the attention over a user's
+interests is the candidate, so that each pair of a user and a candidate has a separate AUGRU,
+which suits a few given candidates. In `latest` the query is the interest after the latest
+event. The state is then the same for all candidates, their scores are one matrix product, and
+sessions of thousands of users with thousands of candidates can be played.
 
-In both the click's logit is an inner product of a projection of the state with a vector of
-the item, where the paper joins them in dense layers.
+In both forms the click's logit is an inner product of a projection of the state with a vector
+of the item; the paper uses dense layers of both.
 """
 
 import numpy as np

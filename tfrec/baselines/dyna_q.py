@@ -1,25 +1,25 @@
-"""Deep Dyna-Q (Peng et al., ACL 2018): a DQN that also learns from users it imagines.
+"""Deep Dyna-Q (Peng et al., ACL 2018): a DQN that also learns from simulated users.
 
-Three things share each update:
+Each update has three parts:
 
-- direct learning: a DQN (Mnih et al., Nature 2015) learns from real steps, of the log and
-  of played sessions,
-- user model learning: a model of what a user does next (see `window_user`) learns from
-  the same real steps, supervised,
-- planning: for each real step that the DQN learns from, K - 1 simulated ones. They follow
-  real states drawn from the replay, with the DQN's own choices of items and the model's
-  answers, and go into a replay of their own, from which (K - 1) / K of a batch is drawn.
+- direct learning: a DQN (Mnih et al., Nature 2015) learns from real steps of the log and of
+  played sessions,
+- user model learning: a supervised model of the user's next responses (see `window_user`)
+  learns from the same real steps,
+- planning: for each real step, the DQN learns from K - 1 simulated ones. They start from real
+  states of the replay, with the DQN's actions and the model's responses, and are stored in a
+  separate replay, from which (K - 1) / K of a batch is sampled.
 
-Peng et al. simulate whole sessions from their start. Here a simulated session starts at
-any real state and lasts `planning_depth` steps: errors of the model add up less, and no
+Peng et al. simulate complete sessions from their start. Here a simulated session starts at
+any real state and lasts `planning_depth` steps: errors of the model accumulate less, and no
 simulated user is stepped on after leaving. K = 1 is the plain DQN.
 
 Q(s, a) takes the item as an input, so that the loss costs one item per state and only the
-maximum over s' costs all of them. TF-Agents' DqnAgent asks its network for the values of
-all actions of s_t and picks one of them in the loss: a gradient through 10,000 candidates,
-of which one is not zero. Hence a loss of our own. It is the squared error and not Huber's,
-which tends to the median of a target that is r + V or, when the user leaves, r: with few
-exits the median never sees them, and what drives users away is what there is to learn.
+maximum over s' costs all of them. TF-Agents' DqnAgent computes the values of all actions of
+s_t and selects one of them in the loss: a gradient through 10,000 candidates, of which one is
+not zero. This module therefore has a separate loss. It is the squared error and not Huber's,
+which tends to the median of a target that is r + V or, if the user leaves, r: with few exits
+the median is insensitive to them, although exits are the main effect to learn.
 """
 
 from typing import NamedTuple
@@ -82,11 +82,11 @@ class DynaQLearner(learning.BaselineLearner):
             for name in ("embedding", "units", "state", "hidden", "crossed")
         }
         self.network = StateItemNetwork(spec, item_vectors, **sizes)
-        # An average over the latest updates: the target, and what acts.
+        # An average over the latest updates: the target and the policy.
         self.target = StateItemNetwork(spec, item_vectors, **sizes, name="target")
         for average, variable in self._pairs():
             average.assign(variable)
-        # Its discount is 1 while the user stays: ours is multiplied in the target.
+        # The replay's discount is 1 while the user stays; the target includes that of `config`.
         self.replay = TransitionReplay(
             spec, config.replay_sessions, n_steps=1, discount=1.0, repeats=self.repeats
         )
@@ -158,7 +158,7 @@ class DynaQLearner(learning.BaselineLearner):
     def td_loss(
         self, steps: Steps, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        """Half the squared TD error, DIEN's auxiliary loss, and what to report."""
+        """Half the squared TD error, DIEN's auxiliary loss, and scalars to report."""
         following = self.target.all_values(self.target.encode(steps.next_observation).state)
         choosing = following
         if self.config.double_q:
@@ -204,18 +204,17 @@ class DynaQLearner(learning.BaselineLearner):
         )
 
     def plan(self, real: Steps, seed: tf.Tensor) -> None:
-        """Simulates `config.simulated` steps, from the states of the first real ones on.
+        """Simulates `config.simulated` steps from the states of the first real ones.
 
-        A simulated user who left, or who took as many steps as a session may have, starts
-        again at the real state.
+        A simulated user who has left or reached the session's cap restarts at the real state.
         """
         config, limit = self.config, self.spec.max_steps
         count = config.simulated // config.planning_depth
         start = simulated_replay.each(lambda x: x[:count], real)
         blocked = None
         if start.next_blocked is not None:  # before the real item was shown
-            own = tf.one_hot(start.item - 1, self.spec.num_candidates, True, False)
-            blocked = tf.logical_and(start.next_blocked, tf.logical_not(own))
+            shown = tf.one_hot(start.item - 1, self.spec.num_candidates, True, False)
+            blocked = tf.logical_and(start.next_blocked, tf.logical_not(shown))
         origin = now = (start.observation, blocked)
         for depth in range(config.planning_depth):
             step_seed = tf.random.experimental.stateless_fold_in(seed, depth)

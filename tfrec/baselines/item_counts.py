@@ -1,13 +1,13 @@
-"""Counts of clicks and exits of each item, with Thompson sampling: no network, no user.
+"""Counts of clicks and exits of each item, with Thompson sampling and without networks.
 
 A control for methods that learn from play. Each item has a click rate c and an exit rate e with
-beta posteriors. Items are ranked by c - e V, where V is the worth of the rest of a session: the
-expected clicks of a session that shows items in this very order. Users are not told apart. What
-a method does not earn above these counts is not owed to what it knows of users.
+beta posteriors. Items are ranked by c - e V, where V is the value of the rest of a session: the
+expected clicks of a session that shows items in this order. The ranking is the same for all
+users, so a gain of a method over these counts measures its personalisation.
 
-While it plays, each session ranks by one draw from the posteriors (Thompson, 1933, in the form
+In play, each session is ranked by one sample from the posteriors (Thompson, 1933, in the form
 of Chapelle and Li, "An Empirical Evaluation of Thompson Sampling", NeurIPS 2011), or shows
-items drawn uniformly. The index c - e V and its fixed point are ours.
+uniformly random items. The index c - e V and its fixed point are ours.
 
 Axes: A items, M draws from the posteriors, B sessions, T steps.
 """
@@ -28,7 +28,7 @@ from tfrec.ops import selection
 from tfrec.training import finite
 
 _FIXED_POINT_STEPS = 12
-_SMALLEST = 1e-6  # drawn rates are at least this far from 0 and 1
+_SMALLEST = 1e-6  # minimum distance of sampled rates from 0 and 1
 
 
 def session_value(
@@ -61,7 +61,7 @@ def session_value(
 
 
 def index(click: tf.Tensor, leave: tf.Tensor, steps: int, repeats: bool) -> tf.Tensor:
-    """C - e V with V = `session_value` of this very index, by iteration from V = 0.
+    """The index c - e V with V = `session_value` of the index, by iteration from V = 0.
 
     Args:
       click: float [M, A].
@@ -86,16 +86,16 @@ def posterior(
 
     Args:
       events: float [A], clicks or exits of an item.
-      shows: float [A], how often it was shown.
-      prior_shows: weight of the prior; its mean is the rate of all items, one event and one
-        non-event added.
+      shows: float [A], number of times that the item was shown.
+      prior_shows: weight of the prior; its mean is the rate over all items, with one event and
+        one non-event added.
     """
     mean = (tf.reduce_sum(events) + 1.0) / (tf.reduce_sum(shows) + 2.0)
     return prior_shows * mean + events, prior_shows * (1.0 - mean) + shows - events
 
 
 def beta(a: tf.Tensor, b: tf.Tensor, draws: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draws from beta distributions, as gamma(a) / (gamma(a) + gamma(b)); float [M, A].
+    """Samples from beta distributions by gamma(a) / (gamma(a) + gamma(b)); float [M, A].
 
     Args:
       a: float [A].
@@ -124,7 +124,7 @@ class Counts(tf.Module):
         )
 
     def add(
-        self, item: tf.Tensor, shown: tf.Tensor, clicked: tf.Tensor, left: tf.Tensor
+        self, item: tf.Tensor, shown: tf.Tensor, clicked: tf.Tensor, exits: tf.Tensor
     ) -> None:
         """Counts the steps of B sessions. Graph code.
 
@@ -132,34 +132,33 @@ class Counts(tf.Module):
           item: int32 [B, T], dense ids.
           shown: float [B, T], 1 for a step and 0 for padding.
           clicked: float [B, T].
-          left: float [B, T], 1 where the user left after the step.
+          exits: float [B, T], 1 if the user left after the step.
         """
-        inside = (item >= 1) & (item <= self.shows.shape[0])
-        where = tf.where(inside)
-        place = tf.gather_nd(item, where) - 1
+        steps = tf.where((item >= 1) & (item <= self.shows.shape[0]))  # [E, 2]
+        position = tf.gather_nd(item, steps) - 1  # [E]
         for variable, weight in (
             (self.shows, shown),
             (self.clicks, clicked),
-            (self.exits, left),
+            (self.exits, exits),
         ):
-            variable.scatter_add(tf.IndexedSlices(tf.gather_nd(weight, where), place))
+            variable.scatter_add(tf.IndexedSlices(tf.gather_nd(weight, steps), position))
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Sets all counts to 0."""
         for variable in (self.shows, self.clicks, self.exits):
             variable.assign(tf.zeros_like(variable))
 
 
 class ItemCountsLearner(learning.BaselineLearner):
-    """Counts on the common schedule.
+    """Learner of item counts on the common schedule.
 
     Args:
-      config: the method's numbers.
+      config: the method's options.
       spec: the log's spec.
       log: training sessions, numpy arrays.
       world: the simulated users, or None to count the log alone.
       item_vectors: not read.
-      seed: of all draws.
+      seed: seed of all random numbers.
     """
 
     fixed_items = "it counts what the log says of each item"
@@ -178,7 +177,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         super().__init__(config, spec, log, world, seed, "item_counts")
         del item_vectors
         self.counts = Counts(spec.num_candidates)
-        # The drawn indices of this round of play.
+        # The sampled indices of the current round of play.
         self.drawn = tf.Variable(
             tf.zeros([config.draws, spec.num_candidates]), trainable=False, name="drawn"
         )
@@ -186,7 +185,7 @@ class ItemCountsLearner(learning.BaselineLearner):
 
     @property
     def acting(self) -> tf.Module:
-        """What `policy` reads."""
+        """The module that `policy` reads."""
         return self.counts
 
     @property
@@ -201,7 +200,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         step = tf.range(tf.shape(episodes.item)[1])[None]
         shown = tf.cast(step < length, tf.float32)  # [B, T]
         last = (step == length - 1) & episodes.exited[:, None]
-        # Clicks that are reported together, late, are one click of the step they come with.
+        # Several delayed clicks that are reported at one step count as one click of that step.
         clicked = tf.clip_by_value(reward, 0.0, 1.0)
         self.counts.add(episodes.item, shown, shown * clicked, tf.cast(last, tf.float32))
 
@@ -209,7 +208,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         self.counts.clear()
 
     def sample(self) -> dict[str, tf.Tensor]:
-        """The counts, float [A] each: there is nothing to fit, and they may be checked."""
+        """The counts, float [A] each, which are checked and not fitted."""
         counts = self.counts
         return {name: getattr(counts, name).read_value() for name in self.checked}
 
@@ -225,7 +224,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         return tf.repeat(ranked, tf.shape(observation.step)[0], axis=0)
 
     def playing(self) -> contract.Policy:
-        """Ranks each session by one of this round's draws, or shows items drawn uniformly."""
+        """Ranks each session by a posterior sample of this round, or shows random items."""
         config, items = self.config, self.spec.num_candidates
 
         def uniform(timestep: contract.Timestep) -> tf.Tensor:
@@ -244,7 +243,7 @@ class ItemCountsLearner(learning.BaselineLearner):
 
     @tf.function(autograph=False)
     def _play(self, epsilon: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A round of play, with new draws from the posteriors."""
+        """A round of play, with new samples from the posteriors."""
         seeds = tf.cast(tf.transpose(self.generator.make_seeds(2)), tf.int32)  # [2, 2]
         click, leave = (
             beta(a, b, self.config.draws, seed)
@@ -254,7 +253,7 @@ class ItemCountsLearner(learning.BaselineLearner):
         return super()._play(epsilon)
 
     def _posteriors(self) -> list[tuple[tf.Tensor, tf.Tensor]]:
-        """Of clicks and exits."""
+        """Posteriors of clicks and exits."""
         counts = self.counts
         return [
             posterior(events.read_value(), counts.shows.read_value(), self.config.prior_shows)

@@ -1,4 +1,4 @@
-"""Items as points of the space in which an actor acts, and the items near a point."""
+"""Items as points of an actor's action space, and the search for items near a point."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,12 +8,12 @@ from tfrec.ops import selection
 
 
 def unit_vectors(item_vectors: np.ndarray, candidates: int, log: types.Episodes) -> np.ndarray:
-    """Items as actions: with whom they are clicked, and what users do after them.
+    """Items as actions: vectors of co-clicks and of users' behaviour after each item.
 
-    Co-clicks tell whose taste an item suits, not whether it keeps users; so what the log
-    says of that stands beside them, each column standardised. The factorisation's axes
-    keep their lengths among each other, and all of them together count as much as all
-    these columns. Then each vector is scaled to length 1: on the sphere the actor cannot
+    Co-clicks describe the users that an item suits, not its effect on exits. The vectors
+    therefore also have standardised columns of such statistics of the log. The factorisation's
+    axes retain their relative lengths, and together they have the same weight as all these
+    columns. Then each vector is scaled to length 1: on the sphere the actor cannot
     run into the corners of a box, where its gradient ends.
 
     Args:
@@ -61,7 +61,7 @@ class ItemSpace(tf.Module):
 
     Args:
       vectors: float [N + 1, D], from `unit_vectors`.
-      candidates: A; items 1..A may be chosen.
+      candidates: A; items 1..A may be shown.
     """
 
     def __init__(self, vectors: np.ndarray, candidates: int):

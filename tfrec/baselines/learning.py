@@ -1,7 +1,7 @@
-"""The learner of a baseline: from the log first, then by playing and learning in turn.
+"""The learner of a baseline, which learns from the log and then alternates play and learning.
 
-The same schedule as GoalRec's, so that a comparison is one of methods: the same sessions
-of the log, the same number of played sessions and of updates.
+The schedule equals GoalRec's, so that comparisons of methods use the same sessions of the log
+and the same numbers of played sessions and of updates.
 """
 
 import abc
@@ -24,14 +24,14 @@ class BaselineLearner(tf.Module, abc.ABC):
     """A baseline with its replay; an iteration is one round.
 
     A subclass builds its networks and its replay and then calls `fill`. All its state is
-    variables reachable from it, except what hides behind a function.
+    reachable variables, except objects that functions return.
 
     Args:
-      config: the method's numbers.
+      config: the method's options.
       spec: the log's spec.
       log: training sessions, numpy arrays.
       world: the simulated users, or None to learn from the log alone.
-      seed: of the weights and of all later draws.
+      seed: seed of the weights and of all random numbers.
       name: the module's name.
 
     Attributes:
@@ -60,7 +60,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         environment = None
         if world is not None:
             environment = users.UserEnvironment(world, user_models.starts_of(log))
-        # Behind functions, so that checkpoints leave the world and the log out.
+        # Functions, so that checkpoints do not include the world and the log.
         self._world = lambda: world
         self._environment = lambda: environment
         self.repeats = user_models.repeats(world, log)
@@ -75,22 +75,22 @@ class BaselineLearner(tf.Module, abc.ABC):
         """Adds B sessions to the replay. Graph code.
 
         Args:
-          episodes: as they happened: what the state is made of.
-          reward: float [B, T], the reward as reported to the learner (late, in a world
-            that reports late); 0 where padded.
+          episodes: sessions with their true feedback, from which states are computed.
+          reward: float [B, T], the reward as reported to the learner, which may be delayed;
+            0 in padding.
         """
 
     @abc.abstractmethod
     def clear(self) -> None:
-        """Drops all sessions that were stored."""
+        """Removes all stored sessions."""
 
     @abc.abstractmethod
     def sample(self) -> Any:
-        """Draws everything random that an update needs. Graph code.
+        """Samples all random inputs of an update. Graph code.
 
         Returns:
-          The batch: a nest of tensors, with the seeds of the update's own draws. It is what a
-          run leaves behind if the update goes bad, so `update_on` must repeat from it.
+          The batch: a nest of tensors, including the seeds of the update. A run saves it if a
+          tensor is not finite, so `update_on` must be a function of it.
         """
 
     @abc.abstractmethod
@@ -99,19 +99,19 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def scores(self, observation: types.Observation, blocked: tf.Tensor | None) -> tf.Tensor:
-        """By what the method ranks the candidates. Graph code.
+        """Scores of the candidates. Graph code.
 
         Args:
           observation: B states.
           blocked: bool [B, A] or None, candidates that may not be shown.
 
         Returns:
-          float [B, A], column i for item i + 1; minus infinity for items that the method does
-          not consider in a state.
+          float [B, A], column i for item i + 1; minus infinity for items that the method
+          excludes in a state.
         """
 
     def policy(self) -> contract.Policy:
-        """The policy that is evaluated: greedy, without exploration."""
+        """The evaluated policy: greedy, without exploration."""
 
         def policy(timestep: contract.Timestep) -> tf.Tensor:
             scores = self.scores(contract.history_of(timestep), timestep.blocked)
@@ -120,11 +120,11 @@ class BaselineLearner(tf.Module, abc.ABC):
         return policy
 
     def playing(self) -> contract.Policy:
-        """The policy that plays, before random tries: greedy, or a method's own exploration."""
+        """The policy of play without random actions: greedy, or a method's exploration."""
         return self.policy()
 
     def explore(self, epsilon: tf.Tensor) -> contract.Policy:
-        """The policy that plays, with random tries.
+        """The policy of play with random actions.
 
         Args:
           epsilon: float scalar, share of steps with a random item.
@@ -133,22 +133,22 @@ class BaselineLearner(tf.Module, abc.ABC):
 
         def policy(timestep: contract.Timestep) -> tf.Tensor:
             seeds = tf.random.experimental.stateless_split(timestep.seed, 3)
-            chosen = contract.item_of(playing(timestep._replace(seed=seeds[0])))
-            coin = tf.random.stateless_uniform(tf.shape(chosen), seeds[2]) < epsilon
+            item = contract.item_of(playing(timestep._replace(seed=seeds[0])))
+            coin = tf.random.stateless_uniform(tf.shape(item), seeds[2]) < epsilon
             rows = tf.where(coin)[:, 0]  # [b]
             blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
             items = self.spec.num_candidates
-            tried = selection.random_item(tf.size(rows), items, blocked, seeds[1])
-            item = tf.tensor_scatter_nd_update(chosen, rows[:, None], tried)
+            random_item = selection.random_item(tf.size(rows), items, blocked, seeds[1])
+            item = tf.tensor_scatter_nd_update(item, rows[:, None], random_item)
             return contract.action_of(item)
 
         return policy
 
     def scheduled_optimizers(self) -> Sequence[tuple[tf_keras.optimizers.Optimizer, float]]:
-        """Those whose rate follows the schedule, and their share of its rate.
+        """Optimisers with a scheduled learning rate, and their share of that rate.
 
-        Each keeps a variable of its own: one that is handed to an optimiser is copied, and
-        assigning to it later changes nothing.
+        Each has a separate variable of its rate, because an optimiser copies a given variable
+        and ignores later assignments to it.
         """
         return [(self.optimizer, 1.0)]
 
@@ -160,18 +160,18 @@ class BaselineLearner(tf.Module, abc.ABC):
         return cast(BaselineConfig, self.config).updates_per_round
 
     def fill(self, log: types.Episodes, capacity: int, block: int = 1024) -> None:
-        """Stores the log's sessions; with more than the capacity, the last ones stay."""
+        """Stores the log's sessions; if there are more than the capacity, the last ones."""
         for start in range(max(0, len(log.length) - capacity), len(log.length), block):
             part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
             self._store(part)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _store(self, episodes: types.Episodes) -> None:
-        """Stores logged or played sessions with the reward as this world reports it."""
+        """Stores logged or played sessions with the reward that this world reports."""
         self.store(episodes, user_models.observed(self._world(), episodes).feedback[..., 0])
 
     def advance(self) -> dict[str, float | np.ndarray]:
-        """One round of play (with a world, after the rounds on the log) and updates."""
+        """Runs one round of updates, after play if the rounds on the log are over."""
         config, iteration = self.config, int(self.iteration)
         for optimizer, share in self.scheduled_optimizers():
             rate = schedule.learning_rate(cast(schedule.Schedule, config), iteration)
@@ -208,16 +208,16 @@ class BaselineLearner(tf.Module, abc.ABC):
         }
 
     def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """One gradient step on a batch. Graph code.
+        """Makes one gradient step on a batch. Graph code.
 
-        Where the networks read features of items, the ids of some items are dropped.
+        If the networks read features of items, the ids of some items are dropped.
 
         Args:
-          batch: what `sample` returned.
+          batch: result of `sample`.
 
         Returns:
           Scalars to report; and the index in `checked` of the first tensor that is not
-          finite, or -1. If there is one, no variable has changed.
+          finite, or -1. If there is one, no variable changes.
         """
         if not isinstance(self.config, BaselineConfig):
             return self._update_on(batch)
@@ -226,7 +226,7 @@ class BaselineLearner(tf.Module, abc.ABC):
             return self._update_on(batch)
 
     def update(self) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
-        """One gradient step on a batch of the replay; see `update_on`. Graph code.
+        """Makes one gradient step on a batch of the replay; see `update_on`. Graph code.
 
         Returns:
           Scalars to report, the index of the first tensor that is not finite or -1, and the
@@ -242,5 +242,5 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     @tf.function(autograph=False)
     def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
-        del number  # every update is alike
+        del number  # has no effect
         return self.update()

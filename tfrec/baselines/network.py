@@ -1,4 +1,4 @@
-"""What every method shares: the state tower, the item side and the candidate set.
+"""Networks of the baselines: the state tower, the item side and the candidate set.
 
 Each item's K outputs are an inner product of a projection of the state with the item's
 vector, so that all candidates of a batch of states cost one matrix product, and the next
@@ -30,7 +30,7 @@ class StateItemNetwork(tf.Module):
       crossed: buckets of hashed feature crosses in the state; 0 leaves them out.
       outputs: K.
       noise: deviation of the normal noise on the embeddings' start.
-      tower: what encodes the state; takes the arguments of a DienTower.
+      tower: class of the state encoder, with the arguments of a DienTower.
     """
 
     def __init__(

@@ -1,15 +1,15 @@
 """Rainbow (Hessel et al., AAAI 2018) for recommendation: TF-Agents' C51 and five extensions.
 
 - distributional: C51 (Bellemare et al. 2017), TF-Agents' `CategoricalDqnAgent`,
-- double Q-learning: the learning network chooses the next item, the target values it,
+- double Q-learning: the online network selects the next item, the target evaluates it,
 - prioritized replay, by the divergence of a step's distribution from its target,
 - duelling and noisy networks, see `rainbow_network`,
 - n-step returns, from the replay.
 
-Each has a switch; with all of them off it is DQN. TF-Agents' loss computes the
-distributions of all actions of s_t and picks one; with 10,000 items that is a gradient
-through half a million logits a state, of which 51 matter. Here an item is an input, and
-the loss computes the distribution of the one that was shown.
+Each has a switch; without all of them the method is DQN. TF-Agents' loss computes the
+distributions of all actions of s_t and selects one; with 10,000 items that is a gradient
+through half a million logits per state, of which 51 are not zero. Here an item is an input, and
+the loss computes the distribution of the shown item.
 """
 
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ class RainbowLoss(NamedTuple):
 
     Attributes:
       td_loss: float [B], before the importance weights.
-      td_error: float [B], what a step's priority is made of.
+      td_error: float [B], error from which a step's priority is computed.
       auxiliary: scalar, DIEN's.
       value: scalar, mean value of the items shown.
     """
@@ -211,7 +211,7 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
             )
         return q_targets.projected(
             following.reward,
-            q_targets.going_on(following.discount, blocked),
+            q_targets.bootstrap_discount(following.discount, blocked),
             self._next_q_distribution(following, seeds),
             self.online.support,
         )
@@ -238,7 +238,7 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
     def _choosing(
         self, observation: types.Observation, seeds: dict[str, tf.Tensor]
     ) -> tf.Tensor:
-        """The learning network's values of all candidates, under noise of its own."""
+        """The online network's values of all candidates, with separate noise."""
         return self.online.scores(self.online.encode(observation).state, seeds.get("choosing"))
 
 
@@ -354,7 +354,7 @@ class RainbowLearner(BaselineLearner):
         return self.online.scores(self.online.encode(observation).state)
 
     def playing(self) -> contract.Policy:
-        """With noisy networks, greedy under noise of its own for each user and step."""
+        """With noisy networks, greedy with separate noise for each user and step."""
         if not self.config.noisy:
             return self.policy()
 

@@ -1,9 +1,9 @@
 """Rainbow's network: a distribution of the return for each item, duelling and noisy.
 
 The logits of an item's K atoms are inner products of K projections of the state with the
-item's vector. The loss needs them for one item of a state; the choice of an item needs
-the order of the mean returns of all items, and a softmax over 51 atoms of 10,000 items is
-ten times the work of all the rest.
+item's vector. The loss needs them for one item of a state; the selection of an item needs
+the order of the mean returns of all items, and a softmax over 51 atoms of 10,000 items costs
+ten times as much as all other operations.
 
 Rainbow's advantage stream has an output for each item and atom. A tilted one has a single
 output A for each item, logits V_k(s) + t_k A(s, a) with t_k rising evenly over the atoms:
@@ -37,7 +37,7 @@ class RainbowNetwork(StateItemNetwork):
       spec: the log's spec.
       item_vectors: float [N + 1, >= embedding], where the item embeddings start.
       sizes: embedding, units, state, hidden and crossed of a `StateItemNetwork`.
-      support: float [K], the atoms, equally spaced; kept with the weights.
+      support: float [K], the atoms, equally spaced; saved with the weights.
       dueling: a value for the state and an advantage for each item (Wang et al. 2016).
       tilted: an item's advantage is one number, not one for each atom; only if dueling.
       noise: sigma_0 of the head's layers; 0 for none.
@@ -137,21 +137,21 @@ class RainbowNetwork(StateItemNetwork):
         # Sums over the atoms of exp and of exp * z, as one product.
         sums = tf.stack([tf.ones_like(self.support), self.support])  # [2, K]
 
-        def add(part: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        def add(part: tf.Tensor, means: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
             block = query[part * rows : (part + 1) * rows]  # [R, K, D + 1]
             flat = tf.reshape(block, [-1, items.shape[1]])  # [R * K, D + 1]
             logits = tf.matmul(flat, items, transpose_b=True)
             logits = tf.reshape(logits, [-1, self.outputs, items.shape[0]])  # [R, K, A]
             weight = tf.exp(logits - tf.reduce_max(logits, axis=1, keepdims=True))
             pair = tf.einsum("jk,rka->jra", sums, weight)
-            return part + 1, found.write(part, pair[1] / pair[0])
+            return part + 1, means.write(part, pair[1] / pair[0])
 
         shape = [None, items.shape[0]]
-        found = tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape)
-        _, found = tf.while_loop(
-            lambda part, _: part < parts, add, (0, found), parallel_iterations=1
+        means = tf.TensorArray(tf.float32, parts, infer_shape=False, element_shape=shape)
+        _, means = tf.while_loop(
+            lambda part, _: part < parts, add, (0, means), parallel_iterations=1
         )
-        return tf.ensure_shape(found.concat(), shape)
+        return tf.ensure_shape(means.concat(), shape)
 
 
 def _through(

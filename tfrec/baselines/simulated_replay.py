@@ -1,7 +1,7 @@
-"""The memory of a planner: single steps, and a ring of the simulated ones.
+"""The replay of a planner: single steps, and a ring buffer of simulated ones.
 
-A simulated step follows any real state, in the middle of a session too, so it is stored
-with its own window of events and not as a part of a session.
+A simulated step may start from any state of a real session, so it is stored with its history of
+events and not as a part of a session.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tfrec.replay.transitions import Transitions
 
 
 class Steps(NamedTuple):
-    """Single steps, real or simulated: what the DQN learns from.
+    """Single steps, real or simulated, of the DQN's updates.
 
     Attributes:
       observation: s_t, [B, ...].
@@ -100,7 +100,7 @@ class SimulatedReplay(tf.Module):
 
 
 def real_steps(drawn: Transitions) -> Steps:
-    """One-step transitions of a replay whose own discount is 1."""
+    """One-step transitions of a replay with discount 1."""
     return Steps(
         drawn.observation,
         drawn.item,

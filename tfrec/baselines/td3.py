@@ -1,10 +1,10 @@
-"""TD3 in the space of item vectors: an actor points at what to show, the nearest item is shown.
+"""TD3 in the space of item vectors: the item nearest to the actor's output is shown.
 
 Twin delayed deep deterministic policy gradient (Fujimoto et al., ICML 2018), on TF-Agents'
-Td3Agent, with items behind continuous actions as in Dulac-Arnold et al. (2015,
-arXiv:1512.07679, "Wolpertinger"): the actor's proto-action is a point among the items'
-vectors; the nearest item, or the one of the k nearest that the critics value most, is
-shown. What is learned from is the vector of the item shown, not the proto-action.
+Td3Agent, with items for continuous actions as in Dulac-Arnold et al. (2015, arXiv:1512.07679,
+"Wolpertinger"): the actor's proto-action is a point in the space of the items' vectors. The
+nearest item is shown, or that of the k nearest with the highest value of the critics. Updates
+use the vector of the shown item, not the proto-action.
 
     y    = r + discount * min_i Q'_i(s', v(nearest(mu'(s') + clipped noise)))
     L_Q  = sum_i (Q_i(s, v(a)) - y)^2                               every update
@@ -120,8 +120,8 @@ class ActorCritic(tf.Module):
         if self.count == 1:
             return self.space.nearest(point, blocked)
         item, value, barred = self.valued(state, point, blocked)
-        chosen = selection.best_item(value, barred) - 1  # [B]
-        return tf.gather(item, chosen, axis=1, batch_dims=1)
+        best = selection.best_item(value, barred) - 1  # [B]
+        return tf.gather(item, best, axis=1, batch_dims=1)  # [B]
 
     def valued(
         self, state: tf.Tensor, point: tf.Tensor, blocked: tf.Tensor | None
@@ -276,11 +276,11 @@ class Td3Learner(BaselineLearner):
         return policy
 
     def next_action(self, batch: Transitions, state: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """The vector of what the target shows next, after clipped noise, float [B, D].
+        """The vector of the target's next item, after clipped noise, float [B, D].
 
         Args:
           batch: B transitions.
-          state: float [B, S], the target tower's state of what came after.
+          state: float [B, S], the target tower's next state.
           seed: int32 [2].
         """
         shape = [tf.shape(state)[0], self.space.vectors.shape[1]]

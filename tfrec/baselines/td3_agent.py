@@ -1,14 +1,13 @@
 """The update of TD3, shared by the learner on a catalogue and the learner in simulators.
 
-Both take states and actions from different places; the losses, the delayed actor and the soft
-updates stand here, on TF-Agents' Td3Agent. TF-Agents provides the roles of the six networks and
-the actor's loss. These parts differ from it:
+Their states and actions differ; the losses, the delayed actor and the soft updates are common,
+on TF-Agents' Td3Agent. TF-Agents provides the roles of the six networks and the actor's loss.
+These parts differ from it:
 
 - The target's action comes from the caller: an item that users may be recommended, or an action
   within the bounds, as in the paper (TF-Agents lets noise move it out of them).
-- The noise is drawn from a seed. TF-Agents draws it from an operation whose state is in no
-  checkpoint.
-- The target networks move only in updates that move the actor, as in the paper.
+- The noise has a seed. TF-Agents uses an operation with state outside checkpoints.
+- The target networks are updated only together with the actor, as in the paper.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from tfrec.ops import target_networks, twin_critics
 
 
 class SeededTd3Agent(td3_agent.Td3Agent):
-    """TD3 whose noise comes from seeds and whose target's action comes from the caller.
+    """TD3 with noise from seeds and a target action from the caller.
 
     Arguments are those of TF-Agents' `Td3Agent`, of which `target_policy_noise`,
     `target_policy_noise_clip`, `actor_update_period`, `target_update_tau` and

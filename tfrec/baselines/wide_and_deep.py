@@ -1,4 +1,4 @@
-"""Wide&Deep (Cheng et al., DLRS 2016): a click ranker that remembers pairs and generalises.
+"""Wide&Deep (Cheng et al., DLRS 2016): a click ranker with crosses and a deep network.
 
     p(click | s, a) = sigmoid(wide(s, a) + deep(s, a))                          (eq 3)
     wide(s, a) = w_a + the sum over recent events e of w_{hash(e, a)}
@@ -7,9 +7,9 @@
 The wide half is learned by FTRL with L1, which leaves most crosses at zero; the deep half
 by Adam (AdaGrad in the paper), on one logistic loss.
 
-Two departures, both so that all candidates of thousands of users can be scored at every
-step of play. The deep half's layers read the state and the candidate apart, and the two
-meet in an inner product: all scores are one matrix product. And a cross is hashed so that
+Two differences from the paper make it possible to score all candidates of thousands of users at
+every step of play. The deep half has separate layers for the state and the candidate and an
+inner product of both, so that all scores are one matrix product. And a cross is hashed so that
 the buckets of one event with all candidates lie side by side (see `Crosses`).
 """
 
@@ -82,16 +82,16 @@ class Crosses(tf.Module):
 
     def __call__(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
         """The wide logit of one item for each state, float [B]; item is int32 [B]."""
-        _, known = self._recent(observation)
+        _, is_event = self._recent(observation)
         crossed = tf.gather(self.weight, self.buckets(observation, item))  # [B, E]
-        return tf.reduce_sum(crossed * known, axis=1) + tf.gather(self.item_weight, item)
+        return tf.reduce_sum(crossed * is_event, axis=1) + tf.gather(self.item_weight, item)
 
     def all(self, observation: types.Observation) -> tf.Tensor:
         """The wide logits of all candidates, float [B, A]; no tensor is larger than that."""
         candidates = self.spec.num_candidates
         table = tf.reshape(self.weight, [self.lines, CACHE_LINE])
         width = candidates // CACHE_LINE + 1  # lines that hold items 0..A
-        line, known = self._recent(observation)
+        line, is_event = self._recent(observation)
         total = tf.zeros([tf.shape(line)[0], width * CACHE_LINE]) + tf.pad(
             self.item_weight[: candidates + 1], [[0, width * CACHE_LINE - candidates - 1]]
         )
@@ -99,7 +99,7 @@ class Crosses(tf.Module):
         def add(event: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             here = tf.math.floormod(line[:, event, None] + tf.range(width), self.lines)
             slices = tf.reshape(tf.gather(table, here), [-1, width * CACHE_LINE])  # [B, W]
-            return event + 1, total + slices * known[:, event, None]
+            return event + 1, total + slices * is_event[:, event, None]
 
         _, total = tf.while_loop(
             lambda event, _: event < self.events,
@@ -158,25 +158,25 @@ class PooledTower(tf.Module):
     def __call__(self, observation: types.Observation) -> Encoded:
         """Encodes B observations."""
         item, length = observation.history_item, self.spec.history_length
-        known = tf.cast(item != types.PAD, tf.float32)  # [B, H]
+        is_event = tf.cast(item != types.PAD, tf.float32)  # [B, H]
         embedding = self.items(item)  # [B, H, D]
         raw = observation.history_feedback
         feedback = feedback_lib.compressed(raw, self.spec)  # [B, H, F]
-        liked = known * tf.cast(raw[..., 0] > 0.0, tf.float32)  # [B, H]
-        recent = known * tf.cast(
+        liked = is_event * tf.cast(raw[..., 0] > 0.0, tf.float32)  # [B, H]
+        recent = is_event * tf.cast(
             tf.range(length) >= length - observation.step[:, None], tf.float32
         )
-        known_now, liked_now = known[:, -1:], liked[:, -1:]  # [B, 1]
+        last_is_event, last_is_liked = is_event[:, -1:], liked[:, -1:]  # [B, 1]
         step = tf.cast(observation.step, tf.float32)[:, None]
         pooled = [
-            _mean(embedding, known),
+            _mean(embedding, is_event),
             _mean(embedding, liked),
-            embedding[:, -1] * known_now,
-            embedding[:, -1] * liked_now,
-            _mean(feedback, known),
+            embedding[:, -1] * last_is_event,
+            embedding[:, -1] * last_is_liked,
+            _mean(feedback, is_event),
             _mean(feedback, recent),
             step / self.spec.max_steps,
-            tf.reduce_mean(known, axis=1, keepdims=True),
+            tf.reduce_mean(is_event, axis=1, keepdims=True),
         ]
         if self.crossed:
             pooled.append(self.crossed(observation))

@@ -5,10 +5,10 @@ reward, the exit and the further feedback, all in one bilinear head over the sta
 
     p(click | s, a),  E[reward | s, a],  p(exit | s, a, click),  feedback_k | s, a, click
 
-(Peng et al., ACL 2018, section 3.3: user action, reward, termination.) It keeps no state of
-its own: the next state is the window with the item and its feedback at its end. So a
-simulated step can follow any real state, in the middle of a session too. The reward has
-an output of its own because the reported reward may be late and differ from the click.
+(Peng et al., ACL 2018, section 3.3: user action, reward, termination.) It has no hidden state:
+the next state is the window with the item and its feedback appended, so that a simulated step
+can start from any state of a real session. The reward has a separate output, because the
+reported reward may be late and differ from the click.
 """
 
 from collections.abc import Mapping
@@ -93,7 +93,7 @@ class WindowUser(tf.Module):
     def answer(
         self, observation: types.Observation, item: tf.Tensor, seed: tf.Tensor
     ) -> Answer:
-        """Draws what B users do; rewards and amounts are expectations, the rest is drawn."""
+        """Samples responses of B users; rewards and amounts are expectations."""
         columns = len(self.spec.feedback)
         uniform = tf.random.stateless_uniform([1 + columns, tf.shape(item)[0]], seed)
         state = self.network.encode(observation).state

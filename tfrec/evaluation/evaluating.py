@@ -1,4 +1,4 @@
-"""Evaluation: policies play sessions of the same users, and what they earn is compared."""
+"""Evaluation of policies in sessions of the same users, and comparison of their metrics."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Policies = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-      document: what results.json holds.
-      sessions: policy -> its sessions by seed, as `metrics.session.per_session` gives them;
-        agents stand here with their first goal.
+      document: content of results.json.
+      sessions: policy -> its sessions by seed, from `metrics.session.per_session`; those of
+        agents are under their first goal.
       spec: names and units of the feedback.
     """
 
@@ -45,8 +45,8 @@ class EvaluationResult:
     def policies(self) -> Policies:
         """Policy -> metric -> mean, low and high of the 95% interval over users and seeds.
 
-        `reward` is clicks a session, `depth` its steps, `ctr` clicks a step; agents stand here
-        with their first goal.
+        `reward` is clicks per session, `depth` steps per session, `ctr` clicks per step; those
+        of agents are under their first goal.
         """
         return self.document["policies"]
 
@@ -57,9 +57,9 @@ class EvaluationResult:
 
     @property
     def share_of_optimum(self) -> Mapping[str, Mapping[str, float]]:
-        """Policy -> how far it is on the way from random (0) to the optimum (1).
+        """Policy -> its reward on the scale from random (0) to the optimum (1).
 
-        Empty unless `random` and `optimum` were evaluated too.
+        Empty unless `random` and `optimum` were evaluated.
         """
         return self.document["share_of_optimum"]
 
@@ -72,15 +72,15 @@ class EvaluationResult:
         }
 
     def difference(self, policy: str, other: str) -> Mapping[str, Mapping[str, float]]:
-        """By how much one policy exceeds another on the same users and seeds.
+        """Difference of two policies on the same users and seeds.
 
         Args:
           policy: a name in `policies`.
-          other: another one.
+          other: the name of the policy that is subtracted.
 
         Returns:
-          Metric -> mean, low and high of the 95% interval, p_value (two-sided, of no
-          difference) and detectable, the smallest true difference that as many users and seeds
+          Metric -> mean, low and high of the 95% interval, the two-sided p_value of no
+          difference, and detectable: the smallest true difference that as many users and seeds
           detect with 80% power.
 
         Raises:
@@ -97,7 +97,7 @@ class EvaluationResult:
         return metrics.paired_difference(self.sessions[policy], self.sessions[other])
 
     def notes(self) -> list[str]:
-        """What the numbers beside the table say, a line each."""
+        """Explanations of the results, one line each."""
         lines = []
         if {"optimum", "exit_averse"} & set(self.policies):
             lines.append(controls_lib.note(self.policies))
@@ -108,7 +108,7 @@ class EvaluationResult:
         by_column = self.document["share_of_optimum_by_column"]
         for column, shares in list(by_column.items())[1:]:  # the first is the reward
             most = self.by_goal[f"optimum, goal {column}"][column]["mean"]
-            lines.append(f"{column}, whose own optimum is {most:.4g} a session:")
+            lines.append(f"{column}, with an optimum of {most:.4g} per session:")
             for name, share in shares.items():
                 earned = ({**self.by_goal, **self.policies})[name][column]["mean"]
                 lines.append(
@@ -124,7 +124,7 @@ class EvaluationResult:
         """Writes results.json, report.md, report.html and plots.
 
         Args:
-          directory: where to; made if missing.
+          directory: output folder, which is created.
           curves: method -> metrics.jsonl of each seed's training.
 
         Returns:
@@ -141,7 +141,7 @@ class EvaluationResult:
     def plot(self) -> Figure:
         """Reward, CTR and depth of every policy, with intervals.
 
-        A notebook shows the figure after `%matplotlib inline`.
+        A notebook displays the figure after `%matplotlib inline`.
         """
         return plots.policies(self.policies, seeds=self.document["seeds"])
 
@@ -167,19 +167,19 @@ def evaluate(
     """Plays the last session of each user of a split, several times, under each policy.
 
     Args:
-      agents: name -> an agent for each seed; as many under each name. They play under each of
-        their goals.
+      agents: name -> an agent for each seed, equally many for all names. They play under each
+        of their goals.
       controls: name -> policy.
       users: the simulated users.
       data: the prepared data.
-      split: whose sessions begin the play.
+      split: split of the session starts.
       max_users: users of the split at most.
-      sessions_per_user: sessions that each user plays.
-      seed: of the played sessions; those of the i-th agent of a name are played with seed + i.
+      sessions_per_user: sessions of each user.
+      seed: seed of the played sessions; the i-th agent of a name plays with seed + i.
       config: recorded in the document.
 
     Raises:
-      UserError: if the split has no session, or an answer is not finite.
+      UserError: if the split has no session, or a response is not finite.
     """
     import tensorflow as tf
 
@@ -206,8 +206,8 @@ def evaluate(
         (name, goal): [_measured(name, e, columns) for e in played]
         for (name, goal), played in episodes.items()
     }
-    # A method stands in the table with its target goal, the first; by_goal has the others.
-    # A method without goals has one, named ''.
+    # The table has a method under its target goal, the first one; by_goal has all goals. A
+    # method without goals has one, named ''.
     target = {name: next(iter(members[0].named_goals)) for name, members in agents.items()}
     sessions = {
         name: played
@@ -221,14 +221,14 @@ def evaluate(
     }
     table = {name: metrics.summarise(played) for name, played in sessions.items()}
     shares = {}
-    # Only a proven optimum is a point to measure the way to.
+    # Shares need an exact optimum.
     if {"random", "optimum"} <= set(controls):
         shares = {
             name: metrics.share(sessions[name], sessions["random"], sessions["optimum"])
             for name in table
             if name not in ("random", "optimum")
         }
-    # What one model earns under another goal, beside the most that can be earned of it.
+    # Values of one model under other goals, beside the optimum of each column.
     shares_by_column: dict[str, dict[str, dict[str, float]]] = {}
     optima = controls_lib.optima(world, data.spec) if by_goal and "random" in controls else {}
     for column, policy in optima.items():
@@ -268,7 +268,7 @@ def _measured(
 ) -> metrics.Sessions:
     try:
         return metrics.per_session(played, feedback_names)
-    except ValueError as error:  # what the world answered is not finite
+    except ValueError as error:  # a response of the world is not finite
         raise UserError(f"{name}: {error}; its sessions cannot be compared") from error
 
 

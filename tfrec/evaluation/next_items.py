@@ -1,9 +1,9 @@
 """Ranking evaluation of held-out events: the whole catalogue, without sampled negatives.
 
-Each user's items are ranked by score, the items of the user's history left out, and the list's
-first items are compared with the held-out ones. Equal scores keep the order of the catalogue.
-A held-out item that the history holds too cannot be listed and counts as missed, as in the
-published benchmarks; an item that is held out twice counts once.
+The items outside a user's history are ranked by score, and the first ones are compared with the
+held-out items. Ties are in the order of the catalogue. A held-out item that is also in the
+history cannot be listed and counts as missed, as in the published benchmarks; an item that is
+held out twice counts once.
 
 Axes: V users, K positions, N items.
 """
@@ -42,8 +42,8 @@ class Ranker(Protocol):
           history: V rows.
 
         Returns:
-          float [V, N] of its own memory, item i at column i - 1; a higher score is ranked
-          first.
+          float [V, N] in memory that may be overwritten, item i at column i - 1; higher scores
+          are ranked first.
         """
 
 
@@ -59,7 +59,7 @@ class Evaluation(NamedTuple):
     """Lists and metrics of one ranker.
 
     Attributes:
-      items: int32 [V, K], the lists; 0 where fewer than K items can be listed.
+      items: int32 [V, K], the lists, padded with 0.
       by_user: metric such as `ndcg@10` -> float [V].
       coverage: cutoff -> share of the catalogue in at least one list.
     """
@@ -69,44 +69,44 @@ class Evaluation(NamedTuple):
     coverage: Mapping[int, float]
 
     def estimates(self) -> dict[str, Estimate]:
-        """Means over users with intervals; coverage has none and is its own interval."""
-        found = {}
+        """Means over users with intervals; the bounds of coverage equal its value."""
+        by_metric = {}
         for name, values in self.by_user.items():
             interval = intervals.of_mean(values)
-            found[name] = Estimate(interval.mean, interval.low, interval.high)
+            by_metric[name] = Estimate(interval.mean, interval.low, interval.high)
         for k, share in self.coverage.items():
-            found[f"coverage@{k}"] = Estimate(share, share, share)
-        return found
+            by_metric[f"coverage@{k}"] = Estimate(share, share, share)
+        return by_metric
 
 
 def rank(ranker: Ranker, history: sequences.Sequences, k: int) -> np.ndarray:
-    """The k highest scored items that a history does not hold, best first.
+    """Ranks the k items with the highest scores outside a history, best first.
 
     Args:
-      ranker: scores the catalogue.
+      ranker: ranker of the catalogue.
       history: V rows.
       k: length of the lists.
 
     Returns:
-      int32 [V, K], K = min(k, N); 0 where no item is left.
+      int32 [V, K], K = min(k, N), padded with 0.
 
     Raises:
       ValueError: if a score is NaN.
     """
     num_items, users = history.num_items, len(history)
-    at_once = max(1, min(1024, _SCORES_AT_ONCE // num_items))
-    found = [np.zeros([0, min(k, num_items)], np.int32)]
-    for start in range(0, users, at_once):
-        part = history.select(np.arange(start, min(start + at_once, users)))
-        found.append(top_unseen(ranker.scores(part), part, k))
-    return np.concatenate(found)
+    batch_size = max(1, min(1024, _SCORES_AT_ONCE // num_items))
+    batches = [np.zeros([0, min(k, num_items)], np.int32)]
+    for start in range(0, users, batch_size):
+        part = history.select(np.arange(start, min(start + batch_size, users)))
+        batches.append(top_unseen(ranker.scores(part), part, k))
+    return np.concatenate(batches)
 
 
 def top_unseen(scores: np.ndarray, history: sequences.Sequences, k: int) -> np.ndarray:
     """Lists of one batch, see `rank`.
 
     Args:
-      scores: float [B, N]; overwritten where the history holds an item.
+      scores: float [B, N]; those of items in the history are overwritten.
       history: B rows.
       k: length of the lists.
     """
@@ -115,7 +115,7 @@ def top_unseen(scores: np.ndarray, history: sequences.Sequences, k: int) -> np.n
             f"the ranker's score of row {np.argwhere(np.isnan(scores))[0, 0]} is NaN"
         )
     scores[history.rows, history.items - 1] = -np.inf
-    # Among equal scores the lower index comes first: the lists do not depend on the batch.
+    # Ties are in the order of the index, so that lists do not depend on the batch.
     best, index = tf.math.top_k(scores, min(k, scores.shape[1]))  # [B, K]
     return np.where(np.isneginf(best.numpy()), 0, index.numpy() + 1).astype(np.int32)
 
@@ -129,7 +129,7 @@ def evaluate(
     """Ranks the catalogue for the users of held-out events and compares the lists with them.
 
     Args:
-      ranker: scores the catalogue.
+      ranker: ranker of the catalogue.
       held_out: histories and held-out events.
       train: training events, for novelty.
       cutoffs: lengths of the list, each at most N.
@@ -163,8 +163,8 @@ def evaluate_lists(
         for k in cutoffs
         for name, metric in METRICS.items()
     }
-    known = np.unique(train.rows * (num_items + 1) + train.items)  # each user's items once
-    users_of_item = np.bincount(known % (num_items + 1), minlength=num_items + 1)[1:]
+    pairs = np.unique(train.rows * (num_items + 1) + train.items)  # each user's items once
+    users_of_item = np.bincount(pairs % (num_items + 1), minlength=num_items + 1)[1:]
     for k in cutoffs:
         by_user[f"novelty@{k}"] = lists.novelty(items[:, :k], users_of_item, len(train))
     coverage = {k: lists.coverage(items[:, :k], num_items) for k in cutoffs}
@@ -184,7 +184,7 @@ def check_cutoffs(cutoffs: Sequence[int], num_items: int) -> None:
 
 
 def compared(items: np.ndarray, targets: sequences.Sequences) -> tuple[np.ndarray, np.ndarray]:
-    """Which items of the lists are among the targets.
+    """Compares lists with their targets.
 
     Args:
       items: int32 [V, K].
@@ -206,7 +206,7 @@ def ndcg_at_10(ranker: Ranker, held_out: protocols.HeldOut) -> float:
 
 
 def mean_ndcg(items: np.ndarray, held_out: protocols.HeldOut) -> float:
-    """Mean nDCG of whole lists.
+    """Mean nDCG of complete lists.
 
     Args:
       items: int32 [V, K], dense ids, best first, 0 for none.

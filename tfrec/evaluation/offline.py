@@ -1,10 +1,9 @@
 """Sequential models and reinforcement learning compared on the held-out events of one log.
 
 Both learn from the same training events. A sequential model reads them as sequences. A method
-that learns step by step plays with users of the training events, who click what the log says
-that they clicked (`lookup`) or are fitted on it, and then lists the items that it would show
-one after the other. All are ranked by the same lists: whole catalogue, items of the history
-left out.
+that learns step by step plays with users of the training events, with logged clicks (`lookup`)
+or fitted on the log, and then lists the items that it would show in sequence. All lists rank
+the whole catalogue without items of the history.
 
 Axes: V test users, K items of a list, E events, F feedback columns.
 """
@@ -27,8 +26,8 @@ from tfrec.metrics import intervals
 if TYPE_CHECKING:
     from tfrec.methods import trained
 
-_BATCH = 512  # users that an agent lists items for together
-_TEST_SHARE = 0.01  # of the users, whom no policy plays with; they test its play
+_BATCH = 512  # users in a batch of lists
+_TEST_SHARE = 0.01  # share of users who only test policies during training
 
 
 class Difference(NamedTuple):
@@ -54,20 +53,20 @@ def training_data(
     max_steps: int,
     history_length: int,
 ) -> storage.PreparedData:
-    """The training events of a split as prepared data, or those that `out` holds already.
+    """Prepares the training events of a split, or opens them if `out` has them.
 
-    A session of the log that is longer than `max_steps` becomes several: no event is left out.
-    Policies play with all users but two in a hundred, who test their play.
+    Sessions of the log that are longer than `max_steps` are split, so that no event is lost.
+    Two percent of the users are for tests during training.
 
     Args:
       data: the whole log.
       train: its training events: the first ones of each row of `sequences.of_prepared(data)`.
-      out: folder to write.
+      out: output folder.
       max_steps: the longest session, steps.
-      history_length: events that a policy sees.
+      history_length: events in a policy's history.
 
     Raises:
-      UserError: if the folder cannot be written, or nothing is left.
+      UserError: if the folder cannot be written, or no session remains.
     """
     out = pathlib.Path(out)
     if (out / storage.MANIFEST).exists():
@@ -85,14 +84,15 @@ def training_data(
     def read(bad_rows: schema_lib.BadRows) -> tuple[pl.DataFrame, schema_lib.Schema]:
         del bad_rows  # every row has been checked
         events = sequences.events_of(data)
-        kept = events.place < train.lengths[events.row]
+        in_training = events.place < train.lengths[events.row]
+        times = session_times(events, max_steps, config.session_gap_minutes)
         columns = {
-            "user": data.vocabulary.users[events.row[kept]],
-            "item": data.vocabulary.items[events.item[kept] - 1],
-            "time_ms": session_times(events, max_steps, config.session_gap_minutes)[kept],
+            "user": data.vocabulary.users[events.row[in_training]],
+            "item": data.vocabulary.items[events.item[in_training] - 1],
+            "time_ms": times[in_training],
         }
         for number, column in enumerate(spec.feedback):
-            columns[column.name] = events.feedback[kept, number]
+            columns[column.name] = events.feedback[in_training, number]
         return pl.DataFrame(columns), schema
 
     source = f"training events of {data.manifest['source']}"
@@ -100,7 +100,7 @@ def training_data(
 
 
 def session_times(events: sequences.Events, max_steps: int, gap_minutes: float) -> np.ndarray:
-    """Times that part the events of each user into sessions of at most `max_steps`.
+    """Times that separate the events of each user into sessions of at most `max_steps`.
 
     Args:
       events: E events, ordered by user and time.
@@ -125,42 +125,42 @@ def lists(
     held_out: protocols.HeldOut,
     k: int,
 ) -> np.ndarray:
-    """What an agent lists for the test users, items of their histories left out.
+    """An agent's lists for the test users, without items of their histories.
 
     Args:
-      agent: trained on training events of the data.
-      data: the whole log, whose feedback the agent reads.
+      agent: agent trained on training events of the data.
+      data: the whole log with the feedback of histories.
       held_out: histories of the V users: the first events of rows of the log.
-      k: items of a list.
+      k: length of a list.
 
     Returns:
-      Dense ids of the data, int32 [V, k]; 0 where no item is left.
+      Dense ids of the data, int32 [V, k], padded with 0.
     """
     lengths = np.zeros(data.spec.num_users, np.int64)
     lengths[held_out.users] = held_out.history.lengths
-    seen = all_users.of_prepared(data, agent, lengths)
-    found = np.zeros([len(held_out.users), k], np.int32)
-    for first in range(0, len(found), _BATCH):
+    histories = all_users.of_prepared(data, agent, lengths)
+    items = np.zeros([len(held_out.users), k], np.int32)
+    for first in range(0, len(items), _BATCH):
         rows = held_out.users[first : first + _BATCH]
-        observation = seen.observation(rows, agent.spec.history_length)
-        blocked = seen.seen(rows, agent.spec.num_candidates)
-        item, _ = agent.lists_of_users(seen.users[rows], observation, blocked, k)
-        some = item > 0
+        observation = histories.observation(rows, agent.spec.history_length)
+        blocked = histories.seen(rows, agent.spec.num_candidates)
+        item, _ = agent.lists_of_users(histories.users[rows], observation, blocked, k)
+        is_item = item > 0
         dense = np.zeros(item.shape, np.int32)
-        dense[some] = data.vocabulary.encode(agent.vocabulary.decode(item[some]))
-        found[first : first + _BATCH, : item.shape[1]] = dense
-    return found
+        dense[is_item] = data.vocabulary.encode(agent.vocabulary.decode(item[is_item]))
+        items[first : first + _BATCH, : item.shape[1]] = dense
+    return items
 
 
 def over_seeds(evaluations: Sequence[next_items.Evaluation]) -> next_items.Evaluation:
-    """Evaluations of several seeds as one, whose numbers of each user are means over seeds.
+    """Averages the metrics of each user over the evaluations of several seeds.
 
     Args:
-      evaluations: of one method, on the same users.
+      evaluations: evaluations of one method on the same users.
     """
     first = evaluations[0]
     by_user = {
-        name: np.mean([found.by_user[name] for found in evaluations], axis=0)
+        name: np.mean([evaluation.by_user[name] for evaluation in evaluations], axis=0)
         for name in first.by_user
     }
     coverage = {k: float(np.mean([x.coverage[k] for x in evaluations])) for k in first.coverage}
@@ -169,7 +169,7 @@ def over_seeds(evaluations: Sequence[next_items.Evaluation]) -> next_items.Evalu
 
 def spread(evaluations: Sequence[next_items.Evaluation], metric: str) -> float | None:
     """Standard deviation of a metric over seeds; None for one seed."""
-    means = [float(np.mean(found.by_user[metric])) for found in evaluations]
+    means = [float(np.mean(evaluation.by_user[metric])) for evaluation in evaluations]
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
@@ -197,7 +197,7 @@ def saved(evaluation: next_items.Evaluation) -> dict[str, np.ndarray]:
 
 
 def restored(arrays: Mapping[str, Any]) -> next_items.Evaluation:
-    """The evaluation of what `saved` gave."""
+    """The evaluation of arrays from `saved`."""
     prefix = "by_user/"
     by_user = {
         name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)

@@ -1,4 +1,4 @@
-"""Evaluation of models whose paths lead to items: their lists, and how many lack paths."""
+"""Evaluation of models of paths: their lists, and the shares of items without a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfrec.evaluation import next_items
 
 
 class Completed(NamedTuple):
-    """How far lists were completed with items to which no path leads.
+    """Shares of items without a path, which complete lists.
 
     Attributes:
       users: share of users with such an item in their list.
@@ -25,7 +25,7 @@ class Completed(NamedTuple):
 
 
 class MakeLists(Protocol):
-    """What makes lists of users, as `pgpr.PathModel.lists` does."""
+    """Function with the interface of `pgpr.PathModel.lists`."""
 
     def __call__(
         self, users: np.ndarray, history: sequences.Sequences, k: int
@@ -35,18 +35,18 @@ class MakeLists(Protocol):
 def validation(
     held_out: protocols.HeldOut, count: int, seed: int
 ) -> Callable[[MakeLists], float]:
-    """The mean nDCG@10 of the lists of some validation users.
+    """Function that computes the mean nDCG@10 of lists for sampled validation users.
 
     Args:
       held_out: validation events.
-      count: users at most, drawn at random.
-      seed: of the draw.
+      count: number of sampled users at most.
+      seed: seed of the sample.
     """
-    drawn = protocols.drawn_users(held_out, count, seed)
-    k = min(10, drawn.history.num_items)
+    sample = protocols.drawn_users(held_out, count, seed)
+    k = min(10, sample.history.num_items)
 
     def validate(lists: MakeLists) -> float:
-        return next_items.mean_ndcg(lists(drawn.users, drawn.history, k).items, drawn)
+        return next_items.mean_ndcg(lists(sample.users, sample.history, k).items, sample)
 
     return validate
 
@@ -68,16 +68,16 @@ def evaluate(
     """
     test = split.test
     next_items.check_cutoffs(cutoffs, test.history.num_items)
-    found = model.lists(test.users, test.history, max(cutoffs))
-    evaluation = next_items.evaluate_lists(found.items, test, split.train, cutoffs)
-    return evaluation, completed(found)
+    lists = model.lists(test.users, test.history, max(cutoffs))
+    evaluation = next_items.evaluate_lists(lists.items, test, split.train, cutoffs)
+    return evaluation, completed(lists)
 
 
 def completed(lists: pgpr.Lists) -> Completed:
     """The shares of lists and of places without a path.
 
     Args:
-      lists: of users, arrays.
+      lists: lists of users, arrays.
     """
     without = (lists.items > 0) & ~lists.with_path
     places = max(1, int((lists.items > 0).sum()))

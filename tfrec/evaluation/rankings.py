@@ -33,24 +33,24 @@ CONTROLS: dict[str, Callable[[sequences.Sequences], next_items.Ranker]] = {
 def evaluate_controls(
     split: protocols.Split, cutoffs: Sequence[int] = next_items.CUTOFFS
 ) -> tuple[dict[str, next_items.Evaluation], dict[str, str]]:
-    """Evaluates every control that the log allows.
+    """Evaluates all controls that can be fitted to the log.
 
     Args:
-      split: the controls learn from its training events.
+      split: training and test events.
       cutoffs: lengths of the list.
 
     Returns:
-      Control -> its evaluation on the test, and control -> why it was left out.
+      Control -> its evaluation on the test, and control -> reason for its omission.
     """
-    found, left_out = {}, {}
+    evaluations, reasons = {}, {}
     for name, fit in CONTROLS.items():
         try:
             ranker = fit(split.train)
         except UserError as error:
-            left_out[name] = str(error)
+            reasons[name] = str(error)
             continue
-        found[name] = next_items.evaluate(ranker, split.test, split.train, cutoffs)
-    return found, left_out
+        evaluations[name] = next_items.evaluate(ranker, split.test, split.train, cutoffs)
+    return evaluations, reasons
 
 
 def write(
@@ -62,10 +62,10 @@ def write(
     """Writes rankings.json, rankings.csv, rankings.md and rankings.png.
 
     Args:
-      directory: their folder.
+      directory: output folder.
       evaluations: ranker -> its evaluation.
       cutoffs: lengths of the list.
-      about: what the numbers depend on, e.g. protocol, log and seed; plain values.
+      about: conditions of the evaluation, e.g. protocol, log and seed; plain values.
 
     Returns:
       Ranker -> metric -> mean, low and high.
@@ -80,10 +80,10 @@ def write(
     }
     document = {"about": {**about, "conditions": CONDITIONS}, "rankers": table}
     columns = {k: columns_at(k) for k in cutoffs}
-    every = [metric for metrics in columns.values() for metric in metrics]
+    all_metrics = [metric for metrics in columns.values() for metric in metrics]
     texts = {
         "json": json.dumps(document, indent=2, allow_nan=False) + "\n",
-        "csv": tables.to_csv(table, every),
+        "csv": tables.to_csv(table, all_metrics),
         "md": _page(table, columns, about),
     }
     for ending, text in texts.items():
@@ -96,11 +96,11 @@ def write(
 
 
 def write_curve(directory: str | os.PathLike, name: str) -> None:
-    """Draws the validations of a run's metrics.jsonl in curve.png.
+    """Plots the validations of a run's metrics.jsonl in curve.png.
 
     Args:
-      directory: of the run.
-      name: of the method.
+      directory: folder of the run.
+      name: name of the method.
 
     Raises:
       UserError: if the file cannot be written.

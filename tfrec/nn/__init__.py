@@ -1,1 +1,1 @@
-"""Layers, towers and distributions that networks are built of."""
+"""Layers, towers and distributions of networks."""

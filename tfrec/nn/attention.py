@@ -1,11 +1,11 @@
 """Causal self-attention over packed rows: the transformer blocks of sequential recommenders.
 
-Axes: T tokens (events) of all rows of a batch, one row after the other, C cells of the padded
-groups, b rows and L cells a row of one group, D width, H heads.
+Axes: T tokens (events) of all rows of a batch, ordered by row, C cells of the padded groups,
+b rows and L cells per row of one group, D width, H heads.
 
-Everything but attention works on one token at a time, and so on [T, D] without padding. For
-attention, rows of similar length are padded to one group. Rows are padded on the right, where
-the causal mask hides the padding from every token.
+All layers but attention are applied to single tokens, [T, D], without padding. For attention,
+rows of similar length are padded to one group. Rows are padded on the right, so that the causal
+mask hides the padding from every token.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ import tf_keras
 
 
 class Packing(NamedTuple):
-    """How the tokens of ragged rows lie in padded groups.
+    """Positions of the tokens of ragged rows in padded groups.
 
     Attributes:
-      shapes: int32 [G, 2], rows and cells a row of each group.
-      token: int32 [C], the token in each cell, groups one after the other; any token where a
-        cell is padding.
+      shapes: int32 [G, 2], rows and cells per row of each group.
+      token: int32 [C], the token in each cell, ordered by group; any token in padding.
       cell: int32 [T], the cell of each token.
     """
 
@@ -35,38 +34,38 @@ class Packing(NamedTuple):
 
 
 def padded(x: tf.Tensor, packing: Packing) -> tf.Tensor:
-    """Tokens [T, D] in their cells, [C, D]; padding holds some token's values."""
-    forward, _ = _moves(packing)
+    """Copies tokens [T, D] to their cells, [C, D]; padding has the values of some token."""
+    forward, _ = _copies(packing)
     return forward(x)
 
 
 def unpadded(cells: tf.Tensor, packing: Packing) -> tf.Tensor:
-    """Cells [C, D] as tokens [T, D]; the padding is dropped."""
-    _, back = _moves(packing)
+    """Copies cells [C, D] to tokens [T, D] without the padding."""
+    _, back = _copies(packing)
     return back(cells)
 
 
-def _moves(
+def _copies(
     packing: Packing,
 ) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
     """`padded` and `unpadded` of a packing.
 
-    The gradient of one is the other: a gather, where TensorFlow would add up slices.
+    The gradient of one is the other, a gather; TensorFlow's gradient would sum slices.
     """
-    filled = tf.scatter_nd(
+    is_token = tf.scatter_nd(
         packing.cell[:, None], tf.ones_like(packing.cell, tf.float32), tf.shape(packing.token)
     )[:, None]  # [C, 1], 0 in padding
 
     @tf.custom_gradient
     def forward(x):
-        # No gradient comes from padding: no loss depends on its output.
-        return tf.gather(x, packing.token), lambda slope: tf.gather(slope, packing.cell)
+        # Padding has no gradient, because no loss depends on its output.
+        return tf.gather(x, packing.token), lambda gradient: tf.gather(gradient, packing.cell)
 
     @tf.custom_gradient
     def back(cells):
         return tf.gather(
             cells, packing.cell
-        ), lambda slope: tf.gather(slope, packing.token) * filled
+        ), lambda gradient: tf.gather(gradient, packing.token) * is_token
 
     return forward, back
 
@@ -78,9 +77,9 @@ def of_rows(
 
     Args:
       x: float [T, D], tokens.
-      packing: of the tokens' rows.
-      function: maps a group, float [b, L, D], to float [b, L, E]. What it returns in padding
-        is dropped; a causal function does not read the padding.
+      packing: packing of the tokens' rows.
+      function: maps a group, float [b, L, D], to float [b, L, E]. Its output in padding is
+        dropped; a causal function does not read the padding.
 
     Returns:
       float [T, E].
@@ -99,14 +98,14 @@ def of_rows(
 def causal_attention(
     query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, dropout: float, seed: tf.Tensor | None
 ) -> tf.Tensor:
-    """softmax(Q K^T / sqrt(D / H)) V, where a cell attends to itself and those before it.
+    """softmax(Q K^T / sqrt(D / H)) V, in which a cell attends to itself and earlier cells.
 
     Args:
       query: float [b, H, L, D / H].
       key: float [b, H, L, D / H].
       value: float [b, H, L, D / H].
-      dropout: share of attention weights that are dropped, where a seed is given.
-      seed: int32 [2]; None while predicting.
+      dropout: share of attention weights that are dropped, if a seed is given.
+      seed: int32 [2]; None for predictions.
 
     Returns:
       float [b, H, L, D / H].
@@ -119,15 +118,15 @@ def causal_attention(
 
 
 def dropped(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
-    """Dropout: zeros at a rate, the rest scaled up so that the mean stays.
+    """Dropout, which sets values to zero at a rate and scales the rest to retain the mean.
 
-    A random byte for each number instead of the four that `tf.nn.dropout` draws halves the
-    time on a CPU. The rate is a multiple of 1/256: .1 is .1016.
+    It uses one random byte per value instead of the four of `tf.nn.dropout`, which halves the
+    time on a CPU. The rate is rounded to a multiple of 1/256: .1 is .1016.
 
     Args:
       x: float, any shape.
       rate: share of zeros, below 1.
-      seed: int32 [2]; None while predicting leaves x as it is.
+      seed: int32 [2]; None for no dropout.
     """
     threshold = round(rate * 256)
     if seed is None or not threshold:
@@ -164,8 +163,8 @@ class Block(tf.Module):
       heads: H, a divisor of D.
       hidden: width of the position-wise network's inner layer.
       dropout: rate of dropout after each f and of attention weights.
-      seeds: of the initial weights.
-      name: of the module.
+      seeds: seeds of the initial weights.
+      name: name of the module.
     """
 
     def __init__(
@@ -196,12 +195,12 @@ class Block(tf.Module):
         self.outer_bias = tf.Variable(tf.zeros([width]), name="outer_bias")
 
     def __call__(self, x: tf.Tensor, packing: Packing, seed: tf.Tensor | None) -> tf.Tensor:
-        """Tokens [T, D] to tokens [T, D].
+        """Transforms tokens [T, D] to tokens [T, D].
 
         Args:
           x: float [T, D].
-          packing: of the tokens' rows.
-          seed: int32 [2] of dropout; None while predicting.
+          packing: packing of the tokens' rows.
+          seed: seed of dropout, int32 [2]; None for predictions.
         """
         rate, seeds = self.dropout, _seeds(seed)
         attended = self._attended(self.attention_norm(x), packing, seeds)
@@ -229,6 +228,6 @@ class Block(tf.Module):
 
 
 def _seeds(seed: tf.Tensor | None) -> Iterator[tf.Tensor | None]:
-    """Different seeds from one, int32 [2]; None without end where there is none."""
+    """Endless different seeds from one, int32 [2]; endless None from None."""
     for number in itertools.count():
         yield None if seed is None else seed + [0, number]

@@ -20,7 +20,7 @@ from tfrec import types
 BINS = 10
 _COUNTS = 2.0 ** np.arange(BINS - 1)  # lower edges of bins 1..9
 _AMOUNTS = np.concatenate([[1e-6], 2.0 ** np.arange(-5, 3)])
-_CLICK_WINDOWS = (4, 8, 16)  # latest events; all that are known come besides
+_CLICK_WINDOWS = (4, 8, 16)  # latest events; a further window has all events of the history
 _OTHER_WINDOW = 4
 _RECENT = 4  # latest items, and a flag for each whether it was clicked
 _CLICKED = 3  # latest clicked items
@@ -43,13 +43,13 @@ class CrossedFeatures(tf.Module):
         if buckets < 1:
             raise ValueError(f"crossed is {buckets} buckets; expected at least 1")
         self.spec, self.buckets, self.width = spec, buckets, width
-        # Zeros: a cross that training never met says nothing.
+        # Zeros, so that a cross without training data has no effect.
         self.table = tf.Variable(tf.zeros([buckets, width]), name="table")
         first, second = np.triu_indices(len(self.names))  # i = j is the feature itself
         self._first = tf.constant(first, tf.int32)
         self._second = tf.constant(second, tf.int32)
-        # Multiply-shift: each cross has a hash function of its own, the same in every
-        # process, strongly universal for keys below 2^32.
+        # Multiply-shift: each cross has a separate hash function, which is the same in every
+        # process and strongly universal for keys below 2^32.
         factors = np.random.default_rng(30_000).integers(
             -(2**63), 2**63 - 1, [3, len(first)], np.int64
         )
@@ -74,15 +74,15 @@ class CrossedFeatures(tf.Module):
     def features(self, observation: types.Observation) -> tf.Tensor:
         """The discretised features, int32 [B, len(names)].
 
-        Items are their ids; 0 stands for "none" everywhere.
+        Items are represented by their ids; 0 is "none" in all features.
         """
         item = observation.history_item
         length = self.spec.history_length
-        known = tf.cast(item != types.PAD, tf.float32)  # [B, H]
+        is_event = tf.cast(item != types.PAD, tf.float32)  # [B, H]
         raw = observation.history_feedback
-        clicked = tf.cast(raw[..., 0] > 0.0, tf.float32) * known  # [B, H]
+        clicked = tf.cast(raw[..., 0] > 0.0, tf.float32) * is_event  # [B, H]
         age = tf.range(length, 0, -1)[None, :]  # [1, H] 1 is the latest event
-        session = known * tf.cast(age <= observation.step[:, None], tf.float32)
+        session = is_event * tf.cast(age <= observation.step[:, None], tf.float32)
         # Number of clicks from here to now; k at the k-th latest click.
         rank = tf.cumsum(clicked, axis=1, reverse=True) * clicked  # [B, H]
         latest = tf.reduce_max(tf.where(rank == 1.0, length + 1 - age, 0), axis=1)  # 0: none
@@ -90,11 +90,13 @@ class CrossedFeatures(tf.Module):
         session_clicks = tf.reduce_sum(clicked * session, axis=1)
 
         def within(window: int | str) -> tf.Tensor:
-            return known if window == "all" else known * tf.cast(age <= window, tf.float32)
+            if window == "all":
+                return is_event
+            return is_event * tf.cast(age <= window, tf.float32)
 
         columns = [
             _bins(step, _COUNTS),
-            _bins(tf.reduce_sum(known, axis=1), _COUNTS),
+            _bins(tf.reduce_sum(is_event, axis=1), _COUNTS),
             _bins(tf.cast(length - latest, tf.float32), _COUNTS),
             _bins(session_clicks, _COUNTS),
             _share(_mean(clicked, session)),
@@ -108,10 +110,10 @@ class CrossedFeatures(tf.Module):
                 columns.append(_share(mean) if binary else _bins(mean, _AMOUNTS))
         shown = range(min(_RECENT, length))
         # For each of the latest items: none, not clicked, clicked.
-        state = tf.cast(known + clicked, tf.int32)
+        state = tf.cast(is_event + clicked, tf.int32)
         columns.append(tf.add_n([state[:, length - 1 - k] * 3**k for k in shown]))
-        nothing = tf.zeros_like(observation.step)
-        columns += [item[:, length - 1 - k] if k in shown else nothing for k in range(_RECENT)]
+        zeros = tf.zeros_like(observation.step)
+        columns += [item[:, length - 1 - k] if k in shown else zeros for k in range(_RECENT)]
         columns += [
             tf.reduce_max(tf.where(rank == float(k), item, 0), axis=1)
             for k in range(1, _CLICKED + 1)
@@ -151,11 +153,11 @@ def _mean(value: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
 
 
 def _share(value: tf.Tensor) -> tf.Tensor:
-    # 3 of 9 is bin 3, whatever rounding says.
+    # The margin makes 3 of 9 bin 3 in spite of rounding.
     return tf.cast(tf.math.ceil(tf.clip_by_value(value, 0.0, 1.0) * 9.0 - 1e-4), tf.int32)
 
 
 def _bins(value: tf.Tensor, edges: np.ndarray) -> tf.Tensor:
-    """How many edges a value has reached, int32 [B]."""
+    """Number of edges that a value has reached, int32 [B]."""
     reached = value[:, None] >= tf.constant(edges, tf.float32)
     return tf.reduce_sum(tf.cast(reached, tf.int32), axis=1)

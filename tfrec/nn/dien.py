@@ -1,13 +1,13 @@
 """The DIEN state tower (Zhou et al., AAAI 2019): encodes a user's history.
 
-An interest extractor (GRU) reads the last H events; an attention picks the interests
-that matter now; an interest evolver (AUGRU) reads them again with its update gate
-scaled by that attention. An auxiliary loss makes each hidden state tell the next
-clicked item from a random one.
+An interest extractor (GRU) reads the last H events. Attention weighs the resulting interests,
+and an interest evolver (AUGRU) reads them again with its update gate scaled by these weights.
+An auxiliary loss trains each hidden state to distinguish the next clicked item from a random
+one.
 
-In a two-tower model the candidate is not known to the state, so the attention's query
-is not the candidate, as in DIEN, but the interest after the latest event. A ranker of
-given candidates may pass another query.
+In a two-tower model the state does not depend on the candidate, so the attention's query is the
+interest after the latest event and not, as in DIEN, the candidate. A ranker of given candidates
+may pass another query.
 """
 
 from typing import NamedTuple
@@ -84,7 +84,7 @@ class DienTower(tf.Module):
 
         Args:
           observation: B states.
-          query: what the attention looks for, float [B, U]; None for the latest interest.
+          query: query of the attention, float [B, U]; None for the latest interest.
         """
         item = tf.transpose(observation.history_item)  # [H, B]; time first from here on
         mask = tf.cast(item != types.PAD, tf.float32)  # [H, B]
@@ -99,10 +99,10 @@ class DienTower(tf.Module):
             tf.range(length)[:, None] >= length - observation.step, tf.float32
         )  # [H, B] 1 for events of this session
         event = tf.concat([embedding, liked, feedback, recent[..., None]], axis=-1)
-        # History ends at the last position: the last state is the latest interest.
+        # The history ends at the last position, so the last state is the latest interest.
         interest, latest = self.extractor.run(event, mask, time_major=True)
-        sought = self.attention(latest if query is None else query)  # [B, U]
-        logits = tf.reduce_sum(interest * sought, axis=-1)  # [H, B]
+        key = self.attention(latest if query is None else query)  # [B, U]
+        logits = tf.reduce_sum(interest * key, axis=-1)  # [H, B]
         logits = logits / np.sqrt(self.extractor.units) - 1e9 * (1.0 - mask)
         attention = tf.nn.softmax(logits, axis=0)  # [H, B]
         # Weights that sum to 1 over H would freeze the evolver on long histories: scale so
@@ -126,15 +126,15 @@ class DienTower(tf.Module):
     def auxiliary_loss(
         self, observation: types.Observation, history: History, seed: tf.Tensor
     ) -> tf.Tensor:
-        """DIEN's auxiliary loss (eq 5): the interest tells the next click from a random item.
+        """DIEN's auxiliary loss (eq 5): interests classify the next click and a random item.
 
         Returns:
           Scalar, the mean over the positions whose next event is a click.
         """
         item = tf.transpose(observation.history_item)  # [H, B]
         clicked = tf.transpose(observation.history_feedback[:, 1:, 0]) > 0
-        known = tf.logical_and(item[:-1] != types.PAD, item[1:] != types.PAD)
-        weight = tf.cast(tf.logical_and(clicked, known), tf.float32)  # [H - 1, B]
+        both_events = tf.logical_and(item[:-1] != types.PAD, item[1:] != types.PAD)
+        weight = tf.cast(tf.logical_and(clicked, both_events), tf.float32)  # [H - 1, B]
         weight = tf.pad(weight, [[0, 1], [0, 0]])  # [H, B], nothing follows the last event
         predicted = self.next_item(history.interest)  # [H, B, D]
         # One random item for each row, shared by its positions.
@@ -142,8 +142,8 @@ class DienTower(tf.Module):
             [tf.shape(item)[1]], seed, 1, self.spec.num_items + 1, tf.int32
         )
         other = self.items(negative)  # [B, D]
-        following = tf.roll(history.embedding, -1, axis=0)  # [H, B, D]
-        real = tf.reduce_sum(predicted * following, axis=-1)  # [H, B]
+        next_embedding = tf.roll(history.embedding, -1, axis=0)  # [H, B, D]
+        real = tf.reduce_sum(predicted * next_embedding, axis=-1)  # [H, B]
         fake = tf.reduce_sum(predicted * other, axis=-1)  # [H, B]
         loss = tf.nn.softplus(-real) + tf.nn.softplus(fake)  # [H, B]
         return tf.reduce_sum(loss * weight) / tf.maximum(tf.reduce_sum(weight), 1.0)

@@ -18,7 +18,7 @@ _LOG_2PI = math.log(2 * math.pi)
 
 
 def unsquashed(action: tf.Tensor) -> tf.Tensor:
-    """The u of a = tanh(u), any shape; an action on its bound is taken just inside."""
+    """The u of a = tanh(u), any shape; actions on the bounds are clipped to just inside."""
     return tf.math.atanh(tf.clip_by_value(action, -1 + _MARGIN, 1 - _MARGIN))
 
 
@@ -37,34 +37,34 @@ def squashed_log_prob(mean: tf.Tensor, log_std: tf.Tensor, u: tf.Tensor) -> tf.T
     """The log density of a = tanh(u), float [B], nats.
 
     Args:
-      mean: of u, float [B, D].
-      log_std: of u, float [B, D].
-      u: the action before squashing, float [B, D]; of a stored action, `unsquashed`.
+      mean: mean of u, float [B, D].
+      log_std: log standard deviation of u, float [B, D].
+      u: the action before squashing, float [B, D]; `unsquashed` of a stored action.
     """
     return gaussian_log_prob(mean, log_std, u) - log_slope(u)
 
 
 def target_entropy(each: float, size: int) -> float:
-    """Entropy that a temperature aims at, nats.
+    """Target entropy of the temperature, nats.
 
     Args:
-      each: for each number of an action; -1 in SAC.
+      each: target entropy per action dimension; -1 in SAC.
       size: D, width of an action in [-1, 1]^D.
 
     Raises:
-      ValueError: if it is at least the uniform law's log 2: no policy has it, and the
-        temperature would rise for ever.
+      ValueError: if `each` is at least log 2, the entropy of the uniform distribution: no
+        policy reaches it, and the temperature would grow without bound.
     """
     if each >= math.log(2.0):
         raise ValueError(
-            f"target_entropy is {each}; expected less than log 2 = {math.log(2.0):.4g}, which "
-            "is the uniform law's for each number of an action"
+            f"target_entropy is {each}; expected less than log 2 = {math.log(2.0):.4g}, the "
+            "entropy of the uniform distribution per action dimension"
         )
     return each * size
 
 
 def stack(inputs: int, layers: Sequence[tf_keras.layers.Dense]) -> list[tf_keras.layers.Dense]:
-    """Builds dense layers one on another, so that every variable exists from the start.
+    """Builds a stack of dense layers, which creates all their variables.
 
     Args:
       inputs: width of the input.
@@ -80,10 +80,10 @@ def stack(inputs: int, layers: Sequence[tf_keras.layers.Dense]) -> list[tf_keras
 
 
 def apply(layers: Sequence[tf_keras.layers.Dense], x: tf.Tensor) -> tf.Tensor:
-    """The output of layers one after another, float [..., units of the last].
+    """Applies layers in sequence, float [..., units of the last].
 
     Args:
-      layers: of `stack`.
+      layers: result of `stack`.
       x: float [..., inputs].
     """
     for layer in layers:
@@ -92,14 +92,14 @@ def apply(layers: Sequence[tf_keras.layers.Dense], x: tf.Tensor) -> tf.Tensor:
 
 
 class Perceptron(tf.Module):
-    """ReLU layers and a linear one; its variables exist at once.
+    """ReLU layers and a linear output layer; the constructor creates all variables.
 
     Args:
       inputs: width of the input.
       hidden: widths of the ReLU layers.
       outputs: width of the output.
-      seeds: of the initial weights, one taken for each layer.
-      name: of the module.
+      seeds: seeds of the initial weights, one for each layer.
+      name: name of the module.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Perceptron(tf.Module):
         )
 
     def features(self, *inputs: tf.Tensor) -> tf.Tensor:
-        """What the last hidden layer says, float [B, hidden[-1]]; with none, the inputs."""
+        """Output of the last hidden layer, float [B, hidden[-1]]; without one, the inputs."""
         if len(self.layers) == 1:
             return tf.concat(inputs, axis=-1)
-        # The first product input by input: the compiler then takes the one with the state once
-        # for all actions in it, and the gradient of an action alone.
+        # One product per input, so that the compiler computes the product with the state once
+        # for all actions, and the gradient with respect to an action alone.
         first, *others = self.layers[:-1]
         kernels = tf.split(first.kernel, [x.shape[-1] for x in inputs])
         products = [x @ kernel for x, kernel in zip(inputs, kernels, strict=True)]
@@ -130,20 +130,20 @@ class Perceptron(tf.Module):
         return x
 
     def __call__(self, *inputs: tf.Tensor) -> tf.Tensor:
-        """Inputs float [B, n_i], side by side; float [B, outputs]."""
+        """Output for concatenated inputs, float [B, n_i] each; float [B, outputs]."""
         return self.layers[-1](self.features(*inputs))
 
 
 class Bilinear(tf.Module):
     """(1, x) W (1, y)^T, without a hidden layer.
 
-    For items whose y is one-hot, that is a linear function of x for each.
-    Shrinking W shrinks what is said of items with few rewards, as in a ridge regression.
+    For items with one-hot y it is a separate linear function of x for each item. A penalty of W
+    shrinks the predictions for items with few rewards, as in a ridge regression.
 
     Args:
       inputs: width of x.
       outputs: width of y.
-      name: of the module.
+      name: name of the module.
     """
 
     def __init__(self, inputs: int, outputs: int, name: str):
@@ -151,12 +151,12 @@ class Bilinear(tf.Module):
         self.weights = tf.Variable(tf.zeros([inputs + 1, outputs + 1]), name="weights")
 
     def __call__(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Of x float [B, inputs] and y float [B, outputs], float [B, 1]."""
+        """Values of pairs x float [B, inputs] and y float [B, outputs]; float [B, 1]."""
         left = self._left(x)
         return left[:, :1] + tf.reduce_sum(left[:, 1:] * y, axis=1, keepdims=True)
 
     def of_each(self, x: tf.Tensor, ys: tf.Tensor) -> tf.Tensor:
-        """Of x float [B, inputs] and every one of ys float [m, outputs], float [B, m]."""
+        """Values of each x, float [B, inputs], with all ys, float [m, outputs]; [B, m]."""
         left = self._left(x)
         return left[:, :1] + tf.matmul(left[:, 1:], ys, transpose_b=True)
 
@@ -166,12 +166,12 @@ class Bilinear(tf.Module):
 
 
 class Gaussian(Perceptron):
-    """A diagonal Gaussian that depends on its inputs.
+    """A diagonal Gaussian with mean and standard deviation from a perceptron.
 
     Args:
       inputs, hidden, seeds, name: as in `Perceptron`.
       size: D, its dimensions.
-      log_stds: (least, most) of the log standard deviation.
+      log_stds: bounds (low, high) of the log standard deviation.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Linear layers that explore: noisy networks (Fortunato et al. 2018, arXiv 1706.10295).
+"""Linear layers of noisy networks for exploration (Fortunato et al. 2018, arXiv 1706.10295).
 
 Each weight is mu + sigma * e with learned mu and sigma. The noise is factorised, e_ij =
-f(e_i) f(e_j) with f(x) = sgn(x) sqrt|x|, and drawn for each row of a batch on its own:
-thousands of users who are served at once explore in different directions.
+f(e_i) f(e_j) with f(x) = sgn(x) sqrt|x|, and sampled separately for each row of a batch, so
+that the users of a batch explore in different directions.
 """
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ class NoisyLinear(tf.Module):
     Args:
       inputs: I.
       outputs: O.
-      noise: sigma_0, the first sigma times sqrt(I); 0 makes it a plain linear layer.
+      noise: sigma_0, the initial sigma times sqrt(I); 0 for a plain linear layer.
       name: the module's name.
     """
 
@@ -22,11 +22,11 @@ class NoisyLinear(tf.Module):
         super().__init__(name=name)
         bound = inputs**-0.5
 
-        def drawn(shape: list[int], name: str) -> tf.Variable:
+        def uniform(shape: list[int], name: str) -> tf.Variable:
             return tf.Variable(tf.random.uniform(shape, -bound, bound), name=name)
 
-        self.kernel = drawn([inputs, outputs], f"{name}/kernel")
-        self.bias = drawn([outputs], f"{name}/bias")
+        self.kernel = uniform([inputs, outputs], f"{name}/kernel")
+        self.bias = uniform([outputs], f"{name}/bias")
         self.noisy = noise > 0.0
         if self.noisy:
             sigma = noise * bound
@@ -36,14 +36,14 @@ class NoisyLinear(tf.Module):
             self.bias_noise = tf.Variable(tf.fill([outputs], sigma), name=f"{name}/bias_noise")
 
     def __call__(self, value: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Float [B, I] -> [B, O]; without a seed, int32 [2], the mean weights are used."""
+        """Maps float [B, I] to [B, O]; the seed is int32 [2], None for the mean weights."""
         plain = tf.matmul(value, self.kernel) + self.bias
         if seed is None or not self.noisy:
             return plain
         seeds = tf.random.experimental.stateless_split(seed, 2)
         before = _root(tf.random.stateless_normal(tf.shape(value), seeds[0]))  # [B, I]
         after = _root(tf.random.stateless_normal(tf.shape(plain), seeds[1]))  # [B, O]
-        # x (sigma * e_in e_out^T) = ((x * e_in) sigma) * e_out: no weights for each row.
+        # x (sigma * e_in e_out^T) = ((x * e_in) sigma) * e_out needs no weights for each row.
         return plain + after * (tf.matmul(value * before, self.kernel_noise) + self.bias_noise)
 
 

@@ -1,8 +1,8 @@
-"""GRU and AUGRU over a whole sequence, with all that can be in one product outside the loop.
+"""GRU and AUGRU over complete sequences, with products of all steps outside the loop.
 
-A stock Keras GRU multiplies input and state at every step, and its gradient is that of
-each small operation. Here the inputs of all steps are projected before the loop, and the
-gradient is written out: only what passes from step to step is left inside the two loops.
+The Keras GRU multiplies input and state at every step, and its gradient consists of many small
+operations. Here the inputs of all steps are projected before the loop, and the gradient is
+explicit: only operations that depend on the previous step remain inside the two loops.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class GatedRecurrence(tf.Module):
         c_t = tanh(W_c x_t + r_t * (U_c h + d_c) + b_c)
         h'  = (1 - u~_t) h + u~_t c_t             (DIEN eqs 3-4, 15-16)
 
-    Masked steps leave the state as it is.
+    Masked steps do not change the state.
 
     Args:
       input_size: width of x.
@@ -68,12 +68,12 @@ class GatedRecurrence(tf.Module):
           mask: float [B, T], 0 at padding.
           attention: float [B, T], a_t; None for a plain GRU.
           initial: float [B, U]; zeros if None.
-          time_major: x, mask, attention and the states have T before B: two
-            transpositions each way less.
+          time_major: whether x, mask, attention and the states have T before B, which saves two
+            transpositions in each direction.
 
         Returns:
-          The state after every step, float [B, T, U], and after the last, [B, U]. Take
-          the last from here: cutting it out of all states makes the gradient of all.
+          The state after every step, float [B, T, U], and after the last, [B, U]. Slicing the
+          last state out of all states would compute a gradient for all of them.
         """
         units, width = self.units, x.shape[-1]
         gate = mask if attention is None else mask * attention
@@ -97,7 +97,7 @@ class GatedRecurrence(tf.Module):
         return states if time_major else tf.transpose(states, [1, 0, 2]), last
 
     def _input_bias(self) -> list[tf.Tensor]:
-        """What is added to the input product of each gate: all but d_c, [U] each."""
+        """Bias of the input product of each gate, without d_c; [U] each."""
         units = self.units
         outside = tf.concat([self.recurrent_bias[: 2 * units], tf.zeros([units])], axis=0)
         return tf.split(self.bias + outside, 3)
@@ -115,9 +115,9 @@ def _recur(
     bias: tf.Tensor,
     initial: tf.Tensor,
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tuple[tf.Tensor, ...]]]:
-    """The recurrence proper, time first, and its gradient.
+    """The recurrence, time first, and its gradient.
 
-    The three gates are tensors of their own: slicing one wide product at every step costs
+    The three gates are separate tensors, because slicing one wide product at every step costs
     more than three narrow products.
 
     Args:
@@ -135,14 +135,14 @@ def _recur(
       All states [T, B, U] and the last [B, U]; and the gradient.
     """
 
-    def step(t, h, *kept):
+    def step(t, h, *arrays):
         update = tf.sigmoid(x_update[t] + tf.matmul(h, w_update))
         reset = tf.sigmoid(x_reset[t] + tf.matmul(h, w_reset))
         inner = tf.nn.bias_add(tf.matmul(h, w_candidate), bias)
         candidate = tf.tanh(x_candidate[t] + reset * inner)
         h = h + update * gate[t] * (candidate - h)
         values = (h, update, reset, candidate, inner)
-        return t + 1, h, *(array.write(t, x) for array, x in zip(kept, values, strict=True))
+        return t + 1, h, *(array.write(t, x) for array, x in zip(arrays, values, strict=True))
 
     last, states, update, reset, candidate, inner = _loop(step, x_update, initial, 5)
 
@@ -160,10 +160,10 @@ def _recur(
             tf.transpose, (w_update, w_reset, w_candidate)
         )
 
-        def step_back(i, dh, kept):
+        def step_back(i, dh, gradients):
             t = tf.shape(states)[0] - 1 - i
             dh = dh + d_states[t]
-            kept = kept.write(t, dh)
+            gradients = gradients.write(t, dh)
             dh = tf.add_n(
                 [
                     dh * keep[t],
@@ -172,7 +172,7 @@ def _recur(
                     tf.matmul(dh * by_inner[t], back_inner),
                 ]
             )
-            return i + 1, dh, kept
+            return i + 1, dh, gradients
 
         d_initial, dh = _loop(step_back, d_states, d_last, 1)
         d_update, d_reset, d_inner = dh * by_update, dh * by_reset, dh * by_inner
@@ -190,29 +190,29 @@ def _recur(
 
 
 def _loop(
-    step: Callable[..., tuple], like: tf.Tensor, start: tf.Tensor, kept: int
+    step: Callable[..., tuple], like: tf.Tensor, start: tf.Tensor, outputs: int
 ) -> list[tf.Tensor]:
     """Runs `step` over the first axis of `like` [T, B, U].
 
     Args:
       step: (i, state, *arrays) -> the same for i + 1.
-      like: gives T and the shape of what is kept.
+      like: tensor with T and the shape of the outputs.
       start: float [B, U].
-      kept: how many arrays of T x [B, U] the steps write.
+      outputs: number of arrays of T x [B, U] that the steps write.
 
     Returns:
-      The last state, and what was kept, [T, B, U] each.
+      The last state, and the outputs, [T, B, U] each.
     """
     steps = like.shape[0] or tf.shape(like)[0]
     arrays = [
-        tf.TensorArray(tf.float32, steps, element_shape=like.shape[1:]) for _ in range(kept)
+        tf.TensorArray(tf.float32, steps, element_shape=like.shape[1:]) for _ in range(outputs)
     ]
     _, state, *arrays = tf.while_loop(
         lambda i, *_: i < steps,
         step,
         (0, start, *arrays),
         maximum_iterations=steps,
-        parallel_iterations=1,  # a step waits for the one before in any case
+        parallel_iterations=1,  # each step depends on the previous one
     )
     return [state, *(array.stack() for array in arrays)]
 

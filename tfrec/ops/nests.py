@@ -1,4 +1,4 @@
-"""Nests of tensors whose first axis is a row for each session."""
+"""Operations on nests of tensors with a row for each session."""
 
 from typing import TypeVar
 
@@ -8,12 +8,12 @@ Nest = TypeVar("Nest")
 
 
 def where(rows: tf.Tensor, yes: Nest, no: Nest) -> Nest:
-    """Row by row one of two nests.
+    """Selects rows from one of two nests.
 
     Args:
       rows: bool [B].
-      yes: tensors [B, ...], for the rows that are True.
-      no: the same structure, for the others.
+      yes: tensors [B, ...] with the rows for True.
+      no: nest of the same structure with the rows for False.
     """
 
     def one(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
@@ -23,7 +23,7 @@ def where(rows: tf.Tensor, yes: Nest, no: Nest) -> Nest:
 
 
 def shaped(nest: Nest, like: Nest) -> Nest:
-    """The nest with the static shapes of another, which variables of a loop must keep.
+    """Sets the static shapes of a nest to those of another, as loop variables require.
 
     Args:
       nest: tensors.

@@ -25,7 +25,7 @@ def binary_cross_entropy(positive: tf.Tensor, negative: tf.Tensor) -> tf.Tensor:
 
     Args:
       positive: float [T], scores of the next items.
-      negative: float [T], scores of one negative each; `EXCLUDED` counts as nothing.
+      negative: float [T], scores of one negative each; `EXCLUDED` has no effect.
     """
     return tf.reduce_mean(tf.nn.softplus(-positive) + tf.nn.softplus(negative))
 
@@ -68,8 +68,8 @@ def softmax(
 ) -> tf.Tensor:
     """Cross-entropy of the next item among candidates, mean over tokens.
 
-    The gradient is computed along with the loss, some tokens at a time: the scores [T, K]
-    never lie in memory together, and no product is computed twice.
+    The gradient is computed with the loss, in chunks of tokens, so that the scores [T, K] are
+    never in memory together and no product is computed twice.
 
     Args:
       hidden: float [T, D].
@@ -77,12 +77,12 @@ def softmax(
       positive: float [T], scores of the next items.
       row: int32 [T], each token's row; read only with an offset.
       offset: float [B, K], or None for no offset.
-      positive_among: whether each token's next item is among the candidates. Otherwise it is
-        added to them: the candidates are negatives, and the offset excludes the next item
-        wherever they hold it.
+      positive_among: whether the candidates include each token's next item. Otherwise the
+        candidates are negatives, the next item is added to them, and the offset must exclude
+        it from the negatives.
 
     Returns:
-      A scalar; its gradient flows to hidden, candidates and positive.
+      A scalar with gradients for hidden, candidates and positive.
     """
     width, count = hidden.shape[1], candidates.shape[0]
     size = max(32, _CELLS_AT_ONCE // count // 32 * 32)
@@ -101,18 +101,18 @@ def softmax(
             tf.reshape(tf.pad(row, [[0, pad]]), [chunks, size]),
             tf.reshape(tf.pad(tf.ones([tokens]), [[0, pad]]), [chunks, size]),
         )
-        slopes = (
+        gradient_arrays = (
             tf.TensorArray(tf.float32, chunks, element_shape=[size, width]),
             tf.TensorArray(tf.float32, chunks, element_shape=[size]),
         )
 
-        def one(i, total, by_candidate, by_hidden, by_positive):
-            some, hidden_slope, candidate_slope, positive_slope = chunk(
+        def add_chunk(i, total, by_candidate, by_hidden, by_positive):
+            chunk_loss, hidden_slope, candidate_slope, positive_slope = chunk(
                 *(part[i] for part in parts), candidates, offset
             )
             return (
                 i + 1,
-                total + some,
+                total + chunk_loss,
                 by_candidate + candidate_slope,
                 by_hidden.write(i, hidden_slope),
                 by_positive.write(i, positive_slope),
@@ -120,17 +120,19 @@ def softmax(
 
         _, total, by_candidate, by_hidden, by_positive = tf.while_loop(
             lambda i, *_: i < chunks,
-            one,
-            (0, 0.0, tf.zeros([count, width]), *slopes),
+            add_chunk,
+            (0, 0.0, tf.zeros([count, width]), *gradient_arrays),
             parallel_iterations=1,
         )
         mean = 1.0 / tf.cast(tokens, tf.float32)
-        found = (
+        gradients = (
             tf.reshape(by_hidden.stack(), [-1, width])[:tokens],
             by_candidate,
             tf.reshape(by_positive.stack(), [-1])[:tokens],
         )
-        return total * mean, lambda slope: tuple(slope * mean * part for part in found)
+        return total * mean, lambda upstream: tuple(
+            upstream * mean * gradient for gradient in gradients
+        )
 
     return loss(hidden, candidates, positive)
 
@@ -139,7 +141,7 @@ def softmax(
 def _compiled_chunk(
     positive_among: bool, has_offset: bool
 ) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """Sum of losses of some tokens, and its gradients; one shape, so compiled once."""
+    """Function of the summed loss of a chunk of tokens and its gradients; compiled once."""
 
     @tf.function(jit_compile=True, autograph=False)
     def chunk(hidden, positive, row, weight, candidates, offset):

@@ -1,6 +1,6 @@
 """Targets of Q-learning, as pure functions.
 
-Inputs are the values of all candidates after a step, and which of them may not be
+Inputs are the values of all candidates after a step, and the mask of those that may not be
 shown again in the session.
 """
 
@@ -15,30 +15,30 @@ from tfrec.ops import selection
 def td_target(
     reward: tf.Tensor,
     discount: tf.Tensor,
-    following: tf.Tensor,
-    choosing: tf.Tensor,
+    target_values: tf.Tensor,
+    selection_values: tf.Tensor,
     blocked: tf.Tensor | None,
 ) -> tf.Tensor:
-    """Reward + discount * Q'(s', argmax_a Q(s', a)) over the items that may follow.
+    """Reward + discount * Q'(s', argmax_a Q(s', a)) over the items that may be shown next.
 
     Args:
-      reward: float [B], of the n steps before s'.
-      discount: float [B], discount^n; 0 where the user left.
-      following: float [B, A], Q': the target's values of the next items.
-      choosing: float [B, A], Q: the same as Q' in DQN, the learning network's values in
-        double DQN (van Hasselt et al., AAAI 2016).
+      reward: float [B], reward of the n steps before s'.
+      discount: float [B], discount^n; 0 if the user left.
+      target_values: float [B, A], Q': the target network's values of the next items.
+      selection_values: float [B, A], Q: Q' in DQN, the online network's values in double DQN
+        (van Hasselt et al., AAAI 2016).
       blocked: bool [B, A] or None.
 
     Returns:
-      float [B], without a gradient; just the reward where no item may follow.
+      float [B], without a gradient; the reward alone if no item may be shown next.
     """
-    item = selection.best_item(choosing, blocked)
-    value = tf.gather(following, item - 1, axis=1, batch_dims=1)  # [B]
-    return tf.stop_gradient(reward + going_on(discount, blocked) * value)
+    item = selection.best_item(selection_values, blocked)
+    value = tf.gather(target_values, item - 1, axis=1, batch_dims=1)  # [B]
+    return tf.stop_gradient(reward + bootstrap_discount(discount, blocked) * value)
 
 
-def going_on(discount: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
-    """The discount, 0 where every candidate was shown: nothing can follow; float [B]."""
+def bootstrap_discount(discount: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
+    """The discount, or 0 if every candidate was shown and no item may follow; float [B]."""
     if blocked is None:
         return discount
     return tf.where(tf.reduce_all(blocked, axis=1), 0.0, discount)
@@ -54,20 +54,21 @@ def projected(
 ) -> tf.Tensor:
     """The distribution of r + discount * Z on the support of Z (Bellemare et al. 2017, eq 7).
 
-    Each atom moves to r + discount * z and is shared by the two atoms of the support
-    around it; what falls outside goes to the ends. Within the support the mean is kept.
+    Each atom is shifted to r + discount * z, and its probability is divided between the two
+    neighbouring atoms of the support, or assigned to an end of the support. Within the support
+    the mean does not change.
 
     Args:
       reward: float [B].
-      discount: float [B], 0 where the user left.
-      probability: float [B, K], of Z.
+      discount: float [B], 0 if the user left.
+      probability: float [B, K], probabilities of Z.
       support: float [K], equally spaced.
 
     Returns:
       float [B, K], without a gradient.
     """
-    moved = reward[:, None] + discount[:, None] * support  # [B, K]
-    target = categorical_dqn_agent.project_distribution(moved, probability, support)
+    shifted = reward[:, None] + discount[:, None] * support  # [B, K]
+    target = categorical_dqn_agent.project_distribution(shifted, probability, support)
     return tf.stop_gradient(target)
 
 

@@ -4,9 +4,9 @@ import math
 
 import tensorflow as tf
 
-# Not the lowest float: sums of it stay finite, and so do gradients.
+# Not the lowest float, so that sums and gradients are finite.
 _BLOCKED = -1e9
-_TRIES = 16  # draws among which an item that may be shown is looked for
+_TRIES = 16  # samples per row to find an item that may be shown
 
 
 def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
@@ -27,10 +27,10 @@ def best_item(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
 def random_item(
     rows: int | tf.Tensor, items: int, blocked: tf.Tensor | None, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Draws one of the items that are not blocked, with equal probability.
+    """Samples one of the items that are not blocked, with equal probability.
 
-    Drawing a number for every item is costly where there are many. A few items are drawn
-    instead, and the first of them that is not blocked is taken.
+    Random numbers for all items are costly in large catalogues. Instead, a few items are
+    sampled, and the first one that is not blocked is returned.
 
     Args:
       rows: B.
@@ -45,29 +45,28 @@ def random_item(
     tries = tf.random.stateless_uniform([rows, _TRIES], seeds[0], 0, items, tf.int32)
     if blocked is None:
         return tries[:, 0] + 1
-    free = tf.logical_not(tf.gather(blocked, tries, batch_dims=1))  # [B, tries]
-    chosen = tf.gather(tries, tf.argmax(free, axis=1), batch_dims=1) + 1
-    none = tf.where(tf.logical_not(tf.reduce_any(free, axis=1)))  # [b, 1]
-    noise = tf.random.stateless_uniform([tf.shape(none)[0], items], seeds[1])
-    others = best_item(noise, tf.gather_nd(blocked, none))
-    return tf.tensor_scatter_nd_update(chosen, none, others)
+    allowed = tf.logical_not(tf.gather(blocked, tries, batch_dims=1))  # [B, tries]
+    first_allowed = tf.gather(tries, tf.argmax(allowed, axis=1), batch_dims=1) + 1
+    failed = tf.where(tf.logical_not(tf.reduce_any(allowed, axis=1)))  # [b, 1]
+    noise = tf.random.stateless_uniform([tf.shape(failed)[0], items], seeds[1])
+    fallback = best_item(noise, tf.gather_nd(blocked, failed))
+    return tf.tensor_scatter_nd_update(first_allowed, failed, fallback)
 
 
 def best_items(scores: tf.Tensor, blocked: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The items with the highest scores among those not blocked; of equal ones the first.
+    """The items with the highest scores among those not blocked; ties in the order of items.
 
     Args:
-      scores: float [B, A], column i for item i + 1; one that is not finite counts as blocked.
+      scores: float [B, A], column i for item i + 1; items without a finite score are blocked.
       blocked: bool [B, A].
       size: k.
 
     Returns:
-      Dense item ids, int32 [B, min(k, A)], and their scores; 0 and minus infinity where no
-      item is left.
+      Dense item ids, int32 [B, min(k, A)], and their scores; padded with 0 and minus infinity.
     """
-    free = ~blocked & tf.math.is_finite(scores)
+    allowed = ~blocked & tf.math.is_finite(scores)
     lowest = tf.constant(-math.inf, scores.dtype)
-    best, place = tf.math.top_k(tf.where(free, scores, lowest), min(size, scores.shape[1]))
+    best, place = tf.math.top_k(tf.where(allowed, scores, lowest), min(size, scores.shape[1]))
     return tf.where(tf.math.is_finite(best), place + 1, 0), best
 
 
@@ -77,7 +76,7 @@ def best_slate(scores: tf.Tensor, size: int, blocked: tf.Tensor | None = None) -
     Args:
       scores: float [B, m].
       size: k, items in a slate.
-      blocked: bool [B, m], positions that may not be chosen; None if all may.
+      blocked: bool [B, m], positions that may not be selected; None if all may.
 
     Returns:
       int32 [B, k].
@@ -86,7 +85,7 @@ def best_slate(scores: tf.Tensor, size: int, blocked: tf.Tensor | None = None) -
 
 
 def available(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
-    """Scores with those of blocked positions so low that a softmax gives them no share.
+    """Scores with a value for blocked positions that has probability 0 in a softmax.
 
     Args:
       scores: float [B, m].
@@ -96,10 +95,10 @@ def available(scores: tf.Tensor, blocked: tf.Tensor | None) -> tf.Tensor:
 
 
 def blocked_by(shown: tf.Tensor, items: int) -> tf.Tensor:
-    """Mask of the positions that were shown already.
+    """Mask of the positions that were shown.
 
     Args:
-      shown: [B, S], 1 + position of each item shown so far, 0 for none; any numeric type.
+      shown: [B, S], 1 + position of each shown item, 0 for unused slots; any numeric type.
       items: m.
 
     Returns:

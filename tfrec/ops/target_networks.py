@@ -8,17 +8,17 @@ import tensorflow as tf
 def soft_update(
     target: Sequence[tf.Variable], source: Sequence[tf.Variable], tau: float | tf.Tensor
 ) -> None:
-    """Moves each target variable by tau of the way to its source: t <- t + tau (s - t).
+    """Soft update of target variables towards their sources: t <- t + tau (s - t).
 
     An average with decay d is the update with tau = 1 - d.
 
     Args:
-      target: variables that move.
+      target: variables that are updated.
       source: variables in the same order.
-      tau: share of the way, 0 to 1.
+      tau: rate of the update, 0 to 1.
 
     Raises:
       ValueError: if the numbers of variables differ.
     """
-    for behind, ahead in zip(target, source, strict=True):
-        behind.assign(behind + tau * (ahead - behind))
+    for target_variable, source_variable in zip(target, source, strict=True):
+        target_variable.assign(target_variable + tau * (source_variable - target_variable))

@@ -13,7 +13,7 @@ def smoothing_noise(
     """Clipped Gaussian noise of TD3's target action, float [*shape].
 
     Args:
-      shape: of the noise.
+      shape: shape of the noise.
       stddev: standard deviation of each number before clipping, in units of the action.
       limit: largest absolute value, in the same units.
       seed: int32 [2].
@@ -28,8 +28,8 @@ def clipped_double_q_target(
     """TD3's target y = r + discount * min(Q'_1, Q'_2).
 
     Args:
-      reward: float [B], of the steps before s'.
-      discount: float [B]; 0 where the session ended.
+      reward: float [B], reward of the steps before s'.
+      discount: float [B]; 0 if the session ended.
       first: float [B], Q'_1(s', a').
       second: float [B], Q'_2(s', a').
 

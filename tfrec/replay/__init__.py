@@ -1,1 +1,1 @@
-"""Replay buffers: rings of columns, drawn uniformly, by priority or in n steps."""
+"""Replay buffers: ring buffers with uniform, prioritized and n-step sampling."""

@@ -1,8 +1,8 @@
-"""A replay of whole sessions, on the accelerator where there is one.
+"""A replay of complete sessions in variables, on an accelerator if there is one.
 
-Sessions are kept as padded arrays in variables; a batch of steps is drawn by gathers
-inside the graph, and the window that a policy saw at a step is cut out of the session
-then. Every state is a variable, so a checkpoint of the module resumes exactly.
+Sessions are padded arrays. A batch of steps is sampled by gathers in the graph, which also
+slice the history of each step out of its session. All state is in variables, so a checkpoint
+of the module resumes exactly.
 """
 
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from tfrec.replay import ring
 
 
 class Rows(NamedTuple):
-    """Steps drawn from the replay.
+    """Steps sampled from the replay.
 
     Attributes:
-      observation: what the policy saw, [B, ...].
+      observation: the policy's observation, [B, ...].
       item: int32 [B].
       label: float [B, M], the label stored for this step.
       first_label: float [B, M], the label stored for the session's first step.
@@ -32,11 +32,11 @@ class Rows(NamedTuple):
 
 
 class EpisodeReplay(tf.Module):
-    """A ring of the latest sessions, each with a label per step and one goal.
+    """A ring buffer of sessions, each with a label per step and one goal.
 
     Args:
       spec: the log's spec.
-      capacity: sessions it holds.
+      capacity: capacity in sessions.
       label_size: M, width of a step's label and of a session's goal.
     """
 
@@ -58,7 +58,7 @@ class EpisodeReplay(tf.Module):
         return self.ends[-1]
 
     def next_slots(self, episodes: types.Episodes) -> tf.Tensor:
-        """Where `add` puts B sessions, int64 [B]; at most as many as the capacity."""
+        """Slots to which `add` writes B sessions, int64 [B]; B is at most the capacity."""
         return ring.next_slots(
             self.added, tf.shape(episodes.length, tf.int64)[0], self.capacity
         )
@@ -86,12 +86,12 @@ class EpisodeReplay(tf.Module):
         self.added.assign_add(tf.size(slot, tf.int64))
 
     def clear(self) -> None:
-        """Drops every session; the replay must be filled again before it is asked."""
+        """Removes all sessions; at least one must be added before sampling."""
         self.length.assign(tf.zeros_like(self.length))
         self.ends.assign(tf.zeros_like(self.ends))
 
     def sample(self, batch: int, seed: tf.Tensor) -> Rows:
-        """Draws steps with equal probability from all that are held.
+        """Samples stored steps with equal probability.
 
         Args:
           batch: B.
@@ -100,14 +100,14 @@ class EpisodeReplay(tf.Module):
         return self.rows(self.numbers(batch, seed))
 
     def numbers(self, batch: int, seed: tf.Tensor) -> tf.Tensor:
-        """Numbers of B steps, each as likely as any other, int64 [B]; see `rows`."""
+        """Numbers of B uniformly sampled steps, int64 [B]; see `rows`."""
         return tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64)
 
     def places(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Session and step of the steps of these numbers, int64 [B] each.
+        """Session and step of numbered steps, int64 [B] each.
 
         Args:
-          number: int64 [B] in [0, size): sessions one after another.
+          number: int64 [B] in [0, size), position in the concatenation of all sessions.
         """
         ends = self.ends.read_value()
         row = tf.searchsorted(ends, number, side="right", out_type=tf.int64)  # [B]
@@ -115,7 +115,7 @@ class EpisodeReplay(tf.Module):
         return row, number - (tf.gather(ends, row) - length)
 
     def observation(self, row: tf.Tensor, step: tf.Tensor) -> types.Observation:
-        """What a policy sees after `step` steps of a session: the H events before, [B, ...].
+        """Observation after `step` steps of a session: the H events before it, [B, ...].
 
         Args:
           row: the session, int64 [B].
@@ -130,14 +130,14 @@ class EpisodeReplay(tf.Module):
         )
 
     def rows(self, number: tf.Tensor) -> Rows:
-        """The steps of these numbers, int64 [B] in [0, size): sessions one after another."""
+        """The numbered steps; `number` as in `places`."""
         row, step = self.places(number)
-        here = tf.stack([row, step], axis=1)  # [B, 2]
+        cell = tf.stack([row, step], axis=1)  # [B, 2]
         shown = tf.stack([row, step + self.spec.history_length], axis=1)
         return Rows(
             observation=self.observation(row, step),
             item=tf.gather_nd(self.item, shown),
-            label=tf.gather_nd(self.label, here),
+            label=tf.gather_nd(self.label, cell),
             first_label=tf.gather_nd(self.label, tf.stack([row, tf.zeros_like(row)], axis=1)),
             goal=tf.gather(self.goal, row),
         )

@@ -1,12 +1,12 @@
-"""Prioritized replay, drawn inside the graph.
+"""Prioritized replay with sampling in the graph.
 
-Schaul et al. 2016 (arXiv 1511.05952), the proportional variant: a step is drawn with
+Schaul et al. 2016 (arXiv 1511.05952), the proportional variant: a step is sampled with
 probability p_i / sum p, where p_i = (|error_i| + epsilon)^alpha, and its loss is
 weighted by (N p_i / sum p)^-beta, divided by the batch's largest weight.
 
-The sum tree has two levels, steps under sessions: a draw accumulates the sessions' sums
-and then one session's steps. A session's sum is always taken anew from its steps, so no
-rounding error piles up as it does in a tree that is changed by differences.
+The sum tree has two levels, steps under sessions: sampling accumulates the sums of sessions and
+then the priorities of one session's steps. Sums are recomputed from the steps, so that rounding
+errors do not accumulate as in a tree with incremental updates.
 """
 
 import dataclasses
@@ -18,20 +18,23 @@ from tfrec.options import Options, option
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PriorityConfig(Options):
-    """How strongly large errors are preferred, and how far that is corrected."""
+    """Exponents of priorities and of importance weights."""
 
-    alpha: float = option(0.5, "exponent of a step's error; 0 draws uniformly", at_least=0)
+    alpha: float = option(0.5, "exponent of a step's error; 0 for uniform sampling", at_least=0)
     beta: float = option(
-        0.4, "importance correction at the first draw; it rises to 1", at_least=0, at_most=1
+        0.4,
+        "exponent of the importance weights at the first batch; it rises to 1",
+        at_least=0,
+        at_most=1,
     )
-    beta_draws: int = option(
-        1000, "draws of a batch after which the correction is 1", at_least=1
+    beta_draws: int = option(1000, "batches after which the exponent is 1", at_least=1)
+    epsilon: float = option(
+        1e-3, "constant added to errors, so that every step has a priority", at_least=0
     )
-    epsilon: float = option(1e-3, "added to every error, so that no step is lost", at_least=0)
 
 
 class Priorities(tf.Module):
-    """Priorities of the steps of a ring of sessions; all its state is in variables.
+    """Priorities of the steps of a ring buffer of sessions; all state is in variables.
 
     Args:
       config: exponents.
@@ -42,7 +45,7 @@ class Priorities(tf.Module):
     def __init__(self, config: PriorityConfig, capacity: int, max_steps: int):
         super().__init__(name="priorities")
         self.config = config
-        # p_i, 0 where there is no step; and its sum over each session.
+        # p_i, 0 for padding, and its sum over each session.
         self.step = tf.Variable(tf.zeros([capacity, max_steps]), trainable=False, name="step")
         self.session = tf.Variable(tf.zeros([capacity]), trainable=False, name="session")
         self.largest = tf.Variable(1.0, trainable=False, name="largest")
@@ -50,27 +53,27 @@ class Priorities(tf.Module):
 
     @property
     def beta(self) -> tf.Tensor:
-        """The importance exponent now: from `config.beta` linearly to 1."""
-        done = tf.cast(self.draws, tf.float32) / max(1, self.config.beta_draws)
-        return self.config.beta + (1.0 - self.config.beta) * tf.minimum(done, 1.0)
+        """The current importance exponent, which rises linearly from `config.beta` to 1."""
+        progress = tf.cast(self.draws, tf.float32) / max(1, self.config.beta_draws)
+        return self.config.beta + (1.0 - self.config.beta) * tf.minimum(progress, 1.0)
 
     def add(self, slot: tf.Tensor, length: tf.Tensor) -> None:
-        """New sessions: each step gets the largest priority seen, so it is drawn soon.
+        """Sets the steps of new sessions to the largest priority so far.
 
         Args:
-          slot: int64 [B], where in the ring they went; what was there is forgotten.
+          slot: int64 [B], slots of the sessions, whose old priorities are overwritten.
           length: int32 [B], steps in each.
         """
         live = tf.sequence_mask(length, self.step.shape[1], tf.float32)  # [B, T]
         self._assign(slot, live * self.largest)
 
     def clear(self) -> None:
-        """Forgets the priorities of all steps."""
+        """Sets the priorities of all steps to 0."""
         self.step.assign(tf.zeros_like(self.step))
         self.session.assign(tf.zeros_like(self.session))
 
     def draw(self, batch: int, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Draws steps in proportion to their priorities, one from each of B equal shares.
+        """Samples steps in proportion to their priorities, one from each of B equal strata.
 
         Args:
           batch: B.
@@ -79,29 +82,29 @@ class Priorities(tf.Module):
         Returns:
           Slot and step, int64 [B] each; and the importance weight, float [B], at most 1.
         """
-        # Doubles: single floats would lose steps at the far end of a million.
+        # Float64, because float32 sums would skip steps at the end of a million.
         ends = tf.cumsum(tf.cast(self.session, tf.float64))
         total = ends[-1]
         share = tf.random.stateless_uniform([batch], seed, dtype=tf.float64)
         share = (tf.range(batch, dtype=tf.float64) + share) / batch
-        point = share * total * (1.0 - 1e-12)  # never on the end itself, whatever rounds
+        point = share * total * (1.0 - 1e-12)  # below the total in spite of rounding
         slot = tf.searchsorted(ends, point, side="right", out_type=tf.int64)  # [B]
-        chosen = tf.gather(self.step, slot)  # [B, T]
-        inner = tf.cumsum(tf.cast(chosen, tf.float64), axis=1)
+        priorities = tf.gather(self.step, slot)  # [B, T]
+        inner = tf.cumsum(tf.cast(priorities, tf.float64), axis=1)
         before = tf.gather(ends, slot) - tf.cast(tf.gather(self.session, slot), tf.float64)
-        rest = point - before  # [B]
-        step = tf.reduce_sum(tf.cast(inner <= rest[:, None], tf.int64), axis=1)  # [B]
-        # The sum kept for a session may differ from its steps' in the last digit.
-        last = tf.reduce_sum(tf.cast(chosen > 0.0, tf.int64), axis=1) - 1
+        offset = point - before  # [B]
+        step = tf.reduce_sum(tf.cast(inner <= offset[:, None], tf.int64), axis=1)  # [B]
+        # The stored sum of a session may differ from that of its steps in the last digit.
+        last = tf.reduce_sum(tf.cast(priorities > 0.0, tf.int64), axis=1) - 1
         step = tf.minimum(step, last)
-        priority = tf.gather(chosen, step, axis=1, batch_dims=1)  # [B]
-        # N / sum p is the same for the whole batch and cancels.
+        priority = tf.gather(priorities, step, axis=1, batch_dims=1)  # [B]
+        # N / sum p is a common factor of the batch and cancels.
         weight = tf.pow(priority, -self.beta)
         self.draws.assign_add(1)
         return slot, step, weight / tf.reduce_max(weight)
 
     def update(self, slot: tf.Tensor, step: tf.Tensor, error: tf.Tensor) -> None:
-        """New priorities of steps whose error is known now.
+        """Sets the priorities of steps from their new errors.
 
         Args:
           slot: int64 [B].
@@ -114,7 +117,7 @@ class Priorities(tf.Module):
         self.largest.assign(tf.maximum(self.largest, tf.reduce_max(priority)))
 
     def _assign(self, slot: tf.Tensor, priority: tf.Tensor) -> None:
-        """Priorities [B, T] of whole sessions, and their sums."""
+        """Sets priorities [B, T] of complete sessions, and their sums."""
         self.step.scatter_update(tf.IndexedSlices(priority, slot))
         total = tf.reduce_sum(priority, axis=1)
         self.session.scatter_update(tf.IndexedSlices(total, slot))

@@ -1,4 +1,4 @@
-"""A replay of rows with named columns: the latest ones, in variables; parts of every ring."""
+"""A ring buffer of rows with named columns in variables, and common functions of buffers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,26 +6,28 @@ import tensorflow as tf
 
 
 def storage(shape: Sequence[int], dtype: tf.DType, name: str) -> tf.Variable:
-    """A variable of zeros that training does not change."""
+    """A variable of zeros that is not trained."""
     return tf.Variable(tf.zeros(shape, dtype), trainable=False, name=name)
 
 
 def next_slots(added: tf.Tensor, rows: tf.Tensor, capacity: int) -> tf.Tensor:
-    """Where the next rows of a ring go: over the oldest ones, int64 [B]. Graph code.
+    """Slots of the next rows of a ring buffer, those of the oldest rows, int64 [B].
+
+    Graph code.
 
     Args:
-      added: rows that the ring was given so far, int64.
-      rows: B, rows that it is given now, int64.
-      capacity: rows that it holds, at least 1.
+      added: number of rows added so far, int64.
+      rows: B, number of new rows, int64.
+      capacity: capacity in rows, at least 1.
     """
     return tf.math.floormod(added + tf.range(rows), capacity)
 
 
 class Ring(tf.Module):
-    """Keeps the latest rows; `tfrec.replay.steps` keeps vectors alone, this also slates.
+    """A ring buffer of the latest rows, with columns of any shape.
 
     Args:
-      capacity: rows it holds.
+      capacity: capacity in rows.
       columns: name of a column -> shape and dtype of one row of it.
     """
 
@@ -44,7 +46,7 @@ class Ring(tf.Module):
         return tf.minimum(self.added, self.capacity)
 
     def clear(self) -> None:
-        """Drops every row; the ring must be filled again before it is asked."""
+        """Removes all rows; at least one must be added before sampling."""
         self.added.assign(0)
 
     def add(self, rows: Mapping[str, tf.Tensor]) -> None:
@@ -63,6 +65,6 @@ class Ring(tf.Module):
         self.added.assign_add(batch)
 
     def sample(self, batch: int, seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Draws B rows, each as likely as any other; seed is int32 [2]. Graph code."""
+        """Samples B rows with equal probability; seed is int32 [2]. Graph code."""
         slot = tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64)
         return {name: tf.gather(column, slot) for name, column in self.columns.items()}

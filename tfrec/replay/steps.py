@@ -21,12 +21,12 @@ class Steps(NamedTuple):
       action: float32 [B, D], a_t.
       reward: float32 [B], r_t.
       next_state: float32 [B, S], s_{t+1}.
-      discount: float32 [B], of what follows s_{t+1}; 0 where the session ended.
-      user: int32 [B], the user, or the session where users are not told apart.
-      own_next: bool [B], whether `next_state` is this user's. False where a simulator
-        starts the next user within the last step of a session: nothing may be learnt
-        from that row's `next_state`.
-      synthetic: bool [B], whether the row was made from two others.
+      discount: float32 [B], discount of the return after s_{t+1}; 0 if the session ended.
+      user: int32 [B], the user, or the session if users are not identified.
+      own_next: bool [B], whether `next_state` is a state of this user. False if a simulator
+        starts the next user within the last step of a session; that `next_state` must not be
+        learned from.
+      synthetic: bool [B], whether the row combines two others.
     """
 
     state: tf.Tensor
@@ -40,15 +40,15 @@ class Steps(NamedTuple):
 
 
 class StepReplay(tf.Module):
-    """A ring of the latest steps and one of the latest synthetic steps.
+    """A ring buffer of real steps and one of synthetic steps.
 
     A row takes 8 S + 4 D + 14 bytes: a million with S = 91 and D = 27 take 0.85 GB.
 
     Args:
       state_size: S.
       action_size: D.
-      capacity: real rows it holds.
-      synthetic_capacity: synthetic rows it holds beside them.
+      capacity: capacity in real rows.
+      synthetic_capacity: additional capacity in synthetic rows.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class StepReplay(tf.Module):
     ):
         super().__init__(name="step_replay")
         self.capacity, self.synthetic_capacity = capacity, synthetic_capacity
-        rows = capacity + synthetic_capacity  # the synthetic ones lie behind the real ones
+        rows = capacity + synthetic_capacity  # synthetic rows follow the real ones
         self.state = ring.storage([rows, state_size], tf.float32, "state")
         self.action = ring.storage([rows, action_size], tf.float32, "action")
         self.reward = ring.storage([rows], tf.float32, "reward")
@@ -90,7 +90,7 @@ class StepReplay(tf.Module):
         self._write(steps, self.added, 0, self.capacity)
 
     def add_synthetic(self, steps: Steps, valid: tf.Tensor) -> None:
-        """Stores those of B synthetic rows that are valid, bool [B], over the oldest.
+        """Stores the valid ones, bool [B], of B synthetic rows over the oldest.
 
         Raises:
           tf.errors.InvalidArgumentError: if more are valid than it can hold, or a row is
@@ -99,18 +99,18 @@ class StepReplay(tf.Module):
         tf.debugging.assert_equal(
             tf.reduce_all(steps.synthetic), True, "rows that are not synthetic go to add"
         )
-        kept = tf.nest.map_structure(lambda column: tf.boolean_mask(column, valid), steps)
-        self._write(kept, self.added_synthetic, self.capacity, self.synthetic_capacity)
+        rows = tf.nest.map_structure(lambda column: tf.boolean_mask(column, valid), steps)
+        self._write(rows, self.added_synthetic, self.capacity, self.synthetic_capacity)
 
     def sample(self, shape: int | Sequence[int | tf.Tensor], seed: tf.Tensor) -> Steps:
-        """Draws batches of rows, each row as likely as any other. Graph code.
+        """Samples batches of rows with equal probability. Graph code.
 
-        At most half of each batch is synthetic: where more would be, real rows take their
-        place. At least one real row must be held.
+        At most half of each batch is synthetic; further synthetic rows are replaced by real
+        ones. The replay must hold at least one real row.
 
         Args:
           shape: B for one batch, or [N, B] for N batches in one gather.
-          seed: int32 [2]; the same seed and content draw the same rows.
+          seed: int32 [2]; equal seeds and contents give equal rows.
 
         Returns:
           Rows [B, ...] or [N, B, ...].
@@ -125,17 +125,17 @@ class StepReplay(tf.Module):
             shape, seeds[1], 0, size + self.synthetic_size, tf.int64
         )
         synthetic = number >= size  # [.., B]
-        taken = tf.cumsum(tf.cast(synthetic, tf.int32), axis=-1)  # [.., B], within a batch
-        allowed = synthetic & (taken <= shape[-1] // 2)
+        count = tf.cumsum(tf.cast(synthetic, tf.int32), axis=-1)  # [.., B], within a batch
+        allowed = synthetic & (count <= shape[-1] // 2)
         slot = tf.where(allowed, self.capacity + number - size, real)
         return self.rows(slot)
 
     def sample_real(self, batch: int, seed: tf.Tensor) -> Steps:
-        """Draws real rows, each as likely as any other; seed is int32 [2]. Graph code."""
+        """Samples real rows with equal probability; seed is int32 [2]. Graph code."""
         return self.rows(tf.random.stateless_uniform([batch], seed, 0, self.size, tf.int64))
 
     def rows(self, slot: tf.Tensor) -> Steps:
-        """The rows stored at these places, int64 [..]; synthetic from `capacity` on."""
+        """The rows in slots, int64 [..]; those from `capacity` on are synthetic."""
         return Steps(
             state=tf.gather(self.state, slot),  # [.., S]
             action=tf.gather(self.action, slot),  # [.., D]
@@ -152,8 +152,8 @@ class StepReplay(tf.Module):
         tf.debugging.assert_less_equal(
             batch, tf.constant(capacity, tf.int64), "more rows at once than the replay holds"
         )
-        # Nothing is kept by a ring of no places, but a remainder by 0 is an error.
+        # A buffer without capacity stores no rows, but a remainder by 0 is an error.
         slot = first + ring.next_slots(added, batch, max(1, capacity))
-        for name in steps._fields[:-1]:  # which ring it is in tells whether it is synthetic
+        for name in steps._fields[:-1]:  # the slot determines whether a row is synthetic
             getattr(self, name).scatter_update(tf.IndexedSlices(getattr(steps, name), slot))
         added.assign_add(batch)

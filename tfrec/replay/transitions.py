@@ -1,7 +1,7 @@
-"""Steps with what came after them: what a method that learns by bootstrapping replays.
+"""A replay of n-step transitions, for methods that bootstrap.
 
-Each session is stored once; states, n-step rewards and next states are cut out of it
-when a step is drawn.
+Each session is stored once; sampling a step slices its state, n-step reward and next state out
+of the session.
 """
 
 from typing import NamedTuple
@@ -14,20 +14,20 @@ from tfrec.replay.episodes import EpisodeReplay
 
 
 class Transitions(NamedTuple):
-    """Steps t drawn from the replay, with the state k <= n steps later.
+    """Sampled steps t, with the state k <= n steps later.
 
     Attributes:
       observation: s_t, [B, ...].
       item: int32 [B], a_t.
       reward: float [B], sum over j < k of discount^j r_{t+j}.
       next_observation: s_{t+k}; its last event is item t+k-1 with its feedback.
-      discount: float [B], discount^k, or 0 where the user left within the k steps. A
-        session cut at the cap is not over: its last steps have k < n, and bootstrap
-        from the state after the last one.
-      next_blocked: bool [B, A], candidates shown in the session before t+k; None where
-        the world allows repeats.
-      cell: int64 [B], which step of the replay this is, for `reprioritise`.
-      weight: float [B], importance weights, at most 1; ones when all steps are as likely.
+      discount: float [B], discount^k, or 0 if the user left within the k steps. The last
+        steps of a session that was cut at the cap have k < n and bootstrap from the state
+        after the last one.
+      next_blocked: bool [B, A], candidates shown in the session before t+k; None if the
+        world allows repeats.
+      cell: int64 [B], index of the step in the replay, for `reprioritise`.
+      weight: float [B], importance weights, at most 1; ones for uniform sampling.
     """
 
     observation: types.Observation
@@ -41,15 +41,15 @@ class Transitions(NamedTuple):
 
 
 class TransitionReplay(tf.Module):
-    """A ring of the latest sessions, read as n-step transitions.
+    """A ring buffer of sessions with sampling of n-step transitions.
 
     Args:
       spec: the log's spec.
-      capacity: sessions it holds.
+      capacity: capacity in sessions.
       n_steps: n, at least 1.
-      discount: per step.
+      discount: discount per step.
       repeats: whether an item may be shown twice in a session.
-      priority: how steps are preferred; None draws all with equal probability.
+      priority: options of prioritized sampling; None for uniform sampling.
     """
 
     def __init__(
@@ -90,26 +90,26 @@ class TransitionReplay(tf.Module):
         self.sessions.add(episodes, reward[..., None], no_goal)
 
     def clear(self) -> None:
-        """Drops every session; the replay must be filled again before it is asked."""
+        """Removes all sessions; at least one must be added before sampling."""
         self.sessions.clear()
         if self.priorities is not None:
             self.priorities.clear()
 
     def sample(self, batch: int, seed: tf.Tensor) -> Transitions:
-        """Draws B steps. Graph code; the replay must hold at least one session.
+        """Samples B steps. Graph code; the replay must hold at least one session.
 
         Args:
           batch: B.
-          seed: int32 [2]; the same seed and state draw the same steps.
+          seed: int32 [2]; equal seeds and states give equal steps.
         """
         if self.priorities is None:
             slot, step = self.sessions.places(self.sessions.numbers(batch, seed))
             weight = tf.ones([batch])
         else:
             slot, step, weight = self.priorities.draw(batch, seed)
-        left = tf.cast(tf.gather(self.sessions.length, slot), tf.int64) - step  # [B], >= 1
-        taken = tf.minimum(left, self.n_steps)  # [B] k
-        over = tf.logical_and(taken == left, tf.gather(self.exited, slot))
+        remaining = tf.cast(tf.gather(self.sessions.length, slot), tf.int64) - step  # >= 1
+        taken = tf.minimum(remaining, self.n_steps)  # [B] k
+        exits = tf.logical_and(taken == remaining, tf.gather(self.exited, slot))
         power = tf.pow(self.discount, tf.cast(taken, tf.float32))
         after = step + taken
         shown = tf.stack([slot, step + self.spec.history_length], axis=1)  # [B, 2]
@@ -118,17 +118,17 @@ class TransitionReplay(tf.Module):
             item=tf.gather_nd(self.sessions.item, shown),
             reward=self._return(slot, step, taken),
             next_observation=self.sessions.observation(slot, after),
-            discount=tf.where(over, 0.0, power),
+            discount=tf.where(exits, 0.0, power),
             next_blocked=None if self.repeats else self._shown(slot, after),
             cell=slot * self.spec.max_steps + step,
             weight=weight,
         )
 
     def reprioritise(self, cell: tf.Tensor, error: tf.Tensor) -> None:
-        """Draws steps with large errors more often from now on. Graph code.
+        """Updates the priorities of sampled steps. Graph code.
 
         Args:
-          cell: int64 [B], from `sample`, with no `add` in between.
+          cell: int64 [B], from `sample`, without an `add` in between.
           error: float [B], of any sign, finite.
         """
         if self.priorities is not None:
@@ -136,7 +136,7 @@ class TransitionReplay(tf.Module):
             self.priorities.update(cell // steps, cell % steps, error)
 
     def _return(self, slot: tf.Tensor, step: tf.Tensor, taken: tf.Tensor) -> tf.Tensor:
-        """Discounted sum of the rewards of `taken` steps from `step` on, float [B]."""
+        """Discounted sum of the rewards of `taken` steps from `step`, float [B]."""
         ahead = tf.range(self.n_steps, dtype=tf.int64)  # [n]
         at = tf.minimum(step[:, None] + ahead, self.spec.max_steps - 1)  # [B, n]
         cell = tf.stack([tf.broadcast_to(slot[:, None], tf.shape(at)), at], axis=-1)
@@ -149,7 +149,7 @@ class TransitionReplay(tf.Module):
         candidates = self.spec.num_candidates
         item = tf.gather(self.sessions.item, slot)[:, self.spec.history_length :]  # [B, T]
         past = tf.sequence_mask(before, self.spec.max_steps)  # [B, T]
-        # Column 0 takes what is no candidate, and is cut off.
+        # Column 0 collects items that are no candidates, and is cut off.
         column = tf.where(tf.logical_and(past, item <= candidates), item, 0)
         row = tf.broadcast_to(tf.range(tf.shape(item)[0])[:, None], tf.shape(item))
         hits = tf.scatter_nd(

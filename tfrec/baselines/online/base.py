@@ -16,12 +16,12 @@ from tfrec.methods.online import PolicyStep, Rollout
 from tfrec.training import finite, schedule
 
 
-class Found(NamedTuple):
-    """A part's loss at the present weights.
+class LossGradients(NamedTuple):
+    """Loss and gradients of a part at the current weights.
 
     Attributes:
       loss: scalar.
-      gradients: of the part's variables, in their order.
+      gradients: gradients of the part's variables, in their order.
     """
 
     loss: tf.Tensor
@@ -35,8 +35,8 @@ class Baseline(tf.Module, abc.ABC):
 
     Args:
       config: the method's numbers.
-      simulator: who will be played with; only its sizes and items are looked at.
-      seed: of the weights and of all later draws.
+      simulator: the simulator of play, of which only sizes and items are read.
+      seed: seed of the weights and of all random numbers.
 
     Attributes:
       extras: names of the scalars that `gradients` reports beside the losses.
@@ -67,7 +67,7 @@ class Baseline(tf.Module, abc.ABC):
         self.generator = tf.random.Generator.from_seed(seed, alg="philox")
 
     def set_parts(self, **parts: Sequence[tf.Variable]) -> None:
-        """Names what is learned: each part has a loss and an optimiser of its own."""
+        """Sets the groups of variables; each has a separate loss and optimiser."""
         self._parts = lambda: {name: list(variables) for name, variables in parts.items()}
         self.optimizers = {}
         for name, variables in self._parts().items():
@@ -102,15 +102,17 @@ class Baseline(tf.Module, abc.ABC):
         """Draws everything random that an update needs. Graph code.
 
         Args:
-          number: int32 scalar, which of the updates of this `learn` it is.
+          number: int32 scalar, index of the update in this `learn`.
 
         Returns:
-          The batch: a nest of tensors, with the seeds of the update's own draws. It is what a
-          run leaves behind if the update goes bad, so `gradients` must repeat from it.
+          The batch: a nest of tensors, including the seeds of the update. A run saves it if a
+          tensor is not finite, so `gradients` must be a function of it.
         """
 
     @abc.abstractmethod
-    def gradients(self, batch: Any) -> tuple[Mapping[str, Found], Mapping[str, tf.Tensor]]:
+    def gradients(
+        self, batch: Any
+    ) -> tuple[Mapping[str, LossGradients], Mapping[str, tf.Tensor]]:
         """Every part's gradient at the present weights, and `extras`. Graph code.
 
         Args:
@@ -118,11 +120,11 @@ class Baseline(tf.Module, abc.ABC):
         """
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
-        """How many updates to make where so many were asked for."""
+        """Number of updates for a scheduled number of updates."""
         return updates * getattr(self.config, "update_factor", 1)
 
     def due(self, part: str) -> tf.Tensor | bool:
-        """Whether this update moves the part."""
+        """Whether this update changes the part."""
         return True
 
     def after_update(self) -> None:
@@ -149,32 +151,32 @@ class Baseline(tf.Module, abc.ABC):
         return *self.update_on(batch), batch
 
     def update_on(self, batch: Any) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """One update of every part that is due. Graph code.
+        """Updates every part that is due. Graph code.
 
         Args:
-          batch: what `sample` returned.
+          batch: result of `sample`.
 
         Returns:
           Scalars to report; and the index in `checked` of the first tensor that is not
-          finite, or -1. If there is one, no variable has changed.
+          finite, or -1. If there is one, no variable changes.
         """
-        found, report = self.gradients(batch)
-        bad = finite.guarded(self._named(found), lambda: self._apply(found))
+        by_part, report = self.gradients(batch)
+        bad = finite.guarded(self._named(by_part), lambda: self._apply(by_part))
         report = {name: report[name] for name in self.extras}
-        return {f"{part}_loss": each.loss for part, each in found.items()} | report, bad
+        return {f"{part}_loss": each.loss for part, each in by_part.items()} | report, bad
 
     def draw(self) -> tf.Tensor:
-        """A seed, int32 [2], another one each time."""
+        """The next seed, int32 [2]."""
         return tf.cast(self.generator.make_seeds(1)[:, 0], tf.int32)
 
-    def _named(self, found: Mapping[str, Found]) -> dict[str, tf.Tensor]:
-        tensors = [each.loss for each in found.values()]
-        tensors += [g for each in found.values() for g in each.gradients]
+    def _named(self, by_part: Mapping[str, LossGradients]) -> dict[str, tf.Tensor]:
+        tensors = [each.loss for each in by_part.values()]
+        tensors += [g for each in by_part.values() for g in each.gradients]
         return dict(zip(self.checked, tensors, strict=True))
 
-    def _apply(self, found: Mapping[str, Found]) -> None:
+    def _apply(self, by_part: Mapping[str, LossGradients]) -> None:
         for part, variables in self._parts().items():
-            pairs = list(zip(found[part].gradients, variables, strict=True))
+            pairs = list(zip(by_part[part].gradients, variables, strict=True))
             optimizer, due = self.optimizers[part], self.due(part)
             if due is True:
                 optimizer.apply_gradients(pairs)
@@ -191,13 +193,15 @@ def _applied(optimizer: tf_keras.optimizers.Optimizer, pairs: list) -> Callable[
     return apply
 
 
-def found(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variable]) -> Found:
+def loss_gradients(
+    tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variable]
+) -> LossGradients:
     """The loss with its gradients; it must depend on every variable."""
     gradients = tape.gradient(loss, list(variables))
     for variable, gradient in zip(variables, gradients, strict=True):
         if gradient is None:
             raise ValueError(f"the loss does not depend on {variable.name}")
-    return Found(loss, gradients)
+    return LossGradients(loss, gradients)
 
 
 def random_share(config: EpsilonConfig, progress: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,7 @@
-"""Options of the baselines that learn step by step, without TensorFlow.
+"""Options of the baselines that learn step by step; importing them needs no TensorFlow.
 
-Options that several methods have come first; GoalRec's online form has three of these classes.
-Each method has a class of its own.
+Common options of several methods come first, then a class for each method. GoalRec's online
+form uses three of these classes.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class NetworkConfig(Options):
     )
     final_rate: float = option(
         1.0,
-        "learning rate at the end of the run, as a share of the first",
+        "learning rate at the end of the run, as a share of the initial one",
         at_least=0,
         at_most=1,
     )
@@ -75,9 +75,7 @@ class EpsilonConfig(Options):
 class ProtoConfig(ReplayConfig):
     """Options common to SAC, TD3 and DDPG."""
 
-    random_steps: int = option(
-        10_000, "steps at the start that are played at random", at_least=0
-    )
+    random_steps: int = option(10_000, "initial steps with random actions", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +89,7 @@ class DeterministicConfig(ProtoConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SacConfig(ProtoConfig):
-    """SAC's own options."""
+    """Options of SAC."""
 
     target_entropy: float = option(
         -1.0,
@@ -104,7 +102,7 @@ class SacConfig(ProtoConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OnlineTd3Config(DeterministicConfig):
-    """TD3's own options, as in its authors' code; noise is in units of half a range."""
+    """Options of TD3, as in its authors' code; noise is in units of half a range."""
 
     actor_update_period: int = option(
         2, "updates of the critics for each of the actor", at_least=1
@@ -113,13 +111,13 @@ class OnlineTd3Config(DeterministicConfig):
         0.2, "standard deviation of the target's noise, each axis", at_least=0
     )
     target_noise_clip: float = option(
-        0.5, "most that this noise moves the target, each axis", at_least=0
+        0.5, "largest absolute value of this noise, each axis", at_least=0
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DdpgConfig(DeterministicConfig):
-    """DDPG has no options of its own."""
+    """Options of DDPG, which has no specific ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,7 +129,7 @@ class ItemQConfig(ReplayConfig, EpsilonConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlateqConfig(ItemQConfig):
-    """SlateQ's own options."""
+    """Options of SlateQ."""
 
     choice_model: bool = option(
         True,
@@ -142,7 +140,7 @@ class SlateqConfig(ItemQConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeersConfig(ItemQConfig):
-    """DEERS' own options."""
+    """Options of DEERS."""
 
     history: int = option(10, "N, items in each history (usual for DEERS)", at_least=1)
     units: int = option(32, "width of each GRU", at_least=1)
@@ -173,14 +171,14 @@ class OnPolicyConfig(OnlineBaselineConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReinforceConfig(OnPolicyConfig):
-    """REINFORCE's own options."""
+    """Options of REINFORCE."""
 
     width: int = option(32, "width of an item's encoded features", at_least=1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PgprConfig(ReinforceConfig):
-    """PGPR's own options."""
+    """Options of PGPR."""
 
     hidden: tuple[int, ...] = option(
         (512, 256), "widths of the layers both heads share", at_least=1, min_length=1
@@ -198,7 +196,7 @@ class PgprConfig(ReinforceConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TpgrConfig(ReinforceConfig):
-    """TPGR's own options; the width of encoded features is not used."""
+    """Options of TPGR; the width of encoded features is not used."""
 
     hidden: tuple[int, ...] = option(
         (64,), "widths of each node's hidden layers", at_least=1, min_length=1
@@ -212,7 +210,7 @@ class TpgrConfig(ReinforceConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KgrlConfig(ReplayConfig):
-    """KGRL's own options; all defaults are this project's."""
+    """Options of KGRL; all defaults are this project's."""
 
     item_graph: bool = option(
         True,
@@ -224,6 +222,4 @@ class KgrlConfig(ReplayConfig):
     exploration_noise: float = option(
         0.1, "standard deviation of the noise in play, each axis", at_least=0
     )
-    random_steps: int = option(
-        10_000, "steps at the start that are played at random", at_least=0
-    )
+    random_steps: int = option(10_000, "initial steps with random actions", at_least=0)

@@ -1,18 +1,19 @@
-"""DEERS online: what the user likes and what not are two parts of the state.
+"""DEERS online: positive and negative feedback are separate parts of the state.
 
 Zhao et al., "Recommendations with Negative Feedback via Pairwise Deep Reinforcement Learning",
 KDD 2018. There Q(s+, s-, a) reads the last N items clicked and the last N skipped with two
-GRUs, and items of one category with different feedback are pushed apart. Which items were
-shown and skipped is not part of the state that everybody sees here, so:
+GRUs, and items of one category with different feedback are pushed apart. The state that all
+methods share here does not list shown and skipped items, so:
 - The two histories are read from the columns of the observation that the simulator declares
   for each of the D item features (RecSim's interests and watched documents, RecoGym's views):
-  the N features whose sum over their columns is the most above 0 are the positive history, and
-  those the most below are the negative one, the strongest last; RecoGym has no negatives.
+  the N features with the largest positive sums over their columns are the positive history, and
+  those with the largest negative sums the negative one, the strongest last; RecoGym has no
+  negatives.
 - The term alpha (Q(s, a) - Q(s, a^C))^2 is removed: a^C is an item of the same category with
-  the other feedback, and neither categories nor which item was clicked are known.
-Ours: a slate is the k items of the highest Q, and its value their mean, as the reward is of the
-slate. Continuous actions have no items, and a simulator without declared columns has no
-histories: ValueError.
+  the other feedback, and neither categories nor clicked items are observed.
+Our choice: a slate is the k items of the highest Q, and its value is their mean, because the
+reward is that of the slate. Continuous actions have no items, and a simulator without declared
+columns has no histories: ValueError.
 """
 
 import numpy as np
@@ -45,9 +46,9 @@ def histories(
     for sign in (1.0, -1.0):
         top = tf.math.top_k(sign * strength, length)
         number = tf.reverse(top.indices, [1])  # [B, N]
-        of_it = tf.gather(rows, number, batch_dims=1)  # [B, N, C]
-        told = tf.concat([of_it, tf.one_hot(number, features)], axis=2)
-        parts.append((told, tf.reverse(top.values, [1]) > 0))
+        values = tf.gather(rows, number, batch_dims=1)  # [B, N, C]
+        entries = tf.concat([values, tf.one_hot(number, features)], axis=2)
+        parts.append((entries, tf.reverse(top.values, [1]) > 0))
     return parts[0], parts[1]
 
 
@@ -55,7 +56,7 @@ class PairwiseQ(tf.Module):
     """Q(s+, s-, a).
 
     Args:
-      method: whose sizes it takes.
+      method: the method, for its sizes.
       columns: int [C, D], see `contract.Simulator.feature_columns`.
       name: of the module.
     """
@@ -83,11 +84,11 @@ class PairwiseQ(tf.Module):
         )
 
     def state(self, seen: tf.Tensor, observation: tf.Tensor) -> tf.Tensor:
-        """What is seen with s+ and s- beside it, float [B, S]."""
+        """The encoded observation with s+ and s-, float [B, S]."""
         both = histories(observation, self._columns, self._length)
         read = [
-            reader(told, mask=there)
-            for reader, (told, there) in zip(self.readers, both, strict=True)
+            reader(entries, mask=there)
+            for reader, (entries, there) in zip(self.readers, both, strict=True)
         ]
         return tf.concat([seen, *read], axis=1)
 
@@ -123,7 +124,7 @@ class Deers(item_q.ItemQ):
 
     def gradients(
         self, rows: dict[str, tf.Tensor]
-    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
         after = self._all(
             self.target_network, rows["next_observation"], self.next_features(rows)
         )
@@ -136,7 +137,7 @@ class Deers(item_q.ItemQ):
             shown = self.of_slate(self.values.of_item, state, rows)  # [B, k]
             expected = tf.reduce_mean(shown, axis=1)
             loss = tf.reduce_mean(tf.math.squared_difference(expected, target))
-        return {"value": base.found(tape, loss, self._parts()["value"])}, {}
+        return {"value": base.loss_gradients(tape, loss, self._parts()["value"])}, {}
 
     def after_update(self) -> None:
         target_networks.soft_update(

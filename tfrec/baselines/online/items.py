@@ -67,7 +67,7 @@ def sampled(simulator: contract.Simulator, sessions: int, seed: int) -> np.ndarr
 
 
 def drawn(scores: tf.Tensor, slate: int, seed: tf.Tensor) -> tf.Tensor:
-    """A slate without replacement, each pick a softmax over what is left, int32 [B, k].
+    """Samples a slate without replacement by softmax over remaining items, int32 [B, k].
 
     The k highest of scores with Gumbel noise are such a draw (Plackett-Luce).
 
@@ -91,8 +91,8 @@ def slate_log_prob(scores: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
     total = tf.zeros_like(scores[:, 0])
     for place in range(slate):
         item = action[:, place]  # [B]
-        own = tf.gather(scores, item, batch_dims=1)
-        total += own - tf.reduce_logsumexp(scores, axis=1)
+        score = tf.gather(scores, item, batch_dims=1)  # [B]
+        total += score - tf.reduce_logsumexp(scores, axis=1)
         scores = tf.where(tf.one_hot(item, many, True, False, dtype=tf.bool), _GONE, scores)
     return total
 

@@ -35,8 +35,9 @@ def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:
     """Equal weights for an item and its most frequent companions, rows sum to 1.
 
     Args:
-      together: how often items go together, float [m, m].
-      neighbours: most companions of an item; those never met are none.
+      together: number of times that items occur together, float [m, m].
+      neighbours: number of companions of an item at most; items that never occur together are
+        no companions.
 
     Returns:
       float [m, m].
@@ -48,8 +49,8 @@ def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:
     return edges / tf.reduce_sum(edges, axis=1, keepdims=True)
 
 
-def met(rollout: Rollout, items: int, views: np.ndarray | None) -> tf.Tensor:
-    """How often items went together in this rollout, float [m, m].
+def co_occurrences(rollout: Rollout, items: int, views: np.ndarray | None) -> tf.Tensor:
+    """Number of times that items occur together in this rollout, float [m, m].
 
     Args:
       rollout: T steps of B sessions.
@@ -189,8 +190,8 @@ class Kgrl(base.Baseline):
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         if self.graph is not None:
-            new = met(rollout, self.graph.together.shape[0], self._views)
-            self.graph.together.assign_add(new)
+            counts = co_occurrences(rollout, self.graph.together.shape[0], self._views)
+            self.graph.together.assign_add(counts)
         alive = tf.logical_not(base.flat(rollout.done))
         rows = {
             "state": self.adapter.encode(base.flat(rollout.observation)),
@@ -206,7 +207,7 @@ class Kgrl(base.Baseline):
 
     def gradients(
         self, rows: dict[str, tf.Tensor]
-    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
         config, parts = self.config, self._parts()
         state, after = rows["state"], rows["next_state"]
         value = self.target_critic(after, self.point(self.target_actor, after))[:, 0]
@@ -218,10 +219,10 @@ class Kgrl(base.Baseline):
                 shown = tf.reduce_mean(tf.gather(self.graph.vectors(), shown), axis=1)
             wrong = tf.math.squared_difference(self.critic(state, shown)[:, 0], target)
             loss = tf.reduce_mean(wrong)
-        critic = base.found(tape, loss, parts["critic"])
+        critic = base.loss_gradients(tape, loss, parts["critic"])
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(self.critic(state, self.point(self.actor, state)))
-        return {"critic": critic, "actor": base.found(tape, loss, parts["actor"])}, {}
+        return {"critic": critic, "actor": base.loss_gradients(tape, loss, parts["actor"])}, {}
 
     def after_update(self) -> None:
         self._update_targets(self.config.tau)

@@ -18,11 +18,11 @@ from tfrec.nn import networks
 
 
 class Piece(NamedTuple):
-    """R steps of some sessions, and what became of them.
+    """R steps of sessions with their returns and values.
 
     Attributes:
       observation: float32 [R, O].
-      features: of what could be chosen, float32 [R, m, D] or [m, D]; None if continuous.
+      features: features of the candidates, float32 [R, m, D] or [m, D]; None if continuous.
       action: int32 [R, k] or float32 [R, D].
       info: float32 [R, N].
       returns: float32 [R], scaled reward from this step on.
@@ -45,19 +45,19 @@ def discounted(
     Args:
       reward: float [T, B].
       done: bool [T, B]; nothing follows a session's last step.
-      following: float [B], V of what follows the rollout, where the session goes on.
+      following: float [B], V of the state after the rollout, for sessions that continue.
       discount: gamma.
     """
-    kept = discount * tf.cast(tf.logical_not(done), tf.float32)
+    discounts = discount * tf.cast(tf.logical_not(done), tf.float32)  # [T, B]
 
     def before(later: tf.Tensor, now: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         return now[0] + now[1] * later
 
-    return tf.scan(before, (reward, kept), following, reverse=True)
+    return tf.scan(before, (reward, discounts), following, reverse=True)
 
 
 def standardised(x: tf.Tensor) -> tf.Tensor:
-    """With mean 0 and spread 1, float [R]."""
+    """Values with mean 0 and standard deviation 1, float [R]."""
     centred = x - tf.reduce_mean(x)
     return centred / (tf.math.reduce_std(x) + 1e-6)
 
@@ -101,10 +101,10 @@ class OnPolicy(base.Baseline):
 
     @abc.abstractmethod
     def log_prob(self, piece: Piece) -> tuple[tf.Tensor, tf.Tensor]:
-        """Log probability of what was done, and the entropy of the law, each float [R]."""
+        """Log probability of the actions, and the policy's entropy, each float [R]."""
 
     def encoded(self, observation: tf.Tensor) -> tf.Tensor:
-        """What policy and critic are functions of, float [R, S], with a gradient."""
+        """Input of policy and critic, float [R, S], with a gradient."""
         return self.adapter.encode(observation)
 
     def advantage(self, piece: Piece) -> tf.Tensor:
@@ -142,7 +142,9 @@ class OnPolicy(base.Baseline):
             self.value(observation),
         )
 
-    def gradients(self, piece: Piece) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+    def gradients(
+        self, piece: Piece
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
         parts = self._parts()
         advantage = tf.stop_gradient(self.advantage(piece))
         with tf.GradientTape(persistent=True) as tape:
@@ -151,8 +153,10 @@ class OnPolicy(base.Baseline):
             policy_loss = -tf.reduce_mean(log_prob * advantage) - bonus
             wrong = tf.math.squared_difference(self.value(piece.observation), piece.returns)
             losses = self.combined(policy_loss, tf.reduce_mean(wrong))
-        found = {part: base.found(tape, loss, parts[part]) for part, loss in losses.items()}
-        return found, {"entropy": tf.reduce_mean(entropy)}
+        gradients = {
+            part: base.loss_gradients(tape, loss, parts[part]) for part, loss in losses.items()
+        }
+        return gradients, {"entropy": tf.reduce_mean(entropy)}
 
     def combined(self, policy_loss: tf.Tensor, value_loss: tf.Tensor) -> dict[str, tf.Tensor]:
         """The loss of each part."""

@@ -2,13 +2,13 @@
 
 Xian et al., "Reinforcement Knowledge Graph Reasoning for Explainable Recommendation", SIGIR
 2019. There an action is an edge of a knowledge graph and a recommendation is the end of a
-path. Removed, as IMRL's authors removed side information so that everybody sees the same
-state: the graph, its embeddings, paths and soft rewards. What is left is the learner: one
-network with an actor's and a critic's head, REINFORCE with the critic as a baseline, a bonus
-of .001 for entropy, and action dropout: while it explores, each candidate is left out of a
-softmax with this probability (kept here: at least as many as a slate has). Continuous actions
-have nothing to leave out, and `action_dropout` must be 0. Ours: ReLU layers without dropout of
-units, see also `reinforce`.
+path. Without side information, which IMRL's authors removed so that all methods have the same
+state, there are no graph, embeddings, paths or soft rewards. The learner remains: one network
+with an actor's and a critic's head, REINFORCE with the critic as a baseline, an entropy bonus
+of .001, and action dropout: exploration drops each candidate from the softmax with this
+probability (here at least k candidates remain). Continuous actions cannot be dropped, and
+`action_dropout` must be 0. Our choice: ReLU layers without dropout of units, see also
+`reinforce`.
 """
 
 import tensorflow as tf
@@ -44,7 +44,7 @@ class Pgpr(reinforce.Reinforce):
         self.trunk = networks.Perceptron(self.observation_size, hidden, width, seeds, "trunk")
         self.policy = self.head(simulator, width, ())
         self.critic = networks.Perceptron(width, (), 1, seeds, "critic")
-        if self.slate_size:  # the note says which candidates were kept
+        if self.slate_size:  # `info` is the mask of remaining candidates
             self.info_size = items.sampled(simulator, 1, seed).shape[1]
         networks_of_it = (self.trunk, self.policy, self.critic)
         self.set_parts(actor_critic=[v for n in networks_of_it for v in n.trainable_variables])
@@ -58,16 +58,16 @@ class Pgpr(reinforce.Reinforce):
         seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
         features = items.offered(timestep, self.catalogue)
         scores = self.scores(timestep.observation, features, timestep.blocked)
-        kept = self.kept(tf.shape(scores), seeds[0], timestep.blocked)
-        slate = items.drawn(tf.where(kept, scores, _LEFT_OUT), self.slate_size, seeds[1])
-        return PolicyStep(slate, tf.cast(kept, tf.float32))
+        mask = self.dropout_mask(tf.shape(scores), seeds[0], timestep.blocked)
+        slate = items.drawn(tf.where(mask, scores, _LEFT_OUT), self.slate_size, seeds[1])
+        return PolicyStep(slate, tf.cast(mask, tf.float32))
 
-    def kept(
+    def dropout_mask(
         self, shape: tf.Tensor, seed: tf.Tensor, blocked: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Which candidates action dropout keeps, at least k of each row, bool [B, m].
+        """Mask of the candidates that action dropout retains, at least k per row, bool [B, m].
 
-        None of the blocked ones, bool [B, m], is kept.
+        Blocked candidates, bool [B, m], are never retained.
         """
         chance = selection.available(tf.random.stateless_uniform(shape, seed), blocked)
         luckiest = tf.math.top_k(chance, self.slate_size).values[:, -1:]  # [B, 1]

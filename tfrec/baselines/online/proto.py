@@ -5,9 +5,9 @@ that action; where items are recommended it is a point in the space of their fea
 the k candidates with the highest inner products with it are shown (without the critics'
 second look of Dulac-Arnold et al., 2015). What is learned from is the proto-action.
 
-The losses are TF-Agents'. Its agents' `train` is not used: it draws from operations whose
-state no checkpoint holds, and it has moved the critics before it looks at the actor's loss.
-Here all parts' gradients are taken at the same weights, checked, and then applied.
+The losses are TF-Agents'. Its agents' `train` is not used, because its random operations have
+state outside checkpoints, and it updates the critics before it computes the actor's loss. Here
+the gradients of all parts are computed at the same weights, checked, and then applied.
 """
 
 import abc
@@ -71,7 +71,7 @@ class Proto(base.Baseline):
     @abc.abstractmethod
     def losses(
         self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
-    ) -> dict[str, base.Found]:
+    ) -> dict[str, base.LossGradients]:
         """Every part's loss, with the discount already in `after`."""
 
     @abc.abstractmethod
@@ -90,7 +90,7 @@ class Proto(base.Baseline):
     def after_update(self) -> None:
         self.update_targets(self.config.tau)
 
-    def part_loss(self, part: str, loss: Callable[[], tf.Tensor]) -> base.Found:
+    def part_loss(self, part: str, loss: Callable[[], tf.Tensor]) -> base.LossGradients:
         """A part's loss and its gradients.
 
         Args:
@@ -99,7 +99,7 @@ class Proto(base.Baseline):
         """
         with tf.GradientTape() as tape:
             value = loss()
-        return base.found(tape, value, self._parts()[part])
+        return base.loss_gradients(tape, value, self._parts()[part])
 
     def critic(self, name: str) -> critic_network.CriticNetwork:
         """Q(s, a), its variables there."""
@@ -121,10 +121,10 @@ class Proto(base.Baseline):
 
     def explore(self, timestep: Timestep) -> PolicyStep:
         seeds = tf.random.experimental.stateless_split(timestep.seed, 2)
-        ours = self.proto_action(self.adapter.encode(timestep.observation), seeds[0])
-        anything = tf.random.stateless_uniform(tf.shape(ours), seeds[1], -1.0, 1.0)
+        learned = self.proto_action(self.adapter.encode(timestep.observation), seeds[0])
+        uniform = tf.random.stateless_uniform(tf.shape(learned), seeds[1], -1.0, 1.0)
         start = self.replay.added < self.config.random_steps
-        point = tf.where(start, anything, ours)
+        point = tf.where(start, uniform, learned)
         info = point if self.slate_size else base.no_note(tf.shape(point)[0])
         return PolicyStep(self.adapter.to_action(point, timestep), info)
 
@@ -151,7 +151,9 @@ class Proto(base.Baseline):
         steps = self.replay.sample(self.config.batch, self.draw())
         return Batch(steps, {name: self.draw() for name in self.draws})
 
-    def gradients(self, batch: Batch) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+    def gradients(
+        self, batch: Batch
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
         config, steps = self.config, batch.steps
         before = time_step.restart(steps.state, config.batch)
         after = time_step.transition(
@@ -165,14 +167,14 @@ class Proto(base.Baseline):
 class Deterministic(Proto):
     """A deterministic actor, its critics, and target networks of all of them.
 
-    Exploration is Gaussian noise, clipped to the bounds. DDPG's own noise is an
-    Ornstein-Uhlenbeck process; the noise of a step here depends on the step alone, and later
-    work (TD3) found no difference.
+    Exploration is Gaussian noise, clipped to the bounds. The noise of DDPG's paper is an
+    Ornstein-Uhlenbeck process; here it is independent between steps, as in TD3, whose authors
+    observed no difference.
 
     Attributes:
       critic_names: names of the critics, in order.
-      agent: returns the TF-Agents agent, whose variables are those of the networks; a function,
-        so that checkpoints leave the agent out.
+      agent: function that returns the TF-Agents agent, which shares the networks' variables; a
+        function, so that checkpoints do not include the agent.
     """
 
     config: DeterministicConfig
@@ -209,7 +211,7 @@ class Deterministic(Proto):
 
     def losses(
         self, batch: Batch, before: time_step.TimeStep, after: time_step.TimeStep
-    ) -> dict[str, base.Found]:
+    ) -> dict[str, base.LossGradients]:
         return {
             "critic": self.part_loss("critic", lambda: self.critic_loss(batch, before, after)),
             "actor": self.part_loss(

@@ -19,7 +19,7 @@ from tfrec.nn import networks
 
 
 class _Agent(sac_agent.SacAgent):
-    """TF-Agents' losses, whose draws come from `seed`, set before each loss is asked for."""
+    """TF-Agents' losses with random numbers from `seed`, which is set before each loss."""
 
     seed: tf.Tensor
 
@@ -70,7 +70,7 @@ class Sac(proto.Proto):
             target_entropy=networks.target_entropy(config.target_entropy, self.action_size),
             train_step_counter=tf.Variable(0, dtype=tf.int64),
         )
-        self.agent = lambda: agent  # its variables are ours; hidden from checkpoints
+        self.agent = lambda: agent  # hidden from checkpoints; it shares this module's variables
         self.log_temperature = agent.log_temperature
         self.set_parts(
             critic=[v for c in self.critics for v in c.trainable_variables],
@@ -88,7 +88,7 @@ class Sac(proto.Proto):
 
     def losses(
         self, batch: proto.Batch, before: time_step.TimeStep, after: time_step.TimeStep
-    ) -> dict[str, base.Found]:
+    ) -> dict[str, base.LossGradients]:
         agent, losses = self.agent(), {}
         agent.seed = batch.seeds["critic"]
         losses["critic"] = self.part_loss(
@@ -109,6 +109,6 @@ class Sac(proto.Proto):
 
     def gradients(
         self, batch: proto.Batch
-    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
-        found, _ = super().gradients(batch)
-        return found, {"temperature": tf.exp(self.log_temperature)}
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
+        gradients, _ = super().gradients(batch)
+        return gradients, {"temperature": tf.exp(self.log_temperature)}

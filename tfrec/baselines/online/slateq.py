@@ -7,12 +7,11 @@ Sets", IJCAI 2019; Mnih et al., "Human-level control ...", Nature 2015, for a sl
     P(i|s, A) = v(s, i) / (1 + sum_{j in A} v(s, j)), and P(none|s, A) likewise with 1
 
 A simulator tells how many clicks there were and not on what, so two things are filled in by
-us. v is learned from whether there was a click: P(click) = 1 - P(none). The update of the item
-clicked is made to what was expected of it: the target r + gamma Q'(s', A') is compared with
-the mean of Qbar over the slate, given that there was a click, or with Qbar(s, none).
+us. v is learned from whether there was a click: P(click) = 1 - P(none). The update of the
+clicked item uses expectations: the target r + gamma Q'(s', A') is compared with the mean of
+Qbar over the slate given a click, or with Qbar(s, none).
 A slate is the k best by v(s, i) (Qbar(s, i) - Qbar(s, none)): the paper's top-k rule
-v(s, i) Qbar(s, i), where nothing clicked is worth something too. Continuous actions have no
-items: ValueError.
+v(s, i) Qbar(s, i), with a value for no click. Continuous actions have no items: ValueError.
 """
 
 import tensorflow as tf
@@ -36,10 +35,10 @@ def slate_value(values: tf.Tensor, nothing: tf.Tensor, log_v: tf.Tensor) -> tf.T
     return tf.reduce_sum(share * tf.concat([values, nothing[:, None]], axis=1), axis=1)
 
 
-def told_value(
+def expected_value(
     values: tf.Tensor, nothing: tf.Tensor, log_v: tf.Tensor, clicked: tf.Tensor
 ) -> tf.Tensor:
-    """What was expected of the step, now that it is known whether a click came, float [B].
+    """Expected value of the step given whether there was a click, float [B].
 
     Args:
       values: Qbar(s, i), float [B, k].
@@ -55,7 +54,7 @@ class Values(tf.Module):
     """Qbar: of items, and of no click.
 
     Args:
-      method: whose sizes it takes.
+      method: the method, for its sizes.
       name: of the module.
     """
 
@@ -115,7 +114,7 @@ class Slateq(item_q.ItemQ):
     def next_value(
         self, state: tf.Tensor, features: tf.Tensor, blocked: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The slow networks' value of their best slate, float [B]; state is what is seen."""
+        """The target networks' value of their best slate, float [B]; `state` is encoded."""
         of_item = self.target_network.of_item(state, features)  # [B, m]
         if self.choice is None:
             return tf.reduce_max(selection.available(of_item, blocked), axis=1)
@@ -127,18 +126,17 @@ class Slateq(item_q.ItemQ):
 
     def gradients(
         self, rows: dict[str, tf.Tensor]
-    ) -> tuple[dict[str, base.Found], dict[str, tf.Tensor]]:
+    ) -> tuple[dict[str, base.LossGradients], dict[str, tf.Tensor]]:
         parts = self._parts()
         state = self.adapter.encode(rows["observation"])
         after = self.adapter.encode(rows["next_observation"])
         value = self.next_value(after, self.next_features(rows), self.next_blocked(rows))
         target = rows["reward"] + rows["discount"] * value
-        found: dict[str, base.Found] = {}
         if self.choice is None:
             with tf.GradientTape() as tape:
                 expected = self.of_slate(self.values.of_item, state, rows)[:, 0]
                 loss = tf.reduce_mean(tf.math.squared_difference(expected, target))
-            return {"value": base.found(tape, loss, parts["value"])}, {}
+            return {"value": base.loss_gradients(tape, loss, parts["value"])}, {}
         clicked = rows["clicks"] > 0
         with tf.GradientTape() as tape:
             log_v = self.of_slate(self.choice, state, rows)  # [B, k]
@@ -146,14 +144,12 @@ class Slateq(item_q.ItemQ):
                 tf.cast(clicked, tf.float32), tf.reduce_logsumexp(log_v, axis=1)
             )
             choice_loss = tf.reduce_mean(cross_entropy)
-        choice = base.found(tape, choice_loss, parts["choice"])
+        choice = base.loss_gradients(tape, choice_loss, parts["choice"])
         with tf.GradientTape() as tape:
             values = self.of_slate(self.values.of_item, state, rows)
-            expected = told_value(values, self.values.nothing(state), log_v, clicked)
+            expected = expected_value(values, self.values.nothing(state), log_v, clicked)
             loss = tf.reduce_mean(tf.math.squared_difference(expected, target))
-        found["value"] = base.found(tape, loss, parts["value"])
-        found["choice"] = choice
-        return found, {}
+        return {"value": base.loss_gradients(tape, loss, parts["value"]), "choice": choice}, {}
 
     def after_update(self) -> None:
         target_networks.soft_update(

@@ -1,21 +1,21 @@
-"""TPGR online: items are leaves of a balanced tree, and the policy walks down to one.
+"""TPGR online: items are leaves of a balanced tree, and the policy samples a path to one.
 
 Chen H. et al., "Large-scale Interactive Recommendation with Tree-structured Policy Gradient",
-AAAI 2019. A tree of depth 2 has c = ceil(sqrt(m)) branches for m items, and each node a softmax
-network of its own: pi(i|s) = P(branch of i|s) P(i|branch, s). REINFORCE with standardised
-returns and no baseline, and a bonus for entropy.
+AAAI 2019. A tree of depth 2 has c = ceil(sqrt(m)) branches for m items, and each node has a
+separate softmax network: pi(i|s) = P(branch of i|s) P(i|branch, s). It is trained by REINFORCE
+with standardised returns and no baseline, and an entropy bonus.
 
-Removed, so that everybody sees the same state: its recurrent state over pre-trained vectors of
-rated items, and the reward for runs of good ratings. Filled in by us:
+Removed, so that all methods have the same state: its recurrent state over pre-trained vectors
+of rated items, and the reward for runs of good ratings. Our choices:
 - The tree is by principal components, as one of the authors' code: items in the order of
   the first one of their features (learned vectors, with `vectors=views`), cut into c parts
   of equal size.
-- Where the candidates change at each step, the same cuts are made for the candidates of 256
-  first steps, so the features' space is c slabs; a candidate is of the branch whose slab it
-  lies in, and branches without a candidate cannot be walked to.
-- A leaf's logit is linear in the item's features, by its node's network of s: of items that
-  are one-hot, one output each, as there.
-- A slate is drawn without replacement from pi. What a cut session would still earn is V.
+- If the candidates change at each step, the candidates of 256 first steps define the cuts,
+  which divide the feature space into c slabs. The slab of a candidate is its branch, and
+  branches without a candidate have probability 0.
+- A leaf's logit is linear in the item's features, with weights from its node's network of s:
+  one output per item for one-hot items, as in the paper.
+- A slate is sampled without replacement from pi. V is the value of a cut session's future.
 Continuous actions have no items: ValueError.
 """
 
@@ -77,16 +77,16 @@ def path_log_prob(
     Args:
       root: logits of the branches, float [B, c].
       leaves: logits of every item at every branch's node, float [B, c, m].
-      branch: int32 [B, m] or [m], which one the item is of.
-      blocked: bool [B, m], items that may not be chosen; None if all may.
+      branch: int32 [B, m] or [m], branch of each item.
+      blocked: bool [B, m], items that may not be shown; None if all may.
     """
     member = branch[..., None, :] == tf.range(root.shape[1])[:, None]  # [.., c, m]
     if blocked is not None:
         member = member & ~blocked[:, None, :]  # [B, c, m]
-    own = tf.where(member, leaves, _NOBODY)  # [B, c, m]
-    empty = tf.logical_not(tf.reduce_any(tf.broadcast_to(member, tf.shape(own)), axis=-1))
+    logits = tf.where(member, leaves, _NOBODY)  # [B, c, m]
+    empty = tf.logical_not(tf.reduce_any(tf.broadcast_to(member, tf.shape(logits)), axis=-1))
     to_branch = tf.nn.log_softmax(tf.where(empty, _NOBODY, root))  # [B, c]
-    to_leaf = tf.nn.log_softmax(own, axis=-1)  # [B, c, m]
+    to_leaf = tf.nn.log_softmax(logits, axis=-1)  # [B, c, m]
     path = to_branch[..., None] + to_leaf
     return selection.available(tf.reduce_sum(tf.where(member, path, 0.0), axis=-2), blocked)
 

@@ -1,1 +1,1 @@
-"""Recommendation by paths of a knowledge graph: PGPR, whose paths explain its lists."""
+"""Recommendation by paths of a knowledge graph: PGPR, with paths that explain its lists."""

@@ -64,7 +64,7 @@ class PgprKgConfig(Options):
     )
     validate_every: int = option(1, "epochs between validations", at_least=1)
     validation_users: int = option(
-        1000, "users whose lists are validated at most, drawn at random", at_least=1
+        1000, "number of random users in a validation at most", at_least=1
     )
     beam: tuple[int, ...] = option(
         (25, 5, 1), "most probable actions that the search follows, a number a step",
@@ -94,4 +94,4 @@ SPACE = {
     "width": (32, 64, 100),
     "learning_rate": (3e-4, 1e-3, 3e-3),
     "actor": ("edges", "positions"),
-}  # what tuning chooses from
+}  # search space of tuning

@@ -95,12 +95,12 @@ class Edges(tf.Module):
         super().__init__(name="edges")
         self._max_acts, self._max_degree = max_acts, max_degree
 
-        def kept(values: object, name: str) -> tf.Variable:
+        def constant(values: object, name: str) -> tf.Variable:
             return tf.Variable(values, trainable=False, dtype=tf.int32, name=name)
 
-        self.offsets = kept(graph.offsets, "offsets")
-        self.relation = kept(graph.relation, "relation_of_edge")
-        self.tail = kept(graph.tail, "tail")
+        self.offsets = constant(graph.offsets, "offsets")
+        self.relation = constant(graph.relation, "relation_of_edge")
+        self.tail = constant(graph.tail, "tail")
         self.score = tf.Variable(
             tf.zeros([graph.sizes.edges]), trainable=False, name="score_of_edge"
         )

@@ -50,10 +50,10 @@ def fit(
       seed: of weights, batches, negatives, dropout and paths.
       save_every: epochs between checkpoints.
       inputs: the log and the knowledge graph, by name.
-      extra: what else decides the result, e.g. the protocol.
+      extra: further inputs that determine the result, e.g. the protocol.
 
     Returns:
-      The learner, whose model has the weights of its best epoch.
+      The learner; its model has the weights of the best epoch.
 
     Raises:
       UserError: if no user has a training event, or the folder holds another run.
@@ -263,6 +263,6 @@ class PathLearner(epochs.EpochLearner):
 
 
 def _seed_of(seed: tf.Tensor, part: int, number: tf.Tensor) -> tf.Tensor:
-    """A seed of its own for each update: of the epoch's, int32 [2]."""
+    """The seed of an update from that of its epoch, int32 [2]."""
     mixed = tf.random.experimental.stateless_fold_in(seed, part)
     return tf.random.experimental.stateless_fold_in(mixed, number)

@@ -52,11 +52,11 @@ class Lists(NamedTuple):
     """Ranked lists with their paths.
 
     Attributes:
-      items: int32 [B, K], dense ids, best first; 0 where no item is left.
-      scores: f(u, i), float [B, K]; minus infinity where no item is left. Items with a path
-        stand before those without one, whatever their scores.
+      items: int32 [B, K], dense ids, best first; padded with 0.
+      scores: f(u, i), float [B, K]; padded with minus infinity. Items with a path precede
+        those without one, regardless of their scores.
       with_path: bool [B, K], whether a path leads to the item.
-      node: int32 [B, K, L + 1], the most probable path to the item; 0 where there is none.
+      node: int32 [B, K, L + 1], the most probable path to the item; 0 if there is none.
       relation: int32 [B, K, L].
       log_prob: float [B, K], of the path.
     """
@@ -173,16 +173,17 @@ class PathModel(tf.Module):
         relations: list[tf.Tensor] = []
         log_probs, entropies, values = [], [], []
         for step in range(config.path_length):
-            own = seed + [0, 100 * step]
+            step_seed = seed + [0, 100 * step]
             offered = self.edges.offered(scores, row, nodes[-1], tf.stack(nodes, axis=1), 1)
-            kept = policy.kept_actions(offered.real, config.action_dropout, own)
-            offered = offered._replace(score=tf.where(kept, offered.score, environment.GONE))
-            hidden = self.policy.hidden(self.state(nodes, relations), own + [0, 10])
+            retained = policy.kept_actions(offered.real, config.action_dropout, step_seed)
+            score = tf.where(retained, offered.score, environment.GONE)
+            offered = offered._replace(score=score)
+            hidden = self.policy.hidden(self.state(nodes, relations), step_seed + [0, 10])
             vectors = tf.gather(self.translations.node, offered.node)  # [B, A, D]
             key = self.policy.keys(tf.stop_gradient(vectors))
             log_share = tf.nn.log_softmax(self.policy.logits(hidden, offered, key))
             action = tf.random.stateless_categorical(
-                log_share, 1, own + [0, 1], dtype=tf.int32
+                log_share, 1, step_seed + [0, 1], dtype=tf.int32
             )[:, 0]
             log_probs.append(tf.gather(log_share, action, batch_dims=1))
             entropies.append(policy.entropy_of(log_share))
@@ -197,7 +198,7 @@ class PathModel(tf.Module):
         )
 
     def reward(self, scores: tf.Tensor, user: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-        """The soft reward of a path's last node, float [B]; 0 at the user's own items.
+        """The soft reward of a path's last node, float [B]; 0 for training items of the user.
 
         Args:
           scores: `user_scores` of the users, float [B, V].
@@ -207,8 +208,8 @@ class PathModel(tf.Module):
         items = self.sizes.items
         largest = tf.reduce_max(scores[:, 1 : items + 1], axis=1)
         soft = environment.soft_reward(tf.gather(scores, end, batch_dims=1), largest)
-        wanted = (end >= 1) & (end <= items) & ~self.edges.linked(user, end)
-        return tf.where(wanted, soft, 0.0)
+        is_new_item = (end >= 1) & (end <= items) & ~self.edges.linked(user, end)
+        return tf.where(is_new_item, soft, 0.0)
 
     def search(self, user: tf.Tensor, scores: tf.Tensor) -> Paths:
         """The most probable paths of B users by beam search. Graph code.
@@ -279,9 +280,9 @@ class PathModel(tf.Module):
         parts = []
         for part in self.parts_of(len(users)):
             rows = np.arange(len(users))[part]
-            chosen = history.select(rows)
+            part_history = history.select(rows)
             blocked = np.zeros([len(rows), self.sizes.items], bool)
-            blocked[chosen.rows, chosen.items - 1] = True
+            blocked[part_history.rows, part_history.items - 1] = True
             parts.append(self._at_once(self.nodes_of(users[rows]), blocked, k, walk))
         return _concatenated(parts)
 
@@ -297,13 +298,13 @@ class PathModel(tf.Module):
         return _concatenated([self._at_once(nodes[p], blocked[p], k, True) for p in parts])
 
     def _at_once(self, nodes: np.ndarray, blocked: np.ndarray, k: int, walk: bool) -> Lists:
-        found = self._search(
+        lists = self._search(
             tf.constant(nodes, tf.int32),
             tf.constant(blocked),
             tf.constant(min(k, self.sizes.items)),
             tf.constant(walk),
         )
-        return Lists(*(column.numpy() for column in found))
+        return Lists(*(column.numpy() for column in lists))
 
     def neighbours(self, user: int) -> np.ndarray:
         """Items of a user's training events, dense ids.

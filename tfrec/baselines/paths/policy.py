@@ -4,10 +4,10 @@ The state of a path holds the vectors of the user, of the current node and of it
 Layers with ELU and dropout read it; the critic is a linear layer on them. The actor has two
 forms:
 
-    positions  the paper's: a logit for each position in the list of actions
-    edges      ours: <q, k_v + k_r> + w s for the edge to node v by relation r with multi-hop
-               score s. q and w are linear in the hidden layer, k_v is a projection of the
-               node's vector and k_r a vector of the relation
+    positions  that of the paper: a logit for each position in the list of actions
+    edges      our variant: <q, k_v + k_r> + w s for the edge to node v by relation r with
+               multi-hop score s. q and w are linear in the hidden layer, k_v is a projection
+               of the node's vector and k_r a vector of the relation
 
 Axes: P paths, A actions, D width of node vectors, H width of the last layer, K width of keys.
 """
@@ -32,7 +32,7 @@ def policy_loss(
     discount: float,
     entropy_weight: float,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """REINFORCE with a baseline for paths whose reward comes at their end (equation 9).
+    """REINFORCE with a baseline for paths with a final reward (equation 9).
 
     Args:
       log_prob: of the actions taken, float [P, T].
@@ -139,8 +139,8 @@ class Policy(tf.Module):
         """
         x = state
         for number, layer in enumerate(self.layers):
-            own = None if seed is None else seed + [0, number]
-            x = attention.dropped(layer(x), self._dropout, own)
+            layer_seed = None if seed is None else seed + [0, number]
+            x = attention.dropped(layer(x), self._dropout, layer_seed)
         return x
 
     def values(self, hidden: tf.Tensor) -> tf.Tensor:

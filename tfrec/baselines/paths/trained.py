@@ -44,7 +44,7 @@ class Explanation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """Names of what is neither a user nor an item.
+    """Names of nodes other than users and items.
 
     Attributes:
       entities: str [X].
@@ -100,7 +100,7 @@ class PathAgent(trained.SavedAgent):
     ):
         self.method, self.model, self.names = METHOD, model, names
         self.config, self.vocabulary, self.about = model.config, vocabulary, dict(about)
-        # The events of the log are what the user did, whatever it was. No history is read.
+        # Events of the log are actions of the user of any kind. No history is read.
         event = types.FeedbackColumn("event", "binary", "events")
         self.spec = types.DataSpec((event,), len(vocabulary.items), len(vocabulary.users), 1, 1)
         self.named_goals = {"": np.zeros([0], np.float32)}
@@ -142,8 +142,8 @@ class PathAgent(trained.SavedAgent):
         """
         del observation
         self._reject_goal(goal)
-        found = self._found(users, blocked, k)
-        return found.items, found.scores
+        lists = self._lists(users, blocked, k)
+        return lists.items, lists.scores
 
     def explain(self, user: RawId, k: int = 10, exclude_seen: bool = True) -> list[Explanation]:
         """The list of a user with the path to each item.
@@ -168,17 +168,17 @@ class PathAgent(trained.SavedAgent):
         blocked = np.zeros([1, self.spec.num_items], bool)
         if exclude_seen:
             blocked[0, self.model.neighbours(dense - 1) - 1] = True
-        found = self._found(np.array([user]), blocked, k)
+        lists = self._lists(np.array([user]), blocked, k)
         return [
             Explanation(
-                self.vocabulary.decode(found.items[0, place]).item(),
-                float(found.scores[0, place]),
-                float(np.exp(found.log_prob[0, place])),
-                self.text(found.node[0, place], found.relation[0, place])
-                if found.with_path[0, place]
+                self.vocabulary.decode(lists.items[0, place]).item(),
+                float(lists.scores[0, place]),
+                float(np.exp(lists.log_prob[0, place])),
+                self.text(lists.node[0, place], lists.relation[0, place])
+                if lists.with_path[0, place]
                 else "",
             )
-            for place in np.flatnonzero(found.items[0])
+            for place in np.flatnonzero(lists.items[0])
         ]
 
     def text(self, nodes: np.ndarray, relations: np.ndarray) -> str:
@@ -206,7 +206,7 @@ class PathAgent(trained.SavedAgent):
             return str(self.names.entities[node - 1 - sizes.items])
         return f"user {self.vocabulary.users[node - sizes.first_user]}"
 
-    def _found(self, users: np.ndarray, blocked: np.ndarray, k: int) -> pgpr.Lists:
+    def _lists(self, users: np.ndarray, blocked: np.ndarray, k: int) -> pgpr.Lists:
         dense = self.vocabulary.user_ids.encode(users)
         nodes = np.where(dense > 0, self.model.nodes_of(dense - 1), 0)
         return self.model.lists_of_nodes(nodes, blocked, k)

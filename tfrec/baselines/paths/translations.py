@@ -5,10 +5,10 @@ and 11): the score of a triple is
 
     f(h, r, t) = <h + r, t> + b_t
 
-and embeddings maximise log sigmoid(f) of the triples and log sigmoid(-f) of triples whose tail
-is a negative. As in the paper's code, the negatives of users' items are all items alike, also
-those without a training event; those of other relations are the relation's tails in proportion
-to count^0.75.
+and embeddings maximise log sigmoid(f) of the triples and log sigmoid(-f) of triples with a
+negative tail. As in the paper's code, negatives of users' items are sampled uniformly from all
+items, including those without a training event; those of other relations are the relation's
+tails in proportion to count^0.75.
 
 Axes: T triples, B triples of a batch, K negatives of a triple, D width, V nodes, Q pairs of a
 relation and one of its tails.
@@ -74,8 +74,8 @@ def drawn(
     """
     uniform = tf.random.stateless_uniform([tf.size(relation), count], seed, dtype=tf.float64)
     place = tf.cast(relation - 1, tf.float64)[:, None] + uniform  # [B, K]
-    found = tf.searchsorted(cumulative, tf.reshape(place, [-1]), side="right")
-    return tf.reshape(tf.gather(tail, found), tf.shape(place))  # [B, K]
+    position = tf.searchsorted(cumulative, tf.reshape(place, [-1]), side="right")
+    return tf.reshape(tf.gather(tail, position), tf.shape(place))  # [B, K]
 
 
 def score(source: tf.Tensor, tail: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:

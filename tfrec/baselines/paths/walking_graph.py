@@ -80,8 +80,8 @@ def joined(
     pairs = np.unique(train.rows * (items + 1) + train.items)
     user, item = np.divmod(pairs, items + 1)
     events = np.stack([first_user + user, np.full_like(user, INTERACTED), item], axis=1)
-    known = knowledge.triples + np.array([0, INTERACTED + 1, 0])
-    triples = np.concatenate([events, known]).astype(np.int32)  # [T, 3]
+    facts = knowledge.triples + np.array([0, INTERACTED + 1, 0])
+    triples = np.concatenate([events, facts]).astype(np.int32)  # [T, 3]
     head, relation, tail = triples.T
     source = np.concatenate([head, tail])
     target = np.concatenate([tail, head])
@@ -100,7 +100,7 @@ def joined(
 
 
 def empty(sizes: Sizes) -> WalkingGraph:
-    """A graph of these sizes for a model whose variables are restored."""
+    """An empty graph of given sizes, for a model with restored variables."""
     edges = np.zeros(sizes.edges, np.int32)
     offsets = np.zeros(sizes.nodes + 1, np.int32)
     return WalkingGraph(sizes, offsets, edges, edges, np.zeros([0, 3], np.int32))

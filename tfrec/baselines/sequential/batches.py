@@ -24,8 +24,8 @@ class Inputs(NamedTuple):
 
     Attributes:
       item: int32 [T], dense ids.
-      place: int32 [T], position from 0 to length - 1; each row's last token stands at
-        length - 1, whatever the row's own length.
+      place: int32 [T], position from 0 to length - 1; the position of each row's last token is
+        length - 1.
       packing: the rows as padded groups.
       last: int32 [B], each row's last token.
     """
@@ -44,14 +44,14 @@ class Batch(NamedTuple):
       target: int32 [T], the item that follows each token.
       row: int32 [T], the token's row, 0 to B - 1.
       user: int32 [B], the row of the training log that each row is a window of.
-      own: int32 [M, 2], pairs (row, item - 1) of all training items of each row's user.
+      user_items: int32 [M, 2], pairs (row, item - 1) of all training items of each row's user.
     """
 
     inputs: Inputs
     target: tf.Tensor
     row: tf.Tensor
     user: tf.Tensor
-    own: tf.Tensor
+    user_items: tf.Tensor
 
 
 INPUTS_SPEC = Inputs(
@@ -69,7 +69,7 @@ BATCH_SPEC = Batch(
     target=tf.TensorSpec([None], tf.int32),
     row=tf.TensorSpec([None], tf.int32),
     user=tf.TensorSpec([None], tf.int32),
-    own=tf.TensorSpec([None, 2], tf.int32),
+    user_items=tf.TensorSpec([None, 2], tf.int32),
 )
 
 
@@ -114,33 +114,33 @@ def training_batch(
     size = np.minimum(train.lengths[users] - start, length + 1) - 1  # tokens of each row
     order = np.argsort(size, kind="stable")
     users, start, size = users[order], start[order], size[order]
-    chosen = train.select(users)
-    tokens = chosen.between(start, start + size)
-    targets = chosen.between(start + 1, start + 1 + size)
-    own = np.stack([chosen.rows, chosen.items - 1], axis=1)
+    rows = train.select(users)
+    tokens = rows.between(start, start + size)
+    targets = rows.between(start + 1, start + 1 + size)
+    user_items = np.stack([rows.rows, rows.items - 1], axis=1)
     return Batch(
         inputs=_inputs(tokens, length),
         target=targets.items,
         row=tokens.rows.astype(np.int32),
         user=users.astype(np.int32),
-        own=own.astype(np.int32),
+        user_items=user_items.astype(np.int32),
     )
 
 
 def scoring_inputs(history: sequences.Sequences, length: int) -> tuple[Inputs, np.ndarray]:
-    """The last events of each row, for predictions of what follows.
+    """The last events of each row, for predictions of the next event.
 
     Args:
       history: B rows, of at least one event each.
       length: tokens of a row at most.
 
     Returns:
-      Inputs whose rows are ordered by length, and that order, int [B].
+      Inputs with rows ordered by length, and that order, int [B].
     """
     size = np.minimum(history.lengths, length)
     order = np.argsort(size, kind="stable")
-    chosen = history.select(order)
-    return _inputs(chosen.between(chosen.lengths - size[order], chosen.lengths), length), order
+    rows = history.select(order)
+    return _inputs(rows.between(rows.lengths - size[order], rows.lengths), length), order
 
 
 def observed_inputs(history_item: tf.Tensor, length: int) -> Inputs:
@@ -156,16 +156,16 @@ def observed_inputs(history_item: tf.Tensor, length: int) -> Inputs:
     # Each row needs a last token.
     empty = tf.reduce_all(recent == 0, axis=1, keepdims=True)
     recent = tf.where(empty & (tf.range(columns) == columns - 1), 1, recent)
-    known = recent > 0
-    lengths = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)  # [B]
-    where = tf.cast(tf.where(known), tf.int32)  # [T, 2], row by row
-    row, column = where[:, 0], where[:, 1]
-    # Moved to the left: the padding of a group stands on the right.
+    is_event = recent > 0
+    lengths = tf.reduce_sum(tf.cast(is_event, tf.int32), axis=1)  # [B]
+    position = tf.cast(tf.where(is_event), tf.int32)  # [T, 2], ordered by row
+    row, column = position[:, 0], position[:, 1]
+    # Shifts the events to the left, because groups are padded on the right.
     cell = row * columns + column - (columns - tf.gather(lengths, row))
     tokens = tf.range(tf.size(cell))
     group = tf.stack([rows, columns])[None]
     return Inputs(
-        item=tf.boolean_mask(recent, known),
+        item=tf.boolean_mask(recent, is_event),
         place=length - columns + column,
         packing=attention.Packing(
             shapes=tf.concat([group, tf.zeros([GROUPS - 1, 2], tf.int32)], axis=0),

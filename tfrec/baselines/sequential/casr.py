@@ -16,8 +16,8 @@ With t' the item that the sampler predicts after the changed history, the anchor
 (history, t') beside the real data where the sampler's probability of t' is above a threshold.
 
 The paper trains the sampler first, writes one set of counterfactual sequences and trains the
-anchor again. Here the sampler trains along with the anchor, counterfactuals begin after
-`warm_up` batches, and each batch has new ones. delta is found by `steps` steps of gradient
+anchor again. Here sampler and anchor are trained together, counterfactuals begin after
+`warm_up` batches, and each batch has new ones. delta is the result of `steps` steps of gradient
 descent of length `step_size` each.
 """
 
@@ -71,7 +71,7 @@ class Casr(tf.Module):
         loss = self.anchor.loss(batch, seed)
         if not self.config.counterfactual_weight:
             return loss
-        # Other first numbers than the run's seed: the anchor's own draws stay as they are.
+        # Another seed than that of the anchor, so that its random numbers do not change.
         loss += self.sampler.loss(batch, seed + [1, 0])
         self.batches.assign_add(1)
         begun = tf.cast(self.batches > self.config.warm_up, tf.float32)
@@ -82,25 +82,26 @@ class Casr(tf.Module):
         """Mean loss of the anchor on the counterfactual rows that are used; 0 if none is."""
         inputs, target, used = self.counterfactuals(batch, seed)
         rows = tf.range(tf.size(target))
-        # The sampler's prediction is no negative of its own row.
-        own = tf.concat([batch.own, tf.stack([rows, target - 1], axis=1)], axis=0)
-        # A mean needs a row: where none is used, that of all rows counts as 0.
-        some = tf.reduce_any(used)
-        chosen = used | ~some
+        # The sampler's prediction is no negative of its row.
+        predictions = tf.stack([rows, target - 1], axis=1)
+        user_items = tf.concat([batch.user_items, predictions], axis=0)
+        # A mean needs a row: if no row is used, the mean of all rows has weight 0.
+        any_used = tf.reduce_any(used)
+        selected = used | ~any_used
         hidden = self.anchor.hidden(inputs, seed)  # [T, D]
         loss = self.anchor.prediction_loss(
-            tf.gather(hidden, tf.boolean_mask(inputs.last, chosen)),
-            tf.boolean_mask(target, chosen),
-            tf.boolean_mask(rows, chosen),
-            batch._replace(inputs=inputs, own=own),
+            tf.gather(hidden, tf.boolean_mask(inputs.last, selected)),
+            tf.boolean_mask(target, selected),
+            tf.boolean_mask(rows, selected),
+            batch._replace(inputs=inputs, user_items=user_items),
             seed + [0, batches.DRAWS],
         )
-        return loss * tf.cast(some, tf.float32)
+        return loss * tf.cast(any_used, tf.float32)
 
     def counterfactuals(
         self, batch: batches.Batch, seed: tf.Tensor
     ) -> tuple[batches.Inputs, tf.Tensor, tf.Tensor]:
-        """Rows with one event replaced, and what the sampler predicts after them.
+        """Rows with one event replaced, and the sampler's predictions of the next event.
 
         Args:
           batch: the rows.
@@ -170,7 +171,7 @@ def casr_sasrec(config: CasrSasrecConfig, num_items: int, seed: int) -> Casr:
 
 
 def nearest_other(vectors: tf.Tensor, items: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
-    """The item whose embedding is nearest to a vector, other than a given one; int32 [B].
+    """The item with the embedding nearest to a vector, except a given item; int32 [B].
 
     Args:
       vectors: float [B, D].

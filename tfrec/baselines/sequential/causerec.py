@@ -110,7 +110,7 @@ class CauseRec(next_item_model.CatalogueModel):
     def _counterfactual(
         self, concepts: tf.Tensor, replaced: tf.Tensor, count: int, seed: tf.Tensor
     ) -> tf.Tensor:
-        """Vectors of users some of whose concepts come from the bank, float [B, count, D].
+        """Vectors of users with some concepts replaced from the bank, float [B, count, D].
 
         Args:
           concepts: float [B, K, D].

@@ -1,4 +1,4 @@
-"""CoCoRec: what a user does within categories, what comes next, and what similar users do.
+"""CoCoRec: a user's patterns within categories, recent events, and patterns of similar users.
 
 Cai et al., Category-aware Collaborative Sequential Recommendation, SIGIR 2021. x_t is the
 embedding of event t, c_t its category, e_c that of a category:
@@ -12,9 +12,9 @@ embedding of event t, c_t its category, e_c that of a category:
     hidden_t = W_h [r_t; m_t; n_t] + b_h
 
 The loss is that of the next item plus that of its category. Patterns of other users come from
-a memory of the latest batches, which holds one event a user and batch; a user's own are left
-out in training. The paper gives no size of that memory, and the authors' public code has
-neither self-attention nor other users. Every prefix of a row is a training example.
+a memory of the latest batches, which holds one event per user and batch; training excludes
+patterns of the same user. The paper gives no size of that memory, and the authors' public code
+has neither self-attention nor other users. Every prefix of a row is a training example.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Cocorec(next_item_model.NextItemModel):
       num_items: N.
       seed: of the initial weights.
       category: int [N], the category of each item, 0 to `config.num_categories` - 1; None for a
-        model whose variables are restored.
+        model with restored variables.
     """
 
     config: CocorecConfig
@@ -77,12 +77,12 @@ class Cocorec(next_item_model.NextItemModel):
         self.pattern_norm = attention.LayerNorm(width, "pattern_norm")
         self.recent_norm = attention.LayerNorm(width, "recent_norm")
 
-        def kept(shape: list[int], value: float, dtype: tf.DType, name: str) -> tf.Variable:
+        def memory(shape: list[int], value: float, dtype: tf.DType, name: str) -> tf.Variable:
             return tf.Variable(tf.fill(shape, tf.cast(value, dtype)), False, name=name)
 
-        self.patterns = kept([config.memory, width], 0, tf.float32, "patterns")
-        self.of_category = kept([config.memory], _NOBODY, tf.int32, "of_category")
-        self.of_user = kept([config.memory], _NOBODY, tf.int32, "of_user")
+        self.patterns = memory([config.memory, width], 0, tf.float32, "patterns")
+        self.of_category = memory([config.memory], _NOBODY, tf.int32, "of_category")
+        self.of_user = memory([config.memory], _NOBODY, tf.int32, "of_user")
 
     def contextual(
         self, x: tf.Tensor, inputs: batches.Inputs, seed: tf.Tensor | None
@@ -122,7 +122,8 @@ class Cocorec(next_item_model.NextItemModel):
           x: float [T, D].
           inputs: the rows.
           seed: int32 [2] of dropout; None while predicting.
-          user: int32 [T], whose own patterns in the memory are left out; None for nobody.
+          user: int32 [T], user of each token, whose patterns in the memory are excluded; None
+            to exclude no patterns.
         """
         config, width = self.config, self.config.width
         x = attention.dropped(x, config.dropout, seed)
@@ -151,28 +152,29 @@ class Cocorec(next_item_model.NextItemModel):
             return expected_pattern(part[..., :width], part[..., width:-1], of_group)
 
         columns = tf.concat([pattern, chance, number], axis=1)
-        own = attention.of_rows(columns, inputs.packing, expected)  # [T, D]
+        user_pattern = attention.of_rows(columns, inputs.packing, expected)  # [T, D]
         likely = tf.argmax(logits, axis=1, output_type=tf.int32)
-        others = self._of_others(own, likely, user)
-        hidden = tf.concat([recent, own, others], axis=1) @ self.output + self.output_bias
+        others = self._of_others(user_pattern, likely, user)
+        hidden = tf.concat([recent, user_pattern, others], axis=1)
+        hidden = hidden @ self.output + self.output_bias
         return hidden, pattern, logits
 
     def _of_others(
-        self, own: tf.Tensor, category: tf.Tensor, user: tf.Tensor | None
+        self, user_pattern: tf.Tensor, category: tf.Tensor, user: tf.Tensor | None
     ) -> tf.Tensor:
-        """n_t, float [T, D]; 0 where the memory has no pattern of the category.
+        """n_t, float [T, D]; 0 if the memory has no pattern of the category.
 
         Args:
-          own: float [T, D], m_t.
+          user_pattern: float [T, D], m_t.
           category: int32 [T].
           user: int32 [T] or None.
         """
         if not self.config.neighbours:
-            return tf.zeros_like(own)
+            return tf.zeros_like(user_pattern)
         readable = category[:, None] == self.of_category  # [T, M]
         if user is not None:
             readable &= user[:, None] != self.of_user
-        scores = tf.matmul(own @ self.query, self.patterns, transpose_b=True)
+        scores = tf.matmul(user_pattern @ self.query, self.patterns, transpose_b=True)
         scores = tf.where(readable, scores / math.sqrt(self.config.width), _MASKED)
         best, place = tf.math.top_k(scores, self.config.neighbours)  # [T, K]
         weight = tf.nn.softmax(best) * tf.cast(best > _MASKED / 2, tf.float32)
@@ -180,14 +182,14 @@ class Cocorec(next_item_model.NextItemModel):
         return tf.einsum("tk,tkd->td", weight, values)  # [T, D]
 
     def _remember(self, pattern: tf.Tensor, category: tf.Tensor, user: tf.Tensor) -> None:
-        """Puts patterns [B, D] of users [B] in the place of the oldest."""
+        """Replaces the oldest patterns by those of users [B], float [B, D]."""
         size = self.config.memory
-        for kept, fresh in (
+        for memory, new_rows in (
             (self.patterns, tf.stop_gradient(pattern)),
             (self.of_category, category),
             (self.of_user, user),
         ):
-            kept.assign(tf.concat([fresh, kept], axis=0)[:size])
+            memory.assign(tf.concat([new_rows, memory], axis=0)[:size])
 
 
 def masked_attention(

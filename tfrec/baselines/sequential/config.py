@@ -61,7 +61,7 @@ class NextItemConfig(TrainingConfig):
     )
 
 
-# What tuning chooses from, in every method; each adds fields of its own.
+# Common search space of all methods, to which each method adds fields.
 NEXT_ITEM_SPACE: dict[str, tuple] = {"learning_rate": (3e-4, 1e-3, 3e-3)}
 
 
@@ -100,7 +100,7 @@ class HstuConfig(SelfAttentionConfig):
 
 @dataclasses.dataclass(frozen=True)
 class StampConfig(NextItemConfig):
-    """The paper's sizes; a session's own items may follow again and are negatives."""
+    """Options with the paper's sizes; items of the session may repeat and are negatives."""
 
     width: int = option(100, "width of embeddings and layers", at_least=1, at_most=4096)
     length: int = option(
@@ -212,9 +212,9 @@ class CocorecConfig(NextItemConfig):
     )
     recent: int = option(10, "latest events that tell the next category", at_least=1)
     neighbours: int = option(
-        10, "similar patterns of other users that are read; 0 leaves them out", at_least=0
+        10, "similar patterns of other users that are read; 0 for none", at_least=0
     )
-    memory: int = option(1024, "patterns of other users that are kept", at_least=1)
+    memory: int = option(1024, "stored patterns of other users", at_least=1)
     category_weight: float = option(1.0, "weight of the loss of the next category", at_least=0)
     dropout: float = option(0.1, "share of numbers dropped in training", at_least=0, below=1)
 

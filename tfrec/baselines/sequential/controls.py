@@ -14,7 +14,7 @@ from tfrec.data import sequences
 from tfrec.errors import UserError
 
 _DAY = 86_400.0  # seconds
-_ROWS_AT_ONCE = 1_024  # items whose neighbours are found together
+_ROWS_AT_ONCE = 1_024  # items in a batch of the search for neighbours
 EASE_ITEMS = 20_000  # two matrices of float64 [N, N] take 6.4 GB
 
 
@@ -122,14 +122,14 @@ class Ease:
 
 
 def interactions(log: sequences.Sequences) -> scipy.sparse.csr_array:
-    """Which items each row holds, float32 0/1 [U, N]."""
+    """Matrix of the items of each row, float32 0/1 [U, N]."""
     shape = (len(log), log.num_items)
     ones = np.ones(len(log.items), np.float32)
-    # scipy adds up duplicates in place, so that the log's own offsets are copied.
-    found = scipy.sparse.csr_array((ones, log.items - 1, log.offsets.copy()), shape=shape)
-    found.sum_duplicates()
-    found.data[:] = 1.0
-    return found
+    # scipy sums duplicates in place, so the log's offsets are copied.
+    matrix = scipy.sparse.csr_array((ones, log.items - 1, log.offsets.copy()), shape=shape)
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
 
 
 def _largest(rows: scipy.sparse.csr_array, count: int) -> scipy.sparse.csr_array:

@@ -35,13 +35,14 @@ def fit(
       directory: of the run, see `learner.fit`.
       seed: of weights, batches, negatives, and of clusters that stand for categories.
       source: the log.
-      protocol: how the training events were chosen.
-      categories: of the items; None where the log has none. Read by methods with categories.
+      protocol: protocol of the split into training and held-out events.
+      categories: categories of the items, for methods with categories; None if the log has
+        none.
       save_every: epochs between checkpoints.
-      warn: called before training with each sentence about what the method does without.
+      warn: called before training with a sentence for each missing input.
 
     Returns:
-      The learner, whose model has the weights of its best epoch.
+      The learner; its model has the weights of the best epoch.
 
     Raises:
       UserError: see `learner.fit`.
@@ -52,10 +53,10 @@ def fit(
     given: tuple[Any, ...] = ()
     if parts.categories:
         count = config.num_categories
-        found, warnings = item_categories.for_training(categories, train, count, seed)
-        config = dataclasses.replace(config, num_categories=found.num_categories)
-        extra["categories"] = identity.fingerprint({"category": found.category})
-        given = (found.category,)
+        of_items, warnings = item_categories.for_training(categories, train, count, seed)
+        config = dataclasses.replace(config, num_categories=of_items.num_categories)
+        extra["categories"] = identity.fingerprint({"category": of_items.category})
+        given = (of_items.category,)
         for warning in warnings:
             warn(warning)
     return learner.fit(

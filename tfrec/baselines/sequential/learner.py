@@ -1,4 +1,4 @@
-"""Training of sequential models: epochs, validation, early stopping, the best weights kept."""
+"""Training of sequential models: epochs, validation, and early stopping at the best weights."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def fit(
       seed: of weights, batches, dropout and negatives.
       save_every: epochs between checkpoints.
       inputs: the log, by name.
-      extra: what else decides the result, e.g. the protocol.
+      extra: further inputs that determine the result, e.g. the protocol.
 
     Returns:
-      The learner, whose model has the weights of its best epoch.
+      The learner; its model has the weights of the best epoch.
 
     Raises:
       UserError: if no user has two training events, or the folder holds another run.
@@ -88,8 +88,8 @@ class SequenceLearner(epochs.EpochLearner):
     Args:
       model: at its initial weights.
       train: training events.
-      validate: the quality of the model's lists for validation events, higher is better; the
-        weights of the best epoch are kept.
+      validate: function of the quality of the model's lists for validation events, higher is
+        better. It selects the best epoch.
       seed: of batches, dropout and negatives.
     """
 
@@ -140,7 +140,7 @@ class SequenceLearner(epochs.EpochLearner):
 
     @contextlib.contextmanager
     def _averaged_weights(self) -> Iterator[None]:
-        """The model with its averaged weights, where they are kept."""
+        """Gives the model its averaged weights, if there are any, during the context."""
         weights = self.model.trainable_variables[: len(self.averaged)]
         latest = [variable.numpy() for variable in weights]
         for variable, average in zip(weights, self.averaged, strict=True):

@@ -44,31 +44,31 @@ def normal(shape: list[int], seed: int, number: int, name: str) -> tf.Variable:
     return tf.Variable(drawn, name=name)
 
 
-def own_offsets(own: tf.Tensor, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-    """Offsets that keep each user's own training items from its negatives. Graph code.
+def user_item_offsets(user_items: tf.Tensor, rows: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Offsets that exclude each user's training items from its negatives. Graph code.
 
     Args:
-      own: int32 [M, 2], pairs (row, id).
+      user_items: int32 [M, 2], pairs (row, id).
       rows: B, int32 scalar.
-      ids: int32 [K], ascending; one may be repeated.
+      ids: int32 [K], ascending, with possible repetitions.
 
     Returns:
-      float [B, K]: `next_item.EXCLUDED` where the row has the item, else 0.
+      float [B, K]: `next_item.EXCLUDED` if the row has the item, else 0.
     """
-    # An id stands at positions first to end - 1: +1 and -1 there, and their running sum.
-    first = tf.searchsorted(ids, own[:, 1])
-    end = tf.searchsorted(ids, own[:, 1], side="right")
-    at = tf.stack([tf.tile(own[:, 0], [2]), tf.concat([first, end], axis=0)], axis=1)
+    # The positions of an id are first to end - 1: the running sum of +1 and -1 marks them.
+    first = tf.searchsorted(ids, user_items[:, 1])
+    end = tf.searchsorted(ids, user_items[:, 1], side="right")
+    at = tf.stack([tf.tile(user_items[:, 0], [2]), tf.concat([first, end], axis=0)], axis=1)
     steps = tf.repeat(tf.constant([1, -1]), tf.size(first))
     has = tf.cumsum(tf.scatter_nd(at, steps, [rows, tf.size(ids) + 1]), axis=1)[:, :-1]
     return tf.where(has > 0, next_item.EXCLUDED, 0.0)
 
 
-def are_own(own: tf.Tensor, row: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+def is_user_item(user_items: tf.Tensor, row: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     """Whether rows have items, bool [M]. Graph code.
 
     Args:
-      own: int32 [., 2], pairs (row, id), at least one.
+      user_items: int32 [., 2], pairs (row, id), at least one.
       row: int32 [M].
       ids: int32 [M].
     """
@@ -76,9 +76,9 @@ def are_own(own: tf.Tensor, row: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     def keys(row: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         return tf.cast(row, tf.int64) * 2**32 + tf.cast(item, tf.int64)
 
-    known, asked = tf.sort(keys(own[:, 0], own[:, 1])), keys(row, ids)
-    place = tf.minimum(tf.searchsorted(known, asked), tf.size(known) - 1)
-    return tf.gather(known, place) == asked
+    existing, queries = tf.sort(keys(user_items[:, 0], user_items[:, 1])), keys(row, ids)
+    position = tf.minimum(tf.searchsorted(existing, queries), tf.size(existing) - 1)
+    return tf.gather(existing, position) == queries
 
 
 class CatalogueModel(tf.Module, abc.ABC):
@@ -113,24 +113,24 @@ class CatalogueModel(tf.Module, abc.ABC):
         """
 
     def scores(self, history: sequences.Sequences) -> np.ndarray:
-        """Scores of the catalogue for what follows each history, float32 [V, N].
+        """Scores of the catalogue as the next item of each history, float32 [V, N].
 
         Args:
-          history: V rows; one without events is given equal scores.
+          history: V rows; the scores of a row without events are 0.
         """
-        found = np.zeros([len(history), self.num_items], np.float32)
+        scores = np.zeros([len(history), self.num_items], np.float32)
         rows = np.flatnonzero(history.lengths > 0)
         if len(rows):
             inputs, order = batches.scoring_inputs(history.select(rows), self.config.length)
-            found[rows[order]] = self._compiled_scores(inputs).numpy()
-        return found
+            scores[rows[order]] = self._compiled_scores(inputs).numpy()
+        return scores
 
     @tf.function(input_signature=[batches.INPUTS_SPEC], autograph=False)
     def _compiled_scores(self, inputs: batches.Inputs) -> tf.Tensor:
         return self.scores_of(inputs)
 
     def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
-        """Scores of the catalogue for what follows each row, float [B, N]. Graph code."""
+        """Scores of the catalogue as the next item of each row, float [B, N]. Graph code."""
         return tf.matmul(self.users(inputs), self.items, transpose_b=True)
 
     def prediction_loss(
@@ -156,16 +156,18 @@ class CatalogueModel(tf.Module, abc.ABC):
             return next_item.softmax(hidden, self.items, positive, row, None, True)
         rows = tf.size(batch.inputs.last)
         if kind == "softmax":
-            every = tf.range(self.num_items)
-            own = own_offsets(batch.own, rows, every)  # [B, N]
-            return next_item.softmax(hidden, self.items, positive, row, own, False)
+            catalogue = tf.range(self.num_items)
+            offset = user_item_offsets(batch.user_items, rows, catalogue)  # [B, N]
+            return next_item.softmax(hidden, self.items, positive, row, offset, False)
         if kind == "bce":
             ids = self._drawn(tf.shape(target), seed)  # [M]
             negative = tf.reduce_sum(hidden * tf.gather(self.items, ids), axis=1)
-            excluded = tf.where(are_own(batch.own, row, ids), next_item.EXCLUDED, 0.0)
-            return next_item.binary_cross_entropy(positive, negative + excluded)
+            excluded = is_user_item(batch.user_items, row, ids)
+            negative += tf.where(excluded, next_item.EXCLUDED, 0.0)
+            return next_item.binary_cross_entropy(positive, negative)
         ids = tf.sort(self._drawn([config.negatives], seed))  # [K]
-        candidates, offset = tf.gather(self.items, ids), own_offsets(batch.own, rows, ids)
+        candidates = tf.gather(self.items, ids)
+        offset = user_item_offsets(batch.user_items, rows, ids)
         if kind == "sampled_softmax":
             return next_item.softmax(hidden, candidates, positive, row, offset, False)
         negative = tf.matmul(hidden, candidates, transpose_b=True)  # [M, K]
@@ -185,7 +187,7 @@ class NextItemModel(CatalogueModel):
     def contextual(
         self, x: tf.Tensor, inputs: batches.Inputs, seed: tf.Tensor | None
     ) -> tf.Tensor:
-        """Float [T, D], what each token says about the next one. Graph code.
+        """Vectors that predict the item after each token, float [T, D]. Graph code.
 
         Args:
           x: float [T, D], the embedding of each token's item.
@@ -195,7 +197,7 @@ class NextItemModel(CatalogueModel):
         """
 
     def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
-        """`contextual` of the items' own embeddings, float [T, D]. Graph code."""
+        """`contextual` of the items' embeddings, float [T, D]. Graph code."""
         return self.contextual(tf.gather(self.items, inputs.item - 1), inputs, seed)
 
     def users(self, inputs: batches.Inputs) -> tf.Tensor:

@@ -20,7 +20,7 @@ _SCRIPT = "`python -m launch.train_sequential`"
 
 
 class TrainedSequence(trained.TrainedMethod):
-    """A trained sequential model, in a folder of its own format.
+    """A trained sequential model, with a separate format of its folder.
 
     Args:
       method: its name in `methods.METHODS`.
@@ -39,7 +39,7 @@ class TrainedSequence(trained.TrainedMethod):
         vocabulary: vocabulary_lib.Vocabulary,
         about: Mapping[str, Any],
     ):
-        # The events of the log are what the user did, whatever it was.
+        # Events of the log are actions of the user of any kind.
         event = types.FeedbackColumn("event", "binary", "events")
         spec = types.DataSpec(
             (event,), len(vocabulary.items), len(vocabulary.users), model.config.length, 1
@@ -62,8 +62,8 @@ class _Scorer:
         del blocked
         history = tf.convert_to_tensor(observation.history_item)
         inputs = batches.observed_inputs(history, self.acting.config.length)
-        known = tf.reduce_any(history > 0, axis=1, keepdims=True)
-        return tf.where(known, self.acting.scores_of(inputs), 0.0)
+        has_history = tf.reduce_any(history > 0, axis=1, keepdims=True)
+        return tf.where(has_history, self.acting.scores_of(inputs), 0.0)
 
     def policy(self) -> contract.Policy:
         """The item with the highest score."""
@@ -87,13 +87,13 @@ def load(directory: str | pathlib.Path) -> TrainedSequence:
     )
     name = manifest["method"]
     if name not in methods.METHODS:
-        known = ", ".join(methods.METHODS)
+        names = ", ".join(methods.METHODS)
         path = directory / TrainedSequence.manifest
-        raise UserError(f"{path}: method is {name!r}; expected one of {known}")
+        raise UserError(f"{path}: method is {name!r}; expected one of {names}")
     parts = methods.METHODS[name]()
     vocabulary = vocabulary_lib.load(directory)
     config = options.restored(parts.config, manifest["config"])
     model = parts.build(config, len(vocabulary.items), 0)
-    found = TrainedSequence(name, model, vocabulary, manifest["about"])
-    found.restore(directory, manifest)
-    return found
+    agent = TrainedSequence(name, model, vocabulary, manifest["about"])
+    agent.restore(directory, manifest)
+    return agent

@@ -41,9 +41,9 @@ def test_a_slate_is_worth_what_the_choice_among_it_is():
     worth = slateq.slate_value(values, nothing, log_v)
     assert float(worth[0]) == pytest.approx(5.0, rel=1e-5)
     # With a click, shares 1/3 and 2/3: 10/3 + 8/3.
-    told = slateq.told_value(values, nothing, log_v, tf.constant([True]))
+    told = slateq.expected_value(values, nothing, log_v, tf.constant([True]))
     assert float(told[0]) == pytest.approx(6.0, rel=1e-5)
-    told = slateq.told_value(values, nothing, log_v, tf.constant([False]))
+    told = slateq.expected_value(values, nothing, log_v, tf.constant([False]))
     assert float(told[0]) == pytest.approx(2.0, rel=1e-5)
 
 

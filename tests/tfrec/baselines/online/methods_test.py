@@ -183,7 +183,7 @@ def test_items_clicked_by_one_session_go_together():
     # Column 0: items 0 and 1 of one session, 3 of the next. Column 1: 3 and 2.
     expected = np.diag([1.0, 1.0, 1.0, 2.0])
     expected[0, 1] = expected[1, 0] = expected[2, 3] = expected[3, 2] = 1.0
-    np.testing.assert_array_equal(kgrl.met(rollout, 4, None), expected)
+    np.testing.assert_array_equal(kgrl.co_occurrences(rollout, 4, None), expected)
 
 
 def test_items_viewed_by_a_session_go_together_when_it_ends():
@@ -191,7 +191,7 @@ def test_items_viewed_by_a_session_go_together_when_it_ends():
     learner = kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,), replay_size=50), simulator, 0)
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
     seen = tf.constant([[[9.0, 9.0, 9.0, 9.0]], [[9.0, 9.0, 9.0, 9.0]], [[0.5, 0.0, 2.0, 0.0]]])
-    found = kgrl.met(
+    found = kgrl.co_occurrences(
         rollout._replace(observation=tf.concat([seen, seen], axis=2)), 4, np.arange(4)
     )
     expected = np.zeros((4, 4))

@@ -61,10 +61,10 @@ def test_action_dropout_leaves_a_slate_and_tells_what_it_kept():
     simulator = toy.Toy("changing", slate=2)
     learner = pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,), action_dropout=0.9), simulator, 0)
     assert learner.info_size == 5
-    kept = learner.kept(tf.constant([2000, 5]), tf.constant([3, 4])).numpy()
+    kept = learner.dropout_mask(tf.constant([2000, 5]), tf.constant([3, 4])).numpy()
     assert kept.sum(axis=1).min() == 2
     half = pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,)), simulator, 0)
-    share = half.kept(tf.constant([2000, 5]), tf.constant([3, 4])).numpy().mean()
+    share = half.dropout_mask(tf.constant([2000, 5]), tf.constant([3, 4])).numpy().mean()
     assert 0.5 < share < 0.56  # a little more than half: rows with fewer than 2 keep 2
     rollout = toy.played(simulator, learner, tf.constant([0, 1]))
     of_shown = tf.gather(rollout.info, rollout.action, batch_dims=2)

@@ -25,7 +25,7 @@ def test_a_training_batch_predicts_each_next_item():
     assert batch.inputs.place.tolist() == [2, 0, 1, 2]
     assert batch.inputs.last.tolist() == [0, 3]
     # All training items of the user, also those before the window.
-    assert batch.own.tolist() == [[0, 5], [0, 6], [1, 0], [1, 1], [1, 2], [1, 3], [1, 4]]
+    assert batch.user_items.tolist() == [[0, 5], [0, 6], [1, 0], [1, 1], [1, 2], [1, 3], [1, 4]]
 
 
 def test_a_window_holds_at_most_one_more_item_than_tokens():

@@ -94,7 +94,7 @@ def test_the_prediction_is_no_negative_of_its_row():
     hidden = tf.gather(net.anchor.hidden(inputs, None), inputs.last)
     scores = (hidden @ tf.transpose(net.anchor.items)).numpy()[0]
     negative = np.ones(walks.NUM_ITEMS, bool)
-    negative[some.own.numpy()[:, 1]] = False
+    negative[some.user_items.numpy()[:, 1]] = False
     negative[target[0] - 1] = False
     chosen = np.exp(scores[target[0] - 1])
     expected = -np.log(chosen / (chosen + np.exp(scores[negative]).sum()))

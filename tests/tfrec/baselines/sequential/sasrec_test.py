@@ -31,7 +31,7 @@ def by_plain_softmax(net, some, own_negatives):
     logits = hidden @ net.items.numpy().T  # [T, N]
     target = some.target.numpy() - 1
     has = np.zeros([len(some.inputs.last), NUM_ITEMS], bool)
-    has[tuple(some.own.numpy().T)] = True
+    has[tuple(some.user_items.numpy().T)] = True
     excluded = has[some.row.numpy()] & ~own_negatives
     excluded[np.arange(len(target)), target] = False
     powers = np.where(excluded, 0.0, np.exp(logits))
@@ -50,7 +50,7 @@ def test_many_sampled_negatives_come_near_the_softmax():
     """The mean over K negatives, times the items that may be negatives, is the full sum."""
     net, some = model(loss="sampled_softmax", negatives=40_000), batch(1)
     hidden = net.hidden(some.inputs, SEED).numpy()
-    others = np.setdiff1d(np.arange(NUM_ITEMS), some.own.numpy()[:, 1])
+    others = np.setdiff1d(np.arange(NUM_ITEMS), some.user_items.numpy()[:, 1])
     powers = np.exp(hidden @ net.items.numpy().T)
     target = powers[np.arange(len(hidden)), some.target.numpy() - 1]
     drawn = powers[:, others].sum(axis=1) * 40_000 / NUM_ITEMS
@@ -68,7 +68,7 @@ def test_losses_of_binary_cross_entropy():
         share = value / np.log(2) - 1  # negatives that count, of one
         if name == "gbce":
             share = (value / np.log(2) * (negatives + 1) - 1) / negatives
-        lacked = 1 - len(np.unique(some.own.numpy()[:, 1])) / NUM_ITEMS
+        lacked = 1 - len(np.unique(some.user_items.numpy()[:, 1])) / NUM_ITEMS
         assert share == pytest.approx(lacked, abs=0.45 if name == "bce" else 0.2)
 
 
