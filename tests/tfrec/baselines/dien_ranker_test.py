@@ -89,8 +89,8 @@ def test_the_loss_is_the_clicks_and_alpha_times_the_auxiliary():
     assert auxiliary[2.0] == pytest.approx(2 * auxiliary[1.0], rel=1e-5)
     one = learner()
     logit = one.predict(seen, tf.constant(item)).numpy().astype(np.float64)
-    wanted = np.mean(np.log1p(np.exp(logit)) - clicked * logit)
-    assert float(parts[1.0]["click_loss"]) == pytest.approx(wanted, rel=1e-5)
+    expected = np.mean(np.log1p(np.exp(logit)) - clicked * logit)
+    assert float(parts[1.0]["click_loss"]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.slow

@@ -55,22 +55,22 @@ REWARD, DISCOUNT = tf.constant([1.0, 0.0, 2.0]), tf.constant([0.5, 0.0, 1.0])
 
 
 def test_a_target_is_the_reward_and_the_best_next_value():
-    found = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, None)
-    np.testing.assert_allclose(found, [1 + 0.5 * 5, 0.0, 2 - 1])
+    target = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, None)
+    np.testing.assert_allclose(target, [1 + 0.5 * 5, 0.0, 2 - 1])
 
 
 def test_an_item_that_may_not_follow_is_left_out_of_the_best():
     blocked = tf.constant([[False, True, False], [True, True, False], [False, True, True]])
-    found = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, blocked)
-    np.testing.assert_allclose(found, [1 + 0.5 * 3, 0.0, 2 - 3])
+    target = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, blocked)
+    np.testing.assert_allclose(target, [1 + 0.5 * 3, 0.0, 2 - 3])
     nothing = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, FOLLOWING, tf.fill([3, 3], True))
     np.testing.assert_allclose(nothing, REWARD)
 
 
 def test_double_q_chooses_by_one_network_and_values_by_the_other():
     choosing = tf.constant([[9.0, 0.0, 1.0], [0.0, 1.0, 2.0], [0.0, 1.0, 9.0]])
-    found = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, choosing, None)
-    np.testing.assert_allclose(found, [1 + 0.5 * 1, 0.0, 2 - 2])
+    target = q_targets.td_target(REWARD, DISCOUNT, FOLLOWING, choosing, None)
+    np.testing.assert_allclose(target, [1 + 0.5 * 1, 0.0, 2 - 2])
 
 
 @pytest.mark.parametrize("double_q", [False, True])
@@ -88,10 +88,10 @@ def test_the_loss_takes_the_networks_it_should(double_q):
     target = values(made.target, steps.next_observation)
     chooser = values(made.network if double_q else made.target, steps.next_observation)
     best = target[np.arange(16), chooser.argmax(axis=1)]
-    wanted = steps.reward.numpy() + 0.9 * steps.stays.numpy() * best
+    expected = steps.reward.numpy() + 0.9 * steps.stays.numpy() * best
     own = values(made.network, steps.observation)[np.arange(16), steps.item.numpy() - 1]
     np.testing.assert_allclose(report["td_loss"], loss)
-    np.testing.assert_allclose(loss, 0.5 * np.mean((own - wanted) ** 2), rtol=1e-4)
+    np.testing.assert_allclose(loss, 0.5 * np.mean((own - expected) ** 2), rtol=1e-4)
     assert 0 < steps.stays.numpy().mean() < 1
 
 
@@ -147,10 +147,10 @@ def test_simulated_steps_follow_real_states_and_each_other():
     np.testing.assert_array_equal(step[0], real.observation.step[:8])
     for depth in (1, 2):
         over = (stays[depth - 1] == 0) | (step[depth - 1] + 1 >= small.SPEC.max_steps)
-        wanted = np.where(over[:, None], started, events[depth - 1, :, 1:])
-        np.testing.assert_array_equal(events[depth, :, :-1], wanted)
-        wanted = np.where(over, step[0], step[depth - 1] + 1)
-        np.testing.assert_array_equal(step[depth], wanted)
+        expected = np.where(over[:, None], started, events[depth - 1, :, 1:])
+        np.testing.assert_array_equal(events[depth, :, :-1], expected)
+        expected = np.where(over, step[0], step[depth - 1] + 1)
+        np.testing.assert_array_equal(step[depth], expected)
         on = ~over
         np.testing.assert_array_equal(feedback[depth, on, :-1], feedback[depth - 1, on, 1:])
         assert 0 < over.sum() < 8
@@ -183,8 +183,8 @@ def test_planning_shows_nothing_twice_where_the_world_does_not(epsilon):
         assert blocked.sum() == taken + 1
     assert "blocked" not in learner(repeats=True).simulated.ring.columns
     drawn = made.simulated.sample(16, tf.constant([1, 2]))
-    found = np.take_along_axis(drawn.next_blocked.numpy(), drawn.item.numpy()[:, None] - 1, 1)
-    assert found.all()
+    result = np.take_along_axis(drawn.next_blocked.numpy(), drawn.item.numpy()[:, None] - 1, 1)
+    assert result.all()
 
 
 def test_without_a_world_the_log_tells_whether_items_repeat():
@@ -207,11 +207,11 @@ def test_k_1_is_the_plain_dqn():
     steps = simulated_replay.real_steps(twin.replay.sample(32, seeds[0]))
     network, target = twin.network, twin.target
     following = target.all_values(target.encode(steps.next_observation).state)[..., 0]
-    wanted = steps.reward + 0.95 * steps.stays * tf.reduce_max(following, axis=1)
+    expected = steps.reward + 0.95 * steps.stays * tf.reduce_max(following, axis=1)
     variables = network.trainable_variables
     with tf.GradientTape() as tape:
         history = network.encode(steps.observation)
-        error = network.values(history.state, steps.item)[:, 0] - wanted
+        error = network.values(history.state, steps.item)[:, 0] - expected
         auxiliary = network.tower.auxiliary_loss(steps.observation, history, seeds[3])
         loss = 0.5 * tf.reduce_mean(error**2) + 0.1 * auxiliary
     twin.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
@@ -240,8 +240,8 @@ def test_every_trainable_variable_moves():
     for own, average in zip(
         made.network.trainable_variables, made.target.trainable_variables, strict=True
     ):
-        wanted = 0.98 * target[average.ref()] + 0.02 * own.numpy()
-        np.testing.assert_allclose(average, wanted, rtol=1e-4, atol=1e-6)
+        expected = 0.98 * target[average.ref()] + 0.02 * own.numpy()
+        np.testing.assert_allclose(average, expected, rtol=1e-4, atol=1e-6)
 
 
 def spoil_reward(made):
@@ -291,9 +291,9 @@ def test_a_restored_learner_goes_on_as_it_would_have(tmp_path):
     fresh = learner(seed=6)
     checkpoint.read(tmp_path / "acting", fresh.acting)
     timestep = contract.history_timestep(small.observations(40), tf.constant([1, 2]))
-    chosen = made.policy()(timestep).numpy()
-    np.testing.assert_array_equal(fresh.policy()(timestep), chosen)
-    assert len(np.unique(chosen)) > 1
+    selected = made.policy()(timestep).numpy()
+    np.testing.assert_array_equal(fresh.policy()(timestep), selected)
+    assert len(np.unique(selected)) > 1
 
 
 @pytest.mark.slow

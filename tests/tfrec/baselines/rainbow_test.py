@@ -87,8 +87,8 @@ def following(blocked=None):
 def test_the_next_distribution_by_hand(monkeypatch, double_q, blocked, atoms):
     agent = with_fixed_values(monkeypatch, double_q=double_q)
     mask = None if blocked is None else tf.constant(blocked)
-    found = agent._next_q_distribution(following(mask), {})
-    np.testing.assert_allclose(found, np.eye(5)[atoms], atol=1e-6)
+    result = agent._next_q_distribution(following(mask), {})
+    np.testing.assert_allclose(result, np.eye(5)[atoms], atol=1e-6)
 
 
 def test_the_target_distribution_by_hand(monkeypatch):

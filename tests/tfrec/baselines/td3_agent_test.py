@@ -58,9 +58,9 @@ def test_losses_without_noise_are_those_of_tf_agents():
     ours = agent(td3_agent.SeededTd3Agent, roles)
     stock = agent(stock_td3.Td3Agent, roles, target_policy_noise=1e-12)
     next_actions, _ = roles["target_actor_network"](after.observation)
-    for chosen in (None, weights):
-        loss = ours.critic_loss(before, actions, after, chosen, next_actions=next_actions)
-        expected = stock.critic_loss(before, actions, after, chosen)
+    for selected in (None, weights):
+        loss = ours.critic_loss(before, actions, after, selected, next_actions=next_actions)
+        expected = stock.critic_loss(before, actions, after, selected)
         assert float(loss) == pytest.approx(float(expected), rel=1e-5)
     assert float(ours.actor_loss(before)) == float(stock.actor_loss(before))
 

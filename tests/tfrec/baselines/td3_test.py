@@ -270,10 +270,10 @@ def test_a_restored_learner_goes_on_as_if_never_stopped(tmp_path):
 def test_the_acting_part_alone_restores_the_policy(tmp_path):
     one, other = learner(rounds=1), learner(seed=9)
     checkpoint.write(tmp_path / "acting", one.acting, {})
-    wanted = one.policy()(timestep(50)).numpy()
-    assert (other.policy()(timestep(50)).numpy() != wanted).any()
+    expected = one.policy()(timestep(50)).numpy()
+    assert (other.policy()(timestep(50)).numpy() != expected).any()
     checkpoint.read(tmp_path / "acting", other.acting, {})
-    np.testing.assert_array_equal(other.policy()(timestep(50)), wanted)
+    np.testing.assert_array_equal(other.policy()(timestep(50)), expected)
 
 
 @pytest.mark.parametrize("wrong", [{"neighbours": -1.0}, {"neighbours": 2.5}, {"n_steps": 0}])

@@ -65,12 +65,12 @@ def test_crosses_by_hand():
     )
     events = [[(4, 1), (7, 0), (7, 1)], [(12, 0)]]
     item = [5, 18]
-    wanted = [
+    expected = [
         1000 * a + sum(expected_bucket(i, c, a, 64) for i, c in e)
         for a, e in zip(item, events, strict=True)
     ]
-    found = crosses(seen, tf.constant(item))
-    np.testing.assert_allclose(found, wanted)
+    result = crosses(seen, tf.constant(item))
+    np.testing.assert_allclose(result, expected)
     # Whether an event was clicked makes another cross of it.
     assert expected_bucket(7, 0, 5, 1024) != expected_bucket(7, 1, 5, 1024)
 

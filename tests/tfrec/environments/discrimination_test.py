@@ -49,18 +49,18 @@ def starts(users):
 def test_logits_are_those_of_the_states_after_so_many_steps():
     world = Tastes(users=2, items=3, taste=0.5)
     steps = np.array([[0, 3], [2, 1]])
-    found = discrimination.logits(world, starts(2), steps, np.array([1, 2]), seed=0)
+    result = discrimination.logits(world, starts(2), steps, np.array([1, 2]), seed=0)
     # User 1 likes item 1, user 2 item 2.
     expected = [[[0.5, 0], [2.0, 0]], [[0, 1.5], [0, 1.0]]]
-    np.testing.assert_allclose(found.click, expected, atol=1e-5)
-    np.testing.assert_allclose(found.exit, np.broadcast_to([1.0, 2.0], (2, 2, 2)), atol=1e-5)
+    np.testing.assert_allclose(result.click, expected, atol=1e-5)
+    np.testing.assert_allclose(result.exit, np.broadcast_to([1.0, 2.0], (2, 2, 2)), atol=1e-5)
 
 
 def test_a_world_of_tastes_can_tell_users_apart_and_its_exit_cannot():
     world = Tastes(users=40, items=10, taste=1.0)
     steps = np.zeros([40, 2], np.int64)
-    found = discrimination.logits(world, starts(40), steps, np.arange(1, 11), seed=0)
-    parts = discrimination.components(found)
+    result = discrimination.logits(world, starts(40), steps, np.arange(1, 11), seed=0)
+    parts = discrimination.components(result)
     assert parts["click"].interaction == pytest.approx(1, abs=0.01)
     assert parts["click"].shares()["user_item"] == pytest.approx(1, abs=0.01)
     assert parts["exit"].interaction == pytest.approx(0, abs=1e-6)
@@ -68,10 +68,10 @@ def test_a_world_of_tastes_can_tell_users_apart_and_its_exit_cannot():
 
 
 def test_a_world_of_counts_is_all_item():
-    found = discrimination.Logits(
+    result = discrimination.Logits(
         *(np.broadcast_to(np.arange(5.0), (6, 2, 5)) for _ in range(2))
     )
-    for part in discrimination.components(found).values():
+    for part in discrimination.components(result).values():
         assert part.shares() == pytest.approx(
             {"user": 0, "item": 1, "state": 0, "user_item": 0, "state_item": 0}
         )
@@ -80,10 +80,10 @@ def test_a_world_of_counts_is_all_item():
 def test_the_embedded_truth_has_taste_in_its_clicks_and_none_in_its_exits():
     world, _ = embedded_test.world()
     steps = np.tile([0, 4, 8], (40, 1))
-    found = discrimination.logits(
+    result = discrimination.logits(
         world, embedded_test.starts(world), steps, np.arange(1, 31), seed=1
     )
-    parts = discrimination.components(found)
+    parts = discrimination.components(result)
     # The click asks for taste; the exit for fatigue, which items move by one step at most.
     assert parts["click"].shares()["user_item"] > 0.5
     assert parts["exit"].shares()["state"] > 0.8

@@ -68,8 +68,8 @@ def test_next_fatigue_is_that_of_each_kind_with_its_probability():
 def test_attributes_without_noise_tell_all_but_quality(reward):
     made, _ = embedded_test.world(EXACT)
     model, truth = embedded_attributes.attribute_model(made), embedded.true_model(made)
-    for found, expected in zip(model, truth, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for result, expected in zip(model, truth, strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-5)
     known = np.setdiff1d(np.arange(1, 61), made.new_items)
     for items in (None, known, made.new_items):
         plan = embedded.solve(made, reward, items, model).item

@@ -44,10 +44,10 @@ def test_answers_are_the_truths_own_item_and_user():
     assert state.taste.numpy()[0] == truth.taste[6]
     assert state.fatigue.numpy()[0] == state.step.numpy()[0] == 0
     expected = synthetic.click_probability(CONFIG, truth, truth.taste[6:7], np.array([0]))[0, 9]
-    found = made.responses(state, tf.constant([item]))
-    assert found.feedback.numpy()[0, 0, 0] == pytest.approx(expected, rel=1e-5)
+    result = made.responses(state, tf.constant([item]))
+    assert result.feedback.numpy()[0, 0, 0] == pytest.approx(expected, rel=1e-5)
     seconds = synthetic.expected_seconds(CONFIG, truth.kind[9])
-    assert found.feedback.numpy()[0, 0, 1] == pytest.approx(expected * seconds, rel=1e-5)
+    assert result.feedback.numpy()[0, 0, 1] == pytest.approx(expected * seconds, rel=1e-5)
 
 
 def test_new_items_answer_as_the_others_do_in_any_order():
@@ -61,12 +61,12 @@ def test_new_items_answer_as_the_others_do_in_any_order():
     made = embedded.EmbeddedWorld(config, spec, ids)
     np.testing.assert_array_equal(order[made.new_items - 1], order[np.isin(order, new)])
     state = made.reset(types.Starts(tf.constant([1]), None, None))
-    found = made.responses(state, tf.range(1, 31))
+    result = made.responses(state, tf.range(1, 31))
     click = synthetic.click_probability(config, truth, truth.taste[6:7], np.array([0]))[0]
-    np.testing.assert_allclose(found.feedback[0, :, 0], click[order], rtol=1e-5)
+    np.testing.assert_allclose(result.feedback[0, :, 0], click[order], rtol=1e-5)
     after = synthetic.next_fatigue(config, np.array(0), truth.kind[order])
     exits = synthetic.exit_probability(config, after)
-    np.testing.assert_allclose(found.exit[0], exits, rtol=1e-5)
+    np.testing.assert_allclose(result.exit[0], exits, rtol=1e-5)
     # The vocabulary of a log has none of them, and may lack other items.
     fewer = vocabulary.Vocabulary(
         vocabulary.Ids(np.setdiff1d(items, np.append(items[made.new_items - 1], "i1"))),

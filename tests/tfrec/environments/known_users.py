@@ -54,8 +54,8 @@ def log(sessions_per_user: int = 8, seed: int = 0) -> types.Episodes:
     history_feedback = np.zeros((len(user), HISTORY, 3), np.float32)
     for row in range(1, len(user)):
         if user[row] == user[row - 1]:
-            kept = min(length[row - 1], HISTORY)
-            events = slice(length[row - 1] - kept, length[row - 1])
-            history_item[row, HISTORY - kept :] = item[row - 1, events]
-            history_feedback[row, HISTORY - kept :] = feedback[row - 1, events]
+            retained = min(length[row - 1], HISTORY)
+            events = slice(length[row - 1] - retained, length[row - 1])
+            history_item[row, HISTORY - retained :] = item[row - 1, events]
+            history_feedback[row, HISTORY - retained :] = feedback[row - 1, events]
     return types.Episodes(user, history_item, history_feedback, item, feedback, length, exited)

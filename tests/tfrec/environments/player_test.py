@@ -24,11 +24,11 @@ def test_the_order_of_the_starts_is_kept_across_blocks(monkeypatch):
 
 def test_a_goal_in_a_variable_may_change_between_plays():
     environment = users.UserEnvironment(scripted.ScriptedWorld(small.SPEC, repeats=True))
-    wanted = tf.Variable(2)
+    expected = tf.Variable(2)
     runner = player.Player(
-        environment, lambda timestep: tf.zeros_like(timestep.history.step)[:, None] + wanted
+        environment, lambda timestep: tf.zeros_like(timestep.history.step)[:, None] + expected
     )
     starts = scripted.starts(3)
     assert set(runner.play(starts, seed=0).item[:, 0]) == {3}
-    wanted.assign(4)
+    expected.assign(4)
     assert set(runner.play(starts, seed=0).item[:, 0]) == {5}

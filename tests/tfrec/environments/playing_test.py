@@ -47,16 +47,16 @@ class Counting(contract.Simulator):
 
 
 def play(sessions, **arguments):
-    asked = []
+    request = []
 
     def policy(timestep):
-        asked.append(timestep.observation.shape[0])
+        request.append(timestep.observation.shape[0])
         return timestep.observation
 
     run = tf.function(
         lambda seed: playing.play(Counting(), policy, sessions, seed, **arguments)
     )
-    return playing.Played(*(part.numpy() for part in run(SEED))), asked[0]
+    return playing.Played(*(part.numpy() for part in run(SEED))), request[0]
 
 
 @pytest.mark.parametrize("at_once", [None, 1, 3, 10, 99])
@@ -249,8 +249,8 @@ def test_rates():
         reward=np.array([2.0, 4.0]), clicks=np.array([1.0, 1.0]), shown=np.array([2.0, 8.0]),
         steps=np.array([2, 8]),
     )  # fmt: skip
-    found = playing.rates(played)
-    assert found["ctr"] == 0.2 and found["reward"] == 3.0 and found["steps"] == 5.0
-    assert found["reward_error"] == pytest.approx(1.0)
+    result = playing.rates(played)
+    assert result["ctr"] == 0.2 and result["reward"] == 3.0 and result["steps"] == 5.0
+    assert result["reward_error"] == pytest.approx(1.0)
     # Residuals 1 - .2 * 2 and 1 - .2 * 8: spread .6 sqrt(2), over a mean of 5 and sqrt(2).
-    assert found["ctr_error"] == pytest.approx(0.12)
+    assert result["ctr_error"] == pytest.approx(0.12)

@@ -58,23 +58,23 @@ def test_a_list_without_repeats_sorts_items_by_what_they_are_worth():
     assert greedy.value == pytest.approx(0.9 + 0.5 * (0.8 + 0.5))
     # At a cost of 2 for an exit item 1 is worth -.1, the least: 3, 2 and 4 earn 1.5, which is
     # less than 1.55; at a cost of .7 item 1 is worth .55 and comes second.
-    found = restricted.fixed_list(world, starts(), CLICKS, [0.0, 0.7, 2.0], seed=0)
-    assert found.items.tolist() == [3, 1, 2]
-    assert found.value == pytest.approx(0.8 + 0.9 + 0.5 * 0.5)
+    result = restricted.fixed_list(world, starts(), CLICKS, [0.0, 0.7, 2.0], seed=0)
+    assert result.items.tolist() == [3, 1, 2]
+    assert result.value == pytest.approx(0.8 + 0.9 + 0.5 * 0.5)
 
 
 def test_a_list_may_repeat_items_where_users_permit_it():
     world = Catalogue([0.3, 0.5, 0.4], [0.0, 0.0, 0.0], steps=4, repeats=True)
-    found = restricted.fixed_list(world, starts(), CLICKS, [0.0], seed=0)
-    assert found.items.tolist() == [2, 2, 2, 2]
+    result = restricted.fixed_list(world, starts(), CLICKS, [0.0], seed=0)
+    assert result.items.tolist() == [2, 2, 2, 2]
 
 
 def test_a_list_follows_the_states_that_users_reach():
     # Item 1 is clicked for sure, and then never again.
     world = Catalogue([1.0, 0.5], [0.0, 0.0], steps=3, repeats=True)
-    found = restricted.fixed_list(world, starts(), CLICKS, [0.0], seed=0)
-    assert found.items.tolist() == [1, 2, 2]
-    assert found.value == pytest.approx(2.0)
+    result = restricted.fixed_list(world, starts(), CLICKS, [0.0], seed=0)
+    assert result.items.tolist() == [1, 2, 2]
+    assert result.value == pytest.approx(2.0)
 
 
 def test_a_list_is_played_in_its_order():
@@ -132,13 +132,13 @@ def test_the_fixed_list_of_the_embedded_world_earns_more_than_random_items():
     world, _ = embedded_test.world()
     environment = users.UserEnvironment(world)
     begin = embedded_test.starts(world, times=10)
-    found = restricted.fixed_list(world, begin, CLICKS, [0.0, 1.0, 2.0, 4.0], seed=0)
+    result = restricted.fixed_list(world, begin, CLICKS, [0.0, 1.0, 2.0, 4.0], seed=0)
 
     def reward(policy):
         played = player.Player(environment, policy).play(begin, seed=1)
         return played.feedback[..., 0].sum(axis=1).mean()
 
-    listed = reward(restricted.play_list(found.items))
+    listed = reward(restricted.play_list(result.items))
     # Expected clicks of the construction are those of played sessions.
-    assert listed == pytest.approx(found.value, rel=0.1)
+    assert listed == pytest.approx(result.value, rel=0.1)
     assert listed > 1.3 * reward(contract.random_policy(environment))

@@ -26,17 +26,17 @@ def test_the_summary_of_a_history_by_hand():
         tf.constant([[[1.0, 8.0], [0, 0], [0, 4], [1, 2]]]),
         tf.constant([2]),
     )
-    found = users.HistoryEncoder(SPEC, VECTORS)(observation).numpy()[0]
-    np.testing.assert_allclose(found[0:2], np.array([2, 2]) / 2)  # one event, and one more
-    np.testing.assert_allclose(found[2:4], -np.array([1, 0]) / 2)
-    np.testing.assert_allclose(found[4:6], np.array([0, 3]) / 2)
-    np.testing.assert_allclose(found[6:8], -np.array([0, 1]) / 2)
+    encoded = users.HistoryEncoder(SPEC, VECTORS)(observation).numpy()[0]
+    np.testing.assert_allclose(encoded[0:2], np.array([2, 2]) / 2)  # one event, and one more
+    np.testing.assert_allclose(encoded[2:4], -np.array([1, 0]) / 2)
+    np.testing.assert_allclose(encoded[4:6], np.array([0, 3]) / 2)
+    np.testing.assert_allclose(encoded[6:8], -np.array([0, 1]) / 2)
     # 1 for item 5 and .7 for item 2
-    np.testing.assert_allclose(found[8:10], np.array([0, 3 + 0.7]) / 2.7, rtol=1e-6)
-    np.testing.assert_allclose(found[10:12], [0, 3])
-    np.testing.assert_allclose(found[12:14], [1, 0.5])
-    np.testing.assert_allclose(found[14:16], [1 / 3, 1.5 / 3])
-    np.testing.assert_allclose(found[16:], [2 / 5])
+    np.testing.assert_allclose(encoded[8:10], np.array([0, 3 + 0.7]) / 2.7, rtol=1e-6)
+    np.testing.assert_allclose(encoded[10:12], [0, 3])
+    np.testing.assert_allclose(encoded[12:14], [1, 0.5])
+    np.testing.assert_allclose(encoded[14:16], [1 / 3, 1.5 / 3])
+    np.testing.assert_allclose(encoded[16:], [2 / 5])
 
 
 def test_a_new_session_has_no_part_of_its_own():
@@ -44,10 +44,10 @@ def test_a_new_session_has_no_part_of_its_own():
         tf.constant([[0, 0, 3, 1]]), tf.ones([1, 4, 2]), tf.constant([0])
     )
     encoder = users.HistoryEncoder(SPEC, VECTORS)
-    found = encoder(observation).numpy()[0]
-    np.testing.assert_allclose(found[0:2], np.array([3, 2]) / 3)
-    assert (found[4:] == 0).all()
-    assert encoder.size == len(found)
+    encoded = encoder(observation).numpy()[0]
+    np.testing.assert_allclose(encoded[0:2], np.array([3, 2]) / 3)
+    assert (encoded[4:] == 0).all()
+    assert encoder.size == len(encoded)
     np.testing.assert_array_equal(encoder.feature_columns.ravel(), np.arange(8))
     np.testing.assert_array_equal(encoder.before, np.arange(4))
 
@@ -173,13 +173,13 @@ def test_a_timestep_of_known_histories_is_that_of_the_state():
     state = made.reset(9, SEED)
     state = made.step(state, tf.constant([[1]] * 9), SEED).state
     known = contract.timestep_of(made, state, SEED)
-    found = made.timestep(known.history, known.blocked, SEED)
+    outcome = made.timestep(known.history, known.blocked, SEED)
     size = made.encoder.size
-    np.testing.assert_array_equal(found.observation[:, :size], known.observation[:, :size])
-    assert not found.observation[:, size:].numpy().any()
+    np.testing.assert_array_equal(outcome.observation[:, :size], known.observation[:, :size])
+    assert not outcome.observation[:, size:].numpy().any()
     for name in ("candidates", "blocked", "seed"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(known, name))
-    assert found.state is None and found.history is known.history
+        np.testing.assert_array_equal(getattr(outcome, name), getattr(known, name))
+    assert outcome.state is None and outcome.history is known.history
 
 
 def test_a_policy_without_its_history_is_told_what_it_needs():
@@ -198,9 +198,9 @@ def test_what_a_policy_does_not_read_is_not_in_the_graph():
         return selection.best_item(tf.cast(timestep.history.history_item, tf.float32), None)
 
     graph = act.get_concrete_function().graph.as_graph_def()
-    kept = tf.compat.v1.graph_util.extract_sub_graph(graph, ["Identity"])
+    retained = tf.compat.v1.graph_util.extract_sub_graph(graph, ["Identity"])
     assert "Einsum" in str({node.op for node in graph.node}).title()
-    assert not [node.name for node in kept.node if "einsum" in node.name.lower()]
+    assert not [node.name for node in retained.node if "einsum" in node.name.lower()]
 
 
 def test_what_came_before_the_session_is_a_part_of_its_own():

@@ -47,10 +47,10 @@ def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
     split = protocols.user_ratio(log)
     out = tmp_path / "training"
     train = offline.training_data(data, split.train, out, max_steps=5, history_length=3)
-    kept = sequences.of_prepared(train)
+    retained = sequences.of_prepared(train)
     for user, items in LOG.items():
         count = split.train.lengths[of_user(data, user)]
-        assert raw(train, kept.row(of_user(train, user))) == items[:count]
+        assert raw(train, retained.row(of_user(train, user))) == items[:count]
     assert train.spec.history_length == 3 and train.spec.max_steps == 5
     clicks = sequences.events_of(train).feedback[:, 0]
     assert clicks.sum() == sum((n + 1) // 2 for n in split.train.lengths)
@@ -62,10 +62,10 @@ def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
 def test_a_session_beyond_max_steps_becomes_several_and_no_event_is_lost(data, tmp_path):
     split = protocols.user_ratio(sequences.of_prepared(data))
     train = offline.training_data(data, split.train, tmp_path / "t", 1, history_length=3)
-    kept = sequences.of_prepared(train)
+    retained = sequences.of_prepared(train)
     for user, items in LOG.items():
         count = split.train.lengths[of_user(data, user)]
-        assert raw(train, kept.row(of_user(train, user))) == items[:count]
+        assert raw(train, retained.row(of_user(train, user))) == items[:count]
     assert train.num_sessions("all") == split.train.lengths.sum()
 
 
@@ -107,18 +107,18 @@ class Agent:
 def test_an_agent_reads_the_history_of_the_test_and_lists_none_of_it(data):
     split = protocols.leave_one_out(sequences.of_prepared(data))
     agent = Agent(data)
-    found = offline.lists(agent, data, split.test, k=4)
-    [asked] = agent.asked
+    lists = offline.lists(agent, data, split.test, k=4)
+    [request] = agent.asked
     for row, number in enumerate(split.test.users):
         user = data.vocabulary.users[number]
         before = LOG[user][:-1]
         shown = ["-"] * (4 - len(before)) + before[-4:]
-        assert raw(data, asked.history_item[row]) == shown
+        assert raw(data, request.history_item[row]) == shown
         clicks = [0.0] * (4 - len(before)) + [float((n + 1) % 2) for n in range(len(before))]
-        assert asked.history_feedback[row, :, 0].tolist() == clicks[-4:]
-        listed = [item for item in raw(data, found[row]) if item != "-"]
+        assert request.history_feedback[row, :, 0].tolist() == clicks[-4:]
+        listed = [item for item in raw(data, lists[row]) if item != "-"]
         assert sorted(listed) == sorted(set("abcde") - set(before))
-    assert (asked.step == 0).all()
+    assert (request.step == 0).all()
 
 
 def evaluation(values, coverage=0.5):
@@ -139,11 +139,11 @@ def test_means_over_seeds_and_their_spread():
 
 def test_a_difference_is_paired():
     one, other = evaluation([0.2, 0.6, 1.0]), evaluation([0.1, 0.5, 0.8])
-    found = offline.difference(one, other, "ndcg@2")
+    result = offline.difference(one, other, "ndcg@2")
     # Differences .1, .1, .2: mean .4 / 3, standard deviation .0577, error .0333, t = 4.
-    assert found.mean == pytest.approx(0.4 / 3)
-    assert found.low == pytest.approx(0.4 / 3 - 4.3027 / 30, abs=1e-5)
-    assert found.p_value == pytest.approx(0.0572, abs=1e-4)
+    assert result.mean == pytest.approx(0.4 / 3)
+    assert result.low == pytest.approx(0.4 / 3 - 4.3027 / 30, abs=1e-5)
+    assert result.p_value == pytest.approx(0.0572, abs=1e-4)
     assert offline.difference(one, one, "ndcg@2") == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -151,19 +151,19 @@ def test_an_evaluation_is_kept_as_arrays(tmp_path):
     made = evaluation([0.25, 0.75])
     np.savez(tmp_path / "kept.npz", **offline.saved(made))
     with np.load(tmp_path / "kept.npz") as arrays:
-        found = offline.restored(dict(arrays))
-    assert found.coverage == made.coverage and found.by_user.keys() == made.by_user.keys()
-    np.testing.assert_array_equal(found.by_user["recall@2"], [0.25, 0.75])
-    np.testing.assert_array_equal(found.items, made.items)
+        result = offline.restored(dict(arrays))
+    assert result.coverage == made.coverage and result.by_user.keys() == made.by_user.keys()
+    np.testing.assert_array_equal(result.by_user["recall@2"], [0.25, 0.75])
+    np.testing.assert_array_equal(result.items, made.items)
 
 
 def test_the_table_names_the_best_and_what_one_seed_does_not_say(tmp_path):
-    found = {
+    result = {
         "popularity": [evaluation([0.1, 0.1, 0.2])],
         "sasrec": [evaluation([0.2, 0.6, 1.0]), evaluation([0.4, 0.6, 1.0])],
     }
     about = {"protocol": "user_ratio", "seeds": 2}
-    table = offline_report.write(tmp_path, found, 2, about)
+    table = offline_report.write(tmp_path, result, 2, about)
     assert table["sasrec"]["ndcg@2"]["mean"] == pytest.approx(3.8 / 6)
     page = (tmp_path / "table.md").read_text()
     assert "| Popularity | – | – | – |" in page and "mean, SASRec, on the same users" in page

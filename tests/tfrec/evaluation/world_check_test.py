@@ -58,8 +58,8 @@ def test_thresholds_are_the_configurations():
 
 
 def test_users_who_never_leave_are_named():
-    found = made(leave=NOTHING).criteria(CONFIG)[1]
-    assert not found.met and found.note == "the exit's probability never varies"
+    result = made(leave=NOTHING).criteria(CONFIG)[1]
+    assert not result.met and result.note == "the exit's probability never varies"
 
 
 def test_a_reference_is_called_what_it_is():

@@ -65,9 +65,9 @@ def write(path, agent=None, **options):
 
 
 def test_histories_are_in_the_ids_of_the_agent_without_unknown_items():
-    found = histories().observation(np.array([0, 1, 2]), 2)
+    observation = histories().observation(np.array([0, 1, 2]), 2)
     # mug is item 2 of the agent, lamp item 1; nothing is known of the second user.
-    assert found.history_item.tolist() == [[0, 2], [0, 0], [1, 2]]
+    assert observation.history_item.tolist() == [[0, 2], [0, 0], [1, 2]]
     assert histories().seen(np.array([2, 0]), 4).tolist() == [
         [True, True, False, False],
         [False, True, False, False],

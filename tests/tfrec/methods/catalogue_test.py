@@ -68,9 +68,9 @@ def scores(agent, states=2):
     """Score of each raw item id in the first states of OBSERVATION."""
     observation = types.Observation(*(part[:states] for part in OBSERVATION))
     blocked = np.zeros([states, agent.spec.num_candidates], bool)
-    items, found = agent.lists(observation, blocked, agent.spec.num_candidates)
+    items, result = agent.lists(observation, blocked, agent.spec.num_candidates)
     return [
-        dict(zip(agent.vocabulary.decode(items[row]).tolist(), found[row], strict=True))
+        dict(zip(agent.vocabulary.decode(items[row]).tolist(), result[row], strict=True))
         for row in range(states)
     ]
 
@@ -84,8 +84,8 @@ def test_former_items_keep_their_scores_and_new_ones_rank_by_features(agent, tmp
     for row in range(2):
         # Rainbow's advantages are against the mean of the catalogue, which changes.
         expected = [score - before[row][100] for score in before[row].values()]
-        found = [after[row][item] - after[row][100] for item in before[row]]
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        results = [after[row][item] - after[row][100] for item in before[row]]
+        np.testing.assert_allclose(results, expected, atol=1e-5)
         assert after[row][7] == pytest.approx(after[row][8], abs=1e-6)
         assert abs(after[row][7] - after[row][9]) > 1e-6
 
@@ -181,5 +181,5 @@ def test_an_agent_of_ids_alone_takes_no_new_items(tmp_path):
     agent = trained("dien", with_features=False)
     with pytest.raises(UserError, match="item 7 is new, and the agent reads no features"):
         catalogue.plan(agent, table(tmp_path, [(7, "g1")]))
-    kept = catalogue.plan(agent, table(tmp_path, [(101, "g1")]), absent="remove")
-    assert agent.with_items(kept).vocabulary.items.tolist() == [101]
+    retained = catalogue.plan(agent, table(tmp_path, [(101, "g1")]), absent="remove")
+    assert agent.with_items(retained).vocabulary.items.tolist() == [101]

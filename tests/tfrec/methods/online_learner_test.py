@@ -177,13 +177,13 @@ def test_sessions_before_the_first_unit_count():
 
 def test_a_test_plays_whole_sessions_and_always_the_same():
     learning = learner()
-    found = learning.evaluate(400)
-    assert found["ctr"] == 0.5 and found["ctr_error"] == 0.0
-    assert found["reward"] == found["steps"] == pytest.approx(2.5, abs=0.25)
+    evaluation = learning.evaluate(400)
+    assert evaluation["ctr"] == 0.5 and evaluation["ctr_error"] == 0.0
+    assert evaluation["reward"] == evaluation["steps"] == pytest.approx(2.5, abs=0.25)
     learning.advance()
-    assert learning.evaluate(400) == found == learner(seed=9).evaluate(400)
+    assert learning.evaluate(400) == evaluation == learner(seed=9).evaluate(400)
     anyone = online_learner.tested(Counting(), learning.method.greedy, 400)
-    assert anyone == found, "a control is tested on the same sessions"
+    assert anyone == evaluation, "a control is tested on the same sessions"
 
 
 def test_resumes_exactly(tmp_path):

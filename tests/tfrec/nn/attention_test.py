@@ -77,9 +77,11 @@ def test_a_block_is_the_papers_on_each_row():
     for variable in b.trainable_variables:
         variable.assign(rng.normal(size=variable.shape))
     x = rng.normal(size=[LENGTHS.sum(), 4])
-    found = b(tf.constant(x, tf.float32), packing(), None).numpy()
+    result = b(tf.constant(x, tf.float32), packing(), None).numpy()
     rows = np.split(x, np.cumsum(LENGTHS)[:-1])
-    assert found == pytest.approx(np.concatenate([reference(b, row) for row in rows]), abs=1e-4)
+    assert result == pytest.approx(
+        np.concatenate([reference(b, row) for row in rows]), abs=1e-4
+    )
 
 
 def test_no_token_depends_on_a_later_one_or_on_another_row():
@@ -107,9 +109,9 @@ def test_every_variable_of_a_block_gets_a_gradient():
 
 def test_dropout_keeps_the_mean_and_its_seed_decides():
     x = tf.ones([999, 101])
-    found = attention.dropped(x, 0.25, tf.constant([1, 2])).numpy()
-    assert set(np.unique(found)) == {0.0, np.float32(4 / 3)}
-    assert np.mean(found == 0) == pytest.approx(0.25, abs=0.005)
-    assert np.array_equal(found, attention.dropped(x, 0.25, tf.constant([1, 2])))
-    assert not np.array_equal(found, attention.dropped(x, 0.25, tf.constant([1, 3])))
+    result = attention.dropped(x, 0.25, tf.constant([1, 2])).numpy()
+    assert set(np.unique(result)) == {0.0, np.float32(4 / 3)}
+    assert np.mean(result == 0) == pytest.approx(0.25, abs=0.005)
+    assert np.array_equal(result, attention.dropped(x, 0.25, tf.constant([1, 2])))
+    assert not np.array_equal(result, attention.dropped(x, 0.25, tf.constant([1, 3])))
     assert attention.dropped(x, 0.25, None) is x

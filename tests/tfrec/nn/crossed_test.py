@@ -29,8 +29,8 @@ def test_features_by_hand():
         step=[2, 0],
     )
     made = crossed.CrossedFeatures(SPEC, BUCKETS, 3)
-    found = dict(zip(made.names, made.features(seen).numpy().T.tolist(), strict=True))
-    assert found == {
+    result = dict(zip(made.names, made.features(seen).numpy().T.tolist(), strict=True))
+    assert result == {
         "step": [2, 0],  # 2 steps: bin "2 or 3"
         "known": [2, 0],  # 3 events
         "since_click": [1, 3],  # 1 event; nobody clicked in all 4

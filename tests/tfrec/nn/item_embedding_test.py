@@ -36,10 +36,10 @@ def by_hand(items, item):
 
 
 def test_an_embedding_by_hand(items):
-    found = items(tf.constant([[1, 4], [1, 3]]))
-    assert found.shape == [2, 2, 2]
+    result = items(tf.constant([[1, 4], [1, 3]]))
+    assert result.shape == [2, 2, 2]
     expected = [[by_hand(items, 1), by_hand(items, 4)], [by_hand(items, 1), by_hand(items, 3)]]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
     np.testing.assert_allclose(items.rows(1, 7), items(tf.range(1, 7)), rtol=1e-6)
 
 

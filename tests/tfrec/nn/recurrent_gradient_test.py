@@ -54,6 +54,6 @@ def test_gradient_equals_that_of_the_equations(used, graph):
     wrap = tf.function if graph else lambda f: f
     ours = wrap(lambda: gradients(cell.run))()
     expected = gradients(lambda *a: plain(cell, *a))
-    for source, found, wanted in zip(sources, ours, expected, strict=True):
+    for source, result, wanted in zip(sources, ours, expected, strict=True):
         assert np.abs(wanted).max() > 1e-3, source.name
-        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5, err_msg=source.name)
+        np.testing.assert_allclose(result, wanted, rtol=1e-4, atol=1e-5, err_msg=source.name)

@@ -85,8 +85,8 @@ def test_attention_scales_the_update_gate(cell, inputs, random):
         renewed = (1 - update) * h + update * candidate
         h = np.where(mask[:, t, None] > 0, renewed, h)
         expected.append(h)
-    found = cell(*map(tf.constant, (x, mask, attention, start)))
-    np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-5)
+    result = cell(*map(tf.constant, (x, mask, attention, start)))
+    np.testing.assert_allclose(result, np.stack(expected, axis=1), atol=1e-5)
 
 
 def test_the_loop_of_unknown_length_equals_the_unrolled_one(cell, inputs):

@@ -14,9 +14,9 @@ def softplus(x):
 
 
 def test_binary_cross_entropy_by_hand():
-    found = next_item.binary_cross_entropy(tf.constant([2.0, 0.0]), tf.constant([1.0, -1e9]))
+    result = next_item.binary_cross_entropy(tf.constant([2.0, 0.0]), tf.constant([1.0, -1e9]))
     # The second token's negative is excluded: -log s(0) = log 2 alone.
-    assert float(found) == pytest.approx((softplus(-2) + softplus(1) + math.log(2)) / 2)
+    assert float(result) == pytest.approx((softplus(-2) + softplus(1) + math.log(2)) / 2)
 
 
 def test_calibration_runs_from_one_to_the_sampling_rate():
@@ -28,10 +28,10 @@ def test_calibration_runs_from_one_to_the_sampling_rate():
 
 
 def test_generalised_binary_cross_entropy_by_hand():
-    found = next_item.generalised_binary_cross_entropy(
+    result = next_item.generalised_binary_cross_entropy(
         tf.constant([1.0]), tf.constant([[0.0, -1.0]]), 0.5
     )
-    assert float(found) == pytest.approx((0.5 * softplus(-1) + math.log(2) + softplus(-1)) / 3)
+    assert float(result) == pytest.approx((0.5 * softplus(-1) + math.log(2) + softplus(-1)) / 3)
 
 
 @pytest.fixture

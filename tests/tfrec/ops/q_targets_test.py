@@ -43,14 +43,14 @@ def test_projection_by_hand():
     support = tf.constant([0.0, 2.0, 4.0, 6.0])
     probability = tf.constant([[0.0, 0.5, 0.0, 0.5]] * 4)
     reward, discount = tf.constant([1.0, 0.0, 5.0, 3.5]), tf.constant([0.5, 1.0, 1.0, 0.0])
-    found = q_targets.projected(reward, discount, probability, support)
+    result = q_targets.projected(reward, discount, probability, support)
     expected = [
         [0.0, 0.5, 0.5, 0.0],  # atoms at 2 and 4
         [0.0, 0.5, 0.0, 0.5],  # unchanged
         [0.0, 0.0, 0.0, 1.0],  # atoms at 7 and 11: clipped to 6
         [0.0, 0.25, 0.75, 0.0],  # the user left: all mass at 3.5, a quarter from 2
     ]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 def test_projection_keeps_the_mean_inside_the_support():
@@ -59,11 +59,11 @@ def test_projection_keeps_the_mean_inside_the_support():
     probability = tf.constant(random.dirichlet(np.ones(51), 16), tf.float32)
     reward = tf.constant(random.uniform(0, 2, 16), tf.float32)
     discount = tf.constant(random.uniform(0, 0.9, 16), tf.float32)
-    found = q_targets.projected(reward, discount, probability, support)
+    result = q_targets.projected(reward, discount, probability, support)
     mean = tf.linalg.matvec(probability, support)
-    np.testing.assert_allclose(tf.reduce_sum(found, axis=1), np.ones(16), rtol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(result, axis=1), np.ones(16), rtol=1e-5)
     np.testing.assert_allclose(
-        tf.linalg.matvec(found, support), reward + discount * mean, rtol=1e-4
+        tf.linalg.matvec(result, support), reward + discount * mean, rtol=1e-4
     )
 
 

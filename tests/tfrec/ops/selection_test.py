@@ -48,8 +48,8 @@ def test_a_drawn_item_is_each_of_those_not_blocked_as_likely(few):
     blocked = np.ones((6000, 50), bool)
     free = np.linspace(0, 49, few).astype(int)
     blocked[:, free] = False
-    chosen = selection.random_item(6000, 50, tf.constant(blocked), SEED).numpy()
-    counts = np.bincount(chosen - 1, minlength=50)
+    selected = selection.random_item(6000, 50, tf.constant(blocked), SEED).numpy()
+    counts = np.bincount(selected - 1, minlength=50)
     assert counts.sum() == counts[free].sum()
     # Four standard errors of a share of 1 / few, for each.
     error = np.sqrt((1 / few) * (1 - 1 / few) / 6000)

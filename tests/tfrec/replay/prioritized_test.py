@@ -24,8 +24,8 @@ def test_steps_are_drawn_as_often_as_their_priority_says():
         slot, step, _ = priorities.draw(5, tf.constant([seed, 7]))
         slots.append(slot), steps.append(step)
     cell = np.concatenate(slots) * 3 + np.concatenate(steps)
-    found, counts = np.unique(cell, return_counts=True)
-    np.testing.assert_array_equal(found, [0, 1, 6, 7, 8])
+    result, counts = np.unique(cell, return_counts=True)
+    np.testing.assert_array_equal(result, [0, 1, 6, 7, 8])
     expected = 2000 * np.array([1, 2, 0.5, 4, 0.5]) / 8
     assert stats.chisquare(counts, expected).pvalue > 1e-3
 

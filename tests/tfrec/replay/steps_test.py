@@ -34,11 +34,11 @@ def test_a_row_comes_back_whole():
     ring = replay()
     ring.add(numbered([3, 4]))
     ring.add_synthetic(numbered([7], synthetic=True), tf.constant([True]))
-    found = ring.rows(tf.constant([1, 4], tf.int64))  # synthetic rows start at the capacity
+    rows = ring.rows(tf.constant([1, 4], tf.int64))  # synthetic rows start at the capacity
     expected = tf.nest.map_structure(
         lambda *parts: tf.concat(parts, 0), numbered([4]), numbered([7], synthetic=True)
     )
-    for name, value in found._asdict().items():
+    for name, value in rows._asdict().items():
         np.testing.assert_array_equal(value, getattr(expected, name), err_msg=name)
 
 

@@ -15,12 +15,12 @@ SEED = tf.constant([1, 2])
 def by_step(replay, draws=400):
     """The distinct transitions of a replay, by (session's slot, step)."""
     drawn = replay.sample(draws, SEED)
-    found = {}
+    result = {}
     for row, cell in enumerate(drawn.cell.numpy()):
-        found[divmod(int(cell), replay.spec.max_steps)] = tf.nest.map_structure(
+        result[divmod(int(cell), replay.spec.max_steps)] = tf.nest.map_structure(
             lambda x, row=row: None if x is None else x.numpy()[row], drawn
         )
-    return found
+    return result
 
 
 def filled(n_steps, discount=0.5, repeats=True, priority=None):
@@ -55,17 +55,17 @@ def filled(n_steps, discount=0.5, repeats=True, priority=None):
     ],
 )
 def test_returns_and_discounts_by_hand(n_steps, reward, discount):
-    found = by_step(filled(n_steps))
-    assert len(found) == 10
-    for (slot, step), row in found.items():
+    outcome = by_step(filled(n_steps))
+    assert len(outcome) == 10
+    for (slot, step), row in outcome.items():
         assert row.reward == pytest.approx(reward[slot][step]), (slot, step)
         assert row.discount == pytest.approx(discount[slot][step]), (slot, step)
         assert row.weight == 1.0
 
 
 def test_states_before_and_after_by_hand():
-    found = by_step(filled(n_steps=2))
-    row = found[0, 1]  # of session 0: history 0 0 5 6, shown 1 2 3 4
+    outcome = by_step(filled(n_steps=2))
+    row = outcome[0, 1]  # of session 0: history 0 0 5 6, shown 1 2 3 4
     assert row.item == 2
     np.testing.assert_array_equal(row.observation.history_item, [0, 5, 6, 1])
     np.testing.assert_array_equal(row.observation.history_feedback[:, 0], [0, 1, 0, 1])
@@ -73,15 +73,15 @@ def test_states_before_and_after_by_hand():
     np.testing.assert_array_equal(row.next_observation.history_item, [6, 1, 2, 3])
     np.testing.assert_array_equal(row.next_observation.history_feedback[:, 1], [0, 10, 0, 4])
     assert row.next_observation.step == 3
-    row = found[1, 4]  # the last step before the cap: the state after it is looked up too
+    row = outcome[1, 4]  # the last step before the cap: the state after it is looked up too
     np.testing.assert_array_equal(row.observation.history_item, [5, 1, 2, 2])
     np.testing.assert_array_equal(row.next_observation.history_item, [1, 2, 2, 3])
     assert row.next_observation.step == 5
 
 
 def test_blocked_are_the_items_shown_before_the_next_state():
-    found = by_step(filled(n_steps=2, repeats=False))
-    blocked = {key: set(np.flatnonzero(row.next_blocked) + 1) for key, row in found.items()}
+    outcome = by_step(filled(n_steps=2, repeats=False))
+    blocked = {key: set(np.flatnonzero(row.next_blocked) + 1) for key, row in outcome.items()}
     assert blocked[0, 0] == {1, 2}
     assert blocked[0, 2] == {1, 2, 3, 4}  # not the history's 5 and 6
     assert blocked[1, 1] == {5, 1, 2}
@@ -94,17 +94,17 @@ def test_items_that_are_no_candidates_are_not_blocked():
     replay = transitions.TransitionReplay(spec, 3, n_steps=5, repeats=False)
     episodes = small.tensors(small.sessions())
     replay.add(episodes, episodes.feedback[..., 0])
-    found = by_step(replay)
-    np.testing.assert_array_equal(found[1, 0].next_blocked, [True, True, True])  # 5 1 2 2 3
-    np.testing.assert_array_equal(found[2, 0].next_blocked, [False, False, False])  # 4
+    outcome = by_step(replay)
+    np.testing.assert_array_equal(outcome[1, 0].next_blocked, [True, True, True])  # 5 1 2 2 3
+    np.testing.assert_array_equal(outcome[2, 0].next_blocked, [False, False, False])  # 4
 
 
 def test_a_window_that_never_ends_is_the_sum_of_what_is_left():
     """n beyond the longest session is the Monte Carlo return."""
-    found = by_step(filled(n_steps=9, discount=1.0))
-    assert [found[0, step].reward for step in range(4)] == [3, 2, 2, 1]
-    assert [found[1, step].reward for step in range(5)] == [2, 2, 1, 1, 1]
-    assert found[0, 0].discount == 0 and found[1, 0].discount == 1
+    outcome = by_step(filled(n_steps=9, discount=1.0))
+    assert [outcome[0, step].reward for step in range(4)] == [3, 2, 2, 1]
+    assert [outcome[1, step].reward for step in range(5)] == [2, 2, 1, 1, 1]
+    assert outcome[0, 0].discount == 0 and outcome[1, 0].discount == 1
 
 
 def test_the_states_are_what_the_policy_saw():
@@ -138,10 +138,10 @@ def test_the_oldest_sessions_make_room():
     first_two = small.tensors(types.Episodes(*(x[:2] for x in logged)))
     replay.add(first_two, tf.constant(reward))  # session 0 and 1 go where they were
     replay.add(first_two, tf.constant(reward))  # session 0 over the short one, 1 over 0
-    found = by_step(replay)
+    outcome = by_step(replay)
     assert int(replay.size) == 5 + 5 + 4
-    assert found.keys() == {(s, t) for s, n in enumerate([5, 5, 4]) for t in range(n)}
-    assert found[2, 3].discount == 0 and found[0, 4].discount == 0.5
+    assert outcome.keys() == {(s, t) for s, n in enumerate([5, 5, 4]) for t in range(n)}
+    assert outcome[2, 3].discount == 0 and outcome[0, 4].discount == 0.5
     held = replay.priorities.step.numpy() > 0
     assert held.sum() == 14 and not held[2, 4]
 

@@ -41,10 +41,10 @@ def test_a_slate_is_worth_what_the_choice_among_it_is():
     worth = slateq.slate_value(values, nothing, log_v)
     assert float(worth[0]) == pytest.approx(5.0, rel=1e-5)
     # With a click, shares 1/3 and 2/3: 10/3 + 8/3.
-    told = slateq.expected_value(values, nothing, log_v, tf.constant([True]))
-    assert float(told[0]) == pytest.approx(6.0, rel=1e-5)
-    told = slateq.expected_value(values, nothing, log_v, tf.constant([False]))
-    assert float(told[0]) == pytest.approx(2.0, rel=1e-5)
+    reported = slateq.expected_value(values, nothing, log_v, tf.constant([True]))
+    assert float(reported[0]) == pytest.approx(6.0, rel=1e-5)
+    reported = slateq.expected_value(values, nothing, log_v, tf.constant([False]))
+    assert float(reported[0]) == pytest.approx(2.0, rel=1e-5)
 
 
 def test_a_slate_of_one_bootstraps_from_the_best_item():
@@ -69,15 +69,15 @@ def test_what_nobody_clicks_ranks_below_what_is_worth_waiting_for():
 def test_a_path_is_the_product_of_its_nodes():
     root = tf.math.log([[1.0, 3.0]])
     leaves = tf.math.log([[[1.0, 1.0, 2.0, 9.0], [9.0, 9.0, 9.0, 5.0]]])
-    found = tf.exp(tpgr.path_log_prob(root, leaves, tf.constant([0, 0, 0, 1])))
+    result = tf.exp(tpgr.path_log_prob(root, leaves, tf.constant([0, 0, 0, 1])))
     # Branch 0 has 1/4, of it 1/4, 1/4, 2/4; branch 1 has one leaf.
-    np.testing.assert_allclose(found[0], [1 / 16, 1 / 16, 2 / 16, 3 / 4], rtol=1e-5)
+    np.testing.assert_allclose(result[0], [1 / 16, 1 / 16, 2 / 16, 3 / 4], rtol=1e-5)
 
 
 def test_a_branch_without_items_is_not_walked_to():
     root = tf.math.log([[1.0, 3.0, 4.0]])
-    found = tf.exp(tpgr.path_log_prob(root, tf.zeros([1, 3, 2]), tf.constant([[0, 2]])))
-    np.testing.assert_allclose(found[0], [1 / 5, 4 / 5], rtol=1e-5)
+    result = tf.exp(tpgr.path_log_prob(root, tf.zeros([1, 3, 2]), tf.constant([[0, 2]])))
+    np.testing.assert_allclose(result[0], [1 / 5, 4 / 5], rtol=1e-5)
 
 
 def test_a_path_to_what_is_blocked_has_no_share():
@@ -85,11 +85,11 @@ def test_a_path_to_what_is_blocked_has_no_share():
     leaves = tf.math.log([[[1.0, 1.0, 2.0, 9.0], [9.0, 9.0, 9.0, 5.0]]])
     branch = tf.constant([0, 0, 0, 1])
     blocked = tf.constant([[True, False, False, False]])
-    found = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
-    np.testing.assert_allclose(found[0], [0, 1 / 12, 2 / 12, 3 / 4], rtol=1e-5)
+    result = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
+    np.testing.assert_allclose(result[0], [0, 1 / 12, 2 / 12, 3 / 4], rtol=1e-5)
     blocked = tf.constant([[False, False, False, True]])  # all of branch 1
-    found = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
-    np.testing.assert_allclose(found[0], [1 / 4, 1 / 4, 2 / 4, 0], rtol=1e-5)
+    result = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
+    np.testing.assert_allclose(result[0], [1 / 4, 1 / 4, 2 / 4, 0], rtol=1e-5)
 
 
 def test_the_next_value_is_of_what_may_be_shown():
@@ -98,8 +98,8 @@ def test_the_next_value_is_of_what_may_be_shown():
     state, features = tf.eye(4)[:2], tf.random.stateless_normal([2, 5, 4], [1, 2])
     values = learner.target_network.of_item(state, features).numpy()
     best = values.argmax(axis=1)
-    found = learner.next_value(state, features, tf.one_hot(best, 5) > 0)
-    np.testing.assert_allclose(found, np.sort(values, axis=1)[:, -2], rtol=1e-5)
+    value = learner.next_value(state, features, tf.one_hot(best, 5) > 0)
+    np.testing.assert_allclose(value, np.sort(values, axis=1)[:, -2], rtol=1e-5)
 
 
 def test_branches_are_equal_and_neighbours_stay_together():
@@ -140,10 +140,10 @@ def test_continuous_actions_are_rejected(module, name):
 
 
 def test_the_ring_keeps_the_latest_rows():
-    kept = ring.Ring(3, {"x": tf.TensorSpec([], tf.int32)})
-    kept.add({"x": tf.constant([1, 2])})
-    kept.add({"x": tf.constant([3, 4])})
-    assert sorted(kept.columns["x"].numpy().tolist()) == [2, 3, 4]
-    assert set(kept.sample(50, tf.constant([0, 1]))["x"].numpy()) == {2, 3, 4}
+    retained = ring.Ring(3, {"x": tf.TensorSpec([], tf.int32)})
+    retained.add({"x": tf.constant([1, 2])})
+    retained.add({"x": tf.constant([3, 4])})
+    assert sorted(retained.columns["x"].numpy().tolist()) == [2, 3, 4]
+    assert set(retained.sample(50, tf.constant([0, 1]))["x"].numpy()) == {2, 3, 4}
     with pytest.raises(tf.errors.InvalidArgumentError, match="more rows than"):
-        kept.add({"x": tf.constant([1, 2, 3, 4])})
+        retained.add({"x": tf.constant([1, 2, 3, 4])})

@@ -51,9 +51,9 @@ def test_it_finds_what_the_user_wants(case):
     simulator = toy.Toy(kind, slate)
     learner = learner_of(module, name, numbers, simulator)
     toy.trained(simulator, learner, rounds, updates=8)
-    found = toy.earned(simulator, learner.greedy)
+    result = toy.earned(simulator, learner.greedy)
     random = toy.earned(simulator, contract.random_policy(simulator))
-    assert found > random + 0.7 * (toy.best(simulator) - random)
+    assert result > random + 0.7 * (toy.best(simulator) - random)
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
@@ -167,8 +167,8 @@ def test_a_part_that_a_simulator_has_nothing_for_is_an_error():
 
 def test_an_item_is_linked_to_its_most_frequent_companions():
     together = tf.constant([[9.0, 3.0, 1.0], [3.0, 9.0, 0.0], [1.0, 0.0, 9.0]])
-    found = kgrl.adjacency(together, 1)
-    np.testing.assert_allclose(found, [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
+    result = kgrl.adjacency(together, 1)
+    np.testing.assert_allclose(result, [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
 
 
 def test_items_clicked_by_one_session_go_together():
@@ -191,9 +191,9 @@ def test_items_viewed_by_a_session_go_together_when_it_ends():
     learner = kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,), replay_size=50), simulator, 0)
     rollout = toy.played(simulator, learner, tf.constant([0, 1]), sessions=1, steps=3)
     seen = tf.constant([[[9.0, 9.0, 9.0, 9.0]], [[9.0, 9.0, 9.0, 9.0]], [[0.5, 0.0, 2.0, 0.0]]])
-    found = kgrl.co_occurrences(
+    result = kgrl.co_occurrences(
         rollout._replace(observation=tf.concat([seen, seen], axis=2)), 4, np.arange(4)
     )
     expected = np.zeros((4, 4))
     expected[np.ix_([0, 2], [0, 2])] = 1.0
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)

@@ -50,8 +50,8 @@ def test_the_log_probability_is_that_of_what_was_drawn():
     mean, log_std = (x.numpy() for x in learner.policy(piece.observation))
     std = np.exp(log_std)
     by_hand = -0.5 * ((piece.info.numpy() - mean) / std) ** 2 - np.log(std * np.sqrt(2 * np.pi))
-    found, entropy = learner.log_prob(piece)
-    np.testing.assert_allclose(found, by_hand.sum(axis=1), rtol=1e-4)
+    result, entropy = learner.log_prob(piece)
+    np.testing.assert_allclose(result, by_hand.sum(axis=1), rtol=1e-4)
     np.testing.assert_allclose(
         entropy, (0.5 * np.log(2 * np.pi * np.e * std**2)).sum(axis=1), rtol=1e-4
     )
@@ -61,8 +61,8 @@ def test_action_dropout_leaves_a_slate_and_tells_what_it_kept():
     simulator = toy.Toy("changing", slate=2)
     learner = pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,), action_dropout=0.9), simulator, 0)
     assert learner.info_size == 5
-    kept = learner.dropout_mask(tf.constant([2000, 5]), tf.constant([3, 4])).numpy()
-    assert kept.sum(axis=1).min() == 2
+    retained = learner.dropout_mask(tf.constant([2000, 5]), tf.constant([3, 4])).numpy()
+    assert retained.sum(axis=1).min() == 2
     half = pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,)), simulator, 0)
     share = half.dropout_mask(tf.constant([2000, 5]), tf.constant([3, 4])).numpy().mean()
     assert 0.5 < share < 0.56  # a little more than half: rows with fewer than 2 keep 2

@@ -86,8 +86,8 @@ def test_the_critic_regresses_on_the_reward_where_the_session_ends():
     q = learner.critics[0]((rows.state, rows.action))[0]
     learner.replay.sample = lambda batch, seed: learner.replay.rows(tf.range(3, dtype=tf.int64))
     learner.config = dataclasses.replace(learner.config, batch=3)
-    found, _ = learner.gradients(learner.sample(tf.constant(0)))
-    assert float(found["critic"].loss) == pytest.approx(
+    result, _ = learner.gradients(learner.sample(tf.constant(0)))
+    assert float(result["critic"].loss) == pytest.approx(
         float(tf.reduce_mean((q - target) ** 2)), rel=1e-5
     )
 

@@ -119,8 +119,8 @@ def test_paths_find_the_author_that_a_user_reads(shuffled):
         taught.advance()
     taught.use_best()
     author = (split.test.history.items[split.test.history.offsets[:-1]] - 1) // 30
-    found = taught.model.lists(split.test.users, split.test.history, 10)
-    share = ((found.items - 1) // 30 == author[:, None]).mean()
+    lists = taught.model.lists(split.test.users, split.test.history, 10)
+    share = ((lists.items - 1) // 30 == author[:, None]).mean()
     popular = next_items.rank(controls.Popularity(split.train), split.test.history, 10)
     by_popularity = ((popular - 1) // 30 == author[:, None]).mean()
     assert by_popularity < 0.35
@@ -128,4 +128,4 @@ def test_paths_find_the_author_that_a_user_reads(shuffled):
         assert share < 0.45
     else:
         assert share > 0.8
-        assert found.with_path.mean() > 0.75
+        assert lists.with_path.mean() > 0.75

@@ -32,8 +32,8 @@ def model():
 def test_the_state_is_user_node_and_last_hop(model):
     node, relation = model.translations.node.numpy(), model.translations.relation.numpy()
     nodes = [tf.constant([7]), tf.constant([1]), tf.constant([8])]
-    found = model.state(nodes, [tf.constant([1]), tf.constant([4])]).numpy()[0]
-    assert found == pytest.approx([*node[7], *node[8], *node[1], *-relation[0]])
+    result = model.state(nodes, [tf.constant([1]), tf.constant([4])]).numpy()[0]
+    assert result == pytest.approx([*node[7], *node[8], *node[1], *-relation[0]])
     first = model.state(nodes[:1], []).numpy()[0]
     assert first == pytest.approx([*node[7], *node[7], 0, 0, 0, 0, 0, 0])
 
@@ -49,10 +49,10 @@ def walks_of(model, user):
     edges = model.edges
     offsets, relation, tail = (x.numpy() for x in (edges.offsets, edges.relation, edges.tail))
     scores = model.user_scores(tf.constant([user])).numpy()[0]
-    found = [([user], [], 0.0)]
+    result = [([user], [], 0.0)]
     for _ in range(3):
         longer = []
-        for nodes, relations, total in found:
+        for nodes, relations, total in result:
             here = nodes[-1]
             actions = [(0, here, scores[here])]
             for edge in range(offsets[here], offsets[here + 1]):
@@ -70,8 +70,8 @@ def walks_of(model, user):
             share = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
             for (r, v, _), own in zip(actions, share, strict=True):
                 longer.append(([*nodes, v], [*relations, r], total + own))
-        found = longer
-    return found
+        result = longer
+    return result
 
 
 def test_a_wide_beam_finds_every_path_with_its_probability(model):
@@ -84,7 +84,7 @@ def test_a_wide_beam_finds_every_path_with_its_probability(model):
             for nodes, relations, total in walks_of(model, int(user[row]))
         }
         real = np.isfinite(paths.log_prob[row])
-        found = {
+        by_name = {
             (tuple(nodes), tuple(relations)): float(value)
             for nodes, relations, value in zip(
                 paths.node.numpy()[row][real].tolist(),
@@ -93,10 +93,10 @@ def test_a_wide_beam_finds_every_path_with_its_probability(model):
                 strict=True,
             )
         }
-        assert found.keys() == expected.keys()
-        for path, total in found.items():
+        assert by_name.keys() == expected.keys()
+        for path, total in by_name.items():
             assert total == pytest.approx(expected[path], abs=1e-4)
-        assert sum(map(math.exp, found.values())) == pytest.approx(1.0, abs=1e-4)
+        assert sum(map(math.exp, by_name.values())) == pytest.approx(1.0, abs=1e-4)
     # Node 0 stands for unknown users and can only be stayed at.
     real = np.isfinite(paths.log_prob[2])
     assert paths.node[2].numpy()[real].tolist() == [[0, 0, 0, 0]]
@@ -108,15 +108,15 @@ def test_a_narrow_beam_follows_the_most_probable_action_of_each_step(model):
     for one, other in zip(narrow.variables, model.variables, strict=True):
         one.assign(other)
     user = tf.constant([7])
-    found = narrow.search(user, narrow.user_scores(user)).node.numpy()[0, 0].tolist()
+    result = narrow.search(user, narrow.user_scores(user)).node.numpy()[0, 0].tolist()
     walks = walks_of(model, 7)
     for step in range(3):
         prefixes = {}
         for nodes, _, total in walks:
-            if nodes[: step + 1] == found[: step + 1]:
+            if nodes[: step + 1] == result[: step + 1]:
                 key = nodes[step + 1]
                 prefixes[key] = prefixes.get(key, 0) + math.exp(total)
-        assert max(prefixes, key=prefixes.get) == found[step + 1]
+        assert max(prefixes, key=prefixes.get) == result[step + 1]
 
 
 def test_rollouts_draw_paths_by_the_probability_of_the_policy(model):
@@ -138,22 +138,22 @@ def test_items_with_paths_come_first_each_with_its_most_probable_path():
     node = tf.constant([[[9, 2, 7, 2], [9, 4, 8, 4], [9, 1, 6, 4], [9, 1, 1, 5], [9, 9, 9, 7]]])
     relation = node[..., 1:] * 0 + tf.constant([1, 2, 3, 4, 5])[:, None]
     log_prob = tf.constant([[-1.0, -3.0, -2.0, -0.1, -0.1]])
-    found = pgpr.ranked(scores, pgpr.Paths(node, relation, log_prob), tf.constant(5))
+    ranked = pgpr.ranked(scores, pgpr.Paths(node, relation, log_prob), tf.constant(5))
     # Items 2 and 4 have paths, 1 and 3 none, and item 5 may not be listed.
-    assert found.items.numpy().tolist() == [[4, 2, 1, 3, 0]]
-    assert found.with_path.numpy().tolist() == [[True, True, False, False, False]]
-    assert found.scores.numpy()[0, :4].tolist() == [3, 1, 5, 4]
-    assert found.node.numpy()[0, :3].tolist() == [[9, 1, 6, 4], [9, 2, 7, 2], [0, 0, 0, 0]]
-    assert found.relation.numpy()[0, :2].tolist() == [[3, 3, 3], [1, 1, 1]]
-    assert found.log_prob.numpy()[0].tolist() == [-2, -1, -math.inf, -math.inf, -math.inf]
+    assert ranked.items.numpy().tolist() == [[4, 2, 1, 3, 0]]
+    assert ranked.with_path.numpy().tolist() == [[True, True, False, False, False]]
+    assert ranked.scores.numpy()[0, :4].tolist() == [3, 1, 5, 4]
+    assert ranked.node.numpy()[0, :3].tolist() == [[9, 1, 6, 4], [9, 2, 7, 2], [0, 0, 0, 0]]
+    assert ranked.relation.numpy()[0, :2].tolist() == [[3, 3, 3], [1, 1, 1]]
+    assert ranked.log_prob.numpy()[0].tolist() == [-2, -1, -math.inf, -math.inf, -math.inf]
 
 
 def test_an_impossible_path_explains_nothing():
     node = tf.constant([[[9, 2, 7, 2]]])
     paths = pgpr.Paths(node, node[..., 1:], tf.constant([[-math.inf]]))
-    found = pgpr.ranked(tf.constant([[5.0, 1.0]]), paths, tf.constant(2))
-    assert found.items.numpy().tolist() == [[1, 2]]
-    assert not found.with_path.numpy().any()
+    ranked = pgpr.ranked(tf.constant([[5.0, 1.0]]), paths, tf.constant(2))
+    assert ranked.items.numpy().tolist() == [[1, 2]]
+    assert not ranked.with_path.numpy().any()
 
 
 def test_lists_do_not_depend_on_the_batch_and_leave_the_history_out(model, monkeypatch):

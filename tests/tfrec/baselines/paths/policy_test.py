@@ -35,9 +35,9 @@ def test_entropy_of_a_softmax():
 
 def test_action_dropout_keeps_staying_and_no_missing_action():
     real = tf.constant(np.arange(40) < 30)[None] & tf.ones([500, 1], tf.bool)
-    kept = policy.kept_actions(real, 0.25, tf.constant([1, 2])).numpy()
-    assert kept[:, 0].all() and not kept[:, 30:].any()
-    assert kept[:, 1:30].mean() == pytest.approx(0.75, abs=0.02)
+    retained = policy.kept_actions(real, 0.25, tf.constant([1, 2])).numpy()
+    assert retained[:, 0].all() and not retained[:, 30:].any()
+    assert retained[:, 1:30].mean() == pytest.approx(0.75, abs=0.02)
     assert policy.kept_actions(real, 0.0, tf.constant([1, 2])).numpy()[:, :30].all()
 
 
@@ -56,15 +56,15 @@ def test_logits_of_edges_by_hand():
     net, rng = make("edges"), np.random.default_rng(0)
     node, hidden = rng.normal(size=[4, 3]).astype("f"), rng.normal(size=[2, 7]).astype("f")
     key = net.keys(tf.gather(node, ACTIONS.node))
-    found = net.logits(tf.constant(hidden), ACTIONS, key).numpy()
+    result = net.logits(tf.constant(hidden), ACTIONS, key).numpy()
     out = hidden @ net.head.kernel.numpy() + net.head.bias.numpy()
     keys = node @ net.node_key.kernel.numpy()
     for row, column in ((0, 0), (0, 1), (0, 2), (1, 1)):
         k = keys[ACTIONS.node[row, column]]
         k = k + net.relation_key.numpy()[ACTIONS.relation[row, column]]
         expected = out[row, :2] @ k + out[row, 2] * ACTIONS.score.numpy()[row, column]
-        assert found[row, column] == pytest.approx(expected, abs=1e-5)
-    assert found[1, 2] == environment.GONE
+        assert result[row, column] == pytest.approx(expected, abs=1e-5)
+    assert result[1, 2] == environment.GONE
 
 
 def test_logits_of_positions_read_no_edge():

@@ -38,9 +38,9 @@ def test_a_path_reads_as_names_in_the_direction_of_its_edges(agent):
 
 
 def test_an_explanation_holds_the_list_and_edges_of_the_graph(agent):
-    found = agent.explain(70, k=4)
+    explanations = agent.explain(70, k=4)
     # Items 1 and 4 are the user's own.
-    assert {one.item for one in found} == {"emma", "it"}
+    assert {one.item for one in explanations} == {"emma", "it"}
     everything = agent.explain(70, k=4, exclude_seen=False)
     assert {one.item for one in everything} == set(ITEMS)
     train, knowledge = village.small()
@@ -95,9 +95,9 @@ def test_mistakes_in_a_request_are_messages(agent, user, k, message):
 
 
 def test_what_names_no_user_is_refused(agent):
-    asked = ranking.checked_request(agent.vocabulary, agent.spec, ["dune"], k=2)
+    request = ranking.checked_request(agent.vocabulary, agent.spec, ["dune"], k=2)
     for call in (
-        lambda: agent.rank(asked),
+        lambda: agent.rank(request),
         lambda: agent.policy(),
         lambda: agent.lists(None, np.zeros([1, 4], bool), 2),
     ):

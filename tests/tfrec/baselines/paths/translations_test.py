@@ -30,15 +30,15 @@ def test_negatives_are_all_items_or_tails_by_count_to_the_three_quarters():
     share = 2**0.75 / (2**0.75 + 1)
     assert tails.cumulative == pytest.approx([1 / 3, 2 / 3, 1, 1 + share, 2.0, 4.0])
     relation = tf.constant([1] * 400 + [2] * 400 + [4] * 400)
-    found = translations.drawn(
+    samples = translations.drawn(
         tf.constant(tails.cumulative), tf.constant(tails.tail), relation, 5, tf.constant([1, 2])
     ).numpy()
-    assert found.shape == (1200, 5)
-    assert np.unique(found[800:]).tolist() == [6]
-    assert set(np.unique(found[400:800])) == {4, 5}
-    assert (found[400:800] == 4).mean() == pytest.approx(share, abs=0.04)
+    assert samples.shape == (1200, 5)
+    assert np.unique(samples[800:]).tolist() == [6]
+    assert set(np.unique(samples[400:800])) == {4, 5}
+    assert (samples[400:800] == 4).mean() == pytest.approx(share, abs=0.04)
     # An item without a training event is a negative too.
-    shares = np.bincount(found[:400].ravel(), minlength=4)[1:] / 2000
+    shares = np.bincount(samples[:400].ravel(), minlength=4)[1:] / 2000
     assert shares == pytest.approx([1 / 3] * 3, abs=0.04)
 
 
@@ -58,16 +58,16 @@ def test_the_loss_of_a_batch_is_that_of_its_vectors():
         source = node[h] + relation[r - 1]
         total += np.log1p(np.exp(-(source @ node[t] + bias[t])))
         total += sum(np.log1p(np.exp(source @ node[o] + bias[o])) for o in others)
-    found = parts.loss(tf.constant(TRIPLES, tf.int32), tf.constant(negative, tf.int32))
-    assert float(found) == pytest.approx(total / 6, rel=1e-5)
+    loss = parts.loss(tf.constant(TRIPLES, tf.int32), tf.constant(negative, tf.int32))
+    assert float(loss) == pytest.approx(total / 6, rel=1e-5)
 
 
 def test_gradients_of_the_tables_are_sparse():
     parts = translations.Translations(10, 4, 4, 0)
     with tf.GradientTape() as tape:
         loss = parts.loss(tf.constant(TRIPLES, tf.int32), tf.fill([6, 2], 5))
-    found = tape.gradient(loss, [parts.node, parts.bias, parts.relation])
-    assert all(isinstance(gradient, tf.IndexedSlices) for gradient in found)
+    gradients = tape.gradient(loss, [parts.node, parts.bias, parts.relation])
+    assert all(isinstance(gradient, tf.IndexedSlices) for gradient in gradients)
 
 
 def test_relations_in_reverse_are_their_negatives():

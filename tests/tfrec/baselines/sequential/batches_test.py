@@ -43,17 +43,17 @@ def test_scoring_reads_the_latest_items():
 
 
 def test_rows_lie_in_groups_of_similar_length():
-    found = batches.packed(np.array([1, 2, 4]), 2)
+    result = batches.packed(np.array([1, 2, 4]), 2)
     # Rows 0 and 1 in two cells each, row 2 in four.
-    assert found.shapes.tolist() == [[2, 2], [1, 4]]
-    assert found.cell.tolist() == [0, 2, 3, 4, 5, 6, 7]
-    assert found.token[found.cell].tolist() == list(range(7))
+    assert result.shapes.tolist() == [[2, 2], [1, 4]]
+    assert result.cell.tolist() == [0, 2, 3, 4, 5, 6, 7]
+    assert result.token[result.cell].tolist() == list(range(7))
 
 
 def test_more_groups_than_rows_leave_some_empty():
-    found = batches.packed(np.array([3]), 3)
-    assert found.shapes.tolist() == [[1, 3], [0, 0], [0, 0]]
-    assert found.cell.tolist() == found.token.tolist() == [0, 1, 2]
+    result = batches.packed(np.array([3]), 3)
+    assert result.shapes.tolist() == [[1, 3], [0, 0], [0, 0]]
+    assert result.cell.tolist() == result.token.tolist() == [0, 1, 2]
 
 
 def epoch(train, **changed):
@@ -63,10 +63,10 @@ def epoch(train, **changed):
 
 def test_an_epoch_visits_each_user_with_two_events_once():
     train = make([[1, 2], [3], [4, 5], [], [6, 7], [8, 9], [1, 9]])
-    found = epoch(train)
-    assert [len(batch.inputs.last) for batch in found] == [2, 2, 1]
+    result = epoch(train)
+    assert [len(batch.inputs.last) for batch in result] == [2, 2, 1]
     pairs = [
-        pair for batch in found for pair in zip(batch.inputs.item, batch.target, strict=True)
+        pair for batch in result for pair in zip(batch.inputs.item, batch.target, strict=True)
     ]
     assert sorted(pairs) == [(1, 2), (1, 9), (4, 5), (6, 7), (8, 9)]
 
@@ -97,9 +97,9 @@ def test_windows_are_the_last_or_random_ones():
 
 @pytest.mark.parametrize("users", [3, 8, 20])
 def test_an_epoch_fits_the_signature_of_the_update(users):
-    found = epoch(make([[1, 2, 3]] * users), rows=64)
-    assert found[0].inputs.packing.shapes.shape == (batches.GROUPS, 2)
-    assert len(found[0].target) == 2 * users
+    result = epoch(make([[1, 2, 3]] * users), rows=64)
+    assert result[0].inputs.packing.shapes.shape == (batches.GROUPS, 2)
+    assert len(result[0].target) == 2 * users
 
 
 def test_one_event_of_each_row_is_drawn():

@@ -30,8 +30,8 @@ def test_the_nearest_other_item_by_hand():
     items = tf.constant([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
     vectors = tf.constant([[0.1, 0.0], [0.1, 0.0], [0.9, 9.0]])
     # Item 1 is the nearest to the first two, and is not answered for the second.
-    found = casr.nearest_other(vectors, items, tf.constant([2, 1, 1]))
-    assert found.numpy().tolist() == [1, 2, 3]
+    result = casr.nearest_other(vectors, items, tf.constant([2, 1, 1]))
+    assert result.numpy().tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("replacement", ["random", "data", "model"])
@@ -68,9 +68,9 @@ def test_a_changed_embedding_raises_the_loss_of_the_prediction():
         np.array([0], np.int32),
         np.zeros([1, 2], np.int32),
     )
-    found = net._changed(Last(), batch, tf.constant([0])).numpy()
+    result = net._changed(Last(), batch, tf.constant([0])).numpy()
     # The prediction is item 1: its probability falls along (-1, 1) / sqrt(2), by a step of .5.
-    assert found[0] == pytest.approx([1 - 0.5 / np.sqrt(2), 0.5 / np.sqrt(2)], abs=1e-6)
+    assert result[0] == pytest.approx([1 - 0.5 / np.sqrt(2), 0.5 / np.sqrt(2)], abs=1e-6)
 
 
 def test_only_confident_predictions_are_used():
@@ -96,8 +96,8 @@ def test_the_prediction_is_no_negative_of_its_row():
     negative = np.ones(walks.NUM_ITEMS, bool)
     negative[some.user_items.numpy()[:, 1]] = False
     negative[target[0] - 1] = False
-    chosen = np.exp(scores[target[0] - 1])
-    expected = -np.log(chosen / (chosen + np.exp(scores[negative]).sum()))
+    selected = np.exp(scores[target[0] - 1])
+    expected = -np.log(selected / (selected + np.exp(scores[negative]).sum()))
     assert float(net.counterfactual_loss(some, SEED)) == pytest.approx(expected, rel=1e-5)
 
 

@@ -39,8 +39,8 @@ def test_item_contrast_by_hand():
     positive = tf.constant([[[1.0, 1.0]]])  # cosine 1 / sqrt(2)
     negative = tf.constant([[[3.0, 0.0], [0.0, 1.0]]])  # cosines 1 and 0
     expected = 1 - 1 / np.sqrt(2) + (1 - 0.5) / 2
-    found = causerec.item_contrast(item, positive, negative, 0.5)
-    assert float(found) == pytest.approx(expected)
+    result = causerec.item_contrast(item, positive, negative, 0.5)
+    assert float(result) == pytest.approx(expected)
 
 
 def test_the_concepts_nearest_to_the_item_are_indispensable():
@@ -60,13 +60,13 @@ def test_concepts_are_attention_over_one_row():
     rows = [[3, 1], [5, 9, 2]]
     log = Sequences(np.array([3, 1, 5, 9, 2], np.int32), np.array([0, 2, 5]), NUM_ITEMS)
     inputs, order = batches.scoring_inputs(log, 5)
-    found = net.concepts(inputs).numpy()
+    result = net.concepts(inputs).numpy()
     for place, row in enumerate(order):
         x = net.items.numpy()[np.array(rows[row]) - 1]
         placed = x + net.positions.numpy()[5 - len(x) :]
         logits = np.tanh(placed @ net.w_1.numpy()) @ net.w_2.numpy()  # [t, K]
         weights = np.exp(logits) / np.exp(logits).sum(axis=0)
-        assert found[place] == pytest.approx(weights.T @ x, abs=1e-5)
+        assert result[place] == pytest.approx(weights.T @ x, abs=1e-5)
 
 
 def test_a_counterfactual_user_keeps_the_concepts_that_are_not_replaced():
@@ -125,8 +125,8 @@ def test_the_next_item_is_learned():
         taught.advance()
 
     def recall(ranker):
-        found = next_items.evaluate(ranker, split.test, split.train, (1,))
-        return found.by_user["recall@1"].mean()
+        evaluation = next_items.evaluate(ranker, split.test, split.train, (1,))
+        return evaluation.by_user["recall@1"].mean()
 
     assert recall(net) > 0.8
     assert recall(controls.Popularity(split.train)) < 0.4

@@ -40,16 +40,16 @@ def test_masked_attention_by_hand():
     query, key = tf.constant([[[2.0], [1.0]]]), tf.constant([[[1.0], [3.0]]])
     value, mask = tf.constant([[[10.0], [20.0]]]), tf.constant([[True, False], [True, True]])
     share = 1 / (1 + np.exp(3 - 1))
-    found = cocorec.masked_attention(query, key, value, mask).numpy()[0, :, 0]
-    assert found == pytest.approx([10, 10 * share + 20 * (1 - share)])
+    output = cocorec.masked_attention(query, key, value, mask).numpy()[0, :, 0]
+    assert output == pytest.approx([10, 10 * share + 20 * (1 - share)])
 
 
 def test_the_expected_pattern_weighs_the_latest_of_each_category():
     pattern = tf.constant([[[1.0], [10.0], [100.0]]])
     chance = tf.constant([[[0.2, 0.8], [0.3, 0.7], [0.5, 0.5]]])
-    found = cocorec.expected_pattern(pattern, chance, tf.constant([[0, 1, 0]]))
+    result = cocorec.expected_pattern(pattern, chance, tf.constant([[0, 1, 0]]))
     # The last event takes the place of the first, which is of its category.
-    assert found.numpy()[0, :, 0] == pytest.approx([0.2, 0.3 + 7, 5 + 50])
+    assert result.numpy()[0, :, 0] == pytest.approx([0.2, 0.3 + 7, 5 + 50])
 
 
 def test_other_users_are_read_within_the_category_and_never_oneself():
@@ -58,17 +58,17 @@ def test_other_users_are_read_within_the_category_and_never_oneself():
     net.value.assign(tf.eye(4))
     one = tf.eye(4)
     net._remember(one, tf.constant([1, 1, 1, 2]), tf.constant([5, 6, 7, 5]))
-    asked, category = tf.zeros([4, 4]), tf.constant([1, 1, 2, 0])
-    found = net._of_others(asked, category, tf.constant([5, 9, 5, 5])).numpy()
+    request, category = tf.zeros([4, 4]), tf.constant([1, 1, 2, 0])
+    result = net._of_others(request, category, tf.constant([5, 9, 5, 5])).numpy()
     # Equal scores: halves of the first two in the category that are of others.
-    assert found.tolist() == [
+    assert result.tolist() == [
         [0, 0.5, 0.5, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0],
     ]  # fmt: skip
     # While predicting nobody is left out. The softmax of 2 and 0, over sqrt(4), and its values.
-    asked = 2 * one[2:3]
-    found = net._of_others(asked, tf.constant([1]), None).numpy()[0]
+    request = 2 * one[2:3]
+    result = net._of_others(request, tf.constant([1]), None).numpy()[0]
     share = 1 / (1 + np.exp(-1))
-    assert found == pytest.approx([1 - share, 0, share, 0])
+    assert result == pytest.approx([1 - share, 0, share, 0])
 
 
 def test_the_memory_keeps_the_latest():

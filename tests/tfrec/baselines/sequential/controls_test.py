@@ -49,8 +49,8 @@ def test_an_item_keeps_its_nearest_neighbours_alone():
     log = make([[1, 2], [1, 2], [2, 3]], 3)
     ranker = controls.ItemNeighbours(log, neighbours=1, shrinkage=0.0)
     # Item 2 keeps item 1 (2 / sqrt(6)) and not item 3 (1 / sqrt(3)).
-    found = ranker.scores(make([[1], [3]], 3))
-    assert found == pytest.approx(np.array([[0, 2 / np.sqrt(6), 0], [0, 0, 0]]))
+    scores = ranker.scores(make([[1], [3]], 3))
+    assert scores == pytest.approx(np.array([[0, 2 / np.sqrt(6), 0], [0, 0, 0]]))
 
 
 def test_neighbours_are_found_in_blocks(monkeypatch):
@@ -72,8 +72,8 @@ def test_ease_solves_its_regression():
         inputs = has[:, others]
         penalised = inputs.T @ inputs + 2.0 * np.eye(7)
         expected[others, item] = np.linalg.solve(penalised, inputs.T @ has[:, item])
-    found = controls.Ease(log, l2=2.0).scores(make([[i] for i in range(1, 9)], 8))
-    assert found == pytest.approx(expected, abs=1e-5)
+    scores = controls.Ease(log, l2=2.0).scores(make([[i] for i in range(1, 9)], 8))
+    assert scores == pytest.approx(expected, abs=1e-5)
 
 
 def test_ease_refuses_a_catalogue_that_no_dense_matrix_holds():

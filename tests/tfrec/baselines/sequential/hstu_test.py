@@ -20,16 +20,16 @@ def test_pointwise_attention_by_hand():
     key = tf.constant([[[[1.0], [0.5], [3.0]]]])
     value = tf.constant([[[[10.0], [100.0], [1000.0]]]])
     bias = tf.constant([[0.0, 9.0, 9.0], [1.0, 0.0, 9.0], [2.0, 1.0, 0.0]])
-    found = hstu.pointwise_attention(query, key, value, bias, 5)[0, 0, :, 0].numpy()
+    output = hstu.pointwise_attention(query, key, value, bias, 5)[0, 0, :, 0].numpy()
     # Scores: 1; 2 + 1, 1 + 0; -1 + 2, -.5 + 1, -3 + 0. silu(1) = .731059, silu(3) = 2.857722,
     # silu(.5) = .311230, silu(-3) = -.142278.
     expected = [7.31059 / 5, (28.57722 + 73.1059) / 5, (7.31059 + 31.1230 - 142.278) / 5]
-    assert found == pytest.approx(expected, rel=1e-5)
+    assert output == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_bias_depends_on_the_distance():
-    found = hstu.relative_bias(tf.constant([5.0, 6.0, 7.0, 8.0]), 3).numpy()
-    assert np.tril(found).tolist() == [[5, 0, 0], [6, 5, 0], [7, 6, 5]]
+    result = hstu.relative_bias(tf.constant([5.0, 6.0, 7.0, 8.0]), 3).numpy()
+    assert np.tril(result).tolist() == [[5, 0, 0], [6, 5, 0], [7, 6, 5]]
 
 
 def norm(layer, x):
@@ -60,10 +60,10 @@ def test_a_block_is_the_papers_on_each_row(heads):
         variable.assign(rng.normal(size=variable.shape))
     x = rng.normal(size=[LENGTHS.sum(), 4])
     packing = tf.nest.map_structure(tf.constant, batches.packed(LENGTHS, 3))
-    found = block(tf.constant(x, tf.float32), packing, None).numpy()
+    result = block(tf.constant(x, tf.float32), packing, None).numpy()
     rows = np.split(x, np.cumsum(LENGTHS)[:-1])
     expected = np.concatenate([reference(block, row, heads, 5) for row in rows])
-    assert found == pytest.approx(expected, abs=1e-4)
+    assert result == pytest.approx(expected, abs=1e-4)
 
 
 def test_heads_must_divide_the_width():

@@ -13,19 +13,19 @@ OWN = {(int(row), int(item)) for row, item in PAIRS}
 
 def test_offsets_exclude_what_a_row_has_also_where_ids_repeat():
     ids = np.array([0, 2, 2, 2, 5, 7, 7, 11], np.int32)
-    found = next_item_model.own_offsets(tf.constant(PAIRS), tf.constant(5), tf.constant(ids))
+    result = next_item_model.own_offsets(tf.constant(PAIRS), tf.constant(5), tf.constant(ids))
     expected = [
         [next_item.EXCLUDED if (row, item) in OWN else 0.0 for item in ids.tolist()]
         for row in range(5)
     ]
-    assert np.array_equal(found, np.array(expected, np.float32))
+    assert np.array_equal(result, np.array(expected, np.float32))
 
 
 def test_drawn_items_are_looked_up_among_the_rows_own():
     row, ids = RNG.integers(0, 5, 200), RNG.integers(0, 13, 200)
-    found = next_item_model.are_own(
+    result = next_item_model.are_own(
         tf.constant(PAIRS), tf.constant(row, tf.int32), tf.constant(ids, tf.int32)
     )
-    assert found.numpy().tolist() == [
+    assert result.numpy().tolist() == [
         pair in OWN for pair in zip(row.tolist(), ids.tolist(), strict=True)
     ]

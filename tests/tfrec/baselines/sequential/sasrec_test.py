@@ -19,8 +19,8 @@ def model(**options):
 
 
 def batch(users=5):
-    found = batches.epoch(walks.cycles(users, 1), 16, SMALL["length"], "last", 0, 0)
-    return next(iter(found))
+    result = batches.epoch(walks.cycles(users, 1), 16, SMALL["length"], "last", 0, 0)
+    return next(iter(result))
 
 
 SEED = tf.constant([3, 0])
@@ -107,17 +107,17 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best():
     scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
     net = model(patience=2)
     taught = learner.SequenceLearner(net, walks.cycles(8, 1), lambda model: next(scores), 0)
-    kept = None
+    retained = None
     while not taught.finished:
         taught.advance()
         if int(taught.iteration) == 2:
-            kept = net.items.numpy()
+            retained = net.items.numpy()
     assert int(taught.iteration) == 4
     assert int(taught.best_epoch) == 2
     assert float(taught.best_score) == pytest.approx(0.3)
-    assert not np.array_equal(net.items, kept)
+    assert not np.array_equal(net.items, retained)
     taught.use_best()
-    assert np.array_equal(net.items, kept)
+    assert np.array_equal(net.items, retained)
 
 
 def test_the_average_of_weights_is_validated_and_saved_and_training_goes_on_from_the_latest():

@@ -45,14 +45,14 @@ def test_hidden_vectors_are_those_of_the_equations():
         np.concatenate(rows).astype(np.int32), np.cumsum([0, *map(len, rows)]), NUM_ITEMS
     )
     inputs, order = batches.scoring_inputs(log, 6)
-    found = net.hidden(inputs, None).numpy()
+    result = net.hidden(inputs, None).numpy()
     table = net.items.numpy()
     expected = [
         reference(net, table[np.array(rows[row][: t + 1]) - 1])
         for row in order
         for t in range(len(rows[row]))
     ]
-    assert found == pytest.approx(np.array(expected), abs=1e-5)
+    assert result == pytest.approx(np.array(expected), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -43,18 +43,18 @@ def test_scores_in_a_graph_are_those_of_histories(model, agent):
         np.concatenate(ROWS).astype(np.int32), np.cumsum([0, *map(len, ROWS)]), len(ITEMS)
     )
     observation = types.Observation(log.padded(5), np.zeros([3, 5, 1]), np.zeros(3))
-    found = tf.function(lambda x: agent.learner.scores(x, None))(
+    result = tf.function(lambda x: agent.learner.scores(x, None))(
         tf.nest.map_structure(tf.constant, observation)
     )
-    assert found.numpy() == pytest.approx(model.scores(log), abs=1e-5)
+    assert result.numpy() == pytest.approx(model.scores(log), abs=1e-5)
 
 
 def test_a_row_without_a_history_has_equal_scores(agent):
     items = tf.constant([[0, 0, 0, 1], [0, 0, 0, 0]])
     observation = types.Observation(items, tf.zeros([2, 4, 1]), tf.zeros([2], tf.int32))
-    found = agent.learner.scores(observation, None).numpy()
-    assert np.unique(found[1]).tolist() == [0.0]
-    assert len(np.unique(found[0])) > 1
+    scores = agent.learner.scores(observation, None).numpy()
+    assert np.unique(scores[1]).tolist() == [0.0]
+    assert len(np.unique(scores[0])) > 1
 
 
 def test_a_request_without_a_history_is_answered_in_the_order_of_the_catalogue(agent):

@@ -33,9 +33,9 @@ def test_calibration_hits_the_means_of_the_log(model, log):
     assert set(moved) == {"click", "like", "seconds", "exit"}
     assert all(slope == 1.0 for slope, _ in moved.values())
     for was, head in zip(before, calibration.expectations(model, log), strict=True):
-        wanted = head.observed.mean()
-        assert abs(was.expected.mean() - wanted) > 0.02 * wanted
-        assert head.expected.mean() == pytest.approx(wanted, rel=1e-3)
+        expected = head.observed.mean()
+        assert abs(was.expected.mean() - expected) > 0.02 * expected
+        assert head.expected.mean() == pytest.approx(expected, rel=1e-3)
     real = log.item > 0
     assert before[0].observed.mean() == pytest.approx(log.feedback[..., 0][real].mean())
     assert before[-1].observed.sum() == log.exited.sum()

@@ -70,21 +70,21 @@ def test_a_known_user_is_found_and_not_behind_shuffled_histories(state, tmp_path
     log, probability = made_log()
     config = dataclasses.replace(QUICK, state=state)
     fit = choice_fitting.fit(log, SPEC, config, seed=0, progress=False)
-    found = choice_report.report(fit, log, tmp_path)["models"]
+    report = choice_report.report(fit, log, tmp_path)["models"]
     clicked = log.feedback[fit.split.test, :, 0] > 0
     p = probability[fit.split.test]
     truth = np.log(np.where(clicked, p, 1 - p)).mean()
     uniform = np.log(0.5)
-    assert found["uniform"]["log_likelihood"]["mean"] == pytest.approx(uniform)
-    assert found["popularity"]["log_likelihood"]["mean"] < uniform + 0.02
+    assert report["uniform"]["log_likelihood"]["mean"] == pytest.approx(uniform)
+    assert report["popularity"]["log_likelihood"]["mean"] < uniform + 0.02
     for name in ("maximum_likelihood", "adversarial"):
-        share = (found[name]["log_likelihood"]["mean"] - uniform) / (truth - uniform)
+        share = (report[name]["log_likelihood"]["mean"] - uniform) / (truth - uniform)
         assert 0.8 < share < 1.1, (name, share)
 
     control = choice_fitting.fit(shuffled(log), SPEC, config, seed=0, progress=False)
-    found = choice_report.report(control, log, tmp_path)["models"]
+    report = choice_report.report(control, log, tmp_path)["models"]
     for name in ("maximum_likelihood", "adversarial"):
-        assert found[name]["log_likelihood"]["mean"] < uniform + 0.05, name
+        assert report[name]["log_likelihood"]["mean"] < uniform + 0.05, name
 
 
 def known_log():

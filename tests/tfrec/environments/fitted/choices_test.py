@@ -23,15 +23,15 @@ def test_a_display_of_one_item_is_a_logistic_choice():
 
 def test_the_choice_that_was_made():
     values = tf.constant([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    found = choices.of_choice(values, tf.constant([True, False]))
-    np.testing.assert_array_equal(found, [2.0, 4.0])
+    result = choices.of_choice(values, tf.constant([True, False]))
+    np.testing.assert_array_equal(result, [2.0, 4.0])
 
 
 def test_value_of_a_behaviour_by_hand():
     # Half nothing, half an item of reward 3: 1.5 + log(2) / 2.
     phi = tf.math.log(tf.constant([[0.5, 0.5]]))
-    found = choices.behaviour_value(phi, tf.constant([[0.0, 3.0]]), eta=2.0)
-    np.testing.assert_allclose(found, [1.5 + math.log(2.0) / 2], rtol=1e-6)
+    value = choices.behaviour_value(phi, tf.constant([[0.0, 3.0]]), eta=2.0)
+    np.testing.assert_allclose(value, [1.5 + math.log(2.0) / 2], rtol=1e-6)
 
 
 def test_the_softmax_is_the_best_behaviour():
@@ -60,9 +60,9 @@ def test_minimax_losses_and_the_signs_of_their_gradients(eta):
     np.testing.assert_allclose(behaviour, -value.mean(), rtol=1e-5)
     np.testing.assert_allclose(user, (value - [2.0, 0.0]).mean(), rtol=1e-5)
     # The reward of a choice that was made rises with a descent step, that of the others falls.
-    chosen = np.array([[0, 1, 0], [1, 0, 0]])
+    selected = np.array([[0, 1, 0], [1, 0, 0]])
     np.testing.assert_allclose(
-        tape.gradient(user, reward), (probability - chosen) / 2, rtol=1e-5
+        tape.gradient(user, reward), (probability - selected) / 2, rtol=1e-5
     )
     assert tape.gradient(user, phi) is None and tape.gradient(behaviour, reward) is None
     # A descent step of the behaviour makes its value larger.
@@ -90,8 +90,8 @@ def test_position_weights_by_hand():
     weights = tf.constant([[1.0, 0.0], [0.5, -1.0], [2.0, 0.0]])  # N = 2
     bias = tf.constant([[0.0, 0.5], [0.0, 1.0]])
     # Weighting 1: [1 + 6, 1 + 2 + .5]; weighting 2: [0, -2 + 1], whose ELU is exp(-1) - 1.
-    found = choices.position_weighted(clicked, weights, bias)
-    np.testing.assert_allclose(found, [[7.0, 3.5, 0.0, math.exp(-1) - 1]], rtol=1e-6)
+    result = choices.position_weighted(clicked, weights, bias)
+    np.testing.assert_allclose(result, [[7.0, 3.5, 0.0, math.exp(-1) - 1]], rtol=1e-6)
 
 
 def test_latest_clicks_by_hand():
@@ -102,5 +102,5 @@ def test_latest_clicks_by_hand():
     np.testing.assert_array_equal(before, [[0, 1, 1, 2, 3], [0, 0, 0, 1, 1]])
     row = tf.constant([0, 0, 0, 1, 1])
     at = tf.constant([0, 2, 4, 0, 4])
-    found = choices.window(packed, row, tf.gather_nd(before, tf.stack([row, at], 1)), 2)
-    np.testing.assert_array_equal(found, [[0, 0], [0, 5], [7, 8], [0, 0], [0, 3]])
+    result = choices.window(packed, row, tf.gather_nd(before, tf.stack([row, at], 1)), 2)
+    np.testing.assert_array_equal(result, [[0, 0], [0, 5], [7, 8], [0, 0], [0, 3]])

@@ -107,9 +107,9 @@ def test_every_weight_learns_and_the_best_ones_are_kept(log, tmp_path):
     # Saved are the weights returned; a long, wild fit has not thrown them away.
     loaded = recurrent_model.load(tmp_path / "users")
     held_out = rows(some, fitting.held_out_sessions(150, config.held_out_fraction, 0))
-    kept = fitting.negative_log_likelihood(loaded, held_out).numpy().sum(axis=1).mean()
+    retained = fitting.negative_log_likelihood(loaded, held_out).numpy().sum(axis=1).mean()
     start = fitting.negative_log_likelihood(fresh, held_out).numpy().sum(axis=1).mean()
-    assert kept < start
+    assert retained < start
 
 
 def test_held_out_sessions():

@@ -46,12 +46,12 @@ def noise_of(mode, steps, users=MANY):
     """y, [steps, B], and the probabilities and clicks it gave."""
     world = variants.HighVariance(CoinWorld(), mode)
     state = world.reset(scripted.starts(users))
-    item, found = tf.ones([users], tf.int32), []
+    item, result = tf.ones([users], tf.int32), []
     advance = tf.function(world.step)
     for step in range(steps):
         state, feedback, _ = advance(state, item, tf.constant([7, step]))
-        found.append((state.noise, feedback[:, 1], feedback[:, 0]))
-    return tuple(np.array(part) for part in zip(*found, strict=True))
+        result.append((state.noise, feedback[:, 1], feedback[:, 0]))
+    return tuple(np.array(part) for part in zip(*result, strict=True))
 
 
 def near(values, variance):
@@ -152,9 +152,9 @@ def test_clicks_are_told_three_steps_late_and_all_by_the_last_step():
         ],
         length=[7, 5, 3, 1],
     )
-    told = variants.HighVariance(CoinWorld()).observed(episodes)
+    reported = variants.HighVariance(CoinWorld()).observed(episodes)
     np.testing.assert_array_equal(
-        told.feedback[..., 0],
+        reported.feedback[..., 0],
         [
             [0, 0, 0, 1, 0, 1, 3],
             [0, 0, 0, 1, 3, 0, 0],
@@ -162,9 +162,9 @@ def test_clicks_are_told_three_steps_late_and_all_by_the_last_step():
             [1, 0, 0, 0, 0, 0, 0],
         ],
     )
-    np.testing.assert_array_equal(told.feedback[..., 1], episodes.feedback[..., 1])
+    np.testing.assert_array_equal(reported.feedback[..., 1], episodes.feedback[..., 1])
     same = [name for name in episodes._fields if name != "feedback"]
-    assert all(getattr(told, name) is getattr(episodes, name) for name in same)
+    assert all(getattr(reported, name) is getattr(episodes, name) for name in same)
 
 
 def logged(users, steps, seed=0):
@@ -180,34 +180,34 @@ def logged(users, steps, seed=0):
 def test_without_noise_a_log_stays_as_it_is(mode, monkeypatch):
     monkeypatch.setattr(variants, "NOISE_VARIANCE", 0.0)
     log = logged(50, 5)
-    found = variants.HighVariance(CoinWorld(), mode).disturbed(log, seed=3, block=20)
+    result = variants.HighVariance(CoinWorld(), mode).disturbed(log, seed=3, block=20)
     for name in log._fields:
-        np.testing.assert_array_equal(getattr(found, name), getattr(log, name), name)
+        np.testing.assert_array_equal(getattr(result, name), getattr(log, name), name)
 
 
 def test_noise_on_a_log_is_that_of_play():
     # The first step's y has variance .2, so a click has the probability E[sigmoid(l + y)].
     log, steps = logged(MANY, 2), 2
-    found = variants.HighVariance(CoinWorld()).disturbed(log, seed=3)
+    result = variants.HighVariance(CoinWorld()).disturbed(log, seed=3)
     _, _, played = noise_of("stable", steps)
     for step in range(steps):
         live = log.length > step
-        rate = found.feedback[live, step, 0].mean()
+        rate = result.feedback[live, step, 0].mean()
         assert rate == pytest.approx(played[step].mean(), abs=5 * 0.5 / math.sqrt(live.sum()))
     # Most clicks are kept, in either direction some are not.
-    before, after = log.feedback[:, 0, 0], found.feedback[:, 0, 0]
+    before, after = log.feedback[:, 0, 0], result.feedback[:, 0, 0]
     assert 0.02 < after[before == 0].mean() < 0.15
     assert 0.85 < after[before == 1].mean() < 0.98
     # Other feedback is drawn anew only where the click changed; nothing follows the end.
     same = before == after
-    np.testing.assert_array_equal(found.feedback[same, 0], log.feedback[same, 0])
-    assert (found.feedback[~same, 0, 1] < 1.0).all()  # the coin's: a probability
-    assert (found.feedback[log.length == 1, 1, 0] == 0).all()
+    np.testing.assert_array_equal(result.feedback[same, 0], log.feedback[same, 0])
+    assert (result.feedback[~same, 0, 1] < 1.0).all()  # the coin's: a probability
+    assert (result.feedback[log.length == 1, 1, 0] == 0).all()
 
 
 def test_literal_noise_makes_a_logged_session_all_clicks_or_none():
-    found = variants.HighVariance(CoinWorld(), "literal").disturbed(logged(400, 12), seed=1)
-    late = found.feedback[found.length == 12, 9:12, 0].mean(axis=1)
+    result = variants.HighVariance(CoinWorld(), "literal").disturbed(logged(400, 12), seed=1)
+    late = result.feedback[result.length == 12, 9:12, 0].mean(axis=1)
     assert set(np.unique(late)) <= {0.0, 1.0}
     assert 0.3 < late.mean() < 0.7
 
@@ -217,18 +217,18 @@ def test_no_click_is_lost_by_any_delay(delay):
     draw = np.random.default_rng(delay)
     length = draw.integers(1, 8, 200)
     click = draw.integers(0, 2, (200, 7)) * (np.arange(7) < length[:, None])
-    told = variants.HighVariance(CoinWorld(), delay=delay).observed(sessions(click, length))
-    told = told.feedback[..., 0].numpy()
-    np.testing.assert_array_equal(told.sum(axis=1), click.sum(axis=1))
-    assert (told[np.arange(7) >= length[:, None]] == 0).all()
+    reported = variants.HighVariance(CoinWorld(), delay=delay).observed(sessions(click, length))
+    reported = reported.feedback[..., 0].numpy()
+    np.testing.assert_array_equal(reported.sum(axis=1), click.sum(axis=1))
+    assert (reported[np.arange(7) >= length[:, None]] == 0).all()
     if delay == 0:
-        np.testing.assert_array_equal(told, click)
+        np.testing.assert_array_equal(reported, click)
 
 
 def test_a_learner_is_told_by_session_observed():
     episodes = sessions([[1, 0, 0, 0, 0]], [5])
-    told = user_models.observed(variants.HighVariance(CoinWorld()), episodes)
-    assert told.feedback[0, :, 0].numpy().tolist() == [0, 0, 0, 1, 0]
+    reported = user_models.observed(variants.HighVariance(CoinWorld()), episodes)
+    assert reported.feedback[0, :, 0].numpy().tolist() == [0, 0, 0, 1, 0]
     assert user_models.observed(CoinWorld(), episodes) is episodes
 
 
@@ -334,6 +334,6 @@ def test_the_optimum_keeps_to_the_candidates():
     world = true_users()
     reward = np.array([1.0, 0.0])
     free = embedded.solve(world, reward)
-    kept = embedded.solve(variants.with_candidates(world, 2), reward)
-    assert free.item.max() > 2 and set(np.unique(kept.item)) <= {1, 2}
-    assert (kept.value <= free.value).all() and (kept.value < free.value).any()
+    retained = embedded.solve(variants.with_candidates(world, 2), reward)
+    assert free.item.max() > 2 and set(np.unique(retained.item)) <= {1, 2}
+    assert (retained.value <= free.value).all() and (retained.value < free.value).any()

@@ -81,8 +81,8 @@ def test_steps_without_views_list_none():
 
 
 def test_the_click_curve_ends_where_it_should():
-    found = recogym.click_curve(tf.constant([-100.0, 0.0, 100.0])).numpy()
-    np.testing.assert_allclose(found, [0.00448, 0.00942, 0.02931], atol=5e-6)
+    result = recogym.click_curve(tf.constant([-100.0, 0.0, 100.0])).numpy()
+    np.testing.assert_allclose(result, [0.00448, 0.00942, 0.02931], atol=5e-6)
 
 
 @pytest.mark.parametrize("flips", [0, 3, 50, 1000])
@@ -141,11 +141,11 @@ def test_v1_views_and_clicks_are_the_originals(original):
             env.rng.asked.clear()
             *_, done = adapter.step(0, np.array([product]))
             expected = env.rng.asked[0][1][1]  # [no click, click]
-            for found in (
+            for result in (
                 V1.click_probabilities(state)[0, product],
                 V1._click_probability(state, tf.constant([product]))[0],
             ):
-                assert found.numpy() == pytest.approx(expected, rel=1e-5)
+                assert result.numpy() == pytest.approx(expected, rel=1e-5)
             clicks, going = clicks + 1, not done and clicks < 100
     for _ in range(20):
         env.omega = rng.normal(size=(5, 1))
@@ -166,9 +166,9 @@ def test_v1_views_follow_their_probabilities():
     no = tf.zeros([20_000], tf.bool)
     product, after = SMALL._views(omega, tf.zeros([20_000], tf.int32), no, views, SEED + 1)
     expected = tf.reduce_mean(tf.nn.softmax(SMALL.view_logits(omega)), axis=0).numpy()
-    found = np.bincount(product, minlength=10) / 20_000
+    result = np.bincount(product, minlength=10) / 20_000
     np.testing.assert_array_equal(after, omega)
-    assert (np.abs(found - expected) < 4 * np.sqrt(expected / 20_000) + 1e-4).all()
+    assert (np.abs(result - expected) < 4 * np.sqrt(expected / 20_000) + 1e-4).all()
 
 
 def test_v1_vectors_drift_between_views_alone():
@@ -206,8 +206,8 @@ def test_click_rates(simulator, control, expected, error):
         "oracle": recogym.oracle,
     }
     total = played(simulator, policies[control](simulator))
-    found = playing.click_rate(total)
-    assert abs(found.value - expected) < 3 * np.hypot(found.error, error), found
+    result = playing.click_rate(total)
+    assert abs(result.value - expected) < 3 * np.hypot(result.error, error), result
     # 78.6 decisions of all users in the original, of whom 1 in 26 makes none.
     steps = playing.mean(total.steps)
     assert abs(steps.value - 78.6 / (1 - 1 / 26)) < 3 * np.hypot(steps.error, 2.6), steps
@@ -222,7 +222,7 @@ def test_posterior_is_that_of_importance_sampling():
     belief = believing.after_views(
         believing.prior(4), tf.constant(latest, tf.int32), tf.zeros([4])
     )
-    found = believing.expected_clicks(belief).numpy()
+    result = believing.expected_clicks(belief).numpy()
 
     rng = np.random.default_rng(0)
     gamma, mu, beta, mu_bandit = SMALL.parameters
@@ -239,25 +239,25 @@ def test_posterior_is_that_of_importance_sampling():
     clicks = recogym.click_curve(tf.constant(omega @ beta.T + mu_bandit)).numpy()
     exact = weight @ clicks  # [4, P]
     assert (1 / (weight**2).sum(axis=1) > 500).all(), "too few walks count"
-    np.testing.assert_allclose(found, exact, rtol=0.1)
+    np.testing.assert_allclose(result, exact, rtol=0.1)
     # What is lost by recommending by it: next to nothing of the exact optimum.
-    chosen = np.take_along_axis(exact, found.argmax(axis=1)[:, None], 1)[:, 0]
-    assert (chosen > 0.995 * exact.max(axis=1)).all()
+    selected = np.take_along_axis(exact, result.argmax(axis=1)[:, None], 1)[:, 0]
+    assert (selected > 0.995 * exact.max(axis=1)).all()
 
 
 def test_bayes_optimal_is_between_last_viewed_and_oracle():
     believing = recogym_posterior.Believing(V1)
     total = played(believing, recogym_posterior.bayes_optimal(believing), 400)
-    found = playing.click_rate(total)
-    assert abs(found.value - 0.0241) < 3 * found.error, found
-    assert found.error < 0.0015
+    result = playing.click_rate(total)
+    assert abs(result.value - 0.0241) < 3 * result.error, result
+    assert result.error < 0.0015
 
 
 def test_a_policy_plays_in_the_original(original):
     policy = recogym.last_viewed(SMALL)
     total = originals.play(SMALL, policy, sessions=60, seed=1, copies=30)
-    found = playing.click_rate(total)
-    assert abs(found.value - 0.0179) < 3 * found.error, found
+    result = playing.click_rate(total)
+    assert abs(result.value - 0.0179) < 3 * result.error, result
     again = originals.play(SMALL, policy, sessions=60, seed=1, copies=30)
     np.testing.assert_array_equal(total.clicks, again.clicks)
 

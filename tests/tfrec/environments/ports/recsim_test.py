@@ -188,8 +188,8 @@ def test_evolution_returns(candidates, slate, control, expected, error):
         "top_quality": recsim.top_quality,
         "interest_times_quality": recsim.interest_times_quality,
     }
-    found = playing.mean(played(simulator, policies[control](simulator)).reward)
-    assert abs(found.value - expected) < 3 * np.hypot(found.error, error), found
+    mean = playing.mean(played(simulator, policies[control](simulator)).reward)
+    assert abs(mean.value - expected) < 3 * np.hypot(mean.error, error), mean
 
 
 @pytest.mark.parametrize(
@@ -204,8 +204,8 @@ def test_satisfaction_returns(sensitivity, random, most, least):
     policies = (contract.random_policy, recsim.most_clickbait, recsim.least_clickbait)
     for policy, expected in zip(policies, (random, most, least), strict=True):
         total = played(simulator, policy(simulator))
-        found = playing.mean(total.reward)
-        assert abs(found.value - expected) < 3 * np.hypot(found.error, 0.01 * expected), found
+        mean = playing.mean(total.reward)
+        assert abs(mean.value - expected) < 3 * np.hypot(mean.error, 0.01 * expected), mean
         assert set(total.steps.numpy()) == {60}
 
 
@@ -214,8 +214,8 @@ def test_exploration_returns():
         (contract.random_policy, 23.30, 0.23),
         (recsim.top_quality, 38.5, 0.4),
     ):
-        found = playing.mean(played(EXPLORATION, policy(EXPLORATION)).reward)
-        assert abs(found.value - expected) < 3 * np.hypot(found.error, error), found
+        mean = playing.mean(played(EXPLORATION, policy(EXPLORATION)).reward)
+        assert abs(mean.value - expected) < 3 * np.hypot(mean.error, error), mean
 
 
 def test_clicks_as_the_reward():
@@ -232,8 +232,8 @@ def test_a_policy_plays_in_the_original():
     before = np.random.get_state()[1].copy()
     total = originals.play(simulator, policy, sessions=40, seed=1, copies=40)
     np.testing.assert_array_equal(np.random.get_state()[1], before)
-    found = playing.mean(total.reward)
-    assert abs(found.value - 288.3) < 3 * found.error, found
+    mean = playing.mean(total.reward)
+    assert abs(mean.value - 288.3) < 3 * mean.error, mean
     again = originals.play(simulator, policy, sessions=40, seed=1, copies=40)
     np.testing.assert_array_equal(total.reward, again.reward)
 

@@ -23,11 +23,11 @@ GOOD = {"0.weight": tensor("a", (2, 3), (3, 1)), "0.bias": tensor("b", (2,), (1,
 
 
 def test_reads_each_tensor(tmp_path):
-    found = torch_weights.read(written(tmp_path / "model.pt", GOOD))
-    assert list(found) == ["0.weight", "0.bias"]
-    np.testing.assert_array_equal(found["0.weight"], WEIGHT)
-    np.testing.assert_array_equal(found["0.bias"], BIAS)
-    assert found["0.bias"].dtype == np.float32
+    loaded = torch_weights.read(written(tmp_path / "model.pt", GOOD))
+    assert list(loaded) == ["0.weight", "0.bias"]
+    np.testing.assert_array_equal(loaded["0.weight"], WEIGHT)
+    np.testing.assert_array_equal(loaded["0.bias"], BIAS)
+    assert loaded["0.bias"].dtype == np.float32
 
 
 def test_a_file_that_would_run_something_runs_nothing(tmp_path):

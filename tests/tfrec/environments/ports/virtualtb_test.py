@@ -18,12 +18,12 @@ def arrays(name, seed=None):
     """Zero weights, or small random ones."""
     _, widths = virtualtb.FILES[name]
     rng = np.random.default_rng(seed)
-    found = {}
+    result = {}
     for layer, (wide, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
         scale = 0.0 if seed is None else 1.0
-        found[f"{2 * layer}.weight"] = scale * rng.normal(size=(out, wide)).astype(np.float32)
-        found[f"{2 * layer}.bias"] = scale * rng.normal(size=out).astype(np.float32)
-    return {key: values.astype(np.float32) for key, values in found.items()}
+        result[f"{2 * layer}.weight"] = scale * rng.normal(size=(out, wide)).astype(np.float32)
+        result[f"{2 * layer}.bias"] = scale * rng.normal(size=out).astype(np.float32)
+    return {key: values.astype(np.float32) for key, values in result.items()}
 
 
 def write(folder, networks):
@@ -90,14 +90,14 @@ def test_layers_are_those_of_the_file(tmp_path):
     rng = np.random.default_rng(9)
     user, page, action = rng.random((5, 88)), np.arange(5), rng.normal(size=(5, 27))
     x = np.concatenate([user, page[:, None], action], axis=1)
-    found = simulator.feedback_logits(
+    result = simulator.feedback_logits(
         *(tf.constant(v, tf.float32) for v in (user, page, action))
     )
     weights = networks["action"]
     for layer in (0, 2, 4):
         x = x @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
         x = x if layer == 4 else np.where(x < 0, 0.01 * x, x)
-    np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(result, x, rtol=1e-4, atol=1e-2)
 
 
 def test_users_are_drawn_by_the_generator(tmp_path, certain):
@@ -176,8 +176,8 @@ def published(real_data):
 @pytest.fixture(scope="module")
 def golden(real_data):
     """Inputs and the outputs of the original networks."""
-    with np.load(real_data / "virtualtb" / "golden.npz") as found:
-        return dict(found)
+    with np.load(real_data / "virtualtb" / "golden.npz") as result:
+        return dict(result)
 
 
 @tf.function
