@@ -24,22 +24,22 @@ def unit_vectors(item_vectors: np.ndarray, candidates: int, log: types.Episodes)
     Returns:
       float32 [N + 1, D + F + 1]; row 0 (no item) is 0, as are items at the centre of all.
     """
-    answers = _answers(log, len(item_vectors))  # [N + 1, F + 1]
-    among = answers[1 : candidates + 1]
-    deviation = among.std(axis=0)
-    # Relative to the column's size, so that amounts in tiny units count as others do.
-    varies = deviation > 1e-9 * np.abs(among).max(axis=0)
-    answers = (answers - among.mean(axis=0)) / np.where(varies, deviation, 1.0)
+    responses = _mean_responses(log, len(item_vectors))  # [N + 1, F + 1]
+    of_candidates = responses[1 : candidates + 1]
+    deviation = of_candidates.std(axis=0)
+    # Relative to the column's size, because units of amounts are arbitrary.
+    varies = deviation > 1e-9 * np.abs(of_candidates).max(axis=0)
+    responses = (responses - of_candidates.mean(axis=0)) / np.where(varies, deviation, 1.0)
     tastes = item_vectors - item_vectors[1 : candidates + 1].mean(axis=0)
     length = np.sqrt((tastes[1 : candidates + 1] ** 2).sum(axis=1).mean())
-    tastes = tastes * np.sqrt(answers.shape[1]) / max(float(length), 1e-6)
-    space = np.concatenate([tastes, answers], axis=1)  # [N + 1, D + F + 1]
+    tastes = tastes * np.sqrt(responses.shape[1]) / max(float(length), 1e-6)
+    space = np.concatenate([tastes, responses], axis=1)  # [N + 1, D + F + 1]
     space[0] = 0.0
     lengths = np.linalg.norm(space, axis=1, keepdims=True)
     return (space / np.where(lengths > 1e-6, lengths, 1.0)).astype(np.float32)
 
 
-def _answers(log: types.Episodes, rows: int, prior: float = 10.0) -> np.ndarray:
+def _mean_responses(log: types.Episodes, rows: int, prior: float = 10.0) -> np.ndarray:
     """Each item's mean feedback (log(1 + x)) and share of exits, float [rows, F + 1].
 
     Rarely shown items are drawn to the mean of all, as if shown `prior` times more.

@@ -11,9 +11,9 @@ use the vector of the shown item, not the proto-action.
     L_mu = -Q_1(s, mu(s))                      every `actor_update_period` updates, with
                                                the targets' move towards the weights
 
-The item vectors are fixed (co-clicks and mean answers in the log, see `item_space`): were
-they trained, the space would move under the actor. One DIEN tower encodes the state for the
-actor and both critics; the critics train it, the actor reads it.
+The item vectors are fixed (co-clicks and mean responses in the log, see `item_space`), because
+training them would change the actor's action space. One DIEN tower encodes the state for the
+actor and both critics; only the critics' loss trains it.
 """
 
 from collections.abc import Sequence

@@ -125,10 +125,10 @@ class Optimum(Control):
 
 @dataclasses.dataclass(frozen=True)
 class FixedList(Control):
-    """One list for all users, built on training users from the users' own probabilities.
+    """One list for all users, built from the true probabilities of training users.
 
     Attributes:
-      users: training users at most.
+      users: number of training users at most.
     """
 
     name: ClassVar[str] = "fixed_list"
@@ -136,18 +136,18 @@ class FixedList(Control):
 
     def policy(self, data, environment, seed):
         starts = training_starts(data, self.users)
-        found = restricted.fixed_list(
+        best = restricted.fixed_list(
             environment.world, starts, _reward(data), _EXIT_COSTS, seed
         )
-        return restricted.play_list(found.items)
+        return restricted.play_list(best.items)
 
 
 @dataclasses.dataclass(frozen=True)
 class ConstantItem(Control):
-    """The one item that earns most if it is shown at every step, found on training users.
+    """The item with the highest reward of training users if it is shown at every step.
 
     Attributes:
-      users: training users at most.
+      users: number of training users at most.
     """
 
     name: ClassVar[str] = "constant_item"
@@ -227,11 +227,11 @@ def _solvable(world: user_models.UserModel) -> embedded.EmbeddedWorld | None:
 
 
 def training_starts(data: storage.PreparedData, users: int) -> types.Starts:
-    """Where privileged policies are chosen, so that the choice does not see the test users.
+    """Session starts for the selection of privileged policies, which excludes test users.
 
     Args:
       data: the prepared data.
-      users: at most.
+      users: number of users at most.
     """
     return scoring.starts(data, "train", users, 1)
 

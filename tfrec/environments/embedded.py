@@ -150,7 +150,7 @@ def with_new_items(world: EmbeddedWorld) -> EmbeddedWorld:
 
 
 class ItemModel(NamedTuple):
-    """Expected answers to each item: those of the true users, or what is known of them.
+    """Expected responses to each item: those of the true users, or estimates of them.
 
     Attributes:
       click: float [Z, L, N], probability of a click, by taste and fatigue.
@@ -164,7 +164,7 @@ class ItemModel(NamedTuple):
 
 
 def true_model(world: EmbeddedWorld) -> ItemModel:
-    """The answers of the world's own users to all of its N items."""
+    """The true expected responses of the world's users to all of its N items."""
     click = world._click.numpy().astype(np.float64)  # [Z, L, N]
     kinds = np.eye(len(synthetic.FATIGUE_STEP))
     return ItemModel(click, click * world._seconds.numpy(), kinds[world.truth.kind])
@@ -202,11 +202,12 @@ def solve(
       ValueError: if an item is not a candidate, or there is none.
     """
     allowed = _allowed(world, items)  # [K]
-    known = true_model(world) if model is None else model
-    action_values = _action_values(world, reward, known)
+    if model is None:
+        model = true_model(world)
+    action_values = _action_values(world, reward, model)
     horizon = world.spec.max_steps
-    value = np.zeros((horizon + 1, *known.click.shape[:2]))
-    item = np.zeros((horizon, *known.click.shape[:2]), np.int64)
+    value = np.zeros((horizon + 1, *model.click.shape[:2]))
+    item = np.zeros((horizon, *model.click.shape[:2]), np.int64)
     for step in reversed(range(horizon)):
         q = action_values(value[step + 1])[..., allowed - 1]  # [Z, L, K]
         item[step], value[step] = allowed[q.argmax(axis=-1)], q.max(axis=-1)

@@ -184,8 +184,8 @@ def difference(
       metric: such as `ndcg@20`.
     """
     by_user = one.by_user[metric] - other.by_user[metric]
-    found = intervals.of_mean(by_user)
-    return Difference(found.mean, found.low, found.high, found.p_value)
+    interval = intervals.of_mean(by_user)
+    return Difference(interval.mean, interval.low, interval.high, interval.p_value)
 
 
 def saved(evaluation: next_items.Evaluation) -> dict[str, np.ndarray]:

@@ -16,15 +16,15 @@ _SHOWN = ("recall", "precision", "ndcg")
 
 def write(
     directory: str | os.PathLike,
-    found: Mapping[str, Sequence[next_items.Evaluation]],
+    by_method: Mapping[str, Sequence[next_items.Evaluation]],
     cutoff: int,
     about: Mapping[str, Any],
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Writes table.md, table.csv, table.json and table.png.
 
     Args:
-      directory: their folder.
-      found: method -> its evaluation from each seed, all on the same users.
+      directory: output folder.
+      by_method: method -> its evaluation from each seed, all on the same users.
       cutoff: length of the lists.
       about: what the numbers depend on; plain values.
 
@@ -35,20 +35,20 @@ def write(
       UserError: if a file cannot be written.
     """
     directory = pathlib.Path(directory)
-    every = {name: offline.over_seeds(evaluations) for name, evaluations in found.items()}
+    averages = {name: offline.over_seeds(seeds) for name, seeds in by_method.items()}
     table = {
         name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
-        for name, evaluation in every.items()
+        for name, evaluation in averages.items()
     }
     metrics = [f"{metric}@{cutoff}" for metric in _SHOWN]
     deviations = {
         name: {metric: offline.spread(evaluations, metric) for metric in metrics}
-        for name, evaluations in found.items()
+        for name, evaluations in by_method.items()
     }
-    best = max(every, key=lambda name: table[name][metrics[-1]]["mean"])
+    best = max(averages, key=lambda name: table[name][metrics[-1]]["mean"])
     differences = {
-        name: offline.difference(evaluation, every[best], metrics[-1])._asdict()
-        for name, evaluation in every.items()
+        name: offline.difference(evaluation, averages[best], metrics[-1])._asdict()
+        for name, evaluation in averages.items()
         if name != best
     }
     corrected = comparison.holm([x["p_value"] for x in differences.values()])

@@ -1,8 +1,8 @@
 """A replay of flat steps: state and action are vectors, and some rows are synthetic.
 
-Real and synthetic rows are rings of their own, so that synthetic rows never push out what
-was seen, in the same variables, so that a batch is one gather. Every state is a variable:
-a checkpoint of the module resumes exactly.
+Real and synthetic rows are separate ring buffers, so that synthetic rows never replace real
+ones. Both are in the same variables, so that a batch is one gather. All state is in variables,
+so a checkpoint of the module resumes exactly.
 """
 
 from collections.abc import Sequence

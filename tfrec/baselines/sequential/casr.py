@@ -1,9 +1,9 @@
 """CASR: counterfactual sequences added to the training of STAMP or SASRec.
 
 Wang et al., Counterfactual Data-Augmented Sequential Recommendation, SIGIR 2021. An anchor
-model recommends; a sampler, a second model of the same kind, answers what a user would have
-done next had an item of the history been another one. In each row of a batch one event d is
-replaced, in one of three ways:
+model recommends; a sampler, a second model of the same kind, predicts the user's next item for
+a history with one item replaced. In each row of a batch one event d is replaced, in one of
+three ways:
 
     random   by an item of the catalogue at random                    (heuristic sampler)
     data     by the item nearest to e_d + delta, where delta is a small change of the event's
