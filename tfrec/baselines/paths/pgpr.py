@@ -175,7 +175,7 @@ class PathModel(tf.Module):
         for step in range(config.path_length):
             step_seed = seed + [0, 100 * step]
             offered = self.edges.offered(scores, row, nodes[-1], tf.stack(nodes, axis=1), 1)
-            retained = policy.kept_actions(offered.real, config.action_dropout, step_seed)
+            retained = policy.retained_actions(offered.real, config.action_dropout, step_seed)
             score = tf.where(retained, offered.score, environment.GONE)
             offered = offered._replace(score=score)
             hidden = self.policy.hidden(self.state(nodes, relations), step_seed + [0, 10])

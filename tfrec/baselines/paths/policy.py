@@ -65,7 +65,7 @@ def entropy_of(log_share: tf.Tensor) -> tf.Tensor:
     return -tf.reduce_sum(tf.exp(log_share) * log_share, axis=1)
 
 
-def kept_actions(real: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+def retained_actions(real: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
     """Action dropout: each edge is left out with a probability, stay never; bool [P, A].
 
     Args:

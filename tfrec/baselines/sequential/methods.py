@@ -1,4 +1,4 @@
-"""The sequential methods by name; their modules are imported when a model is built."""
+"""The sequential methods by name; their modules are imported on first use."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from tfrec.baselines.sequential import learner
 
 
-class Parts(NamedTuple):
-    """What a method consists of.
+class SequentialMethod(NamedTuple):
+    """A sequential method.
 
     Attributes:
-      config: its frozen dataclass, a `TrainingConfig`.
-      space: field -> its choices when the method is tuned.
-      build: makes the model of (config, num_items, seed), at its initial weights.
+      config: class of its configuration, a subclass of `TrainingConfig`.
+      space: field -> choices of tuning.
+      build: makes the untrained model of (config, num_items, seed).
       categories: whether the configuration has `num_categories`, and `build` takes
         the category of each item, int [N], as a fourth argument.
     """
@@ -29,33 +29,43 @@ class Parts(NamedTuple):
     categories: bool = False
 
 
-def _sasrec() -> Parts:
-    return Parts(config.SasrecConfig, config.SELF_ATTENTION_SPACE, _model("sasrec", "Sasrec"))
+def _sasrec() -> SequentialMethod:
+    return SequentialMethod(
+        config.SasrecConfig, config.SELF_ATTENTION_SPACE, _model("sasrec", "Sasrec")
+    )
 
 
-def _hstu() -> Parts:
-    return Parts(config.HstuConfig, config.SELF_ATTENTION_SPACE, _model("hstu", "Hstu"))
+def _hstu() -> SequentialMethod:
+    return SequentialMethod(
+        config.HstuConfig, config.SELF_ATTENTION_SPACE, _model("hstu", "Hstu")
+    )
 
 
-def _stamp() -> Parts:
-    return Parts(config.StampConfig, config.STAMP_SPACE, _model("stamp", "Stamp"))
+def _stamp() -> SequentialMethod:
+    return SequentialMethod(config.StampConfig, config.STAMP_SPACE, _model("stamp", "Stamp"))
 
 
-def _causerec() -> Parts:
-    return Parts(config.CauseRecConfig, config.CAUSEREC_SPACE, _model("causerec", "CauseRec"))
+def _causerec() -> SequentialMethod:
+    return SequentialMethod(
+        config.CauseRecConfig, config.CAUSEREC_SPACE, _model("causerec", "CauseRec")
+    )
 
 
-def _casr_stamp() -> Parts:
-    return Parts(config.CasrStampConfig, config.CASR_SPACE, _model("casr", "casr_stamp"))
+def _casr_stamp() -> SequentialMethod:
+    return SequentialMethod(
+        config.CasrStampConfig, config.CASR_SPACE, _model("casr", "casr_stamp")
+    )
 
 
-def _casr_sasrec() -> Parts:
-    return Parts(config.CasrSasrecConfig, config.CASR_SPACE, _model("casr", "casr_sasrec"))
+def _casr_sasrec() -> SequentialMethod:
+    return SequentialMethod(
+        config.CasrSasrecConfig, config.CASR_SPACE, _model("casr", "casr_sasrec")
+    )
 
 
-def _cocorec() -> Parts:
+def _cocorec() -> SequentialMethod:
     build = _model("cocorec", "Cocorec")
-    return Parts(config.CocorecConfig, config.COCOREC_SPACE, build, categories=True)
+    return SequentialMethod(config.CocorecConfig, config.COCOREC_SPACE, build, categories=True)
 
 
 def _model(module: str, name: str) -> Callable[..., learner.Model]:
@@ -63,7 +73,7 @@ def _model(module: str, name: str) -> Callable[..., learner.Model]:
     return registry.deferred(f"tfrec.baselines.sequential.{module}", name)
 
 
-METHODS: dict[str, Callable[[], Parts]] = {
+METHODS: dict[str, Callable[[], SequentialMethod]] = {
     "sasrec": _sasrec,
     "hstu": _hstu,
     "stamp": _stamp,

@@ -35,10 +35,10 @@ def test_entropy_of_a_softmax():
 
 def test_action_dropout_keeps_staying_and_no_missing_action():
     real = tf.constant(np.arange(40) < 30)[None] & tf.ones([500, 1], tf.bool)
-    retained = policy.kept_actions(real, 0.25, tf.constant([1, 2])).numpy()
+    retained = policy.retained_actions(real, 0.25, tf.constant([1, 2])).numpy()
     assert retained[:, 0].all() and not retained[:, 30:].any()
     assert retained[:, 1:30].mean() == pytest.approx(0.75, abs=0.02)
-    assert policy.kept_actions(real, 0.0, tf.constant([1, 2])).numpy()[:, :30].all()
+    assert policy.retained_actions(real, 0.0, tf.constant([1, 2])).numpy()[:, :30].all()
 
 
 def make(actor):
