@@ -219,7 +219,7 @@ def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np
 
     Args:
       world: the true world.
-      reward: float [F], what one unit of each feedback column is worth.
+      reward: float [F], weight of one unit of each feedback column.
       item: int, dense ids, of a shape that broadcasts to [T, Z, L]: `Optimum.item`, or one id
         for each taste, [Z, 1].
 
@@ -247,7 +247,7 @@ def random_value(
 
     Args:
       world: the true world.
-      reward: float [F], what one unit of each feedback column is worth.
+      reward: float [F], weight of one unit of each feedback column.
       items: int [K], dense ids of the items to draw from; all candidates by default.
 
     Returns:

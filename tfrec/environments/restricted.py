@@ -57,7 +57,7 @@ def fixed_list(
     Args:
       world: the user model, which is read.
       starts: U session starts, numpy arrays; evaluate the list on other users.
-      reward: float [F], worth of one unit of each feedback column.
+      reward: float [F], weight of one unit of each feedback column.
       exit_costs: costs to try, in units of the reward.
       seed: of the sampled clicks.
     """

@@ -66,15 +66,15 @@ def entropy_of(log_share: tf.Tensor) -> tf.Tensor:
 
 
 def retained_actions(real: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Action dropout: each edge is left out with a probability, stay never; bool [P, A].
+    """Mask of action dropout, which drops edges but never the action `stay`; bool [P, A].
 
     Args:
       real: bool [P, A], whether there is such an action.
       rate: the probability.
       seed: int32 [2].
     """
-    lucky = tf.random.stateless_uniform(tf.shape(real), seed) >= rate
-    return real & (lucky | (tf.range(tf.shape(real)[1]) == 0))
+    retained = tf.random.stateless_uniform(tf.shape(real), seed) >= rate
+    return real & (retained | (tf.range(tf.shape(real)[1]) == 0))
 
 
 class Policy(tf.Module):
