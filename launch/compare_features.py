@@ -58,13 +58,23 @@ class CompareFeaturesConfig(Options):
     seeds: int = option(
         3, "worlds, each with a log, new items and weights of its own", at_least=2, at_most=100
     )
-    first_seed: int = option(0, "the first of them", at_least=0, at_most=MAX_SEED - 100)
+    first_seed: int = option(
+        0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
+    )
     log_rounds: int = option(30, "rounds on the log, of each method", at_least=1)
     new_share: float = option(
         0.2, "share of the items that the log never shows", above=0, below=1
     )
     max_users: int = option(500, "test users who play, at most", at_least=2)
     sessions_per_user: int = option(4, "sessions that each of them plays", at_least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.first_seed + self.seeds - 1 > MAX_SEED:
+            raise ValueError(
+                f"first_seed is {self.first_seed}; expected at most "
+                f"{MAX_SEED - self.seeds + 1} with seeds={self.seeds}"
+            )
 
 
 flags.define(CompareFeaturesConfig)

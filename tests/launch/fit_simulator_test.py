@@ -27,7 +27,7 @@ def test_fits_calibrates_and_reports(data, tmp_path, capsys):
     assert model.feedback_offset.numpy().any()
     assert (tmp_path / "out" / "simulator.md").exists()
     said = capsys.readouterr().out
-    assert "simulated" in said and "calibration made" in said
+    assert "simulated" in said and "calibration of each logit" in said
     # Nothing is replaced without --overwrite.
     assert flags.call("launch.fit_simulator", arguments) == 2
     assert "pass --overwrite" in capsys.readouterr().err

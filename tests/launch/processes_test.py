@@ -86,6 +86,13 @@ COMMANDS = [
         "--data={work}/data", "--worlds=truth", "--out={work}/check", "--max_users=8",
         "--sessions_per_user=1", "--states=2", "--items=10", "--training_users=8",
         "--play_rounds=1", "--sessions_per_round=8")),
+    ("launch.compare_features", "compare_features", (
+        "--out={work}/features", "--seeds=2", "--log_rounds=1", "--max_users=8",
+        "--sessions_per_user=1", "--embedded_num_users=60", "--embedded_num_items=30",
+        "--methods=goalrec_off")),
+    ("launch.update_items", "update_items", (
+        "--agent={work}/features/seed_0/goalrec_off_features/agent",
+        "--items={work}/features/seed_0/item_features.csv", "--out={work}/updated")),
     ("launch.run_cell", "run_cell", (
         "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
     ("launch.run_curve", "run_curve", (

@@ -12,12 +12,12 @@ A TOML file names columns of the feature table of the items:
 
 Kinds:
 
-  category    one value, text or an integer
-  categories  several values in one text, or a list in a Parquet file
-  number      a number, replaced by the bin that holds it; values outside the range of the
-              training table fall into the first or the last bin
-  text        lower-case words, hashed
-  vector      a list of numbers in a Parquet file, such as an embedding of a text or a picture
+- `category`: one value, text or an integer.
+- `categories`: several values in one text, or a list in a Parquet file.
+- `number`: a number, replaced by the bin that holds it. Values outside the range of the training
+  table fall into the first or the last bin.
+- `text`: lower-case words, hashed.
+- `vector`: a list of numbers in a Parquet file, such as an embedding of a text or a picture.
 """
 
 import dataclasses
