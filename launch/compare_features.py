@@ -140,7 +140,9 @@ def _data(
 ) -> tuple[storage.PreparedData, pathlib.Path]:
     """The log of a seed's world, prepared unless it was, and the table of all items."""
     new_items = max(1, round(new_share * truth.num_items))
-    truth = dataclasses.replace(truth, seed=truth.seed + seed, new_items=new_items)
+    truth = dataclasses.replace(
+        truth, seed=(truth.seed + seed) % (MAX_SEED + 1), new_items=new_items
+    )
     table = folder / "item_features.csv"
     if (folder / "data").exists():
         data = storage.PreparedData.open(folder / "data")

@@ -14,8 +14,8 @@ Kinds:
 
 - `category`: one value, text or an integer.
 - `categories`: several values in one text, or a list in a Parquet file.
-- `number`: a number, replaced by the bin that holds it. Values outside the range of the training
-  table fall into the first or the last bin.
+- `number`: a number, replaced by the bin that holds it. Values outside the range of the
+  training table fall into the first or the last bin.
 - `text`: lower-case words, hashed.
 - `vector`: a list of numbers in a Parquet file, such as an embedding of a text or a picture.
 """

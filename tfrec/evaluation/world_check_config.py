@@ -23,9 +23,7 @@ class WorldCheckConfig(Options):
     items: int = option(200, "items of which variance is measured, at most", at_least=2)
     play_rounds: int = option(12, "rounds of play of the item counts", at_least=1)
     sessions_per_round: int = option(256, "sessions of such a round", at_least=1)
-    seed: int = option(
-        0, "seed of states, items and sessions", at_least=0, at_most=MAX_SEED - 1
-    )
+    seed: int = option(0, "seed of states, items and sessions", at_least=0, at_most=MAX_SEED)
     click_interaction: float = option(
         0.25,
         "smallest share of the variance of the click's logit from interactions of user and "
