@@ -102,6 +102,8 @@ def main(_):
         ):
             exact = {name: getattr(part, kind) for name, part in place.parts.items()}
             values.setdefault(arm, []).append(exact)
+        popularity = dict.fromkeys((feature_worlds.KNOWN, feature_worlds.ALL), place.popularity)
+        values.setdefault(feature_report.POPULARITY, []).append(popularity)
         for name, (with_features, ids_alone) in zip(config.methods, pairs, strict=True):
             for arm, features in ((with_features, True), (ids_alone, False)):
                 run = folder / f"{name}_{'features' if features else 'ids'}"

@@ -57,6 +57,8 @@ class Setting:
       starts: of the played sessions.
       user: int [U], dense ids of the users who play.
       parts: values by set of items: KNOWN, NEW and ALL.
+      popularity: float [U], expected clicks in a session of each test user who is shown the
+        item with the most clicks in the training log all the time.
     """
 
     data: storage.PreparedData
@@ -64,6 +66,7 @@ class Setting:
     starts: types.Starts
     user: np.ndarray
     parts: dict[str, Part]
+    popularity: np.ndarray
 
 
 def setting(data: storage.PreparedData, max_users: int, sessions_per_user: int) -> Setting:
@@ -97,7 +100,12 @@ def setting(data: storage.PreparedData, max_users: int, sessions_per_user: int) 
             (ALL, 0, len(items)),
         )
     }
-    return Setting(data, world, starts, user, parts)
+    log = data.episodes("train")
+    clicks = np.bincount(log.item.ravel(), log.feedback[..., 0].ravel(), count + 1)[1:]
+    most_clicked = np.array([[clicks.argmax() + 1]])
+    popularity = embedded.plan_value(world, _REWARD, most_clicked)
+    popularity = embedded.session_values(world, popularity)[user - 1]
+    return Setting(data, world, starts, user, parts, popularity)
 
 
 def play(place: Setting, agent: trained.SavedAgent, name: str) -> np.ndarray:

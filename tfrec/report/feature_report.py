@@ -11,6 +11,7 @@ from tfrec.metrics import intervals
 from tfrec.report import page, plots
 
 OPTIMUM, RANDOM, ATTRIBUTES = "optimum", "random items", "best plan by attributes"
+POPULARITY = "most clicked item"
 ByUser = Mapping[str, np.ndarray]  # set of items -> clicks in a session of each user, [U]
 
 

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec.data import episodes, preparing, schema, storage, synthetic
-from tfrec.environments import contract
+from tfrec.environments import contract, embedded
 from tfrec.errors import UserError
 from tfrec.evaluation import feature_worlds
 from tfrec.evaluation.feature_worlds import ALL, KNOWN, NEW
@@ -57,12 +57,20 @@ def test_exact_values_are_in_their_order(place):
         assert (place.parts[name].optimum <= place.parts[ALL].optimum + 1e-9).all()
 
 
+def test_the_most_clicked_item_of_the_log(place):
+    log = place.data.episodes("train")
+    items = range(1, 25)
+    clicks = [log.feedback[..., 0][log.item == item].sum() for item in items]
+    best = np.array([[1 + int(np.argmax(clicks))]])
+    value = embedded.plan_value(place.world, np.array([1.0, 0.0]), best)
+    expected = embedded.session_values(place.world, value)[place.user - 1]
+    np.testing.assert_allclose(place.popularity, expected)
+
+
 @pytest.mark.parametrize(("name", "shown"), [(KNOWN, 0), (NEW, 24), (ALL, 0)])
 def test_a_policy_is_restricted_to_its_part(place, name, shown):
     clicks = feature_worlds.play(place, First(place), name)
     # The same item in every session: its exact value is near the mean of the played sessions.
-    from tfrec.environments import embedded
-
     value = embedded.plan_value(place.world, np.array([1.0, 0.0]), np.array([shown + 1]))
     exact = embedded.session_values(place.world, value)[place.user - 1]
     assert clicks.shape == exact.shape
