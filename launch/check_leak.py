@@ -25,7 +25,7 @@ from tfgoalrec import agent as goalrec_agent
 from tfgoalrec import config as goalrec_config
 from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
-from tfrec import outputs, types
+from tfrec import options, outputs, types
 from tfrec.data import identity, item_vectors, storage
 from tfrec.environments import contract, embedded, player, policies, user_models, users, worlds
 from tfrec.errors import UserError
@@ -75,11 +75,7 @@ class CheckLeakConfig(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.first_seed + self.seeds - 1 > MAX_SEED:
-            raise ValueError(
-                f"first_seed is {self.first_seed}; expected at most "
-                f"{MAX_SEED - self.seeds + 1} with seeds={self.seeds}"
-            )
+        options.check_last_seed(self.first_seed, self.seeds)
 
 
 flags.define(CheckLeakConfig)

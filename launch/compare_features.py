@@ -13,9 +13,8 @@ report.html and features.png; the same command continues after an interruption.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
-
-import polars as pl
 
 import tfgoalrec  # noqa: F401  registers GoalRec
 from launch import flags
@@ -24,7 +23,6 @@ from tfrec.data import (
     episodes,
     feature_schema,
     preparing,
-    schema,
     storage,
     synthetic,
     synthetic_attributes,
@@ -70,11 +68,7 @@ class CompareFeaturesConfig(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.first_seed + self.seeds - 1 > MAX_SEED:
-            raise ValueError(
-                f"first_seed is {self.first_seed}; expected at most "
-                f"{MAX_SEED - self.seeds + 1} with seeds={self.seeds}"
-            )
+        options.check_last_seed(self.first_seed, self.seeds)
 
 
 flags.define(CompareFeaturesConfig)
@@ -157,13 +151,8 @@ def _data(
     attributes = synthetic_attributes.attributes(truth, synthetic.truth(truth))
     with outputs.replacing_file(table) as temporary:
         attributes["item"].write_csv(temporary)
-
-    def read(bad_rows: schema.BadRows) -> tuple[pl.DataFrame, schema.Schema]:
-        frame, log_schema = synthetic.read(truth)
-        return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
-
     prepared = preparing.prepare(
-        read,
+        functools.partial(synthetic.read_validated, truth),
         folder / "data",
         episodes.PrepareConfig(),
         source="embedded",

@@ -207,8 +207,7 @@ def _read(
     source: str, path: pathlib.Path | None, bad_rows: schema.BadRows
 ) -> tuple[pl.DataFrame, schema.Schema]:
     if path is None:
-        frame, log_schema = synthetic.read(_embedded_config())
-        return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+        return synthetic.read_validated(_embedded_config(), bad_rows)
     log_format = _sources()[source]
     options = () if log_format.config is None else (flags.read(log_format.config),)
     return log_format.read(path, *options, bad_rows)

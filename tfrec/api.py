@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import pathlib
 import tempfile
@@ -128,7 +129,7 @@ def embedded(
     Example:
       >>> data, users = tfrec.embedded("runs/embedded", num_users=300, num_items=30)
     """
-    from tfrec.data import episodes, preparing, schema, storage, synthetic
+    from tfrec.data import episodes, preparing, storage, synthetic
     from tfrec.environments import worlds
 
     prepare_config, config = options.configured_each(
@@ -147,13 +148,8 @@ def embedded(
             listed = "; ".join(different)
             raise UserError(f"{out}: holds other data ({listed}); pass overwrite=True")
     else:
-
-        def read(bad_rows: schema.BadRows) -> Any:
-            frame, log_schema = synthetic.read(config)
-            return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
-
         data = preparing.prepare(
-            read,
+            functools.partial(synthetic.read_validated, config),
             out,
             prepare_config,
             source="embedded",

@@ -99,6 +99,19 @@ def _metadata(text: str, bounds: Bounds, distinct: bool, min_length: int) -> dic
     return {"help": text, "bounds": bounds, "distinct": distinct, "min_length": min_length}
 
 
+def check_last_seed(first_seed: int, seeds: int) -> None:
+    """Checks that the last of consecutive seeds is one.
+
+    Raises:
+      ValueError: naming `first_seed`.
+    """
+    if first_seed + seeds - 1 > MAX_SEED:
+        raise ValueError(
+            f"first_seed is {first_seed}; expected at most {MAX_SEED - seeds + 1} with "
+            f"seeds={seeds}"
+        )
+
+
 def help_of(field: dataclasses.Field) -> str:
     """The help of a field, with its range."""
     text, bounds = field.metadata.get("help", ""), str(field.metadata.get("bounds", ""))

@@ -253,13 +253,11 @@ def _exploded(
     column: FeatureColumn, series: pl.Series, path: str | pathlib.Path
 ) -> pl.DataFrame:
     """The first values of each item: columns row, slot and value (text), without repeats."""
-    if column.kind == "category" and not series.dtype.is_nested():
-        lists = series.cast(pl.String).reshape((len(series), 1)).arr.to_list()
-    elif column.kind == "text" and series.dtype == pl.String:
+    if column.kind == "text" and series.dtype == pl.String:
         lists = series.str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+")
     elif column.kind == "categories" and series.dtype == pl.String:
         lists = series.str.split(column.separator)
-    elif column.kind == "categories" and not series.dtype.is_nested():
+    elif column.kind in ("category", "categories") and not series.dtype.is_nested():
         lists = series.cast(pl.String).reshape((len(series), 1)).arr.to_list()
     elif column.kind == "categories" and isinstance(series.dtype, pl.List):
         lists = series.cast(pl.List(pl.String))

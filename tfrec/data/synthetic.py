@@ -272,6 +272,14 @@ def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
     )
 
 
+def read_validated(
+    config: SyntheticConfig, bad_rows: schema.BadRows
+) -> tuple[pl.DataFrame, schema.Schema]:
+    """Generates the log and validates it, as the readers of other logs do."""
+    frame, log_schema = read(config)
+    return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+
+
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 1.0 / (1.0 + np.exp(-x))
 

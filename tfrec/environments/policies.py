@@ -11,6 +11,13 @@ from tfrec.environments import contract, user_models
 from tfrec.ops import selection
 
 
+def clicks_of_items(episodes: types.Episodes, num_items: int) -> np.ndarray:
+    """Counts the clicks of the items 1..num_items in a log, float [num_items]."""
+    shown = np.asarray(episodes.item).ravel()
+    clicks = np.asarray(episodes.feedback)[..., 0].ravel()
+    return np.bincount(shown, weights=clicks, minlength=num_items + 1)[1 : num_items + 1]
+
+
 def popularity(episodes: types.Episodes, num_items: int) -> contract.Policy:
     """Recommends the item with the most clicks in the log among those that may be shown.
 
@@ -18,10 +25,7 @@ def popularity(episodes: types.Episodes, num_items: int) -> contract.Policy:
       episodes: the log, numpy arrays.
       num_items: items 1 to this number are candidates.
     """
-    shown = np.asarray(episodes.item).ravel()
-    clicks = np.asarray(episodes.feedback)[..., 0].ravel()
-    count = np.bincount(shown, weights=clicks, minlength=num_items + 1)[1 : num_items + 1]
-    scores = tf.constant(count, tf.float32)[None, :]
+    scores = tf.constant(clicks_of_items(episodes, num_items), tf.float32)[None, :]
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         batch = tf.shape(timestep.observation)[0]

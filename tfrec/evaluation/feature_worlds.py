@@ -19,6 +19,7 @@ from tfrec.environments import (
     embedded,
     embedded_attributes,
     player,
+    policies,
     scoring,
     users,
     worlds,
@@ -100,8 +101,7 @@ def setting(data: storage.PreparedData, max_users: int, sessions_per_user: int) 
             (ALL, 0, len(items)),
         )
     }
-    log = data.episodes("train")
-    clicks = np.bincount(log.item.ravel(), log.feedback[..., 0].ravel(), count + 1)[1:]
+    clicks = policies.clicks_of_items(data.episodes("train"), count)
     most_clicked = np.array([[clicks.argmax() + 1]])
     popularity = embedded.plan_value(world, _REWARD, most_clicked)
     popularity = embedded.session_values(world, popularity)[user - 1]
