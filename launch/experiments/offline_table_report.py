@@ -20,7 +20,6 @@ from tfrec.metrics import comparing
 from tfrec.report import comparison, page, plots, style
 
 OURS = "imrl"
-_SEED = 0  # of the bootstrap
 _ORDERS = {
     "time": "ordered by their times",
     "file": "in the order of the file: the log has no times",
@@ -51,11 +50,11 @@ class OfflinePanel(NamedTuple):
 
 
 class PanelDifferences(NamedTuple):
-    """Paired differences in a metric, for one data set.
+    """Paired differences in a metric, for one data set, over users and seeds.
 
     Attributes:
       reference: the subtracted method.
-      by_method: method -> mean, low, high, p and p by Holm's correction.
+      by_method: method -> mean, low, high, p_value, detectable, and p by Holm's correction.
     """
 
     reference: str
@@ -84,19 +83,19 @@ def budget(rows: Sequence[str], data_sets: Sequence[str], scale: OfflineScale) -
 
 
 def differences(
-    every: Mapping[str, next_items.Evaluation], metric: str
+    every: Mapping[str, Sequence[next_items.Evaluation]], metric: str
 ) -> list[PanelDifferences]:
     """Returns differences to IMRL, and to the best of the others.
 
     Args:
-      every: control or method -> its evaluation, see `offline.over_seeds`.
+      every: control or method -> its evaluation from each seed.
       metric: such as `ndcg@20`.
 
     Returns:
       Differences for each evaluated reference. Holm's correction counts all comparisons of
       both; that between IMRL and the best of the others is counted once.
     """
-    means = {name: float(np.mean(e.by_user[metric])) for name, e in every.items()}
+    means = {name: offline.mean(seeds, metric) for name, seeds in every.items()}
     others = {n: mean for n, mean in means.items() if not n.startswith(OURS)}
     references = [OURS] if OURS in every else []
     if others:
@@ -106,31 +105,24 @@ def differences(
         # The first reference has been compared with the second one already.
         names = [n for n in every if n != reference and n not in references[:place]]
         if names:
-            values = np.stack([every[name].by_user[metric] for name in names])
-            paired = comparing.paired_bootstrap(
-                values, every[reference].by_user[metric], seed=_SEED
-            )
-            columns = {key: value.tolist() for key, value in paired._asdict().items()}
-            compared.append((reference, names, columns))
-    p_values = [p for _, _, columns in compared for p in columns["p_value"]]
+            by_method = {
+                name: offline.difference(every[name], every[reference], metric)
+                for name in names
+            }
+            compared.append((reference, by_method))
+    p_values = [x.p_value for _, by_method in compared for x in by_method.values()]
     corrected = iter(comparison.holm(p_values))
     return [
         PanelDifferences(
             reference,
-            {
-                name: {
-                    **{key: values[row] for key, values in columns.items()},
-                    "holm": next(corrected),
-                }
-                for row, name in enumerate(names)
-            },
+            {name: {**x._asdict(), "holm": next(corrected)} for name, x in by_method.items()},
         )
-        for reference, names, columns in compared
+        for reference, by_method in compared
     ]
 
 
 def agreement(
-    name: str, every: Mapping[str, next_items.Evaluation], scale: OfflineScale
+    name: str, every: Mapping[str, Sequence[next_items.Evaluation]], scale: OfflineScale
 ) -> dict[str, comparing.RankAgreement]:
     """Returns metric -> ranks of the methods in both tables, the paper's and ours."""
     printed = published.TABLE_II.get(name, {})
@@ -139,7 +131,7 @@ def agreement(
         kind = metric.partition("@")[0]
         printed_means = {method: row[kind].mean for method, row in printed.items()}
         measured_means = {
-            method: float(np.mean(e.by_user[metric])) for method, e in every.items()
+            method: offline.mean(seeds, metric) for method, seeds in every.items()
         }
         agreements[metric] = comparing.rank_agreement(printed_means, measured_means)
     return agreements
@@ -154,11 +146,7 @@ def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale
     out.mkdir(parents=True, exist_ok=True)
     sections, rows, agreements = [], [], {}
     for panel in panels:
-        every = {
-            name: offline.over_seeds(seeds)
-            for name, seeds in panel.evaluations.items()
-            if seeds
-        }
+        every = {name: seeds for name, seeds in panel.evaluations.items() if seeds}
         agreements[panel.title] = agreement(panel.name, every, scale)
         gaps = differences(every, metrics(scale)[-1])
         rows += _rows(panel, every, agreements[panel.title], scale)
@@ -189,23 +177,23 @@ def _introduction(methods: Sequence[str], data_sets: Sequence[str], scale: Offli
         f"Held out is each user's {held_out[scale.settings.protocol]}; {rankings.CONDITIONS}; "
         f"lists of {cutoff}. Sequential methods and reinforcement learning learn from the same "
         "training events. Numbers are percent: the mean over users and seeds with its 95% "
-        "interval over users, then the standard deviation over seeds, where there are several. "
+        "interval over both, then the standard deviation over seeds, where there are several. "
         "The columns of the paper have its mean and its rank among its nine methods, and `our "
         "rank` is the measured rank among those of the nine that were run. The paper states "
         "neither split nor filter, so that only the order can be compared. The paper's CASR "
         "augments STAMP.\n\n"
-        f"Differences are paired over users: means and 95% intervals of "
-        f"{comparing.RESAMPLES:,} bootstrap resamples of the users, percentage points. p is "
-        f"two-sided and at least 2 / {comparing.RESAMPLES + 1:,}; `Holm` is p corrected for "
-        "the number of comparisons of the data set. The intervals do not cover other seeds, "
-        "and the best of the others is the best on these test events."
+        "Differences are paired over users: means and 95% intervals over users and seeds, "
+        "percentage points. p is two-sided; `Holm` is p corrected for the number of "
+        "comparisons of the data set; `detectable` is the smallest difference that as many "
+        "users and seeds find with 80% power. "
+        "The best of the others is the best on these test events."
     )
 
 
 def _section(
     out: pathlib.Path,
     panel: OfflinePanel,
-    every: Mapping[str, next_items.Evaluation],
+    every: Mapping[str, Sequence[next_items.Evaluation]],
     agreed: Mapping[str, comparing.RankAgreement],
     gaps: Sequence[PanelDifferences],
     scale: OfflineScale,
@@ -223,13 +211,13 @@ def _section(
     pictures = []
     if every:
         summaries = {
-            name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
-            for name, evaluation in every.items()
+            name: {metric: e._asdict() for metric, e in offline.estimates(seeds).items()}
+            for name, seeds in every.items()
         }
         seeds = max(len(by_seed) for by_seed in panel.evaluations.values())
         figure = plots.policies(summaries, metrics(scale), panel.title, seeds=seeds)
         path = plots.save(figure, out / f"table_{panel.name}.png")
-        caption = f"{panel.title}: mean and 95% interval over users, as shares."
+        caption = f"{panel.title}: mean and 95% interval over users and seeds, as shares."
         pictures.append(page.Picture(path, panel.title, caption))
     return page.Section(panel.title, "\n\n".join(parts), pictures)
 
@@ -267,7 +255,7 @@ def _facts(panel: OfflinePanel) -> str:
 
 def _table(
     panel: OfflinePanel,
-    every: Mapping[str, next_items.Evaluation],
+    every: Mapping[str, Sequence[next_items.Evaluation]],
     agreed: Mapping[str, comparing.RankAgreement],
     scale: OfflineScale,
 ) -> str:
@@ -287,11 +275,12 @@ def _table(
     lines = [f"| {' | '.join(headings)} |", f"|---|{'---:|' * (len(headings) - 1)}"]
     for name in style.ordered(panel.evaluations):
         cells = [style.policy_name(name)]
+        estimates = offline.estimates(every[name]) if name in every else {}
         for metric in columns:
             kind = metric.partition("@")[0]
             paper = printed.get(name)
             cells += [
-                _measured(panel.evaluations[name], every.get(name), metric),
+                _measured(panel.evaluations[name], estimates.get(metric), metric),
                 f"{paper[kind].mean:.2f} ({paper_ranks[metric][name]:.0f})" if paper else "–",
                 f"{rank:g}" if (rank := agreed[metric].second.get(name)) else "–",
             ]
@@ -300,11 +289,10 @@ def _table(
 
 
 def _measured(
-    seeds: Sequence[next_items.Evaluation], every: next_items.Evaluation | None, metric: str
+    seeds: Sequence[next_items.Evaluation], estimate: next_items.Estimate | None, metric: str
 ) -> str:
-    if every is None:
+    if estimate is None:
         return "not run"
-    estimate = every.estimates()[metric]
     spread = offline.spread(seeds, metric)
     text = f"{100 * estimate.mean:.2f} [{100 * estimate.low:.2f}, {100 * estimate.high:.2f}]"
     return text + (f" ± {100 * spread:.2f}" if spread is not None else "")
@@ -320,15 +308,15 @@ def _difference_table(
         f"Difference in {style.metric_name(metric)} to {reference}{best} "
         f"({count} comparisons in this data set):",
         "",
-        "| Method | difference | p | Holm |",
-        "|---|---:|---:|---:|",
+        "| Method | difference | detectable | p | Holm |",
+        "|---|---:|---:|---:|---:|",
     ]
     for name in style.ordered(differences.by_method):
         x = differences.by_method[name]
         mean, low, high = (100 * x[key] for key in ("mean", "low", "high"))
         lines.append(
             f"| {style.policy_name(name)} | {mean:+.2f} [{low:+.2f}, {high:+.2f}] | "
-            f"{x['p_value']:.4f} | {x['holm']:.4f} |"
+            f"{100 * x['detectable']:.2f} | {x['p_value']:.4f} | {x['holm']:.4f} |"
         )
     return "\n".join(lines)
 
@@ -383,14 +371,14 @@ def _order(agreements: Mapping[str, Mapping[str, comparing.RankAgreement]]) -> s
 
 def _rows(
     panel: OfflinePanel,
-    every: Mapping[str, next_items.Evaluation],
+    every: Mapping[str, Sequence[next_items.Evaluation]],
     agreed: Mapping[str, comparing.RankAgreement],
     scale: OfflineScale,
 ) -> list[dict[str, Any]]:
     """Returns lines of table.csv: shares, and the paper's values in percent, as printed."""
     rows = []
     for name in style.ordered(every):
-        estimates, seeds = every[name].estimates(), panel.evaluations[name]
+        estimates, seeds = offline.estimates(every[name]), every[name]
         for metric in metrics(scale):
             paper = published.TABLE_II.get(panel.name, {}).get(name)
             printed = paper[metric.partition("@")[0]] if paper else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -28,22 +28,6 @@ if TYPE_CHECKING:
 
 _BATCH = 512  # users in a batch of lists
 _TEST_SHARE = 0.01  # share of users who only test policies during training
-
-
-class Difference(NamedTuple):
-    """A paired difference between two methods.
-
-    Attributes:
-      mean: over users, of means over seeds.
-      low: of the 95% interval over users (Student's t).
-      high: likewise.
-      p_value: of a paired t-test over users.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float
 
 
 def training_data(
@@ -152,19 +136,32 @@ def lists(
     return items
 
 
-def over_seeds(evaluations: Sequence[next_items.Evaluation]) -> next_items.Evaluation:
-    """Averages the metrics of each user over the evaluations of several seeds.
+def estimates(
+    evaluations: Sequence[next_items.Evaluation],
+) -> dict[str, next_items.Estimate]:
+    """Means of each metric over users and seeds, with 95% intervals over both.
 
     Args:
-      evaluations: evaluations of one method on the same users.
+      evaluations: evaluations of one method from S seeds, on the same users.
+
+    Returns:
+      Metric -> estimate. Coverage, a number for each seed, has the interval over seeds; with
+      one seed its bounds equal its value.
     """
-    first = evaluations[0]
-    by_user = {
-        name: np.mean([evaluation.by_user[name] for evaluation in evaluations], axis=0)
-        for name in first.by_user
-    }
-    coverage = {k: float(np.mean([x.coverage[k] for x in evaluations])) for k in first.coverage}
-    return next_items.Evaluation(first.items, by_user, coverage)
+    by_metric = {}
+    for metric in evaluations[0].by_user:
+        interval = _interval(_by_seed(evaluations, metric))
+        by_metric[metric] = next_items.Estimate(interval.mean, interval.low, interval.high)
+    for k in evaluations[0].coverage:
+        interval = intervals.of_mean(np.array([x.coverage[k] for x in evaluations]))
+        bounds = next_items.Estimate(interval.mean, interval.low, interval.high)
+        by_metric[f"coverage@{k}"] = bounds
+    return by_metric
+
+
+def mean(evaluations: Sequence[next_items.Evaluation], metric: str) -> float:
+    """Mean of a metric over users and seeds."""
+    return float(np.mean(_by_seed(evaluations, metric)))
 
 
 def spread(evaluations: Sequence[next_items.Evaluation], metric: str) -> float | None:
@@ -174,18 +171,32 @@ def spread(evaluations: Sequence[next_items.Evaluation], metric: str) -> float |
 
 
 def difference(
-    one: next_items.Evaluation, other: next_items.Evaluation, metric: str
-) -> Difference:
-    """The difference of two methods on the same users.
+    one: Sequence[next_items.Evaluation], other: Sequence[next_items.Evaluation], metric: str
+) -> intervals.Interval:
+    """The difference of two methods on the same users, with its interval over users and seeds.
 
     Args:
-      one: see `over_seeds`.
-      other: the method that is subtracted.
+      one: evaluations of a method from its seeds. One evaluation, such as that of a control
+        without weights, is compared with every seed of the other method.
+      other: evaluations of the method that is subtracted. Of two methods with several seeds,
+        those that both have are compared.
       metric: such as `ndcg@20`.
     """
-    by_user = one.by_user[metric] - other.by_user[metric]
-    interval = intervals.of_mean(by_user)
-    return Difference(interval.mean, interval.low, interval.high, interval.p_value)
+    left, right = _by_seed(one, metric), _by_seed(other, metric)
+    if min(left.shape[1], right.shape[1]) > 1:
+        shared = min(left.shape[1], right.shape[1])
+        left, right = left[:, :shared], right[:, :shared]
+    return _interval(left - right)
+
+
+def _interval(values: np.ndarray) -> intervals.Interval:
+    """Over users and seeds, float [V, S]; of a single user over seeds alone."""
+    return intervals.of_table(values) if len(values) > 1 else intervals.of_mean(values[0])
+
+
+def _by_seed(evaluations: Sequence[next_items.Evaluation], metric: str) -> np.ndarray:
+    """A metric of V users from S seeds, float [V, S]."""
+    return np.stack([evaluation.by_user[metric] for evaluation in evaluations], axis=1)
 
 
 def saved(evaluation: next_items.Evaluation) -> dict[str, np.ndarray]:

@@ -35,20 +35,19 @@ def write(
       UserError: if a file cannot be written.
     """
     directory = pathlib.Path(directory)
-    averages = {name: offline.over_seeds(seeds) for name, seeds in by_method.items()}
     table = {
-        name: {metric: e._asdict() for metric, e in evaluation.estimates().items()}
-        for name, evaluation in averages.items()
+        name: {metric: e._asdict() for metric, e in offline.estimates(evaluations).items()}
+        for name, evaluations in by_method.items()
     }
     metrics = [f"{metric}@{cutoff}" for metric in _SHOWN]
     deviations = {
         name: {metric: offline.spread(evaluations, metric) for metric in metrics}
         for name, evaluations in by_method.items()
     }
-    best = max(averages, key=lambda name: table[name][metrics[-1]]["mean"])
+    best = max(by_method, key=lambda name: table[name][metrics[-1]]["mean"])
     differences = {
-        name: offline.difference(evaluation, averages[best], metrics[-1])._asdict()
-        for name, evaluation in averages.items()
+        name: offline.difference(evaluations, by_method[best], metrics[-1])._asdict()
+        for name, evaluations in by_method.items()
         if name != best
     }
     corrected = comparison.holm([x["p_value"] for x in differences.values()])
@@ -86,8 +85,8 @@ def _page(
     facts = "".join(f"- {name}: {value}\n" for name, value in about.items())
     lines = [
         f"# Ranking of held-out events\n\n{facts}- conditions: {rankings.CONDITIONS}\n",
-        "\nMean over users and seeds, 95% interval over users; then the standard deviation "
-        "over seeds, where there are several.\n\n",
+        "\nMean and 95% interval over users and seeds; then the standard deviation over seeds, "
+        "where there are several.\n\n",
         tables.markdown(table, metrics, "Method"),
         f"\n| Method | {' | '.join(f'sd of {metric}' for metric in metrics)} |\n",
         f"|---|{'---:|' * len(metrics)}\n",
@@ -98,13 +97,14 @@ def _page(
         lines.append(f"| {style.policy_name(name)} | {cells} |\n")
     lines += [
         f"\nDifference in {metrics[-1]} to the method with the highest mean, "
-        f"{style.policy_name(best)}, on the same users; p of a paired t-test over users, "
-        f"and p corrected by Holm's method for the {len(differences)} comparisons. It says "
-        "nothing of another seed.\n\n| Method | difference | p | Holm |\n|---|---:|---:|---:|\n"
+        f"{style.policy_name(best)}, on the same users; 95% interval and p over users and "
+        f"seeds, and p corrected by Holm's method for the {len(differences)} comparisons. "
+        "`detectable` is the smallest difference that is found with 80% power."
+        "\n\n| Method | difference | detectable | p | Holm |\n|---|---:|---:|---:|---:|\n"
     ]
     for name in style.ordered(differences):
         x = differences[name]
-        cells = f"{x['mean']:+.4f} [{x['low']:+.4f}, {x['high']:+.4f}] | {x['p_value']:.3g}"
-        cells += f" | {x['holm']:.3g}"
+        cells = f"{x['mean']:+.4f} [{x['low']:+.4f}, {x['high']:+.4f}] | {x['detectable']:.4f}"
+        cells += f" | {x['p_value']:.3g} | {x['holm']:.3g}"
         lines.append(f"| {style.policy_name(name)} | {cells} |\n")
     return "".join(lines)

@@ -1,7 +1,4 @@
-"""Comparison of methods on the same users: paired bootstrap, and agreement of two rankings.
-
-Axes: M methods, V users, B resamples.
-"""
+"""Agreement of two rankings of the same methods."""
 
 from __future__ import annotations
 
@@ -10,64 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
-
-RESAMPLES = 2_000
-_AT_ONCE = 1 << 24  # numbers of a batch of resamples: 128 MiB
-
-
-class PairedDifferences(NamedTuple):
-    """Differences of M methods to one reference.
-
-    Attributes:
-      mean: float [M], over users.
-      low: float [M], of the 95% interval over users (percentiles of the bootstrap).
-      high: float [M].
-      p_value: float [M], two-sided: twice the share of resamples on the other side of 0,
-        at least 2 / (B + 1).
-    """
-
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    p_value: np.ndarray
-
-
-def paired_bootstrap(
-    values: np.ndarray, reference: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
-) -> PairedDifferences:
-    """Differences to a reference on the same users; every method has the same resamples.
-
-    Args:
-      values: float [M, V], a metric of each method for each user.
-      reference: float [V], the same of the reference.
-      resamples: B.
-      seed: of the resamples.
-
-    Raises:
-      ValueError: with fewer than two users.
-    """
-    difference = np.asarray(values, np.float64) - reference  # [M, V]
-    methods, users = difference.shape
-    if users < 2:
-        raise ValueError(f"{users} users; expected at least two to resample")
-    found = scipy.stats.bootstrap(
-        (difference,),
-        np.mean,
-        n_resamples=resamples,
-        batch=max(1, _AT_ONCE // max(1, methods * users)),
-        vectorized=True,
-        axis=-1,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    means = found.bootstrap_distribution  # [M, B]
-    other_side = np.minimum((means <= 0).sum(axis=1), (means >= 0).sum(axis=1))
-    return PairedDifferences(
-        difference.mean(axis=1),
-        found.confidence_interval.low,
-        found.confidence_interval.high,
-        np.minimum(1.0, 2 * (other_side + 1) / (resamples + 1)),
-    )
 
 
 class RankAgreement(NamedTuple):

@@ -129,9 +129,16 @@ def evaluation(values, coverage=0.5):
 
 def test_means_over_seeds_and_their_spread():
     seeds = [evaluation([0.0, 1.0, 0.5]), evaluation([1.0, 1.0, 0.1], coverage=0.7)]
-    both = offline.over_seeds(seeds)
-    np.testing.assert_allclose(both.by_user["ndcg@2"], [0.5, 1.0, 0.3])
-    assert both.coverage == {2: pytest.approx(0.6)}
+    both = offline.estimates(seeds)
+    assert offline.mean(seeds, "ndcg@2") == both["ndcg@2"].mean == pytest.approx(0.6)
+    # Coverage .5 and .7: t of one degree of freedom, 12.706, times the error .1.
+    assert both["coverage@2"] == pytest.approx((0.6, 0.6 - 1.2706, 0.6 + 1.2706), abs=1e-4)
+    # Seed means .5 and .7: the interval is at least that of two seeds.
+    assert both["ndcg@2"].high - both["ndcg@2"].mean >= 1.2706 - 1e-4
+    alone = offline.estimates(seeds[:1])
+    assert alone["coverage@2"] == (0.5, 0.5, 0.5)
+    # Values 0, 1, .5: standard deviation .5, error .5 / sqrt 3, t of two degrees 4.3027.
+    assert alone["ndcg@2"].high == pytest.approx(0.5 + 4.3027 * 0.5 / 3**0.5, abs=1e-4)
     # Means .5 and .7: their standard deviation is .2 / sqrt 2.
     assert offline.spread(seeds, "ndcg@2") == pytest.approx(0.2 / 2**0.5)
     assert offline.spread(seeds[:1], "ndcg@2") is None
@@ -139,12 +146,26 @@ def test_means_over_seeds_and_their_spread():
 
 def test_a_difference_is_paired():
     one, other = evaluation([0.2, 0.6, 1.0]), evaluation([0.1, 0.5, 0.8])
-    result = offline.difference(one, other, "ndcg@2")
+    result = offline.difference([one], [other], "ndcg@2")
     # Differences .1, .1, .2: mean .4 / 3, standard deviation .0577, error .0333, t = 4.
     assert result.mean == pytest.approx(0.4 / 3)
     assert result.low == pytest.approx(0.4 / 3 - 4.3027 / 30, abs=1e-5)
     assert result.p_value == pytest.approx(0.0572, abs=1e-4)
-    assert offline.difference(one, one, "ndcg@2") == (0.0, 0.0, 0.0, 1.0)
+    assert offline.difference([one], [one], "ndcg@2") == (0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def test_a_difference_covers_other_seeds():
+    control = [evaluation([0.1, 0.5, 0.8])]
+    first, second = evaluation([0.2, 0.6, 0.9]), evaluation([0.4, 0.8, 1.1])
+    # Each seed is .1 and .3 above the control for every user: error .1, t of one degree.
+    result = offline.difference([first, second], control, "ndcg@2")
+    assert result[:3] == pytest.approx((0.2, 0.2 - 1.2706, 0.2 + 1.2706), abs=1e-4)
+    assert result.p_value == pytest.approx(0.2952, abs=1e-4)
+    # Both move by the seed alike: seeds are compared in pairs.
+    other = [evaluation([0.0, 0.4, 0.7]), evaluation([0.2, 0.6, 0.9]), evaluation([9.0] * 3)]
+    assert offline.difference([first, second], other, "ndcg@2").p_value < 1e-6
+    lonely = offline.difference([evaluation([0.3])], [evaluation([0.1])], "ndcg@2")
+    assert lonely[:3] == pytest.approx((0.2, 0.2, 0.2))
 
 
 def test_an_evaluation_is_kept_as_arrays(tmp_path):

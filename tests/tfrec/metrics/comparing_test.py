@@ -1,51 +1,8 @@
-"""Paired bootstrap and agreement of ranks, worked by hand."""
+"""Agreement of ranks, worked by hand."""
 
-import numpy as np
 import pytest
 
 from tfrec.metrics import comparing
-
-
-def test_a_bootstrap_of_two_users_has_three_means():
-    # Resamples of two users: both first (1/4), one of each (1/2), both second (1/4).
-    found = comparing.paired_bootstrap(np.array([[0.0, 1.0]]), np.array([0.5, 0.0]), 2_000)
-    assert found.mean == pytest.approx([0.25])  # of -.5 and 1
-    assert (found.low[0], found.high[0]) == (-0.5, 1.0)
-    # A quarter of the means is -.5, three quarters are above 0: twice a quarter.
-    assert found.p_value[0] == pytest.approx(0.5, abs=0.05)
-
-
-def test_methods_share_the_resamples_and_the_seed_decides_them():
-    values = np.random.default_rng(0).normal(size=(3, 200))
-    values[2] = values[0] + 1.0
-    reference = np.zeros(200)
-    found = comparing.paired_bootstrap(values, reference, 500, seed=1)
-    assert found.low[2] == pytest.approx(found.low[0] + 1.0)
-    again = comparing.paired_bootstrap(values, reference, 500, seed=1)
-    assert all((one == other).all() for one, other in zip(found, again, strict=True))
-    other = comparing.paired_bootstrap(values, reference, 500, seed=2)
-    assert (other.low != found.low).all()
-    # The interval is that of the normal approximation, nearly.
-    error = values.std(axis=1, ddof=1) / 200**0.5
-    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.15)
-    # No resample of the third is below 0: the smallest p of 500 resamples.
-    assert found.p_value[2] == pytest.approx(2 / 501)
-
-
-def test_what_does_not_depend_on_the_batch_of_resamples(monkeypatch):
-    values = np.random.default_rng(0).normal(size=(2, 50))
-    whole = comparing.paired_bootstrap(values, np.zeros(50), 300)
-    monkeypatch.setattr(comparing, "_AT_ONCE", 100)
-    parts = comparing.paired_bootstrap(values, np.zeros(50), 300)
-    assert whole.low.tolist() == parts.low.tolist()
-
-
-def test_equal_methods_differ_by_nothing():
-    values = np.array([[0.2, 0.4, 0.1]])
-    found = comparing.paired_bootstrap(values, values[0])
-    assert [column[0] for column in found] == [0.0, 0.0, 0.0, 1.0]
-    with pytest.raises(ValueError, match="1 users"):
-        comparing.paired_bootstrap(np.ones([1, 1]), np.ones(1))
 
 
 def test_rank_one_is_the_highest_and_ties_share_their_mean():
