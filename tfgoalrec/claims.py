@@ -1,9 +1,11 @@
 """The paper's claims about its Tables 1 to 3, each checked against the measured results.
 
-A claim about a difference holds on a data set where the 95% interval of the paired
-difference lies on the claimed side of zero, is reversed where it lies on the other, and
-is undecided in between. Beside an undecided claim stands the smallest difference that as many
-users and seeds detect with 80% power.
+A claim about a difference holds on a data set where the paired difference lies on the claimed
+side of zero with p < 0.05, is reversed where it lies on the other side, and is undecided
+otherwise. p is corrected by Holm's method for all such claims on all data sets; intervals are
+of 95% each and not corrected. Beside an undecided claim stands the smallest difference that as
+many users and seeds detect with 80% power. That GoalRec-off is competitive is judged by its
+interval alone, because it is no claim about a difference from zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,9 @@ from tfrec.report import comparison, style
 
 UNDECIDED = "undecided"
 ByEnvironment = Mapping[str, comparison.Evaluated]
+
+
+LEVEL = 0.05  # of the corrected p-values
 
 
 class Check(NamedTuple):
@@ -46,8 +51,51 @@ def markdown(evaluated: ByEnvironment, titles: Mapping[str, str]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+class _Compared(NamedTuple):
+    """A claim about a difference, before the p-values are corrected.
+
+    Attributes:
+      gain: the measured gain; None where a method was not run.
+      sign: 1 if the claim is a gain above zero, -1 if below.
+    """
+
+    gain: comparison.Gain | None
+    sign: int
+
+
+class _Line(NamedTuple):
+    """A `Check` whose claims about differences are not judged yet."""
+
+    claim: str
+    paper: str
+    verdicts: Mapping[str, _Compared | str]
+
+
 def checks(evaluated: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
     """Checks each claim of the paper on each data set."""
+    lines = _lines(evaluated, data_sets)
+    cells = [cell for line in lines for cell in line.verdicts.values()]
+    measured = [cell.gain for cell in cells if isinstance(cell, _Compared) and cell.gain]
+    corrected = iter(comparison.holm([gain.p_value for gain in measured]))
+
+    def verdict(cell: _Compared | str) -> str:
+        if isinstance(cell, str):
+            return cell
+        if cell.gain is None:
+            return comparison.NOT_RUN
+        return _verdict(cell.gain, cell.sign, next(corrected))
+
+    return [
+        Check(
+            line.claim,
+            line.paper,
+            {name: verdict(cell) for name, cell in line.verdicts.items()},
+        )
+        for line in lines
+    ]
+
+
+def _lines(evaluated: ByEnvironment, data_sets: Sequence[str]) -> list[_Line]:
     lines = []
     for method in ("wide_and_deep", "dien"):
         name = style.policy_name(method)
@@ -58,7 +106,7 @@ def checks(evaluated: ByEnvironment, data_sets: Sequence[str]) -> list[Check]:
         claim = f"GoalRec earns more than {style.policy_name(method)}"
         lines.append(_between(evaluated, data_sets, claim, "goalrec", method, "reward", 1))
     lines.append(
-        Check(
+        _Line(
             "GoalRec-off is competitive: at most 10% below the best baseline",
             _printed("goalrec_off", "rainbow", "reward") + " against Rainbow",
             {data_set: _competitive(evaluated, data_set) for data_set in data_sets},
@@ -80,31 +128,31 @@ def _between(
     other: str,
     metric: str,
     sign: int,
-) -> Check:
-    """Checks a claim about two methods in the vanilla environment."""
+) -> _Line:
+    """Compares two methods in the vanilla environment."""
     verdicts = {
-        data_set: _verdict(_gain(evaluated, "vanilla", data_set, method, other, metric), sign)
+        data_set: _Compared(_gain(evaluated, "vanilla", data_set, method, other, metric), sign)
         for data_set in data_sets
     }
-    return Check(claim, _printed(method, other, metric), verdicts)
+    return _Line(claim, _printed(method, other, metric), verdicts)
 
 
 def _robustness(
     evaluated: ByEnvironment, data_sets: Sequence[str], environment: str, words: str
-) -> list[Check]:
-    """Checks the claims about an environment against the vanilla one."""
+) -> list[_Line]:
+    """Compares an environment with the vanilla one."""
     lines = []
     for method in ("td3", "rainbow", "dyna_q", "goalrec"):
         sign = 1 if (method, environment) == ("goalrec", "high_dimensional") else -1
         verb = "gains" if sign > 0 else "loses"
         verdicts = {
-            data_set: _verdict(_change(evaluated, environment, data_set, method), sign)
+            data_set: _Compared(_change(evaluated, environment, data_set, method), sign)
             for data_set in data_sets
         }
         claim = f"{style.policy_name(method)} {verb} {words}"
-        lines.append(Check(claim, _printed_change(method, environment), verdicts))
+        lines.append(_Line(claim, _printed_change(method, environment), verdicts))
     least = {data_set: _least(evaluated, environment, data_set) for data_set in data_sets}
-    lines.append(Check(f"GoalRec loses least {words}", "yes", least))
+    lines.append(_Line(f"GoalRec loses least {words}", "yes", least))
     return lines
 
 
@@ -144,12 +192,10 @@ def _change(
     return comparison.gain(after, before)
 
 
-def _verdict(gain: comparison.Gain | None, sign: int) -> str:
-    if gain is None:
-        return comparison.NOT_RUN
-    low, high = sorted((sign * gain.low, sign * gain.high))
-    word = "holds" if low > 0 else "reversed" if high < 0 else UNDECIDED
-    return _words(word, gain)
+def _verdict(gain: comparison.Gain, sign: int, corrected: float) -> str:
+    """The verdict, with p by Holm's correction."""
+    decided = "holds" if sign * gain.mean > 0 else "reversed"
+    return f"{_words(decided if corrected < LEVEL else UNDECIDED, gain)}, p {corrected:.2g}"
 
 
 def _competitive(evaluated: ByEnvironment, data_set: str) -> str:

@@ -125,8 +125,8 @@ def write(
     ]
     if "vanilla" in environments:
         text = (
-            "Intervals are 95%, paired over users and seeds, and not corrected for the "
-            "number of claims.\n\n"
+            "Intervals are 95%, paired over users and seeds. A verdict counts p after Holm's "
+            "correction for all claims about differences, which stands last.\n\n"
         )
         sections.append(
             page.Section("The paper's claims", text + claims.markdown(evaluated, titles))

@@ -66,4 +66,24 @@ def test_noise_leaves_a_claim_undecided():
     assert verdict(checks, "GoalRec earns more than TD3").startswith("undecided")
     # Differences of two normal rewards: standard error 9 sqrt(2 / 50) of 30, times 2.8.
     power = verdict(checks, "GoalRec earns more than TD3").partition("80% power from ±")[2]
-    assert 13 < float(power.rstrip("%")) < 22
+    assert 13 < float(power.partition("%")[0]) < 22
+
+
+def test_p_values_are_corrected_for_all_claims_and_data_sets():
+    users = np.arange(400)
+    noise = 2**0.5 * np.cos(7 * users)  # mean 0, standard deviation 1
+
+    def cell(reward):
+        return [{"user": users, "reward": reward, "depth": np.full(400, 50.0)}]
+
+    def checked(other_sets):
+        # A difference of .15, three times its standard error: p = .003.
+        movielens = {"goalrec": cell(30 + 0 * users), "td3": cell(29.85 + noise)}
+        equal = {"goalrec": cell(30 + 0 * users), "td3": cell(30 + noise)}
+        every = {"movielens": movielens, **{f"set{n}": equal for n in range(other_sets)}}
+        checks = claims.checks({"vanilla": every}, list(every))
+        return verdict(checks, "GoalRec earns more than TD3")
+
+    assert checked(0).startswith("holds: +0.5%") and checked(0).endswith("p 0.003")
+    assert checked(10).startswith("holds: +0.5%") and checked(10).endswith("p 0.033")
+    assert checked(20).startswith("undecided: +0.5%") and checked(20).endswith("p 0.063")
