@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tfgoalrec import leak
 from tfrec import types
-from tfrec.data import synthetic
 from tfrec.environments import embedded, user_models
 from tfrec.environments.fitted import recurrent_model
 
@@ -100,9 +99,10 @@ def embedded_truth(
     click = responses.feedback[..., 0].numpy().astype(np.float64)  # [B, N]
     stays = 1.0 - responses.exit.numpy().astype(np.float64)
     reward = np.eye(len(world.spec.feedback))[0]
-    fatigue, taste = state.fatigue.numpy()[:, None], state.taste.numpy()[:, None]
-    after = synthetic.next_fatigue(world.config, fatigue, world.truth.kind[None, :])  # [B, N]
-    future = embedded.solve(world, reward).value[state.step.numpy()[:, None] + 1, taste, after]
+    fatigue, segment = state.fatigue.numpy()[:, None], state.segment.numpy()[:, None]
+    after = world.after[segment, fatigue, world.item_cell[None, :]]  # [B, N]
+    value = embedded.solve(world, reward).value
+    future = value[state.step.numpy()[:, None] + 1, segment, after]
     column = candidates - 1
     return Truth(
         click=np.take_along_axis(click, column, axis=1),
@@ -115,7 +115,7 @@ def _hidden_states(
 ) -> embedded.HiddenState:
     """The true user before each logged step, int [sessions, T] each.
 
-    Taste and fatigue are functions of the shown items, so they are those of the logged
+    Fatigue is a function of the user and of the shown items, so it is that of the logged
     session whatever feedback the world draws here.
     """
     start = world.reset(types.Starts(*(tf.constant(x) for x in episodes[:3])))

@@ -1,7 +1,11 @@
 """The embedded ground truth as a world, and its optimum by value iteration.
 
 This is the only world in which the distance of a policy from the optimum is known: its true
-state (taste, fatigue, step) is small enough for exact value iteration.
+state (taste, type, fatigue, step) is small enough for exact value iteration.
+
+Axes: S segments, L fatigue levels, N items, Z clusters, T steps. A segment is a taste with a
+type of user; it determines the user's expected responses. A cell is a cluster with a kind; it
+determines what an item does to fatigue and exits.
 """
 
 import dataclasses
@@ -16,11 +20,21 @@ from tfrec.data import identity, synthetic
 from tfrec.data.vocabulary import Ids, Vocabulary
 from tfrec.environments import contract, user_models
 
+# Options that earlier versions did not have. At their defaults users are those of earlier
+# versions, and so is the fingerprint.
+_LATER_OPTIONS = ("fatigue_steps", "suited_fatigue", "exit_match")
+
 
 class HiddenState(NamedTuple):
-    """True state of the users, int32 [B] each."""
+    """True state of the users, int32 [B] each.
 
-    taste: tf.Tensor
+    Attributes:
+      segment: taste * types + type; the taste where there is one type.
+      fatigue: fatigue level.
+      step: steps taken in the session.
+    """
+
+    segment: tf.Tensor
     fatigue: tf.Tensor
     step: tf.Tensor
 
@@ -52,19 +66,23 @@ class EmbeddedWorld(tf.Module):
             kind=truth.kind[raw_item],
             click_logit=truth.click_logit[raw_item],
             taste=truth.taste[raw_user],
+            user_type=truth.user_type[raw_user],
         )
+        self.user_segment = self.truth.taste * config.num_types + self.truth.user_type  # [U]
+        self.item_cell = self.truth.cluster * synthetic.NUM_KINDS + self.truth.kind  # [N]
         levels = np.arange(config.max_fatigue + 1)
         tastes = np.arange(config.num_tastes)
         grid_taste, grid_fatigue = (
             x.ravel() for x in np.meshgrid(tastes, levels, indexing="ij")
         )
-        shape = (len(tastes), len(levels), -1)
         click = synthetic.click_probability(config, self.truth, grid_taste, grid_fatigue)
-        after = synthetic.next_fatigue(config, levels[:, None], self.truth.kind[None, :])
-        self._click = tf.constant(click.reshape(shape), tf.float32)  # [Z, L, N]
-        self._after = tf.constant(after, tf.int32)  # [L, N]
-        self._exit = tf.constant(synthetic.exit_probability(config, levels), tf.float32)  # [L]
-        self._taste = tf.constant(np.concatenate([[0], self.truth.taste]), tf.int32)  # [U + 1]
+        click = click.astype(np.float32).reshape(len(tastes), len(levels), -1)
+        self.after, leave = _transitions(config)  # [S, L, Z * 3]
+        self._click = tf.constant(np.repeat(click, config.num_types, axis=0))  # [S, L, N]
+        self._after = tf.constant(self.after, tf.int32)
+        self._exit = tf.constant(leave, tf.float32)
+        self._cell = tf.constant(self.item_cell, tf.int32)
+        self._segment = tf.constant(np.concatenate([[0], self.user_segment]), tf.int32)
         self._seconds = tf.constant(
             synthetic.expected_seconds(config, self.truth.kind), tf.float32
         )  # [N]
@@ -77,8 +95,12 @@ class EmbeddedWorld(tf.Module):
         """Hash of the ground truth, of its ids and of the candidates."""
         ids = identity.ids_of(self.vocabulary, self.spec)
         truth = dataclasses.asdict(self.config)
+        defaults = dataclasses.asdict(synthetic.SyntheticConfig())
         for name in synthetic.NOT_OF_USERS:
             del truth[name]
+        for name in _LATER_OPTIONS:
+            if truth[name] == defaults[name]:
+                del truth[name]
         return identity.fingerprint([truth, ids, self.spec.candidates])
 
     @property
@@ -95,16 +117,16 @@ class EmbeddedWorld(tf.Module):
 
     def reset(self, starts: types.Starts) -> HiddenState:
         zeros = tf.zeros_like(starts.user)
-        return HiddenState(tf.gather(self._taste, starts.user), zeros, zeros)
+        return HiddenState(tf.gather(self._segment, starts.user), zeros, zeros)
 
     def responses(self, state: HiddenState, candidates: tf.Tensor) -> user_models.Responses:
-        cell = tf.stack([state.taste, state.fatigue], axis=1)  # [B, 2]
-        click = tf.gather(tf.gather_nd(self._click, cell), candidates - 1, axis=1)  # [B, A]
+        place = tf.stack([state.segment, state.fatigue], axis=1)  # [B, 2]
+        click = tf.gather(tf.gather_nd(self._click, place), candidates - 1, axis=1)  # [B, A]
         seconds = click * tf.gather(self._seconds, candidates - 1)[None, :]
-        after = tf.gather(tf.gather(self._after, state.fatigue), candidates - 1, axis=1)
+        cell = tf.gather(self._cell, candidates - 1)  # [A]
         return user_models.Responses(
             feedback=tf.stack([click, seconds], axis=-1),  # [B, A, F]
-            exit=tf.gather(self._exit, after),
+            exit=tf.gather(tf.gather_nd(self._exit, place), cell, axis=1),  # [B, A]
         )
 
     def step(
@@ -118,17 +140,31 @@ class EmbeddedWorld(tf.Module):
         shape = tf.shape(item)
         index = item - 1
         probability = tf.gather_nd(
-            self._click, tf.stack([state.taste, state.fatigue, index], axis=1)
+            self._click, tf.stack([state.segment, state.fatigue, index], axis=1)
         )  # [B]
         if distort is not None:
             probability = distort(tf.math.log(probability) - tf.math.log1p(-probability))
         click = tf.random.stateless_uniform(shape, seeds[0]) < probability
         spread = self.config.watch_spread * tf.random.stateless_normal(shape, seeds[1])
         seconds = tf.where(click, tf.gather(self._median, index) * tf.exp(spread), 0.0)
-        after = tf.gather_nd(self._after, tf.stack([state.fatigue, index], axis=1))
-        left = tf.random.stateless_uniform(shape, seeds[2]) < tf.gather(self._exit, after)
+        cell = tf.stack([state.segment, state.fatigue, tf.gather(self._cell, index)], axis=1)
+        after = tf.gather_nd(self._after, cell)
+        left = tf.random.stateless_uniform(shape, seeds[2]) < tf.gather_nd(self._exit, cell)
         feedback = tf.stack([tf.cast(click, tf.float32), seconds], axis=-1)  # [B, F]
-        return HiddenState(state.taste, after, state.step + 1), feedback, left
+        return HiddenState(state.segment, after, state.step + 1), feedback, left
+
+
+def _transitions(config: synthetic.SyntheticConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Fatigue level after an item and p(exit), int and float [S, L, Z * 3], by cell."""
+    types, clusters = np.arange(config.num_types), np.arange(config.num_tastes)
+    taste, user_type = (x.ravel() for x in np.meshgrid(clusters, types, indexing="ij"))
+    cluster, kind = (
+        x.ravel() for x in np.meshgrid(clusters, np.arange(synthetic.NUM_KINDS), indexing="ij")
+    )
+    suits = taste[:, None, None] == cluster  # [S, 1, Z * 3]
+    levels = np.arange(config.max_fatigue + 1)[:, None]  # [L, 1]
+    after = synthetic.next_fatigue(config, levels, kind, user_type[:, None, None], suits)
+    return after, synthetic.exit_probability(config, after, suits)
 
 
 def with_new_items(world: EmbeddedWorld) -> EmbeddedWorld:
@@ -153,29 +189,34 @@ class ItemModel(NamedTuple):
     """Expected responses to each item: those of the true users, or estimates of them.
 
     Attributes:
-      click: float [Z, L, N], probability of a click, by taste and fatigue.
-      seconds: float [Z, L, N], expected watch; 0 without a click.
-      kind: float [N, 3], probability of each kind, which decides the next fatigue.
+      click: float [S, L, N], probability of a click, by segment and fatigue.
+      seconds: float [S, L, N], expected watch; 0 without a click.
+      cell: float [N, Z, 3], probability of each cluster and kind, which decide the next
+        fatigue and the exit.
     """
 
     click: np.ndarray
     seconds: np.ndarray
-    kind: np.ndarray
+    cell: np.ndarray
 
 
 def true_model(world: EmbeddedWorld) -> ItemModel:
     """The true expected responses of the world's users to all of its N items."""
-    click = world._click.numpy().astype(np.float64)  # [Z, L, N]
-    kinds = np.eye(len(synthetic.FATIGUE_STEP))
-    return ItemModel(click, click * world._seconds.numpy(), kinds[world.truth.kind])
+    click = world._click.numpy().astype(np.float64)  # [S, L, N]
+    cells = np.eye(world.after.shape[-1])[world.item_cell]  # [N, Z * 3]
+    return ItemModel(
+        click,
+        click * world._seconds.numpy(),
+        cells.reshape(len(cells), -1, synthetic.NUM_KINDS),
+    )
 
 
 class Optimum(NamedTuple):
     """The optimal policy for a reward and its value, in the true state.
 
     Attributes:
-      value: float [T + 1, Z, L], expected return.
-      item: int [T, Z, L], dense id of the item to show.
+      value: float [T + 1, S, L], expected return.
+      item: int [T, S, L], dense id of the item to show.
     """
 
     value: np.ndarray
@@ -188,7 +229,7 @@ def solve(
     items: np.ndarray | None = None,
     model: ItemModel | None = None,
 ) -> Optimum:
-    """Exact finite-horizon value iteration over (step, taste, fatigue).
+    """Exact finite-horizon value iteration over (step, segment, fatigue).
 
     Args:
       world: the true world.
@@ -204,13 +245,19 @@ def solve(
     allowed = _allowed(world, items)  # [K]
     if model is None:
         model = true_model(world)
-    action_values = _action_values(world, reward, model)
+    now = _expected_reward(reward, model)[..., allowed - 1]  # [S, L, K]
+    # Items of one cell have the same values to come, so the best of each cell suffices.
+    cells, cell_of = np.unique(_flat_cells(model)[allowed - 1], axis=0, return_inverse=True)
+    best, best_now = _best_of_groups(now, allowed, cell_of.ravel())  # [S, L, G]
+    to_come = _values_to_come(world, cells)
     horizon = world.spec.max_steps
-    value = np.zeros((horizon + 1, *model.click.shape[:2]))
-    item = np.zeros((horizon, *model.click.shape[:2]), np.int64)
+    value = np.zeros((horizon + 1, *now.shape[:2]))
+    item = np.zeros((horizon, *now.shape[:2]), np.int64)
     for step in reversed(range(horizon)):
-        q = action_values(value[step + 1])[..., allowed - 1]  # [Z, L, K]
-        item[step], value[step] = allowed[q.argmax(axis=-1)], q.max(axis=-1)
+        q = best_now + to_come(value[step + 1])  # [S, L, G]
+        value[step] = q.max(axis=-1)
+        # Of equal items the one with the lowest id.
+        item[step] = np.where(q == value[step][..., None], best, np.inf).min(axis=-1)
     return Optimum(value, item)
 
 
@@ -220,23 +267,27 @@ def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np
     Args:
       world: the true world.
       reward: float [F], weight of one unit of each feedback column.
-      item: int, dense ids, of a shape that broadcasts to [T, Z, L]: `Optimum.item`, or one id
-        for each taste, [Z, 1].
+      item: int, dense ids, of a shape that broadcasts to [T, S, L]: `Optimum.item`, or one id
+        for each segment, [S, 1].
 
     Returns:
-      float [T + 1, Z, L], expected reward to come.
+      float [T + 1, S, L], expected reward to come.
 
     Raises:
       ValueError: if an item is not a candidate.
     """
     _allowed(world, item)
-    horizon, click = world.spec.max_steps, world._click
-    plan = np.broadcast_to(item, (horizon, *click.shape[:2]))[..., None] - 1  # [T, Z, L, 1]
-    action_values = _action_values(world, reward, true_model(world))
-    value = np.zeros((horizon + 1, *click.shape[:2]))
+    horizon, (segments, levels, _) = world.spec.max_steps, world.after.shape
+    plan = np.broadcast_to(item, (horizon, segments, levels)) - 1  # [T, S, L]
+    now = _expected_reward(reward, true_model(world))  # [S, L, N]
+    to_come = _values_to_come(world, np.eye(world.after.shape[-1]))
+    value = np.zeros((horizon + 1, segments, levels))
     for step in reversed(range(horizon)):
-        q = action_values(value[step + 1])  # [Z, L, N]
-        value[step] = np.take_along_axis(q, plan[step], axis=-1)[..., 0]
+        later = to_come(value[step + 1])  # [S, L, Z * 3]
+        value[step] = (
+            np.take_along_axis(now, plan[step][..., None], axis=-1)
+            + np.take_along_axis(later, world.item_cell[plan[step]][..., None], axis=-1)
+        )[..., 0]
     return value
 
 
@@ -251,16 +302,17 @@ def random_value(
       items: int [K], dense ids of the items to draw from; all candidates by default.
 
     Returns:
-      float [T + 1, Z, L], expected reward to come.
+      float [T + 1, S, L], expected reward to come.
 
     Raises:
       ValueError: if an item is not a candidate, or there is none.
     """
-    drawn = _allowed(world, items) - 1
-    action_values = _action_values(world, reward, true_model(world))
-    value = np.zeros((world.spec.max_steps + 1, *world._click.shape[:2]))
+    drawn, model = _allowed(world, items) - 1, true_model(world)
+    now = _expected_reward(reward, model)[..., drawn].mean(axis=-1)  # [S, L]
+    to_come = _values_to_come(world, _flat_cells(model)[drawn].mean(axis=0)[None])
+    value = np.zeros((world.spec.max_steps + 1, *now.shape))
     for step in reversed(range(world.spec.max_steps)):
-        value[step] = action_values(value[step + 1])[..., drawn].mean(axis=-1)
+        value[step] = now + to_come(value[step + 1])[..., 0]
     return value
 
 
@@ -269,12 +321,12 @@ def session_values(world: EmbeddedWorld, value: np.ndarray) -> np.ndarray:
 
     Args:
       world: the true world.
-      value: float [T + 1, Z, L], as `solve`, `plan_value` and `random_value` give it.
+      value: float [T + 1, S, L], as `solve`, `plan_value` and `random_value` give it.
 
     Returns:
       float [U], in the order of the dense user ids.
     """
-    return value[0, world.truth.taste, 0]
+    return value[0, world.user_segment, 0]
 
 
 def _allowed(world: EmbeddedWorld, items: np.ndarray | None) -> np.ndarray:
@@ -286,24 +338,55 @@ def _allowed(world: EmbeddedWorld, items: np.ndarray | None) -> np.ndarray:
     return allowed
 
 
-def _action_values(
-    world: EmbeddedWorld, reward: np.ndarray, model: ItemModel
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Expected reward from a step on, for each item shown in it.
+def _expected_reward(reward: np.ndarray, model: ItemModel) -> np.ndarray:
+    """Expected reward of one step, float [S, L, N]."""
+    return reward[0] * model.click + reward[1] * model.seconds
+
+
+def _flat_cells(model: ItemModel) -> np.ndarray:
+    """Probability of each cell, float [N, Z * 3]."""
+    return model.cell.reshape(len(model.cell), -1)
+
+
+def _best_of_groups(
+    now: np.ndarray, items: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The item of each group with the highest expected reward, the first of equal ones.
+
+    Args:
+      now: float [S, L, K], expected reward of each item.
+      items: int [K], dense ids.
+      group: int [K], group of each item, 0 to G - 1.
 
     Returns:
-      A function of the values after the step, [Z, L], that returns float [Z, L, N].
+      Dense ids, int [S, L, G], and their expected rewards, float [S, L, G].
     """
-    levels, kinds = np.arange(world.config.max_fatigue + 1), np.arange(model.kind.shape[1])
-    after = synthetic.next_fatigue(world.config, levels[:, None], kinds)  # [L, 3]
-    stays = 1.0 - world._exit.numpy().astype(np.float64)[after]  # [L, 3]
-    now = reward[0] * model.click + reward[1] * model.seconds  # [Z, L, N]
+    order = np.argsort(group, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    best = [items[part[now[..., part].argmax(axis=-1)]] for part in members]
+    best_now = [now[..., part].max(axis=-1) for part in members]
+    return np.stack(best, axis=-1), np.stack(best_now, axis=-1)
 
-    def action_values(value: np.ndarray) -> np.ndarray:
-        to_come = stays * value[:, after]  # [Z, L, 3]
-        return now + to_come @ model.kind.T
 
-    return action_values
+def _values_to_come(
+    world: EmbeddedWorld, cells: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Expected reward after a step, for each of G probabilities of the shown item's cell.
+
+    Args:
+      world: the true world.
+      cells: float [G, Z * 3].
+
+    Returns:
+      A function of the values after the step, [S, L], that returns float [S, L, G].
+    """
+    stays = 1.0 - world._exit.numpy().astype(np.float64)  # [S, L, Z * 3]
+    segment = np.arange(len(stays))[:, None, None]
+
+    def to_come(value: np.ndarray) -> np.ndarray:
+        return (stays * value[segment, world.after]) @ cells.T
+
+    return to_come
 
 
 def optimal_policy(optimum: Optimum) -> contract.Policy:
@@ -311,13 +394,13 @@ def optimal_policy(optimum: Optimum) -> contract.Policy:
 
     It requires a `users.UserEnvironment` of the solved world.
     """
-    table = tf.constant(optimum.item, tf.int32)  # [T, Z, L]
+    table = tf.constant(optimum.item, tf.int32)  # [T, S, L]
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         state = timestep.state.world
         # A loop may step sessions that are over; items shown in them have no meaning.
         step = tf.minimum(state.step, table.shape[0] - 1)
-        item = tf.gather_nd(table, tf.stack([step, state.taste, state.fatigue], axis=1))
+        item = tf.gather_nd(table, tf.stack([step, state.segment, state.fatigue], axis=1))
         return contract.action_of(item)
 
     return policy

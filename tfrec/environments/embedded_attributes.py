@@ -4,10 +4,10 @@
     plan = embedded.solve(world, reward, model=model).item
     value = embedded.plan_value(world, reward, plan)
 
-gives the exact value of a plan that knows the taste and the fatigue of each user, and of each
-item what its attributes say. It is the reference for models that read attributes, above all on
-items that the log never shows. It is no bound: the plan learns nothing about an item from the
-answers to it, and a policy that does may earn more.
+gives the exact value of a plan that knows the taste, the type and the fatigue of each user, and
+of each item what its attributes say. It is the reference for models that read attributes, above
+all on items that the log never shows. It is no bound: the plan learns nothing about an item
+from the answers to it, and a policy that does may earn more.
 """
 
 import numpy as np
@@ -40,12 +40,12 @@ def expected_model(
       config: the ground truth's constants.
       probability: float [N, Z, 3], of each cluster and kind.
     """
-    click = _expected_click(config)  # [Z, L, Z, 3]
-    seconds = click * synthetic.expected_seconds(config, np.arange(3))
+    click = np.repeat(_expected_click(config), config.num_types, axis=0)  # [S, L, Z, 3]
+    seconds = click * synthetic.expected_seconds(config, np.arange(synthetic.NUM_KINDS))
     return embedded.ItemModel(
-        click=np.einsum("zlck,nck->zln", click, probability),  # [Z, L, N]
-        seconds=np.einsum("zlck,nck->zln", seconds, probability),  # [Z, L, N]
-        kind=probability.sum(axis=1),  # [N, 3]
+        click=np.einsum("slck,nck->sln", click, probability),  # [S, L, N]
+        seconds=np.einsum("slck,nck->sln", seconds, probability),  # [S, L, N]
+        cell=probability,
     )
 
 

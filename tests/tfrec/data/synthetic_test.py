@@ -14,25 +14,35 @@ CONFIG = synthetic.SyntheticConfig(
 )
 
 
-@pytest.fixture(scope="module", params=[0, 12], ids=["all items", "12 new items"])
+TYPED = {"fatigue_steps": (2, -1, 1, 0, 2, -1), "suited_fatigue": -1, "exit_match": -1.5}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"new_items": 12}, TYPED],
+    ids=["all items", "12 new items", "two types"],
+)
 def log(request):
     """The log with the hidden state of each row, recomputed from the shown items."""
-    config = dataclasses.replace(CONFIG, new_items=request.param)
+    config = dataclasses.replace(CONFIG, **request.param)
     table, _ = synthetic.read(config)
     truth = synthetic.truth(config)
     item = table["item"].str.slice(1).cast(pl.Int64).to_numpy() - 1
     user = table["user"].str.slice(1).cast(pl.Int64).to_numpy() - 1
     day = table["time_ms"].to_numpy() // 86_400_000
     first = np.append(True, (np.diff(user) != 0) | (np.diff(day) != 0))
+    suits, types = truth.cluster[item] == truth.taste[user], truth.user_type[user]
     fatigue, level = np.zeros(len(item), np.int64), 0
     for row in range(len(item)):
         fatigue[row] = level = 0 if first[row] else level
-        level = int(synthetic.next_fatigue(CONFIG, level, truth.kind[item[row]]))
-    probability = synthetic.click_probability(CONFIG, truth, truth.taste[user], fatigue)
-    after = synthetic.next_fatigue(CONFIG, fatigue, truth.kind[item])
+        hidden = (truth.kind[item[row]], types[row], suits[row])
+        level = int(synthetic.next_fatigue(config, level, *hidden))
+    probability = synthetic.click_probability(config, truth, truth.taste[user], fatigue)
+    after = synthetic.next_fatigue(config, fatigue, truth.kind[item], types, suits)
     return {
         "table": table, "new": synthetic.new_items(config, truth), "item": item,
-        "probability": probability, "after": after,
+        "probability": probability, "after": after, "config": config,
+        "exit": synthetic.exit_probability(config, after, suits),
         "kind": truth.kind[item], "first": first, "last": np.append(first[1:], True),
         "step": np.arange(len(item)) - np.flatnonzero(first)[np.cumsum(first) - 1],
     }  # fmt: skip
@@ -56,6 +66,31 @@ def test_the_truth_by_hand():
         synthetic.SyntheticConfig(exit_base=-3.0, exit_slope=4.0), np.array([0, 5, 10])
     )
     np.testing.assert_allclose(exits, [1 / (1 + math.exp(3 - 4 * s * s)) for s in (0, 0.5, 1)])
+
+
+def test_types_of_users_and_suiting_items_by_hand():
+    config = dataclasses.replace(CONFIG, **TYPED, exit_base=-3.0, exit_slope=4.0)
+    levels, kind = np.array([0, 5, 9]), np.array([BAIT, CALM, DEEP])
+    change = {
+        (0, False): [2, 4, 10],  # from 0, 5 and 9, by +2, -1 and +1
+        (1, False): [0, 7, 8],  # by 0, +2 and -1
+        (0, True): [1, 3, 9],  # one level less
+        (1, True): [0, 6, 7],
+    }
+    for (user_type, suits), expected in change.items():
+        after = synthetic.next_fatigue(config, levels, kind, user_type, suits)
+        assert after.tolist() == expected
+    exits = synthetic.exit_probability(config, np.array([5, 5]), np.array([False, True]))
+    np.testing.assert_allclose(exits, [1 / (1 + math.exp(x)) for x in (2.0, 3.5)])
+    types = synthetic.truth(config).user_type
+    assert config.num_types == 2 and abs(types.mean() - 0.5) < 4 * 0.5 / math.sqrt(400)
+    assert abs(np.corrcoef(types, synthetic.truth(config).taste)[0, 1]) < 4 / math.sqrt(400)
+
+
+def test_types_do_not_change_tastes_and_items():
+    for name, column in synthetic.truth(CONFIG)._asdict().items():
+        typed = getattr(synthetic.truth(dataclasses.replace(CONFIG, **TYPED)), name)
+        assert (column == typed).all() == (name != "user_type")
 
 
 def test_every_taste_has_items_of_every_kind():
@@ -156,7 +191,7 @@ def test_propensities_are_those_of_a_softmax_over_the_true_clicks(log):
 
 def test_users_leave_as_the_truth_says(log):
     before_cap = log["step"] < CONFIG.max_steps - 1
-    p = synthetic.exit_probability(CONFIG, log["after"])
+    p = log["exit"]
     for low, high in ((0, 3), (3, 6), (6, 11)):
         rows = before_cap & (log["after"] >= low) & (log["after"] < high)
         error = math.sqrt((p * (1 - p))[rows].sum())
@@ -170,6 +205,12 @@ def test_times_are_half_a_minute_and_a_day_apart(log):
     assert set(gap.tolist()) == {30_000}
     start = time[log["first"]].reshape(CONFIG.num_users, CONFIG.sessions_per_user)
     assert (np.diff(start, axis=1) == 86_400_000).all()
+
+
+@pytest.mark.parametrize("steps", [(), (1, 2), (1, 2, 3, 4)])
+def test_fatigue_steps_are_three_for_each_type(steps):
+    with pytest.raises(ValueError, match="expected three numbers for each type of user"):
+        synthetic.SyntheticConfig(fatigue_steps=steps)
 
 
 def test_too_few_items_are_rejected():

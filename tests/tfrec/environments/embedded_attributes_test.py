@@ -34,7 +34,7 @@ def test_the_expected_answers_by_hand():
     assert model.seconds[1, 4, 0] == pytest.approx(watch * (0.25 * deep * 60 + 0.75 * bait * 8))
     deep, bait = sigmoid(-2.1), sigmoid(-0.6 + 2.2)  # of taste 0, rested
     assert model.click[0, 0, 0] == pytest.approx(0.25 * deep + 0.75 * bait)
-    assert model.kind.tolist() == [[0.75, 0.0, 0.25]]
+    np.testing.assert_array_equal(model.cell, probability)
 
 
 @pytest.mark.parametrize("quality", [0.3, 2.0])

@@ -41,7 +41,7 @@ def test_answers_are_the_truths_own_item_and_user():
     item = int(ids.items.tolist().index("i10")) + 1  # dense id of raw item 10
     user = int(ids.users.tolist().index("u7")) + 1
     state = made.reset(types.Starts(tf.constant([user]), None, None))
-    assert state.taste.numpy()[0] == truth.taste[6]
+    assert state.segment.numpy()[0] == truth.taste[6]
     assert state.fatigue.numpy()[0] == state.step.numpy()[0] == 0
     expected = synthetic.click_probability(CONFIG, truth, truth.taste[6:7], np.array([0]))[0, 9]
     result = made.responses(state, tf.constant([item]))
@@ -90,7 +90,13 @@ def test_users_are_the_same_whatever_is_logged_and_known_of_items():
     assert made.fingerprint == FINGERPRINT
     for name, value in (("new_items", 3), ("attribute_noise", 0.5), ("attribute_missing", 0.5)):
         assert world(dataclasses.replace(CONFIG, **{name: value}))[0].fingerprint == FINGERPRINT
-    assert world(dataclasses.replace(CONFIG, match=1.0))[0].fingerprint != FINGERPRINT
+    for name, value in (
+        ("match", 1.0),
+        ("fatigue_steps", (2, -1, 1, 1, 2, -1)),
+        ("suited_fatigue", -1),
+        ("exit_match", -1.0),
+    ):
+        assert world(dataclasses.replace(CONFIG, **{name: value}))[0].fingerprint != FINGERPRINT
 
 
 @pytest.mark.parametrize(("taste", "fatigue", "item"), [(0, 0, 1), (1, 4, 2), (2, 9, 12)])
@@ -111,53 +117,129 @@ def test_responses_are_what_users_do_on_average(taste, fatigue, item):
     assert abs(left.mean() - p) < 4 * math.sqrt(p * (1 - p) / many)
     kind = made.truth.kind[item - 1]
     assert set(after.fatigue.numpy()) == {int(synthetic.next_fatigue(CONFIG, fatigue, kind))}
-    assert set(after.step.numpy()) == {4} and set(after.taste.numpy()) == {taste}
+    assert set(after.step.numpy()) == {4} and set(after.segment.numpy()) == {taste}
     assert ((feedback[:, 1] > 0) == (feedback[:, 0] > 0)).all()
 
 
 def sequences(config, made, items, reward, steps):
-    """Value of every sequence of items, [K ** steps, Z, L], without any code of `embedded`."""
-    truth, tastes, levels = made.truth, config.num_tastes, config.max_fatigue + 1
+    """Value of every sequence of items, [K ** steps, S, L], without any code of `embedded`."""
+    truth, types, levels = made.truth, config.num_types, config.max_fatigue + 1
     plans = list(itertools.product(items, repeat=steps))
-    value = np.zeros((len(plans), tastes, levels))
+    value = np.zeros((len(plans), config.num_tastes * types, levels))
     seconds = synthetic.expected_seconds(config, truth.kind)
-    for taste, fatigue in itertools.product(range(tastes), range(levels)):
+    for segment, fatigue in itertools.product(range(value.shape[1]), range(levels)):
+        taste, user_type = divmod(segment, types)
         for row, plan in enumerate(plans):
             level, alive = fatigue, 1.0
             for item in plan:
                 click = synthetic.click_probability(
                     config, truth, np.array([taste]), np.array([level])
                 )[0, item - 1]
-                value[row, taste, fatigue] += (
+                value[row, segment, fatigue] += (
                     alive * click * (reward[0] + reward[1] * seconds[item - 1])
                 )
-                level = int(synthetic.next_fatigue(config, level, truth.kind[item - 1]))
-                alive *= 1 - synthetic.exit_probability(config, level)
+                kind, suits = truth.kind[item - 1], truth.cluster[item - 1] == taste
+                level = int(synthetic.next_fatigue(config, level, kind, user_type, suits))
+                alive *= 1 - synthetic.exit_probability(config, level, suits)
     return plans, value
 
 
 TINY = dataclasses.replace(CONFIG, num_items=6, num_tastes=2, max_fatigue=3, exit_slope=5.0)
+TYPED = dataclasses.replace(
+    TINY, fatigue_steps=(2, -1, 1, 0, 1, -1), suited_fatigue=-1, exit_match=-1.5
+)
 
 
-@pytest.mark.parametrize("reward", [CLICKS, np.array([0.0, 1.0]), np.array([2.0, 0.05])])
-def test_value_iteration_equals_trying_every_sequence(reward):
+@pytest.mark.parametrize(
+    ("config", "reward", "steps"),
+    [
+        (TINY, CLICKS, 4),
+        (TINY, np.array([0.0, 1.0]), 4),
+        (TINY, np.array([2.0, 0.05]), 4),
+        (TYPED, CLICKS, 3),
+    ],
+)
+def test_value_iteration_equals_trying_every_sequence(config, reward, steps):
     """Fatigue follows the items alone, so the best plan is a fixed sequence: try all."""
-    steps = 4
-    made, _ = world(TINY, steps)
-    plans, value = sequences(TINY, made, range(1, 7), reward, steps)
+    made, _ = world(config, steps)
+    plans, value = sequences(config, made, range(1, 7), reward, steps)
     optimum = embedded.solve(made, reward)
-    assert optimum.value.shape == (steps + 1, 2, 4)
+    assert optimum.value.shape == (steps + 1, 2 * config.num_types, 4)
     np.testing.assert_allclose(optimum.value[0], value.max(axis=0), rtol=1e-4)
     assert (optimum.value[steps] == 0).all()
     # Of random items every sequence is as likely.
     random = embedded.random_value(made, reward)
     np.testing.assert_allclose(random[0], value.mean(axis=0), rtol=1e-4)
     # One plan for every user.
-    row = plans.index((5, 1, 1, 6))
+    row = plans.index((5, 1, 1, 6)[-steps:])
     planned = embedded.plan_value(made, reward, np.array(plans[row])[:, None, None])
     np.testing.assert_allclose(planned[0], value[row], rtol=1e-4)
     planned = embedded.plan_value(made, reward, optimum.item)
     np.testing.assert_allclose(planned, optimum.value, rtol=1e-12)
+
+
+def test_the_value_of_types_by_hand():
+    """Two steps and equal items of each kind, so that every number can be written down."""
+    config = dataclasses.replace(
+        TYPED, quality=0.0, tiring=0.0, click_base=(1.0, 0.0, -1.0), match=1.0,
+        exit_base=-1.0, exit_slope=3.0, exit_match=-2.0,
+    )  # fmt: skip
+    made, ids = world(config, 2)
+    value = embedded.solve(made, CLICKS).value[0, :, 0]
+
+    def sigmoid(x):
+        return 1 / (1 + math.exp(-x))
+
+    # A suiting bait is clicked most, twice. It adds 2 - 1 levels of 3 to the fatigue of users
+    # of type 0, and 0 - 1 to that of users of type 1, who stay rested.
+    click = sigmoid(2.0)
+    tired, rested = (1 - sigmoid(-1.0 + 3.0 * level**2 - 2.0) for level in (1 / 3, 0.0))
+    expected = [click * (1 + tired), click * (1 + rested)] * 2  # of two tastes
+    # A suiting calm item rests users of type 0 and earns less than it saves.
+    assert sigmoid(1.0) + rested * click < expected[0]
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    types = synthetic.truth(config)
+    user = [int(name[1:]) - 1 for name in ids.users]
+    segment = made.reset(starts(made)).segment.numpy()
+    np.testing.assert_array_equal(segment, (2 * types.taste + types.user_type)[user])
+    # Users of both types are shown items that do not suit: the exit is the kind's alone.
+    state = embedded.HiddenState(*(tf.constant(x) for x in ([0, 1], [1, 1], [0, 0])))
+    exits = made.responses(state, tf.range(1, 7)).exit.numpy()
+    for item in range(6):
+        kind, suits = made.truth.kind[item], made.truth.cluster[item] == 0
+        for user_type in range(2):
+            change = config.fatigue_steps[3 * user_type + kind] - suits
+            after = min(max(1 + change, 0), 3) / 3
+            leave = sigmoid(-1.0 + 3.0 * after**2 - 2.0 * suits)
+            assert exits[user_type, item] == pytest.approx(leave, rel=1e-5)
+
+
+def test_one_list_is_optimal_for_everybody_without_interactions():
+    """The same users and items, with and without interactions."""
+
+    def best_list_share(config):
+        made, _ = world(config)
+        optimum = embedded.solve(made, CLICKS)
+        random = embedded.random_value(made, CLICKS)[0, :, 0].mean()
+        best = -np.inf
+        for segment in range(optimum.value.shape[1]):
+            items, level = [], 0  # the optimal list of one segment, shown to all
+            for step in range(config.max_steps):
+                items.append(int(optimum.item[step, segment, level]))
+                level = made.after[segment, level, made.item_cell[items[-1] - 1]]
+            listed = np.array(items)[:, None, None]
+            best = max(best, embedded.plan_value(made, CLICKS, listed)[0, :, 0].mean())
+        return (best - random) / (optimum.value[0, :, 0].mean() - random)
+
+    alike = dataclasses.replace(CONFIG, match=0.0)
+    assert best_list_share(alike) == pytest.approx(1.0, rel=1e-6)
+    for change in (
+        {"match": 1.0},
+        {"exit_match": -2.0},
+        {"suited_fatigue": -2},
+        {"fatigue_steps": (2, -1, 1, 2, 1, -1)},
+    ):
+        assert best_list_share(dataclasses.replace(alike, **change)) < 0.99, change
 
 
 def test_some_items_alone_may_be_shown():
@@ -210,7 +292,7 @@ def reward_per_session(made, policy, reward=CLICKS, times=100):
 def test_the_optimal_policy_earns_its_value_and_nobody_earns_more():
     made, _ = world()
     optimum = embedded.solve(made, CLICKS)
-    taste = made.reset(starts(made, 100)).taste.numpy()
+    taste = made.reset(starts(made, 100)).segment.numpy()
     value = optimum.value[0, taste, 0]  # of each session
 
     def gain(policy):
