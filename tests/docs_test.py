@@ -185,10 +185,13 @@ def dependent_flags(words):
 
 
 def fields(tree, config):
-    """Fields of a dataclass and its bases: `Config` of this source, or `module.Config`."""
+    """Fields of a dataclass and its bases, from this source or imported ones."""
     module, _, class_name = ast.unparse(config).rpartition(".")
     if module:
         tree = ast.parse(imported_file(tree, module).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and class_name in [x.name for x in node.names]:
+            tree = ast.parse(module_file(node.module).read_text())
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             names = [line.target.id for line in node.body if isinstance(line, ast.AnnAssign)]

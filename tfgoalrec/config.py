@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from tfgoalrec import stream_config
+from tfgoalrec.stream_config import StreamConfig
+from tfrec.methods.log_config import RoundUpdatesConfig, StateConfig
 from tfrec.options import option
 
 # Values that tuning tries, by field.
@@ -21,7 +22,7 @@ SPACE: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class GoalRecConfig(stream_config.StreamConfig):
+class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
     """Model, losses, optimiser, goals and Algorithm 1."""
 
     # Measurements and goals.
@@ -46,14 +47,8 @@ class GoalRecConfig(stream_config.StreamConfig):
         at_most=1,
     )
     # Model.
-    embedding: int = option(16, "width of an item embedding", at_least=1)
     frozen_embedding: int = option(
         8, "width of the frozen item vectors in measurements", at_least=1
-    )
-    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
-    state: int = option(64, "width of the state vector S(s)", at_least=1)
-    crossed: int = option(
-        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
     )
     item_input: Literal["trained", "log"] = option(
         "trained",
@@ -65,22 +60,8 @@ class GoalRecConfig(stream_config.StreamConfig):
         "learning-rate factor of a per-item advantage beside E(a); 0 for none",
         at_least=0,
     )
-    use_features: bool = option(
-        True, "read the features of items that the data declares; else ids alone"
-    )
-    id_dropout: float = option(
-        0.2,
-        "share of the items whose ids are dropped in an update, so that features learn to "
-        "stand alone; without features nothing is dropped",
-        at_least=0,
-        below=1,
-    )
     # Losses and optimiser.
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
-    learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
-    play_learning_rate: float = option(
-        0.5, "learning rate during play, as a share of learning_rate", at_least=0, at_most=10
-    )
     weight_decay: float = option(
         1e-4, "decoupled weight decay per update", at_least=0, at_most=1
     )
@@ -102,14 +83,7 @@ class GoalRecConfig(stream_config.StreamConfig):
         at_least=0,
         below=1,
     )
-    batch: int = option(256, "steps of experience in a batch", at_least=1)
     # Algorithm 1.
-    replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
-    keep_log: bool = option(
-        True, "keep the log's sessions in the replay when play begins; else they are dropped"
-    )
-    sessions_per_round: int = option(2048, "sessions played in a round", at_least=1)
-    updates_per_round: int = option(60, "updates in a round", at_least=1)
     log_rounds: int = option(
         10, "rounds of learning from the log alone, before any play", at_least=1
     )
@@ -134,11 +108,3 @@ class GoalRecConfig(stream_config.StreamConfig):
         at_least=0,
         at_most=1,
     )
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.sessions_per_round > self.replay_sessions:
-            raise ValueError(
-                f"sessions_per_round is {self.sessions_per_round}; expected at most "
-                f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
-            )

@@ -8,8 +8,8 @@ import dataclasses
 import math
 from typing import Literal
 
-from tfrec.methods.online_config import VECTORS_HELP, Vectors
-from tfrec.options import Options, option
+from tfrec.methods.online_config import VECTORS_HELP, ReplaySizeConfig, Vectors
+from tfrec.options import option
 
 # Values that tuning tries, by field.
 SPACE: dict[str, tuple] = {
@@ -22,7 +22,7 @@ SPACE: dict[str, tuple] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ImrlConfig(Options):
+class ImrlConfig(ReplaySizeConfig):
     """Networks, optimiser, intrinsic motivation and the threshold of augmentation."""
 
     # Soft actor-critic.

@@ -7,7 +7,8 @@ module needs no TensorFlow.
 import dataclasses
 from typing import Literal
 
-from tfrec.options import Options, option
+from tfrec.methods.log_config import RoundsConfig, RoundUpdatesConfig, StateConfig
+from tfrec.options import option
 
 CACHE_LINE = 16  # float32 numbers in a cache line
 
@@ -23,17 +24,9 @@ VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ScheduleConfig(Options):
-    """The schedule of all methods that learn in rounds."""
+class ScheduleConfig(RoundsConfig):
+    """The schedule of all baselines that learn in rounds."""
 
-    keep_log: bool = option(
-        True, "whether the log's sessions remain in the replay when play begins"
-    )
-    sessions_per_round: int = option(2048, "sessions played in a round", at_least=1)
-    log_rounds: int = option(
-        10, "rounds of learning from the log alone, before any play", at_least=0
-    )
-    play_rounds: int = option(30, "rounds of play and learning", at_least=0)
     action_epsilon: float = option(
         0.2, "epsilon in the first round of play: share of random items", at_least=0, at_most=1
     )
@@ -43,43 +36,10 @@ class ScheduleConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BaselineConfig(ScheduleConfig):
+class BaselineConfig(ScheduleConfig, RoundUpdatesConfig, StateConfig):
     """Common options of the baselines: state tower, updates and replay."""
 
-    # State tower.
-    embedding: int = option(16, "width of an item embedding", at_least=1)
-    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
-    state: int = option(64, "width of the state vector S(s)", at_least=1)
     hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
-    crossed: int = option(
-        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
-    )
-    use_features: bool = option(
-        True, "read the features of items that the data declares; else ids alone"
-    )
-    id_dropout: float = option(
-        0.2,
-        "share of the items whose ids are dropped in an update, so that features learn to "
-        "stand alone; without features nothing is dropped",
-        at_least=0,
-        below=1,
-    )
-    # Learning.
-    updates_per_round: int = option(60, "updates in a round", at_least=1)
-    learning_rate: float = option(1e-3, "Adam learning rate", above=0, at_most=1)
-    play_learning_rate: float = option(
-        0.5, "learning rate during play, as a share of learning_rate", at_least=0, at_most=10
-    )
-    batch: int = option(256, "steps of experience in a batch", at_least=1)
-    replay_sessions: int = option(20480, "sessions that the replay holds", at_least=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.sessions_per_round > self.replay_sessions:
-            raise ValueError(
-                f"sessions_per_round is {self.sessions_per_round}; expected at most "
-                f"replay_sessions, {self.replay_sessions}: a round must fit into the replay"
-            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

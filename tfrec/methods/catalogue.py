@@ -21,6 +21,7 @@ from tfrec import types
 from tfrec.data import features, schema
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.errors import UserError
+from tfrec.methods.log_config import StateConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -158,10 +159,10 @@ def check_history_crosses(agent: trained.SavedAgent, change: Catalogue) -> None:
     """
     kept = change.rows[change.rows != NEW]
     moved = not np.array_equal(kept, np.arange(len(kept)))
-    crossed: int = getattr(agent.config, "crossed", 0)
-    if moved and crossed:
+    config = agent.config
+    if moved and isinstance(config, StateConfig) and config.crossed:
         raise UserError(
-            f"the agent hashes dense ids of its history (crossed is {crossed}), "
+            f"the agent hashes dense ids of its history (crossed is {config.crossed}), "
             "and they change when items go or only some may be recommended; expected an agent "
             "with crossed=0"
         )

@@ -60,10 +60,14 @@ class Method(Protocol):
 
     Attributes:
       info_size: N.
+      steps_before: recommendations that making the method took, part of the run's.
+      sessions_before: sessions in which they were made.
       checked: names of the tensors whose finiteness `learn` checks, in its order.
     """
 
     info_size: int
+    steps_before: int
+    sessions_before: int
     checked: tuple[str, ...]
 
     def explore(self, timestep: Timestep) -> PolicyStep:

@@ -13,6 +13,20 @@ VECTORS_HELP = (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReplaySizeConfig(Options):
+    """The replay of a method that learns from one; a run limits it to its steps."""
+
+    replay_size: int = option(200_000, "capacity of the replay, transitions", at_least=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RandomStartConfig(Options):
+    """Random actions at the start of play; a run extends them to its warm-up."""
+
+    random_steps: int = option(10_000, "initial steps with random actions", at_least=0)
+
+
 @dataclasses.dataclass(frozen=True)
 class OnlineConfig(Options):
     """Amounts of play, learning and testing, equal for all methods of a comparison."""

@@ -50,8 +50,8 @@ class OnlineLearner(tf.Module):
         self._simulator, self._seed = simulator, seed
         self.total_iterations = config.total_iterations
         self.iteration = _number(0, tf.int64, "iteration")
-        self.steps = _number(getattr(method, "steps_before", 0), tf.int64, "steps")
-        self.sessions = _number(getattr(method, "sessions_before", 0), tf.int64, "sessions")
+        self.steps = _number(method.steps_before, tf.int64, "steps")
+        self.sessions = _number(method.sessions_before, tf.int64, "sessions")
         state = simulator.reset(config.sessions, types.seed_pair(seed, -1))
         self._state = [
             tf.Variable(part, trainable=False, name="state") for part in tf.nest.flatten(state)

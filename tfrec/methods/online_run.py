@@ -20,7 +20,8 @@ from tfrec.environments.ports import originals
 from tfrec.errors import UserError
 from tfrec.methods import online_agent, registry
 from tfrec.methods.online import Method
-from tfrec.methods.online_learner import OnlineConfig, OnlineLearner
+from tfrec.methods.online_config import OnlineConfig, RandomStartConfig, ReplaySizeConfig
+from tfrec.methods.online_learner import OnlineLearner
 from tfrec.methods.online_result import RESULT
 from tfrec.training import loop
 from tfrec.training import run as runs
@@ -87,10 +88,10 @@ def fitting(config: Any, play: OnlineConfig) -> Any:
       play: amounts of play, learning and testing.
     """
     changes: dict[str, Any] = {}
-    if hasattr(config, "replay_size"):
+    if isinstance(config, ReplaySizeConfig):
         steps = play.total_iterations * play.sessions * play.rollout_steps
         changes["replay_size"] = min(config.replay_size, steps)
-    if hasattr(config, "random_steps"):
+    if isinstance(config, RandomStartConfig):
         changes["random_steps"] = max(config.random_steps, play.warm_up)
     return dataclasses.replace(config, **changes)
 

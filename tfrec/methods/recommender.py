@@ -75,7 +75,7 @@ class Recommender:
         self._method = method
         self._owner = f"{type(self).__name__}: " if owner is None else owner
         self.config, self.seed = config, seed
-        self._play_rounds = getattr(config, "play_rounds", 0)
+        self._options = config  # as given; `play` changes the rounds of `config`
         self._data: storage.PreparedData | None = None
         self._users: worlds.SimulatedUsers | None = None
         self._learner: registry.Learner | None = None
@@ -137,18 +137,19 @@ class Recommender:
           The recommender itself.
 
         Raises:
-          UserError: if an option does not fit the data, or the users are of other data.
+          UserError: if an option does not fit the data, the users are of other data, or this
+            is a loaded agent of a method that does not learn from a log in rounds.
           NonFiniteError: if a loss or gradient is not finite (with `out`, exit code 3).
 
         Example:
           >>> agent = tfrec.baselines.Rainbow(seed=0).fit(data, users)
         """
+        self._check_learns_from_logs()
         self._check_users(users, data)
         if out is not None:
             outputs.check_folder(out)
-        config = dataclasses.replace(self.config, play_rounds=self._play_rounds)
         self._data, self._users, self._path = data, users, ""
-        self._learner, self.config = self._make(config, data, users), config
+        self._learner, self.config = self._make(self._options, data, users), self._options
         if out is None:
             self._advance(on_round)
         else:
@@ -187,7 +188,7 @@ class Recommender:
                 + ("a saved agent cannot be trained" if self._agent else "call it first")
             )
         self._check_users(users, self._data)
-        new_rounds = self._play_rounds if rounds is None else rounds
+        new_rounds = self._options.play_rounds if rounds is None else rounds
         if isinstance(new_rounds, bool) or not isinstance(new_rounds, int) or new_rounds < 1:
             raise UserError(f"{self._owner}rounds is {new_rounds!r}; expected at least 1")
         old_rounds = max(0, int(self._learner.iteration) - self.config.log_rounds)
@@ -368,6 +369,16 @@ class Recommender:
             )
         for name, variable in new.items():
             variable.assign(old[name])
+
+    def _check_learns_from_logs(self) -> None:
+        method = self._method
+        if registry.LOG not in method.environments or not isinstance(
+            self._options, method.config
+        ):
+            raise UserError(
+                f"{self._owner}this agent of {method.name} cannot be trained with fit(data); "
+                "expected a method that learns from a log in rounds"
+            )
 
     def _check_users(
         self, users: worlds.SimulatedUsers | None, data: storage.PreparedData

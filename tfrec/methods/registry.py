@@ -27,6 +27,7 @@ import numpy as np
 from tfrec import options, types
 from tfrec.errors import UserError
 from tfrec.methods import trained as trained_lib
+from tfrec.methods.log_config import StateConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -201,7 +202,7 @@ class Method:
           ValueError: if the configuration does not fit the log; names the field.
         """
         world = world if self.plays else None
-        if not getattr(config, "use_features", False):
+        if not (isinstance(config, StateConfig) and config.use_features):
             spec, features = spec.ids_alone, None
         if vectors is None:
             vectors = item_vectors(self, config, log, spec)

@@ -71,6 +71,7 @@ class Remembering(tf.Module):
     """Does the same everywhere and keeps what it is told."""
 
     info_size = 1
+    steps_before = sessions_before = 0
     checked = ("this", "that")
 
     def __init__(self, items=False, bad=-1):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfrec.baselines.online.config import EpsilonConfig, NetworkConfig
+from tfrec.baselines.online.config import EpsilonConfig, NetworkConfig, UpdateConfig
 from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.action_adapter import ActionAdapter
@@ -121,7 +121,8 @@ class Baseline(tf.Module, abc.ABC):
 
     def planned(self, updates: tf.Tensor) -> tf.Tensor:
         """Number of updates for a scheduled number of updates."""
-        return updates * getattr(self.config, "update_factor", 1)
+        config = self.config
+        return updates * config.update_factor if isinstance(config, UpdateConfig) else updates
 
     def due(self, part: str) -> tf.Tensor | bool:
         """Whether this update changes the part."""

@@ -7,7 +7,12 @@ form uses three of these classes.
 import dataclasses
 import math
 
-from tfrec.methods.online_config import VECTORS_HELP, Vectors
+from tfrec.methods.online_config import (
+    VECTORS_HELP,
+    RandomStartConfig,
+    ReplaySizeConfig,
+    Vectors,
+)
 from tfrec.options import Options, option
 
 
@@ -44,12 +49,11 @@ class OnlineBaselineConfig(NetworkConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class UpdateConfig(Options):
+class UpdateConfig(ReplaySizeConfig):
     """Updates from a replay."""
 
     batch: int = option(256, "transitions in an update", at_least=1)
     update_factor: int = option(1, "updates per scheduled update", at_least=1)
-    replay_size: int = option(200_000, "capacity of the replay, transitions", at_least=1)
     tau: float = option(0.005, "soft-update rate of the target networks", at_least=0, at_most=1)
 
 
@@ -72,10 +76,8 @@ class EpsilonConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProtoConfig(ReplayConfig):
+class ProtoConfig(ReplayConfig, RandomStartConfig):
     """Options common to SAC, TD3 and DDPG."""
-
-    random_steps: int = option(10_000, "initial steps with random actions", at_least=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,7 +211,7 @@ class TpgrConfig(ReinforceConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KgrlConfig(ReplayConfig):
+class KgrlConfig(ReplayConfig, RandomStartConfig):
     """Options of KGRL; all defaults are this project's."""
 
     item_graph: bool = option(
@@ -222,4 +224,3 @@ class KgrlConfig(ReplayConfig):
     exploration_noise: float = option(
         0.1, "standard deviation of the noise in play, each axis", at_least=0
     )
-    random_steps: int = option(10_000, "initial steps with random actions", at_least=0)

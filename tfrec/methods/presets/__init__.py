@@ -25,7 +25,7 @@ from typing import Any
 from tfrec import options
 from tfrec.errors import UserError
 from tfrec.methods import registry
-from tfrec.methods.online_config import OnlineConfig
+from tfrec.methods.online_config import OnlineConfig, ReplaySizeConfig
 
 
 @functools.cache
@@ -53,7 +53,7 @@ def config_class(method: str, environment: str) -> type[Any]:
     tables, base = _tables(environment), registered.online.config
     fields = {field.name for field in dataclasses.fields(base)}
     values = dict(tables["methods"])
-    if "replay_size" in fields:
+    if issubclass(base, ReplaySizeConfig):
         values |= tables["off_policy"]
     values |= tables.get("families", {}).get(registered.family, {})
     defaults = {name: value for name, value in values.items() if name in fields}
