@@ -18,6 +18,7 @@ import pathlib
 
 import tfgoalrec  # noqa: F401  registers GoalRec
 from launch import flags
+from launch.experiments import feature_agents
 from tfrec import options, outputs
 from tfrec.data import (
     episodes,
@@ -29,11 +30,10 @@ from tfrec.data import (
 )
 from tfrec.errors import UserError
 from tfrec.evaluation import feature_worlds
-from tfrec.methods import catalogue, recommender, registry, trained
+from tfrec.methods import catalogue
 from tfrec.options import MAX_SEED, Options, option
 from tfrec.report import feature_report
 
-_SAVE_EVERY = 10
 _COLUMNS = {
     "genre": "category",
     "tags": "categories",
@@ -79,9 +79,7 @@ def main(_):
     config = flags.read(CompareFeaturesConfig)
     truth = flags.read(synthetic.SyntheticConfig, "embedded_")
     outputs.check_folder(config.out)
-    for name in config.methods:
-        if "use_features" not in _fields(name):
-            raise UserError(f"--methods={name}: reads no features of items")
+    feature_agents.check(config.methods)
     out = pathlib.Path(config.out)
     values: dict[str, list[feature_report.ByUser]] = {}
     pairs = [(f"{name} with features", f"{name}, ids alone") for name in config.methods]
@@ -101,7 +99,9 @@ def main(_):
         for name, (with_features, ids_alone) in zip(config.methods, pairs, strict=True):
             for arm, features in ((with_features, True), (ids_alone, False)):
                 run = folder / f"{name}_{'features' if features else 'ids'}"
-                agent = _agent(run, config, data, name, features, seed)
+                agent = feature_agents.trained_on_log(
+                    run, data, name, features, seed, config.log_rounds
+                )
                 played = {
                     feature_worlds.KNOWN: feature_worlds.play(
                         place, agent, feature_worlds.KNOWN
@@ -124,11 +124,6 @@ def main(_):
     parts = (feature_worlds.KNOWN, feature_worlds.NEW, feature_worlds.ALL)
     feature_report.write(out, document, parts)
     print(f"{out / 'report.html'}: the report")
-
-
-def _fields(name: str) -> set[str]:
-    config = registry.get(name, registry.LOG).config
-    return {field.name for field in dataclasses.fields(config)}
 
 
 def _data(
@@ -161,21 +156,6 @@ def _data(
         generator=dataclasses.asdict(truth),
     )
     return prepared.data, table
-
-
-def _agent(
-    run: pathlib.Path,
-    config: CompareFeaturesConfig,
-    data: storage.PreparedData,
-    name: str,
-    features: bool,
-    seed: int,
-) -> trained.SavedAgent:
-    """A method trained on the log alone; an unfinished run goes on."""
-    numbers = registry.get(name).config(use_features=features, log_rounds=config.log_rounds)
-    agent = recommender.of(name, numbers, seed, owner="--")
-    agent.fit(data, out=run, save_every=_SAVE_EVERY)
-    return agent.agent
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import polars as pl
 
 from tfrec.data import episodes, preparing, protocols, sequences, storage
 from tfrec.data import schema as schema_lib
+from tfrec.errors import UserError
 from tfrec.evaluation import next_items
 from tfrec.methods import all_users
 from tfrec.metrics import intervals
@@ -32,29 +33,41 @@ _TEST_SHARE = 0.01  # share of users who only test policies during training
 
 def training_data(
     data: storage.PreparedData,
-    train: sequences.Sequences,
+    in_training: np.ndarray,
     out: str | pathlib.Path,
     max_steps: int,
     history_length: int,
+    *,
+    about: str = "training events of",
+    with_features: bool = False,
 ) -> storage.PreparedData:
-    """Prepares the training events of a split, or opens them if `out` has them.
+    """Prepares the training events of a log, or opens them if `out` has them.
 
     Sessions of the log that are longer than `max_steps` are split, so that no event is lost.
     Two percent of the users are for tests during training.
 
     Args:
       data: the whole log.
-      train: its training events: the first ones of each row of `sequences.of_prepared(data)`.
+      in_training: bool [E], the training events among `sequences.events_of(data)`.
       out: output folder.
       max_steps: the longest session, steps.
       history_length: events in a policy's history.
+      about: which events they are, before the source of the log in the manifest.
+      with_features: whether the features of the items are prepared, too.
 
     Raises:
-      UserError: if the folder cannot be written, or no session remains.
+      UserError: if the folder cannot be written or holds other events, or no session remains.
     """
     out = pathlib.Path(out)
+    source = f"{about} {data.manifest['source']}"
     if (out / storage.MANIFEST).exists():
-        return storage.PreparedData.open(out)
+        opened = storage.PreparedData.open(out)
+        if opened.manifest["source"] != source:
+            raise UserError(
+                f"{out}: holds {opened.manifest['source']}; expected {source}. Choose another "
+                "folder"
+            )
+        return opened
     spec = data.spec
     schema = schema_lib.Schema(feedback=spec.feedback, order=data.order)
     config = episodes.PrepareConfig(
@@ -68,7 +81,6 @@ def training_data(
     def read(bad_rows: schema_lib.BadRows) -> tuple[pl.DataFrame, schema_lib.Schema]:
         del bad_rows  # every row has been checked
         events = sequences.events_of(data)
-        in_training = events.place < train.lengths[events.row]
         times = session_times(events, max_steps, config.session_gap_minutes)
         columns = {
             "user": data.vocabulary.users[events.row[in_training]],
@@ -79,8 +91,28 @@ def training_data(
             columns[column.name] = events.feedback[in_training, number]
         return pl.DataFrame(columns), schema
 
-    source = f"training events of {data.manifest['source']}"
-    return preparing.prepare(read, out, config, source=source).data
+    encoder = data.vocabulary.item_features if with_features else None
+    return preparing.prepare(
+        read,
+        out,
+        config,
+        source=source,
+        features_of={"item": str(data.directory / "item_features.parquet")}
+        if encoder
+        else None,
+        feature_columns=[code.column for code in encoder.codes] if encoder else (),
+    ).data
+
+
+def training_events(data: storage.PreparedData, train: sequences.Sequences) -> np.ndarray:
+    """Which events of a log are training events, bool [E]; see `sequences.events_of`.
+
+    Args:
+      data: the whole log.
+      train: its training events: the first ones of each row of `sequences.of_prepared(data)`.
+    """
+    events = sequences.events_of(data)
+    return events.place < train.lengths[events.row]
 
 
 def session_times(events: sequences.Events, max_steps: int, gap_minutes: float) -> np.ndarray:

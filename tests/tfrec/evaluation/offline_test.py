@@ -8,6 +8,7 @@ import pytest
 import tfrec
 from tfrec import types
 from tfrec.data import protocols, sequences
+from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline, offline_report
 
 # A user's items, two sessions each: the second begins a day later.
@@ -45,8 +46,9 @@ def of_user(data, user):
 def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
     log = sequences.of_prepared(data)
     split = protocols.user_ratio(log)
+    training = offline.training_events(data, split.train)
     out = tmp_path / "training"
-    train = offline.training_data(data, split.train, out, max_steps=5, history_length=3)
+    train = offline.training_data(data, training, out, max_steps=5, history_length=3)
     retained = sequences.of_prepared(train)
     for user, items in LOG.items():
         count = split.train.lengths[of_user(data, user)]
@@ -55,13 +57,16 @@ def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
     clicks = sequences.events_of(train).feedback[:, 0]
     assert clicks.sum() == sum((n + 1) // 2 for n in split.train.lengths)
     # What is there already is opened.
-    again = offline.training_data(data, split.train, out, max_steps=5, history_length=3)
+    again = offline.training_data(data, training, out, max_steps=5, history_length=3)
     assert again.fingerprint == train.fingerprint
+    with pytest.raises(UserError, match="holds training events of .*; expected other events"):
+        offline.training_data(data, training, out, 5, history_length=3, about="other events of")
 
 
 def test_a_session_beyond_max_steps_becomes_several_and_no_event_is_lost(data, tmp_path):
     split = protocols.user_ratio(sequences.of_prepared(data))
-    train = offline.training_data(data, split.train, tmp_path / "t", 1, history_length=3)
+    training = offline.training_events(data, split.train)
+    train = offline.training_data(data, training, tmp_path / "t", 1, history_length=3)
     retained = sequences.of_prepared(train)
     for user, items in LOG.items():
         count = split.train.lengths[of_user(data, user)]

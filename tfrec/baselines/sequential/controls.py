@@ -67,23 +67,40 @@ class ItemNeighbours:
     def __init__(
         self, train: sequences.Sequences, neighbours: int = 100, shrinkage: float = 10.0
     ):
-        has = interactions(train)  # [U, N]
-        norms = np.sqrt(np.asarray(has.sum(axis=0)).ravel())
-        by_item = has.T.tocsr()
-        blocks = []
-        for start in range(0, train.num_items, _ROWS_AT_ONCE):
-            shared = (by_item[start : start + _ROWS_AT_ONCE] @ has).tocsr()  # [b, N]
-            row = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
-            denominator = norms[row + start] * norms[shared.indices] + shrinkage
-            shared.data = shared.data / denominator
-            shared.data[shared.indices == row + start] = 0.0
-            blocks.append(_largest(shared, neighbours))
-        # [item of the history, scored item]
-        self._similar = scipy.sparse.vstack(blocks).T.tocsr()
+        by_item = interactions(train).T.tocsr()  # [N, U]
+        self._similar = _similarities(by_item, neighbours, shrinkage)
 
     def scores(self, history: sequences.Sequences) -> np.ndarray:
         """Scores of the catalogue for each history, float32 [V, N]."""
-        return np.asarray((interactions(history) @ self._similar).todense(), np.float32)
+        return _neighbour_scores(history, self._similar)
+
+
+class ContentNeighbours:
+    """Content-kNN: an item's score is the sum of cosines with its neighbours in the history.
+
+    The cosine of two items is that of their feature values, each weighted by the logarithm of
+    how many times fewer items have it than there are items (inverse document frequency). An
+    item that no user has is ranked as any other.
+
+    Args:
+      values: int32 [N + 1, K], feature values 1..W of the items; 0 for none. Row 0 is unused.
+      neighbours: how many each item has.
+    """
+
+    def __init__(self, values: np.ndarray, neighbours: int = 100):
+        num_items = len(values) - 1
+        item, slot = np.nonzero(values[1:])
+        value = values[1:][item, slot]
+        shape = (num_items, int(values.max(initial=0)) + 1)
+        has = scipy.sparse.csr_array((np.ones(len(item), np.float32), (item, value)), shape)
+        has.data[:] = 1.0  # a repeated value counts once
+        frequency = np.maximum(np.asarray(has.sum(axis=0)).ravel(), 1.0)
+        weighted = (has * np.log(num_items / frequency)[None]).tocsr()
+        self._similar = _similarities(weighted, neighbours, shrinkage=1e-9)
+
+    def scores(self, history: sequences.Sequences) -> np.ndarray:
+        """Scores of the catalogue for each history, float32 [V, N]."""
+        return _neighbour_scores(history, self._similar)
 
 
 class Ease:
@@ -130,6 +147,38 @@ def interactions(log: sequences.Sequences) -> scipy.sparse.csr_array:
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
     return matrix
+
+
+def _similarities(
+    by_item: scipy.sparse.csr_array, neighbours: int, shrinkage: float
+) -> scipy.sparse.csr_array:
+    """Cosines of each item with its nearest neighbours.
+
+    Args:
+      by_item: float [N, .], a vector for each item.
+      neighbours: how many each item has.
+      shrinkage: added to the denominator.
+
+    Returns:
+      float [N, N]: the item of a history, and the scored item of which it is a neighbour.
+    """
+    norms = np.sqrt(np.asarray((by_item * by_item).sum(axis=1)).ravel())
+    others = by_item.T.tocsr()
+    blocks = []
+    for start in range(0, by_item.shape[0], _ROWS_AT_ONCE):
+        shared = (by_item[start : start + _ROWS_AT_ONCE] @ others).tocsr()  # [b, N]
+        row = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
+        denominator = norms[row + start] * norms[shared.indices] + shrinkage
+        shared.data = shared.data / denominator
+        shared.data[shared.indices == row + start] = 0.0
+        blocks.append(_largest(shared, neighbours))
+    return scipy.sparse.vstack(blocks).T.tocsr()
+
+
+def _neighbour_scores(
+    history: sequences.Sequences, similar: scipy.sparse.csr_array
+) -> np.ndarray:
+    return np.asarray((interactions(history) @ similar).todense(), np.float32)
 
 
 def _largest(rows: scipy.sparse.csr_array, count: int) -> scipy.sparse.csr_array:

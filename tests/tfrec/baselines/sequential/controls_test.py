@@ -94,3 +94,19 @@ def test_a_log_with_repeated_items_is_left_as_it_is():
     controls.ItemNeighbours(log).scores(log)
     assert log.offsets.tolist() == [0, 3, 5]
     assert log.items.tolist() == [2, 2, 1, 3, 3]
+
+
+def test_content_neighbours_share_rare_values():
+    # Items 1 and 2 share the rare value 1, items 2 and 3 the common value 2; item 4 has none.
+    values = np.array([[0, 0], [1, 0], [1, 2], [2, 2], [0, 0], [2, 0]])
+    ranker = controls.ContentNeighbours(values)
+    rare, common = np.log(5 / 2), np.log(5 / 3)  # 2 and 3 of the 5 items
+    length = np.hypot(rare, common)
+    expected = [0, rare / length, 0, 0, 0]
+    assert ranker.scores(make([[1]], 5))[0] == pytest.approx(expected, abs=1e-6)
+    expected = [0, common / length, 0, 0, 1]
+    assert ranker.scores(make([[3, 3]], 5))[0] == pytest.approx(expected, abs=1e-6)
+    assert not ranker.scores(make([[4]], 5)).any()
+    # Item 2 has one neighbour alone, the one with the rare value.
+    nearest = controls.ContentNeighbours(values, neighbours=1)
+    assert nearest.scores(make([[3]], 5))[0, 1] == 0 < nearest.scores(make([[1]], 5))[0, 1]
