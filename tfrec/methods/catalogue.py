@@ -197,7 +197,7 @@ def _embedding(agent: trained.SavedAgent) -> Any:
     if agent.vocabulary.item_features is None:
         return None
     for part in agent.weights().submodules:
-        if isinstance(part, item_embedding.ItemEmbedding) and part.features is not None:
+        if isinstance(part, item_embedding.FeatureEmbedding) and part.features is not None:
             return part
     return None
 

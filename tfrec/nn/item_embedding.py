@@ -22,47 +22,45 @@ _MULTIPLIER = np.int64(-7046029254386353131)  # 2^64 / golden ratio: multiplicat
 _DROPPED_SEED = 61
 
 
-class ItemEmbedding(tf.Module):
-    """e(i) of all items.
+class FeatureEmbedding(tf.Module):
+    """sum_k value[v_ik] / sqrt(number of values) + W x_i of all items.
 
     Args:
-      spec: the log's spec; its `item_features` decide whether features are read.
-      start: float [N + 1, D], where the rows of the ids start.
-
-    Attributes:
-      ids: Variable [N + 1, D], rows of the ids.
+      features: sizes of the features; None if no features are read.
+      rows: N + 1.
+      width: D.
+      name: of the module.
     """
 
-    def __init__(self, spec: types.DataSpec, start: tf.Tensor | np.ndarray):
-        super().__init__(name="item_embedding")
-        self.ids = tf.Variable(start, dtype=tf.float32, name="item_embedding")
-        self.width = int(self.ids.shape[1])
-        self.features = spec.item_features
+    def __init__(self, features: types.FeatureSpec | None, rows: int, width: int, name: str):
+        super().__init__(name=name)
+        self.features, self.width, self._rows = features, width, rows
         # A function, so that checkpoints leave the step out.
         self._keeps: Callable[[tf.Tensor], tf.Tensor] | None = None
-        if self.features is None:
+        if features is None:
             return
-        rows, sizes = spec.num_items + 1, self.features
-        if sizes.slots:
-            shape = [sizes.values + 1, self.width]
+        if features.slots:
+            shape = [features.values + 1, width]
             self.value_embedding = tf.Variable(
                 tf.random.normal(shape, stddev=_SPREAD), name="value_embedding"
             )
             self.values = tf.Variable(
-                tf.zeros([rows, sizes.slots], tf.int32), trainable=False, name="feature_values"
+                tf.zeros([rows, features.slots], tf.int32),
+                trainable=False,
+                name="feature_values",
             )
-        if sizes.width:
+        if features.width:
             self.projection = tf.Variable(
-                tf.random.normal([sizes.width, self.width], stddev=_SPREAD), name="projection"
+                tf.random.normal([features.width, width], stddev=_SPREAD), name="projection"
             )
             self.vectors = tf.Variable(
-                tf.zeros([rows, sizes.width]), trainable=False, name="feature_vectors"
+                tf.zeros([rows, features.width]), trainable=False, name="feature_vectors"
             )
 
     @property
     def item_tables(self) -> list[tf.Variable]:
         """The variables with a row for each item."""
-        tables = [self.ids]
+        tables = []
         if self.features is not None and self.features.slots:
             tables.append(self.values)
         if self.features is not None and self.features.width:
@@ -72,7 +70,7 @@ class ItemEmbedding(tf.Module):
     @property
     def encoded(self) -> types.Features:
         """The features that were set; empty columns where there are none."""
-        rows = self.ids.shape[0]
+        rows = self._rows
         values, vectors = np.zeros((rows, 0), np.int32), np.zeros((rows, 0), np.float32)
         if self.features is not None and self.features.slots:
             values = self.values.numpy()
@@ -93,23 +91,6 @@ class ItemEmbedding(tf.Module):
         if self.features.width:
             self.vectors.assign(features.vectors)
 
-    def __call__(self, item: tf.Tensor) -> tf.Tensor:
-        """Embeddings of items: int32 [...] -> float [..., D]."""
-        if self.features is None:
-            return tf.gather(self.ids, item)
-        # Each distinct item is embedded once: a batch repeats items many times.
-        distinct, place = tf.unique(tf.reshape(item, [-1]))
-        embedded = self._embedded(distinct, tf.gather(self.ids, distinct))
-        shape = tf.concat([tf.shape(item), [self.width]], axis=0)
-        embedded = tf.reshape(tf.gather(embedded, place), shape)
-        return tf.ensure_shape(embedded, [*item.shape, self.width])
-
-    def rows(self, first: int, end: int) -> tf.Tensor:
-        """Embeddings of the items first..end - 1, float [end - first, D]."""
-        if self.features is None:
-            return self.ids[first:end]
-        return self._embedded(tf.range(first, end), self.ids[first:end])
-
     @contextlib.contextmanager
     def dropping(self, share: float, step: tf.Tensor) -> Iterator[None]:
         """Drops the ids of a share of the items within the context.
@@ -125,8 +106,16 @@ class ItemEmbedding(tf.Module):
         finally:
             self._keeps = None
 
-    def _embedded(self, item: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        """e(i): items int32 [n] and the rows of their ids [n, D] -> float [n, D]."""
+    def embedded(self, item: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        """Sums of the rows of ids, unless they are dropped, and of the features.
+
+        Args:
+          item: int32 [n].
+          ids: float [n, D], the rows of their ids.
+
+        Returns:
+          float [n, D].
+        """
         assert self.features is not None
         embedded = tf.zeros_like(ids)
         if self.features.slots:
@@ -137,6 +126,44 @@ class ItemEmbedding(tf.Module):
         if self._keeps is not None:
             ids *= self._keeps(item)[:, None]
         return ids + embedded
+
+
+class ItemEmbedding(FeatureEmbedding):
+    """e(i) of all items.
+
+    Args:
+      spec: the log's spec; its `item_features` decide whether features are read.
+      start: float [N + 1, D], where the rows of the ids start.
+
+    Attributes:
+      ids: Variable [N + 1, D], rows of the ids.
+    """
+
+    def __init__(self, spec: types.DataSpec, start: tf.Tensor | np.ndarray):
+        rows, width = start.shape
+        super().__init__(spec.item_features, int(rows), int(width), "item_embedding")
+        self.ids = tf.Variable(start, dtype=tf.float32, name="item_embedding")
+
+    @property
+    def item_tables(self) -> list[tf.Variable]:
+        return [self.ids, *super().item_tables]
+
+    def __call__(self, item: tf.Tensor) -> tf.Tensor:
+        """Embeddings of items: int32 [...] -> float [..., D]."""
+        if self.features is None:
+            return tf.gather(self.ids, item)
+        # Each distinct item is embedded once: a batch repeats items many times.
+        distinct, place = tf.unique(tf.reshape(item, [-1]))
+        embedded = self.embedded(distinct, tf.gather(self.ids, distinct))
+        shape = tf.concat([tf.shape(item), [self.width]], axis=0)
+        embedded = tf.reshape(tf.gather(embedded, place), shape)
+        return tf.ensure_shape(embedded, [*item.shape, self.width])
+
+    def rows(self, first: int, end: int) -> tf.Tensor:
+        """Embeddings of the items first..end - 1, float [end - first, D]."""
+        if self.features is None:
+            return self.ids[first:end]
+        return self.embedded(tf.range(first, end), self.ids[first:end])
 
 
 @tf.custom_gradient
@@ -188,7 +215,7 @@ def dropping(module: tf.Module, share: float, step: tf.Tensor) -> Iterator[None]
     with contextlib.ExitStack() as stack:
         if share:
             for part in module.submodules:
-                if isinstance(part, ItemEmbedding) and part.features is not None:
+                if isinstance(part, FeatureEmbedding) and part.features is not None:
                     stack.enter_context(part.dropping(share, step))
         yield
 
@@ -196,5 +223,5 @@ def dropping(module: tf.Module, share: float, step: tf.Tensor) -> Iterator[None]
 def set_features(module: tf.Module, features: types.Features) -> None:
     """`ItemEmbedding.set_features` in every item embedding of a learner."""
     for part in module.submodules:
-        if isinstance(part, ItemEmbedding) and part.features is not None:
+        if isinstance(part, FeatureEmbedding) and part.features is not None:
             part.set_features(features)
