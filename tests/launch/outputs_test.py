@@ -17,6 +17,7 @@ SCRIPTS = {
     "prepare_data": (),
     "recommend_all": ("--agent=agent", "--data=log.txt"),
     "compare_features": (),
+    "compare_new_items": ("--data=log",),
     "compare_offline": ("--data=log",),
     "reproduce": (),
     "run_cell": (),

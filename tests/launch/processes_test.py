@@ -93,6 +93,9 @@ COMMANDS = [
     ("launch.update_items", "update_items", (
         "--agent={work}/features/seed_0/goalrec_off_features/agent",
         "--items={work}/features/seed_0/item_features.csv", "--out={work}/updated")),
+    ("launch.compare_new_items", "compare_new_items", (
+        "--data={work}/features/seed_0/data", "--out={work}/new_items", "--seeds=2",
+        "--log_rounds=1", "--max_users=20", "--methods=goalrec_off", "--new_share=0.3")),
     ("launch.run_cell", "run_cell", (
         "--out={work}/cells", "--scale=smoke", "--method=prepare,random")),
     ("launch.run_curve", "run_curve", (
