@@ -22,12 +22,11 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from launch.experiments import offline_settings
 from tfrec import outputs
-from tfrec.baselines.paths import config as paths_config
-from tfrec.baselines.sequential import methods as sequential
-from tfrec.methods import registry
+from tfrec.evaluation import rankers
 from tfrec.options import Options, option, required
 
 _ONLINE = ("deers", "kgrl", "tpgr", "pgpr", "imrl")
+_WALKING = ", ".join(rankers.WALKING)
 _SEQUENTIAL = ("sasrec", "stamp", "casr_stamp", "causerec", "cocorec")
 
 
@@ -41,7 +40,7 @@ class CompareOfflineConfig(Options):
     )
     methods: tuple[str, ...] = option(
         (*_SEQUENTIAL, *_ONLINE),
-        f"sequential methods ({', '.join(sequential.METHODS)}), {paths_config.METHOD}, which "
+        f"sequential methods ({', '.join(rankers.SEQUENTIAL)}), {_WALKING}, which "
         "walks the knowledge graph of --graph, and methods that learn step by step in the "
         "environment `users` (docs/methods.md)",
         distinct=True,
@@ -50,16 +49,16 @@ class CompareOfflineConfig(Options):
     seeds: int = option(3, "number of seeds of each method", at_least=1)
     graph: str = option(
         "",
-        f"for {paths_config.METHOD}: the knowledge graph, a file or a folder as for "
+        f"for {_WALKING}: the knowledge graph, a file or a folder as for "
         "launch.train_sequential",
     )
 
     def __post_init__(self):
         super().__post_init__()
-        if bool(self.graph) != (paths_config.METHOD in self.methods):
+        if bool(self.graph) != any(name in rankers.WALKING for name in self.methods):
             raise ValueError(
                 f"graph is {self.graph!r} and methods are {', '.join(self.methods)}; expected "
-                f"a knowledge graph with {paths_config.METHOD}, and none without it"
+                f"a knowledge graph with {_WALKING}, and none without it"
             )
 
 
@@ -78,8 +77,7 @@ def main(_):
     settings = flags.read(offline_settings.OfflineConfig)
     outputs.check_folder(config.out)
     for method in config.methods:
-        if method not in (*sequential.METHODS, paths_config.METHOD):
-            registry.get(method, "users")
+        rankers.get(method)
     data = storage.PreparedData.open(config.data)
     log = sequences.of_prepared(data)
     next_items.check_cutoffs((settings.cutoff,), log.num_items)

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,27 +22,17 @@ import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from launch.experiments.offline_settings import OfflineConfig
 from tfrec import options, outputs
-from tfrec.baselines.paths import config as paths_config
-from tfrec.baselines.paths import learner as path_learner
-from tfrec.baselines.paths import walking_graph
-from tfrec.baselines.sequential import fitting
-from tfrec.baselines.sequential import methods as sequential
 from tfrec.data import identity, item_categories, knowledge_graph, protocols, storage
 from tfrec.environments import registry as environments
 from tfrec.environments.fitted import kinds
 from tfrec.errors import UserError
-from tfrec.evaluation import next_items, offline, path_lists
-from tfrec.methods import online_run, presets, registry, studies
+from tfrec.evaluation import next_items, offline, rankers
+from tfrec.methods import presets, registry, studies
 from tfrec.methods import trials as trials_lib
 from tfrec.training import finite, tuning
 
-# Lists of the users of held-out events: (held_out, k) -> dense ids, int32 [V, k].
-Lists = Callable[[protocols.HeldOut, int], np.ndarray]
-
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
 _SCORED = 10  # length of the lists that score epochs and settings
-# Fields that are not tuned, so that the amount of computation is the same for all methods.
-_COMPUTATION = ("batch", "update_factor")
 # World -> its user model of launch.fit_simulator.
 _USER_MODELS = {"fitted": kinds.RECURRENT, "adversarial": kinds.ADVERSARIAL}
 
@@ -119,7 +109,7 @@ def run(
 
     Args:
       comparison: log, settings and folder of the cells.
-      method: a sequential method, or one that learns step by step.
+      method: its name, see `rankers.get`.
       seed: seed of weights, batches and play.
       overrides: tuned fields of the method's configuration.
     """
@@ -127,9 +117,9 @@ def run(
     if not path.exists():
         print(f"{method}, seed {seed}", flush=True)
         config = dataclasses.replace(configuration(comparison, method), **(overrides or {}))
-        lists = _train(comparison, method, config, seed, path.parent)
+        trained = _train(comparison, method, config, seed, path.parent)
         cutoff, split = comparison.settings.cutoff, comparison.split
-        items = lists(split.test, cutoff)
+        items = _lists(trained, split.test, cutoff, method, seed)
         save(path, next_items.evaluate_lists(items, split.test, split.train, (cutoff,)))
         # The checkpoints with their replay are not needed any more.
         shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
@@ -156,24 +146,24 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
 
     Args:
       comparison: log, settings and folder of the cells.
-      method: the method, tuned over `space`.
+      method: the method, tuned over the space of its ranker.
       trials: total number of trials, including finished ones.
 
     Raises:
       UserError: if no trial ends with finite numbers, or the study is of other data.
     """
     folder = comparison.out / "tuning" / method
-    base, fields = configuration(comparison, method), space(method)
+    base, fields = configuration(comparison, method), rankers.get(method).space
 
     def evaluate(overrides: dict[str, Any], trial: tuning.Trial) -> float:
         trials_lib.free_models()
         run_folder = folder / "trials" / identity.fingerprint(overrides)
         config = dataclasses.replace(base, **overrides)
         try:
-            lists = _train(comparison, method, config, _TUNING_SEED, run_folder)
+            trained = _train(comparison, method, config, _TUNING_SEED, run_folder)
         except finite.NonFiniteError as error:
             raise tuning.DivergedError(str(error)) from error
-        score = _validation_ndcg(comparison, lists)
+        score = _validation_ndcg(comparison, trained, method)
         trial.report(1, score, 0)
         shutil.rmtree(run_folder)
         return score
@@ -202,117 +192,58 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
     studies.write(folder, study, result)
 
 
-def space(method: str) -> dict[str, tuple]:
-    """Returns the choices of tuning: field -> values."""
-    if method == paths_config.METHOD:
-        return dict(paths_config.SPACE)
-    if method in sequential.METHODS:
-        return dict(sequential.METHODS[method]().space)
-    return {
-        field: choices
-        for field, choices in presets.space(method, "users").items()
-        if field not in _COMPUTATION
-    }
-
-
 def configuration(comparison: Comparison, method: str) -> Any:
     """Returns a method's configuration in a comparison, before tuning."""
     settings = comparison.settings
-    if method == paths_config.METHOD:
-        plain, epochs = paths_config.PgprKgConfig(), settings.epochs
-        return dataclasses.replace(
-            plain,
-            embedding_epochs=min(plain.embedding_epochs, epochs),
-            epochs=min(plain.epochs, epochs),
-        )
-    if method in sequential.METHODS:
-        config = sequential.METHODS[method]().config
-        return config(epochs=settings.epochs, batch=settings.batch)
-    config = presets.config_class(method, "users")
-    names = {field.name for field in dataclasses.fields(config)}
-    return config(**{name: x for name, x in comparison.numbers.items() if name in names})
+    return rankers.get(method).configured(settings.epochs, settings.batch, comparison.numbers)
 
 
 def _train(
     comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
-) -> Lists:
-    train = _sequential if method in sequential.METHODS else _online
-    if method == paths_config.METHOD:
-        train = _paths
-    return train(comparison, method, config, seed, folder)
-
-
-def _sequential(
-    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
-) -> Lists:
-    data, split = comparison.data, comparison.split
-    fitted = fitting.fit(
-        method,
-        config,
-        split.train,
-        lambda model: next_items.ndcg_at_10(model, split.validation),
-        folder,
-        seed,
+) -> rankers.Trained:
+    data, settings = comparison.data, comparison.settings
+    play = dict(comparison.play)
+    if settings.total_iterations is not None:
+        play["total_iterations"] = settings.total_iterations
+    task = rankers.Task(
+        split=comparison.split,
+        protocol=settings.protocol,
+        vocabulary=data.vocabulary,
         source=data.source,
-        protocol=comparison.settings.protocol,
-        categories=item_categories.of_prepared(data),
+        folder=folder,
+        seed=seed,
+        categories=lambda: item_categories.of_prepared(data),
+        graph=comparison.graph,
+        play=rankers.Play(
+            data,
+            lambda: _users_of_play(comparison),
+            presets.play_config_class("users")(**play),
+            comparison.save_every,
+        ),
         warn=flags.warn,
     )
-    return lambda held_out, k: next_items.rank(fitted.model, held_out.history, k)
+    return rankers.get(method).train(config, task)
 
 
-def _paths(
-    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
-) -> Lists:
-    data, split, graph = comparison.data, comparison.split, comparison.graph
-    assert graph is not None, f"{method} walks a graph"
-    fitted = path_learner.fit(
-        config,
-        walking_graph.joined(split.train, graph),
-        path_lists.validation(split.validation, config.validation_users, seed),
-        folder,
-        seed,
-        save_every=1,
-        inputs={"log": data.source, "graph": graph.source},
-        extra={"method": method, "protocol": comparison.settings.protocol},
-    )
-
-    def lists(held_out: protocols.HeldOut, k: int) -> np.ndarray:
-        ranked = fitted.model.lists(held_out.users, held_out.history, k)
-        completed = path_lists.completed(ranked)
+def _lists(
+    trained: rankers.Trained, held_out: protocols.HeldOut, k: int, method: str, seed: int
+) -> np.ndarray:
+    """Returns the lists of the users of held-out events, int32 [V, k]."""
+    lists = trained.lists(held_out, k)
+    if completed := lists.completed:
         print(
             f"{method}, seed {seed}: {completed.users:.1%} of the lists were completed with "
             f"items without a path, {completed.places:.1%} of their places",
             flush=True,
         )
-        return ranked.items
-
-    return lists
+    return lists.items
 
 
-def _online(
-    comparison: Comparison, method: str, config: Any, seed: int, folder: pathlib.Path
-) -> Lists:
-    settings = comparison.settings
-    train = training_data(comparison)
-    world = settings.world if settings.world == "lookup" else str(_fitted(comparison, train))
-    play = dict(comparison.play)
-    if settings.total_iterations is not None:
-        play["total_iterations"] = settings.total_iterations
-    online_run.run(
-        folder,
-        online_run.Task(
-            environment="users",
-            method=method,
-            seed=seed,
-            form=environments.get("users").config(data=str(train.directory), world=world),
-            play=presets.play_config_class("users")(**play),
-            numbers=config,
-            save_every=comparison.save_every,
-        ),
-    )
-    agent = registry.load(folder / online_run.AGENT)
-    return lambda held_out, k: offline.lists(agent, comparison.data, held_out, k)
+def _users_of_play(comparison: Comparison) -> Any:
+    """Returns the configuration of the users with which policies play."""
+    train, kind = training_data(comparison), comparison.settings.world
+    world = kind if kind == "lookup" else str(_fitted(comparison, train))
+    return environments.get("users").config(data=str(train.directory), world=world)
 
 
 def training_data(comparison: Comparison) -> storage.PreparedData:
@@ -339,11 +270,11 @@ def _fitted(comparison: Comparison, train: storage.PreparedData) -> pathlib.Path
     return users
 
 
-def _validation_ndcg(comparison: Comparison, lists: Lists) -> float:
-    held_out = comparison.split.validation
-    k = min(_SCORED, held_out.history.num_items)
+def _validation_ndcg(comparison: Comparison, trained: rankers.Trained, method: str) -> float:
     split = comparison.split
-    evaluation = next_items.evaluate_lists(lists(held_out, k), held_out, split.train, (k,))
+    k = min(_SCORED, split.validation.history.num_items)
+    items = _lists(trained, split.validation, k, method, _TUNING_SEED)
+    evaluation = next_items.evaluate_lists(items, split.validation, split.train, (k,))
     return float(np.mean(evaluation.by_user[f"ndcg@{k}"]))
 
 

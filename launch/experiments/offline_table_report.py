@@ -13,8 +13,7 @@ from launch.experiments import offline_cells
 from launch.experiments.offline_plan import OfflineScale
 from tfimrl import published
 from tfrec import outputs
-from tfrec.baselines.sequential import methods as sequential
-from tfrec.evaluation import next_items, offline, rankings
+from tfrec.evaluation import next_items, offline, rankers, rankings
 from tfrec.methods import presets
 from tfrec.metrics import comparing
 from tfrec.report import comparison, page, plots, style
@@ -153,7 +152,7 @@ def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale
         sections.append(_section(out, panel, every, agreements[panel.title], gaps, scale))
     sections.append(page.Section("Order of the methods", _order(agreements)))
     methods = [
-        name for panel in panels for name in panel.evaluations if name not in rankings.CONTROLS
+        name for panel in panels for name in panel.evaluations if name not in rankers.CONTROLS
     ]
     names = [panel.name for panel in panels]
     introduction = _introduction(list(dict.fromkeys(methods)), names, scale)
@@ -332,13 +331,13 @@ def _budget_table(panel: OfflinePanel, scale: OfflineScale) -> str:
         "| Method | settings tried | length of a run | seeds | tuned fields |",
         "|---|---:|---|---:|---|",
     ]
-    for name in style.ordered(n for n in panel.evaluations if n not in rankings.CONTROLS):
+    for name in style.ordered(n for n in panel.evaluations if n not in rankers.CONTROLS):
         tuned = panel.tuning.get(name, {})
         tuned_fields = ", ".join(f"{k}={v}" for k, v in tuned.get("overrides", {}).items())
         length = (
-            f"{settings.epochs} epochs at most"
-            if name in sequential.METHODS
-            else f"{iterations} iterations"
+            f"{iterations} iterations"
+            if rankers.get(name).plays
+            else f"{settings.epochs} epochs at most"
         )
         lines.append(
             f"| {style.policy_name(name)} | {tuned.get('trials', 0)} of {scale.trials} | "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -49,28 +49,6 @@ def validation(
         return next_items.mean_ndcg(lists(sample.users, sample.history, k).items, sample)
 
     return validate
-
-
-def evaluate(
-    model: pgpr.PathModel,
-    split: protocols.Split,
-    cutoffs: Sequence[int] = next_items.CUTOFFS,
-) -> tuple[next_items.Evaluation, Completed]:
-    """Compares the lists of all test users with their held-out events.
-
-    Args:
-      model: trained on the training events.
-      split: the events.
-      cutoffs: lengths of the list, each at most the number of items.
-
-    Raises:
-      UserError: if a cutoff is larger than the catalogue.
-    """
-    test = split.test
-    next_items.check_cutoffs(cutoffs, test.history.num_items)
-    lists = model.lists(test.users, test.history, max(cutoffs))
-    evaluation = next_items.evaluate_lists(lists.items, test, split.train, cutoffs)
-    return evaluation, completed(lists)
 
 
 def completed(lists: pgpr.Lists) -> Completed:

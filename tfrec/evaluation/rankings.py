@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfrec import outputs
-from tfrec.baselines.sequential import controls
 from tfrec.baselines.sequential.learner import VALIDATION
-from tfrec.data import protocols, sequences
+from tfrec.data import protocols
 from tfrec.errors import UserError
-from tfrec.evaluation import next_items
+from tfrec.evaluation import next_items, rankers
 from tfrec.report import plots, tables
 
 Estimates = Mapping[str, Mapping[str, next_items.Estimate]]
 
 CONDITIONS = "whole catalogue, items of the history left out, no sampled negatives"
-
-CONTROLS: dict[str, Callable[[sequences.Sequences], next_items.Ranker]] = {
-    "popularity": controls.Popularity,
-    "recent_popularity": controls.RecentPopularity,
-    "item_neighbours": controls.ItemNeighbours,
-    "ease": controls.Ease,
-}
 
 
 def evaluate_controls(
@@ -43,7 +35,7 @@ def evaluate_controls(
       Control -> its evaluation on the test, and control -> reason for its omission.
     """
     evaluations, reasons = {}, {}
-    for name, fit in CONTROLS.items():
+    for name, fit in rankers.CONTROLS.items():
         try:
             ranker = fit(split.train)
         except UserError as error:
