@@ -204,41 +204,77 @@ def rollout(
     Returns:
       B episodes. Steps after a user's exit are padding.
     """
-    spec = environment.spec
-    columns = len(spec.feedback)
     # The number of rows falls during the loop. TensorFlow's graph optimiser would assume a
     # static number for every step, so the static shape is hidden.
     starts = types.Starts(
         *(tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]]) for x in starts)
     )
     batch = tf.shape(starts.user)[0]
-    segment = spec.max_steps if spec.max_steps <= _WHOLE else _SEGMENT  # C
-    segments = -(-spec.max_steps // segment)
+    recorder = _Recorder(environment, policy, seed)
+    live = recorder.at_segment_start(tf.range(batch), environment.begin(starts))
+    recorded = recorder.nothing(batch)
+    _, _, recorded = tf.while_loop(
+        lambda number, live, _: (number < recorder.segments) & (tf.size(live.number) > 0),
+        recorder.play_segment,
+        (tf.constant(0), live, recorded),
+        shape_invariants=(
+            tf.TensorShape([]),
+            _any_rows(live),
+            tf.nest.map_structure(lambda x: x.shape, recorded),
+        ),
+    )
+    return recorder.episodes(starts, recorded)
 
-    def advance(begin: tf.Tensor, t: tf.Tensor, live: _Live) -> tuple[tf.Tensor, _Live]:
-        """Takes one step of the live sessions, step t - begin of the segment."""
-        seeds = tf.random.experimental.stateless_split(
-            tf.random.experimental.stateless_fold_in(seed, t), 2
-        )
-        state = step(environment, policy, live.state, seeds, live.number).state
-        latest = environment.history(state)
-        column = (tf.range(segment) == t - begin)[None, :]  # [1, C]
-        return t + 1, _Live(
-            live.number,
+
+class _Recorder:
+    """The parts of `rollout`: steps of a segment, segments of a session, and their record.
+
+    Args:
+      environment: the simulated users.
+      policy: the policy.
+      seed: int32 [2].
+
+    Attributes:
+      segment: C, steps of a segment.
+      segments: number of segments of the longest session.
+    """
+
+    def __init__(
+        self, environment: users.UserEnvironment, policy: contract.Policy, seed: tf.Tensor
+    ):
+        self._environment, self._policy, self._seed = environment, policy, seed
+        self._max_steps = environment.spec.max_steps
+        self._columns = len(environment.spec.feedback)
+        self.segment = self._max_steps if self._max_steps <= _WHOLE else _SEGMENT
+        self.segments = -(-self._max_steps // self.segment)
+
+    def at_segment_start(self, number: tf.Tensor, state: users.State) -> _Live:
+        """Sessions at the beginning of a segment."""
+        rows = tf.size(number)
+        return _Live(
+            number,
             state,
-            tf.where(column, latest.history_item[:, -1:], live.item),
-            tf.where(column[..., None], latest.history_feedback[:, -1:], live.feedback),
+            tf.zeros([rows, self.segment], tf.int32),
+            tf.zeros([rows, self.segment, self._columns]),
+        )
+
+    def nothing(self, batch: tf.Tensor) -> _Recorded:
+        """The record of B sessions before their first step."""
+        return _Recorded(
+            tf.zeros([self.segments, batch, self.segment], tf.int32),
+            tf.zeros([self.segments, batch, self.segment, self._columns]),
+            tf.zeros([batch], tf.bool),
         )
 
     def play_segment(
-        number: tf.Tensor, live: _Live, recorded: _Recorded
+        self, number: tf.Tensor, live: _Live, recorded: _Recorded
     ) -> tuple[tf.Tensor, _Live, _Recorded]:
         """Takes up to C steps, then drops the sessions of users who have left."""
-        begin = number * segment
-        end = tf.minimum(begin + segment, spec.max_steps)
+        begin = number * self.segment
+        end = tf.minimum(begin + self.segment, self._max_steps)
         _, live = tf.while_loop(
             lambda t, live: (t < end) & ~tf.reduce_all(live.state.exited),
-            lambda t, live: advance(begin, t, live),
+            lambda t, live: self._advance(begin, t, live),
             (begin, live),
             shape_invariants=(begin.shape, _any_rows(live)),
         )
@@ -253,46 +289,37 @@ def rollout(
         number_and_state = tf.nest.map_structure(
             lambda x: tf.gather(x, remaining), (live.number, live.state)
         )
-        return number + 1, at_segment_start(*number_and_state), recorded
+        return number + 1, self.at_segment_start(*number_and_state), recorded
 
-    def at_segment_start(number: tf.Tensor, state: users.State) -> _Live:
-        """Sessions at the beginning of a segment."""
-        rows = tf.size(number)
-        return _Live(
-            number,
-            state,
-            tf.zeros([rows, segment], tf.int32),
-            tf.zeros([rows, segment, columns]),
+    def _advance(self, begin: tf.Tensor, t: tf.Tensor, live: _Live) -> tuple[tf.Tensor, _Live]:
+        """Takes one step of the live sessions, step t - begin of the segment."""
+        seeds = tf.random.experimental.stateless_split(
+            tf.random.experimental.stateless_fold_in(self._seed, t), 2
+        )
+        outcome = step(self._environment, self._policy, live.state, seeds, live.number)
+        latest = self._environment.history(outcome.state)
+        column = (tf.range(self.segment) == t - begin)[None, :]  # [1, C]
+        return t + 1, _Live(
+            live.number,
+            outcome.state,
+            tf.where(column, latest.history_item[:, -1:], live.item),
+            tf.where(column[..., None], latest.history_feedback[:, -1:], live.feedback),
         )
 
-    all_sessions = at_segment_start(tf.range(batch), environment.begin(starts))
-    empty = _Recorded(
-        tf.zeros([segments, batch, segment], tf.int32),
-        tf.zeros([segments, batch, segment, columns]),
-        tf.zeros([batch], tf.bool),
-    )
-    _, _, recorded = tf.while_loop(
-        lambda number, live, _: (number < segments) & (tf.size(live.number) > 0),
-        play_segment,
-        (tf.constant(0), all_sessions, empty),
-        shape_invariants=(
-            tf.TensorShape([]),
-            _any_rows(all_sessions),
-            tf.nest.map_structure(lambda x: x.shape, empty),
-        ),
-    )
-    # Joins the segments of each session: [segments, B, C, ...] -> [B, T, ...]
-    item = tf.reshape(tf.transpose(recorded.item, [1, 0, 2]), [batch, segments * segment])
-    feedback = tf.reshape(
-        tf.transpose(recorded.feedback, [1, 0, 2, 3]), [batch, segments * segment, columns]
-    )
-    return types.Episodes(
-        *starts,
-        item=item[:, : spec.max_steps],
-        feedback=feedback[:, : spec.max_steps],
-        length=tf.math.count_nonzero(item, axis=1, dtype=tf.int32),
-        exited=recorded.exited,
-    )
+    def episodes(self, starts: types.Starts, recorded: _Recorded) -> types.Episodes:
+        """Joins the segments of each session: [segments, B, C, ...] -> [B, T, ...]."""
+        batch, steps = tf.shape(starts.user)[0], self.segments * self.segment
+        item = tf.reshape(tf.transpose(recorded.item, [1, 0, 2]), [batch, steps])
+        feedback = tf.reshape(
+            tf.transpose(recorded.feedback, [1, 0, 2, 3]), [batch, steps, self._columns]
+        )
+        return types.Episodes(
+            *starts,
+            item=item[:, : self._max_steps],
+            feedback=feedback[:, : self._max_steps],
+            length=tf.math.count_nonzero(item, axis=1, dtype=tf.int32),
+            exited=recorded.exited,
+        )
 
 
 def _any_rows(live: _Live) -> _Live:

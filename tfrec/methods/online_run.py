@@ -110,20 +110,14 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
       UserError: if a value does not fit, or the folder holds another run.
     """
     folder = pathlib.Path(folder)
-    environment = environments.get(task.environment)
-    simulator = environments.simulator(task.environment, task.form)
-    if task.original_sessions and not originals.is_installed(simulator):
-        raise UserError(
-            f"--original_sessions={task.original_sessions}: the original of "
-            f"{task.environment} is not installed, or lacks the observations of policies; "
-            "expected 0"
-        )
+    simulator = _simulator(task)
     inputs = simulator.inputs()
     # Made before the folder, so that a configuration that does not fit leaves no folder.
     method, numbers = method_of(task, simulator), fitting(task.numbers, task.play)
     learner = OnlineLearner(
         task.play, simulator, method, task.seed, simulator.of_split("validation")
     )
+    environment = environments.get(task.environment)
     opened = runs.Run.open(
         folder,
         {"play": task.play, "numbers": numbers},
@@ -140,11 +134,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
             learner.evaluate,
             task.play.test_every,
         )
-        test = simulator.of_split("test")
-        tests = final_test(test, method.greedy, task.final_sessions, task.original_sessions)
-        if task.controls:
-            for name, control in test.controls().items():
-                tests[name] = final_test(*control(), task.final_sessions)["port"]
+        tests = _final_tests(task, simulator, method)
     policy = save_policy(folder / POLICY, method, simulator)
     if environment.of_log:
         users = cast(log_users.LogUsers, simulator)
@@ -162,6 +152,34 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
     }
     outputs.write_json(folder / RESULT, result)
     return result
+
+
+def _simulator(task: Task) -> contract.Simulator:
+    """The simulator of a task.
+
+    Raises:
+      UserError: if it cannot be made, or a final test needs an original that is not installed.
+    """
+    simulator = environments.simulator(task.environment, task.form)
+    if task.original_sessions and not originals.is_installed(simulator):
+        raise UserError(
+            f"--original_sessions={task.original_sessions}: the original of "
+            f"{task.environment} is not installed, or lacks the observations of policies; "
+            "expected 0"
+        )
+    return simulator
+
+
+def _final_tests(
+    task: Task, simulator: contract.Simulator, method: Method
+) -> dict[str, dict[str, float]]:
+    """Final tests of the trained policy and, if the task says so, of the controls."""
+    test = simulator.of_split("test")
+    tests = final_test(test, method.greedy, task.final_sessions, task.original_sessions)
+    if task.controls:
+        for name, control in test.controls().items():
+            tests[name] = final_test(*control(), task.final_sessions)["port"]
+    return tests
 
 
 def final_test(
