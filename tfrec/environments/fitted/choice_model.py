@@ -15,7 +15,6 @@ a log has no item features. Further feedback has its mean in the log, given the 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec import types
-from tfrec.data import identity
 from tfrec.environments import user_models
 from tfrec.environments.fitted import choices, initialiser, kinds, model_files
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
@@ -103,7 +101,7 @@ class ChoiceNetwork(tf.Module):
         return inner + query[:, -1:] + tf.gather(self.item_bias, item)[None, :]
 
 
-class ChoiceModel(tf.Module):
+class ChoiceModel(model_files.FittedModel):
     """Users who choose among displayed items; a `user_models.UserModel`.
 
     Args:
@@ -115,18 +113,13 @@ class ChoiceModel(tf.Module):
       reward: r_theta.
       further: float32 [2, F - 1], mean of each further feedback column after no click and
         after a click, raw units.
-      data: the prepared data of the fit, if `load` has read its record.
-      content: fingerprint of weights, configuration and ids; empty before loading.
     """
 
-    data: identity.Origin | None = None
-    content: str = ""
+    kind = kinds.ADVERSARIAL
+    config: ChoiceModelConfig
 
     def __init__(self, spec: types.DataSpec, config: ChoiceModelConfig, seed: int = 0):
-        super().__init__(name="choice_model")
-        self.spec = spec
-        self.config = config
-        self.repeats = bool(config.repeats)
+        super().__init__("choice_model", spec, config)
         self.reward = ChoiceNetwork(spec.num_items, config, seed)
         self.further = tf.Variable(
             tf.zeros([2, len(spec.feedback) - 1]), trainable=False, name="further"
@@ -226,15 +219,6 @@ class ChoiceModel(tf.Module):
             clicked += tf.sigmoid(eta * reward - rest)
             not_clicked += tf.sigmoid(rest - eta * reward)
         return tf.math.log(clicked + 1e-37) - tf.math.log(not_clicked + 1e-37)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of weights, configuration, ids and candidates."""
-        return model_files.fingerprint(self)
-
-    def save(self, directory: str | os.PathLike, data: identity.Origin | None = None) -> None:
-        """Writes the model; see `model_files.save`."""
-        model_files.save(self, kinds.ADVERSARIAL, directory, data)
 
 
 class LoggedSteps(NamedTuple):

@@ -6,7 +6,7 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -19,68 +19,71 @@ from tfrec.environments.fitted import kinds
 _DEFAULT_KIND = kinds.RECURRENT  # for files of an earlier version, which record no kind
 
 
-class Model(Protocol):
-    """The attributes of a user model that are saved in its files.
+class FittedModel(tf.Module):
+    """Users fitted on a log, who can be saved.
 
-    Attributes:
+    Args:
+      name: name of the module.
       spec: spec of the fitted log.
       config: a dataclass with the sizes and the training options.
+
+    Attributes:
+      kind: name of the class in files.
       data: the prepared data of the fit, if `load` has read its record.
       content: fingerprint of weights, configuration and ids; empty before loading.
     """
 
-    spec: types.DataSpec
-    config: Any
-    data: identity.Origin | None
-    content: str
+    kind: ClassVar[str]
+    data: identity.Origin | None = None
+    content: str = ""
+
+    def __init__(self, name: str, spec: types.DataSpec, config: Any):
+        super().__init__(name=name)
+        self.spec, self.config = spec, config
+        self.repeats = bool(config.repeats)
 
     @property
-    def variables(self) -> Any: ...
+    def fingerprint(self) -> str:
+        """Hash of weights, configuration, ids and candidates."""
+        content = self.content or identity.fingerprint([self.config, _weights(self)])
+        return identity.fingerprint([content, self.spec.candidates])
+
+    def save(self, directory: str | os.PathLike, data: identity.Origin | None = None) -> None:
+        """Writes the model; the directory appears whole or not at all.
+
+        Args:
+          directory: target folder; an existing model is replaced.
+          data: the prepared data of the fit. The launch scripts reject a model without it,
+            because they cannot check its dense ids.
+
+        Raises:
+          NonFiniteWeightsError: if a weight is not finite; nothing is written.
+          UserError: if the directory cannot be written; nothing is left behind.
+        """
+        target = pathlib.Path(directory)
+        weights.check(((_key(v), v) for v in self.variables), f"{target}: not written")
+        with outputs.replacing_folder(target) as beside:
+            manifest: dict[str, Any] = {
+                "kind": self.kind,
+                "config": dataclasses.asdict(self.config),
+                "spec": self.spec.described(),
+                "weights": identity.fingerprint(_weights(self)),
+            }
+            if data:
+                data.vocabulary.save(beside)
+                ids = identity.ids_of(data.vocabulary, data.spec)
+                manifest |= {"data": data.data, "split": data.split, "ids": ids}
+            (beside / "user_model.json").write_text(json.dumps(manifest, indent=2) + "\n")
+            np.savez(beside / "weights.npz", **_weights(self))
 
 
-AnyModel = TypeVar("AnyModel", bound=Model)
-
-
-def save(
-    model: Model,
-    kind: str,
-    directory: str | os.PathLike,
-    data: identity.Origin | None = None,
-) -> None:
-    """Writes a model; the directory appears whole or not at all.
-
-    Args:
-      model: the user model.
-      kind: name of its class.
-      directory: target folder; an existing model is replaced.
-      data: the prepared data of the fit. The launch scripts reject a model without it,
-        because they cannot check its dense ids.
-
-    Raises:
-      NonFiniteWeightsError: if a weight is not finite; nothing is written.
-      UserError: if the directory cannot be written; nothing is left behind.
-    """
-    target = pathlib.Path(directory)
-    weights.check(((_key(v), v) for v in model.variables), f"{target}: not written")
-    with outputs.replacing_folder(target) as beside:
-        manifest: dict[str, Any] = {
-            "kind": kind,
-            "config": dataclasses.asdict(model.config),
-            "spec": model.spec.described(),
-            "weights": identity.fingerprint(_weights(model)),
-        }
-        if data:
-            data.vocabulary.save(beside)
-            ids = identity.ids_of(data.vocabulary, data.spec)
-            manifest |= {"data": data.data, "split": data.split, "ids": ids}
-        (beside / "user_model.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        np.savez(beside / "weights.npz", **_weights(model))
+Model = TypeVar("Model", bound=FittedModel)
 
 
 def load(
     directory: str | os.PathLike,
-    builders: Mapping[str, Callable[[types.DataSpec, Mapping[str, Any]], AnyModel]],
-) -> AnyModel:
+    builders: Mapping[str, Callable[[types.DataSpec, Mapping[str, Any]], Model]],
+) -> Model:
     """Reads a saved user model.
 
     Args:
@@ -136,13 +139,7 @@ def load(
     return model
 
 
-def fingerprint(model: Model) -> str:
-    """Hash of a model's weights, configuration, ids and candidates."""
-    content = model.content or identity.fingerprint([model.config, _weights(model)])
-    return identity.fingerprint([content, model.spec.candidates])
-
-
-def _weights(model: Model) -> dict[str, Any]:
+def _weights(model: FittedModel) -> dict[str, Any]:
     return {_key(variable): variable.numpy() for variable in model.variables}
 
 

@@ -24,7 +24,6 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import identity
 from tfrec.environments import user_models
 from tfrec.environments.fitted import initialiser, kinds, model_files
 from tfrec.environments.fitted.recurrent_model_config import RecurrentModelConfig
@@ -82,27 +81,20 @@ class Prediction(NamedTuple):
     exited: tf.Tensor
 
 
-class RecurrentModel(tf.Module):
+class RecurrentModel(model_files.FittedModel):
     """A fitted population of users; a `user_models.UserModel`.
 
     Args:
       spec: spec of the fitted log.
       config: sizes.
       seed: seed of the initial weights.
-
-    Attributes:
-      data: the prepared data of the fit, if `load` has read its record.
-      content: fingerprint of weights, configuration and ids; empty before loading.
     """
 
-    data: identity.Origin | None = None
-    content: str = ""
+    kind = kinds.RECURRENT
+    config: RecurrentModelConfig
 
     def __init__(self, spec: types.DataSpec, config: RecurrentModelConfig, seed: int = 0):
-        super().__init__(name="user_model")
-        self.spec = spec
-        self.config = config
-        self.repeats = bool(config.repeats)
+        super().__init__("user_model", spec, config)
         self._amounts = [c.kind == "amount" for c in spec.feedback]
         # P': the exit, and one or two outputs for each further column
         self._outputs = 1 + sum(2 if amount else 1 for amount in self._amounts[1:])
@@ -380,15 +372,6 @@ class RecurrentModel(tf.Module):
                 mean *= tf.exp(log_mean + shift)
             means.append(mean)
         return [*means, tf.sigmoid(given.exit)]
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of weights, configuration, ids and candidates."""
-        return model_files.fingerprint(self)
-
-    def save(self, directory: str | os.PathLike, data: identity.Origin | None = None) -> None:
-        """Writes the model; see `model_files.save`."""
-        model_files.save(self, kinds.RECURRENT, directory, data)
 
 
 def build(spec: types.DataSpec, config: Mapping[str, Any]) -> RecurrentModel:
