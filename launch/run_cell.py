@@ -11,10 +11,10 @@ checked and not run again.
 import dataclasses
 import functools
 import pathlib
-from typing import Literal
 
 from launch import flags
 from launch.experiments import (
+    cell_config,
     pool,
     table_plan,
     table_results,
@@ -24,18 +24,14 @@ from launch.experiments import (
 )
 from tfrec import outputs
 from tfrec.errors import UserError
-from tfrec.options import MAX_SEED, Options, option
+from tfrec.options import option
 
 
 @dataclasses.dataclass(frozen=True)
-class RunCellConfig(Options):
+class RunCellConfig(cell_config.TableCellsConfig):
     """The cell, and the action."""
 
     out: str = option("runs/reproduction", "folder of all cells")
-    scale: Literal["smoke", "sample", "full"] = option(
-        "sample", "sizes of data, training and tests"
-    )
-    data_set: str = option("embedded", ", ".join(table_plan.DATA_SETS))
     environment: str = option(
         "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
     )
@@ -43,11 +39,7 @@ class RunCellConfig(Options):
         ("goalrec",),
         "methods or controls, run one after the other; prepare: prepares the data alone",
         distinct=True,
-    )
-    seed: int = option(0, "seed of the cell", at_least=0, at_most=MAX_SEED)
-    source: str = option("", "path of the data set's log, to prepare it")
-    trials: int = option(
-        0, "number of settings to try in tuning, instead of running the cell", at_least=0
+        min_length=1,
     )
 
 
@@ -57,9 +49,7 @@ flags.define(RunCellConfig)
 def main(_):
     config = flags.read(RunCellConfig)
     outputs.check_folder(config.out)
-    if config.data_set not in table_plan.DATA_SETS:
-        data_sets = ", ".join(table_plan.DATA_SETS)
-        raise UserError(f"--data_set={config.data_set}: expected one of {data_sets}")
+    config.check_data_set(table_plan.DATA_SETS)
     environments = [name for names in table_plan.ENVIRONMENTS.values() for name in names]
     if config.environment not in environments:
         raise UserError(

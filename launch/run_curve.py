@@ -12,18 +12,17 @@ import pathlib
 from typing import Literal
 
 from launch import flags
-from launch.experiments import figures, pool
+from launch.experiments import cell_config, figures, pool
 from tfrec import outputs
 from tfrec.methods import registry
-from tfrec.options import MAX_SEED, Options, option
+from tfrec.options import option
 
 
 @dataclasses.dataclass(frozen=True)
-class RunCurveConfig(Options):
+class RunCurveConfig(cell_config.CellsConfig):
     """The cells."""
 
     out: str = option("runs/figures", "folder of all cells")
-    scale: Literal["smoke", "sample", "full"] = option("sample", "sizes of training and tests")
     environment: Literal["recsim", "recogym", "virtualtb"] = option(
         "recsim", "environment of the cells"
     )
@@ -31,8 +30,8 @@ class RunCurveConfig(Options):
         ("imrl",),
         f"methods, run one after the other; {figures.CONTROLS}: levels of untrained policies",
         distinct=True,
+        min_length=1,
     )
-    seed: int = option(0, "seed of the cells", at_least=0, at_most=MAX_SEED)
     virtualtb_path: str = option("", "folder of a clone of VirtualTaobao")
 
 

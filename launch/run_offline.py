@@ -10,36 +10,24 @@ any scheduler can distribute the cells over machines with a shared folder.
 
 import dataclasses
 import pathlib
-from typing import Literal
 
 from launch import flags
-from launch.experiments import offline_cells, offline_plan, offline_table, pool
+from launch.experiments import cell_config, offline_cells, offline_plan, offline_table, pool
 from tfrec import outputs
 from tfrec.errors import UserError
-from tfrec.options import MAX_SEED, Options, option
+from tfrec.options import option
 
 
 @dataclasses.dataclass(frozen=True)
-class RunOfflineConfig(Options):
+class RunOfflineConfig(cell_config.TableCellsConfig):
     """The cells, and the action."""
 
     out: str = option("runs/table2", "folder of all cells")
-    scale: Literal["smoke", "sample", "full"] = option(
-        "sample", "sizes of data, training and tests"
-    )
-    data_set: str = option(
-        "embedded", "amazon_cds, librarything and so on; embedded: generated"
-    )
     method: tuple[str, ...] = option(
         ("imrl",),
         "methods, run one after the other; prepare: prepares the data, evaluates the controls",
         distinct=True,
         min_length=1,
-    )
-    seed: int = option(0, "seed of the cells", at_least=0, at_most=MAX_SEED)
-    source: str = option("", "path of the data set's log, to prepare it")
-    trials: int = option(
-        0, "number of settings to try in tuning, instead of running the cells", at_least=0
     )
 
 
@@ -49,9 +37,7 @@ flags.define(RunOfflineConfig)
 def main(_):
     config = flags.read(RunOfflineConfig)
     outputs.check_folder(config.out)
-    if config.data_set not in offline_plan.DATA_SETS:
-        data_sets = ", ".join(offline_plan.DATA_SETS)
-        raise UserError(f"--data_set={config.data_set}: expected one of {data_sets}")
+    config.check_data_set(offline_plan.DATA_SETS)
     methods = (offline_table.PREPARE, *offline_plan.ROWS, *offline_plan.ABLATIONS)
     for method in config.method:
         if method not in methods:

@@ -312,6 +312,22 @@ def differences(before: Any, now: Any, path: str = "") -> list[str]:
     return [] if before == now else [f"{path}: was {before!r}, is now {now!r}"]
 
 
+def check_unchanged(different: Sequence[str], subject: str, advice: str) -> None:
+    """Rejects settings or inputs that differ from the recorded ones.
+
+    Args:
+      different: the differences, one line for each.
+      subject: what has other settings, e.g. `runs/a holds a run with other settings`.
+      advice: what the user can do.
+
+    Raises:
+      UserError: if there are differences; lists them.
+    """
+    if different:
+        listed = "\n  ".join(different)
+        raise errors.UserError(f"{subject}:\n  {listed}\n{advice}")
+
+
 class _Absent:
     def __repr__(self) -> str:
         return "absent"

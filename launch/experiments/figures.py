@@ -290,12 +290,11 @@ def check_done(
         different += options.differences(
             made_with.get("play", "not recorded"), options.resolved(play(name, scale)), "play"
         )
-        if different:
-            listed = "\n  ".join(different)
-            raise UserError(
-                f"{path} was made with other inputs:\n  {listed}\n"
-                "Choose another --out, or remove this file to run the cell again"
-            )
+        options.check_unchanged(
+            different,
+            f"{path} was made with other inputs",
+            "Choose another --out, or remove this file to run the cell again",
+        )
 
 
 def together(cells: Sequence[Cell], scale: Scale) -> list[list[Cell]]:

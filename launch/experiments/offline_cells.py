@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline, rankers
 from tfrec.methods import presets, registry, studies
 from tfrec.methods import trials as trials_lib
-from tfrec.training import finite, tuning
+from tfrec.training import finite, records, tuning
 
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
 _SCORED = 10  # length of the lists that score epochs and settings
@@ -77,28 +76,21 @@ def check_same(comparison: Comparison) -> None:
     settings = options.resolved(comparison.settings)
     settings |= {"play": dict(comparison.play), "numbers": dict(comparison.numbers)}
     record = {"settings": options.resolved(settings), "data": comparison.data.fingerprint}
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        outputs.write_json(path, record)
-    elif different := options.differences(json.loads(path.read_text(encoding="utf-8")), record):
-        listed = "\n  ".join(different)
-        raise UserError(
-            f"{comparison.out} holds runs of another log or with other settings:\n  {listed}\n"
-            "Choose another --out"
-        )
+    records.keep(
+        path,
+        record,
+        lambda saved: options.differences(saved, record),
+        f"{comparison.out} holds runs of another log or with other settings",
+        "Choose another --out",
+    )
     if comparison.graph is not None:
-        _check_graph(comparison.out / "graph.json", comparison.graph.source)
-
-
-def _check_graph(path: pathlib.Path, source: identity.Source) -> None:
-    """Records the knowledge graph of a folder's cells, or compares it with the record."""
-    inputs = {"graph": source}
-    if not path.exists():
-        outputs.write_json(path, identity.recorded(inputs))
-    elif different := identity.changes(json.loads(path.read_text(encoding="utf-8")), inputs):
-        raise UserError(
-            f"{path.parent} holds runs with another knowledge graph: {different[0]}. Choose "
-            "another --out"
+        inputs = {"graph": comparison.graph.source}
+        records.keep(
+            comparison.out / "graph.json",
+            identity.recorded(inputs),
+            lambda saved: identity.changes(saved, inputs),
+            f"{comparison.out} holds runs with another knowledge graph",
+            "Choose another --out",
         )
 
 

@@ -32,6 +32,7 @@ from tfrec.data import protocols, sequences, storage
 from tfrec.data.sources import files
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, rankings
+from tfrec.training import records
 
 PREPARE = "prepare"  # instead of a method: the data set, its controls and training events
 _CELL = "cell.json"
@@ -192,15 +193,12 @@ def check_cell(
       UserError: naming the settings that differ.
     """
     path = comparison.evaluation(cell.method, cell.seed).with_name(_CELL)
-    if not path.exists():
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if different := options.differences(before, {"tuned": dict(overrides)}):
-        listed = "\n  ".join(different)
-        raise UserError(
-            f"{path.parent} was begun with other settings than tuning has chosen:\n  {listed}\n"
-            f"Choose another --out, or remove {path.parent} to run the cell again"
-        )
+    records.check(
+        path,
+        lambda saved: options.differences(saved, {"tuned": dict(overrides)}),
+        f"{path.parent} was begun with other settings than tuning has chosen",
+        f"Choose another --out, or remove {path.parent} to run the cell again",
+    )
 
 
 def reproduce(table: TableTwo, jobs: int, report_only: bool) -> int:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from launch import flags
 from tfrec import options, outputs
 from tfrec.data import storage
 from tfrec.errors import UserError
+from tfrec.training import records
 
 _RECORD = "prepared.json"
 
@@ -30,19 +30,14 @@ def check(folder: pathlib.Path, inputs: Mapping[str, Any]) -> None:
       UserError: if they were made from another log or with other settings; it names them.
     """
     path = folder / _RECORD
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        different = options.differences(before, dict(inputs))
-    elif (folder / "data" / storage.MANIFEST).exists():
-        different = [f"{path}: absent (an earlier version prepared it)"]
-    else:
-        return
-    if different:
-        listed = "\n  ".join(different)
-        raise UserError(
-            f"{folder} was prepared from another log or with other settings:\n  {listed}\n"
-            f"Choose another --out, or remove {folder} to prepare it and run its cells again"
-        )
+    subject = f"{folder} was prepared from another log or with other settings"
+    advice = f"Choose another --out, or remove {folder} to prepare it and run its cells again"
+    saved = records.check(
+        path, lambda saved: options.differences(saved, dict(inputs)), subject, advice
+    )
+    if saved is None and (folder / "data" / storage.MANIFEST).exists():
+        absent = f"{path}: absent (an earlier version prepared it)"
+        options.check_unchanged([absent], subject, advice)
 
 
 def make(folder: pathlib.Path, source: str, inputs: Mapping[str, Any]) -> pathlib.Path:

@@ -18,7 +18,6 @@ from launch.experiments.table_settings import Setting
 from tfrec import options, outputs
 from tfrec.data import identity, storage
 from tfrec.environments import contract, player, scoring, users
-from tfrec.errors import UserError
 from tfrec.metrics import session as metrics
 
 
@@ -96,12 +95,11 @@ def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
         different = identity.changes(before, inputs[cell.data_set])
         sizes = _made_with(scale, {})["scale"]
         different += options.differences(document.get("scale", "not recorded"), sizes, "scale")
-        if different:
-            listed = "\n  ".join(different)
-            raise UserError(
-                f"{path} was made with other inputs:\n  {listed}\n"
-                f"Choose another --out, or remove {path.parent} to run the cell again"
-            )
+        options.check_unchanged(
+            different,
+            f"{path} was made with other inputs",
+            f"Choose another --out, or remove {path.parent} to run the cell again",
+        )
 
 
 def _made_with(scale: Scale, inputs: identity.Sources) -> dict[str, Any]:

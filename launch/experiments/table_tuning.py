@@ -14,10 +14,9 @@ from typing import Any
 import tfgoalrec  # noqa: F401  registers GoalRec
 from launch.experiments import table_settings
 from launch.experiments.table_plan import Scale
-from tfrec import types
+from tfrec import options, types
 from tfrec.data import identity
 from tfrec.environments import scoring
-from tfrec.errors import UserError
 from tfrec.methods import registry, studies, trials
 
 _TUNING_SEED = 1000  # seed of tuning's runs; the tables' seeds count from 0
@@ -68,12 +67,11 @@ def tuned_fields(
     if not path.exists():
         return {}
     best = json.loads(path.read_text(encoding="utf-8"))
-    if different := identity.changes(best.get("inputs"), inputs):
-        listed = "\n  ".join(different)
-        raise UserError(
-            f"{path} was tuned with other inputs:\n  {listed}\n"
-            f"Choose another --out, or remove {path.parent} to tune it again"
-        )
+    options.check_unchanged(
+        identity.changes(best.get("inputs"), inputs),
+        f"{path} was tuned with other inputs",
+        f"Choose another --out, or remove {path.parent} to tune it again",
+    )
     return best["overrides"]
 
 

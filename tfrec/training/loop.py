@@ -18,7 +18,7 @@ import numpy as np
 import rich.console
 import rich.progress
 
-from tfrec import weights
+from tfrec import outputs, weights
 from tfrec.training import checkpoint, finite, summaries
 from tfrec.training import run as runs
 
@@ -145,8 +145,8 @@ def _advance(
         return dict(learner.advance())
     except finite.NonFiniteError as error:
         path = run.directory / f"non_finite-{iteration}.npz"
-        with open(path, "wb") as file:
-            np.savez(file, allow_pickle=False, **error.batch)
+        with outputs.replacing_file(path) as temporary:
+            np.savez(temporary, allow_pickle=False, **error.batch)
         _end_diverged(f"iteration {iteration}: {error}. Its batch is in {path}", manager, error)
 
 
@@ -196,9 +196,8 @@ class _Metrics:
         if path.exists():
             with open(path, encoding="utf-8", errors="replace") as file:
                 lines = list(_lines_until(file, iteration))
-        temporary = path.with_name(f".tmp-{path.name}")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(path)
+        with outputs.replacing_file(path) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed in __exit__
 
     def append(self, iteration: int, results: Mapping[str, Any]) -> None:

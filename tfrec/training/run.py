@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import json
 import os
 import pathlib
 import platform
@@ -13,8 +12,9 @@ import tensorflow as tf
 import tf_keras
 from absl import logging
 
-from tfrec import errors, options, outputs
+from tfrec import errors, options
 from tfrec.data import identity
+from tfrec.training import records
 
 T = TypeVar("T")
 
@@ -139,26 +139,23 @@ def _compared_or_written(
       UserError: with the differences.
     """
     resolved, versions = options.resolved(settings), _versions()
-    if path.exists():
-        try:
-            saved = json.loads(path.read_text())
-            saved_versions, saved_inputs = saved.pop("versions"), saved.pop("inputs", None)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise errors.UserError(f"{path} is not a run's configuration: {error!r}") from error
-        different = options.differences(saved, resolved)
-        different += identity.changes(saved_inputs, inputs)
-        if different:
-            listed = "\n  ".join(different)
-            raise errors.UserError(
-                f"{path.parent} holds a run with another configuration:\n  {listed}\n"
-                "Resume with the same flags and inputs, or choose another folder"
-            )
-        for line in options.differences(saved_versions, versions):
-            logging.warning("%s: the run began with another version of %s", path.parent, line)
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        document = {**resolved, "inputs": identity.recorded(inputs), "versions": versions}
-        outputs.write_json(path, document)
+
+    def differences(saved: dict[str, Any]) -> list[str]:
+        settings_before = dict(saved)
+        del settings_before["versions"]  # other versions are a warning
+        changed = identity.changes(settings_before.pop("inputs", None), inputs)
+        return options.differences(settings_before, resolved) + changed
+
+    saved = records.keep(
+        path,
+        {**resolved, "inputs": identity.recorded(inputs), "versions": versions},
+        differences,
+        f"{path.parent} holds a run with another configuration",
+        "Resume with the same flags and inputs, or choose another folder",
+        "a run's configuration",
+    )
+    for line in options.differences(saved["versions"], versions):
+        logging.warning("%s: the run began with another version of %s", path.parent, line)
     return resolved
 
 

@@ -283,12 +283,11 @@ def _check_settings(
         return
     different = options.differences(saved, current)
     different += identity.changes(study.user_attrs.get("inputs"), inputs)
-    if different:
-        listed = "\n  ".join(different)
-        raise errors.UserError(
-            f"study {name!r} has other settings:\n  {listed}\n"
-            "Resume with the same settings and inputs, or choose another study or storage"
-        )
+    options.check_unchanged(
+        different,
+        f"study {name!r} has other settings",
+        "Resume with the same settings and inputs, or choose another study or storage",
+    )
 
 
 def _sampler(
