@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.methods import recommender, registry, trained
+from tfrec.methods.log_config import StateConfig
 
 _SAVE_EVERY = 10
 
@@ -21,8 +21,7 @@ def check(methods: Sequence[str]) -> None:
       UserError: naming the method.
     """
     for name in methods:
-        config = registry.get(name, registry.LOG).config
-        if "use_features" not in {field.name for field in dataclasses.fields(config)}:
+        if not issubclass(registry.get(name, registry.LOG).config, StateConfig):
             raise UserError(f"--methods={name}: reads no features of items")
 
 
