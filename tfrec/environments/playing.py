@@ -223,7 +223,7 @@ def rollout(
             tf.nest.map_structure(lambda x: x.shape, recorded),
         ),
     )
-    return recorder.episodes(starts, recorded)
+    return recorder.episodes(starts, batch, recorded)
 
 
 class _Recorder:
@@ -306,9 +306,11 @@ class _Recorder:
             tf.where(column[..., None], latest.history_feedback[:, -1:], live.feedback),
         )
 
-    def episodes(self, starts: types.Starts, recorded: _Recorded) -> types.Episodes:
+    def episodes(
+        self, starts: types.Starts, batch: tf.Tensor, recorded: _Recorded
+    ) -> types.Episodes:
         """Joins the segments of each session: [segments, B, C, ...] -> [B, T, ...]."""
-        batch, steps = tf.shape(starts.user)[0], self.segments * self.segment
+        steps = self.segments * self.segment
         item = tf.reshape(tf.transpose(recorded.item, [1, 0, 2]), [batch, steps])
         feedback = tf.reshape(
             tf.transpose(recorded.feedback, [1, 0, 2, 3]), [batch, steps, self._columns]
