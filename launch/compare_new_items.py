@@ -22,6 +22,7 @@ import tfgoalrec  # noqa: F401  registers GoalRec
 from launch import flags
 from launch.experiments import feature_agents
 from tfrec import options, outputs
+from tfrec.baselines.sequential import methods as sequential
 from tfrec.data import storage
 from tfrec.evaluation import new_items
 from tfrec.methods import catalogue
@@ -37,8 +38,9 @@ class CompareNewItemsConfig(Options):
     data: str = required("folder of prepared data whose items have features that models read")
     out: str = required("folder of the report and of all agents")
     methods: tuple[str, ...] = option(
-        ("goalrec_off", "dien"),
-        "methods that learn from a log and rank by embeddings of items",
+        ("sasrec", "goalrec_off"),
+        "methods that learn from a log and rank by embeddings of items: sequential ones read "
+        "which items follow others, the others what was clicked of what was shown",
         distinct=True,
         min_length=1,
     )
@@ -49,11 +51,15 @@ class CompareNewItemsConfig(Options):
         0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
     )
     log_rounds: int = option(10, "rounds on the log, of each method", at_least=1)
+    epochs: int = option(60, "epochs of each sequential method, at most", at_least=1)
     new_share: float = option(
         0.1, "share of the items that training never shows", above=0, below=1
     )
     cutoff: int = option(10, "length of the lists", at_least=1)
     max_users: int = option(2000, "users of each task, at most", at_least=2)
+    max_steps: int = option(
+        50, "steps of a session in training; a longer one becomes several", at_least=2
+    )
     history_length: int = option(50, "events in the history of an agent", at_least=1)
 
     def __post_init__(self):
@@ -67,14 +73,20 @@ flags.define(CompareNewItemsConfig)
 def main(_):
     config = flags.read(CompareNewItemsConfig)
     outputs.check_folder(config.out)
-    feature_agents.check(config.methods)
+    feature_agents.check([name for name in config.methods if name not in sequential.METHODS])
     data = storage.PreparedData.open(config.data)
     out = pathlib.Path(config.out)
     values: dict[str, dict[str, list[float]]] = {}  # ranker -> metric of a task -> by seed
     for seed in range(config.first_seed, config.first_seed + config.seeds):
         folder = out / f"seed_{seed}"
         place = new_items.setting(
-            data, folder, config.new_share, seed, config.max_users, config.history_length
+            data,
+            folder,
+            share=config.new_share,
+            seed=seed,
+            max_users=config.max_users,
+            max_steps=config.max_steps,
+            history_length=config.history_length,
         )
         rankers = new_items.lists_of_controls(place, seed)
         for name in config.methods:
@@ -120,9 +132,14 @@ def _agents(
     rankers: dict[str, dict[str, new_items.Lists]] = {}
     for features in (True, False):
         run = folder / f"{name}_{'features' if features else 'ids'}"
-        agent = feature_agents.trained_on_log(
-            run, place.training, name, features, seed, config.log_rounds
-        )
+        if name in sequential.METHODS:
+            agent = feature_agents.trained_sequence(
+                run, place.training, name, features, seed, config.epochs, config.history_length
+            )
+        else:
+            agent = feature_agents.trained_on_log(
+                run, place.training, name, features, seed, config.log_rounds
+            )
         if features:
             agent = agent.with_items(catalogue.plan(agent, place.table))
             tasks = list(place.tasks)

@@ -104,6 +104,7 @@ def main(_):
         seed=config.seed,
         save_every=config.save_every,
         categories=lambda: _categories(config, log),
+        features=log.features,
         graph=graph,
         warn=flags.warn,
     )

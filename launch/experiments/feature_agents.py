@@ -6,10 +6,12 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from tfrec.data import storage
+from tfrec.baselines.sequential import methods as sequential
+from tfrec.data import protocols, sequences, storage
 from tfrec.errors import UserError
+from tfrec.evaluation import rankers
 from tfrec.methods import recommender, registry, trained
-from tfrec.methods.log_config import StateConfig
+from tfrec.methods.log_config import FeaturesConfig
 
 _SAVE_EVERY = 10
 
@@ -21,7 +23,7 @@ def check(methods: Sequence[str]) -> None:
       UserError: naming the method.
     """
     for name in methods:
-        if not issubclass(registry.get(name, registry.LOG).config, StateConfig):
+        if not issubclass(registry.get(name, registry.LOG).config, FeaturesConfig):
             raise UserError(f"--methods={name}: reads no features of items")
 
 
@@ -49,3 +51,48 @@ def trained_on_log(
     agent = recommender.of(name, numbers, seed, owner="--")
     agent.fit(data, out=run, save_every=_SAVE_EVERY)
     return agent.agent
+
+
+def trained_sequence(
+    run: pathlib.Path,
+    data: storage.PreparedData,
+    name: str,
+    features: bool,
+    seed: int,
+    epochs: int,
+    length: int,
+) -> trained.SavedAgent:
+    """A sequential method trained on a log, but for each user's last two events.
+
+    The last but one validates: training ends when it brings nothing better. Settings are those
+    of SASRec's best results on MovieLens-1M (docs/sequential.md).
+
+    Args:
+      run: folder of the run, which is resumed.
+      data: the log, with features of items.
+      name: name of the method.
+      features: whether it reads them.
+      seed: of the run.
+      epochs: passes over the users at most.
+      length: latest events that are read.
+    """
+    numbers = sequential.METHODS[name]().config(
+        use_features=features,
+        epochs=epochs,
+        length=length,
+        batch=32,
+        crop="random",
+        averaging=0.999,
+        patience=8,
+    )
+    log = sequences.of_prepared(data)
+    task = rankers.Task(
+        split=protocols.leave_one_out(log),
+        protocol="leave_one_out",
+        vocabulary=data.vocabulary,
+        source=data.source,
+        folder=run,
+        seed=seed,
+        features=data.item_features(),
+    )
+    return rankers.get(name).train(numbers, task).agent

@@ -205,6 +205,7 @@ def _train(
         folder=folder,
         seed=seed,
         categories=lambda: item_categories.of_prepared(data),
+        features=data.item_features(),
         graph=comparison.graph,
         play=rankers.Play(
             data,

@@ -37,7 +37,7 @@ def test_a_comparison_with_a_report(tmp_path, capsys):
     data = write_log(tmp_path / "log")
     arguments = (
         f"--data={data}", f"--out={tmp_path / 'out'}", "--seeds=2", "--log_rounds=1",
-        "--methods=dien", "--new_share=0.2", "--cutoff=2",
+        "--methods=dien,sasrec", "--epochs=1", "--new_share=0.2", "--cutoff=2",
     )  # fmt: skip
     assert flags.call("launch.compare_new_items", arguments) == 0
     document = json.loads((tmp_path / "out" / "new_items.json").read_text())
@@ -45,7 +45,8 @@ def test_a_comparison_with_a_report(tmp_path, capsys):
     assert {metric.partition(", ")[2] for metric in rankers["DIEN with features"]} == {
         "known items", "new items among all", "new items",
     }  # fmt: skip
-    for name in ("popularity", "item-kNN", "DIEN, ids alone"):
+    assert len(rankers["SASRec with features"]) == 6
+    for name in ("popularity", "item-kNN", "DIEN, ids alone", "SASRec, ids alone"):
         assert {metric.partition(", ")[2] for metric in rankers[name]} == {"known items"}
     # The genre alone decides: content neighbours find what nobody has, a random order does not.
     content, random = (

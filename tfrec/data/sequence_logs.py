@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from tfrec import types
 from tfrec.data import identity, item_categories, sequences
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -24,12 +25,14 @@ class SequenceLog(NamedTuple):
       vocabulary: items most frequent first, users ascending.
       source: path and fingerprint of the content.
       categories: categories of the items, if the log has such a column; else None.
+      features: encoded features of the items, if models are to read them; else None.
     """
 
     sequences: sequences.Sequences
     vocabulary: vocabulary_lib.Vocabulary
     source: identity.Source
     categories: item_categories.Categories | None = None
+    features: types.Features | None = None
 
 
 def open_log(
@@ -52,7 +55,11 @@ def open_log(
         data = storage.PreparedData.open(path)
         log_sequences = sequences.of_prepared(data)
         return SequenceLog(
-            log_sequences, data.vocabulary, data.source, item_categories.of_prepared(data)
+            log_sequences,
+            data.vocabulary,
+            data.source,
+            item_categories.of_prepared(data),
+            data.item_features(),
         )
     bad_rows = schema_lib.BadRows(skippable=False)
     if form == "table":

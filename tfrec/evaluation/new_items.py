@@ -71,9 +71,11 @@ class Setting:
 def setting(
     data: storage.PreparedData,
     out: str | pathlib.Path,
+    *,
     share: float,
     seed: int,
     max_users: int,
+    max_steps: int,
     history_length: int,
 ) -> Setting:
     """Withholds items and prepares the training events of the others.
@@ -84,6 +86,7 @@ def setting(
       share: of the items that are withheld.
       seed: of their draw, and of the users'.
       max_users: users of each task, at most.
+      max_steps: the longest session of the training data, steps.
       history_length: events in a policy's history.
 
     Raises:
@@ -110,7 +113,7 @@ def setting(
         data,
         earlier & ~new,
         out / "training",
-        data.spec.max_steps,
+        max_steps,
         history_length,
         about=f"without {len(withheld)} items drawn with seed {seed}, of",
         with_features=True,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfrec import types
 from tfrec.baselines.paths import config as paths_config
 from tfrec.baselines.paths import learner as path_learner
 from tfrec.baselines.paths import trained as path_agents
@@ -82,6 +83,7 @@ class Task(NamedTuple):
       seed: seed of weights, batches and play.
       save_every: epochs between checkpoints.
       categories: reads the categories of the items; called only by methods that use them.
+      features: encoded features of the items; None if the log has none.
       graph: the knowledge graph of methods that walk one.
       play: the play of methods that learn step by step.
       warn: called with a sentence for each missing input.
@@ -95,6 +97,7 @@ class Task(NamedTuple):
     seed: int
     save_every: int = 1
     categories: Callable[[], item_categories.Categories | None] = lambda: None
+    features: types.Features | None = None
     graph: knowledge_graph.KnowledgeGraph | None = None
     play: Play | None = None
     warn: Callable[[str], None] = lambda sentence: None
@@ -202,6 +205,7 @@ class SequentialRanker(Ranker):
         return self.config(epochs=epochs, batch=batch)
 
     def train(self, config: Any, task: Task) -> Trained:
+        encoder = task.vocabulary.item_features
         fitted = fitting.fit(
             self.name,
             config,
@@ -212,6 +216,8 @@ class SequentialRanker(Ranker):
             source=task.source,
             protocol=task.protocol,
             categories=task.categories() if self.reads_categories else None,
+            features=task.features,
+            sizes=encoder.spec if encoder else None,
             save_every=task.save_every,
             warn=task.warn,
         )

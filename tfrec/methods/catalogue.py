@@ -137,12 +137,20 @@ def transfer(source: tf.Module, target: tf.Module, rows: np.ndarray) -> None:
         for module in (source, *source.submodules)
         for table in getattr(module, "item_tables", ())
     }
+    without_padding = {
+        id(table)
+        for module in (source, *source.submodules)
+        for table in getattr(module, "item_rows", ())
+    }
     before = checkpoint.named_variables(source)
     for name, variable in checkpoint.named_variables(target).items():
         value = before[name].numpy()
         if id(before[name]) in tables:
             new = (rows == NEW).reshape([-1] + [1] * (value.ndim - 1))
             value = np.where(new, np.zeros((), value.dtype), value[rows])
+        elif id(before[name]) in without_padding:
+            new = (rows[1:] == NEW)[:, None]
+            value = np.where(new, np.zeros((), value.dtype), value[rows[1:] - 1])
         if value.shape != tuple(variable.shape):
             raise ValueError(
                 f"{name} has shape {value.shape} with the former items and "

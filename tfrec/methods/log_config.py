@@ -44,15 +44,9 @@ class RoundUpdatesConfig(RoundsConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StateConfig(Options):
-    """The state tower: embedding of items, features and recurrent widths."""
+class FeaturesConfig(Options):
+    """Whether features are read, and how the model learns to do without ids."""
 
-    embedding: int = option(16, "width of an item embedding", at_least=1)
-    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
-    state: int = option(64, "width of the state vector S(s)", at_least=1)
-    crossed: int = option(
-        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
-    )
     use_features: bool = option(
         True, "read the features of items that the data declares; else ids alone"
     )
@@ -62,4 +56,16 @@ class StateConfig(Options):
         "stand alone; without features nothing is dropped",
         at_least=0,
         below=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StateConfig(FeaturesConfig):
+    """The state tower: embedding of items and recurrent widths."""
+
+    embedding: int = option(16, "width of an item embedding", at_least=1)
+    units: int = option(32, "width of the GRU and the AUGRU", at_least=1)
+    state: int = option(64, "width of the state vector S(s)", at_least=1)
+    crossed: int = option(
+        0, "buckets of hashed feature crosses in the state; 0 for none", at_least=0
     )

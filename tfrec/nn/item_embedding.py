@@ -124,7 +124,7 @@ class FeatureEmbedding(tf.Module):
         if self.features.width:
             embedded += tf.matmul(tf.gather(self.vectors, item), self.projection)
         if self._keeps is not None:
-            ids *= self._keeps(item)[:, None]
+            ids = ids * self._keeps(item)[:, None]
         return ids + embedded
 
 
@@ -184,7 +184,8 @@ def bag(table: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     rows = tf.gather(table, values)  # [n, K, D]
     summed = tf.matmul(weight[:, None], rows)[:, 0]
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+    def gradient(upstream: tf.Tensor | tf.IndexedSlices) -> tuple[tf.Tensor, None]:
+        upstream = tf.convert_to_tensor(upstream)  # of a gather
         # Sums of n K small rows: much less work than slices that the optimiser would sort.
         spread = weight[..., None] * upstream[:, None]  # [n, K, D]
         flat = tf.reshape(spread, [-1, table.shape[1]])

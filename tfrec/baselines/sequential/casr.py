@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrec import types
 from tfrec.baselines.sequential import batches, next_item_model, sasrec, stamp
 from tfrec.baselines.sequential.config import CasrSasrecConfig, CasrStampConfig
 from tfrec.data import sequences
@@ -57,6 +58,12 @@ class Casr(tf.Module):
         if config.counterfactual_weight:
             self.sampler = anchor(config, num_items, seed + 1)
             self.batches = tf.Variable(0, trainable=False, name="batches")
+
+    def read_features(self, sizes: types.FeatureSpec) -> None:
+        """Adds embeddings of the items' features; see `CatalogueModel.read_features`."""
+        self.anchor.read_features(sizes)
+        if self.config.counterfactual_weight:
+            self.sampler.read_features(sizes)
 
     def scores(self, history: sequences.Sequences) -> np.ndarray:
         """The anchor's scores of the catalogue for each history, float32 [V, N]."""
@@ -122,7 +129,7 @@ class Casr(tf.Module):
             new = (old - 1 + by) % self.anchor.num_items + 1
         else:
             model = self.sampler if config.replacement == "data" else self.anchor
-            new = nearest_other(self._changed(model, batch, place), model.items, old)
+            new = nearest_other(self._changed(model, batch, place), model.catalogue(), old)
         item = tf.tensor_scatter_nd_update(inputs.item, place[:, None], new)
         changed = inputs._replace(item=item)
         scores = tf.stop_gradient(self.sampler.scores_of(changed))  # [B, N]
@@ -135,7 +142,7 @@ class Casr(tf.Module):
     ) -> tf.Tensor:
         """e_d + delta of the event that is replaced in each row, float [B, D]."""
         config, inputs = self.config, batch.inputs
-        table = tf.stop_gradient(model.items)
+        table = tf.stop_gradient(model.catalogue())
         x = tf.gather(table, inputs.item - 1)  # [T, D]
         start = tf.gather(x, place)  # [B, D]
         length = config.step_size * tf.norm(start, axis=1, keepdims=True)

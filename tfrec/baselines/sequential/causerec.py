@@ -66,7 +66,7 @@ class CauseRec(next_item_model.CatalogueModel):
 
     def concepts(self, inputs: batches.Inputs) -> tf.Tensor:
         """Concepts of each row, float [B, K, D]."""
-        x = tf.gather(self.items, inputs.item - 1)  # [T, D]
+        x = self.embedded(inputs.item)  # [T, D]
         placed = x + tf.gather(self.positions, inputs.place)
         logits = tf.tanh(placed @ self.w_1) @ self.w_2  # [T, K]
         rows = tf.size(inputs.last)
@@ -92,7 +92,7 @@ class CauseRec(next_item_model.CatalogueModel):
         rows = tf.range(tf.shape(user)[0])
         loss = self.prediction_loss(user, target, rows, batch, seed)
         if config.user_weight or config.item_weight:
-            item = tf.gather(self.items, target - 1)  # [B, D]
+            item = self.embedded(target)  # [B, D]
             needed = most_similar(concepts, item, config.indispensable)  # [B, K]
             positive = self._counterfactual(
                 concepts, ~needed, config.positive_users, seed + [0, 1]

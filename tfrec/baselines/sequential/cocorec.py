@@ -92,7 +92,7 @@ class Cocorec(next_item_model.NextItemModel):
 
     def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
         inputs = batch.inputs
-        x = tf.gather(self.items, inputs.item - 1)  # [T, D]
+        x = self.embedded(inputs.item)  # [T, D]
         user = tf.gather(batch.user, batch.row)  # [T]
         hidden, pattern, logits = self._read(x, inputs, seed, user)
         draws = seed + [0, batches.DRAWS]

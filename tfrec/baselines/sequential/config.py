@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from tfrec.methods import log_config
 from tfrec.options import Options, option
 
 Crop = Literal["last", "random"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig(Options):
+class TrainingConfig(log_config.FeaturesConfig):
     """How a sequential model is trained."""
 
     learning_rate: float = option(1e-3, "step size of Adam", above=0)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import tensorflow as tf
+
+from tfrec import types
 from tfrec.baselines.sequential import learner, methods
 from tfrec.data import identity, item_categories, sequences
+from tfrec.nn import item_embedding
 
 
 def fit(
@@ -22,6 +26,8 @@ def fit(
     source: identity.Source,
     protocol: str,
     categories: item_categories.Categories | None = None,
+    features: types.Features | None = None,
+    sizes: types.FeatureSpec | None = None,
     save_every: int = 1,
     warn: Callable[[str], None],
 ) -> learner.SequenceLearner:
@@ -38,6 +44,8 @@ def fit(
       protocol: protocol of the split into training and held-out events.
       categories: categories of the items, for methods with categories; None if the log has
         none.
+      features: encoded features of the items; None if the log has none.
+      sizes: their sizes.
       save_every: epochs between checkpoints.
       warn: called before training with a sentence for each missing input.
 
@@ -59,8 +67,16 @@ def fit(
         given = (of_items.category,)
         for warning in warnings:
             warn(warning)
+
+    def build() -> learner.Model:
+        model = parts.build(config, train.num_items, seed, *given)
+        if config.use_features and features is not None and sizes is not None:
+            model.read_features(sizes)
+            item_embedding.set_features(cast(tf.Module, model), features)
+        return model
+
     return learner.fit(
-        lambda: parts.build(config, train.num_items, seed, *given),
+        build,
         train,
         validate,
         directory,

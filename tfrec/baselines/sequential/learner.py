@@ -15,6 +15,7 @@ from tfrec import types
 from tfrec.baselines.sequential import batches
 from tfrec.data import identity, sequences
 from tfrec.errors import UserError
+from tfrec.nn import item_embedding
 from tfrec.ops import target_networks
 from tfrec.training import epochs, finite
 
@@ -26,7 +27,11 @@ class Model(Protocol):
 
     variables: tuple[tf.Variable, ...]
     trainable_variables: tuple[tf.Variable, ...]
+    submodules: tuple[tf.Module, ...]
     config: Any
+
+    def read_features(self, sizes: types.FeatureSpec) -> None:
+        """Adds embeddings of the items' features to those of their ids."""
 
     def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
         """Mean loss of a batch; the seed is of dropout and negatives."""
@@ -157,7 +162,10 @@ class SequenceLearner(epochs.EpochLearner):
         variables = self.model.trainable_variables
         # Room for the seeds that a step derives by adding to the second number.
         seed = types.seed_pair(self._seed, 0) + tf.stack([0, self.step * 1024])
-        with tf.GradientTape() as tape:
+        dropping = item_embedding.dropping(
+            self.model, self.model.config.id_dropout, tf.cast(self.step, tf.int64)
+        )
+        with dropping, tf.GradientTape() as tape:
             loss = self.model.loss(batch, seed)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
         checked = dict(zip(self._names, [loss, *gradients], strict=True))

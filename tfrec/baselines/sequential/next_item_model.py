@@ -18,6 +18,7 @@ from tfrec import types
 from tfrec.baselines.sequential import batches
 from tfrec.baselines.sequential.config import NextItemConfig
 from tfrec.data import sequences
+from tfrec.nn import item_embedding
 from tfrec.ops import next_item
 
 # Beyond this many items, the catalogue's scores of a batch cost more than the rest of it.
@@ -98,6 +99,36 @@ class CatalogueModel(tf.Module, abc.ABC):
         self.config, self.num_items = config, num_items
         # Dense id i stands at row i - 1.
         self.items = normal([num_items, config.width], seed, 0, "items")
+        self.item_features = self._feature_embedding(None)
+
+    def read_features(self, sizes: types.FeatureSpec) -> None:
+        """Adds embeddings of the items' features to those of their ids.
+
+        Args:
+          sizes: of the features, which `item_embedding.set_features` gives to the model.
+        """
+        self.item_features = self._feature_embedding(sizes)
+
+    @property
+    def item_rows(self) -> list[tf.Variable]:
+        """The variables with a row for each item and none for padding."""
+        return [self.items]
+
+    def catalogue(self) -> tf.Tensor:
+        """Embeddings of all items, float [N, D], item i at row i - 1. Graph code."""
+        if self.item_features.features is None:
+            return self.items
+        return self.item_features.embedded(tf.range(1, self.num_items + 1), self.items)
+
+    def embedded(self, item: tf.Tensor) -> tf.Tensor:
+        """Embeddings of items: int32 [...] -> float [..., D]. Graph code."""
+        return tf.gather(self.catalogue(), item - 1)
+
+    def _feature_embedding(
+        self, sizes: types.FeatureSpec | None
+    ) -> item_embedding.FeatureEmbedding:
+        rows, width = self.num_items + 1, self.config.width
+        return item_embedding.FeatureEmbedding(sizes, rows, width, "item_features")
 
     @abc.abstractmethod
     def users(self, inputs: batches.Inputs) -> tf.Tensor:
@@ -131,7 +162,7 @@ class CatalogueModel(tf.Module, abc.ABC):
 
     def scores_of(self, inputs: batches.Inputs) -> tf.Tensor:
         """Scores of the catalogue as the next item of each row, float [B, N]. Graph code."""
-        return tf.matmul(self.users(inputs), self.items, transpose_b=True)
+        return tf.matmul(self.users(inputs), self.catalogue(), transpose_b=True)
 
     def prediction_loss(
         self,
@@ -151,22 +182,23 @@ class CatalogueModel(tf.Module, abc.ABC):
           seed: int32 [2] of negatives.
         """
         config, kind = self.config, loss_of(self.config, self.num_items)
-        positive = tf.reduce_sum(hidden * tf.gather(self.items, target - 1), axis=1)
+        items = self.catalogue()
+        positive = tf.reduce_sum(hidden * tf.gather(items, target - 1), axis=1)
         if kind == "softmax" and config.own_negatives:
-            return next_item.softmax(hidden, self.items, positive, row, None, True)
+            return next_item.softmax(hidden, items, positive, row, None, True)
         rows = tf.size(batch.inputs.last)
         if kind == "softmax":
             catalogue = tf.range(self.num_items)
             offset = user_item_offsets(batch.user_items, rows, catalogue)  # [B, N]
-            return next_item.softmax(hidden, self.items, positive, row, offset, False)
+            return next_item.softmax(hidden, items, positive, row, offset, False)
         if kind == "bce":
             ids = self._drawn(tf.shape(target), seed)  # [M]
-            negative = tf.reduce_sum(hidden * tf.gather(self.items, ids), axis=1)
+            negative = tf.reduce_sum(hidden * tf.gather(items, ids), axis=1)
             excluded = is_user_item(batch.user_items, row, ids)
             negative += tf.where(excluded, next_item.EXCLUDED, 0.0)
             return next_item.binary_cross_entropy(positive, negative)
         ids = tf.sort(self._drawn([config.negatives], seed))  # [K]
-        candidates = tf.gather(self.items, ids)
+        candidates = tf.gather(items, ids)
         offset = user_item_offsets(batch.user_items, rows, ids)
         if kind == "sampled_softmax":
             return next_item.softmax(hidden, candidates, positive, row, offset, False)
@@ -176,7 +208,7 @@ class CatalogueModel(tf.Module, abc.ABC):
         return next_item.generalised_binary_cross_entropy(positive, negative, beta)
 
     def _drawn(self, shape: tf.Tensor | list[int], seed: tf.Tensor) -> tf.Tensor:
-        """Uniform rows of the item table."""
+        """Uniform rows of the catalogue."""
         return tf.random.stateless_uniform(shape, seed, 0, self.num_items, tf.int32)
 
 
@@ -198,7 +230,7 @@ class NextItemModel(CatalogueModel):
 
     def hidden(self, inputs: batches.Inputs, seed: tf.Tensor | None) -> tf.Tensor:
         """`contextual` of the items' embeddings, float [T, D]. Graph code."""
-        return self.contextual(tf.gather(self.items, inputs.item - 1), inputs, seed)
+        return self.contextual(self.embedded(inputs.item), inputs, seed)
 
     def users(self, inputs: batches.Inputs) -> tf.Tensor:
         return tf.gather(self.hidden(inputs, None), inputs.last)  # [B, D]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
@@ -13,7 +13,8 @@ from tfrec.baselines.sequential import batches, learner, methods
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.environments import contract
 from tfrec.errors import UserError
-from tfrec.methods import registry, trained
+from tfrec.methods import catalogue, registry, trained
+from tfrec.nn import item_embedding
 from tfrec.ops import selection
 
 _SCRIPT = "`python -m launch.train_sequential`"
@@ -42,9 +43,29 @@ class TrainedSequence(trained.TrainedMethod):
         # Events of the log are actions of the user of any kind.
         event = types.FeedbackColumn("event", "binary", "events")
         spec = types.DataSpec(
-            (event,), len(vocabulary.items), len(vocabulary.users), model.config.length, 1
+            (event,),
+            len(vocabulary.items),
+            len(vocabulary.users),
+            model.config.length,
+            1,
+            item_features=_sizes(model),
         )
         super().__init__(method, model.config, _Scorer(model), spec, vocabulary, about)
+
+    def with_items(self, change: catalogue.Catalogue) -> TrainedSequence:
+        if methods.METHODS[self.method]().categories:
+            raise UserError(
+                f"{self.method} cannot rank other items than those of its log: it reads their "
+                "categories"
+            )
+        model = _untrained(
+            self.method, self.config, change.spec.num_items, change.spec.item_features
+        )
+        catalogue.transfer(self.weights(), cast(tf.Module, model), change.rows)
+        if change.features is not None:
+            item_embedding.set_features(cast(tf.Module, model), change.features)
+        about = self.about | change.about(self.fingerprint)
+        return TrainedSequence(self.method, model, change.vocabulary, about)
 
 
 class _Scorer:
@@ -90,10 +111,27 @@ def load(directory: str | pathlib.Path) -> TrainedSequence:
         names = ", ".join(methods.METHODS)
         path = directory / TrainedSequence.manifest
         raise UserError(f"{path}: method is {name!r}; expected one of {names}")
-    parts = methods.METHODS[name]()
     vocabulary = vocabulary_lib.load(directory)
-    config = options.restored(parts.config, manifest["config"])
-    model = parts.build(config, len(vocabulary.items), 0)
+    config = options.restored(methods.METHODS[name]().config, manifest["config"])
+    spec = types.DataSpec.restored(manifest["spec"])
+    model = _untrained(name, config, len(vocabulary.items), spec.item_features)
     agent = TrainedSequence(name, model, vocabulary, manifest["about"])
     agent.restore(directory, manifest)
     return agent
+
+
+def _untrained(
+    method: str, config: Any, num_items: int, sizes: types.FeatureSpec | None
+) -> learner.Model:
+    model = methods.METHODS[method]().build(config, num_items, 0)
+    if sizes is not None:
+        model.read_features(sizes)
+    return model
+
+
+def _sizes(model: learner.Model) -> types.FeatureSpec | None:
+    """Sizes of the features that a model reads; None if it reads ids alone."""
+    for part in model.submodules:
+        if isinstance(part, item_embedding.FeatureEmbedding):
+            return part.features
+    return None

@@ -53,6 +53,9 @@ def test_a_changed_embedding_raises_the_loss_of_the_prediction():
     class Last:
         items = tf.constant([[1.0, 0.0], [0.0, 1.0]])
 
+        def catalogue(self):
+            return self.items
+
         def contextual(self, x, inputs, seed):
             return x
 
