@@ -25,9 +25,6 @@ from tfgoalrec.measurements import Measurements
 from tfrec import types
 from tfrec.nn import item_embedding
 
-SLOTS = 10 + 5 * 4 + 5  # values of an item in 20 columns
-_VALUES_PER_COLUMN = 100
-
 
 def measure(
     config: GoalRecConfig,
@@ -60,16 +57,12 @@ def measure(
         config.measurements, spec, vectors[:, : config.frozen_embedding]
     )
     measurements.fit(log)
-    sizes = types.FeatureSpec(values=20 * _VALUES_PER_COLUMN, slots=SLOTS)
-    with_features = dataclasses.replace(spec, item_features=sizes)
+    with_features = dataclasses.replace(spec, item_features=random_log.FEATURES)
     learners = {
         name: GoalRecLearner(GoalRecAgent(config, its_spec, measurements, vectors, seed=0), log)
         for name, its_spec in (("ids", spec), ("features", with_features))
     }
-    values = rng.integers(1, sizes.values, [num_items + 1, SLOTS], endpoint=True)
-    values[0] = 0
-    features = types.Features(values.astype(np.int32), np.zeros([num_items + 1, 0], np.float32))
-    item_embedding.set_features(learners["features"], features)
+    item_embedding.set_features(learners["features"], random_log.features(num_items, seed=2))
     count = tf.constant(updates)
     return timing.alternate(
         {
@@ -97,7 +90,8 @@ def main(
     config = config or GoalRecConfig()
     for num_items in catalogues:
         took = measure(config, num_items, updates=updates, **sizes)
-        print(f"\n{num_items:,} items, batch {config.batch}, {SLOTS} values an item, medians")
+        slots = random_log.FEATURES.slots
+        print(f"\n{num_items:,} items, batch {config.batch}, {slots} values an item, medians")
         timing.show(took, "features", "examples", dict.fromkeys(took, config.batch * updates))
 
 

@@ -8,6 +8,8 @@ FEEDBACK = (
     types.FeedbackColumn("click", "binary", "clicks"),
     types.FeedbackColumn("watch_seconds", "amount", "seconds", 10.0),
 )
+# 20 columns of 100 values: 10 categories, 5 multi-valued ones of 4 values, 5 numbers.
+FEATURES = types.FeatureSpec(values=20 * 100, slots=10 + 5 * 4 + 5)
 
 
 def episodes(spec: types.DataSpec, sessions: int, seed: int) -> types.Episodes:
@@ -39,3 +41,12 @@ def episodes(spec: types.DataSpec, sessions: int, seed: int) -> types.Episodes:
         length=length.astype(np.int32),
         exited=rng.random(sessions) < 0.9,
     )
+
+
+def features(num_items: int, seed: int) -> types.Features:
+    """Random values of the 20 columns of `FEATURES` for each item."""
+    rng = np.random.default_rng(seed)
+    shape = [num_items + 1, FEATURES.slots]
+    values = rng.integers(1, FEATURES.values, shape, endpoint=True, dtype=np.int32)
+    values[0] = 0
+    return types.Features(values, np.zeros([num_items + 1, 0], np.float32))

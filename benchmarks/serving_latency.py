@@ -1,6 +1,7 @@
 """Measures the time of ranking a whole catalogue, for one request and for 32.
 
     python -m benchmarks.serving_latency --items=10000,100000,1000000 --width=17 --threads=1
+    python -m benchmarks.serving_latency --items=1000000 --features
 
 A GoalRec model with random weights and W - 1 wide item vectors is saved and loaded; k is
 10. In turn, in one process, on the same item vectors and queries:
@@ -42,6 +43,7 @@ from benchmarks import command_line, random_log
 from tfgoalrec import world_model
 from tfgoalrec.config import GoalRecConfig
 from tfrec import types
+from tfrec.nn import item_embedding
 from tfrec.serving import export, requests, tables
 from tfrec.serving import model as serving_model
 from tfrec.serving import ranker as ranker_lib
@@ -104,14 +106,28 @@ class Latency(NamedTuple):
 
 
 def ranker(
-    items: int, width: int, advantage: Literal["bilinear", "mlp"] = "bilinear"
+    items: int,
+    width: int,
+    advantage: Literal["bilinear", "mlp"] = "bilinear",
+    features: bool = False,
 ) -> Ranker:
-    """A GoalRec model with random weights and item vectors [items, width]."""
+    """A GoalRec model with random weights and item vectors [items, width].
+
+    Args:
+      items: N.
+      width: numbers in an item vector.
+      advantage: the head.
+      features: whether it reads 20 columns of features of the items.
+    """
     config = GoalRecConfig(item_vector=width - 1, advantage=advantage)
     spec = types.DataSpec(random_log.FEEDBACK, items, 1, history_length=HISTORY, max_steps=30)
     random = np.random.default_rng(0)
     start = random.normal(size=(items + 1, config.embedding)).astype(np.float32)
+    if features:
+        spec = dataclasses.replace(spec, item_features=random_log.FEATURES)
     model = world_model.WorldModel(config, spec, np.ones(4, int), start)
+    if features:
+        item_embedding.set_features(model, random_log.features(items, seed=2))
     ids = np.array([f"item-{place:07}" for place in range(items)], dtype=object)
     return Ranker(spec, Vocabulary(ids), model)
 
@@ -327,7 +343,7 @@ def compare(
     items: int, width: int, batches: tuple[int, ...], options: argparse.Namespace
 ) -> None:
     """Measures all variants on one catalogue."""
-    source = ranker(items, width)
+    source = ranker(items, width, features=options.features)
     signatures = loaded_signatures(source)
     vectors = source.world_model.item_vectors().numpy()
     random = np.random.default_rng(3)
@@ -378,6 +394,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--batches", type=command_line.separated(command_line.at_least(1)), default=(1, 32)
+    )
+    parser.add_argument(
+        "--features", action="store_true", help="read 20 columns of features of the items"
     )
     parser.add_argument("--threads", type=command_line.at_least(1), default=1)
     parser.add_argument(

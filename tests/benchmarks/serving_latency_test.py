@@ -11,10 +11,11 @@ from benchmarks import serving_latency
 pytestmark = pytest.mark.slow
 
 
-def test_it_prints_a_line_for_each_way(capsys, monkeypatch):
+@pytest.mark.parametrize("features", [[], ["--features"]])
+def test_it_prints_a_line_for_each_way(features, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)  # as where it is not installed
     serving_latency.main(
-        ["--items=300", "--batches=1,2", "--width=5", "--rounds=3", "--seconds=0.01"]
+        ["--items=300", "--batches=1,2", "--width=5", "--rounds=3", "--seconds=0.01", *features]
     )
     captured = capsys.readouterr()
     assert "faiss is left out" in captured.err
