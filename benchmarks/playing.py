@@ -22,6 +22,7 @@ import tensorflow as tf
 
 import tfrec
 from benchmarks import command_line, timing
+from tfrec import types
 from tfrec.environments import contract, log_users, player, playing, user_models
 from tfrec.ops import selection
 
@@ -33,7 +34,7 @@ def main(sessions: int, repeats: int) -> None:
         environment = log_users.LogUsers(simulated_users, item_width=16)
         log = user_models.starts_of(data.episodes("train"))
     sampled = np.random.default_rng(0).integers(0, len(log.user), sessions)
-    starts = type(log)(*(part[sampled] for part in log))
+    starts = types.rows(log, sampled)
 
     def at_random(timestep: contract.Timestep) -> tf.Tensor:
         rows, items = tf.shape(timestep.observation)[0], environment.spec.num_candidates

@@ -147,7 +147,7 @@ def _predictor(
         batches = []
         for start in range(0, len(part["item"]), block):
             rows = slice(start, start + block)
-            batch = types.Observation(*(tf.constant(x[rows]) for x in observation))
+            batch = types.constants(types.rows(observation, rows))
             batches.append(predict(batch, tf.constant(part["item"][rows])).numpy())
         return np.concatenate(batches)
 

@@ -46,7 +46,8 @@ def per_element(
 
     def steps(number: tf.Tensor, episode: types.Episodes) -> tf.data.Dataset:
         session_seed = tf.stack([seed, tf.cast(number, tf.int32)])
-        label = measurements.standardised(types.Episodes(*(x[None] for x in episode)))[0]
+        one = tf.nest.map_structure(lambda x: x[None], episode)
+        label = measurements.standardised(one)[0]
         goal = goals.random(measurements, 1, session_seed)[0]
         item = tf.concat([episode.history_item, episode.item], axis=0)  # [H + T]
         feedback = tf.concat([episode.history_feedback, episode.feedback], axis=0)
@@ -98,7 +99,7 @@ def both(
     vectors = np.random.default_rng(1).normal(0, 0.1, [num_items + 1, config.frozen_embedding])
     measurements = Measurements((), spec, vectors)
     measurements.fit(log)
-    first_sessions = types.Episodes(*(x[:sessions_per_element] for x in log))
+    first_sessions = types.rows(log, slice(sessions_per_element))
     all_sessions, single_sessions = (
         tf.data.Dataset.from_tensor_slices(part) for part in (log, first_sessions)
     )

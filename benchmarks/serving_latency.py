@@ -73,6 +73,7 @@ class Vocabulary:
     """Raw item ids."""
 
     items: np.ndarray
+    user_features: None = None
 
 
 @dataclasses.dataclass

@@ -188,9 +188,9 @@ class _Check:
         self.measurements = measurements
         episodes = data.episodes("test")
         last = worlds.last_sessions(episodes)
-        starts = user_models.starts_of(types.Episodes(*(x[: config.max_users] for x in last)))
-        self.starts = types.Starts(
-            *(np.repeat(part, config.sessions_per_user, axis=0) for part in starts)
+        starts = user_models.starts_of(types.rows(last, slice(config.max_users)))
+        self.starts = types.rows(
+            starts, np.repeat(np.arange(len(starts.user)), config.sessions_per_user)
         )
         self.held = leak.held_out(episodes, measurements, config.steps, seed=0)
         self.states = leak.first_states(self.held, config.states)

@@ -75,8 +75,8 @@ class PrepareDataConfig(Options):
     )
     feature_columns: str = option(
         "",
-        "TOML file that declares the columns of item_features that models read; without it "
-        "they read ids alone",
+        "TOML file that declares the columns of item_features and user_features that models "
+        "read; without it they read ids alone",
     )
     out: str = option("runs/data", "output folder of the prepared data")
     overwrite: bool = option(False, "replace existing prepared data")

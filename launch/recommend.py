@@ -19,7 +19,7 @@ from rich import table as rich_table
 
 from launch import flags
 from tfrec import errors
-from tfrec.data import text_columns
+from tfrec.data import feature_encoding, text_columns
 from tfrec.options import Options, option, required
 from tfrec.report import style
 from tfrec.serving import loaded, requests
@@ -40,6 +40,11 @@ class RecommendConfig(Options):
         "'click=1,0;watch_seconds=30,2' (raw units); 0 for absent columns",
     )
     step: int = option(0, "number of events that belong to the current session", at_least=0)
+    user: tuple[str, ...] = option(
+        (),
+        "features of the user, who may be new, e.g. age=31,region=north; absent ones are "
+        "missing; a value with a comma in double quotes",
+    )
     goal: str = option("", "a named goal; by default the model's first")
     weights: tuple[str, ...] = option(
         (), "instead of a named goal, weights of one raw unit of measurements, e.g. click@0=1"
@@ -71,6 +76,7 @@ def main(_):
         candidates=_ids(config.candidates, "candidates", model),
         exclude=_ids(config.exclude, "exclude", model),
         k=config.k,
+        user_values=_user(config.user, model),
     )
     unknown = model.unknown((*request.history, *request.candidates, *request.exclude))
     if unknown:
@@ -168,6 +174,33 @@ def _feedback(
             )
         values[:, model.feedback_names.index(name)] = column
     return tuple(tuple(row) for row in values.tolist())
+
+
+def _user(texts: tuple[str, ...], model: loaded.ExportedModel) -> tuple[int, ...]:
+    """Returns the numbers of the features of the user; () without any."""
+    if not texts:
+        return ()
+    encoder, user = model.user_encoder, {}
+    kinds = {code.column.name: code.column.kind for code in encoder.codes} if encoder else {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise errors.UserError(f"--user: {text!r}; expected column=value")
+        if name in user:
+            raise errors.UserError(f"--user: {name} is given twice")
+        user[name] = _number(value) if kinds.get(name) == "number" else value
+    try:
+        return feature_encoding.user_values(encoder, user)
+    except errors.UserError as error:
+        raise errors.UserError(f"--user: {error}") from error
+
+
+def _number(text: str) -> float | str | None:
+    """A number of a flag; None if it is empty, the text itself if it is none."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
 
 
 def _weights(texts: tuple[str, ...], model: loaded.ExportedModel) -> tuple[float, ...]:

@@ -70,7 +70,7 @@ def held_out(
     step = np.arange(len(session)) - np.repeat(np.cumsum(length) - length, length)
     drawn = np.random.default_rng(seed).permutation(len(session))[:count]
     session, step = session[drawn], step[drawn]
-    label = measurements.standardised(types.Episodes(*map(tf.constant, episodes))).numpy()
+    label = measurements.standardised(types.constants(episodes)).numpy()
     return HeldOut(
         session=session,
         user=np.asarray(episodes.user)[session],
@@ -217,7 +217,7 @@ def scores_of(
 
 def first_states(held: HeldOut, count: int) -> HeldOut:
     """Returns the first `count` of the drawn steps, which are in random order."""
-    observation = types.Observation(*(part[:count] for part in held.observation))
+    observation = types.rows(held.observation, slice(count))
     cut = {
         name: getattr(held, name)[:count] for name in HeldOut._fields if name != "observation"
     }
@@ -267,4 +267,4 @@ def seed_interval(by_seed: Sequence[float]) -> dict[str, float]:
 
 
 def _observation(held: HeldOut, block: slice) -> types.Observation:
-    return types.Observation(*(tf.constant(part[block]) for part in held.observation))
+    return types.constants(types.rows(held.observation, block))

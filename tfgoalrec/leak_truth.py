@@ -118,7 +118,7 @@ def _hidden_states(
     Fatigue is a function of the user and of the shown items, so it is that of the logged
     session whatever feedback the world draws here.
     """
-    start = world.reset(types.Starts(*(tf.constant(x) for x in episodes[:3])))
+    start = world.reset(types.constants(user_models.starts_of(episodes)))
     shown = tf.transpose(tf.maximum(tf.constant(episodes.item), 1))  # [T, sessions]
     seed = tf.zeros([2], tf.int32)
     after = tf.scan(lambda state, item: world.step(state, item, seed)[0], shown, start)
@@ -150,10 +150,10 @@ def fitted_truth(
     for block in leak.blocks(states, max(1, _SESSIONS_AT_ONCE // count)):
         session = np.repeat(held.session[block], count)
         step = np.repeat(held.observation.step[block], count)
-        part = types.Episodes(*(np.asarray(x)[session] for x in episodes))
+        part = types.rows(episodes, session)
         part.item[np.arange(len(step)), step] = candidates[block].ravel()
         part = part._replace(length=(step + 1).astype(np.int32))
-        expected = expect(types.Episodes(*map(tf.constant, part))).numpy()  # [steps, F + 1]
+        expected = expect(types.constants(part)).numpy()  # [steps, F + 1]
         last = np.cumsum(part.length) - 1
         click.append(expected[last, 0].reshape(-1, count))
     return Truth(np.concatenate(click), None)

@@ -71,10 +71,7 @@ class GoalRecLearner(tf.Module):
         is_held_out = uniform < self.agent.config.held_out
         if not is_held_out.any() or is_held_out.all():
             return log
-        held_out, training = (
-            types.Episodes(*(np.asarray(x)[rows] for x in log))
-            for rows in (is_held_out, ~is_held_out)
-        )
+        held_out, training = (types.rows(log, rows) for rows in (is_held_out, ~is_held_out))
         capacity = min(len(held_out.length), _HELD_OUT)
         self.held_out = EpisodeReplay(self.agent.spec, capacity, self.agent.measurements.dim)
         self._fill(self.held_out, held_out)
@@ -84,7 +81,7 @@ class GoalRecLearner(tf.Module):
         """Stores the log's sessions; if not all fit, the last ones are stored."""
         measure = tf.function(self._reported, reduce_retracing=True, autograph=False)
         for start in range(max(0, len(log.length) - replay.capacity), len(log.length), block):
-            part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
+            part = types.constants(types.rows(log, slice(start, start + block)))
             label = measure(part)
             replay.add(part, label, tf.zeros([len(label), self.agent.measurements.dim]))
 

@@ -203,7 +203,7 @@ class Measurements(MeasurementVector):
         count, first, second = 0.0, np.zeros(total), np.zeros(total)
         measure = tf.function(self.raw, autograph=False)
         for start in range(0, len(episodes.length), block):
-            part = types.Episodes(*(tf.constant(x[start : start + block]) for x in episodes))
+            part = types.constants(types.rows(episodes, slice(start, start + block)))
             raw = measure(part).numpy().astype(np.float64)
             live = _live(part).numpy().astype(bool)
             rows = raw[live]  # [steps, M]

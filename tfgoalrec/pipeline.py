@@ -59,6 +59,9 @@ def of_sessions(
             history_item=tf.gather(item, position),
             history_feedback=tf.gather(feedback, position),
             step=step,
+            user_values=tf.nest.map_structure(
+                lambda values: tf.gather(values, row), episodes.user_values
+            ),
         ),
         item=tf.gather(item, shown),
         measurement=tf.gather(label, first + step),

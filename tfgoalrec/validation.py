@@ -29,13 +29,11 @@ class Validator:
         drawn = np.random.default_rng(17).permutation(len(row))[:_STEPS]
         row, step = row[drawn], step[drawn]  # [B]
         sessions, session_row = np.unique(row, return_inverse=True)
-        held = types.Episodes(*(tf.constant(np.asarray(part)[sessions]) for part in episodes))
+        held = types.constants(types.rows(episodes, sessions))
         label = agent.measurements.standardised(held).numpy()  # [S, T, M]
         goal = next(iter(agent.named_goals.values()))
         self._batch = relabel.Transition(
-            observation=types.Observation(
-                *map(tf.constant, windows.observations(episodes, row, step))
-            ),
+            observation=types.constants(windows.observations(episodes, row, step)),
             item=tf.constant(np.asarray(episodes.item)[row, step]),
             measurement=tf.constant(label[session_row, step]),
             outcome=tf.constant(label[session_row, 0]),

@@ -49,6 +49,8 @@ def read_log(
     feedback: Sequence[str] = ("click",),
     item_features: Path = "",
     feature_columns: Path | Mapping[str, str | Mapping[str, Any]] = "",
+    user_features: Path = "",
+    user_feature_columns: Mapping[str, str | Mapping[str, Any]] | None = None,
     overwrite: bool = False,
     skip_bad_rows: bool = False,
     **others: Any,
@@ -66,7 +68,11 @@ def read_log(
         `watch=column:amount:seconds` are written in full.
       item_features: table of the items, with their ids in the first column; none by default.
       feature_columns: its columns that models read, name -> kind, or the fields of a
-        `tfrec.data.feature_schema.FeatureColumn`; or a TOML file that declares them.
+        `tfrec.data.feature_schema.FeatureColumn`; or a TOML file that declares them, and those
+        of the users.
+      user_features: table of the users, with their ids in the first column; none by default.
+      user_feature_columns: its columns that models read, as `feature_columns`; not with a
+        TOML file.
       overwrite: replace prepared data that is there already.
       skip_bad_rows: drop bad and duplicate rows and list them in rejected.csv, instead of
         stopping at the first.
@@ -97,6 +103,17 @@ def read_log(
         "read_log",
     )
     path = pathlib.Path(path)
+    is_file = not isinstance(feature_columns, Mapping) and os.fspath(feature_columns)
+    if user_feature_columns and is_file:
+        raise UserError(
+            f"read_log: user_feature_columns beside feature_columns={feature_columns}; "
+            "expected [user.<column>] in that file"
+        )
+    declaration = feature_schema.declared(feature_columns, "read_log: feature_columns")
+    if user_feature_columns:
+        given = "read_log: user_feature_columns"
+        of_users = feature_schema.declared(user_feature_columns, given, "user")
+        declaration = declaration._replace(user=of_users.user)
     return preparing.prepare(
         lambda bad_rows: table.read(path, table_config, bad_rows),
         pathlib.Path(out),
@@ -104,8 +121,8 @@ def read_log(
         source=f"table {path.name}",
         skip_bad_rows=skip_bad_rows,
         overwrite=overwrite,
-        features_of={"item": os.fspath(item_features)},
-        feature_columns=feature_schema.declared(feature_columns, "read_log: feature_columns"),
+        features_of={"item": os.fspath(item_features), "user": os.fspath(user_features)},
+        feature_columns=declaration,
     ).data
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -64,17 +64,22 @@ class FeedbackColumn:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """Sizes of the encoded features of items; see `tfrec.data.feature_encoding`.
+    """Sizes of the encoded features of items or users; see `tfrec.data.feature_encoding`.
 
     Attributes:
       values: V, the distinct feature values, numbers 1..V; 0 stands for none.
-      slots: K, the most values that one item has.
+      slots: K, the most values that one item or user has.
       width: P, the length of the given vectors; 0 for none.
+      missing: the K numbers of a user without any value; () for items.
     """
 
     values: int
     slots: int
     width: int = 0
+    missing: tuple[int, ...] = ()
+
+
+_FEATURES = ("item_features", "user_features")  # fields of a DataSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +97,7 @@ class DataSpec:
         0 for all of them. Histories may hold any item.
       item_features: sizes of the features that models read beside the ids of items; None if
         they read ids alone.
+      user_features: sizes of the features of users that models read; None if they read none.
 
     Raises:
       UserError: if two feedback columns have one name.
@@ -104,6 +110,7 @@ class DataSpec:
     max_steps: int
     candidates: int = 0
     item_features: FeatureSpec | None = None
+    user_features: FeatureSpec | None = None
 
     def __post_init__(self):
         names.check_distinct("feedback column", self.feedback_names)
@@ -111,14 +118,22 @@ class DataSpec:
     @property
     def ids_alone(self) -> DataSpec:
         """The same log, read without features."""
-        return dataclasses.replace(self, item_features=None)
+        return dataclasses.replace(self, item_features=None, user_features=None)
 
     def described(self) -> dict[str, Any]:
         """The fields as JSON; `restored` reads them. Features that are absent are left out."""
         fields = dataclasses.asdict(self)
-        if self.item_features is None:
-            del fields["item_features"]
+        for name in _FEATURES:
+            if fields[name] is None:
+                del fields[name]
+            elif not fields[name]["missing"]:
+                del fields[name]["missing"]
         return fields
+
+    @property
+    def user_slots(self) -> int:
+        """Width of the `user_values` of an observation; 0 without features of users."""
+        return 0 if self.user_features is None else self.user_features.slots
 
     @property
     def num_candidates(self) -> int:
@@ -137,9 +152,14 @@ class DataSpec:
           TypeError: if a field is absent or unknown.
         """
         columns = tuple(FeedbackColumn(**column) for column in fields["feedback"])
-        features = fields.get("item_features")
-        restored = None if features is None else FeatureSpec(**features)
-        return cls(**{**fields, "feedback": columns, "item_features": restored})
+        features = {
+            name: FeatureSpec(
+                **{**fields[name], "missing": tuple(fields[name].get("missing", ()))}
+            )
+            for name in _FEATURES
+            if fields.get(name)
+        }
+        return cls(**{**fields, "feedback": columns, **features})
 
     def feedback_index(self, name: str) -> int:
         """Position of a feedback column.
@@ -166,6 +186,44 @@ class Features(NamedTuple):
     vectors: np.ndarray
 
 
+Sessions = TypeVar("Sessions", "Starts", "Episodes", "Observation")
+
+
+def rows(nest: Sessions, place: slice | np.ndarray) -> Sessions:
+    """The same rows of every array; parts that are () stay.
+
+    Args:
+      nest: arrays or tensors [B, ...].
+      place: slice, positions or mask of the rows.
+
+    Returns:
+      Numpy arrays.
+    """
+    parts = (part if isinstance(part, tuple) else np.asarray(part)[place] for part in nest)
+    return type(nest)(*parts)
+
+
+def constants(nest: Sessions) -> Sessions:
+    """Tensors of the arrays; parts that are () stay."""
+    import tensorflow as tf  # deferred: formats and names need no TensorFlow
+
+    return tf.nest.map_structure(tf.constant, nest)
+
+
+def user_values_of(nest: Starts | Episodes | Observation) -> tf.Tensor:
+    """Values of the users' features, for what reads or stores them.
+
+    Raises:
+      ValueError: if there are none.
+    """
+    if isinstance(nest.user_values, tuple):
+        raise ValueError(
+            f"user_values of {type(nest).__name__} is (), but the spec declares features of "
+            "users; expected int32 [B, K]"
+        )
+    return nest.user_values
+
+
 class Starts(NamedTuple):
     """Starts of sessions: users and their earlier events.
 
@@ -173,11 +231,14 @@ class Starts(NamedTuple):
       user: int32 [B], dense user id.
       history_item: int32 [B, H], oldest first, left-padded with 0.
       history_feedback: float32 [B, H, F], raw units, 0 where padded.
+      user_values: int32 [B, K], numbers of the values of the users' features, 0 for none;
+        () where the spec declares no user features.
     """
 
     user: tf.Tensor
     history_item: tf.Tensor
     history_feedback: tf.Tensor
+    user_values: tf.Tensor | tuple[()] = ()
 
 
 class Episodes(NamedTuple):
@@ -192,6 +253,7 @@ class Episodes(NamedTuple):
       length: int32 [B], steps in the session, 1..T.
       exited: bool [B], whether the user left after the last step; False where
         the session was cut at the cap.
+      user_values: int32 [B, K] or (), see `Starts`.
     """
 
     user: tf.Tensor
@@ -201,6 +263,7 @@ class Episodes(NamedTuple):
     feedback: tf.Tensor
     length: tf.Tensor
     exited: tf.Tensor
+    user_values: tf.Tensor | tuple[()] = ()
 
 
 class Observation(NamedTuple):
@@ -212,8 +275,10 @@ class Observation(NamedTuple):
       history_feedback: float32 [B, H, F], raw units.
       step: int32 [B], steps already taken in this session; the last `step`
         positions of the history belong to the session.
+      user_values: int32 [B, K] or (), see `Starts`.
     """
 
     history_item: tf.Tensor
     history_feedback: tf.Tensor
     step: tf.Tensor
+    user_values: tf.Tensor | tuple[()] = ()

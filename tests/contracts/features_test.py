@@ -1,4 +1,4 @@
-"""Every method that learns from a log reads declared features of the items."""
+"""Every method that learns from a log reads declared features of items and users."""
 
 import dataclasses
 
@@ -16,23 +16,37 @@ from tfrec.training import run as runs
 
 METHODS = [name for name in registry.names(registry.LOG) if name != "item_counts"]
 SIZES = types.FeatureSpec(values=7, slots=2)
-SPEC = dataclasses.replace(cases.SPEC, item_features=SIZES)
+USER_SIZES = types.FeatureSpec(values=5, slots=2, missing=(1, 4))  # 1..3, and 4 or 5
+SPEC = dataclasses.replace(cases.SPEC, item_features=SIZES, user_features=USER_SIZES)
 FEATURES = types.Features(
     np.random.default_rng(1).integers(0, 8, [SPEC.num_items + 1, 2]).astype(np.int32),
     np.zeros([SPEC.num_items + 1, 0], np.float32),
 )
 SEED = 5
+LOG = cases.log()
+LOG = LOG._replace(
+    user_values=np.stack([LOG.user % 3 + 1, LOG.user % 2 + 4], axis=1).astype(np.int32)
+)
 
 pytestmark = pytest.mark.slow
 
 
-def learner(name, spec=SPEC, features=FEATURES, **changes):
+def learner(name, spec=SPEC, features=FEATURES, log=LOG, world=None, **changes):
     config = cases.catalogue(name, "log", **changes).config
-    log = cases.log()
     vectors = registry.item_vectors(registry.get(name), config, log, spec)
     return config, runs.seeded(
         SEED,
-        lambda: registry.get(name).make(config, spec, log, None, vectors, SEED, features),
+        lambda: registry.get(name).make(config, spec, log, world, vectors, SEED, features),
+    )
+
+
+def observation(user_values, states=3):
+    """The same history for users with these values."""
+    return types.Observation(
+        tf.ones([states, SPEC.history_length], tf.int32),
+        tf.zeros([states, SPEC.history_length, len(SPEC.feedback)]),
+        tf.zeros([states], tf.int32),
+        tf.constant(user_values, tf.int32),
     )
 
 
@@ -54,10 +68,11 @@ def advanced(request):
 def test_embeddings_of_values_learn(advanced):
     _, _, made, before = advanced
     after = values(made.acting)
-    tables = [name for name in before if name.endswith("value_embedding")]
-    assert tables
-    for name in tables:
-        assert (before[name] != after[name]).any()
+    for kind in ("value_embedding", "user_embedding"):
+        tables = [name for name in before if name.endswith(kind)]
+        assert tables
+        for name in tables:
+            assert (before[name] != after[name]).any()
     for name in before:
         if name.endswith("feature_values"):
             np.testing.assert_array_equal(after[name], FEATURES.values)
@@ -72,14 +87,13 @@ def test_an_agent_keeps_the_features(advanced, tmp_path):
     agent = registry.get(name).trained(config, SPEC, made, ids, {})
     agent.save(tmp_path / "agent")
     opened = registry.load(tmp_path / "agent")
-    observation = types.Observation(
-        tf.ones([3, SPEC.history_length], tf.int32) * [[1], [2], [0]],
-        tf.zeros([3, SPEC.history_length, len(SPEC.feedback)]),
-        tf.zeros([3], tf.int32),
+    assert opened.spec == SPEC
+    seen = observation([[1, 4], [2, 5], [2, 5]])._replace(
+        history_item=tf.ones([3, SPEC.history_length], tf.int32) * [[1], [2], [0]]
     )
     blocked = np.zeros([3, SPEC.num_candidates], bool)
-    lists, scores = opened.lists(observation, blocked, 4)
-    expected, expected_scores = agent.lists(observation, blocked, 4)
+    lists, scores = opened.lists(seen, blocked, 4)
+    expected, expected_scores = agent.lists(seen, blocked, 4)
     np.testing.assert_array_equal(lists, expected)
     np.testing.assert_array_equal(scores, expected_scores)
     embeddings = [
@@ -94,11 +108,59 @@ def test_an_agent_keeps_the_features(advanced, tmp_path):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_ids_alone_are_as_without_features(name):
-    without = learner(name, spec=cases.SPEC, features=None)[1]
+    without = learner(name, spec=cases.SPEC, features=None, log=cases.log())[1]
     switched_off = learner(name, use_features=False)[1]
     for made in (without, switched_off):
         made.advance()
     expected, found = values(without), values(switched_off)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+def test_scores_depend_on_the_user(advanced):
+    name, config, made, _ = advanced
+    blocked = np.zeros([3, SPEC.num_candidates], bool)
+    agent = registry.get(name).trained(config, SPEC, made, None, {})
+    _, [first, same, other] = agent.lists(observation([[1, 4], [1, 4], [2, 5]]), blocked, 4)
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+def test_an_observation_without_features_of_users_is_rejected(advanced):
+    name, config, made, _ = advanced
+    agent = registry.get(name).trained(config, SPEC, made, None, {})
+    unknown = observation([[1, 4]] * 3)._replace(user_values=())
+    with pytest.raises(ValueError, match=r"user_values of Observation is \(\), but"):
+        agent.lists(unknown, np.zeros([3, SPEC.num_candidates], bool), 4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_play_stores_the_values_of_the_users_who_play(name):
+    made = learner(name, world=cases.click_log.ParityWorld(), keep_log=False)[1]
+    stored = {}
+    for _ in range(2):  # a round on the log, and one of play
+        made.advance()
+        stored = {
+            key: value for key, value in values(made).items() if key.endswith("user_values")
+        }
+    rows = np.unique(LOG.user_values, axis=0).tolist()
+    assert stored
+    for value in stored.values():
+        assert all(row in rows for row in value[value.any(axis=1)].tolist())
+
+
+@pytest.mark.parametrize("name", ["goalrec", "rainbow", "dyna_q"])
+def test_a_resumed_run_with_features_ends_as_one_that_was_not_stopped(name, tmp_path):
+    _, made = learner(name, world=cases.click_log.ParityWorld())
+    for _ in range(2):  # a round on the log, and one of play
+        made.advance()
+    checkpoint.write(tmp_path / "middle", made, {})
+    made.advance()
+    _, resumed = learner(name, world=cases.click_log.ParityWorld())
+    checkpoint.read(tmp_path / "middle", resumed)
+    resumed.advance()
+    expected, found = values(made), values(resumed)
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value, err_msg=key)

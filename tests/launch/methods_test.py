@@ -74,7 +74,7 @@ def test_a_method_learns_is_saved_and_loaded(name, data, log, world, tmp_path):
     assert agent.spec == data.spec
     assert agent.vocabulary.items.tolist() == data.vocabulary.items.tolist()
     assert agent.about["data"] == data.fingerprint
-    starts = types.Starts(*(part[:40] for part in user_models.starts_of(log)))
+    starts = types.rows(user_models.starts_of(log), np.s_[:40])
     goal = next(iter(agent.named_goals.values()))
     now = played(world, learner.policy(), starts)
     np.testing.assert_array_equal(played(world, agent.policy(goal), starts), now)

@@ -1,12 +1,16 @@
 """launch.recommend: what a person reads, and what a wrong question gets."""
 
+import dataclasses
 import re
 
+import numpy as np
+import polars as pl
 import pytest
 
 from launch import flags
 from tests.tfrec.serving import fake_ranker
-from tfrec.serving import export
+from tfrec.data import feature_encoding, feature_schema, vocabulary
+from tfrec.serving import export, loaded
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +153,72 @@ def test_ids_that_look_like_lists_and_flags(models, ask, tmp_path):
     code, printed = ask("odd", "--history=i3,,i4")
     assert (code, printed.out) == (2, "")
     assert "--history: one of the item ids is empty" in printed.err
+
+
+USERS = feature_encoding.fit(
+    [
+        feature_schema.FeatureColumn(name="age", kind="number", bins=2),
+        feature_schema.FeatureColumn(name="region", min_items=1),
+    ],
+    pl.DataFrame({"user": [1, 2], "age": [20, 40], "region": ["north", "south, far"]}),
+    "users.csv",
+    "user",
+)
+
+
+class UserRanker(fake_ranker.FakeRanker):
+    """The ranker with features of users, which have no effect on its scores."""
+
+    def __init__(self):
+        super().__init__()
+        self.spec = dataclasses.replace(self.spec, user_features=USERS.spec)
+        self.vocabulary = vocabulary.Vocabulary(
+            vocabulary.Ids(fake_ranker.STRING_IDS.astype(str)),
+            vocabulary.Ids(np.arange(3)),
+            user_features=USERS,
+        )
+
+
+@pytest.fixture(scope="module")
+def of_users(models, tmp_path_factory):
+    models["users"] = str(
+        export.export(UserRanker(), tmp_path_factory.mktemp("users") / "export")
+    )
+
+
+def test_features_of_the_user(ask, of_users, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        loaded.ExportedModel, "rank", lambda self, batch, rank=loaded.ExportedModel.rank: (
+            asked.append(batch[0].user_values), rank(self, batch)
+        )[1],
+    )  # fmt: skip
+    # age: 1 missing, 2 below 30, 3 from 30; region: 4 missing, 5 rare, 6 north, 7 south, far.
+    for flag, expected in (
+        ('--user=age=31,"region=south, far"', (3, 7)),
+        ("--user=region=west", (1, 5)),
+        ("--user=age=", (1, 4)),
+        ("--k=1", ()),
+    ):
+        code, printed = ask("users", flag)
+        assert code == 0, printed.err
+        assert asked.pop() == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "flag", "message"),
+    [
+        ("users", "--user=age=old", "--user: user: age is 'old'; expected a finite number"),
+        (
+            "users",
+            "--user=size=3",
+            "--user: user: 'size' is not a column; there are age, region",
+        ),
+        ("users", "--user=age", "--user: 'age'; expected column=value"),
+        ("users", "--user=age=3,age=4", "--user: age is given twice"),
+        ("named", "--user=age=3", "expected none: the agent reads no features of users"),
+    ],
+)
+def test_a_bad_user(ask, of_users, model, flag, message):
+    code, printed = ask(model, flag)
+    assert code == 2 and message in " ".join(printed.err.split())

@@ -58,7 +58,7 @@ def starts(count):
 def log():
     policy, seed = contract.random_policy(ENVIRONMENT), tf.constant([1, 2])
     played = playing.rollout(ENVIRONMENT, policy, starts(300), seed)
-    return types.Episodes(*(x.numpy() for x in played))
+    return types.rows(played, slice(None))
 
 
 FULL = rainbow.RainbowConfig(

@@ -67,7 +67,7 @@ def worth(episodes):
 @pytest.fixture(scope="module")
 def log():
     played = play(contract.random_policy(ENVIRONMENT), 2000, seed=1)
-    return types.Episodes(*(x.numpy() for x in played))
+    return types.rows(played, slice(None))
 
 
 def learned(log, discount, **changes):

@@ -205,7 +205,7 @@ class Case:
 
 def reference_states(observation: types.Observation) -> list[goalrec.State]:
     states = []
-    for item, feedback, step in zip(*(np.asarray(x) for x in observation), strict=True):
+    for item, feedback, step in zip(*(np.asarray(x) for x in observation[:3]), strict=True):
         is_event = item != types.PAD
         events = zip(item[is_event], feedback[is_event].astype(np.float64), strict=True)
         states.append(
@@ -234,7 +234,7 @@ def test_measurements_and_their_statistics(case):
         goalrec.measurements(names, session, SPEC.feedback_names, case.frozen)
         for session in reference_sessions(case.log)
     ]
-    measured = case.measurements.raw(types.Episodes(*map(tf.constant, case.log)))
+    measured = case.measurements.raw(types.constants(case.log))
     for session, length, expected in zip(measured, case.log.length, raw, strict=True):
         np.testing.assert_allclose(session[:length], expected, rtol=1e-5, atol=1e-5)
     mean, std = goalrec.statistics(np.concatenate(raw))

@@ -176,7 +176,7 @@ def test_the_unit_of_an_amount_changes_nothing_that_is_learned(unit):
         )
         goal = tf.repeat(agent.named_goals["watch"][None], 3, axis=0)
         model = agent.averaged
-        code = model.encode(types.Observation(*map(tf.constant, observation)), goal)
+        code = model.encode(types.constants(observation), goal)
         expected = model.value(code) * measured.std + measured.mean
         watched = measured.columns.index("watch@0")
         ends.append(

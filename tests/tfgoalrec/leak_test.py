@@ -109,7 +109,7 @@ def test_predictions_and_scores_are_the_models(monkeypatch):
     monkeypatch.setattr(leak, "_STEPS_AT_ONCE", 4)
     monkeypatch.setattr(leak, "_STATES_AT_ONCE", 4)
     predicted = leak.predict(model, steps, goal)
-    observation = types.Observation(*map(tf.constant, steps.observation))
+    observation = types.constants(steps.observation)
     code = model.encode(observation, goal)
     every = model.advantage(code, tf.tile(tf.range(1, 7)[None], [10, 1])).numpy()  # [L, N, M]
     rows = np.arange(10)
@@ -223,7 +223,7 @@ def test_the_fitted_truth_is_what_the_world_answers(world, monkeypatch):
     truth = leak_truth.of(fitted, episodes, states, some)
     assert truth.optimal is None
     # The shown item has the same probability under teacher forcing.
-    expected = fitted.expect(types.Episodes(*map(tf.constant, episodes))).numpy()[:, 0]
+    expected = fitted.expect(types.constants(episodes)).numpy()[:, 0]
     np.testing.assert_allclose(truth.click[:, 0], expected, rtol=1e-4)
     # Another item at a first step has that of a session that starts.
     first = np.flatnonzero(states.observation.step == 0)

@@ -45,7 +45,7 @@ def sessions() -> types.Episodes:
 
 
 def tensors(episodes: types.Episodes) -> types.Episodes:
-    return types.Episodes(*map(tf.constant, episodes))
+    return types.constants(episodes)
 
 
 def config(**changes) -> goalrec_config.GoalRecConfig:

@@ -122,7 +122,7 @@ def test_other_rows_of_the_batch_change_nothing(head):
     scores = model.scores(code, goal).numpy()
     observation = small.observations(BATCH)
     for row in (0, 3):
-        alone = types.Observation(*(part[row : row + 1] for part in observation))
+        alone = types.rows(observation, np.s_[row : row + 1])
         one = goal[row : row + 1]
         alone_scores = model.scores(model.encode(alone, one), one).numpy()[0]
         np.testing.assert_allclose(alone_scores, scores[row], atol=1e-5)

@@ -76,6 +76,18 @@ def test_features_of_items_from_a_log_to_an_item_of_today(tmp_path):
     assert tfrec.load(tmp_path / "today").rank(["lamp"], k=9).items == ranked.items
 
 
+def test_a_declaration_of_users_without_their_table(tmp_path):
+    log = write_log(tmp_path / "log.csv")
+    with pytest.raises(tfrec.UserError, match="declares 'age' of users, but there is no table"):
+        tfrec.read_log(log, out=tmp_path / "data", user_feature_columns={"age": "number"})
+    with pytest.raises(tfrec.UserError, match="user_feature_columns beside feature_columns=f"):
+        tfrec.read_log(
+            log, out=tmp_path / "data", feature_columns="f.toml",
+            user_feature_columns={"age": "number"},
+        )  # fmt: skip
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

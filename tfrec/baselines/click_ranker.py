@@ -128,6 +128,10 @@ class ClickRanker(BaselineLearner):
         return list(self.network.trainable_variables)
 
     @property
+    def run_state(self) -> list[Any]:
+        return [*super().run_state, self.replay, self.drawn, self.order]
+
+    @property
     def acting(self) -> tf.Module:
         """What `policy` reads."""
         return self.network

@@ -79,7 +79,7 @@ class DienNetwork(ClickNetwork):
 
         def score(index: tf.Tensor) -> tf.Tensor:
             item = tf.minimum(index * block + tf.range(block) + 1, candidates)  # [C]
-            repeated = types.Observation(*(tf.repeat(x, block, axis=0) for x in observation))
+            repeated = tf.nest.map_structure(lambda x: tf.repeat(x, block, axis=0), observation)
             logit = self.logit(repeated, tf.tile(item, [states]))  # [B * C]
             return tf.reshape(logit, [states, block])
 

@@ -22,7 +22,7 @@ which tends to the median of a target that is r + V or, if the user leaves, r: w
 the median is insensitive to them, although exits are the main effect to learn.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -111,6 +111,11 @@ class DynaQLearner(learning.BaselineLearner):
     def variables_to_train(self) -> list[tf.Variable]:
         user = self.user.trainable_variables if self.user is not None else ()
         return [*self.network.trainable_variables, *user]
+
+    @property
+    def run_state(self) -> list[Any]:
+        simulated = [] if self.user is None else [self.simulated]
+        return [*super().run_state, self.replay, *simulated]
 
     @property
     def acting(self) -> tf.Module:

@@ -38,9 +38,11 @@ class BaselineLearner(tf.Module, abc.ABC):
       repeats: whether an item may be shown twice in a session.
       fixed_items: why a trained agent cannot rank other items than those of its log; empty
         if it can, by features.
+      no_warm_start: why learning cannot start from an agent of another log; empty if it can.
     """
 
     fixed_items: str = ""
+    no_warm_start: str = ""
 
     # Names of the tensors whose finiteness `update` checks, in its order.
     checked: Sequence[str]
@@ -152,6 +154,23 @@ class BaselineLearner(tf.Module, abc.ABC):
         """
         return [(self.optimizer, 1.0)]
 
+    @property
+    def optimizers(self) -> Sequence[Any]:
+        """All optimisers."""
+        return [optimizer for optimizer, _ in self.scheduled_optimizers()]
+
+    @property
+    def run_state(self) -> list[Any]:
+        """Modules and variables of one run and its data, which a warm start does not copy."""
+        return [self.iteration, self.generator]
+
+    def warm_started(self, log: types.Episodes) -> None:  # noqa: B027  nothing by default
+        """Adapts to copied weights after a warm start.
+
+        Args:
+          log: training sessions, which the learner holds already.
+        """
+
     # Common to all methods.
 
     @property
@@ -162,7 +181,7 @@ class BaselineLearner(tf.Module, abc.ABC):
     def fill(self, log: types.Episodes, capacity: int, block: int = 1024) -> None:
         """Stores the log's sessions; if there are more than the capacity, the last ones."""
         for start in range(max(0, len(log.length) - capacity), len(log.length), block):
-            part = types.Episodes(*(tf.constant(x[start : start + block]) for x in log))
+            part = types.constants(types.rows(log, slice(start, start + block)))
             self._store(part)
 
     @tf.function(reduce_retracing=True, autograph=False)

@@ -320,6 +320,10 @@ class RainbowLearner(BaselineLearner):
         )
 
     @property
+    def run_state(self) -> list[Any]:
+        return [*super().run_state, self.replay]
+
+    @property
     def acting(self) -> tf.Module:
         return self.online
 
@@ -375,4 +379,15 @@ def observation_spec(spec: types.DataSpec) -> types.Observation:
             [length, columns], tf.float32, 0.0, 1.0, "history_feedback"
         ),
         tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps, "step"),
+        _user_values_spec(spec.user_features),
+    )
+
+
+def _user_values_spec(
+    sizes: types.FeatureSpec | None,
+) -> tensor_spec.BoundedTensorSpec | tuple[()]:
+    if sizes is None:
+        return ()
+    return tensor_spec.BoundedTensorSpec(
+        [sizes.slots], tf.int32, 0, sizes.values, "user_values"
     )

@@ -13,7 +13,8 @@ inner product of both, so that all scores are one matrix product. And a cross is
 the buckets of one event with all candidates lie side by side (see `Crosses`).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -29,7 +30,7 @@ from tfrec.baselines.click_ranker import (
 from tfrec.baselines.config import CACHE_LINE, WideAndDeepConfig
 from tfrec.environments import user_models
 from tfrec.nn import feedback as feedback_lib
-from tfrec.nn import networks
+from tfrec.nn import networks, state_features
 from tfrec.nn.crossed import CrossedFeatures
 from tfrec.nn.item_embedding import ItemEmbedding
 
@@ -55,6 +56,16 @@ class Crosses(tf.Module):
         self.lines = buckets // CACHE_LINE
         self.weight = tf.Variable(tf.zeros([buckets]), name="weight")
         self.item_weight = tf.Variable(tf.zeros([spec.num_items + 1]), name="item_weight")
+
+    @property
+    def item_tables(self) -> list[tf.Variable]:
+        """The variables with a row for each item."""
+        return [self.item_weight]
+
+    @property
+    def hashed_id_tables(self) -> list[tf.Variable]:
+        """The variables whose rows are hashes of dense ids."""
+        return [self.weight]
 
     def line(self, item: tf.Tensor, clicked: tf.Tensor) -> tf.Tensor:
         """The line of each event, int32 of item's shape.
@@ -145,7 +156,9 @@ class PooledTower(tf.Module):
         self.items, self.item_embedding = items, items.ids
         embedding, columns = items.width, len(spec.feedback)
         self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
+        self.features = state_features.of_spec(spec, embedding)
         bag = self.crossed.width if self.crossed else 0
+        bag += self.features.width if self.features else 0
         dense = tf_keras.layers.Dense
         self.layers = networks.stack(
             4 * embedding + 2 * columns + 2 + bag,
@@ -180,6 +193,8 @@ class PooledTower(tf.Module):
         ]
         if self.crossed:
             pooled.append(self.crossed(observation))
+        if self.features:
+            pooled.append(self.features(observation))
         return Encoded(networks.apply(self.layers, tf.concat(pooled, axis=-1)))
 
 
@@ -264,6 +279,10 @@ class WideAndDeepLearner(ClickRanker):
     @property
     def _wide(self) -> list[tf.Variable]:
         return [self.network.wide.weight, self.network.wide.item_weight]
+
+    @property
+    def optimizers(self) -> Sequence[Any]:
+        return [self.optimizer, self.wide_optimizer]
 
     @property
     def learned_by_adam(self) -> list[tf.Variable]:

@@ -124,10 +124,12 @@ def shifted(
     observation: types.Observation, item: tf.Tensor, feedback: tf.Tensor
 ) -> types.Observation:
     """The window one step on: item int32 [B] and its feedback [B, F] are its last event."""
-    return types.Observation(
-        tf.concat([observation.history_item[:, 1:], item[:, None]], axis=1),
-        tf.concat([observation.history_feedback[:, 1:], feedback[:, None]], axis=1),
-        observation.step + 1,
+    return observation._replace(
+        history_item=tf.concat([observation.history_item[:, 1:], item[:, None]], axis=1),
+        history_feedback=tf.concat(
+            [observation.history_feedback[:, 1:], feedback[:, None]], axis=1
+        ),
+        step=observation.step + 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of items as numbers: fitted on the training table, applied to any table.
+"""Features of items or users as numbers: fitted on a training table, applied to any table.
 
 Each declared column owns a range of the numbers 1..V. In a range come, in order:
 
@@ -6,7 +6,7 @@ Each declared column owns a range of the numbers 1..V. In a range come, in order
   rare      a category of too few items, or one that the training table does not have
   values    one number for each category, bin or bucket
 
-`rare` is absent from columns that are hashed and from numbers. An item has up to K of these
+`rare` is absent from columns that are hashed and from numbers. A row has up to K of these
 numbers, padded with 0. A `vector` column is kept as it is, beside them.
 """
 
@@ -17,7 +17,7 @@ import json
 import pathlib
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,8 @@ from tfrec.data import feature_schema
 from tfrec.data.feature_schema import FeatureColumn
 from tfrec.errors import UserError
 
-FILE = "item_feature_values.json"
+MOST_TEXT = 10_000  # characters of a value in a request
+MOST_VALUES = 1_000  # of a list in a request
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +61,15 @@ class ColumnCode:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureEncoder:
-    """The fitted columns of a feature table."""
+    """The fitted columns of a feature table.
+
+    Attributes:
+      codes: the columns.
+      owner: `item` or `user`, which has a row of the table.
+    """
 
     codes: tuple[ColumnCode, ...]
+    owner: str = "item"
 
     @property
     def spec(self) -> types.FeatureSpec:
@@ -71,6 +78,7 @@ class FeatureEncoder:
             values=sum(code.size for code in self.codes),
             slots=sum(code.column.most_values for code in self.codes),
             width=sum(code.width for code in self.codes),
+            missing=self._missing if self.owner == "user" else (),
         )
 
     def encode(self, table: pl.DataFrame, path: str | pathlib.Path) -> types.Features:
@@ -90,9 +98,9 @@ class FeatureEncoder:
         for code in self.codes:
             column = table[code.column.name]
             if code.column.kind == "vector":
-                vectors.append(_vectors(column, code.width, ids, path))
+                vectors.append(_vectors(column, code.width, _Rows(self.owner, ids, path)))
             else:
-                values.append(_numbers_of(code, column, ids, path))
+                values.append(_numbers_of(code, column, _Rows(self.owner, ids, path)))
         height = table.height
         return types.Features(
             _with_padding(np.concatenate(values or [np.zeros((height, 0))], axis=1), np.int32),
@@ -101,8 +109,42 @@ class FeatureEncoder:
             ),
         )
 
+    @property
+    def _missing(self) -> tuple[int, ...]:
+        """The K numbers of a row without any value."""
+        numbers: list[int] = []
+        for code in self.codes:
+            numbers += [code.first, *[0] * code.column.most_values][: code.column.most_values]
+        return tuple(numbers)
+
+    def encode_one(self, values: Mapping[str, Any]) -> np.ndarray:
+        """Encodes the values of one user of a request, int32 [K].
+
+        Args:
+          values: column -> text, number, list of categories, or None; absent columns are
+            missing.
+
+        Raises:
+          UserError: naming the column, the value and what was expected.
+        """
+        columns = {code.column.name: code.column for code in self.codes}
+        for name, value in values.items():
+            if name not in columns:
+                raise UserError(
+                    f"{self.owner}: {name[:80]!r} is not a column; there are "
+                    f"{', '.join(columns)}"
+                )
+            _check_value(self.owner, columns[name], value)
+        table = pl.DataFrame(
+            [
+                pl.Series("request", [""]),
+                *(_cell(column, values.get(name)) for name, column in columns.items()),
+            ]
+        )
+        return self.encode(table, "request").values[1]
+
     def names(self, values: np.ndarray) -> list[str]:
-        """Readable values such as `genres=Drama` of one item's numbers; 0 is left out."""
+        """Readable values such as `genres=Drama` of one row's numbers; 0 is left out."""
         return [self._name(int(number)) for number in values if number]
 
     def _name(self, number: int) -> str:
@@ -126,28 +168,38 @@ class FeatureEncoder:
         return [dataclasses.asdict(code) for code in self.codes]
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes item_feature_values.json into the directory."""
+        """Writes {item,user}_feature_values.json into the directory."""
         text = json.dumps(self.described(), ensure_ascii=False, indent=1)
-        (pathlib.Path(directory) / FILE).write_text(text + "\n", encoding="utf-8")
+        path = pathlib.Path(directory) / file_of(self.owner)
+        path.write_text(text + "\n", encoding="utf-8")
 
 
-def load(directory: str | pathlib.Path) -> FeatureEncoder | None:
+def file_of(owner: str) -> str:
+    """Name of the file with the encoder of an owner's features."""
+    return f"{owner}_feature_values.json"
+
+
+def load(directory: str | pathlib.Path, owner: str) -> FeatureEncoder | None:
     """Reads what `FeatureEncoder.save` wrote; None if there is no such file.
+
+    Args:
+      directory: folder of the file.
+      owner: `item` or `user`.
 
     Raises:
       UserError: if the file is damaged.
     """
-    path = pathlib.Path(directory) / FILE
+    path = pathlib.Path(directory) / file_of(owner)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return restored(content)
+        return restored(content, owner)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: no readable feature values ({error})") from error
 
 
-def restored(content: Sequence[Mapping[str, Any]]) -> FeatureEncoder:
+def restored(content: Sequence[Mapping[str, Any]], owner: str) -> FeatureEncoder:
     """Rebuilds an encoder from `FeatureEncoder.described`, with lists for tuples as in JSON."""
     return FeatureEncoder(
         tuple(
@@ -159,19 +211,25 @@ def restored(content: Sequence[Mapping[str, Any]]) -> FeatureEncoder:
                 code["width"],
             )
             for code in content
-        )
+        ),
+        owner,
     )
 
 
 def fit(
-    columns: Sequence[FeatureColumn], table: pl.DataFrame, path: str | pathlib.Path
+    columns: Sequence[FeatureColumn],
+    table: pl.DataFrame,
+    path: str | pathlib.Path,
+    owner: str = "item",
 ) -> FeatureEncoder:
     """Fits the categories, bins and lengths of the declared columns.
 
     Args:
       columns: the declaration.
-      table: one row for each item of the training log; the first column holds the ids.
+      table: one row for each item (or user) of the training log; the first column holds the
+        ids.
       path: its file, for messages.
+      owner: `item` or `user`, which has a row of the table.
 
     Raises:
       UserError: if a column is absent, is empty, or a value is not of its kind; names the
@@ -182,19 +240,97 @@ def fit(
     for column in columns:
         series = table[column.name]
         if series.null_count() == len(series):
-            raise UserError(f"{path}: column {column.name!r} has no value for items of the log")
+            raise UserError(
+                f"{path}: column {column.name!r} has no value for {owner}s of the log"
+            )
         code = ColumnCode(column, first)
         if column.kind == "number":
-            code = dataclasses.replace(code, edges=_edges(column, series, ids, path))
+            edges = _edges(column, series, _Rows(owner, ids, path))
+            code = dataclasses.replace(code, edges=edges)
         elif column.kind == "vector":
             code = dataclasses.replace(code, width=_width(series, path))
         elif not column.hashed:
             code = dataclasses.replace(code, categories=_categories(column, series, path))
         codes.append(code)
         first += code.size
-    encoder = FeatureEncoder(tuple(codes))
+    encoder = FeatureEncoder(tuple(codes), owner)
     encoder.encode(table, path)  # checks every value
     return encoder
+
+
+def user_values(
+    encoder: FeatureEncoder | None, user: Mapping[str, Any] | None
+) -> tuple[int, ...]:
+    """Numbers of the values of a user's features.
+
+    Args:
+      encoder: encoder of the features that the agent reads; None if it reads none.
+      user: column -> value; None if they are missing.
+
+    Raises:
+      UserError: naming the column, the value and what was expected.
+    """
+    if user is None:
+        return ()
+    if encoder is None:
+        raise UserError(
+            f"user is {str(user)[:80]}; expected none: the agent reads no features of users"
+        )
+    if not isinstance(user, Mapping):
+        raise UserError(f"user is {str(user)[:80]}; expected a dict of column -> value")
+    return tuple(encoder.encode_one(user).tolist())
+
+
+class _Rows(NamedTuple):
+    """The rows of a table, for messages: their owner, their ids and the file."""
+
+    owner: str
+    ids: pl.Series
+    path: str | pathlib.Path
+
+    def name(self, row: int) -> str:
+        return f"{self.path}: {self.owner} {self.ids[row]!r}"
+
+
+def _check_value(owner: str, column: FeatureColumn, value: Any) -> None:
+    """Raises UserError for a value of a request that is not of the column's kind."""
+    if value is None:
+        return
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    is_list = column.kind == "categories" and isinstance(value, list | tuple)
+    texts = value if is_list else [value]
+    if column.kind == "number":
+        valid, expected = is_number and np.isfinite(value), "a finite number"
+    elif column.kind == "text":
+        valid, expected = isinstance(value, str), "text"
+    else:
+        valid = all(
+            isinstance(x, str | int | np.integer) and not isinstance(x, bool) for x in texts
+        )
+        more = " or a list of them" if column.kind == "categories" else ""
+        expected = f"text or an integer{more}"
+    if valid and len(texts) > MOST_VALUES:
+        raise UserError(
+            f"{owner}: {column.name} has {len(texts):,} values; expected at most "
+            f"{MOST_VALUES:,}"
+        )
+    longest = max((len(x) for x in texts if isinstance(x, str)), default=0)
+    if valid and longest > MOST_TEXT:
+        raise UserError(
+            f"{owner}: {column.name} has a text of {longest:,} characters; expected at most "
+            f"{MOST_TEXT:,}"
+        )
+    if not valid:
+        raise UserError(f"{owner}: {column.name} is {repr(value)[:80]}; expected {expected}")
+
+
+def _cell(column: FeatureColumn, value: Any) -> pl.Series:
+    """A checked value of a request as a column with one row."""
+    if isinstance(value, list | tuple):
+        return pl.Series(column.name, [list(map(str, value))], pl.List(pl.String))
+    if column.kind == "number":
+        return pl.Series(column.name, [value], pl.Float64)
+    return pl.Series(column.name, [None if value is None else str(value)], pl.String)
 
 
 def _categories(
@@ -212,26 +348,22 @@ def _categories(
     return tuple(counts["value"].to_list())
 
 
-def _edges(
-    column: FeatureColumn, series: pl.Series, ids: pl.Series, path: str | pathlib.Path
-) -> tuple[float, ...]:
-    """Inner edges of bins with equally many items; fewer if values are equal."""
-    numbers = _as_numbers(column.name, series, ids, path).drop_nulls().to_numpy()
+def _edges(column: FeatureColumn, series: pl.Series, rows: _Rows) -> tuple[float, ...]:
+    """Inner edges of bins with equally many rows; fewer if values are equal."""
+    numbers = _as_numbers(column.name, series, rows).drop_nulls().to_numpy()
     inner = np.quantile(numbers, np.arange(1, column.bins) / column.bins)
     inner = inner[inner > numbers.min()]  # an edge at the smallest value splits nothing
     return tuple(float(edge) for edge in np.unique(inner))
 
 
-def _numbers_of(
-    code: ColumnCode, series: pl.Series, ids: pl.Series, path: str | pathlib.Path
-) -> np.ndarray:
+def _numbers_of(code: ColumnCode, series: pl.Series, rows: _Rows) -> np.ndarray:
     """The numbers of one column, int32 [N, `most_values`]."""
     column = code.column
     if column.kind == "number":
-        numbers = _as_numbers(column.name, series, ids, path).to_numpy()
+        numbers = _as_numbers(column.name, series, rows).to_numpy()
         bins = 1 + np.searchsorted(np.asarray(code.edges), numbers, side="right")
         return (code.first + np.where(np.isnan(numbers), 0, bins))[:, None]
-    long = _exploded(column, series, path)
+    long = _exploded(column, series, rows.path)
     if column.hashed:
         distinct = long["value"].unique()
         buckets = [1 + zlib.crc32(text.encode()) % column.hashed for text in distinct]
@@ -252,7 +384,7 @@ def _numbers_of(
 def _exploded(
     column: FeatureColumn, series: pl.Series, path: str | pathlib.Path
 ) -> pl.DataFrame:
-    """The first values of each item: columns row, slot and value (text), without repeats."""
+    """The first values of each row, without repeats: columns row, slot and value (text)."""
     if column.kind == "text" and series.dtype == pl.String:
         lists = series.str.to_lowercase().str.extract_all(r"[\p{L}\p{N}]+")
     elif column.kind == "categories" and series.dtype == pl.String:
@@ -277,16 +409,14 @@ def _exploded(
     )
 
 
-def _as_numbers(
-    name: str, series: pl.Series, ids: pl.Series, path: str | pathlib.Path
-) -> pl.Series:
+def _as_numbers(name: str, series: pl.Series, rows: _Rows) -> pl.Series:
     """The column as finite Float64, null where missing."""
     numbers = series.cast(pl.Float64, strict=False)
     invalid = (series.is_not_null() & ~numbers.is_finite().fill_null(False)).arg_true()
     if len(invalid):
         row = invalid[0]
         raise UserError(
-            f"{path}: item {ids[row]!r}, column {name!r}: {series[row]!r}; expected a number"
+            f"{rows.name(row)}, column {name!r}: {series[row]!r}; expected a number"
         )
     return numbers
 
@@ -301,22 +431,20 @@ def _width(series: pl.Series, path: str | pathlib.Path) -> int:
     return len(series.drop_nulls()[0])
 
 
-def _vectors(
-    series: pl.Series, width: int, ids: pl.Series, path: str | pathlib.Path
-) -> np.ndarray:
+def _vectors(series: pl.Series, width: int, rows: _Rows) -> np.ndarray:
     """The vectors of a column, float32 [N, P]; zeros where missing."""
-    _width(series, path)
+    _width(series, rows.path)
     lists = series.cast(pl.List(pl.Float32))
     lengths = lists.list.len()
     for invalid, expected in (
         (lengths != width, f"{width} numbers"),
         (~lists.list.eval(pl.element().is_finite()).list.all(), "finite numbers"),
     ):
-        rows = invalid.fill_null(False).arg_true()
-        if len(rows):
-            row = rows[0]
+        places = invalid.fill_null(False).arg_true()
+        if len(places):
+            row = places[0]
             raise UserError(
-                f"{path}: item {ids[row]!r}, column {series.name!r}: {series[row].to_list()}; "
+                f"{rows.name(row)}, column {series.name!r}: {series[row].to_list()}; "
                 f"expected {expected}"
             )
     present = lists.is_not_null().to_numpy()

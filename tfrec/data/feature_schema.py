@@ -1,6 +1,6 @@
 """Declaration of the features that models read: which columns, and of what kind.
 
-A TOML file names columns of the feature table of the items:
+A TOML file names columns of the feature tables of items and users:
 
     [item.genres]
     kind = "categories"        # several values, separated by "|"
@@ -9,6 +9,8 @@ A TOML file names columns of the feature table of the items:
     [item.title]
     kind = "text"
     buckets = 2000             # words are hashed to 2000 numbers
+    [user.region]
+    kind = "category"
 
 Kinds:
 
@@ -17,7 +19,8 @@ Kinds:
 - `number`: a number, replaced by the bin that holds it. Values outside the range of the
   training table fall into the first or the last bin.
 - `text`: lower-case words, hashed.
-- `vector`: a list of numbers in a Parquet file, such as an embedding of a text or a picture.
+- `vector`: a list of numbers in a Parquet file, such as an embedding of a text or a picture;
+  of items only.
 """
 
 import dataclasses
@@ -25,12 +28,13 @@ import os
 import pathlib
 import tomllib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tfrec.errors import UserError
 from tfrec.options import Options, option
 
 KINDS = ("category", "categories", "number", "text", "vector")
+_TABLES = {"item": KINDS, "user": KINDS[:-1]}  # owner of a column -> its kinds
 _WORDS = 1000  # buckets of a text column by default
 
 
@@ -45,18 +49,20 @@ class FeatureColumn(Options):
     separator: str = option("|", "between the values of a text of categories")
     slots: int = option(
         8,
-        "values of one item that are read, the first ones: of categories and text",
+        "values of one row that are read, the first ones: of categories and text",
         at_least=1,
     )
     min_items: int = option(
-        2, "categories of fewer items in the training table are one value, `rare`", at_least=1
+        2,
+        "categories of fewer items (or users) in the training table are one value, `rare`",
+        at_least=1,
     )
     buckets: int = option(
         0,
         "hash values to so many numbers instead of a list of values; 0 for a list",
         at_least=0,
     )
-    bins: int = option(16, "bins of a number, with equally many items each", at_least=2)
+    bins: int = option(16, "bins of a number, with equally many rows each", at_least=2)
 
     def __post_init__(self):
         super().__post_init__()
@@ -72,34 +78,50 @@ class FeatureColumn(Options):
 
     @property
     def most_values(self) -> int:
-        """Values that one item has at most."""
+        """Values that one row has at most."""
         return {"categories": self.slots, "text": self.slots, "vector": 0}.get(self.kind, 1)
 
 
+class Declaration(NamedTuple):
+    """The declared columns.
+
+    Attributes:
+      item: columns of the table of the items.
+      user: columns of the table of the users.
+    """
+
+    item: tuple[FeatureColumn, ...] = ()
+    user: tuple[FeatureColumn, ...] = ()
+
+
 def declared(
-    declaration: str | os.PathLike[str] | Mapping[str, Any], given: str
-) -> tuple[FeatureColumn, ...]:
+    declaration: str | os.PathLike[str] | Mapping[str, Any], given: str, owner: str = "item"
+) -> Declaration:
     """The columns of a declaration.
 
     Args:
       declaration: path of a TOML file, empty for no columns; or name -> kind or the fields of
-        a column.
+        a column of the owner.
       given: the option with the declaration, for messages.
+      owner: `item` or `user`, whose table has the columns of a mapping.
 
     Raises:
       UserError: naming the file or the option, the column, the field and the value.
     """
     if not isinstance(declaration, Mapping):
-        return read(declaration) if os.fspath(declaration) else ()
+        return read(declaration) if os.fspath(declaration) else Declaration()
     fields_of = {
         name: {"kind": fields} if isinstance(fields, str) else fields
         for name, fields in declaration.items()
     }
-    return tuple(_column(f"{given}: {name}", name, x) for name, x in fields_of.items())
+    columns = tuple(
+        _column(f"{given}: {name}", name, x, _TABLES[owner]) for name, x in fields_of.items()
+    )
+    return Declaration(**{owner: columns})
 
 
-def read(path: str | os.PathLike[str]) -> tuple[FeatureColumn, ...]:
-    """Reads the declaration of the item columns.
+def read(path: str | os.PathLike[str]) -> Declaration:
+    """Reads the declaration of the columns of items and users.
 
     Raises:
       UserError: naming the file, the table, the field and the value.
@@ -111,18 +133,26 @@ def read(path: str | os.PathLike[str]) -> tuple[FeatureColumn, ...]:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"{path}: not TOML ({error})") from error
-    for name in content:
-        if name != "item":
-            raise UserError(f"{path}: table [{name}]; expected [item.<column>]")
-    columns = content.get("item", {})
-    if not isinstance(columns, dict) or not columns:
+    for owner, columns in content.items():
+        if owner not in _TABLES:
+            expected = " or ".join(f"[{table}.<column>]" for table in _TABLES)
+            raise UserError(f"{path}: table [{owner}]; expected {expected}")
+        if not isinstance(columns, dict) or not columns:
+            raise UserError(f"{path}: [{owner}] has no columns; expected [{owner}.<column>]")
+    if not content:
         raise UserError(f"{path}: no features; expected tables such as [item.genres]")
-    return tuple(
-        _column(f"{path}: [item.{name}]", name, fields) for name, fields in columns.items()
+    return Declaration(
+        **{
+            owner: tuple(
+                _column(f"{path}: [{owner}.{name}]", name, fields, _TABLES[owner])
+                for name, fields in columns.items()
+            )
+            for owner, columns in content.items()
+        }
     )
 
 
-def _column(place: str, name: str, fields: Any) -> FeatureColumn:
+def _column(place: str, name: str, fields: Any, kinds: Sequence[str]) -> FeatureColumn:
     permitted = [field.name for field in dataclasses.fields(FeatureColumn)][1:]
     if not isinstance(fields, Mapping):
         raise UserError(f"{place} is {fields!r}; expected a table with a kind")
@@ -130,11 +160,14 @@ def _column(place: str, name: str, fields: Any) -> FeatureColumn:
         if field not in permitted:
             raise UserError(f"{place}: field {field!r}; expected {', '.join(permitted)}")
     if "kind" not in fields:
-        raise UserError(f"{place} has no kind; expected one of {', '.join(KINDS)}")
+        raise UserError(f"{place} has no kind; expected one of {', '.join(kinds)}")
     try:
-        return FeatureColumn(name=name, **fields)
+        column = FeatureColumn(name=name, **fields)
     except ValueError as error:
         raise UserError(f"{place}: {error}") from error
+    if column.kind not in kinds:
+        raise UserError(f"{place}: kind is {column.kind!r}; expected one of {', '.join(kinds)}")
+    return column
 
 
 def check_columns(

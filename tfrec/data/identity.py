@@ -137,7 +137,9 @@ def verified(
 def check(one: Origin, other: Origin, same_split: bool = False) -> None:
     """Checks that the dense ids of an artefact are those of other data.
 
-    Features are not compared: an agent ranks with those that it was trained with.
+    Features of items are not compared: an agent ranks with those that it was trained with.
+    Those of users are numbers in the data, which must mean the same to an agent that reads
+    them.
 
     Args:
       one: the artefact.
@@ -163,6 +165,13 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
             f"{one.path} was {one.made} on another log, or on another preparation of it, than "
             f"{other.path}: {_difference(one, other)}{prints and f' ({prints})'}. {advice}"
         )
+    for agent, data in ((one, other), (other, one)):
+        reads = agent.made == "trained" and agent.spec.user_features is not None
+        if reads and agent.vocabulary.user_features != data.vocabulary.user_features:
+            raise UserError(
+                f"{agent.path} was trained on other features of users than those of "
+                f"{data.path}: their columns, categories or bins differ. {advice}"
+            )
     if not same_split or (one.data and one.data == other.data):
         return
     if one.split is None or other.split is None:

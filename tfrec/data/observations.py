@@ -19,6 +19,7 @@ class Events(Protocol):
       history: raw item ids, oldest first.
       feedback: F raw values for each event.
       step: number of the last events that belong to the running session.
+      user_values: numbers of the values of the user's features; empty if they are missing.
     """
 
     @property
@@ -29,6 +30,9 @@ class Events(Protocol):
 
     @property
     def step(self) -> int: ...
+
+    @property
+    def user_values(self) -> Sequence[int]: ...
 
 
 def of_events(
@@ -42,7 +46,7 @@ def of_events(
       dense: raw item id -> dense id; unknown items are absent.
 
     Returns:
-      Tensors, right-aligned: [B, H], [B, H, F] and [B].
+      Tensors, right-aligned: [B, H], [B, H, F], [B], and with features of users [B, K].
     """
     import tensorflow as tf
 
@@ -58,4 +62,11 @@ def of_events(
         for column, place in enumerate(places[-horizon:], horizon - len(places[-horizon:])):
             item[row, column] = dense[request.history[place]]
             feedback[row, column] = request.feedback[place]
-    return types.Observation(*map(tf.constant, (item, feedback, step)))
+    observation = types.Observation(*map(tf.constant, (item, feedback, step)))
+    sizes = spec.user_features
+    if sizes is None:
+        return observation
+    values = [x.user_values if any(x.user_values) else sizes.missing for x in requests]
+    return observation._replace(
+        user_values=tf.constant(values, tf.int32, [len(values), sizes.slots])
+    )

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 
 from tfrec import outputs
@@ -23,6 +24,7 @@ from tfrec.data.sources import text_rows
 from tfrec.errors import UserError
 
 Read = Callable[[schema.BadRows], tuple[pl.DataFrame, schema.Schema]]
+_NO_FEATURES = feature_schema.Declaration()
 
 
 class Preparation(NamedTuple):
@@ -48,7 +50,7 @@ def prepare(
     skip_bad_rows: bool = False,
     overwrite: bool = False,
     features_of: Mapping[str, str] | None = None,
-    feature_columns: Sequence[feature_schema.FeatureColumn] = (),
+    feature_columns: feature_schema.Declaration = _NO_FEATURES,
     text_format: text_rows.TextFormat | None = None,
     generator: dict[str, Any] | None = None,
     filter_config: filters.FilterConfig | None = None,
@@ -64,7 +66,7 @@ def prepare(
         stopping at the first.
       overwrite: replace prepared data that is there already.
       features_of: `user` or `item` -> path of its feature table; empty for none.
-      feature_columns: the columns of the item table that models read.
+      feature_columns: the columns of the feature tables that models read.
       text_format: format of the feature tables.
       generator: parameters of the simulated users that generated a synthetic log.
       filter_config: filters of the log's events; none by default.
@@ -75,12 +77,13 @@ def prepare(
     out = pathlib.Path(out)
     storage.check_target(out, overwrite)  # before any work
     outputs.check_folder(out)
-    item_table = (features_of or {}).get("item", "")
-    if feature_columns and not item_table:
-        raise UserError(
-            f"feature_columns declares {feature_columns[0].name!r}, but there is no table of "
-            "the items; expected item_features"
-        )
+    files = {owner: file for owner, file in (features_of or {}).items() if file}
+    for owner, columns in feature_columns._asdict().items():
+        if columns and owner not in files:
+            raise UserError(
+                f"feature_columns declares {columns[0].name!r} of {owner}s, but there is no "
+                f"table of the {owner}s; expected {owner}_features"
+            )
     bad_rows = schema.BadRows(skip=skip_bad_rows)
     frame, log_schema = read(bad_rows)
     rows = frame.height
@@ -93,11 +96,11 @@ def prepare(
     ids = {"user": prepared.vocabulary.user_ids, "item": prepared.vocabulary.item_ids}
     tables = {
         kind: features.read(file, ids[kind], bad_rows, text_format or text_rows.TextFormat())
-        for kind, file in (features_of or {}).items()
-        if file
+        for kind, file in files.items()
     }
-    if feature_columns:
-        prepared = _with_features(prepared, feature_columns, tables["item"], item_table)
+    for owner, columns in feature_columns._asdict().items():
+        if columns:
+            prepared = _with_features(prepared, owner, columns, tables[owner], files[owner])
     data = storage.write(
         out,
         prepared,
@@ -116,13 +119,21 @@ def prepare(
 
 def _with_features(
     prepared: episodes.Prepared,
+    owner: str,
     columns: Sequence[feature_schema.FeatureColumn],
     table: pl.DataFrame,
     path: str | pathlib.Path,
 ) -> episodes.Prepared:
-    """Prepared sessions of which models read features of the items."""
-    encoder = feature_encoding.fit(columns, table, path)
-    return prepared._replace(
-        vocabulary=dataclasses.replace(prepared.vocabulary, item_features=encoder),
-        spec=dataclasses.replace(prepared.spec, item_features=encoder.spec),
-    )
+    """Prepared sessions of which models read features of the items or the users."""
+    fitted = table
+    if owner == "user":  # values of other users are those that training never met
+        fitted = table[np.unique(prepared.sessions.user[prepared.sessions.split == 0]) - 1]
+    encoder = feature_encoding.fit(columns, fitted, path, owner)
+    encoder.encode(table, path)  # checks every value
+    if owner == "user":
+        vocabulary = dataclasses.replace(prepared.vocabulary, user_features=encoder)
+        spec = dataclasses.replace(prepared.spec, user_features=encoder.spec)
+    else:
+        vocabulary = dataclasses.replace(prepared.vocabulary, item_features=encoder)
+        spec = dataclasses.replace(prepared.spec, item_features=encoder.spec)
+    return prepared._replace(vocabulary=vocabulary, spec=spec)

@@ -4,7 +4,7 @@
                 train-00000-of-00004.tfrecord  and the same for validation and test
                 vocabulary_{items,users,categories}.parquet
                 {user,item}_features.parquet   if such tables were given
-                item_feature_values.json       if models read features of the items
+                {item,user}_feature_values.json  if models read features of items or users
                 rejected.csv                   if bad rows were skipped
 
 A directory is written under a temporary name and renamed when it is complete.
@@ -22,7 +22,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec import outputs, types
-from tfrec.data import blocks, identity, parquet, pipeline
+from tfrec.data import blocks, feature_encoding, identity, parquet, pipeline
 from tfrec.data import episodes as episodes_lib
 from tfrec.data import schema as schema_lib
 from tfrec.data import vocabulary as vocabulary_lib
@@ -164,7 +164,10 @@ class PreparedData:
 
         They take S x (H + T) x (4 + 4F) bytes.
         """
-        return self._read(split).episodes
+        episodes, values = self._read(split).episodes, self.user_values()
+        return (
+            episodes if values is None else episodes._replace(user_values=values[episodes.user])
+        )
 
     def session_times(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """int64 [S] twice: unix milliseconds of each session's first and last event."""
@@ -195,7 +198,7 @@ class PreparedData:
         drop_remainder: bool = False,
     ) -> tf.data.Dataset:
         """Batches of `types.Episodes`; see `pipeline.batches`."""
-        return pipeline.batches(
+        batches = pipeline.batches(
             self.files(split),
             self.spec,
             batch_size=batch_size,
@@ -203,6 +206,10 @@ class PreparedData:
             repeat=repeat,
             drop_remainder=drop_remainder,
         )
+        values = self.user_values()
+        if values is None:
+            return batches
+        return batches.map(lambda x: x._replace(user_values=tf.gather(values, x.user)))
 
     def item_features(self) -> types.Features | None:
         """Encoded features of the items, or None where models read ids alone."""
@@ -210,6 +217,32 @@ class PreparedData:
         if encoder is None or table is None:
             return None
         return encoder.encode(table, self.directory / "item_features.parquet")
+
+    def user_values(
+        self, encoder: feature_encoding.FeatureEncoder | None = None
+    ) -> np.ndarray | None:
+        """Numbers of the values of the users' features, row d for dense id d.
+
+        Args:
+          encoder: encoder of an agent that was trained on other data; that of this data by
+            default.
+
+        Returns:
+          int32 [U + 1, K]; row 0, an unknown user, has missing values. None where models read
+          no features of users.
+
+        Raises:
+          UserError: if the data has no table of the users, or it lacks a column.
+        """
+        encoder = encoder or self.vocabulary.user_features
+        if encoder is None:
+            return None
+        path, table = self.directory / "user_features.parquet", self.features("user")
+        if table is None:
+            raise UserError(f"{path}: absent; expected the features of the users of the log")
+        values = encoder.encode(table, path).values
+        values[0] = encoder.spec.missing
+        return values
 
     def features(self, kind: str) -> pl.DataFrame | None:
         """Feature table of each `user` or `item`, row d - 1 for dense id d, or None."""

@@ -129,13 +129,16 @@ class Vocabulary:
       item_ids: items 1..num_items.
       user_ids: users 1..num_users.
       category_ids: categories, where the log has them (or empty).
-      item_features: encoder of the features that models read; None if they read ids alone.
+      item_features: encoder of the features of items that models read; None if they read the
+        ids of items alone.
+      user_features: encoder of the features of users that models read; None without them.
     """
 
     item_ids: Ids
     user_ids: Ids
     category_ids: Ids = dataclasses.field(default_factory=lambda: Ids(np.zeros(0, np.int64)))
     item_features: feature_encoding.FeatureEncoder | None = None
+    user_features: feature_encoding.FeatureEncoder | None = None
 
     @property
     def items(self) -> np.ndarray:
@@ -156,12 +159,13 @@ class Vocabulary:
         return self.item_ids.decode(dense)
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes vocabulary_{items,users,categories}.parquet, and the encoder of features."""
+        """Writes vocabulary_{items,users,categories}.parquet, and the encoders of features."""
         for name, ids in self._parts().items():
             frame = pl.DataFrame({"raw": pl.Series(ids.raw.tolist(), dtype=_dtype(ids.raw))})
             parquet.write(frame, pathlib.Path(directory) / f"vocabulary_{name}.parquet")
-        if self.item_features is not None:
-            self.item_features.save(directory)
+        for encoder in (self.item_features, self.user_features):
+            if encoder is not None:
+                encoder.save(directory)
 
     def _parts(self) -> dict[str, Ids]:
         return {"items": self.item_ids, "users": self.user_ids, "categories": self.category_ids}
@@ -182,7 +186,8 @@ def load(directory: str | pathlib.Path) -> Vocabulary:
             raise UserError(f"{path}: no readable vocabulary ({error})") from error
         parts.append(Ids(as_array(raw)))
     items, users, categories = parts
-    return Vocabulary(items, users, categories, feature_encoding.load(directory))
+    encoders = (feature_encoding.load(directory, owner) for owner in ("item", "user"))
+    return Vocabulary(items, users, categories, *encoders)
 
 
 def ids_of(raw: pl.Series) -> Ids:

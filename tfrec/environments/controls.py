@@ -249,7 +249,7 @@ def _exit_averse(
     """
     starts = training_starts(data, sessions)
     repeats = -(-sessions // len(starts.user))
-    starts = types.Starts(*(np.repeat(part, repeats, axis=0) for part in starts))
+    starts = types.rows(starts, np.repeat(np.arange(len(starts.user)), repeats))
     exit_cost = tf.Variable(0.0)  # one graph for all costs
     world = environment.world
     runner = player.Player(environment, policies_lib.greedy(world, reward, exit_cost))

@@ -55,7 +55,7 @@ def logits(
       seed: seed of the shown items and of the responses to them.
     """
     users, states = steps.shape
-    rows = types.Starts(*(np.repeat(np.asarray(part), states, axis=0) for part in starts))
+    rows = types.rows(starts, np.repeat(np.arange(users), states))
     compute = tf.function(
         lambda some, some_steps, pair: _responses(world, some, some_steps, items, pair),
         reduce_retracing=True,
@@ -65,7 +65,7 @@ def logits(
     for first in range(0, users * states, _BATCH):
         part = slice(first, first + _BATCH)
         click, leave = compute(
-            types.Starts(*(tf.constant(values[part]) for values in rows)),
+            types.constants(types.rows(rows, part)),
             tf.constant(steps.reshape(-1)[part], tf.int32),
             types.seed_pair(seed, first),
         )

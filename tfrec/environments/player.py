@@ -1,5 +1,7 @@
 """Plays many sessions of a policy with a bounded number of users at a time."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +12,7 @@ AT_ONCE = 2048  # sessions in a batch, which bounds memory at this x N scores
 
 
 class Player:
-    """Plays a policy in an environment; the graph is traced once.
+    """Plays a policy in an environment; the graph is traced once, at the first play.
 
     Args:
       environment: the simulated users.
@@ -18,17 +20,11 @@ class Player:
     """
 
     def __init__(self, environment: users.UserEnvironment, policy: contract.Policy):
-        spec = environment.spec
-        length, columns = spec.history_length, len(spec.feedback)
-        starts = types.Starts(
-            tf.TensorSpec([None], tf.int32),
-            tf.TensorSpec([None, length], tf.int32),
-            tf.TensorSpec([None, length, columns], tf.float32),
-        )
         self._run = tf.function(
             lambda starts, seed: playing.rollout(environment, policy, starts, seed),
             autograph=False,
-        ).get_concrete_function(starts, tf.TensorSpec([2], tf.int32))
+        )
+        self._traced: Callable[..., types.Episodes] | None = None
 
     def play(self, starts: types.Starts, seed: int) -> types.Episodes:
         """Plays one session for each start.
@@ -40,9 +36,15 @@ class Player:
         Returns:
           B episodes as numpy arrays, in the order of the starts.
         """
+        if self._traced is None:
+            any_rows = tf.nest.map_structure(
+                lambda x: tf.TensorSpec([None, *x.shape[1:]], x.dtype), starts
+            )
+            self._traced = self._run.get_concrete_function(
+                any_rows, tf.TensorSpec([2], tf.int32)
+            )
         batches = []
         for first in range(0, len(starts.user), AT_ONCE):
-            batch = types.Starts(*(tf.constant(x[first : first + AT_ONCE]) for x in starts))
-            episodes = self._run(batch, types.seed_pair(seed, first))
-            batches.append([field.numpy() for field in episodes])
-        return types.Episodes(*map(np.concatenate, zip(*batches, strict=True)))
+            batch = types.constants(types.rows(starts, slice(first, first + AT_ONCE)))
+            batches.append(self._traced(batch, types.seed_pair(seed, first)))
+        return tf.nest.map_structure(lambda *parts: np.concatenate(parts), *batches)

@@ -206,8 +206,8 @@ def rollout(
     """
     # The number of rows falls during the loop. TensorFlow's graph optimiser would assume a
     # static number for every step, so the static shape is hidden.
-    starts = types.Starts(
-        *(tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]]) for x in starts)
+    starts = tf.nest.map_structure(
+        lambda x: tf.compat.v1.placeholder_with_default(x, [None, *x.shape[1:]]), starts
     )
     batch = tf.shape(starts.user)[0]
     recorder = _Recorder(environment, policy, seed)
@@ -316,7 +316,7 @@ class _Recorder:
             tf.transpose(recorded.feedback, [1, 0, 2, 3]), [batch, steps, self._columns]
         )
         return types.Episodes(
-            *starts,
+            **starts._asdict(),
             item=item[:, : self._max_steps],
             feedback=feedback[:, : self._max_steps],
             length=tf.math.count_nonzero(item, axis=1, dtype=tf.int32),

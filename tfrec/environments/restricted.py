@@ -62,7 +62,7 @@ def fixed_list(
       seed: of the sampled clicks.
     """
     weights = tf.constant(reward, tf.float32)
-    users = types.Starts(*(tf.constant(part) for part in starts))
+    users = types.constants(starts)
     cost = tf.Variable(0.0)  # one graph for all costs
 
     @tf.function(autograph=False)
@@ -165,7 +165,7 @@ def best_constant_item(
     if not environment.world.repeats:
         raise ValueError("an item may be shown once in a session; expected repeats")
     every = np.arange(1, environment.spec.num_candidates + 1, dtype=np.int32)
-    screened = types.Starts(*(part[:_SCREENED_USERS] for part in starts))
+    screened = types.rows(starts, slice(_SCREENED_USERS))
     order = np.argsort(-_constant_rewards(environment, screened, every, seed), kind="stable")
     finalists = every[order[:_FINALISTS]]
     rewards = _constant_rewards(environment, starts, finalists, seed + 1)
@@ -183,7 +183,7 @@ def _constant_rewards(
         environment,
         lambda timestep: contract.action_of(timestep.per_session(number)),
     )
-    rows = types.Starts(*(np.concatenate([part] * together) for part in starts))
+    rows = types.rows(starts, np.tile(np.arange(users), together))
     rewards = []
     for first in range(0, len(items), together):
         part = np.resize(items[first : first + together], together)

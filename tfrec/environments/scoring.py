@@ -29,8 +29,8 @@ def starts(data: storage.PreparedData, split: str, users: int, repeats: int) -> 
             "items, or a lower min_steps"
         )
     episodes = worlds.last_sessions(data.episodes(split))
-    once = user_models.starts_of(types.Episodes(*(part[:users] for part in episodes)))
-    return types.Starts(*(np.repeat(part, repeats, axis=0) for part in once))
+    once = user_models.starts_of(types.rows(episodes, slice(users)))
+    return types.rows(once, np.repeat(np.arange(len(once.user)), repeats))
 
 
 def validation_starts(

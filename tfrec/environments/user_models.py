@@ -74,7 +74,9 @@ class UserModel(Protocol):
 
 def starts_of(episodes: types.Episodes) -> types.Starts:
     """The starts of logged sessions, for replaying their users in a simulator."""
-    return types.Starts(episodes.user, episodes.history_item, episodes.history_feedback)
+    return types.Starts(
+        episodes.user, episodes.history_item, episodes.history_feedback, episodes.user_values
+    )
 
 
 def observed(world: UserModel | None, episodes: types.Episodes) -> types.Episodes:

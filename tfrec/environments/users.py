@@ -32,6 +32,7 @@ class State(NamedTuple):
       blocked: bool [B, A], items that were shown in the session; [B, 0] if items may repeat.
       shown: int32 [B, S], items of the session, 0 for unused slots; S is 0 if the observation
         has no columns of shown items.
+      user_values: int32 [B, K] or (), see `types.Starts`.
     """
 
     world: user_models.ModelState
@@ -41,6 +42,7 @@ class State(NamedTuple):
     exited: tf.Tensor
     blocked: tf.Tensor
     shown: tf.Tensor
+    user_values: tf.Tensor | tuple[()] = ()
 
 
 class HistoryEncoder:
@@ -147,7 +149,7 @@ class UserEnvironment(contract.Simulator):
     ):
         spec = world.spec
         self.world, self.spec = world, spec
-        self._starts = None if starts is None else _constants(starts)
+        self._starts = None if starts is None else types.constants(starts)
         weights = reward if reward is not None else np.eye(len(spec.feedback))[0]
         self._reward = tf.constant(weights, tf.float32)
         self.encoder: HistoryEncoder | None = None
@@ -167,7 +169,7 @@ class UserEnvironment(contract.Simulator):
     def at(self, starts: types.Starts) -> Self:
         """The same users with other session starts."""
         other = copy.copy(self)
-        other._starts = _constants(starts)
+        other._starts = types.constants(starts)
         return other
 
     def random_starts(self, batch: int | tf.Tensor, seed: tf.Tensor) -> types.Starts:
@@ -181,7 +183,7 @@ class UserEnvironment(contract.Simulator):
         number = tf.random.stateless_uniform(
             [batch], seed, 0, tf.shape(self._starts.user)[0], tf.int32
         )
-        return types.Starts(*(tf.gather(part, number) for part in self._starts))
+        return tf.nest.map_structure(lambda part: tf.gather(part, number), self._starts)
 
     def begin(self, starts: types.Starts) -> State:
         """Starts one session for each of B starts."""
@@ -195,13 +197,16 @@ class UserEnvironment(contract.Simulator):
             exited=tf.zeros_like(starts.user, tf.bool),
             blocked=tf.zeros([batch, items], tf.bool),
             shown=self._nothing_shown(batch),
+            user_values=starts.user_values,
         )
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
         return self.begin(self.random_starts(batch, seed))
 
     def history(self, state: State) -> types.Observation:
-        return types.Observation(state.history_item, state.history_feedback, state.step)
+        return types.Observation(
+            state.history_item, state.history_feedback, state.step, state.user_values
+        )
 
     def blocked(self, state: State) -> tf.Tensor | None:
         return None if self.world.repeats else state.blocked
@@ -246,6 +251,7 @@ class UserEnvironment(contract.Simulator):
             exited=state.exited | exits,
             blocked=blocked,
             shown=self._shown(state, event),
+            user_values=state.user_values,
         )
         return contract.Outcome(
             after,
@@ -294,7 +300,3 @@ class UserEnvironment(contract.Simulator):
             graphs={"heuristic": heuristic, "true": true},
             user_columns=before,
         )
-
-
-def _constants(starts: types.Starts) -> types.Starts:
-    return types.Starts(*(tf.constant(part) for part in starts))

@@ -124,4 +124,4 @@ def last_sessions(episodes: types.Episodes) -> types.Episodes:
     """The last session of each user, which has the longest history; evaluations start there."""
     user = np.asarray(episodes.user)
     last = np.append(user[1:] != user[:-1], True)
-    return types.Episodes(*(np.asarray(part)[last] for part in episodes))
+    return types.rows(episodes, last)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from tfrec.data import episodes, preparing, protocols, sequences, storage
+from tfrec.data import episodes, feature_schema, preparing, protocols, sequences, storage
 from tfrec.data import schema as schema_lib
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items
@@ -91,16 +91,24 @@ def training_data(
             columns[column.name] = events.feedback[in_training, number]
         return pl.DataFrame(columns), schema
 
-    encoder = data.vocabulary.item_features if with_features else None
+    encoders = {
+        "item": data.vocabulary.item_features,
+        "user": data.vocabulary.user_features,
+    }
+    columns_of = {
+        owner: tuple(code.column for code in encoder.codes)
+        for owner, encoder in encoders.items()
+        if with_features and encoder is not None
+    }
     return preparing.prepare(
         read,
         out,
         config,
         source=source,
-        features_of={"item": str(data.directory / "item_features.parquet")}
-        if encoder
-        else None,
-        feature_columns=[code.column for code in encoder.codes] if encoder else (),
+        features_of={
+            owner: str(data.directory / f"{owner}_features.parquet") for owner in columns_of
+        },
+        feature_columns=feature_schema.Declaration(**columns_of),
     ).data
 
 

@@ -55,6 +55,7 @@ class Histories:
       item: int32 [E + 1], the agent's dense id of each event's item; 0 for event 0.
       feedback: float32 [E + 1, F], raw units; 0 for event 0.
       fingerprint: fingerprint of the log.
+      user_values: int32 [U, K], numbers of the users' features; () if the agent reads none.
     """
 
     users: np.ndarray
@@ -62,12 +63,18 @@ class Histories:
     item: np.ndarray
     feedback: np.ndarray
     fingerprint: str
+    user_values: np.ndarray | tuple[()] = ()
 
     def observation(self, rows: np.ndarray, length: int) -> types.Observation:
         """The states of users at the start of a new session; B rows, the last H events."""
         number = self.events.select(rows).padded(length)  # [B, H]
-        steps = np.zeros(len(rows), np.int32)
-        return types.Observation(self.item[number], self.feedback[number], steps)
+        steps, values = np.zeros(len(rows), np.int32), self.user_values
+        return types.Observation(
+            self.item[number],
+            self.feedback[number],
+            steps,
+            values if isinstance(values, tuple) else values[rows],
+        )
 
     def seen(self, rows: np.ndarray, candidates: int) -> np.ndarray:
         """Mask of the candidates in the histories of users, bool [B, A]."""
@@ -119,8 +126,8 @@ def of_prepared(
       lengths: int [U], number of first events of each user to read; all by default.
 
     Raises:
-      UserError: if the data has other feedback columns than the agent reads, or its ids are of
-        another kind.
+      UserError: if the data has other feedback columns than the agent reads, its ids are of
+        another kind, or it has no features of users, which the agent reads.
     """
     events = sequences.events_of(data)
     if lengths is not None:
@@ -136,7 +143,7 @@ def of_prepared(
             f"{', '.join(agent.spec.feedback_names)}"
         )
     dense = agent.vocabulary.encode(data.vocabulary.items)
-    return _histories(
+    histories = _histories(
         data.vocabulary.users,
         events.row,
         dense[events.item - 1],
@@ -144,6 +151,11 @@ def of_prepared(
         events.start_ms,
         data.fingerprint,
     )
+    if agent.spec.user_features is None:
+        return histories
+    values = data.user_values(agent.vocabulary.user_features)
+    assert values is not None  # the agent has an encoder
+    return dataclasses.replace(histories, user_values=values[1:])
 
 
 def _histories(

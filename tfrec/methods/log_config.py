@@ -48,7 +48,7 @@ class FeaturesConfig(Options):
     """Whether features are read, and how the model learns to do without ids."""
 
     use_features: bool = option(
-        True, "read the features of items that the data declares; else ids alone"
+        True, "read the features of items and users that the data declares; else ids alone"
     )
     id_dropout: float = option(
         0.2,

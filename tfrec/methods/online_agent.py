@@ -78,7 +78,7 @@ class OnlineAgent(trained.SavedAgent):
             history, blocked = contract.history_of(timestep), timestep.blocked
             if blocked is None:
                 blocked = tf.zeros([tf.shape(history.step)[0], items], tf.bool)
-            return contract.action_of(self._policy.act(*history, blocked))
+            return contract.action_of(self._policy.act(*_events(history), blocked))
 
         return act
 
@@ -96,7 +96,7 @@ class OnlineAgent(trained.SavedAgent):
         score = np.full([len(blocked), width], -np.inf, np.float32)
         for place in range(width):
             any_allowed = ~blocked.all(axis=1)
-            action = np.asarray(self._policy.act(*observation, tf.constant(blocked)))
+            action = np.asarray(self._policy.act(*_events(observation), tf.constant(blocked)))
             item[any_allowed, place] = action[any_allowed]
             score[any_allowed, place] = k - place
             blocked[rows[any_allowed], action[any_allowed] - 1] = True
@@ -111,6 +111,11 @@ class OnlineAgent(trained.SavedAgent):
             self.vocabulary.save(partial)
             tf.saved_model.save(self._policy, str(partial / _POLICY))
             (partial / self.manifest).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _events(observation: types.Observation) -> tuple[Any, Any, Any]:
+    """The parts of an observation that these policies read: no features of users."""
+    return observation.history_item, observation.history_feedback, observation.step
 
 
 def of(

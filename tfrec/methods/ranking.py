@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfrec import types
-from tfrec.data import text_columns
+from tfrec.data import feature_encoding, text_columns
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.data.observations import RawId
 from tfrec.errors import UserError
@@ -30,6 +30,7 @@ class RankingRequest:
       exclude: raw ids that are not ranked.
       k: length of the list.
       unknown: raw ids of the request that are not in the log.
+      user_values: numbers of the values of the user's features; empty if they are missing.
     """
 
     history: tuple[RawId, ...]
@@ -39,6 +40,7 @@ class RankingRequest:
     exclude: tuple[RawId, ...]
     k: int
     unknown: tuple[RawId, ...]
+    user_values: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +109,7 @@ def checked_request(
     candidates: Sequence[RawId] | None = None,
     exclude: Sequence[RawId] | None = None,
     k: int = 10,
+    user: Mapping[str, Any] | None = None,
 ) -> RankingRequest:
     """Checks a request for a ranked list.
 
@@ -119,6 +122,7 @@ def checked_request(
       candidates: raw ids of the candidates; None or empty for the whole catalogue.
       exclude: raw ids that are not ranked.
       k: length of the list.
+      user: column -> value of the user's features; absent columns are missing.
 
     Raises:
       UserError: naming the argument, the value and what was expected. An unknown id is no
@@ -140,6 +144,9 @@ def checked_request(
         step=_whole("step", step, 0),
         k=_whole("k", k, 1),
         unknown=tuple(item for item, number in zip(raw_ids, dense, strict=True) if not number),
+        user_values=feature_encoding.user_values(
+            vocabulary.user_features if spec.user_features else None, user
+        ),
     )
 
 

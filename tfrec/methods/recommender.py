@@ -210,6 +210,7 @@ class Recommender:
         candidates: Sequence[RawId] | None = None,
         exclude: Sequence[RawId] | None = None,
         step: int = 0,
+        user: Mapping[str, Any] | None = None,
     ) -> ranking.Ranking:
         """Ranks the best items for a user.
 
@@ -223,6 +224,8 @@ class Recommender:
           candidates: ids of the candidates; unknown ones are ignored. None for all items.
           exclude: ids that are not ranked.
           step: number of last events that belong to the current session.
+          user: column -> value of the user's features, e.g. `{"age": 31, "region": "north"}`;
+            absent columns are missing. The user may be new.
 
         Returns:
           Items, scores, and predicted measurements with units.
@@ -237,7 +240,7 @@ class Recommender:
 
         agent = self.agent
         request = ranking.checked_request(
-            agent.vocabulary, agent.spec, history, feedback, step, candidates, exclude, k
+            agent.vocabulary, agent.spec, history, feedback, step, candidates, exclude, k, user
         )
         return agent.rank(request, goal)
 

@@ -202,7 +202,7 @@ class Method:
           ValueError: if the configuration does not fit the log; names the field.
         """
         world = world if self.plays else None
-        if not (isinstance(config, StateConfig) and config.use_features):
+        if not _reads_features(config):
             spec, features = spec.ids_alone, None
         if vectors is None:
             vectors = item_vectors(self, config, log, spec)
@@ -232,7 +232,14 @@ class Method:
         """
         if self.log_form.trained is not None:
             return self.log_form.trained(learner, vocabulary, about)
+        if not _reads_features(config):
+            spec = spec.ids_alone
         return trained_lib.TrainedMethod(self.name, config, learner, spec, vocabulary, about)
+
+
+def _reads_features(config: Any) -> bool:
+    """Whether a learner of a configuration reads the features that the data declares."""
+    return isinstance(config, StateConfig) and config.use_features
 
 
 # Manifests of formats that other packages register: GoalRec, sequential models, and models of
@@ -388,6 +395,11 @@ def _one_session(spec: types.DataSpec) -> types.Episodes:
         feedback=np.zeros([1, steps, columns], np.float32),
         length=np.ones([1], np.int32),
         exited=np.ones([1], bool),
+        user_values=(
+            ()
+            if spec.user_features is None
+            else np.zeros([1, spec.user_features.slots], np.int32)
+        ),
     )
 
 

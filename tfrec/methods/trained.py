@@ -189,7 +189,7 @@ class SavedAgent(abc.ABC):
         return observations.of_events(self.spec, [request], dense_ids)
 
     def contents(self) -> dict[str, Any]:
-        """Fingerprints of the other files: `ids`, `weights` and `features`."""
+        """Fingerprints of the other files: `ids`, `weights` and those of features."""
         from tfrec.data import identity
         from tfrec.training import checkpoint
 
@@ -199,9 +199,12 @@ class SavedAgent(abc.ABC):
             "ids": identity.ids_of(self.vocabulary, self.spec),
             "weights": identity.fingerprint(values),
         }
-        encoder = self.vocabulary.item_features
-        if encoder is not None:
-            contents["features"] = identity.fingerprint(encoder.described())
+        for name, encoder in (
+            ("features", self.vocabulary.item_features),
+            ("user_features", self.vocabulary.user_features),
+        ):
+            if encoder is not None:
+                contents[name] = identity.fingerprint(encoder.described())
         return contents
 
     def identify(self) -> str:

@@ -56,6 +56,11 @@ class CrossedFeatures(tf.Module):
         self._factors = tf.constant(factors)
 
     @property
+    def hashed_id_tables(self) -> list[tf.Variable]:
+        """The variables whose rows are hashes of dense ids, among other values."""
+        return [self.table]
+
+    @property
     def names(self) -> list[str]:
         """The features before crossing, in order."""
         names = ["step", "known", "since_click", "session_clicks", "session_click_share"]

@@ -18,6 +18,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.nn import feedback as feedback_lib
+from tfrec.nn import state_features
 from tfrec.nn.crossed import CrossedFeatures
 from tfrec.nn.item_embedding import ItemEmbedding
 from tfrec.nn.recurrent import GatedRecurrence
@@ -72,9 +73,11 @@ class DienTower(tf.Module):
         self.attention.build([None, units])
         self.next_item.build([None, units])
         self.crossed = CrossedFeatures(spec, crossed, embedding) if crossed else None
+        self.features = state_features.of_spec(spec, embedding)
         # evolved and latest interest, mean clicked and mean shown item, step, mean feedback,
-        # and the bag of crosses
+        # the bag of crosses, and the user's features
         bag = self.crossed.width if self.crossed else 0
+        bag += self.features.width if self.features else 0
         self.output.build([None, 2 * units + 2 * embedding + 1 + columns + bag])
 
     def __call__(
@@ -120,6 +123,8 @@ class DienTower(tf.Module):
         ]
         if self.crossed:
             pooled.append(self.crossed(observation))
+        if self.features:
+            pooled.append(self.features(observation))
         state = self.output(tf.concat([evolved, latest, *pooled], axis=-1))  # [B, S]
         return History(state, interest, embedding)
 

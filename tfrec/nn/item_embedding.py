@@ -68,6 +68,13 @@ class FeatureEmbedding(tf.Module):
         return tables
 
     @property
+    def feature_value_tables(self) -> list[tf.Variable]:
+        """The variables with a row for each feature value."""
+        if self.features is None or not self.features.slots:
+            return []
+        return [self.value_embedding]
+
+    @property
     def encoded(self) -> types.Features:
         """The features that were set; empty columns where there are none."""
         rows = self._rows

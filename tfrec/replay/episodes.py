@@ -51,6 +51,9 @@ class EpisodeReplay(tf.Module):
         self.length = ring.storage([capacity], tf.int32, "length")
         self.ends = ring.storage([capacity], tf.int64, "ends")  # running total of the lengths
         self.added = ring.storage([], tf.int64, "added")
+        if spec.user_features is not None:
+            slots = spec.user_features.slots
+            self.user_values = ring.storage([capacity, slots], tf.int32, "user_values")
 
     @property
     def size(self) -> tf.Tensor:
@@ -80,10 +83,17 @@ class EpisodeReplay(tf.Module):
             (self.label, label),
             (self.goal, goal),
             (self.length, episodes.length),
+            *self._context(episodes),
         ):
             variable.scatter_update(tf.IndexedSlices(value, slot))
         self.ends.assign(tf.cumsum(tf.cast(self.length, tf.int64)))
         self.added.assign_add(tf.size(slot, tf.int64))
+
+    def _context(self, episodes: types.Episodes) -> list[tuple[tf.Variable, tf.Tensor]]:
+        """The variables of users' features with the values to store."""
+        if self.spec.user_features is None:
+            return []
+        return [(self.user_values, types.user_values_of(episodes))]
 
     def clear(self) -> None:
         """Removes all sessions; at least one must be added before sampling."""
@@ -127,6 +137,9 @@ class EpisodeReplay(tf.Module):
             history_item=tf.gather_nd(self.item, cell),
             history_feedback=tf.gather_nd(self.feedback, cell),
             step=tf.cast(step, tf.int32),
+            user_values=(
+                () if self.spec.user_features is None else tf.gather(self.user_values, row)
+            ),
         )
 
     def rows(self, number: tf.Tensor) -> Rows:

@@ -23,6 +23,8 @@ import urllib3
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tfrec import errors
+from tfrec.data import feature_encoding
+from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import requests
 
 _ATTEMPTS = 5
@@ -60,6 +62,7 @@ class Contract:
       columns: names of the M measurement columns.
       units: their units, [M].
       named_goals: names of the goals that requests may use.
+      user_encoder: encoder of the features of users; None if the model reads none.
     """
 
     item_dtype: str
@@ -67,6 +70,7 @@ class Contract:
     columns: tuple[str, ...]
     units: tuple[str, ...]
     named_goals: tuple[str, ...]
+    user_encoder: feature_encoding.FeatureEncoder | None = None
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Contract":
@@ -84,6 +88,7 @@ class Contract:
                 tuple(row["column"] for row in measurements),
                 tuple(row["unit"] for row in measurements),
                 tuple(manifest["named_goals"]),
+                manifest_lib.user_encoder(manifest),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise errors.UserError(f"{path}: not the manifest of an export: {error}") from error
@@ -100,6 +105,21 @@ class Contract:
                     f"{name!r} is not a measurement; there are {', '.join(self.columns)}"
                 )
         return tuple(float(unit_values.get(name, 0.0)) for name in self.columns)
+
+    @property
+    def user_slots(self) -> int:
+        """Numbers of a user's features; 0 if the model reads none."""
+        return 0 if self.user_encoder is None else self.user_encoder.spec.slots
+
+    def user_values(self, user: Mapping[str, Any]) -> tuple[int, ...]:
+        """Converts the features of a user, column -> value, to `user_values` of a Request.
+
+        The user may be new; absent columns are missing.
+
+        Raises:
+          UserError: naming the column, the value and what was expected.
+        """
+        return feature_encoding.user_values(self.user_encoder, user)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +218,11 @@ class Client:
     ) -> tuple[Arrays, int | None]:
         try:
             inputs = requests.arrays(
-                batch, signature, self.contract.item_dtype, len(self.contract.feedback)
+                batch,
+                signature,
+                self.contract.item_dtype,
+                len(self.contract.feedback),
+                self.contract.user_slots,
             )
         except (ValueError, OverflowError) as error:
             raise errors.UserError(str(error)) from error

@@ -183,7 +183,9 @@ def _write(
         ) from error
     spec = ranker.spec
     weights = golden.weighable(ranker).tolist()
-    warmup.write(golden_requests, version, item_dtype, len(spec.feedback), weights)
+    warmup.write(
+        golden_requests, version, item_dtype, len(spec.feedback), weights, spec.user_slots
+    )
     tied = golden.tied_goals(ranker)
     if tied:
         limit = f"Goals under which every item has the same score: {', '.join(tied)}."

@@ -43,6 +43,10 @@ def sample_requests(ranker: ranker_lib.Ranker) -> list[requests.Request]:
         if "goal_name" not in rest:
             rest["goal"] = tuple(random_goals(ranker, random, 1)[0].tolist())
         rows = tuple(tuple(map(feedback, ranker.spec.feedback)) for _ in history)
+        sizes = ranker.spec.user_features
+        if sizes is not None and history:  # the features of the first user are missing
+            values = random.integers(sizes.values, endpoint=True, size=sizes.slots)
+            rest["user_values"] = tuple(values.tolist())
         return requests.Request(history, rows, k=k, **rest)
 
     some = draw(2 * k)  # with repeats
@@ -215,7 +219,13 @@ def write(
         else:
             answers["item"] = answers["item"].astype(np.int64)
         frozen: dict[str, Any] = {
-            **requests.arrays(queries, signature, item_dtype, len(ranker.spec.feedback)),
+            **requests.arrays(
+                queries,
+                signature,
+                item_dtype,
+                len(ranker.spec.feedback),
+                ranker.spec.user_slots,
+            ),
             "measurement_std": np.asarray(ranker.measurements.std, np.float32),
         }
         frozen |= {f"expected_{name}": value for name, value in answers.items()}
@@ -256,7 +266,8 @@ def _compare(
     scores = frozen["expected_score"][frozen["expected_valid"]]
     if not np.isfinite(scores).all():
         return f"the agent's scores are not finite: {scores}"
-    inputs = {name: tf.constant(frozen[name]) for name in requests.SIGNATURES[signature]}
+    names = (*requests.SIGNATURES[signature], "user_values")
+    inputs = {name: tf.constant(frozen[name]) for name in names if name in frozen}
     together = function(**inputs)
     for row in range(len(frozen["step"])):
         alone = function(**{name: value[row : row + 1] for name, value in inputs.items()})

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfrec.data import feature_encoding
 from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests
 
@@ -25,6 +26,8 @@ _MEANING = {
     "candidates": "raw item ids to choose from; width 0 for the whole catalogue",
     "exclude": "raw item ids to leave out of the answer; width 0 for none",
     "k": "number of items, one or one for each row; at most the size of the catalogue",
+    "user_values": "numbers of the values of the users' features, which `user_features` "
+    "defines; zeros or width 0 if they are missing",
     "item": "raw item ids, best first; padding if fewer than k remain",
     "score": "goal . (V + A), standardised; -inf if fewer than k remain",
     "measurements": "predicted measurements, raw units",
@@ -60,6 +63,19 @@ class Metadata:
     fingerprint: str = ""
 
 
+def encoder_of(ranker: ranker_lib.Ranker) -> feature_encoding.FeatureEncoder | None:
+    """The encoder of the features of users that a ranker reads; None if it reads none."""
+    if ranker.spec.user_features is None:
+        return None
+    return ranker.vocabulary.user_features
+
+
+def user_encoder(manifest: Mapping[str, Any]) -> feature_encoding.FeatureEncoder | None:
+    """The encoder that a manifest describes; None if the model reads no features of users."""
+    described = manifest.get("user_features")
+    return None if described is None else feature_encoding.restored(described, "user")
+
+
 def column_units(measurements: ranker_lib.Measurements) -> list[str]:
     """The unit of each of the M measurement columns."""
     return np.repeat(measurements.units, measurements.size).tolist()
@@ -91,6 +107,7 @@ def describe(
     mean, std = (np.asarray(x, float).tolist() for x in (measurements.mean, measurements.std))
     # serving_default repeats `rank`.
     named = {name: signatures[name] for name in requests.SIGNATURES}
+    encoder = encoder_of(ranker)
     return {
         **start("ranker", version, metadata),
         "item_id": {
@@ -105,6 +122,7 @@ def describe(
             {"name": column.name, "kind": column.kind, "unit": column.unit}
             for column in spec.feedback
         ],
+        **({} if encoder is None else {"user_features": encoder.described()}),
         "measurements": [
             {"column": column, "unit": unit, "mean": mean[j], "std": std[j]}
             for j, (column, unit) in enumerate(zip(measurements.columns, units, strict=True))
@@ -151,6 +169,7 @@ def tensors(signatures: Mapping[str, Any], meaning: Mapping[str, str]) -> dict[s
             "inputs": {
                 spec.name: row(spec.name, spec)
                 for spec in function.structured_input_signature[0]
+                if spec is not None  # `user_values` of a model that reads no users
             },
             "outputs": {
                 key: row(key, tensor) for key, tensor in function.structured_outputs.items()
@@ -185,7 +204,7 @@ their inputs and outputs are in manifest.json.
 ## Input
 
 The last {manifest["history_length"]} events, each with {_feedback(manifest["feedback"])}.
-Item ids are those of the log ({manifest["item_id"]["dtype"]}).
+Item ids are those of the log ({manifest["item_id"]["dtype"]}).{_users(manifest)}
 
 ## What it predicts
 
@@ -227,6 +246,17 @@ def _table(manifest: Mapping[str, Any]) -> str:
     return (
         f"\nItems are found by {manifest['ranking']}: of the exact best {table['k']}, "
         f"{table['recall']:.2%} were found for {table['queries']} random goals.\n"
+    )
+
+
+def _users(manifest: Mapping[str, Any]) -> str:
+    """A sentence on the features of users; nothing if the model reads none."""
+    encoder = user_encoder(manifest)
+    if encoder is None:
+        return ""
+    columns = ", ".join(f"`{code.column.name}` ({code.column.kind})" for code in encoder.codes)
+    return (
+        f"\nFeatures of the user: {columns}; `user_features` in manifest.json has their values."
     )
 
 

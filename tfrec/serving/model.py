@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.serving import decoding, surrogate, tables
+from tfrec.serving import decoding, requests, surrogate, tables
 from tfrec.serving import ranker as ranker_lib
 
 _NOTHING = tables.NOTHING
@@ -42,6 +42,7 @@ class ServingModel:
     ):
         self._model = ranker.world_model
         self._count = ranker.spec.num_candidates  # A
+        self._reads_users = ranker.spec.user_features is not None
         self._shortlist = shortlist
         self._item_dtype = item_dtype
         self._decoder = decoding.Decoder(ranker, vocabulary_file, item_dtype)
@@ -85,6 +86,7 @@ class ServingModel:
             "candidates": ids,
             "exclude": ids,
             "k": tf.TensorSpec(None, tf.int32),
+            "user_values": tf.TensorSpec([None, None], tf.int32),
         }
 
         def concrete(method, *names):
@@ -93,18 +95,13 @@ class ServingModel:
             ]
             return tf.function(method, autograph=False).get_concrete_function(*arguments)
 
-        history = ("history_item", "history_feedback", "step")
-        rank = concrete(self.rank, *history, "goal", "goal_name", "candidates", "exclude", "k")
-        return {
-            "serving_default": rank,
-            "rank": rank,
-            "rank_weights": concrete(
-                self.rank_weights, *history, "weights", "candidates", "exclude", "k"
-            ),
-            "predict_measurements": concrete(
-                self.predict_measurements, *history, "goal", "goal_name", "candidates"
-            ),
+        user = ("user_values",) if self._reads_users else ()
+        methods = {name: getattr(self, name) for name in requests.SIGNATURES}
+        functions = {
+            name: concrete(method, *requests.SIGNATURES[name], *user)
+            for name, method in methods.items()
         }
+        return {"serving_default": functions["rank"], **functions}
 
     def rank(
         self,
@@ -116,6 +113,7 @@ class ServingModel:
         candidates: tf.Tensor,
         exclude: tf.Tensor,
         k: tf.Tensor,
+        user_values: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """The k best items for a state and a goal (GoalRec eqs 7-8).
 
@@ -130,6 +128,8 @@ class ServingModel:
             whole catalogue. Unknown and repeated ids are ignored.
           exclude: raw ids [B, E] to leave out of the answer.
           k: int32, one number or one for each row; at most the catalogue's size.
+          user_values: int32 [B, K], numbers of the users' features; a row of zeros, or [B, 0],
+            if they are missing. None if the model reads no features of users.
 
         Returns:
           item: raw ids [B, k], best first; padding after the last item.
@@ -137,7 +137,9 @@ class ServingModel:
           measurements: float32 [B, k, M], predicted, raw units; 0 after the last item.
           valid: bool [B, k], False after the last item, if fewer than k remain.
         """
-        observation = self._decoder.observation(history_item, history_feedback, step)
+        observation = self._decoder.observation(
+            history_item, history_feedback, step, user_values
+        )
         batch = tf.shape(history_item)[0]
         goal = self._decoder.goal(goal, goal_name, batch)
         return self._ranked(observation, goal, candidates, exclude, k)
@@ -151,13 +153,16 @@ class ServingModel:
         candidates: tf.Tensor,
         exclude: tf.Tensor,
         k: tf.Tensor,
+        user_values: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """`rank` for weights of one raw unit of each measurement, [B, M].
 
         The goal is g_j ~ weight_j x std_j: the order is that of the weighted sum of the
         predicted measurements in raw units.
         """
-        observation = self._decoder.observation(history_item, history_feedback, step)
+        observation = self._decoder.observation(
+            history_item, history_feedback, step, user_values
+        )
         goal = self._decoder.weights(weights, tf.shape(history_item)[0])
         return self._ranked(observation, goal, candidates, exclude, k)
 
@@ -169,6 +174,7 @@ class ServingModel:
         goal: tf.Tensor,
         goal_name: tf.Tensor,
         candidates: tf.Tensor,
+        user_values: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Predicts the measurements of each candidate under a goal.
 
@@ -176,7 +182,9 @@ class ServingModel:
           `measurements`, float32 [B, A, M], raw units, where an unknown item gets V only, the
           average over items; and `in_vocabulary`, bool [B, A].
         """
-        observation = self._decoder.observation(history_item, history_feedback, step)
+        observation = self._decoder.observation(
+            history_item, history_feedback, step, user_values
+        )
         goal = self._decoder.goal(goal, goal_name, tf.shape(history_item)[0])
         candidates = decoding.rows(candidates, tf.shape(history_item)[0], "candidates")
         not_empty = tf.debugging.assert_greater(

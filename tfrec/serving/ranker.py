@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.data import feature_encoding
 
 StateGoal = Any  # a nest of tensors, each [B, ...]; private to the world model
 
@@ -38,6 +39,10 @@ class Vocabulary(Protocol):
 
     @property
     def items(self) -> np.ndarray: ...
+
+    @property
+    def user_features(self) -> feature_encoding.FeatureEncoder | None:
+        """Encoder of the features of users; read if the spec has `user_features`."""
 
 
 class WorldModel(Protocol):

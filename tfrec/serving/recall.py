@@ -40,7 +40,10 @@ def measure(
             dataclasses.replace(request, goal=tuple(goal), goal_name="")
             for request, goal in zip(batch, goals.tolist(), strict=True)
         ]
-        named = requests.arrays(questions, "rank", item_dtype, len(ranker.spec.feedback))
+        spec = ranker.spec
+        named = requests.arrays(
+            questions, "rank", item_dtype, len(spec.feedback), spec.user_slots
+        )
         answer = rank(**{name: tf.constant(value) for name, value in named.items()})
         exact = golden.reference(ranker, questions)
         for row, valid in enumerate(exact["valid"]):

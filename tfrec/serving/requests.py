@@ -22,6 +22,8 @@ class Request:
       candidates: raw ids to choose from; empty for the whole catalogue.
       exclude: raw ids to leave out of the answer.
       k: number of items in the answer.
+      user_values: numbers of the values of the user's features, from the contract of a model
+        that reads them; empty if they are missing.
     """
 
     history: tuple[RawId, ...] = ()
@@ -33,9 +35,11 @@ class Request:
     candidates: tuple[RawId, ...] = ()
     exclude: tuple[RawId, ...] = ()
     k: int = 10
+    user_values: tuple[int, ...] = ()
 
 
-# The inputs of each signature, in this order.
+# The inputs of each signature, in this order; then `user_values`, if the model reads features
+# of users.
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "rank": (
         "history_item",
@@ -68,7 +72,11 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
 
 
 def arrays(
-    requests: Sequence[Request], signature: str, item_dtype: str, num_feedback: int
+    requests: Sequence[Request],
+    signature: str,
+    item_dtype: str,
+    num_feedback: int,
+    user_slots: int = 0,
 ) -> dict[str, np.ndarray]:
     """Converts a batch of requests to the named inputs of one signature.
 
@@ -79,12 +87,14 @@ def arrays(
       signature: a key of `SIGNATURES`.
       item_dtype: `string` or `int64`, the type of the model's item ids.
       num_feedback: F, feedback columns of the model.
+      user_slots: K, numbers of a user's features; 0 if the model reads none.
 
     Returns:
       Arrays by input name. Strings are bytes, as in TensorFlow.
 
     Raises:
-      ValueError: if a history and its feedback differ in length.
+      ValueError: if a history and its feedback differ in length, or the features of a user
+        have another number of values.
     """
     longest = max((len(request.history) for request in requests), default=0)
     feedback = np.zeros((len(requests), longest, num_feedback), np.float32)
@@ -108,7 +118,12 @@ def arrays(
         "exclude": _ids([request.exclude for request in requests], item_dtype),
         "k": np.array([request.k for request in requests], np.int32),
     }
-    return {name: named[name] for name in SIGNATURES[signature]}
+    inputs = {name: named[name] for name in SIGNATURES[signature]}
+    if user_slots:
+        inputs["user_values"] = _user_values(requests, user_slots)
+    elif any(request.user_values for request in requests):
+        raise ValueError("user_values are given; expected none: the model reads no features")
+    return inputs
 
 
 def _ids(rows: Sequence[Sequence[RawId]], item_dtype: str) -> np.ndarray:
@@ -120,6 +135,20 @@ def _ids(rows: Sequence[Sequence[RawId]], item_dtype: str) -> np.ndarray:
         filled = [[""] * (longest - len(row)) + [str(item) for item in row] for row in rows]
         return np.array([[item.encode() for item in row] for row in filled], np.bytes_)
     return np.array([[-1] * (longest - len(row)) + [int(i) for i in row] for row in rows])
+
+
+def _user_values(requests: Sequence[Request], slots: int) -> np.ndarray:
+    """Numbers of the users' features, int32 [B, K]; zeros where they are missing."""
+    rows = np.zeros((len(requests), slots), np.int32)
+    for row, request in enumerate(requests):
+        if request.user_values:
+            if len(request.user_values) != slots:
+                raise ValueError(
+                    f"request {row}: user_values has {len(request.user_values)} numbers; "
+                    f"expected {slots}"
+                )
+            rows[row] = request.user_values
+    return rows
 
 
 def _floats(rows: Sequence[Sequence[float]]) -> np.ndarray:

@@ -112,7 +112,7 @@ def _scored(
     """Yields rows and their g.A of every item, float32 [b, A], batch by batch."""
     for start in range(0, len(goals), batch):
         rows = slice(start, start + batch)
-        some = types.Observation(*(tf.constant(value[rows]) for value in observation))
+        some = types.constants(types.rows(observation, rows))
         yield rows, advantages(some, tf.constant(goals[rows])).numpy()
 
 
@@ -137,4 +137,10 @@ def _requests(
     for place, goal in zip(range(0, count, 4), named * count, strict=False):
         goals[place] = goal
     goals /= np.linalg.norm(goals, axis=1, keepdims=True)
-    return types.Observation(item, feedback.astype(np.float32), step), goals.astype(np.float32)
+    observation = types.Observation(item, feedback.astype(np.float32), step)
+    if spec.user_features is not None:
+        values = random.integers(
+            spec.user_features.values, endpoint=True, size=(count, spec.user_slots)
+        )
+        observation = observation._replace(user_values=values.astype(np.int32))
+    return observation, goals.astype(np.float32)

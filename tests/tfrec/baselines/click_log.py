@@ -84,7 +84,7 @@ class ParityWorld:
 def held_out_auc(learner, shuffled: bool = False) -> float:
     """AUC on the first steps of sessions that it never saw."""
     seen, item, clicked = first_steps(planted(400, 99, shuffled))
-    scores = learner.predict(types.Observation(*map(tf.constant, seen)), tf.constant(item))
+    scores = learner.predict(types.constants(seen), tf.constant(item))
     return ranking.auc(scores.numpy(), clicked)
 
 

@@ -37,7 +37,7 @@ def learner(log=None, world=None, seed=0, **changes):
 
 def some_states(count=5):
     seen, _, _ = click_log.first_steps(click_log.planted(count, 3))
-    return types.Observation(*map(tf.constant, seen))
+    return types.constants(seen)
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_the_loss_is_the_clicks_and_alpha_times_the_auxiliary():
     for alpha in (0.0, 1.0, 2.0):
         one = learner(auxiliary_weight=alpha)
         seen, item, clicked = click_log.first_steps(click_log.planted(50, 4))
-        seen = types.Observation(*map(tf.constant, seen))
+        seen = types.constants(seen)
         parts[alpha] = one.network.loss(
             seen, tf.constant(item), tf.constant(clicked), tf.constant([1, 2])
         )

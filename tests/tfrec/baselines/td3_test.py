@@ -59,7 +59,7 @@ def test_an_item_is_its_tastes_and_its_answers():
 
 
 def test_without_information_items_stay_at_the_centre():
-    log = types.Episodes(*(np.array(x) for x in small.sessions()))
+    log = types.rows(small.sessions(), slice(None))
     log = log._replace(item=np.where(log.item > 0, 1, 0), feedback=0.0 * log.feedback)
     vectors = np.array([[0, 0], [3, 3], [3, 3]], np.float32)
     made = unit_vectors(vectors, 2, log)
@@ -67,7 +67,7 @@ def test_without_information_items_stay_at_the_centre():
 
 
 def test_amounts_in_tiny_units_tell_items_apart():
-    log = types.Episodes(*(np.array(x) for x in small.sessions()))
+    log = types.rows(small.sessions(), slice(None))
     tiny = log._replace(feedback=log.feedback * np.array([0.0, 2.0**-30], np.float32))
     made = unit_vectors(np.zeros((7, 2), np.float32), 6, tiny)
     # Columns: two tastes, the click, the amount, the exit.

@@ -41,7 +41,7 @@ def learner(log=None, world=None, seed=0, **changes):
 
 def some_states(count=5):
     seen, _, _ = click_log.first_steps(click_log.planted(count, 3))
-    return types.Observation(*map(tf.constant, seen))
+    return types.constants(seen)
 
 
 def expected_bucket(item, clicked, candidate, buckets):
@@ -131,7 +131,7 @@ def test_it_plays_what_is_clicked_and_does_not_repeat_itself():
         report = one.advance()
     assert {"click_loss", "play/reward_clicks", "play/random_actions"} <= report.keys()
     starts = user_models.starts_of(click_log.planted(200, 7))
-    starts = types.Starts(*map(tf.constant, starts))
+    starts = types.constants(starts)
     environment = users.UserEnvironment(click_log.ParityWorld())
     played = playing.rollout(environment, one.policy(), starts, tf.constant([1, 2]))
     shown = played.item.numpy()
@@ -160,7 +160,7 @@ def test_each_step_of_the_replay_is_seen_once_in_a_pass():
 def test_late_clicks_that_come_together_are_one():
     one = learner()
     log = click_log.planted(2, 5)
-    episodes = types.Episodes(*map(tf.constant, log))
+    episodes = types.constants(log)
     reward = tf.constant([[0.0, 0.0, 0.0, 0.0, 3.0], [0.0, 1.0, 0.0, 0.0, 0.0]])
     at = int(one.replay.added) % one.replay.capacity
     one.store(episodes, reward)

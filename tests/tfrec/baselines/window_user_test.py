@@ -19,7 +19,7 @@ SEED = tf.constant([1, 2])
 def real_steps(count, seed):
     """Steps of sessions that it was not fitted on, by the same rule (see known_users)."""
     replay = TransitionReplay(known_users.SPEC, 1200, discount=1.0)
-    episodes = types.Episodes(*map(tf.constant, known_users.log(seed=1)))
+    episodes = types.constants(known_users.log(seed=1))
     replay.add(episodes, episodes.feedback[..., 0])
     return simulated_replay.real_steps(replay.sample(count, tf.constant(seed)))
 
@@ -39,7 +39,7 @@ def fitted():
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(user.trainable_variables)
     replay = TransitionReplay(known_users.SPEC, 1200, discount=1.0)
-    episodes = types.Episodes(*map(tf.constant, known_users.log()))
+    episodes = types.constants(known_users.log())
     replay.add(episodes, episodes.feedback[..., 0])
 
     @tf.function

@@ -86,11 +86,73 @@ def test_a_constant_number_has_one_bin():
 def test_what_is_saved_encodes_the_same(tmp_path):
     encoder = fitted(GENRES, YEAR, SHOP, VECTOR)
     encoder.save(tmp_path)
-    assert feature_encoding.load(tmp_path) == encoder
-    (tmp_path / feature_encoding.FILE).write_text(json.dumps([{"column": {}}]))
+    users = feature_encoding.fit([YEAR], TABLE, PATH, "user")
+    users.save(tmp_path)
+    assert feature_encoding.load(tmp_path, "item") == encoder
+    assert feature_encoding.load(tmp_path, "user") == users
+    (tmp_path / "item_feature_values.json").write_text(json.dumps([{"column": {}}]))
     with pytest.raises(UserError, match="item_feature_values.json: no readable feature values"):
-        feature_encoding.load(tmp_path)
-    assert feature_encoding.load(tmp_path / "nowhere") is None
+        feature_encoding.load(tmp_path, "item")
+    assert feature_encoding.load(tmp_path / "nowhere", "item") is None
+
+
+USERS = feature_encoding.fit(
+    [GENRES, YEAR, SHOP, FeatureColumn(name="title", kind="text", buckets=50, slots=2)],
+    TABLE.with_columns(title=pl.lit("x")),
+    "users.csv",
+    "user",
+)
+
+
+def test_a_user_of_a_request_by_hand():
+    # The numbers of `test_numbers_by_hand`; then title: 11 missing, 12 to 61 hashed.
+    assert USERS.spec.missing == (1, 0, 0, 5, 8, 11, 0)
+    user = {"genres": ["War", "Opera"], "year": 1995, "shop": 7, "title": "Sea air"}
+    # crc32 of "sea" and "air", modulo 50: 23 and 19.
+    assert USERS.encode_one(user).tolist() == [4, 2, 0, 6, 10, 35, 31]
+    assert USERS.encode_one({"genres": "Drama|War", "shop": "7", "year": 2e9}).tolist() == [
+        3, 4, 0, 7, 10, 11, 0,
+    ]  # fmt: skip
+    nothing = {"genres": [], "year": None, "shop": "", "title": " "}
+    assert tuple(USERS.encode_one(nothing)) == tuple(USERS.encode_one({})) == USERS.spec.missing
+    assert feature_encoding.user_values(USERS, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        ({"ages": 3}, "user: 'ages' is not a column; there are genres, year, shop, title"),
+        ({"year": "old"}, "user: year is 'old'; expected a finite number"),
+        ({"year": float("nan")}, "user: year is nan; expected a finite number"),
+        ({"year": True}, "user: year is True; expected a finite number"),
+        ({"shop": 1.5}, "user: shop is 1.5; expected text or an integer"),
+        ({"shop": ["7"]}, r"user: shop is \['7'\]; expected text or an integer"),
+        ({"genres": [None]}, r"genres is \[None\]; expected text or an integer or a list"),
+        ({"genres": ["a"] * 1001}, "genres has 1,001 values; expected at most 1,000"),
+        ({"title": "a" * 10_001}, "title has a text of 10,001 characters; expected at most"),
+        ({"title": 3}, "user: title is 3; expected text"),
+        ([3], r"user is \[3\]; expected a dict of column -> value"),
+    ],
+)
+def test_a_bad_value_of_a_request_is_named(user, message):
+    with pytest.raises(UserError, match=message):
+        feature_encoding.user_values(USERS, user)
+
+
+def test_a_user_for_an_agent_that_reads_none():
+    with pytest.raises(
+        UserError, match="user is {'age': 3}; expected none: the agent reads no"
+    ):
+        feature_encoding.user_values(None, {"age": 3})
+
+
+def test_messages_about_users_name_users():
+    with pytest.raises(UserError, match="users.csv: user 'a', column 'genres': .*a number"):
+        column = FeatureColumn(name="genres", kind="number")
+        feature_encoding.fit([column], TABLE, "users.csv", "user")
+    empty = TABLE.with_columns(shop=pl.lit(None, pl.Int64))
+    with pytest.raises(UserError, match="column 'shop' has no value for users of the log"):
+        feature_encoding.fit([SHOP], empty, "users.csv", "user")
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,26 @@ def declared(tmp_path, text):
     return feature_schema.read(path)
 
 
+def test_columns_of_users_beside_those_of_items(tmp_path):
+    declaration = declared(
+        tmp_path,
+        '[user.age]\nkind = "number"\nbins = 4\n'
+        '[item.year]\nkind = "number"\n[user.region]\nkind = "category"\n',
+    )
+    assert [column.name for column in declaration.item] == ["year"]
+    assert [(x.name, x.kind, x.bins) for x in declaration.user] == [
+        ("age", "number", 4), ("region", "category", 16),
+    ]  # fmt: skip
+    assert feature_schema.declared({"age": "number"}, "x", "user").user[0].name == "age"
+    assert feature_schema.declared("", "x") == feature_schema.Declaration()
+
+
 def test_columns_with_their_fields_and_defaults(tmp_path):
     genres, title = declared(
         tmp_path,
         '[item.genres]\nkind = "categories"\nseparator = ","\nslots = 3\n'
         '[item.title]\nkind = "text"\n',
-    )
+    ).item
     assert (genres.name, genres.kind, genres.separator) == ("genres", "categories", ",")
     assert (genres.most_values, genres.hashed) == (3, 0)
     assert (title.most_values, title.hashed) == (8, 1000)
@@ -26,7 +40,17 @@ def test_columns_with_their_fields_and_defaults(tmp_path):
     [
         ("[item.a\n", r"features.toml: not TOML \(.*line 1"),
         ("", r"features.toml: no features; expected tables such as \[item.genres\]"),
-        ('[user.age]\nkind = "number"\n', r"table \[user\]; expected \[item.<column>\]"),
+        (
+            '[users.age]\nkind = "number"\n',
+            r"table \[users\]; expected \[item.<column>\] or \[user.<column>\]",
+        ),
+        ("[user]\n", r"features.toml: \[user\] has no columns; expected \[user.<column>\]"),
+        ("user = 3\n", r"features.toml: \[user\] has no columns"),
+        (
+            '[user.portrait]\nkind = "vector"\n',
+            r"\[user.portrait\]: kind is 'vector'; expected one of category, .*, text$",
+        ),
+        ("[user.a]\nbins = 3\n", r"\[user.a\] has no kind; expected one of .*, text$"),
         ('[item]\na = "category"\n', r"\[item.a\] is 'category'; expected a table with a kind"),
         ("[item.a]\nbins = 3\n", r"\[item.a\] has no kind; expected one of category, "),
         ('[item.a]\nkind = "word"\n', r"\[item.a\]: kind is 'word'; expected .*category"),

@@ -82,7 +82,7 @@ def test_a_policy_that_knows_the_log_is_clicked_at_each_step(world):
         return tf.argmax(clicks, axis=1, output_type=tf.int32)[:, None]
 
     played = player.Player(users.UserEnvironment(world), follow).play(
-        types.Starts(*(np.asarray(x) for x in starts([1, 2], [[0, 0], [0, 0]]))), seed=0
+        types.rows(starts([1, 2], [[0, 0], [0, 0]]), slice(None)), seed=0
     )
     assert played.feedback[..., 0].sum(axis=1).tolist() == [2, 1]
     assert played.length.tolist() == [3, 3] and not played.exited.any()

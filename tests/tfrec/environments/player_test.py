@@ -12,7 +12,7 @@ def test_the_order_of_the_starts_is_kept_across_blocks(monkeypatch):
     runner = player.Player(environment, contract.random_policy(environment))
     starts = scripted.starts(10)  # blocks of 4, 4 and 2
     episodes = runner.play(starts, seed=5)
-    assert all(isinstance(part, np.ndarray) for part in episodes)
+    assert all(isinstance(part, np.ndarray) for part in tf.nest.flatten(episodes))
     np.testing.assert_array_equal(episodes.user, starts.user)
     np.testing.assert_array_equal(episodes.length, np.minimum(starts.user, 5))
     np.testing.assert_array_equal(runner.play(starts, seed=5).item, episodes.item)

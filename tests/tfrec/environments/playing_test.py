@@ -102,7 +102,7 @@ def recorded(policy, repeats=True, batch=7, seed=SEED):
     rollout = tf.function(
         lambda seed: playing.rollout(environment, policy, scripted.starts(batch), seed)
     )
-    return small.types.Episodes(*(part.numpy() for part in rollout(seed)))
+    return small.types.rows(rollout(seed), slice(None))
 
 
 def position_by_step(timestep):
@@ -184,7 +184,7 @@ def play_long(world, policy, batch, monkeypatch, whole=None):
     starts = scripted.starts(batch)._replace(user=tf.range(1, batch + 1))
     environment = users.UserEnvironment(world)
     episodes = tf.function(lambda: playing.rollout(environment, policy, starts, SEED))()
-    return small.types.Episodes(*(part.numpy() for part in episodes))
+    return small.types.rows(episodes, slice(None))
 
 
 @pytest.mark.parametrize("repeats", [True, False])

@@ -73,7 +73,7 @@ def by_observation(spec):
     """An item that depends on every number of the observation."""
 
     def policy(timestep):
-        item, feedback, step = timestep.history
+        item, feedback, step, _ = timestep.history
         weights = tf.constant([7, 11, 13, 17])
         seen = tf.reduce_sum(item * weights, axis=1) + 5 * step
         amounts = tf.cast(tf.round(10 * tf.reduce_sum(feedback, axis=-1)), tf.int32)
@@ -88,4 +88,4 @@ def random_log(world, sessions):
     environment = users.UserEnvironment(world)
     policy, seed = contract.random_policy(environment), tf.constant([1, 2])
     played = playing.rollout(environment, policy, starts(sessions), seed)
-    return types.Episodes(*(part.numpy() for part in played))
+    return types.rows(played, slice(None))

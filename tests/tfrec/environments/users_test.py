@@ -69,7 +69,7 @@ def test_a_step_moves_the_history_and_pays_the_reward():
 
 def test_the_same_users_may_begin_elsewhere():
     made = environment()
-    other = made.at(types.Starts(*(part[2:3] for part in scripted.starts(7))))  # user 3
+    other = made.at(types.rows(scripted.starts(7), np.s_[2:3]))  # user 3
     assert set(other.reset(20, SEED).world["user"].numpy()) == {3}
     assert len(set(made.reset(20, SEED).world["user"].numpy())) > 1
     assert other.encoder is made.encoder and other.world is made.world

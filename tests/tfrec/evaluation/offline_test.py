@@ -96,7 +96,7 @@ class Agent:
         self.spec, self.vocabulary, self.asked = data.spec, data.vocabulary, []
 
     def lists(self, observation, blocked, k):
-        self.asked.append(types.Observation(*map(np.asarray, observation)))
+        self.asked.append(types.rows(observation, slice(None)))
         size = self.spec.num_candidates
         last = observation.history_item[:, -1:]
         item = (last + np.arange(size)) % size + 1

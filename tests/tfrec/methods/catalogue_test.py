@@ -66,7 +66,7 @@ def table(tmp_path, rows):
 
 def scores(agent, states=2):
     """Score of each raw item id in the first states of OBSERVATION."""
-    observation = types.Observation(*(part[:states] for part in OBSERVATION))
+    observation = types.rows(OBSERVATION, np.s_[:states])
     blocked = np.zeros([states, agent.spec.num_candidates], bool)
     items, result = agent.lists(observation, blocked, agent.spec.num_candidates)
     return [

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfrec import errors, types
 from tfrec.metrics import session
@@ -40,7 +39,7 @@ def test_per_session_sums_feedback_up_to_each_length():
 
 
 def test_per_session_takes_tensors_and_leaves_out_columns_without_names():
-    episodes = types.Episodes(*(tf.constant(x) for x in _episodes([[[1.0]]], [1])))
+    episodes = types.constants(_episodes([[[1.0]]], [1]))
     assert sorted(session.per_session(episodes)) == ["depth", "reward", "user"]
 
 

@@ -135,7 +135,7 @@ def test_the_oldest_sessions_make_room():
     replay = filled(n_steps=1, priority=prioritized.PriorityConfig())
     logged = small.sessions()
     reward = logged.feedback[:2, :, 0]
-    first_two = small.tensors(types.Episodes(*(x[:2] for x in logged)))
+    first_two = small.tensors(types.rows(logged, np.s_[:2]))
     replay.add(first_two, tf.constant(reward))  # session 0 and 1 go where they were
     replay.add(first_two, tf.constant(reward))  # session 0 over the short one, 1 over 0
     outcome = by_step(replay)
@@ -151,7 +151,7 @@ def test_a_cleared_replay_gives_only_what_came_after(priority):
     replay = filled(n_steps=1, priority=priority)
     replay.clear()
     assert int(replay.size) == 0
-    one = small.tensors(types.Episodes(*(x[1:2] for x in small.sessions())))
+    one = small.tensors(types.rows(small.sessions(), np.s_[1:2]))
     replay.add(one, one.feedback[..., 0])
     # Three sessions were added before: the fourth goes where session 0 was.
     assert by_step(replay).keys() == {(0, t) for t in range(5)}
@@ -170,7 +170,7 @@ def test_it_resumes_exactly(tmp_path, priority):
     one, two = first.sample(64, SEED), second.sample(64, SEED)
     tf.nest.map_structure(np.testing.assert_array_equal, one, two)
     # And it goes on alike: a ring that fills from the same place, the same priorities.
-    episodes = small.tensors(types.Episodes(*(x[1:2] for x in small.sessions())))
+    episodes = small.tensors(types.rows(small.sessions(), np.s_[1:2]))
     for replay, rows in ((first, one), (second, two)):
         replay.reprioritise(rows.cell, rows.reward)
         replay.add(episodes, episodes.feedback[..., 0])

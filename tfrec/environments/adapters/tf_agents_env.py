@@ -58,7 +58,7 @@ class WorldEnvironment(tf_environment.TFEnvironment):
         action = tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.num_candidates - 1)
         super().__init__(ts.time_step_spec(observation), action, batch_size)
         self._users = users.UserEnvironment(world, reward=weights)
-        self._starts = types.Starts(*(tf.constant(np.asarray(x)) for x in starts))
+        self._starts = types.constants(starts)
         self._generator = tf.random.Generator.from_seed(seed)
         state = self._draw(tf.constant(batch_size))
         self._state = tf.nest.map_structure(tf.Variable, state)
@@ -106,10 +106,13 @@ class WorldEnvironment(tf_environment.TFEnvironment):
     def _draw(self, count: tf.Tensor) -> users.State:
         total = tf.shape(self._starts.user)[0]
         rows = self._generator.uniform([count], maxval=total, dtype=tf.int32)
-        return self._users.begin(types.Starts(*(tf.gather(x, rows) for x in self._starts)))
+        return self._users.begin(
+            tf.nest.map_structure(lambda x: tf.gather(x, rows), self._starts)
+        )
 
     def _observation(self, state: users.State) -> dict[str, tf.Tensor]:
         observation = self._users.history(state)._asdict()
+        del observation["user_values"]  # not in the spec
         blocked = self._users.blocked(state)
         return observation if blocked is None else {**observation, "allowed": ~blocked}
 

@@ -117,7 +117,7 @@ def expectations(model: recurrent_model.RecurrentModel, episodes: types.Episodes
     expect = tf.function(model.expect, reduce_retracing=True, autograph=False)
     expected, steps = [], np.asarray(episodes.item).shape[1]
     for start in range(0, len(episodes.length), _BATCH):
-        batch = types.Episodes(*(np.asarray(x)[start : start + _BATCH] for x in episodes))
+        batch = types.rows(episodes, slice(start, start + _BATCH))
         expected.append(expect(batch).numpy())
     flat = np.concatenate(expected).astype(np.float64)  # [L, F + 1]
     step = np.arange(steps)[None, :]
@@ -373,7 +373,7 @@ def _player(
 ) -> Callable[[], types.Episodes]:
     """A function that plays the same starts of `episodes` with the same random numbers."""
     rows = np.resize(np.random.default_rng(seed).permutation(len(episodes.length)), _PLAYED)
-    starts = user_models.starts_of(types.Episodes(*(np.asarray(x)[rows] for x in episodes)))
+    starts = user_models.starts_of(types.rows(episodes, rows))
     policy = logging_policy(log, starts.user, model.spec.num_items)
 
     runner = player.Player(users.UserEnvironment(model), policy)

@@ -200,7 +200,7 @@ class _Fitter(tf.Module):
     def __init__(self, model: ChoiceModel, episodes: types.Episodes, seed: int):
         super().__init__()
         self.model, self.config = model, model.config
-        self.log = types.Episodes(*(tf.constant(x) for x in episodes))
+        self.log = types.constants(episodes)
         key, _ = lookup.logged_pairs(episodes, model.spec.num_items)
         self.pairs = tf.constant(key)
         self.behaviour = self.copy(model.reward)

@@ -239,8 +239,8 @@ def _choices(
 
     parts = []
     for number, rows in enumerate(fitting.session_batches(sessions, _BATCH)):
-        batch = types.Episodes(*(np.asarray(x)[rows[rows >= 0]] for x in episodes))
-        tensors = types.Episodes(*map(tf.constant, batch))
+        batch = types.rows(episodes, rows[rows >= 0])
+        tensors = types.constants(batch)
         parts.append(
             tf.nest.map_structure(np.asarray, read(tensors, tf.constant([_SEED, number])))
         )

@@ -236,7 +236,7 @@ def take_sessions(log: types.Episodes, rows: tf.Tensor) -> types.Episodes:
       log: tensors.
       rows: int32 [B], positions in the log; -1 for padding.
     """
-    batch = types.Episodes(*(tf.gather(x, tf.maximum(rows, 0)) for x in log))
+    batch = tf.nest.map_structure(lambda x: tf.gather(x, tf.maximum(rows, 0)), log)
     length = tf.where(rows >= 0, batch.length, 0)
     steps = tf.reduce_max(length)
     return batch._replace(
@@ -251,7 +251,7 @@ class _Fitter(tf.Module):
         super().__init__()
         self.model = model
         self.lengths = np.asarray(episodes.length)
-        self.log = types.Episodes(*(tf.constant(x) for x in episodes))
+        self.log = types.constants(episodes)
         config = model.config
         self.optimiser = adam(
             model.trainable_variables, config.learning_rate, config.weight_decay

@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from tfrec import outputs, types
 from tfrec.data import storage
 from tfrec.data.episodes import SPLITS
@@ -86,7 +84,7 @@ def fit(
         return Fit(fitted.model, choice_report.report(fitted, episodes, out), {})
     held_out = fitting.held_out_sessions(len(episodes.length), config.held_out_fraction, seed)
     model = fitting.fit(episodes, data.spec, config, seed)
-    unseen = types.Episodes(*(np.asarray(x)[held_out] for x in episodes))
+    unseen = types.rows(episodes, held_out)
     slopes_and_offsets = calibration.calibrate(model, episodes, target_depth, unseen, seed)
     model.save(out / MODEL, data.origin)
     measured = calibration.report(model, unseen, out, log=episodes, seed=seed)

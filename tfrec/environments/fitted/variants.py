@@ -169,7 +169,7 @@ class HighVariance(tf.Module):
         )
         feedback = [
             add_noise(
-                types.Episodes(*(tf.constant(x[start : start + block]) for x in log)),
+                types.constants(types.rows(log, slice(start, start + block))),
                 types.seed_pair(seed, start),
             ).numpy()
             for start in range(0, len(log.length), block)

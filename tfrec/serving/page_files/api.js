@@ -52,7 +52,9 @@ export async function rank(model, request, signal) {
 }
 
 /** The body of a request for `rank`; an empty history is one event of padding. */
-export function written(model, { history, feedback, step, goal, goalName, exclude, k }) {
+export function written(
+  model, { history, feedback, step, goal, goalName, exclude, k, userValues = [] },
+) {
   const text = model.item_dtype === "string";
   const id = (item) => {
     if (text) return JSON.stringify(item);
@@ -70,6 +72,7 @@ export function written(model, { history, feedback, step, goal, goalName, exclud
     candidates: "[[]]",
     exclude: ids(exclude),
     k: JSON.stringify([k]),
+    ...(model.reads_users && { user_values: JSON.stringify([userValues]) }),
   };
   const named = Object.entries(inputs).map(([name, value]) => `"${name}":${value}`);
   return `{"signature_name":"rank","inputs":{${named.join(",")}}}`;

@@ -15,6 +15,7 @@ const state = {
   model: null,
   groups: [],
   history: [],                        // {item, known, feedback: [F numbers]}
+  userValues: [],                     // numbers of the features of a user of the log
   exclude: [],                        // {item, known}
   goal: { name: OWN, weights: [] },
   kept: null,                         // another goal
@@ -69,6 +70,7 @@ function request() {
     step,
     exclude: [...new Set([...exclude, ...shown].map((one) => one.item))],
     k,
+    userValues: state.userValues,
   };
 }
 
@@ -320,6 +322,7 @@ async function pick(name) {
     [item, (await api.items(item)).known]));
   if (find("user").value !== name) return;  // another one was picked meanwhile
   const isKnown = new Map(answers);
+  state.userValues = user.user_values;
   state.history = user.history.map((item, n) => ({
     item,
     known: isKnown.get(item),
@@ -399,6 +402,7 @@ function listen() {
   }));
   find("clear-history").addEventListener("click", () => {
     state.history = [];
+    state.userValues = [];
     find("user").value = "";
     find("step").value = "0";
     drawHistory();

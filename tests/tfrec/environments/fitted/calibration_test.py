@@ -56,7 +56,7 @@ def test_slopes_undo_overconfidence():
 def test_calibration_with_slopes_keeps_the_means_and_helps(model, log):
     for variable in (model.click_join, model.after_join):
         variable.assign(20.0 * variable)  # answers at random, and very sure of them
-    unseen = types.Episodes(*(x[::5] for x in log))
+    unseen = types.rows(log, np.s_[::5])
 
     def log_loss():
         head = calibration.expectations(model, unseen)[0]
@@ -109,7 +109,7 @@ def test_logging_policy_draws_the_users_own_items(log):
 
 def test_report_is_whole(model, log, tmp_path):
     calibration.calibrate(model, log)
-    some = types.Episodes(*(x[:60] for x in log))
+    some = types.rows(log, np.s_[:60])
     measured = calibration.report(model, some, tmp_path / "out", log=log)
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {

@@ -130,7 +130,7 @@ def test_alternatives_are_items_that_the_user_was_never_shown():
         exited=np.zeros(2, bool),
     )
     key, _ = lookup.logged_pairs(log, num_items=5)
-    logged = choice_model.logged_steps(types.Episodes(*map(tf.constant, log)), count=2)
+    logged = choice_model.logged_steps(types.constants(log), count=2)
     drawn = [
         choice_fitting.displays(logged, tf.constant(key), 5, 3, tf.constant([7, n]))
         for n in range(50)

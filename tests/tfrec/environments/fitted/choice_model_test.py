@@ -46,7 +46,7 @@ def log():
 
 
 def starts(log, chosen):
-    return user_models.starts_of(types.Episodes(*(tf.constant(x[chosen]) for x in log)))
+    return user_models.starts_of(types.constants(types.rows(log, chosen)))
 
 
 def test_responses_of_many_equal_responses_of_one(model, log):

@@ -24,7 +24,7 @@ def log():
 
 
 def rows(episodes, chosen):
-    return types.Episodes(*(x[chosen] for x in episodes))
+    return types.rows(episodes, chosen)
 
 
 def test_loss_by_hand():

@@ -36,7 +36,7 @@ def log():
 
 
 def rows(log, chosen):
-    return types.Episodes(*(tf.constant(x[chosen]) for x in log))
+    return types.constants(types.rows(log, chosen))
 
 
 def starts(log, chosen):
@@ -83,7 +83,7 @@ def test_same_seed_same_answers_other_seed_others(model, log):
 
 
 def test_padding_changes_nothing(model, log):
-    episodes = types.Episodes(*(x[:20] for x in log))
+    episodes = types.rows(log, np.s_[:20])
     padded = episodes._replace(
         item=np.pad(episodes.item, [(0, 0), (0, 3)]),
         feedback=np.pad(episodes.feedback, [(0, 0), (0, 3), (0, 0)]),

@@ -173,7 +173,7 @@ def logged(users, steps, seed=0):
     length = draw.integers(1, steps + 1, users)
     live = np.arange(steps) < length[:, None]
     click = (draw.random((users, steps)) < 1 / (1 + math.exp(-LOGIT))) * live
-    return types.Episodes(*(np.asarray(x) for x in sessions(click, length)))
+    return types.rows(sessions(click, length), slice(None))
 
 
 @pytest.mark.parametrize("mode", variants.MODES)
