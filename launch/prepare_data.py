@@ -26,6 +26,7 @@ from tfrec.data import (
     storage,
     synthetic,
     synthetic_attributes,
+    synthetic_worlds,
 )
 from tfrec.data.sources import (
     amazon,
@@ -59,6 +60,11 @@ class PrepareDataConfig(Options):
         "kuairand, taobao, yoochoose, otto, sequence, interactions or table; or a folder or an "
         "archive of one of the public sets, which is recognised by its files",
     )
+    embedded_world: str = option(
+        "",
+        "named world, whose values are the defaults of the --embedded_ flags and of those that "
+        f"cut sessions: {', '.join(synthetic_worlds.NAMES)}; empty for none",
+    )
     path: str = option("", "the log: a file, a folder or an archive; not for embedded")
     download: str = option(
         "", f"public set to download first from its publisher: {', '.join(download.SETS)}"
@@ -88,8 +94,9 @@ class PrepareDataConfig(Options):
 
 flags.define(PrepareDataConfig)
 flags.define(filters.FilterConfig)
-flags.define(episodes.PrepareConfig)
-flags.define(synthetic.SyntheticConfig, "embedded_")
+_WORLD = flags.early_value("embedded_world", synthetic_worlds.NAMES)
+flags.define(synthetic_worlds.sessions_class(_WORLD))
+flags.define(synthetic_worlds.log_class(_WORLD), "embedded_")
 flags.define(ratings.RatingConfig)
 flags.define(taobao.TaobaoConfig)
 flags.define(yoochoose.YooChooseConfig)
@@ -184,7 +191,10 @@ def _locate(config: PrepareDataConfig) -> tuple[str, pathlib.Path | None]:
                 "or an archive that exists"
             )
         path, source = source, _recognised(pathlib.Path(source))
+    if config.embedded_world and source != "embedded":
+        raise UserError(f"--embedded_world={config.embedded_world} needs --source=embedded")
     if source == "embedded":
+        synthetic_worlds.check(config.embedded_world, "--embedded_world")
         if path:
             raise UserError(f"--path={path} needs --source={', '.join(_sources())}")
         return source, None

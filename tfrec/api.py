@@ -127,12 +127,14 @@ def read_log(
 
 
 def embedded(
-    out: Path, *, overwrite: bool = False, **others: Any
+    out: Path, *, world: str = "", overwrite: bool = False, **others: Any
 ) -> tuple[PreparedData, SimulatedUsers]:
     """Prepares the embedded synthetic log and opens the simulated users that generated it.
 
     Args:
       out: folder of the prepared data. If it holds the log of the same options, it is opened.
+      world: named world of `tfrec.data.synthetic_worlds`, whose values are the defaults of the
+        other options.
       overwrite: replace prepared data of other options.
       **others: fields of `tfrec.data.synthetic.SyntheticConfig` (num_users, num_items, ...)
         and of `tfrec.data.episodes.PrepareConfig`; `max_steps` and `seed` apply to both.
@@ -146,12 +148,12 @@ def embedded(
     Example:
       >>> data, users = tfrec.embedded("runs/embedded", num_users=300, num_items=30)
     """
-    from tfrec.data import episodes, preparing, storage, synthetic
+    from tfrec.data import preparing, storage, synthetic, synthetic_worlds
     from tfrec.environments import worlds
 
-    prepare_config, config = options.configured_each(
-        [episodes.PrepareConfig, synthetic.SyntheticConfig], others, "embedded"
-    )
+    synthetic_worlds.check(world, "embedded: world")
+    classes = [synthetic_worlds.sessions_class(world), synthetic_worlds.log_class(world)]
+    prepare_config, config = options.configured_each(classes, others, "embedded")
     generator, out = dataclasses.asdict(config), pathlib.Path(out)
     if (out / storage.MANIFEST).exists() and not overwrite:
         data = storage.PreparedData.open(out)

@@ -181,3 +181,14 @@ def test_a_wrong_evaluation_is_a_message(agent, users):
         tfrec.evaluate({"one": [1]}, users)
     with pytest.raises(tfrec.UserError, match="not fitted yet"):
         tfrec.evaluate({"one": tfgoalrec.GoalRec()}, users)
+
+
+def test_a_named_world_gives_the_defaults_of_other_options(tmp_path):
+    small = {"num_users": 60, "num_items": 30, "sessions_per_user": 1}
+    data, users = tfrec.embedded(tmp_path / "data", world="held_aside", **small)
+    assert (data.spec.max_steps, users.world.config.num_types) == (200, 3)
+    assert users.world.config.num_users == 60
+    with pytest.raises(
+        tfrec.UserError, match="embedded: world=held: expected one of held_aside"
+    ):
+        tfrec.embedded(tmp_path / "other", world="held", **small)

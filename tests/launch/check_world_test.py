@@ -48,7 +48,7 @@ def test_the_embedded_world_has_its_optimum_as_the_reference(folder, tmp_path, c
     assert world["reference"] == "optimum"
     assert set(world["shares"]) == {
         "random", "popularity", "myopic", "item_counts", "constant_item", "fixed_list",
-        "memoryless", "optimum",
+        "memoryless", "posterior", "optimum",
     }  # fmt: skip
     assert world["shares"]["optimum"]["mean"] == pytest.approx(1.0)
     assert 0.0 < world["shares"]["fixed_list"]["mean"] < 1.0
@@ -58,6 +58,25 @@ def test_the_embedded_world_has_its_optimum_as_the_reference(folder, tmp_path, c
     assert "(at least 25%)" in said and "(below 60%)" in said
     assert (tmp_path / "table.md").read_text() in said
     assert "data:image/png" in (tmp_path / "report.html").read_text()
+
+
+def test_a_small_version_of_a_named_world_is_admitted(tmp_path):
+    prepare = ("--embedded_world=movielens_scale", "--embedded_num_users=300")
+    sizes = ("--embedded_num_items=60", "--embedded_sessions_per_user=2")
+    data = f"--data={tmp_path / 'data'}"
+    assert (
+        flags.call("launch.prepare_data", [*prepare, *sizes, f"--out={tmp_path / 'data'}"]) == 0
+    )
+    small = ("--max_users=60", "--training_users=60", "--items=60", *SMALL[-2:])
+    out = f"--out={tmp_path / 'check'}"
+    assert flags.call("launch.check_world", [*small, data, "--worlds=truth", out]) == 0
+    world = json.loads((tmp_path / "check" / "check.json").read_text())["worlds"]["truth"]
+    assert world["verdict"] == "admitted"
+    shares = {name: share["mean"] for name, share in world["shares"].items()}
+    # To know the user is worth more than any list, and to read the session more than that.
+    assert (
+        shares["fixed_list"] < 0.45 < shares["memoryless"] < 0.85 < shares["posterior"] <= 1.0
+    )
 
 
 def test_fitted_worlds_are_shown_side_by_side_with_the_spread_of_refits(folder, tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfrec.data import (
     storage,
     synthetic,
     synthetic_attributes,
+    synthetic_worlds,
 )
 
 
@@ -36,6 +38,38 @@ def test_the_embedded_log(tmp_path, capsys):
 
 
 SMALL = ("--embedded_num_users=40", "--embedded_num_items=20", "--embedded_num_tastes=2")
+
+
+def test_a_named_world_gives_the_defaults_of_other_flags(tmp_path):
+    command = ["--embedded_world=yoochoose_scale", *SMALL, "--history_length=7"]
+    assert run(f"--out={tmp_path}", *command) == 0
+    data = storage.PreparedData.open(tmp_path)
+    config = options.restored(synthetic.SyntheticConfig, data.manifest["generator"])
+    expected = synthetic_worlds.log_class("yoochoose_scale")(
+        num_users=40, num_items=20, num_tastes=2
+    )
+    assert dataclasses.asdict(config) == dataclasses.asdict(expected)
+    assert (data.spec.max_steps, data.spec.history_length) == (300, 7)
+    assert data.manifest["splits"]["train"]["users"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--embedded_world=yoochose",),
+            "--embedded_world=yoochose: expected one of held_aside",
+        ),
+        (
+            ("--embedded_world=held_aside", "--source=movielens", "--path=x"),
+            "--embedded_world=held_aside needs --source=embedded",
+        ),
+    ],
+)
+def test_a_mistake_with_a_named_world(arguments, message, tmp_path, capsys):
+    assert run(f"--out={tmp_path / 'new'}", *SMALL, *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_attributes_of_the_embedded_log(tmp_path, capsys):

@@ -18,7 +18,7 @@ item that wins the next click shortens the session, the myopic and the long-term
 differ, and clicks and seconds have different optima. With `exit_match`, `suited_fatigue` or
 several types, exits too depend on which user meets which item. The true state (taste, type,
 fatigue, step) is small: `tfrec.environments.embedded` computes both optima exactly by value
-iteration.
+iteration. `tfrec.data.synthetic_worlds` has named configurations.
 
 The log is written by a stochastic myopic policy: a softmax over the true p(click). It never
 shows the items of `new_items`. `tfrec.data.synthetic_attributes` describes items and users by
@@ -94,6 +94,11 @@ class SyntheticConfig(Options):
         at_least=-1000,
         at_most=1000,
     )
+    type_by_taste: bool = option(
+        False,
+        "users of one taste are of one type (taste modulo types), instead of a type drawn for "
+        "each user",
+    )
     suited_fatigue: int = option(
         0,
         "fatigue levels that an item adds besides when it suits the user's taste",
@@ -156,6 +161,21 @@ class SyntheticConfig(Options):
         """Types of users, which differ in what tires them."""
         return len(self.fatigue_steps) // NUM_KINDS
 
+    def segment(self, taste: np.ndarray, user_type: np.ndarray) -> np.ndarray:
+        """Segment of users of a taste and a type: a row of `segments`."""
+        return taste if self.type_by_taste else taste * self.num_types + user_type
+
+    def segments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Taste and type of each segment, int [S] each.
+
+        Users of one segment respond alike. There is a segment for each taste, or for each taste
+        and type if types are drawn.
+        """
+        tastes = np.arange(self.num_tastes)
+        if self.type_by_taste:
+            return tastes, tastes % self.num_types
+        return np.divmod(np.arange(self.num_tastes * self.num_types), self.num_types)
+
 
 class Truth(NamedTuple):
     """The parameters that generate the log. Item arrays are indexed by item id - 1.
@@ -182,14 +202,17 @@ def truth(config: SyntheticConfig) -> Truth:
     kind = item % 3
     cluster = (item // 3) % config.num_tastes
     quality = rng.normal(0.0, config.quality, config.num_items)
+    taste = rng.integers(0, config.num_tastes, config.num_users)
+    user_type = taste % config.num_types
+    if not config.type_by_taste:
+        types_rng = np.random.default_rng([config.seed, 5])
+        user_type = types_rng.integers(0, config.num_types, config.num_users)
     return Truth(
         cluster=cluster,
         kind=kind,
         click_logit=np.asarray(config.click_base)[kind] + quality,
-        taste=rng.integers(0, config.num_tastes, config.num_users),
-        user_type=np.random.default_rng([config.seed, 5]).integers(
-            0, config.num_types, config.num_users
-        ),
+        taste=taste,
+        user_type=user_type,
     )
 
 
@@ -269,6 +292,11 @@ def exit_probability(
     )
 
 
+def logging_policy(config: SyntheticConfig, click: np.ndarray) -> np.ndarray:
+    """Probabilities with which the log shows each item, from its true p(click); [B, N]."""
+    return _softmax(click / config.temperature)
+
+
 def expected_seconds(config: SyntheticConfig, kind: np.ndarray) -> np.ndarray:
     """Mean watch of a clicked item of this kind, seconds (mean of a log-normal)."""
     return np.asarray(config.watch_seconds)[kind] * np.exp(config.watch_spread**2 / 2)
@@ -292,7 +320,7 @@ def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
     levels = config.max_fatigue + 1
     grid_taste, grid_fatigue = np.divmod(np.arange(config.num_tastes * levels), levels)
     click_table = click_probability(config, shown, grid_taste, grid_fatigue)  # [Z * L, N]
-    policy = _softmax(click_table / config.temperature)  # [Z * L, N]
+    policy = logging_policy(config, click_table)  # [Z * L, N]
     cumulative = policy.cumsum(axis=1)
     rng = np.random.default_rng([config.seed, 1])
     sessions = config.num_users * config.sessions_per_user

@@ -4,8 +4,8 @@ This is the only world in which the distance of a policy from the optimum is kno
 state (taste, type, fatigue, step) is small enough for exact value iteration.
 
 Axes: S segments, L fatigue levels, N items, Z clusters, T steps. A segment is a taste with a
-type of user; it determines the user's expected responses. A cell is a cluster with a kind; it
-determines what an item does to fatigue and exits.
+type of user (`SyntheticConfig.segments`); it determines the user's expected responses. A cell
+is a cluster with a kind; it determines what an item does to fatigue and exits.
 """
 
 import dataclasses
@@ -22,14 +22,15 @@ from tfrec.environments import contract, user_models
 
 # Options that earlier versions did not have. At their defaults users are those of earlier
 # versions, and so is the fingerprint.
-_LATER_OPTIONS = ("fatigue_steps", "suited_fatigue", "exit_match")
+_LATER_OPTIONS = ("fatigue_steps", "type_by_taste", "suited_fatigue", "exit_match")
 
 
 class HiddenState(NamedTuple):
     """True state of the users, int32 [B] each.
 
     Attributes:
-      segment: taste * types + type; the taste where there is one type.
+      segment: taste and type, a row of `SyntheticConfig.segments`; the taste where there is
+        one type.
       fatigue: fatigue level.
       step: steps taken in the session.
     """
@@ -68,7 +69,7 @@ class EmbeddedWorld(tf.Module):
             taste=truth.taste[raw_user],
             user_type=truth.user_type[raw_user],
         )
-        self.user_segment = self.truth.taste * config.num_types + self.truth.user_type  # [U]
+        self.user_segment = config.segment(self.truth.taste, self.truth.user_type)  # [U]
         self.item_cell = self.truth.cluster * synthetic.NUM_KINDS + self.truth.kind  # [N]
         levels = np.arange(config.max_fatigue + 1)
         tastes = np.arange(config.num_tastes)
@@ -78,7 +79,7 @@ class EmbeddedWorld(tf.Module):
         click = synthetic.click_probability(config, self.truth, grid_taste, grid_fatigue)
         click = click.astype(np.float32).reshape(len(tastes), len(levels), -1)
         self.after, leave = _transitions(config)  # [S, L, Z * 3]
-        self._click = tf.constant(np.repeat(click, config.num_types, axis=0))  # [S, L, N]
+        self._click = tf.constant(click[config.segments()[0]])  # [S, L, N]
         self._after = tf.constant(self.after, tf.int32)
         self._exit = tf.constant(leave, tf.float32)
         self._cell = tf.constant(self.item_cell, tf.int32)
@@ -115,6 +116,12 @@ class EmbeddedWorld(tf.Module):
             np.flatnonzero(np.isin(_numbers(self.vocabulary.items), new)).astype(np.int32) + 1
         )
 
+    def logging_policy(self) -> np.ndarray:
+        """Probability with which the log shows each of the items, float [S, L, N]."""
+        click = self._click.numpy().astype(np.float64)
+        flat = synthetic.logging_policy(self.config, click.reshape(-1, click.shape[-1]))
+        return flat.reshape(click.shape)
+
     def reset(self, starts: types.Starts) -> HiddenState:
         zeros = tf.zeros_like(starts.user)
         return HiddenState(tf.gather(self._segment, starts.user), zeros, zeros)
@@ -138,29 +145,36 @@ class EmbeddedWorld(tf.Module):
     ) -> tuple[HiddenState, tf.Tensor, tf.Tensor]:
         seeds = tf.random.experimental.stateless_split(seed, 3)
         shape = tf.shape(item)
-        index = item - 1
-        probability = tf.gather_nd(
-            self._click, tf.stack([state.segment, state.fatigue, index], axis=1)
-        )  # [B]
+        probability, exits, after = self.expected(state, item)
         if distort is not None:
             probability = distort(tf.math.log(probability) - tf.math.log1p(-probability))
         click = tf.random.stateless_uniform(shape, seeds[0]) < probability
         spread = self.config.watch_spread * tf.random.stateless_normal(shape, seeds[1])
-        seconds = tf.where(click, tf.gather(self._median, index) * tf.exp(spread), 0.0)
-        cell = tf.stack([state.segment, state.fatigue, tf.gather(self._cell, index)], axis=1)
-        after = tf.gather_nd(self._after, cell)
-        left = tf.random.stateless_uniform(shape, seeds[2]) < tf.gather_nd(self._exit, cell)
+        seconds = tf.where(click, tf.gather(self._median, item - 1) * tf.exp(spread), 0.0)
+        left = tf.random.stateless_uniform(shape, seeds[2]) < exits
         feedback = tf.stack([tf.cast(click, tf.float32), seconds], axis=-1)  # [B, F]
         return HiddenState(state.segment, after, state.step + 1), feedback, left
+
+    def expected(
+        self, state: HiddenState, item: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What one item does, for B users in states and an item of each.
+
+        Returns:
+          Probability of a click and of an exit, float32 [B] each, and the fatigue after the
+          item, int32 [B].
+        """
+        place, index = [state.segment, state.fatigue], item - 1
+        cell = tf.stack([*place, tf.gather(self._cell, index)], axis=1)
+        click = tf.gather_nd(self._click, tf.stack([*place, index], axis=1))
+        return click, tf.gather_nd(self._exit, cell), tf.gather_nd(self._after, cell)
 
 
 def _transitions(config: synthetic.SyntheticConfig) -> tuple[np.ndarray, np.ndarray]:
     """Fatigue level after an item and p(exit), int and float [S, L, Z * 3], by cell."""
-    types, clusters = np.arange(config.num_types), np.arange(config.num_tastes)
-    taste, user_type = (x.ravel() for x in np.meshgrid(clusters, types, indexing="ij"))
-    cluster, kind = (
-        x.ravel() for x in np.meshgrid(clusters, np.arange(synthetic.NUM_KINDS), indexing="ij")
-    )
+    taste, user_type = config.segments()
+    cells = np.arange(config.num_tastes * synthetic.NUM_KINDS)
+    cluster, kind = np.divmod(cells, synthetic.NUM_KINDS)
     suits = taste[:, None, None] == cluster  # [S, 1, Z * 3]
     levels = np.arange(config.max_fatigue + 1)[:, None]  # [L, 1]
     after = synthetic.next_fatigue(config, levels, kind, user_type[:, None, None], suits)
@@ -259,6 +273,30 @@ def solve(
         # Of equal items the one with the lowest id.
         item[step] = np.where(q == value[step][..., None], best, np.inf).min(axis=-1)
     return Optimum(value, item)
+
+
+class CellValues(NamedTuple):
+    """Optimal values of showing the best item of each cell; G cells that have items.
+
+    Attributes:
+      item: int [G], dense id of the item with the most clicks of each cell.
+      value: float32 [T, S, L, G], expected clicks from the step on.
+    """
+
+    item: np.ndarray
+    value: np.ndarray
+
+
+def cell_values(world: EmbeddedWorld) -> CellValues:
+    """Solves the world for clicks and keeps the optimal values of all actions worth taking."""
+    order = np.lexsort([-world.truth.click_logit, world.item_cell])
+    cells, first = np.unique(world.item_cell[order], return_index=True)
+    item = order[first] + 1
+    reward = np.eye(len(world.spec.feedback))[0]
+    now = _expected_reward(reward, true_model(world))[..., item - 1]  # [S, L, G]
+    to_come = _values_to_come(world, np.eye(world.after.shape[-1])[cells])
+    value = solve(world, reward).value
+    return CellValues(item, np.array([now + to_come(x) for x in value[1:]], np.float32))
 
 
 def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ def expected_model(
       config: the ground truth's constants.
       probability: float [N, Z, 3], of each cluster and kind.
     """
-    click = np.repeat(_expected_click(config), config.num_types, axis=0)  # [S, L, Z, 3]
+    click = _expected_click(config)[config.segments()[0]]  # [S, L, Z, 3]
     seconds = click * synthetic.expected_seconds(config, np.arange(synthetic.NUM_KINDS))
     return embedded.ItemModel(
         click=np.einsum("slck,nck->sln", click, probability),  # [S, L, N]

@@ -122,6 +122,15 @@ def about(data: storage.PreparedData, sources: Mapping[str, identity.Source]) ->
 
 def last_sessions(episodes: types.Episodes) -> types.Episodes:
     """The last session of each user, which has the longest history; evaluations start there."""
+    return types.rows(episodes, _is_last(episodes))
+
+
+def earlier_sessions(episodes: types.Episodes, user: np.ndarray) -> types.Episodes:
+    """The sessions of some users, given by dense ids, before their last one."""
+    wanted = np.isin(np.asarray(episodes.user), user)
+    return types.rows(episodes, ~_is_last(episodes) & wanted)
+
+
+def _is_last(episodes: types.Episodes) -> np.ndarray:
     user = np.asarray(episodes.user)
-    last = np.append(user[1:] != user[:-1], True)
-    return types.rows(episodes, last)
+    return np.append(user[1:] != user[:-1], True)

@@ -19,6 +19,8 @@ from tfrec.environments import (
     contract,
     controls,
     discrimination,
+    embedded,
+    embedded_belief,
     player,
     restricted,
     scoring,
@@ -202,7 +204,20 @@ def _played(
     at_start = users_lib.UserEnvironment(restricted.AtStart(users.world))
     played["memoryless"] = play(at_start, exit_averse.policy(data, at_start, config.seed))
     played["item_counts"] = play(environment, _item_counts(users, config))
+    if controls.is_solvable(users.world):
+        played["posterior"] = play(*_posterior(users, starts.user))
     return played
+
+
+def _posterior(
+    users: worlds.SimulatedUsers, user: np.ndarray
+) -> tuple[users_lib.UserEnvironment, contract.Policy]:
+    """The policy that infers users of the embedded world from the log and their answers."""
+    world = users.world
+    assert isinstance(world, embedded.EmbeddedWorld)
+    earlier = worlds.earlier_sessions(users.data.episodes("test"), user)
+    observed = embedded_belief.Observed(world, embedded_belief.log_evidence(world, earlier))
+    return users_lib.UserEnvironment(observed), embedded_belief.posterior_policy(world)
 
 
 def _item_counts(users: worlds.SimulatedUsers, config: WorldCheckConfig) -> contract.Policy:

@@ -63,6 +63,7 @@ _POLICIES = {
     "bayes": ("Bayes-optimal", "#555555"),
     "oracle": ("Oracle (sees the hidden user)", "#555555"),
     "exit_averse": ("Exit-averse", "#555555"),
+    "posterior": ("Posterior of the generator (privileged)", "#AA3377"),
     "optimum": ("Optimum", "#000000"),
 }
 _OTHERS = ("#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100", "#6699CC")
