@@ -133,10 +133,9 @@ def of(
     data = simulator.data
     about = worlds.about(data, simulator.inputs()) | {"seed": seed}
     about |= {storage.UNTRAINED: data.num_untrained_items}
-    policy = acting(method, simulator, data.spec)
-    return OnlineAgent(
-        name, options.resolved(config), data.spec, data.vocabulary, about, policy
-    )
+    spec = data.spec.ids_alone  # these methods read no features
+    policy = acting(method, simulator, spec)
+    return OnlineAgent(name, options.resolved(config), spec, data.vocabulary, about, policy)
 
 
 def acting(
