@@ -57,6 +57,10 @@ class LogConfig(Options):
         "the embedded log; `lookup`, for users that repeat their clicks of the log; empty to "
         "learn from the log alone",
     )
+    start: str = option(
+        "",
+        "warm start: the agent of another run that learning begins with; empty for none",
+    )
     evaluate_every: int = option(5, "rounds between checks on validation users", at_least=1)
     max_users: int = option(500, "largest number of validation users", at_least=1)
 
@@ -108,6 +112,7 @@ def _train_on_log(config: TrainConfig, log: LogConfig) -> None:
     agent.fit(
         data,
         users,
+        start=log.start or None,
         out=config.out,
         save_every=config.save_every or 10,
         evaluate_every=log.evaluate_every,

@@ -54,7 +54,11 @@ class GoalRecAgent(tf.Module):
         self.optimizer.build(self.variables_to_train)
         self.generator = tf.random.Generator.from_seed(seed)
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
-        self.named_goals = default_goals(config, spec, measurements)
+        self.set_goals()
+
+    def set_goals(self) -> None:
+        """Sets the configured goals under the current statistics of the measurements."""
+        self.named_goals = default_goals(self.config, self.spec, self.measurements)
 
     @property
     def learning_rate(self) -> tf.Variable:

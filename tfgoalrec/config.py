@@ -1,7 +1,7 @@
 """GoalRec's configuration: every option of the method, with its unit."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tfgoalrec.stream_config import StreamConfig
 from tfrec.methods.log_config import RoundUpdatesConfig, StateConfig
@@ -24,6 +24,11 @@ SPACE: dict[str, tuple] = {
 @dataclasses.dataclass(frozen=True)
 class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
     """Model, losses, optimiser, goals and Algorithm 1."""
+
+    network: ClassVar[tuple[str, ...]] = (
+        *StreamConfig.network, *StateConfig.network, "measurements", "frozen_embedding",
+        "item_input", "item_effect", "far_windows",
+    )  # fmt: skip
 
     # Measurements and goals.
     measurements: tuple[str, ...] = option(
@@ -108,3 +113,13 @@ class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
         at_least=0,
         at_most=1,
     )
+
+    @property
+    def no_new_items(self) -> str:
+        """Why an agent cannot take new items; empty if it can."""
+        if self.item_input != "log":
+            return ""
+        return (
+            "item_input is log: the agent reads the log's statistics of each item, and a "
+            "new item has none; expected an agent trained with item_input=trained"
+        )

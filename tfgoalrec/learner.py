@@ -1,9 +1,11 @@
 """GoalRec's learner: from a log alone, or by playing and learning in turn."""
 
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 from tfgoalrec import acting, calibration, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
@@ -55,6 +57,11 @@ class GoalRecLearner(tf.Module):
         self._environment = lambda: environment
         self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
+        self._store(log)
+
+    def _store(self, log: types.Episodes) -> None:
+        """Makes the replays, with the log, and sets what depends on its measurements."""
+        agent, config = self.agent, self.agent.config
         self.replay = EpisodeReplay(agent.spec, config.replay_sessions, agent.measurements.dim)
         self.held_out: EpisodeReplay | None = None
         if config.far_windows == "calibrated":
@@ -92,6 +99,31 @@ class GoalRecLearner(tf.Module):
         """
         reported = user_models.observed(self._world(), episodes)
         return self.agent.measurements.standardised(reported)
+
+    @property
+    def optimizers(self) -> Sequence[tf_keras.optimizers.Optimizer]:
+        """All optimisers."""
+        return [self.agent.optimizer]
+
+    @property
+    def run_state(self) -> list[Any]:
+        """Modules and variables of one run and its data, which a warm start does not copy."""
+        held_out = [] if self.held_out is None else [self.held_out]
+        return [self.iteration, self.agent.generator, self.replay, *held_out]
+
+    @property
+    def no_warm_start(self) -> str:
+        """Why learning cannot start from an agent of another log; empty if it can."""
+        return self.agent.config.no_new_items
+
+    def warm_started(self, log: types.Episodes) -> None:
+        """Adapts to copied weights: measurements keep the statistics of the start.
+
+        Args:
+          log: training sessions, which the learner holds already.
+        """
+        self.agent.set_goals()
+        self._store(log)
 
     @property
     def acting(self) -> tf.Module:

@@ -63,6 +63,7 @@ def register() -> None:
         trained_agent,
         vector_width=lambda config: max(config.embedding, config.frozen_embedding),
         updates=lambda config: config.updates_per_round,
+        session_fields=("sessions_per_round", "replay_sessions"),
     )
     online = registry.Online(
         OnlineGoalRecConfig, registry.deferred("tfgoalrec.online", "OnlineGoalRec")

@@ -1,14 +1,22 @@
 """Options of GoalRec on logs and in live simulators; imports no TensorFlow."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tfrec.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig(Options):
-    """Widths, advantage head and loss weights, on logs and in live simulators."""
+    """Widths, advantage head and loss weights, on logs and in live simulators.
+
+    Attributes:
+      network: fields that decide the variables of the networks or how they are read.
+    """
+
+    network: ClassVar[tuple[str, ...]] = (
+        "goal_units", "stream", "advantage", "item_vector", "use_goal",
+    )  # fmt: skip
 
     goal_units: int = option(32, "width of the goal vector G(g)", at_least=1)
     stream: int = option(

@@ -152,11 +152,8 @@ class TrainedAgent(saved.SavedAgent):
         return unsaved.UnsavedModel(self)
 
     def with_items(self, change: catalogue.Catalogue) -> saved.SavedAgent:
-        if self.config.item_input == "log":
-            raise UserError(
-                "item_input is log: the agent reads the log's statistics of each item, and a "
-                "new item has none; expected an agent trained with item_input=trained"
-            )
+        if self.config.no_new_items:
+            raise UserError(self.config.no_new_items)
         catalogue.check_history_crosses(self, change)
         frozen = self.measurements.item_embedding.shape[1]
         measurements, world_model = _untrained(
@@ -166,7 +163,7 @@ class TrainedAgent(saved.SavedAgent):
         agent = TrainedAgent(
             self.config, measurements, world_model, self.named_goals, change.vocabulary, about
         )
-        catalogue.transfer(self.weights(), agent.weights(), change.rows)
+        catalogue.transfer(self.weights(), agent.weights(), change)
         if change.features is not None:
             item_embedding.set_features(world_model, change.features)
         return agent

@@ -120,6 +120,12 @@ class DataSpec:
         """The same log, read without features."""
         return dataclasses.replace(self, item_features=None, user_features=None)
 
+    @property
+    def unscaled(self) -> DataSpec:
+        """The same log with every scale 1: networks divide by scales, data keep raw units."""
+        columns = (dataclasses.replace(column, scale=1.0) for column in self.feedback)
+        return dataclasses.replace(self, feedback=tuple(columns))
+
     def described(self) -> dict[str, Any]:
         """The fields as JSON; `restored` reads them. Features that are absent are left out."""
         fields = dataclasses.asdict(self)

@@ -5,7 +5,7 @@ module needs no TensorFlow.
 """
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tfrec.methods.log_config import RoundsConfig, RoundUpdatesConfig, StateConfig
 from tfrec.options import option
@@ -38,6 +38,8 @@ class ScheduleConfig(RoundsConfig):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BaselineConfig(ScheduleConfig, RoundUpdatesConfig, StateConfig):
     """Common options of the baselines: state tower, updates and replay."""
+
+    network: ClassVar[tuple[str, ...]] = (*StateConfig.network, "hidden")
 
     hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
 
@@ -88,6 +90,8 @@ class ClickRankerConfig(BaselineConfig):
 class WideAndDeepConfig(ClickRankerConfig):
     """Additional options of Wide&Deep."""
 
+    network: ClassVar[tuple[str, ...]] = (*BaselineConfig.network, "buckets", "wide_events")
+
     buckets: int = option(
         2**18, "hash buckets of the crosses, a multiple of 16", at_least=CACHE_LINE
     )
@@ -117,6 +121,8 @@ WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
 class DienConfig(ClickRankerConfig):
     """Additional options of DIEN."""
 
+    network: ClassVar[tuple[str, ...]] = (*BaselineConfig.network, "query")
+
     query: Literal["latest", "candidate"] = option(
         "latest",
         "query of the attention: the latest interest, or the candidate (slow in play)",
@@ -130,6 +136,8 @@ DIEN_SPACE = COMMON_SPACE | {"auxiliary_weight": (0.0, 0.2, 0.5, 1.0)}
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DynaQConfig(BaselineConfig):
     """Options of the DQN, its user model and planning."""
+
+    network: ClassVar[tuple[str, ...]] = (*BaselineConfig.network, "planning_steps")
 
     discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     double_q: bool = option(
@@ -191,6 +199,11 @@ DYNA_Q_SPACE = VALUE_SPACE | {
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RainbowConfig(BaselineConfig):
     """Options of Rainbow and switches of its extensions."""
+
+    network: ClassVar[tuple[str, ...]] = (
+        *BaselineConfig.network, "atoms", "v_min", "v_max", "dueling", "tilted", "noisy",
+        "noise",
+    )  # fmt: skip
 
     discount: float = option(0.95, "gamma, the discount factor", at_least=0, at_most=1)
     n_steps: int = option(

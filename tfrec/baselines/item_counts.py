@@ -161,7 +161,7 @@ class ItemCountsLearner(learning.BaselineLearner):
       seed: seed of all random numbers.
     """
 
-    fixed_items = "it counts what the log says of each item"
+    fixed_items = no_warm_start = "it counts what the log says of each item"
     config: ItemCountsConfig
     checked: Sequence[str] = ("shows", "clicks", "exits")
 

@@ -163,7 +163,7 @@ class Td3Learner(BaselineLearner):
       seed: of the weights and of all later draws.
     """
 
-    fixed_items = "its actions are vectors made of the log"
+    fixed_items = no_warm_start = "its actions are vectors made of the log"
     config: Td3Config
 
     def __init__(

@@ -333,6 +333,99 @@ def _cell(column: FeatureColumn, value: Any) -> pl.Series:
     return pl.Series(column.name, [None if value is None else str(value)], pl.String)
 
 
+def grown(before: FeatureEncoder, now: FeatureEncoder) -> FeatureEncoder:
+    """An encoder with the categories that another one of the same columns adds.
+
+    Args:
+      before: its categories stay, in their order, and so do its bins of numbers.
+      now: its further categories follow those of `before`, column by column.
+
+    Raises:
+      ValueError: if the declarations or the lengths of vectors differ; names the column, and
+        both values, that of `before` first.
+    """
+    codes, first = [], 1
+    for old, new in _pairs(before, now):
+        known = set(old.categories)
+        added = tuple(name for name in new.categories if name not in known)
+        code = dataclasses.replace(old, first=first, categories=old.categories + added)
+        codes.append(code)
+        first += code.size
+    return FeatureEncoder(tuple(codes))
+
+
+def former_values(before: FeatureEncoder, after: FeatureEncoder) -> np.ndarray:
+    """The number that each value had before an encoder was grown.
+
+    Args:
+      before: the encoder.
+      after: result of `grown`.
+
+    Returns:
+      int64 [V' + 1]. A category that was added has the number of `rare`, as which `before`
+      encodes it.
+    """
+    numbers = [0]
+    for old, new in zip(before.codes, after.codes, strict=True):
+        rare = old.first + 1
+        numbers += range(old.first, old.first + old.size)
+        numbers += [rare] * (new.size - old.size)
+    return np.array(numbers)
+
+
+def nearest_values(before: FeatureEncoder, now: FeatureEncoder) -> np.ndarray:
+    """The number in one encoder that stands for each value of another of the same columns.
+
+    Returns:
+      int64 [V' + 1], by numbers of `now`. A category that `before` lacks has the number of
+      `rare`, and a bin that of the bin of `before` which holds its middle.
+
+    Raises:
+      ValueError: as `grown`.
+    """
+    numbers = np.zeros(now.spec.values + 1, np.int64)
+    for old, new in _pairs(before, now):
+        if new.column.kind == "number":
+            edges = np.array(new.edges)
+            middle = np.concatenate([edges[:1] - 1, (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+            if not edges.size:  # one bin, which holds every number
+                middle = np.median(old.edges, keepdims=True) if old.edges else np.zeros(1)
+            places: Sequence[int] = [0, *(1 + np.searchsorted(old.edges, middle, side="right"))]
+        elif new.column.hashed:
+            places = range(new.size)
+        else:
+            known = {name: 2 + place for place, name in enumerate(old.categories)}
+            places = [0, 1, *(known.get(name, 1) for name in new.categories)]
+        numbers[new.first : new.first + new.size] = old.first + np.array(places)
+    return numbers
+
+
+def _pairs(before: FeatureEncoder, now: FeatureEncoder) -> list[tuple[ColumnCode, ColumnCode]]:
+    """The columns of two encoders by name, in the order of the first one."""
+    codes = {code.column.name: code for code in now.codes}
+    names = [code.column.name for code in before.codes]
+    if set(names) != set(codes):
+        raise ValueError(
+            f"the columns are {', '.join(map(repr, names))} and "
+            f"{', '.join(map(repr, codes))}; expected the same ones"
+        )
+    pairs = [(code, codes[code.column.name]) for code in before.codes]
+    for old, new in pairs:
+        for field in dataclasses.fields(FeatureColumn):
+            values = [getattr(code.column, field.name) for code in (old, new)]
+            if values[0] != values[1]:
+                raise ValueError(
+                    f"column {old.column.name!r}: {field.name} is {values[0]!r} and "
+                    f"{values[1]!r}; expected the same declaration"
+                )
+        if old.width != new.width:
+            raise ValueError(
+                f"column {old.column.name!r}: its vectors have {old.width} and {new.width} "
+                "numbers; expected the same length"
+            )
+    return pairs
+
+
 def _categories(
     column: FeatureColumn, series: pl.Series, path: str | pathlib.Path
 ) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +76,7 @@ class Origin:
       spec: its feedback columns and sizes.
       data: fingerprint of the prepared data; empty if it was not recorded.
       split: which users or times it was trained and tested on; None if not recorded.
+      earlier: `data` and `split` of each agent that its training started from.
       made: how the artefact was made: `prepared`, `fitted` or `trained`.
       remedy: how to make the artefact for other data.
     """
@@ -85,6 +86,7 @@ class Origin:
     spec: types.DataSpec
     data: str = ""
     split: Mapping[str, Any] | None = None
+    earlier: Sequence[Mapping[str, Any]] = ()
     made: str = "prepared"
     remedy: str = "run launch.prepare_data"
 
@@ -104,8 +106,16 @@ def trained(
       about: provenance, with the fields of `storage.PreparedData.provenance`.
     """
     remedy = "train the agent"
-    data, split = about.get("data", ""), about.get("split")
-    return Origin(str(path), vocabulary, spec, data, split, "trained", remedy)
+    return Origin(
+        str(path),
+        vocabulary,
+        spec,
+        about.get("data", ""),
+        about.get("split"),
+        about.get("started from", ()),
+        "trained",
+        remedy,
+    )
 
 
 def verified(
@@ -137,15 +147,16 @@ def verified(
 def check(one: Origin, other: Origin, same_split: bool = False) -> None:
     """Checks that the dense ids of an artefact are those of other data.
 
-    Features of items are not compared: an agent ranks with those that it was trained with.
-    Those of users are numbers in the data, which must mean the same to an agent that reads
-    them.
+    Features of items and scales of feedback are not compared: an agent ranks with those that it
+    was trained with. Features of users are numbers in the data, which must mean the same to an
+    agent that reads them.
 
     Args:
       one: the artefact.
       other: the prepared data (or another artefact) that it is used with.
       same_split: whether `one` must not be trained on test users of `other`. Both then need the
-        same split, because scores of users that `one` was trained on are too high.
+        same split, because scores of users that `one` was trained on are too high. Data that
+        its training started from must be the same, or end before the test sessions of `other`.
 
     Raises:
       UserError: with both paths, both fingerprints and the first difference.
@@ -154,8 +165,11 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
         f"Pass the data that {one.path} was {one.made} on, or {one.remedy} again with "
         f"{other.path}"
     )
-    before, now = ids_of(one.vocabulary, one.spec), ids_of(other.vocabulary, other.spec)
-    if before != now or one.spec.ids_alone != other.spec.ids_alone:
+    specs = [x.spec.ids_alone.unscaled for x in (one, other)]
+    before, now = (
+        ids_of(x.vocabulary, spec) for x, spec in zip((one, other), specs, strict=True)
+    )
+    if before != now or specs[0] != specs[1]:
         prints = "; ".join(
             f"fingerprints of {name}: {before[name]} and {now[name]}"
             for name in before
@@ -172,7 +186,10 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
                 f"{agent.path} was trained on other features of users than those of "
                 f"{data.path}: their columns, categories or bins differ. {advice}"
             )
-    if not same_split or (one.data and one.data == other.data):
+    if not same_split:
+        return
+    _check_earlier(one, other)
+    if one.data and one.data == other.data:
         return
     if one.split is None or other.split is None:
         unknown = one if one.split is None else other
@@ -193,6 +210,29 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
             f"{one.path} was {one.made} on another split of the log than {other.path} "
             f"(fingerprints {one.data} and {other.data}): {differing}. It has seen test users "
             f"of {other.path}, and a score on them would be too high. {advice}"
+        )
+
+
+def _check_earlier(one: Origin, other: Origin) -> None:
+    """Rejects an artefact whose training started from one that may have seen test users."""
+
+    def until(split: Mapping[str, Any]) -> int:
+        """The end of the training and validation sessions."""
+        return max(split["train_until_ms"], split["validation_until_ms"])
+
+    for start in one.earlier:
+        splits = [x or {} for x in (start.get("split"), other.split)]
+        if start.get("data") and start["data"] == other.data:
+            continue
+        if all(x.get("split") == "time" for x in splits) and (
+            splits[0]["train_until_ms"] <= until(splits[1])
+        ):
+            continue
+        raise UserError(
+            f"{one.path} started from an agent that was trained on other data (fingerprint "
+            f"{start.get('data') or 'not recorded'}, split {start.get('split')}): test users "
+            f"of {other.path} may be among those that it was trained on. Prepare the data with "
+            "split=time, so that test sessions are later than all that was learned"
         )
 
 
@@ -279,8 +319,9 @@ def _difference(one: Origin, other: Origin) -> str:
                 f"{other.path}"
             )
     for field in dataclasses.fields(types.DataSpec):
-        before, now = (_readable(getattr(x.spec.ids_alone, field.name)) for x in (one, other))
-        if before != now:
+        plain = [getattr(x.spec.ids_alone.unscaled, field.name) for x in (one, other)]
+        if plain[0] != plain[1]:
+            before, now = (_readable(getattr(x.spec, field.name)) for x in (one, other))
             return f"{field.name} is {before} in {one.path} and {now} in {other.path}"
     raise AssertionError("called for two equal origins")
 

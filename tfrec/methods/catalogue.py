@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -41,6 +42,9 @@ class Catalogue(NamedTuple):
       features: encoded features of the N' items; None if the agent reads none.
       added: number of new items.
       removed: number of items that go.
+      value_rows: int64 [V' + 1], the former number of each value of the items' features; None
+        if they stay.
+      user_value_rows: the same of the users' features.
     """
 
     vocabulary: vocabulary_lib.Vocabulary
@@ -49,6 +53,13 @@ class Catalogue(NamedTuple):
     features: types.Features | None
     added: int
     removed: int
+    value_rows: np.ndarray | None = None
+    user_value_rows: np.ndarray | None = None
+
+    @property
+    def renumbered(self) -> bool:
+        """Whether an item has another dense id than before."""
+        return bool(((self.rows != NEW) & (self.rows != np.arange(len(self.rows)))).any())
 
     def about(self, fingerprint: str) -> dict[str, Any]:
         """What the changed agent says of its origin.
@@ -119,38 +130,42 @@ def plan(
     )
 
 
-def transfer(source: tf.Module, target: tf.Module, rows: np.ndarray) -> None:
+def transfer(
+    source: tf.Module,
+    target: tf.Module,
+    change: Catalogue,
+    optimizers: Sequence[Any] = (),
+    excluded: Collection[int] = (),
+) -> None:
     """Copies the variables of a module to one with other items.
+
+    A row of an item or a feature value that both have is copied, with its slots in the
+    optimisers. In rows of new items, slots and ids without features stay as they are in the
+    target; all else is 0. Tables of hashed dense ids are copied unless dense ids change.
 
     Args:
       source: of the former catalogue.
       target: the same module for the new catalogue.
-      rows: see `Catalogue`.
+      change: the new catalogue.
+      optimizers: those of the source.
+      excluded: `id` of the target's variables that are not assigned.
 
     Raises:
       ValueError: if a variable has other sizes although it has no row for each item.
     """
     from tfrec.training import checkpoint
 
-    tables = {
-        id(table)
-        for module in (source, *source.submodules)
-        for table in getattr(module, "item_tables", ())
-    }
-    without_padding = {
-        id(table)
-        for module in (source, *source.submodules)
-        for table in getattr(module, "item_rows", ())
-    }
+    tables = _tables(source, change, optimizers)
     before = checkpoint.named_variables(source)
     for name, variable in checkpoint.named_variables(target).items():
+        if id(variable) in excluded:
+            continue
         value = before[name].numpy()
         if id(before[name]) in tables:
+            rows, is_zero = tables[id(before[name])]
             new = (rows == NEW).reshape([-1] + [1] * (value.ndim - 1))
-            value = np.where(new, np.zeros((), value.dtype), value[rows])
-        elif id(before[name]) in without_padding:
-            new = (rows[1:] == NEW)[:, None]
-            value = np.where(new, np.zeros((), value.dtype), value[rows[1:] - 1])
+            start = np.zeros((), value.dtype) if is_zero else variable.numpy()
+            value = np.where(new, start, value[rows])
         if value.shape != tuple(variable.shape):
             raise ValueError(
                 f"{name} has shape {value.shape} with the former items and "
@@ -159,16 +174,58 @@ def transfer(source: tf.Module, target: tf.Module, rows: np.ndarray) -> None:
         variable.assign(value)
 
 
+class _Table(NamedTuple):
+    """How the rows of a variable are copied.
+
+    Attributes:
+      rows: int64 [R'], the former row of each; NEW for none.
+      is_zero: whether a new row is 0; else it stays as the target has it.
+    """
+
+    rows: np.ndarray
+    is_zero: bool
+
+
+def _tables(
+    source: tf.Module, change: Catalogue, optimizers: Sequence[Any]
+) -> dict[int, _Table]:
+    """The variables of a module whose rows move, by `id`, with their slots."""
+    from tfrec.nn import item_embedding
+    from tfrec.training import optimizers as optimizers_lib
+
+    tables = []
+    for module in (source, *source.submodules):
+        ids_alone = isinstance(module, item_embedding.ItemEmbedding) and not module.features
+        for table in getattr(module, "item_tables", ()):
+            tables.append((table, _Table(change.rows, not ids_alone)))
+        for table in getattr(module, "item_rows", ()):  # without a row of the padding
+            rows = change.rows[1:]
+            tables.append((table, _Table(np.where(rows == NEW, NEW, rows - 1), True)))
+        for kind, values in (
+            ("feature_value_tables", change.value_rows),
+            ("user_value_tables", change.user_value_rows),
+        ):
+            if values is not None:
+                tables += [(x, _Table(values, True)) for x in getattr(module, kind, ())]
+        for table in getattr(module, "hashed_id_tables", ()):
+            if change.renumbered:
+                tables.append((table, _Table(np.full(table.shape[0], NEW), False)))
+    return {id(table): moved for table, moved in tables} | {
+        id(slot): moved._replace(is_zero=False)
+        for table, moved in tables
+        for optimizer in optimizers
+        for slot in optimizers_lib.slots(optimizer, table)
+    }
+
+
 def check_history_crosses(agent: trained.SavedAgent, change: Catalogue) -> None:
     """Rejects a change of dense ids for an agent that hashes them.
 
     Raises:
       UserError: if the agent crosses ids of its history, and dense ids change.
     """
-    kept = change.rows[change.rows != NEW]
-    moved = not np.array_equal(kept, np.arange(len(kept)))
     config = agent.config
-    if moved and isinstance(config, StateConfig) and config.crossed:
+    if change.renumbered and isinstance(config, StateConfig) and config.crossed:
         raise UserError(
             f"the agent hashes dense ids of its history (crossed is {config.crossed}), "
             "and they change when items go or only some may be recommended; expected an agent "

@@ -4,6 +4,7 @@ Importing them needs no TensorFlow.
 """
 
 import dataclasses
+from typing import ClassVar
 
 from tfrec.options import Options, option
 
@@ -61,7 +62,13 @@ class FeaturesConfig(Options):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StateConfig(FeaturesConfig):
-    """The state tower: embedding of items and recurrent widths."""
+    """The state tower: embedding of items and recurrent widths.
+
+    Attributes:
+      network: fields that decide the variables of the networks or how they are read.
+    """
+
+    network: ClassVar[tuple[str, ...]] = ("embedding", "units", "state", "crossed")
 
     embedding: int = option(16, "width of an item embedding", at_least=1)
     units: int = option(32, "width of the GRU and the AUGRU", at_least=1)

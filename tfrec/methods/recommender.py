@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from tfrec import options as options_lib
-from tfrec import outputs
+from tfrec import outputs, types
 from tfrec.errors import UserError
 from tfrec.methods import registry
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tfrec.data import storage
     from tfrec.data.observations import RawId
     from tfrec.environments import worlds
-    from tfrec.methods import ranking, trained
+    from tfrec.methods import catalogue, ranking, trained, warm_start
     from tfrec.training import run as runs
 
 OnRound = Callable[[int, Mapping[str, Any]], None]
@@ -77,6 +77,8 @@ class Recommender:
         self.config, self.seed = config, seed
         self._options = config  # as given; `play` changes the rounds of `config`
         self._data: storage.PreparedData | None = None
+        self._start: warm_start.Start | None = None
+        self._change: catalogue.Catalogue | None = None
         self._users: worlds.SimulatedUsers | None = None
         self._learner: registry.Learner | None = None
         self._agent: trained.SavedAgent | None = None
@@ -110,6 +112,7 @@ class Recommender:
         data: storage.PreparedData,
         users: worlds.SimulatedUsers | None = None,
         *,
+        start: Recommender | str | pathlib.Path | None = None,
         out: str | pathlib.Path | None = None,
         save_every: int = 10,
         evaluate_every: int | None = None,
@@ -125,6 +128,9 @@ class Recommender:
           data: prepared sessions; training uses those of training and validation users.
           users: simulated users of the same data, for `play_rounds` rounds of play; None to
             learn from the log alone.
+          start: agent of the same method that learning begins with, a warm start: weights and
+            slots of the optimiser are kept for what both logs have, see docs/warm_start.md. The
+            folder that a run wrote, or a fitted recommender. None to begin with random weights.
           out: folder of a resumable run, with checkpoints, metrics and TensorBoard logs. An
             existing run is resumed. Ctrl-C saves and exits with code 42. None saves nothing.
           save_every: rounds between checkpoints of `out`.
@@ -137,8 +143,9 @@ class Recommender:
           The recommender itself.
 
         Raises:
-          UserError: if an option does not fit the data, the users are of other data, or this
-            is a loaded agent of a method that does not learn from a log in rounds.
+          UserError: if an option does not fit the data, the users are of other data, this is a
+            loaded agent of a method that does not learn from a log in rounds, or the data or an
+            option does not fit `start`.
           NonFiniteError: if a loss or gradient is not finite (with `out`, exit code 3).
 
         Example:
@@ -148,8 +155,11 @@ class Recommender:
         self._check_users(users, data)
         if out is not None:
             outputs.check_folder(out)
+        self._begin_with(start, data)
         self._data, self._users, self._path = data, users, ""
         self._learner, self.config = self._make(self._options, data, users), self._options
+        if self._start is not None and self._change is not None:
+            self._start.apply(self._learner, self._change, data.episodes("train"))
         if out is None:
             self._advance(on_round)
         else:
@@ -321,15 +331,45 @@ class Recommender:
 
         log = data.episodes("train")
         world = users.world if users else None
+        change = self._change
+        features = data.item_features() if change is None else change.features
         try:
             return runs.seeded(
                 self.seed,
                 lambda: self._method.make(
-                    config, data.spec, log, world, None, self.seed, data.item_features()
+                    config, self._spec, log, world, None, self.seed, features
                 ),
             )
         except ValueError as error:
             raise UserError(f"{self._owner}{error}") from error
+
+    def _begin_with(
+        self, start: Recommender | str | pathlib.Path | None, data: storage.PreparedData
+    ) -> None:
+        """Opens the agent to start from and compares it with the data; None for none."""
+        self._start = self._change = None
+        if start is None:
+            return
+        from tfrec.methods import warm_start
+
+        if isinstance(start, Recommender) and start._learner is None:
+            if not start._path:
+                raise UserError(
+                    f"{self._owner}start is not fitted, or its items were changed; expected a "
+                    "fitted recommender, or the folder that a run wrote"
+                )
+            start = start._path
+        if isinstance(start, Recommender):
+            self._start = warm_start.Start(start.path, start.agent, start._learner)
+        else:
+            self._start = warm_start.read(start, self._method)
+        self._change = warm_start.plan(self._start, self._method, self._options, data)
+
+    @property
+    def _spec(self) -> types.DataSpec:
+        """The spec of the networks: that of the data unless a start changes it."""
+        data = cast("storage.PreparedData", self._data)
+        return data.spec if self._change is None else self._change.spec
 
     def _advance(self, on_round: OnRound | None) -> None:
         learner = cast(registry.Learner, self._learner)
@@ -352,6 +392,8 @@ class Recommender:
         learner = cast(Any, self._learner)
         check = self._check(validation_users)  # may fail, so before the folder is created
         run = runs.Run.open(out, self.config, self.seed, self._run_fields(), self._inputs())
+        if self._start is not None and self._change is not None:
+            print(self._start.described(self._change), flush=True)
         for iterations, folder in self._stages():
             loop.train(learner, run, iterations, save_every, check, evaluate_every)
             if int(learner.iteration) == iterations:
@@ -392,10 +434,16 @@ class Recommender:
             identity.check(dataclasses.replace(users.data.origin, path=users.name), data.origin)
 
     def _inputs(self) -> dict[str, Any]:
+        from tfrec.data import identity
         from tfrec.environments import worlds
 
         data, users = cast("storage.PreparedData", self._data), self._users
-        return worlds.inputs(data, users.name if users else "", users.world if users else None)
+        sources = worlds.inputs(
+            data, users.name if users else "", users.world if users else None
+        )
+        if self._start is not None:
+            sources["start"] = identity.Source(self._start.path, self._start.fingerprint)
+        return sources
 
     def _about(self) -> dict[str, Any]:
         """Provenance of the agent, which is saved with it."""
@@ -404,12 +452,15 @@ class Recommender:
 
         data = cast("storage.PreparedData", self._data)
         about = worlds.about(data, self._inputs()) | {"seed": self.seed}
+        if self._start is not None:
+            about["started from"] = self._start.record
         return about | {storage.UNTRAINED: data.num_untrained_items}
 
     def _trained(self) -> trained.SavedAgent:
-        data = cast("storage.PreparedData", self._data)
+        data, change = cast("storage.PreparedData", self._data), self._change
+        vocabulary = data.vocabulary if change is None else change.vocabulary
         return self._method.trained(
-            self.config, data.spec, self._learner, data.vocabulary, self._about()
+            self.config, self._spec, self._learner, vocabulary, self._about()
         )
 
     # Methods that subclasses of a method override.

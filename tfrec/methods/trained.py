@@ -335,7 +335,7 @@ class TrainedMethod(SavedAgent):
             )
         catalogue_lib.check_history_crosses(self, change)
         learner = registry.untrained(self.method, self.config, change.spec)
-        catalogue_lib.transfer(self.weights(), learner.acting, change.rows)
+        catalogue_lib.transfer(self.weights(), learner.acting, change)
         if change.features is not None:
             item_embedding.set_features(learner.acting, change.features)
         about = self.about | change.about(self.fingerprint)

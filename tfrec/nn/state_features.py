@@ -31,6 +31,11 @@ class StateFeatures(tf.Module):
             tf.zeros([sizes.values + 1, width]), name="user_embedding"
         )
 
+    @property
+    def user_value_tables(self) -> list[tf.Variable]:
+        """The variables with a row for each value of the users' features."""
+        return [self.user_embedding]
+
     def __call__(self, observation: types.Observation) -> tf.Tensor:
         """Embeddings of the users of B observations, float [B, D].
 

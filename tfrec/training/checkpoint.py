@@ -15,6 +15,7 @@ import pathlib
 import re
 import shutil
 import zipfile
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,19 @@ def write(path: str | os.PathLike, module: tf.Module, config: Any) -> None:
         raise errors.UserError(f"{path}: cannot write the checkpoint: {error}") from error
 
 
-def read(path: str | os.PathLike, module: tf.Module, config: Any = None) -> dict[str, Any]:
+def read(
+    path: str | os.PathLike,
+    module: tf.Module,
+    config: Any = None,
+    only: Collection[str] | None = None,
+) -> dict[str, Any]:
     """Restores all of a module's variables, or none in case of an error.
 
     Args:
       path: a folder that `write` wrote.
       module: has exactly the variables that were saved.
       config: if given, must equal the saved configuration.
+      only: names of variables; the others are neither compared nor restored. None for all.
 
     Returns:
       The saved configuration.
@@ -123,7 +130,7 @@ def read(path: str | os.PathLike, module: tf.Module, config: Any = None) -> dict
         manifest = _verified_manifest(pathlib.Path(path))
     except DamagedError as error:
         raise errors.UserError(str(error)) from error
-    _restore(pathlib.Path(path), manifest, module, config)
+    _restore(pathlib.Path(path), manifest, module, config, only)
     return manifest["config"]
 
 
@@ -137,6 +144,13 @@ def read_config(path: str | os.PathLike) -> dict[str, Any]:
         return _manifest(pathlib.Path(path))["config"]
     except DamagedError as error:
         raise errors.UserError(str(error)) from error
+
+
+def iterations(directory: str | os.PathLike) -> list[int]:
+    """The iterations of the checkpoints in a run's folder of them, oldest first."""
+    folders = pathlib.Path(directory).glob("ckpt-*")
+    names = (re.fullmatch(r"ckpt-(\d+)", path.name) for path in folders)
+    return sorted(int(name[1]) for name in names if name)
 
 
 class CheckpointManager:
@@ -162,8 +176,7 @@ class CheckpointManager:
 
     def iterations(self) -> list[int]:
         """The iterations at which checkpoints exist, oldest first."""
-        names = (re.fullmatch(r"ckpt-(\d+)", p.name) for p in self._directory.glob("ckpt-*"))
-        return sorted(int(name[1]) for name in names if name)
+        return iterations(self._directory)
 
     def path(self, iteration: int) -> pathlib.Path:
         """The folder of the checkpoint after `iteration` iterations."""
@@ -273,15 +286,22 @@ def _verified_manifest(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _restore(
-    path: pathlib.Path, manifest: dict[str, Any], module: tf.Module, config: Any
+    path: pathlib.Path,
+    manifest: dict[str, Any],
+    module: tf.Module,
+    config: Any,
+    only: Collection[str] | None = None,
 ) -> None:
-    """Assigns every variable, after all checks have passed."""
+    """Assigns every variable, or `only` those named, after all checks have passed."""
     mismatches = []
     if config is not None:
         mismatches += options.differences(manifest["config"], options.resolved(config))
-    variables = named_variables(module)
-    for name in sorted(manifest["variables"].keys() | variables.keys()):
-        saved = manifest["variables"].get(name)
+    variables, written = named_variables(module), manifest["variables"]
+    if only is not None:
+        variables = {name: variables[name] for name in only}
+        written = {name: shape for name, shape in written.items() if name in only}
+    for name in sorted(written.keys() | variables.keys()):
+        saved = written.get(name)
         if name not in variables:
             mismatches.append(f"variable {name} is in the checkpoint and not in the module")
         elif saved is None:

@@ -61,7 +61,7 @@ class TrainedSequence(trained.TrainedMethod):
         model = _untrained(
             self.method, self.config, change.spec.num_items, change.spec.item_features
         )
-        catalogue.transfer(self.weights(), cast(tf.Module, model), change.rows)
+        catalogue.transfer(self.weights(), cast(tf.Module, model), change)
         if change.features is not None:
             item_embedding.set_features(cast(tf.Module, model), change.features)
         about = self.about | change.about(self.fingerprint)
