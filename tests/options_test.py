@@ -119,3 +119,45 @@ def test_a_seed_is_any_that_numpy_and_keras_take(configurations):
         for field in dataclasses.fields(config):
             if field.name in ("seed", "first_seed"):
                 assert field.metadata["bounds"] == options.Bounds(0, 2**32 - 1), config
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    name: str
+    sizes: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    parts: tuple[Part, ...]
+    best: Part | None = None
+    rows: tuple[tuple[int, ...], ...] = ()
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        Whole(()),
+        Whole((Part("a", (1, 2)), Part("b")), Part("c", (3,)), ((1,), (2, 3))),
+    ],
+)
+def test_nested_configurations_are_restored_from_json(whole):
+    assert options.restored(Whole, options.resolved(whole)) == whole
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"parts": [{"name": "a", "size": 1}]},
+        {"parts": [{"name": "a", "sizes": 1}]},
+        {"parts": [[]]},
+        {"parts": {"name": "a"}},
+        {"parts": [], "best": "a"},
+        {"best": None},
+        [],
+        None,
+    ],
+)
+def test_a_damaged_configuration_is_a_message(saved):
+    with pytest.raises(tfrec.UserError, match="the saved configuration is damaged"):
+        options.restored(Whole, saved)

@@ -211,13 +211,42 @@ def restored(config_class: type[Config], saved: Mapping[str, Any]) -> Config:
     Raises:
       UserError: if the class does not take the saved fields or values; names them.
     """
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     try:
-        return config_class(**fields)
+        return rebuilt(config_class, saved)
     except (TypeError, ValueError) as error:
         raise errors.UserError(
             f"the saved configuration is damaged or of another version: {error}"
         ) from error
+
+
+def rebuilt(annotation: Any, saved: Any) -> Any:
+    """Rebuilds a value from JSON: lists become tuples, and objects become dataclasses.
+
+    Args:
+      annotation: type of the value, e.g. a dataclass or `tuple[int, ...] | None`.
+      saved: the value as JSON holds it.
+
+    Raises:
+      TypeError: if a dataclass has other fields.
+      ValueError: if a dataclass rejects a value.
+    """
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    kinds = typing.get_args(annotation) if is_union else (annotation,)
+    dataclass: Any = next(filter(dataclasses.is_dataclass, kinds), None)
+    sequence = next((kind for kind in kinds if typing.get_origin(kind) is tuple), None)
+    if isinstance(saved, Mapping) and dataclass is not None:
+        hints = typing.get_type_hints(dataclass)
+        fields = {name: rebuilt(hints.get(name, Any), part) for name, part in saved.items()}
+        return dataclass(**fields)
+    if isinstance(saved, list | tuple):
+        element = typing.get_args(sequence)[0] if sequence else Any
+        saved = tuple(rebuilt(element, part) for part in saved)
+        matches = sequence is not None
+    else:
+        matches = saved is None and types.NoneType in kinds
+    if not matches and set(kinds) <= {dataclass, sequence, types.NoneType}:
+        raise TypeError(f"{saved!r}; expected {annotation}")
+    return saved
 
 
 def configured(config_class: type[Config], values: Mapping[str, Any], owner: str) -> Config:

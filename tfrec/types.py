@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from tfrec import names
+from tfrec import names, options
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -157,15 +157,7 @@ class DataSpec:
         Raises:
           TypeError: if a field is absent or unknown.
         """
-        columns = tuple(FeedbackColumn(**column) for column in fields["feedback"])
-        features = {
-            name: FeatureSpec(
-                **{**fields[name], "missing": tuple(fields[name].get("missing", ()))}
-            )
-            for name in _FEATURES
-            if fields.get(name)
-        }
-        return cls(**{**fields, "feedback": columns, **features})
+        return options.rebuilt(cls, fields)
 
     def feedback_index(self, name: str) -> int:
         """Position of a feedback column.

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from tfrec import types
+from tfrec import options, types
 from tfrec.data import feature_schema
 from tfrec.data.feature_schema import FeatureColumn
 from tfrec.errors import UserError
@@ -201,19 +201,7 @@ def load(directory: str | pathlib.Path, owner: str) -> FeatureEncoder | None:
 
 def restored(content: Sequence[Mapping[str, Any]], owner: str) -> FeatureEncoder:
     """Rebuilds an encoder from `FeatureEncoder.described`, with lists for tuples as in JSON."""
-    return FeatureEncoder(
-        tuple(
-            ColumnCode(
-                FeatureColumn(**code["column"]),
-                code["first"],
-                tuple(code["categories"]),
-                tuple(code["edges"]),
-                code["width"],
-            )
-            for code in content
-        ),
-        owner,
-    )
+    return FeatureEncoder(options.rebuilt(tuple[ColumnCode, ...], content), owner)
 
 
 def fit(

@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from tfrec import outputs
+from tfrec import options, outputs
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import assembly, files, interactions
 from tfrec.errors import UserError
@@ -192,7 +192,7 @@ class _Order(_DoFn):
             for number, _, packed in sorted(chunks, key=lambda chunk: chunk[:2])
         )
         bad_rows = schema_lib.BadRows(skip=True)
-        schema = interactions.schema_of(notes[0]["schema"])
+        schema = options.rebuilt(schema_lib.Schema, notes[0]["schema"])
         events = assembly.Events("", schema, iter(()), **notes[0]["log"])
         log = schema_lib.Files([note["name"] for note in notes], before)
         table = assembly.ordered(rows, log, events, bad_rows).select(schema.columns)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from tfrec import types
+from tfrec import options
 from tfrec.data import parquet
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import assembly
@@ -50,12 +50,6 @@ def read(
         folder.name, dataclasses.replace(schema, order="time"), _shards(folder, index["shards"])
     )
     return assembly.gathered(events, bad_rows), schema
-
-
-def schema_of(stored: Mapping[str, Any]) -> schema_lib.Schema:
-    """Rebuilds a schema from `dataclasses.asdict`."""
-    columns = tuple(types.FeedbackColumn(**column) for column in stored["feedback"])
-    return schema_lib.Schema(**{**stored, "feedback": columns})
 
 
 def write_index(
@@ -114,8 +108,8 @@ def _index(folder: pathlib.Path) -> dict[str, Any]:
     if absent:
         raise UserError(f"{path}: expected {', '.join(_FIELDS)}; it has no {absent[0]!r}")
     try:
-        index["schema"] = schema_of(index["schema"])
-    except (TypeError, KeyError) as error:
+        index["schema"] = options.rebuilt(schema_lib.Schema, index["schema"])
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path}: the schema is not one of a log ({error})") from error
     return index
 
