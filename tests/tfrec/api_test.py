@@ -66,6 +66,8 @@ def test_features_of_items_from_a_log_to_an_item_of_today(tmp_path):
         history_length=4,
     )  # fmt: skip
     assert data.spec.item_features.slots == 2
+    encoded = data.item_features()
+    assert data.item_features() is encoded and not encoded.values.flags.writeable
     small = {"log_rounds": 1, "updates_per_round": 2, "batch": 8, "replay_sessions": 8}
     agent = tfgoalrec.GoalRec(seed=1, sessions_per_round=4, **small).fit(data)
     assert len(agent.rank(["lamp"], k=9).items) == 4

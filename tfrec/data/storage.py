@@ -11,6 +11,7 @@ A directory is written under a temporary name and renamed when it is complete.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -212,11 +213,18 @@ class PreparedData:
         return batches.map(lambda x: x._replace(user_values=tf.gather(values, x.user)))
 
     def item_features(self) -> types.Features | None:
-        """Encoded features of the items, or None where models read ids alone."""
+        """Encoded features of the items, read-only, or None where models read ids alone."""
+        return self._item_features
+
+    @functools.cached_property
+    def _item_features(self) -> types.Features | None:
         encoder, table = self.vocabulary.item_features, self.features("item")
         if encoder is None or table is None:
             return None
-        return encoder.encode(table, self.directory / "item_features.parquet")
+        encoded = encoder.encode(table, self.directory / "item_features.parquet")
+        for part in encoded:
+            part.setflags(write=False)
+        return encoded
 
     def user_values(
         self, encoder: feature_encoding.FeatureEncoder | None = None
