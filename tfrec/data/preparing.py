@@ -125,15 +125,15 @@ def _with_features(
     path: str | pathlib.Path,
 ) -> episodes.Prepared:
     """Prepared sessions of which models read features of the items or the users."""
-    fitted = table
-    if owner == "user":  # values of other users are those that training never met
-        fitted = table[np.unique(prepared.sessions.user[prepared.sessions.split == 0]) - 1]
-    encoder = feature_encoding.fit(columns, fitted, path, owner)
-    encoder.encode(table, path)  # checks every value
     if owner == "user":
+        # Values of other users are those that training never met.
+        in_training = np.unique(prepared.sessions.user[prepared.sessions.split == 0]) - 1
+        encoder = feature_encoding.fit(columns, table[in_training], path, owner)
+        encoder.encode(table, path)  # checks the values of the other users
         vocabulary = dataclasses.replace(prepared.vocabulary, user_features=encoder)
         spec = dataclasses.replace(prepared.spec, user_features=encoder.spec)
     else:
+        encoder = feature_encoding.fit(columns, table, path, owner)
         vocabulary = dataclasses.replace(prepared.vocabulary, item_features=encoder)
         spec = dataclasses.replace(prepared.spec, item_features=encoder.spec)
     return prepared._replace(vocabulary=vocabulary, spec=spec)

@@ -236,20 +236,26 @@ class PreparedData:
             default.
 
         Returns:
-          int32 [U + 1, K]; row 0, an unknown user, has missing values. None where models read
-          no features of users.
+          int32 [U + 1, K], read-only; row 0, an unknown user, has missing values. None where
+          models read no features of users.
 
         Raises:
           UserError: if the data has no table of the users, or it lacks a column.
         """
-        encoder = encoder or self.vocabulary.user_features
-        if encoder is None:
-            return None
+        return self._user_values if encoder is None else self._encoded_users(encoder)
+
+    @functools.cached_property
+    def _user_values(self) -> np.ndarray | None:
+        encoder = self.vocabulary.user_features
+        return None if encoder is None else self._encoded_users(encoder)
+
+    def _encoded_users(self, encoder: feature_encoding.FeatureEncoder) -> np.ndarray:
         path, table = self.directory / "user_features.parquet", self.features("user")
         if table is None:
             raise UserError(f"{path}: absent; expected the features of the users of the log")
         values = encoder.encode(table, path).values
         values[0] = encoder.spec.missing
+        values.setflags(write=False)
         return values
 
     def features(self, kind: str) -> pl.DataFrame | None:
