@@ -26,7 +26,7 @@ from tfrec.environments import registry as environments
 from tfrec.environments.fitted import kinds
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline, rankers
-from tfrec.methods import presets, registry, studies
+from tfrec.methods import presets, studies
 from tfrec.methods import trials as trials_lib
 from tfrec.training import finite, records, tuning
 
@@ -145,7 +145,8 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
       UserError: if no trial ends with finite numbers, or the study is of other data.
     """
     folder = comparison.out / "tuning" / method
-    base, fields = configuration(comparison, method), rankers.get(method).space
+    ranker = rankers.get(method)
+    base, fields = configuration(comparison, method), ranker.space
 
     def evaluate(overrides: dict[str, Any], trial: tuning.Trial) -> float:
         trials_lib.free_models()
@@ -178,9 +179,8 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
         inputs={"log": comparison.data.source},
         seed=_TUNING_SEED,
     )
-    title = registry.METHODS[method].title if method in registry.METHODS else method
     scored = f"nDCG@{_SCORED} of validation events"
-    study = studies.Study(method, title, base, scored, {"log": comparison.data.source})
+    study = studies.Study(method, ranker.title, base, scored, {"log": comparison.data.source})
     studies.write(folder, study, result)
 
 

@@ -144,6 +144,11 @@ class Ranker(abc.ABC):
     walks_graph = False
 
     @property
+    def title(self) -> str:
+        """Its name in reports of tuning."""
+        return self.name
+
+    @property
     def reads_categories(self) -> bool:
         """Whether it reads the categories of items."""
         return False
@@ -286,6 +291,10 @@ class PlayingRanker(Ranker):
     """A method that learns step by step, in the environment `users`."""
 
     plays = True
+
+    @property
+    def title(self) -> str:
+        return registry.get(self.name, "users").title
 
     @property
     def config(self) -> type[Any]:

@@ -156,7 +156,7 @@ class _RecSim:
             memory["engagement"] = float(observation["response"][0]["engagement"])
             memory["tempted"] = recsim.tempted_by(memory["tempted"], clickbait)
         memory["ignored"] += clicks == 0
-        if getattr(config, "reward", None) == "clicks":
+        if isinstance(self._simulator, recsim.InterestEvolution) and config.reward == "clicks":
             reward = clicks
         return float(reward), clicks, float(len(action)), bool(done)
 
@@ -181,7 +181,6 @@ class _RecSim:
         def remembered(name: str) -> tf.Tensor:
             return tf.constant(np.array([m[name] for m in memory]), tf.float32)
 
-        left = config.steps - remembered("steps") if hasattr(config, "steps") else None
         if isinstance(self._simulator, recsim.InterestEvolution):
             now = recsim.InterestEvolutionState(
                 of_users("user_interests"),
@@ -192,6 +191,7 @@ class _RecSim:
                 memories = remembered("watched"), remembered("ignored")
                 return seen.RememberedState(*now, *memories)
             return now
+        left = config.steps - remembered("steps")
         if isinstance(self._simulator, recsim.LongTermSatisfaction):
             return recsim.LongTermSatisfactionState(
                 of_users("net_positive_exposure"),
