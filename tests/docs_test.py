@@ -126,8 +126,9 @@ def commands(text):
 
 
 def module_file(module):
-    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-    return path if path.exists() else None
+    path = ROOT.joinpath(*module.split("."))
+    paths = (path.with_suffix(".py"), path / "__init__.py")
+    return next((path for path in paths if path.exists()), None)
 
 
 def flags_of(script, words=()):
@@ -142,7 +143,12 @@ def flags_of(script, words=()):
             continue
         if ast.unparse(call.func) == "flags.define":
             prefix = call.args[1].value if len(call.args) > 1 else ""
-            names |= {prefix + field for field in fields(tree, call.args[0])}
+            defined = call.args[0]
+            if isinstance(defined, ast.Call):  # the class of a world; "" is the plain class
+                config = eval(ast.unparse(defined.func), imported_modules(tree))("")
+                names |= {prefix + field.name for field in dataclasses.fields(config)}
+            else:
+                names |= {prefix + field for field in fields(tree, defined)}
         if ast.unparse(call.func) == "methods.define_dependent":
             classes = [node for node in ast.walk(call) if isinstance(node, ast.Name)]
             names |= {f for c in classes if c.id != "methods" for f in fields(tree, c)}
@@ -154,19 +160,24 @@ def flags_of(script, words=()):
 
 def flags_of_choices(tree, choices, config_of):
     """Flags of the classes of `flags.define_dependent`, from expressions of the source."""
-    scope = {
-        alias.asname or alias.name: importlib.import_module(f"{node.module}.{alias.name}")
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if module_file(f"{node.module}.{alias.name}")
-    }
+    scope = imported_modules(tree)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == ast.unparse(config_of):
             text = f"from __future__ import annotations\n{ast.unparse(node)}"
             exec(text, scope)
     names, config_of = (eval(ast.unparse(part), scope) for part in (choices, config_of))
     return {field.name for name in names for field in dataclasses.fields(config_of(name))}
+
+
+def imported_modules(tree):
+    """Modules that a source imports with `from`, by their names in it."""
+    return {
+        alias.asname or alias.name: importlib.import_module(f"{node.module}.{alias.name}")
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if module_file(f"{node.module}.{alias.name}")
+    }
 
 
 def dependent_flags(words):
