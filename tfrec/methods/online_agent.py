@@ -166,8 +166,22 @@ def acting(
 
     policy = tf.Module(name="policy")
     policy.act = act
-    policy.weights = list(act.get_concrete_function().variables)
+    policy.weights = variables_in_order(act.get_concrete_function())
     return policy
+
+
+def variables_in_order(function: Any) -> list[tf.Variable]:
+    """The variables of a traced function, in the order in which it reads them.
+
+    TensorFlow's `function.variables` is in the order of a set of objects, which differs between
+    processes; fingerprints of equal agents must not.
+
+    Args:
+      function: a concrete function.
+    """
+    by_handle = {id(variable.handle): variable for variable in function.variables}
+    handles = [id(tensor) for tensor in function.captured_inputs]
+    return [by_handle[handle] for handle in handles if handle in by_handle]
 
 
 def load(directory: str | pathlib.Path) -> OnlineAgent:

@@ -33,3 +33,16 @@ def test_features_of_users_are_left_out():
     assert item.tolist() == [[1, 2], [1, 2]] and score.tolist() == [[2, 1], [2, 1]]
     timestep = contract.history_timestep(observation, tf.zeros([2], tf.int32))
     assert agent.policy()(timestep).numpy().tolist() == [[0], [0]]
+
+
+def test_variables_are_in_the_order_in_which_they_are_read():
+    variables = [tf.Variable(float(number)) for number in range(30)]
+    order = np.random.default_rng(0).permutation(30)
+    constant = tf.constant(2.0)
+
+    @tf.function(autograph=False)
+    def read():
+        return tf.add_n([constant, *(variables[number] + 0.0 for number in order)])
+
+    found = online_agent.variables_in_order(read.get_concrete_function())
+    assert [int(variable) for variable in found] == order.tolist()
