@@ -13,20 +13,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import rich
 from rich import markup
 
+import tfgoalrec  # noqa: F401  registers GoalRec
 import tfrec.baselines  # noqa: F401  registers the baselines
-from launch import flags
-from tfgoalrec import exporting
+from launch import agent_export, flags
 from tfrec import errors, outputs
-from tfrec.baselines.paths import trained as path_agents
 from tfrec.data import storage
-from tfrec.methods import online_agent, registry, trained
+from tfrec.methods import registry
 from tfrec.options import Options, option
-from tfrec.serving import export, export_policy, manifest, ranker, score_ranker
+from tfrec.serving import export_policy, manifest
 from tfrec.serving import policy as policy_lib
 
 
@@ -94,54 +93,17 @@ def main(_):
         _say(version, "policy", "load it with tfrec/serving/loaded.py")
         return
     agent = registry.load(config.agent)
-    ranks, shortlist = _ranker(agent, config)
-    metadata = exporting.metadata(
+    version, exported = agent_export.write(
         agent,
         config.agent,
-        agent.fingerprint,
-        name=config.name or agent.method,
+        config.out,
+        agent_export.Settings(config.name, config.table, config.shortlist),
+        version=config.version,
         data=storage.PreparedData.open(config.data) if config.data else None,
         metrics=_metrics(config.results, "policies", config.agent, agent.fingerprint),
     )
-    for limit in metadata.limits:
-        flags.warn(limit)
-    version = export.export(
-        ranks, config.out, config.version, metadata, config.table, shortlist
-    )
-    goals = f"Goals: {', '.join(ranks.named_goals) or 'none named'}"
+    goals = f"Goals: {', '.join(exported.named_goals) or 'none named'}"
     _say(version, "agent", "rank with launch.recommend", goals)
-
-
-def _ranker(
-    agent: trained.SavedAgent, config: ExportModelConfig
-) -> tuple[ranker.Ranker, int | None]:
-    """Returns the agent as a ranker, and its shortlist.
-
-    Raises:
-      UserError: if the agent has no scores, or an option is for GoalRec alone.
-    """
-    if isinstance(agent, online_agent.OnlineAgent):
-        raise errors.UserError(
-            f"--agent={config.agent}: {agent.method} returns ranks without scores; expected an "
-            "agent that scores items. Export the policy of its run with --policy"
-        )
-    if isinstance(agent, path_agents.PathAgent):
-        raise errors.UserError(
-            f"--agent={config.agent}: {agent.method} ranks for the users of its log, by their "
-            "ids, and a request to an exported model has a history; expected an agent that "
-            "scores the catalogue for a history. launch.recommend_all writes its lists"
-        )
-    if not isinstance(agent, trained.TrainedMethod):
-        return cast(ranker.Ranker, agent), config.shortlist
-    if config.shortlist or config.table != "float32":
-        raise errors.UserError(
-            f"--agent={config.agent}: {agent.method} scores every item at once; expected "
-            "--table and --shortlist at their defaults"
-        )
-    scored = score_ranker.ScoreRanker(
-        agent.learner, agent.weights(), agent.spec, agent.vocabulary
-    )
-    return scored, 0
 
 
 def _say(version: pathlib.Path, source: str, next_step: str, goals: str = "") -> None:

@@ -1,12 +1,15 @@
 """Changes the items that a trained agent ranks, without training.
 
     python -m launch.update_items --agent=runs/goalrec/agent --items=items.parquet \
-        --out=runs/goalrec_today/agent
-    python -m launch.export_model --agent=runs/goalrec_today/agent --out=export
+        --out=runs/goalrec_today/agent --export=export
 
 The table has one row for each item: the raw id first, then the features that the agent was
 trained with. The changed agent ranks new items by these features, and the table replaces the
 features of the other items. With --absent=remove, items that the table lacks are removed.
+
+With --export, the changed agent is also the next version of a folder of exports, with the name,
+the item table and the shortlist of the newest one there. The folder of the agent appears when
+the version is verified, or neither appears.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Literal
 
 import tfgoalrec  # noqa: F401  registers GoalRec
 import tfrec.baselines  # noqa: F401  registers the baselines
-from launch import flags
+from launch import agent_export, flags
 from tfrec import outputs
 from tfrec.errors import UserError
 from tfrec.methods import catalogue, registry
@@ -31,6 +34,11 @@ class UpdateItemsConfig(Options):
     agent: str = required("folder of a trained agent that reads features of items")
     items: str = required("text or Parquet file of the items; first column: the raw id")
     out: str = required("output folder of the changed agent, which must not exist yet")
+    export: str = option(
+        "",
+        "folder of numbered versions that gets a verified export of the changed agent; empty "
+        "for none",
+    )
     absent: Literal["keep", "remove"] = option(
         "keep", "treatment of items that the table lacks"
     )
@@ -44,14 +52,23 @@ def main(_):
     if pathlib.Path(config.out).exists():
         raise UserError(f"--out={config.out}: exists already; choose another folder")
     outputs.check_folder(config.out)
+    if config.export:
+        outputs.check_folder(config.export, "--export")
     agent = registry.load(config.agent)
     change = catalogue.plan(agent, config.items, config.absent)
     changed = agent.with_items(change)
-    changed.save(config.out)
+    version = None
+    with outputs.replacing_folder(config.out) as partial:
+        changed.save(partial)
+        if config.export:
+            settings = agent_export.newest(config.export)
+            version, _ = agent_export.write(changed, config.agent, config.export, settings)
     print(
         f"{config.out}: {changed.spec.num_items:,} items, {change.added:,} added, "
         f"{change.removed:,} removed; {changed.spec.num_candidates:,} may be recommended"
     )
+    if version is not None:
+        print(f"{version}: verified against the agent")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,11 @@ COMMANDS = [
         "--methods=goalrec_off")),
     ("launch.update_items", "update_items", (
         "--agent={work}/features/seed_0/goalrec_off_features/agent",
-        "--items={work}/features/seed_0/item_features.csv", "--out={work}/updated")),
+        "--items={work}/features/seed_0/item_features.csv", "--out={work}/updated",
+        "--export={work}/export_updated")),
+    ("launch.train", "train goalrec_off from an agent", (
+        "--method=goalrec_off", "--data={work}/data", "--out={work}/goalrec_next", *GOALREC,
+        "--start={work}/goalrec/agent")),
     ("launch.compare_new_items", "compare_new_items", (
         "--data={work}/features/seed_0/data", "--out={work}/new_items", "--seeds=2",
         "--log_rounds=1", "--max_users=20", "--methods=goalrec_off", "--new_share=0.3")),

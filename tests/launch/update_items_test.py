@@ -1,13 +1,18 @@
 """launch.update_items: from prepared features to an export that ranks an item of today."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import polars as pl
 import pytest
 
 from launch import flags
 from tfrec.data import storage
+from tfrec.errors import UserError
 from tfrec.methods import ranking, registry
-from tfrec.serving import loaded, requests
+from tfrec.serving import golden, loaded, requests
 
 pytestmark = pytest.mark.slow
 
@@ -83,3 +88,53 @@ def test_a_mistake_leaves_nothing(work, tmp_path, capsys):
     assert changed(work, tmp_path / "agent", items="bad.csv") == 2
     assert "bad.csv: item 'i999', column 'minutes': 'long'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def in_a_process(work, out, *more):
+    command = [
+        sys.executable, "-m", "launch.update_items", f"--agent={work / 'run' / 'agent_off'}",
+        f"--items={work / 'attributes' / 'item_features.csv'}", f"--out={out}", *more,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_one_command_writes_the_agent_and_its_export(work, tmp_path):
+    export = tmp_path / "export"
+    first = [f"--agent={work / 'run' / 'agent_off'}", f"--out={export}", "--name=shop"]
+    assert flags.call("launch.export_model", [*first, "--table=bfloat16"]) == 0
+    done = in_a_process(work, tmp_path / "agent", f"--export={export}")
+    assert done.returncode == 0, done.stderr
+    assert f"{export / '2'}: verified against the agent" in done.stdout
+    manifest = json.loads((export / "2" / "manifest.json").read_text())
+    assert (manifest["name"], manifest["table"]["precision"]) == ("shop", "bfloat16")
+    agent = registry.load(tmp_path / "agent")
+    assert manifest["fingerprint"] == agent.fingerprint
+    model = loaded.ExportedModel(export / "2")
+    items = agent.vocabulary.items.tolist()
+    [answer] = model.rank([requests.Request((), (), 0, goal_name="click", k=120)])
+    assert len(items) == 120 and set(answer.item) <= set(items)
+
+
+def test_the_first_version_has_the_name_of_the_method(work, tmp_path):
+    assert changed(work, tmp_path / "agent", f"--export={tmp_path / 'export'}") == 0
+    manifest = json.loads((tmp_path / "export" / "1" / "manifest.json").read_text())
+    assert (manifest["name"], manifest["table"]["precision"]) == ("goalrec", "float32")
+
+
+def test_an_export_that_fails_leaves_neither(work, tmp_path, monkeypatch, capsys):
+    def fails(version):
+        raise UserError(f"{version}: answers differ")
+
+    monkeypatch.setattr(golden, "verify", fails)
+    assert changed(work, tmp_path / "agent", f"--export={tmp_path / 'export'}") == 2
+    assert "answers differ" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+    assert [path.name for path in (tmp_path / "export").iterdir()] == [".lock"]
+
+
+def test_a_damaged_newest_version_is_named(work, tmp_path):
+    (tmp_path / "export" / "7").mkdir(parents=True)
+    done = in_a_process(work, tmp_path / "agent", f"--export={tmp_path / 'export'}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{tmp_path / 'export' / '7'}: no exported model here" in done.stderr
+    assert not (tmp_path / "agent").exists()
