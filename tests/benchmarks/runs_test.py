@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import features, playing, relabel, timing, world_model
+from benchmarks import features, playing, relabel, timing, warm_start, world_model
 from tfgoalrec.config import GoalRecConfig
 
 pytestmark = pytest.mark.slow
@@ -73,3 +73,19 @@ def test_playing(capsys):
     ways = ["recorded", "totals", "observed"]
     assert all(way in lengths for way in ways)
     assert [row.split()[0] for row in rows] == ways
+
+
+def test_warm_start(tmp_path, capsys):
+    narrow = {
+        "embedding": 4, "units": 4, "state": 4, "goal_units": 4, "stream": 4, "item_vector": 4,
+        "batch": 16, "updates_per_round": 2, "replay_sessions": 64, "sessions_per_round": 8,
+    }  # fmt: skip
+    sizes = warm_start.Sizes(
+        days=2, users=60, items=30, new_items=3, rounds=1, warm_rounds=1, max_users=8,
+        options=tuple(narrow.items()),
+    )  # fmt: skip
+    warm_start.main(sizes, seeds=(0, 1), out=tmp_path)
+    out = capsys.readouterr().out
+    for name in (warm_start.NOTHING, warm_start.WARM, warm_start.LOW, warm_start.STALE):
+        assert f"| {name} |" in out
+    assert (tmp_path / "warm_start.png").stat().st_size > 1000

@@ -113,15 +113,20 @@ def play(place: Setting, agent: trained.SavedAgent, name: str) -> np.ndarray:
 
     Args:
       place: the users.
-      agent: ranks the items of the part, among others.
+      agent: ranks items of the part, among others; it may be of other data of this world.
       name: the part whose items it may show.
     """
     spec = dataclasses.replace(agent.spec.ids_alone, candidates=0)
-    world = embedded.EmbeddedWorld(place.world.config, spec, agent.vocabulary)
+    # Items have the dense ids of the agent, and users those of the starts.
+    starts_vocabulary = place.data.vocabulary
+    vocabulary = dataclasses.replace(agent.vocabulary, user_ids=starts_vocabulary.user_ids)
+    world = embedded.EmbeddedWorld(place.world.config, spec, vocabulary)
+    history = agent.vocabulary.encode(starts_vocabulary.decode(place.starts.history_item))
+    starts = place.starts._replace(history_item=history)
     environment = users.UserEnvironment(world)
     others = ~np.isin(agent.vocabulary.items[: spec.num_candidates], place.parts[name].items)
     policy = _without(agent.policy(), tf.constant(others))
-    played = player.Player(environment, policy).play(place.starts, _SEED)
+    played = player.Player(environment, policy).play(starts, _SEED)
     shown = agent.vocabulary.decode(np.asarray(played.item)[np.asarray(played.item) > 0])
     assert np.isin(shown, place.parts[name].items).all()
     clicks = np.asarray(played.feedback)[..., 0].sum(axis=1)
