@@ -30,7 +30,7 @@ def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
     Returns:
       `user` int32 [L], `history_item` int32 [L, H] and `history_click` float32 [L, H], both
       oldest first and left-padded with 0, `step` int32 [L], `item` int32 [L], `click`
-      float32 [L].
+      float32 [L]; `user_values` int32 [L, K], where features of users are declared.
     """
     horizon, steps = episodes.history_item.shape[1], episodes.item.shape[1]
     session, step = np.nonzero(np.arange(steps) < episodes.length[:, None])  # [L] each
@@ -39,7 +39,10 @@ def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
         [episodes.history_feedback[..., 0], episodes.feedback[..., 0]], axis=1
     )
     window = session[:, None], step[:, None] + np.arange(horizon)  # [L, H]
-    return {
+    users: dict[str, np.ndarray] = {}
+    if not isinstance(episodes.user_values, tuple):
+        users["user_values"] = episodes.user_values[session]
+    return users | {
         "user": episodes.user[session],
         "history_item": item[window],
         "history_click": click[window],
@@ -52,5 +55,8 @@ def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
 def observation(part: dict[str, np.ndarray]) -> types.Observation:
     """Converts rows to observations."""
     return types.Observation(
-        part["history_item"], part["history_click"][..., None], part["step"]
+        part["history_item"],
+        part["history_click"][..., None],
+        part["step"],
+        part.get("user_values", ()),
     )
