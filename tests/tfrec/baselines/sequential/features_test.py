@@ -94,7 +94,7 @@ def agent(tmp_path_factory):
     """SASRec after a way through its folder, trained on items of two genres."""
     folder = tmp_path_factory.mktemp("agent")
     frame = table(folder / "items.parquet")
-    columns = feature_schema.declared({"genre": "category"}, "columns")
+    columns = feature_schema.declared({"genre": "category"}, "columns").item
     encoder = feature_encoding.fit(columns, frame, "items.parquet")
     items = np.array([f"i{item}" for item in range(ITEMS)])
     vocabulary = vocabulary_lib.Vocabulary(

@@ -114,7 +114,7 @@ def test_teacher_forcing_is_what_was_expected_when_playing(model, log):
         given = tf.stack(answers, axis=1).numpy()  # [8, 4, F]
         given[:, -1, 0] = last_click
         episodes = types.Episodes(
-            *begin, tf.stack(items, axis=1), given, tf.fill([8], 4), tf.fill([8], True)
+            *begin[:3], tf.stack(items, axis=1), given, tf.fill([8], 4), tf.fill([8], True)
         )
         return model.expect(episodes).numpy().reshape(8, 4, -1)
 
