@@ -115,7 +115,11 @@ def test_teacher_forcing_is_what_was_expected_when_playing(model, log):
         items.append(item)
         answers.append(feedback)
     episodes = types.Episodes(
-        *begin[:3], tf.stack(items, 1), tf.stack(answers, 1), tf.fill([8], 6), tf.fill([8], False)
+        *begin[:3],
+        tf.stack(items, 1),
+        tf.stack(answers, 1),
+        tf.fill([8], 6),
+        tf.fill([8], False),
     )
     forced = model.expect(episodes).numpy().reshape(8, 6, -1)
     np.testing.assert_allclose(forced[..., 0], np.stack(clicks, axis=1), rtol=1e-4)
