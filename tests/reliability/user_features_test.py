@@ -32,7 +32,9 @@ def data(tmp_path_factory):
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["goalrec", "dien"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("goalrec", marks=pytest.mark.slow), "dien"]
+)
 def agent(request, data, tmp_path_factory):
     """A trained agent, saved and opened, whose features of users have a large effect."""
     folder = tmp_path_factory.mktemp("agent")
