@@ -51,12 +51,6 @@ NOTHING, WARM, LOW, STALE = (
 )
 _LOW = 0.3  # of the learning rate
 _DAY_MS = 86_400_000
-_COLUMNS = {
-    "genre": "category",
-    "tags": "categories",
-    "minutes": {"kind": "number", "bins": 8},
-    "title": {"kind": "text", "buckets": 200},
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +224,7 @@ def _prepared(
         ),
         source="embedded",
         features_of={"item": str(table)},
-        feature_columns=feature_schema.declared(_COLUMNS, "columns"),
+        feature_columns=feature_schema.declared(synthetic_attributes.COLUMNS, "columns"),
         generator=dataclasses.asdict(today),
     ).data
 

@@ -31,19 +31,12 @@ from tfrec.data import (
 from tfrec.errors import UserError
 from tfrec.evaluation import feature_worlds
 from tfrec.methods import catalogue
-from tfrec.options import MAX_SEED, Options, option
+from tfrec.options import MAX_SEED, option
 from tfrec.report import feature_report
-
-_COLUMNS = {
-    "genre": "category",
-    "tags": "categories",
-    "minutes": {"kind": "number", "bins": 8},
-    "title": {"kind": "text", "buckets": 200},
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class CompareFeaturesConfig(Options):
+class CompareFeaturesConfig(feature_agents.SeedsConfig):
     """What is compared, and how much of everything."""
 
     out: str = option("runs/features", "folder of the report and of all agents")
@@ -53,22 +46,12 @@ class CompareFeaturesConfig(Options):
         distinct=True,
         min_length=1,
     )
-    seeds: int = option(
-        3, "worlds, each with a log, new items and weights of its own", at_least=2, at_most=100
-    )
-    first_seed: int = option(
-        0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
-    )
     log_rounds: int = option(30, "rounds on the log, of each method", at_least=1)
     new_share: float = option(
         0.2, "share of the items that the log never shows", above=0, below=1
     )
     max_users: int = option(500, "test users who play, at most", at_least=2)
     sessions_per_user: int = option(4, "sessions that each of them plays", at_least=1)
-
-    def __post_init__(self):
-        super().__post_init__()
-        options.check_last_seed(self.first_seed, self.seeds)
 
 
 flags.define(CompareFeaturesConfig)
@@ -83,7 +66,7 @@ def main(_):
     out = pathlib.Path(config.out)
     values: dict[str, list[feature_report.ByUser]] = {}
     pairs = [(f"{name} with features", f"{name}, ids alone") for name in config.methods]
-    for seed in range(config.first_seed, config.first_seed + config.seeds):
+    for seed in config.each:
         folder = out / f"seed_{seed}"
         data, table = _data(folder, truth, config.new_share, seed)
         place = feature_worlds.setting(data, config.max_users, config.sessions_per_user)
@@ -152,7 +135,7 @@ def _data(
         episodes.PrepareConfig(),
         source="embedded",
         features_of={"item": str(table)},
-        feature_columns=feature_schema.declared(_COLUMNS, "columns"),
+        feature_columns=feature_schema.declared(synthetic_attributes.COLUMNS, "columns"),
         generator=dataclasses.asdict(truth),
     )
     return prepared.data, table

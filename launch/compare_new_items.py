@@ -16,7 +16,6 @@ import dataclasses
 import pathlib
 
 import numpy as np
-import numpy.typing as npt
 
 import tfgoalrec  # noqa: F401  registers GoalRec
 from launch import flags
@@ -27,12 +26,12 @@ from tfrec.data import storage
 from tfrec.evaluation import new_items
 from tfrec.methods import catalogue
 from tfrec.metrics import intervals
-from tfrec.options import MAX_SEED, Options, option, required
+from tfrec.options import option, required
 from tfrec.report import new_items_report, style
 
 
 @dataclasses.dataclass(frozen=True)
-class CompareNewItemsConfig(Options):
+class CompareNewItemsConfig(feature_agents.SeedsConfig):
     """What is compared, and how much of everything."""
 
     data: str = required("folder of prepared data whose items have features that models read")
@@ -43,12 +42,6 @@ class CompareNewItemsConfig(Options):
         "which items follow others, the others what was clicked of what was shown",
         distinct=True,
         min_length=1,
-    )
-    seeds: int = option(
-        3, "seeds, each with new items and weights of its own", at_least=2, at_most=100
-    )
-    first_seed: int = option(
-        0, "the first of them; the others follow", at_least=0, at_most=MAX_SEED
     )
     log_rounds: int = option(10, "rounds on the log, of each method", at_least=1)
     epochs: int = option(60, "epochs of each sequential method, at most", at_least=1)
@@ -62,10 +55,6 @@ class CompareNewItemsConfig(Options):
     )
     history_length: int = option(50, "events in the history of an agent", at_least=1)
 
-    def __post_init__(self):
-        super().__post_init__()
-        options.check_last_seed(self.first_seed, self.seeds)
-
 
 flags.define(CompareNewItemsConfig)
 
@@ -77,7 +66,7 @@ def main(_):
     data = storage.PreparedData.open(config.data)
     out = pathlib.Path(config.out)
     values: dict[str, dict[str, list[float]]] = {}  # ranker -> metric of a task -> by seed
-    for seed in range(config.first_seed, config.first_seed + config.seeds):
+    for seed in config.each:
         folder = out / f"seed_{seed}"
         place = new_items.setting(
             data,
@@ -105,12 +94,14 @@ def main(_):
         "log": data.manifest["source"],
         "seeds": config.seeds,
         "rankers": {
-            ranker: {metric: _interval(x) for metric, x in by_metric.items()}
+            ranker: {
+                metric: intervals.of_mean(np.array(x)).bounds for metric, x in by_metric.items()
+            }
             for ranker, by_metric in values.items()
         },
         "gain of features": {
             features: {
-                metric: _interval(np.subtract(values[features][metric], x))
+                metric: intervals.of_mean(np.subtract(values[features][metric], x)).bounds
                 for metric, x in values[ids_alone].items()
             }
             for features, ids_alone in pairs
@@ -152,11 +143,6 @@ def _agents(
 
 def _title(name: str, features: bool) -> str:
     return style.policy_name(name) + (" with features" if features else ", ids alone")
-
-
-def _interval(by_seed: npt.ArrayLike) -> dict[str, float]:
-    interval = intervals.of_mean(np.asarray(by_seed))
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 if __name__ == "__main__":

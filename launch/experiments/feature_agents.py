@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from tfrec import options as options_lib
 from tfrec.baselines.sequential import methods as sequential
 from tfrec.data import protocols, sequences, storage
 from tfrec.errors import UserError
@@ -14,6 +16,27 @@ from tfrec.methods import recommender, registry, trained
 from tfrec.methods.log_config import FeaturesConfig
 
 _SAVE_EVERY = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SeedsConfig(options_lib.Options):
+    """The seeds of a comparison."""
+
+    seeds: int = options_lib.option(
+        3, "seeds, each with new items and weights of its own", at_least=2, at_most=100
+    )
+    first_seed: int = options_lib.option(
+        0, "the first of them; the others follow", at_least=0, at_most=options_lib.MAX_SEED
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        options_lib.check_last_seed(self.first_seed, self.seeds)
+
+    @property
+    def each(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 def check(methods: Sequence[str]) -> None:

@@ -244,7 +244,7 @@ def training_data(comparison: Comparison) -> storage.PreparedData:
     settings, out = comparison.settings, comparison.out / "training"
     return offline.training_data(
         comparison.data,
-        offline.training_events(comparison.data, comparison.split.train),
+        offline.first_events(comparison.split.train),
         out,
         settings.max_steps,
         settings.history_length,

@@ -43,6 +43,14 @@ _AGES = (15.0, 75.0)  # years; divided into as many groups as there are tastes
 _AGE_SPREAD = 5.0  # years
 _KINDS = len(_KIND_TAGS)
 
+# Declaration of the columns of the items' attributes, for models that read them.
+COLUMNS = {
+    "genre": "category",
+    "tags": "categories",
+    "minutes": {"kind": "number", "bins": 8},
+    "title": {"kind": "text", "buckets": 200},
+}
+
 
 def attributes(
     config: synthetic.SyntheticConfig, world: synthetic.Truth

@@ -53,7 +53,6 @@ class Setting:
 
     Attributes:
       data: the whole log.
-      is_new: bool [N], the withheld items; item i at index i - 1.
       training: prepared training events of the other items.
       clicked: U rows, the clicked training events of the other items.
       table: file with the features of all items.
@@ -61,7 +60,6 @@ class Setting:
     """
 
     data: storage.PreparedData
-    is_new: np.ndarray
     training: storage.PreparedData
     clicked: sequences.Sequences
     table: pathlib.Path
@@ -107,11 +105,11 @@ def setting(
     is_new[withheld] = True
     split = protocols.user_ratio(sequences.of_prepared(data))
     events = sequences.events_of(data)
-    earlier = events.place < _training_lengths(split, num_users)[events.row]
+    earlier = events.place < _training_lengths(split)[events.row]
     new, clicked = is_new[events.item - 1], events.feedback[:, 0] > 0
     training = offline.training_data(
         data,
-        earlier & ~new,
+        lambda _: earlier & ~new,
         out / "training",
         max_steps,
         history_length,
@@ -144,7 +142,7 @@ def setting(
     with outputs.replacing_file(table) as temporary:
         features.write_parquet(temporary)
     clicked_rows = rows(earlier & ~new & clicked)
-    return Setting(data, is_new, training, clicked_rows, table, tasks)
+    return Setting(data, training, clicked_rows, table, tasks)
 
 
 def of_agent(place: Setting, agent: trained.SavedAgent) -> Lists:
@@ -180,8 +178,7 @@ def of_control(place: Setting, ranker: next_items.Ranker) -> Lists:
     def lists(rows: np.ndarray, listed: np.ndarray, k: int) -> np.ndarray:
         history = place.clicked.select(rows)
         scores = np.where(listed, ranker.scores(history), -np.inf).astype(np.float32)
-        nothing = history.between(np.zeros(len(rows), int), np.zeros(len(rows), int))
-        return next_items.top_unseen(scores, nothing, k)
+        return next_items.top(scores, k)
 
     return lists
 
@@ -252,9 +249,8 @@ def evaluate(place: Setting, name: str, lists: Lists, k: int) -> dict[str, float
     }
 
 
-def _training_lengths(split: protocols.Split, num_users: int) -> np.ndarray:
+def _training_lengths(split: protocols.Split) -> np.ndarray:
     """Events of each user before the test events, int64 [U]."""
     lengths = split.train.lengths.copy()
-    assert len(lengths) == num_users
     lengths[split.test.users] = split.test.history.lengths
     return lengths

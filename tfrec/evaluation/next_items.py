@@ -54,6 +54,11 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    @classmethod
+    def of(cls, interval: intervals.Interval) -> Estimate:
+        """The mean and the bounds of an interval."""
+        return cls(interval.mean, interval.low, interval.high)
+
 
 class Evaluation(NamedTuple):
     """Lists and metrics of one ranker.
@@ -73,7 +78,7 @@ class Evaluation(NamedTuple):
         by_metric = {}
         for name, values in self.by_user.items():
             interval = intervals.of_mean(values)
-            by_metric[name] = Estimate(interval.mean, interval.low, interval.high)
+            by_metric[name] = Estimate.of(interval)
         for k, share in self.coverage.items():
             by_metric[f"coverage@{k}"] = Estimate(share, share, share)
         return by_metric
@@ -115,6 +120,19 @@ def top_unseen(scores: np.ndarray, history: sequences.Sequences, k: int) -> np.n
             f"the ranker's score of row {np.argwhere(np.isnan(scores))[0, 0]} is NaN"
         )
     scores[history.rows, history.items - 1] = -np.inf
+    return top(scores, k)
+
+
+def top(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k items with the highest scores, best first.
+
+    Args:
+      scores: float [B, N]; minus infinity for items that may not be listed.
+      k: length of the lists.
+
+    Returns:
+      int32 [B, K], K = min(k, N), padded with 0.
+    """
     # Ties are in the order of the index, so that lists do not depend on the batch.
     best, index = tf.math.top_k(scores, min(k, scores.shape[1]))  # [B, K]
     return np.where(np.isneginf(best.numpy()), 0, index.numpy() + 1).astype(np.int32)

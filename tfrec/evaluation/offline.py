@@ -11,7 +11,7 @@ Axes: V test users, K items of a list, E events, F feedback columns.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +33,7 @@ _TEST_SHARE = 0.01  # share of users who only test policies during training
 
 def training_data(
     data: storage.PreparedData,
-    in_training: np.ndarray,
+    in_training: Callable[[sequences.Events], np.ndarray],
     out: str | pathlib.Path,
     max_steps: int,
     history_length: int,
@@ -48,7 +48,7 @@ def training_data(
 
     Args:
       data: the whole log.
-      in_training: bool [E], the training events among `sequences.events_of(data)`.
+      in_training: function of the log's events: which of them are training events, bool [E].
       out: output folder.
       max_steps: the longest session, steps.
       history_length: events in a policy's history.
@@ -82,13 +82,14 @@ def training_data(
         del bad_rows  # every row has been checked
         events = sequences.events_of(data)
         times = session_times(events, max_steps, config.session_gap_minutes)
+        chosen = in_training(events)
         columns = {
-            "user": data.vocabulary.users[events.row[in_training]],
-            "item": data.vocabulary.items[events.item[in_training] - 1],
-            "time_ms": times[in_training],
+            "user": data.vocabulary.users[events.row[chosen]],
+            "item": data.vocabulary.items[events.item[chosen] - 1],
+            "time_ms": times[chosen],
         }
         for number, column in enumerate(spec.feedback):
-            columns[column.name] = events.feedback[in_training, number]
+            columns[column.name] = events.feedback[chosen, number]
         return pl.DataFrame(columns), schema
 
     encoders = {
@@ -112,15 +113,15 @@ def training_data(
     ).data
 
 
-def training_events(data: storage.PreparedData, train: sequences.Sequences) -> np.ndarray:
-    """Which events of a log are training events, bool [E]; see `sequences.events_of`.
+def first_events(
+    train: sequences.Sequences,
+) -> Callable[[sequences.Events], np.ndarray]:
+    """The training events of a split, for `training_data`.
 
     Args:
-      data: the whole log.
-      train: its training events: the first ones of each row of `sequences.of_prepared(data)`.
+      train: the first events of each row of the log.
     """
-    events = sequences.events_of(data)
-    return events.place < train.lengths[events.row]
+    return lambda events: events.place < train.lengths[events.row]
 
 
 def session_times(events: sequences.Events, max_steps: int, gap_minutes: float) -> np.ndarray:
@@ -191,11 +192,10 @@ def estimates(
     by_metric = {}
     for metric in evaluations[0].by_user:
         interval = _interval(_by_seed(evaluations, metric))
-        by_metric[metric] = next_items.Estimate(interval.mean, interval.low, interval.high)
+        by_metric[metric] = next_items.Estimate.of(interval)
     for k in evaluations[0].coverage:
         interval = intervals.of_mean(np.array([x.coverage[k] for x in evaluations]))
-        bounds = next_items.Estimate(interval.mean, interval.low, interval.high)
-        by_metric[f"coverage@{k}"] = bounds
+        by_metric[f"coverage@{k}"] = next_items.Estimate.of(interval)
     return by_metric
 
 

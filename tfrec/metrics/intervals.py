@@ -45,6 +45,11 @@ class Interval(NamedTuple):
     p_value: float
     detectable: float
 
+    @property
+    def bounds(self) -> dict[str, float]:
+        """Mean, low and high, as documents and tables hold them."""
+        return {"mean": self.mean, "low": self.low, "high": self.high}
+
 
 class Error(NamedTuple):
     """An estimated standard error.

@@ -91,7 +91,7 @@ def summarise(
     columns = _columns(sessions_by_seed)
     cells = _cells(sessions_by_seed, columns, _users([sessions_by_seed]))
     metrics = _metrics(columns)
-    return {name: _bounds(_interval(metrics[name], cells, level)) for name in metrics}
+    return {name: _interval(metrics[name], cells, level).bounds for name in metrics}
 
 
 def paired_difference(
@@ -211,7 +211,7 @@ def share(
         of_policy, of_low, of_high = split(sums)
         return (of_policy - of_low) / (of_high - of_low)
 
-    return _bounds(_interval(share_of, cells, level))
+    return _interval(share_of, cells, level).bounds
 
 
 def _interval(statistic: Statistic, cells: np.ndarray, level: float) -> intervals.Interval:
@@ -231,10 +231,6 @@ def _interval(statistic: Statistic, cells: np.ndarray, level: float) -> interval
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = float(statistic(cells.sum(axis=(0, 1))))
         return intervals.of_table(intervals.pseudo_values(statistic, cells), level, mean)
-
-
-def _bounds(interval: intervals.Interval) -> dict[str, float]:
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
 def _metrics(columns: Sequence[str]) -> dict[str, Statistic]:

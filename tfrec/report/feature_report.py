@@ -29,8 +29,8 @@ def summarise(values: Mapping[str, Sequence[ByUser]]) -> dict[str, dict[str, Any
             clicks = _means(by_seed, part)
             low, high = _means(values[RANDOM], part), _means(values[OPTIMUM], part)
             shares = (clicks - low) / (high - low)
-            document["clicks"].setdefault(arm, {})[part] = _interval(clicks)
-            document["shares"].setdefault(arm, {})[part] = _interval(shares)
+            document["clicks"].setdefault(arm, {})[part] = intervals.of_mean(clicks).bounds
+            document["shares"].setdefault(arm, {})[part] = intervals.of_mean(shares).bounds
     return document
 
 
@@ -48,7 +48,11 @@ def gains(
       First arm -> part -> mean, low and high.
     """
     return {
-        one: {part: _interval(_means(values[one], part) - _means(values[other], part))}
+        one: {
+            part: intervals.of_mean(
+                _means(values[one], part) - _means(values[other], part)
+            ).bounds
+        }
         for one, other in pairs
     }
 
@@ -103,8 +107,3 @@ def write(directory: pathlib.Path, document: Mapping[str, Any], parts: Sequence[
 def _means(by_seed: Sequence[ByUser], part: str) -> np.ndarray:
     """Mean over users, float [S]."""
     return np.array([values[part].mean() for values in by_seed])
-
-
-def _interval(by_seed: np.ndarray) -> dict[str, float]:
-    interval = intervals.of_mean(by_seed)
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}

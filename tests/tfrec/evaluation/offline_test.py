@@ -46,7 +46,7 @@ def of_user(data, user):
 def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
     log = sequences.of_prepared(data)
     split = protocols.user_ratio(log)
-    training = offline.training_events(data, split.train)
+    training = offline.first_events(split.train)
     out = tmp_path / "training"
     train = offline.training_data(data, training, out, max_steps=5, history_length=3)
     retained = sequences.of_prepared(train)
@@ -65,7 +65,7 @@ def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
 
 def test_a_session_beyond_max_steps_becomes_several_and_no_event_is_lost(data, tmp_path):
     split = protocols.user_ratio(sequences.of_prepared(data))
-    training = offline.training_events(data, split.train)
+    training = offline.first_events(split.train)
     train = offline.training_data(data, training, tmp_path / "t", 1, history_length=3)
     retained = sequences.of_prepared(train)
     for user, items in LOG.items():
