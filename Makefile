@@ -39,8 +39,16 @@ test: $(VENV)/.setup-dev
 	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
 	    $(RUN) -m pytest -n $(WORKERS) --dist=loadfile -m "$(MARKS)" --durations=40 $(TESTS)
 
+# A worker keeps the compiled graphs of all its tests, so each group has workers of its own.
+METHOD_TESTS := tests/contracts tests/learning tests/reliability
+OTHER_TESTS := tests $(addprefix --ignore=,tests/launch $(METHOD_TESTS))
 test-slow:
-	@$(MAKE) --no-print-directory test MARKS="slow and not exhaustive"
+	@status=0; \
+	for group in $(if $(TESTS),"$(TESTS)",tests/launch "$(METHOD_TESTS)" "$(OTHER_TESTS)"); do \
+	    $(MAKE) --no-print-directory test MARKS="slow and not exhaustive" TESTS="$$group" \
+	        || status=1; \
+	done; \
+	exit $$status
 
 lint: $(VENV)/.setup-dev
 	$(RUN) -m ruff check .
