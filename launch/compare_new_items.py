@@ -1,7 +1,8 @@
 """Compares rankings of items that training never showed, on the held-out events of a log.
 
-    python -m launch.prepare_data --source=table --path=ratings.csv --columns_feedback=liked \
-        --item_features=movies.csv --feature_columns=features.toml --out=runs/ml/data
+    python -m launch.prepare_data --source=table --path=ratings.csv \
+        --feedback=liked:binary:likes --item_features=movies.csv \
+        --feature_columns=features.toml --out=runs/ml/data
     python -m launch.compare_new_items --data=runs/ml/data --out=runs/ml/new_items --seeds=3
 
 Each seed withholds items of its own from training. Methods learn from the events of the other

@@ -92,10 +92,19 @@ def lines_with(file, code):
     return definitions or [number for number, line in lines if code in line]
 
 
-@pytest.mark.parametrize("path", documents(), ids=name_of)
+def scripts():
+    """The scripts, whose docstrings give commands."""
+    folders = (ROOT / top for top in ("launch", "benchmarks"))
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*documents(), *scripts()], ids=name_of)
 def test_commands_exist(path):
+    text = path.read_text()
+    if path.suffix == ".py":
+        text = ast.get_docstring(ast.parse(text)) or ""
     wrong = []
-    for command in commands(path.read_text()):
+    for command in commands(text):
         module = module_file(command[0])
         if not module:
             wrong.append(f"no script {command[0]}")
