@@ -30,7 +30,7 @@ def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
     Returns:
       `user` int32 [L], `history_item` int32 [L, H] and `history_click` float32 [L, H], both
       oldest first and left-padded with 0, `step` int32 [L], `item` int32 [L], `click`
-      float32 [L]; `user_values` int32 [L, K], where features of users are declared.
+      float32 [L]; `context_values` int32 [L, K], where features of users are declared.
     """
     horizon, steps = episodes.history_item.shape[1], episodes.item.shape[1]
     session, step = np.nonzero(np.arange(steps) < episodes.length[:, None])  # [L] each
@@ -40,8 +40,8 @@ def rows(episodes: types.Episodes) -> dict[str, np.ndarray]:
     )
     window = session[:, None], step[:, None] + np.arange(horizon)  # [L, H]
     users: dict[str, np.ndarray] = {}
-    if not isinstance(episodes.user_values, tuple):
-        users["user_values"] = episodes.user_values[session]
+    if not isinstance(episodes.context_values, tuple):
+        users["context_values"] = episodes.context_values[session]
     return users | {
         "user": episodes.user[session],
         "history_item": item[window],
@@ -58,5 +58,5 @@ def observation(part: dict[str, np.ndarray]) -> types.Observation:
         part["history_item"],
         part["history_click"][..., None],
         part["step"],
-        part.get("user_values", ()),
+        part.get("context_values", ()),
     )

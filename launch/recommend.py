@@ -76,7 +76,7 @@ def main(_):
         candidates=_ids(config.candidates, "candidates", model),
         exclude=_ids(config.exclude, "exclude", model),
         k=config.k,
-        user_values=_user(config.user, model),
+        context_values=_user(config.user, model),
     )
     unknown = model.unknown((*request.history, *request.candidates, *request.exclude))
     if unknown:

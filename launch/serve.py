@@ -166,7 +166,7 @@ def _users(
     items = np.hstack([episodes.history_item[last], episodes.item[last]])  # [U, H + T]
     feedback = np.hstack([episodes.history_feedback[last], episodes.feedback[last]])
     encoder = contract.user_encoder
-    user_values = None if encoder is None else data.user_values(encoder)
+    context_values = None if encoder is None else data.user_values(encoder)
     raw, names = data.vocabulary.decode(items), data.vocabulary.users[episodes.user[last] - 1]
     users = []
     for row, name in enumerate(names):
@@ -175,7 +175,9 @@ def _users(
             column: feedback[row, real, spec.feedback_index(column)].tolist()
             for column in contract.feedback
         }
-        numbers = () if user_values is None else user_values[episodes.user[last[row]]].tolist()
+        numbers = (
+            () if context_values is None else context_values[episodes.user[last[row]]].tolist()
+        )
         users.append(page.User(str(name), raw[row, real].tolist(), values, numbers))
     return users
 

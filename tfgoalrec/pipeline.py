@@ -59,8 +59,8 @@ def of_sessions(
             history_item=tf.gather(item, position),
             history_feedback=tf.gather(feedback, position),
             step=step,
-            user_values=tf.nest.map_structure(
-                lambda values: tf.gather(values, row), episodes.user_values
+            context_values=tf.nest.map_structure(
+                lambda values: tf.gather(values, row), episodes.context_values
             ),
         ),
         item=tf.gather(item, shown),

@@ -121,7 +121,7 @@ class TrainedAgent(saved.SavedAgent):
             candidates=request.candidates,
             exclude=request.exclude,
             k=request.k,
-            user_values=request.user_values,
+            context_values=request.context_values,
             **goal_field,
         )
         [answer] = self._model.rank([model_request])

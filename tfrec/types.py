@@ -138,7 +138,7 @@ class DataSpec:
 
     @property
     def user_slots(self) -> int:
-        """Width of the `user_values` of an observation; 0 without features of users."""
+        """Width of the `context_values` of an observation; 0 without features of users."""
         return 0 if self.user_features is None else self.user_features.slots
 
     @property
@@ -208,18 +208,18 @@ def constants(nest: Sessions) -> Sessions:
     return tf.nest.map_structure(tf.constant, nest)
 
 
-def user_values_of(nest: Starts | Episodes | Observation) -> tf.Tensor:
+def context_values_of(nest: Starts | Episodes | Observation) -> tf.Tensor:
     """Values of the users' features, for what reads or stores them.
 
     Raises:
       ValueError: if there are none.
     """
-    if isinstance(nest.user_values, tuple):
+    if isinstance(nest.context_values, tuple):
         raise ValueError(
-            f"user_values of {type(nest).__name__} is (), but the spec declares features of "
+            f"context_values of {type(nest).__name__} is (), but the spec declares features of "
             "users; expected int32 [B, K]"
         )
-    return nest.user_values
+    return nest.context_values
 
 
 class Starts(NamedTuple):
@@ -229,14 +229,14 @@ class Starts(NamedTuple):
       user: int32 [B], dense user id.
       history_item: int32 [B, H], oldest first, left-padded with 0.
       history_feedback: float32 [B, H, F], raw units, 0 where padded.
-      user_values: int32 [B, K], numbers of the values of the users' features, 0 for none;
+      context_values: int32 [B, K], numbers of the values of the users' features, 0 for none;
         () where the spec declares no user features.
     """
 
     user: tf.Tensor
     history_item: tf.Tensor
     history_feedback: tf.Tensor
-    user_values: tf.Tensor | tuple[()] = ()
+    context_values: tf.Tensor | tuple[()] = ()
 
 
 class Episodes(NamedTuple):
@@ -251,7 +251,7 @@ class Episodes(NamedTuple):
       length: int32 [B], steps in the session, 1..T.
       exited: bool [B], whether the user left after the last step; False where
         the session was cut at the cap.
-      user_values: int32 [B, K] or (), see `Starts`.
+      context_values: int32 [B, K] or (), see `Starts`.
     """
 
     user: tf.Tensor
@@ -261,7 +261,7 @@ class Episodes(NamedTuple):
     feedback: tf.Tensor
     length: tf.Tensor
     exited: tf.Tensor
-    user_values: tf.Tensor | tuple[()] = ()
+    context_values: tf.Tensor | tuple[()] = ()
 
 
 class Observation(NamedTuple):
@@ -273,10 +273,10 @@ class Observation(NamedTuple):
       history_feedback: float32 [B, H, F], raw units.
       step: int32 [B], steps already taken in this session; the last `step`
         positions of the history belong to the session.
-      user_values: int32 [B, K] or (), see `Starts`.
+      context_values: int32 [B, K] or (), see `Starts`.
     """
 
     history_item: tf.Tensor
     history_feedback: tf.Tensor
     step: tf.Tensor
-    user_values: tf.Tensor | tuple[()] = ()
+    context_values: tf.Tensor | tuple[()] = ()

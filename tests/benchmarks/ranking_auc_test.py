@@ -40,11 +40,11 @@ def test_rows_hold_what_was_known_before_each_step():
     assert rows["step"].tolist() == [0, 1, 2, 0, 0, 1, 0, 1, 2]
     assert rows["history_item"][:3].tolist() == [[0, 5], [5, 1], [1, 2]]
     assert rows["history_click"][:3].tolist() == [[0, 0], [0, 0], [0, 1]]
-    assert "user_values" not in rows and ranking_rows.observation(rows).user_values == ()
+    assert "context_values" not in rows and ranking_rows.observation(rows).context_values == ()
     values = np.array([[1], [2], [3], [4]], np.int32)
-    rows = ranking_rows.rows(LOG._replace(user_values=values))
+    rows = ranking_rows.rows(LOG._replace(context_values=values))
     observation = ranking_rows.observation(rows)
-    assert observation.user_values[:, 0].tolist() == [1, 1, 1, 2, 3, 3, 4, 4, 4]
+    assert observation.context_values[:, 0].tolist() == [1, 1, 1, 2, 3, 3, 4, 4, 4]
 
 
 def test_the_epoch_is_chosen_by_the_validation_rows():

@@ -25,7 +25,7 @@ FEATURES = types.Features(
 SEED = 5
 LOG = cases.log()
 LOG = LOG._replace(
-    user_values=np.stack([LOG.user % 3 + 1, LOG.user % 2 + 4], axis=1).astype(np.int32)
+    context_values=np.stack([LOG.user % 3 + 1, LOG.user % 2 + 4], axis=1).astype(np.int32)
 )
 
 pytestmark = pytest.mark.slow
@@ -40,13 +40,13 @@ def learner(name, spec=SPEC, features=FEATURES, log=LOG, world=None, **changes):
     )
 
 
-def observation(user_values, states=3):
+def observation(context_values, states=3):
     """The same history for users with these values."""
     return types.Observation(
         tf.ones([states, SPEC.history_length], tf.int32),
         tf.zeros([states, SPEC.history_length, len(SPEC.feedback)]),
         tf.zeros([states], tf.int32),
-        tf.constant(user_values, tf.int32),
+        tf.constant(context_values, tf.int32),
     )
 
 
@@ -68,7 +68,7 @@ def advanced(request):
 def test_embeddings_of_values_learn(advanced):
     _, _, made, before = advanced
     after = values(made.acting)
-    for kind in ("value_embedding", "user_embedding"):
+    for kind in ("value_embedding", "context_embedding"):
         tables = [name for name in before if name.endswith(kind)]
         assert tables
         for name in tables:
@@ -130,8 +130,8 @@ def test_scores_depend_on_the_user(advanced):
 def test_an_observation_without_features_of_users_is_rejected(advanced):
     name, config, made, _ = advanced
     agent = registry.get(name).trained(config, SPEC, made, None, {})
-    unknown = observation([[1, 4]] * 3)._replace(user_values=())
-    with pytest.raises(ValueError, match=r"user_values of Observation is \(\), but"):
+    unknown = observation([[1, 4]] * 3)._replace(context_values=())
+    with pytest.raises(ValueError, match=r"context_values of Observation is \(\), but"):
         agent.lists(unknown, np.zeros([3, SPEC.num_candidates], bool), 4)
 
 
@@ -142,9 +142,9 @@ def test_play_stores_the_values_of_the_users_who_play(name):
     for _ in range(2):  # a round on the log, and one of play
         made.advance()
         stored = {
-            key: value for key, value in values(made).items() if key.endswith("user_values")
+            key: value for key, value in values(made).items() if key.endswith("context_values")
         }
-    rows = np.unique(LOG.user_values, axis=0).tolist()
+    rows = np.unique(LOG.context_values, axis=0).tolist()
     assert stored
     for value in stored.values():
         assert all(row in rows for row in value[value.any(axis=1)].tolist())

@@ -190,7 +190,7 @@ def test_features_of_the_user(ask, of_users, monkeypatch):
     asked = []
     monkeypatch.setattr(
         loaded.ExportedModel, "rank", lambda self, batch, rank=loaded.ExportedModel.rank: (
-            asked.append(batch[0].user_values), rank(self, batch)
+            asked.append(batch[0].context_values), rank(self, batch)
         )[1],
     )  # fmt: skip
     # age: 1 missing, 2 below 30, 3 from 30; region: 4 missing, 5 rare, 6 north, 7 south, far.

@@ -41,7 +41,7 @@ def planted():
         history_item=np.zeros_like(log.history_item),
         history_feedback=np.zeros_like(log.history_feedback),
         feedback=np.stack([click, 7.0 * click], axis=-1),
-        user_values=(2 + region[:, None]).astype(np.int32),
+        context_values=(2 + region[:, None]).astype(np.int32),
     )
 
 

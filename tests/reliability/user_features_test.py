@@ -42,8 +42,8 @@ def agent(request, data, tmp_path_factory):
     trained = kind(seed=1, sessions_per_round=4, **SMALL).fit(data)
     for part in trained.agent.weights().submodules:
         if isinstance(part, state_features.StateFeatures):
-            shape = part.user_embedding.shape
-            part.user_embedding.assign(tf.random.stateless_normal(shape, [1, 2], stddev=9.0))
+            shape = part.context_embedding.shape
+            part.context_embedding.assign(tf.random.stateless_normal(shape, [1, 2], stddev=9.0))
     trained.save(folder / "agent")
     return tfrec.load(folder / "agent")
 
@@ -69,9 +69,9 @@ def test_sessions_have_the_numbers_of_their_users(data):
     np.testing.assert_array_equal(data.user_values(), expected)
     assert data.spec.user_features.missing == (1, 5)
     episodes = data.episodes("train")
-    np.testing.assert_array_equal(episodes.user_values, np.array(expected)[episodes.user])
+    np.testing.assert_array_equal(episodes.context_values, np.array(expected)[episodes.user])
     [batch] = data.dataset("train", batch_size=100).as_numpy_iterator()
-    np.testing.assert_array_equal(batch.user_values, episodes.user_values)
+    np.testing.assert_array_equal(batch.context_values, episodes.context_values)
 
 
 def test_a_new_user_is_ranked_by_features(agent):
@@ -91,7 +91,7 @@ def test_the_export_ranks_as_the_agent(agent, version, user):
     request = requests.Request(
         history=("lamp",),
         goal_name=next(iter(ranker_of(agent).named_goals)),
-        user_values=values,
+        context_values=values,
     )
     [answer] = model.rank([request])
     expected = agent.rank(["lamp"], user=user)
@@ -101,7 +101,7 @@ def test_the_export_ranks_as_the_agent(agent, version, user):
 
 def test_the_contract_of_a_client_has_the_numbers(version):
     contract = client.Contract.read(version / "manifest.json")
-    assert contract.user_values(NORTH) == (3, 7)
+    assert contract.context_values(NORTH) == (3, 7)
     assert contract.user_slots == 2
     assert (
         "Features of the user: `region` (category), `age` (number)"
@@ -112,17 +112,17 @@ def test_the_contract_of_a_client_has_the_numbers(version):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[1, 8]], "user_values must be at most 7"),
-        ([[-1, 5]], "user_values must not be negative"),
-        ([[1, 5, 5]], "user_values must have 2 numbers a row, or none"),
-        ([[1, 5], [1, 5]], "user_values must have as many rows as history_item"),
+        ([[1, 8]], "context_values must be at most 7"),
+        ([[-1, 5]], "context_values must not be negative"),
+        ([[1, 5, 5]], "context_values must have 2 numbers a row, or none"),
+        ([[1, 5], [1, 5]], "context_values must have as many rows as history_item"),
     ],
 )
 def test_the_graph_rejects_bad_numbers(version, values, message):
     model = loaded.ExportedModel(version)
     goal = next(iter(model.manifest["named_goals"]))
     inputs = requests.arrays([requests.Request(goal_name=goal)], "rank", "string", 1, 2)
-    inputs["user_values"] = np.array(values, np.int32)
+    inputs["context_values"] = np.array(values, np.int32)
     with pytest.raises(UserError, match=message):
         model._answer("rank", inputs)
 
@@ -132,7 +132,7 @@ def test_no_numbers_and_zeros_are_missing_features(version):
     goal = next(iter(model.manifest["named_goals"]))
     inputs = requests.arrays([requests.Request(goal_name=goal)], "rank", "string", 1, 2)
     scores = [
-        model._answer("rank", inputs | {"user_values": np.array(values, np.int32)})["score"]
+        model._answer("rank", inputs | {"context_values": np.array(values, np.int32)})["score"]
         for values in ([[1, 5]], [[0, 0]], np.zeros([1, 0]), [[3, 7]])
     ]
     np.testing.assert_array_equal(scores[1], scores[0])

@@ -43,9 +43,9 @@ def test_features_of_a_spec_survive_json_and_their_absence_leaves_no_key():
 def test_rows_and_tensors_of_sessions_with_and_without_features():
     starts = types.Starts(np.array([1, 2]), np.eye(2), np.ones([2, 1, 1]))
     assert types.rows(starts, slice(1, None)).user.tolist() == [2]
-    assert types.rows(starts, np.array([1, 1])).user_values == ()
-    featured = starts._replace(user_values=np.array([[3], [4]], np.int32))
-    assert types.constants(types.rows(featured, [1])).user_values.numpy().tolist() == [[4]]
-    assert types.constants(starts).user_values == ()
-    with pytest.raises(ValueError, match=r"user_values of Starts is \(\), but the spec"):
-        types.user_values_of(starts)
+    assert types.rows(starts, np.array([1, 1])).context_values == ()
+    featured = starts._replace(context_values=np.array([[3], [4]], np.int32))
+    assert types.constants(types.rows(featured, [1])).context_values.numpy().tolist() == [[4]]
+    assert types.constants(starts).context_values == ()
+    with pytest.raises(ValueError, match=r"context_values of Starts is \(\), but the spec"):
+        types.context_values_of(starts)

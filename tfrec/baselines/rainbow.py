@@ -379,15 +379,15 @@ def observation_spec(spec: types.DataSpec) -> types.Observation:
             [length, columns], tf.float32, 0.0, 1.0, "history_feedback"
         ),
         tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps, "step"),
-        _user_values_spec(spec.user_features),
+        _context_values_spec(spec.user_features),
     )
 
 
-def _user_values_spec(
+def _context_values_spec(
     sizes: types.FeatureSpec | None,
 ) -> tensor_spec.BoundedTensorSpec | tuple[()]:
     if sizes is None:
         return ()
     return tensor_spec.BoundedTensorSpec(
-        [sizes.slots], tf.int32, 0, sizes.values, "user_values"
+        [sizes.slots], tf.int32, 0, sizes.values, "context_values"
     )

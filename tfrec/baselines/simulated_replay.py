@@ -58,7 +58,7 @@ class SimulatedReplay(tf.Module):
         if not repeats:
             columns["blocked"] = tf.TensorSpec([a], tf.bool)
         if spec.user_features is not None:
-            columns["user_values"] = tf.TensorSpec([spec.user_features.slots], tf.int32)
+            columns["context_values"] = tf.TensorSpec([spec.user_features.slots], tf.int32)
         self.ring = Ring(capacity, columns)
 
     @property
@@ -85,15 +85,15 @@ class SimulatedReplay(tf.Module):
         }
         if "blocked" in self.ring.columns:
             rows["blocked"] = steps.next_blocked
-        if "user_values" in self.ring.columns:
-            rows["user_values"] = types.user_values_of(first)
+        if "context_values" in self.ring.columns:
+            rows["context_values"] = types.context_values_of(first)
         self.ring.add(rows)
 
     def sample(self, batch: int, seed: tf.Tensor) -> Steps:
         """Draws B of the steps that are held, with equal probability."""
         rows = self.ring.sample(batch, seed)
         item, feedback, step = rows["history_item"], rows["history_feedback"], rows["step"]
-        user = rows.get("user_values", ())
+        user = rows.get("context_values", ())
         return Steps(
             types.Observation(item[:, :-1], feedback[:, :-1], step, user),
             item[:, -1],

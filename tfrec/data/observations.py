@@ -19,7 +19,7 @@ class Events(Protocol):
       history: raw item ids, oldest first.
       feedback: F raw values for each event.
       step: number of the last events that belong to the running session.
-      user_values: numbers of the values of the user's features; empty if they are missing.
+      context_values: numbers of the values of the user's features; empty if they are missing.
     """
 
     @property
@@ -32,7 +32,7 @@ class Events(Protocol):
     def step(self) -> int: ...
 
     @property
-    def user_values(self) -> Sequence[int]: ...
+    def context_values(self) -> Sequence[int]: ...
 
 
 def of_events(
@@ -66,7 +66,7 @@ def of_events(
     sizes = spec.user_features
     if sizes is None:
         return observation
-    values = [x.user_values if any(x.user_values) else sizes.missing for x in requests]
+    values = [x.context_values if any(x.context_values) else sizes.missing for x in requests]
     return observation._replace(
-        user_values=tf.constant(values, tf.int32, [len(values), sizes.slots])
+        context_values=tf.constant(values, tf.int32, [len(values), sizes.slots])
     )

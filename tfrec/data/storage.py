@@ -167,7 +167,9 @@ class PreparedData:
         """
         episodes, values = self._read(split).episodes, self.user_values()
         return (
-            episodes if values is None else episodes._replace(user_values=values[episodes.user])
+            episodes
+            if values is None
+            else episodes._replace(context_values=values[episodes.user])
         )
 
     def session_times(self, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +212,7 @@ class PreparedData:
         values = self.user_values()
         if values is None:
             return batches
-        return batches.map(lambda x: x._replace(user_values=tf.gather(values, x.user)))
+        return batches.map(lambda x: x._replace(context_values=tf.gather(values, x.user)))
 
     def item_features(self) -> types.Features | None:
         """Encoded features of the items, read-only, or None where models read ids alone."""

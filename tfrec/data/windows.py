@@ -22,10 +22,10 @@ def observations(
     window = step[:, None] + np.arange(episodes.history_item.shape[1])  # [L, H]
     item = np.concatenate([episodes.history_item, episodes.item], axis=1)
     feedback = np.concatenate([episodes.history_feedback, episodes.feedback], axis=1)
-    values = episodes.user_values
+    values = episodes.context_values
     return types.Observation(
         history_item=item[session[:, None], window],
         history_feedback=feedback[session[:, None], window],
         step=step.astype(np.int32),
-        user_values=values if isinstance(values, tuple) else values[session],
+        context_values=values if isinstance(values, tuple) else values[session],
     )

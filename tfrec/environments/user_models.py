@@ -75,7 +75,7 @@ class UserModel(Protocol):
 def starts_of(episodes: types.Episodes) -> types.Starts:
     """The starts of logged sessions, for replaying their users in a simulator."""
     return types.Starts(
-        episodes.user, episodes.history_item, episodes.history_feedback, episodes.user_values
+        episodes.user, episodes.history_item, episodes.history_feedback, episodes.context_values
     )
 
 

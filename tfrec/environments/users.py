@@ -32,7 +32,7 @@ class State(NamedTuple):
       blocked: bool [B, A], items that were shown in the session; [B, 0] if items may repeat.
       shown: int32 [B, S], items of the session, 0 for unused slots; S is 0 if the observation
         has no columns of shown items.
-      user_values: int32 [B, K] or (), see `types.Starts`.
+      context_values: int32 [B, K] or (), see `types.Starts`.
     """
 
     world: user_models.ModelState
@@ -42,7 +42,7 @@ class State(NamedTuple):
     exited: tf.Tensor
     blocked: tf.Tensor
     shown: tf.Tensor
-    user_values: tf.Tensor | tuple[()] = ()
+    context_values: tf.Tensor | tuple[()] = ()
 
 
 class HistoryEncoder:
@@ -197,7 +197,7 @@ class UserEnvironment(contract.Simulator):
             exited=tf.zeros_like(starts.user, tf.bool),
             blocked=tf.zeros([batch, items], tf.bool),
             shown=self._nothing_shown(batch),
-            user_values=starts.user_values,
+            context_values=starts.context_values,
         )
 
     def reset(self, batch: int | tf.Tensor, seed: tf.Tensor) -> State:
@@ -205,7 +205,7 @@ class UserEnvironment(contract.Simulator):
 
     def history(self, state: State) -> types.Observation:
         return types.Observation(
-            state.history_item, state.history_feedback, state.step, state.user_values
+            state.history_item, state.history_feedback, state.step, state.context_values
         )
 
     def blocked(self, state: State) -> tf.Tensor | None:
@@ -251,7 +251,7 @@ class UserEnvironment(contract.Simulator):
             exited=state.exited | exits,
             blocked=blocked,
             shown=self._shown(state, event),
-            user_values=state.user_values,
+            context_values=state.context_values,
         )
         return contract.Outcome(
             after,

@@ -55,7 +55,7 @@ class Histories:
       item: int32 [E + 1], the agent's dense id of each event's item; 0 for event 0.
       feedback: float32 [E + 1, F], raw units; 0 for event 0.
       fingerprint: fingerprint of the log.
-      user_values: int32 [U, K], numbers of the users' features; () if the agent reads none.
+      context_values: int32 [U, K], numbers of the users' features; () if the agent reads none.
     """
 
     users: np.ndarray
@@ -63,12 +63,12 @@ class Histories:
     item: np.ndarray
     feedback: np.ndarray
     fingerprint: str
-    user_values: np.ndarray | tuple[()] = ()
+    context_values: np.ndarray | tuple[()] = ()
 
     def observation(self, rows: np.ndarray, length: int) -> types.Observation:
         """The states of users at the start of a new session; B rows, the last H events."""
         number = self.events.select(rows).padded(length)  # [B, H]
-        steps, values = np.zeros(len(rows), np.int32), self.user_values
+        steps, values = np.zeros(len(rows), np.int32), self.context_values
         return types.Observation(
             self.item[number],
             self.feedback[number],
@@ -155,7 +155,7 @@ def of_prepared(
         return histories
     values = data.user_values(agent.vocabulary.user_features)
     assert values is not None  # the agent has an encoder
-    return dataclasses.replace(histories, user_values=values[1:])
+    return dataclasses.replace(histories, context_values=values[1:])
 
 
 def _histories(

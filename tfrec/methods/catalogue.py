@@ -44,7 +44,7 @@ class Catalogue(NamedTuple):
       removed: number of items that go.
       value_rows: int64 [V' + 1], the former number of each value of the items' features; None
         if they stay.
-      user_value_rows: the same of the users' features.
+      context_value_rows: the same of the users' features.
     """
 
     vocabulary: vocabulary_lib.Vocabulary
@@ -54,7 +54,7 @@ class Catalogue(NamedTuple):
     added: int
     removed: int
     value_rows: np.ndarray | None = None
-    user_value_rows: np.ndarray | None = None
+    context_value_rows: np.ndarray | None = None
 
     @property
     def renumbered(self) -> bool:
@@ -203,7 +203,7 @@ def _tables(
             tables.append((table, _Table(np.where(rows == NEW, NEW, rows - 1), True)))
         for kind, values in (
             ("feature_value_tables", change.value_rows),
-            ("user_value_tables", change.user_value_rows),
+            ("context_value_tables", change.context_value_rows),
         ):
             if values is not None:
                 tables += [(x, _Table(values, True)) for x in getattr(module, kind, ())]

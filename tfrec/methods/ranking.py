@@ -30,7 +30,7 @@ class RankingRequest:
       exclude: raw ids that are not ranked.
       k: length of the list.
       unknown: raw ids of the request that are not in the log.
-      user_values: numbers of the values of the user's features; empty if they are missing.
+      context_values: numbers of the values of the user's features; empty if they are missing.
     """
 
     history: tuple[RawId, ...]
@@ -40,7 +40,7 @@ class RankingRequest:
     exclude: tuple[RawId, ...]
     k: int
     unknown: tuple[RawId, ...]
-    user_values: tuple[int, ...] = ()
+    context_values: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +144,7 @@ def checked_request(
         step=_whole("step", step, 0),
         k=_whole("k", k, 1),
         unknown=tuple(item for item, number in zip(raw_ids, dense, strict=True) if not number),
-        user_values=feature_encoding.user_values(
+        context_values=feature_encoding.user_values(
             vocabulary.user_features if spec.user_features else None, user
         ),
     )

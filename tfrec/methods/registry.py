@@ -395,7 +395,7 @@ def _one_session(spec: types.DataSpec) -> types.Episodes:
         feedback=np.zeros([1, steps, columns], np.float32),
         length=np.ones([1], np.int32),
         exited=np.ones([1], bool),
-        user_values=(
+        context_values=(
             ()
             if spec.user_features is None
             else np.zeros([1, spec.user_features.slots], np.int32)

@@ -144,7 +144,7 @@ def plan(
     _check_equal(start, str(data.directory), before, now, fields)
     former = _former_ids(start, data)
     spec = dataclasses.replace(data.spec, feedback=agent.spec.feedback)
-    features = value_rows = user_value_rows = None
+    features = value_rows = context_value_rows = None
     encoders = _encoders(start, config, data, "item")
     if encoders is not None:
         encoder = _fitting(feature_encoding.grown, start, data, "items", encoders)
@@ -157,7 +157,7 @@ def plan(
     encoders = _encoders(start, config, data, "user")
     if encoders is not None:
         nearest = feature_encoding.nearest_values
-        user_value_rows = _fitting(nearest, start, data, "users", encoders)
+        context_value_rows = _fitting(nearest, start, data, "users", encoders)
     known = int((former != types.PAD).sum())
     return catalogue.Catalogue(
         vocabulary,
@@ -167,7 +167,7 @@ def plan(
         added=len(former) - known,
         removed=len(agent.vocabulary.items) - known,
         value_rows=value_rows,
-        user_value_rows=user_value_rows,
+        context_value_rows=context_value_rows,
     )
 
 

@@ -27,14 +27,14 @@ class StateFeatures(tf.Module):
         super().__init__(name="state_features")
         self.width = width
         # Zeros, so that a value without training data has no effect.
-        self.user_embedding = tf.Variable(
-            tf.zeros([sizes.values + 1, width]), name="user_embedding"
+        self.context_embedding = tf.Variable(
+            tf.zeros([sizes.values + 1, width]), name="context_embedding"
         )
 
     @property
-    def user_value_tables(self) -> list[tf.Variable]:
+    def context_value_tables(self) -> list[tf.Variable]:
         """The variables with a row for each value of the users' features."""
-        return [self.user_embedding]
+        return [self.context_embedding]
 
     def __call__(self, observation: types.Observation) -> tf.Tensor:
         """Embeddings of the users of B observations, float [B, D].
@@ -42,7 +42,7 @@ class StateFeatures(tf.Module):
         Raises:
           ValueError: if the observation has no features of users.
         """
-        return item_embedding.bag(self.user_embedding, types.user_values_of(observation))
+        return item_embedding.bag(self.context_embedding, types.context_values_of(observation))
 
 
 def of_spec(spec: types.DataSpec, width: int) -> StateFeatures | None:

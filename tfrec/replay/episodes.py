@@ -53,7 +53,7 @@ class EpisodeReplay(tf.Module):
         self.added = ring.storage([], tf.int64, "added")
         if spec.user_features is not None:
             slots = spec.user_features.slots
-            self.user_values = ring.storage([capacity, slots], tf.int32, "user_values")
+            self.context_values = ring.storage([capacity, slots], tf.int32, "context_values")
 
     @property
     def size(self) -> tf.Tensor:
@@ -93,7 +93,7 @@ class EpisodeReplay(tf.Module):
         """The variables of users' features with the values to store."""
         if self.spec.user_features is None:
             return []
-        return [(self.user_values, types.user_values_of(episodes))]
+        return [(self.context_values, types.context_values_of(episodes))]
 
     def clear(self) -> None:
         """Removes all sessions; at least one must be added before sampling."""
@@ -137,8 +137,8 @@ class EpisodeReplay(tf.Module):
             history_item=tf.gather_nd(self.item, cell),
             history_feedback=tf.gather_nd(self.feedback, cell),
             step=tf.cast(step, tf.int32),
-            user_values=(
-                () if self.spec.user_features is None else tf.gather(self.user_values, row)
+            context_values=(
+                () if self.spec.user_features is None else tf.gather(self.context_values, row)
             ),
         )
 

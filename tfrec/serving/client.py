@@ -111,8 +111,8 @@ class Contract:
         """Numbers of a user's features; 0 if the model reads none."""
         return 0 if self.user_encoder is None else self.user_encoder.spec.slots
 
-    def user_values(self, user: Mapping[str, Any]) -> tuple[int, ...]:
-        """Converts the features of a user, column -> value, to `user_values` of a Request.
+    def context_values(self, user: Mapping[str, Any]) -> tuple[int, ...]:
+        """Converts the features of a user, column -> value, to `context_values` of a Request.
 
         The user may be new; absent columns are missing.
 

@@ -57,7 +57,7 @@ class Decoder:
         item: tf.Tensor,
         feedback: tf.Tensor,
         step: tf.Tensor,
-        user_values: tf.Tensor | None = None,
+        context_values: tf.Tensor | None = None,
     ) -> types.Observation:
         """The state s_t: the last H events of items in the vocabulary, right-aligned.
 
@@ -65,8 +65,8 @@ class Decoder:
           item: raw ids [B, L].
           feedback: float32 [B, L, F].
           step: int32 [B].
-          user_values: int32 [B, K], zeros where the features of a user are missing, or [B, 0];
-            None if the model reads no features of users.
+          context_values: int32 [B, K], zeros where the features of a user are missing, or
+            [B, 0]; None if the model reads no features of users.
         """
         horizon = self._spec.history_length
         batch, length = tf.shape(item)[0], tf.shape(item)[1]
@@ -112,14 +112,14 @@ class Decoder:
             history_item=tf.ensure_shape(dense, [None, horizon]),
             history_feedback=tf.ensure_shape(feedback, [None, horizon, len(names)]),
             step=tf.minimum(step, self._spec.max_steps - 1),
-            user_values=() if user_values is None else self._user(user_values, batch),
+            context_values=() if context_values is None else self._user(context_values, batch),
         )
 
     def _user(self, values: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         """Checked numbers of the users' features, int32 [B, K]."""
         sizes = self._spec.user_features
         assert sizes is not None  # the model has no such input without features
-        values = rows(values, batch, "user_values")
+        values = rows(values, batch, "context_values")
         values = tf.cond(
             tf.shape(values)[1] > 0,
             lambda: values,
@@ -130,11 +130,11 @@ class Decoder:
             tf.debugging.assert_equal(
                 tf.shape(values)[1],
                 sizes.slots,
-                f"user_values must have {sizes.slots} numbers a row, or none",
+                f"context_values must have {sizes.slots} numbers a row, or none",
             ),
-            tf.debugging.assert_non_negative(values, "user_values must not be negative"),
+            tf.debugging.assert_non_negative(values, "context_values must not be negative"),
             tf.debugging.assert_less_equal(
-                values, sizes.values, f"user_values must be at most {sizes.values}"
+                values, sizes.values, f"context_values must be at most {sizes.values}"
             ),
         )
         given = tf.reduce_any(values > 0, axis=1, keepdims=True)  # [B, 1]

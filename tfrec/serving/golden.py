@@ -46,7 +46,7 @@ def sample_requests(ranker: ranker_lib.Ranker) -> list[requests.Request]:
         sizes = ranker.spec.user_features
         if sizes is not None and history:  # the features of the first user are missing
             values = random.integers(sizes.values, endpoint=True, size=sizes.slots)
-            rest["user_values"] = tuple(values.tolist())
+            rest["context_values"] = tuple(values.tolist())
         return requests.Request(history, rows, k=k, **rest)
 
     some = draw(2 * k)  # with repeats
@@ -266,7 +266,7 @@ def _compare(
     scores = frozen["expected_score"][frozen["expected_valid"]]
     if not np.isfinite(scores).all():
         return f"the agent's scores are not finite: {scores}"
-    names = (*requests.SIGNATURES[signature], "user_values")
+    names = (*requests.SIGNATURES[signature], "context_values")
     inputs = {name: tf.constant(frozen[name]) for name in names if name in frozen}
     together = function(**inputs)
     for row in range(len(frozen["step"])):

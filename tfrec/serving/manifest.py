@@ -26,7 +26,7 @@ _MEANING = {
     "candidates": "raw item ids to choose from; width 0 for the whole catalogue",
     "exclude": "raw item ids to leave out of the answer; width 0 for none",
     "k": "number of items, one or one for each row; at most the size of the catalogue",
-    "user_values": "numbers of the values of the users' features, which `user_features` "
+    "context_values": "numbers of the values of the users' features, which `user_features` "
     "defines; zeros or width 0 if they are missing",
     "item": "raw item ids, best first; padding if fewer than k remain",
     "score": "goal . (V + A), standardised; -inf if fewer than k remain",
@@ -169,7 +169,7 @@ def tensors(signatures: Mapping[str, Any], meaning: Mapping[str, str]) -> dict[s
             "inputs": {
                 spec.name: row(spec.name, spec)
                 for spec in function.structured_input_signature[0]
-                if spec is not None  # `user_values` of a model that reads no users
+                if spec is not None  # `context_values` of a model that reads no users
             },
             "outputs": {
                 key: row(key, tensor) for key, tensor in function.structured_outputs.items()

@@ -42,7 +42,7 @@ class ServingModel:
     ):
         self._model = ranker.world_model
         self._count = ranker.spec.num_candidates  # A
-        self._reads_users = ranker.spec.user_features is not None
+        self._reads_context = ranker.spec.user_features is not None
         self._shortlist = shortlist
         self._item_dtype = item_dtype
         self._decoder = decoding.Decoder(ranker, vocabulary_file, item_dtype)
@@ -86,7 +86,7 @@ class ServingModel:
             "candidates": ids,
             "exclude": ids,
             "k": tf.TensorSpec(None, tf.int32),
-            "user_values": tf.TensorSpec([None, None], tf.int32),
+            "context_values": tf.TensorSpec([None, None], tf.int32),
         }
 
         def concrete(method, *names):
@@ -95,7 +95,7 @@ class ServingModel:
             ]
             return tf.function(method, autograph=False).get_concrete_function(*arguments)
 
-        user = ("user_values",) if self._reads_users else ()
+        user = ("context_values",) if self._reads_context else ()
         methods = {name: getattr(self, name) for name in requests.SIGNATURES}
         functions = {
             name: concrete(method, *requests.SIGNATURES[name], *user)
@@ -113,7 +113,7 @@ class ServingModel:
         candidates: tf.Tensor,
         exclude: tf.Tensor,
         k: tf.Tensor,
-        user_values: tf.Tensor | None = None,
+        context_values: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """The k best items for a state and a goal (GoalRec eqs 7-8).
 
@@ -128,8 +128,8 @@ class ServingModel:
             whole catalogue. Unknown and repeated ids are ignored.
           exclude: raw ids [B, E] to leave out of the answer.
           k: int32, one number or one for each row; at most the catalogue's size.
-          user_values: int32 [B, K], numbers of the users' features; a row of zeros, or [B, 0],
-            if they are missing. None if the model reads no features of users.
+          context_values: int32 [B, K], numbers of the users' features; a row of zeros, or
+            [B, 0], if they are missing. None if the model reads no features of users.
 
         Returns:
           item: raw ids [B, k], best first; padding after the last item.
@@ -138,7 +138,7 @@ class ServingModel:
           valid: bool [B, k], False after the last item, if fewer than k remain.
         """
         observation = self._decoder.observation(
-            history_item, history_feedback, step, user_values
+            history_item, history_feedback, step, context_values
         )
         batch = tf.shape(history_item)[0]
         goal = self._decoder.goal(goal, goal_name, batch)
@@ -153,7 +153,7 @@ class ServingModel:
         candidates: tf.Tensor,
         exclude: tf.Tensor,
         k: tf.Tensor,
-        user_values: tf.Tensor | None = None,
+        context_values: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """`rank` for weights of one raw unit of each measurement, [B, M].
 
@@ -161,7 +161,7 @@ class ServingModel:
         predicted measurements in raw units.
         """
         observation = self._decoder.observation(
-            history_item, history_feedback, step, user_values
+            history_item, history_feedback, step, context_values
         )
         goal = self._decoder.weights(weights, tf.shape(history_item)[0])
         return self._ranked(observation, goal, candidates, exclude, k)
@@ -174,7 +174,7 @@ class ServingModel:
         goal: tf.Tensor,
         goal_name: tf.Tensor,
         candidates: tf.Tensor,
-        user_values: tf.Tensor | None = None,
+        context_values: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Predicts the measurements of each candidate under a goal.
 
@@ -183,7 +183,7 @@ class ServingModel:
           average over items; and `in_vocabulary`, bool [B, A].
         """
         observation = self._decoder.observation(
-            history_item, history_feedback, step, user_values
+            history_item, history_feedback, step, context_values
         )
         goal = self._decoder.goal(goal, goal_name, tf.shape(history_item)[0])
         candidates = decoding.rows(candidates, tf.shape(history_item)[0], "candidates")

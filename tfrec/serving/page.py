@@ -37,13 +37,13 @@ class User:
       name: the user's id in the log.
       history: L raw ids, oldest first.
       feedback: L raw values for each feedback column, by its name.
-      user_values: numbers of the user's features; empty if the model reads none.
+      context_values: numbers of the user's features; empty if the model reads none.
     """
 
     name: str
     history: Sequence[requests.RawId]
     feedback: Mapping[str, Sequence[float]]
-    user_values: Sequence[int] = ()
+    context_values: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Page:
             "num_items": manifest["item_id"]["count"],
             "max_k": self._limits.max_k,
             "users": list(self._users),
-            "reads_users": "user_features" in manifest,
+            "reads_context": "user_features" in manifest,
             **{name: manifest[name] for name in _MANIFEST_FIELDS},
         }
 
@@ -141,8 +141,8 @@ class Page:
         user = self._users[name]
         # Ids as text, because JavaScript rounds large whole numbers.
         history = [str(item) for item in user.history]
-        values = list(user.user_values)
-        return {"history": history, "feedback": dict(user.feedback), "user_values": values}
+        values = list(user.context_values)
+        return {"history": history, "feedback": dict(user.feedback), "context_values": values}
 
     def _newest(self) -> _Described:
         """The highest loaded version; its files are read once."""

@@ -22,7 +22,7 @@ class Request:
       candidates: raw ids to choose from; empty for the whole catalogue.
       exclude: raw ids to leave out of the answer.
       k: number of items in the answer.
-      user_values: numbers of the values of the user's features, from the contract of a model
+      context_values: numbers of the values of the user's features, from the contract of a model
         that reads them; empty if they are missing.
     """
 
@@ -35,11 +35,11 @@ class Request:
     candidates: tuple[RawId, ...] = ()
     exclude: tuple[RawId, ...] = ()
     k: int = 10
-    user_values: tuple[int, ...] = ()
+    context_values: tuple[int, ...] = ()
 
 
-# The inputs of each signature, in this order; then `user_values`, if the model reads features
-# of users.
+# The inputs of each signature, in this order; then `context_values`, if the model reads
+# features of users.
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "rank": (
         "history_item",
@@ -120,9 +120,9 @@ def arrays(
     }
     inputs = {name: named[name] for name in SIGNATURES[signature]}
     if user_slots:
-        inputs["user_values"] = _user_values(requests, user_slots)
-    elif any(request.user_values for request in requests):
-        raise ValueError("user_values are given; expected none: the model reads no features")
+        inputs["context_values"] = _user_values(requests, user_slots)
+    elif any(request.context_values for request in requests):
+        raise ValueError("context_values are given; expected none: the model reads no features")
     return inputs
 
 
@@ -141,13 +141,13 @@ def _user_values(requests: Sequence[Request], slots: int) -> np.ndarray:
     """Numbers of the users' features, int32 [B, K]; zeros where they are missing."""
     rows = np.zeros((len(requests), slots), np.int32)
     for row, request in enumerate(requests):
-        if request.user_values:
-            if len(request.user_values) != slots:
+        if request.context_values:
+            if len(request.context_values) != slots:
                 raise ValueError(
-                    f"request {row}: user_values has {len(request.user_values)} numbers; "
+                    f"request {row}: context_values has {len(request.context_values)} numbers; "
                     f"expected {slots}"
                 )
-            rows[row] = request.user_values
+            rows[row] = request.context_values
     return rows
 
 

@@ -142,5 +142,5 @@ def _requests(
         values = random.integers(
             spec.user_features.values, endpoint=True, size=(count, spec.user_slots)
         )
-        observation = observation._replace(user_values=values.astype(np.int32))
+        observation = observation._replace(context_values=values.astype(np.int32))
     return observation, goals.astype(np.float32)

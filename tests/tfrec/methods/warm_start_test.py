@@ -203,11 +203,11 @@ def test_values_of_users_move_by_their_names(warm, days):
     ]
     assert towers[0]
     for before, after in zip(*towers, strict=True):
-        tables = [(before.user_embedding, after.user_embedding)]
+        tables = [(before.context_embedding, after.context_embedding)]
         for ours, theirs in zip(fitted._learner.optimizers, learner.optimizers, strict=True):
             tables += zip(
-                optimizers.slots(ours, before.user_embedding),
-                optimizers.slots(theirs, after.user_embedding),
+                optimizers.slots(ours, before.context_embedding),
+                optimizers.slots(theirs, after.context_embedding),
                 strict=True,
             )
         for one, other in tables:
@@ -224,8 +224,8 @@ def test_all_else_is_kept_but_the_run(warm):
     named = checkpoint.named_variables(learner)
     # Tables of items and of feature values, and hashes of ids, with their slots.
     tables = (
-        "item_embedding", "value_embedding", "user_embedding", "feature_values", "item_weight",
-        "weight",
+        "item_embedding", "value_embedding", "context_embedding", "feature_values",
+        "item_weight", "weight",
     )  # fmt: skip
     compared = 0
     for key, value in after.items():

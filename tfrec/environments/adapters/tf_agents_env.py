@@ -112,7 +112,7 @@ class WorldEnvironment(tf_environment.TFEnvironment):
 
     def _observation(self, state: users.State) -> dict[str, tf.Tensor]:
         observation = self._users.history(state)._asdict()
-        del observation["user_values"]  # not in the spec
+        del observation["context_values"]  # not in the spec
         blocked = self._users.blocked(state)
         return observation if blocked is None else {**observation, "allowed": ~blocked}
 

@@ -53,7 +53,7 @@ export async function rank(model, request, signal) {
 
 /** The body of a request for `rank`; an empty history is one event of padding. */
 export function written(
-  model, { history, feedback, step, goal, goalName, exclude, k, userValues = [] },
+  model, { history, feedback, step, goal, goalName, exclude, k, contextValues = [] },
 ) {
   const text = model.item_dtype === "string";
   const id = (item) => {
@@ -72,7 +72,7 @@ export function written(
     candidates: "[[]]",
     exclude: ids(exclude),
     k: JSON.stringify([k]),
-    ...(model.reads_users && { user_values: JSON.stringify([userValues]) }),
+    ...(model.reads_context && { context_values: JSON.stringify([contextValues]) }),
   };
   const named = Object.entries(inputs).map(([name, value]) => `"${name}":${value}`);
   return `{"signature_name":"rank","inputs":{${named.join(",")}}}`;

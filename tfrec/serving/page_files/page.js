@@ -15,7 +15,7 @@ const state = {
   model: null,
   groups: [],
   history: [],                        // {item, known, feedback: [F numbers]}
-  userValues: [],                     // numbers of the features of a user of the log
+  contextValues: [],                     // numbers of the features of a user of the log
   exclude: [],                        // {item, known}
   goal: { name: OWN, weights: [] },
   kept: null,                         // another goal
@@ -70,7 +70,7 @@ function request() {
     step,
     exclude: [...new Set([...exclude, ...shown].map((one) => one.item))],
     k,
-    userValues: state.userValues,
+    contextValues: state.contextValues,
   };
 }
 
@@ -322,7 +322,7 @@ async function pick(name) {
     [item, (await api.items(item)).known]));
   if (find("user").value !== name) return;  // another one was picked meanwhile
   const isKnown = new Map(answers);
-  state.userValues = user.user_values;
+  state.contextValues = user.context_values;
   state.history = user.history.map((item, n) => ({
     item,
     known: isKnown.get(item),
@@ -402,7 +402,7 @@ function listen() {
   }));
   find("clear-history").addEventListener("click", () => {
     state.history = [];
-    state.userValues = [];
+    state.contextValues = [];
     find("user").value = "";
     find("step").value = "0";
     drawHistory();
