@@ -152,8 +152,8 @@ def _points(model: WorldModel) -> tf.Tensor:
 
 
 def _item_vector(model: WorldModel, action: tf.Tensor) -> tf.Tensor:
-    """The item vector of an action: with the constant 1, and a per-item advantage of 0."""
-    parts = [action, tf.ones_like(action[:, :1])]
-    if model.item_effect is not None:
-        parts.append(tf.zeros([tf.shape(action)[0], model.dim]))
-    return tf.concat(parts, axis=-1)
+    """The item vector of an action: with the constant 1, and linear terms of 0."""
+    linear = 0 if model.item_effect is None else model.dim
+    linear += 0 if model.crosses is None else model.crosses.width
+    zeros = tf.zeros([tf.shape(action)[0], linear])
+    return tf.concat([action, tf.ones_like(action[:, :1]), zeros], axis=-1)

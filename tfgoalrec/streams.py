@@ -23,6 +23,7 @@ import tf_keras
 
 from tfgoalrec import losses
 from tfgoalrec.stream_config import StreamConfig
+from tfrec.nn.history_crosses import HistoryCrosses
 from tfrec.nn.networks import apply, stack
 
 _CHUNK = 1024  # items in a block of the mlp head; bounds memory at B x 1024 x stream
@@ -34,10 +35,12 @@ class Code(NamedTuple):
     Attributes:
       joint: float [B, S + G], the state vector beside the goal vector.
       history: output of the state encoder, for the auxiliary loss of `world_model`.
+      crosses: `HistoryCrosses.history`, float [B, C, P]; () without crosses.
     """
 
     joint: tf.Tensor
     history: Any
+    crosses: Any = ()
 
 
 class MeasurementModel(tfrs.Model):
@@ -74,7 +77,9 @@ class MeasurementModel(tfrs.Model):
             constraint=lambda value: tf.clip_by_value(value, -bound, bound),
         )
         self.bilinear = config.advantage == "bilinear"
-        self.item_effect: tf.Variable | None = None  # see `item_vectors` of a subclass
+        # Linear terms of the advantage, see `item_vectors` of a subclass.
+        self.item_effect: tf.Variable | None = None
+        self.crosses: HistoryCrosses | None = None
         c, dense, leaky = config, tf_keras.layers.Dense, tf.nn.leaky_relu
         self.tower = tower
         joint = state + c.goal_units
@@ -131,17 +136,21 @@ class MeasurementModel(tfrs.Model):
         Returns:
           float [B, A, M].
         """
-        vector, item_effect = self._parts(vector)
+        vector, item_effect, crossed = self._parts(vector)
+        linear = item_effect
+        if self.crosses is not None:
+            weight = self.crosses.weights(code.joint)  # [B, M, K, P]
+            linear += self.crosses.terms(code.crosses, weight, crossed)
         if self.bilinear:
-            return item_effect + tf.einsum("bmd,bad->bam", self._projection(code), vector)
+            return linear + tf.einsum("bmd,bad->bam", self._projection(code), vector)
         hidden = apply(self.state_half, code.joint)[:, None] + apply(self.item_half, vector)
-        return item_effect + apply(self.advantage_out, tf.nn.leaky_relu(hidden))
+        return linear + apply(self.advantage_out, tf.nn.leaky_relu(hidden))
 
     def query(self, code: Code, goal: tf.Tensor) -> tf.Tensor:
         """Returns q, float [B, W], with q . item vector = g . A(s, g, a); bilinear head."""
         weight = self._readout(code, goal)  # [B, M]
         query = tf.einsum("bm,bmd->bd", weight, self._projection(code))
-        return query if self.item_effect is None else tf.concat([query, weight], axis=-1)
+        return tf.concat([query, *self._linear_query(code, weight)], axis=-1)
 
     def scores_of(self, code: Code, goal: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
         """Returns Q(s, a, g) = g . M(s, a, g) of items (GoalRec eqs 7-8).
@@ -168,7 +177,7 @@ class MeasurementModel(tfrs.Model):
         readout = tf.matmul(weight, last.kernel, transpose_b=True)  # [B, stream]
         bias = tf.linalg.matvec(weight, last.bias)[:, None]  # [B, 1]
         state = apply(self.state_half, code.joint)  # [B, stream]
-        vector, item_effect = self._parts(vectors)
+        vector = self._parts(vectors)[0]
         items = apply(self.item_half, vector)  # [A, stream] or [B, A, stream]
         items = items[None] if shared else items
         parts = []
@@ -176,11 +185,13 @@ class MeasurementModel(tfrs.Model):
             hidden = tf.nn.leaky_relu(state[:, None] + items[:, start : start + _CHUNK])
             parts.append(tf.einsum("bah,bh->ba", hidden, readout))
         scores = base + bias + tf.concat(parts, axis=1)
-        if self.item_effect is None:
+        linear = self._linear_query(code, weight)
+        if not linear:
             return scores
+        query, rest = tf.concat(linear, axis=-1), vectors[..., vector.shape[-1] :]
         if shared:
-            return scores + weight @ tf.transpose(item_effect)
-        return scores + tf.einsum("bm,bam->ba", weight, item_effect)
+            return scores + tf.matmul(query, rest, transpose_b=True)
+        return scores + tf.einsum("bw,baw->ba", query, rest)
 
     def regression(
         self, code: Code, vector: tf.Tensor, target: tf.Tensor
@@ -219,11 +230,25 @@ class MeasurementModel(tfrs.Model):
         """Returns weights w with w . learned advantage = goal . advantage, float [B, M]."""
         return goal
 
-    def _parts(self, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Splits item vectors into E(a) with its 1, [..., D + 1], and the effect, [..., M]."""
+    def _parts(self, vector: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Splits item vectors into E(a) with its 1, the effect and the columns of crosses.
+
+        Returns:
+          float [..., D + 1]; float [..., M], or 0 without effects; float [..., C].
+        """
         width = self.config.item_vector + 1
-        item_effect = 0.0 if self.item_effect is None else vector[..., width:]
-        return vector[..., :width], item_effect
+        end = width if self.item_effect is None else width + self.dim
+        item_effect = 0.0 if self.item_effect is None else vector[..., width:end]
+        return vector[..., :width], item_effect, vector[..., end:]
+
+    def _linear_query(self, code: Code, weight: tf.Tensor) -> list[tf.Tensor]:
+        """Returns the query's parts for the effect and the crosses; weight is float [B, M]."""
+        parts = [] if self.item_effect is None else [weight]
+        if self.crosses is not None:
+            of_measurements = self.crosses.weights(code.joint)  # [B, M, K, P]
+            crossed = tf.einsum("bm,bmkp->bkp", weight, of_measurements)[:, None]
+            parts.append(self.crosses.query(code.crosses, crossed)[:, 0])  # [B, C]
+        return parts
 
     def _projection(self, code: Code) -> tf.Tensor:
         """P(s, g), float [B, M, D + 1]."""

@@ -11,6 +11,7 @@ from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.relabel import Transition
 from tfgoalrec.streams import Code
 from tfrec import types
+from tfrec.nn import history_crosses
 from tfrec.nn.dien import DienTower
 from tfrec.nn.item_embedding import ItemEmbedding
 
@@ -57,6 +58,7 @@ class WorldModel(streams.MeasurementModel):
         if c.item_effect:
             zeros = tf.zeros([spec.num_items + 1, self.dim])
             self.item_effect = tf.Variable(zeros, name="item_effect")
+        self.crosses = history_crosses.of_items(items, c.state + c.goal_units, self.dim)
 
     @property
     def item_tables(self) -> list[tf.Variable]:
@@ -64,13 +66,13 @@ class WorldModel(streams.MeasurementModel):
         return [table for table in (self.item_input, self.item_effect) if table is not None]
 
     def item_vectors(self, item: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns E(a), a 1, and with `item_effect` the per-item advantage.
+        """Returns E(a), a 1, with `item_effect` the per-item advantage, and columns of crosses.
 
         Args:
           item: int32 [...]; None for all candidates, 1..A.
 
         Returns:
-          float [..., W] or [A, W]; W is D + 1, or D + 1 + M.
+          float [..., W] or [A, W]; W is D + 1, with effects M more, with crosses C more.
         """
         end = self.spec.num_candidates + 1
 
@@ -83,10 +85,24 @@ class WorldModel(streams.MeasurementModel):
             inputs = self.items.rows(1, end)
         else:
             inputs = self.items(item)
-        vector = self.encoded_items(inputs)
-        if self.item_effect is None:
-            return vector
-        return tf.concat([vector, self.config.item_effect * rows(self.item_effect)], axis=-1)
+        parts = [self.encoded_items(inputs)]
+        if self.item_effect is not None:
+            parts.append(self.config.item_effect * rows(self.item_effect))
+        if self.crosses is not None:
+            parts.append(self.crosses.vectors(tf.range(1, end) if item is None else item))
+        return tf.concat(parts, axis=-1)
+
+    def encode(
+        self,
+        observation: types.Observation,
+        goal: tf.Tensor,
+        dropout_seed: tf.Tensor | None = None,
+    ) -> Code:
+        """Encodes states and goals; see `streams.MeasurementModel.encode`."""
+        code = super().encode(observation, goal, dropout_seed)
+        if self.crosses is None:
+            return code
+        return code._replace(crosses=self.crosses.history(observation))
 
     def advantage(self, code: Code, item: tf.Tensor) -> tf.Tensor:
         """Returns A(s, g, a), calibrated, of given candidates.

@@ -63,6 +63,26 @@ class FeedbackColumn:
 
 
 @dataclasses.dataclass(frozen=True)
+class CrossSpec:
+    """A column of the items that is crossed with the history; see `tfrec.nn.history_crosses`.
+
+    Attributes:
+      slot: first of its slots among the K of an item.
+      slots: its slots.
+      first: first of its values among 1..V, without those that stand for a missing or a rare
+        value.
+      size: its values, numbers first..first + size - 1.
+      width: the most numbers that it adds to an item's vector.
+    """
+
+    slot: int
+    slots: int
+    first: int
+    size: int
+    width: int
+
+
+@dataclasses.dataclass(frozen=True)
 class FeatureSpec:
     """Sizes of the encoded features of items or users; see `tfrec.data.feature_encoding`.
 
@@ -71,12 +91,14 @@ class FeatureSpec:
       slots: K, the most values that one item or user has.
       width: P, the length of the given vectors; 0 for none.
       missing: the K numbers of a user without any value; () for items.
+      crosses: the columns of the items that are crossed with the history.
     """
 
     values: int
     slots: int
     width: int = 0
     missing: tuple[int, ...] = ()
+    crosses: tuple[CrossSpec, ...] = ()
 
 
 _FEATURES = ("item_features", "user_features")  # fields of a DataSpec
@@ -132,8 +154,10 @@ class DataSpec:
         for name in _FEATURES:
             if fields[name] is None:
                 del fields[name]
-            elif not fields[name]["missing"]:
-                del fields[name]["missing"]
+                continue
+            for part in ("missing", "crosses"):
+                if not fields[name][part]:
+                    del fields[name][part]
         return fields
 
     @property

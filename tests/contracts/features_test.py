@@ -15,7 +15,9 @@ from tfrec.training import checkpoint
 from tfrec.training import run as runs
 
 METHODS = [name for name in registry.names(registry.LOG) if name != "item_counts"]
-SIZES = types.FeatureSpec(values=7, slots=2)
+# The values 3 to 7 of the second slot are crossed with the history.
+CROSS = types.CrossSpec(slot=1, slots=1, first=3, size=5, width=8)
+SIZES = types.FeatureSpec(values=7, slots=2, crosses=(CROSS,))
 USER_SIZES = types.FeatureSpec(values=5, slots=2, missing=(1, 4))  # 1..3, and 4 or 5
 SPEC = dataclasses.replace(cases.SPEC, item_features=SIZES, user_features=USER_SIZES)
 FEATURES = types.Features(

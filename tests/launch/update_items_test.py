@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 COLUMNS = """
 [item.genre]
 kind = "category"
+cross = 16
 [item.tags]
 kind = "categories"
 [item.minutes]
@@ -26,6 +27,7 @@ kind = "number"
 [item.title]
 kind = "text"
 buckets = 50
+cross = 8
 """
 
 

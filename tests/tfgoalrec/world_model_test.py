@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import numpy as np
@@ -8,19 +9,35 @@ import tf_keras
 from tests.tfgoalrec import small
 from tfgoalrec import streams, world_model
 from tfrec import types
+from tfrec.nn import item_embedding
 
 HEADS = ("bilinear", "mlp")
 DIM, BATCH = 11, 7
+CROSSES = (
+    types.CrossSpec(slot=0, slots=1, first=1, size=3, width=8),
+    types.CrossSpec(slot=1, slots=2, first=4, size=12, width=8),
+)
+CROSSED = dataclasses.replace(
+    small.SPEC, item_features=types.FeatureSpec(values=15, slots=3, crosses=CROSSES)
+)
+FEATURES = types.Features(
+    np.array(
+        [[0, 0, 0], [1, 4, 5], [2, 4, 0], [1, 0, 0], [3, 15, 6], [0, 7, 8], [2, 15, 5]],
+        np.int32,
+    ),
+    np.zeros([7, 0], np.float32),
+)
 
 
 @functools.cache
-def made(head, **changes):
+def made(head, spec=small.SPEC, **changes):
     """Returns a model with noise in its weights, so that items differ."""
     config = small.config(advantage=head, **changes)
     noise = np.random.default_rng(1)
     vectors = noise.normal(size=(7, 4)).astype(np.float32)
     tf_keras.utils.set_random_seed(0)
-    model = world_model.WorldModel(config, small.SPEC, np.ones(DIM, int), vectors)
+    model = world_model.WorldModel(config, spec, np.ones(DIM, int), vectors)
+    item_embedding.set_features(model, FEATURES)
     for variable in model.trainable_variables:
         variable.assign_add(noise.normal(scale=0.3, size=variable.shape))
     return model
@@ -41,10 +58,11 @@ def test_shapes_of_value_and_advantage(head):
     assert model.scores(code, goal).shape == (BATCH, 6)
 
 
+@pytest.mark.parametrize("spec", [small.SPEC, CROSSED], ids=["plain", "crossed"])
 @pytest.mark.parametrize("effect", [0.0, 2.0])
 @pytest.mark.parametrize("head", HEADS)
-def test_scores_are_goal_times_value_plus_advantage_of_each_item(head, effect):
-    model = made(head, item_effect=effect)
+def test_scores_are_goal_times_value_plus_advantage_of_each_item(head, effect, spec):
+    model = made(head, spec, item_effect=effect)
     code, goal = encoded(model)
     scores = model.scores(code, goal).numpy()
     value = model.value(code).numpy()
@@ -89,6 +107,39 @@ def test_an_items_own_advantage_is_part_of_the_inner_product():
     # Other learning-rate factors only scale the per-item part.
     assert model.item_vectors().shape[1] == plain.item_vectors().shape[1] + DIM
     np.testing.assert_allclose(model.item_vectors()[:, 4:], 2.0 * model.item_effect[1:])
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_crosses_are_an_inner_product_and_linear_terms_of_the_advantage(head):
+    model = made(head, CROSSED, item_effect=2.0)
+    code, _ = encoded(model)
+    vectors = model.item_vectors()
+    width = model.config.item_vector + 1 + DIM
+    assert vectors.shape == (6, width + 3 + 8)
+    every = tf.repeat(vectors[None], BATCH, axis=0)
+    without = tf.concat([every[..., :width], tf.zeros_like(every[..., width:])], axis=-1)
+    terms = model.learned_advantage(code, every) - model.learned_advantage(code, without)
+    crosses = model.crosses
+    query = crosses.query(code.crosses, crosses.weights(code.joint))  # [B, M, C]
+    expected = tf.einsum("bmc,ac->bam", query, vectors[:, width:])
+    np.testing.assert_allclose(terms, expected, atol=1e-5)
+    assert expected.numpy().std(axis=1).max() > 0.1
+    items = tf.constant([[1, 4]])
+    np.testing.assert_allclose(model.item_vectors(items)[0], tf.gather(vectors, [0, 3]))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_crosses_change_nothing_before_training(head):
+    scores = []
+    for spec in (CROSSED, dataclasses.replace(CROSSED, item_features=types.FeatureSpec(15, 3))):
+        tf_keras.utils.set_random_seed(0)
+        model = world_model.WorldModel(
+            small.config(advantage=head), spec, np.ones(DIM, int), np.zeros([7, 4])
+        )
+        item_embedding.set_features(model, FEATURES)
+        code, goal = encoded(model)
+        scores.append(model.scores(code, goal))
+    np.testing.assert_allclose(*scores, atol=1e-6)
 
 
 def test_items_told_apart_by_the_log_alone_stay_as_the_log_says():

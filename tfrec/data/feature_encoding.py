@@ -58,6 +58,12 @@ class ColumnCode:
             return 2 + len(self.edges)
         return 1 + (self.column.hashed or 1 + len(self.categories))
 
+    @property
+    def fitted(self) -> range:
+        """Numbers of its fitted values: categories, bins or buckets."""
+        is_listed = not self.column.hashed and self.column.kind != "number"
+        return range(self.first + 1 + is_listed, self.first + self.size)
+
 
 @dataclasses.dataclass(frozen=True)
 class FeatureEncoder:
@@ -79,6 +85,7 @@ class FeatureEncoder:
             slots=sum(code.column.most_values for code in self.codes),
             width=sum(code.width for code in self.codes),
             missing=self._missing if self.owner == "user" else (),
+            crosses=self._crosses,
         )
 
     def encode(self, table: pl.DataFrame, path: str | pathlib.Path) -> types.Features:
@@ -116,6 +123,20 @@ class FeatureEncoder:
         for code in self.codes:
             numbers += [code.first, *[0] * code.column.most_values][: code.column.most_values]
         return tuple(numbers)
+
+    @property
+    def _crosses(self) -> tuple[types.CrossSpec, ...]:
+        crosses, slot = [], 0
+        for code in self.codes:
+            column, fitted = code.column, code.fitted
+            if column.cross:
+                crosses.append(
+                    types.CrossSpec(
+                        slot, column.most_values, fitted.start, len(fitted), column.cross
+                    )
+                )
+            slot += column.most_values
+        return tuple(crosses)
 
     def encode_one(self, values: Mapping[str, Any]) -> np.ndarray:
         """Encodes the values of one user of a request, int32 [K].
@@ -164,8 +185,12 @@ class FeatureEncoder:
         raise ValueError(f"number {number}; expected 1 to {self.spec.values}")
 
     def described(self) -> list[dict[str, Any]]:
-        """The encoder as JSON; `restored` reads it."""
-        return [dataclasses.asdict(code) for code in self.codes]
+        """The encoder as JSON; `restored` reads it. A column without a cross leaves it out."""
+        fields = [dataclasses.asdict(code) for code in self.codes]
+        for field in fields:
+            if not field["column"]["cross"]:
+                del field["column"]["cross"]
+        return fields
 
     def save(self, directory: str | pathlib.Path) -> None:
         """Writes {item,user}_feature_values.json into the directory."""

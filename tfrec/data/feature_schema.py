@@ -9,6 +9,9 @@ A TOML file names columns of the feature tables of items and users:
     [item.title]
     kind = "text"
     buckets = 2000             # words are hashed to 2000 numbers
+    [item.shop]
+    kind = "category"
+    cross = 64                 # scores count events of the candidate's shop in the history
     [user.region]
     kind = "category"
 
@@ -36,6 +39,7 @@ from tfrec.options import Options, option
 KINDS = ("category", "categories", "number", "text", "vector")
 _TABLES = {"item": KINDS, "user": KINDS[:-1]}  # owner of a column -> its kinds
 _WORDS = 1000  # buckets of a text column by default
+_NARROWEST = 8  # numbers that a cross adds to an item's vector at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +67,12 @@ class FeatureColumn(Options):
         at_least=0,
     )
     bins: int = option(16, "bins of a number, with equally many rows each", at_least=2)
+    cross: int = option(
+        0,
+        "cross the column of the items with the history, by so many numbers of an item's "
+        "vector at most; 0 for no cross",
+        at_least=0,
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,6 +80,10 @@ class FeatureColumn(Options):
             raise ValueError("name is ''; expected the name of a column")
         if not self.separator:
             raise ValueError("separator is ''; expected at least one character")
+        if self.cross and self.kind == "vector":
+            raise ValueError(f"cross is {self.cross}; expected 0 for a vector")
+        if 0 < self.cross < _NARROWEST:
+            raise ValueError(f"cross is {self.cross}; expected 0 or at least {_NARROWEST}")
 
     @property
     def hashed(self) -> int:
@@ -115,7 +129,7 @@ def declared(
         for name, fields in declaration.items()
     }
     columns = tuple(
-        _column(f"{given}: {name}", name, x, _TABLES[owner]) for name, x in fields_of.items()
+        _column(f"{given}: {name}", name, x, owner) for name, x in fields_of.items()
     )
     return Declaration(**{owner: columns})
 
@@ -144,7 +158,7 @@ def read(path: str | os.PathLike[str]) -> Declaration:
     return Declaration(
         **{
             owner: tuple(
-                _column(f"{path}: [{owner}.{name}]", name, fields, _TABLES[owner])
+                _column(f"{path}: [{owner}.{name}]", name, fields, owner)
                 for name, fields in columns.items()
             )
             for owner, columns in content.items()
@@ -152,7 +166,8 @@ def read(path: str | os.PathLike[str]) -> Declaration:
     )
 
 
-def _column(place: str, name: str, fields: Any, kinds: Sequence[str]) -> FeatureColumn:
+def _column(place: str, name: str, fields: Any, owner: str) -> FeatureColumn:
+    kinds = _TABLES[owner]
     permitted = [field.name for field in dataclasses.fields(FeatureColumn)][1:]
     if not isinstance(fields, Mapping):
         raise UserError(f"{place} is {fields!r}; expected a table with a kind")
@@ -167,6 +182,10 @@ def _column(place: str, name: str, fields: Any, kinds: Sequence[str]) -> Feature
         raise UserError(f"{place}: {error}") from error
     if column.kind not in kinds:
         raise UserError(f"{place}: kind is {column.kind!r}; expected one of {', '.join(kinds)}")
+    if column.cross and owner != "item":
+        raise UserError(
+            f"{place}: cross is {column.cross}; expected 0: only columns of items are crossed"
+        )
     return column
 
 

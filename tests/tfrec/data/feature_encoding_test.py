@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -45,6 +46,30 @@ def test_numbers_by_hand():
     assert vectors.tolist() == [[0, 0], [1, 2], [0, 0], [3, 4], [0, 0.5]]
     assert encoder.names(values[1]) == ["genres=Drama", "genres=War", "year=..2000", "shop=7"]
     assert encoder.names(values[4]) == ["genres missing", "year=2000..", "shop missing"]
+
+
+def test_crossed_columns_by_hand():
+    # The numbers of `test_numbers_by_hand`; then title: 11 missing, 12 to 61 hashed.
+    columns = [
+        dataclasses.replace(GENRES, cross=8), VECTOR, dataclasses.replace(YEAR, cross=9), SHOP,
+        FeatureColumn(name="title", kind="text", buckets=50, slots=2, cross=16),
+    ]  # fmt: skip
+    table = TABLE.with_columns(title=pl.lit("x"))
+    encoder = feature_encoding.fit(columns, table, PATH)
+    assert encoder.spec.crosses == (
+        types.CrossSpec(slot=0, slots=3, first=3, size=2, width=8),
+        types.CrossSpec(slot=3, slots=1, first=6, size=2, width=9),
+        types.CrossSpec(slot=5, slots=2, first=12, size=50, width=16),
+    )
+    spec = types.DataSpec(
+        (types.FeedbackColumn("click", "binary", "clicks"),), 4, 1, 5, 5,
+        item_features=encoder.spec,
+    )  # fmt: skip
+    assert types.DataSpec.restored(json.loads(json.dumps(spec.described()))) == spec
+    described = json.loads(json.dumps(encoder.described()))
+    assert feature_encoding.restored(described, "item") == encoder
+    # A declaration without crosses is described as before there were any.
+    assert [column["column"].get("cross") for column in described] == [8, None, 9, None, 16]
 
 
 def test_another_table_has_unknown_values_and_numbers_out_of_range():

@@ -66,6 +66,18 @@ def test_columns_with_their_fields_and_defaults(tmp_path):
             '[item.a]\nkind = "categories"\nseparator = ""\n',
             r"\[item.a\]: separator is ''; expected at least one character",
         ),
+        (
+            '[item.a]\nkind = "category"\ncross = 7\n',
+            r"\[item.a\]: cross is 7; expected 0 or at least 8",
+        ),
+        (
+            '[item.a]\nkind = "vector"\ncross = 8\n',
+            r"\[item.a\]: cross is 8; expected 0 for a vector",
+        ),
+        (
+            '[user.a]\nkind = "category"\ncross = 8\n',
+            r"\[user.a\]: cross is 8; expected 0: only columns of items are crossed",
+        ),
     ],
 )
 def test_a_bad_declaration_is_named(tmp_path, text, message):

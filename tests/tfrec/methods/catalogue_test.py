@@ -15,7 +15,7 @@ from tfrec.training import run as runs
 COUNT = cases.SPEC.num_items
 
 pytestmark = pytest.mark.slow
-COLUMN = feature_schema.FeatureColumn(name="genre", min_items=1)
+COLUMN = feature_schema.FeatureColumn(name="genre", min_items=1, cross=8)
 TABLE = pl.DataFrame(
     {"item": np.arange(COUNT) + 100, "genre": [f"g{i % 3}" for i in range(COUNT)]}
 )
@@ -88,6 +88,18 @@ def test_former_items_keep_their_scores_and_new_ones_rank_by_features(agent, tmp
         np.testing.assert_allclose(results, expected, atol=1e-5)
         assert after[row][7] == pytest.approx(after[row][8], abs=1e-6)
         assert abs(after[row][7] - after[row][9]) > 1e-6
+
+
+def test_a_new_item_is_crossed_with_the_history_by_its_features(tmp_path):
+    agent = trained("goalrec_off")
+    path = table(tmp_path, [(7, "g1"), (8, "new"), (100, "g2")])
+    changed = agent.with_items(catalogue.plan(agent, path))
+    crosses = changed.world_model.crosses
+    dense = changed.vocabulary.encode([7, 8, 100, 101])
+    vectors = crosses.vectors(tf.constant(dense))
+    # Genres g0, g1 and g2; one that training never met is rare, which no item shares.
+    expected = [[0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 1, 0]]
+    np.testing.assert_array_equal(vectors, expected)
 
 
 def test_a_changed_agent_is_saved_and_opened(agent, tmp_path):

@@ -30,9 +30,9 @@ ITEMS = pl.DataFrame(
     }
 )
 COLUMNS = {
-    "room": "category",
+    "room": {"kind": "category", "cross": 8},
     "price": {"kind": "number", "bins": 3},
-    "title": {"kind": "text", "buckets": 12, "slots": 2},
+    "title": {"kind": "text", "buckets": 12, "slots": 2, "cross": 8},
 }
 USER_COLUMNS = {"region": "category", "age": {"kind": "number", "bins": 3}}
 REGIONS = ("north", "south", "west")
