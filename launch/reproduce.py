@@ -8,7 +8,8 @@
 Prepares the logs, fits the users, tunes every method with the same number of trials,
 trains and evaluates every cell, and writes tables, plots and a page. It may be stopped at any
 time: the same command continues, and finished cells are not run again. A data set without a
-path to its log is not run; without any path, the embedded log is used.
+path to its log is not run. Named worlds (--worlds) need no log; without any log or world, the
+embedded log is used.
 
 `--table=II` reproduces IMRL's Table II alone: sequential methods and reinforcement learning
 rank the held-out events of up to six logs, --amazon_cds, --librarything, --book_crossing,
@@ -39,6 +40,7 @@ from launch.experiments import (
 )
 from launch.experiments.pool import Job, Pool
 from tfrec import outputs
+from tfrec.data import synthetic_worlds
 from tfrec.options import Options, option
 
 IMRL_TABLE = "II"
@@ -75,6 +77,12 @@ class ReproduceConfig(Options):
     )
     taobao: str = option("", "Taobao UserBehavior: file, folder or archive")
     yoochoose: str = option("", "YooChoose: folder or file of its clicks")
+    worlds: tuple[str, ...] = option(
+        (),
+        "tables 1 to 3: named worlds of the embedded log, beside the logs: "
+        f"{', '.join(table_plan.WORLDS)}",
+        distinct=True,
+    )
     amazon_cds: str = option("", "table II: Amazon's CDs, folder or file of the ratings")
     librarything: str = option("", "table II: LibraryThing, folder or archive of its reviews")
     book_crossing: str = option("", "table II: Book-Crossing, folder or archive of its ratings")
@@ -110,6 +118,10 @@ class ReproduceConfig(Options):
         super().__post_init__()
         if IMRL_TABLE in self.table and len(self.table) > 1:
             raise ValueError(f"table is {self.table}; expected II alone, or some of 1 to 3")
+        if self.worlds and (self.figure or self.table == (IMRL_TABLE,)):
+            raise ValueError(
+                f"worlds are {self.worlds}; expected none: tables 1 to 3 have them"
+            )
         logs = () if self.figure else _LOGS[self.table == (IMRL_TABLE,)]
         for name in _ALL_LOGS:
             if getattr(self, name) and name not in logs:
@@ -124,6 +136,8 @@ flags.define(ReproduceConfig)
 
 def main(_):
     config = flags.read(ReproduceConfig)
+    for world in config.worlds:
+        synthetic_worlds.check(world, "--worlds")
     out = pathlib.Path(config.out or f"runs/reproduction-{config.scale}")
     outputs.check_folder(out)
     jobs = config.jobs or os.cpu_count() or 1
@@ -149,7 +163,10 @@ def main(_):
 def _reproduce_tables(config: ReproduceConfig, out: pathlib.Path, jobs: int) -> int:
     scale = _changed(config, table_plan.SCALES[config.scale])
     logs = {name: getattr(config, name) for name in _LOGS[False]}
-    logs = {name: path for name, path in logs.items() if path} or {"embedded": ""}
+    logs = {name: path for name, path in logs.items() if path} | dict.fromkeys(
+        config.worlds, ""
+    )
+    logs = logs or {"embedded": ""}
     plan = table_report.plan(
         [int(number) for number in config.table], list(logs), config.methods, scale
     )

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tfrec.data import synthetic_worlds
 from tfrec.environments import controls
 
 
@@ -16,14 +17,16 @@ class DataSet(NamedTuple):
     Attributes:
       title: title in tables.
       prepare: flags of `launch.prepare_data`.
-      fit: flags of `launch.fit_simulator`; empty for the embedded log, which has true users.
+      fit: flags of `launch.fit_simulator`; empty for a generated log, which has true users.
       reward: description of the reward.
+      paper: data set of the paper whose numbers stand beside; empty for none.
     """
 
     title: str
     prepare: tuple[str, ...]
     fit: tuple[str, ...]
     reward: str
+    paper: str = ""
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -38,6 +41,7 @@ DATA_SETS = {
         ("--source=movielens", "--min_steps=5", "--max_steps=150"),
         ("--target_depth=50",),
         "ratings of 4 stars and more",
+        "movielens",
     ),
     "taobao": DataSet(
         "Taobao",
@@ -50,12 +54,14 @@ DATA_SETS = {
         ),
         ("--target_depth=120",),
         "purchases",
+        "taobao",
     ),
     "yoochoose": DataSet(
         "YooChoose",
         ("--source=yoochoose", "--min_steps=5", "--max_steps=250"),
         ("--target_depth=100",),
         "purchases; long views where the log has no purchases",
+        "yoochoose",
     ),
     "embedded": DataSet(
         "Embedded log",
@@ -63,6 +69,18 @@ DATA_SETS = {
         (),
         "clicks",
     ),
+}
+# Named worlds of the embedded log; the name begins with the data set whose scale they have.
+WORLDS = synthetic_worlds.NAMES
+DATA_SETS |= {
+    name: DataSet(
+        name,
+        ("--source=embedded", f"--embedded_world={name}"),
+        (),
+        "clicks",
+        name.removesuffix("_scale") if name.endswith("_scale") else "",
+    )
+    for name in WORLDS
 }
 
 
@@ -74,6 +92,7 @@ class Scale:
       seeds: runs of each cell.
       trials: settings tried for each method on each data set.
       users: largest number of users of a log; 0 for all.
+      world_users: users of the log of a named world; 0 for all.
       sessions_per_round: sessions played in a round.
       updates_per_round: updates in a round.
       log_rounds: rounds of updates on the log alone.
@@ -107,6 +126,7 @@ class Scale:
     crossed: int = 30_000
     fit: tuple[str, ...] = ()
     one_process: bool = False
+    world_users: int = 0
     taobao_item: str = "item"
     batch: int = 256
     learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
@@ -129,6 +149,7 @@ SCALES = {
         wide_candidates=1_000,
         crossed=3_000,
         fit=("--max_epochs=1", "--batch_size=64"),
+        world_users=200,
         taobao_item="category",
         one_process=True,
     ),
@@ -142,6 +163,7 @@ SCALES = {
         play_rounds=12,
         test_users=300,
         sessions_per_user=2,
+        world_users=20_000,
         fit=("--batch_size=64", "--dropout=0.25"),
         # A sample has one or two rows of an item, too few to generalise to other users.
         taobao_item="category",
@@ -180,7 +202,16 @@ ENVIRONMENTS = {
     3: ("high_variance", "high_variance_literal"),
 }
 IN_TABLE = {
-    1: ("wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off"),
+    1: (
+        "item_counts",
+        "wide_and_deep",
+        "dien",
+        "dyna_q",
+        "rainbow",
+        "td3",
+        "goalrec",
+        "goalrec_off",
+    ),
     2: ("dyna_q", "rainbow", "td3", "goalrec"),
     3: ("dyna_q", "rainbow", "td3", "goalrec"),
 }

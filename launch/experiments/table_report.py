@@ -146,8 +146,8 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
     settings = ", ".join(f"{name} {value}" for name, value in scale.goalrec.items())
     lines = [
         "Mean ± standard deviation over seeds; in brackets the printed value (its depth is "
-        "reward / CTR). Ours are sessions of users fitted on the given log, so the numbers "
-        "compare methods with each other and not with the paper's.",
+        "reward / CTR). Ours are sessions of users fitted on the given log, or of a named "
+        "world, so the numbers compare methods with each other and not with the paper's.",
         "",
         f"Sizes, the same for every method: {numbers}.",
         *(
@@ -166,7 +166,7 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
             entry = data.manifest["splits"]["train"]
             reward = table_plan.DATA_SETS[name].reward
             few, many = (
-                table_settings.candidates(environment, scale, data.spec)
+                table_settings.candidates(name, environment, scale, data.spec)
                 for environment in ("vanilla", "high_dimensional")
             )
             lines.append(
@@ -190,7 +190,8 @@ def _section(
     rows = style.ordered({c.method: None for c in cells if c.environment == environment})
 
     def printed(method: str, data_set: str) -> comparison.Printed | None:
-        cell = published.TABLES.get(environment, {}).get(method, {}).get(data_set)
+        column = table_plan.DATA_SETS[data_set].paper
+        cell = published.TABLES.get(environment, {}).get(method, {}).get(column)
         return cell and comparison.Printed(cell.reward[0], cell.ctr[0], cell.depth)
 
     table = comparison.markdown(evaluated, rows, titles, printed, scale.seeds)

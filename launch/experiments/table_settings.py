@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from launch.experiments import prepared
-from launch.experiments.table_plan import DATA_SETS, Scale
+from launch.experiments.table_plan import DATA_SETS, WORLDS, Scale
 from tfrec import types
 from tfrec.data import identity, storage
 from tfrec.data.sources import files, movielens, taobao, yoochoose
@@ -75,13 +75,20 @@ def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> d
             *data_set.prepare,
             *([f"--taobao_item={scale.taobao_item}"] if name == "taobao" else []),
             f"--max_items={scale.wide_candidates}",
-            f"--max_users={scale.users}",
+            *_users(name, scale),
             "--history_length=20",
         ],
         "fit": [*data_set.fit, *scale.fit] if data_set.fit else [],
     }
     prepared.check(out / name, inputs)
     return inputs
+
+
+def _users(name: str, scale: Scale) -> list[str]:
+    """Returns the flags for the number of users of a log."""
+    if name not in WORLDS:
+        return [f"--max_users={scale.users}"]
+    return [f"--embedded_num_users={scale.world_users}"] if scale.world_users else []
 
 
 def _log(name: str, source: str) -> dict[str, str]:
@@ -112,8 +119,14 @@ class Setting(NamedTuple):
     inputs: dict[str, identity.Source]
 
 
-def candidates(environment: str, scale: Scale, spec: types.DataSpec) -> int:
-    """Returns the number of candidates in an environment, at most the items of the log."""
+def candidates(name: str, environment: str, scale: Scale, spec: types.DataSpec) -> int:
+    """Returns the number of candidates of a data set in an environment.
+
+    At most the items of the log. A named world has all of its items, for it is another world,
+    whose optimum is unknown, without some of them.
+    """
+    if name in WORLDS:
+        return spec.num_items
     high = environment == "high_dimensional"
     return min(scale.wide_candidates if high else scale.candidates, spec.num_items)
 
@@ -127,7 +140,7 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
     data = storage.PreparedData.open(out / name / "data")
     world_name = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
     base = worlds.load(world_name, data)
-    without_noise, count = base, candidates(environment, scale, data.spec)
+    without_noise, count = base, candidates(name, environment, scale, data.spec)
     if count < data.spec.num_items:
         without_noise = variants.with_candidates(base, count)
     world, log = without_noise, data.episodes("train")

@@ -19,3 +19,15 @@ def test_a_data_set_is_one_of_the_table(script, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "--data_set=shop: expected one of " in said and "movielens" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_named_worlds_belong_to_tables_1_to_3(tmp_path, capsys):
+    arguments = [f"--out={tmp_path / 'out'}", "--worlds=moon"]
+    assert flags.call("launch.reproduce", arguments) == 2
+    assert (
+        "--worlds=moon: expected one of held_aside, movielens_scale" in capsys.readouterr().err
+    )
+    arguments[1:] = ["--worlds=movielens_scale", "--table=II"]
+    assert flags.call("launch.reproduce", arguments) == 2
+    assert "expected none: tables 1 to 3 have them" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

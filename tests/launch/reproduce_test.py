@@ -15,6 +15,7 @@ import pytest
 from launch import flags
 from launch.experiments import table_plan, table_report, table_settings
 from launch.experiments.table_plan import Cell
+from tfrec.environments import controls, users
 
 pytestmark = pytest.mark.slow
 
@@ -32,10 +33,11 @@ def test_the_plan_has_every_row_of_the_tables():
         for cell in cells
         if cell.method not in ("random", "popularity", "myopic", "exit_averse")
     ]
-    # 7 methods in Table 1, 4 in Table 2, 4 in Table 3 in each of two forms of noise.
-    assert len(learned) == 2 * 3 * (7 + 4 + 2 * 4)
+    # 8 methods in Table 1, 4 in Table 2, 4 in Table 3 in each of two forms of noise.
+    assert len(learned) == 2 * 3 * (8 + 4 + 2 * 4)
     assert {cell.method for cell in learned if cell.environment == "vanilla"} == {
-        "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec", "goalrec_off",
+        "item_counts", "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec",
+        "goalrec_off",
     }  # fmt: skip
     # Controls stand in Tables 1 and 2: the evaluation of Table 3 has neither delay nor noise.
     assert len(cells) - len(learned) == 2 * 3 * 2 * 4
@@ -65,10 +67,10 @@ def test_controls_share_a_process_and_methods_do_not():
 def test_every_method_is_tuned_with_the_same_budget():
     scale = dataclasses.replace(SMOKE, trials=3)
     cells = table_report.plan((1, 3), SETS, (), scale)
-    assert len(table_report.to_tune(cells, scale)) == 3 * 7
+    assert len(table_report.to_tune(cells, scale)) == 3 * 8
     assert table_report.to_tune(cells, SMOKE) == []
-    assert "21 x 3" not in table_report.budget(cells, scale, jobs=2)
-    assert "63 of tuning (3 settings for each method and data set)" in table_report.budget(
+    assert "24 x 3" not in table_report.budget(cells, scale, jobs=2)
+    assert "72 of tuning (3 settings for each method and data set)" in table_report.budget(
         cells, scale, jobs=2
     )
 
@@ -127,6 +129,16 @@ def test_cells_fill_the_table(finished):
     assert "claims" in (out / "report.md").read_text()
 
 
+def test_a_named_world_has_all_of_its_items_and_an_optimum(tmp_path):
+    table_settings.prepare(tmp_path, "movielens_scale", "", SMOKE)
+    setting = table_settings.setting(tmp_path, "movielens_scale", "vanilla", SMOKE)
+    assert SMOKE.candidates < setting.spec.num_items == setting.spec.num_candidates
+    environment = users.UserEnvironment(setting.evaluation_world)
+    policies = controls.policies(setting.data, environment, 0)
+    assert set(table_plan.DATA_SETS["movielens_scale"].controls) <= set(policies)
+    assert setting.data.manifest["splits"]["train"]["users"] < SMOKE.world_users
+
+
 def test_a_second_call_runs_nothing_again(finished, capfd):
     out, arguments = finished
     cell = Cell("embedded", "vanilla", "goalrec_off", 0)
@@ -140,7 +152,7 @@ def test_cells_that_were_not_run_are_shown_as_such(finished, capfd):
     out, _ = finished
     arguments = ("--table=1,2", "--scale=smoke", f"--out={out}", "--report_only")
     assert flags.call("launch.reproduce", arguments) == 0
-    assert "5 of 19 cells are done" in capfd.readouterr().out
+    assert "5 of 20 cells are done" in capfd.readouterr().out
     assert "| Rainbow | not run | not run | not run |" in (out / "vanilla.md").read_text()
     assert "not run" in (out / "high_dimensional.md").read_text()
 
