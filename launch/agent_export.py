@@ -13,7 +13,7 @@ from tfrec.baselines.paths import trained as path_agents
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.methods import online_agent, trained
-from tfrec.serving import export, files, numbered, ranker, score_ranker
+from tfrec.serving import descriptions, export, files, numbered, ranker, score_ranker
 
 
 class Settings(NamedTuple):
@@ -23,15 +23,19 @@ class Settings(NamedTuple):
       name: name of the model in its manifest; empty for that of the method.
       table: precision of the item table.
       shortlist: items that a fully connected head scores; None for the default.
+      described: names and features of the items for people; None for none.
     """
 
     name: str = ""
     table: str = "float32"
     shortlist: int | None = None
+    described: descriptions.Descriptions | None = None
 
 
 def newest(directory: str | pathlib.Path) -> Settings:
     """The settings of the newest version of an export; the defaults if there is none.
+
+    The descriptions of the items are those of that version.
 
     Raises:
       UserError: if the newest version is damaged.
@@ -40,9 +44,15 @@ def newest(directory: str | pathlib.Path) -> Settings:
     numbers = numbered.versions(directory) if directory.is_dir() else []
     if not numbers:
         return Settings()
-    manifest = files.open_manifest(directory / str(numbers[-1]))
+    version = directory / str(numbers[-1])
+    manifest = files.open_manifest(version)
     table = manifest.get("table", {})
-    return Settings(manifest["name"], table.get("precision", "float32"), table.get("shortlist"))
+    return Settings(
+        manifest["name"],
+        table.get("precision", "float32"),
+        table.get("shortlist"),
+        descriptions.load(version, manifest),
+    )
 
 
 def write(
@@ -84,7 +94,9 @@ def write(
     )
     for limit in metadata.limits:
         flags.warn(limit)
-    folder = export.export(exported, directory, version, metadata, settings.table, shortlist)
+    folder = export.export(
+        exported, directory, version, metadata, settings.table, shortlist, settings.described
+    )
     return folder, exported
 
 

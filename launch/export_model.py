@@ -25,7 +25,7 @@ from tfrec import errors, outputs
 from tfrec.data import storage
 from tfrec.methods import registry
 from tfrec.options import Options, option
-from tfrec.serving import export_policy, manifest
+from tfrec.serving import descriptions, export_policy, manifest
 from tfrec.serving import policy as policy_lib
 
 
@@ -48,6 +48,13 @@ class ExportModelConfig(Options):
     data: str = option(
         "", "folder of the prepared data that the agent was trained on, to record its source"
     )
+    items: str = option(
+        "",
+        "text or Parquet file of the items (first column: the raw id), whose features, as the "
+        "agent declares them, and names the export shows to people; with --item_name, the "
+        "table of --data by default",
+    )
+    item_name: str = option("", "column of that table with the names of the items")
     table: Literal["float32", "bfloat16", "int8"] = option(
         "float32",
         "precision of the item table; lower ones select a shortlist that is then scored "
@@ -70,6 +77,7 @@ class ExportModelConfig(Options):
         if bool(self.agent) == bool(self.policy):
             raise ValueError("give --agent or --policy, one of them")
         is_set = {"data": self.data, "shortlist": self.shortlist is not None}
+        is_set |= {"items": self.items, "item_name": self.item_name}
         is_set["table"] = self.table != "float32"
         for name in is_set:
             if self.policy and is_set[name]:
@@ -93,13 +101,15 @@ def main(_):
         _say(version, "policy", "load it with tfrec/serving/loaded.py")
         return
     agent = registry.load(config.agent)
+    data = storage.PreparedData.open(config.data) if config.data else None
+    described = descriptions.of_agent(agent.vocabulary, config.items, config.item_name, data)
     version, exported = agent_export.write(
         agent,
         config.agent,
         config.out,
-        agent_export.Settings(config.name, config.table, config.shortlist),
+        agent_export.Settings(config.name, config.table, config.shortlist, described),
         version=config.version,
-        data=storage.PreparedData.open(config.data) if config.data else None,
+        data=data,
         metrics=_metrics(config.results, "policies", config.agent, agent.fingerprint),
     )
     goals = f"Goals: {', '.join(exported.named_goals) or 'none named'}"

@@ -244,6 +244,14 @@ def _shown_columns(
     return np.flatnonzero(weighed).tolist()
 
 
+def _names(answer: loaded.Answer, model: loaded.ExportedModel) -> list[str]:
+    """Returns the names of the answer's items, as markup; [] if the export has none."""
+    described = model.descriptions
+    if described is None or not described.name:
+        return []
+    return [markup.escape(item.name or "") for item in described.of(answer.item)]
+
+
 def _table(
     title: str,
     answer: loaded.Answer,
@@ -255,6 +263,9 @@ def _table(
     table = rich_table.Table(title=markup.escape(title))
     table.add_column("", justify="right")
     table.add_column("item")
+    names = _names(answer, model)
+    if names:
+        table.add_column("name")
     if first is not None:
         table.add_column("was", justify="right")
     table.add_column("score", justify="right")
@@ -270,6 +281,7 @@ def _table(
         table.add_row(
             str(row + 1),
             markup.escape(str(item)),
+            *names[row : row + 1],
             *first_rank,
             format_score(answer.score[row]),
             *(f"{answer.measurements[row, column]:.3g}" for column in columns),

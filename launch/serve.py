@@ -19,15 +19,17 @@ import json
 import pathlib
 import signal
 import time
+from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import rich
 from absl import logging
 from rich import markup
 
 from launch import flags
 from tfrec import errors
-from tfrec.data import storage
+from tfrec.data import declared_values, storage
 from tfrec.options import Options, option, required
 from tfrec.serving import client, page, server, service, versions
 
@@ -165,8 +167,7 @@ def _users(
     ]  # last session of each user
     items = np.hstack([episodes.history_item[last], episodes.item[last]])  # [U, H + T]
     feedback = np.hstack([episodes.history_feedback[last], episodes.feedback[last]])
-    encoder = contract.user_encoder
-    context_values = None if encoder is None else data.user_values(encoder)
+    features = _features(data, contract, episodes.user[last] - 1)
     raw, names = data.vocabulary.decode(items), data.vocabulary.users[episodes.user[last] - 1]
     users = []
     for row, name in enumerate(names):
@@ -175,11 +176,33 @@ def _users(
             column: feedback[row, real, spec.feedback_index(column)].tolist()
             for column in contract.feedback
         }
-        numbers = (
-            () if context_values is None else context_values[episodes.user[last[row]]].tolist()
-        )
-        users.append(page.User(str(name), raw[row, real].tolist(), values, numbers))
+        users.append(page.User(str(name), raw[row, real].tolist(), values, features[row]))
     return users
+
+
+def _features(
+    data: storage.PreparedData, contract: client.Contract, rows: np.ndarray
+) -> list[dict[str, Any]]:
+    """Returns the features of users that the model reads, column -> value, without missing ones.
+
+    Args:
+      data: the prepared data.
+      contract: interface of the model.
+      rows: rows of the users in the data's table.
+    """
+    encoder = contract.user_encoder
+    if encoder is None:
+        return [{} for _ in rows]
+    data.user_values(encoder)  # checks the table
+    table = cast(pl.DataFrame, data.features("user"))[rows]
+    columns = [
+        declared_values.as_declared(code.column, table[code.column.name])
+        for code in encoder.codes
+    ]
+    return [
+        {name: value for name, value in row.items() if value is not None}
+        for row in pl.DataFrame(columns).iter_rows(named=True)
+    ]
 
 
 if __name__ == "__main__":

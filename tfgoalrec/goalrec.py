@@ -35,6 +35,8 @@ class GoalRec(Recommender):
         name: str = "goalrec",
         table: str = "float32",
         shortlist: int | None = None,
+        items: str | pathlib.Path = "",
+        item_name: str = "",
         metrics: Mapping[str, Any] | None = None,
     ) -> pathlib.Path:
         """Writes a verified SavedModel for serving.
@@ -45,6 +47,10 @@ class GoalRec(Recommender):
           name: name of the model in its manifest.
           table: precision of the item table: float32, bfloat16 or int8.
           shortlist: items that a fully connected head scores; see `launch.export_model`.
+          items: text or Parquet file of the items (first column: the raw id), whose declared
+            features and names the export shows to people; with `item_name`, the table of the
+            agent's data by default.
+          item_name: column of that table with the names of the items.
           metrics: metrics of an evaluation of this agent, for the manifest.
 
         Returns:
@@ -59,13 +65,16 @@ class GoalRec(Recommender):
           PosixPath('export/1')
         """
         from tfgoalrec import exporting, trained
-        from tfrec.serving import export
+        from tfrec.serving import descriptions, export
 
         agent = cast(trained.TrainedAgent, self.agent)
         metadata = exporting.metadata(
             agent, self.path, self.fingerprint, name=name, data=self._data, metrics=metrics
         )
-        return export.export(agent, directory, version, metadata, table, shortlist)
+        described = descriptions.of_agent(agent.vocabulary, items, item_name, self._data)
+        return export.export(
+            agent, directory, version, metadata, table, shortlist, described
+        )
 
     def _run_fields(self) -> dict[str, Any]:
         return {}

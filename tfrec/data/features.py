@@ -44,7 +44,25 @@ def read(
     Raises:
       UserError: naming file, row, column and value; or if no id of the table is in the log.
     """
-    table = read_table(path, bad_rows, text_format)
+    return aligned(read_table(path, bad_rows, text_format), ids, path)
+
+
+def aligned(
+    table: pl.DataFrame, ids: vocabulary.Ids, path: str | pathlib.Path
+) -> pl.DataFrame:
+    """Brings the rows of a feature table into the order of the dense ids.
+
+    Args:
+      table: as `read_table` returns it.
+      ids: the users or the items of the log.
+      path: the table's file, for messages.
+
+    Returns:
+      As `read`.
+
+    Raises:
+      UserError: if no id of the table is in the log.
+    """
     name = table.columns[0]
     raw = pl.Series(name, ids.raw.tolist())
     log_ids = raw.cast(pl.String)

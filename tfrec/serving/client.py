@@ -8,12 +8,13 @@ A request has a deadline. Until then, it is repeated while the server is unavail
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -24,8 +25,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tfrec import errors
 from tfrec.data import feature_encoding
+from tfrec.serving import descriptions, requests
 from tfrec.serving import manifest as manifest_lib
-from tfrec.serving import requests
 
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.1  # seconds, doubled at each attempt
@@ -63,6 +64,9 @@ class Contract:
       units: their units, [M].
       named_goals: names of the goals that requests may use.
       user_encoder: encoder of the features of users; None if the model reads none.
+      item_descriptions: entry of the manifest on the names and features of the items; None if
+        the export has none.
+      version_folder: folder of the manifest.
     """
 
     item_dtype: str
@@ -71,6 +75,8 @@ class Contract:
     units: tuple[str, ...]
     named_goals: tuple[str, ...]
     user_encoder: feature_encoding.FeatureEncoder | None = None
+    item_descriptions: Mapping[str, Any] | None = None
+    version_folder: pathlib.Path = dataclasses.field(default=pathlib.Path(), compare=False)
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> "Contract":
@@ -89,6 +95,8 @@ class Contract:
                 tuple(row["unit"] for row in measurements),
                 tuple(manifest["named_goals"]),
                 manifest_lib.user_encoder(manifest),
+                manifest.get("item_descriptions"),
+                pathlib.Path(path).parent,
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise errors.UserError(f"{path}: not the manifest of an export: {error}") from error
@@ -120,6 +128,27 @@ class Contract:
           UserError: naming the column, the value and what was expected.
         """
         return feature_encoding.user_values(self.user_encoder, user)
+
+    def describe(self, items: Iterable[requests.RawId]) -> list[descriptions.Description]:
+        """Names and features of items, of the version whose manifest was read.
+
+        The first call reads the file of the descriptions, from the manifest's folder. An item
+        that this version does not have has neither name nor features.
+
+        Raises:
+          UserError: if the export has no descriptions, or their file is absent or damaged.
+        """
+        if self._descriptions is None:
+            raise errors.UserError(
+                f"{self.version_folder}: no descriptions of items; expected an export with "
+                "items or item_name"
+            )
+        return self._descriptions.of(items)
+
+    @functools.cached_property
+    def _descriptions(self) -> descriptions.Descriptions | None:
+        entry = {"item_descriptions": self.item_descriptions}
+        return descriptions.load(self.version_folder, entry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +231,13 @@ class Client:
         """Predicted measurements of each candidate, [A, M], raw units."""
         answer, _ = self._predict("predict_measurements", [request], seconds)
         return answer["measurements"][0]
+
+    def describe(self, items: Iterable[requests.RawId]) -> list[descriptions.Description]:
+        """Names and features of items, such as those of a ranking; asks no server.
+
+        See `Contract.describe`.
+        """
+        return self.contract.describe(items)
 
     def close(self) -> None:
         """Ends the connections."""

@@ -3,6 +3,7 @@
     export/
       1/  saved_model.pb  variables/  assets/  manifest.json  model_card.md
           assets.extra/golden/rank.npz  assets.extra/tf_serving_warmup_requests
+          assets.extra/items.parquet, if the export has descriptions of its items
       2/  ...
 
 A version is complete or absent (see `numbered`): it is written to a hidden sibling folder,
@@ -21,6 +22,7 @@ import tensorflow as tf
 
 from tfrec import errors, names, weights
 from tfrec.data import vocabulary as vocabulary_lib
+from tfrec.serving import descriptions as descriptions_lib
 from tfrec.serving import files, golden, model, numbered, recall, surrogate, tables, warmup
 from tfrec.serving import manifest as manifest_lib
 from tfrec.serving import ranker as ranker_lib
@@ -35,6 +37,7 @@ def export(
     metadata: manifest_lib.Metadata = _NOT_RECORDED,
     table: str = "float32",
     shortlist: int | None = None,
+    descriptions: descriptions_lib.Descriptions | None = None,
 ) -> pathlib.Path:
     """Writes one version and verifies it.
 
@@ -49,6 +52,7 @@ def export(
       shortlist: number of items that a fully connected head scores, selected by a
         surrogate; their recall is measured and recorded, too. 0 for all items; by default
         surrogate.SHORTLIST, or all of a catalogue less than twice as large.
+      descriptions: names and features of the items for people; none by default.
 
     Returns:
       The version directory.
@@ -68,8 +72,14 @@ def export(
             f"table {table!r}: this agent's head is fully connected and has no item table "
             "unless there is a shortlist; leave it at float32"
         )
+    if descriptions:
+        described = descriptions.table.to_series(0).to_list()
+        if described != ranker.vocabulary.items.tolist():
+            raise ValueError("descriptions have other items than the agent")
     files.expect_kind(directory, "ranker")
-    fill = functools.partial(_write, ranker, item_dtype, metadata, table, shortlist)
+    fill = functools.partial(
+        _write, ranker, item_dtype, metadata, table, shortlist, descriptions
+    )
     return numbered.write(directory, version, fill)
 
 
@@ -158,6 +168,7 @@ def _write(
     metadata: manifest_lib.Metadata,
     table: str,
     shortlist: int,
+    descriptions: descriptions_lib.Descriptions | None,
     version: pathlib.Path,
     number: int,
 ) -> None:
@@ -202,6 +213,9 @@ def _write(
             manifest["table"] |= recall.measure(
                 ranker, signatures["rank"], golden_requests, item_dtype
             )
+    if descriptions:
+        descriptions.write(version)
+        manifest["item_descriptions"] = descriptions.entry()
     (version / "model_card.md").write_text(manifest_lib.card(manifest), encoding="utf-8")
     manifest["files"] = files.checksums(version)
     text = json.dumps(manifest, indent=2, ensure_ascii=False)

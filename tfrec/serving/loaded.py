@@ -1,6 +1,7 @@
 """Exported versions, loaded for use from Python."""
 
 import abc
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tfrec import errors, model_path
 from tfrec.data import feature_encoding
 from tfrec.serving import asserted, files, requests
+from tfrec.serving import descriptions as descriptions_lib
 from tfrec.serving import manifest as manifest_lib
 
 
@@ -108,6 +110,7 @@ class ExportedModel(RankingModel):
 
     Attributes:
       manifest: content of manifest.json.
+      descriptions: names and features of the items for people; None if the export has none.
 
     Raises:
       UserError: if there is no export, or its files were changed.
@@ -123,6 +126,10 @@ class ExportedModel(RankingModel):
         self.user_encoder = manifest_lib.user_encoder(self.manifest)
         with model_path.literal(self.version) as path:
             self._loaded = tf.saved_model.load(path)
+
+    @functools.cached_property
+    def descriptions(self) -> descriptions_lib.Descriptions | None:
+        return descriptions_lib.load(self.version, self.manifest)
 
     def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return run_signature(str(self.version), self._loaded.signatures[signature], inputs)

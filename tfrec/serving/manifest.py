@@ -204,7 +204,7 @@ their inputs and outputs are in manifest.json.
 ## Input
 
 The last {manifest["history_length"]} events, each with {_feedback(manifest["feedback"])}.
-Item ids are those of the log ({manifest["item_id"]["dtype"]}).{_users(manifest)}
+Item ids are those of the log ({manifest["item_id"]["dtype"]}).{_items(manifest)}{_users(manifest)}
 
 ## What it predicts
 
@@ -247,6 +247,16 @@ def _table(manifest: Mapping[str, Any]) -> str:
         f"\nItems are found by {manifest['ranking']}: of the exact best {table['k']}, "
         f"{table['recall']:.2%} were found for {table['queries']} random goals.\n"
     )
+
+
+def _items(manifest: Mapping[str, Any]) -> str:
+    """A sentence on the descriptions of the items; nothing without them."""
+    entry = manifest.get("item_descriptions")
+    if entry is None:
+        return ""
+    shown = [f"names (`{entry['name']}`)"] if entry["name"] else []
+    shown += [f"`{column}`" for column in entry["columns"]]
+    return f"\nDescriptions of the items for people: {', '.join(shown)} in {entry['file']}."
 
 
 def _users(manifest: Mapping[str, Any]) -> str:

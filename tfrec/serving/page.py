@@ -5,6 +5,7 @@ other hosts. It ranks over the same REST paths as every other client.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -14,7 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfrec import errors
-from tfrec.serving import files, rejection, requests, service, versions
+from tfrec.data import feature_encoding
+from tfrec.serving import descriptions, files, rejection, requests, service, versions
+from tfrec.serving import manifest as manifest_lib
 
 _FILES = pathlib.Path(__file__).parent / "page_files"
 _KINDS = {
@@ -25,6 +28,8 @@ _KINDS = {
 _MANIFEST_FIELDS = ("history_length", "max_steps", "feedback", "measurements", "named_goals")
 _MAX_SUGGESTIONS = 12  # suggestions for typed text
 _MAX_TYPED = 200  # characters of typed text that are used
+_MAX_DESCRIBED = 1000  # items of one request for descriptions
+_MAX_CATEGORIES = 200  # categories of a column that the form gets
 
 Reply = tuple[int, bytes, str]  # status, body, content type
 
@@ -37,13 +42,14 @@ class User:
       name: the user's id in the log.
       history: L raw ids, oldest first.
       feedback: L raw values for each feedback column, by its name.
-      context_values: numbers of the user's features; empty if the model reads none.
+      features: the user's features that the model reads, column -> value; missing ones have no
+        entry.
     """
 
     name: str
     history: Sequence[requests.RawId]
     feedback: Mapping[str, Sequence[float]]
-    context_values: Sequence[int] = ()
+    features: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +59,8 @@ class _Described:
     version: int
     manifest: dict[str, Any]
     items: str  # raw ids, each between two line ends
+    descriptions: descriptions.Descriptions | None
+    user_encoder: feature_encoding.FeatureEncoder | None
 
 
 class Page:
@@ -108,6 +116,18 @@ class Page:
             return _reply(self._user(parameters.get("name", "")))
         return None
 
+    def post(self, path: str, body: bytes) -> Reply | None:
+        """The answer to a POST; None for a path that does not belong to the page.
+
+        Raises:
+          Rejected: if the body is not as expected.
+        """
+        if path == "/page/descriptions":
+            return _reply(self._descriptions(_field(body, "items", list)))
+        if path == "/page/context_values":
+            return _reply(self._context_values(_field(body, "features", dict)))
+        return None
+
     def _model(self) -> dict[str, Any]:
         """Names, units and limits that the page shows before its first request for a list."""
         described = self._newest()
@@ -119,21 +139,55 @@ class Page:
             "num_items": manifest["item_id"]["count"],
             "max_k": self._limits.max_k,
             "users": list(self._users),
-            "reads_context": "user_features" in manifest,
+            "has_descriptions": described.descriptions is not None,
+            "user_features": _form(described.user_encoder),
             **{name: manifest[name] for name in _MANIFEST_FIELDS},
         }
 
     def _items(self, typed: str) -> dict[str, Any]:
-        """Items that match typed text: equal ids, then ids with this beginning, then others."""
-        lines = self._newest().items
-        text = re.escape(typed.partition("\n")[0][:_MAX_TYPED])
+        """Items that match typed text, with their names, and whether the text is an id.
+
+        An equal id comes first, then ids and names with this beginning, then others.
+        """
+        newest = self._newest()
+        typed = typed.partition("\n")[0][:_MAX_TYPED]
         matches: dict[str, None] = {}
-        for pattern in (rf"\n{text}(?=\n)", rf"\n{text}", text):
-            for item in _lines(pattern, lines):
-                if len(matches) == _MAX_SUGGESTIONS:
-                    break
-                matches[item] = None
-        return {"items": list(matches), "known": typed in matches}
+        for item in _matches(newest, typed):
+            if len(matches) == _MAX_SUGGESTIONS:
+                break
+            matches[item] = None
+        described = newest.descriptions.of(matches) if newest.descriptions else []
+        names = {str(one.item): one.name for one in described if one.name is not None}
+        return {"items": list(matches), "names": names, "known": typed in matches}
+
+    def _descriptions(self, items: list) -> dict[str, Any]:
+        """Names and features of items, by their ids as text."""
+        if len(items) > _MAX_DESCRIBED:
+            raise rejection.too_large(
+                f"descriptions of {len(items)} items; the page takes at most {_MAX_DESCRIBED}"
+            )
+        if not all(isinstance(item, str) for item in items):
+            raise rejection.invalid("items: expected ids as text")
+        described = self._newest().descriptions
+        return {
+            "descriptions": {
+                str(one.item): {"name": one.name, "features": one.features}
+                for one in (described.of(items) if described else [])
+            }
+        }
+
+    def _context_values(self, features: dict[str, Any]) -> dict[str, Any]:
+        """Numbers of the features of a user, or what is wrong with them, by column."""
+        encoder = self._newest().user_encoder
+        problems = {}
+        for name, value in features.items():
+            try:
+                feature_encoding.user_values(encoder, {name: value})
+            except errors.UserError as error:
+                problems[name] = str(error)
+        values = () if problems or not encoder else encoder.encode_one(features).tolist()
+        return {"context_values": list(values), "problems": problems}
+
 
     def _user(self, name: str) -> dict[str, Any]:
         if name not in self._users:
@@ -141,8 +195,11 @@ class Page:
         user = self._users[name]
         # Ids as text, because JavaScript rounds large whole numbers.
         history = [str(item) for item in user.history]
-        values = list(user.context_values)
-        return {"history": history, "feedback": dict(user.feedback), "context_values": values}
+        return {
+            "history": history,
+            "feedback": dict(user.feedback),
+            "features": dict(user.features),
+        }
 
     def _newest(self) -> _Described:
         """The highest loaded version; its files are read once."""
@@ -158,12 +215,25 @@ class Page:
                         f"{', '.join(missing)}); the page cannot show it"
                     )
                 items = (version / "assets" / "items.txt").read_bytes().decode()
-            except OSError as error:
+                of_items = descriptions.load(version, manifest)
+            except (OSError, errors.UserError) as error:
                 raise rejection.not_found(
                     f"version {number} cannot be described: its files are missing"
                 ) from error
-            described = self._described = _Described(number, manifest, f"\n{items}")
+            encoder = manifest_lib.user_encoder(manifest)
+            described = _Described(number, manifest, f"\n{items}", of_items, encoder)
+            self._described = described
         return described
+
+
+def _matches(described: _Described, typed: str) -> Iterator[str]:
+    """Yields ids of items that match typed text, the best first; some more than once."""
+    text = re.escape(typed)
+    yield from _lines(rf"\n{text}(?=\n)", described.items)
+    for pattern, at_start in ((rf"\n{text}", True), (text, False)):
+        yield from _lines(pattern, described.items)
+        if described.descriptions:  # as many more as may be among the former
+            yield from described.descriptions.like(typed, 2 * _MAX_SUGGESTIONS, at_start)
 
 
 def _lines(pattern: str, text: str) -> Iterator[str]:
@@ -173,6 +243,40 @@ def _lines(pattern: str, text: str) -> Iterator[str]:
         line, _, _ = text[start : start + 4096].partition("\n")
         if line:
             yield line
+
+
+def _form(encoder: feature_encoding.FeatureEncoder | None) -> list[dict[str, Any]]:
+    """The columns of the user's features, for the fields of the form.
+
+    `categories` are the first ones of a column that lists its values; `are_all` says whether
+    they are all of them.
+    """
+    return [
+        {
+            "name": code.column.name,
+            "kind": code.column.kind,
+            "separator": code.column.separator,
+            "categories": list(code.categories[:_MAX_CATEGORIES]),
+            "are_all": 0 < len(code.categories) <= _MAX_CATEGORIES,
+        }
+        for code in (encoder.codes if encoder else ())
+    ]
+
+
+def _field(body: bytes, name: str, kind: type) -> Any:
+    """The only field of a JSON object.
+
+    Raises:
+      Rejected: if the body has another form.
+    """
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise rejection.invalid(f"not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get(name), kind):
+        expected = "a list" if kind is list else "an object"
+        raise rejection.invalid(f"expected an object with {name!r}, {expected}")
+    return document[name]
 
 
 def _reply(answer: dict[str, Any]) -> Reply:

@@ -211,9 +211,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return 200, body.encode(), "application/json"
 
     def _post(self, answers: service.Service, body: bytes) -> tuple[int, bytes, str]:
-        match = self._model(self._path())
+        path = self._path()
+        if self.server.page and (reply := self.server.page.post(path, body)) is not None:
+            return reply
+        match = self._model(path)
         if match["what"] != ":predict":
-            raise rejection.not_found(f"{self._path()[:200]} takes no POST; expected :predict")
+            raise rejection.not_found(f"{path[:200]} takes no POST; expected :predict")
         answer = predict(answers, _model_spec(match), body)
         return 200, json.dumps(answer).encode(), "application/json"
 

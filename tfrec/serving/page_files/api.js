@@ -36,6 +36,17 @@ export const describe = () => reply("/page/model");
 export const user = (name) => reply(`/page/user?name=${encodeURIComponent(name)}`);
 export const items = (like) => reply(`/page/items?like=${encodeURIComponent(like)}`);
 
+const post = (path, document, signal) =>
+  reply(path, { method: "POST", body: JSON.stringify(document), signal });
+
+/** Names and features of items: {id: {name, features}}. */
+export async function descriptions(items) {
+  return (await post("/page/descriptions", { items })).descriptions;
+}
+
+/** The numbers of a user's features, or what is wrong: {context_values, problems}. */
+export const contextValues = (features, signal) => post("/page/context_values", { features }, signal);
+
 /** Ranked items: [{item, score, measurements}], best first. */
 export async function rank(model, request, signal) {
   const name = encodeURIComponent(model.name);
@@ -53,7 +64,7 @@ export async function rank(model, request, signal) {
 
 /** The body of a request for `rank`; an empty history is one event of padding. */
 export function written(
-  model, { history, feedback, step, goal, goalName, exclude, k, contextValues = [] },
+  model, { history, feedback, step, goal, goalName, exclude, k, contextValues = null },
 ) {
   const text = model.item_dtype === "string";
   const id = (item) => {
@@ -72,7 +83,7 @@ export function written(
     candidates: "[[]]",
     exclude: ids(exclude),
     k: JSON.stringify([k]),
-    ...(model.reads_context && { context_values: JSON.stringify([contextValues]) }),
+    ...(contextValues && { context_values: JSON.stringify([contextValues]) }),
   };
   const named = Object.entries(inputs).map(([name, value]) => `"${name}":${value}`);
   return `{"signature_name":"rank","inputs":{${named.join(",")}}}`;

@@ -1,13 +1,14 @@
 // A text field with suggestions, by the keyboard pattern of ARIA's combobox.
 
 import { element } from "./dom.js";
+import { label } from "./items.js";
 
 const PAUSE = 80;  // milliseconds without a key before a request
 
 /**
  * @param input the text field; its aria-controls names the list of suggestions.
- * @param suggest text -> a promise of strings.
- * @param choose takes the selected string, or typed text after Enter.
+ * @param suggest text -> a promise of {items: ids, names: {id: name}}.
+ * @param choose takes the selected id, or typed text after Enter.
  */
 export function combobox(input, suggest, choose) {
   const list = document.getElementById(input.getAttribute("aria-controls"));
@@ -37,12 +38,13 @@ export function combobox(input, suggest, choose) {
 
   async function open() {
     const number = ++latest;
-    const matches = await suggest(input.value.trim());
+    const { items, names } = await suggest(input.value.trim());
     if (number !== latest) return;
-    list.replaceChildren(...matches.map((text, n) =>
-      element("li", { role: "option", id: `${list.id}-${n}`, "data-item": text }, text)));
-    list.hidden = !matches.length;
-    input.setAttribute("aria-expanded", String(matches.length > 0));
+    list.replaceChildren(...items.map((item, n) =>
+      element("li", { role: "option", id: `${list.id}-${n}`, "data-item": item },
+        ...label(item, names[item]))));
+    list.hidden = !items.length;
+    input.setAttribute("aria-expanded", String(items.length > 0));
     mark(-1);
   }
 

@@ -3,19 +3,23 @@
 import * as api from "./api.js";
 import { combobox } from "./combobox.js";
 import { element, find, number, unseen } from "./dom.js";
+import { features, label as itemLabel } from "./items.js";
 import { groups } from "./measurements.js";
 import { gone, table } from "./ranking.js";
+import { userForm } from "./user_form.js";
 
 const PAUSE = 60;    // milliseconds without a change before a request for a list
 const DEEP = 200;    // length of the other goal's list, in which moves are looked up
 const OWN = "";      // name of a goal without a name
+const MANY = 500;    // items of one request for descriptions
 const KEPT = "\n";   // and of the kept goal for comparison; no name has a line end
 
 const state = {
   model: null,
   groups: [],
   history: [],                        // {item, known, feedback: [F numbers]}
-  contextValues: [],                     // numbers of the features of a user of the log
+  form: null,                         // fields of the user's features
+  descriptions: new Map(),            // item -> {name, features}
   exclude: [],                        // {item, known}
   goal: { name: OWN, weights: [] },
   kept: null,                         // another goal
@@ -70,8 +74,25 @@ function request() {
     step,
     exclude: [...new Set([...exclude, ...shown].map((one) => one.item))],
     k,
-    contextValues: state.contextValues,
   };
+}
+
+let encoded = { key: "", context_values: [], problems: {} };
+
+/**
+ * The numbers of the user's features; null if the model reads none.
+ *
+ * @throws Rejected, with status 400, if a field has a problem.
+ */
+async function contextValues(signal) {
+  const { model, form } = state;
+  if (!model.user_features.length) return null;
+  const values = form.values(), key = JSON.stringify([model.version, values]);
+  if (key !== encoded.key) encoded = { key, ...await api.contextValues(values, signal) };
+  form.show(encoded.problems);
+  const problems = Object.values(encoded.problems);
+  if (problems.length) throw new api.Rejected(400, problems.join("; "));
+  return encoded.context_values;
 }
 
 /** A request with a goal, by its name for a named goal, else by its weights. */
@@ -121,16 +142,34 @@ function report(problem) {
   find("ranking").classList.toggle("stale", Boolean(problem));
 }
 
+/** Requests the descriptions of items that have not been requested yet. */
+async function describe(items) {
+  const { descriptions, model } = state;
+  if (!model.has_descriptions) return;
+  const asked = [...new Set(items)].filter((item) => !descriptions.has(item));
+  for (let start = 0; start < asked.length; start += MANY) {
+    const answer = await api.descriptions(asked.slice(start, start + MANY));
+    for (const [item, description] of Object.entries(answer)) {
+      descriptions.set(item, description);
+    }
+  }
+}
+
+const descriptionOf = (item) => state.descriptions.get(item);
+const nameOf = (item) => descriptionOf(item)?.name ?? item;
+
 async function update(again = true) {
   running.abort();
   const { signal } = (running = new AbortController());
   const goal = { ...state.goal }, against = other(), start = performance.now();
   try {
-    const query = request();
+    const query = { ...request(), contextValues: await contextValues(signal) };
     const [list, comparison] = await Promise.all([
       api.rank(state.model, under(query, goal), signal),
       against && compared(query, against, signal),
     ]);
+    const first = comparison ? comparison.list.slice(0, list.length) : [];
+    await describe([...list, ...first].map((row) => row.item));
     if (signal.aborted) return;
     report("");
     show(list, goal, comparison, query.k, performance.now() - start);
@@ -152,7 +191,7 @@ function show(list, goal, against, k, milliseconds) {
   const shown = state.groups.filter((group) => !group.parts);
   const scroll = find("ranking").scrollLeft;
   find("ranking").replaceChildren(
-    list.length ? table(list, shown, goalWeights(goal), against) : "");
+    list.length ? table(list, shown, goalWeights(goal), against, descriptionOf) : "");
   find("ranking").scrollLeft = scroll;
   const count = list.length === 1 ? "1 item" : `${list.length} items`;
   const fewer = list.length < k ? ", all that may be recommended" : "";
@@ -162,7 +201,7 @@ function show(list, goal, against, k, milliseconds) {
       ...(against ? [", moves against ", element("strong", {}, against.label)] : [])),
     element("span", { className: "time", "aria-hidden": "true" }, `${milliseconds.toFixed(0)} ms`),
   );
-  find("gone").textContent = against && list.length ? gone(list, against) : "";
+  find("gone").textContent = against && list.length ? gone(list, against, nameOf) : "";
   find("legend").hidden = !list.length;
 }
 
@@ -245,7 +284,7 @@ function eventRow(event, place) {
     const field = element("input", yes
       ? { type: "checkbox", checked: event.feedback[column] > 0 }
       : { type: "number", min: "0", step: "any", value: String(event.feedback[column]) });
-    field.ariaLabel = `${name} of event ${place + 1}, ${event.item}, in ${unit}`;
+    field.ariaLabel = `${name} of event ${place + 1}, ${nameOf(event.item)}, in ${unit}`;
     field.addEventListener("input", () => {
       event.feedback[column] = yes ? Number(field.checked) : value(field);
       later();
@@ -253,7 +292,7 @@ function eventRow(event, place) {
     return element("label", { title: `${name}, ${unit}` }, field, yes ? name : unit);
   });
   const remove = element("button", { type: "button", className: "remove" },
-    element("span", { "aria-hidden": "true" }, "×"), unseen(`Remove ${event.item}`));
+    element("span", { "aria-hidden": "true" }, "×"), unseen(`Remove ${nameOf(event.item)}`));
   remove.addEventListener("click", () => {
     state.history.splice(place, 1);
     drawHistory();
@@ -261,7 +300,9 @@ function eventRow(event, place) {
     (rest[Math.min(place, rest.length - 1)] ?? find("add-event")).focus();
     later();
   });
-  return element("li", {}, element("span", { className: "item" }, event.item),
+  const shown = descriptionOf(event.item);
+  return element("li", {},
+    element("span", { className: "item" }, ...itemLabel(event.item, shown?.name), ...features(shown)),
     ...(event.known ? inputs : [unknown()]), remove);
 }
 
@@ -278,25 +319,36 @@ function drawHistory() {
 function drawExclusions() {
   find("exclusions").replaceChildren(...state.exclude.map((one, place) => {
     const remove = element("button", { type: "button", className: "remove" },
-      element("span", { "aria-hidden": "true" }, "×"), unseen(`No longer exclude ${one.item}`));
+      element("span", { "aria-hidden": "true" }, "×"), unseen(`No longer exclude ${nameOf(one.item)}`));
     remove.addEventListener("click", () => {
       state.exclude.splice(place, 1);
       drawExclusions();
       find("add-exclusion").focus();
       later();
     });
-    const name = element("span", { className: "item" }, one.item);
+    const name = element("span", { className: "item" },
+      ...itemLabel(one.item, descriptionOf(one.item)?.name));
     return element("li", {}, name, ...(one.known ? [] : [unknown()]), remove);
   }));
 }
 
+/** The item of a text: one with this id, or the only suggestion with this name. */
+function itemOf(text, { known, names }) {
+  const named = Object.keys(names).filter((item) => names[item] === text);
+  return known || named.length !== 1 ? { item: text, known } : { item: named[0], known: true };
+}
+
 /** What was typed, as items: one, or several with commas between them. */
 async function readItems(text) {
-  const whole = await api.items(text);
-  if (whole.known || !text.includes(",")) return [{ item: text, known: whole.known }];
-  const parts = text.split(",").map((part) => part.trim()).filter(Boolean);
-  const answers = await Promise.all(parts.map(api.items));
-  return parts.map((item, n) => ({ item, known: answers[n].known }));
+  const whole = itemOf(text, await api.items(text));
+  let items = [whole];
+  if (!whole.known && text.includes(",")) {
+    const parts = text.split(",").map((part) => part.trim()).filter(Boolean);
+    const answers = await Promise.all(parts.map(api.items));
+    items = parts.map((part, n) => itemOf(part, answers[n]));
+  }
+  await describe(items.map((one) => one.item));
+  return items;
 }
 
 async function addEvents(text) {
@@ -320,9 +372,10 @@ async function pick(name) {
   const user = await api.user(name);
   const answers = await Promise.all([...new Set(user.history)].map(async (item) =>
     [item, (await api.items(item)).known]));
+  await describe(user.history);
   if (find("user").value !== name) return;  // another one was picked meanwhile
   const isKnown = new Map(answers);
-  state.contextValues = user.context_values;
+  state.form.fill(user.features);
   state.history = user.history.map((item, n) => ({
     item,
     known: isKnown.get(item),
@@ -352,7 +405,11 @@ async function load() {
   const columns = (some) => JSON.stringify(some?.measurements.map((row) => row.column));
   const same = columns(model) === columns(state.model);
   const current = same ? find("against").value : names[1] ?? "";
+  if (model.version !== state.model?.version) state.descriptions = new Map();
+  const chosen = state.form?.values() ?? {};
   state.model = model;
+  state.form = userForm(find("features"), model.user_features, later);
+  state.form.fill(chosen);
   state.groups = groups(model.measurements);
   if (!same) {
     const weights = names.length ? model.named_goals[names[0]]
@@ -374,6 +431,7 @@ async function load() {
     find("user").replaceChildren(element("option", { value: "" }, "nobody"),
       ...model.users.map((name) => element("option", { value: name }, name)));
   }
+  await describe([...state.history, ...state.exclude].map((one) => one.item));
   drawGoals();
   drawSliders();
   drawWeights();
@@ -385,8 +443,7 @@ async function load() {
 }
 
 function listen() {
-  const suggest = async (text) => (await api.items(text)).items;
-  const quiet = (text) => suggest(text).catch(() => []);
+  const quiet = (text) => api.items(text).catch(() => ({ items: [], names: {} }));
   combobox(find("add-event"), quiet, guarded(addEvents));
   combobox(find("add-exclusion"), quiet, guarded(addExclusions));
   find("request").addEventListener("submit", (event) => event.preventDefault());
@@ -402,7 +459,7 @@ function listen() {
   }));
   find("clear-history").addEventListener("click", () => {
     state.history = [];
-    state.contextValues = [];
+    state.form.fill({});
     find("user").value = "";
     find("step").value = "0";
     drawHistory();

@@ -1,6 +1,7 @@
 // The list as a table: places, moves against another goal, predicted measurements as bars.
 
 import { column as columnOf, element, unseen } from "./dom.js";
+import { features, label } from "./items.js";
 
 /** Places that an item moved up against another list; null where that list has it not. */
 function moved(place, former) {
@@ -91,8 +92,9 @@ function mean(list, index) {
  * @param shown groups of columns.
  * @param weights the goal's weight of each column.
  * @param against null, or {label, list, deep}: a longer list under another goal.
+ * @param descriptionOf item -> {name, features}, or undefined.
  */
-export function table(list, shown, weights, against) {
+export function table(list, shown, weights, against, descriptionOf) {
   const other = against ? against.list.slice(0, list.length) : [];
   const columns = drawn(shown.flatMap((group) => group.columns), [list, other], weights);
   const score = columnOf(list.map((row) => row.score));
@@ -103,7 +105,8 @@ export function table(list, shown, weights, against) {
       element("td", { role: "cell", className: "place" }, String(place + 1)));
     if (against) line.append(moveCell(place, former.get(row.item), against));
     line.append(
-      element("th", { role: "rowheader", scope: "row", className: "item" }, row.item),
+      element("th", { role: "rowheader", scope: "row", className: "item" },
+        ...label(row.item, descriptionOf(row.item)?.name), ...features(descriptionOf(row.item))),
       element("td", { role: "cell", className: "score" }, score(row.score)),
       ...columns.map((column) => measurementCell(row.measurements[column.index], column)),
     );
@@ -122,10 +125,10 @@ export function table(list, shown, weights, against) {
 }
 
 /** A sentence on the items in the first places of the other list that this one lacks. */
-export function gone(list, against) {
+export function gone(list, against, nameOf) {
   const listed = new Set(list.map((row) => row.item));
   const lost = against.list.slice(0, list.length).map((row) => row.item)
     .filter((item) => !listed.has(item));
   if (!lost.length) return `The first ${list.length} under ${against.label} are the same items.`;
-  return `In the first ${list.length} under ${against.label}, not here: ${lost.join(", ")}.`;
+  return `In the first ${list.length} under ${against.label}, not here: ${lost.map(nameOf).join(", ")}.`;
 }
