@@ -183,7 +183,7 @@ def _users(
 def _features(
     data: storage.PreparedData, contract: client.Contract, rows: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Returns the features of users that the model reads, column -> value, without missing ones.
+    """Returns the features of users that the model reads, column -> value; no missing ones.
 
     Args:
       data: the prepared data.

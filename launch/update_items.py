@@ -9,8 +9,8 @@ features of the other items. With --absent=remove, items that the table lacks ar
 
 With --export, the changed agent is also the next version of a folder of exports, with the name,
 the item table and the shortlist of the newest one there. Where that one has names and features
-of its items for people, or --item_name is given, the table replaces these, too. The folder of the agent appears when
-the version is verified, or neither appears.
+of its items for people, or --item_name is given, the table replaces these, too. The folder of
+the agent appears when the version is verified, or neither appears.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def main(_):
         print(f"{version}: verified against the agent")
 
 
-def _settings(
-    config: UpdateItemsConfig, ids: vocabulary.Vocabulary
-) -> agent_export.Settings:
+def _settings(config: UpdateItemsConfig, ids: vocabulary.Vocabulary) -> agent_export.Settings:
     """How the export is written: as the newest version, with the descriptions of the table."""
     if not config.export:
         return agent_export.Settings()
@@ -95,9 +93,7 @@ def _settings(
     name = config.item_name or (former.name if former else "")
     if not former and not name:
         return settings
-    described = descriptions.read(
-        config.items, ids.item_ids, ids.item_features, name, former
-    )
+    described = descriptions.read(config.items, ids.item_ids, ids.item_features, name, former)
     return settings._replace(described=described)
 
 

@@ -72,9 +72,7 @@ class GoalRec(Recommender):
             agent, self.path, self.fingerprint, name=name, data=self._data, metrics=metrics
         )
         described = descriptions.of_agent(agent.vocabulary, items, item_name, self._data)
-        return export.export(
-            agent, directory, version, metadata, table, shortlist, described
-        )
+        return export.export(agent, directory, version, metadata, table, shortlist, described)
 
     def _run_fields(self) -> dict[str, Any]:
         return {}

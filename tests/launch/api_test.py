@@ -122,7 +122,10 @@ def test_prepared_data_is_the_scripts(tmp_path):
 def test_ranks_as_the_export_does(agent, tmp_path):
     from tfrec.serving import loaded, requests
 
-    version = agent.export(tmp_path / "export")
+    (tmp_path / "items.csv").write_text("id,title\ni1,One\n")
+    version = agent.export(tmp_path / "export", items=tmp_path / "items.csv", item_name="title")
+    described = loaded.ExportedModel(version).descriptions
+    assert [one.name for one in described.of(["i1", "i2"])] == ["One", None]
     [answer] = loaded.ExportedModel(version).rank(
         [requests.Request(("i1", "i2"), ((1.0, 3.0), (0.0, 0.0)), goal_name="click", k=4)]
     )

@@ -104,6 +104,7 @@ def test_a_policy_is_exported_with_its_results(tmp_path, capsys):
         (["--agent=a", "--shortlist=5"], "shortlist 5: this agent's head is bilinear"),
         (["--agent=a", "--policy=b"], "give --agent or --policy"),
         (["--policy=b", "--table=int8"], "--table is for agents"),
+        (["--policy=b", "--item_name=x"], "--item_name is for agents"),
         (["--policy=nowhere"], "nowhere: no saved policy"),
         (["--agent=a", "--data=none"], "none: no prepared data here"),
         ([], "--agent"),
@@ -168,6 +169,24 @@ def test_options_of_other_agents_are_rejected_for_a_sequential_model(
     assert flags.call("launch.export_model", command) == 2
     assert "sasrec scores every item at once; expected --table and" in capsys.readouterr().err
     assert not (tmp_path / "export").exists()
+
+
+def test_the_export_has_the_names_of_its_items(sequential, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "load", trained.load)
+    table = tmp_path / "items.csv"
+    table.write_text("id,title,price\nmug,A mug,3\nlamp,<b>Lamp</b>,20\nchair,A chair,9\n")
+    command = [f"--agent={sequential}", f"--out={tmp_path / 'export'}", f"--items={table}"]
+    assert flags.call("launch.export_model", [*command, "--item_name=label"]) == 2
+    assert f"{table}: no column 'label' of names; it has 'title', 'price'" in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert flags.call("launch.export_model", command) == 2
+    assert "nothing to show of the items" in capsys.readouterr().err
+    assert not (tmp_path / "export").exists()
+    assert flags.call("launch.export_model", [*command, "--item_name=title"]) == 0
+    described = loaded.ExportedModel(tmp_path / "export" / "1").descriptions
+    names = [one.name for one in described.of(["lamp", "mug", "pen", "chair"])]
+    assert names == ["<b>Lamp</b>", "A mug", None, None]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from launch import flags
 from tests.tfrec.serving import fake_ranker
 from tfrec.data import feature_encoding, feature_schema, vocabulary
-from tfrec.serving import export, loaded
+from tfrec.serving import descriptions, export, loaded
 
 pytestmark = pytest.mark.slow
 
@@ -51,6 +51,21 @@ def test_one_goal(ask):
     assert rows(printed.out) == [
         ["1", "i6", "2.000", "50", "2.1"],
         ["2", "i4", "0.800", "38", "2.2"],
+    ]
+
+
+def test_names_of_items(models, ask, tmp_path):
+    (tmp_path / "items.csv").write_text("id,title\ni6,[b]Mug\ni4,\n")
+    ids = vocabulary.Ids(fake_ranker.STRING_IDS.astype(str))
+    described = descriptions.read(tmp_path / "items.csv", ids, None, "title")
+    models["described"] = str(
+        export.export(fake_ranker.FakeRanker(), tmp_path / "export", descriptions=described)
+    )
+    code, printed = ask("described", "--goal=watch", "--k=2", "--show=watch@1..")
+    assert code == 0 and "name" in printed.out
+    assert rows(printed.out) == [
+        ["1", "i6", "[b]Mug", "2.000", "50"],
+        ["2", "i4", "0.800", "38"],
     ]
 
 

@@ -1,18 +1,27 @@
 """launch.serve --ui: the page on the REST port, and users of a prepared log on it."""
 
+import dataclasses
 import json
 import os
 import signal
 import threading
 
+import numpy as np
 import pytest
 import urllib3
 
 from launch import flags
 from tests.tfrec.serving import fake_ranker
 from tfrec import types
-from tfrec.data import storage
+from tfrec.data import storage, vocabulary
 from tfrec.serving import export, rest
+
+COLUMNS = """
+[user.age]
+kind = "number"
+[user.region]
+kind = "category"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +93,40 @@ def test_users_are_offered_as_the_log_ends(ask, folder, embedded_data):
     assert user["history"] == [str(i) for i in data.vocabulary.decode(expected) if i]
     assert user["feedback"]["watch_seconds"] == pytest.approx(seconds[-len(user["history"]) :])
     assert set(user["feedback"]["click"]) <= {0.0, 1.0}
+
+
+def test_users_bring_their_features(ask, tmp_path):
+    (tmp_path / "features.toml").write_text(COLUMNS)
+    size = ("--embedded_num_users=40", "--embedded_num_items=20", "--max_steps=12")
+    arguments = (
+        f"--out={tmp_path / 'data'}", f"--attributes_out={tmp_path / 'attributes'}",
+        f"--feature_columns={tmp_path / 'features.toml'}", "--history_length=8", *size,
+    )  # fmt: skip
+    assert flags.call("launch.prepare_data", arguments) == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    ranker = fake_ranker.FakeRanker()
+    ranker.spec = dataclasses.replace(data.spec, num_items=7, item_features=None)
+    ranker.vocabulary = vocabulary.Vocabulary(
+        vocabulary.Ids(fake_ranker.STRING_IDS.astype(str)),
+        data.vocabulary.user_ids,
+        user_features=data.vocabulary.user_features,
+    )
+    export.export(ranker, tmp_path / "export")
+
+    table, values = data.features("user"), data.user_values()
+    tested = dict.fromkeys(data.episodes("test").user.tolist())
+    names = {user: str(data.vocabulary.users[user - 1]) for user in tested}
+    arguments = [f"--model={tmp_path / 'export'}", "--ui", f"--users={tmp_path / 'data'}"]
+    code, answers = ask(arguments, *(f"/page/user?name={name}" for name in names.values()))
+    assert code == 0
+    encoder = data.vocabulary.user_features
+    for user, name in names.items():
+        features = json.loads(answers[f"/page/user?name={name}"][1])["features"]
+        row = table.row(user - 1, named=True)
+        expected = {key: row[key] for key in ("age", "region") if row[key] is not None}
+        assert features == expected
+        # The fields of the form give the numbers that the data has.
+        np.testing.assert_array_equal(encoder.encode_one(features), values[user])
 
 
 def test_mistakes_are_messages(folder, embedded_data, tmp_path, capsys):

@@ -117,6 +117,41 @@ def test_one_command_writes_the_agent_and_its_export(work, tmp_path):
     assert len(items) == 120 and set(answer.item) <= set(items)
 
 
+def test_names_and_features_follow_the_table(work, tmp_path, capsys):
+    """Items of the new table are shown as there, the others as in the version before."""
+    export = tmp_path / "export"
+    first = [f"--agent={work / 'run' / 'agent_off'}", f"--out={export}", "--item_name=title"]
+    assert flags.call("launch.export_model", first) == 2
+    assert "item_name 'title': a column of which table?" in capsys.readouterr().err
+    assert flags.call("launch.export_model", [*first, f"--data={work / 'data'}"]) == 0
+    before = loaded.ExportedModel(export / "1").descriptions
+    assert before.columns == ["genre", "tags", "minutes"]
+    data = storage.PreparedData.open(work / "data")
+    items = data.vocabulary.items.tolist()
+    titles = data.features("item")["title"].to_list()
+    assert [one.name for one in before.of(items)] == titles and any(titles)
+
+    (work / "one.csv").write_text(
+        f"item,genre,tags,minutes,title\ni999,drama,a|b,5,New\n{items[1]},,,,Renamed\n"
+    )
+    more = [f"--export={export}"]
+    assert changed(work, tmp_path / "agent", *more, items="one.csv") == 0
+    after = loaded.ExportedModel(export / "2").descriptions
+    new, renamed, same = after.of(["i999", items[1], items[0]])
+    assert (new.name, dict(new.features)) == (
+        "New", {"genre": "drama", "tags": ["a", "b"], "minutes": 5.0},
+    )  # fmt: skip
+    assert (renamed.name, renamed.features) == ("Renamed", {})
+    assert same == before.of(items[:1])[0]
+
+    (work / "nameless.csv").write_text("item,genre,tags,minutes,title2\ni998,drama,a,5,New\n")
+    assert changed(work, tmp_path / "third", *more, items="nameless.csv") == 2
+    assert "column 'title'" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists() and not (export / "3").exists()
+    assert changed(work, tmp_path / "third", "--item_name=title") == 2
+    assert "--item_name is for an export: pass --export, too" in capsys.readouterr().err
+
+
 def test_the_first_version_has_the_name_of_the_method(work, tmp_path):
     assert changed(work, tmp_path / "agent", f"--export={tmp_path / 'export'}") == 0
     manifest = json.loads((tmp_path / "export" / "1" / "manifest.json").read_text())

@@ -47,9 +47,7 @@ def read(
     return aligned(read_table(path, bad_rows, text_format), ids, path)
 
 
-def aligned(
-    table: pl.DataFrame, ids: vocabulary.Ids, path: str | pathlib.Path
-) -> pl.DataFrame:
+def aligned(table: pl.DataFrame, ids: vocabulary.Ids, path: str | pathlib.Path) -> pl.DataFrame:
     """Brings the rows of a feature table into the order of the dense ids.
 
     Args:

@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from tfrec.data import declared_values, features, parquet, storage, vocabulary
+from tfrec.data import declared_values, features, parquet, schema, storage, vocabulary
 from tfrec.data.feature_encoding import FeatureEncoder
 from tfrec.errors import UserError
 from tfrec.serving.requests import RawId
@@ -22,7 +22,7 @@ from tfrec.serving.requests import RawId
 FILE = "assets.extra/items.parquet"
 MOST_COLUMNS = 50  # besides the ids
 MOST_CHARACTERS = 1_000  # of a value, of a list in all its texts
-MOST_BYTES = 1 << 30  # of the table in memory
+MOST_MIB = 1024  # of the table in memory
 
 _CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]+"  # line breaks and control characters
 
@@ -85,8 +85,9 @@ class Descriptions:
         if not self.name or not typed:
             return []
         name = pl.col(self.name).str.to_lowercase()
-        text = pl.lit(typed.lower())
-        matches = name.str.starts_with(text) if at_start else name.str.contains(text, literal=True)
+        text = typed.lower()
+        contains = name.str.contains(text, literal=True)
+        matches = name.str.starts_with(text) if at_start else contains
         rows = self.table.lazy().filter(matches).head(most).collect()
         return rows.to_series(0).cast(pl.String).to_list()
 
@@ -191,17 +192,7 @@ def read(
             f"{path}: {len(shown) + bool(name)} columns to show; expected at most "
             f"{MOST_COLUMNS}"
         )
-    whole = features.read_table(path)
-    if name and name not in whole.columns[1:]:
-        raise UserError(
-            f"{path}: no column {name!r} of names; it has "
-            f"{', '.join(map(repr, whole.columns[1:]))}"
-        )
-    if name and whole.schema[name].is_nested():
-        raise UserError(
-            f"{path}: column {name!r} holds {whole.schema[name]}; expected names, one text for "
-            "each item"
-        )
+    whole = _table(path, name)
     if encoder:
         codes = tuple(code for code in encoder.codes if code.column in shown)
         FeatureEncoder(codes).encode(whole, path)  # checks every value
@@ -217,6 +208,22 @@ def read(
         table = _with_former(table, former)
     _check_sizes(table, path)
     return Descriptions(features.aligned(table, ids, path), name)
+
+
+def _table(path: str | pathlib.Path, name: str) -> pl.DataFrame:
+    """Reads a table of items, which has the column of names."""
+    table = features.read_table(path, schema.BadRows(skippable=False))
+    if name and name not in table.columns[1:]:
+        raise UserError(
+            f"{path}: no column {name!r} of names; it has "
+            f"{', '.join(map(repr, table.columns[1:]))}"
+        )
+    if name and table.schema[name].is_nested():
+        raise UserError(
+            f"{path}: column {name!r} holds {table.schema[name]}; expected names, one text for "
+            "each item"
+        )
+    return table
 
 
 def _names(series: pl.Series) -> pl.Series:
@@ -255,8 +262,9 @@ def _check_sizes(table: pl.DataFrame, path: str | pathlib.Path) -> None:
                 f"{path}: item {ids[longest]!r}, column {series.name!r}: a value of "
                 f"{lengths[longest]:,} characters; expected at most {MOST_CHARACTERS:,}"
             )
-    if table.estimated_size() > MOST_BYTES:
+    mib = table.estimated_size("mb")
+    if mib > MOST_MIB:
         raise UserError(
-            f"{path}: the columns {', '.join(map(repr, table.columns[1:]))} take "
-            f"{table.estimated_size() >> 20:,} MiB; expected at most {MOST_BYTES >> 20:,}"
+            f"{path}: the columns {', '.join(map(repr, table.columns[1:]))} take {mib:,.0f} "
+            f"MiB; expected at most {MOST_MIB:,}"
         )

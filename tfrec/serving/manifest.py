@@ -204,7 +204,7 @@ their inputs and outputs are in manifest.json.
 ## Input
 
 The last {manifest["history_length"]} events, each with {_feedback(manifest["feedback"])}.
-Item ids are those of the log ({manifest["item_id"]["dtype"]}).{_items(manifest)}{_users(manifest)}
+Item ids are those of the log ({manifest["item_id"]["dtype"]}).{_people(manifest)}
 
 ## What it predicts
 
@@ -247,6 +247,11 @@ def _table(manifest: Mapping[str, Any]) -> str:
         f"\nItems are found by {manifest['ranking']}: of the exact best {table['k']}, "
         f"{table['recall']:.2%} were found for {table['queries']} random goals.\n"
     )
+
+
+def _people(manifest: Mapping[str, Any]) -> str:
+    """Sentences on the descriptions of the items and on the features of users."""
+    return _items(manifest) + _users(manifest)
 
 
 def _items(manifest: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ other hosts. It ranks over the same REST paths as every other client.
 """
 
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
@@ -150,9 +149,8 @@ class Page:
         An equal id comes first, then ids and names with this beginning, then others.
         """
         newest = self._newest()
-        typed = typed.partition("\n")[0][:_MAX_TYPED]
         matches: dict[str, None] = {}
-        for item in _matches(newest, typed):
+        for item in _matches(newest, typed.partition("\n")[0][:_MAX_TYPED]):
             if len(matches) == _MAX_SUGGESTIONS:
                 break
             matches[item] = None
@@ -187,7 +185,6 @@ class Page:
                 problems[name] = str(error)
         values = () if problems or not encoder else encoder.encode_one(features).tolist()
         return {"context_values": list(values), "problems": problems}
-
 
     def _user(self, name: str) -> dict[str, Any]:
         if name not in self._users:

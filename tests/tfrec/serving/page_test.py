@@ -14,13 +14,16 @@ import sys
 import urllib.parse
 
 import numpy as np
+import polars as pl
 import pytest
 import urllib3
 from playwright.sync_api import expect, sync_playwright
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
-from tfrec.serving import export, loaded, page, requests, server, service
+from tfrec.data import feature_encoding, vocabulary
+from tfrec.data.feature_schema import FeatureColumn
+from tfrec.serving import descriptions, export, loaded, page, requests, server, service
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SCREENSHOTS = os.environ.get("TFREC_SCREENSHOTS", "")
@@ -31,6 +34,10 @@ USERS = (
     page.User("u1", ("i1", "i6", "gone"), {"click": (1, 0, 1), "watch": (12.34567, 0, 3)}),
     page.User("<b>u2</b>", (), {"click": (), "watch": ()}),
 )
+NAMELESS = """[...document.querySelectorAll("input, select, button")]
+    .filter((e) => !(e.labels?.length && e.labels[0].textContent.trim())
+        && !e.ariaLabel && !e.textContent.trim())
+    .map((e) => e.outerHTML)"""
 expect.set_options(timeout=20_000)  # a loaded machine is no failure
 
 
@@ -69,6 +76,75 @@ def serve(folder, users=USERS):
 @pytest.fixture(scope="module")
 def url(exported):
     with serve(exported) as running:
+        yield f"http://127.0.0.1:{running.rest_port}/"
+
+
+ITEM_COLUMNS = (
+    FeatureColumn(name="genres", kind="categories", min_items=1),
+    FeatureColumn(name="year", kind="number", bins=2),
+)
+ITEM_TABLE = pl.DataFrame(
+    {
+        "id": ["i1", "i2", "i3", "i4", "i6"],
+        "title": ["Heat", IMAGE, "Lamps, Rugs", None, "The heat"],
+        "genres": ["Crime|Drama", SCRIPT, "Drama", "Crime", None],
+        "year": [1995.0, 2013.0, None, 1999.0, 1.5],
+    }
+)
+USER_COLUMNS = (
+    FeatureColumn(name="age", kind="number", bins=2),
+    FeatureColumn(name="region", min_items=1),
+    FeatureColumn(name="tags", kind="categories", slots=2, min_items=1),
+    FeatureColumn(name="about", kind="text", slots=1, buckets=10),
+    FeatureColumn(name="city", buckets=10),
+)
+USER_TABLE = pl.DataFrame(
+    {
+        "user": [1, 2], "age": [20, 30], "region": ["north", "<i>south</i>"],
+        "tags": ["a|b", "b"], "about": ["x", "y"], "city": ["u", "v"],
+    }
+)  # fmt: skip
+# age 1 missing, 2 below 25, 3; region 4 missing, 5 rare, 6, 7; tags 8 missing, 9 rare, 10 b,
+# 11 a; about 12 missing, 13..22; city 23 missing, 24..33.
+NO_FEATURES = [1, 4, 8, 0, 12, 23]
+FEATURED_USERS = (
+    page.User(
+        "u1", ("i1", "i4"), {"click": (1, 0), "watch": (3, 0)},
+        {"age": 31.0, "region": "east", "tags": ["a", "c"], "about": "x", "city": "u"},
+    ),
+    page.User("u2", (), {"click": (), "watch": ()}),
+)  # fmt: skip
+
+
+class FeatureRanker(fake_ranker.FakeRanker):
+    """The ranker with features of users, which have no effect on its scores."""
+
+    def __init__(self):
+        super().__init__()
+        encoder = feature_encoding.fit(USER_COLUMNS, USER_TABLE, "users", "user")
+        self.spec = dataclasses.replace(self.spec, user_features=encoder.spec)
+        ids = vocabulary.Ids(fake_ranker.STRING_IDS.astype(str))
+        self.vocabulary = vocabulary.Vocabulary(ids, ids, user_features=encoder)
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """A model with names and features of items and with features of users."""
+    folder, ranker = tmp_path_factory.mktemp("described"), FeatureRanker()
+    ITEM_TABLE.write_parquet(folder / "items.parquet")
+    of_items = descriptions.read(
+        folder / "items.parquet",
+        ranker.vocabulary.item_ids,
+        feature_encoding.fit(ITEM_COLUMNS, ITEM_TABLE, "items"),
+        "title",
+    )
+    export.export(ranker, folder / "export", descriptions=of_items)
+    return folder / "export"
+
+
+@pytest.fixture(scope="module")
+def described_url(described):
+    with serve(described, FEATURED_USERS) as running:
         yield f"http://127.0.0.1:{running.rest_port}/"
 
 
@@ -343,16 +419,110 @@ def test_a_user_of_the_log(look, model):
 def test_every_field_has_a_name_and_results_are_announced(look):
     opened = look()
     add(opened, "i1")
-    nameless = opened.evaluate(
-        """[...document.querySelectorAll("input, select, button")]
-        .filter((e) => !(e.labels?.length && e.labels[0].textContent.trim())
-            && !e.ariaLabel && !e.textContent.trim())
-        .map((e) => e.outerHTML)"""
-    )
-    assert nameless == []
+    assert opened.evaluate(NAMELESS) == []
     expect(opened.locator("#status")).to_have_attribute("role", "status")
     expect(opened.get_by_role("table", name="Ranked items")).to_be_visible()
     expect(opened.get_by_role("rowheader", name="i4")).to_be_visible()
+
+
+def test_names_and_features_of_items(look, described_url):
+    opened = look(described_url)
+    names = opened.locator("tbody th .name")
+    expect(names).to_have_text(["Heat", IMAGE, "Lamps, Rugs", "The heat"])
+    ids = opened.locator("tbody th.item")
+    expect(ids.nth(0)).to_have_text("Heat i1genres Crime, Drama · year 1995")
+    expect(ids.nth(1)).to_have_text(f"{IMAGE} i2genres {SCRIPT} · year 2013")
+    expect(ids.nth(3)).to_have_text("i4genres Crime · year 1999")  # without a name
+    expect(ids.nth(4)).to_have_text("i5")  # and without any value
+    opened.fill("#k", "1")
+    expect(opened.locator("#gone")).to_have_text(
+        "In the first 1 under watch, not here: The heat."
+    )
+
+    opened.locator("#add-event").press_sequentially("hea")
+    options = opened.locator("[role=option]")
+    expect(options).to_have_text(["Heat i1", "The heat i6"])
+    options.nth(1).click()
+    add(opened, "Heat")  # a whole name
+    add(opened, "Lamps, Rugs")
+    add(opened, "i4, i5")
+    add(opened, IMAGE, "#add-exclusion")
+    history = opened.locator("#history .item")
+    expect(history).to_have_text([
+        "The heat i6year 1.5", "Heat i1genres Crime, Drama · year 1995",
+        "Lamps, Rugs i3genres Drama", "i4genres Crime · year 1999", "i5",
+    ])  # fmt: skip
+    expect(opened.get_by_label("watch of event 2, Heat, in seconds")).to_be_visible()
+    expect(opened.locator("#exclusions .item")).to_have_text([f"{IMAGE} i2"])
+    assert opened.evaluate("window.hacked") is None
+    assert opened.locator("img, main script").count() == 0
+
+
+def test_features_of_the_user(look, described_url):
+    opened = look(described_url)
+    asked = []
+    opened.on(
+        "request",
+        lambda request: (
+            ":predict" in request.url
+            and asked.append(json.loads(request.post_data)["inputs"]["context_values"])
+        ),
+    )
+
+    def ranks_with(expected):
+        """Waits for the next list, and compares the numbers in its request."""
+        expect(opened.locator("#list")).to_have_attribute("aria-busy", "false")
+        assert asked[-1] == [expected]
+
+    opened.fill("#k", "3")
+    ranks_with(NO_FEATURES)
+    options = opened.get_by_label("region", exact=True).locator("option")
+    expect(options).to_have_text(["missing", "<i>south</i>", "north"])
+    opened.get_by_label("age").fill("31")
+    ranks_with([3, *NO_FEATURES[1:]])
+    opened.get_by_label("region", exact=True).select_option("north")
+    opened.locator("#features").get_by_role("checkbox", name="a", exact=True).check(force=True)
+    ranks_with([3, 7, 11, 0, 12, 23])
+    opened.get_by_label("about").fill("x y")
+    opened.get_by_label("city").fill("z")
+    encoder = feature_encoding.fit(USER_COLUMNS, USER_TABLE, "users", "user")
+    values = {"age": 31, "region": "north", "tags": ["a"], "about": "x y", "city": "z"}
+    ranks_with(encoder.encode_one(values).tolist())
+
+    # A mistake is shown with its column, beside the field and above the list.
+    opened.get_by_label("age").fill("old")
+    message = "user: age is 'old'; expected a finite number"
+    expect(opened.get_by_role("alert")).to_have_text(f"No new list: {message}")
+    expect(opened.locator("#features .problem:visible")).to_have_text([message])
+    expect(opened.get_by_label("age")).to_have_attribute("aria-invalid", "true")
+    opened.get_by_label("age").fill("")
+    expect(opened.get_by_role("alert")).to_be_hidden()
+    expect(opened.locator("#features .problem:visible")).to_have_count(0)
+
+    # A user of the log fills the fields, with categories that the model does not know, too.
+    opened.select_option("#user", "u1")
+    expect(opened.locator("#history li")).to_have_count(2)
+    ranks_with(encoder.encode_one(FEATURED_USERS[0].features).tolist())
+    expect(opened.get_by_label("age")).to_have_value("31")
+    expect(opened.get_by_label("region", exact=True)).to_have_value("east")
+    checked = opened.locator("#features input:checked")
+    assert [box.get_attribute("value") for box in checked.all()] == ["a", "c"]
+    opened.select_option("#user", "u2")
+    expect(opened.locator("#history li")).to_have_count(0)
+    ranks_with(NO_FEATURES)
+    opened.get_by_label("age").fill("20")
+    opened.click("#clear-history")
+    expect(opened.get_by_label("age")).to_have_value("")
+    ranks_with(NO_FEATURES)
+    assert opened.locator("#features i").count() == 0
+
+
+def test_the_fields_of_a_user_have_names_and_fit_a_narrow_window(look, described_url):
+    opened = look(described_url, width=360)
+    add(opened, "i1")
+    assert opened.evaluate(NAMELESS) == []
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(opened.get_by_role("group", name="Features of the user")).to_be_visible()
 
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
@@ -492,13 +662,98 @@ def test_items_are_found_by_what_was_typed(url):
         assert status == 200
         return json.loads(body)
 
-    assert items("i4") == {"items": ["i4"], "known": True}
-    assert items("I4") == {"items": ["i4"], "known": False}
+    assert items("i4") == {"items": ["i4"], "names": {}, "known": True}
+    assert items("I4") == {"items": ["i4"], "names": {}, "known": False}
     assert items("i")["items"] == ["i1", "i2", "i4", "i6", "i7", IMAGE, SCRIPT]
-    assert items("") == {"items": list(IDS), "known": False}
+    assert items("") == {"items": list(IDS), "names": {}, "known": False}
     for nothing in ("x" * 5000, "i4\ni5", "\n", "\\", ".*", "\x00"):
         assert items(nothing)["known"] is False
     assert items(".*")["items"] == []
+
+
+def post(url, path, document):
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    response = urllib3.request("POST", f"{url}{path}", body=body)
+    return response.status, json.loads(response.data)
+
+
+def test_items_are_found_by_their_names(described_url):
+    def items(like):
+        return json.loads(get(described_url, "page/items", like=like)[2])
+
+    names = {"i1": "Heat", "i6": "The heat"}
+    assert items("heat") == {"items": ["i1", "i6"], "names": names, "known": False}
+    assert items("i1") == {"items": ["i1"], "names": {"i1": "Heat"}, "known": True}
+    # Ids come before names.
+    assert items("i")["items"] == ["i1", "i2", "i3", "i4", "i5", "i6", "i7"]
+    assert items("img")["items"] == ["i2"] and items(".*")["items"] == []
+
+
+def test_descriptions_of_items(described_url, url):
+    assert post(described_url, "page/descriptions", {"items": ["i2", "i5", "no"]}) == (200, {
+        "descriptions": {
+            "i2": {"name": IMAGE, "features": {"genres": [SCRIPT], "year": 2013.0}},
+            "i5": {"name": None, "features": {}},
+            "no": {"name": None, "features": {}},
+        }
+    })  # fmt: skip
+    assert post(url, "page/descriptions", {"items": ["i2"]}) == (200, {"descriptions": {}})
+    for document, status, message in (
+        (
+            {"items": ["i"] * 1001},
+            413,
+            "descriptions of 1001 items; the page takes at most 1000",
+        ),
+        ({"items": [5]}, 400, "items: expected ids as text"),
+        ({"items": "i1"}, 400, "expected an object with 'items', a list"),
+        (["i1"], 400, "expected an object with 'items', a list"),
+        (b"{", 400, "not JSON: "),
+    ):
+        answered, reply = post(described_url, "page/descriptions", document)
+        assert answered == status and message in reply["error"]
+
+
+def test_numbers_of_features_and_mistakes_in_them(described_url, url):
+    def encode(features):
+        return post(described_url, "page/context_values", {"features": features})[1]
+
+    assert encode({}) == {"context_values": NO_FEATURES, "problems": {}}
+    assert encode({"age": 31, "region": "<i>south</i>", "tags": ["b", "a"]}) == {
+        "context_values": [3, 6, 10, 11, 12, 23], "problems": {},
+    }  # fmt: skip
+    assert encode({"age": "old", "region": "moon", "tags": ["a"] * 1001, "size": 3}) == {
+        "context_values": [],
+        "problems": {
+            "age": "user: age is 'old'; expected a finite number",
+            "tags": "user: tags has 1,001 values; expected at most 1,000",
+            "size": "user: 'size' is not a column; there are age, region, tags, about, city",
+        },
+    }
+    _, reply = post(described_url, "page/context_values", {"features": []})
+    assert reply["error"] == "expected an object with 'features', an object"
+    _, reply = post(url, "page/context_values", {"features": {"age": 3}})
+    assert "expected none" in reply["problems"]["age"]
+
+
+def test_the_fields_of_the_form(described_url, url):
+    fields = json.loads(get(described_url, "page/model")[2])["user_features"]
+    assert [(field["name"], field["kind"], field["categories"]) for field in fields] == [
+        ("age", "number", []), ("region", "category", ["<i>south</i>", "north"]),
+        ("tags", "categories", ["b", "a"]), ("about", "text", []), ("city", "category", []),
+    ]  # fmt: skip
+    assert [field["are_all"] for field in fields] == [False, True, True, False, False]
+    assert json.loads(get(url, "page/model")[2])["user_features"] == []
+    user = json.loads(get(described_url, "page/user", name="u1")[2])
+    assert user["features"] == FEATURED_USERS[0].features
+
+
+def test_a_column_with_many_categories_names_the_first(tmp_path):
+    table = pl.DataFrame({"user": range(201), "region": [f"r{n:03}" for n in range(201)]})
+    columns = [FeatureColumn(name="region", min_items=1)]
+    encoder = feature_encoding.fit(columns, table, "users", "user")
+    [field] = page._form(encoder)
+    assert field["categories"] == [f"r{n:03}" for n in range(200)]
+    assert not field["are_all"]
 
 
 def test_paths_of_the_page(url, exported):
@@ -533,6 +788,6 @@ def test_a_model_without_goals_is_rejected(exported, tmp_path):
 
 def test_nothing_of_the_page_names_another_host():
     files = sorted(pathlib.Path(page.__file__).with_name("page_files").iterdir())
-    assert len(files) == 8
+    assert len(files) == 10
     for path in files:
         assert "//" not in path.read_text().replace("// ", ""), path
