@@ -88,7 +88,7 @@ ITEM_TABLE = pl.DataFrame(
         "id": ["i1", "i2", "i3", "i4", "i6"],
         "title": ["Heat", IMAGE, "Lamps, Rugs", None, "The heat"],
         "genres": ["Crime|Drama", SCRIPT, "Drama", "Crime", None],
-        "year": [1995.0, 2013.0, None, 1999.0, 1.5],
+        "year": [1995.0, 2013.0, None, 1999.0, 1999.99],
     }
 )
 USER_COLUMNS = (
@@ -449,7 +449,7 @@ def test_names_and_features_of_items(look, described_url):
     add(opened, IMAGE, "#add-exclusion")
     history = opened.locator("#history .item")
     expect(history).to_have_text([
-        "The heat i6year 1.5", "Heat i1genres Crime, Drama · year 1995",
+        "The heat i6year 1999.99", "Heat i1genres Crime, Drama · year 1995",
         "Lamps, Rugs i3genres Drama", "i4genres Crime · year 1999", "i5",
     ])  # fmt: skip
     expect(opened.get_by_label("watch of event 2, Heat, in seconds")).to_be_visible()

@@ -1,6 +1,6 @@
 // How an item is shown: its name, or its id where it has none, and its features.
 
-import { element, number } from "./dom.js";
+import { element } from "./dom.js";
 
 const LONGEST = 120;  // characters of a shown value
 
@@ -12,7 +12,7 @@ export function label(item, name) {
 }
 
 function text(value) {
-  if (typeof value === "number") return Number.isInteger(value) ? String(value) : number(value);
+  if (typeof value === "number") return String(Number(value.toPrecision(12)));
   const whole = Array.isArray(value) ? value.join(", ") : value;
   const points = [...whole];
   return points.length > LONGEST ? `${points.slice(0, LONGEST).join("")}…` : whole;
