@@ -3,6 +3,7 @@
 import { element } from "./dom.js";
 
 const LONGEST = 120;  // characters of a shown value
+const DIGITS = 7;     // of a number that is not whole
 
 /** The nodes of an item in one line: its name and its id, or its id alone. */
 export function label(item, name) {
@@ -12,7 +13,9 @@ export function label(item, name) {
 }
 
 function text(value) {
-  if (typeof value === "number") return String(Number(value.toPrecision(12)));
+  if (typeof value === "number") {
+    return String(Number.isInteger(value) ? value : Number(value.toPrecision(DIGITS)));
+  }
   const whole = Array.isArray(value) ? value.join(", ") : value;
   const points = [...whole];
   return points.length > LONGEST ? `${points.slice(0, LONGEST).join("")}…` : whole;
