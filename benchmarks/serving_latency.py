@@ -43,6 +43,7 @@ from benchmarks import command_line, random_log
 from tfgoalrec import world_model
 from tfgoalrec.config import GoalRecConfig
 from tfrec import types
+from tfrec.data import state_encoding
 from tfrec.nn import item_embedding
 from tfrec.serving import export, requests, tables
 from tfrec.serving import model as serving_model
@@ -73,7 +74,7 @@ class Vocabulary:
     """Raw item ids."""
 
     items: np.ndarray
-    user_features: None = None
+    state_encoder: state_encoding.StateEncoder = state_encoding.StateEncoder()
 
 
 @dataclasses.dataclass

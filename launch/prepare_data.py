@@ -81,8 +81,8 @@ class PrepareDataConfig(Options):
     )
     feature_columns: str = option(
         "",
-        "TOML file that declares the columns of item_features and user_features that models "
-        "read; without it they read ids alone",
+        "TOML file that declares what models read beside ids: columns of item_features and "
+        "user_features, and the context of a session",
     )
     out: str = option("runs/data", "output folder of the prepared data")
     overwrite: bool = option(False, "replace existing prepared data")
@@ -150,17 +150,16 @@ def main(_):
 
     source, path = _locate(config)
     with _feature_tables(config, source) as features_of:
+        declared = feature_schema.declared(config.feature_columns, "--feature_columns")
         data, rows, warnings = preparing.prepare(
-            lambda bad_rows: _read(source, path, bad_rows),
+            lambda bad_rows: _read(source, path, bad_rows, declared.log_columns),
             out,
             prepare_config,
             source=f"{source} {path.name}" if path else source,
             skip_bad_rows=config.on_bad_row == "skip",
             overwrite=config.overwrite,
             features_of=features_of,
-            feature_columns=feature_schema.declared(
-                config.feature_columns, "--feature_columns"
-            ),
+            feature_columns=declared,
             text_format=flags.read(text_rows.TextFormat, "features_"),
             filter_config=flags.read(filters.FilterConfig),
             generator=None if path else dataclasses.asdict(_embedded_config()),
@@ -214,8 +213,19 @@ def _recognised(path: pathlib.Path) -> str:
 
 
 def _read(
-    source: str, path: pathlib.Path | None, bad_rows: schema.BadRows
+    source: str,
+    path: pathlib.Path | None,
+    bad_rows: schema.BadRows,
+    context: Sequence[feature_schema.FeatureColumn],
 ) -> tuple[pl.DataFrame, schema.Schema]:
+    """Reads a log, with the columns of the context that it has."""
+    if context and source != "table":
+        raise UserError(
+            f"--feature_columns: [context.{context[0].name}] is a column of the log; expected "
+            f"{' or '.join(feature_schema.DERIVED)} with --source={source}, or --source=table"
+        )
+    if source == "table" and path is not None:
+        return table.read(path, flags.read(table.TableConfig), bad_rows, context)
     if path is None:
         return synthetic.read_validated(_embedded_config(), bad_rows)
     log_format = _sources()[source]

@@ -10,6 +10,7 @@ An id with a comma needs double quotes, as in CSV: --history='"red, large",i7'
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import rich
@@ -45,6 +46,11 @@ class RecommendConfig(Options):
         "features of the user, who may be new, e.g. age=31,region=north; absent ones are "
         "missing; a value with a comma in double quotes",
     )
+    context: tuple[str, ...] = option(
+        (),
+        "features of the context of the session, e.g. hour=14,device=phone; absent ones are "
+        "missing; a value with a comma in double quotes",
+    )
     goal: str = option("", "a named goal; by default the model's first")
     weights: tuple[str, ...] = option(
         (), "instead of a named goal, weights of one raw unit of measurements, e.g. click@0=1"
@@ -76,7 +82,7 @@ def main(_):
         candidates=_ids(config.candidates, "candidates", model),
         exclude=_ids(config.exclude, "exclude", model),
         k=config.k,
-        context_values=_user(config.user, model),
+        context_values=_context_values(config, model),
     )
     unknown = model.unknown((*request.history, *request.candidates, *request.exclude))
     if unknown:
@@ -176,29 +182,44 @@ def _feedback(
     return tuple(tuple(row) for row in values.tolist())
 
 
-def _user(texts: tuple[str, ...], model: loaded.ExportedModel) -> tuple[int, ...]:
-    """Returns the numbers of the features of the user; () without any."""
-    if not texts:
-        return ()
-    encoder, user = model.user_encoder, {}
-    kinds = {code.column.name: code.column.kind for code in encoder.codes} if encoder else {}
+def _context_values(config: RecommendConfig, model: loaded.ExportedModel) -> tuple[int, ...]:
+    """Returns the numbers of the features of user and context; () without any."""
+    encoders = model.state_encoder
+    given = {
+        flag: _columns(texts, flag, encoder) if texts else None
+        for flag, texts, encoder in (
+            ("user", config.user, encoders.user),
+            ("context", config.context, encoders.context),
+        )
+    }
+    try:
+        return encoders.encode_one(**given)
+    except errors.UserError as error:
+        raise errors.UserError(f"--{error}") from error
+
+
+def _columns(
+    texts: tuple[str, ...], flag: str, encoder: feature_encoding.FeatureEncoder | None
+) -> dict[str, Any]:
+    """Returns the values of a flag by their columns."""
+    columns = {code.column.name: code.column for code in encoder.codes} if encoder else {}
+    values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise errors.UserError(f"--user: {text!r}; expected column=value")
-        if name in user:
-            raise errors.UserError(f"--user: {name} is given twice")
-        user[name] = _number(value) if kinds.get(name) == "number" else value
-    try:
-        return feature_encoding.user_values(encoder, user)
-    except errors.UserError as error:
-        raise errors.UserError(f"--user: {error}") from error
+            raise errors.UserError(f"--{flag}: {text!r}; expected column=value")
+        if name in values:
+            raise errors.UserError(f"--{flag}: {name} is given twice")
+        column = columns.get(name)
+        is_number = column is not None and (column.kind == "number" or column.derived)
+        values[name] = _number(value) if is_number else value
+    return values
 
 
 def _number(text: str) -> float | str | None:
     """A number of a flag; None if it is empty, the text itself if it is none."""
     try:
-        return float(text) if text else None
+        return int(text) if _is_int64(text) else float(text) if text else None
     except ValueError:
         return text
 

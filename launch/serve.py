@@ -190,7 +190,7 @@ def _features(
       contract: interface of the model.
       rows: rows of the users in the data's table.
     """
-    encoder = contract.user_encoder
+    encoder = contract.state_encoder.user
     if encoder is None:
         return [{} for _ in rows]
     data.user_values(encoder)  # checks the table

@@ -51,6 +51,7 @@ def read_log(
     feature_columns: Path | Mapping[str, str | Mapping[str, Any]] = "",
     user_features: Path = "",
     user_feature_columns: Mapping[str, str | Mapping[str, Any]] | None = None,
+    context_columns: Mapping[str, str | Mapping[str, Any]] | None = None,
     overwrite: bool = False,
     skip_bad_rows: bool = False,
     **others: Any,
@@ -68,11 +69,13 @@ def read_log(
         `watch=column:amount:seconds` are written in full.
       item_features: table of the items, with their ids in the first column; none by default.
       feature_columns: its columns that models read, name -> kind, or the fields of a
-        `tfrec.data.feature_schema.FeatureColumn`; or a TOML file that declares them, and those
-        of the users.
+        `tfrec.data.feature_schema.FeatureColumn`; or a TOML file that declares them, those of
+        the users and those of the context.
       user_features: table of the users, with their ids in the first column; none by default.
       user_feature_columns: its columns that models read, as `feature_columns`; not with a
         TOML file.
+      context_columns: columns of the context of a session that models read, of the log or of
+        the kinds hour and weekday, as `feature_columns`; not with a TOML file.
       overwrite: replace prepared data that is there already.
       skip_bad_rows: drop bad and duplicate rows and list them in rejected.csv, instead of
         stopping at the first.
@@ -104,18 +107,23 @@ def read_log(
     )
     path = pathlib.Path(path)
     is_file = not isinstance(feature_columns, Mapping) and os.fspath(feature_columns)
-    if user_feature_columns and is_file:
-        raise UserError(
-            f"read_log: user_feature_columns beside feature_columns={feature_columns}; "
-            "expected [user.<column>] in that file"
-        )
+    of_states = {
+        "user": ("user_feature_columns", user_feature_columns or {}),
+        "context": ("context_columns", context_columns or {}),
+    }
+    for owner, (argument, columns_of) in of_states.items():
+        if columns_of and is_file:
+            raise UserError(
+                f"read_log: {argument} beside feature_columns={feature_columns}; "
+                f"expected [{owner}.<column>] in that file"
+            )
     declaration = feature_schema.declared(feature_columns, "read_log: feature_columns")
-    if user_feature_columns:
-        given = "read_log: user_feature_columns"
-        of_users = feature_schema.declared(user_feature_columns, given, "user")
-        declaration = declaration._replace(user=of_users.user)
+    for owner, (argument, columns_of) in of_states.items():
+        if columns_of:
+            more = feature_schema.declared(columns_of, f"read_log: {argument}", owner)
+            declaration = declaration._replace(**{owner: getattr(more, owner)})
     return preparing.prepare(
-        lambda bad_rows: table.read(path, table_config, bad_rows),
+        lambda bad_rows: table.read(path, table_config, bad_rows, declaration.log_columns),
         pathlib.Path(out),
         prepare_config,
         source=f"table {path.name}",

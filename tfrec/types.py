@@ -84,13 +84,13 @@ class CrossSpec:
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
-    """Sizes of the encoded features of items or users; see `tfrec.data.feature_encoding`.
+    """Sizes of encoded features of items, users or contexts (`tfrec.data.feature_encoding`).
 
     Attributes:
       values: V, the distinct feature values, numbers 1..V; 0 stands for none.
-      slots: K, the most values that one item or user has.
+      slots: K, the most values that one item, user or context has.
       width: P, the length of the given vectors; 0 for none.
-      missing: the K numbers of a user without any value; () for items.
+      missing: the K numbers of a user or a context without any value; () for items.
       crosses: the columns of the items that are crossed with the history.
     """
 
@@ -100,8 +100,20 @@ class FeatureSpec:
     missing: tuple[int, ...] = ()
     crosses: tuple[CrossSpec, ...] = ()
 
+    def joined(self, other: FeatureSpec) -> FeatureSpec:
+        """Sizes of both features side by side; numbers of the other follow these.
 
-_FEATURES = ("item_features", "user_features")  # fields of a DataSpec
+        Args:
+          other: sizes of a user or a context, as these.
+        """
+        return FeatureSpec(
+            values=self.values + other.values,
+            slots=self.slots + other.slots,
+            missing=(*self.missing, *(n + self.values if n else 0 for n in other.missing)),
+        )
+
+
+_FEATURES = ("item_features", "user_features", "context_features")  # fields of a DataSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +132,8 @@ class DataSpec:
       item_features: sizes of the features that models read beside the ids of items; None if
         they read ids alone.
       user_features: sizes of the features of users that models read; None if they read none.
+      context_features: sizes of the features of the contexts of sessions that models read; None
+        if they read none.
 
     Raises:
       UserError: if two feedback columns have one name.
@@ -133,6 +147,7 @@ class DataSpec:
     candidates: int = 0
     item_features: FeatureSpec | None = None
     user_features: FeatureSpec | None = None
+    context_features: FeatureSpec | None = None
 
     def __post_init__(self):
         names.check_distinct("feedback column", self.feedback_names)
@@ -140,7 +155,9 @@ class DataSpec:
     @property
     def ids_alone(self) -> DataSpec:
         """The same log, read without features."""
-        return dataclasses.replace(self, item_features=None, user_features=None)
+        return dataclasses.replace(
+            self, item_features=None, user_features=None, context_features=None
+        )
 
     @property
     def unscaled(self) -> DataSpec:
@@ -161,9 +178,20 @@ class DataSpec:
         return fields
 
     @property
-    def user_slots(self) -> int:
-        """Width of the `context_values` of an observation; 0 without features of users."""
-        return 0 if self.user_features is None else self.user_features.slots
+    def state_features(self) -> FeatureSpec | None:
+        """Sizes of the features of users and of contexts together; None if there are none.
+
+        Numbers of contexts follow those of users.
+        """
+        user, context = self.user_features, self.context_features
+        if user is None or context is None:
+            return user or context
+        return user.joined(context)
+
+    @property
+    def context_slots(self) -> int:
+        """K, the width of the `context_values` of an observation; 0 without such features."""
+        return 0 if self.state_features is None else self.state_features.slots
 
     @property
     def num_candidates(self) -> int:
@@ -233,7 +261,7 @@ def constants(nest: Sessions) -> Sessions:
 
 
 def context_values_of(nest: Starts | Episodes | Observation) -> tf.Tensor:
-    """Values of the users' features, for what reads or stores them.
+    """Values of the features of users and contexts, for what reads or stores them.
 
     Raises:
       ValueError: if there are none.
@@ -241,7 +269,7 @@ def context_values_of(nest: Starts | Episodes | Observation) -> tf.Tensor:
     if isinstance(nest.context_values, tuple):
         raise ValueError(
             f"context_values of {type(nest).__name__} is (), but the spec declares features of "
-            "users; expected int32 [B, K]"
+            "users or of the context; expected int32 [B, K]"
         )
     return nest.context_values
 
@@ -253,8 +281,8 @@ class Starts(NamedTuple):
       user: int32 [B], dense user id.
       history_item: int32 [B, H], oldest first, left-padded with 0.
       history_feedback: float32 [B, H, F], raw units, 0 where padded.
-      context_values: int32 [B, K], numbers of the values of the users' features, 0 for none;
-        () where the spec declares no user features.
+      context_values: int32 [B, K], numbers of the values of the features of the user, then of
+        the context of the session; 0 for none. () where the spec declares neither.
     """
 
     user: tf.Tensor

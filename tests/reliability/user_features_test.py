@@ -7,7 +7,6 @@ import tensorflow as tf
 import tfgoalrec
 import tfrec
 from tests.tfrec import api_test
-from tfrec.data import feature_encoding
 from tfrec.errors import UserError
 from tfrec.nn import state_features
 from tfrec.serving import client, export, loaded, requests, score_ranker
@@ -87,7 +86,7 @@ def test_a_new_user_is_ranked_by_features(agent):
 @pytest.mark.parametrize("user", [NORTH, SOUTH, None])
 def test_the_export_ranks_as_the_agent(agent, version, user):
     model = loaded.ExportedModel(version)
-    values = feature_encoding.user_values(model.user_encoder, user)
+    values = model.state_encoder.encode_one(user)
     request = requests.Request(
         history=("lamp",),
         goal_name=next(iter(ranker_of(agent).named_goals)),
@@ -102,7 +101,7 @@ def test_the_export_ranks_as_the_agent(agent, version, user):
 def test_the_contract_of_a_client_has_the_numbers(version):
     contract = client.Contract.read(version / "manifest.json")
     assert contract.context_values(NORTH) == (3, 7)
-    assert contract.user_slots == 2
+    assert contract.state_encoder.slots == 2
     assert (
         "Features of the user: `region` (category), `age` (number)"
         in (version / "model_card.md").read_text()

@@ -33,7 +33,7 @@ def test_features_of_a_spec_survive_json_and_their_absence_leaves_no_key():
     assert described["item_features"] == {"values": 7, "slots": 2, "width": 1}
     assert described["user_features"]["missing"] == [1, 4]
     assert types.DataSpec.restored(described) == spec
-    assert (spec.user_slots, spec.ids_alone.user_slots) == (2, 0)
+    assert (spec.context_slots, spec.ids_alone.context_slots) == (2, 0)
     # As data and agents are described that declare no features, also those of before.
     alone = spec.ids_alone.described()
     assert not {"item_features", "user_features"} & set(alone)

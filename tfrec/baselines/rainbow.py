@@ -379,7 +379,7 @@ def observation_spec(spec: types.DataSpec) -> types.Observation:
             [length, columns], tf.float32, 0.0, 1.0, "history_feedback"
         ),
         tensor_spec.BoundedTensorSpec([], tf.int32, 0, spec.max_steps, "step"),
-        _context_values_spec(spec.user_features),
+        _context_values_spec(spec.state_features),
     )
 
 

@@ -57,8 +57,8 @@ class SimulatedReplay(tf.Module):
         }
         if not repeats:
             columns["blocked"] = tf.TensorSpec([a], tf.bool)
-        if spec.user_features is not None:
-            columns["context_values"] = tf.TensorSpec([spec.user_features.slots], tf.int32)
+        if spec.state_features is not None:
+            columns["context_values"] = tf.TensorSpec([spec.context_slots], tf.int32)
         self.ring = Ring(capacity, columns)
 
     @property

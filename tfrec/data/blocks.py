@@ -34,7 +34,7 @@ class Block(NamedTuple):
     """A parsed record.
 
     Attributes:
-      episodes: the padded sessions.
+      episodes: the padded sessions; their `context_values` are those of the context alone.
       start_ms: int64 [B], unix milliseconds of each session's first step.
       end_ms: int64 [B], unix milliseconds of its last logged step.
       columns: the optional columns of the log at each step, [B, T], 0 where padded:
@@ -105,6 +105,8 @@ def serialise(
         parts[name] = block_events[name].to_numpy().astype(dtype.as_numpy_dtype)
     for name, kind in _SESSION_FIELDS.items():
         parts[name] = getattr(shifted, name).astype(np.dtype(kind).newbyteorder("<"))
+    if spec.context_features is not None:
+        parts["context"] = sessions.context.astype("<i4")
     feature = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
         for name, array in parts.items()
@@ -124,6 +126,9 @@ def parse(record: tf.Tensor, spec: types.DataSpec, columns: tuple[str, ...] = ()
     """
     dtypes = {"item": tf.int32, "feedback": tf.float32} | _optional_columns(columns)
     dtypes |= {name: tf.as_dtype(kind) for name, kind in _SESSION_FIELDS.items()}
+    context = spec.context_features
+    if context is not None:
+        dtypes["context"] = tf.int32
     raw = tf.io.parse_single_example(
         record, {name: tf.io.FixedLenFeature([], tf.string) for name in dtypes}
     )
@@ -143,6 +148,11 @@ def parse(record: tf.Tensor, spec: types.DataSpec, columns: tuple[str, ...] = ()
             feedback=_window(feedback, step_rows, in_session),
             length=flat["length"],
             exited=tf.cast(flat["exited"], tf.bool),
+            context_values=(
+                ()
+                if context is None
+                else tf.reshape(flat["context"], [-1, context.slots])  # [B, K]
+            ),
         ),
         start_ms=flat["start_ms"],
         end_ms=flat["end_ms"],

@@ -101,6 +101,9 @@ class Sessions(NamedTuple):
       start_ms: int64 [S], time of the first step that was logged.
       end_ms: int64 [S], time of the last one, before any cut.
       split: int8 [S], index into SPLITS.
+      row: int64 [S], row of the first event that was logged, in the table of all events.
+      context: int32 [S, K], numbers of the values of the session's context, as in
+        `types.Starts.context_values`; [S, 0] without such features.
     """
 
     user: np.ndarray
@@ -111,6 +114,8 @@ class Sessions(NamedTuple):
     start_ms: np.ndarray
     end_ms: np.ndarray
     split: np.ndarray
+    row: np.ndarray
+    context: np.ndarray
 
     def take(self, where: np.ndarray) -> "Sessions":
         """The sessions at these positions, or where a mask is true."""
@@ -127,6 +132,7 @@ class Prepared(NamedTuple):
       vocabulary: raw ids.
       spec: shapes and feedback columns, with scales.
       dropped: reason -> number of removed rows or sessions, for the manifest.
+      context: S values of each column of the context that the log has, by its name.
     """
 
     events: pl.DataFrame
@@ -134,6 +140,7 @@ class Prepared(NamedTuple):
     vocabulary: vocabulary_lib.Vocabulary
     spec: types.DataSpec
     dropped: dict[str, int]
+    context: dict[str, pl.Series]
 
 
 def prepare(
@@ -163,6 +170,7 @@ def prepare(
     new_user = (user != user.shift(1)).fill_null(True)
     users = vocabulary_lib.Ids(vocabulary_lib.as_array(user.filter(new_user)))
     del user
+    context = {name: columns.pop(schema_lib.CONTEXT + name) for name in schema.context}
     time = columns.pop("time_ms").to_numpy()
     sessions = _sessions(new_user.to_numpy(), time, config)
 
@@ -198,6 +206,7 @@ def prepare(
             max_steps=config.max_steps,
         ),
         dropped=dropped,
+        context={name: column.gather(sessions.row) for name, column in context.items()},
     )
 
 
@@ -341,6 +350,8 @@ def _sessions(new_user: np.ndarray, time: np.ndarray, config: PrepareConfig) -> 
         start_ms=time[start],
         end_ms=time[start + length - 1],
         split=np.zeros(len(start), np.int8),
+        row=start,
+        context=np.zeros((len(start), 0), np.int32),
     )
 
 

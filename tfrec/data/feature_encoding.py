@@ -1,4 +1,4 @@
-"""Features of items or users as numbers: fitted on a training table, applied to any table.
+"""Features of items, users or contexts as numbers: fitted on a training table, applied to any.
 
 Each declared column owns a range of the numbers 1..V. In a range come, in order:
 
@@ -6,8 +6,8 @@ Each declared column owns a range of the numbers 1..V. In a range come, in order
   rare      a category of too few items, or one that the training table does not have
   values    one number for each category, bin or bucket
 
-`rare` is absent from columns that are hashed and from numbers. A row has up to K of these
-numbers, padded with 0. A `vector` column is kept as it is, beside them.
+`rare` is absent from columns that are hashed, from numbers, hours and weekdays. A row has up to
+K of these numbers, padded with 0. A `vector` column is kept as it is, beside them.
 """
 
 from __future__ import annotations
@@ -56,12 +56,15 @@ class ColumnCode:
             return 0
         if self.column.kind == "number":
             return 2 + len(self.edges)
+        if self.column.derived:
+            return 1 + self.column.derived
         return 1 + (self.column.hashed or 1 + len(self.categories))
 
     @property
     def fitted(self) -> range:
         """Numbers of its fitted values: categories, bins or buckets."""
-        is_listed = not self.column.hashed and self.column.kind != "number"
+        column = self.column
+        is_listed = not column.hashed and not column.derived and column.kind != "number"
         return range(self.first + 1 + is_listed, self.first + self.size)
 
 
@@ -71,7 +74,7 @@ class FeatureEncoder:
 
     Attributes:
       codes: the columns.
-      owner: `item` or `user`, which has a row of the table.
+      owner: `item`, `user` or `context`, which has a row of the table.
     """
 
     codes: tuple[ColumnCode, ...]
@@ -84,7 +87,7 @@ class FeatureEncoder:
             values=sum(code.size for code in self.codes),
             slots=sum(code.column.most_values for code in self.codes),
             width=sum(code.width for code in self.codes),
-            missing=self._missing if self.owner == "user" else (),
+            missing=() if self.owner == "item" else self._missing,
             crosses=self._crosses,
         )
 
@@ -139,7 +142,7 @@ class FeatureEncoder:
         return tuple(crosses)
 
     def encode_one(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Encodes the values of one user of a request, int32 [K].
+        """Encodes the values of the user or the context of a request, int32 [K].
 
         Args:
           values: column -> text, number, list of categories, or None; absent columns are
@@ -181,19 +184,22 @@ class FeatureEncoder:
                 return f"{column.name}={edges[place - 1]}..{edges[place]}"
             if column.hashed:
                 return f"{column.name}#{place}"
+            if column.derived:
+                return f"{column.name}={place - 1}"
             return f"{column.name}={(('rare',) + code.categories)[place - 1]}"
         raise ValueError(f"number {number}; expected 1 to {self.spec.values}")
 
     def described(self) -> list[dict[str, Any]]:
-        """The encoder as JSON; `restored` reads it. A column without a cross leaves it out."""
-        fields = [dataclasses.asdict(code) for code in self.codes]
-        for field in fields:
-            if not field["column"]["cross"]:
-                del field["column"]["cross"]
-        return fields
+        """The encoder as JSON; `restored` reads it. A cross or an offset of 0 is left out."""
+        described = [dataclasses.asdict(code) for code in self.codes]
+        for code in described:
+            for field in ("cross", "utc_offset"):
+                if not code["column"][field]:
+                    del code["column"][field]
+        return described
 
     def save(self, directory: str | pathlib.Path) -> None:
-        """Writes {item,user}_feature_values.json into the directory."""
+        """Writes {item,user,context}_feature_values.json into the directory."""
         text = json.dumps(self.described(), ensure_ascii=False, indent=1)
         path = pathlib.Path(directory) / file_of(self.owner)
         path.write_text(text + "\n", encoding="utf-8")
@@ -209,7 +215,7 @@ def load(directory: str | pathlib.Path, owner: str) -> FeatureEncoder | None:
 
     Args:
       directory: folder of the file.
-      owner: `item` or `user`.
+      owner: `item`, `user` or `context`.
 
     Raises:
       UserError: if the file is damaged.
@@ -239,10 +245,10 @@ def fit(
 
     Args:
       columns: the declaration.
-      table: one row for each item (or user) of the training log; the first column holds the
-        ids.
+      table: one row for each item (or user, or session) of the training log; the first column
+        holds the ids.
       path: its file, for messages.
-      owner: `item` or `user`, which has a row of the table.
+      owner: `item`, `user` or `context`, which has a row of the table.
 
     Raises:
       UserError: if a column is absent, is empty, or a value is not of its kind; names the
@@ -254,7 +260,8 @@ def fit(
         series = table[column.name]
         if series.null_count() == len(series):
             raise UserError(
-                f"{path}: column {column.name!r} has no value for {owner}s of the log"
+                f"{path}: column {column.name!r} has no value for "
+                f"{'session' if owner == 'context' else owner}s of the log"
             )
         code = ColumnCode(column, first)
         if column.kind == "number":
@@ -262,36 +269,13 @@ def fit(
             code = dataclasses.replace(code, edges=edges)
         elif column.kind == "vector":
             code = dataclasses.replace(code, width=_width(series, path))
-        elif not column.hashed:
+        elif not column.hashed and not column.derived:
             code = dataclasses.replace(code, categories=_categories(column, series, path))
         codes.append(code)
         first += code.size
     encoder = FeatureEncoder(tuple(codes), owner)
     encoder.encode(table, path)  # checks every value
     return encoder
-
-
-def user_values(
-    encoder: FeatureEncoder | None, user: Mapping[str, Any] | None
-) -> tuple[int, ...]:
-    """Numbers of the values of a user's features.
-
-    Args:
-      encoder: encoder of the features that the agent reads; None if it reads none.
-      user: column -> value; None if they are missing.
-
-    Raises:
-      UserError: naming the column, the value and what was expected.
-    """
-    if user is None:
-        return ()
-    if encoder is None:
-        raise UserError(
-            f"user is {str(user)[:80]}; expected none: the agent reads no features of users"
-        )
-    if not isinstance(user, Mapping):
-        raise UserError(f"user is {str(user)[:80]}; expected a dict of column -> value")
-    return tuple(encoder.encode_one(user).tolist())
 
 
 class _Rows(NamedTuple):
@@ -302,7 +286,8 @@ class _Rows(NamedTuple):
     path: str | pathlib.Path
 
     def name(self, row: int) -> str:
-        return f"{self.path}: {self.owner} {self.ids[row]!r}"
+        owner = "session of user" if self.owner == "context" else self.owner
+        return f"{self.path}: {owner} {self.ids[row]!r}"
 
 
 def _check_value(owner: str, column: FeatureColumn, value: Any) -> None:
@@ -314,6 +299,11 @@ def _check_value(owner: str, column: FeatureColumn, value: Any) -> None:
     texts = value if is_list else [value]
     if column.kind == "number":
         valid, expected = is_number and np.isfinite(value), "a finite number"
+    elif column.derived:
+        is_whole = is_number and isinstance(value, int | np.integer)
+        valid = is_whole and 0 <= value < column.derived
+        most = f"{column.derived - 1}{' (0 is Monday)' if column.kind == 'weekday' else ''}"
+        expected = f"a whole number from 0 to {most}"
     elif column.kind == "text":
         valid, expected = isinstance(value, str), "text"
     else:
@@ -343,6 +333,8 @@ def _cell(column: FeatureColumn, value: Any) -> pl.Series:
         return pl.Series(column.name, [list(map(str, value))], pl.List(pl.String))
     if column.kind == "number":
         return pl.Series(column.name, [value], pl.Float64)
+    if column.derived:
+        return pl.Series(column.name, [value], pl.Int64)
     return pl.Series(column.name, [None if value is None else str(value)], pl.String)
 
 
@@ -404,7 +396,7 @@ def nearest_values(before: FeatureEncoder, now: FeatureEncoder) -> np.ndarray:
             if not edges.size:  # one bin, which holds every number
                 middle = np.median(old.edges, keepdims=True) if old.edges else np.zeros(1)
             places: Sequence[int] = [0, *(1 + np.searchsorted(old.edges, middle, side="right"))]
-        elif new.column.hashed:
+        elif new.column.hashed or new.column.derived:
             places = range(new.size)
         else:
             known = {name: 2 + place for place, name in enumerate(old.categories)}
@@ -469,6 +461,8 @@ def _numbers_of(code: ColumnCode, series: pl.Series, rows: _Rows) -> np.ndarray:
         numbers = _as_numbers(column.name, series, rows).to_numpy()
         bins = 1 + np.searchsorted(np.asarray(code.edges), numbers, side="right")
         return (code.first + np.where(np.isnan(numbers), 0, bins))[:, None]
+    if column.derived:
+        return code.first + (series + 1).fill_null(0).to_numpy()[:, None]
     long = _exploded(column, series, rows.path)
     if column.hashed:
         distinct = long["value"].unique()

@@ -1,6 +1,7 @@
 """Declaration of the features that models read: which columns, and of what kind.
 
-A TOML file names columns of the feature tables of items and users:
+A TOML file names columns of the feature tables of items and users, and of the context of a
+session, which is that of its first event:
 
     [item.genres]
     kind = "categories"        # several values, separated by "|"
@@ -14,6 +15,11 @@ A TOML file names columns of the feature tables of items and users:
     cross = 64                 # scores count events of the candidate's shop in the history
     [user.region]
     kind = "category"
+    [context.device]
+    kind = "category"          # a column of the log
+    [context.hour]
+    kind = "hour"              # derived from the time of the event
+    utc_offset = 8             # local time is UTC+8
 
 Kinds:
 
@@ -24,9 +30,12 @@ Kinds:
 - `text`: lower-case words, hashed.
 - `vector`: a list of numbers in a Parquet file, such as an embedding of a text or a picture;
   of items only.
+- `hour`: the hour of local time, 0 to 23; of the context only.
+- `weekday`: the day of local time, 0 (Monday) to 6 (Sunday); of the context only.
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import tomllib
@@ -36,19 +45,25 @@ from typing import Any, Literal, NamedTuple
 from tfrec.errors import UserError
 from tfrec.options import Options, option
 
-KINDS = ("category", "categories", "number", "text", "vector")
-_TABLES = {"item": KINDS, "user": KINDS[:-1]}  # owner of a column -> its kinds
+_LISTED = ("category", "categories", "number", "text")
+DERIVED = {"hour": 24, "weekday": 7}  # kinds of the time of an event -> number of their values
+# Owner of a column -> its kinds.
+_TABLES = {
+    "item": (*_LISTED, "vector"),
+    "user": _LISTED,
+    "context": (*_LISTED, *DERIVED),
+}
 _WORDS = 1000  # buckets of a text column by default
 _NARROWEST = 8  # numbers that a cross adds to an item's vector at least
 
 
 @dataclasses.dataclass(frozen=True)
 class FeatureColumn(Options):
-    """A column of a feature table and how it is read."""
+    """A column of a feature table or of the context, and how it is read."""
 
     name: str = option("", "name of the column in the table")
-    kind: Literal["category", "categories", "number", "text", "vector"] = option(
-        "category", "kind of its values"
+    kind: Literal["category", "categories", "number", "text", "vector", "hour", "weekday"] = (
+        option("category", "kind of its values")
     )
     separator: str = option("|", "between the values of a text of categories")
     slots: int = option(
@@ -58,7 +73,8 @@ class FeatureColumn(Options):
     )
     min_items: int = option(
         2,
-        "categories of fewer items (or users) in the training table are one value, `rare`",
+        "categories of fewer items (users, sessions) in the training table are one value, "
+        "`rare`",
         at_least=1,
     )
     buckets: int = option(
@@ -73,6 +89,12 @@ class FeatureColumn(Options):
         "vector at most; 0 for no cross",
         at_least=0,
     )
+    utc_offset: float = option(
+        0.0,
+        "local time minus UTC, hours; of hour and weekday",
+        at_least=-12.0,
+        at_most=14.0,
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -84,11 +106,21 @@ class FeatureColumn(Options):
             raise ValueError(f"cross is {self.cross}; expected 0 for a vector")
         if 0 < self.cross < _NARROWEST:
             raise ValueError(f"cross is {self.cross}; expected 0 or at least {_NARROWEST}")
+        if self.utc_offset and not self.derived:
+            raise ValueError(
+                f"utc_offset is {self.utc_offset:g}; expected none: kind is {self.kind}, and "
+                f"only {' and '.join(DERIVED)} read the time"
+            )
 
     @property
     def hashed(self) -> int:
         """Buckets that its values are hashed to; 0 if its values are listed."""
         return self.buckets or (_WORDS if self.kind == "text" else 0)
+
+    @property
+    def derived(self) -> int:
+        """Number of values of a kind that is derived from the time; 0 for other kinds."""
+        return DERIVED.get(self.kind, 0)
 
     @property
     def most_values(self) -> int:
@@ -102,10 +134,17 @@ class Declaration(NamedTuple):
     Attributes:
       item: columns of the table of the items.
       user: columns of the table of the users.
+      context: columns of the context of a session.
     """
 
     item: tuple[FeatureColumn, ...] = ()
     user: tuple[FeatureColumn, ...] = ()
+    context: tuple[FeatureColumn, ...] = ()
+
+    @property
+    def log_columns(self) -> tuple[FeatureColumn, ...]:
+        """The columns of the context that the log has, and not only its times."""
+        return tuple(column for column in self.context if not column.derived)
 
 
 def declared(
@@ -117,7 +156,7 @@ def declared(
       declaration: path of a TOML file, empty for no columns; or name -> kind or the fields of
         a column of the owner.
       given: the option with the declaration, for messages.
-      owner: `item` or `user`, whose table has the columns of a mapping.
+      owner: `item`, `user` or `context`, which has the columns of a mapping.
 
     Raises:
       UserError: naming the file or the option, the column, the field and the value.
@@ -131,11 +170,11 @@ def declared(
     columns = tuple(
         _column(f"{given}: {name}", name, x, owner) for name, x in fields_of.items()
     )
-    return Declaration(**{owner: columns})
+    return _checked(Declaration(**{owner: columns}), given)
 
 
 def read(path: str | os.PathLike[str]) -> Declaration:
-    """Reads the declaration of the columns of items and users.
+    """Reads the declaration of the columns of items, users and the context.
 
     Raises:
       UserError: naming the file, the table, the field and the value.
@@ -155,7 +194,7 @@ def read(path: str | os.PathLike[str]) -> Declaration:
             raise UserError(f"{path}: [{owner}] has no columns; expected [{owner}.<column>]")
     if not content:
         raise UserError(f"{path}: no features; expected tables such as [item.genres]")
-    return Declaration(
+    declaration = Declaration(
         **{
             owner: tuple(
                 _column(f"{path}: [{owner}.{name}]", name, fields, owner)
@@ -164,6 +203,19 @@ def read(path: str | os.PathLike[str]) -> Declaration:
             for owner, columns in content.items()
         }
     )
+    return _checked(declaration, str(path))
+
+
+def _checked(declaration: Declaration, place: str) -> Declaration:
+    """The declaration; raises UserError if two of its columns have different local times."""
+    derived = [column for column in declaration.context if column.derived]
+    for first, column in itertools.pairwise(derived):
+        if column.utc_offset != first.utc_offset:
+            raise UserError(
+                f"{place}: utc_offset is {first.utc_offset:g} in [context.{first.name}] and "
+                f"{column.utc_offset:g} in [context.{column.name}]; expected one local time"
+            )
+    return declaration
 
 
 def _column(place: str, name: str, fields: Any, owner: str) -> FeatureColumn:

@@ -148,8 +148,8 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
     """Checks that the dense ids of an artefact are those of other data.
 
     Features of items and scales of feedback are not compared: an agent ranks with those that it
-    was trained with. Features of users are numbers in the data, which must mean the same to an
-    agent that reads them.
+    was trained with. Features of users and contexts are numbers in the data, which must mean
+    the same to an agent that reads them.
 
     Args:
       one: the artefact.
@@ -180,12 +180,15 @@ def check(one: Origin, other: Origin, same_split: bool = False) -> None:
             f"{other.path}: {_difference(one, other)}{prints and f' ({prints})'}. {advice}"
         )
     for agent, data in ((one, other), (other, one)):
-        reads = agent.made == "trained" and agent.spec.user_features is not None
-        if reads and agent.vocabulary.user_features != data.vocabulary.user_features:
-            raise UserError(
-                f"{agent.path} was trained on other features of users than those of "
-                f"{data.path}: their columns, categories or bins differ. {advice}"
-            )
+        if agent.made != "trained":
+            continue
+        encoders = (x.vocabulary.state_encoder.of(agent.spec) for x in (agent, data))
+        for name, read, stored in zip(("users", "contexts"), *encoders, strict=True):
+            if read != stored:
+                raise UserError(
+                    f"{agent.path} was trained on other features of {name} than those of "
+                    f"{data.path}: their columns, categories or bins differ. {advice}"
+                )
     if not same_split:
         return
     _check_earlier(one, other)

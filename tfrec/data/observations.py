@@ -19,7 +19,8 @@ class Events(Protocol):
       history: raw item ids, oldest first.
       feedback: F raw values for each event.
       step: number of the last events that belong to the running session.
-      context_values: numbers of the values of the user's features; empty if they are missing.
+      context_values: numbers of the values of the features of user and context; empty if they
+        are missing.
     """
 
     @property
@@ -46,7 +47,8 @@ def of_events(
       dense: raw item id -> dense id; unknown items are absent.
 
     Returns:
-      Tensors, right-aligned: [B, H], [B, H, F], [B], and with features of users [B, K].
+      Tensors, right-aligned: [B, H], [B, H, F], [B], and with features of users or contexts
+      [B, K].
     """
     import tensorflow as tf
 
@@ -63,7 +65,7 @@ def of_events(
             item[row, column] = dense[request.history[place]]
             feedback[row, column] = request.feedback[place]
     observation = types.Observation(*map(tf.constant, (item, feedback, step)))
-    sizes = spec.user_features
+    sizes = spec.state_features
     if sizes is None:
         return observation
     values = [x.context_values if any(x.context_values) else sizes.missing for x in requests]

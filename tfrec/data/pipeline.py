@@ -38,7 +38,7 @@ def batches(
       drop_remainder: whether to drop a last batch of fewer than B.
 
     Returns:
-      A dataset of `types.Episodes`.
+      A dataset of `types.Episodes`, whose `context_values` are those of the context alone.
     """
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     if seed is not None:

@@ -18,6 +18,7 @@ from tfrec.data import (
     features,
     filters,
     schema,
+    state_encoding,
     storage,
 )
 from tfrec.data.sources import text_rows
@@ -66,7 +67,8 @@ def prepare(
         stopping at the first.
       overwrite: replace prepared data that is there already.
       features_of: `user` or `item` -> path of its feature table; empty for none.
-      feature_columns: the columns of the feature tables that models read.
+      feature_columns: the columns of the feature tables and of the context that models read.
+        Those of the context that the log has must be among the columns of the schema.
       text_format: format of the feature tables.
       generator: parameters of the simulated users that generated a synthetic log.
       filter_config: filters of the log's events; none by default.
@@ -78,14 +80,16 @@ def prepare(
     storage.check_target(out, overwrite)  # before any work
     outputs.check_folder(out)
     files = {owner: file for owner, file in (features_of or {}).items() if file}
-    for owner, columns in feature_columns._asdict().items():
-        if columns and owner not in files:
+    tables_of = {"item": feature_columns.item, "user": feature_columns.user}
+    for owner, declared in tables_of.items():
+        if declared and owner not in files:
             raise UserError(
-                f"feature_columns declares {columns[0].name!r} of {owner}s, but there is no "
+                f"feature_columns declares {declared[0].name!r} of {owner}s, but there is no "
                 f"table of the {owner}s; expected {owner}_features"
             )
     bad_rows = schema.BadRows(skip=skip_bad_rows)
     frame, log_schema = read(bad_rows)
+    _check_times(feature_columns, log_schema)
     rows = frame.height
     columns = {series.name: series for series in frame}
     del frame  # so that each column can be freed after its use
@@ -98,9 +102,11 @@ def prepare(
         kind: features.read(file, ids[kind], bad_rows, text_format or text_rows.TextFormat())
         for kind, file in files.items()
     }
-    for owner, columns in feature_columns._asdict().items():
-        if columns:
-            prepared = _with_features(prepared, owner, columns, tables[owner], files[owner])
+    for owner, declared in tables_of.items():
+        if declared:
+            prepared = _with_features(prepared, owner, declared, tables[owner], files[owner])
+    if feature_columns.context:
+        prepared = _with_context(prepared, feature_columns.context, source)
     data = storage.write(
         out,
         prepared,
@@ -137,3 +143,35 @@ def _with_features(
         vocabulary = dataclasses.replace(prepared.vocabulary, item_features=encoder)
         spec = dataclasses.replace(prepared.spec, item_features=encoder.spec)
     return prepared._replace(vocabulary=vocabulary, spec=spec)
+
+
+def _with_context(
+    prepared: episodes.Prepared, columns: Sequence[feature_schema.FeatureColumn], source: str
+) -> episodes.Prepared:
+    """Prepared sessions of which models read the context, fitted on training sessions."""
+    sessions, vocabulary = prepared.sessions, prepared.vocabulary
+    user = pl.Series("", vocabulary.users[sessions.user - 1])  # for messages
+    log = pl.DataFrame([user, *(s.alias(name) for name, s in prepared.context.items())])
+    table = state_encoding.context_table(columns, sessions.start_ms, log)
+    in_training = table.filter(pl.Series(sessions.split == 0))
+    encoder = feature_encoding.fit(columns, in_training, source, "context")
+    values = encoder.encode(table, source).values[1:]
+    vocabulary = dataclasses.replace(vocabulary, context_features=encoder)
+    encoders = vocabulary.state_encoder
+    first = 0 if encoders.user is None else encoders.user.spec.slots
+    return prepared._replace(
+        vocabulary=vocabulary,
+        spec=dataclasses.replace(prepared.spec, context_features=encoder.spec),
+        sessions=sessions._replace(context=encoders.joined(context=values)[:, first:]),
+    )
+
+
+def _check_times(declared: feature_schema.Declaration, log_schema: schema.Schema) -> None:
+    """Raises UserError for a context that needs times which the log does not have."""
+    for column in declared.context:
+        if column.derived and log_schema.order != "time":
+            raise UserError(
+                f"feature_columns declares [context.{column.name}] of kind {column.kind}, but "
+                f"the log has no times (its order is {log_schema.order}); expected a log with "
+                "times, or no such column"
+            )

@@ -8,6 +8,7 @@ One row per event, columns in this order:
     <feedback>  Float32, one column per kind of feedback, the click first
     category    integer or string, optional
     propensity  Float32 in (0, 1], optional: the chance that the logging policy showed this item
+    context.*   any type, optional: columns of the log that describe the context of the event
 
 Ids of text may also be a `pl.Enum` whose categories ascend: 4 bytes a row. `validate` returns
 the table ordered by user and time; events of one user at the same time keep the order of the
@@ -35,6 +36,8 @@ LATEST_MS = 4_102_444_800_000  # 2100-01-01: later times are a mistaken unit
 EARLIEST_PLAUSIBLE_MS = 631_152_000_000  # 1990-01-01: earlier times are warned of
 COUNTED_FROM_MS = 946_684_800_000  # 2000-01-01: time_ms of the first event of an untimed log
 
+CONTEXT = "context."  # before the name that a column of the context has in the log
+
 _HUGE_SPREAD = 10_000  # an amount this many times the mean of its column is warned of
 MOST_AMOUNT = 1e30  # sums and squares of larger ones leave the range of float32
 
@@ -56,6 +59,7 @@ class Schema:
       order: order of the events of a user: by logged time; or, in a log without times, as
         in the file or random. `time_ms` then counts the user's
         events, a millisecond each, from the year 2000 on.
+      context: names of the columns of the context in the log.
 
     Raises:
       UserError: if two feedback columns have one name.
@@ -65,6 +69,7 @@ class Schema:
     category: bool = False
     propensity: bool = False
     order: Literal["time", "file", "random"] = "time"
+    context: tuple[str, ...] = ()
 
     def __post_init__(self):
         names_lib.check_distinct("feedback column", (column.name for column in self.feedback))
@@ -79,6 +84,7 @@ class Schema:
             *(column.name for column in self.feedback),
             *(["category"] if self.category else []),
             *(["propensity"] if self.propensity else []),
+            *(CONTEXT + name for name in self.context),
         )
 
 
@@ -408,6 +414,8 @@ def _typed(
     kinds = {"user": "id", "item": "id", "category": "id", "time_ms": "time"}
     casts = []
     for name in schema.columns:
+        if name.startswith(CONTEXT):  # its encoder checks the values
+            continue
         dtype, kind = frame.schema[name], kinds.get(name, "number")
         expected = {"id": "integers or strings", "time": "integers", "number": "numbers"}[kind]
         fits = dtype.is_integer() or (kind == "id" and vocabulary.is_text(dtype))
@@ -543,7 +551,7 @@ def ordered(
         return frame
     if ROW not in frame.columns:
         frame = frame.with_columns((order.cast(pl.Int64) + first_row).alias(ROW))
-    event = [name for name in frame.columns if name != ROW]
+    event = [x for x in frame.columns if x != ROW and not x.startswith(CONTEXT)]
     first = frame.select(pl.struct(event).is_first_distinct()).to_series()
     if first.all():
         return frame

@@ -4,7 +4,7 @@
                 train-00000-of-00004.tfrecord  and the same for validation and test
                 vocabulary_{items,users,categories}.parquet
                 {user,item}_features.parquet   if such tables were given
-                {item,user}_feature_values.json  if models read features of items or users
+                {item,user,context}_feature_values.json  if models read such features
                 rejected.csv                   if bad rows were skipped
 
 A directory is written under a temporary name and renamed when it is complete.
@@ -15,7 +15,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -166,11 +166,10 @@ class PreparedData:
         They take S x (H + T) x (4 + 4F) bytes.
         """
         episodes, values = self._read(split).episodes, self.user_values()
-        return (
-            episodes
-            if values is None
-            else episodes._replace(context_values=values[episodes.user])
-        )
+        if values is None:
+            return episodes
+        parts = [values[episodes.user], episodes.context_values]
+        return episodes._replace(context_values=_joined(parts, np.concatenate))
 
     def session_times(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """int64 [S] twice: unix milliseconds of each session's first and last event."""
@@ -212,7 +211,12 @@ class PreparedData:
         values = self.user_values()
         if values is None:
             return batches
-        return batches.map(lambda x: x._replace(context_values=tf.gather(values, x.user)))
+
+        def with_users(episodes: types.Episodes) -> types.Episodes:
+            parts = [tf.gather(values, episodes.user), episodes.context_values]
+            return episodes._replace(context_values=_joined(parts, tf.concat))
+
+        return batches.map(with_users)
 
     def item_features(self) -> types.Features | None:
         """Encoded features of the items, read-only, or None where models read ids alone."""
@@ -304,6 +308,11 @@ class PreparedData:
                 feedback=np.zeros((0, width["steps"], len(spec.feedback)), np.float32),
                 length=np.zeros(0, np.int32),
                 exited=np.zeros(0, bool),
+                context_values=(
+                    ()
+                    if spec.context_features is None
+                    else np.zeros((0, spec.context_features.slots), np.int32)
+                ),
             ),
             start_ms=np.zeros(0, np.int64),
             end_ms=np.zeros(0, np.int64),
@@ -311,6 +320,11 @@ class PreparedData:
                 name: np.zeros((0, width["steps"]), optional[name]) for name in self._optional
             },
         )
+
+
+def _joined(parts: Sequence[Any], concatenate: Callable[..., Any]) -> Any:
+    """Numbers of users and contexts side by side, [B, K]; () among the parts is left out."""
+    return concatenate([part for part in parts if not isinstance(part, tuple)], axis=1)
 
 
 def write(

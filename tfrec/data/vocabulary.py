@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tfrec import types
-from tfrec.data import feature_encoding, parquet
+from tfrec.data import feature_encoding, parquet, state_encoding
 from tfrec.errors import UserError
 
 MAX_ID_LENGTH = 256  # bytes
@@ -132,6 +132,7 @@ class Vocabulary:
       item_features: encoder of the features of items that models read; None if they read the
         ids of items alone.
       user_features: encoder of the features of users that models read; None without them.
+      context_features: encoder of the features of contexts that models read; None without them.
     """
 
     item_ids: Ids
@@ -139,6 +140,12 @@ class Vocabulary:
     category_ids: Ids = dataclasses.field(default_factory=lambda: Ids(np.zeros(0, np.int64)))
     item_features: feature_encoding.FeatureEncoder | None = None
     user_features: feature_encoding.FeatureEncoder | None = None
+    context_features: feature_encoding.FeatureEncoder | None = None
+
+    @property
+    def state_encoder(self) -> state_encoding.StateEncoder:
+        """Encoders of the features of users and contexts."""
+        return state_encoding.StateEncoder(self.user_features, self.context_features)
 
     @property
     def items(self) -> np.ndarray:
@@ -163,7 +170,7 @@ class Vocabulary:
         for name, ids in self._parts().items():
             frame = pl.DataFrame({"raw": pl.Series(ids.raw.tolist(), dtype=_dtype(ids.raw))})
             parquet.write(frame, pathlib.Path(directory) / f"vocabulary_{name}.parquet")
-        for encoder in (self.item_features, self.user_features):
+        for encoder in (self.item_features, *self.state_encoder):
             if encoder is not None:
                 encoder.save(directory)
 
@@ -186,7 +193,9 @@ def load(directory: str | pathlib.Path) -> Vocabulary:
             raise UserError(f"{path}: no readable vocabulary ({error})") from error
         parts.append(Ids(as_array(raw)))
     items, users, categories = parts
-    encoders = (feature_encoding.load(directory, owner) for owner in ("item", "user"))
+    encoders = (
+        feature_encoding.load(directory, owner) for owner in ("item", "user", "context")
+    )
     return Vocabulary(items, users, categories, *encoders)
 
 

@@ -55,7 +55,8 @@ class Histories:
       item: int32 [E + 1], the agent's dense id of each event's item; 0 for event 0.
       feedback: float32 [E + 1, F], raw units; 0 for event 0.
       fingerprint: fingerprint of the log.
-      context_values: int32 [U, K], numbers of the users' features; () if the agent reads none.
+      context_values: int32 [U, K], numbers of the features of users, and of a context without
+        any value; () if the agent reads none.
     """
 
     users: np.ndarray
@@ -151,11 +152,17 @@ def of_prepared(
         events.start_ms,
         data.fingerprint,
     )
-    if agent.spec.user_features is None:
+    missing = agent.spec.state_features
+    if missing is None:
         return histories
-    values = data.user_values(agent.vocabulary.user_features)
-    assert values is not None  # the agent has an encoder
-    return dataclasses.replace(histories, context_values=values[1:])
+    encoders = agent.vocabulary.state_encoder.of(agent.spec)
+    if encoders.user is None:
+        values = np.tile(np.array(missing.missing, np.int32), (len(histories.users), 1))
+    else:
+        users = data.user_values(encoders.user)
+        assert users is not None  # the agent has an encoder
+        values = encoders.joined(user=users[1:])
+    return dataclasses.replace(histories, context_values=values)
 
 
 def _histories(

@@ -44,7 +44,7 @@ class Catalogue(NamedTuple):
       removed: number of items that go.
       value_rows: int64 [V' + 1], the former number of each value of the items' features; None
         if they stay.
-      context_value_rows: the same of the users' features.
+      context_value_rows: the same of the features of users and contexts.
     """
 
     vocabulary: vocabulary_lib.Vocabulary

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfrec import types
-from tfrec.data import feature_encoding, text_columns
+from tfrec.data import text_columns
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.data.observations import RawId
 from tfrec.errors import UserError
@@ -30,7 +30,8 @@ class RankingRequest:
       exclude: raw ids that are not ranked.
       k: length of the list.
       unknown: raw ids of the request that are not in the log.
-      context_values: numbers of the values of the user's features; empty if they are missing.
+      context_values: numbers of the values of the features of user and context; empty if they
+        are missing.
     """
 
     history: tuple[RawId, ...]
@@ -110,6 +111,7 @@ def checked_request(
     exclude: Sequence[RawId] | None = None,
     k: int = 10,
     user: Mapping[str, Any] | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> RankingRequest:
     """Checks a request for a ranked list.
 
@@ -123,6 +125,7 @@ def checked_request(
       exclude: raw ids that are not ranked.
       k: length of the list.
       user: column -> value of the user's features; absent columns are missing.
+      context: column -> value of the context's features; absent columns are missing.
 
     Raises:
       UserError: naming the argument, the value and what was expected. An unknown id is no
@@ -144,9 +147,7 @@ def checked_request(
         step=_whole("step", step, 0),
         k=_whole("k", k, 1),
         unknown=tuple(item for item, number in zip(raw_ids, dense, strict=True) if not number),
-        context_values=feature_encoding.user_values(
-            vocabulary.user_features if spec.user_features else None, user
-        ),
+        context_values=vocabulary.state_encoder.of(spec).encode_one(user, context),
     )
 
 

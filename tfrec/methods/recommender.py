@@ -221,6 +221,7 @@ class Recommender:
         exclude: Sequence[RawId] | None = None,
         step: int = 0,
         user: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
     ) -> ranking.Ranking:
         """Ranks the best items for a user.
 
@@ -236,6 +237,8 @@ class Recommender:
           step: number of last events that belong to the current session.
           user: column -> value of the user's features, e.g. `{"age": 31, "region": "north"}`;
             absent columns are missing. The user may be new.
+          context: column -> value of the features of the session's context, e.g.
+            `{"hour": 14, "device": "phone"}`; absent columns are missing.
 
         Returns:
           Items, scores, and predicted measurements with units.
@@ -250,7 +253,16 @@ class Recommender:
 
         agent = self.agent
         request = ranking.checked_request(
-            agent.vocabulary, agent.spec, history, feedback, step, candidates, exclude, k, user
+            agent.vocabulary,
+            agent.spec,
+            history,
+            feedback,
+            step,
+            candidates,
+            exclude,
+            k,
+            user,
+            context,
         )
         return agent.rank(request, goal)
 

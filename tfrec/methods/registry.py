@@ -396,9 +396,7 @@ def _one_session(spec: types.DataSpec) -> types.Episodes:
         length=np.ones([1], np.int32),
         exited=np.ones([1], bool),
         context_values=(
-            ()
-            if spec.user_features is None
-            else np.zeros([1, spec.user_features.slots], np.int32)
+            () if spec.state_features is None else np.zeros([1, spec.context_slots], np.int32)
         ),
     )
 

@@ -202,6 +202,7 @@ class SavedAgent(abc.ABC):
         for name, encoder in (
             ("features", self.vocabulary.item_features),
             ("user_features", self.vocabulary.user_features),
+            ("context_features", self.vocabulary.context_features),
         ):
             if encoder is not None:
                 contents[name] = identity.fingerprint(encoder.described())

@@ -11,8 +11,8 @@ new numbers; a new item starts as `catalogue.transfer` says, a new category at t
 Rounds, the schedule of the learning rate, random numbers and the replay start anew.
 
 Networks read feedback in the scale of the start, and features of items by its encoder, with
-today's new categories appended. Features of users are numbers in the data, so they are read by
-today's encoder.
+today's new categories appended. Features of users and contexts are numbers in the data, so they
+are read by today's encoders.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def plan(
     _check_equal(start, str(data.directory), before, now, fields)
     former = _former_ids(start, data)
     spec = dataclasses.replace(data.spec, feedback=agent.spec.feedback)
-    features = value_rows = context_value_rows = None
+    features = value_rows = None
     encoders = _encoders(start, config, data, "item")
     if encoders is not None:
         encoder = _fitting(feature_encoding.grown, start, data, "items", encoders)
@@ -154,10 +154,6 @@ def plan(
         table = data.features("item")
         assert table is not None  # stored wherever features are declared
         features = encoder.encode(table, data.directory / "item_features.parquet")
-    encoders = _encoders(start, config, data, "user")
-    if encoders is not None:
-        nearest = feature_encoding.nearest_values
-        context_value_rows = _fitting(nearest, start, data, "users", encoders)
     known = int((former != types.PAD).sum())
     return catalogue.Catalogue(
         vocabulary,
@@ -167,8 +163,23 @@ def plan(
         added=len(former) - known,
         removed=len(agent.vocabulary.items) - known,
         value_rows=value_rows,
-        context_value_rows=context_value_rows,
+        context_value_rows=_context_value_rows(start, config, data),
     )
+
+
+def _context_value_rows(
+    start: Start, config: Any, data: storage.PreparedData
+) -> np.ndarray | None:
+    """The agent's number of each value of a user or a context; None if it reads none."""
+    rows, before = [np.zeros(1, np.int64)], 0
+    owners: tuple[Literal["user", "context"], ...] = ("user", "context")
+    for owner in owners:
+        encoders = _encoders(start, config, data, owner)
+        if encoders is not None:
+            nearest = feature_encoding.nearest_values
+            rows.append(before + _fitting(nearest, start, data, f"{owner}s", encoders)[1:])
+            before += encoders[0].spec.values
+    return np.concatenate(rows) if len(rows) > 1 else None
 
 
 def _check_method(method: registry.Method, learner: Any) -> None:
@@ -220,7 +231,10 @@ Encoders = tuple[feature_encoding.FeatureEncoder, feature_encoding.FeatureEncode
 
 
 def _encoders(
-    start: Start, config: Any, data: storage.PreparedData, owner: Literal["item", "user"]
+    start: Start,
+    config: Any,
+    data: storage.PreparedData,
+    owner: Literal["item", "user", "context"],
 ) -> Encoders | None:
     """The agent's encoder of features and that of the data; None if ids alone are read."""
     before, now = (

@@ -1,9 +1,9 @@
-"""The part of a state vector that describes the user, beside the history of events.
+"""The part of a state vector that describes user and context, beside the history of events.
 
     u = sum_k value[v_k] / sqrt(number of values)
 
-where v_k are the numbers of the values of the user's features, see
-`tfrec.data.feature_encoding`. It is concatenated to the input of a tower's last layers.
+where v_k are the numbers of the values of the features of the user and of the context, see
+`tfrec.data.state_encoding`. It is concatenated to the input of a tower's last layers.
 """
 
 import tensorflow as tf
@@ -13,10 +13,10 @@ from tfrec.nn import item_embedding
 
 
 class StateFeatures(tf.Module):
-    """Embeds the features of the users of observations.
+    """Embeds the features of the users and contexts of observations.
 
     Args:
-      sizes: sizes of the users' features.
+      sizes: sizes of these features.
       width: D, of an embedding.
 
     Attributes:
@@ -33,14 +33,14 @@ class StateFeatures(tf.Module):
 
     @property
     def context_value_tables(self) -> list[tf.Variable]:
-        """The variables with a row for each value of the users' features."""
+        """The variables with a row for each value of the features."""
         return [self.context_embedding]
 
     def __call__(self, observation: types.Observation) -> tf.Tensor:
-        """Embeddings of the users of B observations, float [B, D].
+        """Embeddings of the users and contexts of B observations, float [B, D].
 
         Raises:
-          ValueError: if the observation has no features of users.
+          ValueError: if the observation has no such features.
         """
         return item_embedding.bag(self.context_embedding, types.context_values_of(observation))
 
@@ -52,4 +52,4 @@ def of_spec(spec: types.DataSpec, width: int) -> StateFeatures | None:
       spec: the log's spec.
       width: D, of an embedding.
     """
-    return None if spec.user_features is None else StateFeatures(spec.user_features, width)
+    return None if spec.state_features is None else StateFeatures(spec.state_features, width)

@@ -51,8 +51,8 @@ class EpisodeReplay(tf.Module):
         self.length = ring.storage([capacity], tf.int32, "length")
         self.ends = ring.storage([capacity], tf.int64, "ends")  # running total of the lengths
         self.added = ring.storage([], tf.int64, "added")
-        if spec.user_features is not None:
-            slots = spec.user_features.slots
+        if spec.state_features is not None:
+            slots = spec.context_slots
             self.context_values = ring.storage([capacity, slots], tf.int32, "context_values")
 
     @property
@@ -91,7 +91,7 @@ class EpisodeReplay(tf.Module):
 
     def _context(self, episodes: types.Episodes) -> list[tuple[tf.Variable, tf.Tensor]]:
         """The variables of users' features with the values to store."""
-        if self.spec.user_features is None:
+        if self.spec.state_features is None:
             return []
         return [(self.context_values, types.context_values_of(episodes))]
 
@@ -138,7 +138,7 @@ class EpisodeReplay(tf.Module):
             history_feedback=tf.gather_nd(self.feedback, cell),
             step=tf.cast(step, tf.int32),
             context_values=(
-                () if self.spec.user_features is None else tf.gather(self.context_values, row)
+                () if self.spec.state_features is None else tf.gather(self.context_values, row)
             ),
         )
 

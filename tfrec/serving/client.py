@@ -24,7 +24,7 @@ import urllib3
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tfrec import errors
-from tfrec.data import feature_encoding
+from tfrec.data import state_encoding
 from tfrec.serving import descriptions, requests
 from tfrec.serving import manifest as manifest_lib
 
@@ -63,7 +63,7 @@ class Contract:
       columns: names of the M measurement columns.
       units: their units, [M].
       named_goals: names of the goals that requests may use.
-      user_encoder: encoder of the features of users; None if the model reads none.
+      state_encoder: encoders of the features of users and contexts that the model reads.
       item_descriptions: entry of the manifest on the names and features of the items; None if
         the export has none.
       version_folder: folder of the manifest.
@@ -74,7 +74,7 @@ class Contract:
     columns: tuple[str, ...]
     units: tuple[str, ...]
     named_goals: tuple[str, ...]
-    user_encoder: feature_encoding.FeatureEncoder | None = None
+    state_encoder: state_encoding.StateEncoder = state_encoding.StateEncoder()
     item_descriptions: Mapping[str, Any] | None = None
     version_folder: pathlib.Path = dataclasses.field(default=pathlib.Path(), compare=False)
 
@@ -94,7 +94,7 @@ class Contract:
                 tuple(row["column"] for row in measurements),
                 tuple(row["unit"] for row in measurements),
                 tuple(manifest["named_goals"]),
-                manifest_lib.user_encoder(manifest),
+                manifest_lib.state_encoder(manifest),
                 manifest.get("item_descriptions"),
                 pathlib.Path(path).parent,
             )
@@ -114,20 +114,22 @@ class Contract:
                 )
         return tuple(float(unit_values.get(name, 0.0)) for name in self.columns)
 
-    @property
-    def user_slots(self) -> int:
-        """Numbers of a user's features; 0 if the model reads none."""
-        return 0 if self.user_encoder is None else self.user_encoder.spec.slots
+    def context_values(
+        self,
+        user: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> tuple[int, ...]:
+        """Converts features, column -> value, to `context_values` of a Request.
 
-    def context_values(self, user: Mapping[str, Any]) -> tuple[int, ...]:
-        """Converts the features of a user, column -> value, to `context_values` of a Request.
-
-        The user may be new; absent columns are missing.
+        Args:
+          user: features of the user, who may be new; absent columns are missing.
+          context: features of the context, e.g. `{"hour": 14, "device": "phone"}`; absent
+            columns are missing.
 
         Raises:
           UserError: naming the column, the value and what was expected.
         """
-        return feature_encoding.user_values(self.user_encoder, user)
+        return self.state_encoder.encode_one(user, context)
 
     def describe(self, items: Iterable[requests.RawId]) -> list[descriptions.Description]:
         """Names and features of items, of the version whose manifest was read.
@@ -258,7 +260,7 @@ class Client:
                 signature,
                 self.contract.item_dtype,
                 len(self.contract.feedback),
-                self.contract.user_slots,
+                self.contract.state_encoder.slots,
             )
         except (ValueError, OverflowError) as error:
             raise errors.UserError(str(error)) from error

@@ -65,8 +65,8 @@ class Decoder:
           item: raw ids [B, L].
           feedback: float32 [B, L, F].
           step: int32 [B].
-          context_values: int32 [B, K], zeros where the features of a user are missing, or
-            [B, 0]; None if the model reads no features of users.
+          context_values: int32 [B, K], zeros where the features of user and context are
+            missing, or [B, 0]; None if the model reads none.
         """
         horizon = self._spec.history_length
         batch, length = tf.shape(item)[0], tf.shape(item)[1]
@@ -112,12 +112,14 @@ class Decoder:
             history_item=tf.ensure_shape(dense, [None, horizon]),
             history_feedback=tf.ensure_shape(feedback, [None, horizon, len(names)]),
             step=tf.minimum(step, self._spec.max_steps - 1),
-            context_values=() if context_values is None else self._user(context_values, batch),
+            context_values=()
+            if context_values is None
+            else self._context(context_values, batch),
         )
 
-    def _user(self, values: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Checked numbers of the users' features, int32 [B, K]."""
-        sizes = self._spec.user_features
+    def _context(self, values: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+        """Checked numbers of the features of users and contexts, int32 [B, K]."""
+        sizes = self._spec.state_features
         assert sizes is not None  # the model has no such input without features
         values = rows(values, batch, "context_values")
         values = tf.cond(

@@ -195,7 +195,7 @@ def _write(
     spec = ranker.spec
     weights = golden.weighable(ranker).tolist()
     warmup.write(
-        golden_requests, version, item_dtype, len(spec.feedback), weights, spec.user_slots
+        golden_requests, version, item_dtype, len(spec.feedback), weights, spec.context_slots
     )
     tied = golden.tied_goals(ranker)
     if tied:

@@ -43,8 +43,8 @@ def sample_requests(ranker: ranker_lib.Ranker) -> list[requests.Request]:
         if "goal_name" not in rest:
             rest["goal"] = tuple(random_goals(ranker, random, 1)[0].tolist())
         rows = tuple(tuple(map(feedback, ranker.spec.feedback)) for _ in history)
-        sizes = ranker.spec.user_features
-        if sizes is not None and history:  # the features of the first user are missing
+        sizes = ranker.spec.state_features
+        if sizes is not None and history:  # the features of the first request are missing
             values = random.integers(sizes.values, endpoint=True, size=sizes.slots)
             rest["context_values"] = tuple(values.tolist())
         return requests.Request(history, rows, k=k, **rest)
@@ -224,7 +224,7 @@ def write(
                 signature,
                 item_dtype,
                 len(ranker.spec.feedback),
-                ranker.spec.user_slots,
+                ranker.spec.context_slots,
             ),
             "measurement_std": np.asarray(ranker.measurements.std, np.float32),
         }

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, model_path
-from tfrec.data import feature_encoding
+from tfrec.data import state_encoding
 from tfrec.serving import asserted, files, requests
 from tfrec.serving import descriptions as descriptions_lib
 from tfrec.serving import manifest as manifest_lib
@@ -39,14 +39,14 @@ class RankingModel(abc.ABC):
       units: their units, [M].
       feedback_names: names of the F feedback columns.
       item_dtype: `string` or `int64`.
-      user_encoder: encoder of the features of users; None if the model reads none.
+      state_encoder: encoders of the features of users and contexts that the model reads.
     """
 
     columns: tuple[str, ...]
     units: tuple[str, ...]
     feedback_names: tuple[str, ...]
     item_dtype: str
-    user_encoder: feature_encoding.FeatureEncoder | None
+    state_encoder: state_encoding.StateEncoder
 
     @abc.abstractmethod
     def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -88,8 +88,7 @@ class RankingModel(abc.ABC):
         ]
 
     def _run(self, signature: str, batch: Sequence[requests.Request]) -> dict[str, np.ndarray]:
-        encoder = self.user_encoder
-        slots = 0 if encoder is None else encoder.spec.slots
+        slots = self.state_encoder.slots
         try:
             inputs = requests.arrays(
                 batch, signature, self.item_dtype, len(self.feedback_names), slots
@@ -123,7 +122,7 @@ class ExportedModel(RankingModel):
         self.units = tuple(row["unit"] for row in self.manifest["measurements"])
         self.feedback_names = tuple(column["name"] for column in self.manifest["feedback"])
         self.item_dtype = self.manifest["item_id"]["dtype"]
-        self.user_encoder = manifest_lib.user_encoder(self.manifest)
+        self.state_encoder = manifest_lib.state_encoder(self.manifest)
         with model_path.literal(self.version) as path:
             self._loaded = tf.saved_model.load(path)
 

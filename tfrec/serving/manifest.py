@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrec.data import feature_encoding
+from tfrec.data import feature_encoding, state_encoding
 from tfrec.serving import ranker as ranker_lib
 from tfrec.serving import requests
 
@@ -26,8 +26,8 @@ _MEANING = {
     "candidates": "raw item ids to choose from; width 0 for the whole catalogue",
     "exclude": "raw item ids to leave out of the answer; width 0 for none",
     "k": "number of items, one or one for each row; at most the size of the catalogue",
-    "context_values": "numbers of the values of the users' features, which `user_features` "
-    "defines; zeros or width 0 if they are missing",
+    "context_values": "numbers of the values of the features of users, then of contexts, which "
+    "`user_features` and `context_features` define; zeros or width 0 if they are missing",
     "item": "raw item ids, best first; padding if fewer than k remain",
     "score": "goal . (V + A), standardised; -inf if fewer than k remain",
     "measurements": "predicted measurements, raw units",
@@ -63,17 +63,21 @@ class Metadata:
     fingerprint: str = ""
 
 
-def encoder_of(ranker: ranker_lib.Ranker) -> feature_encoding.FeatureEncoder | None:
-    """The encoder of the features of users that a ranker reads; None if it reads none."""
-    if ranker.spec.user_features is None:
-        return None
-    return ranker.vocabulary.user_features
+def encoder_of(ranker: ranker_lib.Ranker) -> state_encoding.StateEncoder:
+    """The encoders of the features of users and contexts that a ranker reads."""
+    if ranker.spec.state_features is None:
+        return state_encoding.StateEncoder()
+    return ranker.vocabulary.state_encoder.of(ranker.spec)
 
 
-def user_encoder(manifest: Mapping[str, Any]) -> feature_encoding.FeatureEncoder | None:
-    """The encoder that a manifest describes; None if the model reads no features of users."""
-    described = manifest.get("user_features")
-    return None if described is None else feature_encoding.restored(described, "user")
+def state_encoder(manifest: Mapping[str, Any]) -> state_encoding.StateEncoder:
+    """The encoders of the features of users and contexts that a manifest describes."""
+    described = (manifest.get(f"{owner}_features") for owner in state_encoding.OWNERS)
+    encoders = (
+        None if content is None else feature_encoding.restored(content, owner)
+        for owner, content in zip(state_encoding.OWNERS, described, strict=True)
+    )
+    return state_encoding.StateEncoder(*encoders)
 
 
 def column_units(measurements: ranker_lib.Measurements) -> list[str]:
@@ -107,7 +111,7 @@ def describe(
     mean, std = (np.asarray(x, float).tolist() for x in (measurements.mean, measurements.std))
     # serving_default repeats `rank`.
     named = {name: signatures[name] for name in requests.SIGNATURES}
-    encoder = encoder_of(ranker)
+    encoders = encoder_of(ranker)._asdict()
     return {
         **start("ranker", version, metadata),
         "item_id": {
@@ -122,7 +126,11 @@ def describe(
             {"name": column.name, "kind": column.kind, "unit": column.unit}
             for column in spec.feedback
         ],
-        **({} if encoder is None else {"user_features": encoder.described()}),
+        **{
+            f"{owner}_features": encoder.described()
+            for owner, encoder in encoders.items()
+            if encoder is not None
+        },
         "measurements": [
             {"column": column, "unit": unit, "mean": mean[j], "std": std[j]}
             for j, (column, unit) in enumerate(zip(measurements.columns, units, strict=True))
@@ -169,7 +177,7 @@ def tensors(signatures: Mapping[str, Any], meaning: Mapping[str, str]) -> dict[s
             "inputs": {
                 spec.name: row(spec.name, spec)
                 for spec in function.structured_input_signature[0]
-                if spec is not None  # `context_values` of a model that reads no users
+                if spec is not None  # `context_values` of a model that reads none
             },
             "outputs": {
                 key: row(key, tensor) for key, tensor in function.structured_outputs.items()
@@ -250,8 +258,8 @@ def _table(manifest: Mapping[str, Any]) -> str:
 
 
 def _people(manifest: Mapping[str, Any]) -> str:
-    """Sentences on the descriptions of the items and on the features of users."""
-    return _items(manifest) + _users(manifest)
+    """Sentences on the descriptions of the items and on the features of users and contexts."""
+    return _items(manifest) + _features(manifest)
 
 
 def _items(manifest: Mapping[str, Any]) -> str:
@@ -264,15 +272,20 @@ def _items(manifest: Mapping[str, Any]) -> str:
     return f"\nDescriptions of the items for people: {', '.join(shown)} in {entry['file']}."
 
 
-def _users(manifest: Mapping[str, Any]) -> str:
-    """A sentence on the features of users; nothing if the model reads none."""
-    encoder = user_encoder(manifest)
-    if encoder is None:
-        return ""
-    columns = ", ".join(f"`{code.column.name}` ({code.column.kind})" for code in encoder.codes)
-    return (
-        f"\nFeatures of the user: {columns}; `user_features` in manifest.json has their values."
-    )
+def _features(manifest: Mapping[str, Any]) -> str:
+    """A sentence on the features of users, and one on those of contexts, if there are any."""
+    sentences = ""
+    for owner, encoder in state_encoder(manifest)._asdict().items():
+        if encoder is None:
+            continue
+        columns = ", ".join(
+            f"`{code.column.name}` ({code.column.kind})" for code in encoder.codes
+        )
+        sentences += (
+            f"\nFeatures of the {owner}: {columns}; `{owner}_features` in manifest.json has "
+            "their values."
+        )
+    return sentences
 
 
 def _feedback(columns: list[dict[str, str]]) -> str:

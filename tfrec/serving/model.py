@@ -42,7 +42,7 @@ class ServingModel:
     ):
         self._model = ranker.world_model
         self._count = ranker.spec.num_candidates  # A
-        self._reads_context = ranker.spec.user_features is not None
+        self._reads_context = ranker.spec.state_features is not None
         self._shortlist = shortlist
         self._item_dtype = item_dtype
         self._decoder = decoding.Decoder(ranker, vocabulary_file, item_dtype)
@@ -95,10 +95,10 @@ class ServingModel:
             ]
             return tf.function(method, autograph=False).get_concrete_function(*arguments)
 
-        user = ("context_values",) if self._reads_context else ()
+        context = ("context_values",) if self._reads_context else ()
         methods = {name: getattr(self, name) for name in requests.SIGNATURES}
         functions = {
-            name: concrete(method, *requests.SIGNATURES[name], *user)
+            name: concrete(method, *requests.SIGNATURES[name], *context)
             for name, method in methods.items()
         }
         return {"serving_default": functions["rank"], **functions}
@@ -128,8 +128,8 @@ class ServingModel:
             whole catalogue. Unknown and repeated ids are ignored.
           exclude: raw ids [B, E] to leave out of the answer.
           k: int32, one number or one for each row; at most the catalogue's size.
-          context_values: int32 [B, K], numbers of the users' features; a row of zeros, or
-            [B, 0], if they are missing. None if the model reads no features of users.
+          context_values: int32 [B, K], numbers of the features of users and contexts; a row of
+            zeros, or [B, 0], if they are missing. None if the model reads none.
 
         Returns:
           item: raw ids [B, k], best first; padding after the last item.

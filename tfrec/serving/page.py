@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfrec import errors
-from tfrec.data import feature_encoding
+from tfrec.data import feature_encoding, state_encoding
 from tfrec.serving import descriptions, files, rejection, requests, service, versions
 from tfrec.serving import manifest as manifest_lib
 
@@ -59,7 +59,7 @@ class _Described:
     manifest: dict[str, Any]
     items: str  # raw ids, each between two line ends
     descriptions: descriptions.Descriptions | None
-    user_encoder: feature_encoding.FeatureEncoder | None
+    encoders: state_encoding.StateEncoder
 
 
 class Page:
@@ -139,7 +139,7 @@ class Page:
             "max_k": self._limits.max_k,
             "users": list(self._users),
             "has_descriptions": described.descriptions is not None,
-            "user_features": _form(described.user_encoder),
+            "user_features": _form(described.encoders.user),
             **{name: manifest[name] for name in _MANIFEST_FIELDS},
         }
 
@@ -176,14 +176,14 @@ class Page:
 
     def _context_values(self, features: dict[str, Any]) -> dict[str, Any]:
         """Numbers of the features of a user, or what is wrong with them, by column."""
-        encoder = self._newest().user_encoder
+        encoders = self._newest().encoders
         problems = {}
         for name, value in features.items():
             try:
-                feature_encoding.user_values(encoder, {name: value})
+                encoders.encode_one({name: value})
             except errors.UserError as error:
                 problems[name] = str(error)
-        values = () if problems or not encoder else encoder.encode_one(features).tolist()
+        values = () if problems or not encoders.user else encoders.encode_one(features)
         return {"context_values": list(values), "problems": problems}
 
     def _user(self, name: str) -> dict[str, Any]:
@@ -217,8 +217,8 @@ class Page:
                 raise rejection.not_found(
                     f"version {number} cannot be described: its files are missing"
                 ) from error
-            encoder = manifest_lib.user_encoder(manifest)
-            described = _Described(number, manifest, f"\n{items}", of_items, encoder)
+            encoders = manifest_lib.state_encoder(manifest)
+            described = _Described(number, manifest, f"\n{items}", of_items, encoders)
             self._described = described
         return described
 

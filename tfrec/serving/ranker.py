@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.data import feature_encoding
+from tfrec.data import state_encoding
 
 StateGoal = Any  # a nest of tensors, each [B, ...]; private to the world model
 
@@ -41,8 +41,8 @@ class Vocabulary(Protocol):
     def items(self) -> np.ndarray: ...
 
     @property
-    def user_features(self) -> feature_encoding.FeatureEncoder | None:
-        """Encoder of the features of users; read if the spec has `user_features`."""
+    def state_encoder(self) -> state_encoding.StateEncoder:
+        """Encoders of the features of users and contexts; read if the spec has them."""
 
 
 class WorldModel(Protocol):

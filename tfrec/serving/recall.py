@@ -42,7 +42,7 @@ def measure(
         ]
         spec = ranker.spec
         named = requests.arrays(
-            questions, "rank", item_dtype, len(spec.feedback), spec.user_slots
+            questions, "rank", item_dtype, len(spec.feedback), spec.context_slots
         )
         answer = rank(**{name: tf.constant(value) for name, value in named.items()})
         exact = golden.reference(ranker, questions)

@@ -22,8 +22,8 @@ class Request:
       candidates: raw ids to choose from; empty for the whole catalogue.
       exclude: raw ids to leave out of the answer.
       k: number of items in the answer.
-      context_values: numbers of the values of the user's features, from the contract of a model
-        that reads them; empty if they are missing.
+      context_values: numbers of the values of the features of user and context, from the
+        contract of a model that reads them; empty if they are missing.
     """
 
     history: tuple[RawId, ...] = ()
@@ -39,7 +39,7 @@ class Request:
 
 
 # The inputs of each signature, in this order; then `context_values`, if the model reads
-# features of users.
+# features of users or of the context.
 SIGNATURES: dict[str, tuple[str, ...]] = {
     "rank": (
         "history_item",
@@ -76,7 +76,7 @@ def arrays(
     signature: str,
     item_dtype: str,
     num_feedback: int,
-    user_slots: int = 0,
+    context_slots: int = 0,
 ) -> dict[str, np.ndarray]:
     """Converts a batch of requests to the named inputs of one signature.
 
@@ -87,14 +87,15 @@ def arrays(
       signature: a key of `SIGNATURES`.
       item_dtype: `string` or `int64`, the type of the model's item ids.
       num_feedback: F, feedback columns of the model.
-      user_slots: K, numbers of a user's features; 0 if the model reads none.
+      context_slots: K, numbers of the features of a user and a context; 0 if the model reads
+        none.
 
     Returns:
       Arrays by input name. Strings are bytes, as in TensorFlow.
 
     Raises:
-      ValueError: if a history and its feedback differ in length, or the features of a user
-        have another number of values.
+      ValueError: if a history and its feedback differ in length, or the features of a
+        request have another number of values.
     """
     longest = max((len(request.history) for request in requests), default=0)
     feedback = np.zeros((len(requests), longest, num_feedback), np.float32)
@@ -119,8 +120,8 @@ def arrays(
         "k": np.array([request.k for request in requests], np.int32),
     }
     inputs = {name: named[name] for name in SIGNATURES[signature]}
-    if user_slots:
-        inputs["context_values"] = _user_values(requests, user_slots)
+    if context_slots:
+        inputs["context_values"] = _context_values(requests, context_slots)
     elif any(request.context_values for request in requests):
         raise ValueError("context_values are given; expected none: the model reads no features")
     return inputs
@@ -137,8 +138,8 @@ def _ids(rows: Sequence[Sequence[RawId]], item_dtype: str) -> np.ndarray:
     return np.array([[-1] * (longest - len(row)) + [int(i) for i in row] for row in rows])
 
 
-def _user_values(requests: Sequence[Request], slots: int) -> np.ndarray:
-    """Numbers of the users' features, int32 [B, K]; zeros where they are missing."""
+def _context_values(requests: Sequence[Request], slots: int) -> np.ndarray:
+    """Numbers of the features of requests, int32 [B, K]; zeros where they are missing."""
     rows = np.zeros((len(requests), slots), np.int32)
     for row, request in enumerate(requests):
         if request.context_values:

@@ -138,9 +138,9 @@ def _requests(
         goals[place] = goal
     goals /= np.linalg.norm(goals, axis=1, keepdims=True)
     observation = types.Observation(item, feedback.astype(np.float32), step)
-    if spec.user_features is not None:
+    if spec.state_features is not None:
         values = random.integers(
-            spec.user_features.values, endpoint=True, size=(count, spec.user_slots)
+            spec.state_features.values, endpoint=True, size=(count, spec.context_slots)
         )
         observation = observation._replace(context_values=values.astype(np.int32))
     return observation, goals.astype(np.float32)

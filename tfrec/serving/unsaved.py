@@ -28,7 +28,7 @@ class UnsavedModel(loaded.RankingModel):
         self.columns = tuple(ranker.measurements.columns)
         self.units = tuple(manifest_lib.column_units(ranker.measurements))
         self.feedback_names = tuple(ranker.spec.feedback_names)
-        self.user_encoder = manifest_lib.encoder_of(ranker)
+        self.state_encoder = manifest_lib.encoder_of(ranker)
 
     def _answer(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return loaded.run_signature("the request", getattr(self._model, signature), inputs)

@@ -18,7 +18,7 @@ def write(
     item_dtype: str,
     num_feedback: int,
     weights: Sequence[float],
-    user_slots: int = 0,
+    context_slots: int = 0,
 ) -> None:
     """Records a ranker's warm-up requests: each signature, one request and a batch.
 
@@ -28,14 +28,15 @@ def write(
       item_dtype: `string` or `int64`.
       num_feedback: F.
       weights: weight of each measurement column in requests for `rank_weights`, [M].
-      user_slots: K, numbers of a user's features; 0 if the model reads none.
+      context_slots: K, numbers of the features of a user and a context; 0 if the model reads
+        none.
     """
     some_item = next(request.candidates[:1] for request in rank_requests if request.candidates)
     logs = []
     for signature in ("serving_default", *requests.SIGNATURES):
         named = "rank" if signature == "serving_default" else signature
         for batch in (rank_requests[:1], rank_requests):
-            inputs = requests.arrays(batch, named, item_dtype, num_feedback, user_slots)
+            inputs = requests.arrays(batch, named, item_dtype, num_feedback, context_slots)
             if "weights" in inputs:
                 row = np.asarray(weights, np.float32)
                 inputs["weights"] = np.tile(row, (len(batch), 1))  # [B, M]

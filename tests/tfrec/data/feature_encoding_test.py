@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from tfrec import types
-from tfrec.data import feature_encoding
+from tfrec.data import feature_encoding, state_encoding
 from tfrec.data.feature_schema import FeatureColumn
 from tfrec.errors import UserError
 
@@ -140,7 +140,7 @@ def test_a_user_of_a_request_by_hand():
     ]  # fmt: skip
     nothing = {"genres": [], "year": None, "shop": "", "title": " "}
     assert tuple(USERS.encode_one(nothing)) == tuple(USERS.encode_one({})) == USERS.spec.missing
-    assert feature_encoding.user_values(USERS, None) == ()
+    assert state_encoding.StateEncoder(USERS).encode_one(None) == ()
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_a_user_of_a_request_by_hand():
 )
 def test_a_bad_value_of_a_request_is_named(user, message):
     with pytest.raises(UserError, match=message):
-        feature_encoding.user_values(USERS, user)
+        state_encoding.StateEncoder(USERS).encode_one(user)
 
 
 def test_a_user_for_an_agent_that_reads_none():
     with pytest.raises(
         UserError, match="user is {'age': 3}; expected none: the agent reads no"
     ):
-        feature_encoding.user_values(None, {"age": 3})
+        state_encoding.StateEncoder().encode_one({"age": 3})
 
 
 def test_messages_about_users_name_users():

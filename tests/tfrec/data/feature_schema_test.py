@@ -24,6 +24,18 @@ def test_columns_of_users_beside_those_of_items(tmp_path):
     assert feature_schema.declared("", "x") == feature_schema.Declaration()
 
 
+def test_columns_of_the_context(tmp_path):
+    declaration = declared(
+        tmp_path,
+        '[context.hour]\nkind = "hour"\nutc_offset = -3.5\n[context.day]\nkind = "weekday"\n'
+        'utc_offset = -3.5\n[context.device]\nkind = "category"\n',
+    )
+    assert [(x.name, x.derived, x.utc_offset) for x in declaration.context] == [
+        ("hour", 24, -3.5), ("day", 7, -3.5), ("device", 0, 0.0),
+    ]  # fmt: skip
+    assert [x.name for x in declaration.log_columns] == ["device"]
+
+
 def test_columns_with_their_fields_and_defaults(tmp_path):
     genres, title = declared(
         tmp_path,
@@ -42,13 +54,30 @@ def test_columns_with_their_fields_and_defaults(tmp_path):
         ("", r"features.toml: no features; expected tables such as \[item.genres\]"),
         (
             '[users.age]\nkind = "number"\n',
-            r"table \[users\]; expected \[item.<column>\] or \[user.<column>\]",
+            r"table \[users\]; expected \[item.<column>\] or \[user.<column>\] or \[cont",
         ),
         ("[user]\n", r"features.toml: \[user\] has no columns; expected \[user.<column>\]"),
         ("user = 3\n", r"features.toml: \[user\] has no columns"),
         (
             '[user.portrait]\nkind = "vector"\n',
             r"\[user.portrait\]: kind is 'vector'; expected one of category, .*, text$",
+        ),
+        (
+            '[context.e]\nkind = "vector"\n',
+            r"\[context.e\]: kind is 'vector'; expected one of category, .*, hour, weekday$",
+        ),
+        ('[user.a]\nkind = "hour"\n', r"\[user.a\]: kind is 'hour'; expected one of .*, text$"),
+        (
+            '[context.hour]\nkind = "hour"\nutc_offset = 15\n',
+            r"\[context.hour\]: utc_offset is 15; expected -12 to 14",
+        ),
+        (
+            '[context.a]\nkind = "category"\nutc_offset = 2\n',
+            r"\[context.a\]: utc_offset is 2; expected none: kind is category",
+        ),
+        (
+            '[context.hour]\nkind = "hour"\nutc_offset = 2\n[context.d]\nkind = "weekday"\n',
+            r"toml: utc_offset is 2 in \[context.hour\] and 0 in \[context.d\]; expected one",
         ),
         ("[user.a]\nbins = 3\n", r"\[user.a\] has no kind; expected one of .*, text$"),
         ('[item]\na = "category"\n', r"\[item.a\] is 'category'; expected a table with a kind"),

@@ -7,7 +7,7 @@ The csv module reads every other file, in batches. A row's number is that of its
 import dataclasses
 import logging
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -122,6 +122,7 @@ def read(
     separator: str = ",",
     quoting: text_rows.Quoting = "doubled",
     names: Sequence[str] | None = None,
+    optional: Collection[str] = (),
 ) -> pl.DataFrame:
     """Reads columns of a UTF-8 file.
 
@@ -134,6 +135,7 @@ def read(
       separator: one character.
       quoting: as in `text_rows.TextFormat`.
       names: all columns, for a file without a header line.
+      optional: columns whose values may be missing; they are null.
 
     Returns:
       The columns, and a `row` column unless each row's number follows from its position.
@@ -143,10 +145,10 @@ def read(
         are skipped), or no rows.
     """
     file = _described(path, columns, separator, quoting, names)
-    frame = _read_plain(file, columns) if text_rows.is_plain(file) else None
+    frame = _read_plain(file, columns, optional) if text_rows.is_plain(file) else None
     if frame is None:
         batches = [
-            _typed(batch, columns, path, bad_rows)
+            _typed(batch, columns, path, bad_rows, optional)
             for batch in _batches(file, list(columns), bad_rows)
         ]
         frame = pl.concat(batches)
@@ -292,14 +294,16 @@ def _scan(file: text_rows.TextFile, columns: Mapping[str, type[pl.DataType]]) ->
 
 
 def _read_plain(
-    file: text_rows.TextFile, columns: Mapping[str, type[pl.DataType]]
+    file: text_rows.TextFile,
+    columns: Mapping[str, type[pl.DataType]],
+    optional: Collection[str],
 ) -> pl.DataFrame | None:
     """The columns of a plain file, or None if a value is missing or of another type."""
     try:
         frame = _scan(file, columns).collect(engine="streaming")
     except pl.exceptions.PolarsError:
         return None
-    if sum(frame.null_count().row(0)):
+    if sum(frame.drop(optional).null_count().row(0)):
         return None
     if file.header_lines > 1:
         frame = frame.with_row_index(schema_lib.ROW, offset=file.header_lines + 1)
@@ -311,12 +315,16 @@ def _typed(
     columns: Mapping[str, type[pl.DataType]],
     path: pathlib.Path,
     bad_rows: schema_lib.BadRows,
+    optional: Collection[str] = (),
 ) -> pl.DataFrame:
     """Casts text column by column, rejecting rows that do not fit."""
     for name, dtype in columns.items():
         value = pl.col(name).cast(dtype, strict=False)
+        valid = value.is_not_null()
+        if name in optional:
+            valid |= pl.col(name).is_null()
         text = schema_lib.check(
-            text, name, value.is_not_null(), _EXPECTED[dtype], path, bad_rows, first_row=1
+            text, name, valid, _EXPECTED[dtype], path, bad_rows, first_row=1
         ).with_columns(value)
     return text
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import polars as pl
 
 from tfrec import names, types
-from tfrec.data import parquet, text_columns
+from tfrec.data import feature_schema, parquet, text_columns
 from tfrec.data import schema as schema_lib
 from tfrec.data.sources import assembly, delimited, files, ratings, text_rows
 from tfrec.errors import UserError
@@ -87,6 +88,7 @@ def read(
     path: str | pathlib.Path,
     config: TableConfig | None = None,
     bad_rows: schema_lib.BadRows | None = None,
+    context: Sequence[feature_schema.FeatureColumn] = (),
 ) -> tuple[pl.DataFrame, schema_lib.Schema]:
     """Reads a CSV, TSV or Parquet log as an interaction table.
 
@@ -95,6 +97,7 @@ def read(
         with one such file.
       config: names of the columns.
       bad_rows: what to do with bad rows; an error by default.
+      context: columns of the log that are read as the context of events.
 
     Returns:
       The validated table and its schema.
@@ -109,15 +112,17 @@ def read(
         category=bool(config.category),
         propensity=bool(config.propensity),
         order=_ORDERS.get(config.time_unit, "time"),
+        context=tuple(column.name for column in context),
     )
     if schema.order == "file":
         bad_rows.remark(f"the log has no times: {config.time} orders each user's events")
-    raw_names = config.columns()
+    raw_names = config.columns() | _context_columns(config, context)
+    numbers = {x.name for x in context if x.kind == "number"}
     with files.opened(path, PATTERNS, config.encoding) as (log,):
         if parquet.is_parquet(log):
             frame, first_row = _read_parquet(log, raw_names), 1
         else:
-            frame, first_row = _read_text(log, raw_names, config, bad_rows), 2
+            frame, first_row = _read_text(log, raw_names, numbers, config, bad_rows), 2
     if not feedback:
         frame = frame.with_columns(pl.lit(1.0, pl.Float32).alias(ratings.CLICK.name))
     if schema.order == "random":
@@ -159,20 +164,53 @@ def _feedback_column(text: str) -> tuple[types.FeedbackColumn, str]:
 def _read_text(
     log: pathlib.Path,
     raw_names: dict[str, str],
+    numbers: Collection[str],
     config: TableConfig,
     bad_rows: schema_lib.BadRows,
 ) -> pl.DataFrame:
+    """Reads a text file; of the columns of the context, `numbers` are numbers."""
+    context = [name for name in raw_names if name.startswith(schema_lib.CONTEXT)]
+    text = [name for name in context if raw_names[name] not in numbers]
     dtypes: dict[str, type[pl.DataType]] = {
-        **dict.fromkeys(("user", "item", "category"), pl.String),
+        **dict.fromkeys(("user", "item", "category", *text), pl.String),
         "time_ms": pl.String if config.time_unit == "iso" else pl.Int64,
     }
     columns = {raw: dtypes.get(name, pl.Float32) for name, raw in raw_names.items()}
     frame = delimited.read(
-        log, columns, bad_rows, separator=config.separator_of(log), quoting=config.quoting
+        log,
+        columns,
+        bad_rows,
+        separator=config.separator_of(log),
+        quoting=config.quoting,
+        optional=[raw_names[name] for name in context],
     )
     frame = frame.rename({raw: name for name, raw in raw_names.items()})
     ids = [name for name in ("user", "item", "category") if name in frame.columns]
     return frame.with_columns(text_columns.as_ids(frame[name]) for name in ids)
+
+
+def _context_columns(
+    config: TableConfig, context: Sequence[feature_schema.FeatureColumn]
+) -> dict[str, str]:
+    """Columns of the interaction table -> their names in the file, for those of the context.
+
+    Raises:
+      UserError: if a column has another use, or the order of events is random.
+    """
+    roles = {column: role for role, column in config.columns().items()}
+    for column in context:
+        if config.time_unit == "random":
+            raise UserError(
+                f"[context.{column.name}] and time_unit=random: a session of drawn order has "
+                "no first event, whose context is read; expected no columns of the context"
+            )
+        if column.name in roles:
+            role = roles[column.name].replace("time_ms", "time")
+            raise UserError(
+                f"column {column.name!r} is used twice, for {role} and for "
+                f"[context.{column.name}]; expected a column for each"
+            )
+    return {schema_lib.CONTEXT + column.name: column.name for column in context}
 
 
 def _read_parquet(log: pathlib.Path, raw_names: dict[str, str]) -> pl.DataFrame:
