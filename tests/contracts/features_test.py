@@ -1,4 +1,4 @@
-"""Every method that learns from a log reads declared features of items and users."""
+"""Every method that learns from a log reads declared features of items, users and contexts."""
 
 import dataclasses
 
@@ -18,8 +18,14 @@ METHODS = [name for name in registry.names(registry.LOG) if name != "item_counts
 # The values 3 to 7 of the second slot are crossed with the history.
 CROSS = types.CrossSpec(slot=1, slots=1, first=3, size=5, width=8)
 SIZES = types.FeatureSpec(values=7, slots=2, crosses=(CROSS,))
-USER_SIZES = types.FeatureSpec(values=5, slots=2, missing=(1, 4))  # 1..3, and 4 or 5
-SPEC = dataclasses.replace(cases.SPEC, item_features=SIZES, user_features=USER_SIZES)
+USER_SIZES = types.FeatureSpec(values=3, slots=1, missing=(1,))
+CONTEXT_SIZES = types.FeatureSpec(values=2, slots=1, missing=(1,))  # in states 4 or 5
+SPEC = dataclasses.replace(
+    cases.SPEC,
+    item_features=SIZES,
+    user_features=USER_SIZES,
+    context_features=CONTEXT_SIZES,
+)
 FEATURES = types.Features(
     np.random.default_rng(1).integers(0, 8, [SPEC.num_items + 1, 2]).astype(np.int32),
     np.zeros([SPEC.num_items + 1, 0], np.float32),
@@ -43,7 +49,7 @@ def learner(name, spec=SPEC, features=FEATURES, log=LOG, world=None, **changes):
 
 
 def observation(context_values, states=3):
-    """The same history for users with these values."""
+    """The same history for users and contexts with these values."""
     return types.Observation(
         tf.ones([states, SPEC.history_length], tf.int32),
         tf.zeros([states, SPEC.history_length, len(SPEC.feedback)]),
@@ -120,16 +126,17 @@ def test_ids_alone_are_as_without_features(name):
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
-def test_scores_depend_on_the_user(advanced):
+def test_scores_depend_on_user_and_context(advanced):
     name, config, made, _ = advanced
-    blocked = np.zeros([3, SPEC.num_candidates], bool)
+    blocked = np.zeros([4, SPEC.num_candidates], bool)
     agent = registry.get(name).trained(config, SPEC, made, None, {})
-    _, [first, same, other] = agent.lists(observation([[1, 4], [1, 4], [2, 5]]), blocked, 4)
+    states = observation([[1, 4], [1, 4], [2, 4], [1, 5]], states=4)
+    _, [first, same, other_user, other_context] = agent.lists(states, blocked, 4)
     np.testing.assert_array_equal(first, same)
-    assert (first != other).any()
+    assert (first != other_user).any() and (first != other_context).any()
 
 
-def test_an_observation_without_features_of_users_is_rejected(advanced):
+def test_an_observation_without_their_values_is_rejected(advanced):
     name, config, made, _ = advanced
     agent = registry.get(name).trained(config, SPEC, made, None, {})
     unknown = observation([[1, 4]] * 3)._replace(context_values=())

@@ -34,6 +34,7 @@ COLUMNS = {
     "price": {"kind": "number", "bins": 3},
     "title": {"kind": "text", "buckets": 12, "slots": 2, "cross": 8},
 }
+CONTEXT_COLUMNS = {"device": {"kind": "category", "min_items": 1}, "hour": "hour"}
 USER_COLUMNS = {"region": "category", "age": {"kind": "number", "bins": 3}}
 REGIONS = ("north", "south", "west")
 SMALL = {
@@ -57,13 +58,22 @@ def agent(name, **changes):
 def prepare(folder, day, features=True, columns=None, watch=1, others=None, **changes):
     """A log in which users see each item of a day as often as it says."""
     rng = np.random.default_rng(len(day))
+    devices = ("phone", "desk") if "desk" in day else ("phone", "desk", "watch")
     shown = [item for item, times in day.items() for _ in range(times)]
     rows = [
-        (f"u{user}", item, 1_700_000_000 + 30 * step, int(rng.random() < 0.5), watch * step)
+        (
+            f"u{user}",
+            item,
+            1_700_000_000 + 3600 * user + 30 * step,
+            int(rng.random() < 0.5),
+            watch * step,
+            devices[user % len(devices)],
+        )
         for user in range(12)
         for step, item in enumerate(rng.permutation(shown))
     ]
-    table = pl.DataFrame(rows, ["user", "item", "time", "click", "watch"], orient="row")
+    columns_of_log = ["user", "item", "time", "click", "watch", "device"]
+    table = pl.DataFrame(rows, columns_of_log, orient="row")
     folder.mkdir()
     table.write_csv(folder / "log.csv")
     ITEMS.write_csv(folder / "items.csv")
@@ -73,6 +83,7 @@ def prepare(folder, day, features=True, columns=None, watch=1, others=None, **ch
     declared = {
         "item_features": folder / "items.csv", "feature_columns": columns or COLUMNS,
         "user_features": folder / "users.csv", "user_feature_columns": USER_COLUMNS,
+        "context_columns": CONTEXT_COLUMNS,
     }  # fmt: skip
     return tfrec.read_log(
         folder / "log.csv",
@@ -193,10 +204,16 @@ def test_values_of_features_move_by_their_names(warm, days):
         assert new.names(sofa)[0] == "room=lounge"
 
 
-def test_values_of_users_move_by_their_names(warm, days):
+def by_state_value(table, encoders):
+    """Rows by the names of the values of users and contexts."""
+    names = [x.names(np.arange(1, x.spec.values + 1)) for x in encoders]
+    return dict(zip([*names[0], *names[1]], table[1:], strict=True))
+
+
+def test_values_of_users_and_contexts_move_by_their_names(warm, days):
     _, fitted, _, change, learner, _ = warm
-    old, new = days[0].vocabulary.user_features, days[1].vocabulary.user_features
-    assert change.vocabulary.user_features == new
+    old, new = days[0].vocabulary.state_encoder, days[1].vocabulary.state_encoder
+    assert change.vocabulary.state_encoder == new
     towers = [
         [p for p in x.submodules if isinstance(p, state_features.StateFeatures)]
         for x in (fitted._learner, learner)
@@ -211,10 +228,17 @@ def test_values_of_users_move_by_their_names(warm, days):
                 strict=True,
             )
         for one, other in tables:
-            kept, moved = by_value(one.numpy(), old), by_value(other.numpy(), new)
+            kept, moved = (by_state_value(x.numpy(), y) for x, y in ((one, old), (other, new)))
             for name in ("region=north", "region=south", "region missing", "age missing"):
                 np.testing.assert_array_equal(moved[name], kept[name], err_msg=name)
             np.testing.assert_array_equal(moved["region=west"], kept["region=rare"])
+            same = {
+                *(f"hour={hour}" for hour in range(24)),
+                *("hour missing", "device missing", "device=phone", "device=desk"),
+            }
+            for name in same:
+                np.testing.assert_array_equal(moved[name], kept[name], err_msg=name)
+            np.testing.assert_array_equal(moved["device=watch"], kept["device=rare"])
 
 
 def test_all_else_is_kept_but_the_run(warm):
@@ -251,7 +275,9 @@ def scores(learner, vocabulary, spec):
         tf.constant(history[None]),
         tf.constant(feedback[None], tf.float32),
         tf.constant([2]),
-        tf.constant(vocabulary.user_features.encode_one({"region": "north"})[None], tf.int32),
+        tf.constant(
+            [vocabulary.state_encoder.encode_one({"region": "north"}, {"hour": 23})], tf.int32
+        ),
     )
     if hasattr(learner, "agent") and hasattr(learner.agent, "averaged"):
         model, goals = learner.agent.averaged, learner.agent.named_goals["click"]
