@@ -122,9 +122,11 @@ class Page:
           Rejected: if the body is not as expected.
         """
         if path == "/page/descriptions":
-            return _reply(self._descriptions(_field(body, "items", list)))
+            return _reply(self._descriptions(_field(_document(body), "items", list)))
         if path == "/page/context_values":
-            return _reply(self._context_values(_field(body, "features", dict)))
+            document = _document(body)
+            given = {owner: _field(document, owner, dict) for owner in state_encoding.OWNERS}
+            return _reply(self._context_values(given))
         return None
 
     def _model(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ class Page:
             "users": list(self._users),
             "has_descriptions": described.descriptions is not None,
             "user_features": _form(described.encoders.user),
+            "context_features": _form(described.encoders.context),
             **{name: manifest[name] for name in _MANIFEST_FIELDS},
         }
 
@@ -174,17 +177,24 @@ class Page:
             }
         }
 
-    def _context_values(self, features: dict[str, Any]) -> dict[str, Any]:
-        """Numbers of the features of a user, or what is wrong with them, by column."""
+    def _context_values(self, given: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Numbers of the features of a user and a context, or what is wrong with them.
+
+        Args:
+          given: `user` and `context` -> column -> value.
+        """
         encoders = self._newest().encoders
-        problems = {}
-        for name, value in features.items():
-            try:
-                encoders.encode_one({name: value})
-            except errors.UserError as error:
-                problems[name] = str(error)
-        values = () if problems or not encoders.user else encoders.encode_one(features)
-        return {"context_values": list(values), "problems": problems}
+        problems: dict[str, dict[str, str]] = {owner: {} for owner in given}
+        for owner, features in given.items():
+            for name, value in features.items():
+                try:
+                    encoders.encode_one(**{owner: {name: value}})
+                except errors.UserError as error:
+                    problems[owner][name] = str(error)
+        if any(problems.values()):
+            return {"context_values": [], "problems": problems}
+        read = {owner: given[owner] for owner, part in encoders._asdict().items() if part}
+        return {"context_values": encoders.encode_one(**read), "problems": problems}
 
     def _user(self, name: str) -> dict[str, Any]:
         if name not in self._users:
@@ -243,33 +253,44 @@ def _lines(pattern: str, text: str) -> Iterator[str]:
 
 
 def _form(encoder: feature_encoding.FeatureEncoder | None) -> list[dict[str, Any]]:
-    """The columns of the user's features, for the fields of the form.
+    """The columns of the features of users or contexts, for the fields of the form.
 
     `categories` are the first ones of a column that lists its values; `are_all` says whether
-    they are all of them.
+    they are all of them. Hours and weekdays are listed, too.
     """
-    return [
-        {
-            "name": code.column.name,
-            "kind": code.column.kind,
-            "separator": code.column.separator,
-            "categories": list(code.categories[:_MAX_CATEGORIES]),
-            "are_all": 0 < len(code.categories) <= _MAX_CATEGORIES,
-        }
-        for code in (encoder.codes if encoder else ())
-    ]
+    fields = []
+    for code in encoder.codes if encoder else ():
+        values = code.categories or tuple(map(str, range(code.column.derived)))
+        fields.append(
+            {
+                "name": code.column.name,
+                "kind": code.column.kind,
+                "separator": code.column.separator,
+                "categories": list(values[:_MAX_CATEGORIES]),
+                "are_all": 0 < len(values) <= _MAX_CATEGORIES,
+            }
+        )
+    return fields
 
 
-def _field(body: bytes, name: str, kind: type) -> Any:
-    """The only field of a JSON object.
+def _document(body: bytes) -> Any:
+    """The JSON of a body.
 
     Raises:
-      Rejected: if the body has another form.
+      Rejected: if it is none.
     """
     try:
-        document = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise rejection.invalid(f"not JSON: {error}") from error
+
+
+def _field(document: Any, name: str, kind: type) -> Any:
+    """A field of a JSON object.
+
+    Raises:
+      Rejected: if it has another form.
+    """
     if not isinstance(document, dict) or not isinstance(document.get(name), kind):
         expected = "a list" if kind is list else "an object"
         raise rejection.invalid(f"expected an object with {name!r}, {expected}")

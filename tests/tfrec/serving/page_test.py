@@ -21,7 +21,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.tfrec.serving import fake_ranker
 from tfrec import errors
-from tfrec.data import feature_encoding, vocabulary
+from tfrec.data import feature_encoding, state_encoding, vocabulary
 from tfrec.data.feature_schema import FeatureColumn
 from tfrec.serving import descriptions, export, loaded, page, requests, server, service
 
@@ -105,8 +105,18 @@ USER_TABLE = pl.DataFrame(
     }
 )  # fmt: skip
 # age 1 missing, 2 below 25, 3; region 4 missing, 5 rare, 6, 7; tags 8 missing, 9 rare, 10 b,
-# 11 a; about 12 missing, 13..22; city 23 missing, 24..33.
-NO_FEATURES = [1, 4, 8, 0, 12, 23]
+# 11 a; about 12 missing, 13..22; city 23 missing, 24..33. Then the context: hour 34 missing,
+# 35..58.
+NO_FEATURES = [1, 4, 8, 0, 12, 23, 34]
+ENCODERS = state_encoding.StateEncoder(
+    feature_encoding.fit(USER_COLUMNS, USER_TABLE, "users", "user"),
+    feature_encoding.fit(
+        [FeatureColumn(name="hour", kind="hour")],
+        pl.DataFrame({"": ["u1"], "hour": [3]}),
+        "log",
+        "context",
+    ),
+)
 FEATURED_USERS = (
     page.User(
         "u1", ("i1", "i4"), {"click": (1, 0), "watch": (3, 0)},
@@ -117,19 +127,24 @@ FEATURED_USERS = (
 
 
 class FeatureRanker(fake_ranker.FakeRanker):
-    """The ranker with features of users, which have no effect on its scores."""
+    """The ranker with features of users and contexts, which do not change its scores."""
 
     def __init__(self):
         super().__init__()
-        encoder = feature_encoding.fit(USER_COLUMNS, USER_TABLE, "users", "user")
-        self.spec = dataclasses.replace(self.spec, user_features=encoder.spec)
+        self.spec = dataclasses.replace(
+            self.spec,
+            user_features=ENCODERS.user.spec,
+            context_features=ENCODERS.context.spec,
+        )
         ids = vocabulary.Ids(fake_ranker.STRING_IDS.astype(str))
-        self.vocabulary = vocabulary.Vocabulary(ids, ids, user_features=encoder)
+        self.vocabulary = vocabulary.Vocabulary(
+            ids, ids, user_features=ENCODERS.user, context_features=ENCODERS.context
+        )
 
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
-    """A model with names and features of items and with features of users."""
+    """A model with names and features of items and with features of users and contexts."""
     folder, ranker = tmp_path_factory.mktemp("described"), FeatureRanker()
     ITEM_TABLE.write_parquet(folder / "items.parquet")
     of_items = descriptions.read(
@@ -458,7 +473,7 @@ def test_names_and_features_of_items(look, described_url):
     assert opened.locator("img, main script").count() == 0
 
 
-def test_features_of_the_user(look, described_url):
+def test_features_of_user_and_context(look, described_url):
     opened = look(described_url)
     asked = []
     opened.on(
@@ -482,12 +497,13 @@ def test_features_of_the_user(look, described_url):
     ranks_with([3, *NO_FEATURES[1:]])
     opened.get_by_label("region", exact=True).select_option("north")
     opened.locator("#features").get_by_role("checkbox", name="a", exact=True).check(force=True)
-    ranks_with([3, 7, 11, 0, 12, 23])
+    ranks_with([3, 7, 11, 0, 12, 23, 34])
+    opened.get_by_label("hour").select_option("14")
+    ranks_with([3, 7, 11, 0, 12, 23, 49])
     opened.get_by_label("about").fill("x y")
     opened.get_by_label("city").fill("z")
-    encoder = feature_encoding.fit(USER_COLUMNS, USER_TABLE, "users", "user")
     values = {"age": 31, "region": "north", "tags": ["a"], "about": "x y", "city": "z"}
-    ranks_with(encoder.encode_one(values).tolist())
+    ranks_with(list(ENCODERS.encode_one(values, {"hour": 14})))
 
     # A mistake is shown with its column, beside the field and above the list.
     opened.get_by_label("age").fill("old")
@@ -499,20 +515,22 @@ def test_features_of_the_user(look, described_url):
     expect(opened.get_by_role("alert")).to_be_hidden()
     expect(opened.locator("#features .problem:visible")).to_have_count(0)
 
-    # A user of the log fills the fields, with categories that the model does not know, too.
+    # A user of the log fills the fields, with categories that the model does not know, too. The
+    # context of the request stays.
     opened.select_option("#user", "u1")
     expect(opened.locator("#history li")).to_have_count(2)
-    ranks_with(encoder.encode_one(FEATURED_USERS[0].features).tolist())
+    ranks_with(list(ENCODERS.encode_one(FEATURED_USERS[0].features, {"hour": 14})))
     expect(opened.get_by_label("age")).to_have_value("31")
     expect(opened.get_by_label("region", exact=True)).to_have_value("east")
     checked = opened.locator("#features input:checked")
     assert [box.get_attribute("value") for box in checked.all()] == ["a", "c"]
     opened.select_option("#user", "u2")
     expect(opened.locator("#history li")).to_have_count(0)
-    ranks_with(NO_FEATURES)
+    ranks_with([*NO_FEATURES[:-1], 49])
     opened.get_by_label("age").fill("20")
     opened.click("#clear-history")
     expect(opened.get_by_label("age")).to_have_value("")
+    expect(opened.get_by_label("hour")).to_have_value("")
     ranks_with(NO_FEATURES)
     assert opened.locator("#features i").count() == 0
 
@@ -714,29 +732,39 @@ def test_descriptions_of_items(described_url, url):
 
 
 def test_numbers_of_features_and_mistakes_in_them(described_url, url):
-    def encode(features):
-        return post(described_url, "page/context_values", {"features": features})[1]
+    def encode(user, **context):
+        given = {"user": user, "context": context}
+        return post(described_url, "page/context_values", given)[1]
 
-    assert encode({}) == {"context_values": NO_FEATURES, "problems": {}}
+    fine = {"user": {}, "context": {}}
+    assert encode({}) == {"context_values": NO_FEATURES, "problems": fine}
+    assert encode({}, hour=23)["context_values"] == [*NO_FEATURES[:-1], 58]
     assert encode({"age": 31, "region": "<i>south</i>", "tags": ["b", "a"]}) == {
-        "context_values": [3, 6, 10, 11, 12, 23], "problems": {},
+        "context_values": [3, 6, 10, 11, 12, 23, 34], "problems": fine,
     }  # fmt: skip
-    assert encode({"age": "old", "region": "moon", "tags": ["a"] * 1001, "size": 3}) == {
+    bad = {"age": "old", "region": "moon", "tags": ["a"] * 1001, "size": 3}
+    assert encode(bad, hour=24) == {
         "context_values": [],
         "problems": {
-            "age": "user: age is 'old'; expected a finite number",
-            "tags": "user: tags has 1,001 values; expected at most 1,000",
-            "size": "user: 'size' is not a column; there are age, region, tags, about, city",
+            "user": {
+                "age": "user: age is 'old'; expected a finite number",
+                "tags": "user: tags has 1,001 values; expected at most 1,000",
+                "size": "user: 'size' is not a column; there are age, region, tags, about, "
+                "city",
+            },
+            "context": {"hour": "context: hour is 24; expected a whole number from 0 to 23"},
         },
     }
-    _, reply = post(described_url, "page/context_values", {"features": []})
-    assert reply["error"] == "expected an object with 'features', an object"
-    _, reply = post(url, "page/context_values", {"features": {"age": 3}})
-    assert "expected none" in reply["problems"]["age"]
+    _, reply = post(described_url, "page/context_values", {"user": {}, "context": []})
+    assert reply["error"] == "expected an object with 'context', an object"
+    _, reply = post(url, "page/context_values", {"user": {"age": 3}, "context": {}})
+    assert "expected none" in reply["problems"]["user"]["age"]
 
 
 def test_the_fields_of_the_form(described_url, url):
-    fields = json.loads(get(described_url, "page/model")[2])["user_features"]
+    model = json.loads(get(described_url, "page/model")[2])
+    fields, [hour] = model["user_features"], model["context_features"]
+    assert (hour["kind"], hour["categories"][-1], hour["are_all"]) == ("hour", "23", True)
     assert [(field["name"], field["kind"], field["categories"]) for field in fields] == [
         ("age", "number", []), ("region", "category", ["<i>south</i>", "north"]),
         ("tags", "categories", ["b", "a"]), ("about", "text", []), ("city", "category", []),

@@ -44,8 +44,13 @@ export async function descriptions(items) {
   return (await post("/page/descriptions", { items })).descriptions;
 }
 
-/** The numbers of a user's features, or what is wrong: {context_values, problems}. */
-export const contextValues = (features, signal) => post("/page/context_values", { features }, signal);
+/**
+ * The numbers of features, or what is wrong with them.
+ *
+ * @param given {user: {column: value}, context: {column: value}}.
+ * @return {context_values, problems: {user: {column: message}, context: {column: message}}}.
+ */
+export const contextValues = (given, signal) => post("/page/context_values", given, signal);
 
 /** Ranked items: [{item, score, measurements}], best first. */
 export async function rank(model, request, signal) {

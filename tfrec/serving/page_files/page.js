@@ -6,7 +6,7 @@ import { element, find, number, unseen } from "./dom.js";
 import { features, label as itemLabel } from "./items.js";
 import { groups } from "./measurements.js";
 import { gone, table } from "./ranking.js";
-import { userForm } from "./user_form.js";
+import { featureForm } from "./feature_form.js";
 
 const PAUSE = 60;    // milliseconds without a change before a request for a list
 const DEEP = 200;    // length of the other goal's list, in which moves are looked up
@@ -18,7 +18,7 @@ const state = {
   model: null,
   groups: [],
   history: [],                        // {item, known, feedback: [F numbers]}
-  form: null,                         // fields of the user's features
+  forms: null,                        // fields of the features of user and context
   descriptions: new Map(),            // item -> {name, features}
   exclude: [],                        // {item, known}
   goal: { name: OWN, weights: [] },
@@ -80,17 +80,18 @@ function request() {
 let encoded = { key: "", context_values: [], problems: {} };
 
 /**
- * The numbers of the user's features; null if the model reads none.
+ * The numbers of the features of user and context; null if the model reads none.
  *
  * @throws Rejected, with status 400, if a field has a problem.
  */
 async function contextValues(signal) {
-  const { model, form } = state;
-  if (!model.user_features.length) return null;
-  const values = form.values(), key = JSON.stringify([model.version, values]);
+  const { model, forms } = state;
+  if (!model.user_features.length && !model.context_features.length) return null;
+  const values = { user: forms.user.values(), context: forms.context.values() };
+  const key = JSON.stringify([model.version, values]);
   if (key !== encoded.key) encoded = { key, ...await api.contextValues(values, signal) };
-  form.show(encoded.problems);
-  const problems = Object.values(encoded.problems);
+  for (const [owner, form] of Object.entries(forms)) form.show(encoded.problems[owner]);
+  const problems = Object.values(encoded.problems).flatMap(Object.values);
   if (problems.length) throw new api.Rejected(400, problems.join("; "));
   return encoded.context_values;
 }
@@ -375,7 +376,7 @@ async function pick(name) {
   await describe(user.history);
   if (find("user").value !== name) return;  // another one was picked meanwhile
   const isKnown = new Map(answers);
-  state.form.fill(user.features);
+  state.forms.user.fill(user.features);
   state.history = user.history.map((item, n) => ({
     item,
     known: isKnown.get(item),
@@ -406,10 +407,15 @@ async function load() {
   const same = columns(model) === columns(state.model);
   const current = same ? find("against").value : names[1] ?? "";
   if (model.version !== state.model?.version) state.descriptions = new Map();
-  const chosen = state.form?.values() ?? {};
+  const { user = null, context = null } = state.forms ?? {};
+  const chosen = [user?.values() ?? {}, context?.values() ?? {}];
   state.model = model;
-  state.form = userForm(find("features"), model.user_features, later);
-  state.form.fill(chosen);
+  state.forms = {
+    user: featureForm(find("features"), model.user_features, later),
+    context: featureForm(find("context"), model.context_features, later),
+  };
+  state.forms.user.fill(chosen[0]);
+  state.forms.context.fill(chosen[1]);
   state.groups = groups(model.measurements);
   if (!same) {
     const weights = names.length ? model.named_goals[names[0]]
@@ -459,7 +465,7 @@ function listen() {
   }));
   find("clear-history").addEventListener("click", () => {
     state.history = [];
-    state.form.fill({});
+    for (const form of Object.values(state.forms)) form.fill({});
     find("user").value = "";
     find("step").value = "0";
     drawHistory();

@@ -1,4 +1,4 @@
-// The fields of the user's features, one or more for each column that the model reads.
+// The fields of features of a user or a context, one or more for each column that the model reads.
 
 import { element } from "./dom.js";
 
@@ -33,16 +33,18 @@ function textField({ kind, categories, separator }, id) {
   };
 }
 
-/** The known categories as the options of a list. */
-function selection({ categories }, id) {
+/** The known categories, hours or weekdays as the options of a list. */
+function selection({ kind, categories }, id) {
+  const read = kind === "category" ? String : Number;
   const option = (value) => element("option", { value }, value);
   const field = element("select", { id },
     element("option", { value: "" }, "missing"), ...categories.map(option));
   return {
     parts: [field],
     fields: [field],
-    read: () => field.value || null,
-    fill: (value) => {
+    read: () => (field.value ? read(field.value) : null),
+    fill: (given) => {
+      const value = given === null ? null : String(given);
       if (value !== null && ![...field.options].some((one) => one.value === value)) {
         field.append(option(value));  // a rare category
       }
@@ -78,7 +80,7 @@ function boxes({ name, categories }, id) {
 
 function control(column, id) {
   const few = column.are_all && column.categories.length <= MOST_CHOICES;
-  if (few && column.kind === "category") return selection(column, id);
+  if (few && ["category", "hour", "weekday"].includes(column.kind)) return selection(column, id);
   if (few && column.kind === "categories") return boxes(column, id);
   return textField(column, id);
 }
@@ -92,9 +94,9 @@ function control(column, id) {
  * @return values(): {column: value} without missing ones; fill(features); show(problems), which
  *   shows {column: message} beside the fields.
  */
-export function userForm(parent, columns, changed) {
+export function featureForm(parent, columns, changed) {
   const controls = columns.map((column, place) => {
-    const id = `feature-${place}`, made = control(column, id);
+    const id = `${parent.id}-${place}`, made = control(column, id);
     const problem = element("p", { className: "problem", id: `${id}-problem`, hidden: true });
     for (const field of made.fields) field.setAttribute("aria-describedby", problem.id);
     const line = element("div", { className: "line" },
