@@ -498,7 +498,7 @@ def test_features_of_user_and_context(look, described_url):
     opened.get_by_label("region", exact=True).select_option("north")
     opened.locator("#features").get_by_role("checkbox", name="a", exact=True).check(force=True)
     ranks_with([3, 7, 11, 0, 12, 23, 34])
-    opened.get_by_label("hour").select_option("14")
+    opened.get_by_label("hour").select_option("14:00")
     ranks_with([3, 7, 11, 0, 12, 23, 49])
     opened.get_by_label("about").fill("x y")
     opened.get_by_label("city").fill("z")
@@ -533,6 +533,27 @@ def test_features_of_user_and_context(look, described_url):
     expect(opened.get_by_label("hour")).to_have_value("")
     ranks_with(NO_FEATURES)
     assert opened.locator("#features i").count() == 0
+
+
+def test_hours_and_weekdays_are_chosen_by_name(look):
+    columns = [
+        {"name": kind, "kind": kind, "are_all": True, "categories": [*map(str, range(count))]}
+        for kind, count in (("hour", 24), ("weekday", 7))
+    ]
+    texts, empty, filled = look().evaluate(
+        """columns => import('/feature_form.js').then(({ featureForm }) => {
+            const parent = document.createElement('div');
+            const form = featureForm(parent, columns, () => {});
+            const empty = form.values();
+            form.fill({ hour: 0, weekday: 6 });
+            return [[...parent.querySelectorAll('option')].map((one) => one.text),
+                empty, form.values()];
+        })""",
+        columns,
+    )
+    assert texts[:3] == ["missing", "0:00", "1:00"] and len(texts) == 2 + 24 + 7
+    assert texts[25:28] == ["missing", "Monday", "Tuesday"] and texts[-1] == "Sunday"
+    assert (empty, filled) == ({}, {"hour": 0, "weekday": 6})
 
 
 def test_the_fields_of_a_user_have_names_and_fit_a_narrow_window(look, described_url):

@@ -2,6 +2,7 @@
 
 import { element } from "./dom.js";
 
+const DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MOST_CHOICES = 50;  // a column with more categories is a text field with suggestions
 
 /** A text field, with suggestions where categories are known. */
@@ -36,7 +37,10 @@ function textField({ kind, categories, separator }, id) {
 /** The known categories, hours or weekdays as the options of a list. */
 function selection({ kind, categories }, id) {
   const read = kind === "category" ? String : Number;
-  const option = (value) => element("option", { value }, value);
+  const text = {
+    hour: (value) => `${value}:00`, weekday: (value) => DAYS[value],
+  }[kind] ?? String;
+  const option = (value) => element("option", { value }, text(value));
   const field = element("select", { id },
     element("option", { value: "" }, "missing"), ...categories.map(option));
   return {
