@@ -4,14 +4,17 @@
 
 ids          a whole update as in training, of ids alone
 features     the same with 20 columns: 10 categories, 5 multi-valued ones of 4 values, 5 numbers
+crosses      the same with 3 of the columns crossed with the history, 64 numbers each
 
 Items, batches and widths are equal. Printed: the median of each over alternating repetitions in
-examples/s, by the clock and by processor time, and the ratios. At serving nothing is added: an
-export computes the vectors of the items once, and the history of a request is embedded by the
-same look-ups as in training.
+examples/s, by the clock and by processor time, and the ratios. Features add nothing at serving:
+an export computes the vectors of the items once, and the history of a request is embedded by
+the same look-ups as in training. Crosses make the vectors wider, see
+`benchmarks.serving_latency`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,7 +38,7 @@ def measure(
     updates: int = 20,
     repeats: int = 7,
 ) -> dict[str, timing.Timing]:
-    """Times `updates` updates with and without features.
+    """Times `updates` updates of ids alone, with features, and with crosses.
 
     Args:
       config: GoalRec's.
@@ -47,7 +50,7 @@ def measure(
       repeats: counted repetitions of each.
 
     Returns:
-      The median repetition of `ids` and `features`.
+      The median repetition of `ids`, `features` and `crosses`.
     """
     spec = types.DataSpec(random_log.FEEDBACK, num_items, sessions, history_length, max_steps)
     log = random_log.episodes(spec, sessions, seed=0)
@@ -57,17 +60,19 @@ def measure(
         config.measurements, spec, vectors[:, : config.frozen_embedding]
     )
     measurements.fit(log)
-    with_features = dataclasses.replace(spec, item_features=random_log.FEATURES)
-    learners = {
-        name: GoalRecLearner(GoalRecAgent(config, its_spec, measurements, vectors, seed=0), log)
-        for name, its_spec in (("ids", spec), ("features", with_features))
-    }
-    item_embedding.set_features(learners["features"], random_log.features(num_items, seed=2))
-    count = tf.constant(updates)
+    count, values = tf.constant(updates), random_log.features(num_items, seed=2)
+    learners = {}
+    for name, features in (
+        ("ids", None), ("features", random_log.FEATURES), ("crosses", random_log.CROSSED),
+    ):  # fmt: skip
+        its_spec = dataclasses.replace(spec, item_features=features)
+        agent = GoalRecAgent(config, its_spec, measurements, vectors, seed=0)
+        learners[name] = GoalRecLearner(agent, log)
+        item_embedding.set_features(learners[name], values)
     return timing.alternate(
         {
-            "ids": lambda: learners["ids"]._learn(count)[1].numpy(),
-            "features": lambda: learners["features"]._learn(count)[1].numpy(),
+            name: functools.partial(lambda made: made._learn(count)[1].numpy(), learner)
+            for name, learner in learners.items()
         },
         repeats,
     )
@@ -79,7 +84,7 @@ def main(
     updates: int = 20,
     **sizes: int,
 ) -> None:
-    """Times both.
+    """Times all three.
 
     Args:
       catalogues: N of each table.

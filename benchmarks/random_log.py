@@ -1,5 +1,7 @@
 """Sessions of random items and feedback, for benchmarks that depend only on sizes."""
 
+import dataclasses
+
 import numpy as np
 
 from tfrec import types
@@ -10,6 +12,15 @@ FEEDBACK = (
 )
 # 20 columns of 100 values: 10 categories, 5 multi-valued ones of 4 values, 5 numbers.
 FEATURES = types.FeatureSpec(values=20 * 100, slots=10 + 5 * 4 + 5)
+# Two of the categories and one of the multi-valued columns, sketched. `features` draws the
+# values of a column from all of them, so each cross counts all.
+CROSSED = dataclasses.replace(
+    FEATURES,
+    crosses=tuple(
+        types.CrossSpec(slot, slots, first=1, size=FEATURES.values, width=64)
+        for slot, slots in ((0, 1), (1, 1), (10, 4))
+    ),
+)
 
 
 def episodes(spec: types.DataSpec, sessions: int, seed: int) -> types.Episodes:

@@ -64,7 +64,7 @@ def test_features(capsys):
     _, title, heading, *rows, _ = capsys.readouterr().out.splitlines()
     assert title.startswith("6 items, batch 5, 35 values an item")
     assert "per CPU second" in heading
-    assert [row.split()[0] for row in rows] == ["ids", "features"]
+    assert [row.split()[0] for row in rows] == ["ids", "features", "crosses"]
 
 
 def test_playing(capsys):

@@ -33,16 +33,20 @@ class Halves(StateItemNetwork):
         self.item_bias.build([None, self.items.width + 1])
 
     def logit(self, state: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
-        """Of one item for each state, float [B]; state is [B, S], item int32 [B]."""
-        vector = self.item_vectors(item)  # [B, D + 1]
-        query = self.queries(state)[:, 0]  # [B, D + 1]
-        return tf.reduce_sum(query * vector, axis=-1) + self.item_bias(vector)[:, 0]
+        """Of one item for each state, float [B]; state is that of `encode`, item int32 [B]."""
+        vector = self.item_vectors(item)  # [B, D + 1 + C]
+        query = self.queries(state)[:, 0]  # [B, D + 1 + C]
+        return tf.reduce_sum(query * vector, axis=-1) + self._bias(vector)
 
     def all_logits(self, state: tf.Tensor) -> tf.Tensor:
-        """Of all candidates, float [B, A]; state is [B, S]."""
-        vector = self.item_vectors()  # [A, D + 1]
+        """Of all candidates, float [B, A]; state is that of `encode`."""
+        vector = self.item_vectors()  # [A, D + 1 + C]
         product = tf.matmul(self.queries(state)[:, 0], vector, transpose_b=True)
-        return product + self.item_bias(vector)[:, 0]
+        return product + self._bias(vector)
+
+    def _bias(self, vector: tf.Tensor) -> tf.Tensor:
+        """Biases of item vectors, float [n]."""
+        return self.item_bias(vector[:, : self.items.width + 1])[:, 0]
 
 
 class ClickNetwork(tf.Module, abc.ABC):

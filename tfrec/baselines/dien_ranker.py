@@ -62,7 +62,7 @@ class DienNetwork(ClickNetwork):
         if self.query is None:
             return self.towers.encode(observation)
         embedding = self.towers.items(item)  # [B, D]
-        return self.towers.tower(observation, self.query(embedding))
+        return self.towers.encode(observation, self.query(embedding))
 
     def logit(self, observation: types.Observation, item: tf.Tensor) -> tf.Tensor:
         return self.towers.logit(self._encode(observation, item).state, item)

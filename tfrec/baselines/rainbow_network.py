@@ -20,6 +20,7 @@ import tf_keras
 
 from tfrec import types
 from tfrec.baselines.network import StateItemNetwork
+from tfrec.nn import history_crosses
 from tfrec.nn.noisy import NoisyLinear
 
 # Logits that are worked on at once: a few MB, which stay in a processor's cache.
@@ -62,6 +63,8 @@ class RainbowNetwork(StateItemNetwork):
         self._tilt = tf.constant(np.linspace(-_TILT, _TILT, atoms), tf.float32)  # [K]
         width = sizes["embedding"] if dueling else sizes["embedding"] + 1
         width *= 1 if self.tilted else atoms
+        if self.tilted:  # a cross is a part of the advantage, as in a dueling network
+            self.crosses = history_crosses.of_items(self.items, state, 1)
         self.head = [
             NoisyLinear(state, hidden, noise, "head"),
             NoisyLinear(hidden, width, noise, "advantage" if dueling else "value"),
@@ -77,30 +80,35 @@ class RainbowNetwork(StateItemNetwork):
         ] * dueling
 
     def queries(self, state: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """K projections of each state, float [B, K, D + 1].
+        """K projections of each state, float [B, K, D + 1 + C].
 
         Duelling logits are V_k(s) + A_k(s, a) - mean over a' of A_k(s, a'). As A_k(s, a) =
         q_k . x_a, that mean is q_k . x with x the mean of the candidates' vectors: it goes
         into what the projection adds to each item, exactly.
 
         Args:
-          state: float [B, S].
+          state: that of `encode`.
           seed: int32 [2] of the layers' noise; None for the mean weights.
         """
+        state, crossed = self.split(state)
         seeds: list[tf.Tensor | None] = [None] * 4
         if seed is not None:
             seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         query = _through(self.head, state, seeds[:2])
         if self.tilted:
             query = self._tilt[:, None] * query[:, None, :]  # [B, K, D]
+            crossed = [self._tilt[:, None] * part for part in crossed]  # [B, K, C]
         else:
             query = tf.reshape(query, [-1, self.outputs, query.shape[-1] // self.outputs])
         if not self.value_head:
-            return query
+            return tf.concat([query, *crossed], axis=-1)
         value = _through(self.value_head, state, seeds[2:])  # [B, K]
-        mean = tf.reduce_mean(self.item_vectors()[:, :-1], axis=0)  # [D]
-        constant = value - tf.linalg.matvec(query, mean)  # [B, K]
-        return tf.concat([query, constant[..., None]], axis=-1)
+        mean = tf.reduce_mean(self.item_vectors(), axis=0)  # [D + 1 + C]
+        width = query.shape[-1]
+        constant = value - tf.linalg.matvec(query, mean[:width])  # [B, K]
+        for part in crossed:
+            constant -= tf.linalg.matvec(part, mean[width + 1 :])
+        return tf.concat([query, constant[..., None], *crossed], axis=-1)
 
     def logits(
         self, state: tf.Tensor, item: tf.Tensor, seed: tf.Tensor | None = None
@@ -108,7 +116,7 @@ class RainbowNetwork(StateItemNetwork):
         """The atoms' logits of one item for each state, float [B, K].
 
         Args:
-          state: float [B, S].
+          state: that of `encode`.
           item: int32 [B].
           seed: int32 [2] of the layers' noise; None for the mean weights.
         """
@@ -121,14 +129,14 @@ class RainbowNetwork(StateItemNetwork):
         It is the expected return itself unless the network is tilted.
 
         Args:
-          state: float [B, S].
+          state: that of `encode`.
           seed: int32 [2] of the layers' noise; None for the mean weights.
 
         Returns:
           Float [B, A].
         """
         query = tf.stop_gradient(self.queries(state, seed))
-        items = tf.stop_gradient(self.item_vectors())  # [A, D + 1]
+        items = tf.stop_gradient(self.item_vectors())  # [A, D + 1 + C]
         if self.tilted or self.outputs == 1:  # the highest atom's logit; the value
             return tf.matmul(query[:, -1], items, transpose_b=True)
         # All logits together would be gigabytes: some states at a time.
@@ -138,8 +146,8 @@ class RainbowNetwork(StateItemNetwork):
         sums = tf.stack([tf.ones_like(self.support), self.support])  # [2, K]
 
         def add(part: tf.Tensor, means: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            block = query[part * rows : (part + 1) * rows]  # [R, K, D + 1]
-            flat = tf.reshape(block, [-1, items.shape[1]])  # [R * K, D + 1]
+            block = query[part * rows : (part + 1) * rows]  # [R, K, D + 1 + C]
+            flat = tf.reshape(block, [-1, items.shape[1]])  # [R * K, D + 1 + C]
             logits = tf.matmul(flat, items, transpose_b=True)
             logits = tf.reshape(logits, [-1, self.outputs, items.shape[0]])  # [R, K, A]
             weight = tf.exp(logits - tf.reduce_max(logits, axis=1, keepdims=True))

@@ -52,10 +52,9 @@ class HistoryCrosses(tf.Module):
         assert items.features is not None
         self._items, self._crosses = items, items.features.crosses
         self._place, self._entry = codes(self._crosses, items.features.values)
-        widths = [min(cross.size, cross.width) for cross in self._crosses]
-        self._ends = np.cumsum(widths)
-        self.width = int(self._ends[-1])
-        self._column_of = np.repeat(np.arange(len(widths)), widths)  # [W]
+        ends = np.cumsum([0, *(min(cross.size, cross.width) for cross in self._crosses)])
+        self.width = int(ends[-1])
+        self._ranges = list(zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True))
         slots = [np.arange(cross.slot, cross.slot + cross.slots) for cross in self._crosses]
         self._slots = np.concatenate(slots)  # [S]
         self._column_of_slot = np.repeat(np.arange(len(slots)), [len(x) for x in slots])  # [S]
@@ -105,8 +104,8 @@ class HistoryCrosses(tf.Module):
           float [B, A, M].
         """
         numbers = [
-            tf.einsum("bwp,baw->bap", history[:, start:end], vector[..., start:end])
-            for start, end in zip([0, *self._ends[:-1]], self._ends, strict=True)
+            tf.matmul(vector[..., start:end], history[:, start:end])  # [B, A, P]
+            for start, end in self._ranges
         ]
         return tf.einsum("bmkp,bapk->bam", weight, tf.stack(numbers, axis=-1))
 
@@ -120,8 +119,11 @@ class HistoryCrosses(tf.Module):
         Returns:
           float [B, M, W].
         """
-        spread = tf.gather(weight, self._column_of, axis=2)  # [B, M, W, P]
-        return tf.einsum("bmwp,bwp->bmw", spread, history)
+        parts = [
+            tf.matmul(weight[:, :, column], history[:, start:end], transpose_b=True)
+            for column, (start, end) in enumerate(self._ranges)
+        ]
+        return tf.concat(parts, axis=-1)
 
     def _sparse(self, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Places and entries of c that are not 0, [n, E] each: int32 [n] -> int32, float."""
