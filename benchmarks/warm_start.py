@@ -13,15 +13,17 @@ are described by attributes. On each day, GoalRec-off learns in four ways:
 The warm starts have fewer rounds. Every agent then plays with test users, restricted to the
 items of the day. Printed, for each day: the share of the way from random items to the exact
 optimum in clicks of a session, and the processor time of learning, summed over the days; means
-with 95% intervals over seeds, each with a world, logs and weights of its own. Writes the curves
-to runs/warm_start/warm_start.png.
+with 95% intervals over seeds, each with a world, logs and weights of its own. Writes
+runs/warm_start/warm_start.json, with the numbers of each seed, and the curves, warm_start.png.
 """
 
 import dataclasses
+import multiprocessing
 import pathlib
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +31,7 @@ import polars as pl
 
 import tfgoalrec
 from benchmarks import timing
+from tfrec import options, outputs
 from tfrec.data import (
     episodes,
     feature_schema,
@@ -150,17 +153,28 @@ def main(
     seeds: Sequence[int] = (0, 1, 2),
     out: str | pathlib.Path = "runs/warm_start",
 ) -> None:
-    """Measures all seeds, prints the table and writes the figure."""
-    sizes, results = sizes or Sizes(), []
-    for seed in seeds:
-        with tempfile.TemporaryDirectory() as folder:
-            results.append(measure(sizes, seed, pathlib.Path(folder)))
-        print(f"seed {seed}", flush=True)
+    """Measures all seeds, prints the table, and writes the numbers and the figure."""
+    sizes, results, out = sizes or Sizes(), [], pathlib.Path(out)
+    # A seed has 25 learners, whose graphs a process keeps.
+    spawn = multiprocessing.get_context("spawn")
+    with futures.ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as processes:
+        for seed in seeds:
+            results.append(processes.submit(_measured, sizes, seed).result())
+            print(f"seed {seed}", flush=True)
     names = (NOTHING, WARM, LOW, STALE)
     shares = {name: np.stack([x.shares[name] for x in results]) for name in names}  # [S, D]
     spent = {
         name: np.stack([x.seconds[name].cumsum() for x in results]) for name in names
     }  # [S, D]
+    outputs.write_json(
+        out / "warm_start.json",
+        {
+            "sizes": options.resolved(sizes),
+            "seeds": list(seeds),
+            "share of the way": {name: x.tolist() for name, x in shares.items()},
+            "processor seconds": {name: x.tolist() for name, x in spent.items()},
+        },
+    )
     print(f"\nshare of the way\n{_rows(shares, 3)}\n\nprocessor seconds\n{_rows(spent, 0)}")
     figure = plots.learning_curve(
         np.arange(1, sizes.days + 1),
@@ -169,7 +183,14 @@ def main(
         title="Learning on from the agent of the day before",
         ylabel="share of the way (0 random items, 1 optimum)",
     )
-    print(f"\n{plots.save(figure, pathlib.Path(out) / 'warm_start.png')}")
+    print(f"\n{plots.save(figure, out / 'warm_start.png')}")
+
+
+def _measured(sizes: Sizes, seed: int) -> Result:
+    """Measures one seed with one thread, in a process of its own."""
+    timing.one_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(sizes, seed, pathlib.Path(folder))
 
 
 def _rows(values: dict[str, np.ndarray], places: int) -> str:
@@ -230,5 +251,4 @@ def _prepared(
 
 
 if __name__ == "__main__":
-    timing.one_thread()
     main()

@@ -1,5 +1,7 @@
 """Each benchmark runs at a tiny size and prints its ratio. No time is asserted."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,5 @@ def test_warm_start(tmp_path, capsys):
     for name in (warm_start.NOTHING, warm_start.WARM, warm_start.LOW, warm_start.STALE):
         assert f"| {name} |" in out
     assert (tmp_path / "warm_start.png").stat().st_size > 1000
+    shares = json.loads((tmp_path / "warm_start.json").read_text())["share of the way"]
+    assert np.shape(shares[warm_start.WARM]) == (2, 2)  # seeds, days

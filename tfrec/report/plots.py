@@ -115,12 +115,13 @@ def learning_curve(
     """
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
+    seeds = {len(np.atleast_2d(by_seed)) for by_seed in values.values()}
     for policy, by_seed in values.items():
         by_seed, colour = np.atleast_2d(by_seed), style.policy_colour(policy)
-        label = f"{style.policy_name(policy)} (mean of {len(by_seed)} seeds, range shaded)"
-        if len(by_seed) == 1:
-            label = f"{style.policy_name(policy)} (1 seed)"
-        else:
+        label = style.policy_name(policy)
+        if len(seeds) > 1:
+            label += f" ({_seeds(len(by_seed))})"
+        if len(by_seed) > 1:
             axes.fill_between(units, np.nanmin(by_seed, 0), np.nanmax(by_seed, 0),
                               color=colour, alpha=0.16, linewidth=0)  # fmt: skip
             axes.plot(units, by_seed.T, color=colour, alpha=0.4, linewidth=0.8)
@@ -142,8 +143,17 @@ def learning_curve(
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel or f"{style.metric_name(metric)} ({style.metric_unit(metric)})")
     axes.set_title(title)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    legend = figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    if seeds != {1}:
+        of = f" of {_seeds(*seeds)}" if len(seeds) == 1 else " over seeds"
+        legend.set_title(f"mean{of}, range shaded")
+    elif values:
+        legend.set_title(_seeds(1))
     return figure
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 @styled

@@ -77,7 +77,11 @@ def test_learning_curve_draws_the_mean_over_seeds_and_the_references():
     assert minutes.axes[0].get_ylabel() == "minutes"
     one = plots.learning_curve([0, 10, 20], {"goalrec": by_seed[1]})
     assert one.axes[0].lines[0].get_ydata().tolist() == [3.0, 5.0, 7.0]
-    assert "GoalRec (1 seed)" in _texts(one)
+    assert "1 seed GoalRec" in _texts(one)
+    assert "mean of 2 seeds, range shaded GoalRec" in _texts(figure)
+    both = plots.learning_curve([0, 10, 20], {"goalrec": by_seed, "sac": by_seed[1]})
+    for text in ("GoalRec (2 seeds)", "(1 seed)", "mean over seeds, range shaded"):
+        assert text in _texts(both)
 
 
 def test_learning_curve_marks_few_evaluations_and_has_whole_numbers_below():
