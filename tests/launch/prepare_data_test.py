@@ -496,3 +496,50 @@ def test_columns_of_any_name_get_another(tmp_path, capsys):
     assert data.spec.feedback_names == ("left", "watch")
     feedback = data.episodes("all").feedback
     assert feedback.sum(axis=(0, 1)).tolist() == [150.0, 300.0]
+
+
+def columns_file(folder, *columns):
+    path = folder / "context.toml"
+    tables = (f'[context.{name}]\nkind = "{kind}"\n' for name, kind in columns)
+    path.write_text("".join(tables))
+    return path
+
+
+def test_the_context_of_sessions(tmp_path, capsys):
+    columns = columns_file(tmp_path, ("hour", "hour"), ("device", "category"))
+    log = tmp_path / "log.csv"
+    rows = [
+        f"u{user},i{item},2024-05-0{1 + user % 3}T{8 + user:02}:0{item}:00,1,d{user % 2}"
+        for user in range(8)
+        for item in range(3)
+    ]
+    log.write_text("\n".join(["user,item,time,click,device", *rows]) + "\n")
+    given = (f"--feature_columns={columns}", f"--out={tmp_path / 'data'}")
+    assert run("--source=table", f"--path={log}", "--time_unit=iso", *given) == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    episodes, (start_ms, _) = data.episodes("all"), data.session_times("all")
+    # hour: 1 missing, 2 to 25; device: 26 missing, 27 rare, then the two.
+    assert (episodes.context_values[:, 0] - 2).tolist() == (start_ms // 3_600_000 % 24).tolist()
+    device = [name.removeprefix("u") for name in data.vocabulary.users[episodes.user - 1]]
+    names = [data.vocabulary.context_features.names(x)[1] for x in episodes.context_values]
+    assert names == [f"device=d{int(user) % 2}" for user in device]
+    # The embedded log has times, but no columns of this kind.
+    given = (f"--feature_columns={columns}", f"--out={tmp_path / 'embedded'}", *SMALL)
+    assert run(*given) == 2
+    assert (
+        "[context.device] is a column of the log; expected hour or" in capsys.readouterr().err
+    )
+    columns_file(tmp_path, ("hour", "hour"))
+    assert run(*given) == 0
+    assert storage.PreparedData.open(tmp_path / "embedded").spec.context_features.slots == 1
+
+
+def test_a_log_of_random_order_has_no_hour(tmp_path, capsys):
+    columns = columns_file(tmp_path, ("hour", "hour"))
+    log = tmp_path / "log.csv"
+    log.write_text("user,item,click\n" + "".join(f"u{n % 5},i{n},1\n" for n in range(20)))
+    arguments = ("--source=table", f"--path={log}", "--time_unit=random")
+    assert run(*arguments, f"--feature_columns={columns}", f"--out={tmp_path / 'data'}") == 2
+    message = "[context.hour] of kind hour, but the log has no times (its order is random)"
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "data").exists()

@@ -181,16 +181,27 @@ USERS = feature_encoding.fit(
 )
 
 
+HOURS = feature_encoding.fit(
+    [feature_schema.FeatureColumn(name="hour", kind="hour")],
+    pl.DataFrame({"": [1], "hour": [3]}),
+    "log.csv",
+    "context",
+)
+
+
 class UserRanker(fake_ranker.FakeRanker):
-    """The ranker with features of users, which have no effect on its scores."""
+    """The ranker with features of users and contexts, which do not change its scores."""
 
     def __init__(self):
         super().__init__()
-        self.spec = dataclasses.replace(self.spec, user_features=USERS.spec)
+        self.spec = dataclasses.replace(
+            self.spec, user_features=USERS.spec, context_features=HOURS.spec
+        )
         self.vocabulary = vocabulary.Vocabulary(
             vocabulary.Ids(fake_ranker.STRING_IDS.astype(str)),
             vocabulary.Ids(np.arange(3)),
             user_features=USERS,
+            context_features=HOURS,
         )
 
 
@@ -201,21 +212,25 @@ def of_users(models, tmp_path_factory):
     )
 
 
-def test_features_of_the_user(ask, of_users, monkeypatch):
+def test_features_of_user_and_context(ask, of_users, monkeypatch):
     asked = []
     monkeypatch.setattr(
         loaded.ExportedModel, "rank", lambda self, batch, rank=loaded.ExportedModel.rank: (
             asked.append(batch[0].context_values), rank(self, batch)
         )[1],
     )  # fmt: skip
-    # age: 1 missing, 2 below 30, 3 from 30; region: 4 missing, 5 rare, 6 north, 7 south, far.
-    for flag, expected in (
-        ('--user=age=31,"region=south, far"', (3, 7)),
-        ("--user=region=west", (1, 5)),
-        ("--user=age=", (1, 4)),
-        ("--k=1", ()),
+    # age: 1 missing, 2 below 30, 3 from 30; region: 4 missing, 5 rare, 6 north, 7 south, far;
+    # hour: 8 missing, 9 to 32.
+    for flags_of_states, expected in (
+        (['--user=age=31,"region=south, far"'], (3, 7, 8)),
+        (["--user=region=west"], (1, 5, 8)),
+        (["--user=age="], (1, 4, 8)),
+        (["--context=hour=0"], (1, 4, 9)),
+        (["--context=hour="], (1, 4, 8)),
+        (["--user=age=31", "--context=hour=23"], (3, 4, 32)),
+        (["--k=1"], ()),
     ):
-        code, printed = ask("users", flag)
+        code, printed = ask("users", *flags_of_states)
         assert code == 0, printed.err
         assert asked.pop() == expected
 
@@ -223,17 +238,21 @@ def test_features_of_the_user(ask, of_users, monkeypatch):
 @pytest.mark.parametrize(
     ("model", "flag", "message"),
     [
-        ("users", "--user=age=old", "--user: user: age is 'old'; expected a finite number"),
+        ("users", "--user=age=old", "--user: age is 'old'; expected a finite number"),
         (
             "users",
             "--user=size=3",
-            "--user: user: 'size' is not a column; there are age, region",
+            "--user: 'size' is not a column; there are age, region",
         ),
         ("users", "--user=age", "--user: 'age'; expected column=value"),
         ("users", "--user=age=3,age=4", "--user: age is given twice"),
         ("named", "--user=age=3", "expected none: the agent reads no features of users"),
+        ("users", "--context=hour=24", "--context: hour is 24; expected a whole number from 0"),
+        ("users", "--context=hour=noon", "--context: hour is 'noon'; expected a whole number"),
+        ("users", "--context=hour=1,hour=2", "--context: hour is given twice"),
+        ("named", "--context=hour=3", "expected none: the agent reads no context"),
     ],
 )
-def test_a_bad_user(ask, of_users, model, flag, message):
+def test_a_bad_user_or_context(ask, of_users, model, flag, message):
     code, printed = ask(model, flag)
     assert code == 2 and message in " ".join(printed.err.split())

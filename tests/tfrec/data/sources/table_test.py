@@ -3,7 +3,7 @@ import datetime
 import polars as pl
 import pytest
 
-from tfrec.data import schema
+from tfrec.data import feature_schema, schema
 from tfrec.data.sources import table
 from tfrec.errors import UserError
 
@@ -48,6 +48,69 @@ def test_category_and_propensity(tmp_path):
     frame, log_schema = table.read(tmp_path / "log.csv", config)
     assert frame.rows() == [(1, 2, 3000, 1.0, "toys", 0.25)]
     assert log_schema.category and log_schema.propensity
+
+
+CONTEXT = (
+    feature_schema.FeatureColumn(name="device"),
+    feature_schema.FeatureColumn(name="load", kind="number"),
+)
+CONTEXT_CSV = "user,item,time,click,device,load\n1,2,3,1, phone ,0.5\n1,3,4,0,,\n"
+
+
+def test_columns_of_the_context(tmp_path):
+    (tmp_path / "log.csv").write_text(CONTEXT_CSV)
+    frame, log_schema = table.read(tmp_path / "log.csv", context=CONTEXT)
+    assert log_schema.context == ("device", "load")
+    assert frame.columns[-2:] == ["context.device", "context.load"]
+    assert frame.rows() == [(1, 2, 3000, 1.0, "phone", 0.5), (1, 3, 4000, 0.0, None, None)]
+    text = CONTEXT_CSV.replace(" phone ", '"a, b"')  # the csv module reads it
+    (tmp_path / "quoted.csv").write_text(text)
+    assert table.read(tmp_path / "quoted.csv", context=CONTEXT)[0].rows() == [
+        (1, 2, 3000, 1.0, "a, b", 0.5), (1, 3, 4000, 0.0, None, None),
+    ]  # fmt: skip
+    pl.read_csv(CONTEXT_CSV.encode()).write_parquet(tmp_path / "log.parquet")
+    assert table.read(tmp_path / "log.parquet", context=CONTEXT)[0].rows() == frame.rows()
+    assert table.read(tmp_path / "log.csv")[0].columns[-1] == "click"
+
+
+def test_rows_that_differ_in_the_context_alone_are_repeated(tmp_path):
+    (tmp_path / "log.csv").write_text(CONTEXT_CSV.replace("1,3,4,0", "1,2,3,1"))
+    with pytest.raises(
+        UserError, match="log.csv, row 3: the whole row is .*no event of a user tw"
+    ):
+        table.read(tmp_path / "log.csv", context=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("config", "text", "message"),
+    [
+        (
+            table.TableConfig(),
+            CONTEXT_CSV.replace("0.5", "much"),
+            "row 2: load is 'much'; expect",
+        ),
+        (table.TableConfig(), CSV, "no column 'user'"),
+        (
+            table.TableConfig(),
+            CONTEXT_CSV.replace("device,", "gadget,"),
+            "no column 'device'; the file has user",
+        ),
+        (
+            table.TableConfig(category="device"),
+            CONTEXT_CSV,
+            r"column 'device' is used twice, for category and for \[context.device\]",
+        ),
+        (
+            table.TableConfig(time_unit="random"),
+            CONTEXT_CSV,
+            r"\[context.device\] and time_unit=random: a session of drawn order has no first",
+        ),
+    ],
+)
+def test_mistakes_in_columns_of_the_context(tmp_path, config, text, message):
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        table.read(tmp_path / "log.csv", config, context=CONTEXT)
 
 
 @pytest.mark.parametrize(
