@@ -48,7 +48,7 @@ def test_the_embedded_world_has_its_optimum_as_the_reference(folder, tmp_path, c
     assert world["reference"] == "optimum"
     assert set(world["shares"]) == {
         "random", "popularity", "myopic", "item_counts", "constant_item", "fixed_list",
-        "memoryless", "posterior", "optimum",
+        "memoryless", "log_improved", "posterior", "optimum",
     }  # fmt: skip
     assert world["shares"]["optimum"]["mean"] == pytest.approx(1.0)
     assert 0.0 < world["shares"]["fixed_list"]["mean"] < 1.0

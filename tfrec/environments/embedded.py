@@ -329,6 +329,35 @@ def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np
     return value
 
 
+def improved_plan(world: EmbeddedWorld, reward: np.ndarray, policy: np.ndarray) -> np.ndarray:
+    """One step of policy improvement: the best item if a policy is followed afterwards.
+
+    Methods that learn the values of the policy that was logged, without bootstrapping, estimate
+    these action values. The plan shows what they can earn from a log at best.
+
+    Args:
+      world: the true world.
+      reward: float [F], weight of one unit of each feedback column.
+      policy: float [S, L, N], probability of each item, as `logging_policy` gives it.
+
+    Returns:
+      int [T, S, L], dense id of the item to show; its true value is its `plan_value`.
+
+    Raises:
+      ValueError: if some items are no candidates.
+    """
+    _allowed(world, np.arange(1, policy.shape[-1] + 1))
+    now = _expected_reward(reward, true_model(world))  # [S, L, N]
+    to_come = _values_to_come(world, np.eye(world.after.shape[-1]))
+    value = np.zeros(now.shape[:2])  # of the policy
+    item = np.zeros((world.spec.max_steps, *now.shape[:2]), np.int64)
+    for step in reversed(range(world.spec.max_steps)):
+        q = now + to_come(value)[..., world.item_cell]  # [S, L, N]
+        item[step] = q.argmax(axis=-1) + 1
+        value = (policy * q).sum(axis=-1)
+    return item
+
+
 def random_value(
     world: EmbeddedWorld, reward: np.ndarray, items: np.ndarray | None = None
 ) -> np.ndarray:
@@ -428,11 +457,19 @@ def _values_to_come(
 
 
 def optimal_policy(optimum: Optimum) -> contract.Policy:
-    """The optimal policy, which reads the true state.
+    """The optimal policy; see `plan_policy`."""
+    return plan_policy(optimum.item)
 
-    It requires a `users.UserEnvironment` of the solved world.
+
+def plan_policy(item: np.ndarray) -> contract.Policy:
+    """The policy that shows a given item in each state, which it reads.
+
+    It requires a `users.UserEnvironment` of the embedded world.
+
+    Args:
+      item: int [T, S, L], dense ids, such as `Optimum.item`.
     """
-    table = tf.constant(optimum.item, tf.int32)  # [T, S, L]
+    table = tf.constant(item, tf.int32)
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         state = timestep.state.world

@@ -24,6 +24,7 @@ from tfrec.environments import (
     player,
     restricted,
     scoring,
+    user_models,
     worlds,
 )
 from tfrec.environments import users as users_lib
@@ -205,8 +206,17 @@ def _played(
     played["memoryless"] = play(at_start, exit_averse.policy(data, at_start, config.seed))
     played["item_counts"] = play(environment, _item_counts(users, config))
     if controls.is_solvable(users.world):
+        played["log_improved"] = play(environment, _log_improved(users.world))
         played["posterior"] = play(*_posterior(users, starts.user))
     return played
+
+
+def _log_improved(world: user_models.UserModel) -> contract.Policy:
+    """The best items, in clicks, if the logging policy is followed after each."""
+    assert isinstance(world, embedded.EmbeddedWorld)
+    clicks = np.eye(len(world.spec.feedback))[0]
+    plan = embedded.improved_plan(world, clicks, world.logging_policy())
+    return embedded.plan_policy(plan)
 
 
 def _posterior(

@@ -63,6 +63,7 @@ _POLICIES = {
     "bayes": ("Bayes-optimal", "#555555"),
     "oracle": ("Oracle (sees the hidden user)", "#555555"),
     "exit_averse": ("Exit-averse", "#555555"),
+    "log_improved": ("Log's policy, improved once (privileged)", "#997700"),
     "posterior": ("Posterior of the generator (privileged)", "#AA3377"),
     "optimum": ("Optimum", "#000000"),
 }

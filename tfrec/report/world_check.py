@@ -36,9 +36,11 @@ Share of the way from random (0%) to the reference (100%), in clicks per session
 mean and 95% interval over users. The fixed list ignores users and sessions, the constant item
 also ignores the step, and the memory-less policy ignores what happens in a session. These
 three, the best myopic and the exit-averse policy read the users' own probabilities. Popularity
-and item counts do not. In the embedded world the posterior policy knows all items and how users
-respond, but infers who the user is from the log and the answers: a lower bound of what can be
-earned from observations.
+and item counts do not. In the embedded world the log's policy, improved once, shows the best
+item if the logging policy is followed after it: what methods that learn values of the logged
+policy could earn. It knows the users and their state. The posterior policy knows all items and
+how users respond, but infers who the user is from the log and the answers: a lower bound of
+what can be earned from observations.
 """
 
 

@@ -264,6 +264,29 @@ def test_some_items_alone_may_be_shown():
         assert sessions[user] == optimum.value[0, made.truth.taste[user], 0]
 
 
+def test_one_step_of_policy_improvement():
+    made, _ = world(TINY, 3)
+    plans, value = sequences(TINY, made, np.arange(1, 7), CLICKS, 3)
+    shape = made.logging_policy().shape
+    # After a random item all plans are alike, so the first item of the best mean is shown.
+    uniform = np.full(shape, 1 / shape[-1])
+    plan = embedded.improved_plan(made, CLICKS, uniform)
+    first = np.array([plan[0] for plan in plans])
+    means = np.stack([value[first == item].mean(axis=0) for item in range(1, 7)])
+    np.testing.assert_array_equal(plan[0], means.argmax(axis=0) + 1)
+    earned = embedded.plan_value(made, CLICKS, plan)
+    assert np.all(earned >= embedded.random_value(made, CLICKS) - 1e-9)
+    optimum = embedded.solve(made, CLICKS)
+    assert np.all(earned <= optimum.value + 1e-9)
+    # A policy that always shows one item is improved to a plan that deviates from it once.
+    always = np.eye(shape[-1])[np.full(shape[:2], 4)]
+    better = embedded.improved_plan(made, CLICKS, always)
+    gain = embedded.plan_value(made, CLICKS, better) - embedded.plan_value(
+        made, CLICKS, np.array(5)
+    )
+    assert gain.min() >= -1e-9 and gain.max() > 0.01
+
+
 @pytest.mark.parametrize("items", [[], [0, 1], [7], [-1]])
 def test_other_items_are_rejected(items):
     made, _ = world(TINY, 3)
