@@ -202,8 +202,9 @@ def test_a_weight_that_is_not_finite_stops_the_run_and_leaves_its_batch(
 ):
     _skip_counts(story)
     story.back_to("middle")
-    # A weight that learns, and that does not choose the actions which play stores.
-    elsewhere = re.compile("slow|target|averaged|attention|actor|policy")
+    # A weight that learns, and that does not choose the actions which play stores. It is of no
+    # first layer: TensorFlow's fused ReLU turns NaN into 0 on some processors.
+    elsewhere = re.compile("slow|target|averaged|attention|actor|policy|layers/0/")
     learned = cases.trainable(story.learner)
     path, variable = next((p, v) for p, v in learned.items() if not elsewhere.search(p))
     variable.assign(tf.fill(variable.shape, np.nan))
