@@ -134,9 +134,9 @@ def _agents(
             )
         if features:
             agent = agent.with_items(catalogue.plan(agent, place.table))
-            tasks = list(place.tasks)
+            tasks = tuple(place.tasks)
         else:
-            tasks = [new_items.KNOWN]
+            tasks = new_items.WITH_EVENTS
         lists = new_items.of_agent(place, agent)
         rankers[_title(name, features)] = dict.fromkeys(tasks, lists)
     return rankers

@@ -43,11 +43,14 @@ def test_a_comparison_with_a_report(tmp_path, capsys):
     document = json.loads((tmp_path / "out" / "new_items.json").read_text())
     rankers = document["rankers"]
     assert {metric.partition(", ")[2] for metric in rankers["DIEN with features"]} == {
-        "known items", "new items among all", "new items",
+        "all items", "known items", "new items among all", "new items",
     }  # fmt: skip
-    assert len(rankers["SASRec with features"]) == 6
+    assert len(rankers["SASRec with features"]) == 8
     for name in ("popularity", "item-kNN", "DIEN, ids alone", "SASRec, ids alone"):
-        assert {metric.partition(", ")[2] for metric in rankers[name]} == {"known items"}
+        assert {metric.partition(", ")[2] for metric in rankers[name]} == {
+            "all items",
+            "known items",
+        }
     # The genre alone decides: content neighbours find what nobody has, a random order does not.
     content, random = (
         rankers[name]["ndcg@2, new items"]["mean"] for name in ("content-kNN", "random order")

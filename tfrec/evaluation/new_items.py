@@ -2,8 +2,9 @@
 
 A random share of the items is withheld: their events are left out of the training data and
 of every history. The held-out events are the last 20% of each user's events. Those with a
-click (a 1 in the first feedback column) are to be found, in three tasks:
+click (a 1 in the first feedback column) are to be found, in four tasks:
 
+    all items             all of these events, among all items
     known items           the events of the other items, among all items
     new items among all   the events of the withheld items, among all items
     new items             the same events, among the withheld items
@@ -28,7 +29,13 @@ from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline
 from tfrec.methods import all_users, trained
 
-KNOWN, NEW_AMONG_ALL, NEW = "known items", "new items among all", "new items"
+ALL, KNOWN, NEW_AMONG_ALL, NEW = (
+    "all items",
+    "known items",
+    "new items among all",
+    "new items",
+)
+WITH_EVENTS = (ALL, KNOWN)  # tasks of rankers that cannot rank an item without events
 METRICS = ("ndcg", "recall")
 _BATCH = 512  # users in a batch of lists
 
@@ -134,6 +141,7 @@ def setting(
     trains = np.isin(data.vocabulary.users, training.vocabulary.users)
     everything = np.ones(num_items, bool)
     tasks = {
+        ALL: task(everything[events.item - 1], everything),
         KNOWN: task(~new, everything),
         NEW_AMONG_ALL: task(new, everything),
         NEW: task(new, is_new),
@@ -214,8 +222,8 @@ def lists_of_controls(place: Setting, seed: int) -> dict[str, dict[str, Lists]]:
     random = of_control(place, RandomOrder(place.data.spec.num_items, seed))
     return {
         "random order": dict.fromkeys(place.tasks, random),
-        "popularity": {KNOWN: popular},
-        "item-kNN": {KNOWN: neighbours},
+        "popularity": dict.fromkeys(WITH_EVENTS, popular),
+        "item-kNN": dict.fromkeys(WITH_EVENTS, neighbours),
         "content-kNN": dict.fromkeys(place.tasks, content),
     }
 

@@ -21,10 +21,11 @@ def write(directory: pathlib.Path, document: Mapping[str, Any], cutoff: int) -> 
     introduction = (
         f"Log: {document['log']}. Each of {seeds} seeds withholds {settings['new_share']:.0%} "
         "of the items from training and draws weights of its own. The clicks among the last "
-        f"20% of each user's events are to be found in lists of {cutoff}: those of the other "
-        "items (known items) and those of the withheld ones, among all items and among the "
-        "withheld ones alone. Means over users, 95% intervals over seeds. Popularity, item-kNN "
-        "and agents of ids alone cannot rank an item without events."
+        f"20% of each user's events are to be found in lists of {cutoff}: all of them; those "
+        "of the other items (known items), for which a withheld item in a list is wrong; and "
+        "those of the withheld ones, among all items and among the withheld ones alone. Means "
+        "over users, 95% intervals over seeds. Popularity, item-kNN and agents of ids alone "
+        "cannot rank an item without events."
     )
     sections = []
     for kind, words in (("ndcg", "nDCG"), ("recall", "Recall")):
@@ -54,8 +55,7 @@ def write(directory: pathlib.Path, document: Mapping[str, Any], cutoff: int) -> 
     sections.append(
         page.Section(
             "Gain of features over ids alone",
-            "On known items, paired by seed.\n\n"
-            + interval_panels.markdown(gains, known, "Method", 4),
+            "Paired by seed.\n\n" + interval_panels.markdown(gains, known, "Method", 4),
         )
     )
     page.write(directory, "Items that training never showed", introduction, sections)
