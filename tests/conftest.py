@@ -26,7 +26,7 @@ import pytest  # noqa: E402
 
 # A worker that grows beyond this fails the run: two of them and the tests' own processes must
 # fit on a small machine. Slow tests train larger networks.
-MEMORY_LIMIT, SLOW_MEMORY_LIMIT = 4.0, 7.0  # GiB
+MEMORY_LIMIT, SLOW_MEMORY_LIMIT = 4.0, 6.0  # GiB
 
 # What takes longest starts first, so that no worker is left alone with it at the end.
 LONGEST_FIRST = ("learning", "reliability", "slow", "exhaustive")
