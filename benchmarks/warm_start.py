@@ -155,6 +155,8 @@ def main(
 ) -> None:
     """Measures all seeds, prints the table, and writes the numbers and the figure."""
     sizes, results, out = sizes or Sizes(), [], pathlib.Path(out)
+    outputs.check_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     # A seed has 25 learners, whose graphs a process keeps.
     spawn = multiprocessing.get_context("spawn")
     with futures.ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as processes:

@@ -86,10 +86,11 @@ def test_warm_start(tmp_path, capsys):
         days=2, users=60, items=30, new_items=3, rounds=1, warm_rounds=1, max_users=8,
         options=tuple(narrow.items()),
     )  # fmt: skip
-    warm_start.main(sizes, seeds=(0, 1), out=tmp_path)
+    folder = tmp_path / "warm_start"
+    warm_start.main(sizes, seeds=(0, 1), out=folder)
     out = capsys.readouterr().out
     for name in (warm_start.NOTHING, warm_start.WARM, warm_start.LOW, warm_start.STALE):
         assert f"| {name} |" in out
-    assert (tmp_path / "warm_start.png").stat().st_size > 1000
-    shares = json.loads((tmp_path / "warm_start.json").read_text())["share of the way"]
+    assert (folder / "warm_start.png").stat().st_size > 1000
+    shares = json.loads((folder / "warm_start.json").read_text())["share of the way"]
     assert np.shape(shares[warm_start.WARM]) == (2, 2)  # seeds, days
