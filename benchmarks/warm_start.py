@@ -183,7 +183,7 @@ def main(
         shares,
         xlabel="day",
         title="Learning on from the agent of the day before",
-        ylabel="share of the way (0 random items, 1 optimum)",
+        ylabel="share of the way to the optimum",
     )
     print(f"\n{plots.save(figure, out / 'warm_start.png')}")
 
