@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-import tfgoalrec
 import tfrec
+from tests.reliability import feature_exports
+from tests.reliability.feature_exports import SMALL, ranker_of
 from tfrec.errors import UserError
 from tfrec.methods import all_users
-from tfrec.nn import state_features
-from tfrec.serving import client, export, loaded, requests, score_ranker
+from tfrec.serving import client, export, loaded, requests
 
 USERS = "user,region\nu0,north\nu1,south\nu2,north\n"
 CONTEXT = {
@@ -18,7 +17,6 @@ CONTEXT = {
     "speed": {"kind": "number", "bins": 2},
 }
 SIZES = {"max_steps": 4, "history_length": 4, "test_fraction": 0.0, "validation_fraction": 0.0}
-SMALL = {"log_rounds": 1, "updates_per_round": 2, "batch": 8, "replay_sessions": 8}
 USER, PHONE = {"region": "north"}, {"device": "phone", "hour": 14, "speed": 1.0}
 DESK = {"device": "desk", "hour": 15, "speed": 9}
 MIDNIGHT = 1_699_920_000  # 2023-11-14T00:00:00Z
@@ -63,25 +61,8 @@ def data(tmp_path_factory):
     scope="module", params=[pytest.param("goalrec", marks=pytest.mark.slow), "dien"]
 )
 def agent(request, data, tmp_path_factory):
-    """A trained agent, saved and opened, whose context has a large effect."""
-    kind = {"goalrec": tfgoalrec.GoalRec, "dien": tfrec.baselines.DIEN}[request.param]
-    trained = kind(seed=1, sessions_per_round=4, **SMALL).fit(data)
-    for part in trained.agent.weights().submodules:
-        if isinstance(part, state_features.StateFeatures):
-            shape = part.context_embedding.shape
-            part.context_embedding.assign(tf.random.stateless_normal(shape, [1, 2], stddev=9.0))
     folder = tmp_path_factory.mktemp("agent") / "agent"
-    trained.save(folder)
-    return tfrec.load(folder)
-
-
-def ranker_of(agent):
-    trained = agent.agent
-    if trained.method == "goalrec":
-        return trained
-    return score_ranker.ScoreRanker(
-        trained.learner, trained.weights(), trained.spec, trained.vocabulary
-    )
+    return feature_exports.with_large_effects(request.param, data, folder)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +94,7 @@ def test_the_context_without_features_of_users(tmp_path):
     assert episodes.context_values[0].tolist() == [3, 6 + 14, 31]
     [batch] = data.dataset("train", batch_size=100).as_numpy_iterator()
     np.testing.assert_array_equal(batch.context_values, episodes.context_values)
-    agent = tfrec.baselines.DIEN(seed=1, sessions_per_round=4, **SMALL).fit(data)
+    agent = tfrec.baselines.DIEN(seed=1, **SMALL).fit(data)
     histories = all_users.of_prepared(data, agent.agent)
     assert histories.context_values.tolist() == [[1, 5, 30]] * 3
     with pytest.raises(UserError, match="expected none: the agent reads no features of users"):
@@ -228,6 +209,6 @@ def test_ids_alone_read_no_context(data, tmp_path):
     without = read(tmp_path, user_features="", user_feature_columns=None, context_columns=None)
     weights = []
     for log, changes in ((data, {"use_features": False}), (without, {})):
-        made = tfrec.baselines.DIEN(seed=1, sessions_per_round=4, **SMALL, **changes).fit(log)
+        made = tfrec.baselines.DIEN(seed=1, **SMALL, **changes).fit(log)
         weights.append(made.agent.contents()["weights"])
     assert weights[0] == weights[1]

@@ -4,18 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import tfgoalrec
 import tfrec
+from tests.reliability import feature_exports
 from tests.tfrec import api_test
 from tfrec.nn import history_crosses
-from tfrec.serving import export, loaded, requests, score_ranker
+from tfrec.serving import export, loaded, requests
 
 ITEMS = "item,room,tags\nlamp,hall,red|old\nmug,kitchen,red\nrug,hall,blue|old\ndesk,study,\n"
 COLUMNS = {
     "room": {"kind": "category", "min_items": 1, "cross": 8},
     "tags": {"kind": "categories", "buckets": 30, "cross": 8},
 }
-SMALL = {"log_rounds": 1, "updates_per_round": 2, "batch": 8, "replay_sessions": 8}
 HISTORIES = (
     ((), ()),
     (("lamp",), ((1.0,),)),
@@ -34,10 +33,9 @@ def data(tmp_path_factory):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [pytest.param("GoalRec", marks=pytest.mark.slow), "DIEN"])
+@pytest.mark.parametrize("name", [pytest.param("goalrec", marks=pytest.mark.slow), "dien"])
 def test_the_export_ranks_as_the_saved_agent(name, data, tmp_path):
-    kind = tfgoalrec.GoalRec if name == "GoalRec" else tfrec.baselines.DIEN
-    trained = kind(seed=1, sessions_per_round=4, **SMALL).fit(data)
+    trained = feature_exports.KINDS[name](seed=1, **feature_exports.SMALL).fit(data)
     parts = [
         part
         for part in trained.agent.weights().submodules
@@ -50,12 +48,7 @@ def test_the_export_ranks_as_the_saved_agent(name, data, tmp_path):
         bias.assign(tf.random.stateless_normal(bias.shape, [1, 2], stddev=3.0))
     trained.save(tmp_path / "agent")
     agent = tfrec.load(tmp_path / "agent")
-    saved = agent.agent
-    ranker = saved
-    if saved.method != "goalrec":
-        ranker = score_ranker.ScoreRanker(
-            saved.learner, saved.weights(), saved.spec, saved.vocabulary
-        )
+    ranker = feature_exports.ranker_of(agent)
     model = loaded.ExportedModel(export.export(ranker, tmp_path / "export"))
     goal = next(iter(ranker.named_goals))
     for (items, feedback), before in zip(HISTORIES, plain, strict=True):

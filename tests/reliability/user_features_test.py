@@ -2,18 +2,16 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-import tfgoalrec
 import tfrec
+from tests.reliability import feature_exports
+from tests.reliability.feature_exports import SMALL, ranker_of
 from tests.tfrec import api_test
 from tfrec.errors import UserError
-from tfrec.nn import state_features
-from tfrec.serving import client, export, loaded, requests, score_ranker
+from tfrec.serving import client, export, loaded, requests
 
 USERS = {"u1": (20, "north"), "u2": (30, "south"), "u3": (None, "north"), "u9": (80, "west")}
 COLUMNS = {"region": {"kind": "category", "min_items": 1}, "age": {"kind": "number", "bins": 2}}
-SMALL = {"log_rounds": 1, "updates_per_round": 2, "batch": 8, "replay_sessions": 8}
 NORTH, SOUTH = {"region": "north", "age": 25}, {"region": "south", "age": 25}
 
 
@@ -35,25 +33,8 @@ def data(tmp_path_factory):
     scope="module", params=[pytest.param("goalrec", marks=pytest.mark.slow), "dien"]
 )
 def agent(request, data, tmp_path_factory):
-    """A trained agent, saved and opened, whose features of users have a large effect."""
-    folder = tmp_path_factory.mktemp("agent")
-    kind = {"goalrec": tfgoalrec.GoalRec, "dien": tfrec.baselines.DIEN}[request.param]
-    trained = kind(seed=1, sessions_per_round=4, **SMALL).fit(data)
-    for part in trained.agent.weights().submodules:
-        if isinstance(part, state_features.StateFeatures):
-            shape = part.context_embedding.shape
-            part.context_embedding.assign(tf.random.stateless_normal(shape, [1, 2], stddev=9.0))
-    trained.save(folder / "agent")
-    return tfrec.load(folder / "agent")
-
-
-def ranker_of(agent):
-    trained = agent.agent
-    if trained.method == "goalrec":
-        return trained
-    return score_ranker.ScoreRanker(
-        trained.learner, trained.weights(), trained.spec, trained.vocabulary
-    )
+    folder = tmp_path_factory.mktemp("agent") / "agent"
+    return feature_exports.with_large_effects(request.param, data, folder)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +121,7 @@ def test_no_numbers_and_zeros_are_missing_features(version):
 
 
 def test_an_agent_of_ids_alone_reads_no_user(data):
-    agent = tfrec.baselines.DIEN(seed=1, sessions_per_round=4, use_features=False, **SMALL).fit(
-        data
-    )
+    agent = tfrec.baselines.DIEN(seed=1, use_features=False, **SMALL).fit(data)
     assert agent.agent.spec == data.spec.ids_alone
     with pytest.raises(UserError, match="expected none: the agent reads no features of users"):
         agent.rank(["lamp"], user=NORTH)

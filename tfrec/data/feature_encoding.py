@@ -63,9 +63,7 @@ class ColumnCode:
     @property
     def fitted(self) -> range:
         """Numbers of its fitted values: categories, bins or buckets."""
-        column = self.column
-        is_listed = not column.hashed and not column.derived and column.kind != "number"
-        return range(self.first + 1 + is_listed, self.first + self.size)
+        return range(self.first + 1 + self.column.listed, self.first + self.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +267,7 @@ def fit(
             code = dataclasses.replace(code, edges=edges)
         elif column.kind == "vector":
             code = dataclasses.replace(code, width=_width(series, path))
-        elif not column.hashed and not column.derived:
+        elif column.listed:
             code = dataclasses.replace(code, categories=_categories(column, series, path))
         codes.append(code)
         first += code.size

@@ -123,6 +123,11 @@ class FeatureColumn(Options):
         return DERIVED.get(self.kind, 0)
 
     @property
+    def listed(self) -> bool:
+        """Whether its values are categories of the training table."""
+        return not self.hashed and not self.derived and self.kind not in ("number", "vector")
+
+    @property
     def most_values(self) -> int:
         """Values that one row has at most."""
         return {"categories": self.slots, "text": self.slots, "vector": 0}.get(self.kind, 1)
