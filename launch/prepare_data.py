@@ -151,6 +151,8 @@ def main(_):
     source, path = _locate(config)
     with _feature_tables(config, source) as features_of:
         declared = feature_schema.declared(config.feature_columns, "--feature_columns")
+        if path is None:
+            declared = synthetic_attributes.with_hour(declared, _embedded_config())
         data, rows, warnings = preparing.prepare(
             lambda bad_rows: _read(source, path, bad_rows, declared.log_columns),
             out,

@@ -156,7 +156,14 @@ def embedded(
     Example:
       >>> data, users = tfrec.embedded("runs/embedded", num_users=300, num_items=30)
     """
-    from tfrec.data import preparing, storage, synthetic, synthetic_worlds
+    from tfrec.data import (
+        feature_schema,
+        preparing,
+        storage,
+        synthetic,
+        synthetic_attributes,
+        synthetic_worlds,
+    )
     from tfrec.environments import worlds
 
     synthetic_worlds.check(world, "embedded: world")
@@ -181,6 +188,9 @@ def embedded(
             prepare_config,
             source="embedded",
             overwrite=overwrite,
+            feature_columns=synthetic_attributes.with_hour(
+                feature_schema.Declaration(), config
+            ),
             generator=generator,
         ).data
     return data, worlds.users(worlds.TRUTH, data)

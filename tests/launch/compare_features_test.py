@@ -32,6 +32,28 @@ def test_a_comparison_with_a_report(tmp_path, capsys):
     assert "holds the log of another world; choose another folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_comparison_without_the_hour(tmp_path):
+    arguments = (*SMALL, "--methods=dien", f"--out={tmp_path / 'out'}")
+    assert flags.call("launch.compare_features", (*arguments, "--embedded_day_parts=2")) == 0
+    document = json.loads((tmp_path / "out" / "features.json").read_text())
+    hourless = document["shares"]["dien with features, without the hour"]
+    assert set(hourless) == {"items of the log", "new items", "all items"}
+    assert list(document["gains_of_hour"]) == ["dien with features"]
+    bounds = (
+        document["shares"][f"{name} without the hour"]["all items"]["mean"]
+        for name in ("best plan", "optimum after a first item")
+    )
+    low, high = bounds
+    assert 0 < low < high < 1
+    manifests = [
+        json.loads((tmp_path / "out" / "seed_0" / name / "manifest.json").read_text())
+        for name in ("data", "data_no_hour")
+    ]
+    assert ["context_features" in x["spec"] for x in manifests] == [True, False]
+    assert manifests[0]["splits"].keys() == manifests[1]["splits"].keys()
+
+
 def test_a_method_without_features_is_named(tmp_path, capsys):
     arguments = (*SMALL, "--methods=dien,item_counts", f"--out={tmp_path / 'out'}")
     assert flags.call("launch.compare_features", arguments) == 2

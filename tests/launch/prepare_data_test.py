@@ -7,7 +7,7 @@ import pytest
 
 from launch import flags
 from tfgoalrec import measurements
-from tfrec import options
+from tfrec import options, types
 from tfrec.data import (
     episodes,
     features,
@@ -17,6 +17,7 @@ from tfrec.data import (
     synthetic_attributes,
     synthetic_worlds,
 )
+from tfrec.environments import user_models, worlds
 
 
 def run(*arguments):
@@ -97,6 +98,30 @@ def test_attributes_of_the_embedded_log(tmp_path, capsys):
         len(data.features("item")) == 15
         and len(pl.read_csv(file.parent / "item_features.csv")) == 20
     )
+
+
+@pytest.mark.parametrize(
+    "declared", ["", '[context.started]\nkind = "hour"\n[user.region]\nkind = "category"\n']
+)
+def test_the_hour_of_a_session_is_known_where_tastes_depend_on_it(declared, tmp_path):
+    command = [f"--out={tmp_path / 'data'}", *SMALL, "--embedded_day_parts=3"]
+    if declared:  # by the user: the hour is declared once
+        (tmp_path / "features.toml").write_text(declared)
+        command += [
+            f"--feature_columns={tmp_path / 'features.toml'}",
+            f"--attributes_out={tmp_path / 'attributes'}",
+        ]
+    assert run(*command) == 0
+    data = storage.PreparedData.open(tmp_path / "data")
+    (code,) = data.vocabulary.context_features.codes
+    assert (code.column.name, code.column.kind) == ("started" if declared else "hour", "hour")
+    world = worlds.load(worlds.TRUTH, data)
+    starts = user_models.starts_of(data.episodes("train"))
+    hour = data.session_times("train")[0] // 3_600_000 % 24
+    np.testing.assert_array_equal(world.part(starts), hour // 8)
+    segment = world.reset(types.constants(starts)).segment
+    own = world.truth.taste[starts.user - 1]
+    np.testing.assert_array_equal(segment, np.where(hour // 8 == 1, 0, own))
 
 
 def tree(folder):

@@ -45,6 +45,20 @@ class StateEncoder(NamedTuple):
         """K, the numbers of a state."""
         return sum(encoder.spec.slots for encoder in self if encoder is not None)
 
+    def hour_code(self) -> tuple[int, int] | None:
+        """Where a state holds the hour of UTC: its column, and the number of hour 0 in it.
+
+        A missing hour has the number before that of hour 0. None if there is no such column of
+        the context.
+        """
+        user = self.user.spec if self.user is not None else None
+        column, before = (user.slots, user.values) if user is not None else (0, 0)
+        for code in self.context.codes if self.context is not None else ():
+            if code.column.kind == "hour" and not code.column.utc_offset:
+                return column, before + code.fitted.start
+            column += code.column.most_values
+        return None
+
     def encode_one(
         self,
         user: Mapping[str, Any] | None = None,

@@ -20,6 +20,11 @@ several types, exits too depend on which user meets which item. The true state (
 fatigue, step) is small: `tfrec.environments.embedded` computes both optima exactly by value
 iteration. `tfrec.data.synthetic_worlds` has named configurations.
 
+With `day_parts` the taste of a session depends on its hour: users have their own taste in the
+parts 0, 2, 4, ... of the day, and share one taste in each of the others. The session is that of
+a user with this taste, in every respect. So history does not tell the taste without the hour,
+nor does the hour without history.
+
 The log is written by a stochastic myopic policy: a softmax over the true p(click). It never
 shows the items of `new_items`. `tfrec.data.synthetic_attributes` describes items and users by
 attributes, of which a share is wrong.
@@ -37,6 +42,11 @@ from tfrec.options import MAX_SEED, Options, option
 
 BAIT, CALM, DEEP = 0, 1, 2
 NUM_KINDS = 3
+HOURS = 24
+
+_MINUTE_MS = 60_000
+_DAY_MS = HOURS * 60 * _MINUTE_MS
+_FIRST_MS = 1_700_000_000_000  # any fixed moment
 
 # Options that say what is logged and what is known of the items; users act the same.
 NOT_OF_USERS = ("new_items", "attribute_noise", "attribute_missing")
@@ -117,6 +127,13 @@ class SyntheticConfig(Options):
     seed: int = option(
         7, "seed of the items, the users and the log", at_least=0, at_most=MAX_SEED
     )
+    day_parts: int = option(
+        1,
+        "equal parts of the day (UTC), a divisor of 24; in every second one all users share a "
+        "taste",
+        at_least=1,
+        at_most=HOURS,
+    )
     new_items: int = option(
         0,
         "items of the catalogue that the log never shows, spread over clusters and kinds",
@@ -143,6 +160,11 @@ class SyntheticConfig(Options):
             raise ValueError(
                 f"fatigue_steps is {self.fatigue_steps}; expected three numbers for each type "
                 "of user: bait, calm, deep"
+            )
+        if HOURS % self.day_parts:
+            raise ValueError(
+                f"day_parts is {self.day_parts}; expected a divisor of 24, so that each part "
+                "begins with an hour"
             )
         if self.num_items < 3 * self.num_tastes:
             raise ValueError(
@@ -175,6 +197,22 @@ class SyntheticConfig(Options):
         if self.type_by_taste:
             return tastes, tastes % self.num_types
         return np.divmod(np.arange(self.num_tastes * self.num_types), self.num_types)
+
+    def session_segments(self) -> np.ndarray:
+        """Segment of a session, int [P, S], by the part of the day and the user's own segment.
+
+        In part 0, 2, 4, ... it is the user's own. In part p of the others all users have taste
+        (p - 1) / 2 modulo tastes. A user's type stays, unless `type_by_taste` derives it from
+        the taste.
+        """
+        taste, user_type = self.segments()
+        part = np.arange(self.day_parts)[:, None]
+        taste = np.where(part % 2 == 1, part // 2 % self.num_tastes, taste)  # [P, S]
+        return self.segment(taste, user_type)
+
+    def part_of(self, hour: np.ndarray) -> np.ndarray:
+        """Part of the day of an hour of UTC, 0 to 23."""
+        return hour * self.day_parts // HOURS
 
 
 class Truth(NamedTuple):
@@ -305,7 +343,8 @@ def expected_seconds(config: SyntheticConfig, kind: np.ndarray) -> np.ndarray:
 def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
     """Generates the log as an interaction table.
 
-    Users are `u1..`, items `i1..`; steps are 30 seconds and sessions a day apart.
+    Users are `u1..`, items `i1..`; steps are 30 seconds and sessions a day apart. With
+    `day_parts` sessions start two days apart, at a random hour.
     The propensity column holds the logging policy's probability of the item shown.
     """
     world = truth(config)
@@ -325,7 +364,10 @@ def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
     rng = np.random.default_rng([config.seed, 1])
     sessions = config.num_users * config.sessions_per_user
     user = np.repeat(np.arange(config.num_users), config.sessions_per_user)
-    taste, user_type = world.taste[user], world.user_type[user]
+    hour = _hours(config, sessions)
+    own_segment = config.segment(world.taste, world.user_type)[user]
+    segment = config.session_segments()[config.part_of(hour), own_segment]
+    taste, user_type = (of_segment[segment] for of_segment in config.segments())
     fatigue = np.zeros(sessions, np.int64)
     alive = np.arange(sessions)
     steps = []
@@ -356,14 +398,11 @@ def read(config: SyntheticConfig) -> tuple[pl.DataFrame, schema.Schema]:
         if not len(alive):
             break
     table = pl.concat([pl.DataFrame(step) for step in steps])
-    day, half_minute = 86_400_000, 30_000
-    start = 1_700_000_000_000  # milliseconds; any fixed moment
+    start_ms = _start_ms(config, hour)[table["session"].to_numpy()]
     table = table.with_columns(
         user=pl.lit("u") + (pl.col("session") // config.sessions_per_user + 1).cast(pl.String),
         item=pl.lit("i") + pl.col("item").cast(pl.String),
-        time_ms=start
-        + (pl.col("session") % config.sessions_per_user).cast(pl.Int64) * day
-        + pl.col("step").cast(pl.Int64) * half_minute,
+        time_ms=pl.Series(start_ms) + pl.col("step").cast(pl.Int64) * (_MINUTE_MS // 2),
     ).sort("session", "step")
     columns = ["user", "item", "time_ms", "click", "watch_seconds", "propensity"]
     return table.select(columns), schema.Schema(
@@ -377,6 +416,25 @@ def read_validated(
     """Generates the log and validates it, as the readers of other logs do."""
     frame, log_schema = read(config)
     return schema.validate(frame, log_schema, "embedded log", bad_rows), log_schema
+
+
+def _hours(config: SyntheticConfig, sessions: int) -> np.ndarray:
+    """Hour of UTC at which each session starts, int64 [sessions]; 0 where it has no effect."""
+    if config.day_parts == 1:
+        return np.zeros(sessions, np.int64)
+    return np.random.default_rng([config.seed, 6]).integers(0, HOURS, sessions)
+
+
+def _start_ms(config: SyntheticConfig, hour: np.ndarray) -> np.ndarray:
+    """Start of each session, unix milliseconds, int64 [sessions]; hours as `_hours` gives them.
+
+    Sessions of a user with hours are two days apart, so that a session has ended long before
+    the next one starts.
+    """
+    number = np.arange(len(hour)) % config.sessions_per_user
+    if config.day_parts == 1:
+        return _FIRST_MS + number * _DAY_MS
+    return (_FIRST_MS // _DAY_MS + 2 * number) * _DAY_MS + hour * 60 * _MINUTE_MS
 
 
 def _sample_by_row(cumulative: np.ndarray, row: np.ndarray, uniform: np.ndarray) -> np.ndarray:

@@ -10,6 +10,9 @@ another one than the true one, each of the others with equal probability:
   age      the taste: Normal(centre of the taste's age group, 5 years), in whole years
   region   the taste
 
+Attributes of users name their own taste, whatever the hour. `with_hour` declares the hour of a
+session, on which its taste depends with `day_parts`.
+
 Quality, the part of a click logit that is an item's own, is in no attribute. So `posterior`
 gives all that can be known of an item that no user has been shown.
 """
@@ -19,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from tfrec.data import synthetic
+from tfrec.data import feature_schema, synthetic
 
 _GENRES = (
     "comedy", "drama", "news", "sport", "music", "travel", "science", "cooking", "history",
@@ -67,6 +70,20 @@ def attributes(
       ids. New items are among the items.
     """
     return {"item": _items(config, world), "user": _users(config, world)}
+
+
+def with_hour(
+    declaration: feature_schema.Declaration, config: synthetic.SyntheticConfig
+) -> feature_schema.Declaration:
+    """A declaration with the hour of the session where tastes depend on it.
+
+    It is unchanged if it has a column of the hour, or if tastes do not depend on the hour.
+    """
+    kinds = {column.kind for column in declaration.context}
+    if config.day_parts == 1 or "hour" in kinds:
+        return declaration
+    hour = feature_schema.FeatureColumn(name="hour", kind="hour")
+    return declaration._replace(context=(*declaration.context, hour))
 
 
 def posterior(config: synthetic.SyntheticConfig, items: pl.DataFrame) -> np.ndarray:

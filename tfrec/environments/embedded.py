@@ -3,9 +3,11 @@
 This is the only world in which the distance of a policy from the optimum is known: its true
 state (taste, type, fatigue, step) is small enough for exact value iteration.
 
-Axes: S segments, L fatigue levels, N items, Z clusters, T steps. A segment is a taste with a
-type of user (`SyntheticConfig.segments`); it determines the user's expected responses. A cell
-is a cluster with a kind; it determines what an item does to fatigue and exits.
+Axes: S segments, L fatigue levels, N items, Z clusters, T steps, P parts of the day. A segment
+is a taste with a type of user (`SyntheticConfig.segments`); it determines the user's expected
+responses. The segment of a session follows from the user's own segment and the hour
+(`SyntheticConfig.session_segments`). A cell is a cluster with a kind; it determines what an
+item does to fatigue and exits.
 """
 
 import dataclasses
@@ -19,18 +21,19 @@ from tfrec import types
 from tfrec.data import identity, synthetic
 from tfrec.data.vocabulary import Ids, Vocabulary
 from tfrec.environments import contract, user_models
+from tfrec.errors import UserError
 
 # Options that earlier versions did not have. At their defaults users are those of earlier
 # versions, and so is the fingerprint.
-_LATER_OPTIONS = ("fatigue_steps", "type_by_taste", "suited_fatigue", "exit_match")
+_LATER_OPTIONS = ("fatigue_steps", "type_by_taste", "suited_fatigue", "exit_match", "day_parts")
 
 
 class HiddenState(NamedTuple):
     """True state of the users, int32 [B] each.
 
     Attributes:
-      segment: taste and type, a row of `SyntheticConfig.segments`; the taste where there is
-        one type.
+      segment: taste and type in the session, a row of `SyntheticConfig.segments`; the taste
+        where there is one type.
       fatigue: fatigue level.
       step: steps taken in the session.
     """
@@ -47,7 +50,11 @@ class EmbeddedWorld(tf.Module):
       config: the ground truth that wrote the log.
       spec: the prepared log's spec.
       vocabulary: the prepared log's ids, which map dense ids to those of the ground truth.
-        Items that the log never shows may be among them.
+        Items that the log never shows may be among them. Where tastes depend on the hour,
+        its `state_encoder` decodes the hour of a start, which is in `context_values`.
+
+    Raises:
+      UserError: if tastes depend on the hour, and the context has no hour of UTC.
     """
 
     repeats = True
@@ -70,6 +77,7 @@ class EmbeddedWorld(tf.Module):
             user_type=truth.user_type[raw_user],
         )
         self.user_segment = config.segment(self.truth.taste, self.truth.user_type)  # [U]
+        self.session_segment = config.session_segments()  # [P, S]
         self.item_cell = self.truth.cluster * synthetic.NUM_KINDS + self.truth.kind  # [N]
         levels = np.arange(config.max_fatigue + 1)
         tastes = np.arange(config.num_tastes)
@@ -84,6 +92,8 @@ class EmbeddedWorld(tf.Module):
         self._exit = tf.constant(leave, tf.float32)
         self._cell = tf.constant(self.item_cell, tf.int32)
         self._segment = tf.constant(np.concatenate([[0], self.user_segment]), tf.int32)
+        self._session_segment = tf.constant(self.session_segment, tf.int32)
+        self._hour_code = _hour_code(config, vocabulary)
         self._seconds = tf.constant(
             synthetic.expected_seconds(config, self.truth.kind), tf.float32
         )  # [N]
@@ -122,9 +132,26 @@ class EmbeddedWorld(tf.Module):
         flat = synthetic.logging_policy(self.config, click.reshape(-1, click.shape[-1]))
         return flat.reshape(click.shape)
 
+    def part(self, starts: types.Starts) -> tf.Tensor:
+        """Part of the day in which each session starts, int32 [B].
+
+        Raises:
+          ValueError: if tastes depend on the hour, and the starts have no `context_values`.
+          tf.errors.InvalidArgumentError: likewise, and a start has a missing hour.
+        """
+        if self._hour_code is None:
+            return tf.zeros_like(starts.user)
+        slot, first = self._hour_code
+        hour = tf.convert_to_tensor(types.context_values_of(starts))[:, slot] - first  # [B]
+        known = tf.debugging.assert_non_negative(hour, "a start has no hour")
+        with tf.control_dependencies([known] if known is not None else []):
+            return self.config.part_of(hour)
+
     def reset(self, starts: types.Starts) -> HiddenState:
         zeros = tf.zeros_like(starts.user)
-        return HiddenState(tf.gather(self._segment, starts.user), zeros, zeros)
+        own = tf.gather(self._segment, starts.user)  # [B]
+        place = tf.stack([self.part(starts), own], axis=1)  # [B, 2]
+        return HiddenState(tf.gather_nd(self._session_segment, place), zeros, zeros)
 
     def responses(self, state: HiddenState, candidates: tf.Tensor) -> user_models.Responses:
         place = tf.stack([state.segment, state.fatigue], axis=1)  # [B, 2]
@@ -168,6 +195,25 @@ class EmbeddedWorld(tf.Module):
         cell = tf.stack([*place, tf.gather(self._cell, index)], axis=1)
         click = tf.gather_nd(self._click, tf.stack([*place, index], axis=1))
         return click, tf.gather_nd(self._exit, cell), tf.gather_nd(self._after, cell)
+
+
+def _hour_code(
+    config: synthetic.SyntheticConfig, vocabulary: Vocabulary
+) -> tuple[int, int] | None:
+    """Column of the hour in `context_values`, and the number of hour 0 in it.
+
+    Returns None where tastes do not depend on the hour.
+    """
+    if config.day_parts == 1:
+        return None
+    code = vocabulary.state_encoder.hour_code()
+    if code is None:
+        raise UserError(
+            f"tastes depend on the hour (day_parts is {config.day_parts}), but the context has "
+            'no hour of UTC; expected [context.hour] with kind = "hour" and utc_offset 0 in '
+            "the declaration of features"
+        )
+    return code
 
 
 def _transitions(config: synthetic.SyntheticConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -299,7 +345,34 @@ def cell_values(world: EmbeddedWorld) -> CellValues:
     return CellValues(item, np.array([now + to_come(x) for x in value[1:]], np.float32))
 
 
-def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np.ndarray:
+def first_values(
+    world: EmbeddedWorld, reward: np.ndarray, items: np.ndarray | None = None
+) -> np.ndarray:
+    """Optimal value of a session that begins with each item.
+
+    Args:
+      world: the true world.
+      reward: float [F], weight of one unit of each feedback column.
+      items: int [K], dense ids of the items that may be shown; all candidates by default.
+
+    Returns:
+      float [S, K].
+
+    Raises:
+      ValueError: if an item is not a candidate, or there is none.
+    """
+    shown, model = _allowed(world, items) - 1, true_model(world)
+    to_come = _values_to_come(world, _flat_cells(model)[shown])
+    later = to_come(solve(world, reward, items).value[1])  # [S, L, K]
+    return (_expected_reward(reward, model)[..., shown] + later)[:, 0]
+
+
+def plan_value(
+    world: EmbeddedWorld,
+    reward: np.ndarray,
+    item: np.ndarray,
+    model: ItemModel | None = None,
+) -> np.ndarray:
     """Exact value of showing a given item in each state.
 
     Args:
@@ -307,6 +380,7 @@ def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np
       reward: float [F], weight of one unit of each feedback column.
       item: int, dense ids, of a shape that broadcasts to [T, S, L]: `Optimum.item`, or one id
         for each segment, [S, 1].
+      model: expected responses; by default the truth.
 
     Returns:
       float [T + 1, S, L], expected reward to come.
@@ -317,7 +391,7 @@ def plan_value(world: EmbeddedWorld, reward: np.ndarray, item: np.ndarray) -> np
     _allowed(world, item)
     horizon, (segments, levels, _) = world.spec.max_steps, world.after.shape
     plan = np.broadcast_to(item, (horizon, segments, levels)) - 1  # [T, S, L]
-    now = _expected_reward(reward, true_model(world))  # [S, L, N]
+    now = _expected_reward(reward, model or true_model(world))  # [S, L, N]
     to_come = _values_to_come(world, np.eye(world.after.shape[-1]))
     value = np.zeros((horizon + 1, segments, levels))
     for step in reversed(range(horizon)):
@@ -384,7 +458,7 @@ def random_value(
 
 
 def session_values(world: EmbeddedWorld, value: np.ndarray) -> np.ndarray:
-    """Expected reward of a session of each user.
+    """Expected reward of a session of each user, in the mean over the parts of the day.
 
     Args:
       world: the true world.
@@ -393,7 +467,21 @@ def session_values(world: EmbeddedWorld, value: np.ndarray) -> np.ndarray:
     Returns:
       float [U], in the order of the dense user ids.
     """
-    return value[0, world.user_segment, 0]
+    return value[0, world.session_segment[:, world.user_segment], 0].mean(axis=0)
+
+
+def start_values(world: EmbeddedWorld, value: np.ndarray, starts: types.Starts) -> np.ndarray:
+    """Expected reward of the sessions that begin with given starts, in their hours.
+
+    Args:
+      world: the true world.
+      value: float [T + 1, S, L], as `solve`, `plan_value` and `random_value` give it.
+      starts: B starts, numpy arrays.
+
+    Returns:
+      float [B].
+    """
+    return value[0, world.reset(types.constants(starts)).segment.numpy(), 0]
 
 
 def _allowed(world: EmbeddedWorld, items: np.ndarray | None) -> np.ndarray:
@@ -435,6 +523,11 @@ def _best_of_groups(
     return np.stack(best, axis=-1), np.stack(best_now, axis=-1)
 
 
+def exit_probability(world: EmbeddedWorld) -> np.ndarray:
+    """True p(exit) after an item of each cell, float [S, L, Z * 3]."""
+    return world._exit.numpy().astype(np.float64)
+
+
 def _values_to_come(
     world: EmbeddedWorld, cells: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -447,7 +540,7 @@ def _values_to_come(
     Returns:
       A function of the values after the step, [S, L], that returns float [S, L, G].
     """
-    stays = 1.0 - world._exit.numpy().astype(np.float64)  # [S, L, Z * 3]
+    stays = 1.0 - exit_probability(world)  # [S, L, Z * 3]
     segment = np.arange(len(stays))[:, None, None]
 
     def to_come(value: np.ndarray) -> np.ndarray:

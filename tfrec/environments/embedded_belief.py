@@ -5,7 +5,8 @@
 
 The observer knows every parameter of the world and every item. Of a user it knows what the log
 shows of earlier sessions, and the answers in this session. By Bayes' rule it holds a posterior
-over the user's segment (taste and type); the fatigue follows from the segment and the shown
+over the segment of the session (taste and type), which follows from the user's own segment and
+the hour; the fatigue follows from the segment and the shown
 items. The policy maximises the expectation, under the posterior, of the optimal value of the
 true state. It plans as if the segment became known after the next step, so it never pays for
 information, and what it earns is a lower bound of the best that can be earned from
@@ -28,8 +29,8 @@ class Observed(tf.Module):
 
     Args:
       world: the embedded world.
-      log_prior: float [U + 1, S], logarithm of the prior of each user up to a constant; None
-        for equal probabilities.
+      log_prior: float [U + 1, S], logarithm of the prior of each user's own segment up to a
+        constant; None for equal probabilities.
     """
 
     def __init__(self, world: embedded.EmbeddedWorld, log_prior: np.ndarray | None = None):
@@ -41,6 +42,8 @@ class Observed(tf.Module):
         if log_prior is None:
             log_prior = np.zeros([world.spec.num_users + 1, self._segments])
         self._log_prior = tf.constant(log_prior, tf.float32)
+        leads = np.eye(self._segments)[world.session_segment]  # [P, S, S]
+        self._log_leads = tf.constant(np.where(leads > 0, 0.0, -np.inf), tf.float32)
 
     @property
     def fingerprint(self) -> str:
@@ -49,6 +52,9 @@ class Observed(tf.Module):
 
     def reset(self, starts: types.Starts) -> tuple:
         prior = tf.gather(self._log_prior, starts.user)  # [B, S]
+        if len(self._log_leads) > 1:
+            leads = tf.gather(self._log_leads, self._world.part(starts))  # [B, S, S]
+            prior = tf.reduce_logsumexp(prior[..., None] + leads, axis=1)
         return self._world.reset(starts), prior, tf.zeros_like(prior, tf.int32)
 
     def responses(self, state: tuple, candidates: tf.Tensor) -> user_models.Responses:
@@ -92,7 +98,7 @@ def posterior_policy(world: embedded.EmbeddedWorld) -> contract.Policy:
 
 
 def log_evidence(world: embedded.EmbeddedWorld, sessions: types.Episodes) -> np.ndarray:
-    """Log-likelihood of each user's logged sessions under each segment.
+    """Log-likelihood of each user's logged sessions under each segment of the user.
 
     The sessions tell of the user by the answers and by the shown items, because the logging
     policy knows the taste.
@@ -121,6 +127,8 @@ def log_evidence(world: embedded.EmbeddedWorld, sessions: types.Episodes) -> np.
         likelihood = np.log(policy[place]) + np.log(np.where(clicked, click, 1 - click))
         here = (step < sessions.length)[:, None]
         total += np.where(here, likelihood + np.log(stays), 0.0)
+    part = np.asarray(world.part(user_models.starts_of(sessions)))
+    total = np.take_along_axis(total, world.session_segment[part], axis=1)  # of own segments
     evidence = np.zeros([world.spec.num_users + 1, segments])
     np.add.at(evidence, np.asarray(sessions.user), total)
     return evidence

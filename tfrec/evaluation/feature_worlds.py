@@ -1,7 +1,8 @@
 """Embedded users, items that their log never shows, and policies restricted to some items.
 
 The exact value of the optimum and of random items is known for each set of items, and so is
-that of the best plan which knows the users but of the items only their attributes.
+that of the best plan which knows the users but of the items only their attributes. Where tastes
+depend on the hour of the session, so are bounds of what can be earned without it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tfrec.environments import (
     contract,
     embedded,
     embedded_attributes,
+    embedded_hours,
     player,
     policies,
     scoring,
@@ -37,15 +39,21 @@ class Part(NamedTuple):
 
     Attributes:
       items: raw ids.
-      optimum: float [U], expected clicks in a session of each test user at the optimum.
+      optimum: float [U], expected clicks at the optimum in the played sessions of each user.
       by_attributes: the same of the best plan for what the attributes of the items tell.
       random: the same of random items.
+      without_hour: the same of the best plan that knows the users but not the hour, and learns
+        nothing from answers; None where tastes do not depend on the hour.
+      first_without_hour: the same of the optimum after a first item that is chosen without the
+        hour, an upper bound of all agents without the hour; None likewise.
     """
 
     items: np.ndarray
     optimum: np.ndarray
     by_attributes: np.ndarray
     random: np.ndarray
+    without_hour: np.ndarray | None = None
+    first_without_hour: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +97,13 @@ def setting(data: storage.PreparedData, max_users: int, sessions_per_user: int) 
         )
     world = embedded.with_new_items(known)
     starts = scoring.starts(data, "test", max_users, sessions_per_user)
-    user = np.unique(starts.user)
+    user, first_rows = np.unique(starts.user, return_index=True)
+    once = types.rows(starts, first_rows)  # all sessions of a user have the same start
     count, items = data.spec.num_items, world.vocabulary.items
     model = embedded_attributes.attribute_model(world)
     dense = np.arange(1, len(items) + 1)
     parts = {
-        name: _part(world, model, dense[first:last], user)
+        name: _part(world, model, dense[first:last], once)
         for name, first, last in (
             (KNOWN, 0, count),
             (NEW, count, len(items)),
@@ -104,7 +113,7 @@ def setting(data: storage.PreparedData, max_users: int, sessions_per_user: int) 
     clicks = policies.clicks_of_items(data.episodes("train"), count)
     most_clicked = np.array([[clicks.argmax() + 1]])
     popularity = embedded.plan_value(world, _REWARD, most_clicked)
-    popularity = embedded.session_values(world, popularity)[user - 1]
+    popularity = embedded.start_values(world, popularity, once)
     return Setting(data, world, starts, user, parts, popularity)
 
 
@@ -117,9 +126,9 @@ def play(place: Setting, agent: trained.SavedAgent, name: str) -> np.ndarray:
       name: the part whose items it may show.
     """
     spec = dataclasses.replace(agent.spec.ids_alone, candidates=0)
-    # Items have the dense ids of the agent, and users those of the starts.
+    # Items have the dense ids of the agent; users and contexts those of the starts.
     starts_vocabulary = place.data.vocabulary
-    vocabulary = dataclasses.replace(agent.vocabulary, user_ids=starts_vocabulary.user_ids)
+    vocabulary = dataclasses.replace(starts_vocabulary, item_ids=agent.vocabulary.item_ids)
     world = embedded.EmbeddedWorld(place.world.config, spec, vocabulary)
     history = agent.vocabulary.encode(starts_vocabulary.decode(place.starts.history_item))
     starts = place.starts._replace(history_item=history)
@@ -138,18 +147,25 @@ def _part(
     world: embedded.EmbeddedWorld,
     model: embedded.ItemModel,
     items: np.ndarray,
-    user: np.ndarray,
+    starts: types.Starts,
 ) -> Part:
+    """A set of items with the values of one start of each user."""
+
     def of_users(value: np.ndarray) -> np.ndarray:
-        return embedded.session_values(world, value)[user - 1]
+        return embedded.start_values(world, value, starts)
 
     plan = embedded.solve(world, _REWARD, items, model).item
-    return Part(
+    part = Part(
         world.vocabulary.items[items - 1],
         of_users(embedded.solve(world, _REWARD, items).value),
         of_users(embedded.plan_value(world, _REWARD, plan)),
         of_users(embedded.random_value(world, _REWARD, items)),
     )
+    if world.config.day_parts == 1:
+        return part
+    bounds = embedded_hours.without_hour(world, _REWARD, items)
+    low, high = (embedded_hours.of_starts(world, value, starts) for value in bounds)
+    return part._replace(without_hour=low, first_without_hour=high)
 
 
 def _without(policy: contract.Policy, blocked: tf.Tensor) -> contract.Policy:

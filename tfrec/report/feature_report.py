@@ -11,7 +11,32 @@ from tfrec.report import interval_panels, page, plots
 
 OPTIMUM, RANDOM, ATTRIBUTES = "optimum", "random items", "best plan by attributes"
 POPULARITY = "most clicked item"
+WITHOUT_HOUR = "best plan without the hour"
+FIRST_WITHOUT_HOUR = "optimum after a first item without the hour"
+# Rows of exact values -> fields of `tfrec.evaluation.feature_worlds.Part`.
+EXACT = {
+    OPTIMUM: "optimum",
+    ATTRIBUTES: "by_attributes",
+    RANDOM: "random",
+    WITHOUT_HOUR: "without_hour",
+    FIRST_WITHOUT_HOUR: "first_without_hour",
+}
 ByUser = Mapping[str, np.ndarray]  # set of items -> clicks in a session of each user, [U]
+
+
+def with_features(method: str) -> str:
+    """Row of a method that reads all features."""
+    return f"{method} with features"
+
+
+def without_hour(method: str) -> str:
+    """Row of a method that reads all features but the hour."""
+    return f"{method} with features, without the hour"
+
+
+def ids_alone(method: str) -> str:
+    """Row of a method that reads no features."""
+    return f"{method}, ids alone"
 
 
 def summarise(values: Mapping[str, Sequence[ByUser]]) -> dict[str, dict[str, Any]]:
@@ -35,26 +60,28 @@ def summarise(values: Mapping[str, Sequence[ByUser]]) -> dict[str, dict[str, Any
 
 
 def gains(
-    values: Mapping[str, Sequence[ByUser]], pairs: Sequence[tuple[str, str]], part: str
+    values: Mapping[str, Sequence[ByUser]], methods: Sequence[str], part: str
 ) -> dict[str, dict[str, Any]]:
-    """Paired differences of clicks between two arms, with intervals over seeds.
+    """Paired differences of clicks to an agent with features, with intervals over seeds.
 
     Args:
       values: as for `summarise`.
-      pairs: arms, the first minus the second.
+      methods: names of the methods.
       part: set of items.
 
     Returns:
-      First arm -> part -> mean, low and high.
+      `gains`, over ids alone, and `gains_of_hour`, over features without the hour: row of the
+      agent with features -> part -> mean, low and high. The second is empty where no agent
+      learned without the hour.
     """
-    return {
-        one: {
-            part: intervals.of_mean(
-                _means(values[one], part) - _means(values[other], part)
-            ).bounds
-        }
-        for one, other in pairs
-    }
+    document: dict[str, dict[str, Any]] = {"gains": {}, "gains_of_hour": {}}
+    for key, row_of in (("gains", ids_alone), ("gains_of_hour", without_hour)):
+        for name in methods:
+            if row_of(name) in values:
+                row = with_features(name)
+                gain = _means(values[row], part) - _means(values[row_of(name)], part)
+                document[key][row] = {part: intervals.of_mean(gain).bounds}
+    return document
 
 
 def write(directory: pathlib.Path, document: Mapping[str, Any], parts: Sequence[str]) -> None:
@@ -73,7 +100,7 @@ def write(directory: pathlib.Path, document: Mapping[str, Any], parts: Sequence[
         title="Share of the way (mean, 95% interval over seeds)",
         absent="cannot rank them",
         places=2,
-        references=(ATTRIBUTES, POPULARITY),
+        references=(ATTRIBUTES, POPULARITY, WITHOUT_HOUR, FIRST_WITHOUT_HOUR),
         limits=(-0.15, 1.2),
         lines=(0.0, 1.0),
     )
@@ -89,6 +116,12 @@ def write(directory: pathlib.Path, document: Mapping[str, Any], parts: Sequence[
         f"log, new items and weights of its own. The {ATTRIBUTES} knows the users' taste and "
         "fatigue, and of the items only their attributes."
     )
+    if WITHOUT_HOUR in shares:
+        introduction += (
+            f" The {WITHOUT_HOUR} knows the users and the items, but not the hour on which "
+            "tastes depend, and learns nothing from answers: no bound. No agent without the "
+            f"hour earns more than the {FIRST_WITHOUT_HOUR}."
+        )
     sections = [
         page.Section("Shares", interval_panels.markdown(shares, parts, "Agent", 3), [picture]),
         page.Section(
@@ -101,6 +134,15 @@ def write(directory: pathlib.Path, document: Mapping[str, Any], parts: Sequence[
             + interval_panels.markdown(document["gains"], parts[:1], "Method", 2),
         ),
     ]
+    if document["gains_of_hour"]:
+        table = interval_panels.markdown(document["gains_of_hour"], parts[:1], "Method", 2)
+        sections.append(
+            page.Section(
+                "Gain of the hour",
+                f"On {parts[0]}, clicks in a session over an agent that reads the other "
+                f"features, paired by seed.\n\n{table}",
+            )
+        )
     page.write(directory, "Do features of items help?", introduction, sections)
 
 

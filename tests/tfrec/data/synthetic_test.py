@@ -19,8 +19,8 @@ TYPED = {"fatigue_steps": (2, -1, 1, 0, 2, -1), "suited_fatigue": -1, "exit_matc
 
 @pytest.fixture(
     scope="module",
-    params=[{}, {"new_items": 12}, TYPED],
-    ids=["all items", "12 new items", "two types"],
+    params=[{}, {"new_items": 12}, TYPED, {"day_parts": 4}],
+    ids=["all items", "12 new items", "two types", "four parts of the day"],
 )
 def log(request):
     """The log with the hidden state of each row, recomputed from the shown items."""
@@ -31,13 +31,17 @@ def log(request):
     user = table["user"].str.slice(1).cast(pl.Int64).to_numpy() - 1
     day = table["time_ms"].to_numpy() // 86_400_000
     first = np.append(True, (np.diff(user) != 0) | (np.diff(day) != 0))
-    suits, types = truth.cluster[item] == truth.taste[user], truth.user_type[user]
+    hour = table["time_ms"].to_numpy() // 3_600_000 % 24
+    taste = truth.taste[user]
+    if config.day_parts == 4:  # own, taste 0, own, taste 1
+        taste = np.select([hour < 6, hour < 12, hour < 18], [taste, 0, taste], 1)
+    suits, types = truth.cluster[item] == taste, truth.user_type[user]
     fatigue, level = np.zeros(len(item), np.int64), 0
     for row in range(len(item)):
         fatigue[row] = level = 0 if first[row] else level
         hidden = (truth.kind[item[row]], types[row], suits[row])
         level = int(synthetic.next_fatigue(config, level, *hidden))
-    probability = synthetic.click_probability(config, truth, truth.taste[user], fatigue)
+    probability = synthetic.click_probability(config, truth, taste, fatigue)
     after = synthetic.next_fatigue(config, fatigue, truth.kind[item], types, suits)
     return {
         "table": table, "new": synthetic.new_items(config, truth), "item": item,
@@ -204,7 +208,33 @@ def test_times_are_half_a_minute_and_a_day_apart(log):
     gap = np.diff(time)[~log["first"][1:]]
     assert set(gap.tolist()) == {30_000}
     start = time[log["first"]].reshape(CONFIG.num_users, CONFIG.sessions_per_user)
-    assert (np.diff(start, axis=1) == 86_400_000).all()
+    if log["config"].day_parts == 1:
+        assert (np.diff(start, axis=1) == 86_400_000).all()
+        return
+    assert (np.diff(start // 86_400_000, axis=1) == 2).all()
+    assert (start % 3_600_000 == 0).all()
+    sessions = np.bincount(start.ravel() // 3_600_000 % 24, minlength=24)  # of each hour
+    assert (np.abs(sessions - start.size / 24) < 4 * math.sqrt(start.size / 24)).all()
+
+
+def test_the_taste_of_a_session_by_hand():
+    config = dataclasses.replace(CONFIG, day_parts=8, num_tastes=3)
+    assert config.part_of(np.array([0, 2, 3, 23])).tolist() == [0, 0, 1, 7]
+    own, shared = [0, 1, 2], [[0] * 3, [1] * 3, [2] * 3, [0] * 3]
+    expected = [own, shared[0], own, shared[1], own, shared[2], own, shared[3]]
+    assert config.session_segments().tolist() == expected
+    # A type that is drawn stays the user's own; one that follows from the taste changes.
+    typed = dataclasses.replace(config, day_parts=2, fatigue_steps=(2, -1, 1, 0, 2, -1))
+    assert typed.session_segments().tolist() == [[0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 0, 1]]
+    by_taste = dataclasses.replace(typed, type_by_taste=True)
+    assert by_taste.session_segments().tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert CONFIG.session_segments().tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("parts", [5, 9, 23])
+def test_parts_of_the_day_begin_with_an_hour(parts):
+    with pytest.raises(ValueError, match=f"day_parts is {parts}; expected a divisor of 24"):
+        synthetic.SyntheticConfig(day_parts=parts)
 
 
 @pytest.mark.parametrize("steps", [(), (1, 2), (1, 2, 3, 4)])

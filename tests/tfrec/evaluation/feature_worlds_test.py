@@ -1,8 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec.data import episodes, preparing, schema, storage, synthetic
+from tfrec.data import (
+    episodes,
+    feature_schema,
+    preparing,
+    schema,
+    storage,
+    synthetic,
+    synthetic_attributes,
+)
 from tfrec.environments import contract, embedded
 from tfrec.errors import UserError
 from tfrec.evaluation import feature_worlds
@@ -18,7 +28,15 @@ def prepared(folder, **changes):
 
     config = episodes.PrepareConfig(history_length=6, max_steps=8)
     generator = {**vars(truth)}
-    return preparing.prepare(read, folder, config, source="embedded", generator=generator).data
+    declared = synthetic_attributes.with_hour(feature_schema.Declaration(), truth)
+    return preparing.prepare(
+        read,
+        folder,
+        config,
+        source="embedded",
+        feature_columns=declared,
+        generator=generator,
+    ).data
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +46,11 @@ def place(tmp_path_factory):
 
 
 class First:
-    """Shows the first candidate that is not blocked."""
+    """Shows the first candidate that is not blocked; it knows no hour."""
 
     def __init__(self, place):
-        self.spec, self.vocabulary = place.world.spec, place.world.vocabulary
+        self.spec = place.world.spec
+        self.vocabulary = dataclasses.replace(place.world.vocabulary, context_features=None)
 
     def policy(self):
         def policy(timestep):
@@ -75,6 +94,26 @@ def test_a_policy_is_restricted_to_its_part(place, name, shown):
     exact = embedded.session_values(place.world, value)[place.user - 1]
     assert clicks.shape == exact.shape
     assert clicks.mean() == pytest.approx(exact.mean(), abs=1.0)
+
+
+def test_the_hours_of_the_played_sessions(tmp_path):
+    """The most clicked item of the log is exact and played in the hours of the starts."""
+    made = feature_worlds.setting(prepared(tmp_path / "data", new_items=6, day_parts=2), 10, 30)
+    user = made.data.episodes("test").user
+    last = np.flatnonzero(np.append(np.diff(user) != 0, True))[:10]
+    hour = made.data.session_times("test")[0][last] // 3_600_000 % 24
+    assert user[last].tolist() == made.user.tolist()
+    own = made.world.truth.taste[made.user - 1]
+    taste = np.where(hour >= 12, 0, own)
+    value = embedded.plan_value(made.world, np.array([1.0, 0.0]), np.array([1]))
+    clicks = feature_worlds.play(made, First(made), KNOWN)
+    assert (taste != own).any() and (hour < 12).any()
+    assert clicks.mean() == pytest.approx(value[0, taste, 0].mean(), abs=0.25)
+    for part in made.parts.values():
+        assert (part.without_hour <= part.optimum + 1e-9).all()
+        assert (part.first_without_hour <= part.optimum + 1e-9).all()
+        assert part.random.mean() < part.without_hour.mean() < part.optimum.mean()
+        assert part.without_hour.mean() < part.first_without_hour.mean()
 
 
 def test_a_log_that_shows_every_item_is_rejected(tmp_path):
