@@ -104,7 +104,15 @@ def test_bounds_without_the_hour_by_hand():
     clicks = np.array([[sigmoid(0.0), sigmoid(1.0)], [sigmoid(0.0), sigmoid(0.0)]])
     np.testing.assert_allclose(bounds.low, clicks * (1 + STAYS), rtol=1e-6)
     np.testing.assert_allclose(bounds.high, bounds.low, rtol=1e-6)
-    own = made.user_segment
+    # In the morning calm of taste 1 is best for its users, on average bait of taste 0.
+    other = world(dataclasses.replace(CONFIG, match=2.0))
+    either = np.array([np.flatnonzero(other.item_cell == cell)[0] + 1 for cell in (4, 0)])
+    bounds = embedded_hours.without_hour(other, CLICKS, either)
+    clicks = np.array([sigmoid(1.0), sigmoid(3.0)])
+    np.testing.assert_allclose(bounds.low[:, 1], clicks * (1 + STAYS), rtol=1e-6)
+    best = np.array([sigmoid(2.0), sigmoid(3.0)])
+    np.testing.assert_allclose(bounds.high[:, 1], clicks + STAYS * best, rtol=1e-6)
+    bounds, own = embedded_hours.without_hour(made, CLICKS, calm), made.user_segment
     for hour, part in ((3, 0), (20, 1)):
         of_starts = embedded_hours.of_starts(made, bounds.low, starts(made, hour))
         np.testing.assert_array_equal(of_starts, bounds.low[part, own])
