@@ -95,14 +95,18 @@ def test_an_evaluation_is_the_scripts(goalrec, embedded_data, data, users, tmp_p
         result.difference("goalrec", "rainbow")
 
 
-def test_prepared_data_is_the_scripts(tmp_path):
+@pytest.mark.parametrize("day_parts", [1, 2])
+def test_prepared_data_is_the_scripts(day_parts, tmp_path):
     script = (
         "--embedded_num_users=60", "--embedded_num_items=30", "--embedded_max_steps=12",
-        "--max_steps=12", "--history_length=8", f"--out={tmp_path / 'script'}",
+        "--max_steps=12", "--history_length=8", f"--embedded_day_parts={day_parts}",
+        f"--out={tmp_path / 'script'}",
     )  # fmt: skip
     assert flags.call("launch.prepare_data", script) == 0
     options = {"num_users": 60, "num_items": 30, "max_steps": 12, "history_length": 8}
+    options |= {"day_parts": day_parts}
     data, _ = tfrec.embedded(tmp_path / "data", **options)
+    assert (data.spec.context_features is None) == (day_parts == 1)
     assert data.fingerprint == storage.PreparedData.open(tmp_path / "script").fingerprint
     again, _ = tfrec.embedded(tmp_path / "data", **options)  # opened, not written again
     assert again.fingerprint == data.fingerprint
