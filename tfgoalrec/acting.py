@@ -34,7 +34,7 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
       epsilon: probability of a random item at a step.
       pool: share of the catalogue, best first, that the random item is sampled from.
     """
-    pool_size = max(1, round(pool * model.spec.num_candidates))
+    pool_size = selection.pool_size(pool, model.spec.num_candidates)
 
     def policy(timestep: contract.Timestep) -> tf.Tensor:
         scores = _scores(model, goal, timestep)  # [B, A]
@@ -42,45 +42,15 @@ def explore(model: WorldModel, goal: tf.Tensor, epsilon: float, pool: float) -> 
         coin = tf.random.stateless_uniform([tf.shape(scores)[0]], seeds[1]) < epsilon
         # Finding the pool costs as much as the scores, so only exploring sessions, [b], pay it.
         rows = tf.where(coin)[:, 0]
-        row_scores = tf.gather(scores, rows)  # [b, A]
         blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
-        noise = tf.random.stateless_uniform(tf.shape(row_scores), seeds[0])
-        sampled = tf.where(row_scores >= pool_edge(row_scores, blocked, pool_size), noise, -1.0)
         item = tf.tensor_scatter_nd_update(
             selection.best_item(scores, timestep.blocked),
             rows[:, None],
-            selection.best_item(sampled, blocked),
+            selection.random_good_item(tf.gather(scores, rows), blocked, pool_size, seeds[0]),
         )
         return contract.action_of(item)
 
     return policy
-
-
-def pool_edge(
-    scores: tf.Tensor, blocked: tf.Tensor | None, size: float | tf.Tensor
-) -> tf.Tensor:
-    """Returns the score that the best `size` allowed items reach, float [B, 1].
-
-    The range of the scores is bisected, which is several times faster than a top-k. Items
-    whose scores differ by less than a millionth of the range may be included together.
-
-    Args:
-      scores: float [B, A].
-      blocked: bool [B, A] or None.
-      size: number of items; where fewer are allowed, all of them are included.
-    """
-    free = scores if blocked is None else tf.where(blocked, scores.dtype.max, scores)
-    low = tf.reduce_min(free, axis=1, keepdims=True)  # [B, 1], reached by every allowed item
-    # Blocked items are never in the pool, so they get the lowest score.
-    scores = scores if blocked is None else tf.where(blocked, scores.dtype.min, scores)
-    high = tf.reduce_max(scores, axis=1, keepdims=True)
-    for _ in range(20):
-        middle = (low + high) / 2.0
-        reached = tf.reduce_sum(tf.cast(scores >= middle, tf.float32), axis=1, keepdims=True)
-        enough = reached >= size
-        low = tf.where(enough, middle, low)
-        high = tf.where(enough, high, middle)
-    return low
 
 
 def _scores(model: WorldModel, goal: tf.Tensor, timestep: contract.Timestep) -> tf.Tensor:

@@ -7,8 +7,10 @@ several. Learned advantages are therefore regressed on held-out sessions of the 
 
     m_j - V_j(s)  ~  slope_j (A_j(s, a) - mean over items of A_j(s, .))
 
-A slope of 1 keeps an advantage as it was learned, and a slope of 0 removes it. The regression
-has a ridge penalty towards 0, so that few sessions give small slopes.
+A slope of 1 keeps an advantage as it was learned, and a slope of 0 removes it. The slope is
+shrunk by its own standard error (the positive-part estimator of James and Stein), so that few
+sessions give small slopes. The error is taken from blocks of sessions, because later feedback
+of the steps of one session overlaps.
 
 Where a slope reduces the advantage of a window after this step, the advantage of the exit
 replaces part of it. A user who leaves gets nothing afterwards, which is known without learning:
@@ -38,17 +40,15 @@ _OTHERS = 32  # random items whose mean advantage is the baseline of an item's
 
 
 class Moments(NamedTuple):
-    """Second moments over B steps, each float [M].
+    """Second moments over B steps, each float [M], or [K, M] of K blocks of sessions.
 
     Attributes:
       covariance: of advantage and residual.
       advantage: variance of the advantage.
-      residual: variance of the residual.
     """
 
     covariance: tf.Tensor
     advantage: tf.Tensor
-    residual: tf.Tensor
 
 
 def prepare(model: WorldModel, measurements: Measurements) -> None:
@@ -84,33 +84,27 @@ def moments(advantage: tf.Tensor, residual: tf.Tensor) -> Moments:
     """Returns centred second moments of advantages and residuals, float [B, M] each."""
     a = advantage - tf.reduce_mean(advantage, axis=0)
     r = residual - tf.reduce_mean(residual, axis=0)
-    return Moments(*(tf.reduce_mean(x, axis=0) for x in (a * r, a * a, r * r)))
+    return Moments(tf.reduce_mean(a * r, axis=0), tf.reduce_mean(a * a, axis=0))
 
 
-def slope(
-    second_moments: Moments, measurements: Measurements, sessions: tf.Tensor, steps: int
-) -> tf.Tensor:
+def slope(blocks: Moments) -> tf.Tensor:
     """Returns the regression slope of each advantage, float [M] in [0, 1].
 
-    The ridge penalty is the noise of an estimate from independent observations. Their number
-    is the number of steps, or the number of sessions for windows longer than this step, which
-    overlap.
+    b = sum_k cov_k / sum_k var_k, shrunk to b max(0, 1 - se^2 / b^2), with the standard error
+    of a ratio of means over K blocks.
 
     Args:
-      second_moments: moments over the steps.
-      measurements: the model's measurements.
-      sessions: int scalar, number of sessions that the steps come from.
-      steps: number of steps.
+      blocks: moments of K >= 2 blocks of sessions, each float [K, M].
     """
-    observations = tf.where(
-        _now(measurements), float(steps), tf.cast(sessions, tf.float32)
-    )  # [M]
-    noise = second_moments.residual / tf.maximum(observations, 1.0)
-    return tf.clip_by_value(
-        tf.math.divide_no_nan(second_moments.covariance, second_moments.advantage + noise),
-        0.0,
-        1.0,
+    count = tf.cast(tf.shape(blocks.covariance)[0], tf.float32)
+    variance = tf.reduce_mean(blocks.advantage, axis=0)  # [M]
+    ratio = tf.math.divide_no_nan(tf.reduce_mean(blocks.covariance, axis=0), variance)
+    rest = blocks.covariance - ratio * blocks.advantage  # [K, M]
+    error = tf.math.divide_no_nan(
+        tf.reduce_sum(rest * rest, axis=0) / (count * (count - 1.0)), variance * variance
     )
+    shrunk = ratio - tf.math.divide_no_nan(error, ratio)
+    return tf.where(ratio > 0.0, tf.clip_by_value(shrunk, 0.0, 1.0), 0.0)
 
 
 def exit_alone(measurements: Measurements) -> np.ndarray:

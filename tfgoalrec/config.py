@@ -14,6 +14,7 @@ SPACE: dict[str, tuple] = {
     "units": (32, 64, 128),
     "stream": (64, 128, 256),
     "batch": (128, 256),
+    "averaging": (0.0, 0.99, 0.995),
     "discount": (0.0, 0.8),
     "far_windows": ("calibrated", "exit", "learned"),
     "item_input": ("trained", "log"),

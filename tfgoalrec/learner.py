@@ -16,7 +16,9 @@ from tfrec.training import finite, schedule
 
 _HELD_OUT_SEED = 11
 _HELD_OUT = 4096  # largest number of held-out sessions of the log
-_CALIBRATED = 4096  # held-out steps in a calibration, after each round on the log
+# Held-out sessions are cut into blocks, and steps of each are drawn in a calibration.
+_BLOCKS = 16
+_BLOCK_STEPS = 2048
 
 
 class Batch(NamedTuple):
@@ -193,17 +195,33 @@ class GoalRecLearner(tf.Module):
     @tf.function(autograph=False)
     def _calibrate(self) -> None:
         """Sets the slopes of advantages by regression on the log's held-out sessions."""
-        assert self.held_out is not None
         agent = self.agent
         seeds = tf.cast(tf.transpose(agent.generator.make_seeds(2)), tf.int32)
-        rows = self.held_out.sample(_CALIBRATED, seeds[0])
-        target = tf.cast(next(iter(agent.named_goals.values())), tf.float32)  # [M]
-        goal = tf.repeat(target[None], _CALIBRATED, axis=0)
-        moments = calibration.measure(agent.averaged, rows, goal, seeds[1])
-        sessions = tf.minimum(self.held_out.added, self.held_out.capacity)
-        agent.averaged.slope.assign(
-            calibration.slope(moments, agent.measurements, sessions, _CALIBRATED)
+        dtypes = calibration.Moments(tf.float32, tf.float32)
+        blocks = tf.map_fn(
+            lambda block: self._block_moments(block, seeds),
+            tf.range(_BLOCKS, dtype=tf.int64),
+            fn_output_signature=dtypes,
+            parallel_iterations=1,  # memory is that of one block
         )
+        agent.averaged.slope.assign(calibration.slope(blocks))
+
+    def _block_moments(self, block: tf.Tensor, seeds: tf.Tensor) -> calibration.Moments:
+        """Moments of random steps of one block of the held-out sessions, each float [M]."""
+        assert self.held_out is not None
+        agent, size = self.agent, self.held_out.size
+        first, end = block * size // _BLOCKS, (block + 1) * size // _BLOCKS
+        number = tf.random.stateless_uniform(
+            [_BLOCK_STEPS],
+            tf.random.experimental.stateless_fold_in(seeds[0], block),
+            first,
+            tf.maximum(end, first + 1),
+            tf.int64,
+        )
+        rows = self.held_out.rows(number)
+        target = tf.cast(next(iter(agent.named_goals.values())), tf.float32)  # [M]
+        goal = tf.repeat(target[None], _BLOCK_STEPS, axis=0)
+        return calibration.measure(agent.averaged, rows, goal, seeds[1])
 
     def sample(self) -> Batch:
         """Draws a relabelled batch of the replay and the seeds of its update. Graph code."""

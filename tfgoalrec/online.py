@@ -128,7 +128,7 @@ class OnlineGoalRec(base.Baseline):
         scores = self._scores(timestep, goal)  # [B, m]
         num_candidates = tf.cast(tf.shape(scores)[1], tf.float32)
         size = tf.maximum(tf.round(self.pool * num_candidates), float(self.slate_size))
-        edge = acting.pool_edge(scores, timestep.blocked, size)
+        edge = selection.pool_edge(scores, timestep.blocked, size)
         noise = tf.random.stateless_uniform(tf.shape(scores), seeds[0])
         random_ranks = tf.where(scores >= edge, noise, noise - 1.0)
         explores = (

@@ -46,20 +46,6 @@ def test_blocked_items_are_not_tried():
     assert len(np.unique((ranking == action).argmax(axis=1))) == 2
 
 
-def test_the_pool_has_the_best_of_those_that_are_not_blocked():
-    draw = np.random.default_rng(0)
-    scores = draw.normal(size=(5, 400)).astype(np.float32)
-    scores[0, 7] = 1e6  # far from all others
-    blocked = draw.uniform(size=scores.shape) < 0.3
-    blocked[4, 12:] = True  # fewer allowed items than the pool
-    edge = acting.pool_edge(tf.constant(scores), tf.constant(blocked), 40).numpy()
-    reached = ((scores >= edge) & ~blocked).sum(axis=1)
-    np.testing.assert_array_equal(reached[1:], [40, 40, 40, (~blocked[4]).sum()])
-    assert reached[0] >= 40  # bisecting a wide range separates near scores less well
-    everyone = (scores >= acting.pool_edge(tf.constant(scores), None, 40).numpy()).sum(axis=1)
-    np.testing.assert_array_equal(everyone[1:], 40)
-
-
 def test_each_session_keeps_its_goal_when_others_have_left():
     model = small.agent().averaged
     goals, observation = small.unit_goals(40, 11), small.observations(40)

@@ -34,22 +34,33 @@ def test_moments_are_centred():
     moments = calibration.moments(advantage, residual)
     np.testing.assert_allclose(moments.covariance, [2.0, 0.0])
     np.testing.assert_allclose(moments.advantage, [1.0, 0.0])
-    np.testing.assert_allclose(moments.residual, [4.0, 4.0])
 
 
-def test_few_sessions_give_small_slopes():
-    measured = small.fitted(NAMES)
-    ones = tf.ones([5])
-    moments = calibration.Moments(0.5 * ones, ones, 8.0 * ones)
-    slope = calibration.slope(moments, measured, tf.constant(4), 100).numpy()
-    # This step's click and exit: noise 8 / 100 steps. Longer windows: 8 / 4 sessions.
-    np.testing.assert_allclose(slope, [0.5 / 1.08, 0.5 / 3, 0.5 / 3, 0.5 / 1.08, 0.5 / 3])
-    more = calibration.Moments(3.0 * ones, ones, 8.0 * ones)
-    assert calibration.slope(more, measured, tf.constant(100), 10000).numpy().max() == 1.0
-    less = calibration.Moments(-ones, ones, ones)
-    assert calibration.slope(less, measured, tf.constant(100), 100).numpy().max() == 0.0
-    nothing = calibration.Moments(0 * ones, 0 * ones, 0 * ones)
-    assert calibration.slope(nothing, measured, tf.constant(100), 100).numpy().max() == 0.0
+def blocks(*covariances, advantage=1.0):
+    """Moments of one measurement in blocks with these covariances."""
+    covariance = tf.constant([[c] for c in covariances], tf.float32)
+    return calibration.Moments(covariance, advantage * tf.ones_like(covariance))
+
+
+def test_a_slope_is_shrunk_by_its_standard_error():
+    def slope(*covariances, advantage=1.0):
+        return calibration.slope(blocks(*covariances, advantage=advantage)).numpy().item()
+
+    # Blocks agree: no error. Slope .5, also with twice the moments.
+    assert slope(0.5, 0.5) == pytest.approx(0.5)
+    assert slope(1.0, 1.0, advantage=2.0) == pytest.approx(0.5)
+    # Blocks .25 and .75: squared error (.25^2 + .25^2) / (2 x 1) = 1 / 16, 1 / 16 / .5 = 1 / 8.
+    assert slope(0.25, 0.75) == pytest.approx(0.375)
+    # Advantage 2: slope 1 of covariances 1 and 3, squared error (1 + 1) / 2 / 2^2 = 1 / 4.
+    assert slope(1.0, 3.0, advantage=2.0) == pytest.approx(0.75)
+    # More blocks of the same spread say more: 4 x .25^2 / (4 x 3) = 1 / 48, / .5 = 1 / 24.
+    assert slope(0.25, 0.75, 0.25, 0.75) == pytest.approx(0.5 - 1 / 24)
+    # An error above the slope, a negative slope, and nothing at all.
+    assert slope(-1.0, 2.0) == 0.0
+    assert slope(-1.0, -1.0) == 0.0
+    assert slope(0.0, 0.0, advantage=0.0) == 0.0
+    # At most 1.
+    assert slope(3.0, 3.0) == 1.0
 
 
 def test_slopes_of_the_exit_alone():
@@ -149,9 +160,36 @@ def test_the_exit_replaces_the_reduced_part_of_an_advantage(head):
 
 def test_noise_gets_no_slope_and_a_true_effect_gets_one():
     random = np.random.default_rng(0)
-    advantage = random.normal(size=(4000, 5)).astype(np.float32)
-    noise = random.normal(size=(4000, 5)).astype(np.float32)
     true = np.array([1.0, 0.0, 0.7, 0.0, 0.3], np.float32)
-    moments = calibration.moments(tf.constant(advantage), tf.constant(true * advantage + noise))
-    slope = calibration.slope(moments, small.fitted(NAMES), tf.constant(4000), 4000).numpy()
-    np.testing.assert_allclose(slope, true, atol=0.06)
+
+    def moments():
+        advantage = random.normal(size=(4000, 5)).astype(np.float32)
+        noise = random.normal(size=(4000, 5)).astype(np.float32)
+        return calibration.moments(tf.constant(advantage), tf.constant(true * advantage + noise))
+
+    stacked = calibration.Moments(*map(tf.stack, zip(*(moments() for _ in range(4)), strict=True)))
+    np.testing.assert_allclose(calibration.slope(stacked), true, atol=0.03)
+
+
+def test_an_effect_far_below_the_noise_needs_many_steps():
+    """An advantage of 1% of the noise: half a standard error in few steps, five in many."""
+    random = np.random.default_rng(1)
+
+    def slopes(steps):
+        draws = []
+        for _ in range(20):
+            parts = [
+                calibration.moments(tf.constant(a), tf.constant(a + n))
+                for a, n in zip(
+                    random.normal(size=(16, steps, 1)).astype(np.float32),
+                    random.normal(size=(16, steps, 1), scale=100.0).astype(np.float32),
+                    strict=True,
+                )
+            ]
+            stacked = calibration.Moments(*map(tf.stack, zip(*parts, strict=True)))
+            draws.append(calibration.slope(stacked).numpy().item())
+        return np.array(draws)
+
+    few, many = slopes(150), slopes(15_000)
+    assert few.std() > 0.3  # nearly any slope in [0, 1]
+    assert many.mean() > 0.8 and many.std() < 0.2

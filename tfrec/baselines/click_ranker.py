@@ -121,6 +121,7 @@ class ClickRanker(BaselineLearner):
         self.replay = EpisodeReplay(spec, config.replay_sessions, 1)
         self.drawn = tf.Variable(0, dtype=tf.int64, trainable=False, name="drawn")
         self.order = tf.Variable(tf.zeros([2], tf.int64), trainable=False, name="order")
+        self.average_weights()
         self.fill(log, config.replay_sessions)
 
     @abc.abstractmethod

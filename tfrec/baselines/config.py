@@ -19,6 +19,7 @@ COMMON_SPACE: dict[str, tuple] = {
     "units": (32, 64),
     "hidden": (64, 128, 256),
     "batch": (128, 256),
+    "averaging": (0.0, 0.99, 0.995),
 }
 VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
 
@@ -33,6 +34,12 @@ class ScheduleConfig(RoundsConfig):
     action_epsilon_end: float = option(
         0.02, "epsilon in the last round; it falls linearly", at_least=0, at_most=1
     )
+    action_pool: float = option(
+        1.0,
+        "share of the catalogue, best first, that random items are drawn from",
+        at_least=0,
+        at_most=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,13 @@ class BaselineConfig(ScheduleConfig, RoundUpdatesConfig, StateConfig):
     network: ClassVar[tuple[str, ...]] = (*StateConfig.network, "hidden")
 
     hidden: int = option(128, "width of the hidden layer behind the state", at_least=1)
+    averaging: float = option(
+        0.0,
+        "decay of the exponential average of the weights, which acts and is exported; 0: the "
+        "latest weights",
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -112,6 +126,7 @@ WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
     "embedding": (16, 32, 64),
     "hidden": (64, 128, 256),
     "batch": (128, 256),
+    "averaging": (0.0, 0.99, 0.995),
     "wide_learning_rate": (0.005, 0.02, 0.1),
     "wide_l1": (0.0, 0.5, 2.0),
 }
@@ -147,9 +162,9 @@ class DynaQConfig(BaselineConfig):
     )
     averaging: float = option(
         0.98,
-        "decay of the averaged weights, which are the target network",
+        "decay of the averaged weights, which are the target network, act and are exported",
         at_least=0,
-        at_most=1,
+        below=1,
     )
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     planning_steps: int = option(

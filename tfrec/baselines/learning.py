@@ -16,7 +16,7 @@ from tfrec import types
 from tfrec.baselines.config import BaselineConfig, ScheduleConfig
 from tfrec.environments import contract, playing, user_models, users
 from tfrec.nn import item_embedding
-from tfrec.ops import selection
+from tfrec.ops import selection, target_networks
 from tfrec.training import finite, schedule
 
 
@@ -43,7 +43,6 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     fixed_items: str = ""
     no_warm_start: str = ""
-
     # Names of the tensors whose finiteness `update` checks, in its order.
     checked: Sequence[str]
 
@@ -69,6 +68,7 @@ class BaselineLearner(tf.Module, abc.ABC):
         self.total_iterations = config.log_rounds + (config.play_rounds if world else 0)
         self.iteration = tf.Variable(0, dtype=tf.int64, trainable=False, name="iteration")
         self.generator = tf.random.Generator.from_seed(seed)
+        self.other_weights: list[tf.Variable] = []
 
     # To be implemented by a method.
 
@@ -139,12 +139,45 @@ class BaselineLearner(tf.Module, abc.ABC):
             coin = tf.random.stateless_uniform(tf.shape(item), seeds[2]) < epsilon
             rows = tf.where(coin)[:, 0]  # [b]
             blocked = None if timestep.blocked is None else tf.gather(timestep.blocked, rows)
-            items = self.spec.num_candidates
-            random_item = selection.random_item(tf.size(rows), items, blocked, seeds[1])
-            item = tf.tensor_scatter_nd_update(item, rows[:, None], random_item)
+            explored = self._explored(timestep, rows, blocked, seeds[1])
+            item = tf.tensor_scatter_nd_update(item, rows[:, None], explored)
             return contract.action_of(item)
 
         return policy
+
+    def _explored(
+        self,
+        timestep: contract.Timestep,
+        rows: tf.Tensor,
+        blocked: tf.Tensor | None,
+        seed: tf.Tensor,
+    ) -> tf.Tensor:
+        """Random items of some sessions, from all items or from the best by their scores.
+
+        Args:
+          timestep: B sessions.
+          rows: int64 [b], the sessions that explore.
+          blocked: bool [b, A] or None, of these sessions.
+          seed: int32 [2].
+
+        Returns:
+          int32 [b], dense item ids.
+        """
+        items, pool = self.spec.num_candidates, self.config.action_pool
+        if pool == 1.0:
+            return selection.random_item(tf.size(rows), items, blocked, seed)
+        observation = tf.nest.map_structure(
+            lambda x: tf.gather(x, rows), contract.history_of(timestep)
+        )
+        scores = self.scores(observation, blocked)  # [b, A]
+        barred = ~tf.math.is_finite(scores)
+        if blocked is not None:
+            all_barred = tf.reduce_all(barred | blocked, axis=1, keepdims=True)
+            barred = blocked | (barred & ~all_barred)
+        scores = tf.where(tf.math.is_finite(scores), scores, 0.0)
+        return selection.random_good_item(
+            scores, barred, selection.pool_size(pool, items), seed
+        )
 
     def scheduled_optimizers(self) -> Sequence[tuple[tf_keras.optimizers.Optimizer, float]]:
         """Optimisers with a scheduled learning rate, and their share of that rate.
@@ -188,6 +221,30 @@ class BaselineLearner(tf.Module, abc.ABC):
     def _store(self, episodes: types.Episodes) -> None:
         """Stores logged or played sessions with the reward that this world reports."""
         self.store(episodes, user_models.observed(self._world(), episodes).feedback[..., 0])
+
+    def average_weights(self) -> None:
+        """Prepares the average of the acting weights; to be called once they exist."""
+        config = cast(BaselineConfig, self.config)
+        if not config.averaging:
+            return
+        self.other_weights = [
+            tf.Variable(variable, trainable=False, name=f"other_weights_{number}")
+            for number, variable in enumerate(self.acting.trainable_variables)
+        ]
+        self.averaged_updates = tf.Variable(0.0, trainable=False, name="averaged_updates")
+        self.no_warm_start = (
+            f"averaging is {config.averaging}, and a new item has no latest weights beside "
+            "averaged ones; expected averaging=0"
+        )
+
+    def _exchange_weights(self) -> None:
+        """Exchanges the averaged for the latest weights, or back. Graph code."""
+        for acting, other in zip(
+            self.acting.trainable_variables, self.other_weights, strict=True
+        ):
+            value = tf.identity(acting)
+            acting.assign(other)
+            other.assign(value)
 
     def advance(self) -> dict[str, float | np.ndarray]:
         """Runs one round of updates, after play if the rounds on the log are over."""
@@ -257,9 +314,23 @@ class BaselineLearner(tf.Module, abc.ABC):
     @tf.function(autograph=False)
     def _learn(self, updates: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         """Updates inside one graph; see `schedule.repeat`."""
-        return schedule.repeat(self._update, updates)
+        if not self.other_weights:
+            return schedule.repeat(self._update, updates)
+        self._exchange_weights()
+        result = schedule.repeat(self._update, updates)
+        self._exchange_weights()
+        return result
 
     @tf.function(autograph=False)
     def _update(self, number: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, Any]:
         del number  # has no effect
-        return self.update()
+        result = self.update()
+        if self.other_weights:
+            self.averaged_updates.assign_add(1.0)
+            # In the first updates the average must forget the initial weights quickly.
+            count, averaging = self.averaged_updates, cast(BaselineConfig, self.config).averaging
+            decay = tf.minimum(averaging, (1.0 + count) / (10.0 + count))
+            target_networks.soft_update(
+                self.other_weights, self.acting.trainable_variables, 1.0 - decay
+            )
+        return result

@@ -291,6 +291,7 @@ class RainbowLearner(BaselineLearner):
             repeats=self.repeats,
             priority=self._priority() if config.prioritized else None,
         )
+        self.average_weights()
         self.fill(log, config.replay_sessions)
 
     def _network(

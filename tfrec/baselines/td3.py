@@ -212,6 +212,7 @@ class Td3Learner(BaselineLearner):
             discount=config.discount,
             repeats=self.repeats,
         )
+        self.average_weights()
         self.fill(log, config.replay_sessions)
 
     def _agent(self) -> SeededTd3Agent:

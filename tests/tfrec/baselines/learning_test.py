@@ -1,5 +1,7 @@
 """The schedule that all baselines share."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,9 @@ from tfrec.baselines import learning
 from tfrec.baselines.config import BaselineConfig
 from tfrec.environments import contract
 from tfrec.environments.fitted import variants
+from tfrec.methods import registry
 from tfrec.replay.episodes import EpisodeReplay
+from tfrec.training import checkpoint
 
 
 class Counting(learning.BaselineLearner):
@@ -46,6 +50,20 @@ class Counting(learning.BaselineLearner):
 
     def scores(self, observation, blocked):
         return tf.one_hot(0 * observation.step, small.SPEC.num_candidates)
+
+
+class Walking(Counting):
+    """Its weight grows by 1 in each update."""
+
+    def __init__(self, config, log):
+        super().__init__(config, log)
+        self.acting = tf.Module()
+        self.acting.weight = tf.Variable(0.0)
+        self.average_weights()
+
+    def _update_on(self, batch):
+        self.acting.weight.assign_add(1.0)
+        return super()._update_on(batch)
 
 
 CONFIG = BaselineConfig(learning_rate=0.1, log_rounds=4, updates_per_round=3)
@@ -117,3 +135,77 @@ def test_exploration_tries_items_that_may_be_shown(epsilon):
     others = epsilon / 4  # four items may be shown
     expected = [1 - epsilon + others, others, 0, others, 0, others]
     np.testing.assert_allclose(share, expected, atol=0.03)
+
+
+def test_random_items_come_from_the_best_of_the_pool():
+    config = dataclasses.replace(CONFIG, action_pool=1 / 3)
+    learner = Counting(config, small.sessions())
+    learner.scores = lambda observation, blocked: tf.tile(
+        tf.constant([[0.0, 3.0, -np.inf, 9.0, 2.0, 1.0]]), [tf.size(observation.step), 1]
+    )
+    blocked = np.zeros((2000, 6), bool)
+    blocked[:, 3] = True
+    blocked[0] = [True, True, False, True, True, True]  # only the excluded item is left
+    timestep = contract.history_timestep(
+        small.observations(2000), tf.constant([1, 2]), tf.constant(blocked)
+    )
+    action = learner.explore(tf.constant(1.0))(timestep).numpy()[:, 0]
+    share = np.bincount(action, minlength=6) / 2000
+    np.testing.assert_allclose(share[[1, 4]], 0.5, atol=4 * 0.5 / np.sqrt(2000))
+    assert action[0] == 2
+
+
+def test_the_average_of_the_weights_acts_and_the_latest_ones_learn():
+    learner = Walking(dataclasses.replace(CONFIG, averaging=0.3), small.sessions())
+    average, weight = 0.0, 0.0
+    for count in range(1, 7):
+        weight += 1.0
+        decay = min(0.3, (1 + count) / (10 + count))
+        average = decay * average + (1 - decay) * weight
+        if count in (3, 6):  # the end of a round
+            learner.advance()
+            np.testing.assert_allclose(learner.acting.weight, average, rtol=1e-6)
+            np.testing.assert_allclose(learner.other_weights[0], weight)
+    # By hand: decays 2/11, 3/12 and then .3.
+    assert average == pytest.approx(5.5725, abs=1e-4)
+
+
+def test_without_averaging_the_latest_weights_act():
+    learner = Walking(CONFIG, small.sessions())
+    learner.advance()
+    assert float(learner.acting.weight) == 3.0
+    assert learner.other_weights == [] and learner.no_warm_start == ""
+
+
+@pytest.mark.parametrize("name", ["wide_and_deep", "dien", "rainbow", "td3"])
+def test_an_average_of_a_method_goes_on_exactly_after_a_checkpoint(name, tmp_path):
+    def made():
+        method = registry.get(name)
+        config = method.config(
+            averaging=0.9, updates_per_round=2, log_rounds=2, play_rounds=0,
+            sessions_per_round=1, replay_sessions=4, batch=4, embedding=4, units=4, state=4,
+            hidden=4,
+        )  # fmt: skip
+        return method.make(config, small.SPEC, small.sessions(), None, None, 0)
+
+    one, other = made(), made()
+    assert "averaging is 0.9" in one.no_warm_start
+    one.advance()
+    checkpoint.write(tmp_path / "saved", one, {})
+    checkpoint.read(tmp_path / "saved", other)
+    for learner in (one, other):
+        learner.advance()
+    pairs = zip(
+        (*one.acting.trainable_variables, *one.other_weights),
+        (*other.acting.trainable_variables, *other.other_weights),
+        strict=True,
+    )
+    for left, right in pairs:
+        np.testing.assert_array_equal(left, right)
+    differ = [
+        not np.array_equal(acting, latest)
+        for acting, latest in zip(
+            one.acting.trainable_variables, one.other_weights, strict=True
+        )
+    ]
+    assert any(differ)

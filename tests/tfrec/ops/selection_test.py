@@ -55,3 +55,29 @@ def test_a_drawn_item_is_each_of_those_not_blocked_as_likely(few):
     error = np.sqrt((1 / few) * (1 - 1 / few) / 6000)
     np.testing.assert_allclose(counts[free] / 6000, 1 / few, atol=4 * error)
     assert len(np.unique(selection.random_item(6000, 50, None, SEED))) == 50
+
+
+def test_the_pool_has_the_best_of_those_that_are_not_blocked():
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=(5, 400)).astype(np.float32)
+    scores[0, 7] = 1e6  # far from all others
+    blocked = draw.uniform(size=scores.shape) < 0.3
+    blocked[4, 12:] = True  # fewer allowed items than the pool
+    edge = selection.pool_edge(tf.constant(scores), tf.constant(blocked), 40).numpy()
+    reached = ((scores >= edge) & ~blocked).sum(axis=1)
+    np.testing.assert_array_equal(reached[1:], [40, 40, 40, (~blocked[4]).sum()])
+    assert reached[0] >= 40  # bisecting a wide range separates near scores less well
+    everyone = (scores >= selection.pool_edge(tf.constant(scores), None, 40).numpy()).sum(axis=1)
+    np.testing.assert_array_equal(everyone[1:], 40)
+
+
+def test_good_items_are_sampled_with_equal_probability():
+    scores = tf.tile(tf.constant([[0.5, 3.0, 2.0, 9.0, 1.0, 4.0]]), [3000, 1])
+    blocked = tf.tile(tf.constant([[False, False, False, True, False, False]]), [3000, 1])
+    item = selection.random_good_item(scores, blocked, 3, tf.constant([1, 2])).numpy()
+    share = np.bincount(item, minlength=7) / 3000
+    # The best three that are not blocked: 6, 2 and 3. Four standard errors.
+    np.testing.assert_allclose(share[[6, 2, 3]], 1 / 3, atol=4 * np.sqrt(2 / 9 / 3000))
+    assert share[[0, 1, 4, 5]].sum() == 0
+    assert selection.pool_size(0.0, 6) == 1
+    assert selection.pool_size(0.5, 7) == 4
