@@ -24,7 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tfgoalrec import acting, goals, relabel
+from tfgoalrec import goals, relabel
 from tfgoalrec.learner import Batch
 from tfgoalrec.measurements import MeasurementVector
 from tfgoalrec.online_config import OnlineGoalRecConfig

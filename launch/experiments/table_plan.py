@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import tfgoalrec  # noqa: F401  registers GoalRec
+from tfrec import types
 from tfrec.data import synthetic_worlds
 from tfrec.environments import controls
+from tfrec.methods import registry
 
 
 class DataSet(NamedTuple):
@@ -109,7 +112,7 @@ class Scale:
       batch: steps of experience in a batch.
       learning_rates: learning rates that tuning tries.
       tune_sizes: whether tuning also tries widths and batches.
-      goalrec: settings of GoalRec that differ from its defaults.
+      options: further options of every method that has them; the same for all.
     """
 
     seeds: int
@@ -131,7 +134,7 @@ class Scale:
     batch: int = 256
     learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
     tune_sizes: bool = False
-    goalrec: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 SCALES = {
@@ -154,32 +157,22 @@ SCALES = {
         one_process=True,
     ),
     "sample": Scale(
-        seeds=3,
+        seeds=5,
         trials=4,
         users=0,
-        sessions_per_round=256,
-        updates_per_round=50,
-        log_rounds=8,
-        play_rounds=12,
-        test_users=300,
+        sessions_per_round=512,
+        updates_per_round=100,
+        log_rounds=10,
+        play_rounds=20,
+        test_users=400,
         sessions_per_user=2,
         world_users=20_000,
         fit=("--batch_size=64", "--dropout=0.25"),
         # A sample has one or two rows of an item, too few to generalise to other users.
         taobao_item="category",
         one_process=True,
-        batch=128,
-        # A thousand updates in all, which are too few for smaller rates.
-        learning_rates=(3e-3, 1e-3, 3e-4),
-        # Items have few rows, and users stay much longer than those of the log (YooChoose).
-        # docs/results.md has the comparison of settings.
-        goalrec={
-            "averaging": 0.97,
-            "far_windows": "exit",
-            "item_input": "log",
-            "item_effect": 1.0,
-            "keep_log": False,
-        },
+        learning_rates=(1e-3, 3e-4),
+        options={"averaging": 0.99, "action_pool": 0.1},
     ),
     # 70,000 training users of 100,000, 30 trajectories each: 2.1 million played sessions.
     "full": Scale(
@@ -209,12 +202,68 @@ IN_TABLE = {
         "dyna_q",
         "rainbow",
         "td3",
-        "goalrec",
+        "goalrec_paper",
         "goalrec_off",
+        "goalrec",
     ),
-    2: ("dyna_q", "rainbow", "td3", "goalrec"),
-    3: ("dyna_q", "rainbow", "td3", "goalrec"),
+    2: ("dyna_q", "rainbow", "td3", "goalrec_paper", "goalrec"),
+    3: ("dyna_q", "rainbow", "td3", "goalrec_paper", "goalrec"),
 }
+
+
+class Row(NamedTuple):
+    """A row of a table: a method, and what is fixed in it.
+
+    Attributes:
+      method: name in the registry.
+      fixed: the fields of its configuration that are fixed, for the spec of a log; tuning does
+        not try them.
+    """
+
+    method: str
+    fixed: Callable[[types.DataSpec], Mapping[str, Any]] = lambda spec: {}
+
+
+def _as_in_the_paper(spec: types.DataSpec) -> Mapping[str, Any]:
+    """GoalRec without our additions, as far as the paper's text and its appendices tell.
+
+    Amounts are sums to the end, the goal is the number of clicks alone, advantages are not
+    calibrated, the head is fully connected, the latest weights act, half of a batch has
+    hindsight goals, and play explores by random goals, whose share falls from 1 to 0. The share
+    of random items is ours: an untrained model would show one item otherwise.
+    """
+    click = spec.feedback_names[0]
+    amounts = f"{click}@0..", "step@0.."
+    return {
+        "measurements": (
+            f"{click}@0", "exit@0", *amounts, f"mean({click})", f"embedding({click})",
+        ),
+        "goals": (f"{click} = 1*{click}@0..",),
+        "far_windows": "learned",
+        "advantage": "mlp",
+        "averaging": 0.0,
+        "hindsight_share": 0.5,
+        "goal_epsilon": 1.0,
+        "goal_epsilon_end": 0.8,
+        "action_epsilon": 0.05,
+        "action_pool": 1.0,
+    }  # fmt: skip
+
+
+_ROWS = {"goalrec_paper": Row("goalrec", _as_in_the_paper)}
+# Options of single methods that stay out of tuning: no other method has such an input.
+NOT_TUNED = ("item_input", "item_effect")
+
+
+def row(name: str) -> Row:
+    """Returns the row of a name: a method of the registry, or a form of one.
+
+    Raises:
+      UserError: if there is no such method.
+    """
+    found = _ROWS.get(name, Row(name))
+    registry.get(found.method)
+    return found
 
 
 class Cell(NamedTuple):

@@ -13,7 +13,6 @@ from tfgoalrec import claims, published
 from tfrec import outputs
 from tfrec.data import storage
 from tfrec.environments import controls
-from tfrec.methods import registry
 from tfrec.metrics import session as metrics
 from tfrec.report import comparison, page, plots, style
 
@@ -34,7 +33,7 @@ def plan(
 ) -> list[Cell]:
     """Returns every cell of the tables, seed by seed, so that early cells fill every row."""
     for name in methods:
-        registry.get(name)
+        table_plan.row(name)
     environments = [
         (environment, [m for m in table_plan.IN_TABLE[table] if not methods or m in methods])
         for table in sorted(set(numbers))
@@ -131,8 +130,24 @@ def write(
         sections.append(
             page.Section("The paper's claims", text + claims.markdown(evaluated, titles))
         )
+        if "goalrec_paper" in {cell.method for cell in done}:
+            of_paper = claims.markdown(_as_goalrec(evaluated, "goalrec_paper"), titles)
+            sections.append(
+                page.Section("The same claims of GoalRec, as in the paper", text + of_paper)
+            )
     page.write(out, "GoalRec against its field", _introduction(out, titles, scale), sections)
     return len(done)
+
+
+def _as_goalrec(evaluated: claims.ByEnvironment, row: str) -> claims.ByEnvironment:
+    """The results with those of a row in the place of GoalRec's."""
+    return {
+        environment: {
+            data_set: {**by_method, "goalrec": by_method.get(row, [])}
+            for data_set, by_method in by_data_set.items()
+        }
+        for environment, by_data_set in evaluated.items()
+    }
 
 
 def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> str:
@@ -143,18 +158,14 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
         if type(value) is int and not name.endswith("candidates")
     }
     numbers = ", ".join(f"{name} {value:,}" for name, value in fields.items())
-    settings = ", ".join(f"{name} {value}" for name, value in scale.goalrec.items())
+    options = ", ".join(f"{name} {value}" for name, value in scale.options.items())
     lines = [
         "Mean ± standard deviation over seeds; in brackets the printed value (its depth is "
         "reward / CTR). Ours are sessions of users fitted on the given log, or of a named "
         "world, so the numbers compare methods with each other and not with the paper's.",
         "",
         f"Sizes, the same for every method: {numbers}.",
-        *(
-            [f"GoalRec alone has settings that differ from its defaults: {settings}."]
-            if settings
-            else []
-        ),
+        *([f"Options of every method that has them: {options}."] if options else []),
         "",
     ]
     notes = {controls.note(table_plan.DATA_SETS[name].controls) for name in titles}

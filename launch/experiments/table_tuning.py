@@ -11,9 +11,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import tfgoalrec  # noqa: F401  registers GoalRec
-from launch.experiments import table_settings
-from launch.experiments.table_plan import Scale
+from launch.experiments import table_plan, table_settings
+from launch.experiments.table_plan import Row, Scale
 from tfrec import options, types
 from tfrec.data import identity
 from tfrec.environments import scoring
@@ -21,11 +20,13 @@ from tfrec.methods import registry, studies, trials
 
 _TUNING_SEED = 1000  # seed of tuning's runs; the tables' seeds count from 0
 _SIZES = ("batch", "embedding", "units", "hidden", "stream")
+# `exit` ranks without the advantages of far windows, which are what GoalRec is about.
+_FAR_WINDOWS = ("calibrated", "learned")
 _VALIDATION_SESSIONS = 6  # sessions of each validation user in a score
 
 
 def configuration(
-    method: registry.Method,
+    row: Row,
     environment: str,
     scale: Scale,
     spec: types.DataSpec,
@@ -34,7 +35,7 @@ def configuration(
     """Returns a method's configuration in a cell: the common schedule and the tuned fields.
 
     Args:
-      method: the method.
+      row: the row of the table.
       environment: environment of the cell.
       scale: the scale.
       spec: spec of the cell's setting.
@@ -48,11 +49,13 @@ def configuration(
         "replay_sessions": max(4096, scale.sessions_per_round),
         "batch": scale.batch,
         "crossed": scale.crossed if environment == "high_dimensional" else 0,
+        "goal_columns": spec.feedback_names[:1],
+        **scale.options,
     }
-    if method.name.startswith("goalrec"):
-        values |= {"goal_columns": spec.feedback_names[:1], **scale.goalrec}
-    fields = {field.name for field in dataclasses.fields(method.config)}
-    return method.config(**({k: v for k, v in values.items() if k in fields} | dict(tuned)))
+    config = registry.get(row.method).config
+    fields = {field.name for field in dataclasses.fields(config)}
+    common = {name: value for name, value in values.items() if name in fields}
+    return config(**(common | dict(row.fixed(spec)) | dict(tuned)))
 
 
 def tuned_fields(
@@ -87,9 +90,10 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     """
     setting = table_settings.setting(out, data_set, "vanilla", scale)
     half = dataclasses.replace(scale, play_rounds=-(-scale.play_rounds // 2))
-    base = configuration(registry.get(method), "vanilla", half, setting.spec, {})
+    row = table_plan.row(method)
+    base = configuration(row, "vanilla", half, setting.spec, {})
     evaluation = trials.LogEvaluation(
-        method=registry.get(method),
+        method=registry.get(row.method),
         base=base,
         spec=setting.spec,
         log=setting.log,
@@ -103,13 +107,15 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     folder = out / data_set / "tuning" / method
     folder.mkdir(parents=True, exist_ok=True)
     # Sizes of networks and batches are tuned only at scales with time for it.
-    fields = [f for f in evaluation.method.space if scale.tune_sizes or f not in _SIZES]
+    left_out = {*table_plan.NOT_TUNED, *row.fixed(setting.spec)}
+    left_out |= set() if scale.tune_sizes else set(_SIZES)
+    fields = [field for field in evaluation.method.space if field not in left_out]
     result = trials.tune_on_log(
         evaluation,
         method,
         number,
         fields=tuple(fields),
-        choices={"learning_rate": scale.learning_rates},
+        choices={"learning_rate": scale.learning_rates, "far_windows": _FAR_WINDOWS},
         inputs=setting.inputs,
         storage=str(folder / "study.log"),
     )

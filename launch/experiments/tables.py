@@ -11,7 +11,7 @@ import pathlib
 import shutil
 from typing import Any
 
-from launch.experiments import table_results, table_tuning
+from launch.experiments import table_plan, table_results, table_tuning
 from launch.experiments.table_plan import Cell, Scale
 from launch.experiments.table_settings import Setting
 from tfrec.environments import controls, users
@@ -38,12 +38,13 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
         environment = users.UserEnvironment(setting.evaluation_world)
         policy = controls.policies(setting.data, environment, cell.seed)[cell.method]
     else:
-        method = registry.get(cell.method)
+        row = table_plan.row(cell.method)
+        method = registry.get(row.method)
         more["tuned"] = table_tuning.tuned_fields(
             out, cell.data_set, cell.method, setting.inputs
         )
         config = table_tuning.configuration(
-            method, cell.environment, scale, setting.spec, more["tuned"]
+            row, cell.environment, scale, setting.spec, more["tuned"]
         )
         learner = runs.seeded(
             cell.seed,

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from launch import flags
-from launch.experiments import table_plan, table_report, table_settings
+from launch.experiments import table_plan, table_report, table_settings, table_tuning
 from launch.experiments.table_plan import Cell
+from tfrec import types
 from tfrec.environments import controls, users
+from tfrec.methods import registry
 
 pytestmark = pytest.mark.slow
 
@@ -33,11 +35,11 @@ def test_the_plan_has_every_row_of_the_tables():
         for cell in cells
         if cell.method not in ("random", "popularity", "myopic", "exit_averse")
     ]
-    # 8 methods in Table 1, 4 in Table 2, 4 in Table 3 in each of two forms of noise.
-    assert len(learned) == 2 * 3 * (8 + 4 + 2 * 4)
+    # 9 rows in Table 1, 5 in Table 2, 5 in Table 3 in each of two forms of noise.
+    assert len(learned) == 2 * 3 * (9 + 5 + 2 * 5)
     assert {cell.method for cell in learned if cell.environment == "vanilla"} == {
         "item_counts", "wide_and_deep", "dien", "dyna_q", "rainbow", "td3", "goalrec",
-        "goalrec_off",
+        "goalrec_off", "goalrec_paper",
     }  # fmt: skip
     # Controls stand in Tables 1 and 2: the evaluation of Table 3 has neither delay nor noise.
     assert len(cells) - len(learned) == 2 * 3 * 2 * 4
@@ -67,12 +69,52 @@ def test_controls_share_a_process_and_methods_do_not():
 def test_every_method_is_tuned_with_the_same_budget():
     scale = dataclasses.replace(SMOKE, trials=3)
     cells = table_report.plan((1, 3), SETS, (), scale)
-    assert len(table_report.to_tune(cells, scale)) == 3 * 8
+    assert len(table_report.to_tune(cells, scale)) == 3 * 9
     assert table_report.to_tune(cells, SMOKE) == []
-    assert "24 x 3" not in table_report.budget(cells, scale, jobs=2)
-    assert "72 of tuning (3 settings for each method and data set)" in table_report.budget(
+    assert "27 x 3" not in table_report.budget(cells, scale, jobs=2)
+    assert "81 of tuning (3 settings for each method and data set)" in table_report.budget(
         cells, scale, jobs=2
     )
+
+
+SPEC = types.DataSpec(
+    feedback=(types.FeedbackColumn("buy", "binary", "purchases"),),
+    num_items=50,
+    num_users=9,
+    history_length=4,
+    max_steps=6,
+)
+
+
+def test_all_methods_of_a_table_have_the_same_schedule_and_options():
+    scale = table_plan.SCALES["sample"]
+    configs = {
+        name: table_tuning.configuration(table_plan.row(name), "vanilla", scale, SPEC, {})
+        for name in table_plan.IN_TABLE[1]
+    }
+    paper = configs.pop("goalrec_paper")
+    counts = configs.pop("item_counts")
+    for config in configs.values():
+        assert (config.batch, config.updates_per_round) == (256, 100)
+        assert (config.averaging, config.action_pool) == (0.99, 0.1)
+    for config in (*configs.values(), paper, counts):
+        assert (config.log_rounds, config.play_rounds, config.sessions_per_round) == (
+            10, 20, 512,
+        )  # fmt: skip
+    assert configs["goalrec"].goal_columns == ("buy",)
+
+
+def test_the_row_of_the_paper_has_none_of_our_additions():
+    row, scale = table_plan.row("goalrec_paper"), table_plan.SCALES["sample"]
+    tuned = {"learning_rate": 3e-4}
+    config = table_tuning.configuration(row, "vanilla", scale, SPEC, tuned)
+    assert type(config) is registry.get("goalrec").config
+    assert config.goals == ("buy = 1*buy@0..",) and "buy@1..3" not in config.measurements
+    assert (config.far_windows, config.advantage) == ("learned", "mlp")
+    assert (config.averaging, config.action_pool, config.item_effect) == (0.0, 1.0, 0.0)
+    assert config.learning_rate == 3e-4
+    registry.get("goalrec").check(config, SPEC)
+    assert "goalrec_paper" not in registry.names()
 
 
 def test_the_full_scale_is_the_papers():
@@ -152,7 +194,7 @@ def test_cells_that_were_not_run_are_shown_as_such(finished, capfd):
     out, _ = finished
     arguments = ("--table=1,2", "--scale=smoke", f"--out={out}", "--report_only")
     assert flags.call("launch.reproduce", arguments) == 0
-    assert "5 of 20 cells are done" in capfd.readouterr().out
+    assert "5 of 22 cells are done" in capfd.readouterr().out
     assert "| Rainbow | not run | not run | not run |" in (out / "vanilla.md").read_text()
     assert "not run" in (out / "high_dimensional.md").read_text()
 

@@ -165,9 +165,13 @@ def test_noise_gets_no_slope_and_a_true_effect_gets_one():
     def moments():
         advantage = random.normal(size=(4000, 5)).astype(np.float32)
         noise = random.normal(size=(4000, 5)).astype(np.float32)
-        return calibration.moments(tf.constant(advantage), tf.constant(true * advantage + noise))
+        return calibration.moments(
+            tf.constant(advantage), tf.constant(true * advantage + noise)
+        )
 
-    stacked = calibration.Moments(*map(tf.stack, zip(*(moments() for _ in range(4)), strict=True)))
+    stacked = calibration.Moments(
+        *map(tf.stack, zip(*(moments() for _ in range(4)), strict=True))
+    )
     np.testing.assert_allclose(calibration.slope(stacked), true, atol=0.03)
 
 

@@ -328,7 +328,10 @@ class BaselineLearner(tf.Module, abc.ABC):
         if self.other_weights:
             self.averaged_updates.assign_add(1.0)
             # In the first updates the average must forget the initial weights quickly.
-            count, averaging = self.averaged_updates, cast(BaselineConfig, self.config).averaging
+            count, averaging = (
+                self.averaged_updates,
+                cast(BaselineConfig, self.config).averaging,
+            )
             decay = tf.minimum(averaging, (1.0 + count) / (10.0 + count))
             target_networks.soft_update(
                 self.other_weights, self.acting.trainable_variables, 1.0 - decay

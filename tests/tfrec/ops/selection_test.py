@@ -67,7 +67,9 @@ def test_the_pool_has_the_best_of_those_that_are_not_blocked():
     reached = ((scores >= edge) & ~blocked).sum(axis=1)
     np.testing.assert_array_equal(reached[1:], [40, 40, 40, (~blocked[4]).sum()])
     assert reached[0] >= 40  # bisecting a wide range separates near scores less well
-    everyone = (scores >= selection.pool_edge(tf.constant(scores), None, 40).numpy()).sum(axis=1)
+    everyone = (scores >= selection.pool_edge(tf.constant(scores), None, 40).numpy()).sum(
+        axis=1
+    )
     np.testing.assert_array_equal(everyone[1:], 40)
 
 
