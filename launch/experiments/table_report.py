@@ -10,7 +10,7 @@ import numpy as np
 from launch.experiments import table_plan, table_results, table_settings
 from launch.experiments.table_plan import Cell, Scale
 from tfgoalrec import claims, published
-from tfrec import outputs
+from tfrec import outputs, types
 from tfrec.data import storage
 from tfrec.environments import controls
 from tfrec.metrics import session as metrics
@@ -150,6 +150,12 @@ def _as_goalrec(evaluated: claims.ByEnvironment, row: str) -> claims.ByEnvironme
     }
 
 
+def _spec(out: pathlib.Path, name: str, environment: str) -> types.DataSpec:
+    """The spec of the prepared data of an environment."""
+    folder = table_settings.folder(out, name, environment)
+    return storage.PreparedData.open(folder / "data").spec
+
+
 def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> str:
     # Candidates are counted for each log below, as a log may have fewer items than the scale.
     fields = {
@@ -177,7 +183,9 @@ def _introduction(out: pathlib.Path, titles: dict[str, str], scale: Scale) -> st
             entry = data.manifest["splits"]["train"]
             reward = table_plan.DATA_SETS[name].reward
             few, many = (
-                table_settings.candidates(name, environment, scale, data.spec)
+                table_settings.candidates(
+                    name, environment, scale, _spec(out, name, environment)
+                )
                 for environment in ("vanilla", "high_dimensional")
             )
             lines.append(

@@ -77,22 +77,26 @@ def check_done(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> None:
     Raises:
       UserError: naming a cell or study with other data, another simulator or another scale.
     """
-    inputs: dict[str, identity.Sources] = {}
-    for name in dict.fromkeys(cell.data_set for cell in cells):
-        if (out / name / "data" / storage.MANIFEST).exists():
-            inputs[name] = table_settings.setting(out, name, "vanilla", scale).inputs
-            for method in dict.fromkeys(cell.method for cell in cells):
-                table_tuning.tuned_fields(out, name, method, inputs[name])
+    inputs: dict[pathlib.Path, identity.Sources] = {}
+    for cell in cells:
+        data = table_settings.folder(out, cell.data_set, cell.environment) / "data"
+        if data not in inputs and (data / storage.MANIFEST).exists():
+            inputs[data] = table_settings.inputs(out, cell.data_set, cell.environment)
+    for name, method in dict.fromkeys((cell.data_set, cell.method) for cell in cells):
+        data = table_settings.folder(out, name, "vanilla") / "data"
+        if data in inputs:
+            table_tuning.tuned_fields(out, name, method, inputs[data])
     for cell in cells:
         path = cell.result(out)
         if not path.exists():
             continue
         document = json.loads(path.read_text(encoding="utf-8"))
         before = document.get("inputs")
-        if cell.data_set not in inputs:
+        data = table_settings.folder(out, cell.data_set, cell.environment) / "data"
+        if data not in inputs:
             sources = {name: identity.Source(**x) for name, x in (before or {}).items()}
-            inputs[cell.data_set] = sources
-        different = identity.changes(before, inputs[cell.data_set])
+            inputs[data] = sources
+        different = identity.changes(before, inputs[data])
         sizes = _made_with(scale, {})["scale"]
         different += options.differences(document.get("scale", "not recorded"), sizes, "scale")
         options.check_unchanged(

@@ -2,13 +2,14 @@
 
 <out>/<data set>/data, simulator    the prepared log and the users fitted on it
 <out>/<data set>/prepared.json      log and settings of the preparation
+<out>/<named world>/wide/           the same of the world with more items, for Table 2
 """
 
 from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from launch.experiments import prepared
@@ -19,6 +20,7 @@ from tfrec.data.sources import files, movielens, taobao, yoochoose
 from tfrec.environments import user_models, worlds
 from tfrec.environments.fitted import variants
 
+_WIDE = "wide"
 _LOG_SEED = 17  # seed of the noise on the log, which is the same for every method and seed
 # Data set -> function that opens the files of its log.
 _LOGS: dict[str, Callable[[str], contextlib.AbstractContextManager[list[pathlib.Path]]]] = {
@@ -41,6 +43,8 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: Scale) -> None:
       UserError: if it was prepared from another log or with other settings.
     """
     made_with = check_prepared(out, name, source, scale)
+    if name in WORLDS:
+        prepared.make(out / name / _WIDE, "", _wide(made_with, scale))
     data = prepared.make(out / name, source, made_with)
     simulator = out / name / "simulator"
     if DATA_SETS[name].fit and not (simulator / "simulator.json").exists():
@@ -81,7 +85,21 @@ def check_prepared(out: pathlib.Path, name: str, source: str, scale: Scale) -> d
         "fit": [*data_set.fit, *scale.fit] if data_set.fit else [],
     }
     prepared.check(out / name, inputs)
+    if name in WORLDS:
+        prepared.check(out / name / _WIDE, _wide(inputs, scale))
     return inputs
+
+
+def _wide(inputs: Mapping[str, Any], scale: Scale) -> dict[str, Any]:
+    """The settings of a named world with the candidates of the high-dimensional environment."""
+    items = f"--embedded_num_items={scale.wide_candidates}"
+    return {**inputs, "prepare": [*inputs["prepare"], items]}
+
+
+def folder(out: pathlib.Path, name: str, environment: str) -> pathlib.Path:
+    """Returns the folder of the prepared data of an environment."""
+    is_wide = name in WORLDS and environment == "high_dimensional"
+    return out / name / _WIDE if is_wide else out / name
 
 
 def _users(name: str, scale: Scale) -> list[str]:
@@ -122,13 +140,25 @@ class Setting(NamedTuple):
 def candidates(name: str, environment: str, scale: Scale, spec: types.DataSpec) -> int:
     """Returns the number of candidates of a data set in an environment.
 
-    At most the items of the log. A named world has all of its items, for it is another world,
-    whose optimum is unknown, without some of them.
+    At most the items of the log. A named world has all of its items, because without some of
+    them it is another world, whose optimum is unknown. In the high-dimensional environment it
+    is the world with the same parameters and more items.
     """
     if name in WORLDS:
         return spec.num_items
     high = environment == "high_dimensional"
     return min(scale.wide_candidates if high else scale.candidates, spec.num_items)
+
+
+def inputs(out: pathlib.Path, name: str, environment: str) -> dict[str, identity.Source]:
+    """Returns the data and the world of an environment, without delay and noise."""
+    data = storage.PreparedData.open(folder(out, name, environment) / "data")
+    world_name = _world(out, name)
+    return worlds.inputs(data, world_name, worlds.load(world_name, data))
+
+
+def _world(out: pathlib.Path, name: str) -> str:
+    return str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
 
 
 def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Setting:
@@ -137,8 +167,8 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
     Raises:
       UserError: if it is not prepared.
     """
-    data = storage.PreparedData.open(out / name / "data")
-    world_name = str(out / name / "simulator") if DATA_SETS[name].fit else worlds.TRUTH
+    data = storage.PreparedData.open(folder(out, name, environment) / "data")
+    world_name = _world(out, name)
     base = worlds.load(world_name, data)
     without_noise, count = base, candidates(name, environment, scale, data.spec)
     if count < data.spec.num_items:
@@ -148,5 +178,5 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
         mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
         world = variants.HighVariance(without_noise, mode=mode)
         log = world.disturbed(log, _LOG_SEED)
-    inputs = worlds.inputs(data, world_name, base)
-    return Setting(data, without_noise.spec, log, without_noise, world, inputs)
+    made_of = worlds.inputs(data, world_name, base)
+    return Setting(data, without_noise.spec, log, without_noise, world, made_of)

@@ -447,7 +447,7 @@ def test_a_cell_of_other_data_is_rejected(cells, tuesday, capsys):
 
 def test_a_cell_of_another_scale_or_of_an_earlier_version_is_rejected(cells):
     out, cell = cells
-    with pytest.raises(UserError, match="scale.updates_per_round: was 5, is now 50"):
+    with pytest.raises(UserError, match="scale.updates_per_round: was 5, is now 100"):
         table_results.check_done(out, [cell], table_plan.SCALES["sample"])
     document = json.loads(cell.result(out).read_text())
     del document["inputs"]

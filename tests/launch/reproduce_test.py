@@ -13,10 +13,19 @@ import numpy as np
 import pytest
 
 from launch import flags
-from launch.experiments import table_plan, table_report, table_settings, table_tuning
+from launch.experiments import (
+    table_plan,
+    table_report,
+    table_results,
+    table_settings,
+    table_tuning,
+    tables,
+)
 from launch.experiments.table_plan import Cell
 from tfrec import types
+from tfrec.data import identity
 from tfrec.environments import controls, users
+from tfrec.errors import UserError
 from tfrec.methods import registry
 
 pytestmark = pytest.mark.slow
@@ -175,10 +184,42 @@ def test_a_named_world_has_all_of_its_items_and_an_optimum(tmp_path):
     table_settings.prepare(tmp_path, "movielens_scale", "", SMOKE)
     setting = table_settings.setting(tmp_path, "movielens_scale", "vanilla", SMOKE)
     assert SMOKE.candidates < setting.spec.num_items == setting.spec.num_candidates
+    more = dataclasses.replace(SMOKE, wide_candidates=1_500)
+    with pytest.raises(UserError, match="--max_items=1500"):
+        table_settings.check_prepared(tmp_path, "movielens_scale", "", more)
     environment = users.UserEnvironment(setting.evaluation_world)
     policies = controls.policies(setting.data, environment, 0)
     assert set(table_plan.DATA_SETS["movielens_scale"].controls) <= set(policies)
     assert setting.data.manifest["splits"]["train"]["users"] < SMOKE.world_users
+
+
+def test_table_two_has_the_named_world_with_more_items(tmp_path):
+    """Tuning is of the vanilla environment, and cells of both are checked with their own."""
+    scale = dataclasses.replace(SMOKE, wide_candidates=1_500)
+    table_settings.prepare(tmp_path, "yoochoose_scale", "", scale)
+    few, many = (
+        table_settings.setting(tmp_path, "yoochoose_scale", environment, scale)
+        for environment in ("vanilla", "high_dimensional")
+    )
+    # Items that the log never shows are not in its vocabulary.
+    assert few.spec.num_items <= 1_000 < many.spec.num_items <= 1_500
+    cells = [
+        Cell("yoochoose_scale", "vanilla", "random", 0),
+        Cell("yoochoose_scale", "high_dimensional", "random", 0),
+    ]
+    for cell, setting in zip(cells, (few, many), strict=True):
+        tables.run(tmp_path, cell, setting, scale)
+    folder = tmp_path / "yoochoose_scale" / "tuning" / "td3"
+    folder.mkdir(parents=True)
+    best = {"overrides": {}, "inputs": identity.recorded(few.inputs)}
+    (folder / "best.json").write_text(json.dumps(best))
+    also_td3 = cells[1]._replace(method="td3")
+    table_results.check_done(tmp_path, [*cells, also_td3], scale)
+    (folder / "best.json").write_text(
+        json.dumps({"overrides": {}, "inputs": identity.recorded(many.inputs)})
+    )
+    with pytest.raises(UserError, match="was tuned with other inputs"):
+        table_results.check_done(tmp_path, [*cells, also_td3], scale)
 
 
 def test_a_second_call_runs_nothing_again(finished, capfd):
