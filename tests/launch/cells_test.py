@@ -25,7 +25,7 @@ def test_named_worlds_belong_to_tables_1_to_3(tmp_path, capsys):
     arguments = [f"--out={tmp_path / 'out'}", "--worlds=moon"]
     assert flags.call("launch.reproduce", arguments) == 2
     assert (
-        "--worlds=moon: expected one of held_aside, movielens_scale" in capsys.readouterr().err
+        "--worlds=moon: expected one of held_aside, medium_fatigue" in capsys.readouterr().err
     )
     arguments[1:] = ["--worlds=movielens_scale", "--table=II"]
     assert flags.call("launch.reproduce", arguments) == 2

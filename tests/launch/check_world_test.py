@@ -54,6 +54,8 @@ def test_the_embedded_world_has_its_optimum_as_the_reference(folder, tmp_path, c
     assert 0.0 < world["shares"]["fixed_list"]["mean"] < 1.0
     for shares in world["variance_shares"].values():
         assert sum(shares.values()) == pytest.approx(1.0)
+    effect = world["far_effect"]
+    assert effect["ratio"] == pytest.approx(effect["effect"] / effect["noise"])
     said = capsys.readouterr().out
     assert "(at least 25%)" in said and "(below 60%)" in said
     assert (tmp_path / "table.md").read_text() in said
@@ -87,6 +89,7 @@ def test_fitted_worlds_are_shown_side_by_side_with_the_spread_of_refits(folder, 
     assert kinds == ["RecurrentModel", "RecurrentModel", "ChoiceModel"]
     for world in document["worlds"].values():
         assert world["reference"] != "optimum" and "no bound" in world["reference_note"]
+        assert world["far_effect"] is None
         # The reference is the best of the privileged policies.
         rewards = {name: x["reward"]["mean"] for name, x in world["policies"].items()}
         assert rewards[world["reference"]] >= rewards["fixed_list"]

@@ -305,11 +305,11 @@ def solve(
     allowed = _allowed(world, items)  # [K]
     if model is None:
         model = true_model(world)
-    now = _expected_reward(reward, model)[..., allowed - 1]  # [S, L, K]
+    now = expected_reward(reward, model)[..., allowed - 1]  # [S, L, K]
     # Items of one cell have the same values to come, so the best of each cell suffices.
     cells, cell_of = np.unique(_flat_cells(model)[allowed - 1], axis=0, return_inverse=True)
     best, best_now = _best_of_groups(now, allowed, cell_of.ravel())  # [S, L, G]
-    to_come = _values_to_come(world, cells)
+    to_come = values_to_come(world, cells)
     horizon = world.spec.max_steps
     value = np.zeros((horizon + 1, *now.shape[:2]))
     item = np.zeros((horizon, *now.shape[:2]), np.int64)
@@ -339,8 +339,8 @@ def cell_values(world: EmbeddedWorld) -> CellValues:
     cells, first = np.unique(world.item_cell[order], return_index=True)
     item = order[first] + 1
     reward = np.eye(len(world.spec.feedback))[0]
-    now = _expected_reward(reward, true_model(world))[..., item - 1]  # [S, L, G]
-    to_come = _values_to_come(world, np.eye(world.after.shape[-1])[cells])
+    now = expected_reward(reward, true_model(world))[..., item - 1]  # [S, L, G]
+    to_come = values_to_come(world, np.eye(world.after.shape[-1])[cells])
     value = solve(world, reward).value
     return CellValues(item, np.array([now + to_come(x) for x in value[1:]], np.float32))
 
@@ -362,9 +362,9 @@ def first_values(
       ValueError: if an item is not a candidate, or there is none.
     """
     shown, model = _allowed(world, items) - 1, true_model(world)
-    to_come = _values_to_come(world, _flat_cells(model)[shown])
+    to_come = values_to_come(world, _flat_cells(model)[shown])
     later = to_come(solve(world, reward, items).value[1])  # [S, L, K]
-    return (_expected_reward(reward, model)[..., shown] + later)[:, 0]
+    return (expected_reward(reward, model)[..., shown] + later)[:, 0]
 
 
 def plan_value(
@@ -391,8 +391,8 @@ def plan_value(
     _allowed(world, item)
     horizon, (segments, levels, _) = world.spec.max_steps, world.after.shape
     plan = np.broadcast_to(item, (horizon, segments, levels)) - 1  # [T, S, L]
-    now = _expected_reward(reward, model or true_model(world))  # [S, L, N]
-    to_come = _values_to_come(world, np.eye(world.after.shape[-1]))
+    now = expected_reward(reward, model or true_model(world))  # [S, L, N]
+    to_come = values_to_come(world, np.eye(world.after.shape[-1]))
     value = np.zeros((horizon + 1, segments, levels))
     for step in reversed(range(horizon)):
         later = to_come(value[step + 1])  # [S, L, Z * 3]
@@ -421,8 +421,8 @@ def improved_plan(world: EmbeddedWorld, reward: np.ndarray, policy: np.ndarray) 
       ValueError: if some items are no candidates.
     """
     _allowed(world, np.arange(1, policy.shape[-1] + 1))
-    now = _expected_reward(reward, true_model(world))  # [S, L, N]
-    to_come = _values_to_come(world, np.eye(world.after.shape[-1]))
+    now = expected_reward(reward, true_model(world))  # [S, L, N]
+    to_come = values_to_come(world, np.eye(world.after.shape[-1]))
     value = np.zeros(now.shape[:2])  # of the policy
     item = np.zeros((world.spec.max_steps, *now.shape[:2]), np.int64)
     for step in reversed(range(world.spec.max_steps)):
@@ -449,8 +449,8 @@ def random_value(
       ValueError: if an item is not a candidate, or there is none.
     """
     drawn, model = _allowed(world, items) - 1, true_model(world)
-    now = _expected_reward(reward, model)[..., drawn].mean(axis=-1)  # [S, L]
-    to_come = _values_to_come(world, _flat_cells(model)[drawn].mean(axis=0)[None])
+    now = expected_reward(reward, model)[..., drawn].mean(axis=-1)  # [S, L]
+    to_come = values_to_come(world, _flat_cells(model)[drawn].mean(axis=0)[None])
     value = np.zeros((world.spec.max_steps + 1, *now.shape))
     for step in reversed(range(world.spec.max_steps)):
         value[step] = now + to_come(value[step + 1])[..., 0]
@@ -493,7 +493,7 @@ def _allowed(world: EmbeddedWorld, items: np.ndarray | None) -> np.ndarray:
     return allowed
 
 
-def _expected_reward(reward: np.ndarray, model: ItemModel) -> np.ndarray:
+def expected_reward(reward: np.ndarray, model: ItemModel) -> np.ndarray:
     """Expected reward of one step, float [S, L, N]."""
     return reward[0] * model.click + reward[1] * model.seconds
 
@@ -528,7 +528,7 @@ def exit_probability(world: EmbeddedWorld) -> np.ndarray:
     return world._exit.numpy().astype(np.float64)
 
 
-def _values_to_come(
+def values_to_come(
     world: EmbeddedWorld, cells: np.ndarray
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Expected reward after a step, for each of G probabilities of the shown item's cell.

@@ -21,6 +21,7 @@ from tfrec.environments import (
     discrimination,
     embedded,
     embedded_belief,
+    embedded_signal,
     player,
     restricted,
     scoring,
@@ -68,6 +69,7 @@ class WorldCheck:
       reference: the policy at the end of the way: the optimum, or the best of the privileged.
       shares: policy -> share of the way from random to the reference: mean, low and high;
         empty if nothing earns more than random.
+      far_effect: effect of items on later clicks in the log; None where it is not known.
     """
 
     name: str
@@ -76,6 +78,7 @@ class WorldCheck:
     policies: results.Policies
     reference: str
     shares: Mapping[str, Mapping[str, float]]
+    far_effect: embedded_signal.FarEffect | None = None
 
     @property
     def reference_note(self) -> str:
@@ -130,6 +133,7 @@ class WorldCheck:
             "reference_note": self.reference_note,
             "shares": self.shares,
             "policies": self.policies,
+            "far_effect": self.far_effect and self.far_effect.document,
         }
 
 
@@ -175,7 +179,15 @@ def check(users: worlds.SimulatedUsers, config: WorldCheckConfig) -> WorldCheck:
         table,
         reference,
         shares,
+        _far_effect(world),
     )
+
+
+def _far_effect(world: user_models.UserModel) -> embedded_signal.FarEffect | None:
+    """The effect of items on later clicks under the logging policy, where it is exact."""
+    if not isinstance(world, embedded.EmbeddedWorld):
+        return None
+    return embedded_signal.far_effect(world, world.logging_policy())
 
 
 def _played(

@@ -31,6 +31,13 @@ _VARIANCE = """
 Variance components of the logits, in states of test users after random items, at random steps
 of sessions as long as logged ones. The last two columns are the interactions.
 """
+_FAR = """
+How loud an item's effect on later clicks is in the log (exact, under the logging policy):
+standard deviation over the items that the log shows in a state of the expected clicks that
+follow, standard deviation of the clicks that follow an item in a state, and their ratio. A
+method that learns from the clicks that follow sees the ratio times the root of an item's rows.
+
+"""
 _WAY = """
 Share of the way from random (0%) to the reference (100%), in clicks per session of test users:
 mean and 95% interval over users. The fixed list ignores users and sessions, the constant item
@@ -47,7 +54,15 @@ what can be earned from observations.
 def table(worlds: Worlds) -> str:
     """All tables as Markdown."""
     return "\n".join(
-        [_verdicts(worlds), _VARIANCE, _variances(worlds), _WAY, _way(worlds), _spread(worlds)]
+        [
+            _verdicts(worlds),
+            _VARIANCE,
+            _variances(worlds),
+            _far_effects(worlds),
+            _WAY,
+            _way(worlds),
+            _spread(worlds),
+        ]
     )
 
 
@@ -152,6 +167,18 @@ def _variances(worlds: Worlds) -> str:
         for answer, shares in world["variance_shares"].items()
     ]
     return _markdown(["World and logit", *(words for words, _ in _PARTS.values())], rows)
+
+
+def _far_effects(worlds: Worlds) -> str:
+    """The table of far effects, of the worlds where they are known."""
+    rows = [
+        [name, *(f"{effect[part]:.3g}" for part in ("effect", "noise", "ratio"))]
+        for name, world in worlds.items()
+        if (effect := world["far_effect"])
+    ]
+    if not rows:
+        return ""
+    return _FAR + _markdown(["World", "effect", "noise", "ratio"], rows)
 
 
 def _way(worlds: Worlds) -> str:

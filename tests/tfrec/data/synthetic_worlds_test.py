@@ -12,7 +12,9 @@ from tfrec.errors import UserError
 
 FROZEN = {
     "held_aside": "0148ea8cd4dca076",
+    "medium_fatigue": "09df2b4c8594b922",
     "movielens_scale": "5e216e6f815ca41d",
+    "strong_fatigue": "a363b108ad5b2349",
     "taobao_scale": "f28f04ab85852c6a",
     "yoochoose_scale": "3c5ef5a4b01d79a4",
 }

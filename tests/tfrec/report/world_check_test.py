@@ -32,6 +32,7 @@ def world(kind="RecurrentModel", item=0.6, listed=0.5, verdict="admitted"):
              "met": None, "note": "few users"},
         ],
         "variance_shares": {"click": shares, "exit": shares},
+        "far_effect": None,
         "reference": "exit_averse",
         "reference_note": "no bound",
         "shares": dict(zip(names, map(share, (-0.001, listed, 1.0)), strict=True)),
@@ -51,6 +52,13 @@ def test_the_table_has_values_thresholds_and_verdicts():
     assert "| Item counts | 3.00 clicks |" in text  # without a share of the way
     assert "| Reference | Exit-averse: no bound |" in text
     assert "Spread" not in text
+
+
+def test_far_effects_are_shown_where_they_are_known():
+    assert "ratio" not in world_check.table({"users": world()})
+    known = world() | {"far_effect": {"effect": 0.25, "noise": 2.0, "ratio": 0.125}}
+    text = world_check.table({"users": world(), "truth": known})
+    assert text.count("| truth | 0.25 | 2 | 0.125 |") == 1 and "| users | 0.25" not in text
 
 
 def test_worlds_of_one_kind_have_a_spread():
