@@ -164,7 +164,7 @@ SCALES = {
         updates_per_round=100,
         log_rounds=10,
         play_rounds=20,
-        test_users=400,
+        test_users=3_000,
         sessions_per_user=2,
         world_users=20_000,
         fit=("--batch_size=64", "--dropout=0.25"),
