@@ -27,7 +27,16 @@ from tfgoalrec import learner as goalrec_learner
 from tfgoalrec import measurements as goalrec_measurements
 from tfrec import options, outputs, types
 from tfrec.data import identity, item_vectors, storage
-from tfrec.environments import contract, embedded, player, policies, user_models, users, worlds
+from tfrec.environments import (
+    contract,
+    embedded,
+    exact_values,
+    player,
+    policies,
+    user_models,
+    users,
+    worlds,
+)
 from tfrec.errors import UserError
 from tfrec.methods import registry
 from tfrec.metrics import session as metrics
@@ -255,7 +264,7 @@ def _document(
         "myopic": policies.greedy(world, reward),
     }
     if isinstance(world, embedded.EmbeddedWorld):
-        controls["optimum"] = embedded.optimal_policy(embedded.solve(world, reward))
+        controls["optimum"] = exact_values.optimal_policy(exact_values.solve(world, reward))
     for name, policy in controls.items():
         played[name] = [check.play(policy, seed) for seed in seeds]
     default = f"hindsight {method.hindsight_share:.0%}"

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfgoalrec import leak
 from tfrec import types
-from tfrec.environments import embedded, user_models
+from tfrec.environments import embedded, exact_values, user_models
 from tfrec.environments.fitted import recurrent_model
 
 _SESSIONS_AT_ONCE = 4096
@@ -83,7 +83,7 @@ def embedded_truth(
 
     The log must hold every step of its sessions, as the embedded log does.
 
-    Q*(s, a) = p(click) + (1 - p(exit)) V*(s'), with V* of `embedded.solve`.
+    Q*(s, a) = p(click) + (1 - p(exit)) V*(s'), with V* of `exact_values.solve`.
 
     Args:
       world: the embedded world.
@@ -101,7 +101,7 @@ def embedded_truth(
     reward = np.eye(len(world.spec.feedback))[0]
     fatigue, segment = state.fatigue.numpy()[:, None], state.segment.numpy()[:, None]
     after = world.after[segment, fatigue, world.item_cell[None, :]]  # [B, N]
-    value = embedded.solve(world, reward).value
+    value = exact_values.solve(world, reward).value
     future = value[state.step.numpy()[:, None] + 1, segment, after]
     column = candidates - 1
     return Truth(

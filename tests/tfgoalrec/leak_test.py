@@ -10,7 +10,7 @@ from tests.tfgoalrec import small
 from tfgoalrec import leak, leak_report, leak_truth
 from tfrec import types
 from tfrec.data import synthetic, vocabulary
-from tfrec.environments import contract, embedded, player, users
+from tfrec.environments import contract, embedded, exact_values, player, users
 from tfrec.environments.fitted import recurrent_model
 
 
@@ -178,7 +178,7 @@ def test_the_embedded_truth_follows_fatigue_and_is_optimal(world):
     states = states_of(episodes)
     every = np.tile(np.arange(1, 13, dtype=np.int32), (len(states.item), 1))
     truth = leak_truth.of(world, episodes, states, every)
-    optimum = embedded.solve(world, np.array([1.0, 0.0]))
+    optimum = exact_values.solve(world, np.array([1.0, 0.0]))
     config, kind = world.config, world.truth.kind
     for row in range(len(states.item)):
         session, step = states.session[row], states.observation.step[row]

@@ -13,6 +13,7 @@ from tfrec.data import storage
 from tfrec.environments import (
     contract,
     embedded,
+    exact_values,
     player,
     restricted,
     scoring,
@@ -120,7 +121,7 @@ class Optimum(Control):
                 "controls.Optimum: the optimum of these users is unknown; expected the "
                 "embedded truth with every item as a candidate"
             )
-        return embedded.optimal_policy(embedded.solve(exact, _reward(data)))
+        return exact_values.optimal_policy(exact_values.solve(exact, _reward(data)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +210,7 @@ def optima(world: user_models.UserModel, spec: types.DataSpec) -> dict[str, cont
         return {}
     weights = np.eye(len(spec.feedback))
     return {
-        name: embedded.optimal_policy(embedded.solve(exact, weight))
+        name: exact_values.optimal_policy(exact_values.solve(exact, weight))
         for name, weight in zip(spec.feedback_names, weights, strict=True)
     }
 

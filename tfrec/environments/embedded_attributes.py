@@ -1,8 +1,8 @@
 """The embedded items as their attributes describe them.
 
     model = attribute_model(world)
-    plan = embedded.solve(world, reward, model=model).item
-    value = embedded.plan_value(world, reward, plan)
+    plan = exact_values.solve(world, reward, model=model).item
+    value = exact_values.plan_value(world, reward, plan)
 
 gives the exact value of a plan that knows the taste, the type and the fatigue of each user, and
 of each item what its attributes say. It is the reference for models that read attributes, above
@@ -13,12 +13,12 @@ from the answers to it, and a policy that does may earn more.
 import numpy as np
 
 from tfrec.data import synthetic, synthetic_attributes
-from tfrec.environments import embedded
+from tfrec.environments import embedded, exact_values
 
 _NODES = 40  # of the quadrature over quality
 
 
-def attribute_model(world: embedded.EmbeddedWorld) -> embedded.ItemModel:
+def attribute_model(world: embedded.EmbeddedWorld) -> exact_values.ItemModel:
     """Expected answers to each of the world's items, given its attributes alone.
 
     The attributes are those that `synthetic_attributes.attributes` draws for the world's
@@ -33,7 +33,7 @@ def attribute_model(world: embedded.EmbeddedWorld) -> embedded.ItemModel:
 
 def expected_model(
     config: synthetic.SyntheticConfig, probability: np.ndarray
-) -> embedded.ItemModel:
+) -> exact_values.ItemModel:
     """Expected answers to items whose cluster and kind are uncertain and quality is unknown.
 
     Args:
@@ -42,7 +42,7 @@ def expected_model(
     """
     click = _expected_click(config)[config.segments()[0]]  # [S, L, Z, 3]
     seconds = click * synthetic.expected_seconds(config, np.arange(synthetic.NUM_KINDS))
-    return embedded.ItemModel(
+    return exact_values.ItemModel(
         click=np.einsum("slck,nck->sln", click, probability),  # [S, L, N]
         seconds=np.einsum("slck,nck->sln", seconds, probability),  # [S, L, N]
         cell=probability,

@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
-from tfrec.environments import contract, embedded, user_models
+from tfrec.environments import contract, embedded, exact_values, user_models
 
 
 class Observed(tf.Module):
@@ -81,7 +81,7 @@ def posterior_policy(world: embedded.EmbeddedWorld) -> contract.Policy:
 
     It requires a `users.UserEnvironment` of an `Observed` of that world.
     """
-    best = embedded.cell_values(world)
+    best = exact_values.cell_values(world)
     items, value = tf.constant(best.item, tf.int32), tf.constant(best.value)  # [T, S, L, G]
     segments = tf.range(value.shape[1])[None]
 

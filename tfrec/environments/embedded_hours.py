@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfrec import types
-from tfrec.environments import embedded
+from tfrec.environments import embedded, exact_values
 from tfrec.errors import UserError
 
 
@@ -49,13 +49,13 @@ def without_hour(
       ValueError: if an item is not a candidate, or there is none.
     """
     parts = world.session_segment  # [P, S]
-    stays = 1.0 - embedded.exit_probability(world)  # [S, L, Z * 3]
+    stays = 1.0 - exact_values.exit_probability(world)  # [S, L, Z * 3]
     if (stays[parts] != stays).any() or (world.after[parts] != world.after).any():
         raise UserError(
             "fatigue and exits depend on the hour; expected suited_fatigue 0, exit_match 0, "
             "and type_by_taste False or one type of users"
         )
-    truth = embedded.true_model(world)
+    truth = exact_values.true_model(world)
     by_part = [
         truth._replace(click=truth.click[of_own], seconds=truth.seconds[of_own])
         for of_own in parts
@@ -64,10 +64,10 @@ def without_hour(
         click=np.mean([model.click for model in by_part], axis=0),
         seconds=np.mean([model.seconds for model in by_part], axis=0),
     )
-    plan = embedded.solve(world, reward, items, mean).item  # [T, S, L]
-    low = [embedded.plan_value(world, reward, plan, model)[0, :, 0] for model in by_part]
+    plan = exact_values.solve(world, reward, items, mean).item  # [T, S, L]
+    low = [exact_values.plan_value(world, reward, plan, model)[0, :, 0] for model in by_part]
 
-    first = embedded.first_values(world, reward, items)[parts]  # [P, S, K]
+    first = exact_values.first_values(world, reward, items)[parts]  # [P, S, K]
     best = first.mean(axis=0).argmax(axis=-1)  # [S]
     high = first[:, np.arange(len(best)), best]
     return WithoutHour(np.stack(low), high)

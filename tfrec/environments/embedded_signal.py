@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrec.environments import embedded
+from tfrec.environments import embedded, exact_values
 
 
 class FarEffect(NamedTuple):
@@ -45,8 +45,8 @@ def far_effect(world: embedded.EmbeddedWorld, policy: np.ndarray) -> FarEffect:
       policy: float [S, L, N], probability of each item, as `logging_policy` gives it.
     """
     clicks = np.eye(len(world.spec.feedback))[0]
-    now = embedded.expected_reward(clicks, embedded.true_model(world))  # [S, L, N]
-    to_come = embedded.values_to_come(world, np.eye(world.after.shape[-1]))
+    now = exact_values.expected_reward(clicks, exact_values.true_model(world))  # [S, L, N]
+    to_come = exact_values.values_to_come(world, np.eye(world.after.shape[-1]))
     horizon, cell = world.spec.max_steps, world.item_cell
     value, square = np.zeros(now.shape[:2]), np.zeros(now.shape[:2])  # moments of the return
     between, within = np.zeros((2, horizon, *now.shape[:2]))
@@ -72,13 +72,13 @@ def _visits(world: embedded.EmbeddedWorld, policy: np.ndarray) -> np.ndarray:
     of_cell = np.zeros((segments, levels, cells))
     for cell in range(cells):
         of_cell[..., cell] = policy[..., world.item_cell == cell].sum(axis=-1)
-    stays = of_cell * (1.0 - embedded.exit_probability(world))  # [S, L, Z * 3]
+    stays = of_cell * (1.0 - exact_values.exit_probability(world))  # [S, L, Z * 3]
     visits = np.zeros((world.spec.max_steps, segments, levels))
     starts = np.zeros((1, segments, levels))
     for segment in range(segments):
         starts[:] = 0.0
         starts[0, segment, 0] = 1.0
-        visits[0, segment, 0] = embedded.session_values(world, starts).mean()
+        visits[0, segment, 0] = exact_values.session_values(world, starts).mean()
     row = np.broadcast_to(np.arange(segments)[:, None, None], world.after.shape)
     for step in range(1, len(visits)):
         moved = visits[step - 1][..., None] * stays

@@ -20,6 +20,7 @@ from tfrec.environments import (
     embedded,
     embedded_attributes,
     embedded_hours,
+    exact_values,
     player,
     policies,
     scoring,
@@ -112,8 +113,8 @@ def setting(data: storage.PreparedData, max_users: int, sessions_per_user: int) 
     }
     clicks = policies.clicks_of_items(data.episodes("train"), count)
     most_clicked = np.array([[clicks.argmax() + 1]])
-    popularity = embedded.plan_value(world, _REWARD, most_clicked)
-    popularity = embedded.start_values(world, popularity, once)
+    popularity = exact_values.plan_value(world, _REWARD, most_clicked)
+    popularity = exact_values.start_values(world, popularity, once)
     return Setting(data, world, starts, user, parts, popularity)
 
 
@@ -145,21 +146,21 @@ def play(place: Setting, agent: trained.SavedAgent, name: str) -> np.ndarray:
 
 def _part(
     world: embedded.EmbeddedWorld,
-    model: embedded.ItemModel,
+    model: exact_values.ItemModel,
     items: np.ndarray,
     starts: types.Starts,
 ) -> Part:
     """A set of items with the values of one start of each user."""
 
     def of_users(value: np.ndarray) -> np.ndarray:
-        return embedded.start_values(world, value, starts)
+        return exact_values.start_values(world, value, starts)
 
-    plan = embedded.solve(world, _REWARD, items, model).item
+    plan = exact_values.solve(world, _REWARD, items, model).item
     part = Part(
         world.vocabulary.items[items - 1],
-        of_users(embedded.solve(world, _REWARD, items).value),
-        of_users(embedded.plan_value(world, _REWARD, plan)),
-        of_users(embedded.random_value(world, _REWARD, items)),
+        of_users(exact_values.solve(world, _REWARD, items).value),
+        of_users(exact_values.plan_value(world, _REWARD, plan)),
+        of_users(exact_values.random_value(world, _REWARD, items)),
     )
     if world.config.day_parts == 1:
         return part

@@ -22,6 +22,7 @@ from tfrec.environments import (
     embedded,
     embedded_belief,
     embedded_signal,
+    exact_values,
     player,
     restricted,
     scoring,
@@ -227,8 +228,8 @@ def _log_improved(world: user_models.UserModel) -> contract.Policy:
     """The best items, in clicks, if the logging policy is followed after each."""
     assert isinstance(world, embedded.EmbeddedWorld)
     clicks = np.eye(len(world.spec.feedback))[0]
-    plan = embedded.improved_plan(world, clicks, world.logging_policy())
-    return embedded.plan_policy(plan)
+    plan = exact_values.improved_plan(world, clicks, world.logging_policy())
+    return exact_values.plan_policy(plan)
 
 
 def _posterior(

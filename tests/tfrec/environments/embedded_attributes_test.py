@@ -8,7 +8,7 @@ import pytest
 
 from tests.tfrec.environments import embedded_test
 from tfrec.data import synthetic
-from tfrec.environments import embedded, embedded_attributes
+from tfrec.environments import embedded_attributes, exact_values
 
 CLICKS = np.array([1.0, 0.0])
 CONFIG = synthetic.SyntheticConfig(
@@ -57,7 +57,7 @@ def test_next_fatigue_is_that_of_each_kind_with_its_probability():
     probability = np.zeros((3, 1, 3))
     probability[:, 0, [synthetic.BAIT, synthetic.CALM]] = 0.5
     model = embedded_attributes.expected_model(config, probability)
-    value = embedded.solve(made, CLICKS, model=model).value
+    value = exact_values.solve(made, CLICKS, model=model).value
     stays = [1 - sigmoid(-3 + 4 * level**2) for level in (0.2, 0.0)]
     click = model.click[0, :, 0]
     expected = click[0] + 0.5 * stays[0] * click[2] + 0.5 * stays[1] * click[0]
@@ -67,15 +67,15 @@ def test_next_fatigue_is_that_of_each_kind_with_its_probability():
 @pytest.mark.parametrize("reward", [CLICKS, np.array([0.0, 1.0])])
 def test_attributes_without_noise_tell_all_but_quality(reward):
     made, _ = embedded_test.world(EXACT)
-    model, truth = embedded_attributes.attribute_model(made), embedded.true_model(made)
+    model, truth = embedded_attributes.attribute_model(made), exact_values.true_model(made)
     for result, expected in zip(model, truth, strict=True):
         np.testing.assert_allclose(result, expected, rtol=1e-5)
     known = np.setdiff1d(np.arange(1, 61), made.new_items)
     for items in (None, known, made.new_items):
-        plan = embedded.solve(made, reward, items, model).item
+        plan = exact_values.solve(made, reward, items, model).item
         np.testing.assert_allclose(
-            embedded.plan_value(made, reward, plan),
-            embedded.solve(made, reward, items).value,
+            exact_values.plan_value(made, reward, plan),
+            exact_values.solve(made, reward, items).value,
             rtol=1e-5,
         )
 
@@ -85,13 +85,13 @@ def shares(config, items_of=lambda made: None):
     made, _ = embedded_test.world(config)
     items = items_of(made)
     model = embedded_attributes.attribute_model(made)
-    plan = embedded.solve(made, CLICKS, items, model).item
+    plan = exact_values.solve(made, CLICKS, items, model).item
     return [
-        embedded.session_values(made, value).mean()
+        exact_values.session_values(made, value).mean()
         for value in (
-            embedded.random_value(made, CLICKS, items),
-            embedded.plan_value(made, CLICKS, plan),
-            embedded.solve(made, CLICKS, items).value,
+            exact_values.random_value(made, CLICKS, items),
+            exact_values.plan_value(made, CLICKS, plan),
+            exact_values.solve(made, CLICKS, items).value,
         )
     ]
 
@@ -127,8 +127,8 @@ def test_what_is_expected_of_a_step_is_earned_on_average():
     for seed in range(60):
         config = dataclasses.replace(CONFIG, seed=seed, attribute_noise=0.3, max_steps=1)
         made, _ = embedded_test.world(config)
-        plan = embedded.solve(made, CLICKS, model=embedded_attributes.attribute_model(made))
-        earned = embedded.plan_value(made, CLICKS, plan.item)
+        plan = exact_values.solve(made, CLICKS, model=embedded_attributes.attribute_model(made))
+        earned = exact_values.plan_value(made, CLICKS, plan.item)
         gaps.append((earned - plan.value)[0, :, 0].mean())
     assert abs(np.mean(gaps)) < 3 * np.std(gaps) / math.sqrt(len(gaps))
     assert np.std(gaps) > 0.01

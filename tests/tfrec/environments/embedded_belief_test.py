@@ -10,7 +10,13 @@ import tensorflow as tf
 from tests.tfrec.environments import embedded_test
 from tfrec import types
 from tfrec.data import synthetic, synthetic_worlds
-from tfrec.environments import contract, embedded, embedded_belief, player, users
+from tfrec.environments import (
+    contract,
+    embedded_belief,
+    exact_values,
+    player,
+    users,
+)
 
 CLICKS = np.array([1.0, 0.0])
 CONFIG = dataclasses.replace(
@@ -102,7 +108,11 @@ def judged():
     config = synthetic_worlds.log_class("movielens_scale")(num_users=60, num_items=60)
     config = dataclasses.replace(config, max_steps=60)
     made, _ = embedded_test.world(config)
-    return made, embedded.solve(made, CLICKS).value, embedded.random_value(made, CLICKS)
+    return (
+        made,
+        exact_values.solve(made, CLICKS).value,
+        exact_values.random_value(made, CLICKS),
+    )
 
 
 def earned(made, log_prior):
@@ -115,7 +125,7 @@ def earned(made, log_prior):
 
 def test_a_posterior_earns_less_than_the_truth_and_more_than_random(judged):
     made, optimum, random = judged
-    best, least = (embedded.session_values(made, x).mean() for x in (optimum, random))
+    best, least = (exact_values.session_values(made, x).mean() for x in (optimum, random))
     mean, error = earned(made, None)
     assert least + 10 * error < mean < best - 5 * error
     # An observer who knows the users from the start earns the optimum.
@@ -127,7 +137,7 @@ def test_a_posterior_earns_less_than_the_truth_and_more_than_random(judged):
 
 def test_values_of_cells_are_those_of_the_optimum(judged):
     made, optimum, _ = judged
-    cells = embedded.cell_values(made)
+    cells = exact_values.cell_values(made)
     np.testing.assert_allclose(cells.value.max(axis=-1), optimum[:-1], rtol=1e-5)
     assert len(cells.item) == 15  # 5 clusters of 3 kinds, the most clicked item of each
     for item in cells.item:

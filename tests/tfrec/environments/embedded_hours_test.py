@@ -10,7 +10,14 @@ import tensorflow as tf
 from tests.tfrec.environments import embedded_test
 from tfrec import types
 from tfrec.data import feature_encoding, feature_schema, vocabulary
-from tfrec.environments import embedded, embedded_belief, embedded_hours, player, users
+from tfrec.environments import (
+    embedded,
+    embedded_belief,
+    embedded_hours,
+    exact_values,
+    player,
+    users,
+)
 from tfrec.errors import UserError
 
 CLICKS = np.array([1.0, 0.0])
@@ -70,15 +77,19 @@ def test_users_answer_with_the_taste_of_the_hour(hour, part):
 
 def test_exact_values_by_hand():
     made = world()
-    optimum = embedded.solve(made, CLICKS)
+    optimum = exact_values.solve(made, CLICKS)
     best, own = SUITS * (1 + STAYS), made.truth.taste
-    np.testing.assert_allclose(embedded.session_values(made, optimum.value), best, rtol=1e-6)
+    np.testing.assert_allclose(
+        exact_values.session_values(made, optimum.value), best, rtol=1e-6
+    )
     # Bait of taste 1 all the time: users of taste 0 never like it, others in the morning.
     item = np.array([[1 + int(np.flatnonzero(made.item_cell == 3)[0])]])
-    value = embedded.plan_value(made, CLICKS, item)
+    value = exact_values.plan_value(made, CLICKS, item)
     mean = np.where(own == 1, (SUITS + ELSE) / 2, ELSE) * (1 + STAYS)
-    np.testing.assert_allclose(embedded.session_values(made, value), mean, rtol=1e-6)
-    morning, evening = (embedded.start_values(made, value, starts(made, h)) for h in (9, 18))
+    np.testing.assert_allclose(exact_values.session_values(made, value), mean, rtol=1e-6)
+    morning, evening = (
+        exact_values.start_values(made, value, starts(made, h)) for h in (9, 18)
+    )
     np.testing.assert_allclose(
         morning, np.where(own == 1, SUITS, ELSE) * (1 + STAYS), rtol=1e-6
     )
@@ -126,7 +137,7 @@ def test_without_the_hour_nobody_earns_more_than_the_bounds():
     made = world(config)
     bounds = embedded_hours.without_hour(made, CLICKS)
     low, high = (value[:, made.user_segment].mean() for value in bounds)
-    optimum = embedded.session_values(made, embedded.solve(made, CLICKS).value).mean()
+    optimum = exact_values.session_values(made, exact_values.solve(made, CLICKS).value).mean()
     assert low < high < optimum
     # An observer who knows the user's own segment and infers that of the session.
     known = np.eye(len(made.after))[made.user_segment]  # [U, S]
@@ -159,17 +170,17 @@ class _Fixed(embedded.EmbeddedWorld):
 def test_played_sessions_earn_the_value_of_their_hour():
     config = dataclasses.replace(embedded_test.CONFIG, day_parts=2)
     made = world(config)
-    optimum = embedded.solve(made, CLICKS)
-    runner = player.Player(users.UserEnvironment(made), embedded.optimal_policy(optimum))
+    optimum = exact_values.solve(made, CLICKS)
+    runner = player.Player(users.UserEnvironment(made), exact_values.optimal_policy(optimum))
     means = []
     for hour in (5, 17):
         begun = starts(made, hour, 100)
         clicks = runner.play(begun, seed=3).feedback[..., 0].sum(axis=1)
-        above = clicks - embedded.start_values(made, optimum.value, begun)
+        above = clicks - exact_values.start_values(made, optimum.value, begun)
         assert abs(above.mean()) < 3 * above.std() / math.sqrt(len(above))
-        means.append(embedded.start_values(made, optimum.value, begun)[:40])
+        means.append(exact_values.start_values(made, optimum.value, begun)[:40])
     np.testing.assert_allclose(
-        embedded.session_values(made, optimum.value), np.mean(means, axis=0)
+        exact_values.session_values(made, optimum.value), np.mean(means, axis=0)
     )
     assert not np.allclose(*means)
 
@@ -207,7 +218,7 @@ def test_starts_without_an_hour_are_rejected():
     with pytest.raises(tf.errors.InvalidArgumentError, match="a start has no hour"):
         made.reset(types.constants(starts(made, None)))
     runner = player.Player(
-        users.UserEnvironment(made), embedded.plan_policy(np.ones((2, 2, 4), int))
+        users.UserEnvironment(made), exact_values.plan_policy(np.ones((2, 2, 4), int))
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="a start has no hour"):
         runner.play(starts(made, None), seed=0)

@@ -7,7 +7,13 @@ import pytest
 
 from tests.tfrec.environments import embedded_test
 from tfrec.data import synthetic
-from tfrec.environments import contract, embedded, embedded_signal, player, users
+from tfrec.environments import (
+    contract,
+    embedded_signal,
+    exact_values,
+    player,
+    users,
+)
 
 
 def uniform(world):
@@ -26,8 +32,8 @@ def test_it_is_that_of_played_sessions():
     clicks = np.where(live, played.feedback[..., 0], 0.0)
     after = np.cumsum(clicks[:, ::-1], axis=1)[:, ::-1] - clicks
     # The expected clicks after each step, with the fatigue of the session's items.
-    value = embedded.random_value(world, embedded_test.CLICKS)
-    to_come = embedded.values_to_come(world, np.eye(world.after.shape[-1]))
+    value = exact_values.random_value(world, embedded_test.CLICKS)
+    to_come = exact_values.values_to_come(world, np.eye(world.after.shape[-1]))
     segment = world.user_segment[starts.user - 1]
     fatigue, variances, errors = np.zeros(len(segment), int), [], []
     for step in range(world.spec.max_steps):

@@ -13,7 +13,7 @@ from tfrec.data import (
     synthetic,
     synthetic_attributes,
 )
-from tfrec.environments import contract, embedded
+from tfrec.environments import contract, exact_values
 from tfrec.errors import UserError
 from tfrec.evaluation import feature_worlds
 from tfrec.evaluation.feature_worlds import ALL, KNOWN, NEW
@@ -81,8 +81,8 @@ def test_the_most_clicked_item_of_the_log(place):
     items = range(1, 25)
     clicks = [log.feedback[..., 0][log.item == item].sum() for item in items]
     best = np.array([[1 + int(np.argmax(clicks))]])
-    value = embedded.plan_value(place.world, np.array([1.0, 0.0]), best)
-    expected = embedded.session_values(place.world, value)[place.user - 1]
+    value = exact_values.plan_value(place.world, np.array([1.0, 0.0]), best)
+    expected = exact_values.session_values(place.world, value)[place.user - 1]
     np.testing.assert_allclose(place.popularity, expected)
 
 
@@ -90,8 +90,8 @@ def test_the_most_clicked_item_of_the_log(place):
 def test_a_policy_is_restricted_to_its_part(place, name, shown):
     clicks = feature_worlds.play(place, First(place), name)
     # The same item in every session: its exact value is near the mean of the played sessions.
-    value = embedded.plan_value(place.world, np.array([1.0, 0.0]), np.array([shown + 1]))
-    exact = embedded.session_values(place.world, value)[place.user - 1]
+    value = exact_values.plan_value(place.world, np.array([1.0, 0.0]), np.array([shown + 1]))
+    exact = exact_values.session_values(place.world, value)[place.user - 1]
     assert clicks.shape == exact.shape
     assert clicks.mean() == pytest.approx(exact.mean(), abs=1.0)
 
@@ -105,7 +105,7 @@ def test_the_hours_of_the_played_sessions(tmp_path):
     assert user[last].tolist() == made.user.tolist()
     own = made.world.truth.taste[made.user - 1]
     taste = np.where(hour >= 12, 0, own)
-    value = embedded.plan_value(made.world, np.array([1.0, 0.0]), np.array([1]))
+    value = exact_values.plan_value(made.world, np.array([1.0, 0.0]), np.array([1]))
     clicks = feature_worlds.play(made, First(made), KNOWN)
     assert (taste != own).any() and (hour < 12).any()
     assert clicks.mean() == pytest.approx(value[0, taste, 0].mean(), abs=0.25)
