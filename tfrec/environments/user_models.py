@@ -7,7 +7,7 @@ user model a world.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import tensorflow as tf
@@ -72,6 +72,14 @@ class UserModel(Protocol):
         """
 
 
+@runtime_checkable
+class ReportsLate(Protocol):
+    """A user model that reports feedback late."""
+
+    def observed(self, episodes: types.Episodes) -> types.Episodes:
+        """Sessions with the feedback that a learner observes."""
+
+
 def starts_of(episodes: types.Episodes) -> types.Starts:
     """The starts of logged sessions, for replaying their users in a simulator."""
     return types.Starts(
@@ -82,16 +90,14 @@ def starts_of(episodes: types.Episodes) -> types.Starts:
 def observed(world: UserModel | None, episodes: types.Episodes) -> types.Episodes:
     """Sessions with the feedback that a learner observes in this world.
 
-    A world with a method `observed` reports feedback late (see `variants`). Every session that
-    a learner stores passes through this function, logged or played. Histories and metrics
-    hold the true feedback.
+    Some worlds report it late (see `variants`). Every session that a learner stores passes
+    through this function, logged or played. Histories and metrics hold the true feedback.
 
     Args:
       world: the world in which the learner plays; None for immediate feedback.
       episodes: sessions with their true feedback.
     """
-    report = getattr(world, "observed", None)
-    return report(episodes) if report else episodes
+    return world.observed(episodes) if isinstance(world, ReportsLate) else episodes
 
 
 def repeats(world: UserModel | None, log: types.Episodes) -> bool:
