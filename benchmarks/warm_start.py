@@ -72,11 +72,11 @@ class Sizes:
     """
 
     days: int = 7
-    users: int = 1000
+    users: int = 5000
     items: int = 120
     new_items: int = 6
-    rounds: int = 10
-    warm_rounds: int = 3
+    rounds: int = 20
+    warm_rounds: int = 4
     max_users: int = 300
     options: tuple[tuple[str, Any], ...] = ()
 
