@@ -10,7 +10,8 @@ several. Learned advantages are therefore regressed on held-out sessions of the 
 A slope of 1 keeps an advantage as it was learned, and a slope of 0 removes it. The slope is
 shrunk by its own standard error (the positive-part estimator of James and Stein), so that few
 sessions give small slopes. The error is taken from blocks of sessions, because later feedback
-of the steps of one session overlaps.
+of the steps of one session overlaps. Advantages of this step keep a slope of at least
+`_LEAST`: where the held-out sessions show nothing, items are ranked by them and do not tie.
 
 Where a slope reduces the advantage of a window after this step, the advantage of the exit
 replaces part of it. A user who leaves gets nothing afterwards, which is known without learning:
@@ -36,6 +37,7 @@ from tfgoalrec.measurements import Measurement, Measurements
 from tfgoalrec.world_model import WorldModel
 from tfrec.replay.episodes import Rows
 
+_LEAST = 0.01  # slope of an advantage of this step
 _OTHERS = 32  # random items whose mean advantage is the baseline of an item's
 
 
@@ -87,7 +89,7 @@ def moments(advantage: tf.Tensor, residual: tf.Tensor) -> Moments:
     return Moments(tf.reduce_mean(a * r, axis=0), tf.reduce_mean(a * a, axis=0))
 
 
-def slope(blocks: Moments) -> tf.Tensor:
+def slope(blocks: Moments, measurements: Measurements) -> tf.Tensor:
     """Returns the regression slope of each advantage, float [M] in [0, 1].
 
     b = sum_k cov_k / sum_k var_k, shrunk to b max(0, 1 - se^2 / b^2), with the standard error
@@ -95,6 +97,7 @@ def slope(blocks: Moments) -> tf.Tensor:
 
     Args:
       blocks: moments of K >= 2 blocks of sessions, each float [K, M].
+      measurements: the model's measurements.
     """
     count = tf.cast(tf.shape(blocks.covariance)[0], tf.float32)
     variance = tf.reduce_mean(blocks.advantage, axis=0)  # [M]
@@ -104,7 +107,8 @@ def slope(blocks: Moments) -> tf.Tensor:
         tf.reduce_sum(rest * rest, axis=0) / (count * (count - 1.0)), variance * variance
     )
     shrunk = ratio - tf.math.divide_no_nan(error, ratio)
-    return tf.where(ratio > 0.0, tf.clip_by_value(shrunk, 0.0, 1.0), 0.0)
+    slopes = tf.where(ratio > 0.0, tf.clip_by_value(shrunk, 0.0, 1.0), 0.0)
+    return tf.maximum(slopes, _LEAST * tf.cast(_now(measurements), tf.float32))
 
 
 def exit_alone(measurements: Measurements) -> np.ndarray:

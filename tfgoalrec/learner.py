@@ -204,7 +204,7 @@ class GoalRecLearner(tf.Module):
             fn_output_signature=dtypes,
             parallel_iterations=1,  # memory is that of one block
         )
-        agent.averaged.slope.assign(calibration.slope(blocks))
+        agent.averaged.slope.assign(calibration.slope(blocks, agent.measurements))
 
     def _block_moments(self, block: tf.Tensor, seeds: tf.Tensor) -> calibration.Moments:
         """Moments of random steps of one block of the held-out sessions, each float [M]."""

@@ -43,8 +43,10 @@ def blocks(*covariances, advantage=1.0):
 
 
 def test_a_slope_is_shrunk_by_its_standard_error():
+    far = small.fitted(("click@4..",))
+
     def slope(*covariances, advantage=1.0):
-        return calibration.slope(blocks(*covariances, advantage=advantage)).numpy().item()
+        return calibration.slope(blocks(*covariances, advantage=advantage), far).numpy().item()
 
     # Blocks agree: no error. Slope .5, also with twice the moments.
     assert slope(0.5, 0.5) == pytest.approx(0.5)
@@ -61,6 +63,13 @@ def test_a_slope_is_shrunk_by_its_standard_error():
     assert slope(0.0, 0.0, advantage=0.0) == 0.0
     # At most 1.
     assert slope(3.0, 3.0) == 1.0
+
+
+def test_advantages_of_this_step_are_never_dropped():
+    """Else all items tie under a goal of which the held-out sessions show nothing."""
+    nothing = calibration.Moments(-tf.ones([4, 5]), tf.ones([4, 5]))
+    slope = calibration.slope(nothing, small.fitted(NAMES)).numpy()
+    np.testing.assert_allclose(slope, [0.01, 0.0, 0.0, 0.01, 0.0])
 
 
 def test_slopes_of_the_exit_alone():
@@ -172,12 +181,13 @@ def test_noise_gets_no_slope_and_a_true_effect_gets_one():
     stacked = calibration.Moments(
         *map(tf.stack, zip(*(moments() for _ in range(4)), strict=True))
     )
-    np.testing.assert_allclose(calibration.slope(stacked), true, atol=0.03)
+    slope = calibration.slope(stacked, small.fitted(NAMES))
+    np.testing.assert_allclose(slope, true, atol=0.03)
 
 
 def test_an_effect_far_below_the_noise_needs_many_steps():
     """An advantage of 1% of the noise: half a standard error in few steps, five in many."""
-    random = np.random.default_rng(1)
+    random, far = np.random.default_rng(1), small.fitted(("click@4..",))
 
     def slopes(steps):
         draws = []
@@ -191,7 +201,7 @@ def test_an_effect_far_below_the_noise_needs_many_steps():
                 )
             ]
             stacked = calibration.Moments(*map(tf.stack, zip(*parts, strict=True)))
-            draws.append(calibration.slope(stacked).numpy().item())
+            draws.append(calibration.slope(stacked, far).numpy().item())
         return np.array(draws)
 
     few, many = slopes(150), slopes(15_000)
