@@ -35,11 +35,13 @@ def learned(data):
 @pytest.fixture(scope="module")
 def shuffled(data):
     log = data.episodes("train")
-    learner = truth.learner(data, log)
-    label = learner.replay.label.numpy()
-    live = np.arange(label.shape[1]) < log.length[:, None]  # [B, T]
-    label[live] = np.random.default_rng(0).permutation(label[live])
-    learner.replay.label.assign(label)
+    learner, draw = truth.learner(data, log), np.random.default_rng(0)
+    # The sessions that calibrate tell what items cause, too.
+    for replay in (learner.replay, learner.held_out):
+        label = replay.label.numpy()
+        live = np.arange(label.shape[1]) < replay.length.numpy()[:, None]  # [B, T]
+        label[live] = draw.permutation(label[live])
+        replay.label.assign(label)
     truth.train(learner)
     return learner.agent
 
