@@ -130,6 +130,10 @@ def work(tmp_path_factory):
     return tmp_path_factory.mktemp("processes")
 
 
+# What a script rightly says: every event of Table II's logs counts as a click.
+WARNED = {
+    "launch.run_offline": "warning: click is 1 in every row: nothing can be learned about it\n"
+}
 # The others are exhaustive.
 OFTEN = ("prepare_data", "fit_simulator", "train goalrec")
 
@@ -149,7 +153,7 @@ def test_a_script_runs_with_nothing_set(script, arguments, environment, work):
     command = [sys.executable, "-m", script, *(a.format(work=work) for a in arguments)]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stderr == ""
+    assert run.stderr == WARNED.get(script, "")
 
 
 @pytest.mark.slow
