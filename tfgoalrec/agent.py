@@ -141,11 +141,11 @@ class GoalRecAgent(tf.Module):
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
         self.updates.assign_add(1)
-        # In the first updates the average must forget the initial weights quickly.
-        count = tf.cast(self.updates, tf.float32)
-        decay = tf.minimum(self.config.averaging, (1.0 + count) / (10.0 + count))
-        target_networks.soft_update(
-            self.averaged.trainable_variables, self.world_model.trainable_variables, 1.0 - decay
+        target_networks.average_update(
+            self.averaged.trainable_variables,
+            self.world_model.trainable_variables,
+            self.config.averaging,
+            tf.cast(self.updates, tf.float32),
         )
 
     def _pairs(self):

@@ -127,6 +127,7 @@ class Setting(NamedTuple):
       evaluation_world: the world of the test users, without delay or noise.
       world: the world of play, with the environment's delay and noise.
       inputs: the data and the world, without delay, noise or fewer candidates.
+      tuning_inputs: those of the vanilla environment, in which methods are tuned.
     """
 
     data: storage.PreparedData
@@ -135,6 +136,7 @@ class Setting(NamedTuple):
     evaluation_world: user_models.UserModel
     world: user_models.UserModel
     inputs: dict[str, identity.Source]
+    tuning_inputs: dict[str, identity.Source]
 
 
 def candidates(name: str, environment: str, scale: Scale, spec: types.DataSpec) -> int:
@@ -178,5 +180,7 @@ def setting(out: pathlib.Path, name: str, environment: str, scale: Scale) -> Set
         mode = environment.removeprefix("high_variance").lstrip("_") or "stable"
         world = variants.HighVariance(without_noise, mode=mode)
         log = world.disturbed(log, _LOG_SEED)
-    made_of = worlds.inputs(data, world_name, base)
-    return Setting(data, without_noise.spec, log, without_noise, world, made_of)
+    made_of = tuned_on = worlds.inputs(data, world_name, base)
+    if folder(out, name, environment) != folder(out, name, "vanilla"):
+        tuned_on = inputs(out, name, "vanilla")
+    return Setting(data, without_noise.spec, log, without_noise, world, made_of, tuned_on)

@@ -11,7 +11,7 @@ import pathlib
 import shutil
 from typing import Any
 
-from launch.experiments import table_plan, table_results, table_settings, table_tuning
+from launch.experiments import table_plan, table_results, table_tuning
 from launch.experiments.table_plan import Cell, Scale
 from launch.experiments.table_settings import Setting
 from tfrec.environments import controls, users
@@ -40,12 +40,8 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
     else:
         row = table_plan.row(cell.method)
         method = registry.get(row.method)
-        # Methods are tuned in the vanilla environment alone.
         more["tuned"] = table_tuning.tuned_fields(
-            out,
-            cell.data_set,
-            cell.method,
-            table_settings.inputs(out, cell.data_set, "vanilla"),
+            out, cell.data_set, cell.method, setting.tuning_inputs
         )
         config = table_tuning.configuration(
             row, cell.environment, scale, setting.spec, more["tuned"]

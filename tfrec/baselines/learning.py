@@ -43,6 +43,7 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     fixed_items: str = ""
     no_warm_start: str = ""
+
     # Names of the tensors whose finiteness `update` checks, in its order.
     checked: Sequence[str]
 
@@ -327,13 +328,10 @@ class BaselineLearner(tf.Module, abc.ABC):
         result = self.update()
         if self.other_weights:
             self.averaged_updates.assign_add(1.0)
-            # In the first updates the average must forget the initial weights quickly.
-            count, averaging = (
-                self.averaged_updates,
+            target_networks.average_update(
+                self.other_weights,
+                self.acting.trainable_variables,
                 cast(BaselineConfig, self.config).averaging,
-            )
-            decay = tf.minimum(averaging, (1.0 + count) / (10.0 + count))
-            target_networks.soft_update(
-                self.other_weights, self.acting.trainable_variables, 1.0 - decay
+                self.averaged_updates,
             )
         return result

@@ -4,7 +4,8 @@ A method that learns values from logged sessions, without a model of the users, 
 that follow an item: their mean depends on the item, and they vary. In few sessions a small
 effect beside a large variation cannot be learned by any such method.
 
-Axes: T steps, S segments, L fatigue levels, N items.
+Axes: T steps, S segments, L fatigue levels, N items, C cells, which decide what follows an
+item.
 """
 
 from typing import NamedTuple
@@ -46,19 +47,21 @@ def far_effect(world: embedded.EmbeddedWorld, policy: np.ndarray) -> FarEffect:
     """
     clicks = np.eye(len(world.spec.feedback))[0]
     now = exact_values.expected_reward(clicks, exact_values.true_model(world))  # [S, L, N]
-    to_come = exact_values.values_to_come(world, np.eye(world.after.shape[-1]))
-    horizon, cell = world.spec.max_steps, world.item_cell
+    cells = np.eye(world.after.shape[-1])
+    to_come, horizon = exact_values.values_to_come(world, cells), world.spec.max_steps
+    of_item = cells[world.item_cell]  # [N, C]
+    shown, clicked = policy @ of_item, (policy * now) @ of_item  # probabilities, [S, L, C]
     value, square = np.zeros(now.shape[:2]), np.zeros(now.shape[:2])  # moments of the return
     between, within = np.zeros((2, horizon, *now.shape[:2]))
     for step in reversed(range(horizon)):
-        far, far_square = to_come(value)[..., cell], to_come(square)[..., cell]  # [S, L, N]
-        mean = (policy * far).sum(axis=-1)
-        between[step] = (policy * far**2).sum(axis=-1) - mean**2
-        within[step] = (policy * (far_square - far**2)).sum(axis=-1)
+        far, far_square = to_come(value), to_come(square)  # [S, L, C]
+        mean = (shown * far).sum(axis=-1)
+        between[step] = (shown * far**2).sum(axis=-1) - mean**2
+        within[step] = (shown * (far_square - far**2)).sum(axis=-1)
         # The click and the rest of the session are independent, given the state and the item.
-        square = (policy * (now + 2.0 * now * far + far_square)).sum(axis=-1)
-        value = (policy * (now + far)).sum(axis=-1)
-    visits = _visits(world, policy)
+        square = (clicked + 2.0 * clicked * far + shown * far_square).sum(axis=-1)
+        value = clicked.sum(axis=-1) + mean
+    visits = _visits(world, shown)
     total = visits.sum()
     return FarEffect(
         float(np.sqrt(max(0.0, (visits * between).sum() / total))),
@@ -66,13 +69,15 @@ def far_effect(world: embedded.EmbeddedWorld, policy: np.ndarray) -> FarEffect:
     )
 
 
-def _visits(world: embedded.EmbeddedWorld, policy: np.ndarray) -> np.ndarray:
-    """Probability that a session of a random user is at a step in a state, float [T, S, L]."""
-    segments, levels, cells = world.after.shape
-    of_cell = np.zeros((segments, levels, cells))
-    for cell in range(cells):
-        of_cell[..., cell] = policy[..., world.item_cell == cell].sum(axis=-1)
-    stays = of_cell * (1.0 - exact_values.exit_probability(world))  # [S, L, Z * 3]
+def _visits(world: embedded.EmbeddedWorld, shown: np.ndarray) -> np.ndarray:
+    """Probability that a session of a random user is at a step in a state, float [T, S, L].
+
+    Args:
+      world: the true world.
+      shown: float [S, L, C], probability of each cell.
+    """
+    segments, levels, _ = world.after.shape
+    stays = shown * (1.0 - exact_values.exit_probability(world))  # [S, L, C]
     visits = np.zeros((world.spec.max_steps, segments, levels))
     starts = np.zeros((1, segments, levels))
     for segment in range(segments):

@@ -176,7 +176,7 @@ class SequenceLearner(epochs.EpochLearner):
         variables = self.model.trainable_variables
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         if self.averaged:
-            # Early averages are short: the initial weights must not stay in them.
-            step = tf.cast(self.step, tf.float32)
-            decay = tf.minimum(self.model.config.averaging, step / (step + 9.0))
-            target_networks.soft_update(self.averaged, variables, 1.0 - decay)
+            earlier = tf.cast(self.step, tf.float32) - 1.0
+            target_networks.average_update(
+                self.averaged, variables, self.model.config.averaging, earlier
+            )
