@@ -21,9 +21,8 @@ from launch import flags
 from tfrec.errors import UserError
 from tfrec.training import loop
 
-_ROOT = (
-    pathlib.Path(__file__).resolve().parents[1]
-)  # of the packages: checkout or site-packages
+# Folder of the packages: checkout or site-packages.
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,6 +100,8 @@ class Scale:
       updates_per_round: updates in a round.
       log_rounds: rounds of updates on the log alone.
       play_rounds: rounds of play and updates.
+      curve_every: rounds between the points of a learning curve.
+      curve_users: largest number of validation users of a learning curve, one session each.
       test_users: largest number of test users.
       sessions_per_user: sessions of each test user.
       candidates: number of candidate items.
@@ -124,6 +126,8 @@ class Scale:
     play_rounds: int
     test_users: int
     sessions_per_user: int
+    curve_every: int = 2
+    curve_users: int = 500
     candidates: int = 1_000
     wide_candidates: int = 10_000
     crossed: int = 30_000
@@ -148,6 +152,8 @@ SCALES = {
         play_rounds=1,
         test_users=40,
         sessions_per_user=1,
+        curve_every=1,
+        curve_users=40,
         candidates=200,
         wide_candidates=1_000,
         crossed=3_000,
@@ -185,6 +191,7 @@ SCALES = {
         play_rounds=1_000,
         test_users=30_000,
         sessions_per_user=1,
+        curve_every=50,
         tune_sizes=True,
     ),
 }

@@ -249,38 +249,54 @@ def _section(
             if control in summaries
         }
         stem = out / f"{environment}_{name}"
-        pictures += _learning_curves(stem, environment, title, folders, levels)
+        pictures += _learning_curves(stem, title, folders, levels, scale)
     return page.Section(_TITLES[environment], text, pictures)
 
 
 def _learning_curves(
     stem: pathlib.Path,
-    environment: str,
     title: str,
     folders: Mapping[str, Sequence[pathlib.Path]],
     levels: Mapping[str, float],
+    scale: Scale,
 ) -> list[page.Picture]:
-    """Plots the rewards of play of a data set's finished runs; no picture without any."""
-    curves = {
-        method: plots.played([folder / "metrics.jsonl" for folder in of_seeds])
-        for method, of_seeds in folders.items()
-        if of_seeds
-    }
-    curves = {method: curve for method, curve in curves.items() if curve.size}
+    """Plots a data set's greedy policies while they learn; no picture without finished runs.
+
+    Args:
+      stem: path of the picture without its ending.
+      title: title of the data set.
+      folders: method -> folders of its finished cells.
+      levels: control -> mean reward.
+      scale: the scale, for the numbers of updates and played sessions.
+    """
+    rounds, curves = plots.logged(
+        {method: [folder / "metrics.jsonl" for folder in of] for method, of in folders.items()},
+        f"evaluate/{table_results.CURVE}",
+    )
     if not curves:
         return []
-    longest = max(curve.shape[1] for curve in curves.values())
+    ylabel = f"{style.metric_name('reward')} ({style.metric_unit('reward')})"
+    if {"random", "optimum"} <= levels.keys():
+        low, high = levels["random"], levels["optimum"]
+        curves = {method: (curve - low) / (high - low) for method, curve in curves.items()}
+        levels = {control: (level - low) / (high - low) for control, level in levels.items()}
+        ylabel = "share of the way to the optimum"
     figure = plots.learning_curve(
-        range(1, longest + 1),
-        {method: _padded(curve, longest) for method, curve in curves.items()},
+        rounds * scale.updates_per_round,
+        curves,
         levels,
-        xlabel="rounds of play",
-        title=f"{title}: reward while playing and learning",
+        title=f"{title}: learning",
+        ylabel=ylabel,
     )
+    begin = scale.log_rounds * scale.updates_per_round
+    figure.axes[0].axvline(begin, color="#777777", linestyle=":")
     path = plots.save(figure, stem.with_name(f"{stem.name}_learning.png"))
-    caption = f"{title}: each round's sessions, exploration included."
-    if environment.startswith("high_variance"):
-        caption += " Rewards as reported to methods: late and with noise."
+    caption = (
+        f"{title}: {scale.curve_users} validation users under the greedy policy. The first "
+        f"{begin:,} updates are on the log; from the dotted line on, "
+        f"{scale.sessions_per_round} sessions are played before every "
+        f"{scale.updates_per_round} updates."
+    )
     return [page.Picture(path, f"{title}, learning", caption)]
 
 
@@ -293,7 +309,3 @@ def _folders(
         for cell in cells
         if (cell.environment, cell.data_set, cell.method) == key and cell.result(out).exists()
     ]
-
-
-def _padded(curve: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(curve, [(0, 0), (0, width - curve.shape[1])], constant_values=np.nan)

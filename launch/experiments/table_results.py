@@ -20,6 +20,8 @@ from tfrec.data import identity, storage
 from tfrec.environments import contract, player, scoring, users
 from tfrec.metrics import session as metrics
 
+CURVE = "validation_reward"  # reward of a learning curve in a cell's metrics.jsonl
+
 
 def evaluate(
     folder: pathlib.Path,

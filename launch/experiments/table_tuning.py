@@ -22,7 +22,8 @@ _TUNING_SEED = 1000  # seed of tuning's runs; the tables' seeds count from 0
 _SIZES = ("batch", "embedding", "units", "hidden", "stream")
 # `exit` ranks without the advantages of far windows, which are what GoalRec is about.
 _FAR_WINDOWS = ("calibrated", "learned")
-_VALIDATION_SESSIONS = 6  # sessions of each validation user in a score
+_SCORED_SESSIONS = 3_000  # of a score, about
+_SESSIONS_OF_USER = 6  # of a validation user in a score, at most
 
 
 def configuration(
@@ -92,6 +93,8 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     half = dataclasses.replace(scale, play_rounds=-(-scale.play_rounds // 2))
     row = table_plan.row(method)
     base = configuration(row, "vanilla", half, setting.spec, {})
+    users = min(scale.test_users, setting.data.manifest["splits"]["validation"]["users"])
+    sessions = min(_SESSIONS_OF_USER, max(1, _SCORED_SESSIONS // max(1, users)))
     evaluation = trials.LogEvaluation(
         method=registry.get(row.method),
         base=base,
@@ -99,7 +102,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
         log=setting.log,
         world=setting.world,
         evaluation_world=setting.evaluation_world,
-        starts=scoring.validation_starts(setting.data, scale.test_users, _VALIDATION_SESSIONS),
+        starts=scoring.validation_starts(setting.data, users, sessions),
         every=max(1, (half.log_rounds + half.play_rounds) // 3),
         seed=_TUNING_SEED,
         features=setting.data.item_features(),

@@ -14,7 +14,7 @@ from typing import Any
 from launch.experiments import table_plan, table_results, table_tuning
 from launch.experiments.table_plan import Cell, Scale
 from launch.experiments.table_settings import Setting
-from tfrec.environments import controls, users
+from tfrec.environments import controls, scoring, users
 from tfrec.methods import registry
 from tfrec.training import loop
 from tfrec.training import run as runs
@@ -60,8 +60,18 @@ def run(out: pathlib.Path, cell: Cell, setting: Setting, scale: Scale) -> None:
         )
         extra = {"cell": cell._asdict()}
         opened = runs.Run.open(folder, config, cell.seed, extra, setting.inputs)
-        loop.train(learner, opened, learner.total_iterations, save_every=10)
         policy = learner.policy()
+        environment = users.UserEnvironment(setting.evaluation_world)
+        starts = scoring.validation_starts(setting.data, scale.curve_users, 1)
+        score = scoring.Score(environment, policy, starts)
+        loop.train(
+            learner,
+            opened,
+            learner.total_iterations,
+            save_every=10,
+            evaluate=lambda: {table_results.CURVE: score()},
+            evaluate_every=scale.curve_every,
+        )
     table_results.evaluate(folder, cell, setting, policy, scale, more)
     # The metrics stay; the checkpoints with their replay are not needed any more.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -109,6 +109,9 @@ COMMANDS = [
     ("launch.reproduce", "reproduce", (
         "--out={work}/curves", "--figure=2", "--scale=smoke", "--environments=recsim",
         "--report_only")),
+    ("launch.reproduce", "reproduce a table", (
+        "--out={work}/tables", "--table=1", "--scale=smoke", "--worlds=strong_fatigue",
+        "--methods=item_counts")),
     *(("launch.train", f"train {method} in RecSim", (
         f"--method={method}", f"--out={{work}}/live_{method}", *LIVE, "--test_every=2",
         "--test_sessions=8"))
@@ -135,7 +138,7 @@ WARNED = {
     "launch.run_offline": "warning: click is 1 in every row: nothing can be learned about it\n"
 }
 # The others are exhaustive.
-OFTEN = ("prepare_data", "fit_simulator", "train goalrec")
+OFTEN = ("prepare_data", "fit_simulator", "train goalrec", "reproduce a table")
 
 
 @pytest.mark.slow

@@ -118,14 +118,16 @@ def learning_curve(
     seeds = {len(np.atleast_2d(by_seed)) for by_seed in values.values()}
     for policy, by_seed in values.items():
         by_seed, colour = np.atleast_2d(by_seed), style.policy_colour(policy)
+        evaluated = ~np.isnan(by_seed).all(axis=0)
+        at, by_seed = np.asarray(units)[evaluated], by_seed[:, evaluated]
         label = style.policy_name(policy)
         if len(seeds) > 1:
             label += f" ({_seeds(len(by_seed))})"
         if len(by_seed) > 1:
-            axes.fill_between(units, np.nanmin(by_seed, 0), np.nanmax(by_seed, 0),
+            axes.fill_between(at, np.nanmin(by_seed, 0), np.nanmax(by_seed, 0),
                               color=colour, alpha=0.16, linewidth=0)  # fmt: skip
-            axes.plot(units, by_seed.T, color=colour, alpha=0.4, linewidth=0.8)
-        axes.plot(units, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label,
+            axes.plot(at, by_seed.T, color=colour, alpha=0.4, linewidth=0.8)
+        axes.plot(at, np.nanmean(by_seed, 0), color=colour, linewidth=2.2, label=label,
                   marker="o" if len(units) <= _MARKED else None, markersize=5)  # fmt: skip
     axes.margins(x=0.02)
     integer_ticks = matplotlib.ticker.MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10])
@@ -238,6 +240,35 @@ def _arms(interval: Mapping[str, float]) -> np.ndarray:
     """Lengths of an error bar below and above the mean, [2, 1]."""
     below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
     return np.maximum([[below], [above]], 0.0)
+
+
+def logged(
+    paths: Mapping[str, Sequence[pathlib.Path]], name: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A number of runs' metrics.jsonl, by iteration.
+
+    Args:
+      paths: policy -> one file for each seed.
+      name: name of the number.
+
+    Returns:
+      Int [E], the iterations in which any run has it; and policy -> float [S, E], NaN where a
+      seed does not have it. Policies without it are left out.
+    """
+    numbers: dict[str, list[dict[int, float]]] = {}
+    for policy, files in paths.items():
+        lines = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+        seeds = [
+            {row["iteration"]: row[name] for row in rows if row.get(name) is not None}
+            for rows in lines
+        ]
+        if any(seeds):
+            numbers[policy] = seeds
+    iterations = sorted({i for seeds in numbers.values() for seed in seeds for i in seed})
+    return np.array(iterations, np.int64), {
+        policy: np.array([[seed.get(i, np.nan) for i in iterations] for seed in seeds])
+        for policy, seeds in numbers.items()
+    }
 
 
 def played(paths: Sequence[pathlib.Path]) -> np.ndarray:

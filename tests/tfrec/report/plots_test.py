@@ -1,5 +1,7 @@
 """Plots: what they draw is what they were given."""
 
+import warnings
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -138,3 +140,23 @@ def test_labels_of_levels_do_not_overlap():
     assert plots.apart([3.0, 1.0, 1.1], 0.5) == [3.0, 1.0, 1.5]
     assert plots.apart([1.0, 1.0, 1.0], 0.5) == [1.0, 1.5, 2.0]
     assert plots.apart([], 0.5) == []
+
+
+def test_logged_numbers_stand_at_their_iterations(tmp_path):
+    first, second, other = (tmp_path / f"{name}.jsonl" for name in "abc")
+    first.write_text('{"iteration": 1, "x": 2.0}\n{"iteration": 2}\n{"iteration": 4, "x": 3}\n')
+    second.write_text('{"iteration": 2, "x": 5.0}\n{"iteration": 4, "x": null}\n')
+    other.write_text('{"iteration": 3}\n')
+    iterations, curves = plots.logged({"td3": [first, second], "dien": [other]}, "x")
+    np.testing.assert_array_equal(iterations, [1, 2, 4])
+    assert list(curves) == ["td3"]
+    np.testing.assert_array_equal(curves["td3"], [[2, np.nan, 3], [np.nan, 5, np.nan]])
+
+
+def test_a_curve_that_ends_early_is_drawn_to_its_end():
+    values = {"td3": np.array([[1.0, 2.0, 3.0]]), "dien": np.array([[1.0, np.nan, np.nan]])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.learning_curve([1, 2, 3], values)
+    drawn = [list(line.get_xdata()) for line in figure.axes[0].lines]
+    assert drawn == [[1, 2, 3], [1]]
