@@ -3,9 +3,9 @@
     python -m launch.demo --out=runs/demo
 
 Each step is one of the other scripts, run with the flags that are printed. GoalRec-off
-learns from the log alone. GoalRec and Rainbow then also play, with the same number of sessions
-and updates: with the embedded truth, which represents live users, or with users fitted on the
-log (--play_in=fitted). All are evaluated in both.
+learns from the log alone. GoalRec and the baselines then also play, with the same number of
+sessions and updates: with the embedded truth, which represents live users, or with users fitted
+on the log (--play_in=fitted). All are evaluated in both.
 """
 
 import dataclasses
@@ -22,6 +22,9 @@ from tfrec import outputs
 from tfrec.data import storage
 from tfrec.errors import UserError
 from tfrec.options import Options, option
+from tfrec.report import style
+
+_Baseline = Literal["rainbow", "td3", "dyna_q", "dien", "wide_and_deep"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +35,19 @@ class DemoConfig(Options):
         "runs/demo", "folder for all results; a new folder, or that of an earlier demo"
     )
     users: int = option(6000, "number of users in the embedded log", at_least=1)
-    seeds: int = option(3, "number of seeds of GoalRec and of Rainbow", at_least=1)
+    seeds: int = option(3, "number of seeds of each method", at_least=1)
     epochs: int = option(
         12, "largest number of passes over the log when fitting users", at_least=1
     )
     log_rounds: int = option(16, "rounds of learning from the log", at_least=1)
     play_rounds: int = option(30, "rounds of play and learning", at_least=1)
     updates_per_round: int = option(60, "updates in a round", at_least=1)
+    baselines: tuple[_Baseline, ...] = option(
+        ("rainbow",),
+        "methods that learn beside GoalRec with the same budget: rainbow, td3, dyna_q, dien, "
+        "wide_and_deep; an earlier demo in the folder goes on with further ones",
+        distinct=True,
+    )
     play_in: Literal["truth", "fitted"] = option(
         "truth", "environment of play: the embedded truth, or the users fitted on the log"
     )
@@ -67,13 +76,14 @@ def main(_):
     agents = _train(step, config, out)
     _evaluate(step, out, agents)
     newest = _export(step, out, agents["goalrec"][0])
+    baselines = ", ".join(f"{name}-seed*/" for name in config.baselines) or "(none)"
     rich.print(
         f"\nDone in {time.monotonic() - began:.0f} s. All results are in [bold]{out}[/]:\n"
         "  results.json, report.html   the table above, with intervals and plots\n"
         "  fitted/report.html          the same, evaluated with the fitted users\n"
         "  simulator/simulator.md      how the fitted users compare with the log\n"
         "  goalrec-seed*/              agents, checkpoints, metrics\n"
-        "  rainbow-seed*/              the same files of Rainbow\n"
+        f"  {baselines:26}  the same files of the baselines\n"
         f"  export/{newest}/                   the model for serving, with its model card\n"
         f"  tensorboard --logdir={out}  the runs' curves"
     )
@@ -102,7 +112,7 @@ def _prepare(step: Step, config: DemoConfig, out: pathlib.Path) -> None:
 
 
 def _train(step: Step, config: DemoConfig, out: pathlib.Path) -> dict[str, list[pathlib.Path]]:
-    """Trains GoalRec and Rainbow; returns the agents' folders, one for each seed, by name."""
+    """Trains all methods; returns the agents' folders, one for each seed, by name."""
     budget = (
         f"--data={out / 'data'}",
         f"--world={'truth' if config.play_in == 'truth' else out / 'simulator'}",
@@ -110,11 +120,11 @@ def _train(step: Step, config: DemoConfig, out: pathlib.Path) -> dict[str, list[
         f"--play_rounds={config.play_rounds}",
         f"--updates_per_round={config.updates_per_round}",
     )
+    titles = {"goalrec": "3. GoalRec learns from the log, then by playing"}
+    for name in config.baselines:
+        titles[name] = f"4. {style.policy_name(name)} learns with the same budget"
     runs: dict[str, list[pathlib.Path]] = {}
-    for method, title in (
-        ("goalrec", "3. GoalRec learns from the log, then by playing"),
-        ("rainbow", "4. Rainbow learns with the same budget"),
-    ):
+    for method, title in titles.items():
         runs[method] = [out / f"{method}-seed{seed}" for seed in range(config.seeds)]
         for seed, run in enumerate(runs[method]):
             step(
@@ -128,7 +138,7 @@ def _train(step: Step, config: DemoConfig, out: pathlib.Path) -> dict[str, list[
     return {
         "goalrec_off": [run / "agent_off" for run in runs["goalrec"]],
         "goalrec": [run / "agent" for run in runs["goalrec"]],
-        "rainbow": [run / "agent" for run in runs["rainbow"]],
+        **{name: [run / "agent" for run in runs[name]] for name in config.baselines},
     }
 
 

@@ -11,7 +11,7 @@ from tfrec.serving import loaded, requests
 pytestmark = pytest.mark.slow
 
 SMALL = ("--users=200", "--seeds=1", "--epochs=1", "--log_rounds=1", "--play_rounds=1",
-         "--updates_per_round=2")  # fmt: skip
+         "--updates_per_round=2", "--baselines=rainbow,td3")  # fmt: skip
 
 
 @pytest.mark.exhaustive  # continuous integration runs the demo itself
@@ -23,7 +23,7 @@ def test_the_demo(tmp_path, capsys, monkeypatch):
 
     document = json.loads((out / "results.json").read_text())
     assert set(document["policies"]) == {
-        "goalrec", "goalrec_off", "rainbow", "random", "popularity", "myopic", "optimum",
+        "goalrec", "goalrec_off", "rainbow", "td3", "random", "popularity", "myopic", "optimum",
     }  # fmt: skip
     for policy, metrics in document["policies"].items():
         assert {"reward", "ctr", "depth"} <= set(metrics), policy
