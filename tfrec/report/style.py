@@ -34,7 +34,7 @@ _POLICIES = {
     "rainbow": ("Rainbow", "#332288"),
     "td3": ("TD3", "#666633"),
     "goalrec_off": ("GoalRec-off", "#009E73"),
-    "goalrec_paper": ("GoalRec, as in the paper", "#56B4E9"),
+    "goalrec_paper": ("GoalRec, as in the paper", "#33BBAA"),
     "goalrec": ("GoalRec", "#0072B2"),
     # Methods that learn step by step. IMRL has the blue of GoalRec: no plot shows both.
     "imrl": ("IMRL", "#0072B2"),
