@@ -15,6 +15,7 @@ SPACE: dict[str, tuple] = {
     "stream": (64, 128, 256),
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
+    "keep_log": (True, False),
     "discount": (0.0, 0.8),
     "far_windows": ("calibrated", "exit", "learned"),
     "item_input": ("trained", "log"),

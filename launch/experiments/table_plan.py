@@ -112,6 +112,7 @@ class Scale:
         take less time than imports.
       taobao_item: recommended unit of Taobao, items or their categories.
       batch: steps of experience in a batch.
+      replay_sessions: sessions that the replay holds.
       learning_rates: learning rates that tuning tries.
       tune_sizes: whether tuning also tries widths and batches.
       options: further options of every method that has them; the same for all.
@@ -136,6 +137,7 @@ class Scale:
     world_users: int = 0
     taobao_item: str = "item"
     batch: int = 256
+    replay_sessions: int = 4_096
     learning_rates: tuple[float, ...] = (1e-3, 3e-4, 1e-4)
     tune_sizes: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -164,7 +166,7 @@ SCALES = {
     ),
     "sample": Scale(
         seeds=5,
-        trials=4,
+        trials=6,
         users=0,
         sessions_per_round=512,
         updates_per_round=100,
@@ -178,7 +180,9 @@ SCALES = {
         taobao_item="category",
         one_process=True,
         learning_rates=(1e-3, 3e-4),
-        options={"averaging": 0.99, "action_pool": 0.1},
+        # The whole log of a named world, 63,000 sessions, and then all of play.
+        replay_sessions=81_920,
+        options={"averaging": 0.99, "action_pool": 0.1, "keep_log": False},
     ),
     # 70,000 training users of 100,000, 30 trajectories each: 2.1 million played sessions.
     "full": Scale(
@@ -192,6 +196,7 @@ SCALES = {
         test_users=30_000,
         sessions_per_user=1,
         curve_every=50,
+        replay_sessions=400_000,
         tune_sizes=True,
     ),
 }

@@ -89,7 +89,7 @@ def budget(cells: Sequence[Cell], scale: Scale, jobs: int) -> str:
     seconds += played * depth / _STEPS_PER_SECOND
     hours = (len(learned) + tuning) * seconds / jobs / 3600
     # Each process holds the log, the replay and TensorFlow.
-    gigabytes = 1.0 + 5e-9 * max(4096, scale.sessions_per_round) * 300 * 40
+    gigabytes = 1.0 + 2.5e-9 * scale.replay_sessions * 2 * depth * 40
     return (
         f"{len(learned)} runs of methods and {tuning} of tuning ({scale.trials} settings for "
         f"each method and data set), each of {rounds * scale.updates_per_round:,} updates and "

@@ -47,7 +47,7 @@ def configuration(
         "updates_per_round": scale.updates_per_round,
         "log_rounds": scale.log_rounds,
         "play_rounds": scale.play_rounds,
-        "replay_sessions": max(4096, scale.sessions_per_round),
+        "replay_sessions": scale.replay_sessions,
         "batch": scale.batch,
         "crossed": scale.crossed if environment == "high_dimensional" else 0,
         "goal_columns": spec.feedback_names[:1],
@@ -112,6 +112,7 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     # Sizes of networks and batches are tuned only at scales with time for it.
     left_out = {*table_plan.NOT_TUNED, *row.fixed(setting.spec)}
     left_out |= set() if scale.tune_sizes else set(_SIZES)
+    left_out |= set() if evaluation.method.plays else {"keep_log"}
     fields = [field for field in evaluation.method.space if field not in left_out]
     result = trials.tune_on_log(
         evaluation,

@@ -56,6 +56,18 @@ def test_fewer_rounds_are_those_of_the_option(agent, data, users):
     assert one.fingerprint == option.fingerprint != agent.fingerprint
 
 
+@pytest.mark.parametrize(("more", "said"), [(-1, True), (0, False)])
+def test_a_log_that_the_replay_does_not_hold_is_warned_of(data, caplog, more, said):
+    sessions = data.num_sessions("train")
+    numbers = WIDE_AND_DEEP | {"log_rounds": 1, "play_rounds": 0, "sessions_per_round": 1}
+    with caplog.at_level("WARNING", "absl"):
+        tfrec.baselines.WideAndDeep(
+            seed=3, **numbers | {"replay_sessions": sessions + more}
+        ).fit(data)
+    message = f"at most {sessions - 1:,} of the log's {sessions:,} training sessions"
+    assert (message in caplog.text) == said
+
+
 def test_a_baseline_is_the_scripts(data, users, embedded_data, tmp_path):
     arguments = [f"--{name}={value}" for name, value in WIDE_AND_DEEP.items()]
     assert flags.call(

@@ -23,7 +23,7 @@ SCRIPTS = {
 }
 
 NARROW = (
-    "--embedding=4", "--units=6", "--state=8", "--batch=16", "--replay_sessions=64",
+    "--embedding=4", "--units=6", "--state=8", "--batch=16", "--replay_sessions=256",
     "--sessions_per_round=16", "--updates_per_round=2", "--log_rounds=1",
 )  # fmt: skip
 GOALREC = (*NARROW, "--frozen_embedding=2", "--goal_units=4", "--stream=8", "--item_vector=4")

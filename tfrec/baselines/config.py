@@ -20,6 +20,7 @@ COMMON_SPACE: dict[str, tuple] = {
     "hidden": (64, 128, 256),
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
+    "keep_log": (True, False),
 }
 VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
 
@@ -127,6 +128,7 @@ WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
     "hidden": (64, 128, 256),
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
+    "keep_log": (True, False),
     "wide_learning_rate": (0.005, 0.02, 0.1),
     "wide_l1": (0.0, 0.5, 2.0),
 }
