@@ -84,7 +84,10 @@ class ItemCountsConfig(ScheduleConfig):
     )
 
 
-ITEM_COUNTS_SPACE: dict[str, tuple] = {"prior_shows": (1.0, 5.0, 20.0, 100.0)}
+ITEM_COUNTS_SPACE: dict[str, tuple] = {
+    "prior_shows": (1.0, 5.0, 20.0, 100.0),
+    "keep_log": (True, False),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
