@@ -88,8 +88,9 @@ def budget(cells: Sequence[Cell], scale: Scale, jobs: int) -> str:
     played = sessions + scale.test_users * scale.sessions_per_user
     seconds += played * depth / _STEPS_PER_SECOND
     hours = (len(learned) + tuning) * seconds / jobs / 3600
-    # Each process holds the log, the replay and TensorFlow.
-    gigabytes = 1.0 + 2.5e-9 * scale.replay_sessions * 2 * depth * 40
+    # Each process holds TensorFlow, the log and the replay, about 200 bytes for each step of a
+    # session of mean depth.
+    gigabytes = 1.0 + 2e-7 * scale.replay_sessions * depth
     return (
         f"{len(learned)} runs of methods and {tuning} of tuning ({scale.trials} settings for "
         f"each method and data set), each of {rounds * scale.updates_per_round:,} updates and "

@@ -248,7 +248,7 @@ def logged(
     """A number of runs' metrics.jsonl, by iteration.
 
     Args:
-      paths: policy -> one file for each seed.
+      paths: policy -> one file for each seed; a missing one counts as empty.
       name: name of the number.
 
     Returns:
@@ -257,11 +257,7 @@ def logged(
     """
     numbers: dict[str, list[dict[int, float]]] = {}
     for policy, files in paths.items():
-        lines = [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
-        seeds = [
-            {row["iteration"]: row[name] for row in rows if row.get(name) is not None}
-            for rows in lines
-        ]
+        seeds = [_numbers(file, name) for file in files]
         if any(seeds):
             numbers[policy] = seeds
     iterations = sorted({i for seeds in numbers.values() for seed in seeds for i in seed})
@@ -280,12 +276,15 @@ def played(paths: Sequence[pathlib.Path]) -> np.ndarray:
     Returns:
       Float [S, E], NaN where a seed has fewer iterations of play.
     """
-    seeds = []
-    for path in paths:
-        lines = path.read_text().splitlines() if path.exists() else []
-        values = [json.loads(line).get(_PLAYED) for line in lines]
-        seeds.append([reward for reward in values if reward is not None])
+    seeds = [list(_numbers(path, _PLAYED).values()) for path in paths]
     curve = np.full((len(seeds), max(map(len, seeds), default=0)), np.nan)
     for row, rewards in zip(curve, seeds, strict=True):
         row[: len(rewards)] = rewards
     return curve
+
+
+def _numbers(path: pathlib.Path, name: str) -> dict[int, float]:
+    """Iteration -> a number of a run's metrics.jsonl, where it has a value."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return {row["iteration"]: row[name] for row in rows if row.get(name) is not None}
