@@ -16,7 +16,7 @@ SPACE: dict[str, tuple] = {
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
     "keep_log": (True, False),
-    "discount": (0.0, 0.8),
+    "discount": (0.6, 0.8, 1.0),
     "far_windows": ("calibrated", "exit", "learned"),
     "item_input": ("trained", "log"),
     "item_effect": (0.0, 1.0),

@@ -166,7 +166,7 @@ SCALES = {
     ),
     "sample": Scale(
         seeds=5,
-        trials=6,
+        trials=8,
         users=0,
         sessions_per_round=512,
         updates_per_round=100,
@@ -179,7 +179,7 @@ SCALES = {
         # A sample has one or two rows of an item, too few to generalise to other users.
         taobao_item="category",
         one_process=True,
-        learning_rates=(1e-3, 3e-4),
+        learning_rates=(3e-3, 1e-3, 3e-4),
         # The whole log of a named world, 63,000 sessions, and then all of play.
         replay_sessions=81_920,
         options={"averaging": 0.99, "action_pool": 0.1, "keep_log": False},
@@ -251,6 +251,8 @@ def _as_in_the_paper(spec: types.DataSpec) -> Mapping[str, Any]:
             f"{click}@0", "exit@0", *amounts, f"mean({click})", f"embedding({click})",
         ),
         "goals": (f"{click} = 1*{click}@0..",),
+        # Default goals alone have a discount.
+        "discount": 1.0,
         "far_windows": "learned",
         "advantage": "mlp",
         "averaging": 0.0,
