@@ -117,13 +117,14 @@ def _on_log(config: TuneConfig) -> tuple[Any, Callable]:
 
     from tfrec.data import storage
     from tfrec.environments import scoring
-    from tfrec.methods import studies, trials
+    from tfrec.methods import log_config, studies, trials
 
     score = flags.read(LogScoreConfig)
     method = registry.get(config.method)
     base = flags.read(method.config)
     data = storage.PreparedData.open(score.data)
     flags.warn(data.untrained_items)
+    flags.warn(log_config.unread_sessions(base, data.num_sessions("train")))
     world = worlds.load(score.world, data)
     evaluation = trials.LogEvaluation(
         method=method,

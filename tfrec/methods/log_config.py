@@ -44,6 +44,22 @@ class RoundUpdatesConfig(RoundsConfig):
             )
 
 
+def unread_sessions(config: Options, sessions: int) -> str:
+    """A sentence on the sessions of a log that the replay does not hold; "" if it holds all.
+
+    Args:
+      config: options of a method that learns from a log.
+      sessions: number of training sessions of the log.
+    """
+    if not isinstance(config, RoundUpdatesConfig) or config.replay_sessions >= sessions:
+        return ""
+    return (
+        f"learning reads at most {config.replay_sessions:,} of the log's {sessions:,} training "
+        f"sessions, the last ones: replay_sessions is {config.replay_sessions}; a larger one "
+        "takes more memory"
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeaturesConfig(Options):
     """Whether features are read, and how the model learns to do without ids."""

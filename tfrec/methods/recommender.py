@@ -20,7 +20,7 @@ from absl import logging
 from tfrec import options as options_lib
 from tfrec import outputs, types
 from tfrec.errors import UserError
-from tfrec.methods import registry
+from tfrec.methods import log_config, registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +160,9 @@ class Recommender:
         self._begin_with(start, data)
         self._data, self._users, self._path = data, users, ""
         self._learner, self.config = self._make(self._options, data, users), self._options
-        self._warn_of_unread(data)
+        unread = log_config.unread_sessions(self.config, data.num_sessions("train"))
+        if unread:
+            logging.warning("%s", unread)
         if self._start is not None and self._change is not None:
             self._start.apply(self._learner, self._change, data.episodes("train"))
         if out is None:
@@ -357,19 +359,6 @@ class Recommender:
             )
         except ValueError as error:
             raise UserError(f"{self._owner}{error}") from error
-
-    def _warn_of_unread(self, data: storage.PreparedData) -> None:
-        """Warns if the replay does not hold all sessions of the log."""
-        capacity = getattr(self.config, "replay_sessions", None)
-        sessions = data.num_sessions("train")
-        if capacity is not None and capacity < sessions:
-            logging.warning(
-                "learning reads at most %s of the log's %s training sessions, the last ones: "
-                "replay_sessions is %s; a larger one takes more memory",
-                f"{capacity:,}",
-                f"{sessions:,}",
-                capacity,
-            )
 
     def _begin_with(
         self, start: Recommender | str | pathlib.Path | None, data: storage.PreparedData
