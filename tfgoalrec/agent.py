@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
-from tfgoalrec import calibration, goals, relabel, trained
+from tfgoalrec import bootstrap, calibration, goals, relabel, trained
 from tfgoalrec.config import GoalRecConfig
 from tfgoalrec.measurements import Measurements
 from tfgoalrec.world_model import WorldModel
@@ -105,6 +105,24 @@ class GoalRecAgent(tf.Module):
             goal=tf.where(has_goal, rows.goal, random_goals),
         )
         return relabel.relabel(batch, self.config.hindsight_share, seeds[1])
+
+    def bootstrapped(
+        self, label: tf.Tensor, goal: tf.Tensor, later: Rows, goes_on: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns targets in which V predicts what follows later steps; see `bootstrap`.
+
+        Args:
+          label: m_t, standardised, float [B, M].
+          goal: g, float [B, M].
+          later: the steps `bootstrap_steps` later.
+          goes_on: whether the session has them, bool [B].
+
+        Returns:
+          float [B, M], standardised.
+        """
+        value = self.averaged.value(self.averaged.encode(later.observation, goal))
+        c = bootstrap.carried(self.measurements.parts, self.config.bootstrap_steps)
+        return bootstrap.target(label, later.label, value, goes_on, c, self.measurements.std)
 
     def seeds(self) -> tf.Tensor:
         """Returns the seeds of an update's random draws, int32 [2, 2]. Graph code."""

@@ -18,6 +18,7 @@ SPACE: dict[str, tuple] = {
     "keep_log": (True, False),
     "discount": (0.6, 0.8, 1.0),
     "far_windows": ("calibrated", "exit", "learned"),
+    "bootstrap_steps": (0, 4),
     "item_input": ("trained", "log"),
     "item_effect": (0.0, 1.0),
 }
@@ -77,6 +78,12 @@ class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
         "advantages of windows after this step: calibrated, scaled by a regression on held-out "
         "sessions, with the exit's advantage for the rest; exit, the exit's advantage alone; "
         "learned, without calibration",
+    )
+    bootstrap_steps: int = option(
+        0,
+        "steps after which V predicts the rest of windows without an end in a target, at least "
+        "the first step of each (4 for click@4..); 0: the rest is observed, as in the paper",
+        at_least=0,
     )
     held_out: float = option(
         0.1,

@@ -221,13 +221,25 @@ class GoalRecLearner(tf.Module):
         rows = self.held_out.rows(number)
         target = tf.cast(next(iter(agent.named_goals.values())), tf.float32)  # [M]
         goal = tf.repeat(target[None], _BLOCK_STEPS, axis=0)
+        rows = rows._replace(label=self._target(self.held_out, number, rows.label, goal))
         return calibration.measure(agent.averaged, rows, goal, seeds[1])
+
+    def _target(
+        self, replay: EpisodeReplay, number: tf.Tensor, label: tf.Tensor, goal: tf.Tensor
+    ) -> tf.Tensor:
+        """Targets of numbered steps of a replay with these labels and goals, float [B, M]."""
+        steps = self.agent.config.bootstrap_steps
+        if not steps:
+            return label
+        return self.agent.bootstrapped(label, goal, *replay.later(number, steps))
 
     def sample(self) -> Batch:
         """Draws a relabelled batch of the replay and the seeds of its update. Graph code."""
         seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
-        rows = self.replay.sample(self.agent.config.batch, seed)
-        return Batch(self.agent.transition(rows), self.agent.seeds())
+        number = self.replay.numbers(self.agent.config.batch, seed)
+        batch = self.agent.transition(self.replay.rows(number))
+        target = self._target(self.replay, number, batch.measurement, batch.goal)
+        return Batch(batch._replace(measurement=target), self.agent.seeds())
 
     def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """Makes one update; see `GoalRecAgent.update`."""

@@ -24,7 +24,7 @@ def check(config: GoalRecConfig, spec: types.DataSpec) -> None:
       ValueError: naming the field.
     """
     frozen = np.zeros([1, config.frozen_embedding], np.float32)
-    _check_goals(config, spec, _measurements(config, spec, frozen))
+    _check_fits(config, spec, _measurements(config, spec, frozen))
 
 
 def learner(
@@ -41,7 +41,7 @@ def learner(
 
     measurements = _measurements(config, spec, item_vectors[:, : config.frozen_embedding])
     measurements.fit(log)
-    _check_goals(config, spec, measurements)
+    _check_fits(config, spec, measurements)
     agent = agent_lib.GoalRecAgent(config, spec, measurements, item_vectors, seed)
     return learner_lib.GoalRecLearner(agent, log, world)
 
@@ -84,11 +84,14 @@ def _measurements(
         raise ValueError(f"measurements: {error}") from error
 
 
-def _check_goals(
+def _check_fits(
     config: GoalRecConfig, spec: types.DataSpec, measurements: "Measurements"
 ) -> None:
     from tfgoalrec import agent as agent_lib
+    from tfgoalrec import bootstrap
 
+    if config.bootstrap_steps:
+        bootstrap.carried(measurements.parts, config.bootstrap_steps)
     try:
         agent_lib.default_goals(config, spec, measurements)
     except ValueError as error:

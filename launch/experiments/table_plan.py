@@ -239,8 +239,8 @@ class Row(NamedTuple):
 def _as_in_the_paper(spec: types.DataSpec) -> Mapping[str, Any]:
     """GoalRec without our additions, as far as the paper's text and its appendices tell.
 
-    Amounts are sums to the end, the goal is the number of clicks alone, advantages are not
-    calibrated, the head is fully connected, the latest weights act, half of a batch has
+    Amounts are sums to the end and observed, the goal is the number of clicks alone, advantages
+    are not calibrated, the head is fully connected, the latest weights act, half of a batch has
     hindsight goals, and play explores by random goals, whose share falls from 1 to 0. The share
     of random items is ours: an untrained model would show one item otherwise.
     """
@@ -254,6 +254,7 @@ def _as_in_the_paper(spec: types.DataSpec) -> Mapping[str, Any]:
         # Default goals alone have a discount.
         "discount": 1.0,
         "far_windows": "learned",
+        "bootstrap_steps": 0,
         "advantage": "mlp",
         "averaging": 0.0,
         "hindsight_share": 0.5,

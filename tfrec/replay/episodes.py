@@ -144,7 +144,25 @@ class EpisodeReplay(tf.Module):
 
     def rows(self, number: tf.Tensor) -> Rows:
         """The numbered steps; `number` as in `places`."""
+        return self._at(*self.places(number))
+
+    def later(self, number: tf.Tensor, steps: int) -> tuple[Rows, tf.Tensor]:
+        """What follows numbered steps some steps later in the same session.
+
+        Args:
+          number: int64 [B], as in `places`.
+          steps: at least 1.
+
+        Returns:
+          The later steps, and whether the session has them, bool [B]; where it has not, the
+          row is the session's last step.
+        """
         row, step = self.places(number)
+        last = tf.cast(tf.gather(self.length, row), tf.int64) - 1
+        return self._at(row, tf.minimum(step + steps, last)), step + steps <= last
+
+    def _at(self, row: tf.Tensor, step: tf.Tensor) -> Rows:
+        """Steps of sessions, int64 [B] each."""
         cell = tf.stack([row, step], axis=1)  # [B, 2]
         shown = tf.stack([row, step + self.spec.history_length], axis=1)
         return Rows(
