@@ -16,6 +16,7 @@ SPACE: dict[str, tuple] = {
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
     "keep_log": (True, False),
+    "play_learning_rate": (0.5, 0.1),
     "discount": (0.6, 0.8, 1.0),
     "far_windows": ("calibrated", "exit", "learned"),
     "bootstrap_steps": (0, 4),

@@ -21,6 +21,7 @@ COMMON_SPACE: dict[str, tuple] = {
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
     "keep_log": (True, False),
+    "play_learning_rate": (0.5, 0.1),
 }
 VALUE_SPACE = COMMON_SPACE | {"discount": (0.9, 0.95, 1.0)}
 
@@ -132,6 +133,7 @@ WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
     "batch": (128, 256),
     "averaging": (0.0, 0.99, 0.995),
     "keep_log": (True, False),
+    "play_learning_rate": (0.5, 0.1),
     "wide_learning_rate": (0.005, 0.02, 0.1),
     "wide_l1": (0.0, 0.5, 2.0),
 }
