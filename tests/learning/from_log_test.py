@@ -33,6 +33,13 @@ def learned(data):
 
 
 @pytest.fixture(scope="module")
+def bootstrapped(data):
+    learner = truth.learner(data, data.episodes("train"), bootstrap_steps=4)
+    truth.train(learner)
+    return learner.agent
+
+
+@pytest.fixture(scope="module")
 def shuffled(data):
     log = data.episodes("train")
     learner, draw = truth.learner(data, log), np.random.default_rng(0)
@@ -76,13 +83,14 @@ def test_it_beats_the_policy_that_wrote_the_log(data, learned):
     assert (kind[logged_items[logged_items > 0] - 1] == synthetic.CALM).mean() < 0.5
 
 
-def test_it_beats_even_the_best_myopic_policy(data, learned):
+@pytest.mark.parametrize("trained", ["learned", "bootstrapped"])
+def test_it_beats_even_the_best_myopic_policy(request, data, trained):
+    agent = request.getfixturevalue(trained)
     world = truth.world(data)
     policy = policies.greedy(world, np.array([1.0, 0.0]))
     myopic = player.Player(users.UserEnvironment(world), policy)
-    assert (
-        lead(truth.clicks(play(data, learned)), truth.clicks(myopic.play(starts(data), 3))) > 5
-    )
+    earned = truth.clicks(myopic.play(starts(data), 3))
+    assert lead(truth.clicks(play(data, agent)), earned) > 5
 
 
 def test_measurements_of_other_steps_teach_nothing(data, shuffled):
