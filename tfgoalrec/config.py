@@ -72,7 +72,10 @@ class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
     # Losses and optimiser.
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     weight_decay: float = option(
-        1e-4, "decoupled weight decay per update", at_least=0, at_most=1
+        1e-4,
+        "decoupled weight decay: share of a weight lost in an update, in learning rates",
+        at_least=0,
+        at_most=1,
     )
     far_windows: Literal["calibrated", "exit", "learned"] = option(
         "calibrated",
