@@ -73,7 +73,7 @@ class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     weight_decay: float = option(
         1e-4,
-        "decoupled weight decay: share of a weight lost in an update, in learning rates",
+        "share of a weight lost in an update, in learning rates (AdamW)",
         at_least=0,
         at_most=1,
     )

@@ -11,7 +11,7 @@ from tfgoalrec import acting, calibration, goals, relabel
 from tfgoalrec.agent import GoalRecAgent
 from tfrec import types
 from tfrec.environments import contract, playing, user_models, users
-from tfrec.replay.episodes import EpisodeReplay
+from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.training import finite, schedule
 
 _HELD_OUT_SEED = 11
@@ -221,24 +221,22 @@ class GoalRecLearner(tf.Module):
         rows = self.held_out.rows(number)
         target = tf.cast(next(iter(agent.named_goals.values())), tf.float32)  # [M]
         goal = tf.repeat(target[None], _BLOCK_STEPS, axis=0)
-        rows = rows._replace(label=self._target(self.held_out, number, rows.label, goal))
+        rows = rows._replace(label=self._target(self.held_out, rows, goal))
         return calibration.measure(agent.averaged, rows, goal, seeds[1])
 
-    def _target(
-        self, replay: EpisodeReplay, number: tf.Tensor, label: tf.Tensor, goal: tf.Tensor
-    ) -> tf.Tensor:
-        """Targets of numbered steps of a replay with these labels and goals, float [B, M]."""
+    def _target(self, replay: EpisodeReplay, rows: Rows, goal: tf.Tensor) -> tf.Tensor:
+        """Targets of steps of a replay under these goals, float [B, M]."""
         steps = self.agent.config.bootstrap_steps
         if not steps:
-            return label
-        return self.agent.bootstrapped(label, goal, *replay.later(number, steps))
+            return rows.label
+        return self.agent.bootstrapped(rows.label, goal, *replay.later(rows, steps))
 
     def sample(self) -> Batch:
         """Draws a relabelled batch of the replay and the seeds of its update. Graph code."""
         seed = tf.cast(self.agent.generator.make_seeds(1)[:, 0], tf.int32)
-        number = self.replay.numbers(self.agent.config.batch, seed)
-        batch = self.agent.transition(self.replay.rows(number))
-        target = self._target(self.replay, number, batch.measurement, batch.goal)
+        rows = self.replay.sample(self.agent.config.batch, seed)
+        batch = self.agent.transition(rows)
+        target = self._target(self.replay, rows, batch.goal)
         return Batch(batch._replace(measurement=target), self.agent.seeds())
 
     def update_on(self, batch: Batch) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -68,8 +68,8 @@ def test_a_study_is_saved_and_continued(study, command, capsys, embedded_data):
 
 
 def test_a_log_that_the_replay_does_not_hold_is_said(command, tmp_path, capsys):
-    wide = command[1:]
-    small = ("--method=rainbow", *wide, "--replay_sessions=8", "--sessions_per_round=8")
+    others = command[1:]
+    small = ("--method=rainbow", *others, "--replay_sessions=8", "--sessions_per_round=8")
     assert tune(*small, f"--out={tmp_path / 'out'}", "--trials=1") == 0
     said = capsys.readouterr().err
     assert said.count("learning reads at most 8 of the log's") == 1

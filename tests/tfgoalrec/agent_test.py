@@ -124,6 +124,7 @@ def small_rows():
         transitions.measurement,
         transitions.outcome,
         tf.zeros([16, M]),
+        tf.range(16, dtype=tf.int64),
     )
 
 

@@ -78,9 +78,10 @@ def learner(steps):
 
 
 def test_batches_have_the_targets_of_the_averaged_weights():
-    observed, predicted = learner(0).sample().transition, learner(4).sample().transition
+    made = learner(4)
+    agent = made.agent
+    observed, predicted = learner(0).sample().transition, made.sample().transition
     np.testing.assert_array_equal(observed.item, predicted.item)  # the same steps
-    agent = learner(4).agent
     open_windows = [
         index
         for index, name in enumerate(agent.measurements.columns)
@@ -94,7 +95,7 @@ def test_batches_have_the_targets_of_the_averaged_weights():
     unchanged = np.delete(change, open_windows, axis=1)
     np.testing.assert_array_equal(unchanged, 0)
     row = int(np.flatnonzero(first)[0])
-    last = learner(4).replay.rows(tf.constant([8], tf.int64))  # of 4 + 5 + 1 steps
+    last = made.replay.rows(tf.constant([8], tf.int64))  # of 4 + 5 + 1 steps
     value = agent.averaged.value(
         agent.averaged.encode(last.observation, predicted.goal[row : row + 1])
     )[0]

@@ -55,6 +55,7 @@ def test_log_rows_get_random_goals_and_played_rows_keep_theirs():
         label=tf.ones([8, 11]),
         first_label=2 * tf.ones([8, 11]),
         goal=tf.constant(played),
+        slot=tf.range(8, dtype=tf.int64),
     )
     goal = agent.transition(rows).goal.numpy()
     np.testing.assert_allclose(np.linalg.norm(goal, axis=1), 1.0, rtol=1e-5)

@@ -43,6 +43,7 @@ class BaselineLearner(tf.Module, abc.ABC):
 
     fixed_items: str = ""
     no_warm_start: str = ""
+
     # Names of the tensors whose finiteness `update` checks, in its order.
     checked: Sequence[str]
 

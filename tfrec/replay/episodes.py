@@ -22,6 +22,7 @@ class Rows(NamedTuple):
       label: float [B, M], the label stored for this step.
       first_label: float [B, M], the label stored for the session's first step.
       goal: float [B, M], the goal stored with the session.
+      slot: int64 [B], the slot of the step's session in the replay.
     """
 
     observation: types.Observation
@@ -29,6 +30,7 @@ class Rows(NamedTuple):
     label: tf.Tensor
     first_label: tf.Tensor
     goal: tf.Tensor
+    slot: tf.Tensor
 
 
 class EpisodeReplay(tf.Module):
@@ -146,20 +148,20 @@ class EpisodeReplay(tf.Module):
         """The numbered steps; `number` as in `places`."""
         return self._at(*self.places(number))
 
-    def later(self, number: tf.Tensor, steps: int) -> tuple[Rows, tf.Tensor]:
-        """What follows numbered steps some steps later in the same session.
+    def later(self, rows: Rows, steps: int) -> tuple[Rows, tf.Tensor]:
+        """What follows steps of this replay some steps later in their sessions.
 
         Args:
-          number: int64 [B], as in `places`.
+          rows: B steps.
           steps: at least 1.
 
         Returns:
           The later steps, and whether the session has them, bool [B]; where it has not, the
           row is the session's last step.
         """
-        row, step = self.places(number)
-        last = tf.cast(tf.gather(self.length, row), tf.int64) - 1
-        return self._at(row, tf.minimum(step + steps, last)), step + steps <= last
+        step = rows.observation.step + steps
+        last = tf.gather(self.length, rows.slot) - 1
+        return self._at(rows.slot, tf.cast(tf.minimum(step, last), tf.int64)), step <= last
 
     def _at(self, row: tf.Tensor, step: tf.Tensor) -> Rows:
         """Steps of sessions, int64 [B] each."""
@@ -171,4 +173,5 @@ class EpisodeReplay(tf.Module):
             label=tf.gather_nd(self.label, cell),
             first_label=tf.gather_nd(self.label, tf.stack([row, tf.zeros_like(row)], axis=1)),
             goal=tf.gather(self.goal, row),
+            slot=row,
         )

@@ -92,7 +92,7 @@ def test_a_drawn_window_is_what_the_policy_saw():
 def test_later_steps_are_of_the_same_session():
     ring = replay_lib.EpisodeReplay(small.SPEC, capacity=4, label_size=2)
     ring.add(*numbered([1, 3, 5], first=10))
-    rows, follows = ring.later(tf.range(ring.size), 2)
+    rows, follows = ring.later(ring.rows(tf.range(ring.size)), 2)
     np.testing.assert_array_equal(rows.label[:, 0], [10] + 3 * [11] + 5 * [12])
     np.testing.assert_array_equal(rows.label[:, 1], [0, 2, 2, 2, 2, 3, 4, 4, 4])
     np.testing.assert_array_equal(follows, [0, 1, 0, 0, 1, 1, 1, 0, 0])
