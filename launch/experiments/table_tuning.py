@@ -20,7 +20,6 @@ from tfrec.methods import registry, studies, trials
 
 _TUNING_SEED = 1000  # seed of tuning's runs; the tables' seeds count from 0
 _SIZES = ("batch", "embedding", "units", "hidden", "stream")
-_OF_PLAY = ("keep_log", "play_learning_rate")
 _SCORED_SESSIONS = 3_000  # of a score, about
 _SESSIONS_OF_USER = 6  # of a validation user in a score, at most
 
@@ -111,7 +110,6 @@ def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: in
     # Sizes of networks and batches are tuned only at scales with time for it.
     left_out = {*table_plan.NOT_TUNED, *row.fixed(setting.spec)}
     left_out |= set() if scale.tune_sizes else set(_SIZES)
-    left_out |= set() if evaluation.method.plays else set(_OF_PLAY)
     fields = [field for field in evaluation.method.space if field not in left_out]
     result = trials.tune_on_log(
         evaluation,

@@ -126,14 +126,7 @@ class WideAndDeepConfig(ClickRankerConfig):
             raise ValueError(f"buckets is {self.buckets}; expected a multiple of {CACHE_LINE}")
 
 
-WIDE_AND_DEEP_SPACE: dict[str, tuple] = {
-    "learning_rate": (1e-3, 3e-4, 1e-4),
-    "embedding": (16, 32, 64),
-    "hidden": (64, 128, 256),
-    "batch": (128, 256),
-    "averaging": (0.0, 0.99, 0.995),
-    "keep_log": (True, False),
-    "play_learning_rate": (0.5, 0.1),
+WIDE_AND_DEEP_SPACE = COMMON_SPACE | {
     "wide_learning_rate": (0.005, 0.02, 0.1),
     "wide_l1": (0.0, 0.5, 2.0),
 }

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from tfrec.options import Options, option
 
+OF_PLAY = ("keep_log", "play_learning_rate")  # tuned fields without an effect before play
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoundsConfig(Options):

@@ -27,7 +27,7 @@ import numpy as np
 from tfrec import options, types
 from tfrec.errors import UserError
 from tfrec.methods import trained as trained_lib
-from tfrec.methods.log_config import StateConfig
+from tfrec.methods.log_config import OF_PLAY, StateConfig
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -160,7 +160,13 @@ class Method:
 
     @property
     def space(self) -> dict[str, tuple]:
-        return dict(self.log_form.space)
+        """Its tuned fields and their choices; those of play only if it plays."""
+        left_out = () if self.plays else OF_PLAY
+        return {
+            field: choices
+            for field, choices in self.log_form.space.items()
+            if field not in left_out
+        }
 
     def check(self, config: Any, spec: types.DataSpec) -> None:
         """Rejects a configuration that does not fit the spec of a log.

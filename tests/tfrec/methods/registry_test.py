@@ -12,6 +12,12 @@ from tfrec import types
 from tfrec.methods import log_config, online_config, registry
 
 
+def test_options_of_play_are_tuned_only_for_methods_that_play():
+    plays, off = registry.get("goalrec").space, registry.get("goalrec_off").space
+    assert plays.keys() - off.keys() == {"keep_log", "play_learning_rate"}
+    assert off == {field: plays[field] for field in off}
+
+
 @pytest.mark.parametrize(
     "name, fields, width",
     [

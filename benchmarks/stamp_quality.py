@@ -1,0 +1,257 @@
+"""Ranking quality of our STAMP beside RecBole's, on the same sessions with the same tuning.
+
+    python -m benchmarks.stamp_quality --data=runs/yoochoose/data --form=prepared \
+        --reference_python=REFERENCE/bin/python
+
+The protocol is leave-one-out: the last click of each session with at least three is the test,
+the last but one the validation. Both sides learn from every prefix of the training clicks, with
+a softmax over the catalogue, and stop early by validation nDCG@10. Each side tries six settings
+with seed 0, and all seeds run the best one by validation. The lists of both are compared with
+the held-out clicks by the same code (`tfrec/evaluation/next_items.py`); items of the session
+are left out.
+
+The named interpreter must import recbole 1.2 (see `stamp_reference.py`); without it, only ours.
+Printed: nDCG@10 and recall@20, mean and standard deviation over seeds, and the paired
+difference with its 95% interval over sessions and seeds.
+"""
+
+import json
+import pathlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import command_line, timing
+from tfrec.data import protocols, sequence_logs, sequences
+from tfrec.evaluation import next_items, rankers
+from tfrec.metrics import intervals
+
+LISTED = 20
+METRICS = ("ndcg@10", "recall@20")
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
+    {"learning_rate": rate, "own_negatives": own}
+    for rate in LEARNING_RATES
+    for own in (True, False)
+)
+REFERENCE_SETTINGS: tuple[dict[str, Any], ...] = tuple(
+    {"learning_rate": rate, "batch": batch} for rate in LEARNING_RATES for batch in (512, 2048)
+)
+
+
+class Job(NamedTuple):
+    """A setting of one side and a seed."""
+
+    setting: dict[str, Any]
+    seed: int
+
+
+class Lists(NamedTuple):
+    """Lists of a trained model, int32 [V, LISTED] each."""
+
+    validation: np.ndarray
+    test: np.ndarray
+
+
+class Budget(NamedTuple):
+    """What both sides share.
+
+    Attributes:
+      width: width of embeddings and layers.
+      length: latest clicks of a session that are read.
+      epochs: passes over the training clicks, at most.
+      patience: validations without a better one before training stops.
+    """
+
+    width: int = 100
+    length: int = 50
+    epochs: int = 100
+    patience: int = 10
+
+
+Trainer = Callable[[Sequence[Job]], Iterable[Lists]]
+
+
+def ours(log: sequence_logs.SequenceLog, split: protocols.Split, budget: Budget) -> Trainer:
+    """Makes the trainer of our STAMP."""
+    ranker = rankers.get("stamp")
+
+    def train(job: Job) -> Lists:
+        config = ranker.config(**job.setting, **budget._asdict())
+        with tempfile.TemporaryDirectory() as folder:
+            task = rankers.Task(
+                split=split,
+                protocol="leave_one_out",
+                vocabulary=log.vocabulary,
+                source=log.source,
+                folder=pathlib.Path(folder),
+                seed=job.seed,
+                save_every=budget.epochs,
+            )
+            trained = ranker.train(config, task)
+            parts = (split.validation, split.test)
+            return Lists(*(trained.lists(part, LISTED).items for part in parts))
+
+    return lambda jobs: map(train, jobs)
+
+
+def reference(python: str, split: protocols.Split, budget: Budget) -> Trainer:
+    """Makes the trainer of RecBole's STAMP, which runs in a separate process.
+
+    Args:
+      python: an interpreter that imports recbole.
+      split: events of the log.
+      budget: what both sides share.
+    """
+    script = pathlib.Path(__file__).with_name("stamp_reference.py")
+
+    def train(jobs: Sequence[Job]) -> Iterable[Lists]:
+        common = budget._asdict()
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [pathlib.Path(folder) / f for f in ("log.npz", "jobs.json", "lists.npz")]
+            arrays: dict[str, Any] = prefixes(split, budget.length)
+            np.savez(paths[0], **arrays)
+            paths[1].write_text(
+                json.dumps([common | j.setting | {"seed": j.seed} for j in jobs])
+            )
+            subprocess.run([python, "-W", "ignore", script, *paths], check=True, cwd=folder)
+            with np.load(paths[2]) as file:
+                lists = dict(file)
+        for index in range(len(jobs)):
+            yield Lists(lists[f"{index}/validation"], lists[f"{index}/test"])
+
+    return train
+
+
+def prefixes(split: protocols.Split, length: int) -> dict[str, np.ndarray]:
+    """Every prefix of the training events and each held-out event with its history.
+
+    Args:
+      split: events of the log, one held-out event a row.
+      length: L, latest events of a prefix.
+
+    Returns:
+      `<part>_items` int32 [rows, L], oldest first, padded with 0 at the end, and
+      `<part>_target` int32 [rows], for the parts train, validation and test; `num_items`.
+    """
+    train = split.train
+    place = np.arange(len(train.items)) - train.offsets[train.rows]  # within the row
+    follows = np.flatnonzero(place > 0)
+    arrays: dict[str, np.ndarray] = {
+        "train_items": padded(train.items, follows, place[follows], length),
+        "train_target": train.items[follows],
+        "num_items": np.array(train.num_items),
+    }
+    for name, held_out in (("validation", split.validation), ("test", split.test)):
+        history: sequences.Sequences = held_out.history
+        arrays[f"{name}_items"] = padded(
+            history.items, history.offsets[1:], history.lengths, length
+        )
+        arrays[f"{name}_target"] = held_out.targets.items
+    return arrays
+
+
+def padded(items: np.ndarray, end: np.ndarray, count: np.ndarray, length: int) -> np.ndarray:
+    """The last `count` items before each `end`, at most L of them; int32 [rows, L]."""
+    count = np.minimum(count, length)[:, None]
+    offset = np.arange(length)[None]
+    place = np.minimum(end[:, None] - count + offset, len(items) - 1)
+    return np.where(offset < count, items[place], 0).astype(np.int32)
+
+
+def compare(
+    trainers: Mapping[str, tuple[Trainer, Sequence[dict[str, Any]]]],
+    split: protocols.Split,
+    seeds: int,
+) -> dict[str, list[next_items.Evaluation]]:
+    """Tunes each side with seed 0 and trains its best setting with all seeds.
+
+    Args:
+      trainers: side -> trainer and settings.
+      split: events of the log.
+      seeds: runs of the best setting.
+
+    Returns:
+      Side -> the test evaluation of each seed; prints the table.
+    """
+    results: dict[str, list[next_items.Evaluation]] = {}
+    for name, (train, settings) in trainers.items():
+        tried = list(train([Job(setting, 0) for setting in settings]))
+        scores = [
+            next_items.evaluate_lists(lists.validation, split.validation, split.train)
+            .by_user["ndcg@10"]
+            .mean()
+            for lists in tried
+        ]
+        for setting, score in zip(settings, scores, strict=True):
+            print(f"{name}, {setting}: validation ndcg@10 {score:.4f}", flush=True)
+        best = int(np.argmax(scores))
+        more = [Job(settings[best], seed) for seed in range(1, seeds)]
+        results[name] = [
+            next_items.evaluate_lists(lists.test, split.test, split.train)
+            for lists in (tried[best], *(train(more) if more else ()))
+        ]
+        print(f"{name}: {settings[best]} for seeds 0 to {seeds - 1}", flush=True)
+    _print_table(results, seeds)
+    return results
+
+
+def _print_table(results: Mapping[str, list[next_items.Evaluation]], seeds: int) -> None:
+    print(f"\n{'':10}" + "".join(f"{metric:>18}" for metric in METRICS) + f"   ({seeds} seeds)")
+    tables = {
+        name: {metric: np.stack([run.by_user[metric] for run in runs], 1) for metric in METRICS}
+        for name, runs in results.items()
+    }  # [users, seeds]
+    for name, by_metric in tables.items():
+        cells = []
+        for metric in METRICS:
+            means = by_metric[metric].mean(axis=0)
+            cells.append(f"{means.mean():9.4f} ± {means.std(ddof=min(1, seeds - 1)):.4f}")
+        print(f"{name:10}" + "".join(f"{cell:>18}" for cell in cells))
+    if len(tables) == 2:
+        first, second = tables.values()
+        for metric in METRICS:
+            interval = intervals.of_table(first[metric] - second[metric])
+            print(
+                f"{' - '.join(tables)}, {metric}: "
+                f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+            )
+
+
+def main(
+    data: str,
+    form: sequence_logs.Format = "prepared",
+    reference_python: str = "",
+    seeds: int = 3,
+    budget: Budget | None = None,
+) -> dict[str, list[next_items.Evaluation]]:
+    """Compares both sides; see the module's docstring.
+
+    Args:
+      data: the log.
+      form: format of the log.
+      reference_python: an interpreter that imports recbole; empty for only ours.
+      seeds: runs of the best setting.
+      budget: what both sides share.
+    """
+    budget = budget or Budget()
+    log = sequence_logs.open_log(data, form)
+    split = protocols.leave_one_out(log.sequences)
+    print(f"{len(split.test.users):,} test sessions, {log.sequences.num_items:,} items")
+    trainers = {"ours": (ours(log, split, budget), OUR_SETTINGS)}
+    if reference_python:
+        trainers["recbole"] = (reference(reference_python, split, budget), REFERENCE_SETTINGS)
+    return compare(trainers, split, seeds)
+
+
+if __name__ == "__main__":
+    timing.one_thread()
+    parser = command_line.parser(__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--form", default="prepared")
+    parser.add_argument("--reference_python", default="")
+    parser.add_argument("--seeds", type=command_line.at_least(1), default=3)
+    main(**vars(parser.parse_args()))
