@@ -23,13 +23,14 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import rich
 
 from launch import flags
 from launch.experiments import (
+    figure_plan,
     figures,
     offline_plan,
     offline_table,
@@ -143,13 +144,14 @@ def main(_):
     jobs = config.jobs or os.cpu_count() or 1
     if config.figure:
         return figures.reproduce(
-            figures.FiguresRequest(
+            figure_plan.FiguresRequest(
                 out=out,
                 figures=config.figure,
                 scale=config.scale,
                 environments=config.environments,
                 methods=config.methods,
                 seeds=config.seeds,
+                trials=config.trials,
                 virtualtb_path=config.virtualtb_path,
             ),
             jobs,
@@ -182,7 +184,7 @@ def _reproduce_tables(config: ReproduceConfig, out: pathlib.Path, jobs: int) -> 
         out.mkdir(parents=True, exist_ok=True)
         common = (f"--out={out}", f"--scale={config.scale}")
         with Pool("launch.run_cell", jobs, common, out / "logs") as pool:
-            for title, stage in _stages(out, logs, plan, scale).items():
+            for title, stage in _stages(out, logs, plan, scale):
                 failed += pool.run(title, stage)
                 if title == "prepare":
                     if failed:
@@ -200,31 +202,35 @@ def _stages(
     logs: Mapping[str, str],
     plan: Sequence[table_plan.Cell],
     scale: table_plan.Scale,
-) -> dict[str, list[Job]]:
-    """Returns the unfinished jobs of each stage, by the title of the stage."""
-    return {
-        "prepare": [
+) -> Iterator[tuple[str, list[Job]]]:
+    """Yields each stage with its unfinished jobs, when the stages before it have run."""
+    yield (
+        "prepare",
+        [
             Job(
                 f"{name}/prepare",
                 ("--method=prepare", f"--data_set={name}", f"--source={path}"),
             )
             for name, path in logs.items()
         ],
-        "tune": [
+    )
+    yield (
+        "tune",
+        [
             Job(
                 f"{name}/tune {method}",
                 (f"--data_set={name}", f"--method={method}", f"--trials={scale.trials}"),
             )
-            for name, method in table_report.to_tune(plan, scale)
-            if not table_report.tuned(out, name, method, scale.trials)
+            for name, method in table_report.untuned(out, plan, scale)
         ],
-        "cells": [
-            _job(group)
-            for group in table_report.together(
-                [cell for cell in plan if not cell.result(out).exists()], scale
-            )
-        ],
-    }
+    )
+    untuned = table_report.untuned(out, plan, scale)  # where tuning failed
+    ready = [
+        cell
+        for cell in plan
+        if not cell.result(out).exists() and (cell.data_set, cell.method) not in untuned
+    ]
+    yield "cells", [_job(group) for group in table_report.together(ready, scale)]
 
 
 def _changed(config: ReproduceConfig, scale: Any) -> Any:

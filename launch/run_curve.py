@@ -1,4 +1,4 @@
-"""Runs cells of IMRL's figures: a method in an environment, or its controls.
+"""Runs cells of IMRL's figures: a method in an environment, or its controls; or tunes methods.
 
     python -m launch.run_curve --out=runs/figures --scale=sample --environment=recsim \
         --method=imrl --seed=0
@@ -12,7 +12,7 @@ import pathlib
 from typing import Literal
 
 from launch import flags
-from launch.experiments import cell_config, figures, pool
+from launch.experiments import cell_config, figure_plan, figures, pool
 from tfrec import outputs
 from tfrec.methods import registry
 from tfrec.options import option
@@ -28,11 +28,15 @@ class RunCurveConfig(cell_config.CellsConfig):
     )
     method: tuple[str, ...] = option(
         ("imrl",),
-        f"methods, run one after the other; {figures.CONTROLS}: levels of untrained policies",
+        f"methods, run one after the other; {figure_plan.CONTROLS}: levels of untrained "
+        "policies",
         distinct=True,
         min_length=1,
     )
     virtualtb_path: str = option("", "folder of a clone of VirtualTaobao")
+    trials: int = option(
+        0, "number of settings to try in tuning, instead of running the cells", at_least=0
+    )
 
 
 flags.define(RunCurveConfig)
@@ -42,13 +46,16 @@ def main(_):
     config = flags.read(RunCurveConfig)
     outputs.check_folder(config.out)
     for method in config.method:
-        if method != figures.CONTROLS:
+        if method != figure_plan.CONTROLS:
             registry.get(method, config.environment)
-    out, scale = pathlib.Path(config.out), figures.SCALES[config.scale]
+    out, scale = pathlib.Path(config.out), figure_plan.SCALES[config.scale]
 
     def work(method: str) -> None:
-        cell = figures.Cell(config.environment, method, config.seed)
-        figures.run(out, cell, scale, config.virtualtb_path)
+        path, place = config.virtualtb_path, config.environment
+        if config.trials:
+            figures.tune(out, place, method, scale, path, config.trials)
+        else:
+            figures.run(out, figure_plan.Cell(place, method, config.seed), scale, path)
 
     pool.each(config.method, work)
 

@@ -567,7 +567,11 @@ class ImrlAgent(tf_agent.TFAgent):
             log_inverse = empowerment.forward_log_inverse(
                 learned.inverse, learned.forward, batch.state, u, noise[:, size:]
             )
-        bonus = losses.gain(log_inverse, log_policy, config.beta, self._entropy_weight())
+        inverse_weight = config.beta
+        if config.bonus_share:
+            reward = config.reward_scale * batch.reward
+            inverse_weight = losses.bonus_weight(config.bonus_share, reward, log_inverse)
+        bonus = losses.gain(log_inverse, log_policy, inverse_weight, self._entropy_weight())
         return _Fresh(log_policy, log_inverse, bonus, q)
 
     def _entropy_weight(self) -> tf.Tensor:

@@ -87,6 +87,13 @@ class ImrlConfig(ReplaySizeConfig):
     beta: float = option(
         0.01, "weight of the intrinsic reward, in scaled reward per nat (ours)", at_least=0
     )
+    bonus_share: float = option(
+        0.0,
+        "size of the intrinsic reward as a share of the reward, in place of beta: the weight "
+        "of log p(a|s',s) follows from the means of each batch; 0 for beta (ours)",
+        at_least=0,
+        at_most=1,
+    )
     successor: Literal["replay", "forward"] = option(
         "replay",
         "s' of eq 12: replay takes the stored a and s'; forward draws a from the policy and "
@@ -109,10 +116,18 @@ class ImrlConfig(ReplaySizeConfig):
         at_most=1,
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.bonus_share and (self.exploration != "empowerment" or self.mode != "fixed"):
+            raise ValueError(
+                f"bonus_share is {self.bonus_share} with exploration={self.exploration} and "
+                f"mode={self.mode}; expected 0, or exploration=empowerment and mode=fixed"
+            )
+
     @property
     def uses_inverse(self) -> bool:
         """Whether a loss has log p_xi(a|s',s)."""
-        return self.exploration == "empowerment" and self.beta > 0
+        return self.exploration == "empowerment" and bool(self.beta or self.bonus_share)
 
 
 @dataclasses.dataclass(frozen=True)

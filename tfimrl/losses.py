@@ -54,6 +54,22 @@ def gain(
     return inverse_weight * log_inverse - entropy_weight * log_policy
 
 
+def bonus_weight(share: float, reward: tf.Tensor, log_inverse: tf.Tensor) -> tf.Tensor:
+    """Returns the weight of log p_xi that makes the intrinsic reward a share of the reward.
+
+    The share is that of mean absolute values in the batch (ours). 0 if all log p_xi are 0. The
+    weight has no gradient.
+
+    Args:
+      share: size of the intrinsic reward, in parts of the reward.
+      reward: scaled rewards, float [B].
+      log_inverse: log p_xi(a|s', s), float [B], nats.
+    """
+    size = tf.reduce_mean(tf.abs(log_inverse))
+    weight = share * tf.math.divide_no_nan(tf.reduce_mean(tf.abs(reward)), size)
+    return tf.stop_gradient(weight)
+
+
 def value_loss(
     value: tf.Tensor, q: tf.Tensor, bonus: tf.Tensor, weight: tf.Tensor | None = None
 ) -> tf.Tensor:

@@ -3,12 +3,13 @@
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 
+from launch.experiments import figure_tuning
 from tfrec import outputs
 from tfrec.methods import online_result
 from tfrec.report import plots, style
@@ -24,6 +25,7 @@ class Panel(NamedTuple):
       title: title of the plots.
       runs: method -> folders of its finished runs, one for each seed.
       titles: method -> displayed name.
+      tuned: method -> content of its best.json; empty without tuning.
       controls: control -> result of `online_run.final_test`, and under `tests` its values in
         the curves' tests; empty where they were not run.
       seeds: planned number of runs of each method.
@@ -33,6 +35,7 @@ class Panel(NamedTuple):
     title: str
     runs: Mapping[str, Sequence[pathlib.Path]]
     titles: Mapping[str, str]
+    tuned: Mapping[str, Mapping[str, Any]]
     controls: Mapping[str, Mapping[str, Mapping[str, float]]]
     seeds: int
 
@@ -134,7 +137,7 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
                 )
                 for folder in folders
             ]
-        text.append(_table(panel, curves))
+        text += [_table(panel, curves), _settings(panel)]
     with outputs.replacing_file(out / f"figure{figure}.md") as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
     if frames:
@@ -181,6 +184,28 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> str:
         lines.append(
             f"| {title} | {' | '.join(cells)} | {steps} | {len(folders)} of {panel.seeds} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def _settings(panel: Panel) -> str:
+    """Returns a table of the tuned settings."""
+    if not panel.tuned:
+        return "Every method has the numbers of its preset; none was tuned.\n"
+    lines = [
+        "Settings, by the score of half a run on validation sessions. The preset is the first "
+        "one tried; IMRL's setting is that of its ablations and controls, too.\n",
+        "| | tried | score | of the preset | chosen |",
+        "|---|---|---|---|---|",
+    ]
+    for method, best in panel.tuned.items():
+        chosen = ", ".join(f"{field}={value}" for field, value in best["overrides"].items())
+        lines.append(
+            f"| {panel.titles[method]} | {best['trials']} | {best['score']:.4g} | "
+            f"{best['default_score']:.4g} | {chosen} |"
+        )
+    absent = [m for m in panel.runs if figure_tuning.tuned_as(m) not in panel.tuned]
+    if absent:
+        lines.append("\nNot tuned: " + ", ".join(panel.titles[m] for m in absent) + ".")
     return "\n".join(lines) + "\n"
 
 

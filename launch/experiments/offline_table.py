@@ -268,6 +268,15 @@ def _tunings(table: TableTwo) -> list[Job]:
             f"{name}/tune {method}",
             (f"--data_set={name}", f"--method={method}", f"--trials={trials}"),
         )
+        for name, method in _untuned(table)
+    ]
+
+
+def _untuned(table: TableTwo) -> list[tuple[str, str]]:
+    """Returns the pairs of data set and method that lack some of their trials."""
+    trials = table.scale.trials
+    return [
+        (name, method)
         for name in table.logs
         for method in table.rows
         if trials and not table_report.tuned(table.out, name, method, trials)
@@ -275,10 +284,15 @@ def _tunings(table: TableTwo) -> list[Job]:
 
 
 def _jobs(table: TableTwo) -> list[Job]:
-    """Returns the jobs of unfinished cells: one each, or one for the methods of a data set."""
+    """Returns the jobs of unfinished cells: one each, or one for the methods of a data set.
+
+    Cells whose method could not be tuned are left out.
+    """
     groups: dict[Any, list[OfflineCell]] = {}
+    untuned = _untuned(table)
     for cell in table.cells():
-        if not _evaluation(table.out, cell).exists():
+        failed = (cell.data_set, cell.method) in untuned
+        if not failed and not _evaluation(table.out, cell).exists():
             key = (cell.data_set, cell.seed) if table.scale.one_process else cell
             groups.setdefault(key, []).append(cell)
     return [

@@ -77,6 +77,11 @@ def tuned(out: pathlib.Path, data_set: str, method: str, trials: int) -> bool:
     return path.exists() and json.loads(path.read_text())["trials"] >= trials
 
 
+def untuned(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
+    """Returns the pairs of `to_tune` that lack some of their trials."""
+    return [pair for pair in to_tune(cells, scale) if not tuned(out, *pair, scale.trials)]
+
+
 def budget(cells: Sequence[Cell], scale: Scale, jobs: int) -> str:
     """Describes the time and memory that the cells need."""
     learned = [cell for cell in cells if cell.method not in controls.NAMES]

@@ -52,6 +52,7 @@ VARIANTS = {
     "copies": {"augmentation": "copies"},
     "faithful": {"mode": "faithful"},
     "forward": {"successor": "forward"},
+    "bonus_share": {"successor": "forward", "bonus_share": 0.1},
 }
 
 # Trainable variables that rightly stay where they are: case and path -> why.
@@ -81,10 +82,10 @@ def _cases():
         place = "world" if registry.get(name).plays else "log"
         case = cases.catalogue(name, place)
         yield _marked(case, name)
-    # The controls of augmentation are among the variants.
+    # IMRL's controls are among the variants.
     for place in environments.ENVIRONMENTS:
         for name in registry.names(place):
-            if name in imrl_names.AUGMENTATION_CONTROLS:
+            if name in imrl_names.CONTROLS:
                 continue
             # At this size a learned graph of users finds next to nothing to exchange.
             told = place == "users" and name in ("imrl", "imrl_e", "imrl_kl")
@@ -283,9 +284,7 @@ def test_items_that_may_not_repeat_do_not(name, place):
 
 @pytest.mark.parametrize(
     "name",
-    _often(
-        name for name in registry.names("users") if name not in imrl_names.AUGMENTATION_CONTROLS
-    ),
+    _often(name for name in registry.names("users") if name not in imrl_names.CONTROLS),
 )
 def test_live_methods_show_no_item_of_the_session_again(name):
     """In acting and exploring: most items of 40 users are blocked, others for each."""
@@ -515,7 +514,7 @@ def test_the_table_of_pairs_is_what_the_registries_allow():
     places = ["users", *header[3:]]
     assert places == ["users", *(p for p in environments.ENVIRONMENTS if p != "users")]
     expected = {}
-    for name in set(registry.names()) - set(imrl_names.AUGMENTATION_CONTROLS):
+    for name in set(registry.names()) - set(imrl_names.CONTROLS):
         where = registry.get(name).environments
         log = "yes" if registry.LOG in where else ""
         lacking = {"virtualtb": NEED_ITEMS, "gymnasium": NEED_FEATURES}

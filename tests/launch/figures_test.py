@@ -9,22 +9,22 @@ import polars as pl
 import pytest
 
 from launch import flags
-from launch.experiments import figure_report, figures
+from launch.experiments import figure_plan, figure_report, figure_tuning, figures
 
 pytestmark = pytest.mark.slow
 
-SMOKE = figures.SCALES["smoke"]
+SMOKE = figure_plan.SCALES["smoke"]
 
 
 def request(**changes):
-    base = figures.FiguresRequest(
+    base = figure_plan.FiguresRequest(
         pathlib.Path("out"), (2,), "smoke", virtualtb_path="somewhere"
     )
     return dataclasses.replace(base, **changes)
 
 
 def test_figure_2_has_every_method_in_every_simulator():
-    cells = figures.plan(request(seeds=2))
+    cells = figure_plan.plan(request(seeds=2))
     assert len(cells) == len(set(cells))
     # 11 methods, of which 3 need items, and the controls, once.
     assert len(cells) == 2 * (11 + 11 + 8) + 3
@@ -33,40 +33,77 @@ def test_figure_2_has_every_method_in_every_simulator():
 
 
 def test_figure_3_is_the_ablations_in_virtual_taobao():
-    cells = figures.plan(request(figures=(3,)))
+    cells = figure_plan.plan(request(figures=(3,)))
     assert {cell.environment for cell in cells} == {"virtualtb"}
     assert [c.method for c in cells] == [
         "controls", "imrl", "imrl_e", "imrl_a", "imrl_kl", "imrl_ea",
         "imrl_e_copies", "imrl_e_one", "imrl_e_learned",
+        "imrl_a_faithful", "imrl_a_forward", "imrl_a_tenth",
     ]  # fmt: skip
-    everywhere = figures.plan(request(figures=(2, 3), environments=figures.PUBLIC))
+    everywhere = figure_plan.plan(request(figures=(2, 3), environments=figure_plan.PUBLIC))
     # IMRL and IMRL-EA are in both figures, and run once.
-    assert len(everywhere) == 11 + 11 + 8 + 3 * 6 + 3
+    assert len(everywhere) == 11 + 11 + 8 + 3 * 9 + 3
 
 
 def test_only_some():
-    cells = figures.plan(request(environments=("recsim",), methods=("imrl", "td3"), seeds=1))
+    cells = figure_plan.plan(
+        request(environments=("recsim",), methods=("imrl", "td3"), seeds=1)
+    )
     assert [c.method for c in cells] == ["controls", "imrl", "td3"]
 
 
 def test_methods_share_a_process_at_the_smoke_scale_alone():
-    cells = figures.plan(request(seeds=1))
-    assert sorted(map(len, figures.together(cells, SMOKE))) == [9, 12, 12]
-    assert set(map(len, figures.together(cells, figures.SCALES["sample"]))) == {1}
+    cells = figure_plan.plan(request(seeds=1))
+    assert sorted(map(len, figure_plan.together(cells, SMOKE))) == [9, 12, 12]
+    assert set(map(len, figure_plan.together(cells, figure_plan.SCALES["sample"]))) == {1}
 
 
 def test_every_scale_fits_every_simulator():
-    for scale in figures.SCALES.values():
-        for simulator in figures.PUBLIC:
-            for method in figures.ABLATIONS:
-                task = figures.task(figures.Cell(simulator, method, 0), scale, "somewhere")
+    for scale in figure_plan.SCALES.values():
+        for simulator in figure_plan.PUBLIC:
+            for method in figure_plan.ABLATIONS:
+                task = figure_plan.task(
+                    figure_plan.Cell(simulator, method, 0), scale, "somewhere"
+                )
                 assert task.play.total_iterations % task.play.test_every == 0
                 learns = (
                     task.play.total_iterations * task.play.sessions * task.play.rollout_steps
                 )
                 assert learns > 2 * task.play.warm_up
-    numbers = figures.task(figures.Cell("recsim", "imrl_ea", 0), SMOKE, "").numbers
+    numbers = figure_plan.task(figure_plan.Cell("recsim", "imrl_ea", 0), SMOKE, "").numbers
     assert (numbers.exploration, numbers.augmentation) == ("entropy", "none")
+
+
+def test_imrls_tuned_setting_is_that_of_its_ablations_and_controls(tmp_path):
+    assert figure_tuning.tuned_as("imrl_e_one") == figure_tuning.tuned_as("imrl_a") == "imrl"
+    assert figure_tuning.tuned_as("sac") == "sac"
+    best = figure_tuning.path(tmp_path, "recsim", "imrl")
+    best.parent.mkdir(parents=True)
+    document = {"trials": 4, "inputs": {}, "overrides": {"tau": 0.3, "copies": 7}}
+    best.write_text(json.dumps(document))
+    tuned = figure_tuning.tuned_fields(tmp_path, "recsim", "imrl_e_copies", {})
+    assert tuned == {"tau": 0.3, "copies": 7}
+    # What the name of a row says is not changed by tuning.
+    one = figure_tuning.tuned_fields(tmp_path, "recsim", "imrl_e_one", {})
+    cell = figure_plan.Cell("recsim", "imrl_e_one", 0)
+    numbers = figure_plan.task(cell, figure_plan.SCALES["sample"], "", one).numbers
+    assert (numbers.tau, numbers.copies, numbers.exploration) == (0.3, 1, "entropy")
+    assert figure_tuning.tuned_fields(tmp_path, "recsim", "td3", {}) == {}
+
+
+def test_what_lacks_trials_is_tuned_once_for_a_family(tmp_path):
+    asked = request(
+        out=tmp_path, figures=(2, 3), environments=("recsim",), trials=4,
+        methods=("imrl", "imrl_e", "imrl_a_tenth", "td3"),
+    )  # fmt: skip
+    cells = figure_plan.plan(asked)
+    assert figures.untuned(asked, cells) == [("recsim", "imrl"), ("recsim", "td3")]
+    best = figure_tuning.path(tmp_path, "recsim", "td3")
+    best.parent.mkdir(parents=True)
+    best.write_text(json.dumps({"trials": 4}))
+    assert figures.untuned(asked, cells) == [("recsim", "imrl")]
+    assert not figures.untuned(dataclasses.replace(asked, trials=0), cells)
+    assert not figures.untuned(dataclasses.replace(asked, trials=None), cells)  # smoke: none
 
 
 def test_steps_to_a_share_of_the_gain():
@@ -104,6 +141,7 @@ def test_the_output_of_a_figure(finished):
     table = (out / "figure2.md").read_text()
     assert "| neither: our SAC |" in table and "2 of 2 |" in table
     assert "| Interest x quality |" in table
+    assert "none was tuned" in table
     seeds = [out / f"recsim/imrl_ea/seed{seed}" for seed in range(2)]
     assert all((seed / "policy/saved_model.pb").exists() for seed in seeds)
     assert all(list((seed / "tensorboard").iterdir()) for seed in seeds)
@@ -121,11 +159,28 @@ def test_a_second_call_runs_nothing_and_shows_what_was_not_run(finished, capfd):
     assert "| TD3 | not run | not run |" in (out / "figure2.md").read_text()
 
 
+def test_methods_are_tuned_before_their_curves(tmp_path):
+    only = ("--methods=imrl_ea,td3", "--seeds=1", "--jobs=1", "--trials=2")
+    arguments = ("--figure=2", "--scale=smoke", "--environments=recsim", f"--out={tmp_path}")
+    assert flags.call("launch.reproduce", (*arguments, *only)) == 0
+    for method, tuned in (("imrl_ea", "imrl"), ("td3", "td3")):
+        best = json.loads((tmp_path / "recsim/tuning" / tuned / "best.json").read_text())
+        assert best["trials"] == 2 and best["overrides"]
+        run = json.loads((tmp_path / "recsim" / method / "seed0/config.json").read_text())
+        result = json.loads((tmp_path / "recsim" / method / "seed0/result.json").read_text())
+        assert result["method_config"] == run["config"]["numbers"]
+        assert best["overrides"].items() <= result["method_config"].items()
+    table = (tmp_path / "figure2.md").read_text()
+    assert "| IMRL | 2 |" in table and "| TD3 | 2 |" in table
+    # One process more would find nothing to do.
+    assert flags.call("launch.reproduce", (*arguments, *only, "--report_only")) == 0
+
+
 def test_virtual_taobao_is_skipped_with_a_message(tmp_path, capfd):
     out = tmp_path / "out"
     assert flags.call("launch.reproduce", ("--figure=3", f"--out={out}")) == 0
     said = capfd.readouterr().out
-    assert "VirtualTB is skipped, 9 cells" in said and "0 of 9 cells are done" in said
+    assert "VirtualTB is skipped, 12 cells" in said and "0 of 12 cells are done" in said
     assert "| IMRL | not run |" in (out / "figure3.md").read_text()
 
 

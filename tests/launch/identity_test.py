@@ -15,6 +15,7 @@ import tfimrl  # noqa: F401  registers IMRL
 import tfrec.baselines  # noqa: F401  registers the baselines
 from launch import flags
 from launch.experiments import (
+    figure_plan,
     figures,
     table_plan,
     table_results,
@@ -25,12 +26,13 @@ from launch.experiments import (
 from tests.tfrec.environments.ports import torch_files
 from tests.tfrec.serving import fake_ranker
 from tfgoalrec import trained
+from tfrec import options
 from tfrec.data import identity, storage
 from tfrec.environments import worlds
 from tfrec.environments.fitted import recurrent_model, variants
 from tfrec.environments.ports import virtualtb
 from tfrec.errors import UserError
-from tfrec.methods import registry
+from tfrec.methods import online_run, registry
 from tfrec.serving import export, files
 
 pytestmark = pytest.mark.slow
@@ -510,19 +512,29 @@ def test_a_log_that_was_replaced_is_rejected(tmp_path, capsys):
 
 
 def test_figure_cells_of_other_weights_or_sizes_are_rejected(tmp_path):
-    scale = figures.SCALES["smoke"]
-    one, other = (figures.Cell("virtualtb", name, 0) for name in ("imrl", figures.CONTROLS))
-    task = figures.task(one, scale, "somewhere")
+    scale = figure_plan.SCALES["smoke"]
+    one, other = (
+        figure_plan.Cell("virtualtb", name, 0) for name in ("imrl", figure_plan.CONTROLS)
+    )
+    task = figure_plan.task(one, scale, "somewhere")
     made_with = {
         "inputs": {"virtualtb": {"path": "clone", "fingerprint": "1234"}},
         "play": {**vars(task.play)},
+        "method_config": options.resolved(online_run.fitting(task.numbers, task.play)),
     }
     for cell, document in ((one, made_with), (other, {"random": made_with})):
         cell.result(tmp_path).parent.mkdir(parents=True, exist_ok=True)
         cell.result(tmp_path).write_text(json.dumps(document))
     figures.check_done(tmp_path, [one, other], scale, "")
     with pytest.raises(UserError, match="play.*total_iterations: was 12, is now"):
-        figures.check_done(tmp_path, [one], figures.SCALES["full"], "")
+        figures.check_done(tmp_path, [one], figure_plan.SCALES["full"], "")
+    best = tmp_path / "virtualtb/tuning/imrl/best.json"
+    best.parent.mkdir(parents=True)
+    tuned = {"inputs": made_with["inputs"], "overrides": {"learning_rate": 3e-3}}
+    best.write_text(json.dumps(tuned))
+    with pytest.raises(UserError, match="method.learning_rate: was 0.001, is now 0.003"):
+        figures.check_done(tmp_path, [one, other], scale, "")
+    best.unlink()
     made_with["inputs"]["virtualtb"]["fingerprint"] = "5678"
     one.result(tmp_path).write_text(json.dumps(made_with))
     with pytest.raises(UserError, match="controls.json was made with other .*\n  virtualtb"):

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from launch import flags
+from launch import flags, reproduce
 from launch.experiments import (
     table_plan,
     table_report,
@@ -83,6 +83,29 @@ def test_every_method_is_tuned_with_the_same_budget():
     assert "27 x 3" not in table_report.budget(cells, scale, jobs=2)
     assert "81 of tuning (3 settings for each method and data set)" in table_report.budget(
         cells, scale, jobs=2
+    )
+
+
+def test_a_method_whose_tuning_failed_is_not_run_with_its_defaults(tmp_path):
+    scale = dataclasses.replace(SMOKE, trials=3)
+    cells = table_report.plan((1,), ("taobao",), ("td3", "dien"), scale)
+
+    def methods():
+        stages = dict(reproduce._stages(tmp_path, {"taobao": "log.csv"}, cells, scale))
+        (arguments,) = {job.arguments for job in stages["cells"]}
+        tuned = [job.arguments[1] for job in stages["tune"]]
+        return tuned, arguments[2].removeprefix("--method=").split(",")
+
+    assert methods() == (
+        ["--method=dien", "--method=td3"],
+        ["random", "popularity", "myopic", "exit_averse"],
+    )
+    best = tmp_path / "taobao/tuning/td3/best.json"
+    best.parent.mkdir(parents=True)
+    best.write_text(json.dumps({"trials": 3}))
+    assert methods() == (
+        ["--method=dien"],
+        ["random", "popularity", "myopic", "exit_averse", "td3"],
     )
 
 

@@ -16,6 +16,7 @@ OBSERVATION, ACTION, ROWS = 5, 2, 16
 EACH = (
     {},
     {"mode": "faithful"},
+    {"bonus_share": 0.1, "successor": "forward"},
     {"successor": "forward"},
     {"exploration": "entropy"},
     {"exploration": "kl"},
@@ -60,6 +61,30 @@ def values(module):
 
 def changed(before, after):
     return {name for name, value in before.items() if (value != after[name]).any()}
+
+
+def test_a_bonus_share_takes_the_place_of_beta():
+    batch = rows()
+    shared = [agent(bonus_share=0.2, beta=beta).train(batch).extra for beta in (0.0, 9.0)]
+    assert shared[0].value_loss == shared[1].value_loss
+    # The log p_xi of the batch times the weight that makes it a fifth of the rewards.
+    learner = agent(bonus_share=0.2)
+    log_inverse = learner._stored_log_inverse(learner._network_input(batch)[0])
+    weight = 0.2 * np.abs(batch.reward).mean() / np.abs(log_inverse).mean()
+    by_beta = agent(beta=float(weight)).train(batch).extra
+    assert float(shared[0].value_loss) == pytest.approx(float(by_beta.value_loss), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"exploration": "entropy"}, {"exploration": "kl"}, {"mode": "faithful"}],
+    ids=str,
+)
+def test_a_bonus_share_needs_a_bonus_of_its_own(changes):
+    with pytest.raises(
+        ValueError, match="bonus_share is 0.1 with exploration=.*expected 0, or"
+    ):
+        agent(bonus_share=0.1, **changes)
 
 
 @pytest.mark.parametrize("changes", EACH, ids=str)

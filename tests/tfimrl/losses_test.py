@@ -37,6 +37,16 @@ def test_gain_is_g_where_both_weights_are_beta():
     np.testing.assert_allclose(losses.gain(log_inverse, log_policy, 0, 1), [3, -1])
 
 
+def test_bonus_weight_is_a_share_of_the_mean_reward():
+    reward, log_inverse = constant(0, 3, -1, 0), constant(-2, 4, 0, -2)
+    with tf.GradientTape() as tape:
+        tape.watch(log_inverse)
+        weight = losses.bonus_weight(0.1, reward, log_inverse)
+    assert float(weight) == pytest.approx(0.05)  # .1 * 1 / 2
+    assert tape.gradient(weight, log_inverse) is None
+    assert float(losses.bonus_weight(0.1, reward, constant(0, 0, 0, 0))) == 0
+
+
 def test_value_loss_moves_only_the_value():
     value, q, bonus = constant(1, 2), constant(2, 2), constant(3, -1)
     with tf.GradientTape() as tape:

@@ -148,6 +148,7 @@ def run(folder: str | pathlib.Path, task: Task) -> dict[str, Any]:
         "tests": tests,
         "inputs": identity.recorded(inputs),
         "play": options.resolved(task.play),
+        "method_config": options.resolved(numbers),
         "fingerprints": {"policy": policy},
     }
     outputs.write_json(folder / RESULT, result)
