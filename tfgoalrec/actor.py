@@ -19,7 +19,7 @@ import tf_keras
 from tfgoalrec.world_model import Code, WorldModel
 from tfrec.environments import contract
 from tfrec.nn import networks
-from tfrec.ops import selection
+from tfrec.ops import autodiff, selection
 
 
 class Actor(tf.Module):
@@ -107,7 +107,7 @@ def improve(
     with tf.GradientTape() as tape:
         value = loss(advantage, actor(code.joint), goal)
     variables = actor.trainable_variables
-    optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+    autodiff.apply_gradients(optimizer, tape.gradient(value, variables), variables)
     return value
 
 

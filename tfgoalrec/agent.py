@@ -14,7 +14,7 @@ from tfgoalrec.world_model import WorldModel
 from tfrec import names, types
 from tfrec.data import vocabulary as vocabulary_lib
 from tfrec.nn import item_embedding
-from tfrec.ops import target_networks
+from tfrec.ops import autodiff, target_networks
 from tfrec.replay.episodes import Rows
 from tfrec.training import finite
 
@@ -157,7 +157,7 @@ class GoalRecAgent(tf.Module):
         return ["measurement loss", "value loss", "auxiliary loss", *names]
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
-        self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
+        autodiff.apply_gradients(self.optimizer, gradients, self.variables_to_train)
         self.updates.assign_add(1)
         target_networks.average_update(
             self.averaged.trainable_variables,

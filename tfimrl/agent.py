@@ -21,7 +21,7 @@ from tfimrl import empowerment, losses
 from tfimrl.config import ImrlConfig
 from tfimrl.slate_actions import SlateAction, SlateActions
 from tfrec.nn import networks
-from tfrec.ops import target_networks
+from tfrec.ops import autodiff, target_networks
 from tfrec.replay.steps import Steps
 from tfrec.training import finite
 
@@ -601,7 +601,7 @@ class ImrlAgent(tf_agent.TFAgent):
         return losses.q_target(reward, discount, target_network(batch.next_state)[:, 0])
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
-        self.optimizer.apply_gradients(zip(gradients, self.networks.trained(), strict=True))
+        autodiff.apply_gradients(self.optimizer, gradients, self.networks.trained())
         self.networks.update_target(self.config.tau)
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from tfrec.environments import contract
+from tfrec.ops import autodiff
 from tfrec.options import Options, option
 from tfrec.training import finite
 
@@ -296,7 +297,7 @@ class SetAttention(tf.Module):
         named = dict(zip(self.checked, [loss, *gradients], strict=True))
 
         def apply() -> None:
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            autodiff.apply_gradients(self.optimizer, gradients, variables)
 
         return loss, finite.guarded(named, apply)
 

@@ -16,6 +16,7 @@ from tfrec.baselines.config import ClickRankerConfig
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.environments import user_models
+from tfrec.ops import autodiff
 from tfrec.replay.episodes import EpisodeReplay, Rows
 from tfrec.training import finite
 
@@ -197,8 +198,9 @@ class ClickRanker(BaselineLearner):
 
     def apply(self, gradients: dict) -> None:
         """Moves the weights; gradients are keyed by `variable.ref()`."""
-        pairs = [(gradients[v.ref()], v) for v in self.learned_by_adam]
-        self.optimizer.apply_gradients(pairs)
+        variables = self.learned_by_adam
+        mine = [gradients[v.ref()] for v in variables]
+        autodiff.apply_gradients(self.optimizer, mine, variables)
 
 
 def log_loss(logit: tf.Tensor, clicked: tf.Tensor) -> tf.Tensor:

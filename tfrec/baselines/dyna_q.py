@@ -34,7 +34,7 @@ from tfrec.baselines.config import DynaQConfig
 from tfrec.baselines.network import StateItemNetwork
 from tfrec.baselines.simulated_replay import Steps
 from tfrec.environments import contract, user_models
-from tfrec.ops import q_targets, target_networks
+from tfrec.ops import autodiff, q_targets, target_networks
 from tfrec.replay.transitions import TransitionReplay
 from tfrec.training import finite
 
@@ -256,7 +256,7 @@ class DynaQLearner(learning.BaselineLearner):
         )
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
-        self.optimizer.apply_gradients(zip(gradients, self.variables_to_train, strict=True))
+        autodiff.apply_gradients(self.optimizer, gradients, self.variables_to_train)
         self.updates.assign_add(1)
         target_networks.soft_update(
             self.target.trainable_variables,

@@ -28,7 +28,7 @@ from tfrec.baselines.config import RainbowConfig
 from tfrec.baselines.learning import BaselineLearner
 from tfrec.baselines.rainbow_network import RainbowNetwork
 from tfrec.environments import contract, user_models
-from tfrec.ops import q_targets, selection
+from tfrec.ops import autodiff, q_targets, selection
 from tfrec.replay.prioritized import PriorityConfig
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
@@ -164,8 +164,8 @@ class RainbowAgent(categorical_dqn_agent.CategoricalDqnAgent):
         return info, finite.guarded(named, lambda: self._apply(gradients))
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
-        pairs = zip(gradients, self.online.trainable_variables, strict=True)
-        self._optimizer.apply_gradients(pairs)
+        variables = self.online.trainable_variables
+        autodiff.apply_gradients(self._optimizer, gradients, variables)
         self.train_step_counter.assign_add(1)
         self._update_target()
 

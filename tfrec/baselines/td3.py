@@ -35,7 +35,7 @@ from tfrec.baselines.td3_agent import SeededTd3Agent
 from tfrec.environments import contract, user_models
 from tfrec.nn.dien import DienTower
 from tfrec.nn.item_embedding import ItemEmbedding
-from tfrec.ops import selection, target_networks
+from tfrec.ops import autodiff, selection, target_networks
 from tfrec.replay.transitions import TransitionReplay, Transitions
 from tfrec.training import finite
 
@@ -350,13 +350,11 @@ class Td3Learner(BaselineLearner):
     def _apply(
         self, gradients: list[tf.Tensor], actor_gradients: list[tf.Tensor], due: tf.Tensor
     ) -> None:
-        self.critic_optimizer.apply_gradients(
-            zip(gradients, self.critic_variables, strict=True)
-        )
+        autodiff.apply_gradients(self.critic_optimizer, gradients, self.critic_variables)
 
         def move_actor() -> tf.Tensor:
-            self.actor_optimizer.apply_gradients(
-                zip(actor_gradients, self.actor_variables, strict=True)
+            autodiff.apply_gradients(
+                self.actor_optimizer, actor_gradients, self.actor_variables
             )
             return tf.constant(True)
 

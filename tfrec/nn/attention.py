@@ -18,6 +18,8 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from tfrec.ops import autodiff
+
 
 class Packing(NamedTuple):
     """Positions of the tokens of ragged rows in padded groups.
@@ -35,39 +37,36 @@ class Packing(NamedTuple):
 
 def padded(x: tf.Tensor, packing: Packing) -> tf.Tensor:
     """Copies tokens [T, D] to their cells, [C, D]; padding has the values of some token."""
-    forward, _ = _copies(packing)
-    return forward(x)
+    return _to_cells(x, packing.token, packing.cell)
 
 
 def unpadded(cells: tf.Tensor, packing: Packing) -> tf.Tensor:
     """Copies cells [C, D] to tokens [T, D] without the padding."""
-    _, back = _copies(packing)
-    return back(cells)
-
-
-def _copies(
-    packing: Packing,
-) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
-    """`padded` and `unpadded` of a packing.
-
-    The gradient of one is the other, a gather; TensorFlow's gradient would sum slices.
-    """
     is_token = tf.scatter_nd(
         packing.cell[:, None], tf.ones_like(packing.cell, tf.float32), tf.shape(packing.token)
     )[:, None]  # [C, 1], 0 in padding
+    return _to_tokens(cells, packing.token, packing.cell, is_token)
 
-    @tf.custom_gradient
-    def forward(x):
-        # Padding has no gradient, because no loss depends on its output.
-        return tf.gather(x, packing.token), lambda gradient: tf.gather(gradient, packing.cell)
 
-    @tf.custom_gradient
-    def back(cells):
-        return tf.gather(
-            cells, packing.cell
-        ), lambda gradient: tf.gather(gradient, packing.token) * is_token
+# The gradient of one is the other, a gather; TensorFlow's gradient would sum slices.
 
-    return forward, back
+
+@autodiff.custom_gradient
+def _to_cells(
+    x: tf.Tensor, token: tf.Tensor, cell: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple]]:
+    # Padding has no gradient, because no loss depends on its output.
+    return tf.gather(x, token), lambda gradient: (tf.gather(gradient, cell), None, None)
+
+
+@autodiff.custom_gradient
+def _to_tokens(
+    cells: tf.Tensor, token: tf.Tensor, cell: tf.Tensor, is_token: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple]]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None, None, None]:
+        return tf.gather(upstream, token) * is_token, None, None, None
+
+    return tf.gather(cells, cell), gradient
 
 
 def of_rows(

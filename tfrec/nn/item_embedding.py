@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import types
+from tfrec.ops import autodiff
 
 _SPREAD = 0.05  # standard deviation of the start of the values' embeddings
 _MULTIPLIER = np.int64(-7046029254386353131)  # 2^64 / golden ratio: multiplicative hashing
@@ -173,7 +174,7 @@ class ItemEmbedding(FeatureEmbedding):
         return self.embedded(tf.range(first, end), self.ids[first:end])
 
 
-@tf.custom_gradient
+@autodiff.custom_gradient
 def bag(table: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, Callable]:
     """Sums of rows of a table, divided by the root of their number.
 

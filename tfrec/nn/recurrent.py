@@ -10,6 +10,8 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras
 
+from tfrec.ops import autodiff
+
 
 class GatedRecurrence(tf.Module):
     """A GRU whose update gate can be scaled by an attention weight (AUGRU).
@@ -103,7 +105,7 @@ class GatedRecurrence(tf.Module):
         return tf.split(self.bias + outside, 3)
 
 
-@tf.custom_gradient
+@autodiff.custom_gradient
 def _recur(
     x_update: tf.Tensor,
     x_reset: tf.Tensor,

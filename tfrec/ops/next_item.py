@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tfrec.ops import autodiff
+
 EXCLUDED = -1e9  # added to a score, leaves the item without weight
 
 _CELLS_AT_ONCE = 1 << 21  # scores of a chunk: 8 MiB, which stay in the processor's caches
@@ -84,14 +86,22 @@ def softmax(
     Returns:
       A scalar with gradients for hidden, candidates and positive.
     """
-    width, count = hidden.shape[1], candidates.shape[0]
-    size = max(32, _CELLS_AT_ONCE // count // 32 * 32)
-    chunk = _compiled_chunk(positive_among, offset is not None)
+    has_offset = offset is not None
     if offset is None:
         offset = tf.zeros([1, 1])
+    loss = _softmax_loss(positive_among, has_offset)
+    return loss(hidden, candidates, positive, row, offset)
 
-    @tf.custom_gradient
-    def loss(hidden, candidates, positive):
+
+@functools.cache
+def _softmax_loss(positive_among: bool, has_offset: bool) -> Callable[..., tf.Tensor]:
+    """`softmax` of the tensors alone, with its gradient."""
+    chunk = _compiled_chunk(positive_among, has_offset)
+
+    @autodiff.custom_gradient
+    def loss(hidden, candidates, positive, row, offset):
+        width, count = hidden.shape[1], candidates.shape[0]
+        size = max(32, _CELLS_AT_ONCE // count // 32 * 32)
         tokens = tf.shape(hidden)[0]
         chunks = (tokens + size - 1) // size
         pad = chunks * size - tokens
@@ -125,16 +135,16 @@ def softmax(
             parallel_iterations=1,
         )
         mean = 1.0 / tf.cast(tokens, tf.float32)
-        gradients = (
+        slopes = (
             tf.reshape(by_hidden.stack(), [-1, width])[:tokens],
             by_candidate,
             tf.reshape(by_positive.stack(), [-1])[:tokens],
         )
-        return total * mean, lambda upstream: tuple(
-            upstream * mean * gradient for gradient in gradients
-        )
+        return total * mean, lambda upstream: (
+            *(upstream * mean * slope for slope in slopes), None, None,
+        )  # fmt: skip
 
-    return loss(hidden, candidates, positive)
+    return loss
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from tfrec.environments import contract
 from tfrec.environments.contract import Timestep
 from tfrec.methods.action_adapter import ActionAdapter
 from tfrec.methods.online import PolicyStep, Rollout
+from tfrec.ops import autodiff
 from tfrec.training import finite, schedule
 
 
@@ -177,18 +178,22 @@ class Baseline(tf.Module, abc.ABC):
 
     def _apply(self, by_part: Mapping[str, LossGradients]) -> None:
         for part, variables in self._parts().items():
-            pairs = list(zip(by_part[part].gradients, variables, strict=True))
-            optimizer, due = self.optimizers[part], self.due(part)
+            due = self.due(part)
+            apply = _applied(self.optimizers[part], by_part[part].gradients, variables)
             if due is True:
-                optimizer.apply_gradients(pairs)
+                apply()
             else:
-                tf.cond(due, _applied(optimizer, pairs), lambda: tf.constant(False))
+                tf.cond(due, apply, lambda: tf.constant(False))
         self.after_update()
 
 
-def _applied(optimizer: tf_keras.optimizers.Optimizer, pairs: list) -> Callable[[], tf.Tensor]:
+def _applied(
+    optimizer: tf_keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence[tf.Variable],
+) -> Callable[[], tf.Tensor]:
     def apply() -> tf.Tensor:
-        optimizer.apply_gradients(pairs)
+        autodiff.apply_gradients(optimizer, gradients, variables)
         return tf.constant(False)
 
     return apply

@@ -22,6 +22,7 @@ from tfrec.baselines.paths import pgpr, policy, translations, walking_graph
 from tfrec.baselines.paths.config import PgprKgConfig
 from tfrec.data import identity
 from tfrec.errors import UserError
+from tfrec.ops import autodiff
 from tfrec.training import epochs, finite, schedule
 
 # Lists of (rows of the training events, their histories, length).
@@ -218,8 +219,8 @@ class PathLearner(epochs.EpochLearner):
         checked = dict(zip(self._embedding_names, [loss, *gradients], strict=True))
         bad = finite.guarded(
             checked,
-            lambda: self.embedding_optimizer.apply_gradients(
-                zip(gradients, self._embeddings, strict=True)
+            lambda: autodiff.apply_gradients(
+                self.embedding_optimizer, gradients, self._embeddings
             ),
         )
         return {"embedding_loss": loss}, bad, triples
@@ -250,7 +251,7 @@ class PathLearner(epochs.EpochLearner):
         )
         bad = finite.guarded(
             checked,
-            lambda: self.optimizer.apply_gradients(zip(gradients, variables, strict=True)),
+            lambda: autodiff.apply_gradients(self.optimizer, gradients, variables),
         )
         report = {
             "reward": reward,

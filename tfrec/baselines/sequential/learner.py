@@ -16,7 +16,7 @@ from tfrec.baselines.sequential import batches
 from tfrec.data import identity, sequences
 from tfrec.errors import UserError
 from tfrec.nn import item_embedding
-from tfrec.ops import target_networks
+from tfrec.ops import autodiff, target_networks
 from tfrec.training import epochs, finite
 
 VALIDATION = epochs.VALIDATION
@@ -174,7 +174,7 @@ class SequenceLearner(epochs.EpochLearner):
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         variables = self.model.trainable_variables
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        autodiff.apply_gradients(self.optimizer, gradients, variables)
         if self.averaged:
             earlier = tf.cast(self.step, tf.float32) - 1.0
             target_networks.average_update(

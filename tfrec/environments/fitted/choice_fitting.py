@@ -29,6 +29,7 @@ from tfrec.environments.fitted.choice_model import (
     logged_steps,
 )
 from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
+from tfrec.ops import autodiff
 
 _TRIES = 8  # samples per alternative to find an item that the log never shows to the user
 _CHECK_SEED = 17  # of the alternatives of held-out displays, constant over passes
@@ -296,7 +297,7 @@ class _Fitter(tf.Module):
                     log_likelihood(self.model.reward, shown, self.config.eta)
                 )
             gradients = tape.gradient(loss, variables)
-            self.likelihood_optimiser.apply_gradients(zip(gradients, variables, strict=True))
+            autodiff.apply_gradients(self.likelihood_optimiser, gradients, variables)
             total += loss
         return total / tf.cast(tf.shape(batches)[0], tf.float32)
 
@@ -317,15 +318,13 @@ class _Fitter(tf.Module):
                 phi = choices.log_probabilities(display_reward(self.behaviour, shown), eta)
                 loss, _ = choices.minimax_losses(phi, reward, shown.clicked, eta)
             gradients = tape.gradient(loss, behaviour_variables)
-            self.behaviour_optimiser.apply_gradients(
-                zip(gradients, behaviour_variables, strict=True)
-            )
+            autodiff.apply_gradients(self.behaviour_optimiser, gradients, behaviour_variables)
             phi = choices.log_probabilities(display_reward(self.behaviour, shown), eta)
             with tf.GradientTape() as tape:
                 reward = choices.with_nothing(display_reward(self.model.reward, shown))
                 _, loss = choices.minimax_losses(phi, reward, shown.clicked, eta)
             gradients = tape.gradient(loss, reward_variables)
-            self.reward_optimiser.apply_gradients(zip(gradients, reward_variables, strict=True))
+            autodiff.apply_gradients(self.reward_optimiser, gradients, reward_variables)
             total += loss
         return total / tf.cast(tf.shape(batches)[0], tf.float32)
 

@@ -18,6 +18,7 @@ import tf_keras
 from tfrec import errors, types, weights
 from tfrec.environments import user_models
 from tfrec.environments.fitted import recurrent_model
+from tfrec.ops import autodiff
 
 _BUCKET = 16  # batches among which sessions are sorted by length, to save padding
 
@@ -279,7 +280,7 @@ class _Fitter(tf.Module):
                 penalty = tf.reduce_mean(tf.reduce_sum(user**2, axis=-1))
                 loss = nats / mean_steps + config.user_penalty * penalty
             gradients = tape.gradient(loss, variables)
-            self.optimiser.apply_gradients(zip(gradients, variables, strict=True))
+            autodiff.apply_gradients(self.optimiser, gradients, variables)
             total += nats
             steps += tf.cast(tf.reduce_sum(batch.length), tf.float32)
         return total / steps
