@@ -36,7 +36,7 @@ WITHIN_TFREC = {
     "options": set(),
     "data": set(),
     "replay": {"data"},
-    "nn": set(),
+    "nn": {"ops"},
     "ops": set(),
     "metrics": set(),
     "report": {"metrics"},

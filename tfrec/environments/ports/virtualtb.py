@@ -27,7 +27,6 @@ from tfrec.data import identity
 from tfrec.environments import contract
 from tfrec.environments.contract import Policy, Timestep
 from tfrec.environments.ports import torch_weights
-from tfrec.ops import autodiff
 
 GROUPS = (8, 8, 11, 11, 11, 11, 2, 2, 3, 18, 3)  # sizes of a user's one-hot groups
 USER_SIZE = sum(GROUPS)  # 88
@@ -249,7 +248,7 @@ def constant_action(
             logits = simulator.feedback_logits(state.user, page, action)
             surprise = -tf.nn.log_softmax(logits[:, : SHOWN + 1])[:, SHOWN]  # [B]
             loss = tf.reduce_sum(length * tf.math.log1p(surprise)) / tf.reduce_sum(length)
-        autodiff.apply_gradients(optimizer, [tape.gradient(loss, raw)], [raw])
+        optimizer.apply_gradients([(tape.gradient(loss, raw), raw)])
 
     for step in range(steps):
         descend(seeds[step])
