@@ -31,7 +31,7 @@ from tfrec.metrics import intervals
 
 LISTED = 20
 METRICS = ("ndcg@10", "recall@20")
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
     {"learning_rate": rate, "own_negatives": own}
     for rate in LEARNING_RATES
