@@ -12,9 +12,20 @@ from matplotlib.figure import Figure
 from launch.experiments import figure_tuning
 from tfrec import outputs
 from tfrec.methods import online_result
-from tfrec.report import plots, style
+from tfrec.metrics import intervals
+from tfrec.report import comparison, plots, style
 
 _PLACES = ("port", "original")
+# What a part buys: the question, the row with the part, and the row without it.
+_QUESTIONS = (
+    ("augmentation, without empowerment", "imrl_e", "imrl_ea"),
+    ("the exchange, beside as many copies", "imrl_e", "imrl_e_copies"),
+    ("empowerment, without augmentation", "imrl_a", "imrl_ea"),
+    ("its gradient, through a forward model", "imrl_a_forward", "imrl_ea"),
+    ("a bonus of a tenth of the reward", "imrl_a_tenth", "imrl_ea"),
+    ("equation 12 as printed", "imrl_a_faithful", "imrl_ea"),
+    ("both parts", "imrl", "imrl_ea"),
+)
 
 
 class Panel(NamedTuple):
@@ -137,7 +148,7 @@ def write(out: pathlib.Path, figure: int, panels: Sequence[Panel]) -> None:
                 )
                 for folder in folders
             ]
-        text += [_table(panel, curves), _settings(panel)]
+        text += [_table(panel, curves), _differences(panel), _settings(panel)]
     with outputs.replacing_file(out / f"figure{figure}.md") as temporary:
         temporary.write_text("\n".join(text), encoding="utf-8")
     if frames:
@@ -183,6 +194,51 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> str:
                 steps = f"{by_seed.mean():,.0f} ({by_seed.min():,.0f} to {by_seed.max():,.0f})"
         lines.append(
             f"| {title} | {' | '.join(cells)} | {steps} | {len(folders)} of {panel.seeds} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def differences(panel: Panel) -> dict[str, intervals.Interval]:
+    """Paired differences of the final tests' reward, over seeds: question -> interval.
+
+    Seeds that both rows have are paired: they share their start and the sessions of the test.
+    A question with fewer than two such seeds is left out.
+    """
+
+    def rewards(method: str) -> dict[str, float]:
+        results = {f.name: f / "result.json" for f in panel.runs.get(method, ())}
+        return {
+            seed: json.loads(path.read_text())["tests"]["port"]["reward"]
+            for seed, path in results.items()
+        }
+
+    found = {}
+    for question, method, other in _QUESTIONS:
+        having, lacking = rewards(method), rewards(other)
+        shared = sorted(having.keys() & lacking.keys())
+        if len(shared) > 1:
+            values = np.array([having[seed] - lacking[seed] for seed in shared])
+            found[question] = intervals.of_mean(values)
+    return found
+
+
+def _differences(panel: Panel) -> str:
+    """Returns a table of what the parts of IMRL buy; empty without two seeds of any."""
+    found = differences(panel)
+    if not found:
+        return ""
+    corrected = comparison.holm([interval.p_value for interval in found.values()])
+    lines = [
+        "What the parts of IMRL buy: paired differences of the reward, 95% interval over seeds "
+        "(Student's t), p by Holm's correction for this table, and the smallest difference that "
+        "as many seeds detect with 80% power.\n",
+        "| | difference | p | detectable |",
+        "|---|---|---|---|",
+    ]
+    for (question, interval), p in zip(found.items(), corrected, strict=True):
+        lines.append(
+            f"| {question} | {interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}] | "
+            f"{p:.3f} | {interval.detectable:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

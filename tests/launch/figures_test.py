@@ -112,6 +112,24 @@ def test_steps_to_a_share_of_the_gain():
     np.testing.assert_array_equal(steps, [3, 2, np.nan])
 
 
+def test_what_a_part_buys_is_a_paired_difference_over_seeds(tmp_path):
+    runs = {}
+    rewards = {"imrl_e": (5.0, 9.0, 4.0), "imrl_ea": (4.0, 7.0), "imrl": (1.0,)}
+    for method, of_seeds in rewards.items():
+        runs[method] = [tmp_path / method / f"seed{seed}" for seed in range(len(of_seeds))]
+        for folder, reward in zip(runs[method], of_seeds, strict=True):
+            folder.mkdir(parents=True)
+            document = {"tests": {"port": {"reward": reward}}}
+            (folder / "result.json").write_text(json.dumps(document))
+    panel = figure_report.Panel("recsim", "RecSim", runs, {}, {}, {}, 3)
+    found = figure_report.differences(panel)
+    assert list(found) == ["augmentation, without empowerment"]  # two seeds are in both rows
+    (interval,) = found.values()
+    # Differences 1 and 2: mean 1.5, standard error .5, and t of .975 with one degree is 12.706.
+    assert interval.mean == pytest.approx(1.5)
+    assert interval.high == pytest.approx(1.5 + 0.5 * 12.706, abs=1e-3)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Two seeds of one baseline and the controls, in RecSim."""
