@@ -230,8 +230,8 @@ def _differences(panel: Panel) -> str:
     corrected = comparison.holm([interval.p_value for interval in found.values()])
     lines = [
         "What the parts of IMRL buy: paired differences of the reward, 95% interval over seeds "
-        "(Student's t), p by Holm's correction for this table, and the smallest difference that "
-        "as many seeds detect with 80% power.\n",
+        "(Student's t), p by Holm's correction for this table, and the smallest difference "
+        "that as many seeds detect with 80% power.\n",
         "| | difference | p | detectable |",
         "|---|---|---|---|",
     ]
