@@ -10,7 +10,7 @@ import json
 import pathlib
 from typing import Any
 
-from tfrec import options
+from launch.experiments import table_tuning
 from tfrec.data import identity
 from tfrec.environments import registry as environments
 from tfrec.methods import online_run, registry, studies, trials
@@ -52,17 +52,9 @@ def tuned_fields(
     Raises:
       UserError: if it was tuned on other inputs.
     """
-    result = best(out, environment, method)
-    if result is None:
-        return {}
-    file = path(out, environment, method)
-    options.check_unchanged(
-        identity.changes(result.get("inputs"), inputs),
-        f"{file} was tuned with other inputs",
-        f"Choose another --out, or remove {file.parent} to tune it again",
-    )
+    tuned = table_tuning.tuned_fields(out, environment, tuned_as(method), inputs)
     fixed = registry.get(method, environment).online.changes
-    return {field: v for field, v in result["overrides"].items() if field not in fixed}
+    return {field: v for field, v in tuned.items() if field not in fixed}
 
 
 def tune(out: pathlib.Path, task: online_run.Task, number: int) -> None:

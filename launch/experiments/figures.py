@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from launch.experiments import figure_plan, figure_report, figure_tuning
+from launch.experiments import figure_plan, figure_report, figure_tuning, table_report
 from launch.experiments.figure_plan import CONTROLS, Cell, FiguresRequest, Scale
 from launch.experiments.pool import Job, Pool
 from tfrec import options, outputs
@@ -62,11 +62,12 @@ def untuned(request: FiguresRequest, cells: Sequence[Cell]) -> list[tuple[str, s
     """Returns the pairs of environment and method that lack some of their trials."""
     pairs = dict.fromkeys(_tuning_of(cell) for cell in cells if cell.method != CONTROLS)
 
-    def lacking(environment: str, method: str) -> bool:
-        done = figure_tuning.best(request.out, environment, method)
-        return (done["trials"] if done else 0) < request.trials_each
-
-    return [pair for pair in pairs if lacking(*pair)]
+    return [
+        pair
+        for pair in pairs
+        if request.trials_each
+        and not table_report.tuned(request.out, *pair, request.trials_each)
+    ]
 
 
 def _tuning_of(cell: Cell) -> tuple[str, str]:
