@@ -44,15 +44,17 @@ def test_a_notebook_is_valid_and_without_outputs(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_draws(path, tmp_path):
     notebook = read(path)
+    current, temporary = tmp_path / "current", tmp_path / "temporary"
+    current.mkdir()
+    temporary.mkdir()
     client = nbclient.NotebookClient(
-        notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=900, resources={"metadata": {"path": str(current)}}
     )
     # Nothing that selects Keras, a backend of Matplotlib or a device, and none of the settings
     # of the test process.
-    names = ("PATH", "HOME", "TMPDIR")
-    environment = {name: os.environ[name] for name in names if name in os.environ}
-    client.execute(env=environment | {"PYTHONPATH": str(ROOT)})
-    assert list(tmp_path.iterdir()) == [], "a notebook writes only to a new folder"
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    client.execute(env=environment | {"PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)})
+    assert list(current.iterdir()) == [], "a notebook writes only to a new temporary folder"
     outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
     assert 1 <= len(pictures) <= 3
