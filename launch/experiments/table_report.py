@@ -3,11 +3,16 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from launch.experiments import table_plan, table_results, table_settings
+from launch.experiments import (
+    table_learning,
+    table_plan,
+    table_results,
+    table_settings,
+)
 from launch.experiments.table_plan import Cell, Scale
 from tfgoalrec import claims, published
 from tfrec import outputs, types
@@ -22,6 +27,10 @@ _TITLES = {
     "high_variance": "Table 3: high-variance",
     "high_variance_literal": "Table 3, noise to the letter",
 }
+_SHARES = (
+    "Of the reward, on the test users; in brackets the 95% interval over users and seeds, with "
+    "the uncertainty of both ends."
+)
 # Measured with one thread on the real samples; used for the printed estimate alone.
 _STEPS_PER_SECOND = 4_000  # of play, state of 20 events, a thousand candidates
 _UPDATES_PER_SECOND = 40
@@ -223,6 +232,8 @@ def _section(
     learned = [row for row in rows if row not in controls.NAMES]
     others = [row for row in learned if row != "goalrec"]
     text = table
+    if shares := comparison.shares(evaluated, rows, titles):
+        text += f"\n{shares}\n{_SHARES}\n"
     if "goalrec" in learned and others:
         text += "\n" + comparison.against(evaluated, "goalrec", others, titles)
     for suffix, content in (
@@ -254,56 +265,15 @@ def _section(
             for control in controls.NAMES
             if control in summaries
         }
-        stem = out / f"{environment}_{name}"
-        pictures += _learning_curves(stem, title, folders, levels, scale)
+        curves = table_learning.read(folders, levels)
+        if curves.rewards:
+            text += f"\n{table_learning.markdown(title, curves, scale)}"
+            pictures.append(
+                table_learning.plot(
+                    out / f"{environment}_{name}_learning.png", title, curves, scale
+                )
+            )
     return page.Section(_TITLES[environment], text, pictures)
-
-
-def _learning_curves(
-    stem: pathlib.Path,
-    title: str,
-    folders: Mapping[str, Sequence[pathlib.Path]],
-    levels: Mapping[str, float],
-    scale: Scale,
-) -> list[page.Picture]:
-    """Plots a data set's greedy policies while they learn; no picture without finished runs.
-
-    Args:
-      stem: path of the picture without its ending.
-      title: title of the data set.
-      folders: method -> folders of its finished cells.
-      levels: control -> mean reward.
-      scale: the scale, for the numbers of updates and played sessions.
-    """
-    rounds, curves = plots.logged(
-        {method: [folder / "metrics.jsonl" for folder in of] for method, of in folders.items()},
-        f"evaluate/{table_results.CURVE}",
-    )
-    if not curves:
-        return []
-    ylabel = f"{style.metric_name('reward')} ({style.metric_unit('reward')})"
-    if {"random", "optimum"} <= levels.keys():
-        low, high = levels["random"], levels["optimum"]
-        curves = {method: (curve - low) / (high - low) for method, curve in curves.items()}
-        levels = {control: (level - low) / (high - low) for control, level in levels.items()}
-        ylabel = "share of the way to the optimum"
-    figure = plots.learning_curve(
-        rounds * scale.updates_per_round,
-        curves,
-        levels,
-        title=f"{title}: learning",
-        ylabel=ylabel,
-    )
-    begin = scale.log_rounds * scale.updates_per_round
-    figure.axes[0].axvline(begin, color="#777777", linestyle=":")
-    path = plots.save(figure, stem.with_name(f"{stem.name}_learning.png"))
-    caption = (
-        f"{title}: {scale.curve_users} validation users under the greedy policy. The first "
-        f"{begin:,} updates are on the log; from the dotted line on, "
-        f"{scale.sessions_per_round} sessions are played before every "
-        f"{scale.updates_per_round} updates."
-    )
-    return [page.Picture(path, f"{title}, learning", caption)]
 
 
 def _folders(

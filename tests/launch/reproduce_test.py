@@ -198,6 +198,7 @@ def test_cells_fill_the_table(finished):
     # The log has 120 items: fewer than the 200 and 1,000 candidates of the scale.
     page = (out / "report.md").read_text()
     assert "120 items (candidates: 120, high-dimensional 120)" in page
+    assert "Share of the way from Random to Optimum" in page and "| Optimum | 100% [" in page
     page = (out / "report.html").read_text()
     assert "Table 1" in page and "data:image/png" in page
     assert "claims" in (out / "report.md").read_text()

@@ -235,3 +235,51 @@ def against(
         "includes 0, as many users and seeds detect the stated gain with 80% power. Holm: "
         f"corrected for the number of comparisons in this table, {len(compared)}.\n"
     )
+
+
+def shares(
+    evaluated: Evaluated,
+    methods: Sequence[str],
+    titles: Mapping[str, str],
+    low: str = "random",
+    high: str = "optimum",
+) -> str:
+    """A table of shares of the way in reward from one policy to another, in percent.
+
+    Each has a 95% interval over users and seeds, which includes the uncertainty of both ends.
+    A method with fewer seeds than an end is compared on those that it has.
+
+    Args:
+      evaluated: sessions by data set and method.
+      methods: rows, in order.
+      titles: data set -> its heading, in order. One without either end is left out.
+      low: the policy at 0%.
+      high: the policy at 100%.
+
+    Returns:
+      The table; empty if no data set has both ends.
+    """
+    columns = {
+        name: title
+        for name, title in titles.items()
+        if evaluated.get(name, {}).get(low) and evaluated[name].get(high)
+    }
+    if not columns:
+        return ""
+    heading = f"Share of the way from {style.policy_name(low)} to {style.policy_name(high)}"
+    lines = [[heading, *columns.values()], ["---"] + ["---:"] * len(columns)]
+    for method in methods:
+        row = [style.policy_name(method)]
+        for name in columns:
+            ends = evaluated[name]
+            cells = [ends.get(method, ()), ends[low], ends[high]]
+            seeds = min(map(len, cells))
+            if not seeds:
+                row.append(NOT_RUN)
+                continue
+            policy, bottom, top = (by_seed[:seeds] for by_seed in cells)
+            share = metrics.share(policy, bottom, top)
+            bounds = f"{share['low']:.0%}, {share['high']:.0%}"
+            row.append(f"{share['mean']:.0%} [{bounds}]")
+        lines.append(row)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

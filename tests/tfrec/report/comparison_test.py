@@ -100,3 +100,28 @@ def test_the_table_of_gains_says_p_corrected_for_its_comparisons():
     # The detectable gain at two degrees of freedom is 5.653 standard errors of .0577.
     assert td3.count("80% power from ±32.6%") == 2
     assert note.endswith("in this table, 4.")
+
+
+def test_shares_of_the_way_between_two_policies():
+    def constant(reward):  # two users, of 1 and 3 times the reward
+        return sessions([reward, 3 * reward], [4, 4])
+
+    evaluated = {
+        "films": {
+            "random": [constant(1), constant(1)],
+            "optimum": [constant(5), constant(5)],
+            "goalrec": [constant(4), constant(4)],
+            "td3": [constant(2)],  # one seed of two
+        },
+        "shop": {"random": [constant(1)], "goalrec": [constant(2)]},  # without an optimum
+    }
+    text = comparison.shares(evaluated, ["random", "dien", "td3", "goalrec"], TITLES)
+    heading, _, *rows = text.splitlines()
+    assert heading == "| Share of the way from Random to Optimum | Films |"
+    assert rows == [
+        "| Random | 0% [0%, 0%] |",
+        "| DIEN | not run |",
+        "| TD3 | 25% [25%, 25%] |",
+        "| GoalRec | 75% [75%, 75%] |",
+    ]
+    assert comparison.shares({"shop": evaluated["shop"]}, ["goalrec"], TITLES) == ""
