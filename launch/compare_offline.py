@@ -6,10 +6,10 @@
         --methods=sasrec,stamp,imrl --seeds=3
 
 Each method learns from the training events and ranks the test events of every user: the last
-20% of the user's events by default. Methods of reinforcement learning play with users of the
-training events (`--world`). The folder gets a folder for each method and seed, which an
-interrupted run continues, and table.md, .csv, .json and .png with popularity, item-kNN and EASE
-beside the methods.
+20% of the user's events by default. With `--trials` each method is first tuned on validation
+events. Methods of reinforcement learning play with users of the training events (`--world`).
+The folder gets a folder for each method and seed, which an interrupted run continues, and
+table.md, .csv, .json and .png with popularity, item-kNN and EASE beside the methods.
 """
 
 import dataclasses
@@ -40,13 +40,20 @@ class CompareOfflineConfig(Options):
     )
     methods: tuple[str, ...] = option(
         (*_SEQUENTIAL, *_ONLINE),
-        f"sequential methods ({', '.join(rankers.SEQUENTIAL)}), {_WALKING}, which "
+        f"sequential methods ({', '.join(rankers.SEQUENTIAL)}), one of them without a part "
+        f"({', '.join(rankers.ABLATIONS)}), {_WALKING}, which "
         "walks the knowledge graph of --graph, and methods that learn step by step in the "
         "environment `users` (docs/methods.md)",
         distinct=True,
         min_length=1,
     )
     seeds: int = option(3, "number of seeds of each method", at_least=1)
+    trials: int = option(
+        0,
+        "settings tried for each method on validation events, the defaults among them; 0 keeps "
+        "the defaults",
+        at_least=0,
+    )
     graph: str = option(
         "",
         f"for {_WALKING}: the knowledge graph, a file or a folder as for "
@@ -92,14 +99,19 @@ def main(_):
         flags.warn(f"{name} is left out: {reason}")
     evaluations = {name: [evaluation] for name, evaluation in controls.items()}
     for method in config.methods:
-        seeds = range(config.seeds)
-        evaluations[method] = [offline_cells.run(comparison, method, seed) for seed in seeds]
+        if config.trials and not offline_cells.is_tuned(comparison, method, config.trials):
+            offline_cells.tune(comparison, method, config.trials)
+        tuned = offline_cells.tuned_fields(comparison, method) if config.trials else {}
+        evaluations[method] = [
+            offline_cells.run(comparison, method, seed, tuned) for seed in range(config.seeds)
+        ]
     about = {
         "log": data.manifest["source"],
         "protocol": settings.protocol,
         "users": len(split.test.users),
         "items": log.num_items,
         "seeds": config.seeds,
+        "settings tried for each method": config.trials or "none: the defaults",
         "users of reinforcement learning": settings.world,
     }
     table = offline_report.write(comparison.out, evaluations, settings.cutoff, about)

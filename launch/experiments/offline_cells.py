@@ -3,6 +3,7 @@
 <out>/comparison.json                          the common settings of all cells
 <out>/training, users                          training events, and users fitted on them
 <out>/tuning/<method>/best.json                the tuned fields
+<out>/<method>/seed0/cell.json                 the fields with which a cell was begun
 <out>/<method>/seed0/evaluation.npz            the lists and metrics of a finished cell
 """
 
@@ -30,6 +31,7 @@ from tfrec.methods import presets, studies
 from tfrec.methods import trials as trials_lib
 from tfrec.training import finite, records, tuning
 
+_CELL = "cell.json"
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
 _SCORED = 10  # length of the lists that score epochs and settings
 # World -> its user model of launch.fit_simulator.
@@ -104,11 +106,18 @@ def run(
       method: its name, see `rankers.get`.
       seed: seed of weights, batches and play.
       overrides: tuned fields of the method's configuration.
+
+    Raises:
+      UserError: if the cell was begun with other fields.
     """
+    overrides = overrides or {}
+    check_cell(comparison, method, seed, overrides)
     path = comparison.evaluation(method, seed)
     if not path.exists():
+        record = _created(path.parent) / _CELL
+        outputs.write_json(record, {"tuned": options.resolved(dict(overrides))})
         print(f"{method}, seed {seed}", flush=True)
-        config = dataclasses.replace(configuration(comparison, method), **(overrides or {}))
+        config = dataclasses.replace(configuration(comparison, method), **overrides)
         trained = _train(comparison, method, config, seed, path.parent)
         cutoff, split = comparison.settings.cutoff, comparison.split
         items = _lists(trained, split.test, cutoff, method, seed)
@@ -116,6 +125,34 @@ def run(
         # The checkpoints with their replay are not needed any more.
         shutil.rmtree(path.parent / "checkpoints", ignore_errors=True)
     return load(path)
+
+
+def check_cell(
+    comparison: Comparison, method: str, seed: int, overrides: Mapping[str, Any]
+) -> None:
+    """Checks that a cell, if begun, has the tuned fields.
+
+    Raises:
+      UserError: naming the fields that differ.
+    """
+    path = comparison.evaluation(method, seed).with_name(_CELL)
+    now = {"tuned": options.resolved(dict(overrides))}
+    records.check(
+        path,
+        lambda saved: options.differences(saved, now),
+        f"{path.parent} was begun with other settings than tuning has chosen",
+        f"Choose another --out, or remove {path.parent} to run the cell again",
+    )
+
+
+def tuned_fields(comparison: Comparison, method: str) -> dict[str, Any]:
+    """Returns the tuned fields of a method; none if it was not tuned.
+
+    Raises:
+      UserError: if it was tuned on other data.
+    """
+    folder = _tuning(comparison, method)
+    return options.resolved(studies.tuned_fields(folder, {"log": comparison.data.source}))
 
 
 def save(path: pathlib.Path, evaluation: next_items.Evaluation) -> None:
@@ -144,7 +181,7 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
     Raises:
       UserError: if no trial ends with finite numbers, or the study is of other data.
     """
-    folder = comparison.out / "tuning" / method
+    folder = _tuning(comparison, method)
     ranker = rankers.get(method)
     base, fields = configuration(comparison, method), ranker.space
 
@@ -182,6 +219,15 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
     scored = f"nDCG@{_SCORED} of validation events"
     study = studies.Study(method, ranker.title, base, scored, {"log": comparison.data.source})
     studies.write(folder, study, result)
+
+
+def is_tuned(comparison: Comparison, method: str, trials: int) -> bool:
+    """Returns whether a method has all its trials."""
+    return studies.is_finished(_tuning(comparison, method), trials)
+
+
+def _tuning(comparison: Comparison, method: str) -> pathlib.Path:
+    return comparison.out / "tuning" / method
 
 
 def configuration(comparison: Comparison, method: str) -> Any:

@@ -15,6 +15,7 @@ from tfrec.data.sources import (
     movielens,
     netflix,
 )
+from tfrec.evaluation import rankers
 
 GENERATED = "embedded"  # the data set of a run without logs
 
@@ -129,7 +130,8 @@ DATA_SETS = {
 SEQUENTIAL = ("stamp", "sasrec", "casr_stamp", "casr_sasrec", "causerec", "cocorec")
 REINFORCEMENT = ("deers", "kgrl", "tpgr", "pgpr", "imrl")
 ROWS = (*SEQUENTIAL, *REINFORCEMENT)
-ABLATIONS = ("imrl_e", "imrl_a", "imrl_kl")  # rows if --methods has them
+# Rows if --methods has them.
+ABLATIONS = (*rankers.ABLATIONS, "imrl_e", "imrl_a", "imrl_kl")
 
 
 @dataclasses.dataclass(frozen=True)

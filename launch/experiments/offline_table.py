@@ -22,20 +22,17 @@ from launch.experiments import (
     offline_plan,
     offline_table_report,
     prepared,
-    table_report,
-    table_tuning,
 )
 from launch.experiments.offline_plan import DATA_SETS, GENERATED, OfflineScale
 from launch.experiments.pool import Job, Pool
-from tfrec import options, outputs
+from tfrec import outputs
 from tfrec.data import protocols, sequences, storage
 from tfrec.data.sources import files
 from tfrec.errors import UserError
 from tfrec.evaluation import next_items, rankings
-from tfrec.training import records
+from tfrec.methods import studies
 
 PREPARE = "prepare"  # instead of a method: the data set, its controls and training events
-_CELL = "cell.json"
 
 
 class OfflineCell(NamedTuple):
@@ -165,40 +162,8 @@ def run(out: pathlib.Path, cell: OfflineCell, scale: OfflineScale) -> None:
       UserError: if the cell has other settings than the tuned ones.
     """
     comparison = open_comparison(out, cell.data_set, scale)
-    overrides = tuned_fields(comparison, cell.method)
-    check_cell(comparison, cell, overrides)
-    record = comparison.evaluation(cell.method, cell.seed).with_name(_CELL)
-    record.parent.mkdir(parents=True, exist_ok=True)
-    outputs.write_json(record, {"tuned": overrides})
+    overrides = offline_cells.tuned_fields(comparison, cell.method)
     offline_cells.run(comparison, cell.method, cell.seed, overrides)
-
-
-def tuned_fields(comparison: offline_cells.Comparison, method: str) -> dict[str, Any]:
-    """Returns the tuned fields of a method; none if it was not tuned.
-
-    Raises:
-      UserError: if it was tuned on other data.
-    """
-    inputs = {"log": comparison.data.source}
-    out, data_set = comparison.out.parent, comparison.out.name
-    return options.resolved(table_tuning.tuned_fields(out, data_set, method, inputs))
-
-
-def check_cell(
-    comparison: offline_cells.Comparison, cell: OfflineCell, overrides: Mapping[str, Any]
-) -> None:
-    """Checks that a cell, if begun, has the tuned settings.
-
-    Raises:
-      UserError: naming the settings that differ.
-    """
-    path = comparison.evaluation(cell.method, cell.seed).with_name(_CELL)
-    records.check(
-        path,
-        lambda saved: options.differences(saved, {"tuned": dict(overrides)}),
-        f"{path.parent} was begun with other settings than tuning has chosen",
-        f"Choose another --out, or remove {path.parent} to run the cell again",
-    )
 
 
 def reproduce(table: TableTwo, jobs: int, report_only: bool) -> int:
@@ -238,9 +203,9 @@ def _check_done(table: TableTwo) -> None:
         if (table.out / name / "data" / storage.MANIFEST).exists():
             comparison = open_comparison(table.out, name, table.scale)
             for method in table.rows:
-                overrides = tuned_fields(comparison, method)
+                overrides = offline_cells.tuned_fields(comparison, method)
                 for seed in range(table.scale.seeds):
-                    check_cell(comparison, OfflineCell(name, method, seed), overrides)
+                    offline_cells.check_cell(comparison, method, seed, overrides)
 
 
 def _evaluation(out: pathlib.Path, cell: OfflineCell) -> pathlib.Path:
@@ -279,7 +244,7 @@ def _untuned(table: TableTwo) -> list[tuple[str, str]]:
         (name, method)
         for name in table.logs
         for method in table.rows
-        if trials and not table_report.tuned(table.out, name, method, trials)
+        if trials and not studies.is_finished(table.out / name / "tuning" / method, trials)
     ]
 
 

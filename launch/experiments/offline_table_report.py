@@ -13,7 +13,7 @@ from launch.experiments import offline_cells
 from launch.experiments.offline_plan import OfflineScale
 from tfimrl import published
 from tfrec import outputs
-from tfrec.evaluation import next_items, offline, rankers, rankings
+from tfrec.evaluation import next_items, offline, offline_report, rankers, rankings
 from tfrec.methods import presets
 from tfrec.metrics import comparing
 from tfrec.report import comparison, page, plots, style
@@ -199,6 +199,8 @@ def _section(
 ) -> page.Section:
     parts = [_facts(panel), _table(panel, every, agreed, scale)]
     parts += [_difference_table(gap, metrics(scale)[-1], gaps) for gap in gaps]
+    if gains := offline_report.gains_table(every, metrics(scale)[-1]):
+        parts.append(gains.rstrip())
     parts.append(_budget_table(panel, scale))
     if panel.left_out:
         parts.append(

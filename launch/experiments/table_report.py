@@ -1,7 +1,6 @@
 """The cells of the tables, their budget, and the report of finished cells."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from tfgoalrec import claims, published
 from tfrec import outputs, types
 from tfrec.data import storage
 from tfrec.environments import controls
+from tfrec.methods import studies
 from tfrec.metrics import session as metrics
 from tfrec.report import comparison, page, plots, style
 
@@ -82,8 +82,7 @@ def to_tune(cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
 
 def tuned(out: pathlib.Path, data_set: str, method: str, trials: int) -> bool:
     """Returns whether a method has all its trials on a data set."""
-    path = out / data_set / "tuning" / method / "best.json"
-    return path.exists() and json.loads(path.read_text())["trials"] >= trials
+    return studies.is_finished(out / data_set / "tuning" / method, trials)
 
 
 def untuned(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from launch.experiments import table_plan, table_settings
 from launch.experiments.table_plan import Row, Scale
-from tfrec import options, types
+from tfrec import types
 from tfrec.data import identity
 from tfrec.environments import scoring
 from tfrec.methods import registry, studies, trials
@@ -65,16 +64,7 @@ def tuned_fields(
     Raises:
       UserError: if it was tuned on other data or in another world.
     """
-    path = out / data_set / "tuning" / method / "best.json"
-    if not path.exists():
-        return {}
-    best = json.loads(path.read_text(encoding="utf-8"))
-    options.check_unchanged(
-        identity.changes(best.get("inputs"), inputs),
-        f"{path} was tuned with other inputs",
-        f"Choose another --out, or remove {path.parent} to tune it again",
-    )
-    return best["overrides"]
+    return studies.tuned_fields(out / data_set / "tuning" / method, inputs)
 
 
 def tune(out: pathlib.Path, data_set: str, method: str, scale: Scale, number: int) -> None:

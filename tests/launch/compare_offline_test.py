@@ -48,6 +48,27 @@ def test_both_kinds_are_ranked_on_the_same_users(data, tmp_path, capsys):
     assert "settings.epochs: was 1, is now 2" in capsys.readouterr().err
 
 
+def test_a_method_and_itself_without_a_part_are_tuned_alike(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    given = ("--methods=causerec,causerec_encoder", "--trials=2")
+    assert compare(data, out, *given) == 0
+    for method in ("causerec", "causerec_encoder"):
+        best = json.loads((out / "tuning" / method / "best.json").read_text())
+        assert best["trials"] == 2
+        cell = json.loads((out / method / "seed0" / "cell.json").read_text())
+        assert cell == {"tuned": best["overrides"]}
+    assert "user_weight" not in best["overrides"]
+    page = (out / "table.md").read_text()
+    assert "settings tried for each method: 2" in page
+    assert "| CauseRec | CauseRec without counterfactuals | " in page
+    # The cells of tuned fields are not those of the defaults.
+    best["overrides"]["learning_rate"] = 0.7
+    (out / "tuning" / "causerec_encoder" / "best.json").write_text(json.dumps(best))
+    capsys.readouterr()
+    assert compare(data, out, *given) == 2
+    assert "tuned.learning_rate" in capsys.readouterr().err
+
+
 def test_methods_play_with_users_who_choose_among_displayed_items(data, tmp_path):
     out = tmp_path / "out"
     assert compare(data, out, "--methods=tpgr", "--world=adversarial") == 0

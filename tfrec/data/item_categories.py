@@ -136,6 +136,11 @@ def of_events(item: np.ndarray, category: np.ndarray, num_items: int) -> Categor
     return numbered(labels)
 
 
+def one(num_items: int) -> Categories:
+    """One category for all items."""
+    return Categories(np.zeros(num_items, np.int32), 1, 0)
+
+
 def of_prepared(data: storage.PreparedData) -> Categories | None:
     """The categories of the items of prepared data; None if it has no such column."""
     if not len(data.vocabulary.category_ids):

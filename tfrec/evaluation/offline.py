@@ -229,6 +229,29 @@ def difference(
     return _interval(left - right)
 
 
+def gains(
+    evaluations: Mapping[str, Sequence[next_items.Evaluation]],
+    anchors: Mapping[str, Sequence[str]],
+    metric: str,
+) -> dict[tuple[str, str], intervals.Interval]:
+    """What methods gain over the methods that lack one of their parts.
+
+    Args:
+      evaluations: method -> its evaluation from each seed, all on the same users.
+      anchors: method -> the methods without one of its parts.
+      metric: such as `ndcg@20`.
+
+    Returns:
+      (method, anchor) -> the paired difference, for those that were both evaluated.
+    """
+    return {
+        (method, anchor): difference(evaluations[method], evaluations[anchor], metric)
+        for method, names in anchors.items()
+        for anchor in names
+        if evaluations.get(method) and evaluations.get(anchor)
+    }
+
+
 def _interval(values: np.ndarray) -> intervals.Interval:
     """Over users and seeds, float [V, S]; of a single user over seeds alone."""
     return intervals.of_table(values) if len(values) > 1 else intervals.of_mean(values[0])

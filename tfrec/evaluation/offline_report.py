@@ -8,10 +8,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfrec import outputs
-from tfrec.evaluation import next_items, offline, rankings
+from tfrec.evaluation import next_items, offline, rankers, rankings
 from tfrec.report import comparison, plots, style, tables
 
 _SHOWN = ("recall", "precision", "ndcg")
+
+
+def gains_table(by_method: Mapping[str, Sequence[next_items.Evaluation]], metric: str) -> str:
+    """A table of what methods gain over those that lack one of their parts.
+
+    Args:
+      by_method: method -> its evaluation from each seed, all on the same users.
+      metric: such as `ndcg@20`.
+
+    Returns:
+      Markdown in percentage points; empty if no method was evaluated with its anchor
+      (`rankers.ANCHORS`).
+    """
+    gains = offline.gains(by_method, rankers.ANCHORS, metric)
+    if not gains:
+        return ""
+    corrected = comparison.holm([x.p_value for x in gains.values()])
+    lines = [
+        f"What parts of methods gain in {style.metric_name(metric)}, percentage points; "
+        f"p by Holm's method for these {len(gains)} comparisons:\n",
+        "| Method | over | gain | detectable | p | Holm |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for ((method, anchor), x), holm in zip(gains.items(), corrected, strict=True):
+        names = f"{style.policy_name(method)} | {style.policy_name(anchor)}"
+        interval = f"{100 * x.mean:+.2f} [{100 * x.low:+.2f}, {100 * x.high:+.2f}]"
+        lines.append(
+            f"| {names} | {interval} | {100 * x.detectable:.2f} | {x.p_value:.4f} | "
+            f"{holm:.4f} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def write(
@@ -64,6 +95,8 @@ def write(
         },
     )
     page = _page(table, deviations, differences, best, metrics, about)
+    if gains := gains_table(by_method, metrics[-1]):
+        page += f"\n{gains}"
     texts = {"csv": tables.to_csv(table, rankings.columns_at(cutoff)), "md": page}
     for ending, text in texts.items():
         with outputs.replacing_file(directory / f"table.{ending}") as file:

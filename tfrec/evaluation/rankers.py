@@ -190,29 +190,41 @@ class Ranker(abc.ABC):
 
 
 class SequentialRanker(Ranker):
-    """A model of the order of a user's events."""
+    """A model of the order of a user's events, or such a method without one of its parts."""
+
+    @property
+    def _ablation(self) -> sequential.Ablation:
+        return sequential.ABLATIONS.get(self.name, sequential.Ablation(self.name, {}))
+
+    @property
+    def _method(self) -> sequential.SequentialMethod:
+        return sequential.METHODS[self._ablation.method]()
 
     @property
     def reads_categories(self) -> bool:
-        return sequential.METHODS[self.name]().categories
+        return self._method.categories and not self._ablation.one_category
 
     @property
     def config(self) -> type[Any]:
-        return sequential.METHODS[self.name]().config
+        return self._method.config
 
     @property
     def space(self) -> dict[str, tuple]:
-        return dict(sequential.METHODS[self.name]().space)
+        fixed = self._ablation.fixed
+        return {field: x for field, x in self._method.space.items() if field not in fixed}
 
     def configured(
         self, epochs: int, batch: int, numbers: Mapping[str, Any] | None = None
     ) -> Any:
-        return self.config(epochs=epochs, batch=batch)
+        return self.config(epochs=epochs, batch=batch, **self._ablation.fixed)
 
     def train(self, config: Any, task: Task) -> Trained:
         encoder = task.vocabulary.item_features
+        categories = task.categories() if self.reads_categories else None
+        if self._ablation.one_category:
+            categories = item_categories.one(task.split.train.num_items)
         fitted = fitting.fit(
-            self.name,
+            self._ablation.method,
             config,
             task.split.train,
             lambda model: next_items.ndcg_at_10(model, task.split.validation),
@@ -220,7 +232,7 @@ class SequentialRanker(Ranker):
             task.seed,
             source=task.source,
             protocol=task.protocol,
-            categories=task.categories() if self.reads_categories else None,
+            categories=categories,
             features=task.features,
             sizes=encoder.spec if encoder else None,
             save_every=task.save_every,
@@ -229,7 +241,7 @@ class SequentialRanker(Ranker):
         model = fitted.model
         return Trained(
             sequence_agents.TrainedSequence(
-                self.name, model, task.vocabulary, _about(task, fitted)
+                self._ablation.method, model, task.vocabulary, _about(task, fitted)
             ),
             lambda held_out, k: Lists(next_items.rank(model, held_out.history, k)),
             int(fitted.best_epoch),
@@ -332,6 +344,8 @@ class PlayingRanker(Ranker):
         )
 
 
+ANCHORS = sequential.ANCHORS  # method -> the methods without one of its parts
+ABLATIONS = tuple(sequential.ABLATIONS)
 SEQUENTIAL, WALKING = tuple(sequential.METHODS), tuple(paths_config.CONFIGS)
 # Rankers that learn in epochs; every other one learns by playing.
 IN_EPOCHS: dict[str, Ranker] = {
@@ -344,14 +358,16 @@ def get(name: str) -> Ranker:
     """Looks a ranker up by name.
 
     Args:
-      name: name of a sequential method, of one that walks a knowledge graph, or of one that
-        learns step by step in the environment `users`.
+      name: name of a sequential method or of one of its ablations, of a method that walks a
+        knowledge graph, or of one that learns step by step in the environment `users`.
 
     Raises:
       UserError: if there is no such method.
     """
     if name in IN_EPOCHS:
         return IN_EPOCHS[name]
+    if name in sequential.ABLATIONS:
+        return SequentialRanker(name)
     registry.get(name, "users")
     return PlayingRanker(name)
 

@@ -5,6 +5,7 @@ process.
 """
 
 import dataclasses
+import json
 import pathlib
 import signal
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tfrec.errors import UserError
 from tfrec.report import tuning as tuning_report
 from tfrec.training import loop, summaries, tuning
 
+_BEST = "best.json"
 Show = Callable[[tuning.Record], None]
 
 
@@ -117,7 +119,35 @@ def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> N
         "seconds": round(sum(record.seconds for record in tuned.trials), 1),
         "importance": tuned.importance,
     }
-    outputs.write_json(directory / "best.json", document)
+    outputs.write_json(directory / _BEST, document)
+
+
+def tuned_fields(directory: str | pathlib.Path, inputs: identity.Sources) -> dict[str, Any]:
+    """Returns the tuned fields of a finished study; none if it has no best.json.
+
+    Args:
+      directory: output folder of the study.
+      inputs: data and world of the caller.
+
+    Raises:
+      UserError: if the study is of other data or another world.
+    """
+    path = pathlib.Path(directory) / _BEST
+    if not path.exists():
+        return {}
+    best = json.loads(path.read_text(encoding="utf-8"))
+    options.check_unchanged(
+        identity.changes(best.get("inputs"), inputs),
+        f"{path} was tuned with other inputs",
+        f"Choose another --out, or remove {path.parent} to tune it again",
+    )
+    return best["overrides"]
+
+
+def is_finished(directory: str | pathlib.Path, trials: int) -> bool:
+    """Returns whether a study has at least this number of trials."""
+    path = pathlib.Path(directory) / _BEST
+    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["trials"] >= trials
 
 
 def _board(directory: pathlib.Path, base: Any, record: tuning.Record) -> None:

@@ -9,7 +9,7 @@ import tfrec
 from tfrec import types
 from tfrec.data import protocols, sequences
 from tfrec.errors import UserError
-from tfrec.evaluation import next_items, offline, offline_report
+from tfrec.evaluation import next_items, offline, offline_report, rankers
 
 # A user's items, two sessions each: the second begins a day later.
 LOG = {"u": ["a", "b", "c", "d", "e"], "v": ["b", "c", "a"], "w": ["e", "d", "a", "b"]}
@@ -211,3 +211,25 @@ def test_p_values_are_corrected_for_the_number_of_comparisons(tmp_path):
         assert difference["holm"] == pytest.approx(2 * 0.0572, abs=2e-4)
     page = (tmp_path / "table.md").read_text()
     assert "for the 2 comparisons" in page and page.count("| 0.0572 | 0.114 |") == 2
+
+
+def test_what_a_part_gains_is_paired_with_the_method_that_lacks_it(tmp_path):
+    result = {
+        "casr_stamp": [evaluation([0.2, 0.6, 1.0])],
+        "stamp": [evaluation([0.1, 0.5, 0.8])],
+        "causerec": [evaluation([0.5, 0.5, 0.5])],  # without its anchor
+        "cocorec_alone": [],
+    }
+    # As above: differences .1, .1, .2, t = 4 at two degrees of freedom.
+    (pair,), (gain,) = zip(
+        *offline.gains(result, rankers.ANCHORS, "ndcg@2").items(), strict=True
+    )
+    assert pair == ("casr_stamp", "stamp")
+    assert gain == offline.difference(result["casr_stamp"], result["stamp"], "ndcg@2")
+    text = offline_report.gains_table(result, "ndcg@2")
+    assert "| CASR (STAMP) | STAMP | +13.33 [-1.01, +27.68] |" in text
+    assert "| 0.0572 | 0.0572 |" in text and text.count("\n| C") == 1
+    assert offline_report.gains_table({"stamp": result["stamp"]}, "ndcg@2") == ""
+    del result["cocorec_alone"]
+    offline_report.write(tmp_path, result, 2, {"protocol": "user_ratio", "seeds": 1})
+    assert (tmp_path / "table.md").read_text().endswith(text)

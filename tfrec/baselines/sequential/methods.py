@@ -73,6 +73,20 @@ def _model(module: str, name: str) -> Callable[..., learner.Model]:
     return registry.deferred(f"tfrec.baselines.sequential.{module}", name)
 
 
+class Ablation(NamedTuple):
+    """A method without one of its parts.
+
+    Attributes:
+      method: the method.
+      fixed: fields of its configuration without the part; tuning does not try them.
+      one_category: whether all items have one category, whatever the log says.
+    """
+
+    method: str
+    fixed: Mapping[str, Any]
+    one_category: bool = False
+
+
 METHODS: dict[str, Callable[[], SequentialMethod]] = {
     "sasrec": _sasrec,
     "hstu": _hstu,
@@ -81,4 +95,16 @@ METHODS: dict[str, Callable[[], SequentialMethod]] = {
     "casr_stamp": _casr_stamp,
     "casr_sasrec": _casr_sasrec,
     "cocorec": _cocorec,
+}
+ABLATIONS = {
+    "causerec_encoder": Ablation("causerec", {"user_weight": 0.0, "item_weight": 0.0}),
+    "cocorec_alone": Ablation("cocorec", {"neighbours": 0}),
+    "cocorec_one_category": Ablation("cocorec", {}, one_category=True),
+}
+# Method -> the methods that show what its parts gain: others, or itself without the part.
+ANCHORS = {
+    "casr_stamp": ("stamp",),
+    "casr_sasrec": ("sasrec",),
+    "causerec": ("causerec_encoder",),
+    "cocorec": ("cocorec_one_category", "cocorec_alone"),
 }
