@@ -54,6 +54,11 @@ class CompareOfflineConfig(Options):
         "the defaults",
         at_least=0,
     )
+    categories: str = option(
+        "",
+        "for methods that read categories: a file of them as for launch.train_sequential; by "
+        "default those of the log, else clusters of item vectors",
+    )
     graph: str = option(
         "",
         f"for {_WALKING}: the knowledge graph, a file or a folder as for "
@@ -66,6 +71,11 @@ class CompareOfflineConfig(Options):
             raise ValueError(
                 f"graph is {self.graph!r} and methods are {', '.join(self.methods)}; expected "
                 f"a knowledge graph with {_WALKING}, and none without it"
+            )
+        if self.categories and not any(rankers.get(x).reads_categories for x in self.methods):
+            raise ValueError(
+                f"categories is {self.categories!r} and methods are "
+                f"{', '.join(self.methods)}; expected a method that reads them, such as cocorec"
             )
 
 
@@ -91,7 +101,12 @@ def main(_):
     split = protocols.PROTOCOLS[settings.protocol](log)
     graph = knowledge_graph.read(config.graph, data.vocabulary) if config.graph else None
     comparison = offline_cells.Comparison(
-        pathlib.Path(config.out), data, split, settings, graph=graph
+        pathlib.Path(config.out),
+        data,
+        split,
+        settings,
+        graph=graph,
+        categories=config.categories,
     )
     offline_cells.check_same(comparison)
     controls, left_out = rankings.evaluate_controls(split, (settings.cutoff,))

@@ -50,6 +50,7 @@ class Comparison(NamedTuple):
       numbers: fields of methods of reinforcement learning that differ from the preset, for
         the methods that have them.
       graph: the knowledge graph of methods that walk one.
+      categories: file of the items' categories; empty for those of the log.
       save_every: iterations of reinforcement learning between checkpoints; the result of a
         cell does not depend on it.
     """
@@ -61,6 +62,7 @@ class Comparison(NamedTuple):
     play: Mapping[str, Any] = {}
     numbers: Mapping[str, Any] = {}
     graph: knowledge_graph.KnowledgeGraph | None = None
+    categories: str = ""
     save_every: int = 100
 
     def evaluation(self, method: str, seed: int) -> pathlib.Path:
@@ -86,14 +88,31 @@ def check_same(comparison: Comparison) -> None:
         "Choose another --out",
     )
     if comparison.graph is not None:
-        inputs = {"graph": comparison.graph.source}
-        records.keep(
-            comparison.out / "graph.json",
-            identity.recorded(inputs),
-            lambda saved: identity.changes(saved, inputs),
-            f"{comparison.out} holds runs with another knowledge graph",
-            "Choose another --out",
-        )
+        _keep_input(comparison.out, "graph", comparison.graph.source, "knowledge graph")
+    given = _categories(comparison)
+    if comparison.categories and given is not None:
+        fingerprint = identity.fingerprint({"category": given.category})
+        source = identity.Source(comparison.categories, fingerprint)
+        _keep_input(comparison.out, "categories", source, "file of categories")
+
+
+def _keep_input(out: pathlib.Path, name: str, source: identity.Source, kind: str) -> None:
+    """Records a further input of a folder's cells, or compares it with the record."""
+    inputs = {name: source}
+    records.keep(
+        out / f"{name}.json",
+        identity.recorded(inputs),
+        lambda saved: identity.changes(saved, inputs),
+        f"{out} holds runs with another {kind}",
+        "Choose another --out",
+    )
+
+
+def _categories(comparison: Comparison) -> item_categories.Categories | None:
+    """Returns the categories of the file, or those of the log; None if there are none."""
+    if comparison.categories:
+        return item_categories.read(comparison.categories, comparison.data.vocabulary)
+    return item_categories.of_prepared(comparison.data)
 
 
 def run(
@@ -250,7 +269,7 @@ def _train(
         source=data.source,
         folder=folder,
         seed=seed,
-        categories=lambda: item_categories.of_prepared(data),
+        categories=lambda: _categories(comparison),
         features=data.item_features(),
         graph=comparison.graph,
         play=rankers.Play(

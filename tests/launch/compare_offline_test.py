@@ -91,12 +91,37 @@ def test_a_method_that_walks_a_graph_is_ranked_beside_them(data, tmp_path, capsy
     assert 0 < methods["pgpr_kg"]["recall@5"]["mean"] < 1
 
 
+def test_categories_are_those_of_a_file(data, tmp_path, capsys):
+    categories, out = tmp_path / "categories.csv", tmp_path / "out"
+    items = storage.PreparedData.open(data).vocabulary.items.tolist()
+
+    def write(kinds):
+        rows = [f"{item},c{place % kinds}\n" for place, item in enumerate(items)]
+        categories.write_text("".join(["item,category\n", *rows]))
+
+    write(4)
+    given = ("--methods=cocorec,cocorec_one_category", f"--categories={categories}")
+    assert compare(data, out, *given) == 0
+    sizes = {
+        name: json.loads((out / name / "seed0" / "config.json").read_text())["config"][
+            "num_categories"
+        ]
+        for name in ("cocorec", "cocorec_one_category")
+    }
+    assert sizes == {"cocorec": 4, "cocorec_one_category": 1}
+    write(3)
+    capsys.readouterr()
+    assert compare(data, out, *given) == 2
+    assert "holds runs with another file of categories" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("--methods=pgpr_kg", "expected a knowledge graph with pgpr_kg"),
         ("--graph=graph.csv", "and none without it"),
         ("--methods=rainbow", "rainbow"),
+        ("--categories=categories.csv", "expected a method that reads them"),
         ("--cutoff=31", "cutoffs hold 31"),
         ("--world=truth", "value should be one of <lookup|fitted|adversarial>"),
     ],
