@@ -139,7 +139,9 @@ def write(
     if "vanilla" in environments:
         text = (
             "Intervals are 95%, paired over users and seeds. A verdict counts p after Holm's "
-            "correction for all claims about differences, which stands last.\n\n"
+            "correction for all claims about differences, which stands last. The mean over "
+            "the data sets, which the paper's printed differences are too, has a correction "
+            "for the claims of its own column; it says nothing about further data sets.\n\n"
         )
         sections.append(
             page.Section("The paper's claims", text + claims.markdown(evaluated, titles))

@@ -89,21 +89,56 @@ def of_table(values: np.ndarray, level: float = LEVEL, mean: float | None = None
     Raises:
       ValueError: if there are fewer than two users.
     """
-    values = np.asarray(values, np.float64)
+    return of_tables([values], level, None if mean is None else [mean])
+
+
+def of_tables(
+    tables: Sequence[np.ndarray],
+    level: float = LEVEL,
+    means: Sequence[float] | None = None,
+) -> Interval:
+    """Interval of the mean of the means of independent tables, each of users by seeds.
+
+    The tables are of several data sets, say, with users and seeds of their own. They are fixed:
+    the interval says nothing about other data sets.
+
+    Args:
+      tables: float [U, S] each, two users or more.
+      level: confidence level.
+      means: their means, where they are known without the rounding of `pseudo_values`.
+
+    Raises:
+      ValueError: if a table has fewer than two users.
+    """
+    tables = [np.asarray(values, np.float64) for values in tables]
+    by_table = [_errors(values) for values in tables]
+    # For each of the two errors, that of the mean of the tables.
+    errors = [
+        _sum([Error(error.size / len(tables), error.freedom) for error in same])
+        for same in zip(*by_table, strict=True)
+    ]
+    mean = np.mean([values.mean() for values in tables] if means is None else means)
+    return _interval(float(mean), errors, level)
+
+
+def _errors(values: np.ndarray) -> tuple[Error, Error]:
+    """Errors of the mean of a table, float [U, S]: of the seeds alone, of users and seeds.
+
+    With one seed both are those of the users.
+    """
     users, seeds = values.shape
     if users < 2:
         raise ValueError(f"{users} users; expected at least two")
-    mean = float(values.mean()) if mean is None else mean
     if seeds == 1:
-        return _interval(mean, [Error(_error_of_mean(values[:, 0]), users - 1)], level)
+        over_users = Error(_error_of_mean(values[:, 0]), users - 1)
+        return over_users, over_users
     by_user, by_seed = values.mean(axis=1), values.mean(axis=0)
     residual = values - by_user[:, None] - by_seed + values.mean()
     residual_square = np.sum(residual**2) / ((users - 1) * (seeds - 1))
     shared = np.var(by_user, ddof=1) / users - residual_square / (users * seeds)
     over_seeds = Error(_error_of_mean(by_seed), seeds - 1)
     over_users = Error(max(0.0, float(shared)) ** 0.5, users - 1)
-    errors = [over_seeds, _satterthwaite(over_seeds, over_users)]
-    return _interval(mean, errors, level)
+    return over_seeds, _sum([over_seeds, over_users])
 
 
 def pseudo_values(
@@ -155,12 +190,12 @@ def _quantile(freedom: float, level: float) -> float:
     return float(special.stdtrit(freedom, (1 + level) / 2))
 
 
-def _satterthwaite(a: Error, b: Error) -> Error:
-    """The error of the sum of two independent estimates."""
-    variance = a.size**2 + b.size**2
-    if variance == 0.0:
-        return a
-    freedom = variance**2 / (a.size**4 / a.freedom + b.size**4 / b.freedom)
+def _sum(errors: Sequence[Error]) -> Error:
+    """The error of the sum of independent estimates, with Satterthwaite's freedom."""
+    variance = sum(error.size**2 for error in errors)
+    if len(errors) == 1 or variance == 0.0:
+        return errors[0]
+    freedom = variance**2 / sum(error.size**4 / error.freedom for error in errors)
     return Error(variance**0.5, freedom)
 
 

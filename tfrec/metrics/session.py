@@ -91,7 +91,7 @@ def summarise(
     columns = _columns(sessions_by_seed)
     cells = _cells(sessions_by_seed, columns, _users([sessions_by_seed]))
     metrics = _metrics(columns)
-    return {name: _interval(metrics[name], cells, level).bounds for name in metrics}
+    return {name: _interval(metrics[name], [cells], level).bounds for name in metrics}
 
 
 def paired_difference(
@@ -118,7 +118,7 @@ def paired_difference(
       errors.UserError: if there are fewer than two users.
       ValueError: if the users or seeds differ.
     """
-    return _paired_metrics(a, b, lambda x, y: x - y, level)
+    return compare([(a, b)], lambda x, y: x - y, level)
 
 
 def paired_gain(
@@ -143,22 +143,40 @@ def paired_gain(
       errors.UserError: if there are fewer than two users.
       ValueError: if the users or seeds differ.
     """
-    return _paired_metrics(a, b, lambda x, y: x / y - 1.0, level)
+    return compare([(a, b)], lambda x, y: x / y - 1.0, level)
 
 
-def _paired_metrics(
-    a: Sequence[Sessions],
-    b: Sequence[Sessions],
-    compare: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    level: float,
+def compare(
+    groups: Sequence[Sequence[Sequence[Sessions]]],
+    function: Callable[..., np.ndarray],
+    level: float = intervals.LEVEL,
 ) -> dict[str, dict[str, float]]:
-    """Mean, interval and p-value of a comparison of each metric that both policies have."""
-    columns = [name for name in _columns(a) if name in _columns(b)]
-    cells = _paired([a, b], columns)
+    """A function of policies' metrics, the mean over data sets.
+
+    Args:
+      groups: for each data set the policies that are compared, each as sessions by seed with
+        equally many sessions of each user in each seed. Data sets have their own users.
+      function: maps a metric of each policy of a group, [...], to [...] by arithmetic.
+      level: confidence level of the interval.
+
+    Returns:
+      As `paired_difference`, for each metric that all policies have.
+
+    Raises:
+      errors.UserError: if there are fewer than two users.
+      ValueError: if users or seeds of a group differ.
+    """
+    every = [_columns(policy) for policies in groups for policy in policies]
+    columns = [name for name in every[0] if all(name in of_policy for of_policy in every)]
+    cells = [_paired(policies, columns) for policies in groups]
     width = 3 + len(columns)
 
     def compared(metric: Statistic) -> Statistic:
-        return lambda sums: compare(metric(sums[..., :width]), metric(sums[..., width:]))
+        def statistic(sums: np.ndarray) -> np.ndarray:
+            starts = range(0, sums.shape[-1], width)
+            return function(*(metric(sums[..., at : at + width]) for at in starts))
+
+        return statistic
 
     return {
         name: _interval(compared(metric), cells, level)._asdict()
@@ -211,26 +229,29 @@ def share(
         of_policy, of_low, of_high = split(sums)
         return (of_policy - of_low) / (of_high - of_low)
 
-    return _interval(share_of, cells, level).bounds
+    return _interval(share_of, [cells], level).bounds
 
 
-def _interval(statistic: Statistic, cells: np.ndarray, level: float) -> intervals.Interval:
-    """Interval of a statistic of sums, which maps [..., K] to [...].
+def _interval(
+    statistic: Statistic, groups: Sequence[np.ndarray], level: float
+) -> intervals.Interval:
+    """Interval of a statistic of sums, which maps [..., K] to [...]; the mean over groups.
 
     Args:
       statistic: a ratio of sums, or a combination of ratios.
-      cells: sums over each user's sessions in each seed, [U, S, K].
+      groups: for each group sums over each user's sessions in each seed, [U, S, K].
       level: confidence level.
     """
-    users = len(cells)
+    users = min(len(cells) for cells in groups)
     if users < 2:
         raise errors.UserError(
             f"an interval over users needs at least 2 users, there is {users}; "
             "evaluate more users"
         )
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = float(statistic(cells.sum(axis=(0, 1))))
-        return intervals.of_table(intervals.pseudo_values(statistic, cells), level, mean)
+        means = [float(statistic(cells.sum(axis=(0, 1)))) for cells in groups]
+        tables = [intervals.pseudo_values(statistic, cells) for cells in groups]
+        return intervals.of_tables(tables, level, means)
 
 
 def _metrics(columns: Sequence[str]) -> dict[str, Statistic]:

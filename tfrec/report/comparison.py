@@ -174,10 +174,42 @@ def gain(ours: BySeed, theirs: BySeed, metric: str = "reward") -> Gain | None:
     Interval and p-value are those of the ratio, paired over users and seeds, and include the
     uncertainty of `theirs`.
     """
-    seeds = min(len(ours), len(theirs))
-    if not seeds or spread(theirs[:seeds], metric).mean <= 0:
-        return None
-    return Gain(**metrics.paired_gain(ours[:seeds], theirs[:seeds])[metric])
+    return mean_gain([(ours, theirs)], metric)
+
+
+def mean_gain(pairs: Sequence[tuple[BySeed, BySeed]], metric: str = "reward") -> Gain | None:
+    """The mean over data sets of the relative gain; None if anything is missing.
+
+    Args:
+      pairs: for each data set, ours and theirs.
+      metric: the compared metric.
+    """
+    return _compared(pairs, lambda ours, theirs: ours / theirs - 1.0, metric)
+
+
+def difference_of_gains(
+    quadruples: Sequence[tuple[BySeed, BySeed, BySeed, BySeed]], metric: str = "reward"
+) -> Gain | None:
+    """The difference of two relative gains, the mean over data sets; None if one is missing.
+
+    Args:
+      quadruples: for each data set, policies a, b, c and d of (a / b - 1) - (c / d - 1).
+      metric: the compared metric.
+    """
+    return _compared(quadruples, lambda a, b, c, d: a / b - c / d, metric)
+
+
+def _compared(
+    groups: Sequence[tuple[BySeed, ...]], function: Callable[..., np.ndarray], metric: str
+) -> Gain | None:
+    """A function of policies by `metrics.compare`, over the seeds that all of a group have."""
+    paired = []
+    for group in groups:
+        seeds = min(map(len, group))
+        if not seeds or any(spread(x[:seeds], metric).mean <= 0 for x in group[1::2]):
+            return None
+        paired.append([policy[:seeds] for policy in group])
+    return Gain(**metrics.compare(paired, function)[metric]) if paired else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -85,6 +85,22 @@ def test_pseudo_values_of_a_ratio_are_its_linearisation():
     assert found.mean() == pytest.approx(1.5)
 
 
+def test_the_mean_of_independent_tables_has_the_sum_of_their_variances():
+    # One seed each: errors .5 with 3 and 2 / sqrt(3) with 2 degrees of freedom.
+    first, second = np.array([[0.0], [2.0], [1.0], [1.0]]), np.array([[2.0], [4.0], [6.0]])
+    squares = np.array([2 / 3 / 4, 4 / 3]) / 4  # of the errors of half of each mean
+    freedom = squares.sum() ** 2 / (squares[0] ** 2 / 3 + squares[1] ** 2 / 2)
+    expected = intervals._interval(2.5, [intervals.Error(squares.sum() ** 0.5, freedom)], 0.95)
+    found = intervals.of_tables([first, second])
+    assert found == pytest.approx(expected) and found.mean == 2.5
+    # Equal tables with several seeds: half of the variance, twice the degrees of freedom.
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(50, 4))
+    alone, both = intervals._errors(table), intervals.of_tables([table, table])
+    halved = [intervals.Error(e.size / 2**0.5, 2 * e.freedom) for e in alone]
+    assert both == pytest.approx(intervals._interval(table.mean(), halved, 0.95))
+
+
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
 @pytest.mark.parametrize(("user_spread", "seed_spread"), [(0, 1), (1, 0), (1, 1)])
 def test_intervals_hold_the_truth_in_95_of_100_tables(seeds, user_spread, seed_spread):
@@ -100,6 +116,23 @@ def test_intervals_hold_the_truth_in_95_of_100_tables(seeds, user_spread, seed_s
         found = intervals.of_table(values)
         held += found.low <= 0 <= found.high
     assert 0.93 <= held / tables <= (0.99 if seeds == 2 else 0.97)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_of_the_mean_of_two_data_sets_hold_the_truth(seeds):
+    # Seeds differ three times as much on the second as on the first.
+    rng = np.random.default_rng(seeds)
+    held, experiments = 0, 1000
+    for _ in range(experiments):
+        tables = [
+            rng.normal(0, 40**0.5, (40, seeds))
+            + rng.normal(0, 40**0.5, (40, 1))
+            + rng.normal(0, spread, (1, seeds))
+            for spread in (1, 3)
+        ]
+        found = intervals.of_tables(tables)
+        held += found.low <= 0 <= found.high
+    assert 0.93 <= held / experiments <= 0.97
 
 
 def test_the_detectable_difference_is_detected_with_80_percent_power():

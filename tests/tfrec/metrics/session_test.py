@@ -205,6 +205,22 @@ def test_policies_on_other_users_or_seeds_are_not_paired():
         session.paired_difference(a, a * 2)
 
 
+def test_comparisons_of_several_data_sets_are_averaged():
+    def policy(first, second):
+        return [_sessions([0, 1], [first, second], [4, 4])]
+
+    # Gains of .5 and .25, of other users each.
+    groups = [(policy(3, 6), policy(2, 4)), (policy(5, 10), policy(4, 8))]
+    both = session.compare(groups, lambda ours, theirs: ours / theirs - 1)["reward"]
+    assert (both["mean"], both["low"], both["high"]) == pytest.approx((0.375,) * 3)
+    # A function of four policies: .5 - .25.
+    four = session.compare([(*groups[0], *groups[1])], lambda a, b, c, d: a / b - c / d)
+    assert four["reward"]["mean"] == pytest.approx(0.25)
+    assert session.compare(groups[:1], lambda a, b: a - b) == session.paired_difference(
+        *groups[0]
+    )
+
+
 def test_share_runs_from_the_low_policy_to_the_high_one():
     rng = np.random.default_rng(6)
     users, depth = np.arange(300), np.full(300, 40)
