@@ -274,7 +274,7 @@ def _train(
         graph=comparison.graph,
         play=rankers.Play(
             data,
-            lambda: _users_of_play(comparison),
+            lambda: users_of_play(comparison),
             presets.play_config_class("users")(**play),
             comparison.save_every,
         ),
@@ -297,8 +297,8 @@ def _lists(
     return lists.items
 
 
-def _users_of_play(comparison: Comparison) -> Any:
-    """Returns the configuration of the users with which policies play."""
+def users_of_play(comparison: Comparison) -> Any:
+    """Returns the configuration of the users with which policies play, after fitting them."""
     train, kind = training_data(comparison), comparison.settings.world
     world = kind if kind == "lookup" else str(_fitted(comparison, train))
     return environments.get("users").config(data=str(train.directory), world=world)

@@ -15,11 +15,11 @@ class OfflineConfig(Options):
     protocol: Literal["leave_one_out", "user_ratio"] = option(
         "user_ratio", "held-out events: each user's last one, or last 20%"
     )
-    world: Literal["lookup", "fitted", "adversarial"] = option(
-        "lookup",
-        "users of play, from the training events: `lookup`, for users that repeat their clicks "
-        "of the log; or users of launch.fit_simulator: `fitted`, by its recurrent model, or "
-        "`adversarial`, which choose among displayed items",
+    world: Literal["adversarial", "fitted", "lookup"] = option(
+        "adversarial",
+        "users of play, from the training events: users of launch.fit_simulator, `adversarial`, "
+        "which choose among displayed items, or `fitted`, its recurrent model; or `lookup`, "
+        "users that repeat their clicks of the log and so reject every held-out item",
     )
     cutoff: int = option(20, "length of the lists, items", at_least=1)
     epochs: int = option(

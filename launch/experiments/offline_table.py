@@ -110,7 +110,7 @@ def preparation(name: str, source: str, scale: OfflineScale) -> dict[str, Any]:
 
 
 def prepare(out: pathlib.Path, name: str, source: str, scale: OfflineScale) -> None:
-    """Prepares a data set, its training events and its controls, unless they exist.
+    """Prepares a data set, its users of play and its controls, unless they exist.
 
     Raises:
       UserError: if it was prepared from another log or with other settings, or its log
@@ -120,7 +120,7 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: OfflineScale) -> N
     prepared.check(out / name, made_with)
     prepared.make(out / name, source, made_with)
     comparison = open_comparison(out, name, scale)
-    offline_cells.training_data(comparison)  # before several processes would write it
+    offline_cells.users_of_play(comparison)  # before several processes would write them
     path = comparison.out / "controls.json"
     if not path.exists():
         evaluations, left_out = rankings.evaluate_controls(

@@ -123,7 +123,7 @@ def test_categories_are_those_of_a_file(data, tmp_path, capsys):
         ("--methods=rainbow", "rainbow"),
         ("--categories=categories.csv", "expected a method that reads them"),
         ("--cutoff=31", "cutoffs hold 31"),
-        ("--world=truth", "value should be one of <lookup|fitted|adversarial>"),
+        ("--world=truth", "value should be one of <adversarial|fitted|lookup>"),
     ],
 )
 def test_mistakes_are_messages(data, tmp_path, capsys, argument, message):
