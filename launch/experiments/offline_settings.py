@@ -17,9 +17,9 @@ class OfflineConfig(Options):
     )
     world: Literal["adversarial", "fitted", "lookup"] = option(
         "adversarial",
-        "users of play, from the training events: users of launch.fit_simulator, `adversarial`, "
-        "which choose among displayed items, or `fitted`, its recurrent model; or `lookup`, "
-        "users that repeat their clicks of the log and so reject every held-out item",
+        "users of play, from the training events. Of launch.fit_simulator: `adversarial`, who "
+        "choose among displayed items, or `fitted`, of its recurrent model; or `lookup`, who "
+        "repeat their clicks of the log and so reject every held-out item",
     )
     cutoff: int = option(20, "length of the lists, items", at_least=1)
     epochs: int = option(

@@ -42,7 +42,9 @@ class Slabs(tf.Module):
       branches: c.
 
     Attributes:
-      of_rows: int [n], the branches of the rows, their sizes equal within one.
+      item: int32 [c, ceil(n / c)], the rows of each branch; -1 behind the last one. Their
+        numbers are equal within one.
+      leaf: int32 [n], the place of each row in `item`, row by row.
     """
 
     def __init__(self, features: np.ndarray, branches: int):
@@ -54,9 +56,11 @@ class Slabs(tf.Module):
         )
         place = (features - mean) @ direction  # [n]
         order = np.argsort(place, kind="stable")
-        self.of_rows = np.empty(len(order), np.int32)
+        self.leaf = np.empty(len(order), np.int32)
+        self.item = np.full([branches, -(-len(order) // branches)], -1, np.int32)
         for branch, rows in enumerate(np.array_split(order, branches)):
-            self.of_rows[rows] = branch
+            self.item[branch, : len(rows)] = rows
+            self.leaf[rows] = branch * self.item.shape[1] + np.arange(len(rows))
         self.branches = branches
         cuts = np.quantile(place, np.arange(1, branches) / branches)
         self._mean, self._direction = (tf.constant(x, tf.float32) for x in (mean, direction))
@@ -77,18 +81,54 @@ def path_log_prob(
     Args:
       root: logits of the branches, float [B, c].
       leaves: logits of every item at every branch's node, float [B, c, m].
-      branch: int32 [B, m] or [m], branch of each item.
+      branch: int32 [B, m], branch of each item.
       blocked: bool [B, m], items that may not be shown; None if all may.
     """
-    member = branch[..., None, :] == tf.range(root.shape[1])[:, None]  # [.., c, m]
-    if blocked is not None:
-        member = member & ~blocked[:, None, :]  # [B, c, m]
-    logits = tf.where(member, leaves, _NOBODY)  # [B, c, m]
-    empty = tf.logical_not(tf.reduce_any(tf.broadcast_to(member, tf.shape(logits)), axis=-1))
-    to_branch = tf.nn.log_softmax(tf.where(empty, _NOBODY, root))  # [B, c]
-    to_leaf = tf.nn.log_softmax(logits, axis=-1)  # [B, c, m]
-    path = to_branch[..., None] + to_leaf
+    member = branch[:, None, :] == tf.range(root.shape[1])[:, None]  # [B, c, m]
+    allowed = member if blocked is None else member & ~blocked[:, None, :]
+    path = _paths(root, leaves, allowed)
     return selection.available(tf.reduce_sum(tf.where(member, path, 0.0), axis=-2), blocked)
+
+
+def leaf_log_prob(
+    root: tf.Tensor,
+    leaves: tf.Tensor,
+    leaf: tf.Tensor,
+    item: tf.Tensor,
+    blocked: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """As `path_log_prob` for constant items, with the leaves of each node alone.
+
+    Args:
+      root: logits of the branches, float [B, c].
+      leaves: logits of the items of each branch at its node, float [B, c, n].
+      leaf: int32 [m], the place of each item among the c n leaves.
+      item: int32 [c, n], the item of each leaf; -1 for none.
+      blocked: bool [B, m], items that may not be shown; None if all may.
+
+    Returns:
+      Float [B, m].
+    """
+    allowed = tf.broadcast_to(item >= 0, tf.shape(leaves))
+    if blocked is not None:
+        allowed &= ~tf.gather(blocked, tf.maximum(item, 0), axis=1)
+    path = _paths(root, leaves, allowed)
+    flat = tf.reshape(path, [tf.shape(path)[0], item.shape.num_elements()])
+    return selection.available(tf.gather(flat, leaf, axis=1), blocked)
+
+
+def _paths(root: tf.Tensor, leaves: tf.Tensor, allowed: tf.Tensor) -> tf.Tensor:
+    """Log probability of each leaf, float [B, c, n]; nothing is meant where one is not allowed.
+
+    Args:
+      root: logits of the branches, float [B, c].
+      leaves: logits of the leaves at their nodes, float [B, c, n].
+      allowed: bool [B, c, n].
+    """
+    empty = tf.logical_not(tf.reduce_any(allowed, axis=-1))
+    to_branch = tf.nn.log_softmax(tf.where(empty, _NOBODY, root))  # [B, c]
+    to_leaf = tf.nn.log_softmax(tf.where(allowed, leaves, _NOBODY), axis=-1)
+    return to_branch[..., None] + to_leaf
 
 
 class Tpgr(reinforce.Reinforce):
@@ -130,9 +170,11 @@ class Tpgr(reinforce.Reinforce):
         state = self.encoded(observation)
         queries = tf.stack([node(state) for node in self.nodes], axis=1)  # [B, c, D]
         if features.shape.rank == 2:
-            leaves = tf.einsum("bcd,md->bcm", queries, features)
-            branch = tf.constant(self.slabs.of_rows)
-            return path_log_prob(self.root(state), leaves, branch, blocked)
+            # A node scores the items of its branch alone: m logits of a state, and not c m.
+            item, leaf = tf.constant(self.slabs.item), tf.constant(self.slabs.leaf)
+            of_leaves = tf.gather(features, tf.maximum(item, 0))  # [c, n, D]
+            leaves = tf.einsum("bcd,cnd->bcn", queries, of_leaves)
+            return leaf_log_prob(self.root(state), leaves, leaf, item, blocked)
         leaves = tf.einsum("bcd,bmd->bcm", queries, features)
         return path_log_prob(self.root(state), leaves, self.slabs(features), blocked)
 

@@ -69,7 +69,7 @@ def test_what_nobody_clicks_ranks_below_what_is_worth_waiting_for():
 def test_a_path_is_the_product_of_its_nodes():
     root = tf.math.log([[1.0, 3.0]])
     leaves = tf.math.log([[[1.0, 1.0, 2.0, 9.0], [9.0, 9.0, 9.0, 5.0]]])
-    result = tf.exp(tpgr.path_log_prob(root, leaves, tf.constant([0, 0, 0, 1])))
+    result = tf.exp(tpgr.path_log_prob(root, leaves, tf.constant([[0, 0, 0, 1]])))
     # Branch 0 has 1/4, of it 1/4, 1/4, 2/4; branch 1 has one leaf.
     np.testing.assert_allclose(result[0], [1 / 16, 1 / 16, 2 / 16, 3 / 4], rtol=1e-5)
 
@@ -83,13 +83,33 @@ def test_a_branch_without_items_is_not_walked_to():
 def test_a_path_to_what_is_blocked_has_no_share():
     root = tf.math.log([[1.0, 3.0]])
     leaves = tf.math.log([[[1.0, 1.0, 2.0, 9.0], [9.0, 9.0, 9.0, 5.0]]])
-    branch = tf.constant([0, 0, 0, 1])
+    branch = tf.constant([[0, 0, 0, 1]])
     blocked = tf.constant([[True, False, False, False]])
     result = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
     np.testing.assert_allclose(result[0], [0, 1 / 12, 2 / 12, 3 / 4], rtol=1e-5)
     blocked = tf.constant([[False, False, False, True]])  # all of branch 1
     result = tf.exp(tpgr.path_log_prob(root, leaves, branch, blocked))
     np.testing.assert_allclose(result[0], [1 / 4, 1 / 4, 2 / 4, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_leaves_by_branch_have_the_probabilities_of_all_items_at_all_nodes(share):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(11, 4)).astype(np.float32)
+    slabs = tpgr.Slabs(features, 3)
+    assert sorted(slabs.item.ravel().tolist()) == [-1, *range(11)]
+    assert slabs.item.ravel()[slabs.leaf].tolist() == list(range(11))
+    root = tf.constant(rng.normal(size=(5, 3)), tf.float32)
+    queries = tf.constant(rng.normal(size=(5, 3, 4)), tf.float32)
+    blocked = tf.constant(rng.random((5, 11)) < share) if share else None
+    branch = tf.constant(np.tile(slabs.leaf // slabs.item.shape[1], (5, 1)))
+    everywhere = tf.einsum("bcd,md->bcm", queries, features)
+    expected = tpgr.path_log_prob(root, everywhere, branch, blocked)
+    leaves = tf.einsum("bcd,cnd->bcn", queries, features[np.maximum(slabs.item, 0)])
+    result = tpgr.leaf_log_prob(root, leaves, slabs.leaf, tf.constant(slabs.item), blocked)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
+    if share < 1:
+        np.testing.assert_allclose(tf.reduce_sum(tf.exp(result), axis=1), 1.0, rtol=1e-5)
 
 
 def test_the_next_value_is_of_what_may_be_shown():
@@ -107,7 +127,8 @@ def test_branches_are_equal_and_neighbours_stay_together():
         [[5.0, 0.1], [1.0, 0.0], [4.0, 0.0], [2.0, 0.1], [3.0, 0.0]], np.float32
     )
     slabs = tpgr.Slabs(features, 2)
-    assert slabs.of_rows.tolist() in ([1, 0, 0, 0, 0], [1, 0, 1, 0, 0])
+    branches = [sorted(row[row >= 0].tolist()) for row in slabs.item]
+    assert branches == [[1, 3, 4], [0, 2]]
     later = slabs(tf.constant([[[0.0, 0.0], [9.0, 0.0]]]))
     assert later.numpy().tolist() == [[0, 1]]
 
@@ -115,7 +136,8 @@ def test_branches_are_equal_and_neighbours_stay_together():
 def test_the_tree_of_a_catalogue_has_the_root_of_its_size():
     learner = tpgr.Tpgr(tpgr.TpgrConfig(hidden=(8,)), toy.Toy("catalogue"), 0)
     assert learner.slabs.branches == 2
-    assert sorted(learner.slabs.of_rows.tolist()) == [0, 0, 1, 1]
+    assert sorted(learner.slabs.leaf.tolist()) == [0, 1, 2, 3]
+    assert learner.slabs.item.shape == (2, 2)
     scores = learner.scores(tf.eye(4), tf.eye(4), None)
     np.testing.assert_allclose(tf.reduce_sum(tf.exp(scores), axis=1), np.ones(4), rtol=1e-5)
 
@@ -127,8 +149,8 @@ def test_the_tree_is_cut_by_learned_vectors_where_there_are_some():
     assert learner.sessions_before == 20
     assert learner.observation_size == 10  # of the viewed items' vectors, not 3 * 9
     vectors = learner.adapter.variables[0].numpy()
-    assert learner.slabs.of_rows.tolist() == tpgr.Slabs(vectors, 3).of_rows.tolist()
-    assert np.bincount(learner.slabs.of_rows).tolist() == [3, 3, 3]
+    assert learner.slabs.item.tolist() == tpgr.Slabs(vectors, 3).item.tolist()
+    assert learner.slabs.item.shape == (3, 3)
 
 
 @pytest.mark.parametrize(
