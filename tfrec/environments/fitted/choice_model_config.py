@@ -30,7 +30,7 @@ class ChoiceModelConfig(Options):
     repeats: bool | None = option(
         None, "whether an item may be shown twice in a session; by default as in the log"
     )
-    batch_size: int = option(64, "sessions in a batch", at_least=1)
+    batch_size: int = option(32, "sessions in a batch", at_least=1)
     learning_rate: float = option(
         5e-3,
         "Adam's first step size of the maximum-likelihood fit; falls to a tenth of it",
@@ -38,10 +38,10 @@ class ChoiceModelConfig(Options):
         at_most=1,
     )
     max_epochs: int = option(
-        10, "passes over the log of the maximum-likelihood fit at most", at_least=1
+        100, "passes over the log of the maximum-likelihood fit at most", at_least=1
     )
     patience: int = option(
-        2, "passes without a better held-out loss before stopping", at_least=1
+        8, "passes without a better held-out loss before stopping", at_least=1
     )
     adversarial_epochs: int = option(
         3, "mini-max passes over the log at most; 0 for maximum likelihood alone", at_least=0
@@ -56,5 +56,5 @@ class ChoiceModelConfig(Options):
         below=0.5,
     )
     weight_decay: float = option(
-        0.5, "share of a weight lost per step, in learning rates", at_least=0
+        1.0, "share of a weight lost per step, in learning rates", at_least=0
     )
