@@ -10,7 +10,6 @@ import json
 import pathlib
 from typing import Any
 
-from launch.experiments import table_tuning
 from tfrec.data import identity
 from tfrec.environments import registry as environments
 from tfrec.methods import online_run, registry, studies, trials
@@ -52,7 +51,7 @@ def tuned_fields(
     Raises:
       UserError: if it was tuned on other inputs.
     """
-    tuned = table_tuning.tuned_fields(out, environment, tuned_as(method), inputs)
+    tuned = studies.tuned_fields(path(out, environment, method).parent, inputs)
     fixed = registry.get(method, environment).online.changes
     return {field: v for field, v in tuned.items() if field not in fixed}
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from launch.experiments import figure_plan, figure_report, figure_tuning, table_report
+from launch.experiments import figure_plan, figure_report, figure_tuning
 from launch.experiments.figure_plan import CONTROLS, Cell, FiguresRequest, Scale
 from launch.experiments.pool import Job, Pool
 from tfrec import options, outputs
@@ -21,7 +21,7 @@ from tfrec.data import identity
 from tfrec.environments import contract
 from tfrec.environments import registry as environments
 from tfrec.environments.ports import originals
-from tfrec.methods import online_learner, online_run, registry
+from tfrec.methods import online_learner, online_run, registry, studies
 
 
 def run(out: pathlib.Path, cell: Cell, scale: Scale, virtualtb_path: str) -> None:
@@ -66,7 +66,9 @@ def untuned(request: FiguresRequest, cells: Sequence[Cell]) -> list[tuple[str, s
         pair
         for pair in pairs
         if request.trials_each
-        and not table_report.tuned(request.out, *pair, request.trials_each)
+        and not studies.is_finished(
+            figure_tuning.path(request.out, *pair).parent, request.trials_each
+        )
     ]
 
 

@@ -89,10 +89,9 @@ def check_same(comparison: Comparison) -> None:
     )
     if comparison.graph is not None:
         _keep_input(comparison.out, "graph", comparison.graph.source, "knowledge graph")
-    given = _categories(comparison)
-    if comparison.categories and given is not None:
-        fingerprint = identity.fingerprint({"category": given.category})
-        source = identity.Source(comparison.categories, fingerprint)
+    if file := comparison.categories:
+        given = item_categories.read(file, comparison.data.vocabulary)
+        source = identity.Source(file, identity.fingerprint({"category": given.category}))
         _keep_input(comparison.out, "categories", source, "file of categories")
 
 

@@ -80,14 +80,13 @@ def to_tune(cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
     return list(pairs)
 
 
-def tuned(out: pathlib.Path, data_set: str, method: str, trials: int) -> bool:
-    """Returns whether a method has all its trials on a data set."""
-    return studies.is_finished(out / data_set / "tuning" / method, trials)
-
-
 def untuned(out: pathlib.Path, cells: Sequence[Cell], scale: Scale) -> list[tuple[str, str]]:
     """Returns the pairs of `to_tune` that lack some of their trials."""
-    return [pair for pair in to_tune(cells, scale) if not tuned(out, *pair, scale.trials)]
+    return [
+        (data_set, method)
+        for data_set, method in to_tune(cells, scale)
+        if not studies.is_finished(out / data_set / "tuning" / method, scale.trials)
+    ]
 
 
 def budget(cells: Sequence[Cell], scale: Scale, jobs: int) -> str:
