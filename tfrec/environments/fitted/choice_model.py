@@ -9,8 +9,10 @@ never leave, as in `lookup`: the paper has no exit.
     p(a)    = mean over displays of exp(eta r_a) / (1 + exp(eta r_a) + sum_others exp(eta r))
 
 The paper's reward is a network on the concatenation [s, f_a]; here q and b are a network on s,
-so that all users x all candidates is one matrix product. Item embeddings are learned, because
-a log has no item features. Further feedback has its mean in the log, given the click.
+so that all users x all candidates is one matrix product. To q is added a multiple of the sum of
+the embeddings of the latest clicks (`choices.similarity_query`): with few clicks an item, what
+resembles these clicks is learned far better so. Item embeddings are learned, because a log has
+no item features. Further feedback has its mean in the log, given the click.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 
 DISPLAYS = 16  # number of sets of alternatives, with equal probabilities
 _DISPLAY_SEED = 8
+_SIMILARITY = 3.0  # initial weight of the latest clicks in the query; it is learned
 
 
 class ChoiceState(NamedTuple):
@@ -72,6 +75,8 @@ class ChoiceNetwork(tf.Module):
             )
             self.position_bias = draw.zeros("position/bias", [config.positions, units])
             state = config.positions * units
+        self.similarity = draw.zeros("similarity", [])
+        self.similarity.assign(_SIMILARITY)
         self.hidden_kernel = draw.glorot("hidden/kernel", state, config.hidden_units)
         self.hidden_bias = draw.zeros("hidden/bias", [config.hidden_units])
         self.query_kernel = draw.glorot("query/kernel", config.hidden_units, units + 1)
@@ -88,7 +93,9 @@ class ChoiceNetwork(tf.Module):
                 embedded, self.position_weights, self.position_bias
             )
         hidden = tf.nn.elu(state @ self.hidden_kernel + self.hidden_bias)
-        return hidden @ self.query_kernel + self.query_bias
+        query = hidden @ self.query_kernel + self.query_bias  # [L, E + 1]
+        similar = choices.similarity_query(embedded, is_item, self.similarity)
+        return query + tf.pad(similar, [[0, 0], [0, 1]])
 
     def of_display(self, query: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         """r(s, a) of items displayed in each state: [L, E + 1], int32 [L, D] -> [L, D]."""

@@ -113,6 +113,26 @@ def position_weighted(clicked: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -
     return tf.reshape(tf.nn.elu(weighted), shape)  # [..., N E]
 
 
+def similarity_query(clicked: tf.Tensor, is_item: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """The part of a query that rewards items like the latest clicks.
+
+        q = w sum_m f_m / sqrt(1 + n)
+
+    Source: the user of FISM (Kabbur, Ning and Karypis, KDD 2013), whose exponent of the number
+    of items is 1/2 here. Users with more clicks are more certain, by the root of their number.
+
+    Args:
+      clicked: f_m, embeddings of the latest clicks, float [L, M, E]; 0 for unused positions.
+      is_item: bool [L, M], positions that are used, n of them.
+      weight: w, float [].
+
+    Returns:
+      float [L, E].
+    """
+    number = tf.reduce_sum(tf.cast(is_item, tf.float32), axis=1, keepdims=True)  # [L, 1]
+    return weight * tf.reduce_sum(clicked, axis=1) / tf.sqrt(1.0 + number)
+
+
 def latest_clicks(
     item: tf.Tensor, clicked: tf.Tensor, count: int
 ) -> tuple[tf.Tensor, tf.Tensor]:

@@ -94,6 +94,15 @@ def test_position_weights_by_hand():
     np.testing.assert_allclose(result, [[7.0, 3.5, 0.0, math.exp(-1) - 1]], rtol=1e-6)
 
 
+def test_the_query_of_similar_items_by_hand():
+    # The first user has three clicks, the second none.
+    clicked = tf.constant([[[0.0, 0.0], [1.0, 2.0], [3.0, 1.0], [2.0, 1.0]], [[0.0, 0.0]] * 4])
+    is_item = tf.constant([[False, True, True, True], [False] * 4])
+    result = choices.similarity_query(clicked, is_item, tf.constant(3.0))
+    # 3 (6, 4) / sqrt(4)
+    np.testing.assert_allclose(result, [[9.0, 6.0], [0.0, 0.0]], rtol=1e-6)
+
+
 def test_latest_clicks_by_hand():
     item = tf.constant([[5, 6, 7, 8], [0, 4, 3, 2]])
     clicked = tf.constant([[True, False, True, True], [False, False, True, False]])
