@@ -120,6 +120,9 @@ def main(_):
         evaluations[method] = [
             offline_cells.run(comparison, method, seed, tuned) for seed in range(config.seeds)
         ]
+    if any(rankers.get(method).plays for method in config.methods):
+        for name, evaluation in offline_cells.evaluate_users_of_play(comparison).items():
+            evaluations[name] = [evaluation]
     about = {
         "log": data.manifest["source"],
         "protocol": settings.protocol,

@@ -24,13 +24,15 @@ from launch.experiments.offline_settings import OfflineConfig
 from tfrec import options, outputs
 from tfrec.data import identity, item_categories, knowledge_graph, protocols, storage
 from tfrec.environments import registry as environments
+from tfrec.environments import worlds
 from tfrec.environments.fitted import kinds
 from tfrec.errors import UserError
-from tfrec.evaluation import next_items, offline, rankers
+from tfrec.evaluation import next_items, offline, rankers, user_lists
 from tfrec.methods import presets, studies
 from tfrec.methods import trials as trials_lib
 from tfrec.training import finite, records, tuning
 
+USERS_OF_PLAY = "users_of_play"  # the control that ranks by these users' clicks
 _CELL = "cell.json"
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
 _SCORED = 10  # length of the lists that score epochs and settings
@@ -299,8 +301,28 @@ def _lists(
 def users_of_play(comparison: Comparison) -> Any:
     """Returns the configuration of the users with which policies play, after fitting them."""
     train, kind = training_data(comparison), comparison.settings.world
-    world = kind if kind == "lookup" else str(_fitted(comparison, train))
+    world = kind if kind == worlds.LOOKUP else str(_fitted(comparison, train))
     return environments.get("users").config(data=str(train.directory), world=world)
+
+
+def evaluate_users_of_play(comparison: Comparison) -> dict[str, next_items.Evaluation]:
+    """Ranks the test events by the clicks of the users with which policies play.
+
+    It says what there is to learn from these users. Users who look their clicks up in the
+    training events are left out: they click no held-out item.
+
+    Returns:
+      `USERS_OF_PLAY` -> its evaluation; nothing for users with logged clicks.
+    """
+    if comparison.settings.world == worlds.LOOKUP:
+        return {}
+    train = training_data(comparison)
+    world = worlds.load(str(_fitted(comparison, train)), train)
+    cutoff, split = comparison.settings.cutoff, comparison.split
+    model = user_lists.UserModelLists(world, train)
+    items = offline.lists(model, comparison.data, split.test, cutoff)
+    evaluated = next_items.evaluate_lists(items, split.test, split.train, (cutoff,))
+    return {USERS_OF_PLAY: evaluated}
 
 
 def training_data(comparison: Comparison) -> storage.PreparedData:

@@ -126,6 +126,7 @@ def prepare(out: pathlib.Path, name: str, source: str, scale: OfflineScale) -> N
         evaluations, left_out = rankings.evaluate_controls(
             comparison.split, (comparison.settings.cutoff,)
         )
+        evaluations |= offline_cells.evaluate_users_of_play(comparison)
         for control, evaluation in evaluations.items():
             offline_cells.save(_control(comparison.out, control), evaluation)
         outputs.write_json(path, {"evaluated": list(evaluations), "left_out": left_out})

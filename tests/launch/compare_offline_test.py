@@ -34,7 +34,8 @@ def test_both_kinds_are_ranked_on_the_same_users(data, tmp_path, capsys):
     document = json.loads((out / "table.json").read_text())
     methods = document["methods"]
     assert set(methods) == {
-        "popularity", "recent_popularity", "item_neighbours", "ease", "stamp", "tpgr",
+        "popularity", "recent_popularity", "item_neighbours", "ease", "users_of_play", "stamp",
+        "tpgr",
     }  # fmt: skip
     assert all(0 < numbers["recall@5"]["mean"] < 1 for numbers in methods.values())
     assert (out / "table.md").exists() and (out / "table.png").exists()
@@ -76,7 +77,15 @@ def test_methods_play_with_users_who_choose_among_displayed_items(data, tmp_path
     assert set(fitted["models"]) == {
         "uniform", "popularity", "maximum_likelihood", "adversarial",
     }  # fmt: skip
-    assert "tpgr" in json.loads((out / "table.json").read_text())["methods"]
+    assert {"tpgr", "users_of_play"} <= set(
+        json.loads((out / "table.json").read_text())["methods"]
+    )
+
+
+def test_users_with_logged_clicks_are_no_control(data, tmp_path):
+    out = tmp_path / "out"
+    assert compare(data, out, "--methods=tpgr", "--world=lookup") == 0
+    assert "users_of_play" not in json.loads((out / "table.json").read_text())["methods"]
 
 
 def test_a_method_that_walks_a_graph_is_ranked_beside_them(data, tmp_path, capsys):

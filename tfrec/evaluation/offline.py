@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,9 +23,6 @@ from tfrec.errors import UserError
 from tfrec.evaluation import next_items
 from tfrec.methods import all_users
 from tfrec.metrics import intervals
-
-if TYPE_CHECKING:
-    from tfrec.methods import trained
 
 _BATCH = 512  # users in a batch of lists
 _TEST_SHARE = 0.01  # share of users who only test policies during training
@@ -145,15 +142,15 @@ def session_times(events: sequences.Events, max_steps: int, gap_minutes: float) 
 
 
 def lists(
-    agent: trained.SavedAgent,
+    agent: all_users.Lister,
     data: storage.PreparedData,
     held_out: protocols.HeldOut,
     k: int,
 ) -> np.ndarray:
-    """An agent's lists for the test users, without items of their histories.
+    """The lists of an agent for the test users, without items of their histories.
 
     Args:
-      agent: agent trained on training events of the data.
+      agent: agent trained on training events of the data, or a user model fitted on them.
       data: the whole log with the feedback of histories.
       held_out: histories of the V users: the first events of rows of the log.
       k: length of a list.

@@ -14,7 +14,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from tfrec.options import Options, option
 
 if TYPE_CHECKING:
     from tfrec.data import sequence_logs, storage
+    from tfrec.data import vocabulary as vocabulary_lib
     from tfrec.methods import trained
 
 _REQUEST = "request.json"
@@ -43,6 +44,32 @@ class ListsConfig(Options):
     users_per_part: int = option(
         10_000, "users between two saves; an interruption loses at most their lists", at_least=1
     )
+
+
+class Lister(Protocol):
+    """What makes lists for the users of a log: a saved agent, or a user model.
+
+    Attributes:
+      reads_feedback: whether the lists depend on the feedback in a history.
+      spec: the log's spec.
+      vocabulary: raw ids.
+    """
+
+    spec: types.DataSpec
+    vocabulary: vocabulary_lib.Vocabulary
+
+    @property
+    def reads_feedback(self) -> bool: ...
+
+    def lists_of_users(
+        self,
+        users: np.ndarray,
+        observation: types.Observation,
+        blocked: np.ndarray,
+        k: int,
+        goal: str = "",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `trained.SavedAgent.lists_of_users`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +144,7 @@ def of_log(log: sequence_logs.SequenceLog, agent: trained.SavedAgent, path: str)
 
 
 def of_prepared(
-    data: storage.PreparedData, agent: trained.SavedAgent, lengths: np.ndarray | None = None
+    data: storage.PreparedData, agent: Lister, lengths: np.ndarray | None = None
 ) -> Histories:
     """The histories of all sessions of prepared data, with their feedback.
 

@@ -15,6 +15,7 @@ _POLICIES = {
     "recent_popularity": ("Popularity, last days", "#88AADD"),
     "item_neighbours": ("Item-kNN", "#AA7744"),
     "ease": ("EASE", "#44AA99"),
+    "users_of_play": ("Users of play, by their clicks", "#555555"),
     "myopic": ("Best myopic", "#E69F00"),
     "item_counts": ("Item counts", "#667788"),
     "constant_item": ("Best constant item (privileged)", "#AA7744"),
