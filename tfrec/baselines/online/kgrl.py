@@ -31,22 +31,33 @@ from tfrec.ops import selection, target_networks
 from tfrec.replay.ring import Ring
 
 
-def adjacency(together: tf.Tensor, neighbours: int) -> tf.Tensor:
-    """Equal weights for an item and its most frequent companions, rows sum to 1.
+def companions(together: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The most frequent companions of each item; ties in the order of items.
 
     Args:
       together: number of times that items occur together, float [m, m].
-      neighbours: number of companions of an item at most; items that never occur together are
-        no companions.
+      count: n, largest number of companions of an item.
 
     Returns:
-      float [m, m].
+      Positions of the items, int32 [m, n], and whether they are companions: items that never
+      occur together are not, bool [m, n]. n is at most m.
     """
     others = tf.linalg.set_diag(together, tf.zeros(together.shape[0]))
-    least = tf.math.top_k(others, min(neighbours, together.shape[0])).values[:, -1:]
-    linked = (others > 0) & (others >= least)
-    edges = tf.cast(linked, tf.float32) + tf.eye(together.shape[0])
-    return edges / tf.reduce_sum(edges, axis=1, keepdims=True)
+    times, item = tf.math.top_k(others, min(count, together.shape[0]))
+    return item, times > 0
+
+
+def mean_with_companions(vectors: tf.Tensor, item: tf.Tensor, linked: tf.Tensor) -> tf.Tensor:
+    """A Z: the mean vector of each item and its companions, float [m, W].
+
+    Args:
+      vectors: float [m, W].
+      item: positions of the companions, int32 [m, n].
+      linked: whether they are companions, bool [m, n].
+    """
+    weight = tf.cast(linked, vectors.dtype)[..., None]  # [m, n, 1]
+    total = vectors + tf.reduce_sum(weight * tf.gather(vectors, item), axis=1)
+    return total / (1.0 + tf.reduce_sum(weight, axis=1))
 
 
 def co_occurrences(rollout: Rollout, items: int, views: np.ndarray | None) -> tf.Tensor:
@@ -72,7 +83,9 @@ def co_occurrences(rollout: Rollout, items: int, views: np.ndarray | None) -> tf
     of_session = tf.math.unsorted_segment_sum(
         base.flat(clicked), tf.reshape(part, [-1]), (steps + 1) * sessions
     )
-    seen = tf.cast(of_session > 0, tf.float32)
+    # Few of the rows are sessions with a click.
+    seen = tf.boolean_mask(of_session, tf.reduce_any(of_session > 0, axis=1))
+    seen = tf.cast(seen > 0, tf.float32)
     return tf.matmul(seen, seen, transpose_a=True)
 
 
@@ -94,18 +107,26 @@ class ItemGraph(tf.Module):
             values = draw.normal(size=(rows, width)) / width**0.5
             return tf.Variable(values, dtype=tf.float32, name=name)
 
-        self._neighbours = neighbours
         self.embedding = weights(items, "embedding")
         self.first, self.second = weights(width, "first"), weights(width, "second")
         self.together = tf.Variable(tf.zeros([items, items]), trainable=False, name="together")
+        item, linked = companions(self.together, neighbours)
+        self.item = tf.Variable(item, trainable=False, name="item")
+        self.linked = tf.Variable(linked, trainable=False, name="linked")
+
+    def add(self, counts: tf.Tensor) -> None:
+        """Counts items that occur together, float [m, m], and finds the companions anew."""
+        item, linked = companions(self.together.assign_add(counts), self.item.shape[1])
+        self.item.assign(item)
+        self.linked.assign(linked)
 
     def vectors(self) -> tf.Tensor:
         """Z, float [m, width], rows of length 1."""
-        mean = adjacency(self.together, self._neighbours)
-        hidden = tf.nn.relu(tf.matmul(tf.matmul(mean, self.embedding), self.first))
+        smooth = mean_with_companions(self.embedding, self.item, self.linked)
+        hidden = tf.nn.relu(tf.matmul(smooth, self.first))
         # E itself beside it: a relu may leave nothing of an item.
-        smooth = tf.matmul(tf.matmul(mean, hidden), self.second) + self.embedding
-        return tf.math.l2_normalize(smooth, axis=1)
+        smooth = mean_with_companions(hidden, self.item, self.linked)
+        return tf.math.l2_normalize(tf.matmul(smooth, self.second) + self.embedding, axis=1)
 
 
 class Kgrl(base.Baseline):
@@ -190,8 +211,8 @@ class Kgrl(base.Baseline):
 
     def observe(self, rollout: Rollout, progress: tf.Tensor) -> None:
         if self.graph is not None:
-            counts = co_occurrences(rollout, self.graph.together.shape[0], self._views)
-            self.graph.together.assign_add(counts)
+            items = self.graph.together.shape[0]
+            self.graph.add(co_occurrences(rollout, items, self._views))
         alive = tf.logical_not(base.flat(rollout.done))
         rows = {
             "state": self.adapter.encode(base.flat(rollout.observation)),

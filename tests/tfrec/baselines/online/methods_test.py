@@ -167,8 +167,31 @@ def test_a_part_that_a_simulator_has_nothing_for_is_an_error():
 
 def test_an_item_is_linked_to_its_most_frequent_companions():
     together = tf.constant([[9.0, 3.0, 1.0], [3.0, 9.0, 0.0], [1.0, 0.0, 9.0]])
-    result = kgrl.adjacency(together, 1)
-    np.testing.assert_allclose(result, [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5]])
+    item, linked = kgrl.companions(together, 1)
+    assert item.numpy().tolist() == [[1], [0], [0]] and linked.numpy().all()
+    vectors = tf.constant([[1.0, 2.0], [3.0, 0.0], [0.0, 8.0]])
+    mean = kgrl.mean_with_companions(vectors, item, linked)
+    np.testing.assert_allclose(mean, [[2.0, 1.0], [2.0, 1.0], [0.5, 5.0]])
+
+    # Item 1 has one companion alone, and there are no more than the other items.
+    item, linked = kgrl.companions(together, 9)
+    assert item.numpy()[:, 0].tolist() == [1, 0, 0] and item.shape == (3, 3)
+    assert linked.numpy().sum(axis=1).tolist() == [2, 1, 1]
+    mean = kgrl.mean_with_companions(vectors, item, linked)
+    np.testing.assert_allclose(mean, [[4 / 3, 10 / 3], [2.0, 1.0], [0.5, 5.0]], rtol=1e-6)
+
+
+def test_the_graph_counts_and_its_vectors_follow():
+    graph = kgrl.ItemGraph(3, width=8, neighbours=1, seed=0)
+    assert not graph.linked.numpy().any()
+    alone = graph.vectors().numpy()
+    graph.add(tf.constant([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
+    assert graph.linked.numpy()[:, 0].tolist() == [True, False, True]
+    assert graph.item.numpy()[[0, 2], 0].tolist() == [2, 0]
+    moved = (np.abs(graph.vectors().numpy() - alone) > 1e-6).any(axis=1)
+    assert moved.tolist() == [True, False, True]
+    graph.add(tf.constant([[0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert graph.item.numpy()[[0, 1, 2], 0].tolist() == [1, 0, 0]
 
 
 def test_items_clicked_by_one_session_go_together():
