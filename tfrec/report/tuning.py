@@ -42,7 +42,10 @@ def write(
 
 
 def page(study: Mapping[str, Any], title: str, scored: str) -> str:
-    """The study in Markdown: its cost, the best trial, and all trials."""
+    """The study in Markdown: its cost, the best trial, and all trials.
+
+    Studies that do not count updates, of methods that learn in epochs, show none.
+    """
     trials, fields = study["trials"], list(study["overrides"])
     counts = [
         f"{number} {state}"
@@ -50,10 +53,11 @@ def page(study: Mapping[str, Any], title: str, scored: str) -> str:
         if (number := sum(trial["state"] == state for trial in trials))
     ]
     default = study["default_score"]
+    updates = f", {study['updates']:,} updates in all" if study["updates"] else ""
     lines = [
         f"# {title}",
         "",
-        f"{len(trials)} trials ({', '.join(counts)}), {study['updates']:,} updates in all. "
+        f"{len(trials)} trials ({', '.join(counts)}){updates}. "
         f"Best: {study['score']:.4g} {scored}; the defaults: "
         + ("diverged." if default is None else f"{default:.4g}."),
         "",
@@ -68,15 +72,25 @@ def page(study: Mapping[str, Any], title: str, scored: str) -> str:
             + " |"
         )
     lines += ["", "![Scores of the trials](tuning.png)", ""]
-    lines.append(f"| trial | score | state | updates | seconds | {' | '.join(fields)} |")
-    lines.append("|---" * (5 + len(fields)) + "|")
+    headings = [
+        "trial",
+        "score",
+        "state",
+        *(["updates"] if updates else []),
+        "seconds",
+        *fields,
+    ]
+    lines += [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for trial in sorted(trials, key=_by_score):
-        score = "" if trial["score"] is None else f"{trial['score']:.4g}"
-        values = " | ".join(str(trial["overrides"][field]) for field in fields)
-        lines.append(
-            f"| {trial['number']} | {score} | {trial['state']} | {trial['updates']:,} | "
-            f"{trial['seconds']:.0f} | {values} |"
-        )
+        cells = [
+            str(trial["number"]),
+            "" if trial["score"] is None else f"{trial['score']:.4g}",
+            trial["state"],
+            *([f"{trial['updates']:,}"] if updates else []),
+            f"{trial['seconds']:.0f}",
+            *(str(trial["overrides"][field]) for field in fields),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

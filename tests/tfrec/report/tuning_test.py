@@ -43,3 +43,11 @@ def test_the_line_is_the_best_so_far():
 def test_defaults_that_diverged_are_said():
     study = STUDY | {"default_score": None}
     assert "the defaults: diverged." in tuning.page(study, "x", "clicks")
+
+
+def test_a_study_that_counts_no_updates_shows_none():
+    trials = [trial | {"updates": 0} for trial in STUDY["trials"]]
+    text = tuning.page(STUDY | {"updates": 0, "trials": trials}, "x", "clicks")
+    assert "updates" not in text
+    assert "5 trials (3 complete, 1 pruned, 1 diverged). Best" in text
+    assert "| 4 |  | diverged | 61 | 9.0 |" in text
