@@ -72,21 +72,15 @@ def page(study: Mapping[str, Any], title: str, scored: str) -> str:
             + " |"
         )
     lines += ["", "![Scores of the trials](tuning.png)", ""]
-    headings = [
-        "trial",
-        "score",
-        "state",
-        *(["updates"] if updates else []),
-        "seconds",
-        *fields,
-    ]
+    counted = ["updates"] if updates else []
+    headings = ["trial", "score", "state", *counted, "seconds", *fields]
     lines += [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for trial in sorted(trials, key=_by_score):
         cells = [
             str(trial["number"]),
             "" if trial["score"] is None else f"{trial['score']:.4g}",
             trial["state"],
-            *([f"{trial['updates']:,}"] if updates else []),
+            *(f"{trial[name]:,}" for name in counted),
             f"{trial['seconds']:.0f}",
             *(str(trial["overrides"][field]) for field in fields),
         ]
