@@ -32,7 +32,6 @@ from tfrec.methods import presets, studies
 from tfrec.methods import trials as trials_lib
 from tfrec.training import finite, records, tuning
 
-USERS_OF_PLAY = "users_of_play"  # the control that ranks by these users' clicks
 _CELL = "cell.json"
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
 _SCORED = 10  # length of the lists that score epochs and settings
@@ -312,7 +311,7 @@ def evaluate_users_of_play(comparison: Comparison) -> dict[str, next_items.Evalu
     training events are left out: they click no held-out item.
 
     Returns:
-      `USERS_OF_PLAY` -> its evaluation; nothing for users with logged clicks.
+      `rankers.USERS_OF_PLAY` -> its evaluation; nothing for users with logged clicks.
     """
     if comparison.settings.world == worlds.LOOKUP:
         return {}
@@ -322,7 +321,7 @@ def evaluate_users_of_play(comparison: Comparison) -> dict[str, next_items.Evalu
     model = user_lists.UserModelLists(world, train)
     items = offline.lists(model, comparison.data, split.test, cutoff)
     evaluated = next_items.evaluate_lists(items, split.test, split.train, (cutoff,))
-    return {USERS_OF_PLAY: evaluated}
+    return {rankers.USERS_OF_PLAY: evaluated}
 
 
 def training_data(comparison: Comparison) -> storage.PreparedData:

@@ -152,7 +152,10 @@ def write(out: pathlib.Path, panels: Sequence[OfflinePanel], scale: OfflineScale
         sections.append(_section(out, panel, every, agreements[panel.title], gaps, scale))
     sections.append(page.Section("Order of the methods", _order(agreements)))
     methods = [
-        name for panel in panels for name in panel.evaluations if name not in rankers.CONTROLS
+        name
+        for panel in panels
+        for name in panel.evaluations
+        if name not in rankers.CONTROL_NAMES
     ]
     names = [panel.name for panel in panels]
     introduction = _introduction(list(dict.fromkeys(methods)), names, scale)
@@ -333,7 +336,7 @@ def _budget_table(panel: OfflinePanel, scale: OfflineScale) -> str:
         "| Method | settings tried | length of a run | seeds | tuned fields |",
         "|---|---:|---|---:|---|",
     ]
-    for name in style.ordered(n for n in panel.evaluations if n not in rankers.CONTROLS):
+    for name in style.ordered(n for n in panel.evaluations if n not in rankers.CONTROL_NAMES):
         tuned = panel.tuning.get(name, {})
         tuned_fields = ", ".join(f"{k}={v}" for k, v in tuned.get("overrides", {}).items())
         length = (

@@ -149,7 +149,8 @@ def test_a_run_leaves_tables_and_a_page(finished):
     out, _ = finished
     frame = pl.read_csv(out / "table.csv")
     assert set(frame["method"]) == {
-        "popularity", "recent_popularity", "item_neighbours", "ease", "stamp", "tpgr",
+        "popularity", "recent_popularity", "item_neighbours", "ease", "users_of_play", "stamp",
+        "tpgr",
     }  # fmt: skip
     assert set(frame["metric"]) == {"recall@20", "precision@20", "ndcg@20"}
     assert frame["mean"].is_between(0, 1).all()
@@ -158,7 +159,7 @@ def test_a_run_leaves_tables_and_a_page(finished):
     assert "2 settings tried on validation events and 1 seeds" in text
     assert "at least 5 events, events with a click alone" in text
     assert "| TPGR | 2 of 2 | 2 iterations | 1 of 1 | learning_rate=" in text
-    assert "the best of the others (5 comparisons in this data set)" in text
+    assert "the best of the others (6 comparisons in this data set)" in text
     assert "data:image/png" in (out / "report.html").read_text()
     assert (out / "table_embedded.png").stat().st_size > 10_000
     assert not list(out.glob("embedded/*/seed0/checkpoints"))

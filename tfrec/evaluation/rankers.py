@@ -53,6 +53,9 @@ CONTROLS: dict[str, Callable[[sequences.Sequences], next_items.Ranker]] = {
         ("ease", "Ease"),
     )
 }
+# The control that ranks by the clicks of the users with which methods play; see `user_lists`.
+USERS_OF_PLAY = "users_of_play"
+CONTROL_NAMES = (*CONTROLS, USERS_OF_PLAY)
 
 
 class Play(NamedTuple):

@@ -70,8 +70,9 @@ class Cocorec(next_item_model.NextItemModel):
         self.category_bias = tf.Variable(
             tf.zeros([config.num_categories]), name="category_bias"
         )
-        self.query = kernel([width, width], "query")  # of other users' patterns
-        self.value = kernel([width, width], "value")
+        if config.neighbours:  # other users' patterns are read
+            self.query = kernel([width, width], "query")
+            self.value = kernel([width, width], "value")
         self.output = kernel([3 * width, width], "output")
         self.output_bias = tf.Variable(tf.zeros([width]), name="output_bias")
         self.pattern_norm = attention.LayerNorm(width, "pattern_norm")

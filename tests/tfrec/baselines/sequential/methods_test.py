@@ -18,7 +18,7 @@ SMALL = {
     "width": 8, "length": LENGTH, "batch": 16, "learning_rate": 0.02,
     "inner": 8, "blocks": 1, "hidden": 8, "concepts": 4, "bank": 8,
     "warm_up": 1, "confidence": 0.0, "replacement": "random",
-    "num_categories": 3, "memory": 8, "neighbours": 2,
+    "num_categories": 3, "memory": 12, "neighbours": 2,
 }  # fmt: skip
 # Anchor and sampler take twice as long to trace as another method.
 METHODS = tuple(
@@ -93,6 +93,21 @@ def test_every_variable_moves_in_two_steps(name):
         taught.update(batch)
     for variable, value in zip(net.trainable_variables, before, strict=True):
         assert not np.array_equal(variable, value), variable.name
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_weight_has_a_gradient_with_each_choice_of_a_space(name):
+    batch = next(iter(batches.epoch(walks.cycles(16, 1), 16, LENGTH, "last", 0, 0)))
+    space = methods.METHODS[name]().space
+    choices = [{field: value} for field, values in space.items() for value in values]
+    choices += [each.fixed for each in methods.ABLATIONS.values() if each.method == name]
+    for changed in choices:
+        net = build(name, **changed)
+        with tf.GradientTape() as tape:
+            loss = net.loss(batch, tf.constant([0, 0]))
+        gradients = tape.gradient(loss, net.trainable_variables)
+        for variable, gradient in zip(net.trainable_variables, gradients, strict=True):
+            assert gradient is not None, (changed, variable.name)
 
 
 @pytest.mark.slow
