@@ -175,7 +175,7 @@ SCALES = {
     ),
     "sample": OfflineScale(
         seeds=3,
-        trials=4,
+        trials=8,
         users=0,
         settings=OfflineConfig(epochs=60, total_iterations=100),
     ),
