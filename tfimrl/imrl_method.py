@@ -9,6 +9,7 @@ the proto-action, the causal graph and, by default, the critics read the feature
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfimrl import causal_graph, counterfactual, knowledge, threshold
@@ -58,6 +59,12 @@ class Augmentation(tf.Module):
         self.config, self._replay, self._shown = config, replay, shown
         parts = knowledge.of(simulator)
         self._parts = lambda: parts  # hidden from checkpoints
+        # The network reads no numbers of items: as large as the catalogue, they would make up
+        # the whole error. They are exchanged with their slot.
+        readable = np.ones(simulator.observation_size, np.float32)
+        if simulator.shown_columns is not None:
+            readable[simulator.shown_columns] = 0.0
+        self._readable = tf.constant(readable)  # [S]
         self.attention = None
         names = ["informative", "threshold", "augmented", "warm"]
         if config.augmentation == "learned":
@@ -79,7 +86,7 @@ class Augmentation(tf.Module):
         """Returns influences between slots, float32 [B, N, N]; action is a replay's action."""
         action = action[:, self._shown]
         if self.attention is not None:
-            return self.attention(state, action)
+            return self.attention(self._readable * state, action)
         return self._parts().graphs[self.config.augmentation](state, action)
 
     def make(self, steps: Steps, progress: tf.Tensor, seed: tf.Tensor) -> None:
@@ -151,10 +158,11 @@ class Augmentation(tf.Module):
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor, causal_graph.Batch]:
         assert self.attention is not None
         rows = self._replay.sample_real(self.config.mask_batch, seeds[number])
+        after = tf.where(rows.own_next[:, None], rows.next_state, rows.state)
         batch = causal_graph.Batch(
-            rows.state,
+            self._readable * rows.state,
             rows.action[:, self._shown],
-            tf.where(rows.own_next[:, None], rows.next_state, rows.state),
+            self._readable * after,
             tf.cast(rows.own_next, tf.float32),
         )
         loss, non_finite = self.attention.update(batch)

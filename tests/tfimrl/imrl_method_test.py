@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.tfgoalrec import small
+from tests.tfrec.environments import scripted
 from tfimrl import imrl_method
 from tfimrl.imrl_method import ImrlMethod, OnlineImrlConfig
-from tfrec.environments import contract
+from tfrec.environments import contract, users
 from tfrec.environments.ports import recogym, recsim
 from tfrec.methods import online_learner
 from tfrec.training import checkpoint, finite
@@ -149,6 +151,32 @@ def test_a_learned_graph_is_used_when_it_is_warm(partner):
     assert [report["augmentation/warm"] for report in reports] == [0, 0, 0, 1]
     assert reports[1]["graph_loss"] > 0
     assert reports[3]["augmentation/reward_error"] >= 0
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_learned_graph_does_not_read_the_numbers_of_items():
+    """Where items may not repeat, the observation has the items of the session."""
+    items = 900
+    vectors = np.random.default_rng(0).normal(0, 0.3, [items + 1, 2]).astype(np.float32)
+    vectors[0] = 0.0
+    spec = dataclasses.replace(small.SPEC, num_items=items, num_users=7)
+    world = scripted.RestlessWorld(spec)
+    environment = users.UserEnvironment(world, scripted.starts(40), vectors)
+    learning = learner(environment, augmentation="learned", threshold_max=1.0, mask_warm_up=0)
+    reports = [learning.advance() for _ in range(3)]
+    # With the numbers of items, up to 900, it was 9,860.
+    assert 0 < reports[2]["graph_loss"] < 50
+
+    augmentation = learning.method.augmentation
+    state = rows(learning.method.replay).state[:4].numpy()
+    action = rows(learning.method.replay).action[:4]
+    other = state.copy()
+    other[:, environment.shown_columns] = 7.0
+    assert (state != other).any()
+    one, two = (augmentation.influence(tf.constant(x), action) for x in (state, other))
+    np.testing.assert_array_equal(one, two)
+    other[:, 0] += 1.0
+    assert (augmentation.influence(tf.constant(other), action) != one).numpy().any()
 
 
 @pytest.mark.usefixtures("eager")
