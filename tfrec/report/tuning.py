@@ -44,7 +44,7 @@ def write(
 def page(study: Mapping[str, Any], title: str, scored: str) -> str:
     """The study in Markdown: its cost, the best trial, and all trials.
 
-    Studies that do not count updates, of methods that learn in epochs, show none.
+    A study that does not count updates shows none.
     """
     trials, fields = study["trials"], list(study["overrides"])
     counts = [

@@ -3,17 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
-import tfrec
+from tests.tfrec.evaluation import offline_test
 from tfrec import types
 from tfrec.data import protocols, sequences
 from tfrec.environments import user_models
 from tfrec.evaluation import offline, user_lists
 
-# Items of each user, oldest first. Users "u" and "v" click every other item.
-LOG = {"u": "abcde", "v": "bcaed", "w": "edabc"}
+data = offline_test.data  # the fixture: users click every other item, the first one included
 
 
 class State(NamedTuple):
@@ -43,39 +41,18 @@ class World:
         raise NotImplementedError
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("user_lists")
-    rows = ["user,item,time,click"]
-    for user, items in LOG.items():
-        for place, item in enumerate(items):
-            click = int(user == "w" or place % 2 == 0)
-            rows.append(f"{user},{item},{1_700_000_000 + place},{click}")
-    (folder / "log.csv").write_text("\n".join(rows) + "\n")
-    return tfrec.read_log(
-        folder / "log.csv",
-        out=folder / "data",
-        feedback=["click"],
-        max_steps=9,
-        history_length=5,
-        test_fraction=0.0,
-        validation_fraction=0.0,
-    )
-
-
 def test_lists_follow_the_click_probabilities_of_each_user(data, tmp_path):
     split = protocols.user_ratio(sequences.of_prepared(data))
     training = offline.first_events(split.train)
-    train = offline.training_data(data, training, tmp_path / "training", 9, history_length=5)
+    train = offline.training_data(data, training, tmp_path / "training", 9, history_length=4)
     model = user_lists.UserModelLists(World(train.spec), train)
     lists = offline.lists(model, data, split.test, k=3)
     number = {item: n + 1 for n, item in enumerate(train.vocabulary.items.tolist())}
     for row, user in enumerate(split.test.users):
         name = data.vocabulary.users[user]
-        before = LOG[name][:-1]
-        clicks = before if name == "w" else before[::2]
+        before = offline_test.LOG[name][:-1]
         dense = train.vocabulary.users.tolist().index(name) + 1
-        clicked = sum(number.get(item, 0) for item in clicks)
+        clicked = sum(number.get(item, 0) for item in before[::2])
         scores = {n: (dense + 3 * n + clicked) % 7 for n in number.values()}
         for item in before:
             scores.pop(number.get(item), None)
@@ -88,7 +65,7 @@ def test_lists_follow_the_click_probabilities_of_each_user(data, tmp_path):
 def test_users_outside_the_training_events_are_unknown(data):
     model = user_lists.UserModelLists(World(data.spec), data)
     observation = types.Observation(
-        np.zeros([1, 5], np.int32), np.zeros([1, 5, 1], np.float32), np.zeros([1], np.int32)
+        np.zeros([1, 4], np.int32), np.zeros([1, 4, 1], np.float32), np.zeros([1], np.int32)
     )
     blocked = np.zeros([1, 5], bool)
     item, probability = model.lists_of_users(np.array(["x"]), observation, blocked, 2)

@@ -75,8 +75,7 @@ class ChoiceNetwork(tf.Module):
             )
             self.position_bias = draw.zeros("position/bias", [config.positions, units])
             state = config.positions * units
-        self.similarity = draw.zeros("similarity", [])
-        self.similarity.assign(_SIMILARITY)
+        self.similarity = tf.Variable(_SIMILARITY, name="similarity")
         self.hidden_kernel = draw.glorot("hidden/kernel", state, config.hidden_units)
         self.hidden_bias = draw.zeros("hidden/bias", [config.hidden_units])
         self.query_kernel = draw.glorot("query/kernel", config.hidden_units, units + 1)
