@@ -54,6 +54,11 @@ class CompareOfflineConfig(Options):
         "the defaults",
         at_least=0,
     )
+    fixed: tuple[str, ...] = option(
+        (),
+        "fields of the methods, `discount=0.5,learning_rate=0.003`, for the methods that have "
+        "them and whose name does not fix them; tuning does not try them",
+    )
     categories: str = option(
         "",
         "for methods that read categories: a file of them as for launch.train_sequential; by "
@@ -93,8 +98,10 @@ def main(_):
     config = flags.read(CompareOfflineConfig)
     settings = flags.read(offline_settings.OfflineConfig)
     outputs.check_folder(config.out)
-    for method in config.methods:
-        rankers.get(method)
+    classes = [rankers.get(method).config for method in config.methods]
+    fixed = dict(
+        zip(config.methods, flags.assigned("fixed", classes, config.fixed), strict=True)
+    )
     data = storage.PreparedData.open(config.data)
     log = sequences.of_prepared(data)
     next_items.check_cutoffs((settings.cutoff,), log.num_items)
@@ -105,6 +112,7 @@ def main(_):
         data,
         split,
         settings,
+        fixed={method: fields for method, fields in fixed.items() if fields},
         graph=graph,
         categories=config.categories,
     )
@@ -131,7 +139,7 @@ def main(_):
         "seeds": config.seeds,
         "settings tried for each method": config.trials or "none: the defaults",
         "users of reinforcement learning": settings.world,
-    }
+    } | ({"fixed": ", ".join(config.fixed)} if config.fixed else {})
     table = offline_report.write(comparison.out, evaluations, settings.cutoff, about)
     columns = [f"{metric}@{settings.cutoff}" for metric in ("recall", "precision", "ndcg")]
     title = f"{settings.protocol}: {rankings.CONDITIONS} (mean, 95% interval over users)"

@@ -160,6 +160,42 @@ def read(
         raise errors.UserError(f"{flags or config_class.__name__}: {error}") from error
 
 
+def assigned(name: str, config_classes: Sequence[type[Any]], texts: Sequence[str]) -> list[Any]:
+    """Reads `field=value` texts of a flag as fields of several classes.
+
+    Args:
+      name: name of the flag.
+      config_classes: the classes; a field that several of them have is given to each.
+      texts: the texts; a value is written as on the command line of the field's flag.
+
+    Returns:
+      The fields of each class, field -> value, in the order of the classes.
+
+    Raises:
+      UserError: if no class has such a field, or a value is not of its type or range.
+    """
+    fields: list[dict[str, Any]] = [{} for _ in config_classes]
+    for text in texts:
+        field, equals, written = text.partition("=")
+        known = [(x, typing.get_type_hints(x)) for x in config_classes]
+        owners = [n for n, (_, hints) in enumerate(known) if field in hints]
+        if not equals or not owners:
+            names = sorted({field for _, hints in known for field in hints})
+            raise errors.UserError(
+                f"--{name}={text}: expected field=value with a field of {', '.join(names)}"
+            )
+        for owner in owners:
+            config_class, hints = known[owner]
+            parser = _parser(hints[field])
+            try:
+                assert parser is not None, f"no flag for {hints[field]}"
+                fields[owner][field] = parser.parse(written)
+                config_class(**fields[owner])
+            except ValueError as error:
+                raise errors.UserError(f"--{name}={text}: {error}") from error
+    return fields
+
+
 def run(main: Callable[[list[str]], int | None]) -> typing.NoReturn:
     """Parses the command line, runs main and exits; the last line of a script.
 

@@ -50,6 +50,7 @@ class Comparison(NamedTuple):
       play: fields of `online_learner.OnlineConfig` that differ from the preset.
       numbers: fields of methods of reinforcement learning that differ from the preset, for
         the methods that have them.
+      fixed: method -> fields of its configuration that are given and not tuned.
       graph: the knowledge graph of methods that walk one.
       categories: file of the items' categories; empty for those of the log.
       save_every: iterations of reinforcement learning between checkpoints; the result of a
@@ -62,6 +63,7 @@ class Comparison(NamedTuple):
     settings: OfflineConfig
     play: Mapping[str, Any] = {}
     numbers: Mapping[str, Any] = {}
+    fixed: Mapping[str, Mapping[str, Any]] = {}
     graph: knowledge_graph.KnowledgeGraph | None = None
     categories: str = ""
     save_every: int = 100
@@ -80,6 +82,8 @@ def check_same(comparison: Comparison) -> None:
     path = comparison.out / "comparison.json"
     settings = options.resolved(comparison.settings)
     settings |= {"play": dict(comparison.play), "numbers": dict(comparison.numbers)}
+    if comparison.fixed:
+        settings["fixed"] = {name: dict(x) for name, x in comparison.fixed.items()}
     record = {"settings": options.resolved(settings), "data": comparison.data.fingerprint}
     records.keep(
         path,
@@ -202,7 +206,8 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
     """
     folder = _tuning(comparison, method)
     ranker = rankers.get(method)
-    base, fields = configuration(comparison, method), ranker.space
+    base, fixed = configuration(comparison, method), comparison.fixed.get(method, {})
+    fields = {field: x for field, x in ranker.space.items() if field not in fixed}
 
     def evaluate(overrides: dict[str, Any], trial: tuning.Trial) -> float:
         trials_lib.free_models()
@@ -251,8 +256,10 @@ def _tuning(comparison: Comparison, method: str) -> pathlib.Path:
 
 def configuration(comparison: Comparison, method: str) -> Any:
     """Returns a method's configuration in a comparison, before tuning."""
-    settings = comparison.settings
-    return rankers.get(method).configured(settings.epochs, settings.batch, comparison.numbers)
+    settings, ranker = comparison.settings, rankers.get(method)
+    config = ranker.configured(settings.epochs, settings.batch, comparison.numbers)
+    fixed = comparison.fixed.get(method, {}).items()
+    return dataclasses.replace(config, **{k: x for k, x in fixed if k not in ranker.named})
 
 
 def _train(

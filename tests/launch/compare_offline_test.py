@@ -139,3 +139,26 @@ def test_mistakes_are_messages(data, tmp_path, capsys, argument, message):
     assert compare(data, tmp_path / "out", argument) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_given_fields_are_those_of_the_runs(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    given = ("--methods=stamp,cocorec_alone,tpgr", "--fixed=learning_rate=0.004,neighbours=3")
+    assert compare(data, out, *given) == 0
+    assert "fixed: learning_rate=0.004, neighbours=3" in (out / "table.md").read_text()
+    for method in ("stamp", "cocorec_alone", "tpgr"):
+        config = json.loads((out / method / "seed0" / "config.json").read_text())
+        assert "0.004" in json.dumps(config)
+    alone = (out / "cocorec_alone" / "seed0" / "config.json").read_text()
+    assert json.loads(alone)["config"]["neighbours"] == 0  # its name says so
+
+    capsys.readouterr()
+    for fixed, message in (
+        ("learning_rate=0.002,neighbours=3", "was 0.004, is now 0.002"),
+        ("learning_rate", "--fixed=learning_rate: expected field=value with a field of "),
+        ("no_field=1", "--fixed=no_field=1: expected field=value with a field of "),
+        ("learning_rate=fast", "--fixed=learning_rate=fast: "),
+        ("learning_rate=-1", "--fixed=learning_rate=-1: "),
+    ):
+        assert compare(data, out, *given, f"--fixed={fixed}") == 2
+        assert message in capsys.readouterr().err

@@ -157,6 +157,11 @@ class Ranker(abc.ABC):
         return False
 
     @property
+    def named(self) -> Mapping[str, Any]:
+        """The fields that its name fixes, such as those of a method without one of its parts."""
+        return {}
+
+    @property
     @abc.abstractmethod
     def config(self) -> type[Any]:
         """The class of its configuration."""
@@ -208,18 +213,21 @@ class SequentialRanker(Ranker):
         return self._method.categories and not self._ablation.one_category
 
     @property
+    def named(self) -> Mapping[str, Any]:
+        return self._ablation.fixed
+
+    @property
     def config(self) -> type[Any]:
         return self._method.config
 
     @property
     def space(self) -> dict[str, tuple]:
-        fixed = self._ablation.fixed
-        return {field: x for field, x in self._method.space.items() if field not in fixed}
+        return {field: x for field, x in self._method.space.items() if field not in self.named}
 
     def configured(
         self, epochs: int, batch: int, numbers: Mapping[str, Any] | None = None
     ) -> Any:
-        return self.config(epochs=epochs, batch=batch, **self._ablation.fixed)
+        return self.config(epochs=epochs, batch=batch, **self.named)
 
     def train(self, config: Any, task: Task) -> Trained:
         encoder = task.vocabulary.item_features
@@ -310,6 +318,10 @@ class PlayingRanker(Ranker):
     @property
     def title(self) -> str:
         return registry.get(self.name, "users").title
+
+    @property
+    def named(self) -> Mapping[str, Any]:
+        return registry.get(self.name, "users").online.changes
 
     @property
     def config(self) -> type[Any]:
