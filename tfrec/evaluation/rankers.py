@@ -158,7 +158,7 @@ class Ranker(abc.ABC):
 
     @property
     def named(self) -> Mapping[str, Any]:
-        """The fields that its name fixes, such as those of a method without one of its parts."""
+        """The fields that its name fixes: those of a method without one of its parts."""
         return {}
 
     @property
