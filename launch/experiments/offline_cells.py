@@ -34,6 +34,7 @@ from tfrec.training import finite, records, tuning
 
 _CELL = "cell.json"
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
+_ITEM_WIDTH = 32  # of the vectors by which methods of reinforcement learning choose items
 _SCORED = 10  # length of the lists that score epochs and settings
 # World -> its user model of launch.fit_simulator.
 _USER_MODELS = {"fitted": kinds.RECURRENT, "adversarial": kinds.ADVERSARIAL}
@@ -308,7 +309,9 @@ def users_of_play(comparison: Comparison) -> Any:
     """Returns the configuration of the users with which policies play, after fitting them."""
     train, kind = training_data(comparison), comparison.settings.world
     world = kind if kind == worlds.LOOKUP else str(_fitted(comparison, train))
-    return environments.get("users").config(data=str(train.directory), world=world)
+    return environments.get("users").config(
+        data=str(train.directory), world=world, item_width=_ITEM_WIDTH, item_taste="factors"
+    )
 
 
 def evaluate_users_of_play(comparison: Comparison) -> dict[str, next_items.Evaluation]:

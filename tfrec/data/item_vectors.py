@@ -1,9 +1,12 @@
-"""Item vectors from the log: popularity, mean feedback and co-clicks.
+"""Item vectors from the log: popularity, mean feedback, and co-clicks or click factors.
 
 The vectors are frozen features. They are the e(item) of embedding measurements, which must
 not be trained, and initial values of trainable embeddings: similar items start close to each
 other, and popular items on one side.
 """
+
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
@@ -14,23 +17,30 @@ from tfrec import types
 _FEW_CLICKS = 5.0  # mean clicks of an item; below it, every shown item counts as clicked
 _PRIOR_STEPS = 10.0  # pseudo-steps with the overall mean, added to each item
 
+Taste = Literal["co_clicks", "factors"]
+
 
 def log_vectors(
-    episodes: types.Episodes, num_items: int, size: int, seed: int = 0
+    episodes: types.Episodes,
+    num_items: int,
+    size: int,
+    seed: int = 0,
+    taste: Taste = "co_clicks",
 ) -> np.ndarray:
-    """Popularity, mean feedback, exit rate and co-click vector of each item.
+    """Popularity, mean feedback, exit rate and vector of taste of each item.
 
     Args:
       episodes: training sessions.
       num_items: N.
       size: D, at least 1.
       seed: seed of the factorisation.
+      taste: the last columns: `co_click_vectors` or `click_factors`.
 
     Returns:
       float32 [N + 1, D]: the logarithm of the number of steps that show the item; the mean of
       each feedback column and the share of exits after it, shrunk towards the overall mean for
-      rarely shown items; then `co_click_vectors`. Row 0 (padding) is zero. All columns but
-      those of `co_click_vectors` have mean 0 and standard deviation 1 / 2.
+      rarely shown items; then the columns of taste. Row 0 (padding) is zero. All columns but
+      those of taste have mean 0 and standard deviation 1 / 2.
     """
     item = np.asarray(episodes.item)  # [B, T]
     shown_item = item.ravel()
@@ -52,8 +62,8 @@ def log_vectors(
         )  # relative, hence independent of the unit
         vectors[1:, number] = 0.5 * (value - value.mean()) / (value.std() if varies else 1.0)
     if size > len(columns):
-        co_clicks = co_click_vectors(episodes, num_items, size - len(columns), seed)
-        vectors[:, len(columns) :] = co_clicks
+        last = _TASTES[taste](episodes, num_items, size - len(columns), seed)
+        vectors[:, len(columns) :] = last
     return vectors
 
 
@@ -75,15 +85,35 @@ def co_click_vectors(
     Returns:
       float32 [N + 1, D]; row 0 (padding) is zero, the others have mean square length 1.
     """
-    clicked = np.asarray(episodes.feedback)[..., 0] > 0  # [B, T]
-    if clicked.sum() < _FEW_CLICKS * num_items:
-        clicked = np.asarray(episodes.item) != types.PAD
-    session, step = np.nonzero(clicked)
-    user = np.asarray(episodes.user)[session]
-    item = np.asarray(episodes.item)[session, step]
+    user, item = _clicks(episodes, num_items)
     return co_occurrence_vectors(
         user, item, int(user.max(initial=0)) + 1, num_items, size, seed
     )
+
+
+def click_factors(
+    episodes: types.Episodes, num_items: int, size: int, seed: int = 0
+) -> np.ndarray:
+    """Item factors of the truncated SVD of users' clicks.
+
+    The matrix has a row for each user and 1 where the user clicked the item. The inner product
+    of the mean factors of a user's clicks with an item's ranks well (PureSVD of Cremonesi,
+    Koren and Turrin, RecSys 2010), so that policies which choose items by an inner product
+    can do so, too. Where clicks are rare, shown items count, as in `co_click_vectors`.
+
+    Args:
+      episodes: training sessions; their histories are not counted twice.
+      num_items: N.
+      size: D, at most N - 1 informative columns; the rest are zero.
+      seed: seed of the iterative solver's initial vector.
+
+    Returns:
+      float32 [N + 1, D]: the right singular vectors, times the roots of their singular values.
+      Row 0 (padding) is zero, the others have mean square length 1.
+    """
+    user, item = _clicks(episodes, num_items)
+    clicks = _click_matrix(user, item, int(user.max(initial=0)) + 1, num_items)
+    return _root_vectors((clicks.T @ clicks).tocsr(), size, seed, power=0.25)
 
 
 def co_occurrence_vectors(
@@ -102,10 +132,7 @@ def co_occurrence_vectors(
     Returns:
       float32 [N + 1, D], see `co_click_vectors`.
     """
-    occurs = scipy.sparse.coo_matrix(
-        (np.ones(len(item), np.float32), (user, item - 1)), shape=(num_users, num_items)
-    ).tocsr()
-    occurs.data[:] = 1.0
+    occurs = _click_matrix(user, item, num_users, num_items)
     together = (occurs.T @ occurs).tocoo()
     total, margin = together.sum(), np.asarray(together.sum(axis=0)).ravel()
     expected = margin[together.row] * margin[together.col] / max(total, 1.0)
@@ -113,15 +140,55 @@ def co_occurrence_vectors(
     positive = scipy.sparse.coo_matrix(
         (np.maximum(mutual, 0.0), (together.row, together.col)), shape=together.shape
     ).tocsr()
+    return _root_vectors(positive, size, seed, power=0.5)
+
+
+def _clicks(episodes: types.Episodes, num_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items of clicked steps, or of all steps where clicks are rare."""
+    clicked = np.asarray(episodes.feedback)[..., 0] > 0  # [B, T]
+    if clicked.sum() < _FEW_CLICKS * num_items:
+        clicked = np.asarray(episodes.item) != types.PAD
+    session, step = np.nonzero(clicked)
+    return np.asarray(episodes.user)[session], np.asarray(episodes.item)[session, step]
+
+
+def _click_matrix(
+    user: np.ndarray, item: np.ndarray, num_users: int, num_items: int
+) -> scipy.sparse.csr_matrix:
+    """1 where a user has an item, float32 [U, N]."""
+    ones = np.ones(len(item), np.float32)
+    matrix = scipy.sparse.csr_matrix((ones, (user, item - 1)), shape=(num_users, num_items))
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def _root_vectors(
+    matrix: scipy.sparse.csr_matrix, size: int, seed: int, power: float
+) -> np.ndarray:
+    """Singular vectors of a symmetric matrix [N, N], scaled; float32 [N + 1, D], row 0 zero.
+
+    Args:
+      matrix: the matrix.
+      size: D.
+      seed: seed of the iterative solver's initial vector.
+      power: power of the singular values that the vectors are multiplied with.
+    """
+    num_items = matrix.shape[0]
     rank = min(size, num_items - 2)
     vectors = np.zeros((num_items + 1, size), np.float32)
-    if rank < 1 or positive.count_nonzero() == 0:
+    if rank < 1 or matrix.count_nonzero() == 0:
         return vectors
     start = np.random.default_rng(seed).normal(size=num_items)
-    left, strength, _ = scipy.sparse.linalg.svds(positive.astype(np.float64), k=rank, v0=start)
+    left, strength, _ = scipy.sparse.linalg.svds(matrix.astype(np.float64), k=rank, v0=start)
     # The sign of a singular vector is arbitrary, and that of the solver depends on the
     # processor. The entry of largest magnitude is made positive.
     largest = np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0)  # [1, rank]
-    vectors[1:, :rank] = (left * np.sign(largest) * np.sqrt(strength))[:, ::-1]
+    vectors[1:, :rank] = (left * np.sign(largest) * strength**power)[:, ::-1]
     length = np.sqrt((vectors[1:] ** 2).sum(axis=1).mean())
     return vectors / max(length, 1e-12)
+
+
+_TASTES: dict[Taste, Callable[..., np.ndarray]] = {
+    "co_clicks": co_click_vectors,
+    "factors": click_factors,
+}

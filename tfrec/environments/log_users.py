@@ -16,16 +16,24 @@ class LogUsers(users.UserEnvironment):
     Args:
       simulated: the users.
       item_width: width of an item's vector.
+      taste: the last columns of an item's vector, see `item_vectors.log_vectors`.
 
     Attributes:
       data: the prepared data of the users.
     """
 
-    def __init__(self, simulated: worlds.SimulatedUsers, item_width: int):
+    def __init__(
+        self,
+        simulated: worlds.SimulatedUsers,
+        item_width: int,
+        taste: item_vectors.Taste = "co_clicks",
+    ):
         self._simulated = simulated
         self.data = simulated.data
         log = self.data.episodes("train")
-        vectors = item_vectors.log_vectors(log, self.data.spec.num_items, item_width)
+        vectors = item_vectors.log_vectors(
+            log, self.data.spec.num_items, item_width, taste=taste
+        )
         super().__init__(simulated.world, user_models.starts_of(log), vectors)
 
     def of_split(self, split: str) -> Self:
@@ -45,16 +53,17 @@ class LogUsers(users.UserEnvironment):
         return self, controls.CONTROLS[name]().policy(self.data, self, seed=0)
 
 
-def load(path: str, world: str, item_width: int) -> LogUsers:
+def load(path: str, world: str, item_width: int, taste: item_vectors.Taste) -> LogUsers:
     """Opens the users of prepared data.
 
     Args:
       path: folder of the data.
       world: see `worlds.load`.
       item_width: see `LogUsers`.
+      taste: see `LogUsers`.
 
     Raises:
       UserError: if the data cannot be read, or the users are of other data.
     """
     data = storage.PreparedData.open(path)
-    return LogUsers(worlds.users(world, data), item_width)
+    return LogUsers(worlds.users(world, data), item_width, taste)

@@ -66,6 +66,11 @@ class UsersConfig(Options):
         "the embedded log; or `lookup` for users with the clicks of the log",
     )
     item_width: int = option(16, "width of an item's vector, from the log", at_least=1)
+    item_taste: Literal["co_clicks", "factors"] = option(
+        "co_clicks",
+        "what an item's vector says of taste: co_clicks, which items are clicked by the same "
+        "users; factors, those of the users' clicks (PureSVD), whose inner products rank",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +150,7 @@ def _virtualtb(config: VirtualTbConfig) -> contract.Simulator:
 def _users(config: UsersConfig) -> contract.Simulator:
     from tfrec.environments import log_users
 
-    return log_users.load(config.data, config.world, config.item_width)
+    return log_users.load(config.data, config.world, config.item_width, config.item_taste)
 
 
 def _gymnasium(config: GymnasiumConfig) -> contract.Simulator:

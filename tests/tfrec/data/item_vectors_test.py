@@ -117,3 +117,27 @@ def test_where_clicks_are_rare_what_was_shown_together_counts():
         item_vectors.co_click_vectors(rare, 15, size=4),
         item_vectors.co_click_vectors(everything, 15, size=4),
     )
+
+
+def test_click_factors_are_those_of_a_dense_decomposition():
+    log = clustered_log()
+    clicks = np.zeros((121, 15))
+    session, step = np.nonzero(log.feedback[..., 0] > 0)
+    clicks[log.user[session], log.item[session, step] - 1] = 1.0
+    _, strength, right = np.linalg.svd(clicks)
+    expected = right[:4].T * np.sqrt(strength[:4])  # [N, 4]
+    expected /= np.sqrt((expected**2).sum(axis=1).mean())
+    vectors = item_vectors.click_factors(log, 15, size=4)
+    np.testing.assert_array_equal(vectors[0], 0.0)
+    # Signs are free, inner products are not.
+    np.testing.assert_allclose(vectors[1:] @ vectors[1:].T, expected @ expected.T, atol=1e-5)
+    np.testing.assert_array_equal(
+        item_vectors.log_vectors(log, 15, size=8, taste="factors")[:, 4:], vectors
+    )
+
+
+def test_the_mean_factors_of_clicks_rank_what_a_user_likes():
+    log = clustered_log()
+    vectors = item_vectors.click_factors(log, 15, size=3)
+    score = vectors[[2, 4]].mean(axis=0) @ vectors[1:].T  # of a user with two clicks in 1..5
+    assert set(np.argsort(-score)[:5] + 1) == {1, 2, 3, 4, 5}
