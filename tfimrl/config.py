@@ -202,7 +202,8 @@ class OnlineImrlConfig(ImrlConfig):
     refined: int = option(
         1,
         "number of candidates nearest to the proto-action from which the critics select at "
-        "test (Wolpertinger, arXiv:1512.07679); above 1 for slates of one item only",
+        "test (Wolpertinger, arXiv:1512.07679), all if there are fewer; above 1 for slates of "
+        "one item only",
         at_least=1,
     )
     vectors: Vectors = option("own", VECTORS_HELP)

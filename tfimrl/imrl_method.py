@@ -274,6 +274,9 @@ class ImrlMethod(tf.Module):
         weights, refined = self.agent.act(state), self.config.refined
         if refined == 1:
             return self.adapter.to_action(weights, timestep)
+        offered = self.adapter.catalogue
+        offered = timestep.candidates if offered is None else offered
+        refined = min(refined, offered.shape[-2] or refined)
         items = self.adapter.to_action(weights, timestep, refined)  # [B, n]
         if self.config.critic == "bilinear" and self.adapter.catalogue is not None:
             each = self.agent.action_values(

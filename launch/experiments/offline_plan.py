@@ -177,7 +177,7 @@ SCALES = {
         seeds=3,
         trials=8,
         users=0,
-        settings=OfflineConfig(epochs=60, total_iterations=100),
+        settings=OfflineConfig(epochs=60),
     ),
     "full": OfflineScale(seeds=5, trials=20, users=0, settings=OfflineConfig()),
 }  # fmt: skip

@@ -272,9 +272,10 @@ def test_greedy_is_the_mean_and_exploring_is_not(played):
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("critic", ["bilinear", "perceptron"])
-def test_critics_select_among_the_nearest_items(critic):
+@pytest.mark.parametrize("refined", [3, 50])  # of six items
+def test_critics_select_among_the_nearest_items(critic, refined):
     changes = {"augmentation": "none", "vectors": "viewers", "critic": critic}
-    method = learner(RECOGYM, refined=3, **changes).method
+    method = learner(RECOGYM, refined=refined, **changes).method
     state = RECOGYM.reset(40, tf.constant([1, 2]))
     timestep = contract.timestep_of(RECOGYM, state, tf.constant([3, 4]))
     if critic == "bilinear":  # its initial weights are 0
@@ -286,7 +287,7 @@ def test_critics_select_among_the_nearest_items(critic):
         method.agent.q_value(encode, tf.repeat(RECOGYM.catalogue[None, item], 40, axis=0))
         for item in range(6)
     ]
-    nearest = np.argsort(-method.agent.act(encode).numpy(), axis=1)[:, :3]
+    nearest = np.argsort(-method.agent.act(encode).numpy(), axis=1)[:, :refined]
     q_values = np.take_along_axis(np.stack(q_of_items, axis=1), nearest, axis=1)
     expected = np.take_along_axis(nearest, q_values.argmax(axis=1)[:, None], axis=1)
     np.testing.assert_array_equal(method.greedy(timestep), expected)
