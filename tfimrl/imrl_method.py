@@ -276,6 +276,7 @@ class ImrlMethod(tf.Module):
             return self.adapter.to_action(weights, timestep)
         offered = self.adapter.catalogue
         offered = timestep.candidates if offered is None else offered
+        assert offered is not None, "slates have candidates"
         refined = min(refined, offered.shape[-2] or refined)
         items = self.adapter.to_action(weights, timestep, refined)  # [B, n]
         if self.config.critic == "bilinear" and self.adapter.catalogue is not None:

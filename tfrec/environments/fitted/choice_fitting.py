@@ -5,10 +5,12 @@ logged item and alternatives, which are resampled in every pass from the items t
 never shows to the user. A logged click is a choice of the logged item, and any other step is a
 choice of nothing.
 
-The maximum-likelihood fit solves the mini-max problem for Shannon entropy (`choices`). The
-mini-max passes start from it and alternate updates of a second network, the behaviour, and of
-the reward. As in the paper, users are split into those of the fit, of early stopping and of the
-test.
+The maximum-likelihood fit is made from two sets of initial item embeddings, random ones and
+the factors of the users' clicks, and the better one for held-out users is kept: the factors
+help where an item has few clicks, and hinder where it has many. The fit solves the mini-max
+problem for Shannon entropy (`choices`). The mini-max passes start from it and alternate updates
+of a second network, the behaviour, and of the reward. As in the paper, users are split into
+those of the fit, of early stopping and of the test.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec import errors, types
+from tfrec.data import item_vectors
 from tfrec.environments import lookup, user_models
 from tfrec.environments.fitted import choices, fitting
 from tfrec.environments.fitted.choice_model import (
@@ -32,6 +35,8 @@ from tfrec.environments.fitted.choice_model_config import ChoiceModelConfig
 from tfrec.ops import autodiff
 
 _TRIES = 8  # samples per alternative to find an item that the log never shows to the user
+_OF_CLICKS = ("user", "item", "feedback")  # fields of sessions that item factors read
+_START = 0.3  # scale of the factors from which item embeddings start
 _CHECK_SEED = 17  # of the alternatives of held-out displays, constant over passes
 
 
@@ -56,11 +61,13 @@ class ChoiceFit(NamedTuple):
       model: the user model, with the reward of the mini-max passes.
       maximum_likelihood: the reward before the mini-max passes.
       split: the split of the sessions.
+      stopping_loss: of `maximum_likelihood` on users of early stopping, nats per choice.
     """
 
     model: ChoiceModel
     maximum_likelihood: ChoiceNetwork
     split: Split
+    stopping_loss: float
 
 
 class Displays(NamedTuple):
@@ -102,15 +109,31 @@ def fit(
     if config.repeats is None:
         config = dataclasses.replace(config, repeats=user_models.has_repeats(episodes))
     split = split_users(np.asarray(episodes.user), config.held_out_fraction, seed)
-    model = ChoiceModel(spec, config, seed)
-    model.further.assign(further_means(episodes))
-    fitter = _Fitter(model, episodes, seed)
     training, stopping = np.flatnonzero(split.training), np.flatnonzero(split.stopping)
-    fitter.train_likelihood(training, stopping, progress)
+    fits = []
+    for start in ("random", "factors") if config.item_start == "best" else (config.item_start,):
+        model = ChoiceModel(spec, config, seed)
+        model.further.assign(further_means(episodes))
+        if start == "factors":
+            model.reward.item.assign(_START * _factors(episodes, split.training, model))
+        fitter = _Fitter(model, episodes, seed)
+        fits.append((fitter.train_likelihood(training, stopping, progress), model, fitter))
+    stopping_loss, model, fitter = min(fits, key=lambda fit: fit[0])
     maximum_likelihood = fitter.copy(model.reward)
     if config.adversarial_epochs:
         fitter.train_minimax(training, stopping, progress)
-    return ChoiceFit(model, maximum_likelihood, split)
+    return ChoiceFit(model, maximum_likelihood, split, stopping_loss)
+
+
+def _factors(episodes: types.Episodes, training: np.ndarray, model: ChoiceModel) -> np.ndarray:
+    """Item factors of the clicks of the fitted users, float32 [N + 1, E]."""
+    sessions = np.flatnonzero(training)
+    of_training = episodes._replace(
+        **{name: np.asarray(getattr(episodes, name))[sessions] for name in _OF_CLICKS}
+    )
+    return item_vectors.click_factors(
+        of_training, model.spec.num_items, model.config.item_units
+    )
 
 
 def _check(episodes: types.Episodes, spec: types.DataSpec, config: ChoiceModelConfig) -> None:
@@ -222,8 +245,12 @@ class _Fitter(tf.Module):
 
     def train_likelihood(
         self, training: np.ndarray, stopping: np.ndarray, progress: bool
-    ) -> None:
-        """Maximises the likelihood of the choices; arguments are positions of sessions."""
+    ) -> float:
+        """Maximises the likelihood of the choices; arguments are positions of sessions.
+
+        Returns:
+          The loss on the sessions of early stopping, nats per choice.
+        """
         config, check = self.config, self._batches(stopping)
 
         def run_epoch(epoch: int) -> tuple[float, float]:
@@ -235,7 +262,7 @@ class _Fitter(tf.Module):
             loss = self.likelihood_epoch(plan, types.seed_pair(self.seed, epoch)).numpy()
             return loss, self.evaluate(check).numpy()
 
-        fitting.keep_best_epoch(
+        return fitting.keep_best_epoch(
             self.model.reward.trainable_variables,
             run_epoch,
             config.max_epochs,

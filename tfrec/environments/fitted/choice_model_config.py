@@ -25,6 +25,11 @@ class ChoiceModelConfig(Options):
     )
     lstm_units: int = option(20, "size of the LSTM state, dimensions", at_least=1)
     item_units: int = option(32, "size of an item embedding, dimensions", at_least=1)
+    item_start: Literal["best", "random", "factors"] = option(
+        "best",
+        "where item embeddings start: random; factors of the users' clicks (PureSVD); or best, "
+        "the fit from either that is better for held-out users",
+    )
     hidden_units: int = option(64, "hidden units of the reward network", at_least=1)
     eta: float = option(1.0, "weight of the reward against the entropy of the choice", above=0)
     repeats: bool | None = option(

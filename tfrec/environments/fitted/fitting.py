@@ -87,7 +87,7 @@ def keep_best_epoch(
     learning_rate: float,
     progress: bool,
     title: str = "fitting users",
-) -> None:
+) -> float:
     """Trains with early stopping; the variables end with their values of the best epoch.
 
     Args:
@@ -99,10 +99,13 @@ def keep_best_epoch(
       progress: whether to show a progress bar.
       title: of the progress bar.
 
+    Returns:
+      The held-out loss of the best epoch.
+
     Raises:
       NonFiniteWeightsError: if the held-out loss stops being a finite number.
     """
-    best, best_loss, best_epoch = [v.numpy() for v in variables], np.inf, 0
+    best, best_loss, best_epoch = [v.numpy() for v in variables], float(np.inf), 0
     columns = rich.progress.Progress.get_default_columns()
     console = rich.console.Console()
     hidden = not progress or console.is_jupyter  # a bar in a notebook needs ipywidgets
@@ -126,6 +129,7 @@ def keep_best_epoch(
         bar.update(task, completed=max_epochs)
     for variable, value in zip(variables, best, strict=True):
         variable.assign(value)
+    return best_loss
 
 
 def adam(

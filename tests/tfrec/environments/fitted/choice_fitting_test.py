@@ -91,6 +91,29 @@ def known_log():
     return known_users.log(sessions_per_user=2, seed=1)
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.3])
+def test_the_better_start_of_item_embeddings_is_kept(scale, monkeypatch):
+    monkeypatch.setattr(choice_fitting, "_START", scale)  # with 0 no product can be learned
+    config = dataclasses.replace(QUICK, alternatives=2, max_epochs=2, adversarial_epochs=0)
+    fits = {
+        start: choice_fitting.fit(
+            known_log(),
+            known_users.SPEC,
+            dataclasses.replace(config, item_start=start),
+            seed=4,
+            progress=False,
+        )
+        for start in ("random", "factors", "best")
+    }
+    losses = {start: fit.stopping_loss for start, fit in fits.items()}
+    better = min(("random", "factors"), key=losses.__getitem__)
+    assert losses["random"] != losses["factors"]
+    assert losses["best"] == losses[better]
+    assert scale or better == "random"
+    for a, b in zip(fits["best"].model.variables, fits[better].model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_every_weight_learns_and_the_seed_decides():
     config = dataclasses.replace(QUICK, alternatives=2, max_epochs=1, adversarial_epochs=1)
     first, again, other = (
