@@ -36,6 +36,7 @@ from tfrec.ops import autodiff
 
 _TRIES = 8  # samples per alternative to find an item that the log never shows to the user
 _OF_CLICKS = ("user", "item", "feedback")  # fields of sessions that item factors read
+_STARTS = ("random", "factors")
 _START = 0.3  # scale of the factors from which item embeddings start
 _CHECK_SEED = 17  # of the alternatives of held-out displays, constant over passes
 
@@ -61,12 +62,14 @@ class ChoiceFit(NamedTuple):
       model: the user model, with the reward of the mini-max passes.
       maximum_likelihood: the reward before the mini-max passes.
       split: the split of the sessions.
+      item_start: where the kept item embeddings started, "random" or "factors".
       stopping_loss: of `maximum_likelihood` on users of early stopping, nats per choice.
     """
 
     model: ChoiceModel
     maximum_likelihood: ChoiceNetwork
     split: Split
+    item_start: str
     stopping_loss: float
 
 
@@ -110,19 +113,21 @@ def fit(
         config = dataclasses.replace(config, repeats=user_models.has_repeats(episodes))
     split = split_users(np.asarray(episodes.user), config.held_out_fraction, seed)
     training, stopping = np.flatnonzero(split.training), np.flatnonzero(split.stopping)
-    fits = []
-    for start in ("random", "factors") if config.item_start == "best" else (config.item_start,):
+    fits: dict[str, tuple[float, ChoiceModel, _Fitter]] = {}
+    for start in _STARTS if config.item_start == "best" else (config.item_start,):
         model = ChoiceModel(spec, config, seed)
         model.further.assign(further_means(episodes))
         if start == "factors":
             model.reward.item.assign(_START * _factors(episodes, split.training, model))
         fitter = _Fitter(model, episodes, seed)
-        fits.append((fitter.train_likelihood(training, stopping, progress), model, fitter))
-    stopping_loss, model, fitter = min(fits, key=lambda fit: fit[0])
+        loss = fitter.train_likelihood(training, stopping, progress)
+        fits[start] = loss, model, fitter
+    best = min(fits, key=lambda start: fits[start][0])
+    stopping_loss, model, fitter = fits[best]
     maximum_likelihood = fitter.copy(model.reward)
     if config.adversarial_epochs:
         fitter.train_minimax(training, stopping, progress)
-    return ChoiceFit(model, maximum_likelihood, split, stopping_loss)
+    return ChoiceFit(model, maximum_likelihood, split, best, stopping_loss)
 
 
 def _factors(episodes: types.Episodes, training: np.ndarray, model: ChoiceModel) -> np.ndarray:

@@ -59,8 +59,9 @@ def report(
 
     Returns:
       The content of simulator.json: `choices`, `clicks` and `users` of the test users,
-      `displayed` items of a choice, and `models`: for each its `log_likelihood` (nats per
-      choice) and `precision@1`, `precision@2`, each with a 95% interval over users.
+      `displayed` items of a choice, `item_start` of `ChoiceFit`, and `models`: for each its
+      `log_likelihood` (nats per choice) and `precision@1`, `precision@2`, each with a 95%
+      interval over users.
     """
     config, spec = fit.model.config, fit.model.spec
     networks = {"maximum_likelihood": fit.maximum_likelihood}
@@ -85,6 +86,7 @@ def report(
         "clicks": int(held_out.clicked.sum()),
         "users": len(np.unique(held_out.user)),
         "displayed": 1 + config.alternatives,
+        "item_start": fit.item_start,
         "models": {
             name: scores(reward, held_out)
             for name, reward in {"uniform": np.zeros(held_out.item.shape), **rewards}.items()
@@ -96,6 +98,12 @@ def report(
     with outputs.replacing_file(folder / "simulator.md") as path:
         path.write_text(_markdown(measured))
     return measured
+
+
+_STARTS = {
+    "random": "Item embeddings started at random values.",
+    "factors": "Item embeddings started at the factors of the users' clicks.",
+}
 
 
 def table(measured: Mapping[str, Any]) -> str:
@@ -118,7 +126,8 @@ def _markdown(measured: Mapping[str, Any]) -> str:
         f"{measured['clicks']:,} of them clicks. A display has {measured['displayed']} items: "
         "the logged one and sampled ones that the log never shows to the user. Brackets are "
         "95% intervals over users. Precision@k is the share of clicks on one of the k "
-        f"displayed items of the highest reward.\n\n{table(measured)}"
+        f"displayed items of the highest reward. {_STARTS[measured['item_start']]}\n\n"
+        f"{table(measured)}"
     )
 
 
