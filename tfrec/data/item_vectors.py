@@ -104,7 +104,7 @@ def click_factors(
     Args:
       episodes: training sessions; their histories are not counted twice.
       num_items: N.
-      size: D, at most N - 1 informative columns; the rest are zero.
+      size: D, fewer informative columns than users and items; the rest are zero.
       seed: seed of the iterative solver's initial vector.
 
     Returns:
@@ -113,7 +113,7 @@ def click_factors(
     """
     user, item = _clicks(episodes, num_items)
     clicks = _click_matrix(user, item, int(user.max(initial=0)) + 1, num_items)
-    return _root_vectors((clicks.T @ clicks).tocsr(), size, seed, power=0.25)
+    return _root_vectors(clicks.T, size, seed)
 
 
 def co_occurrence_vectors(
@@ -140,7 +140,7 @@ def co_occurrence_vectors(
     positive = scipy.sparse.coo_matrix(
         (np.maximum(mutual, 0.0), (together.row, together.col)), shape=together.shape
     ).tocsr()
-    return _root_vectors(positive, size, seed, power=0.5)
+    return _root_vectors(positive, size, seed)
 
 
 def _clicks(episodes: types.Episodes, num_items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,28 +162,27 @@ def _click_matrix(
     return matrix
 
 
-def _root_vectors(
-    matrix: scipy.sparse.csr_matrix, size: int, seed: int, power: float
-) -> np.ndarray:
-    """Singular vectors of a symmetric matrix [N, N], scaled; float32 [N + 1, D], row 0 zero.
+def _root_vectors(matrix: scipy.sparse.spmatrix, size: int, seed: int) -> np.ndarray:
+    """Left singular vectors times the roots of their singular values.
 
     Args:
-      matrix: the matrix.
+      matrix: a row for each of N items.
       size: D.
       seed: seed of the iterative solver's initial vector.
-      power: power of the singular values that the vectors are multiplied with.
+
+    Returns:
+      float32 [N + 1, D], row 0 zero, the others of mean square length 1.
     """
-    num_items = matrix.shape[0]
-    rank = min(size, num_items - 2)
+    num_items, rank = matrix.shape[0], min(size, min(matrix.shape) - 2)
     vectors = np.zeros((num_items + 1, size), np.float32)
     if rank < 1 or matrix.count_nonzero() == 0:
         return vectors
-    start = np.random.default_rng(seed).normal(size=num_items)
+    start = np.random.default_rng(seed).normal(size=min(matrix.shape))
     left, strength, _ = scipy.sparse.linalg.svds(matrix.astype(np.float64), k=rank, v0=start)
     # The sign of a singular vector is arbitrary, and that of the solver depends on the
     # processor. The entry of largest magnitude is made positive.
     largest = np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0)  # [1, rank]
-    vectors[1:, :rank] = (left * np.sign(largest) * strength**power)[:, ::-1]
+    vectors[1:, :rank] = (left * np.sign(largest) * np.sqrt(strength))[:, ::-1]
     length = np.sqrt((vectors[1:] ** 2).sum(axis=1).mean())
     return vectors / max(length, 1e-12)
 

@@ -141,3 +141,9 @@ def test_the_mean_factors_of_clicks_rank_what_a_user_likes():
     vectors = item_vectors.click_factors(log, 15, size=3)
     score = vectors[[2, 4]].mean(axis=0) @ vectors[1:].T  # of a user with two clicks in 1..5
     assert set(np.argsort(-score)[:5] + 1) == {1, 2, 3, 4, 5}
+
+
+def test_click_factors_of_few_users_have_few_columns():
+    vectors = item_vectors.click_factors(clustered_log(clusters=1, users=2), 5, size=3)
+    assert (vectors[1:, 0] > 0).all()
+    np.testing.assert_array_equal(vectors[:, 1:], 0.0)
