@@ -35,11 +35,11 @@ from tfrec.training import finite, records, tuning
 _CELL = "cell.json"
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
 _ITEM_WIDTH = 32  # of the vectors by which methods of reinforcement learning choose items
-# Fields that differ from the preset of simulated users, for the methods that have them. These
-# users never leave, and what they think of an item is nearly an inner product of the two, which
+# Fields that differ from the preset of simulated users where users never leave, for the methods
+# that have them. What these users think of an item is nearly an inner product of the two, which
 # IMRL's critics with hidden layers have to learn first. Of thousands of items the best one for
-# the critics is seldom the nearest to the proto-action. In users who leave, who need more than
-# an inner product, such critics earn less. The graph is in use for most of 200 iterations.
+# the critics is seldom the nearest to the proto-action. The graph is in use for most of 200
+# iterations. With users who leave, such critics earn less than the preset's.
 _NUMBERS = {"critic": "bilinear", "refined": 100, "softness": 0.5, "mask_warm_up": 200}
 _SCORED = 10  # length of the lists that score epochs and settings
 # World -> its user model of launch.fit_simulator.
@@ -264,8 +264,10 @@ def _tuning(comparison: Comparison, method: str) -> pathlib.Path:
 def configuration(comparison: Comparison, method: str) -> Any:
     """Returns a method's configuration in a comparison, before tuning."""
     settings, ranker = comparison.settings, rankers.get(method)
-    numbers = _NUMBERS | dict(comparison.numbers)
-    config = ranker.configured(settings.epochs, settings.batch, numbers)
+    numbers = {} if settings.world == "fitted" else _NUMBERS
+    config = ranker.configured(
+        settings.epochs, settings.batch, {**numbers, **comparison.numbers}
+    )
     fixed = comparison.fixed.get(method, {}).items()
     return dataclasses.replace(config, **{k: x for k, x in fixed if k not in ranker.named})
 

@@ -162,3 +162,15 @@ def test_given_fields_are_those_of_the_runs(data, tmp_path, capsys):
     ):
         assert compare(data, out, *given, f"--fixed={fixed}") == 2
         assert message in capsys.readouterr().err
+
+
+def test_imrls_critics_are_inner_products_where_users_never_leave(data, tmp_path):
+    for world, critic in (("lookup", "bilinear"), ("fitted", "perceptron")):
+        out = tmp_path / world
+        assert compare(data, out, "--methods=imrl", f"--world={world}") == 0
+        config = (out / "imrl" / "seed0" / "config.json").read_text()
+        assert f'"critic": "{critic}"' in config
+    given = ("--methods=imrl", "--world=lookup", "--fixed=critic=perceptron")
+    assert compare(data, tmp_path / "fixed", *given) == 0
+    config = (tmp_path / "fixed" / "imrl" / "seed0" / "config.json").read_text()
+    assert '"critic": "perceptron"' in config
