@@ -180,7 +180,8 @@ class Ranker(abc.ABC):
         Args:
           epochs: largest number of epochs.
           batch: users in a batch of a sequential method.
-          numbers: fields of methods that learn by playing, for those that have them.
+          numbers: fields of methods that learn by playing, for those that have them and whose
+            name does not fix them.
         """
 
     @abc.abstractmethod
@@ -336,7 +337,7 @@ class PlayingRanker(Ranker):
         self, epochs: int, batch: int, numbers: Mapping[str, Any] | None = None
     ) -> Any:
         config = self.config
-        names = {field.name for field in dataclasses.fields(config)}
+        names = {field.name for field in dataclasses.fields(config)} - set(self.named)
         return config(**{name: x for name, x in (numbers or {}).items() if name in names})
 
     def train(self, config: Any, task: Task) -> Trained:

@@ -49,6 +49,10 @@ def test_an_ablation_is_its_method_without_a_part():
     assert (config.user_weight, config.item_weight, config.epochs) == (0.0, 0.0, 3)
     assert set(encoder.space) == {"learning_rate", "concepts"}
     assert rankers.get("cocorec_alone").configured(epochs=3, batch=7).neighbours == 0
+    numbers = {"augmentation": "learned"}
+    for name, augmentation in (("imrl", "learned"), ("imrl_a", "none")):
+        configured = rankers.get(name).configured(epochs=3, batch=7, numbers=numbers)
+        assert configured.augmentation == augmentation
     assert rankers.get("cocorec_alone").reads_categories
     assert not rankers.get("cocorec_one_category").reads_categories
     for name in rankers.ABLATIONS:
