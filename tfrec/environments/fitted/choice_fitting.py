@@ -6,11 +6,11 @@ never shows to the user. A logged click is a choice of the logged item, and any 
 choice of nothing.
 
 The maximum-likelihood fit is made from two sets of initial item embeddings, random ones and
-the factors of the users' clicks, and the better one for held-out users is kept: the factors
-help where an item has few clicks, and hinder where it has many. The fit solves the mini-max
-problem for Shannon entropy (`choices`). The mini-max passes start from it and alternate updates
-of a second network, the behaviour, and of the reward. As in the paper, users are split into
-those of the fit, of early stopping and of the test.
+the factors of the users' clicks, and the better one for held-out users is kept: which it is
+differs between logs. The fit solves the mini-max problem for Shannon entropy (`choices`). The
+mini-max passes start from it and alternate updates of a second network, the behaviour, and of
+the reward. As in the paper, users are split into those of the fit, of early stopping and of the
+test.
 """
 
 from __future__ import annotations
