@@ -38,16 +38,9 @@ _ITEM_WIDTH = 32  # of the vectors by which methods of reinforcement learning ch
 # Fields that differ from the preset of simulated users where users never leave, for the methods
 # that have them. What these users think of an item is nearly an inner product of the two, which
 # IMRL's critics with hidden layers have to learn first. Of thousands of items the best one for
-# the critics is seldom the nearest to the proto-action. The learned graph, which the paper has,
-# is in use for most of 200 iterations. With users who leave, such critics earn less than the
-# preset's, and the learned graph's exchanges do harm.
-_NUMBERS = {
-    "critic": "bilinear",
-    "refined": 100,
-    "softness": 0.5,
-    "augmentation": "learned",
-    "mask_warm_up": 200,
-}
+# the critics is seldom the nearest to the proto-action. The graph is in use for most of 200
+# iterations. With users who leave, such critics earn less than the preset's.
+_NUMBERS = {"critic": "bilinear", "refined": 100, "softness": 0.5, "mask_warm_up": 200}
 _SCORED = 10  # length of the lists that score epochs and settings
 # World -> its user model of launch.fit_simulator.
 _USER_MODELS = {"fitted": kinds.RECURRENT, "adversarial": kinds.ADVERSARIAL}
