@@ -94,12 +94,9 @@ def co_click_vectors(
 def click_factors(
     episodes: types.Episodes, num_items: int, size: int, seed: int = 0
 ) -> np.ndarray:
-    """Item factors of the truncated SVD of users' clicks.
+    """Item factors of users' clicks, see `user_factors`.
 
-    The matrix has a row for each user and 1 where the user clicked the item. The inner product
-    of the mean factors of a user's clicks with an item's ranks well (PureSVD of Cremonesi,
-    Koren and Turrin, RecSys 2010), so that policies which choose items by an inner product
-    can do so, too. Where clicks are rare, shown items count, as in `co_click_vectors`.
+    Where clicks are rare, shown items count, as in `co_click_vectors`.
 
     Args:
       episodes: training sessions; their histories are not counted twice.
@@ -108,12 +105,34 @@ def click_factors(
       seed: seed of the iterative solver's initial vector.
 
     Returns:
-      float32 [N + 1, D]: the right singular vectors, times the roots of their singular values.
-      Row 0 (padding) is zero, the others have mean square length 1.
+      float32 [N + 1, D]; row 0 (padding) is zero, the others have mean square length 1.
     """
     user, item = _clicks(episodes, num_items)
-    clicks = _click_matrix(user, item, int(user.max(initial=0)) + 1, num_items)
-    return _root_vectors(clicks.T, size, seed)
+    return user_factors(user, item, int(user.max(initial=0)) + 1, num_items, size, seed)
+
+
+def user_factors(
+    user: np.ndarray, item: np.ndarray, num_users: int, num_items: int, size: int, seed: int
+) -> np.ndarray:
+    """Item factors of the truncated SVD of a matrix of users and items.
+
+    The matrix is 1 where a user has an item. The inner product of the mean factors of a user's
+    items with another item's ranks well (PureSVD of Cremonesi, Koren and Turrin, RecSys 2010),
+    so that policies which choose items by an inner product can do so, too.
+
+    Args:
+      user: int [E], 0 to num_users - 1.
+      item: int [E], dense ids.
+      num_users: U.
+      num_items: N.
+      size: D.
+      seed: seed of the iterative solver's initial vector.
+
+    Returns:
+      float32 [N + 1, D]: the right singular vectors times the roots of their singular values,
+      as in `click_factors`.
+    """
+    return _root_vectors(_click_matrix(user, item, num_users, num_items).T, size, seed)
 
 
 def co_occurrence_vectors(
