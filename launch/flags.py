@@ -175,9 +175,9 @@ def assigned(name: str, config_classes: Sequence[type[Any]], texts: Sequence[str
       UserError: if no class has such a field, or a value is not of its type or range.
     """
     fields: list[dict[str, Any]] = [{} for _ in config_classes]
+    known = [(x, typing.get_type_hints(x)) for x in config_classes]
     for text in texts:
         field, equals, written = text.partition("=")
-        known = [(x, typing.get_type_hints(x)) for x in config_classes]
         owners = [n for n, (_, hints) in enumerate(known) if field in hints]
         if not equals or not owners:
             names = sorted({field for _, hints in known for field in hints})

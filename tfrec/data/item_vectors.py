@@ -85,10 +85,7 @@ def co_click_vectors(
     Returns:
       float32 [N + 1, D]; row 0 (padding) is zero, the others have mean square length 1.
     """
-    user, item = _clicks(episodes, num_items)
-    return co_occurrence_vectors(
-        user, item, int(user.max(initial=0)) + 1, num_items, size, seed
-    )
+    return co_occurrence_vectors(*_clicks(episodes, num_items), num_items, size, seed)
 
 
 def click_factors(
@@ -107,8 +104,7 @@ def click_factors(
     Returns:
       float32 [N + 1, D]; row 0 (padding) is zero, the others have mean square length 1.
     """
-    user, item = _clicks(episodes, num_items)
-    return user_factors(user, item, int(user.max(initial=0)) + 1, num_items, size, seed)
+    return user_factors(*_clicks(episodes, num_items), num_items, size, seed)
 
 
 def user_factors(
@@ -118,15 +114,8 @@ def user_factors(
 
     The matrix is 1 where a user has an item. The inner product of the mean factors of a user's
     items with another item's ranks well (PureSVD of Cremonesi, Koren and Turrin, RecSys 2010),
-    so that policies which choose items by an inner product can do so, too.
-
-    Args:
-      user: int [E], 0 to num_users - 1.
-      item: int [E], dense ids.
-      num_users: U.
-      num_items: N.
-      size: D.
-      seed: seed of the iterative solver's initial vector.
+    so that policies which choose items by an inner product can do so, too. Arguments are those
+    of `co_occurrence_vectors`.
 
     Returns:
       float32 [N + 1, D]: the right singular vectors times the roots of their singular values,
@@ -162,13 +151,14 @@ def co_occurrence_vectors(
     return _root_vectors(positive, size, seed)
 
 
-def _clicks(episodes: types.Episodes, num_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items of clicked steps, or of all steps where clicks are rare."""
+def _clicks(episodes: types.Episodes, num_items: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Users and items of clicked steps, or of all steps where clicks are rare, and U."""
     clicked = np.asarray(episodes.feedback)[..., 0] > 0  # [B, T]
     if clicked.sum() < _FEW_CLICKS * num_items:
         clicked = np.asarray(episodes.item) != types.PAD
     session, step = np.nonzero(clicked)
-    return np.asarray(episodes.user)[session], np.asarray(episodes.item)[session, step]
+    user = np.asarray(episodes.user)[session]
+    return user, np.asarray(episodes.item)[session, step], int(user.max(initial=0)) + 1
 
 
 def _click_matrix(

@@ -118,7 +118,7 @@ def fit(
         model = ChoiceModel(spec, config, seed)
         model.further.assign(further_means(episodes))
         if start == "factors":
-            model.reward.item.assign(_START * _factors(episodes, split.training, model))
+            model.reward.item.assign(_START * _factors(episodes, training, model))
         fitter = _Fitter(model, episodes, seed)
         loss = fitter.train_likelihood(training, stopping, progress)
         fits[start] = loss, model, fitter
@@ -130,14 +130,13 @@ def fit(
     return ChoiceFit(model, maximum_likelihood, split, best, stopping_loss)
 
 
-def _factors(episodes: types.Episodes, training: np.ndarray, model: ChoiceModel) -> np.ndarray:
-    """Item factors of the clicks of the fitted users, float32 [N + 1, E]."""
-    sessions = np.flatnonzero(training)
-    of_training = episodes._replace(
+def _factors(episodes: types.Episodes, sessions: np.ndarray, model: ChoiceModel) -> np.ndarray:
+    """Item factors of the clicks of some sessions, float32 [N + 1, E]."""
+    of_sessions = episodes._replace(
         **{name: np.asarray(getattr(episodes, name))[sessions] for name in _OF_CLICKS}
     )
     return item_vectors.click_factors(
-        of_training, model.spec.num_items, model.config.item_units
+        of_sessions, model.spec.num_items, model.config.item_units
     )
 
 
