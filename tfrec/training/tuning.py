@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna import storages
 from optuna.storages import journal
 from optuna.trial import FrozenTrial, TrialState
@@ -256,15 +257,33 @@ def _storage(where: str) -> storages.BaseStorage | None:
     if not where:
         return None
     if "://" in where:
-        waits = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
-        return storages.RDBStorage(
+        is_sqlite = where.startswith("sqlite")
+        storage = storages.RDBStorage(
             where,
-            engine_kwargs=waits,
+            engine_kwargs={"connect_args": {"timeout": 60}} if is_sqlite else {},
             heartbeat_interval=_HEARTBEAT,
             grace_period=3 * _HEARTBEAT,
             heartbeat_stale_trial_callback=_retry(),
         )
+        if is_sqlite:
+            _lock_on_begin(storage.engine)
+        return storage
     return storages.JournalStorage(journal.JournalFileBackend(where))
+
+
+def _lock_on_begin(engine: sqlalchemy.Engine) -> None:
+    """Makes each transaction of an SQLite database take the write lock before it reads.
+
+    Optuna reads the state of a queued trial and then sets it. SQLite has no row locks, and
+    its driver starts a transaction at the first write, so that two processes could take the
+    same trial. See "Serializable isolation" of SQLAlchemy's documentation of SQLite.
+    """
+
+    @sqlalchemy.event.listens_for(engine, "begin")
+    def begin_immediate(connection: sqlalchemy.Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        driver.isolation_level = None  # no transactions of its own
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _retry() -> storages.RetryHeartbeatStaleTrialCallback:

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+from concurrent import futures
 
 import optuna
 import pytest
@@ -231,6 +232,16 @@ def start(storage, hold=-1):
 def go(worker):
     worker.stdin.write("\n")
     worker.stdin.flush()
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # these trials end at once
+def test_a_queued_trial_is_taken_once(storage):
+    studies = [tuning._study("study", storage) for _ in range(4)]
+    with futures.ThreadPoolExecutor(len(studies)) as threads:
+        for _ in range(20):
+            studies[0].enqueue_trial({})
+            asked = threads.map(lambda study: study.ask().number, studies)
+            assert len(set(asked)) == len(studies)
 
 
 @pytest.mark.slow
