@@ -8,7 +8,8 @@ by us:
 - Where the catalogue is fixed, a graph of items that go together takes its place: its edges
   are each item's `neighbours` most frequent companions, and learned vectors go through two
   graph convolutions over it (Kipf and Welling, ICLR 2017), each a mean over an item and its
-  neighbours:  Z = E + A relu(A E W1) W2, to length 1.
+  neighbours:  Z = E + A relu(A E W1) W2, to length 1. E starts at the items' features, see
+  `initial_vectors`.
   Items go together where a session has both: viewed, if the simulator declares the columns of
   views (RecoGym), else clicked.
 - The actor points at a vector of length 1; the k items of the highest inner products are
@@ -89,26 +90,51 @@ def co_occurrences(rollout: Rollout, items: int, views: np.ndarray | None) -> tf
     return tf.matmul(seen, seen, transpose_a=True)
 
 
+def initial_vectors(features: np.ndarray, width: int, draw: np.random.Generator) -> np.ndarray:
+    """E before training: the items' features in W columns.
+
+    Features that fit are kept but for their scale, which makes the mean square of the rows'
+    lengths 1, and small random numbers fill the other columns. More features are projected at
+    random, which makes independent random vectors of one-hot items.
+
+    Args:
+      features: float [m, D].
+      width: W.
+      draw: random numbers.
+
+    Returns:
+      Float [m, W].
+    """
+    count, known = features.shape
+    if known > width:
+        return features @ draw.normal(size=(known, width)) / width**0.5
+    length = np.sqrt(np.mean(np.sum(features**2, axis=1)))
+    other = draw.normal(size=(count, width - known)) * 0.1 / width**0.5
+    return np.concatenate([features / max(length, 1e-6), other], axis=1)
+
+
 class ItemGraph(tf.Module):
     """Item vectors after two graph convolutions.
 
     Args:
-      items: m.
+      features: of the items, float [m, D].
       width: of the vectors.
       neighbours: most companions of an item.
       seed: of the initial weights.
     """
 
-    def __init__(self, items: int, width: int, neighbours: int, seed: int):
+    def __init__(self, features: np.ndarray, width: int, neighbours: int, seed: int):
         super().__init__(name="graph")
-        draw = np.random.default_rng(seed)
+        draw, items = np.random.default_rng(seed), len(features)
 
-        def weights(rows: int, name: str) -> tf.Variable:
-            values = draw.normal(size=(rows, width)) / width**0.5
+        def weights(name: str) -> tf.Variable:
+            values = draw.normal(size=(width, width)) / width**0.5
             return tf.Variable(values, dtype=tf.float32, name=name)
 
-        self.embedding = weights(items, "embedding")
-        self.first, self.second = weights(width, "first"), weights(width, "second")
+        self.embedding = tf.Variable(
+            initial_vectors(features, width, draw), dtype=tf.float32, name="embedding"
+        )
+        self.first, self.second = weights("first"), weights("second")
         self.together = tf.Variable(tf.zeros([items, items]), trainable=False, name="together")
         item, linked = companions(self.together, neighbours)
         self.item = tf.Variable(item, trainable=False, name="item")
@@ -151,8 +177,8 @@ class Kgrl(base.Baseline):
                     f"item_graph is True; {type(simulator).__name__} has no fixed catalogue of "
                     "items to build a graph of: expected False"
                 )
-            many = self.catalogue.shape[0]
-            self.graph = ItemGraph(many, config.width, config.neighbours, next(seeds))
+            features = self.catalogue.numpy()
+            self.graph = ItemGraph(features, config.width, config.neighbours, next(seeds))
             self._views = simulator.view_columns
             self.width = config.width
             shown = tf.TensorSpec([self.slate_size], tf.int32)

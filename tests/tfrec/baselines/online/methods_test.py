@@ -181,8 +181,20 @@ def test_an_item_is_linked_to_its_most_frequent_companions():
     np.testing.assert_allclose(mean, [[4 / 3, 10 / 3], [2.0, 1.0], [0.5, 5.0]], rtol=1e-6)
 
 
+def test_vectors_start_at_the_features_of_the_items():
+    features = np.array([[3.0, 0.0], [0.0, 1.0]])  # mean square length 5
+    vectors = kgrl.initial_vectors(features, 4, np.random.default_rng(0))
+    np.testing.assert_allclose(vectors[:, :2], features / 5**0.5)
+    assert (0 < np.abs(vectors[:, 2:])).all() and (np.abs(vectors[:, 2:]) < 0.2).all()
+    # One-hot items of which not all fit: independent random vectors.
+    vectors = kgrl.initial_vectors(np.eye(400), 16, np.random.default_rng(0))
+    products = vectors @ vectors.T
+    assert np.diag(products).mean() == pytest.approx(1.0, abs=0.05)
+    assert np.std(products[np.triu_indices(400, 1)]) == pytest.approx(0.25, abs=0.02)
+
+
 def test_the_graph_counts_and_its_vectors_follow():
-    graph = kgrl.ItemGraph(3, width=8, neighbours=1, seed=0)
+    graph = kgrl.ItemGraph(np.eye(3), width=8, neighbours=1, seed=0)
     assert not graph.linked.numpy().any()
     alone = graph.vectors().numpy()
     graph.add(tf.constant([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]]))
