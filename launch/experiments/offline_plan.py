@@ -51,7 +51,8 @@ class OfflineSet(NamedTuple):
 _RATINGS = ("--positive_rating=0",)
 _TABLE = ("--source=table", "--feedback=")
 # The paper states no filter; see the numbers of held-out items in `tfimrl.published`.
-_FILTER = ("--min_user_events=20", "--k_core=5")
+LEAST_EVENTS = 5  # of an item
+_FILTER = ("--min_user_events=20", f"--k_core={LEAST_EVENTS}")
 # All events of all users are prepared; the users of play are split by the training events.
 _WHOLE = (
     "--max_sessions_per_user=0",
@@ -142,6 +143,8 @@ class OfflineScale:
       seeds: runs of each method.
       trials: settings tried for each method on each data set.
       users: largest number of users of a log, drawn at random; 0 for all.
+      samples: data set -> the same for a log of which this scale takes a sample. Items with
+        fewer than `LEAST_EVENTS` of the sample's events are left out.
       settings: how methods are trained and evaluated.
       play: fields of the play of reinforcement learning that differ from the preset.
       numbers: fields of methods of reinforcement learning that differ from the preset.
@@ -153,6 +156,7 @@ class OfflineScale:
     trials: int
     users: int
     settings: OfflineConfig
+    samples: Mapping[str, int] = dataclasses.field(default_factory=dict)
     play: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     one_process: bool = False
@@ -177,6 +181,7 @@ SCALES = {
         seeds=3,
         trials=8,
         users=0,
+        samples={"amazon_cds": 2_000, "goodreads": 2_000, "movielens": 600, "netflix": 600},
         settings=OfflineConfig(epochs=60),
     ),
     "full": OfflineScale(seeds=5, trials=20, users=0, settings=OfflineConfig()),

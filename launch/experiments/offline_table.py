@@ -90,7 +90,10 @@ def preparation(name: str, source: str, scale: OfflineScale) -> dict[str, Any]:
       UserError: if the folder, file or archive has no known form of the set.
     """
     data_set = DATA_SETS[name]
-    flags = [*data_set.prepare, f"--max_users={scale.users}"]
+    users = scale.samples.get(name, scale.users)
+    flags = [*data_set.prepare, f"--max_users={users}"]
+    if name in scale.samples:
+        flags.append(f"--min_item_rows={offline_plan.LEAST_EVENTS}")
     if not source:
         return {"log": {}, "prepare": flags}
     form = next(

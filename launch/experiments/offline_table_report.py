@@ -235,13 +235,19 @@ def _facts(panel: OfflinePanel) -> str:
     parts = (split.train, split.validation.targets, split.test.targets)
     total = sum(len(part.items) for part in parts)
     users = int(np.count_nonzero(split.train.lengths))
-    filters = data.manifest["filters"]
+    filters, config = data.manifest["filters"], data.manifest["config"]
     stored = data.manifest["splits"].values()
     cut = sum(entry["sessions"] - entry["exited"] for entry in stored)
     selection = (
         f"users of at least {filters['min_user_events']} events"
         + (f", then the {filters['k_core']}-core" if filters["k_core"] else "")
         + (", events with a click alone" if filters["positive_only"] else "")
+        + (f"; of these a random {config['max_users']:,}" if config["max_users"] else "")
+        + (
+            f", and items of at least {config['min_item_rows']} of their events"
+            if config["min_item_rows"] > 1
+            else ""
+        )
     )
     capped = (
         f" {cut:,} sessions reach {data.spec.max_steps:,} events, and their later events are "

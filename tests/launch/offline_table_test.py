@@ -70,6 +70,11 @@ def test_a_folder_is_read_in_the_form_that_it_holds(tmp_path):
     (tmp_path / "interactions.csv").write_text("user,item,order\n1,2,0\n")
     made_with = offline_table.preparation("movielens", str(tmp_path), SMOKE)
     assert "--time_unit=order" in made_with["prepare"]
+    assert "--min_item_rows=5" not in made_with["prepare"]
+    sampled = offline_table.preparation(
+        "movielens", str(tmp_path), offline_plan.SCALES["sample"]
+    )
+    assert sampled["prepare"][-2:] == ["--max_users=600", "--min_item_rows=5"]
     with pytest.raises(UserError, match="--netflix=.*: holds no log of Netflix: combined_data"):
         offline_table.preparation("netflix", str(tmp_path), SMOKE)
 
