@@ -15,22 +15,17 @@ Printed: nDCG@10 and recall@20, mean and standard deviation over seeds, and the 
 difference with its 95% interval over sessions and seeds.
 """
 
-import json
 import pathlib
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import command_line, timing
+from benchmarks import command_line, timing, tuned_ranking
+from benchmarks.tuned_ranking import LISTED, Job, Lists, Trainer
 from tfrec.data import protocols, sequence_logs, sequences
 from tfrec.evaluation import next_items, rankers
-from tfrec.metrics import intervals
 
-LISTED = 20
-METRICS = ("ndcg@10", "recall@20")
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
     {"learning_rate": rate, "own_negatives": own}
@@ -40,20 +35,6 @@ OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
 REFERENCE_SETTINGS: tuple[dict[str, Any], ...] = tuple(
     {"learning_rate": rate, "batch": batch} for rate in LEARNING_RATES for batch in (512, 2048)
 )
-
-
-class Job(NamedTuple):
-    """A setting of one side and a seed."""
-
-    setting: dict[str, Any]
-    seed: int
-
-
-class Lists(NamedTuple):
-    """Lists of a trained model, int32 [V, LISTED] each."""
-
-    validation: np.ndarray
-    test: np.ndarray
 
 
 class Budget(NamedTuple):
@@ -70,9 +51,6 @@ class Budget(NamedTuple):
     length: int = 50
     epochs: int = 100
     patience: int = 10
-
-
-Trainer = Callable[[Sequence[Job]], Iterable[Lists]]
 
 
 def ours(log: sequence_logs.SequenceLog, split: protocols.Split, budget: Budget) -> Trainer:
@@ -106,24 +84,10 @@ def reference(python: str, split: protocols.Split, budget: Budget) -> Trainer:
       split: events of the log.
       budget: what both sides share.
     """
-    script = pathlib.Path(__file__).with_name("stamp_reference.py")
-
-    def train(jobs: Sequence[Job]) -> Iterable[Lists]:
-        common = budget._asdict()
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [pathlib.Path(folder) / f for f in ("log.npz", "jobs.json", "lists.npz")]
-            arrays: dict[str, Any] = prefixes(split, budget.length)
-            np.savez(paths[0], **arrays)
-            paths[1].write_text(
-                json.dumps([common | j.setting | {"seed": j.seed} for j in jobs])
-            )
-            subprocess.run([python, "-W", "ignore", script, *paths], check=True, cwd=folder)
-            with np.load(paths[2]) as file:
-                lists = dict(file)
-        for index in range(len(jobs)):
-            yield Lists(lists[f"{index}/validation"], lists[f"{index}/test"])
-
-    return train
+    arrays = prefixes(split, budget.length)
+    return tuned_ranking.in_another_interpreter(
+        python, "stamp_reference.py", arrays, budget._asdict()
+    )
 
 
 def prefixes(split: protocols.Split, length: int) -> dict[str, np.ndarray]:
@@ -162,65 +126,6 @@ def padded(items: np.ndarray, end: np.ndarray, count: np.ndarray, length: int) -
     return np.where(offset < count, items[place], 0).astype(np.int32)
 
 
-def compare(
-    trainers: Mapping[str, tuple[Trainer, Sequence[dict[str, Any]]]],
-    split: protocols.Split,
-    seeds: int,
-) -> dict[str, list[next_items.Evaluation]]:
-    """Tunes each side with seed 0 and trains its best setting with all seeds.
-
-    Args:
-      trainers: side -> trainer and settings.
-      split: events of the log.
-      seeds: runs of the best setting.
-
-    Returns:
-      Side -> the test evaluation of each seed; prints the table.
-    """
-    results: dict[str, list[next_items.Evaluation]] = {}
-    for name, (train, settings) in trainers.items():
-        tried = list(train([Job(setting, 0) for setting in settings]))
-        scores = [
-            next_items.evaluate_lists(lists.validation, split.validation, split.train)
-            .by_user["ndcg@10"]
-            .mean()
-            for lists in tried
-        ]
-        for setting, score in zip(settings, scores, strict=True):
-            print(f"{name}, {setting}: validation ndcg@10 {score:.4f}", flush=True)
-        best = int(np.argmax(scores))
-        more = [Job(settings[best], seed) for seed in range(1, seeds)]
-        results[name] = [
-            next_items.evaluate_lists(lists.test, split.test, split.train)
-            for lists in (tried[best], *(train(more) if more else ()))
-        ]
-        print(f"{name}: {settings[best]} for seeds 0 to {seeds - 1}", flush=True)
-    _print_table(results, seeds)
-    return results
-
-
-def _print_table(results: Mapping[str, list[next_items.Evaluation]], seeds: int) -> None:
-    print(f"\n{'':10}" + "".join(f"{metric:>18}" for metric in METRICS) + f"   ({seeds} seeds)")
-    tables = {
-        name: {metric: np.stack([run.by_user[metric] for run in runs], 1) for metric in METRICS}
-        for name, runs in results.items()
-    }  # [users, seeds]
-    for name, by_metric in tables.items():
-        cells = []
-        for metric in METRICS:
-            means = by_metric[metric].mean(axis=0)
-            cells.append(f"{means.mean():9.4f} ± {means.std(ddof=min(1, seeds - 1)):.4f}")
-        print(f"{name:10}" + "".join(f"{cell:>18}" for cell in cells))
-    if len(tables) == 2:
-        first, second = tables.values()
-        for metric in METRICS:
-            interval = intervals.of_table(first[metric] - second[metric])
-            print(
-                f"{' - '.join(tables)}, {metric}: "
-                f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
-            )
-
-
 def main(
     data: str,
     form: sequence_logs.Format = "prepared",
@@ -244,7 +149,7 @@ def main(
     trainers = {"ours": (ours(log, split, budget), OUR_SETTINGS)}
     if reference_python:
         trainers["recbole"] = (reference(reference_python, split, budget), REFERENCE_SETTINGS)
-    return compare(trainers, split, seeds)
+    return tuned_ranking.compare(trainers, split, seeds)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import stamp_quality
+from benchmarks import stamp_quality, tuned_ranking
 from tfrec.data import protocols, sequences
 
 SESSIONS = ([1, 2, 3, 4], [2, 5], [3, 1, 2, 1, 5])
@@ -36,13 +36,13 @@ def test_all_seeds_run_the_best_setting_by_validation(split, capsys):
             jobs_run.append(job)
             right = job.setting["right"]
             validation = np.array([[3], [4]] if right else [[5], [5]], np.int32)
-            yield stamp_quality.Lists(
+            yield tuned_ranking.Lists(
                 np.pad(validation, [(0, 0), (0, 19)]),
                 np.pad(np.array([[4], [5]], np.int32), [(0, 0), (0, 19)]),
             )
 
     settings = ({"right": False}, {"right": True})
-    results = stamp_quality.compare({"one": (train, settings)}, split, seeds=3)
+    results = tuned_ranking.compare({"one": (train, settings)}, split, seeds=3)
     assert [(job.setting["right"], job.seed) for job in jobs_run] == [
         (False, 0), (True, 0), (True, 1), (True, 2),
     ]  # fmt: skip
