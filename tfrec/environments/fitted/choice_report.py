@@ -123,7 +123,7 @@ def _markdown(measured: Mapping[str, Any]) -> str:
     return (
         "# Simulated choices against the log\n\n"
         f"{measured['choices']:,} choices of {measured['users']:,} held-out users, "
-        f"{measured['clicks']:,} of them clicks. A display has {measured['displayed']} items: "
+        f"{measured['clicks']:,} of them clicks. Items in a display: {measured['displayed']}, "
         "the logged one and sampled ones that the log never shows to the user. Brackets are "
         "95% intervals over users. Precision@k is the share of clicks on one of the k "
         f"displayed items of the highest reward. {_STARTS[measured['item_start']]}\n\n"
