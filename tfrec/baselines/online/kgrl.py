@@ -31,6 +31,8 @@ from tfrec.nn import networks
 from tfrec.ops import selection, target_networks
 from tfrec.replay.ring import Ring
 
+_MOST_ITEMS = 20_000  # whose pairs are counted, in 1.6 GB
+
 
 def companions(together: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     """The most frequent companions of each item; ties in the order of items.
@@ -159,7 +161,8 @@ class Kgrl(base.Baseline):
     """KGRL; arguments as in `base.Baseline`.
 
     Raises:
-      ValueError: if it is to have a graph of items and the catalogue is not fixed.
+      ValueError: if it is to have a graph of items and the catalogue is not fixed, or larger
+        than 20,000 items, whose pairs are counted in a matrix.
     """
 
     config: KgrlConfig
@@ -178,6 +181,11 @@ class Kgrl(base.Baseline):
                     "items to build a graph of: expected False"
                 )
             features = self.catalogue.numpy()
+            if len(features) > _MOST_ITEMS:
+                raise ValueError(
+                    f"item_graph is True with {len(features):,} items; expected at most "
+                    f"{_MOST_ITEMS:,}, because it counts all pairs of them, or False"
+                )
             self.graph = ItemGraph(features, config.width, config.neighbours, next(seeds))
             self._views = simulator.view_columns
             self.width = config.width

@@ -152,13 +152,16 @@ def test_deers_reads_both_histories_in_recsim_whose_observation_has_one_column_m
     assert learner.values.state(observation, observation).shape == (3, 41 + 2 * 32)
 
 
-def test_a_part_that_a_simulator_has_nothing_for_is_an_error():
+def test_a_part_that_a_simulator_has_nothing_for_is_an_error(monkeypatch):
     simulator = toy.Toy("changing")
     simulator.feature_columns = None
     with pytest.raises(ValueError, match="Toy declares no feature_columns"):
         deers.Deers(deers.DeersConfig(hidden=(8,)), simulator, 0)
     with pytest.raises(ValueError, match="item_graph is True; Toy has no fixed catalogue"):
         kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,)), simulator, 0)
+    monkeypatch.setattr(kgrl, "_MOST_ITEMS", 2)
+    with pytest.raises(ValueError, match=r"item_graph is True with \d+ items; expected at mo"):
+        kgrl.Kgrl(kgrl.KgrlConfig(hidden=(8,)), toy.Toy("catalogue"), 0)
     with pytest.raises(ValueError, match="action_dropout is 0.5; expected 0, as the cont"):
         pgpr.Pgpr(pgpr.PgprConfig(hidden=(8,)), toy.Toy("continuous"), 0)
     with pytest.raises(ValueError, match="choice_model is False; expected True for slates of"):
