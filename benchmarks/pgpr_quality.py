@@ -30,7 +30,7 @@ from tfrec.evaluation import next_items, rankers
 _CHECKED_SEED = 0
 OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
     {"embedding_rate": embedding, "learning_rate": policy}
-    for embedding in (0.03, 0.1, 0.3)
+    for embedding in (0.01, 0.03, 0.1)
     for policy in (3e-4, 1e-3)
 )
 REFERENCE_SETTINGS: tuple[dict[str, Any], ...] = tuple(
