@@ -13,7 +13,9 @@ must be those of hopwise's ml-100k, whose paths of the reward are taken. A job i
 hopwise trains TransE first, and its PGPR walks with the embeddings. Both keep the epoch of the
 best nDCG@10 on the checked pairs. LISTS gets "<job>/validation" and "<job>/test" of the users
 of these pairs in ascending order: items with a path in the order of hopwise's score, then the
-others in the same order, which is what its code intends and does not reach.
+others in the same order, which is what its code intends and does not reach. Its rows of several
+users are not those of the users if one of them has no path: it is asked for one at a time. An
+item that no triple has is given one, because hopwise reads no embedding of others.
 """
 
 import json
@@ -52,11 +54,14 @@ def write_files(folder, events):
     for part, pairs in (("train", "train"), ("validation", "checked"), ("test", "test")):
         write_lines(folder, f"{part}.inter", inter, events[pairs])
     relations = events["relations"]
-    triples = ((f"n{h}", relations[r], f"n{t}") for h, r, t in events["triples"])
-    write_lines(folder, "kg", [f"{column}:token" for column in COLUMNS["kg"]], triples)
+    triples = [(f"n{h}", relations[r], f"n{t}") for h, r, t in events["triples"]]
     # hopwise links items that have both an event and a triple.
-    seen = np.concatenate([events[part][:, 1] for part in ("train", "checked", "test")])
-    items = np.intersect1d(seen, events["triples"][:, [0, 2]])
+    items = np.unique(
+        np.concatenate([events[part][:, 1] for part in ("train", "checked", "test")])
+    )
+    alone = np.setdiff1d(items, events["triples"][:, [0, 2]])
+    triples += [(f"n{item}", relations[0], f"nothing{item}") for item in alone]
+    write_lines(folder, "kg", [f"{column}:token" for column in COLUMNS["kg"]], triples)
     link = [f"{column}:token" for column in COLUMNS["link"]]
     write_lines(folder, "link", link, ((i, f"n{i}") for i in items))
 
@@ -96,7 +101,7 @@ def config_of(folder, model, job, epochs, rate, more):
 
 def embed(folder, job):
     """Trains TransE and writes its embeddings for PGPR."""
-    more = {"embedding_size": job["width"], "load_col": COLUMNS, "train_batch_size": 2048}
+    more = {"embedding_size": job["width"], "load_col": COLUMNS, "train_batch_size": 512}
     config = config_of(
         folder, "TransE", job, job["embedding_epochs"], job["embedding_rate"], more
     )
@@ -125,7 +130,7 @@ def embed(folder, job):
 def walk(folder, job):
     """Trains PGPR; returns the model and its data set."""
     embedded = {f"{n}emb": [f"{n}_embedding_id", f"{n}_embedding"] for n in EMBEDDINGS}
-    more = {"load_col": COLUMNS | embedded, "train_batch_size": 128, "eval_batch_size": 100_000}
+    more = {"load_col": COLUMNS | embedded, "train_batch_size": 128, "eval_batch_size": 1}
     config = config_of(folder, "PGPR", job, job["epochs"], job["learning_rate"], more)
     init_seed(job["seed"], True)
     dataset = create_dataset(config)
@@ -152,13 +157,15 @@ def lists(model, dataset, users, left_out):
     tokens = dataset.field2id_token["item_id"]
     model.topk = [len(tokens)]  # keeps all items to which a path leads
     result = np.zeros([len(users), LISTED], np.int32)
-    known = torch.tensor([user_of[str(user)] for user in users])
-    with torch.no_grad():
-        reached = model.full_sort_predict({model.USER_ID: known}).numpy()  # [V, items]
     relation = model.relation_embedding[model.ui_relation_id]
-    every = (model.user_embedding[known] + relation) @ model.entity_embedding[: len(tokens)].T
+    items = model.entity_embedding[: len(tokens)]
     for row, user in enumerate(users):
-        score = np.where(np.isfinite(reached[row]), reached[row] + 1e6, every[row])
+        known = user_of[str(user)]
+        with torch.no_grad():
+            one = {model.USER_ID: torch.tensor([known])}
+            reached = model.full_sort_predict(one).numpy()[0].astype(np.float64)  # [items]
+        every = (model.user_embedding[known] + relation) @ items.T
+        score = np.where(np.isfinite(reached), reached + 1e6, every)
         score[0] = -np.inf
         gone = [item_of.get(str(i), 0) for i in left_out[left_out[:, 0] == user, 1]]
         score[gone] = -np.inf
