@@ -12,10 +12,11 @@ must be those of hopwise's ml-100k, whose paths of the reward are taken. A job i
 
 hopwise trains TransE first, and its PGPR walks with the embeddings. Both keep the epoch of the
 best nDCG@10 on the checked pairs. LISTS gets "<job>/validation" and "<job>/test" of the users
-of these pairs in ascending order: items with a path in the order of hopwise's score, then the
-others in the same order, which is what its code intends and does not reach. Its rows of several
-users are not those of the users if one of them has no path: it is asked for one at a time. An
-item that no triple has is given one, because hopwise reads no embedding of others.
+of these pairs in ascending order: items to which a path of its beam search leads by
+its score, then the others by the same. They are made here: the scores that hopwise gives
+have the worst items where a user has fewer paths than places, and other users' rows after one
+without a path. For the second its validation is of one user at a time. An item that no triple
+has is given one, because hopwise reads no embedding of others.
 """
 
 import json
@@ -155,17 +156,20 @@ def lists(model, dataset, users, left_out):
     """
     user_of, item_of = (dataset.field2token_id[f"{kind}_id"] for kind in ("user", "item"))
     tokens = dataset.field2id_token["item_id"]
-    model.topk = [len(tokens)]  # keeps all items to which a path leads
     result = np.zeros([len(users), LISTED], np.int32)
     relation = model.relation_embedding[model.ui_relation_id]
     items = model.entity_embedding[: len(tokens)]
     for row, user in enumerate(users):
         known = user_of[str(user)]
         with torch.no_grad():
-            one = {model.USER_ID: torch.tensor([known])}
-            reached = model.full_sort_predict(one).numpy()[0].astype(np.float64)  # [items]
-        every = (model.user_embedding[known] + relation) @ items.T
-        score = np.where(np.isfinite(reached), reached + 1e6, every)
+            paths, _ = model.beam_search(torch.tensor([known]))
+        ends = [
+            path[-1][2]
+            for path in paths
+            if path[-1][1] == "entity" and "self_loop" not in [hop[0] for hop in path[1:]]
+        ]
+        score = ((model.user_embedding[known] + relation) @ items.T).astype(np.float64)
+        score[[end for end in ends if end < len(tokens)]] += 1e6
         score[0] = -np.inf
         gone = [item_of.get(str(i), 0) for i in left_out[left_out[:, 0] == user, 1]]
         score[gone] = -np.inf
