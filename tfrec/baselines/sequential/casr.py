@@ -13,11 +13,13 @@ three ways:
              min |delta|^2 - alpha loss_A(t | e_d + delta)            (model-oriented sampler)
 
 With t' the item that the sampler predicts after the changed history, the anchor learns
-(history, t') beside the real data where the sampler's probability of t' is above a threshold.
+(history, t') beside the real data where the sampler's probability of t' is above a threshold,
+and (ours) among the highest `kept` of the batch: no prediction among thousands of items reaches
+a threshold that suits a hundred.
 
 The paper trains the sampler first, writes one set of counterfactual sequences and trains the
 anchor again. Here sampler and anchor are trained together, counterfactuals begin after
-`warm_up` batches, and each batch has new ones. delta is the result of `steps` steps of gradient
+`warm_up` epochs, and each batch has new ones. delta is the result of `steps` steps of gradient
 descent of length `step_size` each.
 """
 
@@ -57,7 +59,12 @@ class Casr(tf.Module):
         self.anchor = anchor(config, num_items, seed)
         if config.counterfactual_weight:
             self.sampler = anchor(config, num_items, seed + 1)
-            self.batches = tf.Variable(0, trainable=False, name="batches")
+            self.begun = tf.Variable(not config.warm_up, trainable=False, name="begun")
+
+    def begin_epoch(self, number: int) -> None:
+        """Begins with the counterfactuals after the warm-up."""
+        if self.config.counterfactual_weight:
+            self.begun.assign(number >= self.config.warm_up)
 
     def read_features(self, sizes: types.FeatureSpec) -> None:
         """Adds embeddings of the items' features; see `CatalogueModel.read_features`."""
@@ -80,10 +87,11 @@ class Casr(tf.Module):
             return loss
         # Another seed than that of the anchor, so that its random numbers do not change.
         loss += self.sampler.loss(batch, seed + [1, 0])
-        self.batches.assign_add(1)
-        begun = tf.cast(self.batches > self.config.warm_up, tf.float32)
-        weight = self.config.counterfactual_weight * begun
-        return loss + weight * self.counterfactual_loss(batch, seed + [2, 0])
+        return loss + self.config.counterfactual_weight * tf.cond(
+            self.begun,
+            lambda: self.counterfactual_loss(batch, seed + [2, 0]),
+            lambda: tf.constant(0.0),
+        )
 
     def counterfactual_loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
         """Mean loss of the anchor on the counterfactual rows that are used; 0 if none is."""
@@ -116,7 +124,7 @@ class Casr(tf.Module):
 
         Returns:
           The changed rows; the prediction, int32 [B]; whether its probability reaches the
-          threshold, bool [B].
+          threshold and is among the highest, bool [B].
         """
         inputs, config = batch.inputs, self.config
         place = batches.drawn_places(inputs.last, seed + [3, 0])  # [B]
@@ -135,7 +143,7 @@ class Casr(tf.Module):
         scores = tf.stop_gradient(self.sampler.scores_of(changed))  # [B, N]
         target = tf.argmax(scores, axis=1, output_type=tf.int32) + 1
         chance = tf.reduce_max(tf.nn.softmax(scores), axis=1)
-        return changed, target, chance >= config.confidence
+        return changed, target, surest(chance, config.kept) & (chance >= config.confidence)
 
     def _changed(
         self, model: next_item_model.NextItemModel, batch: batches.Batch, place: tf.Tensor
@@ -175,6 +183,20 @@ def casr_stamp(config: CasrStampConfig, num_items: int, seed: int) -> Casr:
 def casr_sasrec(config: CasrSasrecConfig, num_items: int, seed: int) -> Casr:
     """CASR with SASRec as its anchor and sampler; arguments as in `Casr`."""
     return Casr(sasrec.Sasrec, config, num_items, seed)
+
+
+def surest(chance: tf.Tensor, share: float) -> tf.Tensor:
+    """Whether a row is among this share of them, rounded up, with the highest chances.
+
+    Args:
+      chance: float [B], at least one.
+      share: of the rows, above 0; rows as likely as the last one of them are among them.
+
+    Returns:
+      bool [B].
+    """
+    count = tf.cast(tf.math.ceil(share * tf.cast(tf.size(chance), tf.float32)), tf.int32)
+    return chance >= tf.math.top_k(chance, count).values[-1]
 
 
 def nearest_other(vectors: tf.Tensor, items: tf.Tensor, item: tf.Tensor) -> tf.Tensor:

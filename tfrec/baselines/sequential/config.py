@@ -165,12 +165,19 @@ class CounterfactualConfig(Options):
         "sampler doubt; model: by one near to it that raises the anchor's loss",
     )
     confidence: float = option(
-        0.05,
+        0.0,
         "probability that the sampler must give its prediction for the sequence to be used",
         at_least=0,
         at_most=1,
     )
-    warm_up: int = option(500, "batches of real data alone", at_least=0)
+    kept: float = option(
+        0.5,
+        "share of a batch's counterfactual sequences that are used, those of which the sampler "
+        "is surest (ours)",
+        above=0,
+        at_most=1,
+    )
+    warm_up: int = option(3, "epochs of real data alone", at_least=0)
     steps: int = option(
         2, "steps of gradient descent to a changed embedding", at_least=1, at_most=100
     )
@@ -192,11 +199,13 @@ class CasrSasrecConfig(CounterfactualConfig, SasrecConfig):
     """SASRec with counterfactual sequences."""
 
 
-CASR_SPACE = NEXT_ITEM_SPACE | {
-    "counterfactual_weight": (0.3, 1.0),
+# Beside the space of the anchor.
+_CASR_SPACE: dict[str, tuple] = {
+    "counterfactual_weight": (0.1, 0.3, 1.0),
     "replacement": ("random", "data", "model"),
-    "confidence": (0.05, 0.2),
 }
+CASR_STAMP_SPACE = STAMP_SPACE | _CASR_SPACE
+CASR_SASREC_SPACE = SELF_ATTENTION_SPACE | _CASR_SPACE
 
 
 @dataclasses.dataclass(frozen=True)

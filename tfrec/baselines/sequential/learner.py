@@ -33,6 +33,9 @@ class Model(Protocol):
     def read_features(self, sizes: types.FeatureSpec) -> None:
         """Adds embeddings of the items' features to those of their ids."""
 
+    def begin_epoch(self, number: int) -> None:
+        """Called before each epoch, with the number of the finished ones."""
+
     def loss(self, batch: batches.Batch, seed: tf.Tensor) -> tf.Tensor:
         """Mean loss of a batch; the seed is of dropout and negatives."""
 
@@ -126,6 +129,7 @@ class SequenceLearner(epochs.EpochLearner):
           NonFiniteError: if a loss or gradient is not finite.
         """
         config = self.model.config
+        self.model.begin_epoch(int(self.iteration))
         losses = []
         for batch in batches.epoch(
             self._train,

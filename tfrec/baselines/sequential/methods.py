@@ -53,13 +53,13 @@ def _causerec() -> SequentialMethod:
 
 def _casr_stamp() -> SequentialMethod:
     return SequentialMethod(
-        config.CasrStampConfig, config.CASR_SPACE, _model("casr", "casr_stamp")
+        config.CasrStampConfig, config.CASR_STAMP_SPACE, _model("casr", "casr_stamp")
     )
 
 
 def _casr_sasrec() -> SequentialMethod:
     return SequentialMethod(
-        config.CasrSasrecConfig, config.CASR_SPACE, _model("casr", "casr_sasrec")
+        config.CasrSasrecConfig, config.CASR_SASREC_SPACE, _model("casr", "casr_sasrec")
     )
 
 

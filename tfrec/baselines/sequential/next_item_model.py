@@ -109,6 +109,9 @@ class CatalogueModel(tf.Module, abc.ABC):
         """
         self.item_features = self._feature_embedding(sizes)
 
+    def begin_epoch(self, number: int) -> None:
+        """Called before each epoch of training, with the number of the finished ones."""
+
     @property
     def item_rows(self) -> list[tf.Variable]:
         """The variables with a row for each item and none for padding."""

@@ -18,7 +18,7 @@ SIZES = {"stamp": {}, "sasrec": {"inner": 8, "blocks": 1}}
 
 def build(anchor="stamp", **options):
     model, _, config = ANCHORS[anchor]
-    given = {**SMALL, **SIZES[anchor], "warm_up": 0, "confidence": 0.0}
+    given = {**SMALL, **SIZES[anchor], "warm_up": 0, "kept": 1.0}
     return casr.Casr(model, config(**given | options), walks.NUM_ITEMS, 0)
 
 
@@ -82,10 +82,19 @@ def test_only_confident_predictions_are_used():
     assert float(net.counterfactual_loss(some, SEED)) == 0.0
 
 
+def test_the_surest_predictions_are_used():
+    chance = tf.constant([0.1, 0.4, 0.2, 0.4, 0.3])
+    assert casr.surest(chance, 0.3).numpy().tolist() == [False, True, False, True, False]
+    assert casr.surest(chance, 0.41).numpy().tolist() == [False, True, False, True, True]
+    assert casr.surest(chance, 1.0).numpy().all()
+
+
 def test_counterfactuals_begin_after_the_warm_up():
-    net, some = build(warm_up=1), a_batch()
+    net, some = build(warm_up=2), a_batch()
+    net.begin_epoch(1)
     plain = net.anchor.loss(some, SEED) + net.sampler.loss(some, SEED + [1, 0])
     assert float(net.loss(some, SEED)) == pytest.approx(float(plain))
+    net.begin_epoch(2)
     assert float(net.loss(some, SEED)) > float(plain) + 0.1
 
 

@@ -17,7 +17,7 @@ LENGTH = 6
 SMALL = {
     "width": 8, "length": LENGTH, "batch": 16, "learning_rate": 0.02,
     "inner": 8, "blocks": 1, "hidden": 8, "concepts": 4, "bank": 8,
-    "warm_up": 1, "confidence": 0.0, "replacement": "random",
+    "warm_up": 1, "kept": 1.0, "replacement": "random",
     "num_categories": 3, "memory": 12, "neighbours": 2,
 }  # fmt: skip
 # Anchor and sampler take twice as long to trace as another method.
@@ -38,7 +38,7 @@ def build(name, num_items=walks.NUM_ITEMS, **changed):
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_each_choice_of_a_space_is_permitted(name):
     parts = methods.METHODS[name]()
-    assert 2 <= len(parts.space) <= 4
+    assert 2 <= len(parts.space) <= 5
     defaults = dataclasses.asdict(parts.config())
     for field, choices in parts.space.items():
         assert field in defaults and len(set(choices)) > 1
