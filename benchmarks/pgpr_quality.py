@@ -16,16 +16,14 @@ both files. Without an interpreter, only ours. Printed: nDCG@10 and recall@20, m
 deviation over seeds, and the paired difference with its 95% interval over users and seeds.
 """
 
-import pathlib
-import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import command_line, timing, tuned_ranking
-from benchmarks.tuned_ranking import LISTED, Job, Lists, Trainer
+from benchmarks import timing, tuned_ranking
+from benchmarks.tuned_ranking import Trainer
 from tfrec.data import knowledge_graph, protocols, sequence_logs, sequences
-from tfrec.evaluation import next_items, rankers
+from tfrec.evaluation import next_items
 
 _CHECKED_SEED = 0
 OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
@@ -65,34 +63,15 @@ def ours(
     budget: Budget,
 ) -> Trainer:
     """Makes the trainer of our PGPR."""
-    ranker = rankers.get("pgpr_kg")
-
-    def train(job: Job) -> Lists:
-        config = ranker.config(
-            **job.setting,
-            width=budget.width,
-            embedding_epochs=budget.embedding_epochs,
-            epochs=budget.epochs,
-            patience=budget.epochs,
-            validate_every=budget.validate_every,
-            validation_users=budget.checked,
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            task = rankers.Task(
-                split=split,
-                protocol="user_ratio",
-                vocabulary=log.vocabulary,
-                source=log.source,
-                folder=pathlib.Path(folder),
-                seed=job.seed,
-                save_every=budget.epochs,
-                graph=graph,
-            )
-            trained = ranker.train(config, task)
-            parts = (split.validation, split.test)
-            return Lists(*(trained.lists(part, LISTED).items for part in parts))
-
-    return lambda jobs: map(train, jobs)
+    common = {
+        "width": budget.width,
+        "embedding_epochs": budget.embedding_epochs,
+        "epochs": budget.epochs,
+        "patience": budget.epochs,
+        "validate_every": budget.validate_every,
+        "validation_users": budget.checked,
+    }
+    return tuned_ranking.ours("pgpr_kg", log, split, "user_ratio", common, graph)
 
 
 def pairs(users: np.ndarray, events: sequences.Sequences) -> np.ndarray:
@@ -167,10 +146,6 @@ def main(
 
 if __name__ == "__main__":
     timing.one_thread()
-    parser = command_line.parser(__doc__)
-    parser.add_argument("--data", required=True)
+    parser = tuned_ranking.parser(__doc__, "rows")
     parser.add_argument("--graph", required=True)
-    parser.add_argument("--form", default="rows")
-    parser.add_argument("--reference_python", default="")
-    parser.add_argument("--seeds", type=command_line.at_least(1), default=3)
     main(**vars(parser.parse_args()))

@@ -12,11 +12,11 @@ must be those of hopwise's ml-100k, whose paths of the reward are taken. A job i
 
 hopwise trains TransE first, and its PGPR walks with the embeddings. Both keep the epoch of the
 best nDCG@10 on the checked pairs. LISTS gets "<job>/validation" and "<job>/test" of the users
-of these pairs in ascending order: items to which a path of its beam search leads by
-its score, then the others by the same. They are made here: the scores that hopwise gives
-have the worst items where a user has fewer paths than places, and other users' rows after one
-without a path. For the second its validation is of one user at a time. An item that no triple
-has is given one, because hopwise reads no embedding of others.
+of these pairs in ascending order: items to which a path of its beam search leads by its score,
+then the others by the same. They are made here: the scores that hopwise gives have the worst
+items where a user has fewer paths than places, and other users' rows after one without a path.
+For the second its validation is of one user at a time. An item that no triple has is given one,
+because hopwise reads no embedding of others.
 """
 
 import json
@@ -67,10 +67,20 @@ def write_files(folder, events):
     write_lines(folder, "link", link, ((i, f"n{i}") for i in items))
 
 
-def config_of(folder, model, job, epochs, rate, more):
-    """Settings of one training."""
-    return Config(
-        model=model,
+def fit(folder, model_class, trainer_class, job, epochs, rate, more):
+    """Trains a model and restores its best epoch; returns it and its data set.
+
+    Args:
+      folder: of the files.
+      model_class: hopwise's model.
+      trainer_class: its trainer.
+      job: the job.
+      epochs: passes over the training data.
+      rate: learning rate.
+      more: further settings.
+    """
+    config = Config(
+        model=model_class.__name__,
         dataset=NAME,
         config_dict={
             "data_path": str(folder),
@@ -98,23 +108,23 @@ def config_of(folder, model, job, epochs, rate, more):
             **more,
         },
     )
+    init_seed(job["seed"], True)
+    dataset = create_dataset(config)
+    train, validation, _ = data_preparation(config, dataset)
+    init_seed(job["seed"], True)
+    model = model_class(config, train.dataset)
+    trainer = trainer_class(config, model)
+    trainer.fit(train, validation, verbose=False, show_progress=False)
+    saved = torch.load(trainer.saved_model_file, weights_only=False)
+    model.load_state_dict(saved["state_dict"])
+    return model, dataset
 
 
 def embed(folder, job):
     """Trains TransE and writes its embeddings for PGPR."""
     more = {"embedding_size": job["width"], "load_col": COLUMNS, "train_batch_size": 512}
-    config = config_of(
-        folder, "TransE", job, job["embedding_epochs"], job["embedding_rate"], more
-    )
-    init_seed(job["seed"], True)
-    dataset = create_dataset(config)
-    train, validation, _ = data_preparation(config, dataset)
-    init_seed(job["seed"], True)
-    model = TransE(config, train.dataset)
-    trainer = KGTrainer(config, model)
-    best, _ = trainer.fit(train, validation, verbose=False, show_progress=False)
-    saved = torch.load(trainer.saved_model_file, weights_only=False)
-    model.load_state_dict(saved["state_dict"])
+    epochs, rate = job["embedding_epochs"], job["embedding_rate"]
+    model, dataset = fit(folder, TransE, KGTrainer, job, epochs, rate, more)
     for name in EMBEDDINGS:
         weight = getattr(model, f"{name}_embedding").weight.detach().numpy()
         tokens = dataset.field2id_token[f"{name}_id"]
@@ -125,24 +135,13 @@ def embed(folder, job):
         )
         header = [f"{name}_embedding_id:token", f"{name}_embedding:float_seq"]
         write_lines(folder, f"{name}emb", header, rows)
-    return best
 
 
 def walk(folder, job):
     """Trains PGPR; returns the model and its data set."""
     embedded = {f"{n}emb": [f"{n}_embedding_id", f"{n}_embedding"] for n in EMBEDDINGS}
     more = {"load_col": COLUMNS | embedded, "train_batch_size": 128, "eval_batch_size": 1}
-    config = config_of(folder, "PGPR", job, job["epochs"], job["learning_rate"], more)
-    init_seed(job["seed"], True)
-    dataset = create_dataset(config)
-    train, validation, _ = data_preparation(config, dataset)
-    init_seed(job["seed"], True)
-    model = PGPR(config, train.dataset)
-    trainer = PGPRTrainer(config, model)
-    best, _ = trainer.fit(train, validation, verbose=False, show_progress=False)
-    saved = torch.load(trainer.saved_model_file, weights_only=False)
-    model.load_state_dict(saved["state_dict"])
-    return model, dataset, best
+    return fit(folder, PGPR, PGPRTrainer, job, job["epochs"], job["learning_rate"], more)
 
 
 def lists(model, dataset, users, left_out):
@@ -190,7 +189,7 @@ def main(events_path, jobs_path, lists_path):
             (folder / NAME).mkdir()
             write_files(folder, events)
             embed(folder, job)
-            model, dataset, _ = walk(folder, job)
+            model, dataset = walk(folder, job)
             known = events["train"]
             for part in ("validation", "test"):
                 users = np.unique(events[part][:, 0])

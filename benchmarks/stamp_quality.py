@@ -15,16 +15,13 @@ Printed: nDCG@10 and recall@20, mean and standard deviation over seeds, and the 
 difference with its 95% interval over sessions and seeds.
 """
 
-import pathlib
-import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import command_line, timing, tuned_ranking
-from benchmarks.tuned_ranking import LISTED, Job, Lists, Trainer
+from benchmarks import timing, tuned_ranking
 from tfrec.data import protocols, sequence_logs, sequences
-from tfrec.evaluation import next_items, rankers
+from tfrec.evaluation import next_items
 
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 OUR_SETTINGS: tuple[dict[str, Any], ...] = tuple(
@@ -53,30 +50,7 @@ class Budget(NamedTuple):
     patience: int = 10
 
 
-def ours(log: sequence_logs.SequenceLog, split: protocols.Split, budget: Budget) -> Trainer:
-    """Makes the trainer of our STAMP."""
-    ranker = rankers.get("stamp")
-
-    def train(job: Job) -> Lists:
-        config = ranker.config(**job.setting, **budget._asdict())
-        with tempfile.TemporaryDirectory() as folder:
-            task = rankers.Task(
-                split=split,
-                protocol="leave_one_out",
-                vocabulary=log.vocabulary,
-                source=log.source,
-                folder=pathlib.Path(folder),
-                seed=job.seed,
-                save_every=budget.epochs,
-            )
-            trained = ranker.train(config, task)
-            parts = (split.validation, split.test)
-            return Lists(*(trained.lists(part, LISTED).items for part in parts))
-
-    return lambda jobs: map(train, jobs)
-
-
-def reference(python: str, split: protocols.Split, budget: Budget) -> Trainer:
+def reference(python: str, split: protocols.Split, budget: Budget) -> tuned_ranking.Trainer:
     """Makes the trainer of RecBole's STAMP, which runs in a separate process.
 
     Args:
@@ -146,7 +120,8 @@ def main(
     log = sequence_logs.open_log(data, form)
     split = protocols.leave_one_out(log.sequences)
     print(f"{len(split.test.users):,} test sessions, {log.sequences.num_items:,} items")
-    trainers = {"ours": (ours(log, split, budget), OUR_SETTINGS)}
+    side = tuned_ranking.ours("stamp", log, split, "leave_one_out", budget._asdict())
+    trainers = {"ours": (side, OUR_SETTINGS)}
     if reference_python:
         trainers["recbole"] = (reference(reference_python, split, budget), REFERENCE_SETTINGS)
     return tuned_ranking.compare(trainers, split, seeds)
@@ -154,9 +129,4 @@ def main(
 
 if __name__ == "__main__":
     timing.one_thread()
-    parser = command_line.parser(__doc__)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--form", default="prepared")
-    parser.add_argument("--reference_python", default="")
-    parser.add_argument("--seeds", type=command_line.at_least(1), default=3)
-    main(**vars(parser.parse_args()))
+    main(**vars(tuned_ranking.parser(__doc__, "prepared").parse_args()))

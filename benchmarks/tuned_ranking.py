@@ -1,9 +1,11 @@
 """Ranking quality of two implementations of a method: equal tuning, seeds, paired difference.
 
-`compare` tunes each side on validation events and trains its best setting with all seeds;
-`in_another_interpreter` runs a side whose packages do not go together with the project's.
+`compare` tunes each side on validation events and trains its best setting with all seeds.
+`ours` makes the side of one of the project's methods; `in_another_interpreter` runs a side
+whose packages do not go together with the project's.
 """
 
+import argparse
 import json
 import pathlib
 import subprocess
@@ -13,8 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfrec.data import protocols
-from tfrec.evaluation import next_items
+from benchmarks import command_line
+from tfrec.data import knowledge_graph, protocols, sequence_logs
+from tfrec.evaluation import next_items, rankers
 from tfrec.metrics import intervals
 
 LISTED = 20
@@ -36,6 +39,46 @@ class Lists(NamedTuple):
 
 
 Trainer = Callable[[Sequence[Job]], Iterable[Lists]]
+
+
+def ours(
+    method: str,
+    log: sequence_logs.SequenceLog,
+    split: protocols.Split,
+    protocol: str,
+    common: Mapping[str, Any],
+    graph: knowledge_graph.KnowledgeGraph | None = None,
+) -> Trainer:
+    """Makes the trainer of one of the project's methods.
+
+    Args:
+      method: its name among the rankers.
+      log: the log.
+      split: its events.
+      protocol: name of the protocol of the split.
+      common: fields of every job's configuration, `epochs` among them.
+      graph: of methods that walk one.
+    """
+    ranker = rankers.get(method)
+
+    def train(job: Job) -> Lists:
+        config = ranker.config(**common, **job.setting)
+        with tempfile.TemporaryDirectory() as folder:
+            task = rankers.Task(
+                split=split,
+                protocol=protocol,
+                vocabulary=log.vocabulary,
+                source=log.source,
+                folder=pathlib.Path(folder),
+                seed=job.seed,
+                save_every=common["epochs"],
+                graph=graph,
+            )
+            trained = ranker.train(config, task)
+            parts = (split.validation, split.test)
+            return Lists(*(trained.lists(part, LISTED).items for part in parts))
+
+    return lambda jobs: map(train, jobs)
 
 
 def in_another_interpreter(
@@ -126,3 +169,18 @@ def _print_table(results: Mapping[str, list[next_items.Evaluation]], seeds: int)
                 f"{' - '.join(tables)}, {metric}: "
                 f"{interval.mean:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
             )
+
+
+def parser(doc: str, form: str) -> argparse.ArgumentParser:
+    """The arguments that the comparisons share.
+
+    Args:
+      doc: docstring of the script.
+      form: default format of the log.
+    """
+    arguments = command_line.parser(doc)
+    arguments.add_argument("--data", required=True)
+    arguments.add_argument("--form", default=form)
+    arguments.add_argument("--reference_python", default="")
+    arguments.add_argument("--seeds", type=command_line.at_least(1), default=3)
+    return arguments

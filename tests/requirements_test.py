@@ -80,7 +80,7 @@ def test_the_packages_dependencies_are_the_chosen_ones_and_allow_the_lock():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     declared = [Requirement(line) for line in settings["project"]["dependencies"]]
     direct = (ROOT / "requirements.txt").read_text().split("# Chosen.")[1].split("# What")[0]
-    names = {Requirement(line).name for line in direct.split("\n") if line}
+    names = {Requirement(line).name for line in direct.splitlines() if line}
     assert {r.name for r in declared if r.marker is None} == names
     pins = {canonicalize_name(r.name): str(r.specifier)[2:] for r in read("requirements.txt")}
     overrides = settings["tool"]["uv"]["override-dependencies"]
