@@ -79,7 +79,7 @@ DATA_SETS = {
         _ACTIVE,
     ),
     "librarything": OfflineSet(
-        "Librarything",
+        "LibraryThing",
         (
             LogForm(("ratings.tsv",), (*_TABLE, "--time_unit=random", *_ONE_SESSION)),
             LogForm(

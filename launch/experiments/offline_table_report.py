@@ -326,7 +326,8 @@ def _difference_table(
         mean, low, high = (100 * x[key] for key in ("mean", "low", "high"))
         lines.append(
             f"| {style.policy_name(name)} | {mean:+.2f} [{low:+.2f}, {high:+.2f}] | "
-            f"{100 * x['detectable']:.2f} | {x['p_value']:.4f} | {x['holm']:.4f} |"
+            f"{100 * x['detectable']:.2f} | {style.p_value(x['p_value'])} | "
+            f"{style.p_value(x['holm'])} |"
         )
     return "\n".join(lines)
 

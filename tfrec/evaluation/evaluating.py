@@ -17,7 +17,7 @@ from tfrec.errors import UserError
 from tfrec.methods import trained
 from tfrec.metrics import session as metrics
 from tfrec.report import evaluation as report
-from tfrec.report import plots, results, tables
+from tfrec.report import plots, results, style, tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -107,7 +107,7 @@ class EvaluationResult:
         ]
         by_column = self.document["share_of_optimum_by_column"]
         for column, shares in list(by_column.items())[1:]:  # the first is the reward
-            most = self.by_goal[f"optimum, goal {column}"][column]["mean"]
+            most = self.by_goal[style.under_goal("optimum", column)][column]["mean"]
             lines.append(f"{column}, with an optimum of {most:.4g} per session:")
             for name, share in shares.items():
                 earned = ({**self.by_goal, **self.policies})[name][column]["mean"]
@@ -215,7 +215,7 @@ def evaluate(
         if goal == target.get(name, "")
     }
     by_goal = {
-        f"{name}, goal {goal}": metrics.summarise(played)
+        style.under_goal(name, goal): metrics.summarise(played)
         for (name, goal), played in per_session.items()
         if goal
     }
@@ -234,9 +234,9 @@ def evaluate(
     for column, policy in optima.items():
         runner = player.Player(environment, policy)
         best = [metrics.per_session(runner.play(starts, seed), columns) for seed in seeds]
-        by_goal[f"optimum, goal {column}"] = metrics.summarise(best)
+        by_goal[style.under_goal("optimum", column)] = metrics.summarise(best)
         shares_by_column[column] = {
-            f"{name}, goal {goal}" if goal else name: metrics.share(
+            style.under_goal(name, goal) if goal else name: metrics.share(
                 played, sessions["random"], best, metric=column
             )
             for (name, goal), played in per_session.items()

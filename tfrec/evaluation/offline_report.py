@@ -39,8 +39,8 @@ def gains_table(by_method: Mapping[str, Sequence[next_items.Evaluation]], metric
         names = f"{style.policy_name(method)} | {style.policy_name(anchor)}"
         interval = f"{100 * x.mean:+.2f} [{100 * x.low:+.2f}, {100 * x.high:+.2f}]"
         lines.append(
-            f"| {names} | {interval} | {100 * x.detectable:.2f} | {x.p_value:.4f} | "
-            f"{holm:.4f} |"
+            f"| {names} | {interval} | {100 * x.detectable:.2f} | {style.p_value(x.p_value)} | "
+            f"{style.p_value(holm)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -138,6 +138,6 @@ def _page(
     for name in style.ordered(differences):
         x = differences[name]
         cells = f"{x['mean']:+.4f} [{x['low']:+.4f}, {x['high']:+.4f}] | {x['detectable']:.4f}"
-        cells += f" | {x['p_value']:.3g} | {x['holm']:.3g}"
+        cells += f" | {style.p_value(x['p_value'])} | {style.p_value(x['holm'])}"
         lines.append(f"| {style.policy_name(name)} | {cells} |\n")
     return "".join(lines)

@@ -165,7 +165,8 @@ class Gain(NamedTuple):
 
 
 def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    text = style.p_value(value)
+    return text if text.startswith("<") else f"= {text}"
 
 
 def gain(ours: BySeed, theirs: BySeed, metric: str = "reward") -> Gain | None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfrec import types
-from tfrec.report import page, plots, results, tables
+from tfrec.report import page, plots, results, style, tables
 
 
 def write(
@@ -24,7 +24,7 @@ def write(
       directory: target folder.
       document: content of results.json.
       depths: policy -> steps of each session, [B].
-      by_goal: one trained model under each of its goals, `method, goal name` -> metrics.
+      by_goal: one trained model under each of its goals: `style.under_goal` -> metrics.
       curves: method -> metrics.jsonl of each seed's training; files that are missing or
         without play are left out.
       spec: names and units of the feedback.
@@ -80,7 +80,7 @@ def write(
 
 
 def _goals(by_goal: results.Policies, spec: types.DataSpec, picture: Any) -> page.Section:
-    named = {key.partition(", goal ")[2] for key in by_goal}
+    named = {style.policy_and_goal(key)[1] for key in by_goal}
     columns = [column for column in spec.feedback if column.name in named]
     pictures = []
     if len(columns) > 1:

@@ -163,14 +163,16 @@ _PAGE = string.Template("""<!doctype html>
 <title>$title</title>
 <style>
 body { font: 16px/1.55 system-ui, "DejaVu Sans", sans-serif; color: #222; background: #fff;
-       max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+       max-width: 76rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+p, li { max-width: 52rem; }
 h1 { font-size: 1.7rem; margin-bottom: .2rem; }
 h2 { font-size: 1.25rem; margin-top: 2.4rem; border-bottom: 1px solid #ddd;
      padding-bottom: .25rem; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums;
         display: block; overflow-x: auto; }
-th, td { padding: .35rem .9rem; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
-th { border-bottom: 2px solid #999; text-align: left; }
+th, td { padding: .35rem .5rem; border-bottom: 1px solid #e3e3e3; font-size: .92rem; }
+td:first-child, td[style*="right"] { white-space: nowrap; }
+th { border-bottom: 2px solid #999; text-align: left; vertical-align: bottom; }
 tbody tr:hover { background: #f6f8fa; }
 img { max-width: 100%; height: auto; display: block; margin: 1.2rem 0 .3rem; }
 p > em:only-child { color: #555; font-size: .92rem; }

@@ -209,21 +209,34 @@ def goals(
       units: units of the two, unless that of the metric suffices.
       title: title of the plot.
     """
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
     axes = figure.subplots()
     names = style.ordered(summaries)
-    styles = zip(names, style.colours(names), itertools.cycle("osD^vPX"))
-    for name, colour, marker in styles:
+    # Colours tell policies apart, markers goals; without goals, both tell policies apart.
+    goal = [style.policy_and_goal(name)[1] or name for name in names]
+    markers = dict(zip(dict.fromkeys(goal), itertools.cycle("osD^vPX")))
+    points = []
+    for name, colour, of in zip(names, style.colours(names), goal, strict=True):
         x_interval, y_interval = summaries[name][x], summaries[name][y]
-        axes.errorbar(x_interval["mean"], y_interval["mean"], xerr=_arms(x_interval),
-        yerr=_arms(y_interval),
-                      label=style.policy_name(name), color=colour, marker=marker,
-                      linestyle="none", markersize=8, capsize=3, linewidth=1.6)  # fmt: skip
+        bars = axes.errorbar(
+            x_interval["mean"],
+            y_interval["mean"],
+            xerr=_arms(x_interval),
+            yerr=_arms(y_interval),
+            color=colour,
+            marker=markers[of],
+            linestyle="none",
+            markersize=8,
+            capsize=3,
+            linewidth=1.6,
+        )
+        points.append(bars.lines[0])
     axes.margins(0.1)
     for label, metric, unit in ((axes.set_xlabel, x, units[0]), (axes.set_ylabel, y, units[1])):
         label(f"{style.metric_name(metric)} ({unit or style.metric_unit(metric)})")
     axes.set_title(f"{title} (95% intervals)")
-    figure.legend(loc="outside right upper")
+    labels = [style.policy_name(name) for name in names]
+    figure.legend(points, labels, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 

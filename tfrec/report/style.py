@@ -75,6 +75,7 @@ _POLICIES = {
     "posterior": ("Posterior of the generator (privileged)", "#AA3377"),
     "optimum": ("Optimum", "#000000"),
 }
+_UNDER = ", goal "
 _OTHERS = ("#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100", "#6699CC")
 
 # Metric -> name shown and unit.
@@ -120,32 +121,55 @@ RC = {
 }
 
 
+def under_goal(policy: str, goal: str) -> str:
+    """The key of a policy that follows a goal, for which names, colours and order are known."""
+    return f"{policy}{_UNDER}{goal}"
+
+
+def policy_and_goal(key: str) -> tuple[str, str]:
+    """The parts of a key of `under_goal`; the goal of another key is empty."""
+    policy, _, goal = key.partition(_UNDER)
+    return policy, goal
+
+
 def ordered(policies: Iterable[str]) -> list[str]:
     """Sorts policies: listed ones from the weakest on, others, then privileged controls."""
     rank = {name: float(i) for i, name in enumerate(_POLICIES)}
     others = rank["exit_averse"] - 0.5
-    return sorted(policies, key=lambda policy: rank.get(policy, others))
+    return sorted(policies, key=lambda key: rank.get(policy_and_goal(key)[0], others))
 
 
 def policy_name(policy: str) -> str:
     """The displayed name of a policy; its key if it is not listed."""
-    return _POLICIES[policy][0] if policy in _POLICIES else policy
+    name, goal = policy_and_goal(policy)
+    shown = _POLICIES[name][0] if name in _POLICIES else name
+    return under_goal(shown, goal) if goal else shown
 
 
 def policy_colour(policy: str) -> str:
     """The colour of a policy; for one that is not listed, a function of its name."""
-    if policy in _POLICIES:
-        return _POLICIES[policy][1]
-    return _OTHERS[zlib.crc32(policy.encode()) % len(_OTHERS)]
+    name, _ = policy_and_goal(policy)
+    if name in _POLICIES:
+        return _POLICIES[name][1]
+    return _OTHERS[zlib.crc32(name.encode()) % len(_OTHERS)]
 
 
 def colours(names: Sequence[str]) -> list[str]:
-    """Colours of goals and policies in one plot, distinct as long as there are enough."""
-    others = [name for name in names if name not in _POLICIES]
+    """Colours of policies and goals in one plot: each policy has one under all of its goals.
+
+    They are distinct as long as there are enough.
+    """
+    policies = [policy_and_goal(name)[0] for name in names]
+    others = list(dict.fromkeys(name for name in policies if name not in _POLICIES))
     return [
         policy_colour(name) if name in _POLICIES else _OTHERS[others.index(name) % len(_OTHERS)]
-        for name in names
+        for name in policies
     ]
+
+
+def p_value(value: float) -> str:
+    """A p-value for a table."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def metric_name(metric: str) -> str:

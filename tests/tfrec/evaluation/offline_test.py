@@ -210,7 +210,7 @@ def test_p_values_are_corrected_for_the_number_of_comparisons(tmp_path):
         assert difference["p_value"] == pytest.approx(0.0572, abs=1e-4)
         assert difference["holm"] == pytest.approx(2 * 0.0572, abs=2e-4)
     page = (tmp_path / "table.md").read_text()
-    assert "for the 2 comparisons" in page and page.count("| 0.0572 | 0.114 |") == 2
+    assert "for the 2 comparisons" in page and page.count("| 0.057 | 0.114 |") == 2
 
 
 def test_what_a_part_gains_is_paired_with_the_method_that_lacks_it(tmp_path):
@@ -228,7 +228,7 @@ def test_what_a_part_gains_is_paired_with_the_method_that_lacks_it(tmp_path):
     assert gain == offline.difference(result["casr_stamp"], result["stamp"], "ndcg@2")
     text = offline_report.gains_table(result, "ndcg@2")
     assert "| CASR (STAMP) | STAMP | +13.33 [-1.01, +27.68] |" in text
-    assert "| 0.0572 | 0.0572 |" in text and text.count("\n| C") == 1
+    assert "| 0.057 | 0.057 |" in text and text.count("\n| C") == 1
     assert offline_report.gains_table({"stamp": result["stamp"]}, "ndcg@2") == ""
     del result["cocorec_alone"]
     offline_report.write(tmp_path, result, 2, {"protocol": "user_ratio", "seeds": 1})

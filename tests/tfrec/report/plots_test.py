@@ -95,6 +95,15 @@ def test_learning_curve_marks_few_evaluations_and_has_whole_numbers_below():
     assert many.lines[0].get_marker() == "None"
 
 
+def test_goals_have_a_colour_for_each_policy_and_a_marker_for_each_goal():
+    keys = [style.under_goal(p, g) for p in ("goalrec", "mine") for g in ("click", "watch")]
+    figure = plots.goals(dict.fromkeys(keys, SUMMARIES["goalrec"]), "ctr", "depth")
+    points = [bar.lines[0] for bar in figure.axes[0].containers]
+    colours = [point.get_color() for point in points]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert [point.get_marker() for point in points] == ["o", "s", "o", "s"]
+
+
 def test_goals_places_each_goal_at_its_two_means():
     figure = plots.goals(SUMMARIES, "ctr", "depth", ("", "steps"))
     points = [container.lines[0].get_data() for container in figure.axes[0].containers]

@@ -100,6 +100,26 @@ def test_a_policy_has_one_colour_wherever_it_appears():
     assert style.colours(goals)[3] == style.policy_colour("optimum")
 
 
+def test_a_policy_keeps_its_name_colour_and_place_under_a_goal():
+    keys = [
+        style.under_goal(p, g) for p in ("goalrec", "goalrec_off") for g in ("click", "b_c")
+    ]
+    assert style.ordered(keys) == [*keys[2:], *keys[:2]]
+    assert style.policy_and_goal(keys[1]) == ("goalrec", "b_c")
+    assert style.policy_and_goal("goalrec") == ("goalrec", "")
+    assert style.policy_name(keys[3]) == "GoalRec-off, goal b_c"
+    assert style.policy_colour(keys[0]) == style.policy_colour("goalrec")
+    mine = [style.under_goal("mine", goal) for goal in ("click", "b_c")]
+    first, second, third, *_ = style.colours([*mine, *keys])
+    assert first == second != third == style.policy_colour("goalrec")
+
+
+def test_a_p_value_is_never_zero():
+    assert [style.p_value(p) for p in (0.0, 0.000999, 0.001, 0.04567, 1.0)] == [
+        "< 0.001", "< 0.001", "0.001", "0.046", "1.000"
+    ]  # fmt: skip
+
+
 def test_amounts_in_tiny_and_huge_units_keep_their_digits():
     def interval(mean):
         return {"tip": {"mean": mean, "low": 0.9 * mean, "high": 1.1 * mean}}
