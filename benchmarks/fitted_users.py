@@ -1,4 +1,4 @@
-"""Compares fitted users with simple models of clicks and exits, on sessions of test users.
+r"""Compares fitted users with simple models of clicks and exits, on sessions of test users.
 
     python -m benchmarks.fitted_users --data=runs/ml/data \
         --worlds=runs/ml/users-0,runs/ml/users-1

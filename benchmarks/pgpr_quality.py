@@ -1,4 +1,4 @@
-"""Ranking quality of our PGPR beside hopwise's, on the same graph with the same tuning.
+r"""Ranking quality of our PGPR beside hopwise's, on the same graph with the same tuning.
 
     python -m benchmarks.pgpr_quality --data=events.txt --graph=graph.csv \
         --reference_python=REFERENCE/bin/python

@@ -1,4 +1,4 @@
-"""Training throughput of our SASRec beside RecTools' torch SASRec, at equal sizes in one run.
+r"""Training throughput of our SASRec beside RecTools' torch SASRec, at equal sizes in one run.
 
     python -m benchmarks.sasrec_throughput --data=ml-1m.txt \
         --reference_python=REFERENCE/bin/python

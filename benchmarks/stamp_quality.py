@@ -1,4 +1,4 @@
-"""Ranking quality of our STAMP beside RecBole's, on the same sessions with the same tuning.
+r"""Ranking quality of our STAMP beside RecBole's, on the same sessions with the same tuning.
 
     python -m benchmarks.stamp_quality --data=runs/yoochoose/data --form=prepared \
         --reference_python=REFERENCE/bin/python

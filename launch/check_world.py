@@ -1,4 +1,4 @@
-"""Reports what environments of simulated users can tell about recommenders.
+r"""Reports what environments of simulated users can tell about recommenders.
 
     python -m launch.check_world --data=runs/data --worlds=truth --out=runs/check
     python -m launch.check_world --data=runs/ml/data --worlds=runs/ml/users0,runs/ml/users1 \

@@ -1,4 +1,4 @@
-"""Compares rankings of items that training never showed, on the held-out events of a log.
+r"""Compares rankings of items that training never showed, on the held-out events of a log.
 
     python -m launch.prepare_data --source=table --path=ratings.csv \
         --feedback=liked:binary:likes --item_features=movies.csv \

@@ -1,7 +1,8 @@
-"""Compares sequential recommenders and reinforcement learning on held-out events of a log.
+r"""Compares sequential recommenders and reinforcement learning on held-out events of a log.
 
     python -m launch.prepare_data --source=movielens --path=ml-20m.zip --k_core=10 \
-        --max_steps=1000 --max_sessions_per_user=0 --out=runs/ml/data
+        --max_steps=1000 --max_sessions_per_user=0 --test_fraction=0 --validation_fraction=0 \
+        --out=runs/ml/data
     python -m launch.compare_offline --data=runs/ml/data --out=runs/ml/offline \
         --methods=sasrec,stamp,imrl --seeds=3
 
@@ -34,7 +35,11 @@ _SEQUENTIAL = ("sasrec", "stamp", "casr_stamp", "causerec", "cocorec")
 class CompareOfflineConfig(Options):
     """The log, the methods and the seeds."""
 
-    data: str = required("folder of prepared data; see --max_steps of launch.prepare_data")
+    data: str = required(
+        "folder of prepared data with all events of all users: prepare with --max_steps above "
+        "the longest session, --max_sessions_per_user=0, --test_fraction=0 and "
+        "--validation_fraction=0"
+    )
     out: str = required(
         "folder of the runs and of the table; unfinished runs in it are continued"
     )

@@ -1,4 +1,4 @@
-"""Plays test users' sessions under each policy and compares the policies.
+r"""Plays test users' sessions under each policy and compares the policies.
 
     python -m launch.evaluate --data=runs/data --world=runs/simulator --out=runs/evaluation \
         --agents=goalrec_off=runs/a/agent_off,goalrec=runs/a/agent,goalrec=runs/b/agent

@@ -31,8 +31,8 @@ class FitSimulatorConfig(Options):
     model: Literal["recurrent", "adversarial"] = option("recurrent", "kind of user model")
     split: Literal["all", "train", "validation", "test"] = option(
         "all",
-        "fitted users: all, as the world of every policy, or those of a split, to evaluate a "
-        "policy with users on which the simulator of its training was not fitted",
+        "users on which the simulator is fitted: all, or those of one split, so that a policy "
+        "can be trained in one simulator and evaluated in another",
     )
     seed: int = option(
         0,

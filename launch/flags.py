@@ -352,7 +352,9 @@ def _parser(hint: Any) -> absl_flags.ArgumentParser | None:
     """Returns the parser of an annotation, or None if it has no flag."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
-        return absl_flags.EnumParser(list(arguments))
+        choice = absl_flags.EnumParser(list(arguments))
+        choice.syntactic_help = f"one of {', '.join(arguments)}"
+        return choice
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
         element = _parser(arguments[0])
         return _TupleParser(element) if element else None

@@ -1,4 +1,4 @@
-"""Reads a large log by Apache Beam into a folder of interactions.
+r"""Reads a large log by Apache Beam into a folder of interactions.
 
     python -m launch.prepare_beam --source=amazon --path=/data/amazon --out=runs/interactions \
         --beam_options=--runner=DirectRunner,--direct_num_workers=4

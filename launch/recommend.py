@@ -1,4 +1,4 @@
-"""Prints the ranked list of an exported model, under one goal or two side by side.
+r"""Prints the ranked list of an exported model, under one goal or two side by side.
 
     python -m launch.recommend --model=export/1 --history=i5,i7 \
         --feedback='click=1,0;watch_seconds=30,2' --goal=click --compare_goal=watch_seconds

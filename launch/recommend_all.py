@@ -1,4 +1,4 @@
-"""Writes the ranked lists of every user of a log to a Parquet file.
+r"""Writes the ranked lists of every user of a log to a Parquet file.
 
     python -m launch.recommend_all --agent=runs/goalrec/agent --data=runs/data --k=20 \
         --exclude_seen --out=lists.parquet

@@ -1,4 +1,4 @@
-"""Reproduces the tables of GoalRec's paper, and Table II and the figures of IMRL's.
+r"""Reproduces the tables of GoalRec's paper, and Table II and the figures of IMRL's.
 
     python -m launch.reproduce --table=1,2,3 --scale=smoke
     python -m launch.reproduce --table=1 --scale=sample --movielens=... --taobao=... \

@@ -1,4 +1,4 @@
-"""Trains and evaluates cells of a table, or tunes methods for one data set.
+r"""Trains and evaluates cells of a table, or tunes methods for one data set.
 
     python -m launch.run_cell --out=runs/sample --scale=sample --data_set=movielens \
         --environment=vanilla --method=rainbow --seed=0
@@ -31,7 +31,7 @@ from tfrec.options import option
 class RunCellConfig(cell_config.TableCellsConfig):
     """The cell, and the action."""
 
-    out: str = option("runs/reproduction", "folder of all cells")
+    out: str = option("runs/reproduction", "folder of all cells: the --out of launch.reproduce")
     environment: str = option(
         "vanilla", "vanilla, high_dimensional, high_variance or high_variance_literal"
     )

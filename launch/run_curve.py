@@ -1,4 +1,4 @@
-"""Runs cells of IMRL's figures: a method in an environment, or its controls; or tunes methods.
+r"""Runs cells of IMRL's figures: a method in an environment, or its controls; or tunes methods.
 
     python -m launch.run_curve --out=runs/figures --scale=sample --environment=recsim \
         --method=imrl --seed=0
@@ -22,7 +22,7 @@ from tfrec.options import option
 class RunCurveConfig(cell_config.CellsConfig):
     """The cells."""
 
-    out: str = option("runs/figures", "folder of all cells")
+    out: str = option("runs/figures", "folder of all cells: the --out of launch.reproduce")
     environment: Literal["recsim", "recogym", "virtualtb"] = option(
         "recsim", "environment of the cells"
     )

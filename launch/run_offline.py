@@ -1,4 +1,4 @@
-"""Trains and evaluates cells of IMRL's Table II, tunes methods, or prepares a data set.
+r"""Trains and evaluates cells of IMRL's Table II, tunes methods, or prepares a data set.
 
     python -m launch.run_offline --out=runs/table2 --scale=sample --data_set=movielens \
         --method=sasrec --seed=0
@@ -22,7 +22,7 @@ from tfrec.options import option
 class RunOfflineConfig(cell_config.TableCellsConfig):
     """The cells, and the action."""
 
-    out: str = option("runs/table2", "folder of all cells")
+    out: str = option("runs/table2", "folder of all cells: the --out of launch.reproduce")
     method: tuple[str, ...] = option(
         ("imrl",),
         "methods, run one after the other; prepare: prepares the data, evaluates the controls",

@@ -1,4 +1,4 @@
-"""Trains any method in any environment where it can learn.
+r"""Trains any method in any environment where it can learn.
 
     python -m launch.train --method=goalrec --data=runs/data --out=runs/goalrec_off
     python -m launch.train --method=rainbow --data=runs/data --world=runs/simulator \
@@ -7,8 +7,8 @@
 
 With `--environment=log`, the default, a method learns from prepared sessions and, with
 `--world`, then in rounds of whole sessions with simulated users. The folder gets `agent/`, for
-`launch.evaluate`, `launch.recommend` and `launch.export_model`; GoalRec also writes
-`agent_off/` when its rounds on the log end (GoalRec-off).
+`launch.evaluate`, `launch.recommend_all` and `launch.export_model`. GoalRec writes `agent_off/`
+(GoalRec-off) when its rounds on the log end, and `agent/` only with `--world`.
 
 In the other environments a method plays many parallel sessions and learns step by step. The
 folder gets `policy`, a SavedModel with an `act` that selects actions, and `result.json`, the

@@ -1,4 +1,4 @@
-"""Trains a sequential recommender and ranks it beside controls on held-out events.
+r"""Trains a sequential recommender and ranks it beside controls on held-out events.
 
     python -m launch.train_sequential --method=sasrec --data=ml-1m.txt --format=rows \
         --protocol=leave_one_out --out=runs/sasrec

@@ -1,4 +1,4 @@
-"""Tunes a method's configuration by Optuna, with scores from play.
+r"""Tunes a method's configuration by Optuna, with scores from play.
 
     python -m launch.tune --method=rainbow --data=runs/data --world=runs/simulator \
         --trials=20 --out=runs/tuning/rainbow

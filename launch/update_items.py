@@ -1,4 +1,4 @@
-"""Changes the items that a trained agent ranks, without training.
+r"""Changes the items that a trained agent ranks, without training.
 
     python -m launch.update_items --agent=runs/goalrec/agent --items=items.parquet \
         --out=runs/goalrec_today/agent --export=export

@@ -73,7 +73,7 @@ class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
     auxiliary_weight: float = option(0.1, "weight of DIEN's auxiliary loss", at_least=0)
     weight_decay: float = option(
         1e-4,
-        "share of a weight lost in an update, in learning rates (AdamW)",
+        "decoupled weight decay (AdamW): weights shrink by learning_rate x this in an update",
         at_least=0,
         at_most=1,
     )
@@ -108,7 +108,7 @@ class GoalRecConfig(StreamConfig, StateConfig, RoundUpdatesConfig):
     play_rounds: int = option(
         30, "rounds of play and learning, for GoalRec (not GoalRec-off)", at_least=0
     )
-    goal_epsilon_end: float = option(
+    goal_epsilon_share: float = option(
         0.5,
         "share of the play rounds over which the share of random goals falls to 0",
         at_least=0,

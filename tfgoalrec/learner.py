@@ -145,7 +145,9 @@ class GoalRecLearner(tf.Module):
             if iteration == config.log_rounds and not config.keep_log:
                 self.replay.clear()
             played = (iteration - config.log_rounds) / config.play_rounds
-            fall = 1.0 - played / config.goal_epsilon_end if config.goal_epsilon_end else 0.0
+            fall = (
+                1.0 - played / config.goal_epsilon_share if config.goal_epsilon_share else 0.0
+            )
             epsilon = tf.constant(config.goal_epsilon * max(0.0, fall))
             logs |= {name: float(x) for name, x in self._play(epsilon).items()}
         report, first_bad, batch = self._learn(tf.constant(config.updates_per_round))

@@ -160,7 +160,7 @@ class OnlineGoalRec(base.Baseline):
             schedule.linear(1.0, config.action_pool, config.epsilon_share, progress)
         )
         goal_epsilon = schedule.linear(
-            config.goal_epsilon, 0.0, config.goal_epsilon_end, progress
+            config.goal_epsilon, 0.0, config.goal_epsilon_share, progress
         )
         self.goal_epsilon.assign(goal_epsilon)
         encoded = self.adapter.encode(base.flat(rollout.observation))

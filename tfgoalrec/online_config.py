@@ -49,7 +49,7 @@ class OnlineGoalRecConfig(NetworkConfig, UpdateConfig, EpsilonConfig, StreamConf
     goal_epsilon: float = option(
         0.5, "share of sessions with a random goal at the start", at_least=0, at_most=1
     )
-    goal_epsilon_end: float = option(
+    goal_epsilon_share: float = option(
         0.3, "share of the run over which goal_epsilon falls to 0", at_least=0, at_most=1
     )
     action_pool: float = option(

@@ -259,7 +259,7 @@ def _as_in_the_paper(spec: types.DataSpec) -> Mapping[str, Any]:
         "averaging": 0.0,
         "hindsight_share": 0.5,
         "goal_epsilon": 1.0,
-        "goal_epsilon_end": 0.8,
+        "goal_epsilon_share": 0.8,
         "action_epsilon": 0.05,
         "action_pool": 1.0,
     }  # fmt: skip

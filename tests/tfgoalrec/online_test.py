@@ -149,7 +149,7 @@ def test_a_goal_weighs_raw_units_by_their_deviation():
 
 def test_a_session_keeps_its_goal_and_the_share_of_random_goals_falls():
     simulator = toy.Toy("changing", 2)
-    learner = made(simulator, goal_epsilon=1.0, goal_epsilon_end=0.5)
+    learner = made(simulator, goal_epsilon=1.0, goal_epsilon_share=0.5)
     rollout = observed(learner, simulator, steps=6)
     session, goal = rollout.user.numpy(), rollout.info.numpy()
     for number in np.unique(session):

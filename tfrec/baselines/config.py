@@ -96,7 +96,9 @@ class ClickRankerConfig(BaselineConfig):
     """Additional options of the supervised rankers."""
 
     weight_decay: float = option(
-        0.0, "share of a weight lost in an update, in learning rates (AdamW)", at_least=0
+        0.0,
+        "decoupled weight decay (AdamW): weights shrink by learning_rate x this in an update",
+        at_least=0,
     )
     embedding_noise: float = option(
         1e-3,

@@ -55,7 +55,7 @@ class PrepareConfig(Options):
     )
     max_users: int = option(
         0,
-        "a random choice of this many users (split=user only), users; 0 keeps all of them",
+        "number of users to keep, drawn at random (split=user only); 0 keeps all of them",
         at_least=0,
     )
     max_sessions_per_user: int = option(

@@ -20,15 +20,15 @@ class FilterConfig(Options):
         "(implicit feedback)",
     )
     min_user_events: int = option(
-        1, "keep users of at least this many events, counted once, events", at_least=1
+        1, "keep users of at least this many events, counted once", at_least=1
     )
     min_item_events: int = option(
-        1, "then keep items of at least this many events, counted once, events", at_least=1
+        1, "keep items of at least this many events of the kept users", at_least=1
     )
     k_core: int = option(
         0,
-        "then remove users and items of fewer events than this, again and again until none is "
-        "left, events; 0 removes none",
+        "k of the k-core: after the other filters, repeatedly remove users and items with "
+        "fewer events than this, until every user and item has as many; 0 for none",
         at_least=0,
     )
 

@@ -32,7 +32,8 @@ class TableConfig(text_rows.TextFormat):
         "s",
         "unix seconds, milliseconds, microseconds or nanoseconds, or ISO 8601 text (UTC where "
         "no time of the file has a zone); order: no time, but integers that order the events "
-        "of a user; random: neither, the order is drawn and an item of a user stands once",
+        "of a user; random: neither times nor an order; the order is drawn with time_seed, and "
+        "a user has an item once",
     )
     time_seed: int = option(
         7, "seed of the order with time_unit=random", at_least=0, at_most=MAX_SEED

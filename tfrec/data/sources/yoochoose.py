@@ -66,13 +66,13 @@ class YooChooseConfig(Options):
 
     merge_repeats: bool = option(
         False,
-        "count an item's clicks in a session once within 0-10 h, 10-20 h or 20-24 h of a day "
-        "(UTC); the first stays",
+        "YooChoose: count an item's clicks in a session once within 0-10 h, 10-20 h or 20-24 h "
+        "of a day (UTC); the first stays",
     )
     long_view_seconds: float = option(
         500.0,
-        "text form, which has no buys: a click is a long view if the next one of the session "
-        "comes at least this much later, seconds",
+        "YooChoose's text form, which has no buys: a click is a long view if the next one of "
+        "the session comes at least this much later, seconds",
         above=0,
     )
 

@@ -61,5 +61,7 @@ class ChoiceModelConfig(Options):
         below=0.5,
     )
     weight_decay: float = option(
-        1.0, "share of a weight lost per step, in learning rates", at_least=0
+        1.0,
+        "decoupled weight decay (AdamW): weights shrink by learning_rate x this in a step",
+        at_least=0,
     )

@@ -140,7 +140,7 @@ def adam(
     Args:
       variables: the variables that are trained; biases and spreads do not decay.
       learning_rate: the first one.
-      weight_decay: share of a weight lost per step, in learning rates.
+      weight_decay: a step multiplies weights by 1 - learning rate x this.
     """
     # Clipping limits the effect of outliers among the logged amounts.
     optimiser = tf_keras.optimizers.AdamW(

@@ -32,7 +32,9 @@ class RecurrentModelConfig(Options):
         0.1, "share of GRU inputs and states dropped in training", at_least=0, below=1
     )
     weight_decay: float = option(
-        0.5, "share of a weight lost per step, in learning rates", at_least=0
+        0.5,
+        "decoupled weight decay (AdamW): weights shrink by learning_rate x this in a step",
+        at_least=0,
     )
     unknown_user: float = option(
         0.5, "share of sessions whose user is hidden in training", at_least=0, below=1
