@@ -30,7 +30,7 @@ from tfrec.errors import UserError
 from tfrec.evaluation import next_items, offline, rankers, user_lists
 from tfrec.methods import presets, studies
 from tfrec.methods import trials as trials_lib
-from tfrec.training import finite, records, tuning
+from tfrec.training import finite, loop, records, tuning
 
 _CELL = "cell.json"
 _TUNING_SEED = 1000  # seed of tuning's runs; the seeds of cells count from 0
@@ -222,9 +222,10 @@ def tune(comparison: Comparison, method: str, trials: int) -> None:
         config = dataclasses.replace(base, **overrides)
         try:
             trained = _train(comparison, method, config, _TUNING_SEED, run_folder)
-        except finite.NonFiniteError as error:
-            raise tuning.DivergedError(str(error)) from error
-        score = _validation_ndcg(comparison, trained, method)
+            score = _validation_ndcg(comparison, trained, method)
+        except (finite.NonFiniteError, FloatingPointError, loop.DivergedExit) as error:
+            shutil.rmtree(run_folder, ignore_errors=True)
+            raise tuning.DivergedError(str(error.__cause__ or error)) from error
         trial.report(1, score, 0)
         shutil.rmtree(run_folder)
         return score

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import pathlib
 import sys
@@ -294,7 +295,9 @@ def _panel(table: TableTwo, name: str) -> offline_table_report.OfflinePanel:
             _evaluation(out, OfflineCell(name, method, seed))
             for seed in range(table.scale.seeds)
         ]
-        evaluations[method] = [offline_cells.load(path) for path in paths if path.exists()]
+        # Up to the first missing seed: paired differences compare equal seeds.
+        finished = itertools.takewhile(pathlib.Path.exists, paths)
+        evaluations[method] = [offline_cells.load(path) for path in finished]
         path = folder / "tuning" / method / "best.json"
         if path.exists():
             tuning[method] = json.loads(path.read_text(encoding="utf-8"))

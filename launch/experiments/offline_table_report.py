@@ -76,8 +76,10 @@ def budget(rows: Sequence[str], data_sets: Sequence[str], scale: OfflineScale) -
         f"{scale.trials} settings tried on validation events and {scale.seeds} seeds. "
         f"Sequential methods: at most {settings.epochs} epochs, batches of {settings.batch} "
         "users, the best epoch by nDCG@10 of the validation events. Reinforcement learning: "
-        f"{iterations} iterations of {played:,} recommendations and {play.updates} updates, "
-        f"with users of the training events (`--world={settings.world}`)."
+        f"{iterations} iterations of {played:,} recommendations and {play.updates} updates "
+        "(`pieces` updates for TPGR and PGPR, which learn from the latest play alone), with "
+        f"users of the training events (`--world={settings.world}`). A method with fewer "
+        "settings in its space tries all of them."
     )
 
 

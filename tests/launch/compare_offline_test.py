@@ -6,6 +6,7 @@ import pytest
 
 from launch import flags
 from tfrec.data import storage
+from tfrec.evaluation import rankers
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +69,18 @@ def test_a_method_and_itself_without_a_part_are_tuned_alike(data, tmp_path, caps
     capsys.readouterr()
     assert compare(data, out, *given) == 2
     assert "tuned.learning_rate" in capsys.readouterr().err
+
+
+def test_settings_that_diverge_are_trials_without_a_score(data, tmp_path, monkeypatch):
+    space = {"learning_rate": (1e-3, 1e30)}
+    monkeypatch.setattr(rankers.get("stamp").__class__, "space", property(lambda _: space))
+    out = tmp_path / "out"
+    given = ("--methods=stamp", "--trials=5", "--batch=8", "--epochs=2")
+    assert compare(data, out, *given) == 0
+    best = json.loads((out / "tuning" / "stamp" / "best.json").read_text())
+    # Three settings with the default, and no more are asked for.
+    assert (best["trials"], best["settings"], best["diverged"]) == (3, 3, 1)
+    assert best["overrides"]["learning_rate"] < 1
 
 
 def test_methods_play_with_users_who_choose_among_displayed_items(data, tmp_path):

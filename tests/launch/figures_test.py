@@ -100,6 +100,10 @@ def test_what_lacks_trials_is_tuned_once_for_a_family(tmp_path):
     assert figures.untuned(asked, cells) == [("recsim", "imrl"), ("recsim", "td3")]
     best = figure_tuning.path(tmp_path, "recsim", "td3")
     best.parent.mkdir(parents=True)
+    best.write_text(json.dumps({"trials": 3}))
+    assert figures.untuned(asked, cells) == [("recsim", "imrl"), ("recsim", "td3")]
+    best.write_text(json.dumps({"trials": 3, "settings": 3}))  # there are no more to try
+    assert figures.untuned(asked, cells) == [("recsim", "imrl")]
     best.write_text(json.dumps({"trials": 4}))
     assert figures.untuned(asked, cells) == [("recsim", "imrl")]
     assert not figures.untuned(dataclasses.replace(asked, trials=0), cells)

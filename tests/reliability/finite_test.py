@@ -54,6 +54,14 @@ def test_the_first_bad_tensor_is_found_in_a_graph(bad):
     assert finite.first_non_finite({}) == -1
 
 
+def test_names_that_would_hide_a_tensor_are_rejected():
+    assert list(finite.named(["a", "b"], [tf.zeros([]), tf.zeros([])])) == ["a", "b"]
+    with pytest.raises(ValueError, match="share the names a"):
+        finite.named(["a", "b", "a"], [tf.zeros([])] * 3)
+    twins = [tf.Variable(0.0, name="kernel"), tf.Variable(0.0, name="kernel")]
+    assert finite.gradient_names(twins) == ["gradient of kernel 0", "gradient of kernel 1"]
+
+
 def test_an_update_with_a_bad_number_is_not_applied():
     weight = tf.Variable([1.0, 2.0])
 

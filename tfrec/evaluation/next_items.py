@@ -96,7 +96,7 @@ def rank(ranker: Ranker, history: sequences.Sequences, k: int) -> np.ndarray:
       int32 [V, K], K = min(k, N), padded with 0.
 
     Raises:
-      ValueError: if a score is NaN.
+      FloatingPointError: if a score is NaN.
     """
     num_items, users = history.num_items, len(history)
     batch_size = max(1, min(1024, _SCORES_AT_ONCE // num_items))
@@ -116,7 +116,7 @@ def top_unseen(scores: np.ndarray, history: sequences.Sequences, k: int) -> np.n
       k: length of the lists.
     """
     if np.isnan(scores).any():
-        raise ValueError(
+        raise FloatingPointError(
             f"the ranker's score of row {np.argwhere(np.isnan(scores))[0, 0]} is NaN"
         )
     scores[history.rows, history.items - 1] = -np.inf
@@ -182,9 +182,10 @@ def evaluate_lists(
         for name, metric in METRICS.items()
     }
     pairs = np.unique(train.rows * (num_items + 1) + train.items)  # each user's items once
+    train_users = int(np.count_nonzero(train.lengths))
     users_of_item = np.bincount(pairs % (num_items + 1), minlength=num_items + 1)[1:]
     for k in cutoffs:
-        by_user[f"novelty@{k}"] = lists.novelty(items[:, :k], users_of_item, len(train))
+        by_user[f"novelty@{k}"] = lists.novelty(items[:, :k], users_of_item, train_users)
     coverage = {k: lists.coverage(items[:, :k], num_items) for k in cutoffs}
     return Evaluation(items, by_user, coverage)
 

@@ -41,7 +41,7 @@ def training_data(
     """Prepares the training events of a log, or opens them if `out` has them.
 
     Sessions of the log that are longer than `max_steps` are split, so that no event is lost.
-    Two percent of the users are for tests during training.
+    Two percent of the users, but at least two, are for tests during training.
 
     Args:
       data: the whole log.
@@ -67,12 +67,13 @@ def training_data(
         return opened
     spec = data.spec
     schema = schema_lib.Schema(feedback=spec.feedback, order=data.order)
+    share = max(_TEST_SHARE, 1.0 / spec.num_users)
     config = episodes.PrepareConfig(
         max_steps=max_steps,
         history_length=history_length,
         max_sessions_per_user=0,
-        test_fraction=_TEST_SHARE,
-        validation_fraction=_TEST_SHARE,
+        test_fraction=share,
+        validation_fraction=share,
     )
 
     def read(bad_rows: schema_lib.BadRows) -> tuple[pl.DataFrame, schema_lib.Schema]:
@@ -215,8 +216,8 @@ def difference(
     Args:
       one: evaluations of a method from its seeds. One evaluation, such as that of a control
         without weights, is compared with every seed of the other method.
-      other: evaluations of the method that is subtracted. Of two methods with several seeds,
-        those that both have are compared.
+      other: evaluations of the method that is subtracted, from the same seeds in the same
+        order. Where one method has fewer seeds, the first ones are compared.
       metric: such as `ndcg@20`.
     """
     left, right = _by_seed(one, metric), _by_seed(other, metric)

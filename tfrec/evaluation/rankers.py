@@ -194,7 +194,7 @@ class Ranker(abc.ABC):
 
         Raises:
           UserError: if the folder holds another run, or the configuration does not fit.
-          NonFiniteError: if a loss or gradient is not finite.
+          DivergedExit: if a loss, a gradient, a weight or a score is not finite.
         """
 
 

@@ -113,6 +113,7 @@ def write(directory: str | pathlib.Path, study: Study, tuned: tuning.Tuned) -> N
         "score": tuned.score,
         "default_score": tuned.default_score,
         "trials": len(tuned.trials),
+        "settings": tuned.settings,
         "pruned": sum(record.state == "pruned" for record in tuned.trials),
         "diverged": sum(record.state == "diverged" for record in tuned.trials),
         "updates": tuned.updates,
@@ -145,9 +146,12 @@ def tuned_fields(directory: str | pathlib.Path, inputs: identity.Sources) -> dic
 
 
 def is_finished(directory: str | pathlib.Path, trials: int) -> bool:
-    """Returns whether a study has at least this number of trials."""
+    """Returns whether a study has at least this number of trials, or has tried all settings."""
     path = pathlib.Path(directory) / _BEST
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["trials"] >= trials
+    if not path.exists():
+        return False
+    best = json.loads(path.read_text(encoding="utf-8"))
+    return best["trials"] >= min(trials, best.get("settings", trials))
 
 
 def _board(directory: pathlib.Path, base: Any, record: tuning.Record) -> None:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import tensorflow as tf
 
 from tfrec.data import identity
-from tfrec.training import loop, memory
+from tfrec.training import finite, loop, memory
 from tfrec.training import run as runs
 
 VALIDATION = "validation_ndcg@10"  # the name of validations in a run's metrics
@@ -55,20 +56,30 @@ class EpochLearner(tf.Module):
         waited = (epoch - int(self.best_epoch)) // config.validate_every
         return epoch >= self.total_iterations or (epoch > 0 and waited >= config.patience)
 
-    def validated(self, validate: Callable[[], float]) -> dict[str, float]:
+    def validated(self, validate: Callable[[], float], last: bool = False) -> dict[str, float]:
         """Validates if it is due, and keeps the weights if they are the best so far.
 
         Args:
           validate: quality of the model, higher is better.
+          last: whether the epoch is the last one of a part of the training, so that a
+            validation is due.
 
         Returns:
           The validation by its name in the run's metrics; nothing if it was not due.
+
+        Raises:
+          NonFiniteError: if a score of the model is NaN.
         """
         epoch = int(self.iteration)
-        if epoch % self.model.config.validate_every and epoch != self.total_iterations:
+        last = last or epoch == self.total_iterations
+        if epoch % self.model.config.validate_every and not last:
             return {}
-        score = validate()
-        if score > float(self.best_score):
+        try:
+            score = validate()
+        except FloatingPointError as error:
+            raise finite.NonFiniteError("a score of the model", {}) from error
+        # In the precision of the variable, or an equal score could be larger.
+        if np.float32(score) > self.best_score.numpy():
             self.best_score.assign(score)
             self.best_epoch.assign(self.iteration)
             for kept, variable in zip(self.best, self.weights_of_model(), strict=True):

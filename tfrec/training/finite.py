@@ -25,6 +25,26 @@ class NonFiniteError(Exception):
         self.batch = dict(batch)
 
 
+def gradient_names(variables: Sequence[tf.Variable]) -> list[str]:
+    """Distinct names of the variables' gradients; those of two layers may be called alike."""
+    return [f"gradient of {v.name.removesuffix(':0')} {i}" for i, v in enumerate(variables)]
+
+
+def named(
+    names: Sequence[str], tensors: Sequence[tf.Tensor | tf.IndexedSlices]
+) -> dict[str, tf.Tensor | tf.IndexedSlices]:
+    """The tensors that an update checks, by name.
+
+    Raises:
+      ValueError: if a name occurs twice, and would hide a tensor.
+    """
+    found = dict(zip(names, tensors, strict=True))
+    if len(found) < len(names):
+        twice = sorted({name for name in names if list(names).count(name) > 1})
+        raise ValueError(f"checked tensors share the names {', '.join(twice)}")
+    return found
+
+
 def first_non_finite(named: Mapping[str, tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
     """Finds the first tensor that holds NaN or infinity; graph code.
 

@@ -32,6 +32,10 @@ _METRICS = "metrics.jsonl"
 _LINE_SECONDS = 10.0  # between progress lines without a terminal
 
 
+class DivergedExit(SystemExit):
+    """A run that ended because a loss, a gradient or a variable was not finite; exit code 3."""
+
+
 class Learner(Protocol):
     """A `tf.Module` that learns in iterations.
 
@@ -87,7 +91,7 @@ def train(
     Raises:
       UserError: if the checkpoint does not fit, or cannot be written.
       RuntimeError: if `advance` does not add one to the learner's iteration.
-      SystemExit: with the codes above.
+      SystemExit: with the codes above; `DivergedExit` with code 3.
     """
     manager = checkpoint.CheckpointManager(
         run.directory / "checkpoints", _module(learner), run.identity
@@ -163,7 +167,7 @@ def _end_diverged(
     saved = manager.iterations()
     last = str(manager.path(saved[-1])) if saved else "none"
     print(f"error: {message}; the last good checkpoint is {last}", file=sys.stderr)
-    raise SystemExit(EXIT_NON_FINITE) from error
+    raise DivergedExit(EXIT_NON_FINITE) from error
 
 
 @contextlib.contextmanager

@@ -77,6 +77,7 @@ class Tuned(NamedTuple):
       running: number of trials that other processes are running.
       importance: share of the scores' variance that each field explains, the largest
         first; empty for too few trials.
+      settings: number of combinations of the fields' choices, which no study exceeds.
     """
 
     overrides: dict[str, Any]
@@ -85,6 +86,7 @@ class Tuned(NamedTuple):
     trials: list[Record]
     running: int
     importance: dict[str, float]
+    settings: int
 
     @property
     def updates(self) -> int:
@@ -152,7 +154,8 @@ def tune(
       defaults: field of the space -> its default; the first trial.
       evaluate: (overrides, trial) -> score; reports intermediate scores to the trial. Equal
         overrides must have equal scores.
-      trials: number of finished trials, those of earlier calls included.
+      trials: number of finished trials, those of earlier calls included; at most the number
+        of combinations of the choices.
       iterations: iterations in a whole trial.
       warmup: iterations before which no trial is pruned.
       storage: storage of the study: a database's URL (`sqlite:///tuning.db`), or the path
@@ -177,7 +180,8 @@ def tune(
         field: tuple(values if defaults[field] in values else (defaults[field], *values))
         for field, values in space.items()
     }
-    trials = min(trials, math.prod(map(len, choices.values())))
+    combinations = math.prod(map(len, choices.values()))
+    trials = min(trials, combinations)
     study = _study(name, storage)
     settings = {"space": choices, "defaults": dict(defaults), "about": about or {}}
     _check_settings(study, name, settings, inputs or {})
@@ -211,7 +215,7 @@ def tune(
             raise
         if show and study.trials[current[0]].state in _FINISHED:
             show(_record(study.trials[current[0]]))
-    return _result(study, name)
+    return _result(study, name, combinations)
 
 
 class _BudgetSpentError(Exception):
@@ -437,7 +441,7 @@ def _record(trial: FrozenTrial) -> Record:
     )
 
 
-def _result(study: optuna.Study, name: str) -> Tuned:
+def _result(study: optuna.Study, name: str, settings: int) -> Tuned:
     finished = study.get_trials(False, _FINISHED)
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -454,6 +458,7 @@ def _result(study: optuna.Study, name: str) -> Tuned:
         trials=[_record(trial) for trial in sorted(finished, key=lambda t: t.number)],
         running=len(study.get_trials(False, (TrialState.RUNNING,))),
         importance=_importance(study, complete),
+        settings=settings,
     )
 
 

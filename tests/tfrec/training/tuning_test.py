@@ -75,6 +75,7 @@ def test_more_trials_than_combinations_are_as_many_as_there_are():
     result = tune(trials=99, space={"width": (16, 32)}, defaults={"width": 16}, pruner="none",
                  evaluate=lambda overrides, _: float(overrides["width"]))  # fmt: skip
     assert [record.overrides for record in result.trials] == [{"width": 16}, {"width": 32}]
+    assert result.settings == 2
 
 
 def test_a_default_beside_the_choices_is_tried_too():

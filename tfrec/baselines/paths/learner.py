@@ -108,11 +108,9 @@ class PathLearner(epochs.EpochLearner):
         self._tails = translations.tails_of(graph.triples, graph.sizes.items)
         degree = np.diff(graph.offsets)[graph.sizes.first_user :]
         self._users = model.nodes_of(np.flatnonzero(degree))
-        names = [v.name for v in self._embeddings]
-        self._embedding_names = ["loss", *(f"gradient of {name}" for name in names)]
-        names = [v.name for v in model.policy.trainable_variables]
+        self._embedding_names = ["loss", *finite.gradient_names(self._embeddings)]
         self._policy_names = ["actor loss", "critic loss", "reward"]
-        self._policy_names += [f"gradient of {name}" for name in names]
+        self._policy_names += finite.gradient_names(model.policy.trainable_variables)
 
     def weights_of_model(self) -> Sequence[tf.Variable]:
         model = self.model
@@ -154,7 +152,7 @@ class PathLearner(epochs.EpochLearner):
         finite.check(self._embedding_names, bad, {"triples": batch})
         self.iteration.assign_add(1)
         results = {name: float(value) for name, value in report.items()}
-        results |= self._validated(walk=False)
+        results |= self._validated(walk=False, last=not self.embedding)
         if not self.embedding:  # the policy begins on the best embeddings
             self.use_best()
             self.model.score_edges()
@@ -178,9 +176,9 @@ class PathLearner(epochs.EpochLearner):
         results = {name: float(value) for name, value in report.items()}
         return results | self._validated(walk=True)
 
-    def _validated(self, walk: bool) -> dict[str, float]:
+    def _validated(self, walk: bool, last: bool = False) -> dict[str, float]:
         lists = functools.partial(self.model.lists, walk=walk)
-        return self.validated(lambda: self._validate(lists))
+        return self.validated(lambda: self._validate(lists), last)
 
     def _shuffled(self, count: int, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self._seed, epoch, _ORDER])
@@ -216,7 +214,7 @@ class PathLearner(epochs.EpochLearner):
         with tf.GradientTape() as tape:
             loss = model.loss(triples, negative)
         gradients = tape.gradient(loss, self._embeddings)
-        checked = dict(zip(self._embedding_names, [loss, *gradients], strict=True))
+        checked = finite.named(self._embedding_names, [loss, *gradients])
         bad = finite.guarded(
             checked,
             lambda: autodiff.apply_gradients(
@@ -246,9 +244,7 @@ class PathLearner(epochs.EpochLearner):
             )
         gradients = tape.gradient(loss, variables)
         reward = tf.reduce_mean(walked.reward)
-        checked = dict(
-            zip(self._policy_names, [actor, critic, reward, *gradients], strict=True)
-        )
+        checked = finite.named(self._policy_names, [actor, critic, reward, *gradients])
         bad = finite.guarded(
             checked,
             lambda: autodiff.apply_gradients(self.optimizer, gradients, variables),

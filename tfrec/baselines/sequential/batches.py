@@ -80,38 +80,57 @@ def epoch(
 
     Args:
       train: training events.
-      rows: users of a batch; the last one may have fewer.
-      length: tokens of a row at most. Of a longer row a window is taken.
-      crop: which one: the last one, or one at random, anew in each epoch.
+      rows: windows of a batch; the last one may have fewer.
+      length: tokens of a window at most.
+      crop: windows of a user with n events. last: one, of the last `length` + 1 events; random:
+        one at random, anew in each epoch; prefixes: n - 1, which end at each event but the
+        first.
       seed: of the run.
       number: of the epoch; order and windows depend on seed and number alone.
     """
     rng = np.random.default_rng([seed, number])
-    users = rng.permutation(np.flatnonzero(train.lengths >= 2))
-    spare = np.maximum(train.lengths[users] - (length + 1), 0)
-    start = spare if crop == "last" else rng.integers(0, spare + 1)
+    users = np.flatnonzero(train.lengths >= 2)
+    if crop == "prefixes":
+        prefixes = train.lengths[users] - 1
+        first = np.repeat(np.cumsum(prefixes) - prefixes, prefixes)
+        users = np.repeat(users, prefixes)
+        end = np.arange(len(users)) - first + 2
+        order = rng.permutation(len(users))
+        users, end = users[order], end[order]
+        start = np.maximum(end - (length + 1), 0)
+    else:
+        users = rng.permutation(users)
+        spare = np.maximum(train.lengths[users] - (length + 1), 0)
+        start = spare if crop == "last" else rng.integers(0, spare + 1)
+        end = np.minimum(start + length + 1, train.lengths[users])
 
     def batches() -> Iterator[Batch]:
         for first in range(0, len(users), rows):
             part = slice(first, first + rows)
-            yield training_batch(train, users[part], start[part], length)
+            yield training_batch(train, users[part], start[part], end[part], length)
 
     dataset = tf.data.Dataset.from_generator(batches, output_signature=BATCH_SPEC)
     return dataset.prefetch(2)
 
 
 def training_batch(
-    train: sequences.Sequences, users: np.ndarray, start: np.ndarray, length: int
+    train: sequences.Sequences,
+    users: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    length: int,
 ) -> Batch:
     """One batch of windows.
 
     Args:
       train: training events.
-      users: int [B], rows of `train`, each with two events at least.
-      start: int [B], where each window begins.
-      length: tokens of a row at most.
+      users: int [B], rows of `train`.
+      start: int [B], first event of each window.
+      end: int [B], the event behind its last one, at least start + 2 and at most start +
+        `length` + 1.
+      length: tokens of a window at most.
     """
-    size = np.minimum(train.lengths[users] - start, length + 1) - 1  # tokens of each row
+    size = end - start - 1  # tokens of each window
     order = np.argsort(size, kind="stable")
     users, start, size = users[order], start[order], size[order]
     rows = train.select(users)

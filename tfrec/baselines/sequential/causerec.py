@@ -13,8 +13,8 @@ beside that of the prediction:
     L_co = mean max(0, |u - u+| - |u - u-| + margin)                       (user and user)
     L_ii = mean (1 - cos(u+, y)) + mean max(0, cos(u-, y) - item_margin)   (user and item)
 
-One window of a user is one example, with its last event as the next item; `crop=random` takes
-another window in each epoch.
+A window of a user is one example, with its last event as the next item. With `crop=prefixes`, a
+window ends at each event of the user, as in the authors' code.
 """
 
 from __future__ import annotations

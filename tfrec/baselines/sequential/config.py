@@ -11,7 +11,7 @@ from typing import Literal
 from tfrec.methods import log_config
 from tfrec.options import Options, option
 
-Crop = Literal["last", "random"]
+Crop = Literal["last", "random", "prefixes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +22,9 @@ class TrainingConfig(log_config.FeaturesConfig):
     batch: int = option(128, "users of a batch", at_least=1)
     crop: Crop = option(
         "last",
-        "window of users with more events than are read: their last ones, or a random window "
-        "anew in each epoch",
+        "window of a user's events. last: the last ones; random: a random one anew in each "
+        "epoch, of users with more events than are read; prefixes: one that ends at each event "
+        "of the user, each a row of a batch",
     )
     epochs: int = option(200, "passes over the training users at most", at_least=1)
     patience: int = option(
@@ -125,7 +126,9 @@ class CauseRecConfig(NextItemConfig):
     length: int = option(20, "latest events that are read", at_least=1, at_most=4096)
     batch: int = option(256, "users of a batch", at_least=2)
     crop: Crop = option(
-        "random", "window of users with more events than are read: the last, or a random one"
+        "prefixes",
+        "window of a user's events, the last of which is the next item. prefixes: one that "
+        "ends at each event, as in the authors' code; last, random: one for each user",
     )
     concepts: int = option(20, "concepts of a user", at_least=2, at_most=1024)
     hidden: int = option(
@@ -239,5 +242,5 @@ class CocorecConfig(NextItemConfig):
 COCOREC_SPACE = NEXT_ITEM_SPACE | {
     "dropout": (0.1, 0.3, 0.5),
     "category_weight": (0.1, 0.3, 1.0),
-    "neighbours": (0, 10),
+    "neighbours": (5, 10, 20),
 }

@@ -120,7 +120,7 @@ class SequenceLearner(epochs.EpochLearner):
             tf.Variable(variable, trainable=False, name=f"averaged_{i}")
             for i, variable in enumerate(model.trainable_variables if config.averaging else ())
         ]
-        self._names = ["loss", *(f"gradient of {v.name}" for v in model.trainable_variables)]
+        self._names = ["loss", *finite.gradient_names(model.trainable_variables)]
 
     def advance(self) -> dict[str, float]:
         """One epoch, and a validation if it is due.
@@ -172,7 +172,7 @@ class SequenceLearner(epochs.EpochLearner):
         with dropping, tf.GradientTape() as tape:
             loss = self.model.loss(batch, seed)
         gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, variables)]
-        checked = dict(zip(self._names, [loss, *gradients], strict=True))
+        checked = finite.named(self._names, [loss, *gradients])
         self.step.assign_add(1)
         return loss, finite.guarded(checked, lambda: self._apply(gradients))
 

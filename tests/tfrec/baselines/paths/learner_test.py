@@ -71,6 +71,14 @@ def test_each_part_ends_with_the_weights_of_its_best_epoch():
     assert all(map(np.array_equal, best, values(taught.model.policy.variables)))
 
 
+def test_the_last_epoch_of_the_embeddings_is_validated():
+    taught = make(*village.tastes(20, 3, 5, 0), validate_every=5)
+    before = values(taught.model.translations.variables)
+    assert "validation_ndcg@10" not in taught.advance()
+    assert "validation_ndcg@10" in taught.advance()
+    assert not any(map(np.array_equal, before, values(taught.model.translations.variables)))
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
     log, graph = village.tastes(20, 3, 5, 0)

@@ -16,7 +16,9 @@ def make(rows, num_items=9):
 
 def test_a_training_batch_predicts_each_next_item():
     train = make([[1, 2, 3, 4, 5], [9], [6, 7]])
-    batch = batches.training_batch(train, np.array([0, 2]), np.array([1, 0]), length=3)
+    batch = batches.training_batch(
+        train, np.array([0, 2]), np.array([1, 0]), np.array([5, 2]), length=3
+    )
     # Ordered by length: user 2's window 6, 7 and user 0's 2, 3, 4, 5.
     assert batch.inputs.item.tolist() == [6, 2, 3, 4]
     assert batch.target.tolist() == [7, 3, 4, 5]
@@ -28,8 +30,9 @@ def test_a_training_batch_predicts_each_next_item():
     assert batch.user_items.tolist() == [[0, 5], [0, 6], [1, 0], [1, 1], [1, 2], [1, 3], [1, 4]]
 
 
-def test_a_window_holds_at_most_one_more_item_than_tokens():
-    batch = batches.training_batch(make([[1, 2, 3, 4, 5]]), np.array([0]), np.array([0]), 2)
+def test_a_window_ends_where_it_is_told():
+    log, first = make([[1, 2, 3, 4, 5]]), np.array([0])
+    batch = batches.training_batch(log, first, first, np.array([3]), 2)
     assert batch.inputs.item.tolist() == [1, 2]
     assert batch.target.tolist() == [2, 3]
 
@@ -93,6 +96,27 @@ def test_windows_are_the_last_or_random_ones():
     ]
     windows = {(i, i + 1, i + 2) for i in range(1, 6)}
     assert set(drawn) == windows | {(1,)}
+
+
+def test_prefixes_end_at_each_event_but_the_first():
+    train = make([[1, 2, 3, 4, 5, 6], [7], [8, 9]])
+    drawn = epoch(train, rows=4, crop="prefixes")
+    assert [len(batch.inputs.last) for batch in drawn] == [4, 2]
+    rows = sorted(
+        (tuple(batch.inputs.item[batch.row == row]), batch.target[last])
+        for batch in drawn
+        for row, last in enumerate(batch.inputs.last)
+    )
+    assert rows == [
+        ((1,), 2),
+        ((1, 2), 3),
+        ((1, 2, 3), 4),
+        ((2, 3, 4), 5),
+        ((3, 4, 5), 6),
+        ((8,), 9),
+    ]
+    other = epoch(train, rows=4, crop="prefixes", number=1)
+    assert [b.target.tolist() for b in other] != [b.target.tolist() for b in drawn]
 
 
 @pytest.mark.parametrize("users", [3, 8, 20])

@@ -10,7 +10,7 @@ from tests.tfrec.baselines.sequential import walks
 from tfrec.baselines.sequential import batches, controls, learner, methods, next_item_model
 from tfrec.data import protocols
 from tfrec.evaluation import next_items
-from tfrec.training import loop
+from tfrec.training import finite, loop
 from tfrec.training import run as runs
 
 LENGTH = 6
@@ -18,7 +18,7 @@ SMALL = {
     "width": 8, "length": LENGTH, "batch": 16, "learning_rate": 0.02,
     "inner": 8, "blocks": 1, "hidden": 8, "concepts": 4, "bank": 8,
     "warm_up": 1, "kept": 1.0, "replacement": "random",
-    "num_categories": 3, "memory": 12, "neighbours": 2,
+    "num_categories": 3, "memory": 24, "neighbours": 2,
 }  # fmt: skip
 # Anchor and sampler take twice as long to trace as another method.
 METHODS = tuple(
@@ -93,6 +93,28 @@ def test_every_variable_moves_in_two_steps(name):
         taught.update(batch)
     for variable, value in zip(net.trainable_variables, before, strict=True):
         assert not np.array_equal(variable, value), variable.name
+
+
+def test_a_nan_in_any_gradient_changes_no_weight(monkeypatch):
+    """Layers of equal names: the first block's gradients are checked, too."""
+    net = build("sasrec", blocks=2)
+    taught = learner.SequenceLearner(net, walks.cycles(16, 1), lambda model: 0.5, 0)
+    batch = next(iter(batches.epoch(walks.cycles(16, 1), 16, LENGTH, "last", 0, 0)))
+    spoiled = next(i for i, v in enumerate(net.trainable_variables) if "inner" in v.name)
+    names = [v.name for v in net.trainable_variables]
+    assert names.count(names[spoiled]) == 2
+    exact = tf.GradientTape.gradient
+
+    def gradient(tape, loss, variables):
+        found = exact(tape, loss, variables)
+        return [g * np.nan if i == spoiled else g for i, g in enumerate(found)]
+
+    monkeypatch.setattr(tf.GradientTape, "gradient", gradient)
+    before = [variable.numpy() for variable in net.trainable_variables]
+    _, bad = taught.update(batch)
+    with pytest.raises(finite.NonFiniteError, match=rf"gradient of inner {spoiled} "):
+        finite.check(taught._names, bad, batch)
+    assert all(map(np.array_equal, before, [v.numpy() for v in net.trainable_variables]))
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
