@@ -26,6 +26,7 @@ from tfrec.metrics import intervals
 
 _BATCH = 512  # users in a batch of lists
 _TEST_SHARE = 0.01  # share of users who only test policies during training
+_FEWEST_USERS = 10  # of a log of which any are held out for that
 
 
 def training_data(
@@ -41,7 +42,8 @@ def training_data(
     """Prepares the training events of a log, or opens them if `out` has them.
 
     Sessions of the log that are longer than `max_steps` are split, so that no event is lost.
-    Two percent of the users, but at least two, are for tests during training.
+    Two percent of the users, but at least two, are for tests during training; none of fewer
+    than ten.
 
     Args:
       data: the whole log.
@@ -67,7 +69,8 @@ def training_data(
         return opened
     spec = data.spec
     schema = schema_lib.Schema(feedback=spec.feedback, order=data.order)
-    share = max(_TEST_SHARE, 1.0 / spec.num_users)
+    few = spec.num_users < _FEWEST_USERS
+    share = 0.0 if few else max(_TEST_SHARE, 1.0 / spec.num_users)
     config = episodes.PrepareConfig(
         max_steps=max_steps,
         history_length=history_length,

@@ -17,9 +17,12 @@ LOG = {"u": ["a", "b", "c", "d", "e"], "v": ["b", "c", "a"], "w": ["e", "d", "a"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("offline")
+    return prepared(tmp_path_factory.mktemp("offline"), LOG)
+
+
+def prepared(folder, log):
     rows = ["user,item,time,click"]
-    for user, items in LOG.items():
+    for user, items in log.items():
         for place, item in enumerate(items):
             time = 1_700_000_000 + place + (86_400 if place >= 2 else 0)
             rows.append(f"{user},{item},{time},{(place + 1) % 2}")
@@ -61,6 +64,15 @@ def test_training_data_holds_the_first_events_of_each_user(data, tmp_path):
     assert again.fingerprint == train.fingerprint
     with pytest.raises(UserError, match="holds training events of .*; expected other events"):
         offline.training_data(data, training, out, 5, history_length=3, about="other events of")
+
+
+@pytest.mark.parametrize("users", [9, 10, 30])
+def test_one_user_at_least_is_held_out_of_ten_or_more(users, tmp_path):
+    data = prepared(tmp_path, {f"u{n}": LOG["u"] for n in range(users)})
+    training = offline.first_events(sequences.of_prepared(data))
+    train = offline.training_data(data, training, tmp_path / "t", 5, history_length=3)
+    held_out = [set(train.episodes(split).user.tolist()) for split in ("validation", "test")]
+    assert list(map(len, held_out)) == ([0, 0] if users == 9 else [1, 1])
 
 
 def test_a_session_beyond_max_steps_becomes_several_and_no_event_is_lost(data, tmp_path):
