@@ -7,6 +7,7 @@ import tensorflow as tf
 import tfrec
 from tests.reliability import feature_exports
 from tests.tfrec import api_test
+from tfgoalrec import world_model
 from tfrec.nn import history_crosses
 from tfrec.serving import export, loaded, requests
 
@@ -42,6 +43,10 @@ def test_the_export_ranks_as_the_saved_agent(name, data, tmp_path):
         if isinstance(part, history_crosses.HistoryCrosses)
     ]
     assert parts
+    for part in trained.agent.weights().submodules:
+        if isinstance(part, world_model.WorldModel):
+            # So few updates leave advantages of rounding errors, and a slope by chance.
+            part.slope.assign(tf.ones_like(part.slope))
     plain = [trained.rank(list(items), k=4).scores for items, _ in HISTORIES]
     for part in parts:
         bias = part.weight_net.bias
